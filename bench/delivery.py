@@ -81,13 +81,13 @@ async def _bare_posts(url: str) -> float:
     body = b'{"perk": "/v2/perks/123456/", "quantity": "9.99"}'
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_IN_FLIGHT)) as session:
 
-        async def some() -> None:
+        async def post_bodies() -> None:
             for _ in range(_EFFECTS // _IN_FLIGHT):
-                async with session.post(url + "/v2/transactions/", data=body) as answer:
-                    await answer.read()
+                async with session.post(url + "/v2/transactions/", data=body) as response:
+                    await response.read()
 
         begun = time.perf_counter()
-        await asyncio.gather(*(some() for _ in range(_IN_FLIGHT)))
+        await asyncio.gather(*(post_bodies() for _ in range(_IN_FLIGHT)))
         return _EFFECTS / (time.perf_counter() - begun)
 
 

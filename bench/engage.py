@@ -21,7 +21,7 @@ from bench.size import size
 from punchcard.clock import to_micros
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement
-from punchcard.engage.computing import RequestedComputation, apply, compute, in_levels, touched_by_time
+from punchcard.engage.computing import RequestedComputation, apply, compute, group_by_dependency, touched_by_time
 from punchcard.engage.fact_store import FactRows, FactStore
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -107,18 +107,22 @@ def fill(facts: FactStore, events: int, people: int) -> None:
 
 
 def full(facts: FactStore) -> None:
-    """Whole answers, compiled and by hand."""
+    """Full computations, by compiled and by handwritten SQL."""
     now = to_micros(NOW)
-    by_hand = f"""
+    handwritten = f"""
         SELECT profile FROM facts WHERE event = 'Order Completed' AND happened > {now - 30 * DAY} AND happened <= {now}
         GROUP BY profile HAVING count(*) >= 2 AND sum(revenue) > 100
     """
     compiled = statement([ComputationQuery(definition=parse_audience(AUDIENCE))], now=now)
-    same(facts, f"SELECT profile FROM ({compiled})", by_hand)
+    same(facts, f"SELECT profile FROM ({compiled})", handwritten)
     compare(
-        facts, "count-and-sum audience", f"SELECT count(*) FROM ({compiled})", f"SELECT count(*) FROM ({by_hand})", 2.0
+        facts,
+        "count-and-sum audience",
+        f"SELECT count(*) FROM ({compiled})",
+        f"SELECT count(*) FROM ({handwritten})",
+        2.0,
     )
-    by_hand = f"""
+    handwritten = f"""
         WITH orders AS (
             SELECT profile, count(*) AS orders, sum(revenue) AS spent, max(revenue) AS most,
                 arg_max(json_extract_string(properties, '$.sku'), happened) AS newest
@@ -131,27 +135,27 @@ def full(facts: FactStore) -> None:
     """
     compiled = statement([ComputationQuery(definition=parse_trait(trait)) for trait in TRAITS], now=now)
     sums = "SELECT count(*), sum(c0), sum(c1), sum(c2), count(c3), count(c4) FROM"
-    hand = "SELECT count(*), sum(orders), sum(spent), sum(most), count(newest), count(sku) FROM"
-    same(facts, f"{sums} ({compiled})", f"{hand} ({by_hand})")
-    compare(facts, "five computed traits", f"{sums} ({compiled})", f"{hand} ({by_hand})", 1.5)
+    handwritten_sums = "SELECT count(*), sum(orders), sum(spent), sum(most), count(newest), count(sku) FROM"
+    same(facts, f"{sums} ({compiled})", f"{handwritten_sums} ({handwritten})")
+    compare(facts, "five computed traits", f"{sums} ({compiled})", f"{handwritten_sums} ({handwritten})", 1.5)
 
 
-def same(facts: FactStore, one: str, other: str) -> None:
-    """Refuse to compare what does not answer alike."""
-    if sorted(facts.rows(one)) != sorted(facts.rows(other)):
-        sys.exit("the compiled question and the one by hand have different answers")
+def same(facts: FactStore, left: str, right: str) -> None:
+    """Exit unless both statements return the same rows."""
+    if sorted(facts.rows(left)) != sorted(facts.rows(right)):
+        sys.exit("the compiled and the handwritten statement return different rows")
 
 
-def compare(facts: FactStore, name: str, compiled: str, by_hand: str, target: float) -> None:
+def compare(facts: FactStore, name: str, compiled: str, handwritten: str, target: float) -> None:
     """Both in turn."""
     ours, theirs = [], []
     for _ in range(ROUNDS):
         ours.append(seconds(lambda: facts.rows(compiled)))
-        theirs.append(seconds(lambda: facts.rows(by_hand)))
-    by_hand_ms = statistics.median(theirs) * 1e3
-    name = f"{name} (by hand {by_hand_ms:,.0f} ms)"
-    show(Figure(name=name, unit="ms", values=[our * 1e3 for our in ours], target=by_hand_ms * target, at_most=True))
-    print(f"    ratio {statistics.median(ours) * 1e3 / by_hand_ms:.2f}, target {target}", flush=True)
+        theirs.append(seconds(lambda: facts.rows(handwritten)))
+    handwritten_ms = statistics.median(theirs) * 1e3
+    name = f"{name} (handwritten {handwritten_ms:,.0f} ms)"
+    show(Figure(name=name, unit="ms", values=[our * 1e3 for our in ours], target=handwritten_ms * target, at_most=True))
+    print(f"    ratio {statistics.median(ours) * 1e3 / handwritten_ms:.2f}, target {target}", flush=True)
 
 
 def incremental(facts: FactStore, people: int) -> None:
@@ -161,10 +165,10 @@ def incremental(facts: FactStore, people: int) -> None:
         for n, text in enumerate(TWENTY)
     ]
     now = to_micros(NOW)
-    kinds = {one.key: one.kind for one in several}
+    kinds = {computation.key: computation.kind for computation in several}
     for count in (1, 20):
-        for one in several[:count]:
-            apply(facts, compute(facts, [one], now=now, only_touched=False), kinds)
+        for computation in several[:count]:
+            apply(facts, compute(facts, [computation], now=now, only_touched=False), kinds)
         times = []
         for number in range(ROUNDS):
             now += 1_000_000
@@ -173,8 +177,10 @@ def incremental(facts: FactStore, people: int) -> None:
             begun = time.perf_counter()
             one_step(facts, several[:count], rows, now, kinds)
             times.append(time.perf_counter() - begun)
-        wrong = sum(len(compute(facts, [one], now=now, only_touched=False)) for one in several[:count])
-        print(f"    differences to full computations: {wrong}", flush=True)
+        differences = sum(
+            len(compute(facts, [computation], now=now, only_touched=False)) for computation in several[:count]
+        )
+        print(f"    differences to full computations: {differences}", flush=True)
         show(
             Figure(
                 name=f"step of {NEW_EVENTS:,} events, {count} audience{'s' if count > 1 else ''}",
@@ -193,7 +199,7 @@ def one_step(
     with facts.unit_of_work():
         facts.add_facts(rows)
         facts.touch({*rows.profiles, *touched_by_time(facts, audiences, begin=now - 1_000_000, end=now)})
-        for level in in_levels(audiences):
+        for level in group_by_dependency(audiences):
             apply(facts, compute(facts, level, now=now, only_touched=True), kinds)
 
 
@@ -239,7 +245,7 @@ def identity() -> None:
 
 
 def latency() -> None:
-    """From the Tracking API to the queue of what Perkville is told."""
+    """From the Tracking API to the queue of sync calls to Perkville."""
     from bench.engage_latency import report
 
     median, high, measured, total = report(TWENTY)

@@ -1,4 +1,4 @@
-"""How long it takes until a new audience is live: computed for everybody, written down, queued to be told."""
+"""How long it takes until a new audience is live: computed for everyone, stored, queued for the sync."""
 
 import tempfile
 import time
@@ -50,17 +50,17 @@ def measure(events: int, people: int, definition: str) -> FirstResult:
                 begun = time.perf_counter()
                 worked = engine.step()
                 steps.append(time.perf_counter() - begun)
-            size = engine.states.standing["members"].size
+            size = engine.states.current["members"].size
             world.crash()
     return FirstResult(seconds=sum(steps), step_seconds=max(steps), size=size)
 
 
 def _add_people(store: Store, people: int) -> None:
     for begin in range(1, people + 1, _PER_UNIT_OF_WORK):
-        some = range(begin, min(begin + _PER_UNIT_OF_WORK, people + 1))
+        numbers = range(begin, min(begin + _PER_UNIT_OF_WORK, people + 1))
         with store.unit_of_work() as work:
-            execute_many(work, insert(profiles), [_profile(number) for number in some])
-            execute_many(work, insert(external_ids), [_email(number) for number in some])
+            execute_many(work, insert(profiles), [_profile(number) for number in numbers])
+            execute_many(work, insert(external_ids), [_email(number) for number in numbers])
 
 
 def _profile(number: int) -> dict[str, object]:

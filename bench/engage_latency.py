@@ -45,7 +45,7 @@ def measure(definitions: tuple[str, ...]) -> tuple[list[float], int]:
             time.sleep(_POLL_SECONDS)
             count = store.execute(query).fetchone()[0]
             now = time.perf_counter()
-            # People come in the order of the log, so the n-th queued one was the n-th sent.
+            # People are queued in the order of the log, so the n-th queued one was the n-th sent.
             latencies += [now - sent[number] for number in range(seen, count)]
             seen = count
         sender.join()

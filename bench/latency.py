@@ -110,8 +110,8 @@ async def _send(session: aiohttp.ClientSession, url: str, number: int, sent: dic
         "properties": {"email": f"u{number}@example.com", "padding": "x" * 800},
     }
     sent[f"m{number}"] = time.perf_counter()
-    async with session.post(f"{url}/v1/track", data=json.dumps(body)) as answer:
-        assert answer.status == 200
+    async with session.post(f"{url}/v1/track", data=json.dumps(body)) as response:
+        assert response.status == 200
 
 
 if __name__ == "__main__":

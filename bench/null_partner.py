@@ -36,7 +36,7 @@ class NullPartner(asyncio.Protocol):
 async def _serve() -> None:
     server = await asyncio.get_running_loop().create_server(NullPartner, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    # Whoever started it holds the other end of standard input: gone is gone.
+    # The process that started it holds the other end of standard input: stop when it is gone.
     await asyncio.to_thread(sys.stdin.read)
     server.close()
 

@@ -40,7 +40,7 @@ def product(
     more: dict[str, object] | None = None,
     prepare: Callable[[Path], None] | None = None,
 ) -> Iterator[Product]:
-    """`punchcard up` on a fresh data folder with one source and one Perkville destination.
+    """`punchcard up` on a new data folder with one source and one Perkville destination.
 
     Args:
         more: Further tables of the config file.
@@ -94,26 +94,26 @@ def product(
 def memory_bytes(pid: int) -> int:
     """Proportional set size of a process and all its descendants: shared pages are counted once."""
     total = 0
-    for one in [pid, *_descendants(pid)]:
-        text = Path(f"/proc/{one}/smaps_rollup").read_text()
+    for process_id in [pid, *_descendants(pid)]:
+        text = Path(f"/proc/{process_id}/smaps_rollup").read_text()
         total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
     return total
 
 
 def _descendants(pid: int) -> list[int]:
-    children = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    children = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     # A thread other than the main one may have started a child.
     for task in Path(f"/proc/{pid}/task").iterdir():
-        children += [int(one) for one in (task / "children").read_text().split()]
-    return sorted({one for child in children for one in [child, *_descendants(child)]})
+        children += [int(text) for text in (task / "children").read_text().split()]
+    return sorted({process_id for child in children for process_id in [child, *_descendants(child)]})
 
 
 def _wait_until_ready(url: str) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as answer:
-                if answer.status == 200:
+            with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as response:
+                if response.status == 200:
                     return
         except OSError:
             time.sleep(0.01)

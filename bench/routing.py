@@ -137,8 +137,8 @@ def _route(
 def _workspace(conditions: Sequence[str]) -> Workspace:
     settings, options = settings_for("http://127.0.0.1:1")
     filters = tuple(
-        DestinationFilter(title=f"filter {number}", condition=one, actions=({"type": "DROP"},))
-        for number, one in enumerate(conditions)
+        DestinationFilter(title=f"filter {number}", condition=condition, actions=({"type": "DROP"},))
+        for number, condition in enumerate(conditions)
     )
     return Workspace(
         sources=(Source(slug="bench", name="Bench", write_keys=("wk_bench",)),),
@@ -165,7 +165,7 @@ def _flush(feed: LakeFeed, log: SqliteEventLog) -> None:
 
 
 def _fill(path: Path, count: int) -> None:
-    """Fill the log a little ahead of whoever reads and trims it."""
+    """Fill the log a little ahead of the reader that trims it."""
     log = SqliteEventLog(path)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ended = threading.Event()
@@ -201,13 +201,13 @@ def _parse_ceiling() -> float:
         batch: list[WireEvent]
 
     decoder = msgspec.json.Decoder(Batch)
-    some = list(bodies(50))
+    sample = list(bodies(50))
     best = 0.0
     for _ in range(5):
         begun = time.perf_counter()
-        for body in some:
+        for body in sample:
             decoder.decode(body)
-        best = max(best, len(some) * EVENTS_PER_BODY / (time.perf_counter() - begun))
+        best = max(best, len(sample) * EVENTS_PER_BODY / (time.perf_counter() - begun))
     return best
 
 

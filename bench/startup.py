@@ -22,7 +22,7 @@ def main() -> None:
         Figure(
             name="punchcard --help",
             unit="ms",
-            values=[one * 1000 for one in shown],
+            values=[seconds * 1000 for seconds in shown],
             target=300,
             ceiling=min(bare) * 1000,
             ceiling_name="bare import of typer",

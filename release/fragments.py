@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "changelog.d"
 KINDS = ("added", "changed", "fixed", "removed")
 LINE_LENGTH_MAX = 120
-# What stands in the folder without being a fragment.
+# Files of the folder that are not fragments.
 OTHER_FILES = frozenset({"README.md", "template.md.jinja"})
 
 _NAME = re.compile(rf"[a-z0-9]+(-[a-z0-9]+)*\.({'|'.join(KINDS)})\.md")

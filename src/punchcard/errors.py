@@ -1,20 +1,20 @@
-"""The error tree: the class says what happens next, the code says why, the message says it to a person.
+"""The error tree: the class says what happens next, the code is the reason, the message is for people.
 
 ::
 
     PunchcardError
-    ├── IngestError            the event ends as "failed on ingest"; answered as Segment does
-    ├── RefusedError           a destination will not take this event: an end, with its reason
-    ├── ConfigurationError     an operator must act; refused when saved, not when used
-    ├── DeliveryError          how one delivery attempt ended
-    │   ├── RetryableError       surely not performed: try again later
-    │   ├── RejectedError        surely not performed, and never will be
-    │   ├── CredentialsError     surely not performed; pause the destination, tell the operator
-    │   └── OutcomeUnknownError  perhaps performed: reconcile by effect key, never blindly retry
-    ├── StorageError           nothing can be made durable now (disk full, locked, away): answered 503
+    ├── IngestError            the event ends as "failed on ingest"; the response is Segment's
+    ├── RefusedError           a destination does not accept this event: a final result with a reason
+    ├── ConfigurationError     an operator must act; refused on save, not on use
+    ├── DeliveryError          the outcome of one delivery attempt
+    │   ├── RetryableError       certainly not performed: try again later
+    │   ├── RejectedError        certainly not performed, and never will be
+    │   ├── CredentialsError     certainly not performed; pause the destination, alert the operator
+    │   └── OutcomeUnknownError  possibly performed: reconcile by effect key, never blindly retry
+    ├── StorageError           nothing can be made durable now (disk full, locked, not available): 503 response
     │   └── LakeError          the data lake cannot be read or written: awards go on without it
     ├── UnreadableRecordError  one log record can never be read: it is quarantined, the others go on
-    └── InvariantError         our bug: stop this worker, keep the event
+    └── InvariantError         a defect of Punchcard: stop this worker, keep the event
 """
 
 
@@ -22,9 +22,9 @@ class PunchcardError(Exception):
     """Something went wrong in Punchcard.
 
     Args:
-        message: One sentence for a person, with the values that matter; the class's first docstring line if left out.
+        message: One sentence for people, with the relevant values; the first line of the class docstring if left out.
         code: Stable snake_case word, usable as a metric label and as the `reason` of a result.
-        context: Further values a caller may want without parsing the message.
+        context: Further values for callers, so that they need not parse the message.
     """
 
     code = "punchcard_error"
@@ -37,19 +37,19 @@ class PunchcardError(Exception):
 
 
 class IngestError(PunchcardError):
-    """The event cannot be taken in."""
+    """The event cannot be accepted."""
 
     code = "invalid_request"
 
 
 class RefusedError(PunchcardError):
-    """The destination does not take this event."""
+    """The destination does not accept this event."""
 
     code = "refused"
 
 
 class ConfigurationError(PunchcardError):
-    """The configuration is not valid."""
+    """The configuration is invalid."""
 
     code = "invalid_configuration"
 
@@ -58,9 +58,9 @@ class DeliveryError(PunchcardError):
     """A delivery attempt did not succeed.
 
     Args:
-        message: The partner's words or ours.
-        status: The HTTP status answered, None if no answer came.
-        request_id: The partner's own id of the request, if it gave one.
+        message: The partner's error message or ours.
+        status: The HTTP status of the response, None if there was none.
+        request_id: The partner's id of the request, if it sent one.
     """
 
     code = "delivery_failed"
@@ -80,10 +80,10 @@ class DeliveryError(PunchcardError):
 
 
 class RetryableError(DeliveryError):
-    """The partner surely did not perform the request; it may be sent again later.
+    """The partner certainly did not perform the request; it may be sent again later.
 
     Args:
-        retry_after_seconds: How long the partner asked to wait, None if it did not say.
+        retry_after_seconds: How long the partner requested to wait, None if it did not.
     """
 
     code = "partner_unavailable"
@@ -103,7 +103,7 @@ class RetryableError(DeliveryError):
 
 
 class RejectedError(DeliveryError):
-    """The partner refused the request for good."""
+    """The partner has finally refused the request."""
 
     code = "rejected"
 
@@ -115,7 +115,7 @@ class CredentialsError(DeliveryError):
 
 
 class OutcomeUnknownError(DeliveryError):
-    """The request was sent and its outcome is not known."""
+    """The request was sent and its outcome is unknown."""
 
     code = "outcome_unknown"
 
@@ -139,6 +139,6 @@ class UnreadableRecordError(PunchcardError):
 
 
 class InvariantError(PunchcardError):
-    """An invariant does not hold: a defect of Punchcard."""
+    """An invariant is violated, which is a defect of Punchcard."""
 
     code = "invariant"

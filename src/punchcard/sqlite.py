@@ -1,4 +1,4 @@
-"""SQLite's write-ahead logging, switched on where several processes start together on a new file."""
+"""SQLite's write-ahead logging, enabled where several processes start at the same time on a new file."""
 
 import sqlite3
 import time
@@ -6,15 +6,15 @@ import time
 _PAUSE_SECONDS = 0.01
 
 
-def write_ahead(connection: sqlite3.Connection, *, wait_seconds: float) -> None:
-    """Switch the file to write-ahead logging, if it is not yet.
+def enable_write_ahead_log(connection: sqlite3.Connection, *, wait_seconds: float) -> None:
+    """Enable write-ahead logging for the file, if it is not enabled yet.
 
     Args:
-        wait_seconds: How long to wait for another connection that does the same. In this one statement SQLite waits
-            for nobody, whatever the connection's own time-out is.
+        wait_seconds: How long to wait for another connection that does the same. For this statement SQLite itself does
+            not wait, whatever the connection's time-out is.
 
     Raises:
-        sqlite3.OperationalError: the file is locked all the time, or cannot be written.
+        sqlite3.OperationalError: The file stays locked, or cannot be written.
     """
     until = time.monotonic() + wait_seconds
     while True:

@@ -48,12 +48,12 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 @cache
 def code() -> dict[str, tuple[str, ast.Module]]:
     """Text and tree of every Python file, by its path in the project."""
-    found = {}
+    modules = {}
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             text = path.read_text()
-            found[path.relative_to(ROOT).as_posix()] = (text, ast.parse(text))
-    return found
+            modules[path.relative_to(ROOT).as_posix()] = (text, ast.parse(text))
+    return modules
 
 
 def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
@@ -136,8 +136,9 @@ def test_no_error_is_swallowed_in_silence() -> None:
 
     def is_silent(handler: ast.ExceptHandler) -> bool:
         return all(
-            isinstance(one, ast.Pass) or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
-            for one in handler.body
+            isinstance(statement, ast.Pass)
+            or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+            for statement in handler.body
         )
 
     def suppresses_all(call: ast.Call) -> bool:
@@ -157,11 +158,13 @@ def test_nothing_is_mocked() -> None:
     def modules(node: ast.AST) -> list[str]:
         match node:
             case ast.Import(names=names):
-                return [one.name for one in names]
+                return [alias.name for alias in names]
             case ast.ImportFrom(module=str(module), names=names):
-                return [module, *(f"{module}.{one.name}" for one in names)]
+                return [module, *(f"{module}.{alias.name}" for alias in names)]
         return []
 
     imports = [(place, module) for place, node in nodes(ast.stmt) for module in modules(node)]
     assert len(imports) > 1000
-    assert [(place, one) for place, one in imports if one.startswith(("unittest", "mock", "pytest_mock"))] == []
+    assert [
+        (place, module) for place, module in imports if module.startswith(("unittest", "mock", "pytest_mock"))
+    ] == []

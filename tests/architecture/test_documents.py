@@ -29,7 +29,7 @@ PAGES = sorted(
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
-# What a reader makes, and what a running Punchcard makes: no files of the project.
+# Files that a reader or a running Punchcard creates; they are not part of the project.
 MADE_LATER = {"send.py", "punchcard.toml", "cdnow.toml", "data/", "lake/", "metrics/", "dist/site/", "dist/0.2.0/"}
 
 
@@ -68,13 +68,13 @@ def prose(page: Path) -> str:
 def anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives the page's headings."""
     seen: Counter[str] = Counter()
-    found = set()
+    slugs = set()
     for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
-        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        slugs.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
         seen[slug] += 1
-    return found
+    return slugs
 
 
 def links(page: Path) -> Iterator[tuple[str, Path, str]]:
@@ -138,8 +138,8 @@ def test_the_pages_that_lead_through_the_code_name_many_files(page: str) -> None
 
 def test_the_architecture_names_every_package_and_no_other() -> None:
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
-    # In brackets stands what may come one day.
-    rows = [[one.strip() for one in row.split("|") if "(" not in one] for row in layers]
+    # A name in brackets is a package that may be added later.
+    rows = [[name.strip() for name in row.split("|") if "(" not in name] for row in layers]
     table = (ROOT / "ARCHITECTURE.md").read_text().partition("| package |")[2].partition("\n\n")[0]
     documented = [re.findall(r"`(\w+)`", row.replace("\\|", " ").split("|")[1]) for row in table.splitlines()[2:]]
     assert [set(row) for row in documented] == [set(row) for row in rows if row]
@@ -174,18 +174,18 @@ def test_every_json_shown_is_json(block: Block) -> None:
 
 def events_sent() -> list[tuple[str, str, str]]:
     """Every body that a page sends to the Tracking API or the Event Tester: where, the call, the body."""
-    found = []
+    events = []
     for block in blocks("sh"):
         for call, body in re.findall(
             r"/(v1/\w+|api/events/test)\b[^']*(?:'Content-Type[^']*' )?-d '(.+?)'", block.text, re.DOTALL
         ):
-            found.append((block.place, call.rpartition("/")[2].replace("test", "track"), body))
+            events.append((block.place, call.rpartition("/")[2].replace("test", "track"), body))
         for kind, name, properties in re.findall(
             r'send [^\n]*?(track) "([^"]+)"(?:.|\\\n)*?--properties \'(.+?)\'', block.text
         ):
             body = {"userId": "ann", "event": name, "properties": json.loads(properties)}
-            found.append((block.place, kind, json.dumps(body)))
-    return found
+            events.append((block.place, kind, json.dumps(body)))
+    return events
 
 
 def test_events_are_found_where_they_are_known_to_be() -> None:
@@ -205,13 +205,13 @@ def test_every_event_sent_by_a_page_is_one(sent: tuple[str, str, str]) -> None:
 
 def command_lines() -> list[tuple[str, list[str]]]:
     """Every call of `punchcard` in a block that is to be typed in."""
-    found = []
+    lines = []
     for block in blocks("sh", "console"):
         text = block.text.replace("\\\n", " ")
         for line in re.findall(r"(?:^\$ |^|\$\(|[|&;] *)(?:\.venv/bin/)?punchcard ([a-z][^\n|&]*)", text, re.MULTILINE):
             words = shlex.split(line.removesuffix(")"), comments=True)
-            found.append((block.place, words))
-    return found
+            lines.append((block.place, words))
+    return lines
 
 
 @pytest.mark.parametrize("line", command_lines(), ids=lambda line: f"{line[0]} {' '.join(line[1][:2])}")

@@ -80,7 +80,9 @@ PARTS: Final = (
 # Rejected in pages, messages, docstrings, comments and documents. Regular expressions; a blank is any white space.
 PHRASES: Final = (
     Word(
-        r"(?<!there )(?<!there's )\bis no (?!longer\b|more\b|different\b|such\b)", "is not a …", "not idiomatic English"
+        r"(?<!there )(?<!there's )\bis\s+no\s+(?!longer\b|more\b|different\b|such\b)",
+        "is not a …",
+        "not idiomatic English",
     ),
     Word(
         r"\b(?:un)?told\b", "shown, notified, synced, described, told apart: distinguished", "who tells whom is unclear"
@@ -122,8 +124,52 @@ THIS_FILE: Final = "tests/architecture/test_language.py"  # quotes what it rejec
 
 # Places that still use such words, with how many uses they have. The number of a place may only fall: lower it, and
 # delete the row at zero. A place without a row has none.
-NAMES_LEFT: Final[dict[str, int]] = {}
-PHRASES_LEFT: Final[dict[str, int]] = {}
+NAMES_LEFT: Final[dict[str, int]] = {
+    "src/punchcard/computations": 45,
+    "src/punchcard/delivery": 8,
+    "src/punchcard/destinations": 31,
+    "src/punchcard/engage": 46,
+    "src/punchcard/events": 11,
+    "src/punchcard/filters": 34,
+    "src/punchcard/ingest": 13,
+    "src/punchcard/lake": 40,
+    "src/punchcard/log": 6,
+    "src/punchcard/operations": 3,
+    "src/punchcard/routing": 5,
+    "src/punchcard/runtime": 21,
+    "src/punchcard/sandbox": 6,
+    "src/punchcard/store": 9,
+    "src/punchcard/testing": 78,
+    "src/punchcard/traces": 46,
+    "tests/contract": 571,
+    "tests/e2e": 166,
+    "tests/simulation": 48,
+    "tests/unit": 181,
+}
+PHRASES_LEFT: Final[dict[str, int]] = {
+    "src/punchcard/app": 8,
+    "src/punchcard/computations": 21,
+    "src/punchcard/delivery": 20,
+    "src/punchcard/destinations": 53,
+    "src/punchcard/engage": 55,
+    "src/punchcard/events": 19,
+    "src/punchcard/filters": 14,
+    "src/punchcard/ingest": 9,
+    "src/punchcard/lake": 45,
+    "src/punchcard/log": 12,
+    "src/punchcard/routing": 36,
+    "src/punchcard/runtime": 22,
+    "src/punchcard/sandbox": 14,
+    "src/punchcard/store": 99,
+    "src/punchcard/testing": 44,
+    "src/punchcard/traces": 17,
+    "tests/architecture": 12,
+    "tests/contract": 48,
+    "tests/e2e": 26,
+    "tests/simulation": 18,
+    "tests/snapshot": 1,
+    "tests/unit": 15,
+}
 
 
 class Use(NamedTuple):
@@ -214,6 +260,7 @@ def prose_of(document: str) -> str:
 @cache
 def patterns() -> list[tuple[re.Pattern[str], Word]]:
     return [
+        # A look-behind must have a fixed width, so such a pattern states its white space itself.
         (re.compile(word.text if "(?<!" in word.text else word.text.replace(" ", r"\s+"), re.IGNORECASE), word)
         for word in PHRASES
     ]
@@ -293,6 +340,8 @@ def explain(uses: list[Use], left: dict[str, int], table: str) -> list[str]:
             problems.append(f"{place}: {count} uses are listed, {counts[place]} are left: lower its row in {table}")
         if counts[place] > count:
             problems.append(f"{place}: {counts[place]} uses, {count} are listed in {table}: reword the new one")
+    if problems:
+        problems.append(f"{table} as it is now: {dict(sorted(counts.items()))}")
     return problems
 
 
@@ -388,4 +437,5 @@ def test_a_count_may_neither_rise_nor_lag_behind() -> None:
     assert explain(uses, {"src/punchcard/api": 1}, "NAMES_LEFT") == []
     assert "api/app.py:3: `one`: write" in explain(uses, {}, "NAMES_LEFT")[0]
     assert "1 uses, 0 are listed" in explain(uses, {"src/punchcard/api": 0}, "NAMES_LEFT")[1]
+    assert explain(uses, {}, "NAMES_LEFT")[-1] == "NAMES_LEFT as it is now: {'src/punchcard/api': 1}"
     assert "lower its row" in explain([], {"src/punchcard/api": 1}, "NAMES_LEFT")[0]

@@ -81,8 +81,8 @@ class Newcomer:
 
     def transactions(self) -> list[dict[str, object]]:
         """What the sandbox holds."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['9100']}/sandbox/transactions") as answer:
-            return list(json.load(answer)["transactions"])
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['9100']}/sandbox/transactions") as response:
+            return list(json.load(response)["transactions"])
 
 
 def test_the_readme_leads_to_the_first_points(tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_the_readme_leads_to_the_first_points(tmp_path: Path) -> None:
             trace = newcomer.run(by_command)
         assert "perkville: duplicate (same_effect)" in trace
         assert "9.99 × perk 123456 for example@example.com" in trace
-        found = newcomer.transactions()
-        assert [(one["email"], one["quantity"]) for one in found] == [("example@example.com", "9.99")]
+        transactions = newcomer.transactions()
+        assert [(row["email"], row["quantity"]) for row in transactions] == [("example@example.com", "9.99")]

@@ -87,8 +87,8 @@ def _texts(node: ast.AST | None) -> Iterator[str]:
             yield constants()[name]
         case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]):
             yield f"{text}*"
-        case ast.IfExp(body=one, orelse=other):
-            yield from (*_texts(one), *_texts(other))
+        case ast.IfExp(body=body, orelse=other):
+            yield from (*_texts(body), *_texts(other))
         case ast.BoolOp(values=values):
             for value in values:
                 yield from _texts(value)
@@ -126,13 +126,13 @@ def _codes_of(tree: ast.Module) -> Iterator[str]:
 
 def codes_in_the_code() -> dict[str, set[str]]:
     """Every reason code (or its beginning and a star) with the files that give it."""
-    found: dict[str, set[str]] = {}
+    files_by_code: dict[str, set[str]] = {}
     for pattern in MODULES:
         for path in SOURCE.glob(pattern):
             for code in _codes_of(ast.parse(path.read_text())):
                 if code not in NO_REASONS and CODE.fullmatch(code.removesuffix("*").rstrip("_")):
-                    found.setdefault(code, set()).add(str(path.relative_to(SOURCE)))
-    return found
+                    files_by_code.setdefault(code, set()).add(str(path.relative_to(SOURCE)))
+    return files_by_code
 
 
 def codes_on_the_page() -> set[str]:
@@ -146,7 +146,7 @@ def test_every_reason_of_the_code_is_documented() -> None:
     missing = {
         code: sorted(files)
         for code, files in codes_in_the_code().items()
-        if code not in page and not (code.endswith("*") and any(one.startswith(code[:-1]) for one in page))
+        if code not in page and not (code.endswith("*") and any(listed.startswith(code[:-1]) for listed in page))
     }
     assert missing == {}
 

@@ -120,12 +120,12 @@ def gauges() -> dict[str, list[str]]:
 
 def registered_metrics() -> dict[str, tuple[str, list[str]]]:
     """Type and labels by the name that Prometheus sees."""
-    found = {name: ("gauge", labels) for name, labels in gauges().items()}
+    metrics = {name: ("gauge", labels) for name, labels in gauges().items()}
     for metric in set(prometheus_client.REGISTRY._collector_to_names):
         if isinstance(metric, MetricWrapperBase) and metric._name.startswith("punchcard_"):
             ending = "_total" if metric._type == "counter" else ""
-            found[metric._name + ending] = (metric._type, list(metric._labelnames))
-    return found
+            metrics[metric._name + ending] = (metric._type, list(metric._labelnames))
+    return metrics
 
 
 def test_every_metric_has_its_row_with_type_and_labels() -> None:
@@ -170,7 +170,7 @@ def test_every_answer_code_of_the_tracking_api_is_documented() -> None:
 
 def public_calls() -> dict[str, list[str]]:
     """The query parameters of every call, by method and path."""
-    found = {}
+    parameters = {}
     files = sorted((SOURCE / "api").glob("*.py"))
     for node in chain.from_iterable(ast.walk(ast.parse(file.read_text())) for file in files):
         for route in getattr(node, "decorator_list", []):
@@ -183,14 +183,14 @@ def public_calls() -> dict[str, list[str]]:
             renamed = {arg.arg: re.search(r"name='([\w\[\]]+)'", ast.unparse(arg.annotation)) for arg in arguments}
             names = [match[1] if (match := renamed[arg.arg]) else arg.arg for arg in arguments]
             inside = {*re.findall(r"{(\w+)", path), "request", "dependencies", "data"}
-            found[f"{name_of(route).upper()} /api{path}"] = [name for name in names if name not in inside]
-    return found
+            parameters[f"{name_of(route).upper()} /api{path}"] = [name for name in names if name not in inside]
+    return parameters
 
 
 def test_every_call_of_the_public_api_is_documented() -> None:
     named = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /api/[^`?]*)`", page("public-api.md"))
-    without_names = {re.sub(r"{.+?}", "{}", one) for one in named}
-    assert without_names == {re.sub(r"{.+?}", "{}", one) for one in [*public_calls(), "GET /api/openapi.json"]}
+    without_names = {re.sub(r"{.+?}", "{}", call) for call in named}
+    assert without_names == {re.sub(r"{.+?}", "{}", call) for call in [*public_calls(), "GET /api/openapi.json"]}
 
 
 def test_every_parameter_of_the_public_api_has_its_row() -> None:
@@ -238,7 +238,7 @@ def test_every_member_of_an_answer_is_documented(body: type[msgspec.Struct]) -> 
     assert {field.encode_name for field in msgspec.structs.fields(body)} - words == set()
 
 
-def test_the_example_of_a_definition_as_json_is_the_text_that_it_is_said_to_be() -> None:
+def test_the_example_of_a_definition_as_json_equals_its_text() -> None:
     text = page("query-language.md")
     (second,) = re.findall(r"```text\n[^\n]+\n([^\n]+)\n", text)
     (example,) = re.findall(r"```json\n(.+?)```", text, re.DOTALL)

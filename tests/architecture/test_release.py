@@ -80,7 +80,7 @@ def test_a_malformed_changelog_fragment_is_named(tmp_path: Path, name: str, text
     path = tmp_path / name
     path.write_text(text)
     problems = list(find_problems(path))
-    assert [problem in found for found in problems] == [True] if problem else problems == []
+    assert [problem in message for message in problems] == [True] if problem else problems == []
 
 
 def test_entries_written_before_there_were_fragments_join_the_release() -> None:
@@ -236,7 +236,7 @@ def test_a_broken_link_of_the_site_is_named(tmp_path: Path, link: str, problem: 
     (site / "other" / "index.html").write_text('<h2 id="heading">')
     (site / "index.html").write_text(f'<h1 id="here">{link}')
     problems = list(find_broken_links(site))
-    assert [problem in found for found in problems] == [True] if problem else problems == []
+    assert [problem in message for message in problems] == [True] if problem else problems == []
 
 
 def test_every_action_of_the_workflows_is_pinned_to_a_commit() -> None:

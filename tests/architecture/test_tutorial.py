@@ -86,8 +86,8 @@ def run(command: str, folder: Path, environment: dict[str, str]) -> str:
 def outcome(command: str, folder: Path, environment: dict[str, str], *, stated: str) -> str:
     """What the block's last line prints, repeated until that is what is stated if the line only looks."""
     *first, last = re.split(r"(?<!\\)\n(?=punchcard|python)", command.strip())
-    for one in first:
-        run(one, folder, environment)
+    for line in first:
+        run(line, folder, environment)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         output = run(last, folder, environment)

@@ -12,7 +12,7 @@ import pytest
 
 from punchcard.ingest.app import TrackingApp
 from punchcard.log.group_commit import GroupCommit
-from punchcard.log.sqlite import SqliteEventLog, uncompressed
+from punchcard.log.sqlite import SqliteEventLog, decompress
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.waiting import PATIENCE_SECONDS
@@ -95,7 +95,7 @@ class TrackingServer:
     def recorded(self) -> list[tuple[str, str, str, bytes]]:
         """What is in the log: call, write key, sender's address, body."""
         found = self.log.read(0, records_max=10_000, bytes_max=1 << 40)
-        return [(one.call, one.write_key, one.ip, uncompressed(one)) for one in found]
+        return [(one.call, one.write_key, one.ip, decompress(one)) for one in found]
 
 
 @pytest.fixture

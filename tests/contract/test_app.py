@@ -92,10 +92,10 @@ OWNER = {
 def test_the_first_visitor_becomes_the_owner_and_nobody_after(fresh: PublicApiServer) -> None:
     olga, mallory = FormBrowser(fresh), FormBrowser(fresh)
     assert olga.get("/").headers["location"] == "/welcome"
-    assert olga.ask("POST", "/welcome", OWNER).headers["location"] == "/"
+    assert olga.send("POST", "/welcome", OWNER).headers["location"] == "/"
     assert "Acme" in olga.get("/").text
     assert mallory.get("/welcome").headers["location"] == "/"
-    assert mallory.ask("POST", "/welcome", {**OWNER, "email": "m@evil.example"}).headers["location"] == "/sign-in"
+    assert mallory.send("POST", "/welcome", {**OWNER, "email": "m@evil.example"}).headers["location"] == "/sign-in"
     assert mallory.sign_in("m@evil.example").status == 401
 
 
@@ -112,7 +112,7 @@ def test_the_first_visitor_becomes_the_owner_and_nobody_after(fresh: PublicApiSe
 def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
     fresh: PublicApiServer, field: str, value: str, said: str
 ) -> None:
-    answer = FormBrowser(fresh).ask("POST", "/welcome", {**OWNER, field: value})
+    answer = FormBrowser(fresh).send("POST", "/welcome", {**OWNER, field: value})
     assert answer.status == 422
     assert said in answer.text
     kept = "Olga" if field != "name" else "olga@acme.example"
@@ -123,10 +123,10 @@ def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
 def test_who_comes_from_elsewhere_must_show_the_admin_token_first(fresh: PublicApiServer) -> None:
     remote = {"X-Forwarded-For": "203.0.113.7"}
     browser = FormBrowser(fresh)
-    assert "Admin token" in browser.ask("GET", "/welcome", headers=remote).text
-    refused = browser.ask("POST", "/welcome", {**OWNER, "code": "a guess"}, headers=remote)
+    assert "Admin token" in browser.send("GET", "/welcome", headers=remote).text
+    refused = browser.send("POST", "/welcome", {**OWNER, "code": "a guess"}, headers=remote)
     assert (refused.status, "not the admin token" in refused.text) == (422, True)
-    made = browser.ask("POST", "/welcome", {**OWNER, "code": fresh.token}, headers=remote)
+    made = browser.send("POST", "/welcome", {**OWNER, "code": fresh.token}, headers=remote)
     assert made.headers["location"] == "/"
 
 
@@ -199,8 +199,8 @@ def test_guessing_is_slowed_down_and_the_right_password_waits_too(world: PublicA
 def test_another_password_ends_the_other_sessions(world: PublicApiServer, owner: FormBrowser) -> None:
     elsewhere = FormBrowser(world)
     elsewhere.sign_in("owner@acme.example")
-    assert owner.post("/settings/password", standing="wrong", fresh="a whole new password").status == 422
-    assert owner.post("/settings/password", standing=PASSWORD, fresh="a whole new password").status == 303
+    assert owner.post("/settings/password", current="wrong", new="a whole new password").status == 422
+    assert owner.post("/settings/password", current=PASSWORD, new="a whole new password").status == 303
     assert owner.get("/").status == 200
     assert elsewhere.get("/").status == 303
     assert elsewhere.sign_in("owner@acme.example", "a whole new password").status == 303
@@ -231,7 +231,7 @@ def test_who_wanted_a_page_gets_it_after_signing_in(stranger: FormBrowser) -> No
 
 def test_a_form_without_what_our_pages_hold_changes_nothing(owner: FormBrowser) -> None:
     for form in ({}, {"_csrf": "0" * 64}):
-        answer = owner.ask("POST", "/settings", {"name": "Hijacked", "timezone": "UTC", **form})
+        answer = owner.send("POST", "/settings", {"name": "Hijacked", "timezone": "UTC", **form})
         assert answer.status == 403
     assert "Hijacked" not in owner.get("/settings").text
 
@@ -251,7 +251,7 @@ def test_a_form_of_another_site_is_refused(owner: FormBrowser, path: str, header
     match = re.search(r'name="_csrf" value="(\w+)"', page.text)
     assert match
     form = {"_csrf": match.group(1), "email": "owner@acme.example", "password": PASSWORD}
-    assert owner.ask("POST", path, form, headers=headers).status == 403
+    assert owner.send("POST", path, form, headers=headers).status == 403
 
 
 # --- roles ---

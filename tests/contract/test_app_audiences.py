@@ -11,7 +11,7 @@ import pytest
 
 from punchcard.store import engage_tables
 from punchcard.store.schema import EffectState
-from punchcard.testing.engage_samples import add_person, call_about, give, keep_computation, tell
+from punchcard.testing.engage_samples import add_computation, add_person, call_about, record_sync, set_traits
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 
@@ -70,9 +70,9 @@ def test_the_list_says_how_each_has_changed_in_a_week_and_draws_a_month(
     now = world.clock.now()
     days = [timedelta(days=number) for number in (20, 9, 3)]
     with world.store.unit_of_work() as work:
-        keep_computation(work, "regulars", size=1220, now=now, sizes=list(zip(days, (1000, 1208, 1215), strict=True)))
-        keep_computation(work, "lapsed", size=5, now=now, sizes=[(days[0], 8)])
-        keep_computation(work, "lifetime_spend", size=9, now=now, sizes=[(days[2], 8)], kind="computed_trait")
+        add_computation(work, "regulars", size=1220, now=now, sizes=list(zip(days, (1000, 1208, 1215), strict=True)))
+        add_computation(work, "lapsed", size=5, now=now, sizes=[(days[0], 8)])
+        add_computation(work, "lifetime_spend", size=9, now=now, sizes=[(days[2], 8)], kind="computed_trait")
     page = viewer.get("/audiences").text
     assert "1,220 +12 in 7 days" in words(page)
     assert "5 −3 in 7 days" in words(page)
@@ -94,7 +94,7 @@ def test_an_audience_says_how_its_destination_took_it_and_each_number_opens_what
     with world.store.unit_of_work() as work:
         for number in range(4):
             person = add_person(work, ("email", f"{number}@example.com"), at=world.clock.now())
-            tell(work, "regulars", f"{number}@example.com", profile=person, at=world.clock.now())
+            record_sync(work, "regulars", f"{number}@example.com", profile=person, at=world.clock.now())
         for number in range(3):
             call_about(work, "regulars", f"{number}@example.com", state=EffectState.RETRYING, reason="no_connection")
         call_about(work, "regulars", "r@example.com", state=EffectState.RETRYING, reason="timeout")
@@ -156,8 +156,8 @@ def people(world: PublicApiServer) -> PublicApiServer:
             at=now,
             traits={"plan": "gold", "visits": 12, "city": "Zürich"},
         )
-        give(work, ann, {"regulars": True, "lapsed": False}, at=now, computation="audience")
-        give(work, ann, {"lifetime_spend": 49.9}, at=now, computation="computed_trait")
+        set_traits(work, ann, {"regulars": True, "lapsed": False}, at=now, computation="audience")
+        set_traits(work, ann, {"lifetime_spend": 49.9}, at=now, computation="computed_trait")
         add_person(work, ("anonymous_id", "a/visitor"), at=now)
         for number in range(60):
             add_person(work, ("email", f"many{number:02}@example.com"), at=now, traits={"tier": "basic"})
@@ -367,7 +367,7 @@ def test_a_trait_inside_another_is_asked_for_in_a_line_and_one_that_nobody_has_i
         saved = editor.post("/audiences/new", name=name, **line, **asked, **more)
         assert saved.status == 303, words(saved.text)
         said = words(editor.get(saved.headers["location"]).text)
-        assert said.count('nobody has a trait "adress" yet; did you mean "address"?'.replace('"', "&#34;")) == warnings
+        assert said.count('Nobody has a trait "adress" yet. Did you mean "address"?'.replace('"', "&#34;")) == warnings
     assert definition(editor.get("/audiences/in_austin/edit").text) == "trait('address.city') = 'Austin'"
 
 

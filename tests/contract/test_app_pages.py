@@ -213,7 +213,7 @@ def test_what_is_not_there_is_said_on_a_page(owner: FormBrowser, path: str) -> N
 
 
 def test_a_program_that_asks_for_nothing_known_gets_json(owner: FormBrowser) -> None:
-    answer = owner.ask("GET", "/nothing", headers={"Accept": "application/json"})
+    answer = owner.send("GET", "/nothing", headers={"Accept": "application/json"})
     assert (answer.status, answer.headers["content-type"]) == (404, "application/json")
 
 

@@ -51,22 +51,22 @@ def test_a_pause_is_shown_while_it_lasts_and_for_a_while_after(world: PublicApiS
         pause(work, lasting)
         plan_check(work, lasting, checks=1, next_check_at=now + timedelta(seconds=40))
     for path in pages:
-        text = browser.ask("GET", path).text
+        text = browser.send("GET", path).text
         assert "refused since" in text
         assert "Next check" in text
         assert "401: &lt;b&gt;no" in text
     world.send({"userId": "a", "event": "Checked In", "messageId": "m", "properties": {"email": "a@example.com"}})
     world.route()
-    assert "credentials refused since" in browser.ask("GET", "/events/m").text
+    assert "credentials refused since" in browser.send("GET", "/events/m").text
     with world.store.unit_of_work() as work:
         standing = pause_of(work, "perkville")
         assert standing is not None
         end_pause(work, standing, by=PauseEnd.CHECK, now=now + timedelta(minutes=3))
     for path in pages:
-        text = browser.ask("GET", path).text
+        text = browser.send("GET", path).text
         assert "credentials were refused from" in text
         assert "Next check at" not in text
-    assert "credentials refused since" not in browser.ask("GET", "/events/m").text
+    assert "credentials refused since" not in browser.send("GET", "/events/m").text
 
 
 def test_a_pause_that_somebody_ended_is_not_shown_any_more(world: PublicApiServer) -> None:
@@ -79,4 +79,4 @@ def test_a_pause_that_somebody_ended_is_not_shown_any_more(world: PublicApiServe
     with world.store.unit_of_work() as work:
         pause(work, lasting)
         end_pause(work, lasting, by=PauseEnd.OPERATOR, now=now)
-    assert "credentials" not in browser.ask("GET", "/").text
+    assert "credentials" not in browser.send("GET", "/").text

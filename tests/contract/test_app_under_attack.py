@@ -41,17 +41,17 @@ def owners(world: PublicApiServer) -> int:
 )
 def test_a_rebound_name_cannot_become_the_owner(world: PublicApiServer, host: str) -> None:
     browser = FormBrowser(world)
-    response = browser.ask("POST", "/welcome", OWNER, headers={"Host": host, "Origin": f"http://{host}"})
+    response = browser.send("POST", "/welcome", OWNER, headers={"Host": host, "Origin": f"http://{host}"})
     assert response.status == 421
     assert "allowed_hosts" in response.text
     assert owners(world) == 0
-    assert browser.ask("POST", "/welcome", OWNER).status == 303
+    assert browser.send("POST", "/welcome", OWNER).status == 303
     assert owners(world) == 1
 
 
 @pytest.mark.parametrize("path", ["/", "/welcome", "/sign-in", "/settings", "/assets/app.css", "/nothing"])
 def test_no_page_answers_under_a_foreign_name(world: PublicApiServer, path: str) -> None:
-    assert FormBrowser(world).ask("GET", path, headers={"Host": "evil.example"}).status == 421
+    assert FormBrowser(world).send("GET", path, headers={"Host": "evil.example"}).status == 421
 
 
 def test_two_hosts_are_none(world: PublicApiServer) -> None:
@@ -72,7 +72,7 @@ def test_attempts_at_once_count_before_their_passwords_are_checked(world: Public
     statuses: list[int] = []
 
     def attempt() -> None:
-        response = FormBrowser(world).ask("POST", "/sign-in", {"email": "owner@acme.example", "password": "wrong" * 3})
+        response = FormBrowser(world).send("POST", "/sign-in", {"email": "owner@acme.example", "password": "wrong" * 3})
         statuses.append(response.status)
 
     threads = [threading.Thread(target=attempt) for _ in range(24)]
@@ -105,7 +105,7 @@ def test_a_header_does_not_evade_the_throttle(world: PublicApiServer, header: st
     add_operators(world)
     form = {"email": "owner@acme.example", "password": "not the password"}
     statuses = [
-        FormBrowser(world).ask("POST", "/sign-in", form, headers={header: f"192.0.2.{number}"}).status
+        FormBrowser(world).send("POST", "/sign-in", form, headers={header: f"192.0.2.{number}"}).status
         for number in range(12)
     ]
     assert statuses == [401] * 8 + [429] * 4

@@ -14,7 +14,7 @@ from punchcard.computations.parser import checked
 from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.fact_store import FactRows, FactStore
 from punchcard.testing import definitions as random
-from punchcard.testing.reference import Happened, Person, answer
+from punchcard.testing.reference import Happened, Person, expected_result
 
 NOW = 1_773_000_000_000_000  # 2026-03-08T20:00Z, the day on which clocks change in Los Angeles
 HOUR = 3_600_000_000
@@ -96,7 +96,7 @@ def test_any_definition_over_any_life_gives_what_the_reference_says(facts, defin
     expected = {
         profile: value
         for profile, person in people.items()
-        if (value := plain(definition, answer(definition, person, NOW, zone))) is not None
+        if (value := plain(definition, expected_result(definition, person, NOW, zone))) is not None
     }
     found = answers(facts, definition, zone)
     if isinstance(definition, Events) and definition.reducer is Reducer.MODE:

@@ -19,7 +19,7 @@ from punchcard.store.effects import NewEffect, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState
-from punchcard.testing.effects import DESTINATION, new_effect, standing
+from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
 from punchcard.testing.partner import ScriptedClient, ScriptedPartner, ScriptedSettings
 
 pytestmark = pytest.mark.anyio
@@ -84,7 +84,7 @@ class Rig:
 
     def effect(self, key: str) -> StoredEffect:
         with self.store.reading() as connection:
-            return standing(connection, key)
+            return stored_effect(connection, key)
 
     def row(self, key: str) -> tuple[object, ...]:
         """State, reason and detail, read by themselves."""

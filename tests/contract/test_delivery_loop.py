@@ -22,7 +22,7 @@ from punchcard.store.effects import Action, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.pauses import pause_of
 from punchcard.store.schema import EffectState
-from punchcard.testing.effects import DESTINATION, begin_all, new_effect, standing
+from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -72,15 +72,15 @@ class Rig:
 
     def state(self, key: str) -> EffectState:
         with self.store.reading() as connection:
-            return standing(connection, key).state
+            return stored_effect(connection, key).state
 
     def effect(self, key: str) -> StoredEffect:
         with self.store.reading() as connection:
-            return standing(connection, key)
+            return stored_effect(connection, key)
 
     def actions(self, key: str) -> list[tuple[str, str | None]]:
         with self.store.reading() as connection:
-            effect = standing(connection, key)
+            effect = stored_effect(connection, key)
             return [
                 (attempt.action, attempt.outcome) for attempt in ledger.attempts_of(connection, [effect.id])[effect.id]
             ]
@@ -157,7 +157,7 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
     customers, each = (50, 40) if rig.store.is_sqlite or not refuses_used_keys else (20, 20)
     rig.partner = ScriptedPartner(clock=SystemClock(), refuses_used_keys=refuses_used_keys, late_seconds=LATE_SECONDS)
     chance = random.Random(7)
-    bad = [Step.BUSY, Step.LOSE_ANSWER, Step.LOSE_REQUEST, Step.LAND_LATE, Step.SLOW_DOWN, Step.BREAK]
+    bad = [Step.BUSY, Step.LOSE_RESPONSE, Step.LOSE_REQUEST, Step.LAND_LATE, Step.SLOW_DOWN, Step.BREAK]
     rig.partner.retry_after_seconds = 0.001
     with rig.store.unit_of_work() as work:
         for number in range(each):
@@ -166,7 +166,7 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
                 key = f"{customer}/{number:02}"
                 effects.append(new_effect(key, customer=f"c{customer}@example.com"))
                 if chance.random() < 0.15:
-                    reads = [chance.choice([Step.BUSY, Step.LOSE_ANSWER])] if chance.random() < 0.3 else []
+                    reads = [chance.choice([Step.BUSY, Step.LOSE_RESPONSE])] if chance.random() < 0.3 else []
                     rig.partner.script(key, chance.choices(bad, k=chance.randint(1, 3)), reads=reads)
                 elif chance.random() < 0.02:
                     rig.partner.script(key, [Step.REJECT])
@@ -195,7 +195,7 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
 
 
 async def test_a_lost_answer_is_read_back_and_never_sent_again(rig: Rig) -> None:
-    rig.partner.script("a", [Step.LOSE_ANSWER])
+    rig.partner.script("a", [Step.LOSE_RESPONSE])
     rig.add("a")
     async with rig.running():
         await until(lambda: rig.state("a") is EffectState.DELIVERED)
@@ -303,7 +303,7 @@ async def test_what_a_killed_worker_had_on_its_way_is_read_back_by_the_next(rig:
         begin_all(work, claimed, now=clock.now(), lease_until=clock.now())
     client = rig.partner.client(rig.settings)
     with rig.store.reading() as connection:
-        sent = standing(connection, "sent")
+        sent = stored_effect(connection, "sent")
     await client.perform(
         Effect(
             kind=EffectKind.TRANSACTION,

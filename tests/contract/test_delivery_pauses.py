@@ -31,7 +31,7 @@ from punchcard.store.pauses import (
 )
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import DESTINATION, new_effect, standing
+from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
 from punchcard.testing.partner import ScriptedClient, ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -110,7 +110,7 @@ class Rig:
 
     def tries(self, key: str) -> int:
         with self.store.reading() as connection:
-            return standing(connection, key).tries
+            return stored_effect(connection, key).tries
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[DestinationDelivery]:

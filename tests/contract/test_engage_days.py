@@ -34,7 +34,7 @@ def see(world: EngageWorld, **seen: str) -> None:
 
 
 def members(world: EngageWorld) -> set[str]:
-    world.settle()
+    world.run_until_idle()
     inside = world.values(KEY)
     with world.store.reading() as work:
         rows = work.exec_driver_sql("SELECT value, profile_id FROM external_ids WHERE type = 'user_id'")

@@ -30,7 +30,7 @@ def test_a_forwarded_record_of_many_events_shares_no_number_with_the_next_record
     bought = {"type": "track", "userId": "u4096", "timestamp": world.clock.now().isoformat()}
     world.receive([{**alone, "event": "Cart Viewed", "messageId": "a"}])
     world.receive([{**bought, "event": "Order Completed", "messageId": "b"}])
-    world.settle()
+    world.run_until_idle()
     assert world.facts is not None
     numbers = world.facts.rows("SELECT count(*), count(DISTINCT seq) FROM facts")
     assert numbers == [(EVENTS + 2, EVENTS + 2)]

@@ -40,14 +40,14 @@ def owner(world: EngageWorld, type_: str, value: str) -> int | None:
 def test_an_id_of_ones_own_joins_what_till_and_app_know(world: EngageWorld) -> None:
     world.identify_by(BY_CARD)
     world.receive([visit(1, card="C-7", anonymousId="till-1"), visit(2, card="C-7", userId="ann")])
-    world.settle()
+    world.run_until_idle()
     assert owner(world, "card", "C-7") == owner(world, "user_id", "ann") == owner(world, "anonymous_id", "till-1")
 
 
 def test_order_and_limits_decide_which_id_is_left_out(world: EngageWorld) -> None:
     world.identify_by(BY_CARD)
     world.receive([visit(number, card=f"C-{number}", userId="ann") for number in (1, 2, 3)])
-    world.settle()
+    world.run_until_idle()
     assert owner(world, "card", "C-2") == owner(world, "user_id", "ann")
     assert owner(world, "card", "C-3") is None  # a third card is one too many, and the user id is stronger
 
@@ -59,17 +59,17 @@ def test_rules_that_change_hold_for_what_comes_and_leave_what_was_with_its_peopl
     audience = world.audience("visitors", "event('Checked In').count() >= 2", include_anonymous=True)
     world.configure(audience)
     world.receive([visit(1, card="C-7", anonymousId="till-1"), visit(2, card="C-7", anonymousId="till-1")])
-    world.settle()
+    world.run_until_idle()
     assert owner(world, "card", "C-7") is None
     world.identify_by(BY_CARD)
     world.receive([visit(3, card="C-7", userId="ann")])
-    world.settle()
+    world.run_until_idle()
     assert owner(world, "card", "C-7") == owner(world, "user_id", "ann") != owner(world, "anonymous_id", "till-1")
     world.identify_by(IdentityRules())
     world.receive([visit(4, card="C-7", userId="bea")])
     if loses_facts:
         world.crash(loses_facts=True)
-    world.settle()
+    world.run_until_idle()
     assert owner(world, "user_id", "bea") != owner(world, "card", "C-7")
     assert world.values("visitors") == {owner(world, "anonymous_id", "till-1"): "true"}
     assert world.engine is not None
@@ -80,14 +80,14 @@ def test_who_has_an_id_that_the_workspace_names_is_no_stranger(world: EngageWorl
     world.identify_by(BY_CARD)
     world.configure(world.audience("visitors", "event('Checked In').count() >= 1"))
     world.receive([visit(1, card="C-7", anonymousId="till-1"), visit(2, anonymousId="till-2")])
-    world.settle()
+    world.run_until_idle()
     assert world.values("visitors") == {owner(world, "card", "C-7"): "true"}
 
 
 def test_a_blocked_value_is_nobodys(world: EngageWorld) -> None:
     world.identify_by(IdentityRules(blocked=("/^guest[0-9]*$/", "Walk-In")))
     world.receive([visit(1, userId="Guest12"), visit(2, userId="walk-in"), visit(3, userId="-1")])
-    world.settle()
+    world.run_until_idle()
     assert [owner(world, "user_id", one) for one in ("Guest12", "walk-in")] == [None, None]
     assert owner(world, "user_id", "-1") is not None
 
@@ -98,11 +98,11 @@ def test_facts_follow_a_store_that_is_put_back_from_an_older_copy(tmp_path: Path
         world = EngageWorld(tmp_path, store, BEGIN)
         world.configure(world.audience("visitors", "event('Checked In').count() >= 2", include_anonymous=True))
         world.receive([visit(1, anonymousId="x"), visit(2, anonymousId="y")])
-        world.settle()
+        world.run_until_idle()
         with closing(sqlite3.connect(path)) as running, closing(sqlite3.connect(copy)) as kept:
             running.backup(kept)
         world.receive([visit(3, anonymousId="x", userId="ann"), visit(4, anonymousId="y", userId="ann")])
-        world.settle()
+        world.run_until_idle()
         assert len(world.values("visitors")) == 1, "both are Ann"
         world.crash()
     path.with_name("store.db-wal").unlink(missing_ok=True)
@@ -110,7 +110,7 @@ def test_facts_follow_a_store_that_is_put_back_from_an_older_copy(tmp_path: Path
     with closing(Store(f"sqlite:///{path}")) as store:
         world.store = store
         world.identify_by(IdentityRules(blocked=("ann",)))
-        world.settle()
+        world.run_until_idle()
         owners = {owner(world, "anonymous_id", one) for one in ("x", "y")}
         assert set(world.values("visitors")) == owners
         assert len(owners) == 2

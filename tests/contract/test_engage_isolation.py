@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text, update
 
 from punchcard.engage.person_events import UnsyncedCall, read_events
-from punchcard.engage.sync_dispatch import send_again
+from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.operations.alerts import AlertKind, find_alerts
 from punchcard.operations.engagement import list_computation_statuses
@@ -66,10 +66,10 @@ def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_liv
     configure(engage, "bad", "good", "last")
     if is_live:
         engage.order("ann")
-        engage.settle()
+        engage.run_until_idle()
     forbid(engage, "profile_trait_changes", "name", "bad")
     engage.order("bea")
-    engage.settle()
+    engage.run_until_idle()
     assert statuses(engage) == {"bad": "Failed", "good": "Live", "last": "Live"}
     assert (AlertKind.COMPUTATION, "bad") in alerts(engage)
     synced_keys = {
@@ -85,12 +85,12 @@ def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_liv
 
 def test_a_computation_whose_stored_state_cannot_be_read_is_held_alone(engage):
     configure(engage, "bad", "good")
-    engage.settle()
+    engage.run_until_idle()
     engage.world.crash()
     with engage.store.unit_of_work() as work:
         work.execute(update(computation_states).where(computation_states.c.key == "bad").values(last_sync="{"))
     engage.order("ann")
-    engage.settle()
+    engage.run_until_idle()
     assert statuses(engage) == {"bad": "Failed", "good": "Live"}
     assert (AlertKind.COMPUTATION, "bad") in alerts(engage)
     assert len(engage.world.values("good")) == 1
@@ -101,11 +101,11 @@ def test_an_event_that_cannot_be_written_is_quarantined_and_the_others_count(eng
     forbid(engage, "external_ids", "value", "bad")
     for who in ("ann", "bad", "bea"):
         engage.order(who)
-    engage.settle()
+    engage.run_until_idle()
     assert len(engage.world.values("good")) == 2
     assert alerts(engage) == [(AlertKind.QUARANTINED, "internal_error")]
     engage.order("cid")
-    engage.settle()
+    engage.run_until_idle()
     assert len(engage.world.values("good")) == 3
 
 
@@ -113,13 +113,13 @@ def test_a_profile_that_cannot_be_synced_is_held_and_the_others_are_synced(engag
     engage.trait("good", "event('Order Completed').count()")
     engage.order("ann")
     engage.order("bea")
-    engage.settle()
+    engage.run_until_idle()
     with engage.store.unit_of_work() as work:
         work.execute(update(synced).where(synced.c.email == "ann@example.com").values(changes="{"))
     engage.order("ann")
     engage.order("bea")
-    engage.settle()
-    assert engage.told("good")[2:] == [("bea@example.com", 2)]
+    engage.run_until_idle()
+    assert engage.synced_values("good")[2:] == [("bea@example.com", 2)]
     assert engage.queue() == {("perkville", "good", "failed"): 1}
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
     (one,) = list_computation_statuses(engage.store, workspace)
@@ -130,15 +130,15 @@ def test_a_profile_that_cannot_be_synced_is_held_and_the_others_are_synced(engag
     with engage.store.unit_of_work() as work:
         work.execute(update(synced).values(changes=""))
     engage.restart_sync()
-    engage.settle()
+    engage.run_until_idle()
     assert engage.queue() == {}
-    assert engage.told("good")[3:] == [("ann@example.com", 2)]
+    assert engage.synced_values("good")[3:] == [("ann@example.com", 2)]
 
 
 def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_value_is_sent(engage):
     engage.trait("good", "event('Order Completed').count()")
     engage.order("ann")
-    engage.settle()
+    engage.run_until_idle()
     refused = UnsyncedCall(
         destination="perkville",
         key="good",
@@ -149,16 +149,16 @@ def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_
         detail="traits.good must be text",
     )
     with engage.store.unit_of_work() as work:
-        send_again(work, [refused], engage.world.clock.now())
+        requeue_unsent(work, [refused], engage.world.clock.now())
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
     (one,) = list_computation_statuses(engage.store, workspace)
     assert one.pending_syncs[0].refused == 1
     assert "1 value was refused by perkville's mapping (traits.good must be text)" in one.pending_syncs[0].warnings[0]
     assert (AlertKind.SYNC, "good") in alerts(engage)
     engage.order("ann")
-    engage.settle()
+    engage.run_until_idle()
     assert engage.queue() == {}
-    assert engage.told("good")[-1] == ("ann@example.com", 2)
+    assert engage.synced_values("good")[-1] == ("ann@example.com", 2)
     assert alerts(engage) == []
 
 

@@ -12,7 +12,7 @@ from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 from punchcard.store.sync_outcomes import SyncOutcome, outcome_of
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.engage_samples import add_person, call_about, keep_computation, tell
+from punchcard.testing.engage_samples import add_computation, add_person, call_about, record_sync
 
 NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ def store(store_url: str) -> Iterator[Store]:
 
 def keep(store: Store, key: str, sizes: dict[timedelta, int], *, now: int) -> None:
     with store.unit_of_work() as work:
-        keep_computation(work, key, size=now, now=NOW, sizes=list(sizes.items()))
+        add_computation(work, key, size=now, now=NOW, sizes=list(sizes.items()))
 
 
 def test_a_size_stands_until_the_next_in_trends_of_all_keys_at_once(store: Store) -> None:
@@ -77,11 +77,11 @@ def test_an_outcome_counts_people_once_and_calls_as_they_stand_at_the_destinatio
             for number, (state, reason) in enumerate(calls):
                 call_about(work, key, f"{number}@example.com", state=state, reason=reason)
         call_about(work, "regulars", "x@example.com", source="web", state=EffectState.PARKED)
-        tell(work, "regulars", "ann@example.com", profile=people[0], at=NOW)
-        tell(work, "regulars", "ann@elsewhere.example", profile=people[0], at=NOW)
-        tell(work, "regulars", "ben@example.com", profile=people[1], at=NOW)
-        tell(work, "regulars", "cleo@example.com", profile=people[2], at=NOW, value="false")
-        tell(work, "lapsed", "cleo@example.com", profile=people[2], at=NOW)
+        record_sync(work, "regulars", "ann@example.com", profile=people[0], at=NOW)
+        record_sync(work, "regulars", "ann@elsewhere.example", profile=people[0], at=NOW)
+        record_sync(work, "regulars", "ben@example.com", profile=people[1], at=NOW)
+        record_sync(work, "regulars", "cleo@example.com", profile=people[2], at=NOW, value="false")
+        record_sync(work, "lapsed", "cleo@example.com", profile=people[2], at=NOW)
     with store.reading() as work:
         outcome = outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
         nothing = outcome_of(work, "unheard_of", destination="perkville", source="engage-perkville")

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from punchcard.engage.debounce import CHANGES_PER_MINUTE_MAX
 from punchcard.engage.person_events import UnsyncedCall
-from punchcard.engage.sync_dispatch import send_again
+from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.operations.engagement import list_computation_statuses
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import synced
@@ -33,11 +33,11 @@ def world(tmp_path, store_url):
 
 def spend(world: SyncWorld, amount: float, who: str = "ann") -> None:
     world.order(who, properties={"email": f"{who}@example.com", "revenue": amount})
-    world.settle()
+    world.run_until_idle()
 
 
 def values(world: SyncWorld) -> list[object]:
-    return [value for _, value in world.told(SPEND)]
+    return [value for _, value in world.synced_values(SPEND)]
 
 
 # A track call of Engage earns points: it goes to one email of a person, once for each entry.
@@ -45,26 +45,26 @@ def values(world: SyncWorld) -> list[object]:
 
 def test_a_second_email_of_a_member_earns_no_second_entry(world):
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     world.world.advance(hours=1)
     world.identify("ann", email="new@example.com")
-    world.settle()
-    assert world.told() == [("ann@example.com", True), ("new@example.com", True)]
+    world.run_until_idle()
+    assert world.synced_values() == [("ann@example.com", True), ("new@example.com", True)]
     assert world.tracked() == [("Audience Entered", "ann@example.com")]
 
 
 def test_who_enters_again_with_two_emails_enters_once_at_the_newest(world):
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     world.world.advance(hours=1)
     world.identify("ann", email="new@example.com")
-    world.settle()
+    world.run_until_idle()
     world.world.advance(days=31)
-    world.settle()
+    world.run_until_idle()
     world.world.advance(hours=1)
     world.order("ann")
-    world.settle()
-    assert len(world.told()) == 6, "both emails were told of entering, leaving and entering"
+    world.run_until_idle()
+    assert len(world.synced_values()) == 6, "both emails were told of entering, leaving and entering"
     assert world.tracked() == [
         ("Audience Entered", "ann@example.com"),
         ("Audience Exited", "new@example.com"),
@@ -74,61 +74,61 @@ def test_who_enters_again_with_two_emails_enters_once_at_the_newest(world):
 
 def test_members_who_are_merged_enter_no_second_time(world):
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     world.world.advance(hours=1)
     anonymous = {"type": "track", "event": "Order Completed", "anonymousId": "x", "messageId": "a1"}
     world.world.receive([{**anonymous, "properties": {"email": "other@example.com"}}])
-    world.settle()
+    world.run_until_idle()
     assert len(world.tracked()) == 2, "they were two people"
     world.world.advance(hours=1)
     world.world.receive([{"type": "identify", "userId": "ann", "anonymousId": "x", "messageId": "i1", "traits": {}}])
-    world.settle()
+    world.run_until_idle()
     assert len(world.tracked()) == 2
     world.world.advance(days=31)
-    world.settle()
+    world.run_until_idle()
     assert [event for event, _ in world.tracked()[2:]] == ["Audience Exited"]
     world.world.advance(hours=1)
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     assert [event for event, _ in world.tracked()[3:]] == ["Audience Entered"]
 
 
 def test_a_track_call_that_did_not_arrive_is_sent_again_alone(world):
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     world.world.advance(hours=1)
     world.identify("ann", email="new@example.com")
-    world.settle()
+    world.run_until_idle()
     lost = UnsyncedCall(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="track")
     with world.store.unit_of_work() as work:
-        send_again(work, [lost], world.world.clock.now())
-    world.settle()
+        requeue_unsent(work, [lost], world.world.clock.now())
+    world.run_until_idle()
     assert [event for event, _ in world.tracked()] == ["Audience Entered"] * 2
-    assert len(world.told()) == 2, "the identify calls had arrived"
+    assert len(world.synced_values()) == 2, "the identify calls had arrived"
 
 
 def test_an_identify_call_that_did_not_arrive_is_sent_again_without_a_second_entry(world):
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     world.world.advance(hours=1)
     lost = UnsyncedCall(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify")
     with world.store.unit_of_work() as work:
-        send_again(work, [lost], world.world.clock.now())
-    world.settle()
-    assert len(world.told()) == 2
+        requeue_unsent(work, [lost], world.world.clock.now())
+    world.run_until_idle()
+    assert len(world.synced_values()) == 2
     assert len(world.tracked()) == 1
 
 
 def test_of_a_call_pair_the_track_call_is_sent_again_though_the_identify_call_was_already(world):
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     lost = UnsyncedCall(destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify")
     for call in ("identify", "track"):
         world.world.advance(hours=1)
         with world.store.unit_of_work() as work:
-            send_again(work, [replace(lost, call=call)], world.world.clock.now())
-        world.settle()
-    assert len(world.told()) == 2
+            requeue_unsent(work, [replace(lost, call=call)], world.world.clock.now())
+        world.run_until_idle()
+    assert len(world.synced_values()) == 2
     assert len(world.tracked()) == 2
 
 
@@ -164,10 +164,10 @@ def test_a_value_that_stays_back_is_sent_a_minute_after_the_last_change(world):
     world.world.advance(seconds=10)
     spend(world, -5)
     world.world.advance(seconds=49)
-    world.settle()
+    world.run_until_idle()
     assert values(world) == [10, 15]
     world.world.advance(seconds=1)
-    world.settle()
+    world.run_until_idle()
     assert values(world) == [10, 15, 10]
     assert world.queue() == {}
 
@@ -176,10 +176,10 @@ def test_a_first_value_that_is_gone_at_once_waits_too(world):
     world.trait(SPEND, "event('Order Completed').within(5 seconds).sum(property('revenue'))")
     spend(world, 10)
     world.world.advance(seconds=6)
-    world.settle()
+    world.run_until_idle()
     assert values(world) == [10]
     world.world.advance(seconds=60)
-    world.settle()
+    world.run_until_idle()
     assert values(world) == [10, None]
 
 
@@ -190,7 +190,7 @@ def test_of_very_many_changes_some_are_left_out_and_never_the_last(world):
         world.world.advance(seconds=1)
     assert values(world) == list(range(1, CHANGES_PER_MINUTE_MAX + 1))
     world.world.advance(seconds=60)
-    world.settle()
+    world.run_until_idle()
     assert values(world)[CHANGES_PER_MINUTE_MAX:] == [CHANGES_PER_MINUTE_MAX + 5]
 
 
@@ -200,20 +200,20 @@ def test_one_busy_person_delays_no_other(world):
         spend(world, 1)
         world.world.advance(seconds=1)
     spend(world, 7, who="bea")
-    assert world.told(SPEND)[-1] == ("bea@example.com", 7)
+    assert world.synced_values(SPEND)[-1] == ("bea@example.com", 7)
 
 
 def test_an_audience_is_entered_at_once_and_left_a_minute_later(world):
     world.audience(definition="event('Order Completed').within(10 seconds).count() >= 1", send=BOTH)
     world.order("ann")
-    world.settle()
-    assert world.told() == [("ann@example.com", True)]
+    world.run_until_idle()
+    assert world.synced_values() == [("ann@example.com", True)]
     world.world.advance(seconds=11)
-    world.settle()
-    assert world.told() == [("ann@example.com", True)]
+    world.run_until_idle()
+    assert world.synced_values() == [("ann@example.com", True)]
     world.world.advance(seconds=49)
-    world.settle()
-    assert world.told() == [("ann@example.com", True), ("ann@example.com", False)]
+    world.run_until_idle()
+    assert world.synced_values() == [("ann@example.com", True), ("ann@example.com", False)]
     assert [event for event, _ in world.tracked()] == ["Audience Entered", "Audience Exited"]
 
 
@@ -223,14 +223,14 @@ def test_an_audience_is_entered_at_once_and_left_a_minute_later(world):
 @pytest.mark.parametrize("rhythm", ["real-time", "every 2 hours"])
 def test_what_was_queued_while_the_clock_was_ahead_is_sent_once_it_is_right(world, rhythm):
     world.audience(sync=rhythm)
-    world.settle()
+    world.run_until_idle()
     world.world.clock.set_wall_clock(by=5 * 3_600)
     world.order("ann", timestamp=BEGIN.isoformat())
-    world.world.settle()
+    world.world.run_until_idle()
     world.world.clock.set_wall_clock(by=-5 * 3_600)
     world.world.advance(seconds=31)
-    world.settle()
-    assert world.told() == [("ann@example.com", True)]
+    world.run_until_idle()
+    assert world.synced_values() == [("ann@example.com", True)]
 
 
 def test_a_change_after_the_clock_was_ahead_waits_for_nothing(world):
@@ -246,24 +246,24 @@ def test_a_change_after_the_clock_was_ahead_waits_for_nothing(world):
 def test_who_left_while_the_clock_was_ahead_is_back_once_it_is_right(world):
     world.audience(definition="event('Order Completed').within(2 hours).count() >= 1")
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     world.world.clock.set_wall_clock(by=5 * 3_600)
-    world.settle()
-    assert world.told()[-1] == ("ann@example.com", False)
+    world.run_until_idle()
+    assert world.synced_values()[-1] == ("ann@example.com", False)
     world.world.clock.set_wall_clock(by=-5 * 3_600)
-    world.settle()
+    world.run_until_idle()
     world.world.advance(seconds=61)
-    world.settle()
-    assert world.told()[-1] == ("ann@example.com", True)
+    world.run_until_idle()
+    assert world.synced_values()[-1] == ("ann@example.com", True)
     world.world.advance(hours=2)
-    world.settle()
-    assert world.told()[-1] == ("ann@example.com", False)
+    world.run_until_idle()
+    assert world.synced_values()[-1] == ("ann@example.com", False)
     assert world.world.engine.check() == 0
 
 
 def test_a_clock_that_goes_back_a_little_computes_nothing_anew(world):
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     world.world.clock.set_wall_clock(by=-2)
     assert not world.world.engine.step()
 
@@ -287,7 +287,7 @@ def orders(world: SyncWorld, skus: list[str], who: str = "ann") -> None:
             for number, sku in enumerate(skus)
         ]
     )
-    world.settle()
+    world.run_until_idle()
 
 
 def standing(world: SyncWorld) -> list[tuple[str, int]]:
@@ -310,7 +310,7 @@ def test_a_list_that_is_too_long_loses_its_last_entries_and_says_how_many(world)
     world.trait("skus", LIST, send=BOTH)
     skus = [f"sku-{number:04}-{'x' * 90}" for number in range(500)]
     orders(world, skus)
-    (sent,) = world.told("skus")
+    (sent,) = world.synced_values("skus")
     assert sent[1] == skus[: len(sent[1])]
     assert 300 < len(sent[1]) < 330
     assert [cut for _, cut in standing(world)] == [500 - len(sent[1])]
@@ -321,8 +321,8 @@ def test_a_list_that_is_too_long_loses_its_last_entries_and_says_how_many(world)
     assert warnings(world) == ["1 list is sent without its last entries, because a call has at most 32 KB."]
     orders(world, ["sku-0000-a"], who="bea")
     world.world.receive([{"type": "track", "event": "Order Completed", "userId": "ann", "messageId": "again"}])
-    world.settle()
-    assert len(world.told("skus")) == 2, "what is cut to the same is not sent again"
+    world.run_until_idle()
+    assert len(world.synced_values("skus")) == 2, "what is cut to the same is not sent again"
 
 
 @pytest.mark.parametrize(
@@ -338,20 +338,20 @@ def test_a_list_that_is_too_long_loses_its_last_entries_and_says_how_many(world)
 def test_a_value_that_is_too_large_is_not_sent_and_the_old_one_stands(world, definition, value):
     world.trait("note", definition)
     world.order("ann", properties={"email": "ann@example.com", "note": "a"})
-    world.settle()
+    world.run_until_idle()
     world.world.advance(hours=1)
     # Room for the value is less in the call than in the event, which has the note and an email alone.
     world.order("ann", properties={"note": value})
-    world.settle()
-    assert [sent for _, sent in world.told("note")] == ["a"]
+    world.run_until_idle()
+    assert [sent for _, sent in world.synced_values("note")] == ["a"]
     assert world.queue() == {("perkville", "note", "too_large"): 1}
     assert standing(world) == [('"a"', 0)]
     (warning,) = warnings(world)
     assert warning.startswith("1 person has a value that is too large")
     world.world.advance(hours=1)
     world.order("ann", properties={"note": "zz"})
-    world.settle()
-    assert [sent for _, sent in world.told("note")] == ["a", "zz"]
+    world.run_until_idle()
+    assert [sent for _, sent in world.synced_values("note")] == ["a", "zz"]
     assert world.queue() == {}
 
 
@@ -359,26 +359,26 @@ def test_a_number_beyond_json_is_not_sent_and_stops_nobody_else(world):
     world.trait("score", "event('Order Completed').last(property('score'))")
     world.order("ann", properties={"email": "ann@example.com", "score": 1})
     world.order("bea", properties={"email": "bea@example.com", "score": 2})
-    world.settle()
+    world.run_until_idle()
     # As an older version of Punchcard, or another writer of the lake, let it in.
     assert world.world.facts is not None
     world.world.facts.run("""UPDATE facts SET properties = '{"score":1e999}' WHERE properties LIKE '%"score": 1%'""")
     world.order("ann", properties={})
     world.order("bea", properties={"score": 3})
-    world.settle()
-    assert [sent for _, sent in world.told("score")][2:] == [3]
+    world.run_until_idle()
+    assert [sent for _, sent in world.synced_values("score")][2:] == [3]
     assert world.queue() == {("perkville", "score", "invalid"): 1}
     assert "cannot be written as JSON" in warnings(world)[0]
 
 
 def test_a_call_that_failed_on_ingest_all_the_same_does_not_count_as_sent(world):
     world.order("ann")
-    world.settle()
+    world.run_until_idle()
     refused = UnsyncedCall(
         destination="perkville", key=KEY, email="ann@example.com", sequence=1, call="identify", waits_for="too_large"
     )
     with world.store.unit_of_work() as work:
-        send_again(work, [refused], world.world.clock.now())
-    world.settle()
+        requeue_unsent(work, [refused], world.world.clock.now())
+    world.run_until_idle()
     assert standing(world) == [("", 0)]
     assert world.queue() == {("perkville", KEY, "too_large"): 1}

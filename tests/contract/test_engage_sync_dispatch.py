@@ -29,20 +29,20 @@ def telling(tmp_path, store_url):
 
 def test_the_pages_example_true_with_the_order_and_false_when_thirty_days_are_over(telling):
     telling.order("ann")
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
     telling.world.advance(days=29, hours=23, minutes=59)
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
     telling.world.advance(minutes=2)
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True), ("ann@example.com", False)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True), ("ann@example.com", False)]
 
 
 def test_a_call_has_segments_shape(telling):
     telling.audience(send=("identify", "track"))
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     identify, track = sorted(telling.calls(), key=lambda call: call["type"])
     personas = identify["context"]["personas"]
     assert identify["userId"] == "ann"
@@ -59,12 +59,12 @@ def test_a_call_has_segments_shape(telling):
 def test_everybody_at_first_and_only_changes_afterwards(telling):
     for who in ("ann", "bea", "cid"):
         telling.order(who)
-    telling.settle()
-    assert sorted(telling.told()) == [(f"{who}@example.com", True) for who in ("ann", "bea", "cid")]
+    telling.run_until_idle()
+    assert sorted(telling.synced_values()) == [(f"{who}@example.com", True) for who in ("ann", "bea", "cid")]
     telling.order("ann")
     telling.order("dan")
-    telling.settle()
-    assert telling.told()[3:] == [("dan@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values()[3:] == [("dan@example.com", True)]
 
 
 def test_in_and_out_before_it_was_told_is_told_nobody(telling):
@@ -72,62 +72,62 @@ def test_in_and_out_before_it_was_told_is_told_nobody(telling):
         engage_tables.pause(work, "perkville", at=BEGIN, actor="test")
     telling.audience(definition="event('Order Completed').within(1 minute).count() >= 1")
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     assert telling.queue() == {("perkville", KEY, ""): 1}
     telling.world.advance(minutes=2)
-    telling.settle()
+    telling.run_until_idle()
     with telling.store.unit_of_work() as work:
         engage_tables.resume(work, "perkville")
-    telling.settle()
-    assert telling.told() == []
+    telling.run_until_idle()
+    assert telling.synced_values() == []
     assert telling.queue() == {}
 
 
 def test_who_flickers_is_told_of_once_a_minute_at_most(telling):
     telling.audience(definition="event('Order Completed').within(10 seconds).count() >= 1")
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     telling.world.advance(seconds=15)
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     telling.world.advance(seconds=46)
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True), ("ann@example.com", False)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True), ("ann@example.com", False)]
 
 
 def test_who_has_no_email_is_told_of_once_there_is_one(telling):
     telling.order("ann", properties={})
-    telling.settle()
-    assert telling.told() == []
+    telling.run_until_idle()
+    assert telling.synced_values() == []
     assert telling.queue() == {("perkville", KEY, "email"): 1}
     call = {"type": "identify", "userId": "ann", "messageId": "i1", "traits": {"email": "Ann@Example.com"}}
     telling.world.receive([call])
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
 
 
 def test_a_new_email_is_told_and_leaving_is_told_to_both(telling):
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     telling.world.advance(hours=1)
     call = {"type": "identify", "userId": "ann", "messageId": "i1", "traits": {"email": "new@example.com"}}
     telling.world.receive([call])
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True), ("new@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True), ("new@example.com", True)]
     telling.world.advance(days=31)
-    telling.settle()
-    assert sorted(telling.told()[2:]) == [("ann@example.com", False), ("new@example.com", False)]
+    telling.run_until_idle()
+    assert sorted(telling.synced_values()[2:]) == [("ann@example.com", False), ("new@example.com", False)]
 
 
 def test_a_person_with_two_emails_enters_once(telling):
     telling.audience(send=("track",))
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     call = {"type": "identify", "userId": "ann", "messageId": "i1", "traits": {"email": "new@example.com"}}
     telling.world.receive([call])
-    telling.settle()
+    telling.run_until_idle()
     assert [call["event"] for call in telling.calls()] == ["Audience Entered"]
 
 
@@ -135,72 +135,72 @@ def test_a_person_with_two_emails_enters_once(telling):
 def test_a_deleted_audience_tells_false_only_if_so_chosen(telling, chosen):
     telling.audience(when_removed=chosen)
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     telling.world.advance(hours=1)
     telling.world.configure()
-    telling.settle()
-    assert telling.told()[1:] == ([("ann@example.com", False)] if chosen == "false" else [])
+    telling.run_until_idle()
+    assert telling.synced_values()[1:] == ([("ann@example.com", False)] if chosen == "false" else [])
 
 
 def test_an_audience_that_is_switched_on_again_tells_its_members_again(telling):
     telling.audience(when_removed="false")
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     for enabled in (False, True):
         telling.world.advance(hours=1)
         telling.audience(when_removed="false", enabled=enabled)
-        telling.settle()
-    assert [value for _, value in telling.told()] == [True, False, True]
+        telling.run_until_idle()
+    assert [value for _, value in telling.synced_values()] == [True, False, True]
 
 
 def test_a_destination_that_is_connected_later_is_told_of_everybody(telling):
     telling.audience(destinations=())
     telling.order("ann")
-    telling.settle()
-    assert telling.told() == []
+    telling.run_until_idle()
+    assert telling.synced_values() == []
     telling.audience()
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
 
 
 def test_a_rhythm_waits_for_its_turn(telling):
     telling.audience(sync="every 2 hours")
-    telling.settle()
+    telling.run_until_idle()
     telling.world.advance(minutes=30)
     telling.order("ann")
-    telling.settle()
-    assert telling.told() == []
+    telling.run_until_idle()
+    assert telling.synced_values() == []
     telling.world.advance(minutes=90)
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
 
 
 def test_resync_tells_everybody_once_more(telling):
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     with telling.store.unit_of_work() as work:
         at = telling.world.clock.now()
         assert engage_tables.enqueue_everybody(work, destination="perkville", key=KEY, at=at, is_resync=True) == 1
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)] * 2
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)] * 2
 
 
 def test_a_crash_after_deciding_and_one_after_appending_send_nothing_twice(telling):
     telling.order("ann")
-    telling.world.settle()
+    telling.world.run_until_idle()
     dispatcher = telling.dispatcher
     dispatcher._write_keys = telling.world.current().own_write_keys
-    from punchcard.engage.sync_dispatch import targets
+    from punchcard.engage.sync_dispatch import sync_targets
 
-    dispatcher._decide(targets(telling.world.current())[0], telling.world.current())
+    dispatcher._plan(sync_targets(telling.world.current())[0], telling.world.current())
     with telling.store.reading() as work:
         waiting = work.execute(select(sync_calls)).all()
     assert len(waiting) == 1
-    telling.settle()  # as after a start: what was decided goes out
+    telling.run_until_idle()  # as after a start: what was decided goes out
     with telling.store.unit_of_work() as work:
         engage_tables.add_calls(work, [dict(row._mapping) for row in waiting])  # as if it had not been forgotten
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
     with telling.store.reading() as work:
         assert [row.value for row in work.execute(select(synced))] == ["true"]
 
@@ -218,14 +218,14 @@ def test_people_who_are_merged_are_told_of_as_one(telling):
             }
         ]
     )
-    telling.settle()
-    assert sorted(telling.told()) == [("ann@example.com", True), ("other@example.com", True)]
+    telling.run_until_idle()
+    assert sorted(telling.synced_values()) == [("ann@example.com", True), ("other@example.com", True)]
     telling.world.receive([{"type": "identify", "userId": "ann", "anonymousId": "x", "messageId": "i1", "traits": {}}])
-    telling.settle()
-    assert len(telling.told()) == 2
+    telling.run_until_idle()
+    assert len(telling.synced_values()) == 2
     telling.world.advance(days=31)
-    telling.settle()
-    assert sorted(telling.told()[2:]) == [("ann@example.com", False), ("other@example.com", False)]
+    telling.run_until_idle()
+    assert sorted(telling.synced_values()[2:]) == [("ann@example.com", False), ("other@example.com", False)]
 
 
 def test_while_events_of_before_are_read_it_says_how_far_it_is(tmp_path, sqlite_url):
@@ -237,10 +237,10 @@ def test_while_events_of_before_are_read_it_says_how_far_it_is(tmp_path, sqlite_
         world.receive([call])
     engine = world.start()
     assert engine.step()
-    state = engine.states.standing[KEY]
-    assert (state.status, state.detail) == ("Preparing", "25 % of the events of before are read")
-    world.settle()
-    state = engine.states.standing[KEY]
+    state = engine.states.current[KEY]
+    assert (state.status, state.detail) == ("Preparing", "25 % of past events are processed.")
+    world.run_until_idle()
+    state = engine.states.current[KEY]
     assert (state.status, state.detail, state.size) == ("Live", "", 8)
     world.crash()
     store.close()
@@ -254,27 +254,27 @@ def test_what_the_lake_has_dropped_counts_no_more(telling, loses_facts):
     telling.world.advance(days=2)
     telling.order("ann")
     telling.order("bea")
-    telling.settle()
+    telling.run_until_idle()
     telling.world.advance(days=2)
     telling.order("bea")
     assert telling.world.writer.drop_before(BEGIN.date() + timedelta(days=2)) == 2
     if loses_facts:
         telling.world.crash(loses_facts=True)
-    telling.settle()
-    assert telling.told()[2:] == [("ann@example.com", False)]
+    telling.run_until_idle()
+    assert telling.synced_values()[2:] == [("ann@example.com", False)]
     telling.world.writer.drop_before(BEGIN.date() + timedelta(days=9))
-    telling.settle()
-    assert telling.told()[3:] == [("bea@example.com", False)]
+    telling.run_until_idle()
+    assert telling.synced_values()[3:] == [("bea@example.com", False)]
     assert telling.world.engine.check() == 0
 
 
 def test_what_a_check_finds_wrong_is_put_right_and_needs_a_person(telling):
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     # As a defect would leave it: the facts and the store agree on what is not so.
     telling.world.facts.run("UPDATE traits SET json = 'false', text = 'false' WHERE name = ?", KEY)
     assert telling.world.engine.check() == 1
-    state = telling.world.engine.states.standing[KEY]
+    state = telling.world.engine.states.current[KEY]
     assert (state.differences, state.size) == (1, 1)
     assert telling.world.values(KEY) == {1: "true"}
     with telling.store.reading() as work:
@@ -306,12 +306,12 @@ def test_a_destination_that_is_behind_with_awards_is_told_nothing_else(telling):
         outbox.add(work, [award], now=BEGIN)
     telling.world.advance(seconds=5)
     telling.order("ann")
-    telling.settle()
-    assert telling.told() == []
+    telling.run_until_idle()
+    assert telling.synced_values() == []
     with telling.store.unit_of_work() as work:
         work.exec_driver_sql("UPDATE effects SET is_open = false, state = 'delivered'")
-    telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
 
 
 BROKEN = {
@@ -326,15 +326,15 @@ BROKEN = {
 def test_a_stored_definition_that_cannot_be_used_keeps_its_members_and_tells_nobody(telling, broken):
     telling.audience(when_removed="false")
     telling.order("ann")
-    telling.settle()
+    telling.run_until_idle()
     telling.order("bob")
-    telling.world.settle()
-    assert telling.told() == [("ann@example.com", True)]
+    telling.world.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
     telling.audience(when_removed="false", **broken)
     for _ in range(3):
         telling.world.advance(days=20)
-        telling.settle()
-    assert telling.told() == [("ann@example.com", True)]
+        telling.run_until_idle()
+    assert telling.synced_values() == [("ann@example.com", True)]
     with telling.store.reading() as work:
         (state,) = engage_tables.states(work)
         alerts = find_alerts(work, telling.world.current(), now=telling.world.clock.now())
@@ -342,7 +342,7 @@ def test_a_stored_definition_that_cannot_be_used_keeps_its_members_and_tells_nob
     assert [(alert.kind, alert.subject) for alert in alerts] == [("computation", KEY)]
     assert alerts[0].detail
     telling.audience(when_removed="false")
-    telling.settle()
-    assert telling.told()[-1] == ("ann@example.com", False)  # the thirty days are over by now
+    telling.run_until_idle()
+    assert telling.synced_values()[-1] == ("ann@example.com", False)  # the thirty days are over by now
     with telling.store.reading() as work:
         assert find_alerts(work, telling.world.current(), now=telling.world.clock.now()) == []

@@ -18,7 +18,7 @@ from punchcard.traces.filter_reach import find_reach, tell_reach
 from punchcard.workspace.model import Destination, DestinationFilter, Workspace
 
 NOW = ManualClock().now()
-STATUSES = '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":null}]'
+STATUSES = '[{"destination":"perkville","status":"pending","reason":null,"detail":null,"effectKey":null}]'
 
 
 @pytest.fixture

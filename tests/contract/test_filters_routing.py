@@ -152,7 +152,7 @@ def test_a_sample_by_a_path_is_the_same_for_one_customer_always() -> None:
     assert 0.2 < sum(kept.values()) / len(kept) < 0.4
     out = next(number for number, stays in kept.items() if not stays)
     assert result_of(planned, event(userId=f"user-{out}")).detail == (
-        'filter "a filter" keeps a share of 0.3 by userId, and this event is not in it'
+        'filter "a filter" keeps a sample of 0.3 by userId, and this event is not in it'
     )
 
 

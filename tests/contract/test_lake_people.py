@@ -48,7 +48,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def found(url: str, *, limit: int = 99, beyond: tuple[int, int] | None = None, **asked: Any) -> list[int]:
     """The log positions of what is found."""
     query = PersonQuery(**{**ANN, **asked})
-    return [one.log_position for one in LakeReader(url).of_person(query, limit=limit, beyond=beyond)]
+    return [one.log_position for one in LakeReader(url).events_of_person(query, limit=limit, beyond=beyond)]
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 50])
@@ -67,7 +67,7 @@ def test_each_event_of_any_of_the_ids_is_found_once_in_either_order(
 
 def test_events_are_chosen_by_name_and_by_when_they_happened(url: str) -> None:
     assert found(url, names=["A", "Page Viewed"]) == [6, 5, 1]
-    assert found(url, names_left_out=["A", "Page Viewed"]) == [3, 2]
+    assert found(url, excluded_names=["A", "Page Viewed"]) == [3, 2]
     assert found(url, begin=BEGIN + timedelta(seconds=2), end=BEGIN + timedelta(seconds=5)) == [3, 2]
 
 

@@ -8,7 +8,7 @@ import pytest
 from punchcard.clock import from_micros
 from punchcard.errors import ConfigurationError
 from punchcard.events.parse import read_request
-from punchcard.lake.query import ask
+from punchcard.lake.query import run_query
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 
@@ -46,7 +46,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
     ],
 )
 def test_questions_are_answered(lake: Path, sql: str) -> None:
-    _, rows = ask(str(lake), sql, limit=10)
+    _, rows = run_query(str(lake), sql, limit=10)
     assert rows
 
 
@@ -88,7 +88,7 @@ def test_nothing_else_is_done(lake: Path, sql: str) -> None:
     file = next(lake.rglob("*.parquet"))
     quoted = {name: str(path).replace("'", "''") for name, path in (("file", file), ("folder", lake))}
     with pytest.raises(ConfigurationError):
-        ask(str(lake), sql.format(**quoted), limit=10)
+        run_query(str(lake), sql.format(**quoted), limit=10)
     assert fingerprint(lake) == before
     assert not Path("/tmp/punchcard-query.csv").exists()
 
@@ -100,5 +100,5 @@ def test_duckdb_alone_keeps_new_files_out(lake: Path, monkeypatch: pytest.Monkey
     quoted = str(lake).replace("'", "''")
     for target in (f"{quoted}/new.csv", "/tmp/punchcard-query.csv"):
         with pytest.raises(ConfigurationError):
-            ask(str(lake), f"COPY (SELECT 1) TO '{target}'", limit=10)
+            run_query(str(lake), f"COPY (SELECT 1) TO '{target}'", limit=10)
     assert fingerprint(lake) == before

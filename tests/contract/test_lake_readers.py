@@ -13,7 +13,7 @@ import polars
 import pytest
 from deltalake import DeltaTable
 
-from punchcard.lake.query import ask
+from punchcard.lake.query import run_query
 
 # Receipt begins late in the evening; every third event happened a day, and every third two days before.
 _WRITER = """
@@ -72,7 +72,7 @@ def a_writer(url: str) -> Iterator[Callable[[], int]]:
 
 
 def by_lake_query(url: str, sql: str) -> list[tuple[Any, ...]]:
-    return ask(url, sql, limit=10_000)[1]
+    return run_query(url, sql, limit=10_000)[1]
 
 
 def by_duckdb(url: str, sql: str) -> list[tuple[Any, ...]]:

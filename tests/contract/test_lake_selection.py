@@ -25,7 +25,7 @@ NAMES = ("Checked In", "Order Completed", "Class Booked")
 
 def result(reason: str | None, status: str = "refused", destination: str | None = "perkville") -> str:
     return json.dumps(
-        [{"destination": destination, "fate": status, "reason": reason, "detail": None, "effectKey": None}],
+        [{"destination": destination, "status": status, "reason": reason, "detail": None, "effectKey": None}],
         separators=(",", ":"),
     )
 

@@ -25,9 +25,9 @@ from punchcard.lake.writer import LakeWriter, RangeKnownError
 
 MIDNIGHT = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
 STATUSES = (
-    '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":"SEG:website:ORDER:1"}]'
+    '[{"destination":"perkville","status":"pending","reason":null,"detail":null,"effectKey":"SEG:website:ORDER:1"}]'
 )
-FAILED = '[{"destination":null,"fate":"failed_on_ingest","reason":"invalid","detail":"no type","effectKey":null}]'
+FAILED = '[{"destination":null,"status":"failed_on_ingest","reason":"invalid","detail":"no type","effectKey":null}]'
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from punchcard.errors import StorageError
 from punchcard.log import sqlite
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import LogRecord, NewRecord
-from punchcard.log.sqlite import SqliteEventLog, uncompressed
+from punchcard.log.sqlite import SqliteEventLog, decompress
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 WAITING_BYTES_MAX = 100_000
@@ -47,7 +47,7 @@ def record(number: int, *, padding: int = 0) -> NewRecord:
 
 
 def bodies(log: SqliteEventLog) -> list[bytes]:
-    return [uncompressed(one).strip() for one in everything(log)]
+    return [decompress(one).strip() for one in everything(log)]
 
 
 def everything(log: SqliteEventLog) -> Sequence[LogRecord]:
@@ -153,7 +153,7 @@ async def test_requests_that_arrive_together_share_commits_and_get_their_own_pos
     counting = _Counting(log)
     with committing(counting) as commit:
         positions = await asyncio.gather(*(commit.submit(record(number)) for number in range(300)))
-    found = {one.position: uncompressed(one) for one in everything(log)}
+    found = {one.position: decompress(one) for one in everything(log)}
     assert [found[position] for position in positions] == [b'{"n":%d}' % number for number in range(300)]
     assert len(counting.commits) < 150
     assert max(counting.commits) <= 64

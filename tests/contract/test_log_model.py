@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from punchcard.log.port import EventLog, NewRecord
-from punchcard.log.sqlite import SqliteEventLog, uncompressed
+from punchcard.log.sqlite import SqliteEventLog, decompress
 
 BODIES = st.lists(st.binary(max_size=20) | st.binary(min_size=600, max_size=700), min_size=1, max_size=70)
 
@@ -48,7 +48,7 @@ class EventLogMachine(RuleBasedStateMachine):
             if position > after and len(expected) < records_max and sum(len(b) for _, b in expected) < bytes_max:
                 expected.append((position, body))
         found = self.log.read(after, records_max=records_max, bytes_max=bytes_max)
-        assert [(one.position, uncompressed(one)) for one in found] == expected
+        assert [(one.position, decompress(one)) for one in found] == expected
 
     @rule(share=st.floats(0, 1), records_max=st.integers(1, 100))
     def trim(self, share: float, records_max: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, LogRecord, NewRecord
-from punchcard.log.sqlite import SqliteEventLog, uncompressed
+from punchcard.log.sqlite import SqliteEventLog, decompress
 
 EVERYTHING = {"records_max": 1_000_000, "bytes_max": 1 << 40}
 
@@ -59,7 +59,7 @@ def numbered(first: int, count: int) -> list[NewRecord]:
 
 
 def content(found: LogRecord) -> tuple[object, ...]:
-    return (found.received_at, found.write_key, found.call, found.ip, uncompressed(found))
+    return (found.received_at, found.write_key, found.call, found.ip, decompress(found))
 
 
 def test_an_empty_log_has_nothing_to_read(log: EventLog) -> None:
@@ -92,7 +92,7 @@ def test_what_came_packed_is_given_back_unpacked_to_the_reader(log: EventLog) ->
 
     log.append([record(gzip.compress(b'{"a":1}'), encoding="gzip")])
     (found,) = log.read(0, **EVERYTHING)
-    assert uncompressed(found) == b'{"a":1}'
+    assert decompress(found) == b'{"a":1}'
 
 
 def test_positions_rise_in_the_order_of_appending(log: EventLog) -> None:
@@ -103,7 +103,7 @@ def test_positions_rise_in_the_order_of_appending(log: EventLog) -> None:
     assert log.last_position() == positions[-1]
     found = log.read(0, **EVERYTHING)
     assert [one.position for one in found] == positions
-    assert [uncompressed(one) for one in found] == [b'{"n":%d}' % number for number in range(5)]
+    assert [decompress(one) for one in found] == [b'{"n":%d}' % number for number in range(5)]
 
 
 def test_reading_goes_on_behind_a_position(log: EventLog) -> None:
@@ -155,10 +155,10 @@ def test_trimmed_records_are_gone_and_their_positions_never_come_again(open_log:
 
 def test_a_lost_log_goes_on_behind_what_was_routed_of_it(open_log: Opener) -> None:
     log = open_log()
-    log.continue_behind(40)
+    log.continue_after(40)
     assert log.last_position() == 40
     assert list(log.append([record()])) == [41]
-    log.continue_behind(7)
+    log.continue_after(7)
     assert list(log.append([record()])) == [42]
     assert [one.position for one in log.read(40, records_max=10, bytes_max=10**6)] == [41, 42]
 
@@ -178,7 +178,7 @@ def test_many_appenders_lose_and_mix_nothing(open_log: Opener) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    found = {one.position: uncompressed(one) for one in logs[0].read(0, **EVERYTHING)}
+    found = {one.position: decompress(one) for one in logs[0].read(0, **EVERYTHING)}
     assert len(positions) == 6 * 25 * 3
     assert found == positions
 
@@ -223,7 +223,7 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path: Path, 
     acknowledged = {int(position): int(number) for position, number in (line.split() for line in told if "\n" in line)}
     log = SqliteEventLog(path)
     try:
-        found = {one.position: uncompressed(one) for one in log.read(0, **EVERYTHING)}
+        found = {one.position: decompress(one) for one in log.read(0, **EVERYTHING)}
         assert all(b'{"n":%d,' % number in found[position] for position, number in acknowledged.items())
         # A commit is whole or not at all, and the log goes on.
         assert len(found) % 4 == 0

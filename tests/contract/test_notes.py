@@ -64,7 +64,7 @@ def test_one_event_with_nan_costs_no_neighbour_and_says_so_wherever_it_is_read(w
         call="batch",
     )
     expected = [
-        "properties.margin was NaN, which JSON does not have, and is null",
+        "properties.margin was NaN, which JSON does not allow, and is read as null",
         'userId was a number and is read as the text "7"',
     ]
     for step in (lambda: None, world.route, world.feed_lake, world.deliver):

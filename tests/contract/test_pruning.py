@@ -12,7 +12,7 @@ from punchcard.store.engine import Store
 from punchcard.store.note_counts import add_note_counts, prune_note_counts, read_note_counts
 from punchcard.store.orders import RefusedOrder, prune_refused_orders, record_refused_orders, refusal_of_order
 from punchcard.store.schema import EffectState, refused_orders
-from punchcard.testing.effects import new_effect, standing
+from punchcard.testing.effects import new_effect, stored_effect
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 OLD = NOW - timedelta(days=500)
@@ -42,7 +42,7 @@ def refund(work, order_id: str, state: EffectState) -> None:
         is_refund=True,
     )
     outbox.add(work, [new], now=NOW)
-    effect = standing(work, new.effect_key, destination=DESTINATION)
+    effect = stored_effect(work, new.effect_key, destination=DESTINATION)
     outbox.put(work, effect.id, state=state, reason="waiting_for_order", detail=None, due_at=NOW, now=NOW)
 
 

@@ -44,7 +44,7 @@ from punchcard.workspace.snapshot import Snapshot, compile_snapshot
 
 SLUG = "perkville"
 MAP = {"Order Completed": "123456", "Order Refunded": "123456", "Checked In": "123457"}
-PENDING = {"destination": SLUG, "fate": "pending"}
+PENDING = {"destination": SLUG, "status": "pending"}
 
 
 def visit(message_id: str | None = "m1", **more: object) -> dict[str, object]:
@@ -171,13 +171,13 @@ def test_the_key_and_the_id_of_then_stand(restored: Restored) -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        {"destination": SLUG, "fate": "refused", "reason": "not_allowlisted"},
-        {"destination": SLUG, "fate": "filtered_at_destination", "reason": "FILTERED_BY_RULES"},
-        {"destination": SLUG, "fate": "duplicate", "reason": "same_effect", "effectKey": "SEG:website:EVENT:m0"},
-        {"destination": SLUG, "fate": "conflict", "reason": "same_key_other_content", "effectKey": "SEG:x"},
-        {"destination": None, "fate": "failed_on_ingest", "reason": "unknown_source"},
+        {"destination": SLUG, "status": "refused", "reason": "not_allowlisted"},
+        {"destination": SLUG, "status": "filtered_at_destination", "reason": "FILTERED_BY_RULES"},
+        {"destination": SLUG, "status": "duplicate", "reason": "same_effect", "effectKey": "SEG:website:EVENT:m0"},
+        {"destination": SLUG, "status": "conflict", "reason": "same_key_other_content", "effectKey": "SEG:x"},
+        {"destination": None, "status": "failed_on_ingest", "reason": "unknown_source"},
     ],
-    ids=lambda result: result["fate"],
+    ids=lambda result: result["status"],
 )
 def test_what_planned_nothing_then_plans_nothing_now(restored: Restored, result: dict[str, object]) -> None:
     restored.in_lake(visit(), result)
@@ -282,7 +282,7 @@ def test_a_record_of_the_log_that_the_lake_has_lost_is_planned_in_doubt(restored
 
 def test_events_count_as_they_did(restored: Restored) -> None:
     restored.in_lake(visit(), {**PENDING, "effectKey": "SEG:website:EVENT:m1"})
-    restored.in_lake(visit("m2"), {"destination": SLUG, "fate": "refused", "reason": "missing_email"})
+    restored.in_lake(visit("m2"), {"destination": SLUG, "status": "refused", "reason": "missing_email"})
     restored.replay()
     with restored.store.reading() as work:
         columns = result_counts.c

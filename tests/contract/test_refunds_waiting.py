@@ -15,7 +15,7 @@ from punchcard.store.engine import Store
 from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import DESTINATION, new_effect, standing
+from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
 
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -74,7 +74,7 @@ class Delivery:
 
     def effect(self, key: str) -> StoredEffect:
         with self.store.reading() as work:
-            return standing(work, key)
+            return stored_effect(work, key)
 
     def book(self) -> list[str]:
         return [f"{one.effect.effect_key} {one.effect.quantity}" for one in self.partner.book]
@@ -142,7 +142,7 @@ def test_a_retry_of_a_parked_refund_takes_nothing_while_its_order_is_unknown(del
     delivery.clock.advance(25 * HOUR)
     delivery.run()
     with delivery.store.unit_of_work() as work:
-        assert reopen(work, [standing(work, "refund").id], now=delivery.clock.now()) == 1
+        assert reopen(work, [stored_effect(work, "refund").id], now=delivery.clock.now()) == 1
     delivery.run()
     assert delivery.effect("refund").reason == "refund_unknown_order"
     assert delivery.book() == []
@@ -160,7 +160,7 @@ def test_a_refund_waits_for_a_parked_order_and_follows_its_retry(delivery: Deliv
     delivery.run()
     assert delivery.effect("refund").reason == "order_not_delivered"
     with delivery.store.unit_of_work() as work:
-        reopen(work, [standing(work, "order").id], now=delivery.clock.now())
+        reopen(work, [stored_effect(work, "order").id], now=delivery.clock.now())
     delivery.run()
     assert delivery.book() == ["order 50", "refund -20"]
 
@@ -174,7 +174,7 @@ def test_a_refund_of_a_rejected_order_takes_nothing_until_the_order_is_delivered
         "order_earned_nothing",
     )
     with delivery.store.unit_of_work() as work:
-        reopen(work, [standing(work, "order").id], now=delivery.clock.now())
+        reopen(work, [stored_effect(work, "order").id], now=delivery.clock.now())
     delivery.run()
     assert delivery.book() == ["order 50", "refund -20"]
 

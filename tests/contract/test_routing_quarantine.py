@@ -275,7 +275,7 @@ def test_a_storage_fault_quarantines_nothing(tmp_path: Path, store_url: str) -> 
     installation.partner.faults["spoil"] = SPOILED["key too long"]
     installation.send(award("a"), award("bad", fault="spoil"))
     for points in range(1, 8):
-        fuse.light(points, bang=StorageError("the disk is full"))
+        fuse.set(points, error=StorageError("the disk is full"))
         with pytest.raises(StorageError, match="disk is full"):
             installation.router.step()
         with store.reading() as work:

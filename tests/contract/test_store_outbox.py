@@ -22,8 +22,8 @@ from punchcard.testing.effects import (
     attempt_result,
     begin_all,
     new_effect,
-    standing,
     started,
+    stored_effect,
 )
 
 
@@ -63,7 +63,7 @@ def record_results(store: Store, *attempt_results: AttemptResult) -> int:
 
 def read(store: Store, key: str) -> StoredEffect:
     with store.reading() as connection:
-        return standing(connection, key)
+        return stored_effect(connection, key)
 
 
 def test_an_added_effect_is_pending_and_keeps_every_value(store: Store, clock: ManualClock) -> None:
@@ -289,7 +289,7 @@ def test_orphans_become_unknown_and_wait_until_their_request_can_no_longer_land(
     assert (released.due_at - clock.now()).total_seconds() == 10
     with store.reading() as connection:
         (attempt,) = attempts_of(connection, [orphan.id])[orphan.id]
-        assert standing(connection, "z", destination="other").state is EffectState.PENDING
+        assert stored_effect(connection, "z", destination="other").state is EffectState.PENDING
     assert (attempt.outcome, attempt.settled_at) == (AttemptOutcome.UNKNOWN, clock.now())
     assert record_results(store, attempt_result(orphan, clock=clock)) == 0  # its answer comes too late
 
@@ -373,7 +373,7 @@ def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(stor
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("a", message_id="m\x00", order_id="o\x00")], now=clock.now())
         assert outbox.effects_by_message(work, DESTINATION, ["m\x00", ""]).keys() == {("website", "m\ufffd")}
-        outbox.add_conflict(work, standing(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
+        outbox.add_conflict(work, stored_effect(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
     (effect,) = claim(store, clock)
     record_results(
         store, attempt_result(effect, clock=clock, detail="<html>\x00", partner_id="p\x00", reason="rejected")

@@ -18,7 +18,7 @@ from punchcard.store.effects import AttemptOutcome, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect, standing
+from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect, stored_effect
 from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
 
 HOUR = 3_600.0
@@ -47,7 +47,7 @@ class World:
     def put_off(self, key: str, *, state: EffectState, seconds: float) -> None:
         """An attempt of an effect ends now, and it waits for so long."""
         with self.store.unit_of_work() as work:
-            effect = standing(work, key)
+            effect = stored_effect(work, key)
             begin_all(work, [effect], now=self.clock.now(), lease_until=self.clock.now())
             ended = attempt_result(
                 effect,
@@ -70,7 +70,7 @@ class World:
 
     def effect(self, key: str) -> StoredEffect:
         with self.store.reading() as connection:
-            return standing(connection, key)
+            return stored_effect(connection, key)
 
     def retryable(self, **chosen: object) -> Retryable:
         asked = {"destination": None, "reason": None, "message_ids": [], **chosen}

@@ -15,7 +15,7 @@ import pytest
 from punchcard.ingest.app import TrackingApp
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import SqliteEventLog, uncompressed
+from punchcard.log.sqlite import SqliteEventLog, decompress
 from punchcard.testing.clock import ManualClock
 
 EVENT = {"userId": "ann", "event": "Checked In", "properties": {"note": "x" * 5_000}}
@@ -134,4 +134,4 @@ def test_a_disk_that_hangs_fills_no_memory_and_a_stop_takes_no_more(tmp_path: Pa
 
 
 def everything(log: SqliteEventLog) -> list[bytes]:
-    return [uncompressed(one) for one in log.read(0, records_max=10_000, bytes_max=1 << 40)]
+    return [decompress(one) for one in log.read(0, records_max=10_000, bytes_max=1 << 40)]

@@ -12,7 +12,7 @@ from punchcard.lake.reader import LakeResult
 from punchcard.store.event_results import decode_batch, encode_batch
 from punchcard.store.schema import Instant, metadata, result_batches
 from punchcard.store.token_store import create_token
-from punchcard.testing.engage_samples import keep_computation
+from punchcard.testing.engage_samples import add_computation
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.traces.trace import result_trace
@@ -135,7 +135,7 @@ def _fill(world: PublicApiServer) -> None:
         "operators": {"email": "other@acme.example", "role": "owner", "name": "other", "password": "!"},
     }
     with world.store.unit_of_work() as work:
-        keep_computation(work, "regulars", size=1, now=now)
+        add_computation(work, "regulars", size=1, now=now)
         create_token(work, "other", clock=world.clock)
         for name, values in rows.items():
             _add_row(work, metadata.tables[name], values, now=now)

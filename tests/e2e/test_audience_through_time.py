@@ -195,32 +195,32 @@ def perks(sandbox: SandboxProcess) -> list[str]:
 
 def test_an_order_makes_a_member_at_perkville_until_thirty_days_are_over(road: Road, sandbox: SandboxProcess) -> None:
     order(road, 1)
-    road.settle()
+    road.run_until_idle()
     assert at_perkville(sandbox) is True
     assert sorted(perks(sandbox)) == ["123456", "123457"]
     road.clock.advance(30 * 86_400 - 60)
-    road.settle()
+    road.run_until_idle()
     assert at_perkville(sandbox) is True
     road.clock.advance(60)
-    road.settle()
+    road.run_until_idle()
     assert at_perkville(sandbox) is False
     assert len(perks(sandbox)) == 2, "leaving earns nothing"
     road.clock.advance(40 * 86_400)
     order(road, 2)
-    road.settle()
+    road.run_until_idle()
     assert at_perkville(sandbox) is True
     assert sorted(perks(sandbox)) == ["123456", "123456", "123457", "123457"], "each entry earns points once"
 
 
 def test_another_order_in_time_keeps_a_member_in_and_tells_nothing(road: Road, sandbox: SandboxProcess) -> None:
     order(road, 1)
-    road.settle()
+    road.run_until_idle()
     road.clock.advance(29 * 86_400)
     order(road, 2)
-    road.settle()
+    road.run_until_idle()
     asked = sandbox.counts()["requests"]
     road.clock.advance(29 * 86_400)
-    road.settle()
+    road.run_until_idle()
     assert sandbox.counts()["requests"] == asked, "nothing has changed, so nobody was asked or told anything"
     assert at_perkville(sandbox) is True
 
@@ -234,16 +234,16 @@ def test_a_call_that_comes_by_while_perkville_is_switched_off_is_sent_once_it_is
     road.engine.step()
     assert road.dispatcher.step(road.snapshot) == 2, "in the log, and not routed yet"
     road.configure(enabled=False)
-    road.settle()
+    road.run_until_idle()
     road.clock.advance(120)
-    road.settle()
+    road.run_until_idle()
     assert sandbox.transactions() == []
     road.configure(enabled=True)
-    road.settle()
-    road.settle()
+    road.run_until_idle()
+    road.run_until_idle()
     assert at_perkville(sandbox) is True
     assert sorted(perks(sandbox)) == ["123456", "123457"], "entering earns its points, and once"
     told = sandbox.counts()["requests"]
     road.clock.advance(3_600)
-    road.settle()
+    road.run_until_idle()
     assert sandbox.counts()["requests"] == told

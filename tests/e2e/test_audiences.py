@@ -155,9 +155,9 @@ def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_
     status, made = product.call("POST", path, body={"name": "Misspelt", "definition": misspelt})
     assert status == 200
     warnings = made["data"]["warnings"]
-    assert 'misspelt: nobody has a trait "adress" yet; did you mean "address"?' in warnings
+    assert 'misspelt: Nobody has a trait "adress" yet. Did you mean "address"?' in warnings
     assert any(
-        'no event "Order Complete" has come yet; did you mean "Order Completed"' in warning for warning in warnings
+        'No event "Order Complete" was received yet. Did you mean "Order Completed"' in warning for warning in warnings
     )
     status, changed = product.call("PATCH", f"{path}/misspelt", body={"definition": {"query": "trait('cty') = 1"}})
     assert (status, len(changed["data"]["warnings"])) == (200, 1)

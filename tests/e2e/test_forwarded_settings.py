@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from punchcard.testing.forwarded import SETTINGS, booked, event, fresh, message_of, partner
+from punchcard.testing.forwarded import SETTINGS, booked, event, message_of, new_id, partner
 from punchcard.testing.product import ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
@@ -46,7 +46,7 @@ def test_an_event_is_delivered_with_the_settings_that_came_with_it(
 ) -> None:
     """Whatever the calls before and after it bring: in turn, so that neither the first nor the last can win."""
     sent = {
-        fresh("turn"): settings for settings in (SETTINGS, {**SETTINGS, **change}, SETTINGS, {**SETTINGS, **change})
+        new_id("turn"): settings for settings in (SETTINGS, {**SETTINGS, **change}, SETTINGS, {**SETTINGS, **change})
     }
     for message_id, settings in sent.items():
         assert partner(product, event(message_id), settings=settings)[0] == 202
@@ -62,7 +62,7 @@ def test_an_event_is_delivered_with_the_settings_that_came_with_it(
 def test_settings_that_are_left_out_have_their_default_not_the_value_of_another_call(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
-    with_email, without, null = fresh("with-email"), fresh("without"), fresh("null")
+    with_email, without, null = new_id("with-email"), new_id("without"), new_id("null")
     left_out = {key: value for key, value in SETTINGS.items() if key != "sendEmail"}
     assert partner(product, event(with_email), settings={**SETTINGS, "sendEmail": True})[0] == 202
     assert partner(product, event(without), settings=left_out)[0] == 202
@@ -76,7 +76,7 @@ def test_settings_that_are_left_out_have_their_default_not_the_value_of_another_
 
 
 def test_one_order_with_other_settings_is_one_order(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    first, again = fresh("order"), fresh("order-again")
+    first, again = new_id("order"), new_id("order-again")
     order = {"email": f"{first}@example.com", "order_id": first, "revenue": 5}
     other = {**SETTINGS, "sendEmail": True, "eventToPerkMap": {"Order Completed": "123460"}}
     assert partner(product, event(first, "Order Completed", properties=order))[0] == 202
@@ -89,11 +89,11 @@ def test_one_order_with_other_settings_is_one_order(product: ProductProcess, san
 
 
 def test_the_settings_of_an_event_outlive_a_crash_and_later_calls(tmp_path: Path, sandbox: SandboxProcess) -> None:
-    early, late = fresh("early"), fresh("late")
+    early, late = new_id("early"), new_id("late")
     content = configuration(perkville_url=sandbox.url, options={"retryBaseSeconds": 0.2})
     later = {**SETTINGS, "eventToPerkMap": {"Checked In": "123456"}, "sendEmail": True}
     with ProductProcess(tmp_path, content) as product:
-        assert partner(product, event(fresh("first")))[0] == 202
+        assert partner(product, event(new_id("first")))[0] == 202
         sandbox.faults({"status": 503, "rate": 1})
         assert partner(product, event(early))[0] == 202
         product.wait_for_status(early, "retrying")
@@ -114,7 +114,7 @@ def test_the_settings_of_an_event_outlive_a_crash_and_later_calls(tmp_path: Path
 
 
 def test_a_retried_event_keeps_the_perk_that_came_with_it(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    wrong, right = fresh("wrong"), fresh("right")
+    wrong, right = new_id("wrong"), new_id("right")
     settings = {**SETTINGS, "eventToPerkMap": {"Sauna Visited": "999"}}
     assert partner(product, event(wrong, "Sauna Visited"), settings=settings)[0] == 202
     assert product.wait_for_status(wrong, "rejected")["reason"] == "perk_unknown"
@@ -173,8 +173,8 @@ BAD_SETTINGS = [
 def test_bad_settings_are_refused_in_words_and_never_replaced_by_those_of_another_call(
     product: ProductProcess, sandbox: SandboxProcess, given: dict[str, Any], said: str
 ) -> None:
-    assert partner(product, event(fresh("good")))[0] == 202  # there is a stored account with a map of its own
-    sent = fresh("bad-settings")
+    assert partner(product, event(new_id("good")))[0] == 202  # there is a stored account with a map of its own
+    sent = new_id("bad-settings")
     answer = partner(product, event(sent), **given)
     assert answer[0] == 400
     assert said in message_of(answer)
@@ -182,5 +182,5 @@ def test_bad_settings_are_refused_in_words_and_never_replaced_by_those_of_anothe
 
 
 def test_a_deletion_needs_no_map(product: ProductProcess) -> None:
-    deletion = {"type": "delete", "userId": "u5", "messageId": fresh("delete")}
+    deletion = {"type": "delete", "userId": "u5", "messageId": new_id("delete")}
     assert partner(product, deletion, settings=WITHOUT_MAP)[0] == 202

@@ -40,7 +40,7 @@ def told(product: ProductProcess) -> dict[str, Any]:
         pytest.skip("Segment's client is not installed: run `make browser`")
     properties = {"email": "counted@example.com"}
     product.track("Checked In", properties, messageId="counted")
-    product.track("Locker Opened", properties, messageId="refused")
+    product.track("Locker OpenedRequest", properties, messageId="refused")
     product.wait_for_status("counted", "delivered")
     product.wait_for_status("refused", "refused")
     done = subprocess.run(
@@ -116,7 +116,7 @@ def test_filters(told: dict[str, Any]) -> None:
 
 def test_delivery_in_numbers(told: dict[str, Any]) -> None:
     by_name = {(one["eventName"], one["eventType"]): one["total"] for one in told["received"]["dataset"]}
-    assert by_name == {("Checked In", "track"): 1, ("Locker Opened", "track"): 1}
+    assert by_name == {("Checked In", "track"): 1, ("Locker OpenedRequest", "track"): 1}
     (delivered,) = told["delivered"]["dataset"]
     assert (delivered["eventName"], delivered["total"], len(delivered["series"])) == ("Checked In", 1, 1)
     (failed,) = told["failed"]["dataset"]

@@ -69,7 +69,7 @@ resource "segment_destination_filter" "described" {
   destination_id = segment_destination.points.id
   title          = "a share"
   description    = "half of it"
-  if             = "event = 'Locker Opened'"
+  if             = "event = 'Locker OpenedRequest'"
   enabled        = true
   actions        = [{ type = "SAMPLE", percent = 0.5, path = "userId" }]
 }

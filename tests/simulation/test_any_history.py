@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from punchcard.errors import StorageError
 from punchcard.testing.oracle import Oracle
-from punchcard.testing.simulation import come_to_rest
+from punchcard.testing.simulation import run_until_idle
 from punchcard.testing.world import OTHER_SOURCE, SOURCE, ProcessEnd, World, batch_of, track
 
 NUMBERS = st.integers(0, 7)
@@ -79,11 +79,11 @@ class AnyTrace(RuleBasedStateMachine):
 
     @rule(number=NUMBERS)
     def leave(self, number: int) -> None:
-        self.world.leave(number)
+        self.world.perform(number)
 
     @rule(number=NUMBERS)
     def hear(self, number: int) -> None:
-        self.world.hear(number)
+        self.world.receive_result(number)
 
     @rule(seconds=st.sampled_from([0.1, 4.0, 6.0, 11.0, 30.0, 600.0]))
     def pass_time(self, seconds: float) -> None:
@@ -91,7 +91,7 @@ class AnyTrace(RuleBasedStateMachine):
 
     @rule(points=st.integers(1, 6), is_crash=st.booleans())
     def light_fuse(self, points: int, is_crash: bool) -> None:
-        self.world.fuse.light(points, bang=ProcessEnd() if is_crash else StorageError("the disk is full"))
+        self.world.fuse.set(points, error=ProcessEnd() if is_crash else StorageError("the disk is full"))
 
     @rule()
     def crash(self) -> None:
@@ -118,7 +118,7 @@ class AnyTrace(RuleBasedStateMachine):
         try:
             if hasattr(self, "world"):
                 try:
-                    come_to_rest(self.world)
+                    run_until_idle(self.world)
                     self.oracle.when_idle()
                 finally:
                     self.world.close()

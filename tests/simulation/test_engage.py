@@ -20,7 +20,7 @@ from punchcard.engage.fact_store import seq_of
 from punchcard.store.engine import Store
 from punchcard.testing import definitions as random
 from punchcard.testing.engage_world import EngageWorld
-from punchcard.testing.reference import Happened, Person, answer
+from punchcard.testing.reference import Happened, Person, expected_result
 
 BEGIN = datetime(2026, 3, 6, 20, tzinfo=UTC)  # two days before clocks change in Los Angeles
 EXAMPLES = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
@@ -112,7 +112,9 @@ class Story:
                     **self.traits[who],
                     **{k: True for k, _ in computations if k.startswith("a") and who in kept[k]},
                 }
-                if (value := plain(definition, answer(definition, Person(self.lives[who], traits), now))) is not None:
+                if (
+                    value := plain(definition, expected_result(definition, Person(self.lives[who], traits), now))
+                ) is not None:
                     expected[who] = value
             # Who had counted something and has nothing left is at 0, which the reference does not tell from never.
             is_count = isinstance(definition, Events) and definition.reducer in COUNTING
@@ -153,11 +155,11 @@ def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, 
         world.start()
         for some, hours, what in steps:
             story.goes_on(some, what)
-            world.settle()
+            world.run_until_idle()
             story.agrees(definitions)
             assert world.engine.check() == 0
             world.advance(hours=hours)
-            world.settle()
+            world.run_until_idle()
             story.agrees(definitions)
         assert world.engine.check() == 0
         world.crash()
@@ -178,13 +180,13 @@ def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audi
         for some, hours, _ in steps[:middle]:
             story.receive(some)
             world.advance(hours=hours)
-        world.settle()
+        world.run_until_idle()
         configure(world, definitions)
         for some, hours, what in steps[middle:]:
             story.goes_on(some, what)
             (world.engine or world.start()).step()
             world.advance(hours=hours)
-        world.settle()
+        world.run_until_idle()
         story.agrees(definitions)
         assert world.engine.check() == 0
         world.crash()

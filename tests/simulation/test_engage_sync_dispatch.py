@@ -261,7 +261,7 @@ def test_a_destination_ends_up_told_what_is_so_and_nothing_twice_in_a_row(key, r
         story.fate = Fate()
         story.end()
         assert story.world.engine.check() == 0
-        told, members, emails = story.told(), story.members(), story.emails()
+        told, members, emails = story.synced_values(), story.members(), story.emails()
         for email, values in told.items():
             assert values[-1] == members[emails[email]], email
             repeated = sum(before == after for before, after in pairwise(values))

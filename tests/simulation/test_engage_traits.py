@@ -57,8 +57,10 @@ def taken_in(batches: Sequence[Sequence[PersonEvent]]) -> Iterator[Store]:
     with TemporaryDirectory() as folder, closing(Store(f"sqlite:///{folder}/store.db")) as store:
         for batch in batches:
             with store.unit_of_work() as work:
-                changes = identity_resolution.decide(work, list(batch), rules=IdentityRules(), reserved={"reserved"})
-                identity_resolution.write(work, changes)
+                changes = identity_resolution.plan_changes(
+                    work, list(batch), rules=IdentityRules(), reserved={"reserved"}
+                )
+                identity_resolution.write_changes_changes(work, changes)
         yield store
 
 

@@ -1,1 +1,1 @@
-"""The Public API under `/api`: Segment's conventions for paths, bodies and errors, and calls of our own."""
+"""The Public API under `/api`: Segment's conventions for paths, bodies and errors, and Punchcard's own calls."""

@@ -1,6 +1,6 @@
-"""What the API's handlers work with, given to each by the framework under the name `dependencies`."""
+"""Dependencies of the API's handlers, injected by the framework as `dependencies`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from litestar.di import NamedDependency
@@ -8,31 +8,31 @@ from litestar.params import SkipValidation
 
 from punchcard.operations.dependencies import Dependencies as SharedDependencies
 from punchcard.store.token_store import StoredToken
-from punchcard.workspace.model import Workspace
+from punchcard.workspace.editing import Edit
 
 REQUIRED_ROLE = "required_role"
-"""Under this name a handler's `opt` says which role its call needs, where the method does not say it."""
+"""Key in a handler's `opt`: the role that the call needs, if it differs from the default of the method."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiDependencies(SharedDependencies):
-    """What the API reads and writes through, for one request.
+    """Services that a request reads and writes through.
 
     Attributes:
-        token: Whose request it is.
+        token: Token of the request.
     """
 
     token: StoredToken
 
     @property
     def actor(self) -> str:
-        """Who asks, for the audit log."""
+        """Actor of changes, for the audit log."""
         return f"token {self.token.name}"
 
-    def edit(self, change: Callable[[Workspace], Workspace]) -> Sequence[str]:
-        """Change the configuration in the name of whoever asks; returns what whoever saves it should know."""
-        return self.edit_as(change, self.actor)
+    def edit(self, change: Edit) -> Sequence[str]:
+        """Change the configuration on behalf of the token; return warnings about likely mistakes."""
+        return self.edit_as(self.actor, change)
 
 
 Dependencies = NamedDependency[SkipValidation[ApiDependencies]]
-"""The type of a handler's parameter `dependencies`."""
+"""Type of the handler parameter `dependencies`."""

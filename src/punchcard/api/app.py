@@ -63,7 +63,6 @@ from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.store.token_store import Role, StoredToken, note_use, verify_token
-from punchcard.workspace.document import mask_all_write_keys
 
 HANDLERS = (
     get_workspace,
@@ -121,20 +120,24 @@ _TOKEN = "token"
 
 
 def build_api(dependencies: Dependencies) -> Litestar:
-    """The app, to be mounted where paths begin with `/api`."""
+    """Build the app, to be mounted at `/api`."""
 
-    async def needs_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def require_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         if connection.url.path in _OPEN_PATHS:
             return
         scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
         token = await asyncio.to_thread(find_token, secret.strip()) if scheme.lower() == "bearer" else None
         if token is None:
-            raise NotAuthorizedException("send `Authorization: Bearer <token>` with a token of this workspace")
+            raise NotAuthorizedException(
+                "Send the header `Authorization: Bearer <token>` with a token of this workspace."
+            )
         needed = handler.opt.get(REQUIRED_ROLE) or (
             Role.READ_ONLY if connection.scope.get("method") == "GET" else Role.EDITOR
         )
         if not token.role.may(needed):
-            raise PermissionDeniedException(f"this token is {token.role}; the call needs one that is {needed}")
+            raise PermissionDeniedException(
+                f"This token has the role {token.role}. The call needs a token with the role {needed}."
+            )
         connection.state[_TOKEN] = token
 
     def find_token(secret: str) -> StoredToken | None:
@@ -147,15 +150,14 @@ def build_api(dependencies: Dependencies) -> Litestar:
     def get_dependencies(request: Request[Any, Any, Any]) -> ApiDependencies:
         shared = {field.name: getattr(dependencies, field.name) for field in fields(dependencies)}
         token: StoredToken = request.state[_TOKEN]
-        if not token.role.may(Role.EDITOR):
-            shared["workspace"] = lambda: mask_all_write_keys(dependencies.workspace())
+        shared["hides_write_keys"] = not token.role.may(Role.EDITOR)
         return ApiDependencies(**shared, token=token)
 
     return Litestar(
         path="/api",
         route_handlers=HANDLERS,
         dependencies={"dependencies": Provide(get_dependencies, sync_to_thread=False)},
-        guards=[needs_token],
+        guards=[require_token],
         exception_handlers={
             HTTPException: errors.http_error,
             PunchcardError: errors.punchcard_error,
@@ -165,7 +167,7 @@ def build_api(dependencies: Dependencies) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="Punchcard",
             version=__version__,
-            path="/openapi.json",  # of its own: it answers everything below it, with pages in HTML
+            path="/openapi.json",  # not `/`: Litestar serves HTML pages below this path
             render_plugins=[DocumentedErrors(path="/")],
         ),
         logging_config=None,

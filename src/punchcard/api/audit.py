@@ -1,6 +1,6 @@
 """The audit log: every change of the configuration and of tokens.
 
-Source: Segment's Public API, "Audit Trail"; what changed is Punchcard's own.
+Source: Segment's Public API, "Audit Trail"; the member `changes` is Punchcard's own.
 """
 
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ Text = str | None
 
 
 class AuditEventView(msgspec.Struct, rename="camel"):
-    """One change; `changes` has `path`, `before` and `after` of each value, secrets masked."""
+    """One change; `changes` has `path`, `before` and `after` of each value, with masked secrets."""
 
     id: str
     timestamp: str
@@ -41,7 +41,7 @@ class AuditPage(msgspec.Struct):
     pagination: bodies.Pagination
 
 
-@get("/audit-events", summary="Every change, newest first")
+@get("/audit-events", summary="List audit events")
 @run_in_executor
 def list_audit_events(
     dependencies: Dependencies,
@@ -52,24 +52,24 @@ def list_audit_events(
     resource_type: Annotated[Text, QueryParameter(name="resourceType")] = None,
     resource_id: Annotated[Text, QueryParameter(name="resourceId")] = None,
 ) -> dict[str, AuditPage]:
-    """Who changed what and when, with the values before and after."""
+    """List changes, newest first, with actor, time, and the values before and after."""
     times = {}
     for name, text in (("startTime", begin), ("endTime", end)):
         times[name] = None if text is None else read_time(text)
         if text is not None and times[name] is None:
-            raise bad_request(f"{name} is a time such as 2026-01-31T18:20:31Z", name)
+            raise bad_request(f"{name} must be a time such as 2026-01-31T18:20:31Z.", name)
     if cursor is not None and not cursor.isdecimal():
-        raise bad_request("the cursor is not one that a page of this list has given", "pagination[cursor]")
+        raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", "pagination[cursor]")
     query = AuditQuery(
         resource_type=resource_type, resource_id=resource_id, begin=times["startTime"], end=times["endTime"]
     )
     with dependencies.store.reading() as work:
-        found = list_events(work, query, count=count + 1, before_id=int(cursor) if cursor else None)
+        rows = list_events(work, query, count=count + 1, before_id=int(cursor) if cursor else None)
         total = count_events(work, query)
-    shown = found[:count]
-    following = str(shown[-1].id) if len(found) > count else None
+    events = rows[:count]
+    following = str(events[-1].id) if len(rows) > count else None
     pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)
-    return {"data": AuditPage(events=[_view(one) for one in shown], pagination=pagination)}
+    return {"data": AuditPage(events=[_view(event) for event in events], pagination=pagination)}
 
 
 def _view(event: AuditEvent) -> AuditEventView:

@@ -25,9 +25,9 @@ class _Body(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Transaction(_Body):
-    """The effect of an event: `quantity` is a signed decimal text in units of the perk.
+    """The effect of an event. `quantity` is a signed decimal as text, in units of the perk.
 
-    `summary` says in a few words what it is, if it is neither a quantity of a perk nor a user property.
+    `summary` describes an effect that is neither a quantity of a perk nor a user property.
     """
 
     effect_key: str
@@ -40,7 +40,7 @@ class Transaction(_Body):
 
 
 class AttemptBody(_Body):
-    """One HTTP call to the partner: `action` is `send` or `read_back`."""
+    """One HTTP request to the partner. `action` is `send` or `read_back`."""
 
     number: int
     action: str
@@ -52,7 +52,7 @@ class AttemptBody(_Body):
 
 
 class ResultBody(_Body):
-    """The result of an event at one destination; `destination` is null for a result before any."""
+    """The result of an event at one destination. `destination` is null for a result before any destination."""
 
     destination: str | None
     status: str
@@ -70,7 +70,7 @@ class EventCopy(_Body):
 
 
 class EventProfile(_Body):
-    """Whose the event is: their ids and the audiences that they are in now."""
+    """The profile that the event belongs to, with its ids and current audiences."""
 
     id: str
     external_ids: list[dict[str, str]]
@@ -78,10 +78,10 @@ class EventProfile(_Body):
 
 
 class EventTraceBody(_Body, omit_defaults=True):
-    """One event as received, and all that became of it; `profile` is null for nobody's, or not known yet.
+    """One event as received, with its results. `profile` is null if the event has none, or none is known yet.
 
-    `others` are events of other sources with the same message id, each with all that became of it; absent if none are.
-    `notes` say what was converted so that the event could be read, a sentence each.
+    `others` are events of other sources with the same message id, with their results; absent if there are none.
+    `notes` are sentences about values that were converted to read the event.
     """
 
     event: msgspec.Raw
@@ -96,7 +96,7 @@ class EventTraceBody(_Body, omit_defaults=True):
 
 
 class Conflict(_Body):
-    """An event that met the effect key with other content; nothing was sent for it."""
+    """An event with an existing effect key and different content. Nothing was sent for it."""
 
     message_id: str
     received_at: str
@@ -125,7 +125,7 @@ class LedgerRow(_Body):
 
 
 class Pagination(_Body, omit_defaults=True):
-    """Where this page stands; `next` is absent on the last one, `previous` on the first."""
+    """Cursors of a page. `next` is absent on the last page, `previous` on the first."""
 
     current: str
     total_entries: int
@@ -141,7 +141,7 @@ class LedgerPage(_Body):
 
 
 class FilterSeen(_Body):
-    """What one filter saw of an event and decided; `matched` is null if the filter cannot be applied to it."""
+    """What one filter read of an event and decided. `matched` is null if the filter cannot be applied to it."""
 
     title: str
     if_: str = msgspec.field(name="if")
@@ -151,10 +151,10 @@ class FilterSeen(_Body):
 
 
 class TestedDestination(_Body):
-    """What an event would do, or does, at one destination.
+    """Result of a test event at one destination.
 
-    `status` is `pending` if a transaction would be sent; `request` shows what the partner would get; `filters` are
-    those of the destination that are enabled, in their order.
+    `status` is `pending` if a transaction would be sent. `request` is the request to the partner. `filters` are the
+    enabled filters of the destination, in order.
     """
 
     destination: str | None
@@ -167,7 +167,7 @@ class TestedDestination(_Body):
 
 
 class TestedEvent(_Body):
-    """The Event Tester's answer; `sent` is true if the event was really taken in."""
+    """Result of the Event Tester. `sent` is true if the event was accepted and is processed."""
 
     message_id: str | None
     sent: bool
@@ -176,7 +176,7 @@ class TestedEvent(_Body):
 
 
 def tested_event(tested: EventTestResult, *, sent: bool) -> TestedEvent:
-    """The Event Tester's answer."""
+    """Return the body of a test event."""
     return TestedEvent(
         message_id=tested.message_id,
         sent=sent,
@@ -191,13 +191,13 @@ def tested_event(tested: EventTestResult, *, sent: bool) -> TestedEvent:
                 request=None if result.request is None else dict(result.request),
                 filters=[
                     FilterSeen(
-                        title=seen.title,
-                        if_=seen.condition,
-                        matched=seen.matched,
-                        saw=dict(seen.saw),
-                        decision=seen.decision,
+                        title=explained.title,
+                        if_=explained.condition,
+                        matched=explained.matched,
+                        saw=dict(explained.saw),
+                        decision=explained.decision,
                     )
-                    for seen in result.filters
+                    for explained in result.filters
                 ],
             )
             for result in tested.results
@@ -206,7 +206,7 @@ def tested_event(tested: EventTestResult, *, sent: bool) -> TestedEvent:
 
 
 def event_trace(trace: EventTrace) -> EventTraceBody:
-    """The events call's answer."""
+    """Return the body of an event trace."""
     return EventTraceBody(
         event=msgspec.Raw(trace.event),
         message_id=trace.message_id,
@@ -219,7 +219,7 @@ def event_trace(trace: EventTrace) -> EventTraceBody:
             EventCopy(received_at=to_iso(copy.received_at), results=[_result(result) for result in copy.results])
             for copy in trace.copies
         ],
-        others=[event_trace(one) for one in trace.others],
+        others=[event_trace(other) for other in trace.others],
     )
 
 
@@ -232,7 +232,7 @@ def _profile(trace: ProfileTrace) -> EventProfile:
 
 
 def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: list[StoredConflict]) -> LedgerRow:
-    """One row of the transactions list."""
+    """Return the body of a row of the ledger."""
     return LedgerRow(
         id=str(effect.id),
         effect_key=effect.effect_key,
@@ -254,7 +254,7 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
 
 
 def transaction(trace: TransactionTrace) -> Transaction:
-    """A transaction's body."""
+    """Return the body of a transaction."""
     return Transaction(
         effect_key=trace.effect_key,
         perk=trace.perk,

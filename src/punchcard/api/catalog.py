@@ -1,4 +1,4 @@
-"""The catalog: what kinds of sources and destinations there are, in Segment's shapes.
+"""The catalog of sources and destinations, in Segment's format.
 
 Source: Segment's Public API, "Catalog".
 """
@@ -19,7 +19,7 @@ from punchcard.workspace.source_types import SOURCE_TYPES, SourceType
 
 
 class Logos(msgspec.Struct):
-    """Pictures of an entry; Punchcard has none."""
+    """Logos of an entry; Punchcard has none."""
 
     default: str = ""
 
@@ -36,7 +36,7 @@ class IntegrationOption(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class SourceMetadata(msgspec.Struct, rename="camel"):
-    """A kind of source."""
+    """A source in the catalog."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ class SourceMetadata(msgspec.Struct, rename="camel"):
 
 
 class Component(msgspec.Struct):
-    """What an integration runs on."""
+    """A component of an integration."""
 
     type: str
     code: str
@@ -59,7 +59,7 @@ class Component(msgspec.Struct):
 
 
 class DestinationMetadata(msgspec.Struct, rename="camel"):
-    """A kind of destination."""
+    """A destination in the catalog."""
 
     id: str
     name: str
@@ -84,21 +84,21 @@ class DestinationMetadata(msgspec.Struct, rename="camel"):
 
 
 class SourceCatalogPage(msgspec.Struct, rename="camel"):
-    """Kinds of sources."""
+    """A page of the catalog of sources."""
 
     sources_catalog: list[SourceMetadata]
     pagination: bodies.Pagination
 
 
 class DestinationCatalogPage(msgspec.Struct, rename="camel"):
-    """Kinds of destinations."""
+    """A page of the catalog of destinations."""
 
     destinations_catalog: list[DestinationMetadata]
     pagination: bodies.Pagination
 
 
 def source_metadata(type_: str) -> SourceMetadata:
-    """The catalog's entry of a source's type."""
+    """Return the catalog entry of a source type."""
     entry = SOURCE_TYPES.get(type_) or SourceType(slug=type_, name=type_, description="", category="")
     return SourceMetadata(
         id=entry.slug,
@@ -112,8 +112,8 @@ def source_metadata(type_: str) -> SourceMetadata:
 
 
 def destination_metadata(definition: Definition) -> DestinationMetadata:
-    """The catalog's entry of a destination definition."""
-    takes = definition.supported
+    """Return the catalog entry of a destination definition."""
+    supported = definition.supported
     return DestinationMetadata(
         id=definition.id,
         name=definition.name,
@@ -134,11 +134,11 @@ def destination_metadata(definition: Definition) -> DestinationMetadata:
             "browserUnbundlingPublic": False,
         },
         supported_methods={
-            "pageview": EventType.PAGE in takes,
-            "identify": EventType.IDENTIFY in takes,
-            "alias": EventType.ALIAS in takes,
-            "track": EventType.TRACK in takes,
-            "group": EventType.GROUP in takes,
+            "pageview": EventType.PAGE in supported,
+            "identify": EventType.IDENTIFY in supported,
+            "alias": EventType.ALIAS in supported,
+            "track": EventType.TRACK in supported,
+            "group": EventType.GROUP in supported,
         },
         supported_platforms={"browser": True, "server": True, "mobile": True},
         actions=[],
@@ -151,46 +151,46 @@ def destination_metadata(definition: Definition) -> DestinationMetadata:
 
 
 def find_definition(id_or_slug: str) -> Definition | None:
-    """The definition of an id or a slug."""
+    """Return the definition with an id or slug, None if there is none."""
     for partner in CATALOG.values():
         if id_or_slug in (partner.definition.id, partner.definition.slug):
             return partner.definition
     return None
 
 
-@get("/catalog/destinations", sync_to_thread=False, summary="Kinds of destinations")
+@get("/catalog/destinations", sync_to_thread=False, summary="List the catalog of destinations")
 def list_destination_catalog(count: Count = COUNT_DEFAULT, cursor: Cursor = None) -> dict[str, DestinationCatalogPage]:
-    """Every destination that Punchcard delivers to."""
-    entries = sorted((one.definition for one in CATALOG.values()), key=lambda definition: definition.slug)
-    shown, pagination = page(entries, key=lambda entry: entry.slug, count=count, cursor=cursor)
+    """List the destinations that Punchcard can deliver to."""
+    entries = sorted((partner.definition for partner in CATALOG.values()), key=lambda entry: entry.slug)
+    page_entries, pagination = page(entries, key=lambda entry: entry.slug, count=count, cursor=cursor)
     return {
         "data": DestinationCatalogPage(
-            destinations_catalog=[destination_metadata(one) for one in shown], pagination=pagination
+            destinations_catalog=[destination_metadata(entry) for entry in page_entries], pagination=pagination
         )
     }
 
 
-@get("/catalog/destinations/{metadata_id:str}", sync_to_thread=False, summary="One kind of destination")
+@get("/catalog/destinations/{metadata_id:str}", sync_to_thread=False, summary="Get a destination of the catalog")
 def get_destination_catalog(metadata_id: FromPath[str]) -> dict[str, dict[str, DestinationMetadata]]:
-    """An entry by its id or slug, with the settings that it wants."""
+    """Get an entry by its id or slug, with its settings."""
     definition = find_definition(metadata_id)
     if definition is None:
-        raise HTTPException(f"there is no destination {metadata_id} in the catalog", status_code=404)
+        raise HTTPException(f"There is no destination {metadata_id} in the catalog.", status_code=404)
     return {"data": {"destinationMetadata": destination_metadata(definition)}}
 
 
-@get("/catalog/sources", sync_to_thread=False, summary="Kinds of sources")
+@get("/catalog/sources", sync_to_thread=False, summary="List the catalog of sources")
 def list_source_catalog(count: Count = COUNT_DEFAULT, cursor: Cursor = None) -> dict[str, SourceCatalogPage]:
-    """Every kind of sender."""
-    shown, pagination = page(sorted(SOURCE_TYPES), key=str, count=count, cursor=cursor)
-    return {"data": SourceCatalogPage(sources_catalog=[source_metadata(one) for one in shown], pagination=pagination)}
+    """List the types of sources."""
+    slugs, pagination = page(sorted(SOURCE_TYPES), key=str, count=count, cursor=cursor)
+    return {"data": SourceCatalogPage(sources_catalog=[source_metadata(slug) for slug in slugs], pagination=pagination)}
 
 
-@get("/catalog/sources/{metadata_id:str}", sync_to_thread=False, summary="One kind of source")
+@get("/catalog/sources/{metadata_id:str}", sync_to_thread=False, summary="Get a source of the catalog")
 def get_source_catalog(metadata_id: FromPath[str]) -> dict[str, dict[str, SourceMetadata]]:
-    """An entry by its id."""
+    """Get an entry by its id."""
     if metadata_id not in SOURCE_TYPES:
-        raise HTTPException(f"there is no source {metadata_id} in the catalog", status_code=404)
+        raise HTTPException(f"There is no source {metadata_id} in the catalog.", status_code=404)
     return {"data": {"sourceMetadata": source_metadata(metadata_id)}}
 
 

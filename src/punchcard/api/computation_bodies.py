@@ -1,4 +1,4 @@
-"""The JSON bodies of audiences and computed traits, in Segment's shapes."""
+"""The JSON bodies of audiences and computed traits, in Segment's format."""
 
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ Kind = Literal["audience", "computed_trait"]
 
 
 class Definition(msgspec.Struct):
-    """What a computation asks: `query` in the query language, `model` the same as JSON."""
+    """Definition of a computation: `query` in the query language, `model` the same as JSON."""
 
     query: str
     model: dict[str, Any]
@@ -19,7 +19,7 @@ class Definition(msgspec.Struct):
 
 
 class DefinitionOrder(msgspec.Struct):
-    """What a computation is to ask: as `query`, as `model`, or as both if they mean the same."""
+    """Definition in a request: `query`, `model`, or both if they are equivalent."""
 
     query: str | None = None
     model: dict[str, Any] | None = None
@@ -27,34 +27,34 @@ class DefinitionOrder(msgspec.Struct):
 
 
 class Options(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Segment's options of an audience."""
+    """Options of an audience, as in Segment."""
 
     include_anonymous_users: bool = False
     include_historical_data: bool = True
 
 
 class OptionsUpdate(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What to change of the options; whether anonymous people count is said when a computation is made."""
+    """Options to change. `includeAnonymousUsers` can only be set when a computation is created."""
 
     include_anonymous_users: bool | None = None
     include_historical_data: bool | None = None
 
 
 class Size(msgspec.Struct):
-    """How many people it holds."""
+    """Number of people."""
 
     count: int
     type: str = "USERS"
 
 
 class Cadence(msgspec.Struct):
-    """How it is kept up to date."""
+    """How the computation is kept up to date."""
 
     type: Literal["REALTIME", "BATCH"] = "REALTIME"
 
 
 class FailedSyncView(msgspec.Struct, rename="camel"):
-    """A value that the destination does not have: `state` is `rejected` or `parked`."""
+    """A value that was not delivered to the destination. `state` is `rejected` or `parked`."""
 
     email: str
     value: msgspec.Raw
@@ -65,7 +65,7 @@ class FailedSyncView(msgspec.Struct, rename="camel"):
 
 
 class OutcomeView(msgspec.Struct, rename="camel"):
-    """What became of the calls about a computation at one destination; `failed` has the newest ten of `failedCount`."""
+    """Outcome of the syncs to one destination. `failed` has the newest ten of `failedCount` failed syncs."""
 
     synced: int
     no_connection: int
@@ -77,7 +77,7 @@ class OutcomeView(msgspec.Struct, rename="camel"):
 
 
 class SyncView(msgspec.Struct, rename="camel"):
-    """What a destination is still to be told: `seconds` is an estimate, null without a rate."""
+    """Pending syncs to one destination. `seconds` is an estimate, null without a rate limit."""
 
     destination: str
     queued: int
@@ -94,7 +94,7 @@ class SyncView(msgspec.Struct, rename="camel"):
 
 
 class ComputationView(msgspec.Struct, rename="camel"):
-    """An audience or computed trait. Ours besides Segment's: `destinations`, `send`, `sync`, `whenRemoved`, `syncs`."""
+    """An audience or computed trait. `destinations`, `send`, `sync`, `whenRemoved` and `syncs` are Punchcard's own."""
 
     id: str
     space_id: str
@@ -123,21 +123,21 @@ class ComputationView(msgspec.Struct, rename="camel"):
 
 
 class SavedAudience(msgspec.Struct):
-    """An audience that was saved. `warnings` say which events, properties and traits in its definition nobody has."""
+    """A saved audience. `warnings` name unknown events, properties and traits in its definition."""
 
     audience: ComputationView
     warnings: list[str]
 
 
 class SavedTrait(msgspec.Struct, rename="camel"):
-    """A computed trait that was saved, with the same warnings."""
+    """A saved computed trait. `warnings` name unknown events, properties and traits in its definition."""
 
     computed_trait: ComputationView
     warnings: list[str]
 
 
 class NewComputation(msgspec.Struct, rename="camel"):
-    """A computation to create; a key is made of the name if none is given, and never changes."""
+    """A computation to create. Without a key, one is derived from the name. The key never changes."""
 
     name: str
     definition: DefinitionOrder
@@ -153,7 +153,7 @@ class NewComputation(msgspec.Struct, rename="camel"):
 
 
 class ComputationUpdate(msgspec.Struct, rename="camel"):
-    """What to change of a computation; what is left out stays. `key` and `computeCadence` can only be what they are."""
+    """Members to change; absent members stay. `key` and `computeCadence` must have their current values."""
 
     name: str | None = None
     key: str | None = None
@@ -183,7 +183,7 @@ class TraitPage(msgspec.Struct, rename="camel"):
 
 
 class PreviewOrder(msgspec.Struct, rename="camel"):
-    """A definition to be tried; `kind` is `audience` or `computed_trait`."""
+    """A definition to preview. `kind` is `audience` or `computed_trait`."""
 
     definition: DefinitionOrder
     options: Options = msgspec.field(default_factory=Options)
@@ -191,21 +191,21 @@ class PreviewOrder(msgspec.Struct, rename="camel"):
 
 
 class TraitPreviewOrder(msgspec.Struct):
-    """A computed trait's definition to be tried."""
+    """A computed trait's definition to preview."""
 
     definition: DefinitionOrder
     options: Options = msgspec.field(default_factory=Options)
 
 
 class PreviewSample(msgspec.Struct, rename="camel"):
-    """Somebody whom the definition holds."""
+    """A person who matches the definition."""
 
     external_ids: list[dict[str, str]]
     value: msgspec.Raw
 
 
 class PreviewView(msgspec.Struct, rename="camel"):
-    """What a definition would hold now."""
+    """Preview of a definition."""
 
     id: str
     status: str
@@ -218,6 +218,6 @@ class PreviewView(msgspec.Struct, rename="camel"):
 
 
 class ResyncOrder(msgspec.Struct):
-    """Tell destinations of everybody again: one of them, or all."""
+    """A resync of one destination, or of all."""
 
     destination: str | None = None

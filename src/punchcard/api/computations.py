@@ -52,19 +52,19 @@ from punchcard.workspace.computations import parse_definition
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import Computation
 
-_FAILED_SHOWN = 10
+_FAILED_MAX = 10
 SPACE = "punchcard"
-"""The id of the one space; any other is taken for it too, so that clients of another host just work."""
+"""Id of the only space. Any other id is accepted as well, so that clients need no changes."""
 
 
-@get("/spaces/{space_id:str}/audiences", summary="All audiences")
+@get("/spaces/{space_id:str}/audiences", summary="List audiences")
 @run_in_executor
 def list_audiences(
     space_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, AudiencePage]:
-    """Every audience, by key, with its size and what its destinations are still to be told."""
-    shown, pagination = _page(dependencies, "audience", count, cursor)
-    return {"data": AudiencePage(audiences=shown, pagination=pagination)}
+    """List audiences by key, with sizes and pending syncs."""
+    audiences, pagination = _page(dependencies, "audience", count, cursor)
+    return {"data": AudiencePage(audiences=audiences, pagination=pagination)}
 
 
 @post("/spaces/{space_id:str}/audiences", status_code=200, summary="Create an audience")
@@ -72,25 +72,25 @@ def list_audiences(
 def create_audience(
     space_id: FromPath[str], data: JSONBody[NewComputation], dependencies: Dependencies
 ) -> dict[str, SavedAudience]:
-    """A new audience; it is live within seconds."""
+    """Create an audience. It is computed within seconds."""
     return {"data": SavedAudience(*_create(dependencies, "audience", data))}
 
 
-@get("/spaces/{space_id:str}/audiences/{id:str}", summary="One audience")
+@get("/spaces/{space_id:str}/audiences/{id:str}", summary="Get an audience")
 @run_in_executor
 def get_audience(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, ComputationView]]:
-    """The audience with this id or key."""
-    return {"data": {"audience": _view_of(dependencies, _one(dependencies, "audience", id))}}
+    """Get the audience with this id or key."""
+    return {"data": {"audience": _detailed_view(dependencies, _find_status(dependencies, "audience", id))}}
 
 
-@patch("/spaces/{space_id:str}/audiences/{id:str}", summary="Change an audience")
+@patch("/spaces/{space_id:str}/audiences/{id:str}", summary="Update an audience")
 @run_in_executor
 def update_audience(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], dependencies: Dependencies
 ) -> dict[str, SavedAudience]:
-    """Anything but its key."""
+    """Update anything but the key."""
     return {"data": SavedAudience(*_update(dependencies, "audience", id, data))}
 
 
@@ -99,20 +99,20 @@ def update_audience(
 def delete_audience(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """Its last values stay on profiles as custom traits."""
-    dependencies.edit(engagement.remove_computation(_one(dependencies, "audience", id).computation.key))
+    """Delete it. Its last values stay on profiles as custom traits."""
+    dependencies.edit(engagement.remove_computation(_find_status(dependencies, "audience", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
-@post("/spaces/{space_id:str}/audiences/{id:str}/resync", status_code=200, summary="Tell everybody again")
+@post("/spaces/{space_id:str}/audiences/{id:str}/resync", status_code=200, summary="Resync an audience")
 @run_in_executor
 def resync_audience(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ResyncOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, int]]:
-    """Queues everybody, whether or not anything has changed."""
-    one = _one(dependencies, None, id)
+    """Queue a sync of everybody, whether or not a value has changed."""
+    status = _find_status(dependencies, None, id)
     count = engagement.resync(
-        dependencies.store, one, destination=data.destination, actor=dependencies.actor, clock=dependencies.clock
+        dependencies.store, status, destination=data.destination, actor=dependencies.actor, clock=dependencies.clock
     )
     return {"data": {"queued": count}}
 
@@ -121,24 +121,24 @@ def resync_audience(
     "/spaces/{space_id:str}/audiences/previews",
     status_code=200,
     opt={REQUIRED_ROLE: Role.READ_ONLY},
-    summary="Try an audience's definition",
+    summary="Preview an audience",
 )
 @run_in_executor
 def create_preview(
     space_id: FromPath[str], data: JSONBody[PreviewOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, PreviewView]]:
-    """How many people a definition would hold now, ten of them, and what in it may be a mistake."""
+    """Preview a definition: the number of matching people, ten samples, and warnings about likely mistakes."""
     return {"data": {"audiencePreview": _preview(dependencies, data.kind, data.definition, data.options)}}
 
 
-@get("/spaces/{space_id:str}/computed-traits", summary="All computed traits")
+@get("/spaces/{space_id:str}/computed-traits", summary="List computed traits")
 @run_in_executor
 def list_computed_traits(
     space_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, TraitPage]:
-    """Every computed trait, by key."""
-    shown, pagination = _page(dependencies, "computed_trait", count, cursor)
-    return {"data": TraitPage(computed_traits=shown, pagination=pagination)}
+    """List computed traits by key."""
+    traits, pagination = _page(dependencies, "computed_trait", count, cursor)
+    return {"data": TraitPage(computed_traits=traits, pagination=pagination)}
 
 
 @post("/spaces/{space_id:str}/computed-traits", status_code=200, summary="Create a computed trait")
@@ -146,7 +146,7 @@ def list_computed_traits(
 def create_computed_trait(
     space_id: FromPath[str], data: JSONBody[NewComputation], dependencies: Dependencies
 ) -> dict[str, SavedTrait]:
-    """A new computed trait; it is live within seconds."""
+    """Create a computed trait. It is computed within seconds."""
     return {"data": SavedTrait(*_create(dependencies, "computed_trait", data))}
 
 
@@ -154,31 +154,31 @@ def create_computed_trait(
     "/spaces/{space_id:str}/computed-traits/previews",
     status_code=200,
     opt={REQUIRED_ROLE: Role.READ_ONLY},
-    summary="Try a computed trait's definition",
+    summary="Preview a computed trait",
 )
 @run_in_executor
 def create_trait_preview(
     space_id: FromPath[str], data: JSONBody[TraitPreviewOrder], dependencies: Dependencies
 ) -> dict[str, dict[str, PreviewView]]:
-    """How many people would have a value now, ten of them, and what in the definition may be a mistake."""
+    """Preview a definition: the number of people with a value, ten samples, and warnings about likely mistakes."""
     return {"data": {"computedTraitPreview": _preview(dependencies, "computed_trait", data.definition, data.options)}}
 
 
-@get("/spaces/{space_id:str}/computed-traits/{id:str}", summary="One computed trait")
+@get("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Get a computed trait")
 @run_in_executor
 def get_computed_trait(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, ComputationView]]:
-    """The computed trait with this id or key."""
-    return {"data": {"computedTrait": _view_of(dependencies, _one(dependencies, "computed_trait", id))}}
+    """Get the computed trait with this id or key."""
+    return {"data": {"computedTrait": _detailed_view(dependencies, _find_status(dependencies, "computed_trait", id))}}
 
 
-@patch("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Change a computed trait")
+@patch("/spaces/{space_id:str}/computed-traits/{id:str}", summary="Update a computed trait")
 @run_in_executor
 def update_computed_trait(
     space_id: FromPath[str], id: FromPath[str], data: JSONBody[ComputationUpdate], dependencies: Dependencies
 ) -> dict[str, SavedTrait]:
-    """Anything but its key."""
+    """Update anything but the key."""
     return {"data": SavedTrait(*_update(dependencies, "computed_trait", id, data))}
 
 
@@ -187,8 +187,8 @@ def update_computed_trait(
 def delete_computed_trait(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """Its last values stay on profiles as custom traits."""
-    dependencies.edit(engagement.remove_computation(_one(dependencies, "computed_trait", id).computation.key))
+    """Delete it. Its last values stay on profiles as custom traits."""
+    dependencies.edit(engagement.remove_computation(_find_status(dependencies, "computed_trait", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -212,23 +212,23 @@ HANDLERS = (
 def _page(
     dependencies: Dependencies, kind: Kind, count: int, cursor: str | None
 ) -> tuple[list[ComputationView], bodies.Pagination]:
-    found = sorted(_standing(dependencies, kind), key=lambda one: one.computation.key)
-    shown, pagination = page(found, key=lambda one: one.computation.key, count=count, cursor=cursor)
-    authors = read_authorships(dependencies.store, shown)
-    return [_view(one, authors[one.computation.key]) for one in shown], pagination
+    statuses = sorted(_list_statuses(dependencies, kind), key=lambda status: status.computation.key)
+    page_statuses, pagination = page(statuses, key=lambda status: status.computation.key, count=count, cursor=cursor)
+    authors = read_authorships(dependencies.store, page_statuses)
+    return [_view(status, authors[status.computation.key]) for status in page_statuses], pagination
 
 
-def _standing(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
+def _list_statuses(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
     return engagement.list_computation_statuses(
         dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.request_rates(dependencies.current())
     )
 
 
-def _one(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationStatus:
-    for one in _standing(dependencies, kind):
-        if id in (one.id, one.computation.key):
-            return one
-    raise NotFoundError(f"there is no {engagement.KINDS.get(kind or '', 'computation')} {id}")
+def _find_status(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationStatus:
+    for status in _list_statuses(dependencies, kind):
+        if id in (status.id, status.computation.key):
+            return status
+    raise NotFoundError(f"There is no {engagement.KINDS.get(kind or '', 'computation')} {id}.")
 
 
 def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tuple[ComputationView, list[str]]:
@@ -247,19 +247,19 @@ def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tup
         when_removed=data.when_removed,
     )
     warnings = dependencies.edit(engagement.add_computation(computation))
-    return _view_of(dependencies, _one(dependencies, kind, computation.key)), list(warnings)
+    return _detailed_view(dependencies, _find_status(dependencies, kind, computation.key)), list(warnings)
 
 
 def _update(
     dependencies: Dependencies, kind: Kind, id: str, data: ComputationUpdate
 ) -> tuple[ComputationView, list[str]]:
-    key = _one(dependencies, kind, id).computation.key
+    key = _find_status(dependencies, kind, id).computation.key
     definition = None if data.definition is None else _text(kind, data.definition)
     options = data.options or OptionsUpdate()
 
-    def changed(one: Computation) -> Computation:
-        _refuse_what_stays(one, data)
-        given: dict[str, Any] = {
+    def changed(computation: Computation) -> Computation:
+        _refuse_constant_members(computation, data)
+        values: dict[str, Any] = {
             "name": data.name,
             "description": data.description,
             "enabled": data.enabled,
@@ -270,21 +270,21 @@ def _update(
             "sync": data.sync,
             "when_removed": data.when_removed,
         }
-        return replace(one, **{name: value for name, value in given.items() if value is not None})
+        return replace(computation, **{name: value for name, value in values.items() if value is not None})
 
     warnings = dependencies.edit(engagement.change_computation(key, changed))
-    return _view_of(dependencies, _one(dependencies, kind, key)), list(warnings)
+    return _detailed_view(dependencies, _find_status(dependencies, kind, key)), list(warnings)
 
 
-def _refuse_what_stays(one: Computation, data: ComputationUpdate) -> None:
-    if data.key is not None and data.key != one.key:
-        raise unprocessable(f"the key of {one.key} stays what it is: profiles and destinations know it by that", "key")
+def _refuse_constant_members(computation: Computation, data: ComputationUpdate) -> None:
+    if data.key is not None and data.key != computation.key:
+        raise unprocessable("The key cannot be changed: profiles and destinations use it.", "key")
     if data.compute_cadence is not None and data.compute_cadence.type != Cadence().type:
-        raise unprocessable("everything is computed in real time; there is no other mode", "computeCadence.type")
+        raise unprocessable("The only cadence is REALTIME.", "computeCadence.type")
     anonymous = None if data.options is None else data.options.include_anonymous_users
-    if anonymous is not None and anonymous != one.include_anonymous:
+    if anonymous is not None and anonymous != computation.include_anonymous:
         raise unprocessable(
-            "whether anonymous people count cannot be changed; make another one that says so from the beginning",
+            "includeAnonymousUsers cannot be changed. Create another audience or computed trait with this option.",
             "options.includeAnonymousUsers",
         )
 
@@ -296,24 +296,24 @@ def _text(kind: Kind, definition: DefinitionOrder) -> str:
 def _preview(dependencies: Dependencies, kind: Kind, definition: DefinitionOrder, options: Options) -> PreviewView:
     text = _text(kind, definition)
     request = PreviewRequest(kind, text, options.include_anonymous_users)
-    found = engagement.preview(dependencies.store, request, clock=dependencies.clock)
-    if found.error:
-        raise bad_request(found.error, "definition")
+    preview = engagement.preview(dependencies.store, request, clock=dependencies.clock)
+    if preview.error:
+        raise bad_request(preview.error, "definition")
     return PreviewView(
         id="preview",
         status="COMPLETED",
         definition=_definition(kind, text),
-        size=Size(found.count),
-        people=found.people,
+        size=Size(preview.count),
+        people=preview.people,
         results=[
             PreviewSample(
                 external_ids=[{"type": type_, "id": value} for type_, value in sample.ids],
                 value=msgspec.Raw(sample.value.encode()),
             )
-            for sample in found.samples
+            for sample in preview.samples
         ],
-        warnings=list(found.warnings),
-        seconds=found.seconds,
+        warnings=list(preview.warnings),
+        seconds=preview.seconds,
     )
 
 
@@ -331,34 +331,34 @@ def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
         failed_count=len(outcome.failed),
         failed=[
             FailedSyncView(
-                email=one.email,
-                value=msgspec.Raw(one.value.encode()),
-                state=one.state,
-                reason=one.reason,
-                detail=one.detail,
-                at=None if one.at is None else to_iso(one.at),
+                email=sync.email,
+                value=msgspec.Raw(sync.value.encode()),
+                state=sync.state,
+                reason=sync.reason,
+                detail=sync.detail,
+                at=None if sync.at is None else to_iso(sync.at),
             )
-            for one in outcome.failed[:_FAILED_SHOWN]
+            for sync in outcome.failed[:_FAILED_MAX]
         ],
     )
 
 
-def _view_of(dependencies: Dependencies, one: ComputationStatus) -> ComputationView:
-    one = engagement.add_sync_outcomes(dependencies.store, one)
-    return _view(one, read_authorships(dependencies.store, [one])[one.computation.key])
+def _detailed_view(dependencies: Dependencies, status: ComputationStatus) -> ComputationView:
+    status = engagement.add_sync_outcomes(dependencies.store, status)
+    return _view(status, read_authorships(dependencies.store, [status])[status.computation.key])
 
 
-def _view(one: ComputationStatus, authorship: Authorship) -> ComputationView:
-    computation, state = one.computation, one.state
+def _view(status: ComputationStatus, authorship: Authorship) -> ComputationView:
+    computation, state = status.computation, status.state
     return ComputationView(
-        id=one.id,
+        id=status.id,
         space_id=SPACE,
         name=computation.name,
         description=computation.description,
         key=computation.key,
         enabled=computation.enabled,
         definition=_definition(computation.kind, computation.definition),
-        status=one.status,
+        status=status.status,
         detail="" if state is None else state.detail,
         options=Options(computation.include_anonymous, computation.include_history),
         compute_cadence=Cadence(),
@@ -376,19 +376,19 @@ def _view(one: ComputationStatus, authorship: Authorship) -> ComputationView:
         when_removed=computation.when_removed,
         syncs=[
             SyncView(
-                destination=waiting.destination,
-                queued=waiting.queued,
-                without_email=waiting.without_email,
-                too_large=waiting.too_large,
-                invalid=waiting.invalid,
-                failed=waiting.failed,
-                refused=waiting.refused,
-                cut_lists=waiting.cut_lists,
-                warnings=waiting.warnings,
-                seconds=waiting.seconds,
-                paused_since=None if waiting.paused_since is None else to_iso(waiting.paused_since),
-                outcome=None if waiting.outcome is None else _outcome_view(waiting.outcome),
+                destination=pending.destination,
+                queued=pending.queued,
+                without_email=pending.without_email,
+                too_large=pending.too_large,
+                invalid=pending.invalid,
+                failed=pending.failed,
+                refused=pending.refused,
+                cut_lists=pending.cut_lists,
+                warnings=pending.warnings,
+                seconds=pending.seconds,
+                paused_since=None if pending.paused_since is None else to_iso(pending.paused_since),
+                outcome=None if pending.outcome is None else _outcome_view(pending.outcome),
             )
-            for waiting in one.pending_syncs
+            for pending in status.pending_syncs
         ],
     )

@@ -1,4 +1,4 @@
-"""How many events ended where: Segment's delivery overview and metrics, and our whole pipeline in one answer.
+"""Delivery overview: Segment's overview and metrics, and Punchcard's whole pipeline in one response.
 
 Source: Segment's Public API, "Delivery Overview" and "Destinations".
 """
@@ -33,8 +33,8 @@ _GRANULARITIES = {
     "DAY": (24 * HOUR_MICROS, timedelta(days=30)),
 }
 _GROUPS = {"eventName": Dimension.EVENT_NAME, "eventType": Dimension.EVENT_TYPE, "discardReason": Dimension.REASON}
-_LATELY = timedelta(hours=24)
-# Segment's stages in the results that they are made of; the first value says whether it is before any destination.
+_DEFAULT_PERIOD = timedelta(hours=24)
+# The statuses of Segment's stages; the first value is True for stages before any destination.
 _STAGES: Mapping[str, tuple[bool, Sequence[str]]] = {
     "successfully-received": (True, (RECEIVED, EventStatus.FAILED_ON_INGEST)),
     "failed-on-ingest": (True, (EventStatus.FAILED_ON_INGEST,)),
@@ -49,14 +49,14 @@ _STAGES: Mapping[str, tuple[bool, Sequence[str]]] = {
 
 
 class Datapoint(msgspec.Struct):
-    """How many events of one stretch of time; `time` is where it begins."""
+    """Number of events in one interval; `time` is its start."""
 
     time: str
     count: int
 
 
 class Dataset(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A series, of the events that are alike in what was grouped by."""
+    """The series of one group."""
 
     total: int
     series: list[Datapoint]
@@ -74,14 +74,14 @@ class OverviewPage(msgspec.Struct):
 
 
 class Breakdown(msgspec.Struct, rename="camel"):
-    """A part of a metric."""
+    """Part of a metric."""
 
     metric_name: str
     value: int
 
 
 class Metric(msgspec.Struct, rename="camel"):
-    """One of the delivery metrics, told apart by reason."""
+    """A delivery metric, broken down by reason."""
 
     metric_name: str
     total: int
@@ -97,7 +97,7 @@ class MetricsSummary(msgspec.Struct, rename="camel"):
 
 
 class StageView(msgspec.Struct):
-    """One stage of the pipeline; `destination` is null for what ends before any."""
+    """One stage of the pipeline. `destination` is null for stages before any destination."""
 
     status: str
     destination: str | None
@@ -105,8 +105,8 @@ class StageView(msgspec.Struct):
     reasons: dict[str, int]
 
 
-class WaitingNow(msgspec.Struct, rename="camel"):
-    """What is queued or parked at this moment, whenever it came."""
+class BacklogView(msgspec.Struct, rename="camel"):
+    """Number of currently queued or parked transactions, whenever they were received."""
 
     state: str
     count: int
@@ -114,16 +114,16 @@ class WaitingNow(msgspec.Struct, rename="camel"):
 
 
 class PipelineView(msgspec.Struct, rename="camel"):
-    """Where the events of a time ended. The stages add up: received at the top, each event in one of them.
+    """Where the events of a period ended. Each received event is in exactly one stage.
 
-    `p95Seconds` is from receipt to delivery, null if nothing was delivered.
+    `p95Seconds` is the p95 latency from receipt to delivery, null if nothing was delivered.
     """
 
     received: int
     stages: list[StageView]
     pending: int
     p95_seconds: float | None
-    now: list[WaitingNow]
+    now: list[BacklogView]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class _MetricsRequest:
     filters: Mapping[str, Sequence[str]]
 
 
-@get("/delivery-overview/{stage:str}", summary="One stage of the delivery overview")
+@get("/delivery-overview/{stage:str}", summary="Get a stage of the delivery overview")
 @run_in_executor
 def get_overview_stage(
     stage: FromPath[str],
@@ -149,29 +149,29 @@ def get_overview_stage(
     count: Count = COUNT_DEFAULT,
     cursor: Cursor = None,
 ) -> dict[str, OverviewPage]:
-    """How many events ended in one stage, over time; `groupBy` is any of eventName, eventType and discardReason.
+    """Get the number of events in one stage over time. `groupBy` is any of eventName, eventType and discardReason.
 
     Stages: successfully-received, failed-on-ingest, filtered-at-source, filtered-at-destination, failed-delivery,
     successful-delivery. The last three need a `destinationConfigId`.
     """
     if stage not in _STAGES:
-        raise bad_request(f"the stage is one of {', '.join(_STAGES)}", "stage")
-    is_before, statuses = _STAGES[stage]
+        raise bad_request(f"The stage must be one of {', '.join(_STAGES)}.", "stage")
+    is_upstream, statuses = _STAGES[stage]
     metrics_request = _read_metrics_request(request, begin, end, granularity)
-    if all(one.slug != source for one in dependencies.workspace().sources):
-        raise bad_request(f"there is no source {source}", "sourceId")
-    if not is_before:
+    if all(configured.slug != source for configured in dependencies.workspace().sources):
+        raise bad_request(f"There is no source {source}.", "sourceId")
+    if not is_upstream:
         find_destination(dependencies.workspace(), destination)
     counts = _counts(
-        dependencies, metrics_request, source=source, destination="" if is_before else destination, statuses=statuses
+        dependencies, metrics_request, source=source, destination="" if is_upstream else destination, statuses=statuses
     )
     datasets = _datasets(counts, metrics_request.by)
-    shown, pagination = page(datasets, key=_key, count=count, cursor=cursor)
+    page_datasets, pagination = page(datasets, key=_key, count=count, cursor=cursor)
     total = sum(dataset.total for dataset in datasets)
-    return {"data": OverviewPage(total=total, dataset=list(shown), pagination=pagination)}
+    return {"data": OverviewPage(total=total, dataset=list(page_datasets), pagination=pagination)}
 
 
-@get("/destinations/{destination_id:str}/delivery-metrics", summary="A destination's delivery metrics")
+@get("/destinations/{destination_id:str}/delivery-metrics", summary="Get a destination's delivery metrics")
 @run_in_executor
 def get_delivery_metrics(
     destination_id: FromPath[str],
@@ -180,7 +180,7 @@ def get_delivery_metrics(
     begin: Annotated[str | None, QueryParameter(name="startTime")] = None,
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
 ) -> dict[str, dict[str, MetricsSummary]]:
-    """Delivered, filtered, refused and what needs a person, each by reason; of the last 24 hours unless asked."""
+    """Get delivered, filtered, discarded and parked counts by reason, by default of the last 24 hours."""
     destination = find_destination(dependencies.workspace(), destination_id)
     since, until = _times(begin, end, dependencies.clock.now())
     query = CountQuery(begin=since, end=until, source=source, destination=destination_id)
@@ -202,7 +202,7 @@ def get_delivery_metrics(
     return {"data": {"deliveryMetricsSummary": summary}}
 
 
-@get("/destinations/{destination_id:str}/pipeline", summary="A destination's pipeline, stage by stage")
+@get("/destinations/{destination_id:str}/pipeline", summary="Get a destination's pipeline")
 @run_in_executor
 def get_pipeline(
     destination_id: FromPath[str],
@@ -210,22 +210,25 @@ def get_pipeline(
     begin: Annotated[str | None, QueryParameter(name="startTime")] = None,
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
 ) -> dict[str, PipelineView]:
-    """Every stage with its reasons, what waits now, and how long deliveries took; of 24 hours unless asked."""
+    """Get every stage with its reasons, the current backlog and the latency, by default of the last 24 hours."""
     destination = find_destination(dependencies.workspace(), destination_id)
     since, until = _times(begin, end, dependencies.clock.now())
     with dependencies.store.reading() as work:
         pipeline = read_pipeline(work, destination=destination_id, sources=destination.sources, begin=since, end=until)
-        waiting = backlog(work, [destination_id])
+        backlog_rows = backlog(work, [destination_id])
     stages = [
-        StageView(status=one.status, destination=one.destination, count=one.count, reasons=dict(one.reasons))
-        for one in (*pipeline.upstream, *pipeline.stopped, *pipeline.completed)
+        StageView(status=part.status, destination=part.destination, count=part.count, reasons=dict(part.reasons))
+        for part in (*pipeline.upstream, *pipeline.stopped, *pipeline.completed)
     ]
     view = PipelineView(
         received=pipeline.received,
         stages=stages,
         pending=pipeline.in_delivery,
         p95_seconds=None if pipeline.p95 is None else pipeline.p95.total_seconds(),
-        now=[WaitingNow(state=one.state, count=one.count, oldest_at=to_iso(one.oldest_created_at)) for one in waiting],
+        now=[
+            BacklogView(state=row.state, count=row.count, oldest_at=to_iso(row.oldest_created_at))
+            for row in backlog_rows
+        ],
     )
     return {"data": view}
 
@@ -233,13 +236,15 @@ def get_pipeline(
 def _read_metrics_request(request: Request[Any, Any, Any], begin: str, end: str, granularity: str) -> _MetricsRequest:
     known = _GRANULARITIES.get(granularity.upper())
     if known is None:
-        raise bad_request(f"granularity is one of {', '.join(_GRANULARITIES)}", "granularity")
+        raise bad_request(f"granularity must be one of {', '.join(_GRANULARITIES)}.", "granularity")
     width, longest = known
     since, until = _instant(begin, "startTime"), _instant(end, "endTime")
     if not since < until:
-        raise bad_request("endTime is behind startTime", "endTime")
+        raise bad_request("endTime must be later than startTime.", "endTime")
     if until - since > longest:
-        raise bad_request(f"at most {longest} by the {granularity.lower()}", "startTime")
+        raise bad_request(
+            f"With the granularity {granularity.upper()}, the period can be at most {longest}.", "startTime"
+        )
     by: list[str] = []
     filters: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
@@ -249,7 +254,7 @@ def _read_metrics_request(request: Request[Any, Any, Any], begin: str, end: str,
             filters.setdefault(match.group(1), []).append(str(value))
     for name in (*by, *filters):
         if name not in _GROUPS:
-            raise bad_request(f"{name} is not known here; known: {', '.join(_GROUPS)}", "groupBy")
+            raise bad_request(f"{name} is not known. Use {', '.join(_GROUPS)}.", "groupBy")
     return _MetricsRequest(begin=since, end=until, width_micros=width, by=list(dict.fromkeys(by)), filters=filters)
 
 
@@ -275,11 +280,11 @@ def _counts(
     with dependencies.store.reading() as work:
         counts = read_counts(work, query, by=dimensions, width_micros=metrics_request.width_micros)
     sums: dict[tuple[object, ...], int] = {}
-    for (status, *rest), number in counts.items():
-        # What came in, less what was no valid event.
-        is_taken_off = RECEIVED in statuses and status != RECEIVED
-        key = tuple(rest)
-        sums[key] = sums.get(key, 0) + (-number if is_taken_off else number)
+    for (status, *group), number in counts.items():
+        # Received events minus those that failed on ingest.
+        is_subtracted = RECEIVED in statuses and status != RECEIVED
+        key = tuple(group)
+        sums[key] = sums.get(key, 0) + (-number if is_subtracted else number)
     return {key: number for key, number in sums.items() if number}
 
 
@@ -291,15 +296,15 @@ def _datasets(counts: Mapping[tuple[object, ...], int], by: Sequence[str]) -> li
         series.setdefault(tuple(map(str, values)), []).append(Datapoint(time=to_iso(at), count=number))
     datasets = []
     for group, points in series.items():
-        named: dict[str, str] = dict(zip(by, group, strict=True))
+        values_by_name: dict[str, str] = dict(zip(by, group, strict=True))
         points.sort(key=lambda point: point.time)
         datasets.append(
             Dataset(
                 total=sum(point.count for point in points),
                 series=points,
-                event_name=named.get("eventName"),
-                event_type=named.get("eventType"),
-                discard_reason=named.get("discardReason"),
+                event_name=values_by_name.get("eventName"),
+                event_type=values_by_name.get("eventType"),
+                discard_reason=values_by_name.get("discardReason"),
             )
         )
     return sorted(datasets, key=_key)
@@ -320,9 +325,9 @@ def _metric(name: str, statuses: Sequence[str], counts: Mapping[tuple[object, ..
 
 def _times(begin: str | None, end: str | None, now: datetime) -> tuple[datetime, datetime]:
     until = now + timedelta(minutes=1) if end is None else _instant(end, "endTime")
-    since = until - _LATELY if begin is None else _instant(begin, "startTime")
+    since = until - _DEFAULT_PERIOD if begin is None else _instant(begin, "startTime")
     if not since < until:
-        raise bad_request("endTime is behind startTime", "endTime")
+        raise bad_request("endTime must be later than startTime.", "endTime")
     return since, until
 
 
@@ -330,9 +335,9 @@ def _instant(text: str, field: str) -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
-        raise bad_request(f"{field} is an instant such as 2026-11-23T00:00:00Z", field) from error
+        raise bad_request(f"{field} must be a time such as 2026-11-23T00:00:00Z.", field) from error
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     try:
         return aware.astimezone(UTC)
     except OverflowError as error:
-        raise bad_request(f"{field} is beyond all calendars", field) from error
+        raise bad_request(f"{field} is out of range.", field) from error

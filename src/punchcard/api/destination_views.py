@@ -1,4 +1,4 @@
-"""Destinations as the API shows them: secrets masked."""
+"""The JSON bodies of destinations, with masked secrets."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from punchcard.workspace.model import Destination
 class DestinationView(msgspec.Struct, rename="camel"):
     """A destination. `sourceId` is the first of its sources; `sourceIds`, `options` and `warnings` are Punchcard's own.
 
-    `warnings` are sentences about its event map: what of it may surprise.
+    `warnings` are sentences about likely mistakes in its event map.
     """
 
     id: str
@@ -38,10 +38,10 @@ class ConnectedPage(msgspec.Struct):
 
 
 def destination_view(destination: Destination) -> DestinationView:
-    """A destination as the API shows it."""
+    """Return the body of a destination."""
     partner = CATALOG.get(destination.type)
     definition = partner.definition if partner else _unknown(destination.type)
-    shown = mask_secrets(destination)
+    masked = mask_secrets(destination)
     return DestinationView(
         id=destination.slug,
         name=destination.name or definition.name,
@@ -49,8 +49,8 @@ def destination_view(destination: Destination) -> DestinationView:
         metadata=destination_metadata(definition),
         source_id=destination.sources[0] if destination.sources else "",
         source_ids=list(destination.sources),
-        settings=dict(shown.settings),
-        options=dict(shown.options),
+        settings=dict(masked.settings),
+        options=dict(masked.options),
         warnings=[
             map_warning.message for map_warning in find_map_warnings(mapped_names(definition, destination.settings))
         ],
@@ -58,7 +58,7 @@ def destination_view(destination: Destination) -> DestinationView:
 
 
 def _unknown(type_: str) -> Definition:
-    """A definition that this version does not have any more."""
+    """Return a placeholder for a definition that this version does not have."""
     return Definition(
         id=type_,
         slug=type_,

@@ -1,4 +1,4 @@
-"""Destinations: where events become points.
+"""Destinations.
 
 Source: Segment's Public API, "Destinations".
 """
@@ -33,7 +33,7 @@ _OPEN = tuple(state for state in EffectState if state.is_open or state is Effect
 
 
 class NewDestination(msgspec.Struct, rename="camel"):
-    """A destination to create; `metadataId` is an id or slug of the catalog of destinations."""
+    """A destination to create. `metadataId` is an id or slug of the catalog of destinations."""
 
     source_id: str
     metadata_id: str
@@ -44,7 +44,7 @@ class NewDestination(msgspec.Struct, rename="camel"):
 
 
 class DestinationUpdate(msgspec.Struct, rename="camel"):
-    """What to change of a destination; what is left out stays. A masked secret stands for the stored one."""
+    """Members to change; absent members stay. A masked secret keeps the stored one."""
 
     name: str | None = None
     enabled: bool | None = None
@@ -53,16 +53,20 @@ class DestinationUpdate(msgspec.Struct, rename="camel"):
     source_ids: list[str] | None = None
 
 
-@get("/destinations", summary="All destinations")
+@get("/destinations", summary="List destinations")
 @run_in_executor
 def list_destinations(
     dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, ConnectedPage]:
-    """Every destination, by slug."""
-    shown, pagination = page(
+    """List destinations by slug."""
+    destinations, pagination = page(
         dependencies.workspace().destinations, key=lambda destination: destination.slug, count=count, cursor=cursor
     )
-    return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
+    return {
+        "data": ConnectedPage(
+            destinations=[destination_view(destination) for destination in destinations], pagination=pagination
+        )
+    }
 
 
 @post("/destinations", status_code=200, summary="Create a destination")
@@ -70,18 +74,18 @@ def list_destinations(
 def create_destination(
     data: JSONBody[NewDestination], dependencies: Dependencies
 ) -> dict[str, dict[str, DestinationView]]:
-    """A destination for a source's events."""
+    """Create a destination that is connected to a source."""
     definition = find_definition(data.metadata_id)
     if definition is None:
-        raise bad_request(f"there is no destination {data.metadata_id} in the catalog", "metadataId")
-    made: list[str] = []
+        raise bad_request(f"There is no destination {data.metadata_id} in the catalog.", "metadataId")
+    new_slug: list[str] = []
 
     def change(workspace: Workspace) -> Workspace:
         if all(source.slug != data.source_id for source in workspace.sources):
-            raise unprocessable(f"there is no source {data.source_id}", "sourceId")
-        made[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
+            raise unprocessable(f"There is no source {data.source_id}.", "sourceId")
+        new_slug[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
         destination = Destination(
-            slug=made[0],
+            slug=new_slug[0],
             type=definition.slug,
             name=data.name,
             sources=(data.source_id,),
@@ -92,22 +96,22 @@ def create_destination(
         return add_destination(destination)(workspace)
 
     dependencies.edit(change)
-    return _answer(dependencies, made[0])
+    return _response(dependencies, new_slug[0])
 
 
-@get("/destinations/{destination_id:str}", summary="One destination")
+@get("/destinations/{destination_id:str}", summary="Get a destination")
 @run_in_executor
 def get_destination(destination_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, DestinationView]]:
-    """The destination with this slug."""
-    return _answer(dependencies, destination_id)
+    """Get the destination with this slug."""
+    return _response(dependencies, destination_id)
 
 
-@patch("/destinations/{destination_id:str}", summary="Change a destination")
+@patch("/destinations/{destination_id:str}", summary="Update a destination")
 @run_in_executor
 def update_destination(
     destination_id: FromPath[str], data: JSONBody[DestinationUpdate], dependencies: Dependencies
 ) -> dict[str, dict[str, DestinationView]]:
-    """Its name, whether it is on, its sources, and those of its settings and options that are given."""
+    """Update name, status and sources, and the settings and options in the request."""
 
     def changed(destination: Destination) -> Destination:
         return replace(
@@ -120,13 +124,13 @@ def update_destination(
         )
 
     dependencies.edit(change_destination(destination_id, changed))
-    return _answer(dependencies, destination_id)
+    return _response(dependencies, destination_id)
 
 
 @delete("/destinations/{destination_id:str}", status_code=200, summary="Delete a destination")
 @run_in_executor
 def delete_destination(destination_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
-    """Only one with nothing in its queue; its ledger stays."""
+    """Delete a destination with an empty queue. Its ledger is kept."""
 
     def queued() -> int:
         with dependencies.store.reading() as work:
@@ -137,5 +141,5 @@ def delete_destination(destination_id: FromPath[str], dependencies: Dependencies
     return {"data": {"status": "SUCCESS"}}
 
 
-def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, DestinationView]]:
+def _response(dependencies: Dependencies, slug: str) -> dict[str, dict[str, DestinationView]]:
     return {"data": {"destination": destination_view(find_destination(dependencies.workspace(), slug))}}

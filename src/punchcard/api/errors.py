@@ -1,6 +1,6 @@
-"""How the API says that something went wrong: `{"errors": [{type, message, field, status}]}`, as Segment does.
+"""Error responses of the API: `{"errors": [{type, message, field, status}]}`, as in Segment's Public API.
 
-Where a text is wrong at one place, `data` has its `position`, from 0.
+For an error within a text, `data` has its `position`, counted from 0.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from punchcard.errors import ConfigurationError, IngestError, PunchcardError, St
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.problems import render_path
 
-_PART_KEYS = 2  # `destinations.points` or so: which part it is, the request says
+_PATH_PREFIX_KEYS = 2  # `destinations.points`: the request names the part, so its path is left out
 
 _TYPES = {
     400: "bad-request",
@@ -26,69 +26,71 @@ _TYPES = {
 
 
 def bad_request(message: str, field: str | None = None) -> HTTPException:
-    """To be raised when the request is wrong; `field` names its parameter or member."""
+    """Return an error to raise for an invalid request; `field` names the parameter or member."""
     return HTTPException(message, status_code=400, extra={"field": field} if field else None)
 
 
 def unprocessable(message: str, field: str | None = None) -> HTTPException:
-    """To be raised when the request is understood and cannot be done."""
+    """Return an error to raise for a valid request that cannot be executed."""
     return HTTPException(message, status_code=422, extra={"field": field} if field else None)
 
 
 def http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """Answer to what a handler or the framework refuses."""
+    """Return the response to a request that a handler or the framework has refused."""
     extra = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):  # Litestar's own validation
         first = extra[0]
-        return _answer(error.status_code, str(first.get("message", error.detail)), field=first.get("key"))
+        return _error_response(error.status_code, str(first.get("message", error.detail)), field=first.get("key"))
     field = extra.get("field") if isinstance(extra, dict) else None
-    response = _answer(error.status_code, error.detail, field=field)
-    response.headers.update(error.headers or {})  # which methods a path takes, say
+    response = _error_response(error.status_code, error.detail, field=field)
+    response.headers.update(error.headers or {})  # such as `Allow`
     return response
 
 
 def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Response[Any]:
-    """Answer to an error of ours."""
+    """Return the response to one of Punchcard's errors."""
     if isinstance(error, StorageError):
-        response = _answer(503, error.message, type_="unavailable")
+        response = _error_response(503, error.message, type_="unavailable")
         response.headers["Retry-After"] = "1"
         return response
     if isinstance(error, NotFoundError):
-        return _answer(404, error.message)
+        return _error_response(404, error.message)
     if isinstance(error, ConfigurationError) and (problems := error.context.get("problems")):
-        return _problems(problems)
+        return _problems_response(problems)
     is_bad = isinstance(error, IngestError) or error.code == "invalid_request"
     field, position = error.context.get("field"), error.context.get("position")
-    return _answer(400 if is_bad else 422, error.message, type_=error.code, field=field, position=position)
+    return _error_response(400 if is_bad else 422, error.message, type_=error.code, field=field, position=position)
 
 
 def too_deep(_: Request[Any, Any, Any], error: RecursionError) -> Response[Any]:
-    """Answer to a body that is nested deeper than a JSON reader goes: nothing else here is as deep as what comes in."""
-    return _answer(400, "the body is nested too deep")
+    """Return the response to a body that is nested too deeply: nothing else here recurses as deeply as a body."""
+    return _error_response(400, "The body is nested too deeply.")
 
 
 def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Answer to what nobody expected; the log gets the rest."""
+    """Return the response to an unexpected error. The log has the details."""
     structlog.get_logger("punchcard.api").error("request_failed", path=request.url.path, exc_info=error)
-    return _answer(500, "Punchcard failed on this request; the log has the details", type_="internal-error")
+    return _error_response(
+        500, "Internal error. This is a defect; the server's log has the details.", type_="internal-error"
+    )
 
 
-def _problems(problems: object) -> Response[Any]:
-    """All that is wrong with a part of the configuration, each under the path of its key within the part."""
+def _problems_response(problems: object) -> Response[Any]:
+    """Return the problems of a part of the configuration, each with its path within the part."""
     assert isinstance(problems, tuple)
-    found = [
+    errors = [
         {
             "type": ConfigurationError.code,
             "message": problem.message,
-            "field": render_path(problem.path[_PART_KEYS:]) or None,
+            "field": render_path(problem.path[_PATH_PREFIX_KEYS:]) or None,
             "status": 422,
         }
         for problem in problems
     ]
-    return Response({"errors": found}, status_code=422, media_type="application/json")
+    return Response({"errors": errors}, status_code=422, media_type="application/json")
 
 
-def _answer(
+def _error_response(
     status: int, message: str, *, field: object = None, type_: str | None = None, position: object = None
 ) -> Response[Any]:
     error = {"type": type_ or _TYPES.get(status, "error"), "message": message, "field": field, "status": status}

@@ -1,4 +1,4 @@
-"""The calls about events: one event's story, and the Event Tester."""
+"""The calls about events: the trace of an event, and the Event Tester."""
 
 import asyncio
 from typing import Annotated, Any
@@ -29,23 +29,22 @@ def get_event(
     dependencies: Dependencies,
     source: FromQuery[str | None] = None,
 ) -> dict[str, bodies.EventTraceBody]:
-    """What became of an event, destination by destination, with every attempt.
+    """Get an event with its result at each destination and every attempt.
 
-    Two sources may use the same message id: then it is the event of `source`, else the one received first.
+    If two sources use the same message id, this returns the event of `source`, or the one received first.
     """
-    # As it was sent: a path that the framework has read has lost doubled slashes.
+    # Read from the raw path: the framework's parsed path has lost doubled slashes.
     message_id = unquote(request.scope["raw_path"].partition(b"/events/")[2])
     trace = dependencies.traces.trace(message_id, source=source)
     if trace is None:
         raise HTTPException(
-            f"no event with message id {message_id} was ever received{_from(source)}; one sent a moment ago is found "
-            "at once",
+            f"No event with the message id {message_id} was received{_from(source)}. Check the id and the write key.",
             status_code=404,
         )
     return {"data": bodies.event_trace(trace)}
 
 
-@post("/events/test", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY}, summary="The Event Tester")
+@post("/events/test", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY}, summary="Test an event")
 async def run_event_tester(
     request: Request[Any, Any, Any],
     dependencies: Dependencies,
@@ -53,14 +52,14 @@ async def run_event_tester(
     *,
     send: FromQuery[bool] = False,
 ) -> dict[str, bodies.TestedEvent]:
-    """Run one event through validation, filters and mapping; with `send=true` really take it in."""
+    """Run one event through validation, filters and mapping. With `send=true`, also send it."""
     if send and not dependencies.token.role.may(Role.EDITOR):
         raise PermissionDeniedException(
-            f"this token is {dependencies.token.role}; to send needs one that is {Role.EDITOR}"
+            f"This token has the role {dependencies.token.role}. Sending needs the role {Role.EDITOR}."
         )
     body = await request.body()
     if len(body) > _TEST_BYTES_MAX:
-        raise bad_request("one event has at most 32 KB")
+        raise bad_request("An event has at most 32 KB.")
     snapshot = dependencies.current()
     route = _source_of(snapshot, source, body)
     tested = await asyncio.to_thread(
@@ -72,21 +71,21 @@ async def run_event_tester(
 
 
 class EarnedRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Message ids to ask about, 1,000 at most."""
+    """Message ids, at most 1,000."""
 
     message_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1_000)]
 
 
 class EarnedEvents(msgspec.Struct):
-    """Those of the message ids that earned."""
+    """The message ids of events that earned."""
 
     earned: list[str]
 
 
-@post("/events/earned", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY}, summary="Which of many events earned")
+@post("/events/earned", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY}, summary="List events that earned")
 @run_in_executor
 def list_earned(data: JSONBody[EarnedRequest], dependencies: Dependencies) -> dict[str, EarnedEvents]:
-    """Those of the events that have an award in the ledger, whatever its state but `rejected`."""
+    """List the message ids with an award in the ledger in any status but `rejected`."""
     with dependencies.store.reading() as work:
         return {"data": EarnedEvents(earned=earning_messages(work, data.message_ids))}
 
@@ -103,9 +102,9 @@ def _source_of(snapshot: Snapshot, slug: str | None, body: bytes) -> SourceRoute
             return snapshot.by_write_key[write_key]
         if len(routes) == 1:
             return next(iter(routes.values()))[1]
-        raise bad_request(f"say which source the event is from: ?source= one of {', '.join(sorted(routes))}", "source")
+        raise bad_request(f"Set the parameter source to one of {', '.join(sorted(routes))}.", "source")
     if slug not in routes:
-        raise HTTPException(f"there is no source {slug}", status_code=404)
+        raise HTTPException(f"There is no source {slug}.", status_code=404)
     return routes[slug][1]
 
 
@@ -116,4 +115,4 @@ def _write_key(body: bytes) -> str | None:
     try:
         return msgspec.json.decode(body, type=Keyed).write_key
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise bad_request("the body is not one event as a JSON object") from error
+        raise bad_request("The body is not a JSON object with one event.") from error

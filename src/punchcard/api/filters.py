@@ -1,4 +1,4 @@
-"""The Public API's calls about destination filters, in Segment's shapes.
+"""Destination filters, in Segment's format.
 
 Source: Segment's Public API, "Destination Filters".
 """
@@ -27,7 +27,7 @@ from punchcard.workspace.model import Destination, DestinationFilter
 
 
 class FilterView(msgspec.Struct, rename="camel"):
-    """A filter; `description` is absent if there is none."""
+    """A filter. `description` is absent if there is none."""
 
     id: str
     source_id: str
@@ -42,14 +42,14 @@ class FilterView(msgspec.Struct, rename="camel"):
 
 
 class SavedFilter(msgspec.Struct):
-    """A filter that was saved. `warnings` say what it would have dropped of last week's events that earn points."""
+    """A saved filter. `warnings` say which of last week's events that earn points it would have dropped."""
 
     filter: FilterView
     warnings: list[str]
 
 
 class FilterPage(msgspec.Struct):
-    """A page of filters, in the order in which they are asked."""
+    """A page of filters, in the order in which they are applied."""
 
     filters: list[FilterView]
     pagination: bodies.Pagination
@@ -67,7 +67,7 @@ class NewFilter(msgspec.Struct, rename="camel"):
 
 
 class FilterUpdate(msgspec.Struct):
-    """What to change of a filter; what is left out stays."""
+    """Members to change; absent members stay."""
 
     if_: str | None = msgspec.field(name="if", default=None)
     actions: list[dict[str, Any]] | None = None
@@ -77,7 +77,7 @@ class FilterUpdate(msgspec.Struct):
 
 
 class PreviewedFilter(msgspec.Struct):
-    """The filter to try."""
+    """The filter to preview."""
 
     if_: str = msgspec.field(name="if")
     actions: list[dict[str, Any]]
@@ -85,30 +85,35 @@ class PreviewedFilter(msgspec.Struct):
 
 
 class PreviewRequest(msgspec.Struct):
-    """A filter and an event to try it on; the event need not be valid."""
+    """A filter and an event to preview it with; the event need not be valid."""
 
     filter: PreviewedFilter
     payload: dict[str, Any]
 
 
 class PreviewResult(msgspec.Struct, rename="camel"):
-    """The event before and after the filter; `result` is null if the filter drops it."""
+    """The event before and after the filter. `result` is null if the filter drops it."""
 
     input_payload: dict[str, Any]
     result: dict[str, Any] | None
 
 
-@get("/destination/{destination_id:str}/filters", summary="A destination's filters")
+@get("/destination/{destination_id:str}/filters", summary="List a destination's filters")
 @run_in_executor
 def list_filters(
     destination_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, FilterPage]:
-    """Every filter of a destination."""
+    """List the filters of a destination."""
     destination = find_destination(dependencies.workspace(), destination_id)
-    numbered = [(f"{number:04}", one) for number, one in enumerate(destination.filters)]
-    shown, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
-    when = _changed_at(dependencies, destination_id)
-    return {"data": FilterPage(filters=[_view(destination, one, when) for _, one in shown], pagination=pagination)}
+    numbered = [(f"{number:04}", destination_filter) for number, destination_filter in enumerate(destination.filters)]
+    page_filters, pagination = page(numbered, key=lambda pair: pair[0], count=count, cursor=cursor)
+    changed_at = _changed_at(dependencies, destination_id)
+    return {
+        "data": FilterPage(
+            filters=[_view(destination, destination_filter, changed_at) for _, destination_filter in page_filters],
+            pagination=pagination,
+        )
+    }
 
 
 @post("/destination/{destination_id:str}/filters", status_code=200, summary="Create a filter")
@@ -116,13 +121,13 @@ def list_filters(
 def create_filter(
     destination_id: FromPath[str], data: JSONBody[NewFilter], dependencies: Dependencies
 ) -> dict[str, SavedFilter]:
-    """A new filter, asked after those that are there."""
+    """Create a filter. It is applied after the existing ones."""
     before: set[str] = set()
 
     def changed(destination: Destination) -> Destination:
         if data.source_id and data.source_id not in destination.sources:
-            raise unprocessable(f"{destination_id} gets no events of a source {data.source_id}", "sourceId")
-        before.update(one.id for one in destination.filters)
+            raise unprocessable(f"{destination_id} is not connected to a source {data.source_id}.", "sourceId")
+        before.update(destination_filter.id for destination_filter in destination.filters)
         destination_filter = DestinationFilter(
             title=data.title,
             condition=data.if_,
@@ -135,36 +140,38 @@ def create_filter(
 
     warnings = list(dependencies.edit(change_destination(destination_id, changed)))
     destination = find_destination(dependencies.workspace(), destination_id)
-    made = next(one for one in destination.filters if one.id not in before)
-    return _saved(dependencies, destination, made, warnings)
+    created = next(
+        destination_filter for destination_filter in destination.filters if destination_filter.id not in before
+    )
+    return _saved(dependencies, destination, created, warnings)
 
 
-@get("/destination/{destination_id:str}/filters/{filter_id:str}", summary="One filter")
+@get("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Get a filter")
 @run_in_executor
 def get_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, FilterView]]:
-    """The filter with this id."""
+    """Get the filter with this id."""
     destination = find_destination(dependencies.workspace(), destination_id)
-    found = find_filter(destination, filter_id)
-    return {"data": {"filter": _view(destination, found, _changed_at(dependencies, destination_id))}}
+    destination_filter = find_filter(destination, filter_id)
+    return {"data": {"filter": _view(destination, destination_filter, _changed_at(dependencies, destination_id))}}
 
 
-@patch("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Change a filter")
+@patch("/destination/{destination_id:str}/filters/{filter_id:str}", summary="Update a filter")
 @run_in_executor
 def update_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], data: JSONBody[FilterUpdate], dependencies: Dependencies
 ) -> dict[str, SavedFilter]:
-    """Those of its parts that are given."""
+    """Update the members in the request."""
 
-    def changed(one: DestinationFilter) -> DestinationFilter:
+    def changed(destination_filter: DestinationFilter) -> DestinationFilter:
         return replace(
-            one,
-            condition=one.condition if data.if_ is None else data.if_,
-            actions=one.actions if data.actions is None else tuple(data.actions),
-            title=one.title if data.title is None else data.title,
-            description=one.description if data.description is msgspec.UNSET else data.description or "",
-            enabled=one.enabled if data.enabled is None else data.enabled,
+            destination_filter,
+            condition=destination_filter.condition if data.if_ is None else data.if_,
+            actions=destination_filter.actions if data.actions is None else tuple(data.actions),
+            title=destination_filter.title if data.title is None else data.title,
+            description=destination_filter.description if data.description is msgspec.UNSET else data.description or "",
+            enabled=destination_filter.enabled if data.enabled is None else data.enabled,
         )
 
     warnings = list(dependencies.edit(change_destination(destination_id, change_filter(filter_id, changed))))
@@ -181,7 +188,7 @@ def update_filter(
 def delete_filter(
     destination_id: FromPath[str], filter_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """Events reach the destination as if it had never been."""
+    """Delete a filter."""
     dependencies.edit(change_destination(destination_id, change_filter(filter_id, lambda _: None)))
     return {"data": {"status": "SUCCESS"}}
 
@@ -190,51 +197,51 @@ def delete_filter(
     "/destination/filters/preview",
     status_code=200,
     opt={REQUIRED_ROLE: Role.READ_ONLY},
-    summary="Try a filter on an event",
+    summary="Preview a filter",
 )
 @run_in_executor
 def preview_filter(data: JSONBody[PreviewRequest]) -> Mapping[str, PreviewResult]:
-    """What a filter makes of an event. Nothing is saved and nothing is sent."""
+    """Apply a filter to an event. Nothing is saved or sent."""
     definition = FilterDefinition(title=data.filter.title, condition=data.filter.if_, actions=data.filter.actions)
     try:
         payload = msgspec.json.encode(data.payload)
-    except (OverflowError, ValueError, RecursionError) as error:  # a number beyond all bounds, say
-        raise bad_request(f"the payload cannot be read: {error}", "payload") from error
+    except (OverflowError, ValueError, RecursionError) as error:  # such as a number that is out of range
+        raise bad_request(f"The payload cannot be read: {error}.", "payload") from error
     try:
-        left = preview(definition, payload)
+        filtered = preview(definition, payload)
     except ConfigurationError as error:
         raise bad_request(error.message, "filter") from error
-    result = None if left is None else msgspec.json.decode(left)
+    result = None if filtered is None else msgspec.json.decode(filtered)
     return {"data": PreviewResult(input_payload=data.payload, result=result)}
 
 
-def _view(destination: Destination, one: DestinationFilter, when: datetime) -> FilterView:
+def _view(destination: Destination, destination_filter: DestinationFilter, changed_at: datetime) -> FilterView:
     return FilterView(
-        id=one.id,
-        source_id=_source_of(destination, one),
+        id=destination_filter.id,
+        source_id=_source_of(destination, destination_filter),
         destination_id=destination.slug,
-        if_=one.condition,
-        actions=list(one.actions),
-        title=one.title,
-        description=one.description or msgspec.UNSET,
-        enabled=one.enabled,
-        created_at=one.created_at or to_iso(when),
-        updated_at=one.updated_at or to_iso(when),
+        if_=destination_filter.condition,
+        actions=list(destination_filter.actions),
+        title=destination_filter.title,
+        description=destination_filter.description or msgspec.UNSET,
+        enabled=destination_filter.enabled,
+        created_at=destination_filter.created_at or to_iso(changed_at),
+        updated_at=destination_filter.updated_at or to_iso(changed_at),
     )
 
 
-def _source_of(destination: Destination, one: DestinationFilter) -> str:
-    """The source that the filter was created for, as long as the destination gets its events; else the first one."""
-    if one.source in destination.sources:
-        return one.source
+def _source_of(destination: Destination, destination_filter: DestinationFilter) -> str:
+    """Return the source that the filter was created for if it is still connected, else the first source."""
+    if destination_filter.source in destination.sources:
+        return destination_filter.source
     return destination.sources[0] if destination.sources else ""
 
 
 def _saved(
-    dependencies: Dependencies, destination: Destination, one: DestinationFilter, warnings: list[str]
+    dependencies: Dependencies, destination: Destination, destination_filter: DestinationFilter, warnings: list[str]
 ) -> dict[str, SavedFilter]:
-    shown = _view(destination, one, _changed_at(dependencies, destination.slug))
-    return {"data": SavedFilter(filter=shown, warnings=warnings)}
+    view = _view(destination, destination_filter, _changed_at(dependencies, destination.slug))
+    return {"data": SavedFilter(filter=view, warnings=warnings)}
 
 
 def _changed_at(dependencies: Dependencies, slug: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Labels of sources, and those that the workspace knows.
+"""Labels of the workspace and of sources.
 
 Source: Segment's Public API, "Labels" and "Sources".
 """
@@ -18,7 +18,7 @@ from punchcard.workspace.model import Label, Source, Workspace
 
 
 class LabelView(msgspec.Struct, omit_defaults=True):
-    """A label; `description` is absent if there is none."""
+    """A label. `description` is absent if there is none."""
 
     key: str
     value: str
@@ -32,26 +32,26 @@ class NewLabel(msgspec.Struct):
 
 
 class LabelList(msgspec.Struct):
-    """Labels."""
+    """A list of labels."""
 
     labels: list[LabelView]
 
 
-@get("/labels", summary="All labels")
+@get("/labels", summary="List labels")
 @run_in_executor
 def list_labels(dependencies: Dependencies) -> dict[str, LabelList]:
-    """Every label of the workspace, those that sources have among them."""
-    return {"data": LabelList(labels=[label_view(one) for one in _known(dependencies.workspace())])}
+    """List the labels of the workspace, including those of sources."""
+    return {"data": LabelList(labels=[label_view(label) for label in _known(dependencies.workspace())])}
 
 
 @post("/labels", status_code=200, summary="Create a label")
 @run_in_executor
 def create_label(data: JSONBody[NewLabel], dependencies: Dependencies) -> dict[str, dict[str, LabelView]]:
-    """A label that sources can have. One that is there gets the description."""
+    """Create a label, or replace the description of an existing one."""
     label = _label(data.label)
     dependencies.edit(
         lambda workspace: replace(
-            workspace, labels=(*(one for one in workspace.labels if _name(one) != _name(label)), label)
+            workspace, labels=(*(existing for existing in workspace.labels if _name(existing) != _name(label)), label)
         )
     )
     return {"data": {"label": label_view(label)}}
@@ -60,14 +60,14 @@ def create_label(data: JSONBody[NewLabel], dependencies: Dependencies) -> dict[s
 @delete("/labels/{key:str}/{value:str}", status_code=200, summary="Delete a label")
 @run_in_executor
 def delete_label(key: FromPath[str], value: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
-    """Only one that no source has."""
+    """Delete a label that no source has."""
 
     def remove_label(workspace: Workspace) -> Workspace:
         users = [source.slug for source in workspace.sources if (key, value) in map(_name, source.labels)]
         if users:
-            raise unprocessable(f"{', '.join(users)} has this label: take it away there first", "key")
+            raise unprocessable(f"{', '.join(users)} has this label. Remove it there first.", "key")
         if (key, value) not in map(_name, workspace.labels):
-            raise NotFoundError(f"there is no label {key}:{value}")
+            raise NotFoundError(f"There is no label {key}:{value}.")
         return replace(workspace, labels=tuple(label for label in workspace.labels if _name(label) != (key, value)))
 
     dependencies.edit(remove_label)
@@ -79,7 +79,7 @@ def delete_label(key: FromPath[str], value: FromPath[str], dependencies: Depende
 def add_source_labels(
     source_id: FromPath[str], data: JSONBody[LabelList], dependencies: Dependencies
 ) -> dict[str, LabelList]:
-    """The labels beside those that it has."""
+    """Add labels to those that the source has."""
     return _set(source_id, dependencies, lambda source: _merged([*source.labels, *map(_label, data.labels)]))
 
 
@@ -88,12 +88,12 @@ def add_source_labels(
 def replace_source_labels(
     source_id: FromPath[str], data: JSONBody[LabelList], dependencies: Dependencies
 ) -> dict[str, LabelList]:
-    """The labels in the place of those that it has."""
+    """Replace the labels that the source has."""
     return _set(source_id, dependencies, lambda _: _merged([*map(_label, data.labels)]))
 
 
 def label_view(label: Label) -> LabelView:
-    """A label as the API shows it."""
+    """Return the body of a label."""
     return LabelView(key=label.key, value=label.value, description=label.description)
 
 
@@ -114,11 +114,11 @@ def _name(label: Label) -> tuple[str, str]:
 
 
 def _merged(labels: Sequence[Label]) -> tuple[Label, ...]:
-    """Each label once, with its last description, in the order in which they were given."""
+    """Return each label once, with its last description, in order."""
     return tuple({_name(label): label for label in labels}.values())
 
 
 def _known(workspace: Workspace) -> list[Label]:
-    found = {_name(label): label for source in workspace.sources for label in source.labels}
-    found |= {_name(label): label for label in workspace.labels}
-    return [found[name] for name in sorted(found)]
+    labels = {_name(label): label for source in workspace.sources for label in source.labels}
+    labels |= {_name(label): label for label in workspace.labels}
+    return [labels[name] for name in sorted(labels)]

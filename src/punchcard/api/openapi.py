@@ -1,4 +1,4 @@
-"""The API's OpenAPI document: what the framework derives from the handlers, and the errors that any call may answer."""
+"""The API's OpenAPI document: derived from the handlers by the framework, plus the errors that any call may return."""
 
 from typing import Any, Final
 
@@ -16,13 +16,13 @@ _ERROR: Final = {
                 "type": "object",
                 "required": ["type", "message", "field", "status"],
                 "properties": {
-                    "type": {"type": "string", "description": "A stable code"},
-                    "message": {"type": "string", "description": "A sentence for a person"},
-                    "field": {"type": ["string", "null"], "description": "The parameter or member that is wrong"},
+                    "type": {"type": "string", "description": "Stable code"},
+                    "message": {"type": "string", "description": "Sentence for people"},
+                    "field": {"type": ["string", "null"], "description": "The invalid parameter or member"},
                     "status": {"type": "integer"},
                     "data": {
                         "type": "object",
-                        "description": "Where a text is wrong: `position`, from 0",
+                        "description": "`position` of the error in a text, counted from 0",
                         "properties": {"position": {"type": "integer"}},
                     },
                 },
@@ -31,23 +31,23 @@ _ERROR: Final = {
     },
 }
 _CLOSED: Final = ("Options", "OptionsUpdate")
-"""Bodies that take no member but those named; the framework says so of none."""
+"""Bodies that forbid unknown members, which the framework does not document."""
 
 _MEANINGS: Final = {
-    "400": "A parameter or the body is wrong",
-    "401": "No token, or none of this workspace",
-    "403": "The token's role may not do this",
-    "404": "There is no such thing",
-    "422": "The request is understood and cannot be done",
-    "503": "Storage is away; come again",
+    "400": "A parameter or the body is invalid",
+    "401": "The token is missing or invalid",
+    "403": "The token's role does not allow this call",
+    "404": "The resource does not exist",
+    "422": "The request is valid but cannot be executed",
+    "503": "Storage is unavailable; try again",
 }
 
 
 class DocumentedErrors(JsonRenderPlugin):
-    """The document as JSON, with the errors in it."""
+    """Renders the document as JSON and adds the errors."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The document's text."""
+        """Return the document as JSON."""
         schemas = openapi_schema.setdefault("components", {}).setdefault("schemas", {})
         schemas["Errors"] = _ERROR
         for name in _CLOSED:

@@ -1,4 +1,4 @@
-"""Pages of lists in Segment's way: `pagination[count]` and `pagination[cursor]` in, an opaque cursor out."""
+"""Pagination as in Segment's Public API: `pagination[count]` and `pagination[cursor]`, with opaque cursors."""
 
 import base64
 import binascii
@@ -16,42 +16,44 @@ COUNT_MAX = 1000
 T = TypeVar("T")
 
 Count = Annotated[int, QueryParameter(name="pagination[count]", ge=1, le=COUNT_MAX)]
-"""The type of a handler's parameter for the rows on a page."""
+"""Type of the handler parameter for the number of items on a page."""
 
 Cursor = Annotated[str | None, QueryParameter(name="pagination[cursor]")]
-"""The type of a handler's parameter for where the page begins."""
+"""Type of the handler parameter for the cursor of a page."""
 
 
 def page(
     items: Sequence[T], *, key: Callable[[T], str], count: int, cursor: str | None
 ) -> tuple[Sequence[T], bodies.Pagination]:
-    """The items of one page.
+    """Return the items of one page, and its cursors.
 
     Args:
-        items: All of them, in order of their keys.
-        key: What tells an item from all others; a cursor holds it, so that pages stay right while items come and go.
-        cursor: What the page before said.
+        items: All items, sorted by their keys.
+        key: Returns the unique key of an item. Cursors contain it, so that pages stay stable while items change.
+        cursor: Cursor of another page, None for the first page.
 
     Raises:
-        HTTPException: the cursor is none.
+        HTTPException: The cursor is invalid.
     """
     keys = [key(item) for item in items]
-    begin = bisect_left(keys, _read(cursor)) if cursor else 0
-    shown = items[begin : begin + count]
-    return shown, bodies.Pagination(
-        current=cursor or (_written(keys[0]) if keys else ""),
-        next=_written(keys[begin + count]) if begin + count < len(keys) else None,
-        previous=_written(keys[max(begin - count, 0)]) if begin else None,
+    begin = bisect_left(keys, _decode_cursor(cursor)) if cursor else 0
+    page_items = items[begin : begin + count]
+    return page_items, bodies.Pagination(
+        current=cursor or (_encode_cursor(keys[0]) if keys else ""),
+        next=_encode_cursor(keys[begin + count]) if begin + count < len(keys) else None,
+        previous=_encode_cursor(keys[max(begin - count, 0)]) if begin else None,
         total_entries=len(items),
     )
 
 
-def _written(key: str) -> str:
+def _encode_cursor(key: str) -> str:
     return base64.urlsafe_b64encode(key.encode()).decode()
 
 
-def _read(cursor: str) -> str:
+def _decode_cursor(cursor: str) -> str:
     try:
         return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise bad_request("the cursor is not one that a page of this list has given", "pagination[cursor]") from error
+        raise bad_request(
+            "The cursor is invalid. Use the cursor of a page of this list.", "pagination[cursor]"
+        ) from error

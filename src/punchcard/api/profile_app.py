@@ -1,4 +1,4 @@
-"""The Profile API as one ASGI app: who may ask, how often, and how errors are said; its calls are `profile_routes`.
+"""The Profile API as one ASGI app: authentication, rate limit and errors. `profile_routes` has the calls.
 
 Source: Segment's "Profile API": HTTP Basic with the token as user name; paths below `/v1/spaces/{space}/collections/`.
 """
@@ -37,17 +37,19 @@ _CODES: Final = {
 
 
 def build_profile_app(dependencies: Dependencies, *, requests_per_second: int = REQUESTS_PER_SECOND) -> ASGIApp:
-    """The app, to be mounted where paths begin with `/v1/spaces/`."""
+    """Build the app, to be mounted at `/v1/spaces/`."""
     limit = RateLimit(requests_per_second, clock=dependencies.clock)
 
-    async def may_ask(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def authorize(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         secret = _secret(connection.headers.get("authorization", ""))
         if not secret or not await asyncio.to_thread(is_known, secret):
             raise NotAuthorizedException(
-                "send a token of the Public API as user name of HTTP Basic, without a password"
+                "Send a token of the Public API as user name of HTTP Basic, without a password."
             )
-        if not limit.take():
-            raise TooManyRequestsException(f"a space has {requests_per_second} requests a second; come again in one")
+        if not limit.acquire():
+            raise TooManyRequestsException(
+                f"The limit is {requests_per_second} requests per second. Try again in a second."
+            )
 
     def is_known(secret: str) -> bool:
         with dependencies.store.reading() as work:
@@ -60,7 +62,7 @@ def build_profile_app(dependencies: Dependencies, *, requests_per_second: int = 
         path="/v1/spaces",
         route_handlers=HANDLERS,
         dependencies={"shared": Provide(lambda: dependencies, sync_to_thread=False)},
-        guards=[may_ask],
+        guards=[authorize],
         exception_handlers={HTTPException: _http_error, PunchcardError: _our_error, Exception: _defect},
         openapi_config=None,
         logging_config=None,
@@ -77,7 +79,7 @@ def _with_request_ids(app: ASGIApp, dependencies: Dependencies) -> ASGIApp:
                 message["headers"] = [*message["headers"], (b"request-id", request_id.encode())]
             await send(message)
 
-        # Segments of the path as they were sent: an id may hold an encoded slash.
+        # The raw path: an id may contain an encoded slash.
         path = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1") or scope["path"]
         inner: Any = {**scope, "path": path, _REQUEST_ID: request_id}
         await app(inner, receive, send_numbered)
@@ -101,15 +103,15 @@ def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any
     extra = error.extra
     if error.status_code == 400 and isinstance(extra, list) and extra and isinstance(extra[0], dict):
         first = extra[0]  # the framework's own validation
-        name = str(first.get("key")).rstrip("_")  # `class` is a word of Python's own
-        return _answer(400, f"The parameter `{name}`: {first.get('message')}", code="validation_error")
+        name = str(first.get("key")).rstrip("_")  # `class` is a keyword of Python
+        return _error_response(400, f"The parameter `{name}`: {first.get('message')}", code="validation_error")
     if error.status_code == 400 and extra:
-        return _answer(400, error.detail, code="validation_error")
-    return _answer(error.status_code, error.detail)
+        return _error_response(400, error.detail, code="validation_error")
+    return _error_response(error.status_code, error.detail)
 
 
 def _our_error(_: Request[Any, Any, Any], error: PunchcardError) -> Response[Any]:
-    return _answer(503 if isinstance(error, StorageError) else 400, error.message)
+    return _error_response(503 if isinstance(error, StorageError) else 400, error.message)
 
 
 def _defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -117,10 +119,10 @@ def _defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     structlog.get_logger("punchcard.api").error(
         "request_failed", path=request.url.path, request_id=request_id, exc_info=error
     )
-    return _answer(500, "Punchcard failed on this request; the log has the details")
+    return _error_response(500, "Internal error. This is a defect; the server's log has the details.")
 
 
-def _answer(status: int, message: str, *, code: str = "") -> Response[Any]:
+def _error_response(status: int, message: str, *, code: str = "") -> Response[Any]:
     body = {"error": {"code": code or _CODES.get(status, "invalid_request_error"), "message": message}}
     headers = {401: {"WWW-Authenticate": "Basic"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "1"}}
     return Response(body, status_code=status, headers=headers.get(status, {}), media_type="application/json")

@@ -1,4 +1,4 @@
-"""The Profile API's calls: anybody's traits, external ids and events, by any external id, in Segment's shapes.
+"""The Profile API's calls: traits, external ids and events of a profile, by any external id, in Segment's format.
 
 Source: Segment's "Profile API".
 """
@@ -42,7 +42,7 @@ Class = Annotated[Literal["", "audience", "computed_trait"], QueryParameter(name
 
 
 class CursorView(msgspec.Struct):
-    """Where a page stands; `next` goes into the next request."""
+    """Cursor of a page; `next` is the parameter of the next request."""
 
     url: str
     has_more: bool
@@ -64,23 +64,27 @@ def get_traits(
     next: Next = "",
     verbose: Verbose = False,
 ) -> dict[str, Any]:
-    """Traits by name: all, or those in `include`; `class` takes audiences or computed traits alone."""
+    """Get traits by name: all, or those in `include`; `class` selects audiences or computed traits."""
     profile = _profile(shared, collection, external_id)
     with shared.store.reading() as work:
-        found = profile_queries.traits_by_name(work, profile.id, _listed(include) or None)
-    found = [one for one in found if one.name > next and one.value != "null" and class_ in ("", one.computation)]
-    shown = found[:limit]
+        stored_traits = profile_queries.traits_by_name(work, profile.id, _listed(include) or None)
+    stored_traits = [
+        trait
+        for trait in stored_traits
+        if trait.name > next and trait.value != "null" and class_ in ("", trait.computation)
+    ]
+    page_traits = stored_traits[:limit]
     traits = {
-        one.name: {
-            "value": msgspec.Raw(one.value.encode()),
-            "source_id": one.source or "engage",
-            "updated_at": to_iso(one.updated_at),
+        trait.name: {
+            "value": msgspec.Raw(trait.value.encode()),
+            "source_id": trait.source or "engage",
+            "updated_at": to_iso(trait.updated_at),
         }
         if verbose
-        else msgspec.Raw(one.value.encode())
-        for one in shown
+        else msgspec.Raw(trait.value.encode())
+        for trait in page_traits
     }
-    following = shown[-1].name if len(found) > limit else None
+    following = page_traits[-1].name if len(stored_traits) > limit else None
     return {"traits": traits, "cursor": _cursor(request, following, limit)}
 
 
@@ -97,28 +101,28 @@ def get_external_ids(
     next: Next = "",
     verbose: Verbose = False,
 ) -> dict[str, Any]:
-    """The profile's external ids, oldest first; `include` takes some types alone."""
+    """Get the profile's external ids, oldest first; `include` selects types."""
     profile = _profile(shared, collection, external_id)
-    types, behind = _listed(include), _read_cursor(next, 3)
+    types, after = _listed(include), _decode_cursor(next, 3)
     with shared.store.reading() as work:
         external_ids = profile_queries.external_ids_of(work, profile.id)
     external_ids = [
-        one for one in external_ids if (not types or one.type in types) and (not behind or _id_place(one) > behind)
+        id_ for id_ in external_ids if (not types or id_.type in types) and (not after or _id_position(id_) > after)
     ]
-    shown = external_ids[:limit]
+    page_ids = external_ids[:limit]
     data = [
         {
-            "source_id": one.source,
+            "source_id": id_.source,
             "collection": "users",
-            "id": one.value,
-            "type": one.type,
-            "created_at": to_iso(one.created_at),
+            "id": id_.value,
+            "type": id_.type,
+            "created_at": to_iso(id_.created_at),
             "encoding": "none",
-            "first_message_id": one.message_id,
+            "first_message_id": id_.message_id,
         }
-        for one in shown
+        for id_ in page_ids
     ]
-    following = _written_cursor(_id_place(shown[-1])) if len(external_ids) > limit else None
+    following = _encode_cursor(_id_position(page_ids[-1])) if len(external_ids) > limit else None
     return {"data": data, "cursor": _cursor(request, following, limit)}
 
 
@@ -138,28 +142,31 @@ def get_events(
     limit: Limit = _LIMIT_DEFAULT,
     next: Next = "",
 ) -> dict[str, Any]:
-    """The person's events in the order of their receipt; `include` and `exclude` are names of events."""
+    """Get the profile's events in order of receipt; `include` and `exclude` are event names."""
     begin, until = _instant(start, "start"), _instant(end, "end")
     if begin is not None and until is not None and begin >= until:
-        raise _invalid("end", "lies behind `start`")
-    beyond = _event_place(next, sort)
+        raise _invalid("end", "must be later than `start`")
+    beyond = _event_position(next, sort)
     profile = _profile(shared, collection, external_id)
     with shared.store.reading() as work:
         ids = profile_queries.external_ids_of(work, profile.id)
     query = PersonQuery(
-        emails=[one.value for one in ids if one.type == "email"],
-        user_ids=[one.value for one in ids if one.type == "user_id"],
-        anonymous_ids=[one.value for one in ids if one.type == "anonymous_id"],
+        emails=[identifier.value for identifier in ids if identifier.type == "email"],
+        user_ids=[identifier.value for identifier in ids if identifier.type == "user_id"],
+        anonymous_ids=[identifier.value for identifier in ids if identifier.type == "anonymous_id"],
         names=_listed(include) or None,
-        names_left_out=_listed(exclude),
+        excluded_names=_listed(exclude),
         begin=begin,
         end=until,
         oldest_first=sort == "asc",
     )
     page = list_profile_events(shared, profile.id, query, limit=limit, beyond=beyond)
-    listed = [{"collection": "users", "type": one.type, "id": one.value, "encoding": "none"} for one in ids]
-    data = [_event(event, listed, profile.public_id) for event in page.events]
-    following = None if page.following is None else _written_cursor((sort, *map(str, page.following)))
+    id_views = [
+        {"collection": "users", "type": identifier.type, "id": identifier.value, "encoding": "none"}
+        for identifier in ids
+    ]
+    data = [_event(event, id_views, profile.public_id) for event in page.events]
+    following = None if page.following is None else _encode_cursor((sort, *map(str, page.following)))
     return {"data": data, "cursor": _cursor(request, following, limit)}
 
 
@@ -172,7 +179,7 @@ def get_metadata(
     shared: Shared,
     verbose: Verbose = False,
 ) -> dict[str, Any]:
-    """Since when there is a profile, and by which events; `verbose` adds its id and whom it has taken in."""
+    """Get times and events of creation and last update; `verbose` adds the id and merged profiles."""
     profile = _profile(shared, collection, external_id)
     metadata: dict[str, Any] = {
         "created_at": to_iso(profile.created_at),
@@ -204,7 +211,7 @@ def get_links(
     shared: Shared,
     limit: LinkLimit = _LINKS_MAX,
 ) -> dict[str, Any]:
-    """Accounts of the person: there are none in this version."""
+    """Get linked accounts; this version has none."""
     _profile(shared, collection, external_id)
     return {"data": [], "cursor": _cursor(request, None, limit)}
 
@@ -214,7 +221,7 @@ HANDLERS = (get_traits, get_external_ids, get_events, get_metadata, get_links)
 
 def _profile(dependencies: Dependencies, collection: str, external_id: str) -> StoredProfile:
     if collection not in ("users", "accounts"):
-        raise _invalid("collection", "is `users` or `accounts`")
+        raise _invalid("collection", "must be `users` or `accounts`")
     type_, colon, value = unquote(external_id).partition(":")
     if not colon:
         type_, value = ("profile", type_) if type_.startswith("use_") else ("user_id", type_)
@@ -227,53 +234,55 @@ def _profile(dependencies: Dependencies, collection: str, external_id: str) -> S
     return profile
 
 
-def _event(one: LakeEvent, ids: list[dict[str, str]], public_id: str) -> dict[str, Any]:
-    decoded = msgspec.json.decode(one.payload)
-    name, properties = one.event, decoded.get("properties") or decoded.get("traits") or {}
-    if one.type in _VIEWED:
-        name, key = _VIEWED[one.type]
+def _event(event: LakeEvent, ids: list[dict[str, str]], public_id: str) -> dict[str, Any]:
+    decoded = msgspec.json.decode(event.payload)
+    name, properties = event.event, decoded.get("properties") or decoded.get("traits") or {}
+    if event.type in _VIEWED:
+        name, key = _VIEWED[event.type]
         if decoded.get("name") and isinstance(properties, dict):
             properties = {**properties, key: decoded["name"]}
     return {
         "external_ids": ids,
         "context": decoded.get("context") or {},
-        "type": one.type,
-        "message_id": one.message_id,
-        "source_id": one.source,
-        "timestamp": None if one.timestamp is None else to_iso(one.timestamp),
+        "type": event.type,
+        "message_id": event.message_id,
+        "source_id": event.source,
+        "timestamp": None if event.timestamp is None else to_iso(event.timestamp),
         "properties": properties,
         "event": name,
         "related": {"users": public_id},
     }
 
 
-def _id_place(one: StoredExternalId) -> tuple[str, ...]:
-    return f"{to_micros(one.created_at):020}", one.type, one.value
+def _id_position(external_id: StoredExternalId) -> tuple[str, ...]:
+    return f"{to_micros(external_id.created_at):020}", external_id.type, external_id.value
 
 
-def _event_place(next: str, sort: str) -> EventPosition | None:
-    cursor = _read_cursor(next, 3)
+def _event_position(next: str, sort: str) -> EventPosition | None:
+    cursor = _decode_cursor(next, 3)
     if not cursor:
         return None
-    if cursor[0] != sort or not all(one.isascii() and one.isdigit() and len(one) < 19 for one in cursor[1:]):
-        raise _invalid("next", "is not what a page of this list has given")
+    if cursor[0] != sort or not all(
+        digits.isascii() and digits.isdigit() and len(digits) < 19 for digits in cursor[1:]
+    ):
+        raise _invalid("next", "is not a cursor of this list")
     return int(cursor[1]), int(cursor[2])
 
 
-def _written_cursor(place: tuple[str, ...]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+def _encode_cursor(position: tuple[str, ...]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 
 
-def _read_cursor(text: str, count: int) -> tuple[str, ...]:
-    """The place that a cursor holds, empty for the first page."""
+def _decode_cursor(text: str, count: int) -> tuple[str, ...]:
+    """Return the position in a cursor, empty for the first page."""
     if not text:
         return ()
     try:
         decoded = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[str, ...])
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise _invalid("next", "is not what a page of this list has given") from error
+        raise _invalid("next", "is not a cursor of this list") from error
     if len(decoded) != count:
-        raise _invalid("next", "is not what a page of this list has given")
+        raise _invalid("next", "is not a cursor of this list")
     return decoded
 
 
@@ -282,7 +291,7 @@ def _cursor(request: Request[Any, Any, Any], following: str | None, limit: int) 
 
 
 def _listed(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _instant(text: str, name: str) -> datetime | None:
@@ -290,9 +299,9 @@ def _instant(text: str, name: str) -> datetime | None:
         return None
     instant = read_time(text)
     if instant is None:
-        raise _invalid(name, "is a time in ISO 8601, such as 2026-01-31T18:20:31Z")
+        raise _invalid(name, "must be a time in ISO 8601, such as 2026-01-31T18:20:31Z")
     return instant
 
 
 def _invalid(name: str, problem: str) -> HTTPException:
-    return HTTPException(f"The parameter `{name}` {problem}", status_code=400, extra={"field": name})
+    return HTTPException(f"The parameter `{name}` {problem}.", status_code=400, extra={"field": name})

@@ -1,4 +1,7 @@
-"""Requests to delete users' data, in the shape of Segment's Public API, "Deletion and Suppression"."""
+"""Requests to delete users' data.
+
+Source: Segment's Public API, "Deletion and Suppression".
+"""
 
 from typing import Annotated
 
@@ -18,7 +21,7 @@ _PAGE_MAX = 1000
 
 
 class Regulation(msgspec.Struct, rename="camel"):
-    """One request; `overallStatus` is INITIALIZED: somebody has to act on it."""
+    """One request. `overallStatus` is INITIALIZED: an operator must act on it."""
 
     id: str
     regulation_type: str
@@ -37,33 +40,33 @@ class RegulationPage(msgspec.Struct):
     pagination: bodies.Pagination
 
 
-@get("/regulations", summary="Requests to delete users' data, newest first")
+@get("/regulations", summary="List deletion requests")
 @run_in_executor
 def list_regulations(
     dependencies: Dependencies,
     cursor: FromQuery[str | None] = None,
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
 ) -> dict[str, RegulationPage]:
-    """What came as `delete` messages from Segment's cloud. Punchcard deletes nothing by itself."""
+    """List deletion requests received from Segment's cloud, newest first. Punchcard deletes nothing by itself."""
     if cursor is not None and not cursor.isdecimal():
-        raise bad_request("cursor is not one that a page of this list has given", "cursor")
+        raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", "cursor")
     with dependencies.store.reading() as work:
         deletions = list_deletions(work, count=count + 1, before_id=int(cursor) if cursor else None)
         total = count_deletions(work)
-    shown = deletions[:count]
-    following = str(shown[-1].id) if len(deletions) > count else None
+    page_deletions = deletions[:count]
+    following = str(page_deletions[-1].id) if len(deletions) > count else None
     regulations = [
         Regulation(
-            id=str(one.id),
+            id=str(deletion.id),
             regulation_type="DELETE_ONLY",
             subject_type="USER_ID",
-            subject_ids=[one.user_id],
-            source=one.source,
-            message_id=one.message_id,
+            subject_ids=[deletion.user_id],
+            source=deletion.source,
+            message_id=deletion.message_id,
             overall_status="INITIALIZED",
-            created_at=to_iso(one.received_at),
+            created_at=to_iso(deletion.received_at),
         )
-        for one in shown
+        for deletion in page_deletions
     ]
     pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)
     return {"data": RegulationPage(regulations=regulations, pagination=pagination)}

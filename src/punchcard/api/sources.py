@@ -48,7 +48,7 @@ class SourceView(msgspec.Struct, rename="camel"):
 
 
 class NewSource(msgspec.Struct, rename="camel"):
-    """A source to create; `metadataId` is an id of the catalog of sources."""
+    """A source to create. `metadataId` is an id of the catalog of sources."""
 
     slug: str
     enabled: bool
@@ -57,7 +57,7 @@ class NewSource(msgspec.Struct, rename="camel"):
 
 
 class SourceUpdate(msgspec.Struct, rename="camel"):
-    """What to change of a source; what is left out stays. A slug never changes: it is part of what is awarded once."""
+    """Members to change; absent members stay. The slug never changes: it is part of effect keys."""
 
     name: str | None = None
     enabled: bool | None = None
@@ -72,47 +72,47 @@ class SourcePage(msgspec.Struct):
     pagination: bodies.Pagination
 
 
-@get("/sources", summary="All sources")
+@get("/sources", summary="List sources")
 @run_in_executor
 def list_sources(
     dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, SourcePage]:
-    """Every source, by slug."""
-    shown, pagination = page(
+    """List sources by slug."""
+    sources, pagination = page(
         dependencies.workspace().sources, key=lambda source: source.slug, count=count, cursor=cursor
     )
-    return {"data": SourcePage(sources=[source_view(one) for one in shown], pagination=pagination)}
+    return {"data": SourcePage(sources=[source_view(source) for source in sources], pagination=pagination)}
 
 
 @post("/sources", status_code=200, summary="Create a source")
 @run_in_executor
 def create_source(data: JSONBody[NewSource], dependencies: Dependencies) -> dict[str, dict[str, SourceView]]:
-    """A new source with a write key of its own."""
+    """Create a source with a new write key."""
     if data.metadata_id not in SOURCE_TYPES:
         known = ", ".join(sorted(SOURCE_TYPES))
-        raise bad_request(f"there is no source {data.metadata_id} in the catalog; known: {known}", "metadataId")
+        raise bad_request(f"There is no source {data.metadata_id} in the catalog. Use one of {known}.", "metadataId")
     source = Source(
         slug=data.slug, name=data.slug, write_keys=(generate_write_key(),), type=data.metadata_id, enabled=data.enabled
     )
     dependencies.edit(add_source(source))
-    return _answer(dependencies, data.slug)
+    return _response(dependencies, data.slug)
 
 
-@get("/sources/{source_id:str}", summary="One source")
+@get("/sources/{source_id:str}", summary="Get a source")
 @run_in_executor
 def get_source(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, SourceView]]:
-    """The source with this slug."""
-    return _answer(dependencies, source_id)
+    """Get the source with this slug."""
+    return _response(dependencies, source_id)
 
 
-@patch("/sources/{source_id:str}", summary="Change a source")
+@patch("/sources/{source_id:str}", summary="Update a source")
 @run_in_executor
 def update_source(
     source_id: FromPath[str], data: JSONBody[SourceUpdate], dependencies: Dependencies
 ) -> dict[str, dict[str, SourceView]]:
-    """Its name, and whether it is on."""
+    """Update name and status."""
     if data.slug not in (None, source_id):
-        message = "a source's slug never changes: the same orders would be awarded again under the new one"
+        message = "The slug cannot be changed: the same orders would be awarded again under the new one."
         raise unprocessable(message, "slug")
 
     def changed(source: Source) -> Source:
@@ -123,34 +123,38 @@ def update_source(
         )
 
     dependencies.edit(change_source(source_id, changed))
-    return _answer(dependencies, source_id)
+    return _response(dependencies, source_id)
 
 
 @delete("/sources/{source_id:str}", status_code=200, summary="Delete a source")
 @run_in_executor
 def delete_source(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
-    """Only one that no destination gets events of: deleting must not end awards by the way."""
+    """Delete a source without connected destinations: deleting must not stop awards as a side effect."""
     dependencies.edit(remove_source(source_id))
     return {"data": {"status": "SUCCESS"}}
 
 
-@get("/sources/{source_id:str}/connected-destinations", summary="Where a source's events go")
+@get("/sources/{source_id:str}/connected-destinations", summary="List connected destinations")
 @run_in_executor
 def list_connected_destinations(
     source_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, ConnectedPage]:
-    """Every destination that gets this source's events."""
+    """List the destinations that the source is connected to."""
     workspace = dependencies.workspace()
     find_source(workspace, source_id)
     connected = [destination for destination in workspace.destinations if source_id in destination.sources]
-    shown, pagination = page(connected, key=lambda one: one.slug, count=count, cursor=cursor)
-    return {"data": ConnectedPage(destinations=[destination_view(one) for one in shown], pagination=pagination)}
+    destinations, pagination = page(connected, key=lambda destination: destination.slug, count=count, cursor=cursor)
+    return {
+        "data": ConnectedPage(
+            destinations=[destination_view(destination) for destination in destinations], pagination=pagination
+        )
+    }
 
 
 class RejectedRequestView(msgspec.Struct, rename="camel"):
-    """A request to the Tracking API that was answered with 4xx; nothing of it was taken.
+    """A request to the Tracking API that was rejected with 4xx; none of its events was accepted.
 
-    `bodyStart` are the first bytes of its body, with keys, emails and tokens masked.
+    `bodyStart` is the start of its body, with masked keys, emails and tokens.
     """
 
     received_at: str
@@ -171,24 +175,24 @@ class RejectedRequestList(msgspec.Struct, rename="camel"):
     rejected_requests: list[RejectedRequestView]
 
 
-@get("/sources/{source_id:str}/rejected-requests", summary="The newest rejected requests of a source")
+@get("/sources/{source_id:str}/rejected-requests", summary="List rejected requests of a source")
 @run_in_executor
 def list_rejected_requests(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, RejectedRequestList]:
-    """The newest requests with one of the source's write keys that were answered with 4xx; 50 at most."""
+    """List the newest rejected requests with a write key of the source, at most 50."""
     find_source(dependencies.workspace(), source_id)
     return {"data": _rejected_requests(dependencies, source_id)}
 
 
-@get("/rejected-requests", summary="The newest rejected requests that belong to no source")
+@get("/rejected-requests", summary="List rejected requests without a source")
 @run_in_executor
 def list_rejected_requests_without_source(dependencies: Dependencies) -> dict[str, RejectedRequestList]:
-    """The newest requests with no write key of a source that were answered with 4xx: 10 of a network, 50 in all."""
+    """List the newest rejected requests without a known write key: at most 10 per network and 50 in total."""
     return {"data": _rejected_requests(dependencies, "")}
 
 
 def _rejected_requests(dependencies: Dependencies, source: str) -> RejectedRequestList:
     with dependencies.store.reading() as work:
-        found = read_rejected_requests(work, source)
+        requests = read_rejected_requests(work, source)
     return RejectedRequestList(
         rejected_requests=[
             RejectedRequestView(
@@ -203,7 +207,7 @@ def _rejected_requests(dependencies: Dependencies, source: str) -> RejectedReque
                 body_bytes=request.body_bytes,
                 body_start=request.body_start,
             )
-            for request in found
+            for request in requests
         ]
     )
 
@@ -211,10 +215,10 @@ def _rejected_requests(dependencies: Dependencies, source: str) -> RejectedReque
 @post("/sources/{source_id:str}/writekey", status_code=200, summary="Add a write key")
 @run_in_executor
 def create_write_key(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, SourceView]]:
-    """One more write key, as when one is to be replaced: both work until the old one is removed."""
+    """Add a write key, for example to replace one: both work until the old one is removed."""
     key = generate_write_key()
     dependencies.edit(change_source(source_id, lambda source: replace(source, write_keys=(*source.write_keys, key))))
-    return _answer(dependencies, source_id)
+    return _response(dependencies, source_id)
 
 
 @delete(
@@ -226,13 +230,13 @@ def create_write_key(source_id: FromPath[str], dependencies: Dependencies) -> di
 def delete_write_key(
     source_id: FromPath[str], write_key: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """Events that come with it afterwards end as `unknown_source`. The last one stays."""
+    """Revoke a write key; later events with it end as `unknown_source`. The last key cannot be revoked."""
     dependencies.edit(change_source(source_id, remove_write_key(write_key)))
     return {"data": {"status": "SUCCESS"}}
 
 
 def source_view(source: Source) -> SourceView:
-    """A source as the API shows it."""
+    """Return the body of a source."""
     return SourceView(
         id=source.slug,
         slug=source.slug,
@@ -246,5 +250,5 @@ def source_view(source: Source) -> SourceView:
     )
 
 
-def _answer(dependencies: Dependencies, slug: str) -> dict[str, dict[str, SourceView]]:
+def _response(dependencies: Dependencies, slug: str) -> dict[str, dict[str, SourceView]]:
     return {"data": {"source": source_view(find_source(dependencies.workspace(), slug))}}

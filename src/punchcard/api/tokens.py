@@ -1,4 +1,4 @@
-"""Tokens of the API: made and revoked by owners, shown once."""
+"""Tokens of the Public API, created and revoked by owners."""
 
 import msgspec
 from litestar import delete, get, post
@@ -12,7 +12,7 @@ from punchcard.store.token_store import Role, StoredToken, list_tokens
 
 
 class TokenView(msgspec.Struct, rename="camel"):
-    """A token, without the token."""
+    """A token without its secret."""
 
     id: str
     name: str
@@ -22,40 +22,40 @@ class TokenView(msgspec.Struct, rename="camel"):
 
 
 class NewToken(msgspec.Struct):
-    """A token to make."""
+    """A token to create."""
 
     name: str
     role: str
 
 
 class CreatedToken(msgspec.Struct):
-    """A new token; `secret` is the token itself, which is shown this once."""
+    """A new token; `secret` is the token itself, which is returned only once."""
 
     token: TokenView
     secret: str
 
 
-@get("/tokens", opt={REQUIRED_ROLE: Role.OWNER}, summary="All tokens")
+@get("/tokens", opt={REQUIRED_ROLE: Role.OWNER}, summary="List tokens")
 @run_in_executor
 def list_tokens_call(dependencies: Dependencies) -> dict[str, dict[str, list[TokenView]]]:
-    """Every token, oldest first."""
+    """List tokens, oldest first."""
     with dependencies.store.reading() as work:
         return {"data": {"tokens": [_view(token) for token in list_tokens(work)]}}
 
 
-@post("/tokens", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Make a token")
+@post("/tokens", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Create a token")
 @run_in_executor
 def create_token_call(data: JSONBody[NewToken], dependencies: Dependencies) -> dict[str, CreatedToken]:
-    """A new token. Keep its secret now: nobody can show it again."""
+    """Create a token. Store its secret: it cannot be retrieved again."""
     with dependencies.store.unit_of_work() as work:
-        made, secret = make_token(work, data.name, data.role, actor=dependencies.actor, clock=dependencies.clock)
-    return {"data": CreatedToken(token=_view(made), secret=secret)}
+        token, secret = make_token(work, data.name, data.role, actor=dependencies.actor, clock=dependencies.clock)
+    return {"data": CreatedToken(token=_view(token), secret=secret)}
 
 
 @delete("/tokens/{token_id:str}", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Revoke a token")
 @run_in_executor
 def revoke_token_call(token_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
-    """It is refused from the next request on. The last owner's stays: without it nobody could make another."""
+    """Revoke a token; it is refused from the next request on. The last owner's token cannot be revoked."""
     with dependencies.store.unit_of_work() as work:
         remove_token(work, token_id, actor=dependencies.actor, clock=dependencies.clock)
     return {"data": {"status": "SUCCESS"}}

@@ -1,4 +1,4 @@
-"""The ledger of a destination as a list, newest first."""
+"""The ledger of a destination."""
 
 from typing import Annotated
 
@@ -12,24 +12,15 @@ from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.statuses import parse_ledger_statuses
 from punchcard.store import ledger
-from punchcard.store.schema import EffectState
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
 _ID_DIGITS_MAX = 19
-# What the list's `state` takes, in the words that results have.
-_STATES = {
-    "pending": (EffectState.PENDING, EffectState.SENDING),
-    "retrying": (EffectState.RETRYING, EffectState.SENDING),
-    "unknown": (EffectState.UNKNOWN,),
-    "parked": (EffectState.PARKED,),
-    "rejected": (EffectState.REJECTED,),
-    "delivered": (EffectState.DELIVERED,),
-}
 
 
-@get("/destinations/{destination_id:str}/transactions", summary="The ledger, newest first")
+@get("/destinations/{destination_id:str}/transactions", summary="List transactions")
 @run_in_executor
 def list_transactions(
     destination_id: FromPath[str],
@@ -37,59 +28,56 @@ def list_transactions(
     cursor: FromQuery[str | None] = None,
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
     email: FromQuery[str | None] = None,
-    standing: Annotated[str | None, QueryParameter(name="state")] = None,  # `state` is a word of the framework's own
+    states: Annotated[str, QueryParameter(name="state")] = "",  # Litestar reserves the name `state`
 ) -> dict[str, bodies.LedgerPage]:
-    """Every transaction of a destination, by customer and state if asked."""
+    """List the transactions of a destination, newest first, optionally by customer and state."""
     if destination_id not in dependencies.current().destinations:
-        raise HTTPException(f"there is no destination {destination_id}", status_code=404)
-    if standing is not None and standing not in _STATES:
-        raise bad_request(f"state is one of {', '.join(_STATES)}", "state")
+        raise HTTPException(f"There is no destination {destination_id}.", status_code=404)
     if cursor is not None and not cursor.isdecimal():
-        raise bad_request("cursor is not one that a page of this list has given", "cursor")
-    states = _STATES[standing] if standing else ()
+        raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", "cursor")
     before_id = int(cursor) if cursor else None
-    query = ledger.LedgerQuery(destination=destination_id, customer=email, states=states)
+    query = ledger.LedgerQuery(destination=destination_id, customer=email, statuses=parse_ledger_statuses(states))
     with dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=count + 1, before_id=before_id)
         total = ledger.count(work, query)
-        shown = rows[:count]
-        ids = [row.id for row in shown]
+        page_rows = rows[:count]
+        ids = [row.id for row in page_rows]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
-    following = str(shown[-1].id) if len(rows) > count else None
+    following = str(page_rows[-1].id) if len(rows) > count else None
     return {
         "data": bodies.LedgerPage(
-            transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id]) for row in shown],
+            transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id]) for row in page_rows],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }
 
 
 class RetryRequest(msgspec.Struct, rename="camel"):
-    """Which parked and rejected transactions to try again: all that match; without anything, all."""
+    """Parked and rejected transactions to retry: all that match the members, or all if there are none."""
 
     message_ids: list[str] = []
     reason: str | None = None
 
 
 class Retried(msgspec.Struct):
-    """How many went back in the queue, and whether a pause of the destination has ended."""
+    """Number of transactions put back in the queue, and whether a paused destination was resumed."""
 
     reopened: int
     resumed: bool
 
 
-@post("/destinations/{destination_id:str}/transactions/retry", status_code=200, summary="Try parked ones again")
+@post("/destinations/{destination_id:str}/transactions/retry", status_code=200, summary="Retry transactions")
 @run_in_executor
 def retry_transactions(
     destination_id: FromPath[str], data: JSONBody[RetryRequest], dependencies: Dependencies
 ) -> dict[str, Retried]:
-    """Put parked and rejected transactions back in the queue; one whose outcome is not known is read back first.
+    """Put parked and rejected transactions back in the queue. If an outcome is unknown, it is read back first.
 
-    Open ones that wait for a time that cannot be meant, because the clock was set forward and back, are tried as well.
+    Queued transactions with a next attempt too far in the future, because the clock was wrong, are retried as well.
     """
     options = options_by_slug(dependencies.current())
     with dependencies.store.unit_of_work() as work:
-        found = find_retryable(
+        retryable = find_retryable(
             work,
             configured={slug: option for slug, option in options.items() if slug == destination_id},
             destination=destination_id,
@@ -97,33 +85,33 @@ def retry_transactions(
             message_ids=data.message_ids,
             now=dependencies.clock.now(),
         )
-        if not found.effects and destination_id not in options:
-            raise HTTPException(f"there is no destination {destination_id}", status_code=404)
-        reopened = retry(work, found, actor=dependencies.actor, now=dependencies.clock.now())
-    return {"data": Retried(reopened=reopened, resumed=bool(found.pauses))}
+        if not retryable.effects and destination_id not in options:
+            raise HTTPException(f"There is no destination {destination_id}.", status_code=404)
+        reopened = retry(work, retryable, actor=dependencies.actor, now=dependencies.clock.now())
+    return {"data": Retried(reopened=reopened, resumed=bool(retryable.pauses))}
 
 
 class DismissRequest(msgspec.Struct, rename="camel"):
-    """Which parked transactions to dismissed: by their ids in the list."""
+    """Parked transactions to dismiss, by their ids in the list."""
 
     ids: list[str]
 
 
 class Dismissed(msgspec.Struct):
-    """How many were dismissed."""
+    """Number of dismissed transactions."""
 
     dismissed: int
 
 
-@post("/destinations/{destination_id:str}/transactions/dismiss", status_code=200, summary="Put parked ones aside")
+@post("/destinations/{destination_id:str}/transactions/dismiss", status_code=200, summary="Dismiss transactions")
 @run_in_executor
 def dismiss_transactions(
     destination_id: FromPath[str], data: JSONBody[DismissRequest], dependencies: Dependencies
 ) -> dict[str, Dismissed]:
-    """Parked transactions that are not to be sent: they end as rejected, with who said so. A retry brings one back."""
+    """Dismiss parked transactions: they become rejected, with the actor on record. A retry brings them back."""
     if destination_id not in dependencies.current().destinations:
-        raise HTTPException(f"there is no destination {destination_id}", status_code=404)
-    numbers = [int(one) for one in data.ids if one.isascii() and one.isdecimal() and len(one) < _ID_DIGITS_MAX]
+        raise HTTPException(f"There is no destination {destination_id}.", status_code=404)
+    numbers = [int(id_) for id_ in data.ids if id_.isascii() and id_.isdecimal() and len(id_) < _ID_DIGITS_MAX]
     with dependencies.store.unit_of_work() as work:
         chosen = ledger.own_ids(work, destination_id, numbers)
         dismissed = dismiss_chosen(work, destination_id, chosen, actor=dependencies.actor, now=dependencies.clock.now())

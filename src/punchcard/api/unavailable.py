@@ -1,4 +1,4 @@
-"""Calls of Segment's Public API about what does not exist here: lists are empty, changes are refused with the reason.
+"""Calls of Segment's Public API for features that Punchcard lacks: lists are empty, changes are refused with a reason.
 
 Source: Segment's Public API, "Sources", "Destinations" and "Testing".
 """
@@ -18,7 +18,7 @@ from punchcard.store.token_store import Role
 from punchcard.workspace.editing import NotFoundError, find_destination, find_source
 
 _ALLOW = "ALLOW"
-# Without a tracking plan nothing is blocked, in Segment's words.
+# Segment's settings that block nothing.
 _TRACK = {
     "allowUnplannedEvents": True,
     "allowUnplannedEventProperties": True,
@@ -28,12 +28,12 @@ _TRACK = {
 }
 _TRAITS = {"allowUnplannedTraits": True, "allowTraitsOnViolations": True, "commonEventOnViolations": _ALLOW}
 _SETTINGS: dict[str, dict[str, Any]] = {"track": _TRACK, "identify": _TRAITS, "group": _TRAITS}
-_NO_SUBSCRIPTIONS = "destinations have no actions here, so they have no subscriptions: events are mapped by settings"
-_NOT_SENT = frozenset({"authorization", "cookie"})
+_NO_SUBSCRIPTIONS = "Destinations have no subscriptions: events are mapped in the settings of a destination."
+_HIDDEN_HEADERS = frozenset({"authorization", "cookie"})
 
 
 class SchemaSettings(msgspec.Struct, rename="camel"):
-    """What happens to events that a tracking plan does not know: here, nothing."""
+    """Schema settings of a source; nothing is blocked."""
 
     source_id: str
     settings: dict[str, Any]
@@ -54,56 +54,56 @@ class SubscriptionPage(msgspec.Struct):
 
 
 class Echo(msgspec.Struct):
-    """What came."""
+    """The received request."""
 
     method: str
     message: str
     headers: dict[str, str]
 
 
-@get("/sources/{source_id:str}/settings", summary="A source's schema settings")
+@get("/sources/{source_id:str}/settings", summary="Get a source's schema settings")
 @run_in_executor
 def get_schema_settings(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, SchemaSettings]:
-    """Everything is allowed: there are no tracking plans."""
+    """Get the schema settings. Everything is allowed, because there are no tracking plans."""
     find_source(dependencies.workspace(), source_id)
     return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}
 
 
-@patch("/sources/{source_id:str}/settings", summary="Change a source's schema settings")
+@patch("/sources/{source_id:str}/settings", summary="Update a source's schema settings")
 @run_in_executor
 def update_schema_settings(
     source_id: FromPath[str], data: JSONBody[dict[str, Any]], dependencies: Dependencies
 ) -> dict[str, SchemaSettings]:
-    """Only to what they are: nothing can be blocked without a tracking plan."""
+    """Accept the current schema settings only: without tracking plans, nothing can be blocked."""
     find_source(dependencies.workspace(), source_id)
     for section, values in data.items():
-        standing = _SETTINGS.get(section)
-        if standing is None or not isinstance(values, dict):
-            raise unprocessable(f"{section} cannot be set: there are no tracking plans here", section)
+        current = _SETTINGS.get(section)
+        if current is None or not isinstance(values, dict):
+            raise unprocessable(f"{section} cannot be set: there are no tracking plans.", section)
         for key, value in values.items():
-            if key not in standing or standing[key] != value:
-                message = f"{key} cannot be set to {value!r}: there are no tracking plans here, so nothing is blocked"
+            if key not in current or current[key] != value:
+                message = f"{key} cannot be set to {value!r}: there are no tracking plans, so nothing is blocked."
                 raise unprocessable(message, f"{section}.{key}")
     return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}
 
 
-@get("/sources/{source_id:str}/connected-warehouses", summary="Warehouses of a source")
+@get("/sources/{source_id:str}/connected-warehouses", summary="List connected warehouses")
 @run_in_executor
 def list_connected_warehouses(
     source_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, WarehousePage]:
-    """None: every event is in the data lake."""
+    """List the connected warehouses. There are none: every event is in the data lake."""
     find_source(dependencies.workspace(), source_id)
     _, pagination = page([], key=str, count=count, cursor=cursor)
     return {"data": WarehousePage(warehouses=[], pagination=pagination)}
 
 
-@get("/destinations/{destination_id:str}/subscriptions", summary="A destination's subscriptions")
+@get("/destinations/{destination_id:str}/subscriptions", summary="List a destination's subscriptions")
 @run_in_executor
 def list_subscriptions(
     destination_id: FromPath[str], dependencies: Dependencies, count: Count = COUNT_DEFAULT, cursor: Cursor = None
 ) -> dict[str, SubscriptionPage]:
-    """None: what reaches a destination is said by its settings and filters."""
+    """List the subscriptions. There are none: settings and filters decide what a destination gets."""
     find_destination(dependencies.workspace(), destination_id)
     _, pagination = page([], key=str, count=count, cursor=cursor)
     return {"data": SubscriptionPage(subscriptions=[], pagination=pagination)}
@@ -114,21 +114,21 @@ def list_subscriptions(
 def create_subscription(
     destination_id: FromPath[str], data: JSONBody[dict[str, Any]], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """Always refused."""
+    """Refuse to create a subscription."""
     find_destination(dependencies.workspace(), destination_id)
     raise unprocessable(_NO_SUBSCRIPTIONS)
 
 
-@get("/destinations/{destination_id:str}/subscriptions/{subscription_id:str}", summary="One subscription")
+@get("/destinations/{destination_id:str}/subscriptions/{subscription_id:str}", summary="Get a subscription")
 @run_in_executor
 def get_subscription(
     destination_id: FromPath[str], subscription_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """There is none."""
+    """Return 404: there are no subscriptions."""
     raise _no_subscription(destination_id, subscription_id, dependencies)
 
 
-@patch("/destinations/{destination_id:str}/subscriptions/{subscription_id:str}", summary="Change a subscription")
+@patch("/destinations/{destination_id:str}/subscriptions/{subscription_id:str}", summary="Update a subscription")
 @run_in_executor
 def update_subscription(
     destination_id: FromPath[str],
@@ -136,7 +136,7 @@ def update_subscription(
     data: JSONBody[dict[str, Any]],
     dependencies: Dependencies,
 ) -> dict[str, dict[str, str]]:
-    """There is none."""
+    """Return 404: there are no subscriptions."""
     raise _no_subscription(destination_id, subscription_id, dependencies)
 
 
@@ -149,7 +149,7 @@ def update_subscription(
 def delete_subscription(
     destination_id: FromPath[str], subscription_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
-    """There is none."""
+    """Return 404: there are no subscriptions."""
     raise _no_subscription(destination_id, subscription_id, dependencies)
 
 
@@ -160,15 +160,15 @@ def echo(
     trigger_error: Annotated[bool, QueryParameter(name="triggerError")] = False,
     trigger_multiple_errors: Annotated[bool, QueryParameter(name="triggerMultipleErrors")] = False,
 ) -> Response[dict[str, Echo]]:
-    """The message, for who tries a client. On request it fails, as Segment's does; `delay` is not waited for."""
-    # No part of the document: an answer of 500 would be none that it names.
+    """Return the message, to test a client. It fails on request, as in Segment's Public API; `delay` is ignored."""
+    # Not a declared parameter: the OpenAPI document does not list the status 500.
     if request.query_params.get("triggerUnexpectedError") == "true":
-        return _errors(500, "the unexpected error that was asked for")
+        return _errors(500, "The requested unexpected error.")
     if trigger_multiple_errors:
-        return _errors(400, "the first error that was asked for", "the second error that was asked for")
+        return _errors(400, "The first requested error.", "The second requested error.")
     if trigger_error:
-        return _errors(400, "the error that was asked for")
-    headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
+        return _errors(400, "The requested error.")
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in _HIDDEN_HEADERS}
     content = {"data": Echo(method=request.method.lower(), message=message, headers=headers)}
     return Response(content, status_code=200, media_type="application/json")
 
@@ -181,7 +181,7 @@ def _errors(status: int, *messages: str) -> Response[Any]:
 
 def _no_subscription(destination_id: str, subscription_id: str, dependencies: Dependencies) -> NotFoundError:
     find_destination(dependencies.workspace(), destination_id)
-    return NotFoundError(f"{destination_id} has no subscription {subscription_id}: {_NO_SUBSCRIPTIONS}")
+    return NotFoundError(f"{destination_id} has no subscription {subscription_id}. {_NO_SUBSCRIPTIONS}")
 
 
 UNAVAILABLE = (

@@ -13,17 +13,17 @@ from punchcard.operations.executor import run_in_executor
 
 
 class WorkspaceView(msgspec.Struct):
-    """The workspace; there is one."""
+    """The workspace."""
 
     id: str
     slug: str
     name: str
 
 
-@get("/", summary="The workspace")
+@get("/", summary="Get the workspace")
 @run_in_executor
 def get_workspace(dependencies: Dependencies) -> dict[str, dict[str, WorkspaceView]]:
-    """Whose workspace this is."""
+    """Get the only workspace."""
     name = dependencies.workspace().name
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "workspace"
     return {"data": {"workspace": WorkspaceView(id=WORKSPACE_ID, slug=slug, name=name)}}

@@ -1,1 +1,1 @@
-"""The App: pages in which nobody needs code, rendered by the server over the same mechanisms as the Public API."""
+"""The App: pages rendered by the server, built on the same operations as the Public API."""

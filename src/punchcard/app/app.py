@@ -1,4 +1,4 @@
-"""The App as one ASGI app: its pages, who may see them, and the headers that keep browsers strict."""
+"""The App as one ASGI app: its pages, access control and security headers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -32,9 +32,9 @@ from punchcard.app.request_context import (
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
+from punchcard.operations.sentences import as_sentence
 from punchcard.store.operators import Operator, count_operators, operator_of_session
 from punchcard.store.token_store import Role
-from punchcard.workspace.document import mask_all_write_keys
 from punchcard.workspace.editing import NotFoundError
 
 _BODY_BYTES_MAX = 1 << 20
@@ -64,7 +64,7 @@ _HEADERS = (
 
 
 class _RedirectError(Exception):  # control flow: ends the request with a redirect
-    """The browser is to go to another page first."""
+    """Redirects the browser to another page."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -72,10 +72,10 @@ class _RedirectError(Exception):  # control flow: ends the request with a redire
 
 
 def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts()) -> ASGIApp:  # noqa: B008  # a frozen value
-    """The app, to be given every path that nothing else answers.
+    """Build the App, which handles every path that no other app handles.
 
     Args:
-        hosts: The names under which it answers.
+        hosts: Host names that it responds to.
     """
     assets = Assets()
     renderer = Renderer(assets, zone=lambda: dependencies.current().zone, now=dependencies.clock.now)
@@ -83,15 +83,15 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
 
     @get(PREFIX + "{file:str}", opt={PUBLIC: True})
     async def read_asset(request: Request[Any, Any, Any], file: FromPath[str]) -> Response[bytes]:
-        """A file that pages load; its name says its content, so that it never changes."""
+        """Return an asset. Its name contains a hash of its content, so that browsers may cache it forever."""
         accepted = "gzip" in request.headers.get("accept-encoding", "")
-        thread = await asyncio.to_thread(assets.read, file, gzipped=accepted)
-        if thread is None:
+        asset = await asyncio.to_thread(assets.read, file, gzipped=accepted)
+        if asset is None:
             raise NotFoundException
         headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
-        if thread.is_gzipped:
+        if asset.is_gzipped:
             headers["Content-Encoding"] = "gzip"
-        return Response(thread.content, media_type=thread.content_type, headers=headers)
+        return Response(asset.content, media_type=asset.content_type, headers=headers)
 
     app = Litestar(
         route_handlers=[read_asset, *HANDLERS],
@@ -99,7 +99,7 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
         guards=[gate.admit],
         request_max_body_size=_BODY_BYTES_MAX,
         exception_handlers={
-            _RedirectError: gate.send_elsewhere,
+            _RedirectError: gate.redirect,
             NotFoundError: gate.not_found,
             HTTPException: gate.http_error,
             PunchcardError: gate.punchcard_error,
@@ -112,7 +112,7 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
 
 
 def _restrict_hosts(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
-    """The app for requests with an allowed `Host`; others are refused before anything looks at them."""
+    """Wrap the app so that requests with a `Host` that is not allowed are refused first."""
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         sent = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
@@ -121,8 +121,8 @@ def _restrict_hosts(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
             return
         host = sent[0] if sent else ""
         text = (
-            f'Punchcard does not answer under the host name "{host[:_HOST_CHARACTERS_MAX]}". If this is your '
-            "Punchcard, add the name to the setting allowed_hosts (PUNCHCARD_ALLOWED_HOSTS) and start it again.\n"
+            f'The host name "{host[:_HOST_CHARACTERS_MAX]}" is not allowed. If this is your Punchcard, add the name to '
+            "the setting allowed_hosts (PUNCHCARD_ALLOWED_HOSTS) and restart Punchcard.\n"
         ).encode()
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
         await send({"type": "http.response.start", "status": 421, "headers": headers})
@@ -132,13 +132,13 @@ def _restrict_hosts(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
 
 
 def _add_security_headers(app: ASGIApp) -> ASGIApp:
-    """The app with the headers on every answer, errors too; what an answer says itself stands."""
+    """Wrap the app so that every response has the security headers, unless it sets a header itself."""
 
     async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(header for header in _HEADERS if header[0] not in there)]
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(header for header in _HEADERS if header[0] not in present)]
             await send(message)
 
         await app(scope, receive, sent)
@@ -147,7 +147,7 @@ def _add_security_headers(app: ASGIApp) -> ASGIApp:
 
 
 class _Gate:
-    """Says of every request whose it is, and whether it is taken."""
+    """Authenticates and authorizes every request, and renders error pages."""
 
     def __init__(self, dependencies: Dependencies, renderer: Renderer) -> None:
         self._dependencies = dependencies
@@ -157,7 +157,7 @@ class _Gate:
         self._has_operators = False
 
     async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        """See that the request comes from our own page, and from somebody who may make it."""
+        """Check that the request comes from a page of the App and that the operator may make it."""
         request = connection
         assert isinstance(request, Request)
         is_open = bool(handler.opt.get(PUBLIC))
@@ -168,7 +168,9 @@ class _Gate:
         form: Mapping[str, list[str]] = {}
         if request.method not in _SAFE_METHODS:
             if not _is_same_origin(request):
-                raise PermissionDeniedException("this form was not sent from a page of this App")
+                raise PermissionDeniedException(
+                    "This form was not sent from a page of the App. Open the page and send the form again."
+                )
             sent = await request.form()
             form = {name: [str(value) for value in sent.getall(name)] for name in sent}
         context = self._build_context(request, operator, secret if operator else "", form)
@@ -176,71 +178,72 @@ class _Gate:
         if is_open:
             return
         if operator is None:
-            if not await asyncio.to_thread(self._anybody):
+            if not await asyncio.to_thread(self._has_any_operator):
                 raise _RedirectError("/welcome")
-            wanted = request.url.path if request.method == "GET" else "/"
-            raise _RedirectError("/sign-in" + (f"?next={wanted}" if wanted != "/" else ""))
+            path = request.url.path if request.method == "GET" else "/"
+            raise _RedirectError("/sign-in" + (f"?next={path}" if path != "/" else ""))
         if request.method not in _SAFE_METHODS:
             token = request.headers.get("x-csrf-token") or context.field("_csrf")
             if token != context.csrf:
-                raise PermissionDeniedException("this form is too old: go back, reload the page and send it again")
+                raise PermissionDeniedException("This form has expired. Go back, reload the page and send it again.")
         context.require_role(
             handler.opt.get(REQUIRED_ROLE) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR)
         )
 
     def get_context(self, request: Request[Any, Any, Any]) -> RequestContext:
-        """The visit that was admitted."""
+        """Return the context of an admitted request."""
         context: RequestContext = request.state.context
         return context
 
-    def send_elsewhere(self, request: Request[Any, Any, Any], error: _RedirectError) -> Page:
-        """Go to another page first."""
+    def redirect(self, request: Request[Any, Any, Any], error: _RedirectError) -> Page:
+        """Redirect to another page."""
         return self._current_context(request).redirect(error.path)
 
     def not_found(self, request: Request[Any, Any, Any], error: NotFoundError) -> Page:
-        """What is to be shown or changed does not exist."""
-        return self._error(request, 404, "Not here", error.message)
+        """Render the page for something that does not exist."""
+        return self._error(request, 404, "Not found", error.message)
 
     def http_error(self, request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-        """What a handler or the framework refuses."""
+        """Render a request that a handler or the framework has refused."""
         if error.status_code == 404:
             if "text/html" not in request.headers.get("accept", ""):
                 missing = {
                     "type": "not-found",
-                    "message": "there is nothing at this path",
+                    "message": "There is nothing at this path.",
                     "field": None,
                     "status": 404,
                 }
                 return Response({"errors": [missing]}, status_code=404, media_type="application/json")
-            return self._error(request, 404, "There is no such page", "Its address may have been mistyped.")
-        titles = {403: "You may not do this", 405: "This cannot be done here", 413: "That is too much at once"}
-        return self._error(request, error.status_code, titles.get(error.status_code, "That did not work"), error.detail)
+            return self._error(request, 404, "Page not found", "Check the address.")
+        titles = {403: "Not allowed", 405: "Not possible here", 413: "Request too large"}
+        return self._error(request, error.status_code, titles.get(error.status_code, "Request failed"), error.detail)
 
     def punchcard_error(self, request: Request[Any, Any, Any], error: PunchcardError) -> Page:
-        """An error of ours that no page has shown beside its field."""
+        """Render one of Punchcard's errors that no page has shown beside a field."""
         if isinstance(error, LakeError):
-            text = f"{error.message}. Awards go on without it; `punchcard lake repair` repairs it."
+            text = f"{as_sentence(error.message)} Awards continue. Run `punchcard lake repair` to repair it."
             return self._error(request, 503, "The data lake cannot be read", text)
         if isinstance(error, StorageError):
             structlog.get_logger("punchcard.app").error("storage_failed", error=error.message)
             return self._error(
-                request, 503, "Storage is away", f"{error.message}. Nothing was changed; try again in a moment."
+                request, 503, "Storage is unavailable", f"{as_sentence(error.message)} Nothing was changed. Try again."
             )
         if isinstance(error, PasswordsBusyError):
             return self._error(request, 503, "Try again in a moment", error.message)
-        title = "This was not saved" if isinstance(error, ConfigurationError) else "That did not work"
-        return self._error(request, 422, title, error.message)
+        is_save = isinstance(error, ConfigurationError) and request.method not in _SAFE_METHODS
+        title = "Not saved" if is_save else "Request failed"
+        return self._error(request, 422, title, as_sentence(error.message))
 
     def defect(self, request: Request[Any, Any, Any], error: Exception) -> Page:
-        """What nobody expected; the log gets the rest."""
+        """Render an unexpected error. The log has the details."""
         structlog.get_logger("punchcard.app").error("request_failed", path=request.url.path, exc_info=error)
-        return self._error(request, 500, "Punchcard failed on this page", "The log of the server has the details.")
+        return self._error(request, 500, "Internal error", "This is a defect. The server's log has the details.")
 
     def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str) -> Page:
         context = self._current_context(request)
         try:
             return context.page("error.html", status=status, title=title, text=text)
-        except PunchcardError:  # the very store that the frame of a page is read from
+        except PunchcardError:  # the layout needs the store, which may be what is unavailable
             return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
 
     def _current_context(self, request: Request[Any, Any, Any]) -> RequestContext:
@@ -256,7 +259,7 @@ class _Gate:
     ) -> RequestContext:
         dependencies = self._dependencies
         if operator is not None and not operator.role.may(Role.EDITOR):
-            dependencies = replace(dependencies, workspace=lambda: mask_all_write_keys(self._dependencies.workspace()))
+            dependencies = replace(dependencies, hides_write_keys=True)
         return RequestContext(
             dependencies=dependencies,
             renderer=self._renderer,
@@ -272,7 +275,7 @@ class _Gate:
     def _operator(self, secret: str) -> Operator | None:
         return operator_of_session(self._dependencies.store, secret, clock=self._dependencies.clock) if secret else None
 
-    def _anybody(self) -> bool:
+    def _has_any_operator(self) -> bool:
         if not self._has_operators:
             with self._dependencies.store.reading() as work:
                 self._has_operators = count_operators(work) > 0
@@ -280,7 +283,7 @@ class _Gate:
 
 
 def _is_same_origin(request: Request[Any, Any, Any]) -> bool:
-    """Whether a form comes from a page of this App, as browsers say; what is no browser has no cookie to misuse."""
+    """Return True if a form comes from a page of this App. Clients that are not browsers have no cookie to abuse."""
     fetch_site = request.headers.get("sec-fetch-site")
     if fetch_site is not None:
         return fetch_site == "same-origin"

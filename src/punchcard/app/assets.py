@@ -1,4 +1,4 @@
-"""The files that pages load: found by name, sent compressed, kept by browsers for ever, as a name says its content."""
+"""The files that pages load. Their names contain a hash of the content, so that browsers may cache them forever."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 FOLDER = Path(__file__).parent / "built"
-# What stands for host and write key in the snippet that `assets/build.py` writes.
+# Placeholders for host and write key in the snippet that `assets/build.py` writes.
 SNIPPET_HOST = "punchcard.invalid"
 SNIPPET_KEY = "YOUR_WRITE_KEY"
 PREFIX = "/assets/"
@@ -19,7 +19,7 @@ _TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """One file as it is sent."""
+    """Content of one file, as it is sent."""
 
     content: bytes
     content_type: str
@@ -31,7 +31,7 @@ class _Manifest(msgspec.Struct):
 
 
 class Assets:
-    """What `assets/build.py` has built; nothing if it was not run, and then pages say so."""
+    """The files that `assets/build.py` has built. If it was not run there are none, and pages show a warning."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
@@ -43,19 +43,19 @@ class Assets:
 
     @property
     def are_built(self) -> bool:
-        """False if pages must do without."""
+        """True if the assets were built."""
         return bool(self._files)
 
     def url(self, name: str) -> str:
-        """Where a page finds the file."""
+        """Return the URL of a file."""
         return PREFIX + self._files.get(name, name)
 
     def read(self, file: str, *, gzipped: bool) -> Asset | None:
-        """The file, None if it is none of ours.
+        """Return a file, None if it does not exist.
 
         Args:
-            file: The name behind the prefix.
-            gzipped: Whether the browser takes it compressed.
+            file: Name after the prefix.
+            gzipped: True if the browser accepts gzip.
         """
         if file not in self._known:
             return None
@@ -64,6 +64,6 @@ class Assets:
 
 
 def read_published_snippet() -> str | None:
-    """Segment's snippet for websites as it is published, with placeholders; None if `assets/build.py` was not run."""
+    """Return Segment's snippet for websites with placeholders, None if `assets/build.py` was not run."""
     file = FOLDER / "snippet.js"
     return file.read_text() if file.exists() else None

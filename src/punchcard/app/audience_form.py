@@ -1,4 +1,4 @@
-"""The builder's lines as a form brings them: each field under the number of its line, conditions of a line repeated."""
+"""Reads the lines of the audience builder from a form. Field names contain the line's number; conditions repeat."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,15 +30,15 @@ _FIELDS: Final = (
 
 
 def read_lines(context: RequestContext) -> tuple[Lines, str]:
-    """The lines, changed as the button says that was pressed; and which part has just been added, "" for none.
+    """Return the lines, changed by the pressed button, and the part that was added, "" for none.
 
-    A part is named by its line and itself: `0.ask1` is the second condition of the first line.
+    A part is named by its line and position: `0.ask1` is the second condition of the first line.
     """
     lines = [_read_line(context, number) for number in context.fields("line")[:LINES_MAX] if number.isdecimal()]
-    fresh = ""
+    focused = ""
     for number, line in enumerate(lines):
         lines[number], part = _apply_addition(line, context.field(f"l{number}_more"))
-        fresh = f"{number}.{part}" if part else fresh
+        focused = f"{number}.{part}" if part else focused
     dropped, _, part = context.field("drop").partition(".")
     if dropped.isdecimal() and int(dropped) < len(lines):
         number = int(dropped)
@@ -48,20 +48,20 @@ def read_lines(context: RequestContext) -> tuple[Lines, str]:
             del lines[number]
     if context.field("add") and len(lines) < LINES_MAX:
         lines.append(Line())
-        fresh = f"{len(lines) - 1}.event"
-    found = Lines(
+        focused = f"{len(lines) - 1}.event"
+    result = Lines(
         lines=lines or [Line()],
         joined="or" if context.field("joined") == "or" else "and",
         reducer=context.field("reducer") or "count",
         of=context.field("of"),
     )
-    return found, fresh
+    return result, focused
 
 
 def _read_line(context: RequestContext, number: str) -> Line:
-    given = {name: context.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in context.form}
+    values = {name: context.field(f"l{number}_{name}") for name in _FIELDS if f"l{number}_{name}" in context.form}
     return Line(
-        **given,
+        **values,
         conditions=_read_conditions(context, f"l{number}_"),
         then_conditions=_read_conditions(context, f"l{number}_then_"),
     )
@@ -92,7 +92,7 @@ def _append_condition(line: Line, name: str, part: str) -> tuple[Line, str]:
     conditions: Sequence[TraitCondition] = getattr(line, name)
     if len(conditions) >= CONDITIONS_MAX:
         return line, ""
-    return replace(line, **{name: [*conditions, TraitCondition()]}), f"{part}{len(conditions)}"  # type: ignore[arg-type]  # a list of asks
+    return replace(line, **{name: [*conditions, TraitCondition()]}), f"{part}{len(conditions)}"  # type: ignore[arg-type]  # `name` is a field with a list of conditions
 
 
 def _remove_part(line: Line, part: str) -> Line:

@@ -1,4 +1,4 @@
-"""Definitions of audiences and computed traits as lines of a builder, so that nobody has to write the language."""
+"""Definitions of audiences and computed traits as lines of a builder, for people who do not write the language."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ KINDS: Final = {
     "in": "Is in the audience",
     "not_in": "Is not in the audience",
 }
-"""What a line is about."""
+"""Kinds of lines."""
 
 EVENT_KINDS: Final = ("did", "did_not")
 AUDIENCE_KINDS: Final = ("in", "not_in")
@@ -23,28 +23,28 @@ MEASURES: Final = {
     "min": "minimum",
     "max": "maximum",
 }
-"""What of the events is compared."""
+"""Measures of events."""
 
 COMPARISONS: Final = {">=": "at least", "=": "exactly", "<=": "at most", ">": "more than", "<": "less than"}
-"""How it is compared."""
+"""Comparison operators of measures."""
 
 TIME_RANGES: Final = {"": "at any time", "within": "within the last", "between": "between"}
-"""When something was done."""
+"""Time ranges of events."""
 
 UNITS: Final = {"day": "days", "hour": "hours", "minute": "minutes"}
 """Units of windows."""
 
 FUNNEL_STEPS: Final = {"did": "and then did", "did_not": "and then did not do"}
-"""What came after the event."""
+"""Funnel steps after an event."""
 
 ADDITIONS: Final = {
     "ask": "where a property …",
     "did": "and then did …",
     "did_not": "and then did not do …",
-    "then_ask": "where a property of what followed …",
+    "then_ask": "where a property of the next event …",
     "source": "only from a source …",
 }
-"""What a line about events can say besides."""
+"""Optional parts of a line about events."""
 
 OPERATORS: Final = {
     "=": "is",
@@ -55,29 +55,29 @@ OPERATORS: Final = {
     "<=": "is at most",
     "contains": "contains",
     "omits": "does not contain",
-    "starts_with": "begins with",
+    "starts_with": "starts with",
     "ends_with": "ends with",
     "one_of": "is one of (a, b)",
     "none_of": "is none of (a, b)",
-    "exists": "is there",
-    "absent": "is missing",
-    "before_date": "is on or before the day",
-    "after_date": "is on or after the day",
+    "exists": "exists",
+    "absent": "does not exist",
+    "before_date": "is on or before the date",
+    "after_date": "is on or after the date",
     "within_last": "is in the last … days",
-    "before_last": "is longer ago, in days",
+    "before_last": "is more than … days ago",
     "within_next": "is in the next … days",
-    "after_next": "is further ahead, in days",
+    "after_next": "is more than … days ahead",
 }
-"""What a line asks of a property or trait."""
+"""Operators of conditions on a property or trait."""
 
-PARENT_OPERATORS: Final = {"same": "is as in the first event", "other": "is not as in the first event"}
-"""What a funnel asks of a property of what followed: against one of the event before it."""
+PARENT_OPERATORS: Final = {"same": "is the same as in the first event", "other": "differs from the first event"}
+"""Operators that compare a property of a funnel step with a property of the event before it."""
 
 FUNNEL_OPERATORS: Final = {**OPERATORS, **PARENT_OPERATORS}
-"""All that is asked of a property of what followed."""
+"""Operators of conditions on a property of a funnel step."""
 
 SOURCE_UNSET: Final = "?"
-"""Stands for a source that is still to be chosen."""
+"""Placeholder for a source that is not chosen yet."""
 
 VALUELESS_OPERATORS: Final = ("exists", "absent")
 
@@ -90,21 +90,21 @@ REDUCERS: Final = {
     "first": "the first",
     "last": "the last",
     "mode": "the most frequent",
-    "unique": "the list of all",
-    "unique_count": "how many different",
+    "unique": "the list of unique",
+    "unique_count": "the number of unique",
 }
-"""What a computed trait says of the events."""
+"""Reducers of computed traits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraitCondition:
-    """What is asked of one property or trait, as it is typed.
+    """A condition on one property or trait, as typed.
 
     Attributes:
-        path: The property's name, or the trait's key.
-        operator: A key of `OPERATORS`, of what followed one of `FUNNEL_OPERATORS`.
-        value: What it is compared with; with commas between several. Of the first event's property the name, "" if it
-            is the same.
+        path: Name of the property, or key of the trait.
+        operator: A key of `OPERATORS`; for a funnel step, of `FUNNEL_OPERATORS`.
+        value: Value to compare with; several are separated by commas. For a comparison with the first event, the name
+            of its property, "" if it is the same.
     """
 
     path: str = ""
@@ -113,7 +113,7 @@ class TraitCondition:
 
     @property
     def is_filled(self) -> bool:
-        """Whether it says something already."""
+        """True if the condition is complete."""
         return bool(
             self.path and (self.value or self.operator in VALUELESS_OPERATORS or self.operator in PARENT_OPERATORS)
         )
@@ -127,20 +127,21 @@ class Line:
         kind: A key of `KINDS`.
         event: Name of the event.
         measure: A key of `MEASURES`.
-        of: The property that is measured.
+        of: Property that is measured.
         counted: A key of `COMPARISONS`.
-        times: How often, or how much.
+        times: Count or amount to compare with.
         span: A key of `TIME_RANGES`.
-        begin: How long ago at least; of the span `between`.
-        window: How long ago at most.
-        unit: Of both: a key of `UNITS`.
-        conditions: Of properties of the event; of a trait the only one; of an audience its key is the `path`.
-        then: A key of `FUNNEL_STEPS`, "" for a line that is no funnel.
-        then_event: What came next, or did not.
-        then_window: How long behind at most, "" for ever.
+        begin: Minimum age of events, for the range `between`.
+        window: Maximum age of events.
+        unit: Unit of `begin` and `window`: a key of `UNITS`.
+        conditions: Conditions on properties of the event. A line about a trait has exactly one; a line about an
+            audience has its key as the `path`.
+        then: A key of `FUNNEL_STEPS`, "" for a line without a funnel step.
+        then_event: Name of the next event.
+        then_window: Maximum time until the next event, "" for no limit.
         then_unit: A key of `UNITS`.
-        then_conditions: Of properties of what came next.
-        source: Slug of the only source, "" for all, `SOURCE_UNSET` for one that is still to be chosen.
+        then_conditions: Conditions on properties of the next event.
+        source: Slug of the only source, "" for all sources, `SOURCE_UNSET` if none is chosen yet.
     """
 
     kind: str = "did"
@@ -163,7 +164,7 @@ class Line:
 
     @property
     def condition(self) -> TraitCondition:
-        """The only one of a line about a trait or an audience."""
+        """The only condition of a line about a trait or an audience."""
         return self.conditions[0] if self.conditions else TraitCondition()
 
 
@@ -173,8 +174,8 @@ class Lines:
 
     Attributes:
         joined: `and` or `or`.
-        reducer: Of a computed trait: a key of `REDUCERS`.
-        of: Of a computed trait: the property that is reduced.
+        reducer: For a computed trait: a key of `REDUCERS`.
+        of: For a computed trait: the property that is reduced.
     """
 
     lines: Sequence[Line] = field(default_factory=lambda: (Line(),))

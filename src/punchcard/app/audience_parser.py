@@ -1,4 +1,4 @@
-"""Reads a definition's text as lines of the builder, as far as lines can show it."""
+"""Parses a definition into lines of the builder, if lines can express it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -31,10 +31,10 @@ _SIGN_BY_OPERATOR: Final = {operator: sign for sign, operator in SIGNS.items()}
 
 
 def parse_lines(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lines | None:
-    """The lines of a definition; None if it says more than lines can, or cannot be read.
+    """Return the lines of a definition, None if lines cannot express it or it is invalid.
 
     Args:
-        audiences: Keys: to be one's member is said as such, and not as a trait that is true.
+        audiences: Keys of audiences, which are shown as memberships instead of traits.
     """
     if not text.strip():
         return Lines()
@@ -42,7 +42,7 @@ def parse_lines(text: str, *, kind: str, audiences: Collection[str] = ()) -> Lin
     try:
         definition = parse(text)
         lines = _lines(definition, audiences)
-        # Lines are offered only for what they say whole: nothing is lost when they are saved.
+        # Lines are used only if they express the whole definition, so that saving them loses nothing.
         return lines if lines is not None and parse(print_definition(lines, kind=kind)) == definition else None
     except ConfigurationError:
         return None
@@ -81,7 +81,7 @@ def _line(condition: Condition, audiences: Collection[str]) -> Line | None:
             return None
 
 
-def _measured_line(condition: Comparison, events: Events, much: LiteralValue) -> Line | None:
+def _measured_line(condition: Comparison, events: Events, threshold: LiteralValue) -> Line | None:
     line = _events_line(events)
     if (
         line is None
@@ -94,7 +94,7 @@ def _measured_line(condition: Comparison, events: Events, much: LiteralValue) ->
         measure=events.reducer.value,
         of="" if events.of is None else events.of.path,
         counted=_SIGN_BY_OPERATOR.get(condition.operator, ""),
-        times=much.text(),
+        times=threshold.text(),
     )
 
 
@@ -139,8 +139,8 @@ def _add_conditions(line: Line, parts: Sequence[Condition]) -> Line | None:
 
 
 def _add_funnel_step(line: Line, child: Events, then: str) -> Line | None:
-    behind = child.within_parent
-    parts = child.where.conditions if isinstance(child.where, And) else [one for one in (child.where,) if one]
+    within = child.within_parent
+    parts = child.where.conditions if isinstance(child.where, And) else [where for where in (child.where,) if where]
     conditions = [trait_condition for part in parts if (trait_condition := _funnel_condition(part)) is not None]
     if len(conditions) != len(parts):
         return None
@@ -149,8 +149,8 @@ def _add_funnel_step(line: Line, child: Events, then: str) -> Line | None:
         then_conditions=tuple(conditions),
         then=then,
         then_event=child.name,
-        then_window="" if behind is None else str(behind.amount),
-        then_unit="day" if behind is None else _unit(behind),
+        then_window="" if within is None else str(within.amount),
+        then_unit="day" if within is None else _unit(within),
     )
 
 
@@ -172,15 +172,15 @@ def _funnel_condition(condition: Condition) -> TraitCondition | None:
             return None
 
 
-def _is_at_least_once(one: Comparison) -> bool:
-    return one.operator is Operator.AT_LEAST and one.right == (LiteralValue(1),)
+def _is_at_least_once(comparison: Comparison) -> bool:
+    return comparison.operator is Operator.AT_LEAST and comparison.right == (LiteralValue(1),)
 
 
-def _trait_condition(one: Comparison, path: str) -> TraitCondition | None:
-    operator = _SIGN_BY_OPERATOR.get(one.operator, one.operator.value)
-    literals = [item for item in one.right if isinstance(item, LiteralValue)]
-    if operator not in OPERATORS or len(literals) != len(one.right):
+def _trait_condition(comparison: Comparison, path: str) -> TraitCondition | None:
+    operator = _SIGN_BY_OPERATOR.get(comparison.operator, comparison.operator.value)
+    literals = [item for item in comparison.right if isinstance(item, LiteralValue)]
+    if operator not in OPERATORS or len(literals) != len(comparison.right):
         return None
-    if len(literals) > 1 and one.operator not in OF_LIST:
+    if len(literals) > 1 and comparison.operator not in OF_LIST:
         return None
     return TraitCondition(path=path, operator=operator, value=", ".join(item.text() for item in literals))

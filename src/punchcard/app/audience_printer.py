@@ -1,4 +1,4 @@
-"""Writes what the lines of the builder say in the language of definitions."""
+"""Prints the lines of the builder in the query language."""
 
 from collections.abc import Sequence
 from typing import Final, Literal, cast
@@ -38,14 +38,14 @@ from punchcard.computations.printer import to_text
 from punchcard.errors import ConfigurationError
 
 NUMERIC_REDUCERS: Final = frozenset({Reducer.SUM, Reducer.AVG, Reducer.MIN, Reducer.MAX})
-"""What is compared with a number that need not be whole."""
+"""Reducers that are compared with a number that need not be whole."""
 
 
 def print_definition(lines: Lines, *, kind: str) -> str:
-    """The definition that the lines say, "" as long as they say nothing.
+    """Return the definition that the lines express, "" while they are incomplete.
 
     Raises:
-        ConfigurationError: a number is none.
+        ConfigurationError: A number is invalid.
     """
     if kind == "computed_trait":
         line = lines.lines[0] if lines.lines else Line()
@@ -64,7 +64,7 @@ def print_definition(lines: Lines, *, kind: str) -> str:
 
 
 def parse_value(value: str) -> bool | int | float | str:
-    """What somebody means who types this: true, false, a number, or a text."""
+    """Return the value of a typed text: true, false, a number, or the text itself."""
     if value in ("true", "false"):
         return value == "true"
     for read in (int, float):
@@ -77,8 +77,8 @@ def parse_value(value: str) -> bool | int | float | str:
 
 
 def split_values(value: str) -> tuple[str, ...]:
-    """Values with commas between them."""
-    return tuple(one.strip() for one in value.split(",") if one.strip())
+    """Split comma-separated values."""
+    return tuple(item.strip() for item in value.split(",") if item.strip())
 
 
 def _condition(line: Line) -> Condition | None:
@@ -87,8 +87,8 @@ def _condition(line: Line) -> Condition | None:
     if line.kind in AUDIENCE_KINDS:
         if not line.condition.path:
             return None
-        inside = Comparison(Trait(line.condition.path), Operator.EQUALS, (LiteralValue(True),))
-        return inside if line.kind == "in" else Not(inside)
+        membership = Comparison(Trait(line.condition.path), Operator.EQUALS, (LiteralValue(True),))
+        return membership if line.kind == "in" else Not(membership)
     if not line.event:
         return None
     if line.kind == "did_not":
@@ -96,12 +96,14 @@ def _condition(line: Line) -> Condition | None:
     operator = SIGNS[line.counted] if line.counted in COMPARISONS else Operator.AT_LEAST
     reducer = Reducer(line.measure) if line.measure in NUMERIC_REDUCERS else Reducer.COUNT
     if reducer is Reducer.COUNT:
-        return Comparison(_events(line, reducer), operator, (LiteralValue(_parse_whole_number(line.times, "count")),))
+        return Comparison(
+            _events(line, reducer), operator, (LiteralValue(_parse_whole_number(line.times, "The count")),)
+        )
     if not line.of:
         return None
     amount = parse_value(line.times)
     if isinstance(amount, bool | str):
-        raise ConfigurationError(f"how much is a number, not “{line.times}”")
+        raise ConfigurationError(f"The amount must be a number, not “{line.times}”.")
     return Comparison(_events(line, reducer, of=line.of), operator, (LiteralValue(amount),))
 
 
@@ -110,21 +112,23 @@ def _at_least_once(events: Events) -> Comparison:
 
 
 def _events(line: Line, reducer: Reducer, *, of: str = "") -> Events:
-    asked: list[Condition] = [
+    conditions: list[Condition] = [
         _comparison(Property(condition.path), condition) for condition in line.conditions if condition.is_filled
     ]
     if line.then and line.then_event:
-        behind = _duration(line.then_window, line.then_unit) if line.then_window else None
-        of_it = [
+        within = _duration(line.then_window, line.then_unit) if line.then_window else None
+        step_conditions = [
             _funnel_comparison(then_condition) for then_condition in line.then_conditions if then_condition.is_filled
         ]
-        came = _at_least_once(Events(line.then_event, Reducer.COUNT, where=_conjunction(of_it), within_parent=behind))
-        asked.append(Not(came) if line.then == "did_not" else came)
+        step = _at_least_once(
+            Events(line.then_event, Reducer.COUNT, where=_conjunction(step_conditions), within_parent=within)
+        )
+        conditions.append(Not(step) if line.then == "did_not" else step)
     return Events(
         line.event,
         reducer,
         of=None if reducer is Reducer.COUNT else Property(of),
-        where=_conjunction(asked),
+        where=_conjunction(conditions),
         window=_window(line),
         sources=(line.source,) if line.source not in ("", SOURCE_UNSET) else (),
     )
@@ -134,11 +138,13 @@ def _conjunction(conditions: Sequence[Condition]) -> Condition | None:
     return And(tuple(conditions)) if len(conditions) > 1 else next(iter(conditions), None)
 
 
-def _funnel_comparison(one: TraitCondition) -> Comparison:
-    if one.operator not in PARENT_OPERATORS:
-        return _comparison(Property(one.path), one)
-    operator = Operator.EQUALS if one.operator == "same" else Operator.DIFFERS
-    return Comparison(Property(one.path), operator, (Property(one.value or one.path, of_parent=True),))
+def _funnel_comparison(condition: TraitCondition) -> Comparison:
+    if condition.operator not in PARENT_OPERATORS:
+        return _comparison(Property(condition.path), condition)
+    operator = Operator.EQUALS if condition.operator == "same" else Operator.DIFFERS
+    return Comparison(
+        Property(condition.path), operator, (Property(condition.value or condition.path, of_parent=True),)
+    )
 
 
 def _window(line: Line) -> Window | None:
@@ -150,32 +156,36 @@ def _window(line: Line) -> Window | None:
     begin = _duration(line.begin, line.unit)
     if begin.amount >= end.amount:
         raise ConfigurationError(
-            f"between {end.amount} and {begin.amount} ago is no time: the smaller number comes first"
+            f"“Between {end.amount} and {begin.amount} ago” is empty. Enter the smaller number first."
         )
     return Window(end=end, begin=begin)
 
 
 def _duration(amount: str, unit: str) -> Duration:
     known = cast("Literal['minute', 'hour', 'day']", unit if unit in UNITS else "day")
-    return Duration(max(1, _parse_whole_number(amount, "the time")), known)
+    return Duration(max(1, _parse_whole_number(amount, "The time")), known)
 
 
-def _comparison(left: Property | Trait, one: TraitCondition) -> Comparison:
-    if one.operator in SIGNS:
-        return Comparison(left, SIGNS[one.operator], (LiteralValue(parse_value(one.value)),))
-    operator = Operator(one.operator) if one.operator in list(Operator) else Operator.EQUALS
+def _comparison(left: Property | Trait, condition: TraitCondition) -> Comparison:
+    if condition.operator in SIGNS:
+        return Comparison(left, SIGNS[condition.operator], (LiteralValue(parse_value(condition.value)),))
+    operator = Operator(condition.operator) if condition.operator in list(Operator) else Operator.EQUALS
     if operator in (Operator.EXISTS, Operator.ABSENT):
         return Comparison(left, operator)
     if operator in OF_LIST:
-        return Comparison(left, operator, tuple(LiteralValue(parse_value(each)) for each in split_values(one.value)))
+        return Comparison(
+            left, operator, tuple(LiteralValue(parse_value(item)) for item in split_values(condition.value))
+        )
     if operator in BY_DAYS:
-        return Comparison(left, operator, (LiteralValue(max(1, _parse_whole_number(one.value, "how many days"))),))
+        return Comparison(
+            left, operator, (LiteralValue(max(1, _parse_whole_number(condition.value, "The number of days"))),)
+        )
     if operator in OF_TEXT | BY_DATE:
-        return Comparison(left, operator, (LiteralValue(one.value),))
-    return Comparison(left, operator, (LiteralValue(parse_value(one.value)),))
+        return Comparison(left, operator, (LiteralValue(condition.value),))
+    return Comparison(left, operator, (LiteralValue(parse_value(condition.value)),))
 
 
-def _parse_whole_number(text: str, what: str) -> int:
+def _parse_whole_number(text: str, subject: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ConfigurationError(f"{what} is a whole number, not “{text}”")
+        raise ConfigurationError(f"{subject} must be a whole number, not “{text}”.")
     return int(text)

@@ -1,4 +1,4 @@
-"""Filter conditions as lines of a builder: a path, what is asked of it, and a value; joined by all or any."""
+"""Filter conditions as rows of a builder: a path, an operator and a value; joined by all or any."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ OPERATORS: Final[Mapping[str, str]] = MappingProxyType(
         "<=": "is at most",
         "contains": "contains",
         "!contains": "does not contain",
-        "match": "is like (with * and ?)",
-        "exists": "is there",
-        "!exists": "is missing",
+        "match": "matches (with * and ?)",
+        "exists": "exists",
+        "!exists": "does not exist",
     }
 )
-"""What a line can ask, in the words of the builder."""
+"""Labels of the operators."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuilderRow:
-    """One line. `value` is as people type it: 100 is a number, anything else is text unless it is true or false."""
+    """One row. `value` is as typed: 100 is a number, true and false are truth values, anything else is text."""
 
     path: str
     operator: str
@@ -48,7 +48,7 @@ class BuilderRows:
 
 
 def parse_rows(text: str) -> BuilderRows | None:
-    """The lines of a condition; None if it says more than lines can, or cannot be read."""
+    """Return the rows of a condition, None if rows cannot express it or it is invalid."""
     if not text.strip():
         return BuilderRows(joined="and", rows=(BuilderRow(path="event", operator="=", value=""),))
     try:
@@ -61,7 +61,7 @@ def parse_rows(text: str) -> BuilderRows | None:
         parts = tuple(condition.conditions)
     elif isinstance(condition, Or):
         joined, parts = "or", tuple(condition.conditions)
-    # The builder knows no backslashes: a name with a dot in it would become two.
+    # The builder has no escapes: a name that contains a dot would become two names.
     if not all(name and set(name) <= NAME_CHARACTERS for path in paths_of(parts) for name in path):
         return None
     rows = [_parse_row(part) for part in parts]
@@ -73,8 +73,8 @@ def _parse_row(condition: Condition) -> BuilderRow | None:
         case Comparison(operator=operator, left=Path(parts=parts), right=Literal(value=None)) if operator in "!=":
             return BuilderRow(path=".".join(parts), operator="!exists" if operator == "=" else "exists", value="")
         case Comparison(operator=operator, left=Path(parts=parts), right=Literal(value=value)):
-            shown = _format_value(value)
-            return None if shown is None else BuilderRow(path=".".join(parts), operator=operator, value=shown)
+            text = _format_value(value)
+            return None if text is None else BuilderRow(path=".".join(parts), operator=operator, value=text)
         case Call(name="contains" | "match" as name, arguments=(Path(parts=parts), Literal(value=str(value)))):
             return BuilderRow(path=".".join(parts), operator=name, value=value)
         case Not(condition=Call(name="contains", arguments=(Path(parts=parts), Literal(value=str(value))))):
@@ -84,7 +84,7 @@ def _parse_row(condition: Condition) -> BuilderRow | None:
 
 
 def _format_value(value: object) -> str | None:
-    """A value as the builder types it; None for a text that it would take for a number or a truth value."""
+    """Return a value as typed in the builder, None for a text that would be read as a number or a truth value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):

@@ -1,4 +1,4 @@
-"""Forms that say beside each field what is wrong with it, and keep what was typed."""
+"""Errors of forms, shown beside their fields."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.problems import Problem, render_path
 
-_PATH_PREFIX_KEYS = 2  # `destinations.points`: which part it is, the page says
+_PATH_PREFIX_KEYS = 2  # `destinations.points`: the page shows a single part, so its path is left out
 
 
 @dataclass
 class FormErrors:
-    """What is wrong with a form.
+    """Errors of a form.
 
     Attributes:
-        fields: By the name of the field.
-        general: What belongs to no field.
+        fields: Messages by the name of the field.
+        general: Messages that belong to no field.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
@@ -25,33 +25,33 @@ class FormErrors:
         return bool(self.fields or self.general)
 
     def for_field(self, name: str) -> str:
-        """What is wrong with a field, "" if nothing is."""
+        """Return the message for a field, "" for none."""
         return self.fields.get(name, "")
 
 
 def attach_to_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
-    """Return the same, with what is wrong within a field (an entry of a map) at the field itself.
+    """Return the errors with those of entries within a field (such as a map) attached to the field itself.
 
     Args:
-        names: Of the fields that the form shows.
+        names: Names of the fields in the form.
     """
-    shown = set(names)
+    form_fields = set(names)
     fields: dict[str, str] = {}
     for path, message in errors.fields.items():
         name, _, entry = path.partition(".")
-        if name in shown and entry:
+        if name in form_fields and entry:
             message = f"{entry}: {message}"
-        place = name if name in shown else path
-        fields[place] = "; ".join(filter(None, (fields.get(place), message)))
+        target = name if name in form_fields else path
+        fields[target] = "; ".join(filter(None, (fields.get(target), message)))
     return FormErrors(fields=fields, general=errors.general)
 
 
 def form_errors_from(error: ConfigurationError, *, names: Mapping[str, str] | None = None) -> FormErrors:
-    """What an error says, by field.
+    """Return the problems of an error by field.
 
     Args:
-        error: Of saving a configuration.
-        names: The field for a path within the part, where it is another; `{"settings.eventMap": "map"}`.
+        error: Error of saving a configuration.
+        names: Field names for paths within the part, where they differ, such as `{"settings.eventMap": "map"}`.
     """
     problems = error.context.get("problems")
     errors = FormErrors()
@@ -63,15 +63,15 @@ def form_errors_from(error: ConfigurationError, *, names: Mapping[str, str] | No
         path = render_path(problem.path[_PATH_PREFIX_KEYS:])
         name, within = _find_field(path, names or {})
         if name:
-            said = f"{within}: {problem.message}" if within else problem.message
-            errors.fields[name] = "; ".join(filter(None, (errors.fields.get(name), said)))
+            message = f"{within}: {problem.message}" if within else problem.message
+            errors.fields[name] = "; ".join(filter(None, (errors.fields.get(name), message)))
         else:
             errors.general.append(str(problem))
     return errors
 
 
 def _find_field(path: str, names: Mapping[str, str]) -> tuple[str, str]:
-    """The field for a path, and what of the path is within it."""
+    """Return the field for a path, and the rest of the path."""
     for begin, name in names.items():
         if path == begin or path.startswith((f"{begin}.", f"{begin}[")):
             return name, path.removeprefix(begin).lstrip(".")

@@ -1,7 +1,7 @@
-"""The host names under which the App answers.
+"""The host names that the App responds to.
 
-A page anywhere can make a browser send requests to this machine under its own name, by pointing that name at 127.0.0.1
-(DNS rebinding); the browser then takes both for one site. So the App answers only to names that the operator lists.
+Any website can make a browser send requests to this machine by pointing its own name at 127.0.0.1 (DNS rebinding); the
+browser then treats both as one site. Therefore the App responds only to names that the operator lists.
 """
 
 import ipaddress
@@ -15,12 +15,12 @@ _PORT_MAX = 65_535
 
 @dataclass(frozen=True, kw_only=True)
 class AllowedHosts:
-    """Which values of the header `Host` are answered.
+    """Allowed values of the header `Host`.
 
     Attributes:
         names: Host names and addresses, lower-cased, without ports. `*.acme.example` stands for every name below
             acme.example, `*` for any name.
-        addresses: Whether any IP address will do: nobody can rebind an address, but only a server that listens to the
+        addresses: True if any IP address is allowed. Addresses cannot be rebound, but only a server that listens on the
             network is reached by one.
     """
 
@@ -36,18 +36,18 @@ class AllowedHosts:
             listening: The address that the server listens on.
             public_url: The URL at which browsers reach the server, "" if none is set.
         """
-        named = {name.strip().lower().rstrip(".").strip("[]") for name in setting.split(",") if name.strip()}
+        configured = {name.strip().lower().rstrip(".").strip("[]") for name in setting.split(",") if name.strip()}
         is_open = listening in _UNSPECIFIED
         own = set() if is_open else {listening.lower()}
         if public_host := urlsplit(public_url).hostname:
             own.add(public_host)
-        return cls(names=_LOOPBACK_NAMES | named | own, addresses=is_open)
+        return cls(names=_LOOPBACK_NAMES | configured | own, addresses=is_open)
 
     def allows(self, header: str) -> bool:
-        """Whether requests with this `Host` are answered.
+        """Return True if requests with this `Host` are allowed.
 
         Args:
-            header: As it was sent, with or without a port.
+            header: Value as it was sent, with or without a port.
         """
         host = _parse_host(header)
         if host is None:
@@ -60,7 +60,7 @@ class AllowedHosts:
 
 
 def _parse_host(header: str) -> str | None:
-    """Return the host without its port, lower-cased; None if the header is not a host."""
+    """Return the host without its port, in lower case; None if the header is not a host."""
     text = header.strip().lower()
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")

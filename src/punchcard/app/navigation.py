@@ -1,4 +1,4 @@
-"""Where the pages are: what the bar at the side leads to."""
+"""Entries of the side navigation."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from punchcard.store.token_store import Role
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of the bar.
+    """One entry.
 
     Attributes:
-        needs: Who sees it.
+        needs: Role that is required to see it.
     """
 
     label: str
@@ -29,9 +29,9 @@ ENTRIES = (
     Entry(label="Catalog", path="/catalog", icon="layout-grid"),
     Entry(label="Settings", path="/settings", icon="settings"),
 )
-"""In the order in which they stand."""
+"""Entries in display order."""
 
 
 def is_current(entry: Entry, path: str) -> bool:
-    """Whether a page belongs to the entry."""
+    """Return True if a page belongs to the entry."""
     return path == entry.path or (entry.path != "/" and path.startswith(entry.path + "/"))

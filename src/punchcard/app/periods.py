@@ -1,4 +1,4 @@
-"""The stretch of time that a page shows, as its address names it."""
+"""The period that a page shows, taken from its URL."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,11 +16,11 @@ _DEFAULT = "24h"
 
 @dataclass(frozen=True, kw_only=True)
 class Period:
-    """A stretch of time.
+    """A period.
 
     Attributes:
-        key: As the address names it.
-        width: Of one bucket of a chart.
+        key: Name in URLs.
+        width: Width of one bucket of a chart.
     """
 
     key: str
@@ -29,20 +29,20 @@ class Period:
     width: timedelta
 
     def buckets(self) -> list[datetime]:
-        """Where each bucket begins."""
+        """Return the start of each bucket."""
         first = self.begin - timedelta(seconds=self.begin.timestamp() % self.width.total_seconds())
         return [first + number * self.width for number in range(int((self.end - first) / self.width) + 1)]
 
 
 def read_period(context: RequestContext, *, default: str = _DEFAULT) -> Period:
-    """What the address asks for, up to now; the default if it names no period."""
+    """Return the period in the URL, ending now; the default if the URL has none."""
     key = context.query("time")
     if key not in _LENGTHS:
         key = default
     length, width = _LENGTHS[key]
     now = context.dependencies.clock.now()
     begin = now - length
-    # Whole minutes or hours, as counts are kept.
+    # Counts are stored by whole minutes or hours.
     step = 60 if key == "1h" else 3600
     begin -= timedelta(seconds=begin.timestamp() % step)
     return Period(key=key, begin=begin, end=now + timedelta(minutes=1), width=width)

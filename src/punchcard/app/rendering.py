@@ -1,4 +1,4 @@
-"""Pages out of templates: the one environment, and how times, numbers and results look on every page."""
+"""Renders templates, and formats times, numbers and statuses in the same way on every page."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,9 +13,10 @@ from markupsafe import Markup
 from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
-from punchcard.app.words import status_label, status_tone
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition
+from punchcard.operations.sentences import as_sentence
+from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
@@ -23,14 +24,21 @@ from punchcard.workspace.model import Destination
 
 _FOLDER = Path(__file__).parent / "templates"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_COLORS = {
+    Tone.SUCCESS: "green",
+    Tone.PROGRESS: "azure",
+    Tone.NEUTRAL: "secondary",
+    Tone.WARNING: "orange",
+    Tone.ERROR: "red",
+}
 
 
 class Renderer:
     """Renders templates.
 
     Args:
-        zone: The workspace's time zone, as it stands.
-        now: The present.
+        zone: Returns the workspace's current time zone.
+        now: Returns the present.
     """
 
     def __init__(self, assets: Assets, *, zone: Callable[[], ZoneInfo], now: Callable[[], datetime]) -> None:
@@ -45,6 +53,7 @@ class Renderer:
         )
         self._templates.filters.update(
             join_names=_join_names,
+            sentence=as_sentence,
             moment=self._moment,
             ago=self._ago,
             number=_number,
@@ -54,7 +63,7 @@ class Renderer:
             plain_value=_plain_value,
             raw=_raw,
             status_label=status_label,
-            status_tone=status_tone,
+            status_color=_status_color,
             reason_meaning=_reason_meaning,
             reason_remedy=_reason_remedy,
             json=json_text,
@@ -75,28 +84,28 @@ class Renderer:
         )
 
     def render(self, template: str, values: Mapping[str, object]) -> str:
-        """The text of a template."""
+        """Return the rendered template."""
         return self._templates.get_template(template).render(values)
 
     def _moment(self, instant: datetime | None) -> Markup:
-        """An instant in the workspace's time zone; exact in UTC when pointed at."""
+        """Format an instant in the workspace's time zone, with the exact UTC time as a tooltip."""
         if instant is None:
             return Markup('<span class="text-secondary">never</span>')
         local = instant.astimezone(self._zone())
         today = self._now().astimezone(self._zone())
         if local.date() == today.date():
-            shown = local.strftime("%H:%M:%S")
+            text = local.strftime("%H:%M:%S")
         elif local.year == today.year:
-            shown = local.strftime("%b %-d, %H:%M")
+            text = local.strftime("%b %-d, %H:%M")
         else:
-            shown = local.strftime("%b %-d, %Y")
+            text = local.strftime("%b %-d, %Y")
         exact = instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-            exact, exact.replace("T", " ").replace("Z", ""), shown
+            exact, exact.replace("T", " ").replace("Z", ""), text
         )
 
     def _ago(self, instant: datetime | None) -> Markup:
-        """How long ago, with the exact instant in UTC when pointed at."""
+        """Format the age of an instant, with the exact UTC time as a tooltip."""
         if instant is None:
             return Markup("never")
         seconds = max(0, int((self._now() - instant).total_seconds()))
@@ -105,13 +114,18 @@ class Renderer:
 
 
 def json_text(value: object) -> Markup:
-    """A value for a script's data: nothing in it can end the element."""
+    """Return a value as JSON for a script element, escaped so that it cannot end the element."""
     text = msgspec.json.encode(value).decode()
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
+def _status_color(status: str) -> str:
+    """Return the Tabler color of a status."""
+    return _COLORS[status_tone(status)]
+
+
 def _destination_title(destination: Destination) -> str:
-    """A destination's name for people."""
+    """Return a destination's display name."""
     partner = CATALOG.get(destination.type)
     return destination.name or (partner.definition.name if partner else destination.slug)
 
@@ -122,19 +136,19 @@ def _find_definition(destination: Destination) -> Definition | None:
 
 
 def _has_event_map(destination: Destination) -> bool:
-    """Return whether event names are mapped for the destination."""
+    """Return True if the destination has an event map."""
     definition = _find_definition(destination)
     return definition is not None and definition.event_map is not None
 
 
 def _has_amounts(destination: Destination) -> bool:
-    """Return whether the effects of the destination have quantities: points."""
+    """Return True if effects of the destination have quantities, such as points."""
     definition = _find_definition(destination)
     return definition is not None and Capability.AMOUNTS in definition.capabilities
 
 
 def _has_balances(destination: Destination) -> bool:
-    """Return whether the destination knows balances of customers."""
+    """Return True if the destination can read balances of customers."""
     definition = _find_definition(destination)
     return definition is not None and Capability.BALANCES in definition.capabilities
 
@@ -146,7 +160,7 @@ def _lists_transactions(destination: Destination) -> bool:
 
 
 def _join_names(names: Iterable[str]) -> str:
-    """The names as a phrase: `a, b and c`."""
+    """Return the names as a phrase: `a, b and c`."""
     *first, last = list(names)
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -166,7 +180,7 @@ def _number(value: int | float | Decimal | None) -> str:
 
 
 def _amount(value: Decimal | str | None) -> str:
-    """Units as they were sent, with thousands apart."""
+    """Format an amount with thousands separators."""
     return "–" if value is None else f"{Decimal(value):,f}"
 
 
@@ -180,7 +194,7 @@ def _seconds(value: timedelta | None) -> str:
 
 
 def _pretty(text: bytes | str | Mapping[str, object]) -> str:
-    """JSON with a line a member; what is no JSON as it is."""
+    """Return indented JSON; a text that is not JSON is returned unchanged."""
     if isinstance(text, Mapping):
         text = msgspec.json.encode(text)
     raw = mask_write_keys(text.encode() if isinstance(text, str) else text)
@@ -191,7 +205,7 @@ def _pretty(text: bytes | str | Mapping[str, object]) -> str:
 
 
 def _plain_value(text: str) -> str:
-    """The JSON of a trait as people read it: a text without its quotes."""
+    """Return the JSON of a trait for display: a text without quotes."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -214,7 +228,7 @@ def _reason_remedy(code: str | None) -> str:
 
 
 def _icon(sprite: str, name: str, label: str) -> Markup:
-    named = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+    attributes = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
     return Markup(
         '<svg class="icon" {} width="24" height="24" fill="none" stroke="currentColor"><use href="{}#{}"></use></svg>'
-    ).format(named, sprite, name)
+    ).format(attributes, sprite, name)

@@ -1,8 +1,8 @@
-"""One request of an operator: who it is, what they may do, and how an answer is made."""
+"""The context of a request: the operator and their permissions, the form, and helpers that build responses."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -18,13 +18,13 @@ from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.store.operators import SESSION_LENGTH, Operator
 from punchcard.store.token_store import Role
-from punchcard.workspace.model import Workspace
+from punchcard.workspace.editing import Edit
 
 PUBLIC = "public"
-"""Under this name a handler's `opt` says that nobody needs to be signed in."""
+"""Key in a handler's `opt`: True if the page needs no signed-in operator."""
 
 REQUIRED_ROLE = "required_role"
-"""Under this name a handler's `opt` says which role it needs, where the method does not say it."""
+"""Key in a handler's `opt`: the role that it needs, if it differs from the default of the method."""
 
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
@@ -36,15 +36,15 @@ Page = Response[str]
 
 @dataclass(frozen=True, kw_only=True)
 class RequestContext:
-    """One request.
+    """Context of one request.
 
     Attributes:
-        passwords: Where password hashes are computed.
-        mapping_choices: What partners have said of late.
-        operator: Who is signed in, None on the pages before that.
-        secret: Of the session, "" without one.
-        form: The fields of a posted form, each with all its values.
-        notices: What the page before has left to be said.
+        passwords: Pool that computes password hashes.
+        mapping_choices: Cached mapping choices of partners.
+        operator: The signed-in operator, None on public pages.
+        secret: Secret of the session, "" without one.
+        form: Fields of a posted form, each with all its values.
+        notices: Notices that the previous page has left for this one.
     """
 
     dependencies: Dependencies
@@ -59,58 +59,60 @@ class RequestContext:
 
     @property
     def actor(self) -> str:
-        """Who does it, for the audit log."""
+        """Actor of changes, for the audit log."""
         return f"operator {self.operator.email}" if self.operator else "nobody"
 
     @property
     def csrf(self) -> str:
-        """What a form must hold to be taken: only our own pages know it."""
+        """CSRF token that every form must contain."""
         return csrf_token(self.secret)
 
     def may(self, role: Role) -> bool:
-        """Whether the operator may do what this role may."""
+        """Return True if the operator has at least the permissions of this role."""
         return self.operator is not None and self.operator.role.may(role)
 
     def require_role(self, role: Role) -> None:
-        """Refuse the request of who may not do what this role may.
+        """Raise an error unless the operator has at least the permissions of this role.
 
         Raises:
-            PermissionDeniedException: they may not.
+            PermissionDeniedException: The operator lacks the role.
         """
         if not self.may(role):
-            raise PermissionDeniedException(f"this needs somebody who is {role.replace('_', ' ')}")
+            raise PermissionDeniedException(
+                f"This needs the role {role.replace('_', ' ')}. Ask an owner of the workspace."
+            )
 
     def field(self, name: str) -> str:
-        """A field of the form without blanks around it, "" if it is not there."""
+        """Return a field of the form without surrounding blanks, "" if it is missing."""
         values = self.form.get(name, ())
         return values[-1].strip() if values else ""
 
     def fields(self, name: str) -> list[str]:
-        """All values of a field of the form, without blanks around them."""
+        """Return all values of a field of the form without surrounding blanks."""
         return [value.strip() for value in self.form.get(name, ())]
 
     def query(self, name: str) -> str:
-        """A field of the address's query without blanks around it, "" if it is not there."""
+        """Return a query parameter without surrounding blanks, "" if it is missing."""
         return str(self.request.query_params.get(name, "")).strip()
 
-    def edit(self, change: Callable[[Workspace], Workspace]) -> Sequence[str]:
-        """Change the configuration in the operator's name; returns what whoever saves it should know."""
-        return self.dependencies.edit_as(change, self.actor)
+    def edit(self, change: Edit) -> Sequence[str]:
+        """Change the configuration on behalf of the operator; return warnings about likely mistakes."""
+        return self.dependencies.edit_as(self.actor, change)
 
     def page(self, template: str, *, status: int = 200, **values: object) -> Page:
-        """The page of this template."""
+        """Return the page of a template."""
         response = self.fragment(template, status=status, notices=self.notices, **values)
         if self.notices:
             response.delete_cookie(NOTICE_COOKIE, path="/")
         return response
 
     def fragment(self, template: str, *, status: int = 200, **values: object) -> Page:
-        """A part of a page, to be put into one that is shown."""
+        """Return a fragment that replaces a part of a page."""
         text = self.renderer.render(template, {"context": self, **values})
         return Response(text, status_code=status, media_type="text/html")
 
     def redirect(self, path: str, *, notices: Sequence[str] = (), **query: str) -> Page:
-        """Send the browser on with a GET, so that reloading does not post again.
+        """Redirect the browser with a GET, so that reloading does not post again.
 
         Args:
             notices: Sentences that the next page shows.
@@ -125,7 +127,7 @@ class RequestContext:
         return response
 
     def set_session_cookie(self, response: Page, secret: str) -> Page:
-        """The answer with the cookie of a session."""
+        """Set the session cookie of a response."""
         response.set_cookie(
             SESSION_COOKIE,
             secret,
@@ -139,35 +141,35 @@ class RequestContext:
 
 
 ContextDependency = NamedDependency[SkipValidation[RequestContext]]
-"""The type of a handler's parameter `context`."""
+"""Type of the handler parameter `context`."""
 
 
 def csrf_token(secret: str) -> str:
-    """The token for forms of a session; nobody can tell the session from it."""
+    """Return the CSRF token of a session. The secret cannot be derived from it."""
     return hashlib.sha256(b"csrf:" + secret.encode()).hexdigest() if secret else ""
 
 
 def read_notices(text: str | None) -> tuple[str, ...]:
-    """What a cookie says that a page should say; nothing if it is not of our making."""
+    """Return the notices in a cookie; none if the cookie is invalid."""
     if not text:
         return ()
     try:
         decoded = json.loads(unquote(text))
     except ValueError:
         return ()
-    return tuple(one for one in decoded if isinstance(one, str)) if isinstance(decoded, list) else ()
+    return tuple(notice for notice in decoded if isinstance(notice, str)) if isinstance(decoded, list) else ()
 
 
 def local_path(text: str) -> str:
-    """A path of this App, or its first page: nobody is sent elsewhere by a link to here."""
+    """Return the path if it belongs to this App, else `/`: a link must not redirect to another site."""
     split = urlsplit(text)
     is_ours = text.startswith("/") and not text.startswith(("//", "/\\")) and not split.scheme and not split.netloc
     return text if is_ours and "\\" not in text and text.isprintable() else "/"
 
 
 def _encode_notices(notices: Sequence[str]) -> str:
-    """As many of the sentences as a cookie holds, as JSON text; of a first one that is too long, its beginning."""
-    kept = [notices[0][: _NOTICE_CHARACTERS_MAX // 8], *notices[1:]]
-    while len(text := json.dumps(kept)) > _NOTICE_CHARACTERS_MAX and len(kept) > 1:
-        kept.pop()
+    """Return as many notices as fit into a cookie, as JSON; a first notice that is too long is cut."""
+    fitting = [notices[0][: _NOTICE_CHARACTERS_MAX // 8], *notices[1:]]
+    while len(text := json.dumps(fitting)) > _NOTICE_CHARACTERS_MAX and len(fitting) > 1:
+        fitting.pop()
     return text

@@ -1,4 +1,4 @@
-"""Forms for a destination's settings, by its definition: read from what was posted, shown with what stands."""
+"""Forms for a destination's settings, derived from its definition."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from punchcard.destinations.definition import FieldType, SettingField
 
 
 def read_setting(context: RequestContext, field: SettingField) -> object:
-    """The value of a field as it was posted, of the field's type as far as it can be; validation says the rest."""
+    """Return the posted value of a field, converted to its type if possible. Validation reports the rest."""
     text = context.field(field.key)
     match field.type:
         case FieldType.BOOLEAN:
@@ -23,13 +23,13 @@ def read_setting(context: RequestContext, field: SettingField) -> object:
 
 
 def read_map(context: RequestContext, key: str) -> dict[str, str]:
-    """The rows of a map, without those that are empty. Two rows of one name: the later one stands."""
+    """Return the rows of a map without empty ones. If a name occurs twice, the last row counts."""
     names, values = context.fields(f"{key}.name"), context.fields(f"{key}.value")
     return {name: value for name, value in zip(names, values, strict=False) if name or value}
 
 
 def format_values(values: Mapping[str, object]) -> dict[str, object]:
-    """Values as a form shows them: lists as lines, numbers without needless zeros."""
+    """Format values for a form: lists as lines, whole numbers without decimals."""
     return {key: _format_value(value) for key, value in values.items()}
 
 
@@ -56,4 +56,4 @@ def _number(text: str) -> object:
         try:
             return float(text)
         except ValueError:
-            return text  # validation says what is wrong with it
+            return text  # validation reports it

@@ -1,4 +1,4 @@
-"""Lines to copy, by which a sender sends to a source."""
+"""Code snippets that send events to a source."""
 
 import json
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from punchcard.workspace.model import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Snippet:
-    """One way to send.
+    """One snippet.
 
     Attributes:
-        types: Of sources; their pages show it first.
+        types: Source types that show this snippet first.
     """
 
     key: str
@@ -24,17 +24,17 @@ class Snippet:
 
 
 def snippets_for(source: Source, *, host: str) -> Sequence[Snippet]:
-    """Every way to send to a source, the one of its type first.
+    """Return all snippets for a source, those of its type first.
 
     Args:
-        host: `https://points.example.com`, as senders reach it.
+        host: Public URL of the Tracking API, such as `https://points.example.com`.
     """
     key = source.write_keys[0]
-    every = [make(key, host) for make in (_browser, _python, _node, _curl, _segment, _file)]
+    snippets = [make(key, host) for make in (_browser, _python, _node, _curl, _segment, _file)]
     published = read_published_snippet()
     if published is not None:
-        every.insert(0, _website(key, host, published))
-    return sorted(every, key=lambda one: source.type not in one.types)
+        snippets.insert(0, _website(key, host, published))
+    return sorted(snippets, key=lambda snippet: source.type not in snippet.types)
 
 
 def _website(key: str, host: str, published: str) -> Snippet:
@@ -45,7 +45,7 @@ def _website(key: str, host: str, published: str) -> Snippet:
         title="Website",
         types=("javascript",),
         text=f"<script>\n{script}</script>",
-        note="Segment’s snippet, which loads its library from here. Put it into the head of every page. "
+        note="Segment’s snippet; it loads the library from this server. Put it into the head of every page. "
         'Then analytics.track("Checked In", { email: "ann@example.com" }) sends an event.',
     )
 
@@ -64,7 +64,7 @@ def _browser(key: str, host: str) -> Snippet:
   );
   analytics.track("Checked In", {{ email: "ann@example.com" }});
 </script>""",
-        note="Segment's own analytics.js; from npm as @segment/analytics-next.",
+        note="Segment's analytics.js, from npm as @segment/analytics-next.",
     )
 
 
@@ -110,7 +110,7 @@ def _curl(key: str, host: str) -> Snippet:
   -H 'Content-Type: application/json' \\
   -H 'X-Punchcard-Strict: 1' \\
   -d '{{"userId": "ann", "event": "Checked In", "properties": {{"email": "ann@example.com"}}}}'""",
-        note="With the header X-Punchcard-Strict the answer says at once what is wrong with an event.",
+        note="With the header X-Punchcard-Strict, the response reports an invalid event immediately.",
     )
 
 
@@ -121,7 +121,7 @@ def _segment(key: str, host: str) -> Snippet:
         types=("segment",),
         text=f"""Webhook URL:    {host}/v1/webhooks/segment/{key}
 Shared secret:  {key}""",
-        note="Add Segment's Webhooks destination to a source there, with this URL and shared secret.",
+        note="At Segment, add the Webhooks destination to a source, with this URL and shared secret.",
     )
 
 
@@ -130,5 +130,5 @@ def _file(key: str, host: str) -> Snippet:
         key="file",
         title="A file",
         text=f"punchcard import orders.csv --write-key {key} --url {host}",
-        note="CSV, JSON lines or Parquet. Importing the same file again awards nothing twice.",
+        note="CSV, JSON lines or Parquet. Importing the same file again does not award anything twice.",
     )

@@ -1,4 +1,4 @@
-"""A month of sizes as a line so small that it stands in a row of a table."""
+"""Sparklines: the sizes of the last 30 days as a small line in a table row."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +9,7 @@ from punchcard.operations.trends import Trend
 WIDTH: Final = 120
 HEIGHT: Final = 28
 _MARGIN: Final = 2
-_SHORTEST: Final = timedelta(hours=6)  # what is shorter is a dot
+_SHORTEST: Final = timedelta(hours=6)  # a shorter line would be a dot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,8 @@ class Sparkline:
     """The line of a trend.
 
     Attributes:
-        path: As SVG draws it, in a box of `WIDTH` by `HEIGHT`; "" for nothing to draw.
-        description: The same in words.
+        path: SVG path in a box of `WIDTH` by `HEIGHT`; "" if there is nothing to draw.
+        description: Text alternative.
     """
 
     path: str
@@ -26,9 +26,9 @@ class Sparkline:
 
 
 def draw_sparkline(trend: Trend) -> Sparkline:
-    """The line of a trend: level until the size changes, as it was."""
+    """Draw a trend as a step line."""
     if not trend.points or trend.end - trend.points[0][0] < _SHORTEST:
-        return Sparkline(path="", description="not known yet")
+        return Sparkline(path="", description="No data yet")
     sizes = [size for _, size in trend.points]
     low, high = min(sizes), max(sizes)
     length = (trend.end - trend.begin).total_seconds()
@@ -44,7 +44,7 @@ def draw_sparkline(trend: Trend) -> Sparkline:
     for number in range(1, len(sizes)):
         path += f"H{across(number)}V{down(sizes[number])}"
     if low == high:
-        description = f"{low:,} throughout 30 days"
+        description = f"Unchanged at {low:,} for 30 days"
     else:
-        description = f"30 days: from {sizes[0]:,} to {sizes[-1]:,}, least {low:,}, most {high:,}"
+        description = f"30 days: from {sizes[0]:,} to {sizes[-1]:,}, minimum {low:,}, maximum {high:,}"
     return Sparkline(path=path, description=description)

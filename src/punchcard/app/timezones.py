@@ -1,4 +1,4 @@
-"""The time zones that a page offers."""
+"""Time zones to choose from."""
 
 import zoneinfo
 from typing import Final
@@ -7,4 +7,4 @@ TIMEZONES: Final = (
     "UTC",
     *sorted(name for name in zoneinfo.available_timezones() if "/" in name and "Etc/" not in name),
 )
-"""Those that name a place, in order."""
+"""UTC and all zones named after a place, sorted."""

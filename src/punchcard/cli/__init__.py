@@ -1,13 +1,13 @@
-"""The command line: reads and writes what the other packages offer, and says it to a person.
+"""The command line.
 
 ::
 
-    app            the commands' names, options and help; each imports what it needs only when it runs
-    running        errors become one line each and an exit status
-    options        options that several commands share, and the settings they make
+    app            names, options and help of the commands; each command imports what it needs when it runs
+    running        turns errors into one line each and an exit status
+    options        shared options, and the settings that they make
     configuring    apply, export, check
-    tracing        trace            story_text  the story as text
+    tracing        trace            trace_text       a trace as text
     retrying       retry
-    sending        send             tracking_client  HTTP to a Tracking API
+    sending        send             tracking_client  HTTP client of the Tracking API
     importing/     import
 """

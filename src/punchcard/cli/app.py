@@ -1,4 +1,4 @@
-"""The commands: names, options and help. Nothing heavy is imported before a command runs: help must come at once."""
+"""The commands: names, options and help. Imports are deferred until a command runs, so that help is fast."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ from punchcard.errors import ConfigurationError
 app = typer.Typer(
     name="punchcard",
     add_completion=False,
-    # Plain help: rich's takes a quarter of a second to import.
+    # Plain help: importing rich takes a quarter of a second.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="\b\nExamples:\n  punchcard demo\n  punchcard up --config punchcard.toml\n  punchcard trace MESSAGE_ID",
@@ -43,36 +43,38 @@ Columns of CSV and Parquet:
   type event userId anonymousId timestamp messageId
   groupId previousId name category email
   properties.<key> traits.<key> context.<key> integrations.<key>
-  (further dots go further inside, e.g. context.traits.email)
+  (more dots for nested members, e.g. context.traits.email)
 Amounts of the e-commerce spec (revenue, value, total, price, quantity …)
-become numbers, digit by digit. Everything else stays text unless its column
-says so: properties.points:number, traits.vip:boolean,
-properties.products:json. An empty cell is left out. --map gives a column
-another heading. Tables that Segment wrote to a warehouse are known by their
-columns (id, received_at, context_*)."""
+become numbers, digit by digit. Everything else is text unless the heading
+has a type: properties.points:number, traits.vip:boolean,
+properties.products:json. Empty cells are ignored. --map renames a column.
+Tables that Segment wrote to a warehouse are recognized by their columns
+(id, received_at, context_*)."""
 
 
 MappedColumns = Annotated[
     list[str] | None,
-    typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; without a FIELD it is left out."),
+    typer.Option("--map", metavar="COLUMN=FIELD", help="Map a column to a field; without FIELD it is ignored."),
 ]
 MappingFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A mapping that --save-mapping wrote.")
+    Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Mapping written by --save-mapping.")
 ]
 SavedMapping = Annotated[
-    Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write --map, --event and --decimal to a file.")
+    Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Save --map, --event and --decimal to a file.")
 ]
 EventName = Annotated[
-    str | None, typer.Option(metavar="NAME", help='The event of rows that name none, e.g. "Order Completed".')
+    str | None, typer.Option(metavar="NAME", help='Event name of rows without one, e.g. "Order Completed".')
 ]
 DecimalSign = Annotated[
-    str | None, typer.Option(metavar="comma|point", help="The decimal sign of amounts; found out if left out.")
+    str | None, typer.Option(metavar="comma|point", help="Decimal sign of amounts; detected by default.")
 ]
-ApiToken = Annotated[str | None, typer.Option(metavar="TOKEN", help="Of the Public API, to say what the rows earned.")]
+ApiToken = Annotated[
+    str | None, typer.Option(metavar="TOKEN", help="Token of the Public API, to report what the rows earned.")
+]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
-    if wanted:
+def _show_version(requested: bool) -> None:  # noqa: FBT001  # typer's callback
+    if requested:
         from punchcard import __version__
 
         typer.echo(f"punchcard {__version__}")
@@ -85,21 +87,21 @@ def punchcard(
         bool, typer.Option("--version", help="Show the version and stop.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Customer events become loyalty points, each exactly once, with a reason for every event that earned none."""
+    """Turn customer events into loyalty points, each exactly once, with a reason for every event that earned none."""
 
 
-@app.command(short_help="Run everything on this machine, with a simulated gym.", epilog=example("punchcard demo"))
+@app.command(short_help="Run a demo with a simulated gym.", epilog=example("punchcard demo"))
 def demo(
-    port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="Where Punchcard listens.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port of Punchcard.")] = 8080,
 ) -> int:
-    """Run everything on this machine: a sandbox Perkville, Punchcard and a small gym that sends events."""
+    """Run a demo on this machine: a sandbox Perkville, Punchcard, and a simulated gym that sends events."""
     from punchcard.runtime.demo import run_demo
 
     return run_demo(port=port)
 
 
 @app.command(
-    short_help="Run the product: Tracking API, Public API and worker.",
+    short_help="Run Punchcard: Tracking API, Public API, App and worker.",
     epilog=example("punchcard up --config punchcard.toml --data ./data --port 8080"),
 )
 def up(
@@ -111,7 +113,7 @@ def up(
     tls_key: TlsKey = None,
     tls: Tls = None,
 ) -> int:
-    """Run the whole product on this machine: Tracking API, Public API and worker on embedded storage."""
+    """Run Punchcard on this machine: Tracking API, Public API, App and worker on embedded storage."""
     from punchcard.runtime.processes import run_up
 
     settings = load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls)
@@ -119,7 +121,7 @@ def up(
 
 
 @app.command(
-    short_help="Run the serving half of `up`.",
+    short_help="Run the serving process of `up`.",
     epilog=example(
         "PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --data /srv/punchcard --port 8080"
     ),
@@ -132,10 +134,10 @@ def serve(
     tls_key: TlsKey = None,
     tls: Tls = None,
 ) -> int:
-    """Run the serving half of `up`: Tracking API and Public API.
+    """Run the serving process of `up`: Tracking API, Public API and App.
 
-    The event log is in the data folder: give `serve` and `worker` the same one. A database belongs to one event log,
-    and a process that has another one refuses to start.
+    `serve` and `worker` need the same data folder, which contains the event log. A database belongs to one event log:
+    a process with another event log refuses to start.
     """
     from punchcard.runtime.processes import run_serve
 
@@ -143,14 +145,14 @@ def serve(
 
 
 @app.command(
-    short_help="Run the working half of `up`: routing and delivery.",
+    short_help="Run the worker of `up`: routing and delivery.",
     epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker --data /srv/punchcard"),
 )
 def worker(data: Data = None) -> int:
-    """Run the working half of `up`: routing and delivery.
+    """Run the worker of `up`: routing and delivery.
 
-    The event log is in the data folder: give `worker` the same one as `serve`. A database belongs to one event log,
-    and a process that has another one refuses to start.
+    `serve` and `worker` need the same data folder, which contains the event log. A database belongs to one event log:
+    a process with another event log refuses to start.
     """
     from punchcard.runtime.processes import run_worker
 
@@ -158,41 +160,41 @@ def worker(data: Data = None) -> int:
 
 
 @app.command(
-    short_help="Run a local Perkville to try things out with.",
+    short_help="Run a local Perkville for tests.",
     epilog=example("punchcard sandbox --data ./sandbox-data --port 9100"),
 )
 def sandbox(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder that keeps its state.")] = Path("sandbox-data"),
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder for its state.")] = Path("sandbox-data"),
     host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free one.")
+        int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free port.")
     ] = 9100,
 ) -> None:
-    """Run a local Perkville to try things out with: its API, its pages, and faults to switch on."""
+    """Run a local Perkville for tests: its API, its pages, and faults to switch on."""
     from punchcard.runtime.data_folder import prepare_data_folder
     from punchcard.sandbox.database import DEVELOPMENT_TOKEN
     from punchcard.sandbox.server import serve_sandbox
 
-    def announce(taken: int) -> None:
-        print(f"Sandbox Perkville ready at http://{host}:{taken} (API key: {DEVELOPMENT_TOKEN})", flush=True)
+    def announce(bound_port: int) -> None:
+        print(f"Sandbox Perkville ready at http://{host}:{bound_port} (API key: {DEVELOPMENT_TOKEN})", flush=True)
 
     prepare_data_folder(data)
     serve_sandbox(data=data, host=host, port=port, on_ready=announce)
 
 
 @app.command(
-    short_help="Make a config file the running configuration.",
+    short_help="Apply a config file.",
     epilog=example("punchcard apply punchcard.toml --dry-run", "punchcard apply punchcard.toml"),
 )
 def apply(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file; what it lacks is removed.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also where a name gives a new key.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file; parts that it lacks are removed.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the changes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation of renames.")] = False,
     data: Data = None,
 ) -> int:
-    """Make a config file the running configuration, showing what changes.
+    """Apply a config file as the running configuration, and show the changes.
 
-    It asks before an audience or computed trait gets a new key because its name was changed.
+    Asks for confirmation if an audience or computed trait gets a new key because its name has changed.
     """
     from punchcard.cli.configuring import apply_file
 
@@ -203,7 +205,7 @@ def apply(
     short_help="Print the running configuration as a config file.", epilog=example("punchcard export > punchcard.toml")
 )
 def export(data: Data = None) -> None:
-    """Print the running configuration as a config file, secrets masked."""
+    """Print the running configuration as a config file, with masked secrets."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.configuring import print_configuration
 
@@ -211,13 +213,13 @@ def export(data: Data = None) -> None:
 
 
 @app.command(
-    short_help="See whether awards can arrive.",
+    short_help="Check configuration, storage and partners.",
     epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
 )
 def check(config: ConfigFile = None, data: Data = None) -> int:
-    """See whether awards can arrive: storage, configuration, and what Perkville says of token, location and perks.
+    """Check whether awards can be delivered: storage, configuration, and token, location and perks at Perkville.
 
-    With --config it looks at a config file that is not applied yet instead.
+    With --config, check a config file before it is applied.
     """
     from punchcard.cli.configuring import check_file, check_running
 
@@ -239,7 +241,7 @@ app.add_typer(
 
 @app.command(
     name="import",
-    short_help="Send a file of past events, with a progress bar.",
+    short_help="Import a file of past events.",
     epilog=example(
         "punchcard import orders.csv --write-key wk_website",
         "punchcard import events.jsonl --write-key wk_pos --url http://punchcard.local:8080 --strict",
@@ -251,16 +253,21 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", exists=True, dir_okay=False, readable=True, help="JSON, CSV or Parquet, perhaps .gz."
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="JSON, CSV or Parquet file, optionally .gz.",
         ),
     ],
     write_key: WriteKey,
     url: Url = DEFAULT_URL,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop when a row is not accepted; at most its batch of 100 is sent.")
+        bool,
+        typer.Option("--strict", help="Stop at the first row that is not accepted; at most its batch of 100 is sent."),
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Send from the first row even if an earlier import was stopped half-way.")
+        bool, typer.Option("--restart", help="Start with the first row even if an earlier import was interrupted.")
     ] = False,
     columns: MappedColumns = None,
     mapping: MappingFile = None,
@@ -268,11 +275,11 @@ def import_(
     event: EventName = None,
     decimal: DecimalSign = None,
     token: ApiToken = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask how amounts are read.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation of how amounts are read.")] = False,
 ) -> int:
     """Send a file of past events through the Tracking API, with a progress bar.
 
-    It can be stopped and run again: it goes on where it was, and a row that was sent before is not counted twice.
+    An interrupted import continues where it stopped when it is run again. Rows sent twice count once.
     """
     from punchcard.cli.importing.command import ImportOptions, import_file
     from punchcard.cli.importing.mapping import read_mapping
@@ -285,16 +292,16 @@ def import_(
         token=token,
         data=Path(os.environ.get("PUNCHCARD_DATA") or "data"),
     )
-    wanted = read_mapping(file=mapping, columns=columns or [], event=event, decimal=decimal)
-    return import_file(file, url=url, write_key=write_key, mapping=wanted, options=options)
+    import_mapping = read_mapping(file=mapping, columns=columns or [], event=event, decimal=decimal)
+    return import_file(file, url=url, write_key=write_key, mapping=import_mapping, options=options)
 
 
 @app.command(
     short_help="Show the trace of one event.", epilog=example("punchcard trace 6f2c1a52-5a51-4d4c-a4ba-bd1bd4b0e6a1")
 )
 def trace(
-    message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="The event's message id.")],
-    json: Annotated[bool, typer.Option("--json", help="Print what the API's events call answers.")] = False,
+    message_id: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="Message id of the event.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, as in the API.")] = False,
     data: Data = None,
 ) -> int:
     """Show the trace of one event: received, result and reason per destination, transaction, attempts."""
@@ -312,14 +319,14 @@ def trace(
 )
 def retry(
     message_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="MESSAGE_ID", help="Only what these events earned.")
+        list[str] | None, typer.Argument(metavar="MESSAGE_ID", help="Only awards of these events.")
     ] = None,
-    destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only of this destination.")] = None,
-    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only what stands with this reason.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only awards of this destination.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only awards with this reason.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     data: Data = None,
 ) -> int:
-    """Put parked and rejected awards back in the queue, after showing which."""
+    """Put parked and rejected awards back in the queue, after showing them."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.retrying import retry_awards
 
@@ -327,16 +334,16 @@ def retry(
 
 
 @app.command(
-    short_help="Read back what may have been delivered since a copy of everything was made.",
+    short_help="Read back awards after the data folder was restored.",
     epilog=example("punchcard recover --data ./data"),
 )
 def recover(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     data: Data = None,
 ) -> int:
-    """Read back every queued award before anything is sent, after the whole data folder was restored from a copy.
+    """Read back every queued award before it is sent, after the whole data folder was restored from a copy.
 
-    Where only the database was put back, Punchcard notices that by itself. Stop Punchcard before, and start it after.
+    If only the database was restored, Punchcard detects this automatically. Stop Punchcard before running this command.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.restoring import recover as recover_now
@@ -346,17 +353,17 @@ def recover(
 
 @app.command(
     name="adopt-log",
-    short_help="Make the event log of this data folder the log of the database.",
+    short_help="Bind the database to the event log of this data folder.",
     epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard adopt-log --data /srv/punchcard"),
 )
 def adopt_log(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     data: Data = None,
 ) -> int:
-    """Make the event log of this data folder the log of the database, where the one that it belongs to is lost.
+    """Bind the database to the event log of this data folder, if its own event log is lost.
 
-    Requests in this log are routed after the start; what was routed of them before is not done again. Stop Punchcard
-    before, and start it after.
+    Requests in this log are routed when Punchcard starts, except those that were routed before. Stop Punchcard before
+    running this command.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.restoring import adopt_log as adopt_now
@@ -367,7 +374,7 @@ def adopt_log(
 app.add_typer(
     audience,
     name="audience",
-    short_help="Look at audiences and computed traits, and try definitions.",
+    short_help="List, preview and resync audiences and computed traits.",
     epilog=example(
         "punchcard audience list",
         "punchcard audience preview \"event('Order Completed').within(30 days).count() >= 1\"",
@@ -377,13 +384,13 @@ app.add_typer(
 app.add_typer(
     destination,
     name="destination",
-    short_help="Write destinations of your own.",
+    short_help="Write your own destinations.",
     epilog=example("punchcard destination new acme-rewards"),
 )
 app.add_typer(
     lake,
     name="lake",
-    short_help="Query the data lake, and maintain it.",
+    short_help="Query and maintain the data lake.",
     epilog=example(
         'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event"', "punchcard lake compact"
     ),
@@ -457,18 +464,18 @@ def reconcile(
 
 
 def _reserve(name: str, purpose: str) -> None:
-    """Register the name of a command that this version does not have."""
+    """Register the name of a command that is not available yet."""
 
     def refuse() -> None:
-        raise ConfigurationError(f"`punchcard {name}` ({purpose}) is not in this version; the name is reserved for it")
+        raise ConfigurationError(f"`punchcard {name}` ({purpose}) is not available in this version.")
 
     app.command(
         name=name,
-        help=f"Not in this version: {purpose}.",
+        help=f"Not available in this version: {purpose}.",
         hidden=True,
         epilog=example(f"punchcard {name}"),
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(refuse)
 
 
-_reserve("replay", "send stored events down the road again")
+_reserve("replay", "process stored events again")

@@ -11,11 +11,11 @@ audience = typer.Typer(rich_markup_mode=None)
 
 @audience.command(
     name="list",
-    short_help="Show audiences and computed traits with their sizes.",
+    short_help="List audiences and computed traits.",
     epilog=example("punchcard audience list", "punchcard audience list --json"),
 )
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False, data: Data = None) -> None:
-    """Show audiences and computed traits: status, size, and pending syncs per destination."""
+    """List audiences and computed traits with status, size, and pending syncs per destination."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.audiences import list_computations
 
@@ -23,18 +23,18 @@ def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")
 
 
 @audience.command(
-    short_help="Try a definition: how many people, and ten of them.",
+    short_help="Preview a definition.",
     epilog=example("punchcard audience preview \"event('Order Completed').within(30 days).count() >= 1\""),
 )
 def preview(
-    definition: Annotated[str, typer.Argument(metavar="DEFINITION", help="In the query language.")],
-    trait: Annotated[bool, typer.Option("--trait", help="It is a computed trait's definition.")] = False,
-    anonymous: Annotated[bool, typer.Option("--anonymous", help="Count people without user id and email too.")] = False,
+    definition: Annotated[str, typer.Argument(metavar="DEFINITION", help="Definition in the query language.")],
+    trait: Annotated[bool, typer.Option("--trait", help="Preview a computed trait instead of an audience.")] = False,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="Include people without user id and email.")] = False,
     data: Data = None,
 ) -> int:
-    """Try a definition on everybody: how many people it would hold now, ten of them, and what may be a mistake.
+    """Preview a definition: the number of matching people, ten samples, and warnings about likely mistakes.
 
-    `punchcard up` must be running: its Engage process answers.
+    `punchcard up` must be running: its Engage process computes the preview.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.audiences import preview_definition
@@ -43,7 +43,7 @@ def preview(
 
 
 @audience.command(
-    short_help="Tell destinations of everybody again.",
+    short_help="Sync everybody again.",
     epilog=example("punchcard audience resync big_spender", "punchcard audience resync big_spender --destination gym"),
 )
 def resync(
@@ -51,7 +51,7 @@ def resync(
     destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this destination.")] = None,
     data: Data = None,
 ) -> None:
-    """Tell destinations of everybody again, whether or not anything has changed since they were told last."""
+    """Sync everybody to destinations again, whether or not a value has changed."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.audiences import resync_computation
 

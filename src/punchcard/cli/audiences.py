@@ -1,4 +1,4 @@
-"""What `punchcard audience` does: how computations stand, whom a definition would hold, and telling again."""
+"""The implementation of `punchcard audience`: list, preview and resync computations."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from punchcard.clock import SystemClock
 from punchcard.engage.requests import PreviewRequest
 from punchcard.errors import ConfigurationError
 from punchcard.operations import engagement
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.workspace import persistence
@@ -26,54 +26,59 @@ _PLAIN_WIDTH = 200
 def list_computations(settings: Settings, *, as_json: bool) -> None:
     """Print all audiences and computed traits, as a table or as JSON lines."""
     with _opened(settings) as (store, workspace):
-        found = engagement.list_computation_statuses(store, workspace)
+        statuses = engagement.list_computation_statuses(store, workspace)
     if as_json:
-        for one in found:
-            size = 0 if one.state is None else one.state.size
-            line = {"id": one.id, "kind": one.computation.kind, "key": one.computation.key, "status": one.status}
-            print(json.dumps({**line, "size": size, "queued": sum(waiting.queued for waiting in one.pending_syncs)}))
+        for status in statuses:
+            size = 0 if status.state is None else status.state.size
+            line = {
+                "id": status.id,
+                "kind": status.computation.kind,
+                "key": status.computation.key,
+                "status": status.status,
+            }
+            print(json.dumps({**line, "size": size, "queued": sum(pending.queued for pending in status.pending_syncs)}))
         return
-    if not found:
-        print("no audiences and no computed traits: add one in the App, the Public API or the config file")
+    if not statuses:
+        print("No audiences and no computed traits. Add one in the App, the Public API or the config file.")
         return
     table = Table("key", "kind", "status", "size", "destinations", "pending", "definition", box=None)
-    for one in found:
+    for status in statuses:
         cells = (
-            one.computation.key,
-            engagement.KINDS[one.computation.kind],
-            _status(one),
-            f"{0 if one.state is None else one.state.size:,}",
-            ", ".join(one.computation.destinations) or "nobody",
-            ", ".join(f"{waiting.queued:,}" for waiting in one.pending_syncs) or "",
-            one.computation.definition,
+            status.computation.key,
+            engagement.KINDS[status.computation.kind],
+            _status(status),
+            f"{0 if status.state is None else status.state.size:,}",
+            ", ".join(status.computation.destinations) or "none",
+            ", ".join(f"{pending.queued:,}" for pending in status.pending_syncs) or "",
+            status.computation.definition,
         )
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
     _console().print(table)
 
 
-def _status(one: engagement.ComputationStatus) -> str:
-    detail = [one.state.detail] if one.state is not None and one.state.detail else []
-    sentences = detail + [warning for waiting in one.pending_syncs for warning in waiting.warnings]
-    return f"{one.status}: {' '.join(sentences)}" if sentences else one.status
+def _status(status: engagement.ComputationStatus) -> str:
+    detail = [status.state.detail] if status.state is not None and status.state.detail else []
+    sentences = detail + [warning for pending in status.pending_syncs for warning in pending.warnings]
+    return f"{status.status}: {' '.join(sentences)}" if sentences else status.status
 
 
 def preview_definition(settings: Settings, definition: str, *, is_trait: bool, anonymous: bool) -> int:
-    """Print whom a definition would hold; returns 1 if it cannot be computed.
+    """Print the preview of a definition; return 1 if it cannot be computed.
 
     Raises:
-        ConfigurationError: it cannot be read.
-        StorageError: Engage does not answer.
+        ConfigurationError: The definition is invalid.
+        StorageError: Engage does not respond.
     """
     with _opened(settings) as (store, _):
         request = PreviewRequest("computed_trait" if is_trait else "audience", definition, anonymous)
-        found = engagement.preview(store, request, clock=SystemClock())
-    if found.error:
-        print(f"it cannot be computed: {found.error}", file=sys.stderr)
+        result = engagement.preview(store, request, clock=SystemClock())
+    if result.error:
+        print(f"The definition cannot be computed: {result.error}", file=sys.stderr)
         return 1
-    for warning in found.warnings:
-        print(f"warning: {printable(warning)}", file=sys.stderr)
-    print(f"{found.count:,} of {found.people:,} people ({found.seconds:.2f} s)")
-    for sample in found.samples:
+    for warning in result.warnings:
+        print(f"Warning: {printable(warning)}", file=sys.stderr)
+    print(f"{result.count:,} of {result.people:,} people ({result.seconds:.2f} s)")
+    for sample in result.samples:
         ids = ", ".join(f"{type_} {value}" for type_, value in sample.ids)
         value = f"  {sample.value}" if is_trait else ""
         print(printable(f"  {ids}{value}"))
@@ -81,17 +86,17 @@ def preview_definition(settings: Settings, definition: str, *, is_trait: bool, a
 
 
 def resync_computation(settings: Settings, key: str, *, destination: str | None) -> None:
-    """Queue everybody for being told of again.
+    """Queue a sync of everybody.
 
     Raises:
-        ConfigurationError: there is no such computation, or it is told to nobody.
+        ConfigurationError: There is no such computation, or it has no destinations.
     """
     with _opened(settings) as (store, workspace):
-        one = engagement.find_computation_status(store, workspace, key)
-        if not one.computation.destinations:
-            raise ConfigurationError(f"{key} has no destinations to be told to")
-        count = engagement.resync(store, one, destination=destination, actor="command line", clock=SystemClock())
-    print(f"{count:,} people queued; `punchcard audience list` shows how far it is")
+        status = engagement.find_computation_status(store, workspace, key)
+        if not status.computation.destinations:
+            raise ConfigurationError(f"{key} has no destinations. Add one first.")
+        count = engagement.resync(store, status, destination=destination, actor="command line", clock=SystemClock())
+    print(f"{count:,} {'person' if count == 1 else 'people'} queued. `punchcard audience list` shows the progress.")
 
 
 @contextmanager

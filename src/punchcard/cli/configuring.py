@@ -1,4 +1,4 @@
-"""`apply`, `export` and `check`: the configuration as a file."""
+"""The implementation of `apply`, `export` and `check`."""
 
 import asyncio
 import os
@@ -10,10 +10,10 @@ from punchcard.cli.options import quiet_logs
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
 from punchcard.operations.partner_queries import check_connection
-from punchcard.runtime.applying import apply_with_warnings
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.check import run_check
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.workspace_changes import apply_with_warnings
 from punchcard.workspace import persistence
 from punchcard.workspace.document import secret_keys
 from punchcard.workspace.export import export
@@ -26,86 +26,86 @@ from punchcard.workspace.snapshot import compile_snapshot
 
 
 def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: bool) -> int:
-    """Make a config file the configuration and print what changed, or only what would.
+    """Apply a config file and print the changes, or only print them.
 
     Args:
         assume_yes: True to rename audiences and computed traits without asking.
 
     Returns:
-        0 if it was done, 1 if the person said no.
+        0 if the file was applied, 1 if the person declined.
 
     Raises:
-        ConfigurationError: the file is not valid, or it has to be confirmed and nobody is there to ask; nothing was
-            changed.
-        StorageError: the store is away.
+        ConfigurationError: The file is not valid, or needs a confirmation without a terminal. Nothing was changed.
+        StorageError: The store is unavailable.
     """
     quiet_logs(settings)
     content = read_bytes(file)
-    wanted = read_content(content, str(file), environment=os.environ)
+    workspace = read_content(content, str(file), environment=os.environ)
     store = open_store(settings)
     try:
         with store.reading() as work:
             before = persistence.read(work).workspace
-        renames = find_renames(before, wanted, derived_keys=derived_keys(content, environment=os.environ))
+        renames = find_renames(before, workspace, derived_keys=derived_keys(content, environment=os.environ))
         for rename in renames:
-            print(f"warning: {rename}", file=sys.stderr)
+            print(f"Warning: {rename}", file=sys.stderr)
         if renames and not dry_run and not assume_yes and not _confirmed(len(renames)):
-            print("nothing was changed", file=sys.stderr)
+            print("Nothing was changed.", file=sys.stderr)
             return 1
         changes, warnings = apply_with_warnings(
-            store, wanted, settings=settings, keyring=open_keyring(settings), actor="command line", dry_run=dry_run
+            store, workspace, settings=settings, keyring=open_keyring(settings), actor="command line", dry_run=dry_run
         )
     finally:
         store.close()
     print(render(changes))
-    for note in describe_removals(before, wanted):
-        print(f"note: {note}")
+    for note in describe_removals(before, workspace):
+        print(f"Note: {note}")
     for warning in warnings.all():
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"Warning: {warning}", file=sys.stderr)
     if changes:
-        print("nothing was changed: this was a dry run" if dry_run else "applied; running processes take it up at once")
+        print("Dry run: nothing was changed." if dry_run else "Applied. Running processes use it immediately.")
     return 0
 
 
 def _confirmed(count: int) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError(
-            "there is nobody to ask whether this is meant: give each of them a `key` in the file, or add --yes"
+            "Renames need a confirmation, and there is no terminal. Set a `key` for each of them in the file, or add "
+            "--yes."
         )
-    what = "it is a new one" if count == 1 else "they are new ones"
-    return input(f"Apply as it is, so that {what}? [y/N] ").strip().lower() in ("y", "yes")
+    outcome = "a new one" if count == 1 else "new ones"
+    return input(f"Apply the file and create {outcome}? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def print_configuration(settings: Settings) -> None:
     """Print the running configuration as a config file.
 
     Raises:
-        ConfigurationError: its secrets cannot be read.
-        StorageError: the store is away.
+        ConfigurationError: Its secrets cannot be decrypted.
+        StorageError: The store is unavailable.
     """
     store = open_store(settings)
     try:
         workspace = persistence.load(store, open_keyring(settings)).workspace
     finally:
         store.close()
-    # The mask is not ASCII, and a file in another encoding could not be applied again.
+    # Always UTF-8: the mask is not ASCII, and a file in another encoding could not be applied.
     sys.stdout.buffer.write(export(workspace).encode())
 
 
 def check_running(settings: Settings) -> int:
-    """Print one line per thing looked at; 1 if an operator must act, else 0."""
+    """Check the running configuration and print one line per finding; return 1 if there is a problem, else 0."""
     quiet_logs(settings)
     return _print_findings(run_check(settings))
 
 
 def check_file(file: Path) -> int:
-    """Look at a config file, and at what its destinations' partners say of it, without applying it.
+    """Check a config file and its settings at the partners, without applying it.
 
     Returns:
-        1 if something must be mended before it works, else 0.
+        1 if there is a problem, else 0.
 
     Raises:
-        ConfigurationError: the file is not valid.
+        ConfigurationError: The file is not valid.
     """
     workspace = read_file(file, os.environ)
     for destination in workspace.destinations:
@@ -114,23 +114,24 @@ def check_file(file: Path) -> int:
             texts = secret.values() if isinstance(secret, Mapping) else [secret]
             if any(isinstance(text, str) and is_masked(text) for text in texts):
                 raise ConfigurationError(
-                    f"{file}: destinations.{destination.slug}.{section}.{key}: is masked; to check the file, give the "
-                    "secret itself (the running configuration is checked without --config)"
+                    f"{file}: destinations.{destination.slug}.{section}.{key}: The secret is masked. Enter the secret "
+                    "itself to check the file, or check the running configuration without --config."
                 )
-    # The key only makes fingerprints here, which nobody compares.
+    # Any key will do: it is only used for fingerprints, which are not compared here.
     snapshot = compile_snapshot(StoredWorkspace(revision=0, workspace=workspace), keyring=Keyring(str(file)))
     findings = [
         Finding(
             ok=True,
             subject=str(file),
-            message=f"is valid: {len(workspace.sources)} source(s), {len(workspace.destinations)} destination(s)",
+            message=f"Valid: {len(workspace.sources)} source(s), {len(workspace.destinations)} destination(s).",
         )
     ]
-    for one in snapshot.destinations.values():
-        if one.invalid is not None:
-            findings.append(Finding(ok=False, subject=one.slug, message=one.invalid))
-        elif one.destination.enabled:
-            findings += asyncio.run(check_connection(one.partner, one.settings, subject=one.slug, network=one.network))
+    for routed in snapshot.destinations.values():
+        if routed.invalid is not None:
+            findings.append(Finding(ok=False, subject=routed.slug, message=routed.invalid))
+        elif routed.destination.enabled:
+            checked = check_connection(routed.partner, routed.settings, subject=routed.slug, network=routed.network)
+            findings += asyncio.run(checked)
     return _print_findings(findings)
 
 

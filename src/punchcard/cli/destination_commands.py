@@ -1,4 +1,4 @@
-"""The commands under `punchcard destination`."""
+"""The commands under `punchcard destination`: their options and help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,21 +12,21 @@ destination = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 @destination.callback()
 def destination_commands() -> None:
-    """Write destinations of your own."""
+    """Write your own destinations."""
 
 
 @destination.command(
     "new",
-    short_help="Write the package of a new destination.",
+    short_help="Create the package of a new destination.",
     epilog=example("punchcard destination new acme-rewards"),
 )
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Its slug in config files, such as acme-rewards.")],
-    folder: Annotated[Path, typer.Option(metavar="FOLDER", file_okay=False, help="Where it is written.")] = Path(),
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Slug in config files, such as acme-rewards.")],
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", file_okay=False, help="Folder to write it to.")] = Path(),
 ) -> None:
-    """Write the package of a new destination: definition, mapping, client, and the conformance suite, whose tests pass.
+    """Create the package of a new destination: definition, mapping, client, and the conformance suite, which passes.
 
-    Install it beside Punchcard (`pip install -e punchcard-NAME`), and the catalog has it.
+    To add it to the catalog, install it beside Punchcard (`pip install -e punchcard-NAME`).
     """
     from punchcard.cli.destination_files import write_skeleton
 

@@ -1,4 +1,4 @@
-"""Writes the package of a new destination: a skeleton whose tests pass."""
+"""Writes the package of a new destination: a skeleton with tests that pass."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from punchcard.errors import ConfigurationError
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _NAME_CHARACTERS_MAX: Final = 40
-# Where each template is written, below the folder of the package.
+# Path of each template's file in the folder of the package.
 _FILES: Final[Mapping[str, str]] = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
@@ -26,39 +26,39 @@ _FILES: Final[Mapping[str, str]] = {
 
 
 def write_skeleton(name: str, folder: Path) -> list[Path]:
-    """Write the package of a destination; returns its files.
+    """Write the package of a destination; return its files.
 
     Args:
-        name: Its slug, such as `acme-rewards`.
-        folder: Where the folder `punchcard-<name>` is made.
+        name: Slug of the destination, such as `acme-rewards`.
+        folder: Parent of the new folder `punchcard-<name>`.
 
     Raises:
-        ConfigurationError: the name cannot be a slug or is taken, or the folder exists.
+        ConfigurationError: The name is not a valid slug or is in use, or the folder exists.
     """
     if not _NAME.fullmatch(name) or len(name) > _NAME_CHARACTERS_MAX:
         raise ConfigurationError(
-            f'"{name}" cannot be the slug of a destination: use at most {_NAME_CHARACTERS_MAX} lower-case letters, '
-            "digits and single hyphens, such as acme-rewards"
+            f'"{name}" is not a valid slug. Use at most {_NAME_CHARACTERS_MAX} lower-case letters, '
+            "digits and single hyphens, such as acme-rewards."
         )
     if name in set(CATALOG):
-        raise ConfigurationError(f'there is a destination "{name}" already')
+        raise ConfigurationError(f'A destination "{name}" exists already. Choose another name.')
     target = folder / f"punchcard-{name}"
     if target.exists():
-        raise ConfigurationError(f"{target} exists already; nothing was written")
+        raise ConfigurationError(f"{target} exists already. Nothing was written.")
     words = name.split("-")
     values = {
         "slug": name,
         "package": f"punchcard_{'_'.join(words)}",
         "class": "".join(word.capitalize() for word in words),
         "title": " ".join(word.capitalize() for word in words),
-        # Reason codes have no digits.
+        # Reason codes must not contain digits.
         "code": "_".join(filter(None, (re.sub(r"[0-9]", "", word) for word in words))),
         "kind": f"{'_'.join(words)}_event"[:32],
     }
     templates = files("punchcard.cli") / "destination_skeleton"
     written = []
-    for template, place in _FILES.items():
-        file = target / (place % values)
+    for template, target_path in _FILES.items():
+        file = target / (target_path % values)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text((templates / f"{template}.template").read_text(encoding="utf-8") % values, encoding="utf-8")
         written.append(file)

@@ -1,4 +1,4 @@
-"""What `punchcard lake` does: questions in SQL, tidying, and repair."""
+"""The implementation of `punchcard lake`: queries in SQL, compaction and repair."""
 
 import csv
 import sys
@@ -14,10 +14,10 @@ from rich.text import Text
 
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
-from punchcard.lake.query import ask
+from punchcard.lake.query import run_query
 from punchcard.lake.writer import LakeWriter
 from punchcard.routing.lake_repair import LakeRepair, repair
-from punchcard.runtime.assemble import open_log, open_store
+from punchcard.runtime.assembly import open_log, open_store
 from punchcard.runtime.settings import Settings
 
 _PLAIN_WIDTH = 240
@@ -26,7 +26,7 @@ _FILES_SHOWN_MAX = 20
 
 
 class Format(Enum):
-    """How rows are printed."""
+    """Output formats of rows."""
 
     TABLE = "table"
     CSV = "csv"
@@ -34,66 +34,66 @@ class Format(Enum):
 
 
 def print_rows(settings: Settings, sql: str, *, shape: Format, limit: int) -> None:
-    """Print the answer to a question.
+    """Print the result of a query.
 
     Raises:
-        ConfigurationError: the SQL is wrong.
-        StorageError: there is no lake yet, or it cannot be read.
+        ConfigurationError: The SQL is invalid.
+        StorageError: There is no lake yet, or it cannot be read.
     """
-    names, rows = ask(settings.lake_location(), sql, limit=limit + 1)
-    shown = rows[:limit]
+    names, rows = run_query(settings.lake_location(), sql, limit=limit + 1)
+    page_rows = rows[:limit]
     match shape:
         case Format.CSV:
             writer = csv.writer(sys.stdout)
             writer.writerow(names)
-            writer.writerows([[_plain(cell) for cell in row] for row in shown])
+            writer.writerows([[_plain(cell) for cell in row] for row in page_rows])
         case Format.JSON:
-            for row in shown:
+            for row in page_rows:
                 print(msgspec.json.encode(dict(zip(names, row, strict=True)), enc_hook=str).decode())
         case Format.TABLE:
-            _print_table(names, shown)
+            _print_table(names, page_rows)
     if len(rows) > limit:
-        print(f"there are more than {limit:,} rows: ask for fewer, or set --limit", file=sys.stderr)
+        print(f"There are more than {limit:,} rows. Restrict the query, or set --limit.", file=sys.stderr)
 
 
 def compact_lake(settings: Settings) -> None:
-    """Merge and delete until there is nothing to do, saying how far it is.
+    """Merge files and delete old ones until nothing is left to do, and print the progress.
 
     Raises:
-        StorageError: the lake cannot be read or written; its table is whole.
+        StorageError: The lake cannot be read or written. Its table stays intact.
     """
     lake = LakeWriter(settings.lake_location())
     fewer = 0
     while saved := lake.compact():
         fewer += saved
-        print(f"{fewer:,} files fewer", file=sys.stderr)
+        print(f"{fewer:,} files merged", file=sys.stderr)
     deleted = lake.vacuum()
-    print(f"{fewer:,} files fewer by merging, {deleted:,} old ones deleted")
+    print(f"{fewer:,} files merged, {deleted:,} old files deleted.")
 
 
 def repair_lake(settings: Settings, *, dry_run: bool) -> None:
-    """Repair the lake, and say what was found and done.
+    """Repair the lake and print a report.
 
     Raises:
-        ConfigurationError: the lake is not in a folder.
-        StorageError: lake, log or store cannot be used.
+        ConfigurationError: The lake is not in a local folder.
+        StorageError: The lake, the log or the store is unavailable.
     """
     with closing(open_store(settings)) as store, open_log(settings) as log:
-        done = repair(settings.lake_location(), log=log, store=store, clock=SystemClock(), dry_run=dry_run)
-    for line in repair_lines(done, dry_run=dry_run):
+        result = repair(settings.lake_location(), log=log, store=store, clock=SystemClock(), dry_run=dry_run)
+    for line in repair_lines(result, dry_run=dry_run):
         print(line)
 
 
-def repair_lines(done: LakeRepair, *, dry_run: bool) -> list[str]:
-    """The outcome of a repair in sentences."""
-    report = done.report
+def repair_lines(result: LakeRepair, *, dry_run: bool) -> list[str]:
+    """Return the outcome of a repair as sentences."""
+    report = result.report
     lines: list[str] = []
     if report.is_log_damaged:
-        named = ", ".join(report.damaged_log_files) or "files are missing"
+        files = ", ".join(report.damaged_log_files) or "files are missing"
         state = (
-            "no state of the table is left" if report.version < 0 else f"the newest good version is {report.version}"
+            "no version of the table is left" if report.version < 0 else f"the newest good version is {report.version}"
         )
-        lines.append(f"Damage in the Delta log: {named}; {state}.")
+        lines.append(f"Damage in the Delta log: {files}; {state}.")
     for file in report.damaged_files[:_FILES_SHOWN_MAX]:
         lines.append(f"Missing or damaged data file: {file.path} ({file.rows:,} events).")
     if len(report.damaged_files) > _FILES_SHOWN_MAX:
@@ -107,17 +107,17 @@ def repair_lines(done: LakeRepair, *, dry_run: bool) -> list[str]:
     if report.restored_events:
         lines.append(f"{report.restored_events:,} events {would}restored from the event log.")
     if report.is_whole:
-        lines.append("The data lake is whole: there is nothing to repair.")
+        lines.append("The data lake is intact. There is nothing to repair.")
     if report.lost_events:
         days = f"{report.lost_days[0]} to {report.lost_days[-1]}"
-        lines.append(f"Lost: {report.lost_events:,} events that were received from {days} (UTC); their awards are not.")
-    if done.lost_positions is not None:
-        first, last = done.lost_positions
-        lines.append(f"Lost: the events of the log records {first:,} to {last:,}; their awards are not.")
-    if not (report.is_whole or report.lost_events or done.lost_positions):
+        lines.append(f"Lost: {report.lost_events:,} events received from {days} (UTC). Their awards are not affected.")
+    if result.lost_positions is not None:
+        first, last = result.lost_positions
+        lines.append(f"Lost: the events of the log records {first:,} to {last:,}. Their awards are not affected.")
+    if not (report.is_whole or report.lost_events or result.lost_positions):
         lines.append("Nothing is lost.")
-    if done.waiting_from is not None:
-        lines.append(f"The worker appends what comes behind by itself, from log record {done.waiting_from:,} on.")
+    if result.waiting_from is not None:
+        lines.append(f"The worker appends the events from log record {result.waiting_from:,} on automatically.")
     return lines
 
 

@@ -10,22 +10,22 @@ lake = typer.Typer(rich_markup_mode=None)
 
 
 @lake.command(
-    short_help="Ask all events in SQL.",
+    short_help="Query all events in SQL.",
     epilog=example(
         'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event ORDER BY 2 DESC"',
         "punchcard lake query \"SELECT * FROM events WHERE email = 'ann@example.com'\" --json",
     ),
 )
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="A question to the view `events`, in DuckDB's SQL.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="Query of the view `events`, in DuckDB's SQL.")],
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Print at most so many rows.")] = 1_000,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of rows.")] = 1_000,
     data: Data = None,
 ) -> None:
-    """Ask all events in SQL, whether or not `punchcard up` is running. Nothing can be changed by it.
+    """Query all events in SQL, whether or not `punchcard up` is running. Queries are read-only.
 
-    The view `events` has a row for each event: message_id, type, event, user_id, anonymous_id, email, order_id,
+    The view `events` has one row per event: message_id, type, event, user_id, anonymous_id, email, order_id,
     revenue, value, total, currency, product_ids, source, received_at, timestamp, event_day (UTC), day
     (of receipt), payload (JSON), results (JSON), notes (JSON).
     """
@@ -37,7 +37,7 @@ def query(
 
 @lake.command(short_help="Merge small files now.", epilog=example("punchcard lake compact"))
 def compact(data: Data = None) -> None:
-    """Merge the lake's small files and delete those that were merged long ago. `up` does it by itself every minute."""
+    """Merge the lake's small files and delete old ones. `up` does this automatically every minute."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.lake import compact_lake
 
@@ -49,14 +49,14 @@ def compact(data: Data = None) -> None:
     epilog=example("punchcard lake repair --dry-run", "punchcard lake repair"),
 )
 def repair(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is to do.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be repaired.")] = False,
     data: Data = None,
 ) -> None:
     """Repair a lake with missing or damaged Parquet files or Delta commits, whether or not `punchcard up` is running.
 
-    The table goes back to its newest good state; files that it lacks are taken out of it; their events are restored
-    from other files of the folder and from the event log, which keeps its records for `log_retention_hours`. What is
-    restored from nowhere is lost, and counted. Damaged files of the Delta log are moved aside, not deleted.
+    The table is reset to its newest good version, and missing files are removed from it. Their events are restored from
+    other files in the folder and from the event log, which keeps records for `log_retention_hours`. Events that cannot
+    be restored are lost, and counted. Damaged files of the Delta log are moved, not deleted.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.lake import repair_lake

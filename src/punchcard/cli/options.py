@@ -1,4 +1,4 @@
-"""Options that several commands share, and the settings that they make."""
+"""Shared options of the commands, and the settings that they make."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 Data = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder of everything kept on this machine (PUNCHCARD_DATA; default ./data)."),
+    typer.Option(metavar="DIR", help="Data folder (PUNCHCARD_DATA; default ./data)."),
 ]
 Host = Annotated[
     str | None, typer.Option(metavar="HOST", help="Address to listen on (PUNCHCARD_HOST; default 127.0.0.1).")
@@ -23,26 +23,24 @@ Host = Annotated[
 Port = Annotated[
     int | None,
     typer.Option(
-        min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free one (PUNCHCARD_PORT; default 8080)."
+        min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free port (PUNCHCARD_PORT; default 8080)."
     ),
 ]
 TlsCert = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Certificate to speak TLS with, a PEM file (PUNCHCARD_TLS_CERT)."),
+    typer.Option(metavar="FILE", help="TLS certificate, a PEM file (PUNCHCARD_TLS_CERT)."),
 ]
 TlsKey = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Its private key, if it is not in the same file (PUNCHCARD_TLS_KEY)."),
+    typer.Option(metavar="FILE", help="Private key, if it is not in the same file (PUNCHCARD_TLS_KEY)."),
 ]
 Tls = Annotated[
     str | None,
-    typer.Option(
-        metavar="self-signed", help="Speak TLS with a certificate made for trying things out (PUNCHCARD_TLS)."
-    ),
+    typer.Option(metavar="self-signed", help="Use TLS with a generated certificate, for tests (PUNCHCARD_TLS)."),
 ]
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Config file with sources and destinations.")]
 WriteKey = Annotated[str, typer.Option(metavar="KEY", help="Write key of the source that the events come from.")]
-Url = Annotated[str, typer.Option(metavar="URL", help="Where Punchcard, or any Tracking API, listens.")]
+Url = Annotated[str, typer.Option(metavar="URL", help="URL of Punchcard, or of any Tracking API.")]
 
 
 def load_settings(
@@ -54,10 +52,10 @@ def load_settings(
     tls_key: Path | None = None,
     tls: str | None = None,
 ) -> "Settings":
-    """The settings of this process with what the command line says; None stands for "not given".
+    """Return the settings of this process, overridden by the command line; None means "not given".
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: A setting is invalid.
     """
     from punchcard.runtime.settings import read_settings
 
@@ -67,15 +65,15 @@ def load_settings(
 
 
 def load_existing_settings(*, data: Path | None = None) -> "Settings":
-    """The settings of a command that looks at what is there already; sets up quiet logs.
+    """Return the settings of a command that needs existing data, and configure quiet logs.
 
     Raises:
-        ConfigurationError: a setting is wrong, or there is no data yet: nothing must be made by looking at it.
+        ConfigurationError: A setting is invalid, or there is no data yet: the command must not create any.
     """
     settings = load_settings(data=data)
     if not settings.database_url and not (settings.data / "punchcard.db").exists():
         raise ConfigurationError(
-            f"{settings.data}: Punchcard keeps nothing here; name its folder with --data or PUNCHCARD_DATA"
+            f"{settings.data}: This is not a data folder of Punchcard. Set it with --data or PUNCHCARD_DATA."
         )
     quiet_logs(settings)
     if not settings.database_url:
@@ -86,7 +84,7 @@ def load_existing_settings(*, data: Path | None = None) -> "Settings":
 
 
 def quiet_logs(settings: "Settings") -> None:
-    """Log only what needs attention: a command answers in its own words."""
+    """Log warnings and errors only: a command prints its own output."""
     from punchcard.runtime.logs import configure_logs
 
     level = settings.log_level if settings.log_level in ("debug", "error") else "warning"
@@ -94,5 +92,5 @@ def quiet_logs(settings: "Settings") -> None:
 
 
 def example(*lines: str) -> str:
-    """The examples at the end of a command's help."""
+    """Return the examples for the end of a command's help."""
     return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])

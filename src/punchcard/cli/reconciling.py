@@ -16,7 +16,7 @@ from punchcard.errors import ConfigurationError, PunchcardError
 from punchcard.operations.instants import read_instant
 from punchcard.operations.reconciliation import can_reconcile, request_reconciliation
 from punchcard.operations.reconciliation_views import ReconciliationView, view_reconciliation
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.reconciling import reconciliation_runner
 from punchcard.runtime.settings import Settings
 from punchcard.store.effects import decimal_text

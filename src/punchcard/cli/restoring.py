@@ -1,4 +1,4 @@
-"""`recover` and `adopt-log`: what a person says of storage that was put back or lost, where Punchcard cannot know."""
+"""The implementation of `recover` and `adopt-log`: restored or lost storage that Punchcard cannot detect."""
 
 import sys
 from collections.abc import Callable
@@ -6,30 +6,30 @@ from collections.abc import Callable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError, PunchcardError
 from punchcard.routing.log_guard import LogGuard
-from punchcard.runtime.assemble import guard_of, open_keyring, open_log, open_store
+from punchcard.runtime.assembly import guard_of, open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
 def recover(settings: Settings, *, assume_yes: bool) -> int:
-    """Put every open award in doubt, as after a restore that Punchcard cannot notice by itself.
+    """Mark every queued award to be read back, after a restore that Punchcard cannot detect.
 
     Returns:
-        0 if it was done, 1 if the person said no.
+        0 if it was done, 1 if the person declined.
 
     Raises:
-        ConfigurationError: there is nobody to ask.
-        PunchcardError: Punchcard is running, or storage is away.
+        ConfigurationError: There is no terminal for the confirmation.
+        PunchcardError: Punchcard is running, or storage is unavailable.
     """
     question = (
-        "Every queued award is read back at the partner before anything is sent, and so is every new one for 30 days. "
-        "Go on?"
+        "Every queued award is read back at the partner before it is sent, and so is every new one for 30 days. "
+        "Continue?"
     )
 
     def declare(guard: LogGuard) -> str:
         by_destination = guard.declare_restored()
         count = sum(by_destination.values())
-        return f"{count} queued award{'' if count == 1 else 's'} will be read back; start Punchcard now"
+        return f"{count} queued award{'' if count == 1 else 's'} will be read back. Start Punchcard now."
 
     return _run(settings, question, declare, assume_yes=assume_yes)
 
@@ -38,34 +38,34 @@ def adopt_log(settings: Settings, *, assume_yes: bool) -> int:
     """Bind the database to the event log of this data folder.
 
     Returns:
-        0 if it was done, 1 if the person said no.
+        0 if it was done, 1 if the person declined.
 
     Raises:
-        ConfigurationError: there is nobody to ask.
-        PunchcardError: Punchcard is running, or storage is away.
+        ConfigurationError: There is no terminal for the confirmation.
+        PunchcardError: Punchcard is running, or storage is unavailable.
     """
     question = (
-        f"{settings.event_log_url().removeprefix('sqlite:///')} becomes the event log of the database. What is left "
-        "unrouted in the log that it belonged to is never routed. Go on?"
+        f"{settings.event_log_url().removeprefix('sqlite:///')} becomes the event log of the database. Unrouted "
+        "requests in the previous event log are never routed. Continue?"
     )
 
     def adopt(guard: LogGuard) -> str:
         records = guard.adopt()
-        return f"adopted, with {records} request{'' if records == 1 else 's'} in it; start Punchcard now"
+        return f"The event log with {records} request{'' if records == 1 else 's'} was adopted. Start Punchcard now."
 
     return _run(settings, question, adopt, assume_yes=assume_yes)
 
 
 def _run(settings: Settings, question: str, act: Callable[[LogGuard], str], *, assume_yes: bool) -> int:
     if not assume_yes and not _is_confirmed(question):
-        print("nothing was changed", file=sys.stderr)
+        print("Nothing was changed.", file=sys.stderr)
         return 1
     store = open_store(settings)
     try:
         watch = SnapshotWatch(store, open_keyring(settings), clock=SystemClock(), interval_seconds=1)
         with store.leadership("routing") as leadership, open_log(settings) as log:
             if not leadership.held():
-                raise PunchcardError("a worker is running on this database: stop Punchcard first", code="running")
+                raise PunchcardError("A worker is running on this database. Stop Punchcard first.", code="running")
             print(act(guard_of(settings, store, log, current=watch.current)))
     finally:
         store.close()
@@ -74,5 +74,5 @@ def _run(settings: Settings, question: str, act: Callable[[LogGuard], str], *, a
 
 def _is_confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise ConfigurationError(f"{question} There is nobody to ask: say --yes")
+        raise ConfigurationError(f"{question} There is no terminal to confirm this. Add --yes.")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -1,4 +1,4 @@
-"""`retry`: parked and rejected awards go back in the queue, after a person has seen which."""
+"""The implementation of `retry`: puts parked and rejected awards back in the queue after a confirmation."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from punchcard.clock import SystemClock
 from punchcard.delivery.retrying import Retryable, find_retryable, options_by_slug, retry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import ConfigurationError
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.effects import StoredEffect
 from punchcard.store.engine import Store
@@ -20,41 +20,43 @@ from punchcard.store.pauses import Pause
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _ROWS_SHOWN = 50
-_PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that a message id stays whole
+_PLAIN_WIDTH = 200  # wide enough without a terminal that message ids do not wrap
 
 
 def retry_awards(
     settings: Settings, message_ids: Sequence[str], *, destination: str | None, reason: str | None, assume_yes: bool
 ) -> int:
-    """Show what matches, ask, and put it back in the queue; paused destinations among them deliver again.
+    """Show matching awards, ask, and put them back in the queue; paused destinations among them are resumed.
 
     Args:
         assume_yes: True to do it without asking.
 
     Returns:
-        0 if it was done or there is nothing to do, 1 if the person said no.
+        0 if it was done or there is nothing to do, 1 if the person declined.
 
     Raises:
-        ConfigurationError: there is no such destination, or nobody to ask.
-        StorageError: the store is away.
+        ConfigurationError: There is no such destination, or no terminal for the confirmation.
+        StorageError: The store is unavailable.
     """
     store = open_store(settings)
     try:
         options = options_by_slug(SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current())
-        found = _matching(store, options, message_ids, destination=destination, reason=reason)
-        if found.is_nothing:
-            print("nothing to retry: no parked or rejected award matches")
+        retryable = _matching(store, options, message_ids, destination=destination, reason=reason)
+        if retryable.is_nothing:
+            print("Nothing to retry: no parked or rejected award matches.")
             return 0
-        matches = [*found.effects, *found.overlong]
-        _show(matches, found.pauses)
+        matches = [*retryable.effects, *retryable.overlong]
+        _show(matches, retryable.pauses)
         if not assume_yes and not _is_confirmed(matches):
-            print("nothing was changed", file=sys.stderr)
+            print("Nothing was changed.", file=sys.stderr)
             return 1
         with store.unit_of_work() as work:
-            reopened = retry(work, found, actor="command line", now=SystemClock().now())
+            reopened = retry(work, retryable, actor="command line", now=SystemClock().now())
     finally:
         store.close()
-    print(f"{reopened} back in the queue" + "".join(f"; {pause.destination} delivers again" for pause in found.pauses))
+    print(
+        f"{reopened} back in the queue." + "".join(f" {pause.destination} was resumed." for pause in retryable.pauses)
+    )
     return 0
 
 
@@ -67,7 +69,7 @@ def _matching(
     reason: str | None,
 ) -> Retryable:
     with store.reading() as work:
-        found = find_retryable(
+        retryable = find_retryable(
             work,
             configured=configured,
             destination=destination,
@@ -75,10 +77,10 @@ def _matching(
             message_ids=message_ids,
             now=SystemClock().now(),
         )
-    if destination is not None and destination not in configured and not found.effects:
+    if destination is not None and destination not in configured and not retryable.effects:
         known = ", ".join(sorted(configured)) or "none"
-        raise ConfigurationError(f"--destination {destination}: there is no such destination (configured: {known})")
-    return found
+        raise ConfigurationError(f"--destination {destination}: There is no such destination. Destinations: {known}.")
+    return retryable
 
 
 def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
@@ -111,11 +113,11 @@ def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
 def _overlong(effect: StoredEffect) -> str:
     if not effect.state.is_open:
         return ""
-    return f", waits for {effect.due_at:%Y-%m-%d %H:%M} UTC: the clock was set since"
+    return f", due at {effect.due_at:%Y-%m-%d %H:%M} UTC because of a wrong clock"
 
 
 def _is_confirmed(effects: Sequence[StoredEffect]) -> bool:
     if not sys.stdin.isatty():
-        raise ConfigurationError("there is no terminal to ask at; say --yes to retry what is shown")
-    question = f"Put {len(effects)} back in the queue?" if effects else "Let them deliver again?"
+        raise ConfigurationError("There is no terminal to confirm this. Add --yes to retry the awards above.")
+    question = f"Put {len(effects)} back in the queue?" if effects else "Resume the destinations?"
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -1,4 +1,4 @@
-"""Runs one command: what goes wrong becomes one line on standard error and an exit status."""
+"""Runs a command, and turns errors into one line on standard error and an exit status."""
 
 import os
 import sys
@@ -20,13 +20,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name.
 
     Returns:
-        0 done, 1 it failed, 2 the call or the configuration is wrong, 130 interrupted by Ctrl-C.
+        0 for success, 1 for a failure, 2 for a wrong call or configuration, 130 if interrupted by Ctrl-C.
     """
     status = _run(arguments)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone (`punchcard export | head`); at exit Python would flush again and complain.
+        # The reader of the output has exited (`punchcard export | head`). At exit, Python would flush again and fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return status
@@ -49,12 +49,12 @@ def _run(arguments: Sequence[str]) -> int:
     except OSError as error:
         _print_error(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         return FAILED
-    except Exception as error:  # noqa: BLE001  # the process's outer loop: a person at a terminal gets no stack trace
+    except Exception as error:  # noqa: BLE001  # the process's outer loop: people get no stack trace
         if os.environ.get("PUNCHCARD_LOG_LEVEL", "").lower() == "debug":
             traceback.print_exc()
         _print_error(
-            f"a defect of Punchcard: {type(error).__name__}: {error} "
-            "(set PUNCHCARD_LOG_LEVEL=debug to see where, and please report it)"
+            f"This is a defect of Punchcard: {type(error).__name__}: {error}. "
+            "Please report it. Set PUNCHCARD_LOG_LEVEL=debug for the stack trace."
         )
         return FAILED
     return status if isinstance(status, int) else DONE

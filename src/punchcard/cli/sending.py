@@ -1,4 +1,4 @@
-"""`send`: one event, or a few from a file, through the Tracking API."""
+"""The implementation of `send`: sends one event, or the events of a small file, through the Tracking API."""
 
 import json
 import sys
@@ -21,17 +21,16 @@ def send_event(
 
     Args:
         call: `track`, `identify` …
-        texts: Members of the envelope that are text; None is left out. A `messageId` of None is made.
-        objects: Members that are JSON objects, as the text that was given: their numbers are never parsed, so that
-            9.99 stays 9.99.
+        texts: Text members of the envelope; None is left out. A missing `messageId` is generated.
+        objects: Members that are JSON objects, as text. Their numbers are not parsed, so that 9.99 stays 9.99.
 
     Raises:
-        ConfigurationError: one of `objects` is not a JSON object, or the timestamp cannot be read.
-        PunchcardError: the server did not take the event.
+        ConfigurationError: One of `objects` is not a JSON object, or the timestamp is invalid.
+        PunchcardError: The server did not accept the event.
     """
     timestamp = texts.get("timestamp")
     if timestamp and read_time(timestamp) is None:
-        raise ConfigurationError(f"--timestamp {timestamp}: expected ISO-8601, e.g. 2026-01-02T03:04:05Z")
+        raise ConfigurationError(f"--timestamp {timestamp}: Use ISO-8601, e.g. 2026-01-02T03:04:05Z.")
     message_id = texts.get("messageId") or str(uuid.uuid4())
     members = [f"{json.dumps(key)}:{json.dumps(text)}" for key, text in texts.items() if text and key != "messageId"]
     members += [f'"type":{json.dumps(call)}', f'"messageId":{json.dumps(message_id)}']
@@ -48,7 +47,7 @@ def send_file(target: TrackingClient, file: Path) -> None:
     """Send the events of a file (JSON lines, or one JSON array) and print their message ids.
 
     Raises:
-        PunchcardError: the file cannot be read, or the server did not take a batch; those before it are sent.
+        PunchcardError: The file cannot be read, or the server did not accept a batch. Earlier batches were sent.
     """
     batch: list[bytes] = []
     ids: list[str] = []
@@ -73,16 +72,16 @@ def _post(target: TrackingClient, call: str, body: bytes) -> None:
     try:
         response = target.post(call, body)
     except PunchcardError as error:
-        raise PunchcardError(f"{error.message}; start Punchcard with `punchcard up`, or give its --url") from error
+        raise PunchcardError(f"{error.message} Start Punchcard with `punchcard up`, or set --url.") from error
     if response.is_accepted:
         return
     match response.status:
         case 401:
-            reason = f"the write key is not known there: {response.message}; see [[sources]] in the config file"
+            reason = f"The server does not know the write key: {response.message}. See [[sources]] in the config file."
         case 400:
-            reason = f"the event is not accepted: {response.message}"
+            reason = f"The event was not accepted: {response.message}"
         case 404:
-            reason = "there is no Tracking API at this address"
+            reason = "There is no Tracking API at this URL."
         case _:
             reason = f"HTTP {response.status}: {response.message}"
     raise PunchcardError(f"{target.url}: {reason}", code="not_accepted")
@@ -91,16 +90,16 @@ def _post(target: TrackingClient, call: str, body: bytes) -> None:
 def _print_message_ids(message_ids: list[str]) -> None:
     print("\n".join(message_ids), flush=True)
     if sys.stdout.isatty():
-        print(f"sent; what becomes of it: punchcard trace {message_ids[-1]}", file=sys.stderr)
+        print(f"Sent. To see its result: punchcard trace {message_ids[-1]}", file=sys.stderr)
 
 
 def _check_object(option: str, text: str) -> None:
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{option}: is not JSON: {error}") from error
+        raise ConfigurationError(f"{option}: This is not JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise ConfigurationError(f'{option}: expected a JSON object such as \'{{"email": "ann@example.com"}}\'')
+        raise ConfigurationError(f'{option}: Use a JSON object such as \'{{"email": "ann@example.com"}}\'.')
 
 
 def _refuse_constant(name: str) -> object:
@@ -115,7 +114,7 @@ def _read_events(file: Path) -> Iterator[tuple[int, bytes]]:
         try:
             items = msgspec.json.decode(content, type=list[msgspec.Raw])
         except msgspec.DecodeError as error:
-            raise PunchcardError(f"{file}: is not a JSON array: {error}") from error
+            raise PunchcardError(f"{file}: This is not a JSON array: {error}.") from error
         yield from enumerate((bytes(item) for item in items), start=1)
         return
     for number, line in enumerate(content.splitlines(), start=1):
@@ -128,11 +127,11 @@ def _ensure_message_id(text: bytes, number: int) -> tuple[str, bytes]:
 
     try:
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        given = msgspec.json.decode(members.get("messageId", msgspec.Raw(b"null")))
+        existing_id = msgspec.json.decode(members.get("messageId", msgspec.Raw(b"null")))
     except msgspec.DecodeError as error:
-        raise PunchcardError(f"event {number}: is not a JSON object: {error}") from error
-    if isinstance(given, str) and given:
-        return given, msgspec.json.encode(members)
+        raise PunchcardError(f"Event {number} is not a JSON object: {error}.") from error
+    if isinstance(existing_id, str) and existing_id:
+        return existing_id, msgspec.json.encode(members)
     message_id = str(uuid.uuid4())
     members["messageId"] = msgspec.Raw(json.dumps(message_id).encode())
     return message_id, msgspec.json.encode(members)

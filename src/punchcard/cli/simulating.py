@@ -22,7 +22,7 @@ from punchcard.operations.proposals import Proposal, ProposedFilter, propose, pr
 from punchcard.operations.simulation import SimulationScope, simulate
 from punchcard.operations.simulation_outcome import SimulationOutcome
 from punchcard.operations.simulations import can_simulate, check_simulation, read_points
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import parallel_planning
 from punchcard.workspace.file import read_content

@@ -1,4 +1,4 @@
-"""An event's story as text for a person."""
+"""Prints the trace of an event as text."""
 
 from datetime import datetime
 
@@ -7,20 +7,18 @@ from rich.console import Console
 from rich.text import Text
 
 from punchcard.events.model import WireEvent
+from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace
 
 _STYLES = {
-    EventStatus.DELIVERED: "green",
-    EventStatus.PENDING: "cyan",
-    EventStatus.RETRYING: "yellow",
-    EventStatus.UNKNOWN: "yellow",
-    EventStatus.DUPLICATE: "cyan",
-    EventStatus.FILTERED_AT_SOURCE: "cyan",
-    EventStatus.FILTERED_AT_DESTINATION: "cyan",
+    Tone.SUCCESS: "green",
+    Tone.PROGRESS: "yellow",
+    Tone.NEUTRAL: "cyan",
+    Tone.WARNING: "bold red",
+    Tone.ERROR: "bold red",
 }
-_BAD = "bold red"  # every other result: somebody expected points and got none
 _LABEL_WIDTH = 14
 _IDS_MAX = 6
 
@@ -42,21 +40,21 @@ def print_text(trace: EventTrace, console: Console) -> None:
         _print_result(result, trace, console)
     for copy in trace.copies:
         results = ", ".join(sorted({_status_text(result) for result in copy.results}))
-        console.print(Text(f"\nThe same message id came again {_instant(copy.received_at)}: {results}"))
+        console.print(Text(f"\nThe same message id was received again {_instant(copy.received_at)}: {results}"))
     for other in trace.others:
         console.print(Text(f"\nAnother event with the same message id, from {_source(other)}:\n", style="bold"))
         print_text(other, console)
 
 
 def printable(text: str) -> str:
-    """The text without control characters: what a sender wrote must not steer the terminal."""
+    """Return the text without control characters: text from senders must not control the terminal."""
     return _clean(text)
 
 
 def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> None:
-    where = result.destination or "before any destination"
+    heading = result.destination or "before any destination"
     console.print(
-        Text(f"\n{where}: ", style="bold") + Text(_status_text(result), style=_STYLES.get(result.status, _BAD))
+        Text(f"\n{heading}: ", style="bold") + Text(_status_text(result), style=_STYLES[status_tone(result.status)])
     )
     if result.detail:
         _line(console, "why", result.detail)
@@ -67,7 +65,7 @@ def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> N
         elif transaction.perk is None:
             _line(console, "user property", f"{_attributes(transaction.attributes)} for {transaction.email}")
         else:
-            quantity = "amount not decided yet" if transaction.quantity is None else transaction.quantity
+            quantity = "pending amount" if transaction.quantity is None else transaction.quantity
             _line(console, "transaction", f"{quantity} × perk {transaction.perk} for {transaction.email}")
         _line(console, "effect key", transaction.effect_key)
         if transaction.partner_id is not None:
@@ -75,7 +73,7 @@ def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> N
     for attempt in result.attempts:
         _line(console, f"attempt {attempt.number}", _attempt_text(attempt))
     if result.status in (EventStatus.PARKED, EventStatus.REJECTED):
-        _line(console, "next step", f"when the cause is mended: punchcard retry {trace.message_id}")
+        _line(console, "next step", f"correct the cause, then run: punchcard retry {trace.message_id}")
 
 
 def _line(console: Console, label: str, words: str) -> None:
@@ -83,22 +81,22 @@ def _line(console: Console, label: str, words: str) -> None:
 
 
 def _ids(profile: ProfileTrace) -> str:
-    named = [f"{type_} {value}" for type_, value in profile.ids]
-    return ", ".join(named[:_IDS_MAX]) + (f" and {len(named) - _IDS_MAX} more" if len(named) > _IDS_MAX else "")
+    ids = [f"{type_} {value}" for type_, value in profile.ids]
+    return ", ".join(ids[:_IDS_MAX]) + (f" and {len(ids) - _IDS_MAX} more" if len(ids) > _IDS_MAX else "")
 
 
 def _title(event: bytes) -> str:
     try:
         wire = msgspec.json.decode(event, type=WireEvent)
     except msgspec.DecodeError:
-        return "An event that cannot be read"
-    # Single calls say their type by their path alone.
+        return "Unreadable event"
+    # Calls for single events have their type in the path only.
     kind = wire.type or ("track" if wire.event else "event")
     return _clean(f"{kind} {wire.event or wire.name or ''}".rstrip())
 
 
 def _pretty(event: bytes) -> str:
-    # Not through Python's numbers: 9.990 is shown as it was sent.
+    # Formatted without parsing numbers: 9.990 is shown as it was sent.
     try:
         text = msgspec.json.format(event, indent=2).decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -107,18 +105,18 @@ def _pretty(event: bytes) -> str:
 
 
 def _source(trace: EventTrace) -> str:
-    return "no known source (write key unknown)" if trace.source is None else f"source {trace.source}"
+    return "an unknown source (unknown write key)" if trace.source is None else f"source {trace.source}"
 
 
 def _status_text(result: ResultTrace) -> str:
-    return _clean(result.status.value.replace("_", " ") + (f" ({result.reason})" if result.reason else ""))
+    return _clean(status_label(result.status).lower() + (f" ({result.reason})" if result.reason else ""))
 
 
 def _attempt_text(attempt: AttemptTrace) -> str:
     words = [_instant(attempt.started_at), attempt.action.replace("_", " ")]
     if attempt.status is not None:
         words.append(f"HTTP {attempt.status}")
-    words.append(attempt.outcome or "no answer yet")
+    words.append(attempt.outcome or "no response yet")
     if attempt.duration_ms is not None:
         words.append(f"{attempt.duration_ms} ms")
     if attempt.detail:

@@ -1,4 +1,4 @@
-"""`trace`: one event's trace."""
+"""The implementation of `trace`."""
 
 import sys
 
@@ -6,24 +6,24 @@ from rich.console import Console
 
 from punchcard.cli.trace_text import print_text
 from punchcard.errors import PunchcardError
-from punchcard.runtime.assemble import open_reading
+from punchcard.runtime.assembly import open_reading
 from punchcard.runtime.settings import Settings
 from punchcard.traces.trace import EventTrace
 
 
 def print_trace(message_id: str, settings: Settings, *, as_json: bool) -> int:
-    """Print the trace of an event; 0.
+    """Print the trace of an event; return 0.
 
     Raises:
-        PunchcardError: no such event was received.
-        StorageError: log, lake or store is away.
+        PunchcardError: No such event was received.
+        StorageError: The log, the lake or the store is unavailable.
     """
     with open_reading(settings) as reading:
         trace = reading.trace(message_id)
     if trace is None:
         raise PunchcardError(
-            f"no event with the message id {message_id!r} was received here (data: {_place(settings)}); "
-            "look at the id, and at the address and write key that its sender uses",
+            f"No event with the message id {message_id!r} was received here (data: {_data_location(settings)}). "
+            "Check the id, and the URL and write key that its sender uses.",
             code="event_unknown",
         )
     if as_json:
@@ -41,5 +41,5 @@ def _print_json(trace: EventTrace) -> None:
     sys.stdout.buffer.write(msgspec.json.encode({"data": event_trace(trace)}) + b"\n")
 
 
-def _place(settings: Settings) -> str:
+def _data_location(settings: Settings) -> str:
     return "PUNCHCARD_DATABASE_URL" if settings.database_url else str(settings.data)

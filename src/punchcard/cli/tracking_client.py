@@ -1,4 +1,4 @@
-"""HTTP to a Tracking API: one kept-alive connection, and answers as values."""
+"""HTTP client of the Tracking API with one persistent connection."""
 
 import base64
 import json
@@ -16,19 +16,19 @@ _RESPONSE_BYTES_MAX = 65_536
 
 
 class UnreachableError(PunchcardError):
-    """The server did not answer."""
+    """The server did not respond."""
 
     code = "server_unreachable"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingResponse:
-    """What the server said.
+    """A response of the Tracking API.
 
     Attributes:
-        message: Its reason, if the status is not 200.
-        index: Which event of a batch it refuses, None if it does not say.
-        retry_after_seconds: How long it asked to wait, None if it did not.
+        message: Reason, if the status is not 200.
+        index: Index of the refused event in a batch, None if the server did not send it.
+        retry_after_seconds: Time to wait requested by the server, None for none.
     """
 
     status: int
@@ -38,23 +38,23 @@ class TrackingResponse:
 
     @property
     def is_accepted(self) -> bool:
-        """True if what was sent is durable now."""
+        """True if the events are durable."""
         return self.status == 200
 
     @property
-    def is_retryable_later(self) -> bool:
+    def is_retryable(self) -> bool:
         """True if the same request may succeed later."""
         return self.status >= 500 or self.status in (408, 429)
 
 
 class TrackingClient:
-    """Posts to the Tracking API at `url` with one write key, in strict mode: faults are told at once.
+    """Posts to the Tracking API at `url` with one write key, in strict mode: invalid events are refused immediately.
 
     Args:
-        url: `http://host:port`, perhaps with a path before `/v1`.
+        url: `http://host:port`, optionally with a path before `/v1`.
 
     Raises:
-        ConfigurationError: the URL is not one, or the write key cannot be sent.
+        ConfigurationError: The URL is invalid, or the write key cannot be sent.
     """
 
     def __init__(self, url: str, write_key: str) -> None:
@@ -63,11 +63,11 @@ class TrackingClient:
         try:
             port = parts.port
         except ValueError as error:
-            raise ConfigurationError(f"--url {url}: {error}") from error
+            raise ConfigurationError(f"--url {url}: {error}.") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"--url {url}: expected http://HOST:PORT or https://HOST")
+            raise ConfigurationError(f"--url {url}: Use http://HOST:PORT or https://HOST.")
         if not write_key or not write_key.isascii() or not write_key.isprintable() or ":" in write_key:
-            raise ConfigurationError("--write-key: expected printable ASCII characters without a colon")
+            raise ConfigurationError("--write-key: Use printable ASCII characters without a colon.")
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._connection = kind(parts.hostname, port, timeout=_TIMEOUT_SECONDS)
         self._path = parts.path
@@ -82,7 +82,7 @@ class TrackingClient:
         """Post to `/v1/<call>`.
 
         Raises:
-            UnreachableError: no answer came. The body may have been taken all the same: send it again as it is.
+            UnreachableError: There was no response. The body may have been accepted: send it again unchanged.
         """
         status, headers, text = self._request("POST", f"/v1/{call}", body)
         message, index = _parse_reason(text)
@@ -94,10 +94,10 @@ class TrackingClient:
         )
 
     def instance(self) -> str | None:
-        """What the server calls this very storage of its, None if it does not say.
+        """Return the id of the server's storage, None if the server does not send it.
 
         Raises:
-            UnreachableError: no answer came.
+            UnreachableError: There was no response.
         """
         status, _, text = self._request("GET", "/health/ready", None)
         try:
@@ -108,10 +108,10 @@ class TrackingClient:
         return instance if isinstance(instance, str) and instance else None
 
     def call_api(self, method: str, path: str, body: bytes | None, *, token: str) -> bytes:
-        """Call the Public API at the same address; returns the body of its answer, "" if it does not answer with 200.
+        """Call the Public API at the same URL; return the body of the response, "" if the status is not 200.
 
         Raises:
-            UnreachableError: no answer came.
+            UnreachableError: There was no response.
         """
         headers = {**self._headers, "Authorization": f"Bearer {token}"}
         status, _, text = self._request(method, path, body, headers=headers)
@@ -127,7 +127,7 @@ class TrackingClient:
         try:
             self._connection.request(method, self._path + path, body=body, headers=headers or self._headers)
             if self._connection.sock is not None:
-                # Headers and body leave as two segments, which must not wait for each other's acknowledgement.
+                # Headers and body are sent as two segments, which must not wait for an acknowledgement.
                 self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             response = self._connection.getresponse()
             content = response.read(_RESPONSE_BYTES_MAX)
@@ -135,13 +135,13 @@ class TrackingClient:
                 self._connection.close()
         except (OSError, HTTPException) as error:
             self._connection.close()
-            raise UnreachableError(f"{self.url}: {_describe_error(error)}") from error
+            raise UnreachableError(f"{self.url}: {_describe_error(error)}.") from error
         headers = {name.lower(): value for name, value in response.getheaders()}
         return response.status, headers, content.decode(errors="replace")
 
 
 def _parse_reason(text: str) -> tuple[str, int | None]:
-    """The reason in an answer's body, and the index of the event that it is about."""
+    """Return the reason in a response's body, and the index of the refused event."""
     try:
         response = json.loads(text)
     except ValueError:
@@ -159,9 +159,9 @@ def _seconds(header: str | None) -> float | None:
 
 def _describe_error(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there (connection refused)"
+        return "No server is listening (connection refused)"
     if isinstance(error, socket.gaierror):
-        return f"there is no such host ({error.strerror})"
+        return f"There is no such host ({error.strerror})"
     if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return f"the connection broke ({type(error).__name__}: {error})"
+        return "No response in time"
+    return f"The connection broke ({type(error).__name__}: {error})"

@@ -1,4 +1,4 @@
-"""What a definition answers for somebody who has done nothing: whether everybody must be asked, or only who has."""
+"""The result of a definition for somebody without events, which decides whether everybody must be queried."""
 
 from punchcard.computations.model import (
     COUNTING,
@@ -16,7 +16,7 @@ from punchcard.computations.model import (
 
 
 def is_empty_without_events(part: Definition) -> bool:
-    """True if the answer for somebody who has done nothing is none, whatever their traits."""
+    """Return whether a person without events has no result, whatever their traits are."""
     if isinstance(part, Events):
         return True
     return not trait_keys(part) and not _holds_without_events(part)
@@ -39,10 +39,10 @@ def _holds_without_events(part: Condition | Events) -> bool:
 
 
 def _holds_of_zero(part: Comparison) -> bool:
-    """Whether a count of no events meets a comparison."""
+    """Return whether a count of zero events meets a comparison."""
     if part.operator in (Operator.EXISTS, Operator.ABSENT):
         return part.operator is Operator.EXISTS
-    numbers = [one.decimal() for one in part.right if isinstance(one, LiteralValue) and one.is_number]
+    numbers = [item.decimal() for item in part.right if isinstance(item, LiteralValue) and item.is_number]
     match part.operator:
         case Operator.EQUALS | Operator.ONE_OF:
             return 0 in numbers

@@ -1,4 +1,4 @@
-"""What a comparison can never mean, whatever is in the events."""
+"""Find comparisons that can never be evaluated, whatever is in the events."""
 
 from typing import Final
 
@@ -22,16 +22,20 @@ from punchcard.computations.model import (
 )
 
 
-def comparison_problem(one: Comparison) -> str | None:
-    """Why a comparison can never be meant, None if it can."""
-    operator, right = one.operator, one.right
+def comparison_problem(comparison: Comparison) -> str | None:
+    """Return why a comparison cannot be evaluated, None if it can."""
+    operator, right = comparison.operator, comparison.right
     if problem := _count_problem(operator, len(right)):
         return problem
     literals = [item for item in right if isinstance(item, LiteralValue)]
-    is_number = isinstance(one.left, Events) and one.left.reducer in (COUNTING | OF_NUMBERS)
+    is_number = isinstance(comparison.left, Events) and comparison.left.reducer in (COUNTING | OF_NUMBERS)
     if is_number and (operator in OF_TEXT | BY_DATE | BY_DAYS or any(not item.is_number for item in literals)):
-        return f"`{one.left.reducer}` is a number: compare it with one"  # type: ignore[union-attr]
-    if isinstance(one.left, Events) and one.left.reducer is Reducer.UNIQUE and operator not in OF_TEXT | _PRESENCE:
+        return f"`{comparison.left.reducer}` is a number: compare it with one"  # type: ignore[union-attr]
+    if (
+        isinstance(comparison.left, Events)
+        and comparison.left.reducer is Reducer.UNIQUE
+        and operator not in OF_TEXT | _PRESENCE
+    ):
         return "`unique` is a list: .contains(…), .omits(…), .exists(), or .unique(…).count() for its length"
     if operator in ORDERING and any(not item.is_number for item in literals):
         return "greater and less compare numbers; for dates there are .before_date(…) and .after_date(…)"
@@ -40,9 +44,9 @@ def comparison_problem(one: Comparison) -> str | None:
     if operator in BY_DATE and any(not _is_date(item) for item in literals):
         return "a date is expected, such as 2026-01-31, or a time, such as 2026-01-31T18:50:00Z"
     if operator in BY_DAYS:
-        return None if _is_length(right[0]) else "a length of time is expected: within_last(7 days)"
+        return None if _is_length(right[0]) else "a duration is expected, such as within_last(7 days)"
     if any(isinstance(item, Span) for item in right):
-        return "a length of time stands in .within_last(…), .within_next(…), .before_last(…) and .after_next(…)"
+        return "a duration is only allowed in .within_last(…), .within_next(…), .before_last(…) and .after_next(…)"
     if len(literals) < len(right) and operator not in ORDERING | _EQUALITY:
         return f"`{operator}` compares with texts or numbers, not with a property or trait"
     return None

@@ -1,4 +1,4 @@
-"""One comparison as SQL that is true or false, never null."""
+"""Compile one comparison into an SQL condition that is true or false, never null."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from punchcard.computations.model import (
 from punchcard.computations.times import compared_in_time
 
 NUMBER_TEXT: Final = r"^[+-]?[0-9]{1,29}([.][0-9]+)?([eE][+-]?[0-9]{1,2})?$"
-"""Texts that are numbers; numbers themselves are such texts too."""
+"""Texts that are numbers; JSON numbers match too."""
 NUMBER_TYPE: Final = "DECIMAL(29, 9)"
-"""What holds one number. A sum holds nine digits more: no billion events overflow it, however large their numbers."""
+"""The type of a number. A sum has nine digits more, so that a billion large numbers do not overflow it."""
 ENTRY: Final = "entry"
-"""What the entry of a list is called while a comparison looks at it."""
+"""Name of a list's entry while a comparison looks at it."""
 HOT: Final = frozenset({"revenue", "value", "total"})
-"""Properties that the facts hold as decimals already."""
+"""Properties that the facts hold as decimals."""
 _SIGN_OF: Final = {operator: sign for sign, operator in SIGNS.items()}
 _NUMERIC: Final = OF_NUMBERS | {Reducer.COUNT, Reducer.UNIQUE_COUNT}
 
@@ -39,12 +39,12 @@ class Scope:
     """Where a comparison finds its values.
 
     Attributes:
-        events: The column of reduced events.
-        trait: The column of a trait's text; for the entries of a list, of the trait's JSON.
+        events: Returns the column of reduced events.
+        trait: Returns the column of a trait's text; for the entries of a list, of the trait's JSON.
         now: Microseconds since 1970.
-        zone: In which a day begins and ends.
-        table: Prefix of the event's own columns.
-        parent: Prefix of the parent event's, in a funnel.
+        zone: Time zone in which days begin and end.
+        table: Prefix of the event's columns.
+        parent: Prefix of the parent event's columns, in a funnel.
     """
 
     events: Callable[[Events], str]
@@ -55,69 +55,69 @@ class Scope:
     parent: str = ""
 
 
-def comparison_of(one: Comparison, scope: Scope) -> str:
-    """The comparison as SQL."""
-    found = f"COALESCE({_compared(one, scope)}, FALSE)"
-    match one.left:
+def comparison_of(comparison: Comparison, scope: Scope) -> str:
+    """Return the comparison as SQL."""
+    condition = f"COALESCE({_compared(comparison, scope)}, FALSE)"
+    match comparison.left:
         case Events():
-            return found
+            return condition
         case Trait() as trait if trait.list_path is not None:
             entries = _entries(scope.trait(trait), trait.inner)
         case (Property() | Context()) as member if member.list_path is not None:
             entries = entries_of(member, scope.parent if _is_of_parent(member) else scope.table)
         case _:
-            return found
-    return f"COALESCE(ARRAY_LENGTH(LIST_FILTER({entries}, lambda {ENTRY}: {found})) > 0, FALSE)"
+            return condition
+    return f"COALESCE(ARRAY_LENGTH(LIST_FILTER({entries}, lambda {ENTRY}: {condition})) > 0, FALSE)"
 
 
 def text_of(value: str) -> str:
-    """A text as an SQL literal."""
+    """Return a text as an SQL literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def path_of(of: Property | Context, table: str) -> str:
-    """A property's text: a string's content, else its JSON. Of a list's entries: the one that is looked at."""
+    """Return the text of a property: a string's content, otherwise its JSON. For a list, of the current entry."""
     if of.list_path is not None:
         return f"JSON_EXTRACT_STRING({ENTRY}, {_json_path(dependencies_of(of.path_in_entry))})"
     return f"JSON_EXTRACT_STRING({_column(of, table)}, {_json_path(dependencies_of(of.path))})"
 
 
 def json_text(of: Property | Context, table: str) -> str:
-    """A property as JSON."""
+    """Return a property as JSON."""
     return f"JSON_EXTRACT({_column(of, table)}, {_json_path(dependencies_of(of.path))})"
 
 
 def entries_of(of: Property | Context, table: str) -> str:
-    """The entries of a property's list, as a list of JSON; empty if it is none."""
+    """Return the entries of a property's list as a list of JSON; empty if the property is not a list."""
     return _entries(_column(of, table), dependencies_of(of.list_path or ""))
 
 
 def member_of_json(column: str, names: Sequence[str]) -> str:
-    """The text of a member inside a column of JSON."""
+    """Return the text of a member inside a JSON column."""
     return f"JSON_EXTRACT_STRING({column}, {_json_path(names)})"
 
 
 def values_in_list(of: Property | Context, table: str) -> str:
-    """What the entries of a property's list hold, as a list of JSON, without those that hold nothing."""
+    """Return the values in the entries of a property's list as a list of JSON, without null values."""
     entry = f"JSON_EXTRACT({ENTRY}, {_json_path(dependencies_of(of.path_in_entry))})"
     values = f"LIST_TRANSFORM({entries_of(of, table)}, lambda {ENTRY}: {entry})"
     return f"LIST_FILTER({values}, lambda {ENTRY}: CAST({ENTRY} AS VARCHAR) <> 'null')"
 
 
 def array_text(of: Property | Context, table: str) -> str:
-    """What the entries of a property's list hold as one text of JSON, null if that is nothing."""
+    """Return the values in the entries of a property's list as one JSON text, null if there are none."""
     return f"NULLIF(CAST(TO_JSON({values_in_list(of, table)}) AS VARCHAR), '[]')"
 
 
 def number_of(of: Property | Context, table: str) -> str:
-    """A property as a decimal, null if it is no number."""
+    """Return a property as a decimal, null if it is not a number."""
     if isinstance(of, Property) and of.path in HOT:
         return f"{table}{of.path}"
     return as_number(path_of(of, table))
 
 
 def as_number(text: str) -> str:
-    """A text's number; null if it is none."""
+    """Return a text as a number; null if it is not one."""
     return f"TRY_CAST(CASE WHEN REGEXP_MATCHES({text}, '{NUMBER_TEXT}') THEN {text} END AS {NUMBER_TYPE})"
 
 
@@ -134,23 +134,23 @@ def _entries(column: str, names: Sequence[str]) -> str:
 
 
 def _json_path(names: Sequence[str], end: str = "") -> str:
-    """The path through these members as an SQL literal."""
+    """Return the path through these members as an SQL literal."""
     quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
     return text_of("$" + "".join(f'."{name}"' for name in quoted) + end)
 
 
-def _compared(one: Comparison, scope: Scope) -> str:
-    text, number = _text_and_number(one.left, scope)
-    literals = [item for item in one.right if isinstance(item, LiteralValue)]
-    match one.operator:
+def _compared(comparison: Comparison, scope: Scope) -> str:
+    text, number = _text_and_number(comparison.left, scope)
+    literals = [item for item in comparison.right if isinstance(item, LiteralValue)]
+    match comparison.operator:
         case Operator.EXISTS:
             return f"{text} IS NOT NULL"
         case Operator.ABSENT:
             return f"{text} IS NULL"
         case Operator.EQUALS | Operator.ONE_OF:
-            return _any(_equals(text, number, item, scope) for item in one.right)
+            return _any(_equals(text, number, item, scope) for item in comparison.right)
         case Operator.DIFFERS | Operator.NONE_OF:
-            same = _any(f"COALESCE({_equals(text, number, item, scope)}, FALSE)" for item in one.right)
+            same = _any(f"COALESCE({_equals(text, number, item, scope)}, FALSE)" for item in comparison.right)
             return f"{text} IS NOT NULL AND NOT ({same})"
         case Operator.CONTAINS:
             return _any(f"CONTAINS({text}, {text_of(item.text())})" for item in literals)
@@ -160,13 +160,13 @@ def _compared(one: Comparison, scope: Scope) -> str:
             return f"LEFT({text}, {len(literals[0].text())}) = {text_of(literals[0].text())}"
         case Operator.ENDS_WITH:
             return f"RIGHT({text}, {len(literals[0].text())}) = {text_of(literals[0].text())}"
-    if one.operator in ORDERING:
-        item = one.right[0]
+    if comparison.operator in ORDERING:
+        item = comparison.right[0]
         if isinstance(item, Span):
-            raise ValueError(f"{one.operator} compares numbers")
+            raise ValueError(f"{comparison.operator} compares numbers")
         other = f"{item.decimal():f}" if isinstance(item, LiteralValue) else _text_and_number(item, scope)[1]
-        return f"{number} {_SIGN_OF[one.operator]} {other}"
-    return compared_in_time(one, text, now=scope.now, zone=scope.zone)
+        return f"{number} {_SIGN_OF[comparison.operator]} {other}"
+    return compared_in_time(comparison, text, now=scope.now, zone=scope.zone)
 
 
 def _text_and_number(value: Events | Trait | Property | Context, scope: Scope) -> tuple[str, str]:
@@ -192,7 +192,7 @@ def _text_and_number(value: Events | Trait | Property | Context, scope: Scope) -
 
 def _equals(text: str, number: str, item: LiteralValue | Span | Property | Trait, scope: Scope) -> str:
     if isinstance(item, Span):
-        raise ValueError("a length of time is compared with instants")
+        raise ValueError("A duration can only be compared with a time.")
     if not isinstance(item, LiteralValue):
         return f"{text} = {_text_and_number(item, scope)[0]}"
     return f"{number} = {item.decimal():f}" if item.is_number else f"{text} = {text_of(item.text())}"

@@ -1,4 +1,4 @@
-"""Dates and times as definitions and events write them: a plain date is a day, a time is an instant."""
+"""Dates and times in definitions and events: a plain date is a day, a time is an instant."""
 
 import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -7,7 +7,7 @@ from typing import Final
 PLAIN_DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 """Texts that are a day."""
 ZONED_TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}.*(Z|[+-][0-9]{2}:?[0-9]{2})$"
-"""Texts that are an instant: ISO 8601 with a zone. Of what events bring, a time without one is none."""
+"""Texts that are an instant: ISO 8601 with a zone. In events, a time without a zone is ignored."""
 
 _EPOCH: Final = date(1970, 1, 1)
 _PLAIN: Final = re.compile(PLAIN_DATE)
@@ -17,7 +17,7 @@ _TIME: Final = re.compile(
 
 
 def read_date(text: str) -> date | datetime | None:
-    """What a definition means by a date: a day, or a time with or without a zone; None if it is neither."""
+    """Read a date of a definition: a day, or a time with or without a zone; None if it is neither."""
     try:
         if _PLAIN.fullmatch(text):
             return date.fromisoformat(text)
@@ -31,17 +31,17 @@ def read_date(text: str) -> date | datetime | None:
 
 
 def instant_of(time: datetime, zone: tzinfo) -> datetime:
-    """The instant of a time; one without a zone is in `zone`."""
+    """Return the instant of a time; a time without a zone is in `zone`."""
     return (time if time.tzinfo is not None else time.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def day_number(day: date) -> int:
-    """Days since 1970-01-01."""
+    """Return the days since 1970-01-01."""
     return (day - _EPOCH).days
 
 
 def local_day(micros: int, zone: tzinfo) -> int:
-    """The day of an instant in a zone, as days since 1970-01-01.
+    """Return the day of an instant in a zone, as days since 1970-01-01.
 
     Args:
         micros: Microseconds since 1970.

@@ -1,4 +1,4 @@
-"""What is wrong with a definition, and where."""
+"""The error of an invalid definition, with its position."""
 
 from punchcard.errors import ConfigurationError
 
@@ -6,12 +6,12 @@ _SNIPPET = 20
 
 
 class DefinitionError(ConfigurationError):
-    """A definition cannot be read, or cannot be meant.
+    """A definition cannot be read or evaluated.
 
     Args:
-        problem: What is wrong, for a person.
+        problem: Description of the problem.
         text: The definition.
-        position: The character that is wrong, from 0.
+        position: Index of the wrong character, from 0.
     """
 
     code = "invalid_definition"

@@ -1,4 +1,4 @@
-"""Reads an `event(…)` with its methods: which events, and what becomes of them."""
+"""Parse an `event(…)` with its methods: the selected events and their reducer."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from punchcard.computations.model import (
 )
 from punchcard.computations.token_reader import TokenReader
 
-_REDUCERS: Final = {one.value: one for one in Reducer if one is not Reducer.UNIQUE_COUNT}
+_REDUCERS: Final = {reducer.value: reducer for reducer in Reducer if reducer is not Reducer.UNIQUE_COUNT}
 _FILTERS: Final = ("where", "sources", "within", "between", "expires_after")
 _TYPES: Final = {
     Reducer.SUM: ("number",),
@@ -37,7 +37,7 @@ class _Chain:
 
 
 class EventReader(TokenReader, ABC):
-    """Reads `event('Name')` up to its reducer; conditions inside `where` are read by who extends it."""
+    """Parses `event('Name')` up to its reducer; the subclass reads conditions inside `where`."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -49,7 +49,7 @@ class EventReader(TokenReader, ABC):
 
     @abstractmethod
     def _property(self, word: Token) -> Property | Context:
-        """Read what stands behind `property` or `context`."""
+        """Read what follows `property` or `context`."""
 
     def _events(self) -> Events:
         self.expect("(")
@@ -62,7 +62,7 @@ class EventReader(TokenReader, ABC):
         while True:
             if not self.is_sign("."):
                 raise self.error(
-                    f"what becomes of the events is missing: .{', .'.join(sorted(_REDUCERS))}(…), with .where(…), "
+                    f"a reducer is missing: .{', .'.join(sorted(_REDUCERS))}(…), with .where(…), "
                     ".within(…) before it as needed"
                 )
             self.take()
@@ -82,7 +82,7 @@ class EventReader(TokenReader, ABC):
             case "where":
                 self._in_where += 1
                 if self._in_where > 2:
-                    raise self.error("a funnel has two steps: an event, and what the person did then", at=method)
+                    raise self.error("a funnel has at most two steps: an event, and an event that followed", at=method)
                 value: object = self._condition_inside(method)
                 self._in_where -= 1
             case "sources":
@@ -95,7 +95,7 @@ class EventReader(TokenReader, ABC):
                 value = self.duration()
         self.expect(")")
         if key in chain.given:
-            raise self.error(f"`.{method.value}` stands here already; join conditions with AND", at=method)
+            raise self.error(f"`.{method.value}` is used twice; join conditions with AND", at=method)
         chain.given[key] = value
 
     def _between(self, chain: _Chain, method: Token) -> tuple[str, object]:
@@ -104,7 +104,7 @@ class EventReader(TokenReader, ABC):
         self.expect(",")
         end = self.duration()
         if begin.micros >= end.micros:
-            raise self.error("between(7 days, 10 days): the nearer border comes first", at=method)
+            raise self.error("between(7 days, 10 days): the shorter duration comes first", at=method)
         if not is_of_parent:
             return "window", Window(end=end, begin=begin)
         if "within_parent" not in chain.given:
@@ -116,20 +116,20 @@ class EventReader(TokenReader, ABC):
         if self.next.kind != NAME or self.next.value != "parent":
             return False
         if not self._in_where:
-            raise self.error("`parent:` stands in the where of another event")
+            raise self.error("`parent:` is only allowed inside `where` of another event")
         self.take()
         self.expect(":")
         return True
 
     def _condition_inside(self, method: Token) -> Condition:
-        is_in_braces = self.is_sign("{")  # as Segment's reference draws it
+        is_in_braces = self.is_sign("{")  # as in Segment's reference
         if is_in_braces:
             self.take()
         disjunction = self._disjunction()
         if is_in_braces:
             self.expect("}")
         if isinstance(disjunction, Events):
-            raise self.error("where( … ) needs a condition: compare this with something", at=method)
+            raise self.error("where( … ) needs a condition: compare the events with a value", at=method)
         if any(event.session or event.sources for event in all_events(disjunction)):
             raise self.error("the second event of a funnel takes no sources(…) and no expires_after(…)", at=method)
         if any(event.reducer is Reducer.MODE for event in all_events(disjunction)):
@@ -142,28 +142,28 @@ class EventReader(TokenReader, ABC):
         return "window", Window(end=self.duration())
 
     def _sources(self) -> tuple[bool, tuple[str, ...]]:
-        left_out = False
+        is_excluding = False
         if self.is_sign("{"):
             self.take()
             word = self.take()
             if word.value != "exclude":
                 raise self.error("`exclude:` is expected", at=word)
             self.expect(":")
-            left_out = True
-        found = [self.text_value()]
+            is_excluding = True
+        slugs = [self.text_value()]
         while self.is_sign(","):
             self.take()
-            found.append(self.text_value())
-        if left_out:
+            slugs.append(self.text_value())
+        if is_excluding:
             self.expect("}")
-        return left_out, tuple(found)
+        return is_excluding, tuple(slugs)
 
     def _reduced(self, chain: _Chain, reducer: Reducer, *, at: Token) -> Events:
         given = dict(chain.given)
         if "sources" in given:
             given["sources_left_out"], given["sources"] = given["sources"]
         if "session" in given and "window" in given:
-            raise self.error("events are taken of a window or of a session, not both", at=at)
+            raise self.error("events are selected by a window or by a session, not by both", at=at)
         self.expect("(")
         if reducer is not Reducer.COUNT:
             word = self.take()
@@ -186,16 +186,16 @@ class EventReader(TokenReader, ABC):
         return Events(chain.name, reducer, **given)
 
     def _read_type(self, given: dict[str, Any], reducer: Reducer) -> None:
-        """Read `as string`, `as number` or `as array`; what a reducer takes values for anyway changes nothing."""
+        """Read `as string`, `as number` or `as array`; a type that the reducer uses anyway has no effect."""
         word = self.take()
         if reducer not in _TYPES:
-            raise self.error(f"`as` stands in sum(…), avg(…), min(…), max(…) and mode(…), not in {reducer}(…)", at=word)
+            raise self.error(f"`as` needs sum(…), avg(…), min(…), max(…) or mode(…), not {reducer}(…)", at=word)
         type_ = self.take()
         known = _TYPES[reducer]
         if type_.value not in known:
-            raise self.error(f"{' or '.join(f'`as {one}`' for one in known if one != 'text')} is expected", at=type_)
+            raise self.error(f"{' or '.join(f'`as {name}`' for name in known if name != 'text')} is expected", at=type_)
         if reducer is Reducer.MODE:
-            # Of a value that is no entry of a list, the array is the value itself.
+            # For a value that is not an entry of a list, the array is the value itself.
             given["as_array"] = type_.value == "array" and given["of"].list_path is not None
         else:
             given["as_text"] = type_.value != "number"

@@ -1,4 +1,4 @@
-"""The key of a computed trait or audience: its name in snake_case, as it stands in payloads and on profiles."""
+"""The key of a computed trait or audience: its name in snake_case, as in payloads and on profiles."""
 
 import re
 
@@ -8,7 +8,7 @@ KEY_CHARACTERS_MAX = 128
 
 
 def key_of(name: str) -> str:
-    """`Order Completed Last 30days` → `order_completed_last_30days`; "" if nothing of the name can stand in a key.
+    """`Order Completed Last 30days` → `order_completed_last_30days`; "" if no character is allowed in a key.
 
     Source: Segment's examples; the exact rule is not published.
     """

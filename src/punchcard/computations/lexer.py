@@ -1,4 +1,4 @@
-"""Cuts a definition's text into tokens."""
+"""Split the text of a definition into tokens."""
 
 import re
 from typing import Final, NamedTuple
@@ -23,7 +23,7 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BLANK: Final = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
-"""Between two tokens: blanks, new lines and comments as SQL has them."""
+"""Between two tokens: white space, and comments as in SQL."""
 _INSTEAD: Final = {
     "&": "write `AND`",
     "|": "write `OR`",
@@ -33,8 +33,8 @@ _INSTEAD: Final = {
     "“": "write straight quotes: 'Order Completed'",
     "”": "write straight quotes: 'Order Completed'",
     "`": "write straight quotes: 'Order Completed'",
-    "/": "a comment is /* like this */, or -- to the end of its line",
-    "$": "`$` stands inside the quotes of a property: property('products.$.sku')",
+    "/": "write comments as /* … */ or as -- to the end of the line",
+    "$": "`$` is only allowed inside the quotes of a property: property('products.$.sku')",
 }
 _ESCAPED: Final = re.compile(r"\\([\\'\"])")
 
@@ -44,8 +44,8 @@ class Token(NamedTuple):
 
     Attributes:
         kind: `name`, `text`, `number`, `date`, `sign` or `end`.
-        value: A text without its quotes; else as it is written.
-        position: Where it begins, from 0.
+        value: The content of a quoted text; otherwise as written.
+        position: Index of its first character, from 0.
     """
 
     kind: str
@@ -54,10 +54,10 @@ class Token(NamedTuple):
 
 
 def tokens_of(text: str) -> list[Token]:
-    """All tokens, and one that is the end.
+    """Split a text into tokens; the last one has the kind `end`.
 
     Raises:
-        DefinitionError: a character stands where none like it can.
+        DefinitionError: A character is not allowed at its position.
     """
     tokens: list[Token] = []
     position = _blank_end(text, 0)
@@ -79,7 +79,7 @@ def _blank_end(text: str, position: int) -> int:
 
 
 def quoted(value: str) -> str:
-    """The text as it is written in a definition."""
+    """Return a text in quotes, as in a definition."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

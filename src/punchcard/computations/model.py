@@ -1,4 +1,4 @@
-"""What an audience or a computed trait asks, as a tree of values; its JSON form is these structs, tagged by `kind`.
+"""The definition of an audience or computed trait as a tree; its JSON form is these structs, tagged by `kind`.
 
 `{"kind": "comparison", "left": {"kind": "events", "name": "Order Completed", "reducer": "count"}, "operator":
 "at_least", "right": [{"kind": "literal", "value": 1}]}` is `event('Order Completed').count() >= 1`.
@@ -29,14 +29,14 @@ class Operator(StrEnum):
     """How a value is compared; names as in Segment's language."""
 
     EQUALS = "equals"
-    DIFFERS = "differs"  # only a value that exists differs
+    DIFFERS = "differs"  # false for a value that does not exist
     GREATER_THAN = "greater_than"
     AT_LEAST = "at_least"
     LESS_THAN = "less_than"
     AT_MOST = "at_most"
     EXISTS = "exists"
     ABSENT = "absent"
-    CONTAINS = "contains"  # one of the texts as a part
+    CONTAINS = "contains"  # contains at least one of the texts
     OMITS = "omits"
     STARTS_WITH = "starts_with"
     ENDS_WITH = "ends_with"
@@ -67,17 +67,17 @@ OF_LIST: Final = frozenset({Operator.ONE_OF, Operator.NONE_OF})
 
 
 class Reducer(StrEnum):
-    """What many events of a person become."""
+    """How the events of a person are reduced to one value."""
 
-    COUNT = "count"  # how many
+    COUNT = "count"  # number of events
     SUM = "sum"
     AVG = "avg"  # rounded to six decimals
     MIN = "min"
     MAX = "max"
-    MODE = "mode"  # the value that occurs most often; of several the first by alphabet
+    MODE = "mode"  # the most frequent value; the alphabetically first of several
     FIRST = "first"
     LAST = "last"
-    UNIQUE = "unique"  # the distinct values, by alphabet
+    UNIQUE = "unique"  # the distinct values, in alphabetical order
     UNIQUE_COUNT = "unique_count"
 
 
@@ -86,11 +86,11 @@ COUNTING: Final = frozenset({Reducer.COUNT, Reducer.UNIQUE_COUNT})
 
 
 class _Part(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True, omit_defaults=True):
-    """A part of a definition."""
+    """A node of a definition."""
 
 
 class Duration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A length of time as somebody wrote it: `7 days`."""
+    """A duration as written: `7 days`."""
 
     amount: int
     unit: Literal["second", "minute", "hour", "day"]
@@ -102,7 +102,7 @@ class Duration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which events count by their age: more than `begin` ago or exactly so, and less than `end`."""
+    """Selects events by their age: at least `begin` and less than `end`."""
 
     end: Duration
     begin: Duration | None = None
@@ -119,16 +119,16 @@ class LiteralValue(_Part, frozen=True, tag="literal"):
         return isinstance(self.value, int | float) and not isinstance(self.value, bool)
 
     def decimal(self) -> Decimal:
-        """The number as it was written."""
+        """Return the number as written."""
         return Decimal(str(self.value))
 
     def text(self) -> str:
-        """The value as text is compared: `true` for true, a number as it is written."""
+        """Return the value as text for comparisons: `true` for true, a number as written."""
         return ("true" if self.value else "false") if isinstance(self.value, bool) else str(self.value)
 
 
 class Span(_Part, frozen=True, tag="duration"):
-    """A length of time that a comparison is about, other than of whole days: those are a literal's number."""
+    """A duration of a comparison in hours, minutes or seconds; whole days are a literal number."""
 
     amount: int
     unit: Literal["second", "minute", "hour"]
@@ -140,13 +140,13 @@ class Span(_Part, frozen=True, tag="duration"):
 
 
 class _Member(_Part, frozen=True):
-    """A member of what an event brought: `a.b` for one inside another, `a.$.b` for the `b` of any entry of a list."""
+    """A member of an event's payload: `a.b` for a nested one, `a.$.b` for the `b` of any entry of a list."""
 
     path: str
 
     @property
     def list_path(self) -> str | None:
-        """The path of the list whose entries are looked at, None if it is none's."""
+        """The path of the list if its entries are compared, None if the path has no list."""
         return _list_path(self.path)
 
     @property
@@ -156,7 +156,7 @@ class _Member(_Part, frozen=True):
 
 
 class Property(_Member, frozen=True, tag="property"):
-    """A property of the event; of the parent event in a funnel if so said."""
+    """A property of the event, or of the parent event in a funnel."""
 
     of_parent: bool = False
 
@@ -169,25 +169,25 @@ class Trait(_Part, frozen=True, tag="trait"):
     """A trait of the person: custom or computed; an audience's key is true for its members.
 
     Attributes:
-        key: Its name, or a path into it as of a property: `address.city`, `orders.$.sku`.
+        key: The trait's name, or a path into it as for a property: `address.city`, `orders.$.sku`.
     """
 
     key: str
 
     @property
     def name(self) -> str:
-        """The trait itself."""
+        """The name of the trait itself."""
         return dependencies_of(self.key)[0]
 
     @property
     def inner(self) -> tuple[str, ...]:
-        """The names that lead from the trait to what is asked for, or to the list whose entries are."""
+        """The names that lead from the trait to the compared value, or to the list with the compared entries."""
         path = self.key if self.list_path is None else self.list_path
         return tuple(dependencies_of(path)[1:])
 
     @property
     def list_path(self) -> str | None:
-        """The path of the list whose entries are looked at, None if it is none's."""
+        """The path of the list if its entries are compared, None if the path has no list."""
         return _list_path(self.key)
 
     @property
@@ -197,20 +197,20 @@ class Trait(_Part, frozen=True, tag="trait"):
 
 
 class Events(_Part, frozen=True, tag="events"):
-    """The person's events of one name, reduced to one value.
+    """The person's events with one name, reduced to one value.
 
     Attributes:
         name: The event's name; `Page Viewed` and `Screen Viewed` are page and screen calls.
-        where: Which of them; inside a parent's `where` this is a funnel's child.
-        window: Their age.
-        within_parent: For a child: how long behind the parent at most.
-        after_parent: For a child: how long behind the parent at least.
-        session: Only the latest run of events, each less than this behind the one before, none longer ago.
-        of: What is reduced; none for `count`.
-        min_frequency: For `mode`: how often a value must occur.
-        as_text: For `min` and `max`: by alphabet.
+        where: A condition on the events; inside a parent's `where` this is a funnel's child.
+        window: A condition on their age.
+        within_parent: For a child: maximum time after the parent.
+        after_parent: For a child: minimum time after the parent.
+        session: Only the latest run of events with gaps shorter than this; the newest event is not older than this.
+        of: The reduced property; None for `count`.
+        min_frequency: For `mode`: minimum number of occurrences of a value.
+        as_text: For `min` and `max`: compare alphabetically.
         as_array: For `mode` of the entries of a list: the whole list is one value.
-        sources: Slugs of the only sources, or of those left out.
+        sources: Slugs of the only sources, or of the excluded ones.
         since: Earlier events do not count, microseconds since 1970. Not part of the language: see `beginning_at`.
     """
 
@@ -231,7 +231,7 @@ class Events(_Part, frozen=True, tag="events"):
 
 
 class Comparison(_Part, frozen=True, tag="comparison"):
-    """A value compared with others; `right` is empty for `exists` and `absent`."""
+    """A comparison of a value with others; `right` is empty for `exists` and `absent`."""
 
     left: Events | Trait | Property | Context
     operator: Operator
@@ -239,26 +239,26 @@ class Comparison(_Part, frozen=True, tag="comparison"):
 
 
 class Not(_Part, frozen=True, tag="not"):
-    """The opposite."""
+    """The negation of a condition."""
 
     condition: "Condition"
 
 
 class And(_Part, frozen=True, tag="and"):
-    """True if all are."""
+    """True if all conditions are true."""
 
     conditions: "tuple[Condition, ...]"
 
 
 class Or(_Part, frozen=True, tag="or"):
-    """True if one is."""
+    """True if at least one condition is true."""
 
     conditions: "tuple[Condition, ...]"
 
 
 Condition = Comparison | Not | And | Or
 Definition = Comparison | Not | And | Or | Events
-"""A condition for an audience, events reduced to a value for a computed trait."""
+"""A condition for an audience, reduced events for a computed trait."""
 
 
 def _list_path(path: str) -> str | None:
@@ -272,12 +272,12 @@ def _path_in_entry(path: str) -> str:
 
 
 def dependencies_of(path: str) -> list[str]:
-    """The names that a path leads through; a dot with a backslash before it is part of a name."""
-    return [one.replace("\\.", ".") for one in _UNESCAPED_DOT.split(path)] if path else []
+    """Return the names that a path leads through; a dot after a backslash is part of a name."""
+    return [name.replace("\\.", ".") for name in _UNESCAPED_DOT.split(path)] if path else []
 
 
 def all_events(part: Definition) -> Iterator[Events]:
-    """Every `event(…)` of a definition, a funnel's children behind their parent."""
+    """Yield every `event(…)` of a definition; a funnel's children follow their parent."""
     match part:
         case Events():
             yield part
@@ -289,12 +289,12 @@ def all_events(part: Definition) -> Iterator[Events]:
         case Not():
             yield from all_events(part.condition)
         case And() | Or():
-            for one in part.conditions:
-                yield from all_events(one)
+            for condition in part.conditions:
+                yield from all_events(condition)
 
 
 def comparisons(part: Definition) -> Iterator[Comparison]:
-    """Every comparison of a definition, those inside `where` too."""
+    """Yield every comparison of a definition, including those inside `where`."""
     match part:
         case Comparison():
             yield part
@@ -306,17 +306,17 @@ def comparisons(part: Definition) -> Iterator[Comparison]:
         case Not():
             yield from comparisons(part.condition)
         case And() | Or():
-            for one in part.conditions:
-                yield from comparisons(one)
+            for condition in part.conditions:
+                yield from comparisons(condition)
 
 
 def trait_keys(part: Definition) -> set[str]:
-    """The names of the traits that a definition asks for."""
+    """Return the names of the traits that a definition uses."""
     return {trait.name for trait in traits_of(part)}
 
 
 def traits_of(part: Definition) -> set[Trait]:
-    """The traits that a definition asks for, and what inside them."""
+    """Return the traits that a definition uses, with their paths."""
     traits: set[Trait] = set()
     for comparison in comparisons(part):
         traits.update(side for side in (comparison.left, *comparison.right) if isinstance(side, Trait))
@@ -324,29 +324,29 @@ def traits_of(part: Definition) -> set[Trait]:
 
 
 def funnel_children(events: Events) -> list[Events]:
-    """The events in another's `where`: what the person did then, or did not."""
+    """Return the events inside another's `where`: events that followed, or did not."""
     return [] if events.where is None else list(all_events(events.where))
 
 
 def depends_on_day(part: Definition) -> bool:
-    """True if the answer may change at midnight though nothing happens."""
+    """Return whether the result may change at midnight without new events."""
     return any(comparison.operator in BY_DAYS for comparison in comparisons(part))
 
 
 def depends_on_moment(part: Definition) -> bool:
-    """True if the answer may change at any moment though nothing happens: `within_last(12 hours)`."""
+    """Return whether the result may change at any moment without new events: `within_last(12 hours)`."""
     return any(isinstance(item, Span) for comparison in comparisons(part) for item in comparison.right)
 
 
 def depends_on_zone(part: Definition) -> bool:
-    """True if the answer may be another one in another time zone."""
+    """Return whether the result depends on the time zone."""
     return any(comparison.operator in BY_DATE | BY_DAYS for comparison in comparisons(part))
 
 
 def time_limits(part: Definition) -> set[tuple[str, int]]:
-    """When an event changes an answer by growing older: its name and the age in microseconds.
+    """Return the ages at which an event changes a result: its name and the age in microseconds.
 
-    Age 0 is the moment at which an event dated in the future comes to pass.
+    Age 0 is the moment at which an event with a future time starts to count.
     """
     limits: set[tuple[str, int]] = set()
     for events in all_events(part):
@@ -362,7 +362,7 @@ def time_limits(part: Definition) -> set[tuple[str, int]]:
 
 
 def beginning_at(part: Definition, since: int) -> Definition:
-    """The same definition without history: no event counts that happened before `since`, microseconds since 1970."""
+    """Return the definition without history: events before `since` (microseconds since 1970) do not count."""
     match part:
         case Events():
             where = None if part.where is None else _condition_beginning_at(part.where, since)
@@ -385,5 +385,5 @@ def _condition_beginning_at(part: Condition, since: int) -> Condition:
 
 
 def to_json(definition: Definition) -> bytes:
-    """The definition as JSON text."""
+    """Return the definition as JSON text."""
     return msgspec.json.encode(definition)

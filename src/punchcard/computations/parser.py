@@ -1,4 +1,4 @@
-"""Reads the text of a definition: `NOT` binds closest, then `AND`, then `OR`."""
+"""Parse the text of a definition: `NOT` binds closest, then `AND`, then `OR`."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -30,13 +30,13 @@ from punchcard.computations.model import (
 
 PRIMARIES_MAX: Final = 50
 NESTING_MAX: Final = 20
-_METHODS: Final = {one.value: one for one in Operator}
+_METHODS: Final = {operator.value: operator for operator in Operator}
 _PRIMARIES: Final = ("event", "trait", "property", "context", "NOT")
 _NOT_HERE: Final = {
-    "entity": "linked entities are not part of this version",
-    "ANY": "accounts are not part of this version",
-    "ALL": "accounts are not part of this version",
-    "literal": "a literal stands only on the right of a comparison",
+    "entity": "linked entities are not supported",
+    "ANY": "accounts are not supported",
+    "ALL": "accounts are not supported",
+    "literal": "a literal is only allowed on the right side of a comparison",
 }
 _Left = Events | Trait | Property | Context
 _Right = LiteralValue | Span | Property | Trait
@@ -44,34 +44,34 @@ _Of = TypeVar("_Of", Property, Trait)
 
 
 def parse_audience(text: str) -> Condition:
-    """The condition that a text states.
+    """Parse the condition of an audience.
 
     Raises:
-        DefinitionError: with the character that is wrong, and what was expected there.
+        DefinitionError: The text is not a condition; the error has the position and what is expected there.
     """
     parser = _Parser(text)
-    found = parser.definition()
-    if isinstance(found, Events):
+    definition = parser.definition()
+    if isinstance(definition, Events):
         raise DefinitionError(
-            "an audience is a condition: compare this with something, such as `>= 1`", text=text, position=len(text)
+            "an audience is a condition: compare the events with a value, such as `>= 1`", text=text, position=len(text)
         )
-    return found
+    return definition
 
 
 def parse_trait(text: str) -> Events:
-    """What a computed trait's text asks for.
+    """Parse the definition of a computed trait.
 
     Raises:
-        DefinitionError: as `parse_audience`.
+        DefinitionError: As `parse_audience`.
     """
-    found = _Parser(text).definition()
-    if not isinstance(found, Events):
+    definition = _Parser(text).definition()
+    if not isinstance(definition, Events):
         raise DefinitionError(
             "a computed trait is events reduced to a value, such as event('Order Completed').count(), not a condition",
             text=text,
             position=0,
         )
-    return found
+    return definition
 
 
 class _Parser(EventReader):
@@ -81,7 +81,7 @@ class _Parser(EventReader):
         self._primaries = 0
 
     def definition(self) -> Definition:
-        """The definition, and nothing behind it."""
+        """Read the complete definition."""
         if self.next.kind == END:
             raise self.error("a definition is expected, such as: event('Order Completed').count() >= 1")
         disjunction = self._disjunction()
@@ -96,21 +96,21 @@ class _Parser(EventReader):
         return self._joined("AND", self._unary, And)
 
     def _joined(
-        self, word: str, part: Callable[[], Definition], made: Callable[[tuple[Condition, ...]], Condition]
+        self, word: str, operand: Callable[[], Definition], build: Callable[[tuple[Condition, ...]], Condition]
     ) -> Definition:
         first = self.next
-        parts = [part()]
+        operands = [operand()]
         while self._is_junction(word):
             self.take()
-            parts.append(part())
-        if len(parts) == 1:
-            return parts[0]
+            operands.append(operand())
+        if len(operands) == 1:
+            return operands[0]
         conditions = []
-        for one in parts:
-            if isinstance(one, Events):
-                raise self.error(f"`{word}` joins conditions: compare each side with something", at=first)
-            conditions.append(one)
-        return made(tuple(conditions))
+        for condition in operands:
+            if isinstance(condition, Events):
+                raise self.error(f"`{word}` joins conditions: compare each side with a value", at=first)
+            conditions.append(condition)
+        return build(tuple(conditions))
 
     def _is_junction(self, word: str) -> bool:
         if self.next.kind != NAME or self.next.value.upper() != word:
@@ -130,14 +130,14 @@ class _Parser(EventReader):
                 word = self.take()
                 inner = self._unary()
                 if isinstance(inner, Events):
-                    raise self.error("`NOT` turns a condition: compare this with something", at=word)
+                    raise self.error("`NOT` negates a condition: compare the events with a value", at=word)
                 return Not(inner)
             return self._comparison()
         finally:
             self._depth -= 1
 
     def _is_value_in_parentheses(self) -> bool:
-        """Whether the parenthesis that comes next holds a value that is compared, not a condition: `( … ) = 1`."""
+        """Return whether the next parenthesis holds a value that is compared, not a condition: `( … ) = 1`."""
         depth = 0
         for number, token in enumerate(self._tokens[self._at :], self._at):
             depth += {"(": 1, ")": -1}.get(token.value, 0) if token.kind == "sign" else 0
@@ -181,7 +181,7 @@ class _Parser(EventReader):
             hint = self.hint(word.value, _PRIMARIES) if word.kind == NAME else ""
             raise self.error(f"event(…), trait(…), property(…) or context(…) is expected{hint}", at=word)
         if word.value in ("property", "context") and not self._in_where:
-            raise self.error(f"{word.value}(…) is a value of an event: it stands inside `.where( … )`", at=word)
+            raise self.error(f"{word.value}(…) belongs to an event: use it inside `.where( … )`", at=word)
         if word.value in ("event", "trait"):
             self._primaries += 1
             if self._primaries > PRIMARIES_MAX:
@@ -197,10 +197,10 @@ class _Parser(EventReader):
         self._depth += 1
         if self._depth > NESTING_MAX:
             raise self.error(f"this is nested more than {NESTING_MAX} levels deep", at=opening)
-        found = self._primary()
+        value = self._primary()
         self._depth -= 1
         self.expect(")")
-        return found
+        return value
 
     def _trait(self) -> Trait:
         self.expect("(")
@@ -216,32 +216,34 @@ class _Parser(EventReader):
             self.expect(":")
             of_parent = True
             if self._in_where < 2 or word.value != "property":  # the parent's where, and its child's
-                raise self.error("`parent:` stands in the where of a funnel's second event")
+                raise self.error("`parent:` is only allowed inside `where` of a funnel's second event")
         path = self.path()
         self.expect(")")
         return Context(path) if word.value == "context" else Property(path, of_parent)
 
-    def _no_entry(self, found: _Of, *, at: Token) -> _Of:
-        if found.list_path is not None:
-            raise self.error("`$`, any entry of a list, stands on the left of a comparison in where( … )", at=at)
-        return found
+    def _reject_list_entry(self, value: _Of, *, at: Token) -> _Of:
+        if value.list_path is not None:
+            raise self.error(
+                "`$` (any entry of a list) is only allowed on the left side of a comparison in where( … )", at=at
+            )
+        return value
 
     def _arguments(self, operator: Operator) -> tuple[_Right, ...]:
         self.expect("(")
-        found: list[_Right] = []
+        values: list[_Right] = []
         if operator in BY_DAYS:
             length = self.duration()
-            found.append(LiteralValue(length.amount) if length.unit == "day" else Span(length.amount, length.unit))
+            values.append(LiteralValue(length.amount) if length.unit == "day" else Span(length.amount, length.unit))
         else:
             while not self.is_sign(")"):
-                if found:
+                if values:
                     self.expect(",")
                 if operator in BY_DATE and self.next.kind == DATE:
-                    found.append(LiteralValue(self.take().value))
+                    values.append(LiteralValue(self.take().value))
                     continue
-                found.append(self._right())
+                values.append(self._right())
         self.expect(")")
-        return tuple(found)
+        return tuple(values)
 
     def _right(self) -> _Right:
         token = self.next
@@ -254,29 +256,29 @@ class _Parser(EventReader):
             return LiteralValue(self.take().value.lower() == "true")
         if self.is_sign("("):
             self.take()
-            found = self._right()
+            operand = self._right()
             self.expect(")")
-            return found
+            return operand
         if token.kind == DATE:
-            raise self.error("dates are compared by .before_date(…) and .after_date(…); as a text this needs quotes")
+            raise self.error("compare dates with .before_date(…) and .after_date(…); a text needs quotes")
         if token.kind == NAME and token.value == "literal":
             self.take()
             self.expect("(")
-            found = self._right()
+            operand = self._right()
             self.expect(")")
-            return found
+            return operand
         if token.kind == NAME and token.value in ("property", "trait"):
-            found_there = self._primary()
-            if isinstance(found_there, Property):
-                return self._no_entry(found_there, at=token)
-            if isinstance(found_there, Trait):
-                return self._no_entry(found_there, at=token)
+            member = self._primary()
+            if isinstance(member, Property):
+                return self._reject_list_entry(member, at=token)
+            if isinstance(member, Trait):
+                return self._reject_list_entry(member, at=token)
         raise self.error("a 'text', a number, true, false, property(…) or trait(…) is expected")
 
     def _number(self, token: Token) -> int | float:
         number = float(token.value) if "." in token.value else int(token.value)
         written = token.value.lstrip("+-").lstrip("0").replace(".", "")
-        if len(written) > 15:  # what a binary double holds exactly
+        if len(written) > 15:  # a binary double holds at most 15 digits exactly
             raise self.error("a number has at most 15 digits", at=token)
         return number
 
@@ -289,10 +291,10 @@ class _Parser(EventReader):
 
 
 def checked(definition: Definition) -> Definition:
-    """A definition that came as JSON, after the same checks as its text.
+    """Check a definition that came as JSON, by the same rules as its text.
 
     Raises:
-        DefinitionError: with the place in the definition's text.
+        DefinitionError: The definition is invalid; the error has the position in its text.
     """
     from punchcard.computations.printer import to_text
 

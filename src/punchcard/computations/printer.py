@@ -1,4 +1,4 @@
-"""Writes a definition as the text that the parser reads."""
+"""Print a definition as the text that the parser reads."""
 
 from punchcard.computations.lexer import quoted
 from punchcard.computations.model import (
@@ -23,7 +23,7 @@ _SIGN_OF = {operator: sign for sign, operator in SIGNS.items()}
 
 
 def to_text(definition: Definition) -> str:
-    """The definition in the query language; reading it gives the same definition."""
+    """Return the definition in the query language; parsing it gives the same definition."""
     match definition:
         case Events():
             return _events(definition)
@@ -40,70 +40,70 @@ def to_text(definition: Definition) -> str:
             )
 
 
-def _inside_and(one: Definition) -> str:
-    return f"( {to_text(one)} )" if isinstance(one, And | Or) else to_text(one)
+def _inside_and(definition: Definition) -> str:
+    return f"( {to_text(definition)} )" if isinstance(definition, And | Or) else to_text(definition)
 
 
-def _events(one: Events) -> str:
-    text = f"event({quoted(one.name)})"
-    if one.where is not None:
-        text += f".where( {to_text(one.where)} )"
-    if one.sources:
-        listed = ", ".join(map(quoted, one.sources))
-        text += f".sources({{exclude: {listed}}})" if one.sources_left_out else f".sources({listed})"
-    if one.window is not None:
-        end = _duration(one.window.end)
-        begin = one.window.begin
+def _events(events: Events) -> str:
+    text = f"event({quoted(events.name)})"
+    if events.where is not None:
+        text += f".where( {to_text(events.where)} )"
+    if events.sources:
+        listed = ", ".join(map(quoted, events.sources))
+        text += f".sources({{exclude: {listed}}})" if events.sources_left_out else f".sources({listed})"
+    if events.window is not None:
+        end = _duration(events.window.end)
+        begin = events.window.begin
         text += f".within({end})" if begin is None else f".between({_duration(begin)}, {end})"
-    if one.within_parent is not None and one.after_parent is not None:
-        text += f".between(parent: {_duration(one.after_parent)}, {_duration(one.within_parent)})"
-    elif one.within_parent is not None:
-        text += f".within(parent: {_duration(one.within_parent)})"
-    if one.session is not None:
-        text += f".expires_after({_duration(one.session)})"
-    return text + _reducer(one)
+    if events.within_parent is not None and events.after_parent is not None:
+        text += f".between(parent: {_duration(events.after_parent)}, {_duration(events.within_parent)})"
+    elif events.within_parent is not None:
+        text += f".within(parent: {_duration(events.within_parent)})"
+    if events.session is not None:
+        text += f".expires_after({_duration(events.session)})"
+    return text + _reducer(events)
 
 
-def _reducer(one: Events) -> str:
-    of = "" if one.of is None else _value(one.of)
-    if one.as_array:
+def _reducer(events: Events) -> str:
+    of = "" if events.of is None else _value(events.of)
+    if events.as_array:
         of += " as array"
-    if one.reducer is Reducer.UNIQUE_COUNT:
+    if events.reducer is Reducer.UNIQUE_COUNT:
         return f".unique({of}).count()"
-    if one.reducer is Reducer.MODE and one.min_frequency != 2:  # the language's default
-        of += f", {one.min_frequency}"
-    if one.as_text:
+    if events.reducer is Reducer.MODE and events.min_frequency != 2:  # the language's default
+        of += f", {events.min_frequency}"
+    if events.as_text:
         of += " as string"
-    return f".{one.reducer}({of})"
+    return f".{events.reducer}({of})"
 
 
-def _comparison(one: Comparison) -> str:
-    left = _value(one.left)
-    if one.operator in _SIGN_OF:
-        return f"{left} {_SIGN_OF[one.operator]} {_value(one.right[0])}"
-    if one.operator in BY_DAYS:
-        length = one.right[0]
+def _comparison(comparison: Comparison) -> str:
+    left = _value(comparison.left)
+    if comparison.operator in _SIGN_OF:
+        return f"{left} {_SIGN_OF[comparison.operator]} {_value(comparison.right[0])}"
+    if comparison.operator in BY_DAYS:
+        length = comparison.right[0]
         if isinstance(length, LiteralValue):
-            return f"{left}.{one.operator}({_duration(Duration(int(length.value), 'day'))})"
-        return f"{left}.{one.operator}({_value(length)})"
-    return f"{left}.{one.operator}({', '.join(map(_value, one.right))})"
+            return f"{left}.{comparison.operator}({_duration(Duration(int(length.value), 'day'))})"
+        return f"{left}.{comparison.operator}({_value(length)})"
+    return f"{left}.{comparison.operator}({', '.join(map(_value, comparison.right))})"
 
 
-def _value(one: Events | Trait | Property | Context | LiteralValue | Span) -> str:
-    match one:
+def _value(value: Events | Trait | Property | Context | LiteralValue | Span) -> str:
+    match value:
         case Events():
-            return _events(one)
+            return _events(value)
         case Trait():
-            return f"trait({quoted(one.key)})"
+            return f"trait({quoted(value.key)})"
         case Property():
-            return f"property({'parent: ' if one.of_parent else ''}{quoted(one.path)})"
+            return f"property({'parent: ' if value.of_parent else ''}{quoted(value.path)})"
         case Context():
-            return f"context({quoted(one.path)})"
+            return f"context({quoted(value.path)})"
         case LiteralValue():
-            return quoted(one.value) if isinstance(one.value, str) else one.text()
+            return quoted(value.value) if isinstance(value.value, str) else value.text()
         case Span():
-            return _duration(one)
+            return _duration(value)
 
 
-def _duration(one: Duration | Span) -> str:
-    return f"{one.amount} {one.unit}{'' if one.amount == 1 else 's'}"
+def _duration(duration: Duration | Span) -> str:
+    return f"{duration.amount} {duration.unit}{'' if duration.amount == 1 else 's'}"

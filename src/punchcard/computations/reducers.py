@@ -1,4 +1,4 @@
-"""What events become, as SQL: one aggregate for each reducer."""
+"""The SQL aggregate of each reducer."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from punchcard.computations.model import Context, Events, Property, Reducer
 
 
 def aggregate_of(events: Events, table: str, conditions: list[str] | None, order: str) -> str:
-    """What events become; only of those that meet the conditions."""
+    """Return the aggregate of the events that meet the conditions."""
     conditions = list(conditions or ())
     if events.reducer is Reducer.COUNT:
         return "COUNT(*)" + _filter(conditions)
@@ -30,12 +30,12 @@ def aggregate_of(events: Events, table: str, conditions: list[str] | None, order
             value = json_text(of, table)
             if of.list_path is not None:
                 value = f"LIST_EXTRACT({values_in_list(of, table)}, {1 if events.reducer is Reducer.FIRST else -1})"
-            present = f"CAST({value} AS VARCHAR) <> 'null'"  # which a value that is not there is not either
+            present = f"CAST({value} AS VARCHAR) <> 'null'"  # also false for a missing value
             return f"{name}({value}, {order.format(table)}){_filter([*conditions, present])}"
 
 
 def reduces_entries(events: Events) -> bool:
-    """Whether each entry of a list counts by itself; of the first and last one there is one for each event."""
+    """Return whether each entry of a list counts by itself; `first` and `last` have one value per event."""
     if events.of is None or events.of.list_path is None or events.as_array:
         return False
     return events.reducer not in (Reducer.FIRST, Reducer.LAST)
@@ -46,11 +46,11 @@ def _filter(conditions: Sequence[str]) -> str:
 
 
 def reduced_member(events: Events) -> Property | Context:
-    """The property that is reduced.
+    """Return the property that is reduced.
 
     Raises:
-        ValueError: none is.
+        ValueError: The events have no property.
     """
     if events.of is None:
-        raise ValueError(f"{events.reducer} reduces a property")
+        raise ValueError(f"`{events.reducer}` needs a property.")
     return events.of

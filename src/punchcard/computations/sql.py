@@ -1,15 +1,15 @@
-"""Any number of definitions as one SQL statement over facts, traits and people: DuckDB's, and Spark's through sqlglot.
+"""Compile definitions into one SQL statement over facts, traits and people: DuckDB's, and Spark's through sqlglot.
 
-The tables it asks, each one row a …:
+The tables of the statement, and what a row is:
 
-* `facts` event of a person: `profile`, `happened` (microseconds since 1970), `seq` (rises with the log, unique),
+* `facts`, an event of a person: `profile`, `happened` (microseconds since 1970), `seq` (rises with the log, unique),
   `event`, `source`, `properties` and `context` (JSON), and `revenue`, `value`, `total` as decimals read from there;
-* `traits` trait of a person: `profile`, `name`, `text`, `json`;
-* `people` person: `profile`, `known` (more than an anonymous id leads to them);
-* `touched`, if asked so: `profile` of those whose answer is wanted.
+* `traits`, a trait of a person: `profile`, `name`, `text`, `json`;
+* `people`, a person: `profile`, `known` (has more than anonymous ids);
+* `touched`, only on request: `profile` of the people to compute.
 
-The answer has a row for each person for whom some definition holds or has a value: `profile`, and a column `c0`, `c1`
-… for each definition; a condition's is true or false, a value's is null if there is none.
+The result has a row for each person that meets a condition or has a value: `profile`, and a column `c0`, `c1` … for
+each definition. A condition's column is true or false, a value's column is null if there is no value.
 """
 
 import re
@@ -47,21 +47,21 @@ from punchcard.computations.model import (
 )
 from punchcard.computations.reducers import aggregate_of, reduced_member, reduces_entries
 
-# What comes first: by time, then by the log. One number is compared faster than two; Spark has none that wide.
+# Order of events: by time, then by the log. One number is compared faster than two; Spark has no type that wide.
 # The factor is 2^62: every `seq` is below it, and microseconds times it still fit.
 _ORDER: Final = "CAST({0}happened AS HUGEINT) * 4611686018427387904 + {0}seq"
-# Spark gives a list's entries as one text.
+# Spark returns a list's entries as one text.
 _ENTRIES_IN_SPARK: Final = re.compile(r"GET_JSON_OBJECT\(([^,()]+), '((?:[^']|\\')*)\[\*\]'\)")
 _ORDER_OF_SPARK: Final = "STRUCT_PACK(a := {0}happened, b := {0}seq)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputationQuery:
-    """One definition to be answered.
+    """One definition to be computed.
 
     Attributes:
         definition: A condition, or events reduced to a value.
-        includes_anonymous: True to count people to whom nothing but an anonymous id leads.
+        includes_anonymous: True to count people who have only anonymous ids.
     """
 
     definition: Definition
@@ -69,32 +69,32 @@ class ComputationQuery:
 
 
 def statement(queries: Sequence[ComputationQuery], *, now: int, zone: tzinfo = UTC, only_touched: bool = False) -> str:
-    """The questions as one statement in DuckDB's SQL.
+    """Compile the queries into one statement in DuckDB's SQL.
 
     Args:
         queries: At least one.
-        now: The moment for which it is asked, microseconds since 1970.
-        zone: In which a day begins and ends.
-        only_touched: True to ask for the people in `touched` only.
+        now: The moment to compute for, microseconds since 1970.
+        zone: Time zone in which days begin and end.
+        only_touched: True to compute only for the people in `touched`.
     """
     return _Compiler(now, zone, only_touched=only_touched, order=_ORDER).statement(queries)
 
 
 def spark_statement(queries: Sequence[ComputationQuery], *, now: int, zone: tzinfo = UTC) -> str:
-    """The same statement in Spark's SQL.
+    """Compile the queries into one statement in Spark's SQL.
 
     Raises:
-        ValueError: one asks for what Spark's SQL has no words for: `as array`.
+        ValueError: A definition uses `as array`, which Spark's SQL cannot express.
     """
     import sqlglot
 
     if any(events.as_array for query in queries for events in all_events(query.definition)):
-        raise ValueError("`as array` is not written for Spark, which gives a list's values as texts only")
+        raise ValueError("`as array` is not available for Spark, which returns a list's values only as texts.")
     written = _Compiler(now, zone, only_touched=False, order=_ORDER_OF_SPARK).statement(queries)
-    found = sqlglot.transpile(written, read="duckdb", write="spark")[0]
-    found = _ENTRIES_IN_SPARK.sub(r"FROM_JSON(GET_JSON_OBJECT(\1, '\2'), 'ARRAY<STRING>')", found)
+    sql = sqlglot.transpile(written, read="duckdb", write="spark")[0]
+    sql = _ENTRIES_IN_SPARK.sub(r"FROM_JSON(GET_JSON_OBJECT(\1, '\2'), 'ARRAY<STRING>')", sql)
     return (
-        found.replace(f"GET_JSON_OBJECT({ENTRY}, '$')", ENTRY)
+        sql.replace(f"GET_JSON_OBJECT({ENTRY}, '$')", ENTRY)
         .replace("EPOCH_US(", "UNIX_MICROS(")
         .replace("LIST_EXTRACT(", "TRY_ELEMENT_AT(")
         .replace("TIMESTAMPTZ", "TIMESTAMP")
@@ -102,7 +102,7 @@ def spark_statement(queries: Sequence[ComputationQuery], *, now: int, zone: tzin
 
 
 def value_json(definition: Definition, column: str) -> str:
-    """DuckDB's expression for the answer in a column as JSON text; null where there is none."""
+    """Return DuckDB's expression for the value of a column as JSON text; null if there is none."""
     if not isinstance(definition, Events):
         return f"CASE WHEN {column} THEN 'true' END"
     match definition.reducer:
@@ -130,56 +130,56 @@ class _Compiler:
     traits: dict[Trait, str] = field(default_factory=dict)  # each with its column
 
     def statement(self, queries: Sequence[ComputationQuery]) -> str:
-        asked = {trait for query in queries for trait in traits_of(query.definition)}
-        self.traits = {trait: f"t{number}" for number, trait in enumerate(sorted(asked, key=lambda one: one.key))}
-        answers = [self._answer(query.definition) for query in queries]
+        traits = {trait for query in queries for trait in traits_of(query.definition)}
+        self.traits = {trait: f"t{number}" for number, trait in enumerate(sorted(traits, key=lambda trait: trait.key))}
+        expressions = [self._expression(query.definition) for query in queries]
         if self.traits:
             self.tables = {"t": self._traits(), **self.tables}
         if self.shared:
             self.tables["e"] = self._one_pass()
-        wanted = [f"({answer})" if query.includes_anonymous else self._known(query, answer)
-                  for query, answer in zip(queries, answers, strict=True)]  # fmt: skip
-        columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(wanted))
+        results = [f"({expression})" if query.includes_anonymous else self._known(query, expression)
+                  for query, expression in zip(queries, expressions, strict=True)]  # fmt: skip
+        columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(results))
         ctes = ", ".join(f"{name} AS ({sql})" for name, sql in self.tables.items())
-        found = " OR ".join(
+        has_result = " OR ".join(
             f"c{number} IS NOT NULL" if isinstance(query.definition, Events) else f"c{number}"
             for number, query in enumerate(queries)
         )
         inner = f"SELECT p.profile AS profile, {columns} FROM {self._sources(queries)}"
-        return f"{'WITH ' + ctes if ctes else ''} SELECT * FROM ({inner}) AS answers WHERE {found}".strip()
+        return f"{'WITH ' + ctes if ctes else ''} SELECT * FROM ({inner}) AS results WHERE {has_result}".strip()
 
-    def _known(self, query: ComputationQuery, answer: str) -> str:
+    def _known(self, query: ComputationQuery, expression: str) -> str:
         if isinstance(query.definition, Events):
-            return f"CASE WHEN p.known THEN {answer} END"
-        return f"(p.known AND ({answer}))"
+            return f"CASE WHEN p.known THEN {expression} END"
+        return f"(p.known AND ({expression}))"
 
     def _sources(self, queries: Sequence[ComputationQuery]) -> str:
         touched = " WHERE p.profile IN (SELECT profile FROM touched)" if self.only_touched else ""
         if set(self.tables) == {"e"} and all(is_empty_without_events(query.definition) for query in queries):
-            # Most people have done nothing of the kind: whoever has begins the join, not everybody.
+            # Most people have no such events, so the join starts with those who have.
             return f"e JOIN people AS p ON p.profile = e.profile{touched}"
         joins = "".join(
             f" LEFT JOIN {name} ON {name}.profile = p.profile" for name in self.tables if not name.startswith("k")
         )
         return f"people AS p{joins}{touched}"
 
-    def _answer(self, part: Definition) -> str:
+    def _expression(self, part: Definition) -> str:
         match part:
             case Events():
-                # As a value, no events are nothing; only compared with a number are they 0.
+                # As a value, zero events are null; only in a comparison they are 0.
                 column = self._column(part)
                 return f"NULLIF({column}, 0)" if part.reducer in COUNTING else column
             case Comparison():
                 return comparison_of(part, self._outer())
             case Not():
-                return f"NOT ({self._answer(part.condition)})"
+                return f"NOT ({self._expression(part.condition)})"
             case And():
-                return " AND ".join(f"({self._answer(condition)})" for condition in part.conditions)
+                return " AND ".join(f"({self._expression(condition)})" for condition in part.conditions)
             case Or():
-                return " OR ".join(f"({self._answer(condition)})" for condition in part.conditions)
+                return " OR ".join(f"({self._expression(condition)})" for condition in part.conditions)
 
     def _outer(self) -> Scope:
-        """What a comparison of people finds: their reduced events and their traits."""
+        """Return the scope of a comparison of people: their reduced events and their traits."""
         return Scope(events=self._result, trait=self._trait, now=self.now, zone=self.zone)
 
     def _result(self, events: Events) -> str:
@@ -215,17 +215,17 @@ class _Compiler:
         return f" AND {table}profile IN (SELECT profile FROM touched)" if self.only_touched else ""
 
     def _one_pass(self) -> str:
-        """All plain aggregates in one pass over the facts."""
+        """Return all plain aggregates in one pass over the facts."""
         several = len(self.shared) > 1
         columns = ", ".join(
             f"{self._aggregate(events, self._condition(events) if several else None)} AS {alias}"
             for events, alias in self.shared.items()
         )
         if several:
-            names = ", ".join(sorted({text_of(one.name) for one in self.shared}))
+            names = ", ".join(sorted({text_of(events.name) for events in self.shared}))
             where = f"f.event IN ({names}) AND f.happened <= {self.now - self._least_age()}"
-            if all(one.window for one in self.shared):
-                oldest = max(one.window.end.micros for one in self.shared if one.window)
+            if all(events.window for events in self.shared):
+                oldest = max(events.window.end.micros for events in self.shared if events.window)
                 where += f" AND f.happened > {self.now - oldest}"
         else:
             where = " AND ".join(self._condition(next(iter(self.shared))))
@@ -233,14 +233,14 @@ class _Compiler:
         return f"SELECT f.profile, {columns} FROM {self._facts(self.shared)} WHERE {where} GROUP BY f.profile"
 
     def _least_age(self) -> int:
-        return min(one.window.begin.micros if one.window and one.window.begin else 0 for one in self.shared)
+        return min(events.window.begin.micros if events.window and events.window.begin else 0 for events in self.shared)
 
     def _facts(self, events: Iterable[Events]) -> str:
-        asks_traits = any(trait_keys(event.where) for event in events if event.where is not None)
-        return "facts AS f LEFT JOIN t ON t.profile = f.profile" if asks_traits else "facts AS f"
+        uses_traits = any(trait_keys(event.where) for event in events if event.where is not None)
+        return "facts AS f LEFT JOIN t ON t.profile = f.profile" if uses_traits else "facts AS f"
 
     def _own_pass(self, events: Events) -> str:
-        """Events that one pass with others cannot reduce: sessions, funnels, the most frequent value."""
+        """Return the pass for events that cannot share one: sessions, funnels, the most frequent value."""
         source = self._facts([events])
         for number, child in enumerate(funnel_children(events)):
             source += (
@@ -265,7 +265,7 @@ class _Compiler:
         )
 
     def _session(self, events: Events, source: str, where: str) -> str:
-        """The events of the latest session, as `f`."""
+        """Return the events of the latest session, as `f`."""
         length = events.session.micros if events.session else 0
         before = "LAG(f.happened) OVER (PARTITION BY f.profile ORDER BY f.happened, f.seq)"
         begins = f"CASE WHEN {before} IS NULL OR f.happened - {before} >= {length} THEN f.happened END"
@@ -280,7 +280,7 @@ class _Compiler:
         return f"k{list(self.joined).index(parent)}_{number}"
 
     def _child(self, parent: Events, child: Events, number: int) -> str:
-        """What followed each parent event, by the parent's `seq`; returns the CTE's name."""
+        """Add a CTE with what followed each parent event, by the parent's `seq`; return its name."""
         name = self._child_name(parent, number)
         follows = ["c.profile = f.profile", f"c.event = {text_of(child.name)}", f"c.happened <= {self.now}"]
         follows.append("(c.happened > f.happened OR (c.happened = f.happened AND c.seq > f.seq))")
@@ -307,15 +307,15 @@ class _Compiler:
         return name
 
     def _condition(self, events: Events) -> list[str]:
-        found = [f"f.event = {text_of(events.name)}", *self._window(events, "f.")]
+        conditions = [f"f.event = {text_of(events.name)}", *self._window(events, "f.")]
         if events.sources:
             listed = ", ".join(map(text_of, events.sources))
-            found.append(f"f.source {'NOT IN' if events.sources_left_out else 'IN'} ({listed})")
+            conditions.append(f"f.source {'NOT IN' if events.sources_left_out else 'IN'} ({listed})")
         if events.where is not None:
             children = {child: number for number, child in enumerate(funnel_children(events))}
-            found.append(self._where(events.where, "f.", children={key: self._child_result(events, key, number)
+            conditions.append(self._where(events.where, "f.", children={key: self._child_result(events, key, number)
                                                                    for key, number in children.items()}))  # fmt: skip
-        return found
+        return conditions
 
     def _child_result(self, parent: Events, child: Events, number: int) -> str:
         column = f"{self._child_name(parent, number)}.v"
@@ -323,12 +323,12 @@ class _Compiler:
 
     def _window(self, events: Events, table: str) -> list[str]:
         begin = events.window.begin.micros if events.window and events.window.begin else 0
-        found = [f"{table}happened <= {self.now - begin}"]
+        conditions = [f"{table}happened <= {self.now - begin}"]
         if events.window is not None:
-            found.append(f"{table}happened > {self.now - events.window.end.micros}")
+            conditions.append(f"{table}happened > {self.now - events.window.end.micros}")
         if events.since:
-            found.append(f"{table}happened >= {events.since}")
-        return found
+            conditions.append(f"{table}happened >= {events.since}")
+        return conditions
 
     def _where(
         self,
@@ -343,11 +343,13 @@ class _Compiler:
                 return f"NOT ({self._where(condition.condition, table, parent=parent, children=children)})"
             case And() | Or():
                 word = " AND " if isinstance(condition, And) else " OR "
-                parts = (self._where(one, table, parent=parent, children=children) for one in condition.conditions)
-                return "(" + word.join(f"({part})" for part in parts) + ")"
+                operands = (
+                    self._where(inner, table, parent=parent, children=children) for inner in condition.conditions
+                )
+                return "(" + word.join(f"({operand})" for operand in operands) + ")"
             case Comparison():
                 scope = Scope(
-                    events=lambda one: (children or {})[one],
+                    events=lambda events: (children or {})[events],
                     trait=self._trait,
                     now=self.now,
                     zone=self.zone,

@@ -1,7 +1,7 @@
-"""Comparisons with days and instants as SQL.
+"""Compile comparisons with days and instants into SQL.
 
-Days are compared if one side is a day: a plain date in what an event brought, a plain date or whole days in the
-definition. Instants are compared if both sides are instants. A day begins and ends in the zone that is asked in.
+Days are compared if one side is a day: a plain date in the event, or a plain date or whole days in the definition.
+Instants are compared if both sides are instants. Days begin and end in the time zone of the query.
 """
 
 from datetime import datetime, tzinfo
@@ -13,31 +13,31 @@ from punchcard.computations.model import BY_DATE, DAY_MICROS, Comparison, Litera
 _MICROS = "EPOCH_US"
 
 
-def compared_in_time(one: Comparison, text: str, *, now: int, zone: tzinfo) -> str:
-    """A comparison by date or by days, true, false or null.
+def compared_in_time(comparison: Comparison, text: str, *, now: int, zone: tzinfo) -> str:
+    """Compile a comparison by date or by duration; the result is true, false or null.
 
     Args:
-        text: The expression that is compared.
+        text: The compared expression.
         now: Microseconds since 1970.
     """
     day = _day_of(text, zone)
-    item = one.right[0]
-    if one.operator in BY_DATE:
-        return _by_date(one.operator, text, day, item, zone)
+    item = comparison.right[0]
+    if comparison.operator in BY_DATE:
+        return _by_date(comparison.operator, text, day, item, zone)
     if isinstance(item, LiteralValue):
         today = local_day(now, zone)
-        return _within(one.operator, day, today, int(item.value))
+        return _within(comparison.operator, day, today, int(item.value))
     if not isinstance(item, Span):
-        raise ValueError(f"{one.operator} compares with a length of time")
-    by_day = _within_days(one.operator, day, now, item, zone)
-    by_instant = _within(one.operator, _instant_of(text), now, item.micros)
+        raise ValueError(f"{comparison.operator} compares with a duration.")
+    by_day = _within_days(comparison.operator, day, now, item, zone)
+    by_instant = _within(comparison.operator, _instant_of(text), now, item.micros)
     return f"CASE WHEN {_is_plain(text)} THEN {by_day} ELSE {by_instant} END"
 
 
 def _by_date(operator: Operator, text: str, day: str, item: object, zone: tzinfo) -> str:
     date = read_date(item.value) if isinstance(item, LiteralValue) and isinstance(item.value, str) else None
     if date is None:
-        raise ValueError(f"{operator} compares with a date")
+        raise ValueError(f"{operator} compares with a date.")
     sign = "<=" if operator is Operator.BEFORE_DATE else ">="
     if not isinstance(date, datetime):
         return f"{day} {sign} {day_number(date)}"
@@ -59,7 +59,7 @@ def _within(operator: Operator, value: str, now: int, length: int) -> str:
 
 
 def _within_days(operator: Operator, day: str, now: int, length: Span, zone: tzinfo) -> str:
-    """Of a plain date: its day against the days on which the length begins and ends."""
+    """Compare the day of a plain date with the days on which the duration begins and ends."""
     today = local_day(now, zone)
     before, after = local_day(now - length.micros, zone), local_day(now + length.micros, zone)
     match operator:

@@ -1,4 +1,4 @@
-"""Takes a definition's tokens one by one, and says where something else was expected."""
+"""Read the tokens of a definition one by one, with errors that say what is expected."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from punchcard.computations.model import Duration, dependencies_of
 DEFINITION_BYTES_MAX: Final = 16 * 1024
 _UNITS: Final = ("second", "minute", "hour", "day")
 _DAYS_PER_WEEK: Final = 7
-# Of months and years nobody knows how long they are: say so, and what to write.
+# Months and years have no fixed length; the error suggests a duration in days.
 _UNFIXED_UNITS: Final = {"month": "30 days", "quarter": "90 days", "year": "365 days"}
 _WINDOW_MICROS_MAX: Final = 3 * 366 * 86_400_000_000
 
@@ -20,7 +20,7 @@ class TokenReader:
     """Reads the tokens of a text from left to right.
 
     Raises:
-        DefinitionError: the text is too long, or holds what is no token.
+        DefinitionError: The text is too long, or has a character that is not allowed.
     """
 
     def __init__(self, text: str) -> None:
@@ -31,22 +31,22 @@ class TokenReader:
             raise DefinitionError(problem, text=text, position=0)
         if "\x00" in text:
             raise DefinitionError(
-                "this character cannot be part of a definition", text=text, position=text.index("\x00")
+                "this character is not allowed in a definition", text=text, position=text.index("\x00")
             )
         self._tokens = tokens_of(text)
         self._at = 0
 
     @property
     def next(self) -> Token:
-        """The token that comes next."""
+        """The next token."""
         return self._tokens[self._at]
 
     def error(self, problem: str, *, at: Token | None = None) -> DefinitionError:
-        """What to raise for it."""
+        """Return the error to raise at a token."""
         return DefinitionError(problem, text=self._text, position=(at or self.next).position)
 
     def duration(self) -> Duration:
-        """Read a length of time: `7 days`."""
+        """Read a duration: `7 days`."""
         at = self.next
         amount = self.whole_number(1)
         unit = self.take()
@@ -85,15 +85,15 @@ class TokenReader:
         if "*" in names:
             raise self.error(f"the name of a {kind} is expected; any entry of a list is `$`: products.$.sku", at=at)
         if names[0] == "$" or names.count("$") > 1:
-            raise self.error("`$` is any entry of one list, behind the list's name: products.$.sku", at=at)
+            raise self.error("`$` is any entry of one list and follows the list's name: products.$.sku", at=at)
         return path
 
     def is_sign(self, sign: str) -> bool:
-        """True if this sign comes next."""
+        """Return whether this sign comes next."""
         return self.next.kind == "sign" and self.next.value == sign
 
     def expect(self, sign: str) -> None:
-        """Read a sign that must stand here."""
+        """Read a sign that is required here."""
         if not self.is_sign(sign):
             raise self.error(f"`{sign}` is expected")
         self.take()
@@ -106,11 +106,11 @@ class TokenReader:
         return token
 
     def unknown(self, token: Token, known: Iterable[str], kind: str) -> DefinitionError:
-        """What to raise for a word that means nothing here."""
+        """Return the error to raise for an unknown word."""
         hint = self.hint(token.value, list(known)) or f"; there are {', '.join(known)}"
         return self.error(f"there is no {kind} `{token.value}`{hint}", at=token)
 
     def hint(self, word: str, known: Iterable[str]) -> str:
-        """A word that may have been meant."""
+        """Return a suggestion for a misspelt word."""
         close = get_close_matches(word.lower(), known, n=1)
         return f"; did you mean `{close[0]}`?" if close else ""

@@ -1,6 +1,6 @@
-"""Profiles, computed traits and audiences, kept up to date with the events and told to destinations.
+"""Profiles, computed traits and audiences, kept up to date with the events and synced to destinations.
 
-`engine` takes one step after another: it reads new events from the lake, finds whose they are, computes what they
-change, and writes it down; `facts` is the DuckDB file in which it computes; `telling` sends what has changed down the
-one road.
+`computation_engine` works in steps: it reads new events from the lake, resolves which profile each belongs to, computes
+what they change, and saves the changes. `fact_store` is the DuckDB file in which it computes. `sync_dispatch` sends
+changed values as calls through the event log.
 """

@@ -1,7 +1,7 @@
-"""Whether a value fits into a call: a call has at most 32 KB, and a larger one would fail on ingest.
+"""Fit a value into a call: a call has at most 32 KB, and a larger one would fail on ingest.
 
-A list that is too long loses its last entries until the call fits. Any other value that is too large is not sent, and
-neither is one that cannot be read as JSON (a number beyond every range, such as `1e999`).
+A list that is too long loses its last entries until the call fits. Any other value that is too large is not sent.
+A value that cannot be read as JSON (a number outside every range, such as `1e999`) is not sent either.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from punchcard.events.faults import UNREADABLE
 
 TOO_LARGE: Final = "too_large"
 INVALID: Final = "invalid"
-"""Why a value is not sent: what its row in the queue waits for to change."""
+"""Why a value is not sent; its queue row waits until the value changes."""
 
 _entries = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedValue:
-    """What of a value is sent.
+    """The part of a value that is sent.
 
     Attributes:
         value: JSON text; None if it is not sent.
-        entries_cut: How many entries its list has lost.
+        entries_cut: Number of entries that were cut from the end of a list.
         refusal: `TOO_LARGE` or `INVALID` if it is not sent, else "".
     """
 
@@ -34,11 +34,11 @@ class FittedValue:
 
 
 def fit_value(value: str, *, room: int) -> FittedValue:
-    """The value, or the part of it, that fits into so many bytes.
+    """Return the value, or the part of a list, that fits into `room` bytes.
 
     Args:
         value: JSON text.
-        room: Bytes that the call has left for it, below 0 if it has none.
+        room: Bytes that the call has left for the value; negative if there are none.
     """
     text = value.encode()
     try:
@@ -50,10 +50,10 @@ def fit_value(value: str, *, room: int) -> FittedValue:
     if not text.lstrip().startswith(b"["):
         return FittedValue(value=None, refusal=TOO_LARGE)
     entries = [bytes(entry) for entry in _entries.decode(text)]
-    kept = _entries_that_fit(entries, room=room)
-    if not kept:
+    fitting = _entries_that_fit(entries, room=room)
+    if not fitting:
         return FittedValue(value=None, refusal=TOO_LARGE)
-    return FittedValue(value=f"[{b','.join(kept).decode()}]", entries_cut=len(entries) - len(kept))
+    return FittedValue(value=f"[{b','.join(fitting).decode()}]", entries_cut=len(entries) - len(fitting))
 
 
 def _entries_that_fit(entries: list[bytes], *, room: int) -> list[bytes]:

@@ -1,7 +1,8 @@
-"""One step after another: new events, whose they are, what they change, written down.
+"""Process new events in steps: read, resolve identities, compute what changes, save.
 
-The store holds the truth: profiles, traits, what is to be told, and how far the lake is read. The facts follow it: they
-are committed right behind it, and a crash between the two is noticed by their stamp and mended from lake and store.
+The store is the source of truth: profiles, traits, the sync queue, and the position up to which the lake is processed.
+The facts follow it: they are committed directly after the store. A crash between the two commits is detected by the
+stamp, and the facts are restored from lake and store.
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ from punchcard.engage.computing import (
     apply,
     changed_by_date,
     compute,
-    in_levels,
+    group_by_dependency,
     next_moment,
     size_of,
     touched_by_time,
@@ -32,10 +33,10 @@ from punchcard.engage.pending import Pending, PendingResult
 from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.quarantine import TRIED_ALONE_MAX, EventQuarantine
 from punchcard.engage.restoring import restore
-from punchcard.engage.states import States, fingerprint, follow_configuration, requested
-from punchcard.engage.sync_dispatch import send_again
+from punchcard.engage.states import States, fingerprint, follow_configuration, prepare_computation
+from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.engage.telemetry import EngageTelemetry
-from punchcard.engage.writing import hour_of, queue_everybody, resync, write_changes
+from punchcard.engage.writing import hour_start, queue_all_profiles, resync, write_changes
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
@@ -48,22 +49,22 @@ from punchcard.workspace.snapshot import Snapshot
 
 POSITION = "engage"
 STAMP = "engage_stamp"
-_CHANGES_PER_COMMIT = 5_000  # of a full computation: awards must not wait for all of it to be written
+_CHANGES_PER_COMMIT = 5_000  # of a full computation: awards must not wait until it is completely written
 
 
 class LeadershipLostError(StorageError):
-    """Another process has gone on: this one must begin again from what stands."""
+    """Another process leads Engage now; this one must start again from the stored state."""
 
     code = "leadership_lost"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputationEngineSettings:
-    """How an engine works.
+    """Limits of an engine's steps.
 
     Attributes:
         events_max: Events of the lake read in one step.
-        changes_max: Changes of full computations written down in one step: what is new of others does not wait longer.
+        changes_max: Changes of full computations saved in one step, so that new events do not wait longer.
     """
 
     events_max: int = 20_000
@@ -71,10 +72,10 @@ class ComputationEngineSettings:
 
 
 class ComputationEngine:
-    """Keeps profiles, computed traits and audiences up to date. One at a time; for one thread.
+    """Keeps profiles, computed traits and audiences up to date. Use one at a time, from one thread.
 
     Args:
-        current: The configuration as it stands.
+        current: Returns the current configuration.
     """
 
     def __init__(
@@ -96,13 +97,13 @@ class ComputationEngine:
         self._settings = settings or ComputationEngineSettings()
         self._ids = IdReader(self._rules)
         self._telemetry = EngageTelemetry()
-        self._seen: Snapshot | None = None
-        self._asked: dict[str, RequestedComputation] = {}
+        self._snapshot: Snapshot | None = None
+        self._requested: dict[str, RequestedComputation] = {}
         self._pending = Pending()
-        self._computes_alone = False  # because one of several computed together has failed
-        self._events_max = self._settings.events_max  # fewer while an event that fails is searched for
+        self._computes_alone = False  # one of several computations that ran together has failed
+        self._events_max = self._settings.events_max  # reduced while a failing event is searched for
         self._quarantine = EventQuarantine(store, clock, write=self._try_people)
-        self._first = 0  # the log position before which nothing counts
+        self._first = 0  # events before this log position do not count
         with store.reading() as work:
             self._position = position_of(work, POSITION)
             self._stamp = position_of(work, STAMP)
@@ -111,29 +112,29 @@ class ComputationEngine:
         if (meta.stamp, meta.position) != (self._stamp, self._position):
             restore(facts, store, lake, self._ids, position=self._position, stamp=self._stamp, clock=clock)
             self._computed_at = 0
-        # What was computed may be of before: all of it is computed once more.
+        # The computed values may be outdated, so everything is computed again.
         self._is_behind = not self._computed_at
 
     @property
     def position(self) -> int:
-        """The last log position whose events are taken in."""
+        """The last log position with processed events."""
         return self._position
 
     @property
     def states(self) -> States:
-        """How each computation stands."""
+        """The state of each computation."""
         return self._states
 
     def step(self) -> bool:
-        """Take in the next events and bring everything up to now; False if there was nothing to do.
+        """Process the next events and bring everything up to the current time; False if there was nothing to do.
 
         Raises:
-            StorageError: store, lake or facts failed; perhaps some of it is done. Make a new Engine.
+            StorageError: Store, lake or facts failed, possibly after a part of the step. Create a new engine.
         """
         try:
             return self._step()
-        except ComputingError as error:  # nothing of the step is done
-            self._put_aside(error)
+        except ComputingError as error:  # nothing of the step is committed
+            self._isolate_failure(error)
             return True
         except Exception as error:
             if not is_isolated(error) or not self._search_failing_event():
@@ -141,7 +142,7 @@ class ComputationEngine:
             return True
 
     def _search_failing_event(self) -> bool:
-        """Make the next step smaller, or leave the events out of it that fail; False if no event does."""
+        """Reduce the size of the next step, or quarantine the events that fail; False if no event fails."""
         self._states.discard_changes()
         if self._events_max > TRIED_ALONE_MAX:
             self._events_max = max(TRIED_ALONE_MAX, self._events_max // 10)
@@ -149,13 +150,15 @@ class ComputationEngine:
         return self._quarantine.find(self._lake.after(self._position, limit=self._events_max), self._ids)
 
     def _try_people(self, work: Connection, reading: PersonEvents) -> None:
-        """Decide and write what events change of profiles, as a step does."""
+        """Plan and write the profile changes of events, as a step does."""
         if reading.people:
-            identity_resolution.write(
+            identity_resolution.write_changes(
                 work,
-                identity_resolution.decide(work, reading.people, rules=self._rules, reserved=self._states.standing),
+                identity_resolution.plan_changes(
+                    work, reading.people, rules=self._rules, reserved=self._states.current
+                ),
             )
-        send_again(work, reading.unsynced, self._clock.now())
+        requeue_unsent(work, reading.unsynced, self._clock.now())
 
     def _step(self) -> bool:
         begun = self._clock.monotonic()
@@ -171,14 +174,14 @@ class ComputationEngine:
         touched = changes.touched()
         live = [] if has_more or self._is_behind else self._live()
         due = self._touched_by_time(live, now)
-        # What the lake has dropped counts no more: else the next restart would change answers.
+        # Events that the lake has dropped no longer count; otherwise the next restart would change results.
         first = self._lake.first_position()
         due |= self._facts.people_before(first) if first > self._first else set()
         if events or due:
             self._is_behind = self._is_behind or has_more
             if has_more:
                 percent = 100 * through // max(1, self._lake.last_position())
-                self._states.tell_progress(f"{percent} % of the events of before are read")
+                self._states.report_progress(f"{percent} % of past events are processed.")
             self._commit(reading, changes, live, touched | due, now=now, first=first, through=through)
             received = events[-1].received_at if events else None
             self._telemetry.step_taken(
@@ -193,51 +196,51 @@ class ComputationEngine:
         self._computed_at = now
         if worked:
             with self._facts.unit_of_work():
-                self._stand(self._position, self._stamp, now)
+                self._save_meta(self._position, self._stamp, now)
         return bool(events or due or worked)
 
     def check(self) -> int:
-        """Compute everything for everybody and put right what differs; returns how many values did, each a defect."""
+        """Compute everything for everybody and correct differences; returns their number, each of which is a defect."""
         now = self._computed_at
         live = [computation for computation in self._live() if computation.key not in self._pending.keys]
         differences = 0
-        for level in in_levels(live):
+        for level in group_by_dependency(live):
             for computation in level:
                 try:
                     with attribute_failures([computation.key]):
-                        differences += self._check_one(computation, now)
+                        differences += self._check_computation(computation, now)
                 except ComputingError as error:
-                    self._fail(computation, error)
-        for key in [key for key, computation in self._asked.items() if self._states.has_failed(computation)]:
-            self._states.update(key, status=Status.PREPARING, detail="", fingerprint="")  # perhaps it can be by now
+                    self._record_failure(computation, error)
+        for key in [key for key, computation in self._requested.items() if self._states.has_failed(computation)]:
+            self._states.update(key, status=Status.PREPARING, detail="", fingerprint="")  # it may succeed now
         self._save_states()
         return differences
 
-    def _check_one(self, one: RequestedComputation, now: int) -> int:
-        """Correct the values of a computation that differ; returns how many did."""
-        wrong = compute(self._facts, [one], now=now, only_touched=False)
-        if wrong:
-            self._telemetry.differences_found(one.key, len(wrong))
-            self._write_in_parts(wrong, now)
-        state = self._states.standing[one.key]
+    def _check_computation(self, computation: RequestedComputation, now: int) -> int:
+        """Correct the values of a computation that differ; returns how many differed."""
+        differences = compute(self._facts, [computation], now=now, only_touched=False)
+        if differences:
+            self._telemetry.differences_found(computation.key, len(differences))
+            self._write_in_batches(differences, now)
+        state = self._states.current[computation.key]
         self._states.update(
-            one.key,
+            computation.key,
             checked_at=from_micros(now),
-            differences=state.differences + len(wrong),
-            size=size_of(self._facts, one) if wrong else state.size,
+            differences=state.differences + len(differences),
+            size=size_of(self._facts, computation) if differences else state.size,
         )
         self._save_states()
-        return len(wrong)
+        return len(differences)
 
     def _touched_by_time(self, live: Sequence[RequestedComputation], now: int) -> set[int]:
         touched: set[int] = set()
         for group in self._groups(live):
-            with attribute_failures([one.key for one in group]):
+            with attribute_failures([computation.key for computation in group]):
                 touched |= touched_by_time(self._facts, group, begin=self._computed_at, end=now)
         return touched
 
     def _groups(self, computations: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
-        """The computations together, or each alone while the one that fails is searched for."""
+        """Return the computations as one group, or each alone while the failing one is searched for."""
         if self._computes_alone:
             return [[computation] for computation in computations]
         return [list(computations)] if computations else []
@@ -246,11 +249,13 @@ class ComputationEngine:
         if not reading.people:
             return IdentityChanges([], Resolution())
         with self._store.reading() as work:
-            return identity_resolution.decide(work, reading.people, rules=self._rules, reserved=self._states.standing)
+            return identity_resolution.plan_changes(
+                work, reading.people, rules=self._rules, reserved=self._states.current
+            )
 
     def _live(self) -> list[RequestedComputation]:
-        """The computations whose answers stand and are kept up to date."""
-        return [computation for computation in self._asked.values() if self._states.is_live(computation)]
+        """Return the computations with current results, which are kept up to date."""
+        return [computation for computation in self._requested.values() if self._states.is_live(computation)]
 
     def _commit(
         self,
@@ -273,46 +278,46 @@ class ComputationEngine:
             if live and touched:
                 facts.touch(touched)
                 for level in self._levels(live):
-                    found = compute(facts, level, now=now, only_touched=True)
-                    with attribute_failures([one.key for one in level]):
-                        apply(facts, found, self._kinds())
-                    computed += found
+                    level_changes = compute(facts, level, now=now, only_touched=True)
+                    with attribute_failures([computation.key for computation in level]):
+                        apply(facts, level_changes, self._kinds())
+                    computed += level_changes
             with self._store.unit_of_work() as work:
                 if changes.people:
-                    identity_resolution.write(work, changes)
+                    identity_resolution.write_changes(work, changes)
                     engage_tables.wake(work, changes.with_new_email, waits_for="email")
-                    resync(work, changes.with_new_email, self._asked, self._current(), from_micros(now))
+                    resync(work, changes.with_new_email, self._requested, self._current(), from_micros(now))
                 self._write_changes(work, computed, now)
-                send_again(work, reading.unsynced, from_micros(now))
+                requeue_unsent(work, reading.unsynced, from_micros(now))
                 self._quarantine.keep(work, from_micros(now))
                 self._advance(work, through)
                 self._states.write(work)
-            self._stand(through, self._stamp + 1, now)
-        self._moved(through)
+            self._save_meta(through, self._stamp + 1, now)
+        self._mark_advanced(through)
         self._quarantine.clear()
         self._events_max = self._settings.events_max
-        self._pending.leave_out(touched.union(merged for _, merged in changes.merges))
+        self._pending.discard_people(touched.union(merged for _, merged in changes.merges))
 
     def _levels(self, live: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
-        levels = in_levels(live)
+        levels = group_by_dependency(live)
         return [group for level in levels for group in self._groups(level)]
 
-    def _put_aside(self, error: ComputingError) -> None:
-        """Of computations that cannot be computed together find the one, so that the others go on without it."""
+    def _isolate_failure(self, error: ComputingError) -> None:
+        """Find the failing one of several computations, so that the others go on without it."""
         self._states.discard_changes()
         self._computes_alone = len(error.keys) > 1
         if not self._computes_alone:
-            self._fail(self._asked[error.keys[0]], error)
+            self._record_failure(self._requested[error.keys[0]], error)
 
-    def _stand(self, position: int, stamp: int, computed_at: int) -> None:
-        """Say where the facts stand; what is not computed for everybody yet is begun anew after a stop."""
+    def _save_meta(self, position: int, stamp: int, computed_at: int) -> None:
+        """Save the state of the facts; computations that are not complete start again after a restart."""
         is_open = self._is_behind or self._pending
-        self._facts.stand(Meta(position=position, stamp=stamp, computed_at=0 if is_open else computed_at))
+        self._facts.save_meta(Meta(position=position, stamp=stamp, computed_at=0 if is_open else computed_at))
 
     def _add_people(self, reading: PersonEvents, changes: IdentityChanges) -> None:
         facts = self._facts
         facts.merge(changes.merges)
-        facts.add_people(changes.made)
+        facts.add_people(changes.created)
         facts.make_known(changes.now_known)
         reading.facts.profiles = [changes.profiles[number] for number in reading.fact_people]
         facts.add_facts(reading.facts)
@@ -324,7 +329,7 @@ class ComputationEngine:
         )
 
     def _kinds(self) -> dict[str, str]:
-        return {key: computation.kind for key, computation in self._asked.items()}
+        return {key: computation.kind for key, computation in self._requested.items()}
 
     def _write_changes(self, work: Connection, changes: Sequence[Change], now: int) -> None:
         by_key: dict[str, list[Change]] = {}
@@ -339,38 +344,38 @@ class ComputationEngine:
 
     def _advance(self, work: Connection, through: int) -> None:
         if not advance(work, STAMP, expected=self._stamp, to=self._stamp + 1):
-            raise LeadershipLostError("another process computes audiences and traits")
+            raise LeadershipLostError("Another process computes audiences and traits.")
         if through > self._position and not advance(work, POSITION, expected=self._position, to=through):
-            raise LeadershipLostError(f"Engage's position is no longer {self._position}")
+            raise LeadershipLostError(f"Another process has changed Engage's position from {self._position}.")
 
-    def _moved(self, through: int) -> None:
+    def _mark_advanced(self, through: int) -> None:
         self._stamp += 1
         self._position = through
-        self._states.written()
+        self._states.mark_committed()
 
     def _follow_configuration(self) -> None:
         snapshot = self._current()
-        if snapshot is self._seen:
+        if snapshot is self._snapshot:
             return
         with self._store.unit_of_work() as work:
             follow_configuration(work, self._states, snapshot, self._clock.now())
             self._states.write(work)
-        self._states.written()
-        self._seen = snapshot
-        if snapshot.identity != self._rules:  # for what comes from now on; whoever is one person stays one
+        self._states.mark_committed()
+        self._snapshot = snapshot
+        if snapshot.identity != self._rules:  # for new events; existing profiles stay as they are
             self._rules = snapshot.identity
             self._ids = IdReader(self._rules)
-        self._asked = self._ready(snapshot)
+        self._requested = self._ready(snapshot)
 
     def _ready(self, snapshot: Snapshot) -> dict[str, RequestedComputation]:
-        """The enabled computations, without those that could not be made ready or followed."""
+        """Return the enabled computations, without those that could not be prepared."""
         ready: dict[str, RequestedComputation] = {}
         for key, computation in snapshot.computations.items():
             if not computation.configured.enabled or self._states.is_held(key):
                 continue
             try:
                 with attribute_failures([key]):
-                    ready[key] = requested(computation, self._states.standing[key], zone=snapshot.day_zone)
+                    ready[key] = prepare_computation(computation, self._states.current[key], zone=snapshot.day_zone)
                     fingerprint(ready[key])
             except ComputingError as error:
                 ready.pop(key, None)
@@ -380,12 +385,12 @@ class ComputationEngine:
         return ready
 
     def _compute_in_full(self, live: Sequence[RequestedComputation], now: int) -> bool:
-        """Compute for everybody what is new, has changed, or could not be followed step by step; False if nothing was.
+        """Compute new, changed and date-dependent computations for everybody; False if there was nothing to compute.
 
-        What many people get is written down over several steps, so that nothing else waits for it.
+        A large result is saved over several steps, so that nothing else waits for it.
         """
         everything = {
-            key: computation for key, computation in self._asked.items() if not self._states.has_failed(computation)
+            key: computation for key, computation in self._requested.items() if not self._states.has_failed(computation)
         }
         if self._is_behind:
             keys = set(everything)
@@ -403,45 +408,43 @@ class ComputationEngine:
         for computation in self._pending.in_order(everything):
             try:
                 with attribute_failures([computation.key]):
-                    room -= self._compute_one(computation, now, room=room)
+                    room -= self._compute_for_everybody(computation, now, room=room)
             except ComputingError as error:
-                self._fail(computation, error)
+                self._record_failure(computation, error)
             if room <= 0:
                 break
         return was_pending
 
-    def _compute_one(self, computation: RequestedComputation, now: int, *, room: int) -> int:
-        """Compute one for everybody, or go on writing down what it has given; how many changes were written."""
+    def _compute_for_everybody(self, computation: RequestedComputation, now: int, *, room: int) -> int:
+        """Compute one computation for everybody, or go on saving its result; returns the number of saved changes."""
         begun = self._clock.monotonic()
         if (result := self._pending.take_result(computation)) is not None:
-            # When all of it is written it is computed again: meanwhile there may be news.
-            return self._write_answer(computation, result, now, room=room)
+            # It is computed again once its result is saved, because there may be new events meanwhile.
+            return self._write_result(computation, result, now, room=room)
         changes = compute(self._facts, [computation], now=now, only_touched=False)
         if len(changes) > room:
-            return self._write_answer(
+            return self._write_result(
                 computation, PendingResult(fingerprint(computation), changes, len(changes)), now, room=room
             )
-        self._write_in_parts(changes, now)
+        self._write_in_batches(changes, now)
         self._go_live(computation, now)
         seconds = self._clock.monotonic() - begun
-        size = self._states.standing[computation.key].size
+        size = self._states.current[computation.key].size
         self._telemetry.computed_in_full(computation.key, size=size, changes=len(changes), seconds=seconds)
         return len(changes)
 
-    def _write_answer(self, computation: RequestedComputation, result: PendingResult, now: int, *, room: int) -> int:
-        """Write down as much of an answer as there is room for, and keep the rest for the next step."""
+    def _write_result(self, computation: RequestedComputation, result: PendingResult, now: int, *, room: int) -> int:
+        """Save as much of a result as there is room for, and keep the rest for the next step."""
         changes = result.take(room)
-        if self._states.standing[computation.key].status is Status.PREPARING:
-            self._states.update(
-                computation.key, detail=f"{result.percent} % of {result.total:,} people are written down"
-            )
-        self._write_in_parts(changes, now)
+        if self._states.current[computation.key].status is Status.PREPARING:
+            self._states.update(computation.key, detail=f"{result.percent} % of {result.total:,} profiles are saved.")
+        self._write_in_batches(changes, now)
         if result.changes:
             self._pending.results[computation.key] = result
         return len(changes)
 
     def _go_live(self, computation: RequestedComputation, now: int) -> None:
-        is_first = not self._states.standing[computation.key].fingerprint
+        is_first = not self._states.current[computation.key].fingerprint
         size = size_of(self._facts, computation)
         at = from_micros(now)
         self._states.update(
@@ -454,35 +457,35 @@ class ComputationEngine:
         )
         with self._store.unit_of_work() as work:
             if is_first:
-                queue_everybody(work, computation.key, self._current(), at)
-            engage_tables.save_size(work, computation.key, size=size, at=at, bucket=hour_of(now))
+                queue_all_profiles(work, computation.key, self._current(), at)
+            engage_tables.save_size(work, computation.key, size=size, at=at, bucket=hour_start(now))
             self._states.write(work)
-        self._states.written()
-        self._pending.done(computation.key)
+        self._states.mark_committed()
+        self._pending.mark_done(computation.key)
 
-    def _fail(self, computation: RequestedComputation, error: ComputingError) -> None:
-        """Whatever becomes of one computation, the others go on."""
+    def _record_failure(self, computation: RequestedComputation, error: ComputingError) -> None:
+        """Record that a computation has failed; the others go on."""
         self._states.discard_changes()
         self._telemetry.computing_failed(computation.key, error=error.message)
         self._states.update(
             computation.key, status=Status.FAILED, detail=error.message[:500], fingerprint=fingerprint(computation)
         )
         self._save_states()
-        self._pending.done(computation.key)
+        self._pending.mark_done(computation.key)
 
-    def _write_in_parts(self, changes: Sequence[Change], now: int) -> None:
+    def _write_in_batches(self, changes: Sequence[Change], now: int) -> None:
         remaining = iter(changes)
-        while part := list(islice(remaining, _CHANGES_PER_COMMIT)):
+        while batch := list(islice(remaining, _CHANGES_PER_COMMIT)):
             with self._facts.unit_of_work():
-                apply(self._facts, part, self._kinds())
+                apply(self._facts, batch, self._kinds())
                 with self._store.unit_of_work() as work:
-                    self._write_changes(work, part, now)
+                    self._write_changes(work, batch, now)
                     self._advance(work, self._position)
                     self._states.write(work)
-                self._stand(self._position, self._stamp + 1, self._computed_at)
-            self._moved(self._position)
+                self._save_meta(self._position, self._stamp + 1, self._computed_at)
+            self._mark_advanced(self._position)
 
     def _save_states(self) -> None:
         with self._store.unit_of_work() as work:
             self._states.write(work)
-        self._states.written()
+        self._states.mark_committed()

@@ -1,4 +1,4 @@
-"""Computes definitions over the facts and says what is new: for people who are touched, or for everybody."""
+"""Compute definitions over the facts and return the changes, for touched people or for everybody."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ UTC_ZONE = ZoneInfo("UTC")
 _MINUTE_MICROS = 60_000_000
 _CLOCK_SLACK_MICROS = 60_000_000
 COMPUTED = ("audience", "computed_trait")
-"""What a trait says of where it is from; a custom one says nothing."""
+"""Values of a trait's `computation` column; it is empty for a custom trait."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestedComputation:
-    """An audience or a computed trait, ready to be computed.
+    """An audience or a computed trait, prepared for computation.
 
     Attributes:
         kind: `audience` or `computed_trait`.
-        definition: What it asks, as configured.
-        includes_anonymous: True to count people to whom nothing but an anonymous id leads.
+        definition: The parsed definition, as configured.
+        includes_anonymous: True to count people who have only anonymous ids.
         since: Microseconds since 1970 before which no event counts, 0 for all of history.
-        zone: In which a day begins and ends.
+        zone: Time zone in which days begin and end.
     """
 
     key: str
@@ -47,7 +47,7 @@ class RequestedComputation:
     zone: ZoneInfo = UTC_ZONE
 
     def query(self) -> ComputationQuery:
-        """It as the compiler asks it."""
+        """Return the query for the compiler."""
         definition = beginning_at(self.definition, self.since) if self.since else self.definition
         return ComputationQuery(definition=definition, includes_anonymous=self.includes_anonymous)
 
@@ -56,8 +56,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """A person's new value of a computed trait.
 
     Attributes:
-        value: JSON text; of an audience `true` or `false`.
-        before: The value until now, None if there was none.
+        value: JSON text; for an audience `true` or `false`.
+        before: The previous value, None if there was none.
     """
 
     key: str
@@ -70,7 +70,7 @@ class ComputingError(PunchcardError):
     """DuckDB cannot compute one of these definitions.
 
     Args:
-        keys: The computations that were asked together.
+        keys: The computations that were computed together.
     """
 
     code = "computing_failed"
@@ -81,14 +81,14 @@ class ComputingError(PunchcardError):
 
 
 def empty_value(computation: RequestedComputation) -> str:
-    """What somebody has who had a value and has none any more."""
+    """Return the value of a profile that had a value and no longer has one."""
     if computation.kind == "audience":
         return "false"
     return "0" if getattr(computation.definition, "reducer", "") in ("count", "unique_count") else "null"
 
 
-def in_levels(computations: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
-    """The computations in groups, each of which asks only for what earlier ones have computed."""
+def group_by_dependency(computations: Sequence[RequestedComputation]) -> list[list[RequestedComputation]]:
+    """Group computations so that each depends only on computations of earlier groups."""
     by_key = {computation.key: computation for computation in computations}
     sorter = TopologicalSorter(
         {key: trait_keys(computation.definition) & by_key.keys() for key, computation in by_key.items()}
@@ -105,14 +105,14 @@ def in_levels(computations: Sequence[RequestedComputation]) -> list[list[Request
 def touched_by_time(
     facts: FactStore, computations: Sequence[RequestedComputation], *, begin: int, end: int
 ) -> set[int]:
-    """The people for whom an event has grown too old, or old enough, between two moments (microseconds since 1970)."""
+    """Return the people with an event that reached an age limit between two moments (microseconds since 1970)."""
     names: dict[int, set[str]] = {}
     for computation in computations:
         for name, age in time_limits(computation.definition):
             names.setdefault(age, set()).add(name)
     if not names or begin >= end:
         return set()
-    # A question for each age: the file's statistics then leave out nearly everything unread.
+    # One query per age, because the file's statistics then skip nearly all row groups.
     parts = [
         f"SELECT profile FROM facts WHERE happened > {begin - age} AND happened <= {end - age} AND event IN ("
         + ", ".join("?" for _ in event_names)
@@ -126,7 +126,7 @@ def touched_by_time(
 def changed_by_date(
     computations: Sequence[RequestedComputation], *, begin: int, end: int
 ) -> list[RequestedComputation]:
-    """Those whose answers may have changed because it is another day now, or for lengths of time another minute."""
+    """Return the computations with results that may change with the day, or for durations with the minute."""
     return [
         computation
         for computation in computations
@@ -139,13 +139,13 @@ def changed_by_date(
 
 
 def next_moment(now: int, *, last: int) -> tuple[int, bool]:
-    """The moment to compute for, and whether the clock was set back so far that every answer may be wrong.
+    """Return the moment to compute for, and whether the clock was set back so far that every result may be wrong.
 
-    A clock that is set back a little stands still here until it has caught up.
+    If the clock was set back only a little, the last moment is used until the clock has caught up.
 
     Args:
-        now: What the clock says, microseconds since 1970.
-        last: The moment for which was computed last.
+        now: Current time of the clock, microseconds since 1970.
+        last: The moment of the last computation.
     """
     if now >= last:
         return now, False
@@ -153,15 +153,15 @@ def next_moment(now: int, *, last: int) -> tuple[int, bool]:
 
 
 def compute(facts: FactStore, level: Sequence[RequestedComputation], *, now: int, only_touched: bool) -> list[Change]:
-    """What differs from what is known, for the people in `touched` or for everybody.
+    """Return the values that differ from the stored ones, for the people in `touched` or for everybody.
 
     Args:
-        level: Computations that do not ask for each other.
-        now: The moment for which it is asked, microseconds since 1970.
+        level: Computations that do not depend on each other.
+        now: The moment to compute for, microseconds since 1970.
 
     Raises:
-        ComputingError: one of them cannot be computed.
-        StorageError: the facts cannot be read.
+        ComputingError: One of them cannot be computed.
+        StorageError: The facts cannot be read.
     """
     if not level:
         return []
@@ -169,12 +169,12 @@ def compute(facts: FactStore, level: Sequence[RequestedComputation], *, now: int
     changes: list[Change] = []
     try:
         sql = statement(queries, now=now, zone=level[0].zone, only_touched=only_touched)
-        facts.run("CREATE OR REPLACE TEMP TABLE answers AS " + sql)
+        facts.run("CREATE OR REPLACE TEMP TABLE results AS " + sql)
         for number, computation in enumerate(level):
             changes += _differences(facts, computation, number, only_touched=only_touched)
     except StorageError:
         raise
-    except Exception as error:  # whatever compiler and DuckDB make of one definition, the others go on
+    except Exception as error:  # any error of compiler or DuckDB concerns these definitions only
         raise ComputingError(str(error), keys=[computation.key for computation in level]) from error
     return changes
 
@@ -188,7 +188,7 @@ def _differences(
     rows = facts.rows(
         f"""
         SELECT COALESCE(new.profile, old.profile), COALESCE(new.value, '{empty}'), old.json
-        FROM (SELECT profile, {value} AS value FROM answers WHERE {value} IS NOT NULL) AS new
+        FROM (SELECT profile, {value} AS value FROM results WHERE {value} IS NOT NULL) AS new
         FULL OUTER JOIN (
             SELECT profile, json FROM traits WHERE name = ? AND computation <> ''{among}
         ) AS old ON old.profile = new.profile
@@ -200,7 +200,7 @@ def _differences(
 
 
 def size_of(facts: FactStore, computation: RequestedComputation) -> int:
-    """How many members an audience has, or how many people have a value."""
+    """Return the number of members of an audience, or of profiles with a value."""
     rows = facts.rows(
         "SELECT count(*) FROM traits WHERE name = ? AND computation <> '' AND json NOT IN ('false', 'null')",
         computation.key,
@@ -209,5 +209,5 @@ def size_of(facts: FactStore, computation: RequestedComputation) -> int:
 
 
 def apply(facts: FactStore, changes: Sequence[Change], kinds: dict[str, str]) -> None:
-    """Let the facts know the new values."""
+    """Write the new values into the facts."""
     facts.set_traits([(change.profile, change.key, change.value, kinds[change.key]) for change in changes])

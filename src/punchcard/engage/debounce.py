@@ -1,8 +1,8 @@
-"""When a change waits before a destination gets it: a value that goes back, or one of very many changes.
+"""Delay changes to a destination: a value that flips back, or one of very many changes.
 
-The first new value goes at once. A value that the destination had within the last minute waits until a minute after the
-last change: if it is taken back by then, nothing is sent. So does any value once there were
-`CHANGES_PER_MINUTE_MAX` changes within a minute. What waits is compared again when its time comes, so the last value
+The first new value is sent at once. A value that the destination had within the last minute waits until one minute
+after the last change; if the change is reverted by then, nothing is sent. Any value also waits once there were
+`CHANGES_PER_MINUTE_MAX` changes within a minute. A waiting value is compared again when it is due, so the last value
 always arrives.
 """
 
@@ -27,7 +27,7 @@ class SentChange(msgspec.Struct, frozen=True, array_like=True):
     """A change that was sent within the last minute.
 
     Attributes:
-        at: When, microseconds since 1970.
+        at: Time of sending, microseconds since 1970.
         replaced: Digest of the value that the destination had before.
     """
 
@@ -39,11 +39,11 @@ _decoder = msgspec.json.Decoder(list[SentChange])
 
 
 def delayed_until(value: str, changes: Collection[SentChange], now: datetime) -> datetime | None:
-    """When the change to a value may be sent; None for at once.
+    """Return the time at which the change to a value may be sent; None for at once.
 
     Args:
-        wanted: The value, as JSON text.
-        changes: All that were sent of the profile and computation lately.
+        value: The new value, as JSON text.
+        changes: The changes that were sent recently for the profile and computation.
     """
     recent = _recent(changes, now)
     if digest(value) in {change.replaced for change in recent}:
@@ -55,23 +55,23 @@ def delayed_until(value: str, changes: Collection[SentChange], now: datetime) ->
 
 
 def with_change(changes: Collection[SentChange], *, replaced: str, now: datetime) -> str:
-    """The changes of the last minute with one that is sent now, as JSON text."""
+    """Return the changes of the last minute plus one that is sent now, as JSON text."""
     newest = SentChange(to_micros(now), digest(replaced))
     return msgspec.json.encode([*_recent(changes, now)[-CHANGES_PER_MINUTE_MAX:], newest]).decode()
 
 
 def read_changes(text: str) -> list[SentChange]:
-    """The changes that `with_change` wrote; "" for none."""
+    """Decode the changes that `with_change` encoded; "" for none."""
     return _decoder.decode(text) if text else []
 
 
 def digest(value: str) -> str:
-    """A short text that stands for a value: values have up to 32 KB. All ways of having none are one."""
+    """Return a short digest of a value (values have up to 32 KB); all values that mean "none" have the same one."""
     return hashlib.sha256(b"" if value in NOBODY else value.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
 def _recent(changes: Collection[SentChange], now: datetime) -> list[SentChange]:
-    # A change dated after now was sent before the clock was set back: nothing waits for that.
+    # A change with a time in the future was sent before the clock was set back: nothing waits for it.
     end = to_micros(now)
     begin = to_micros(now - DEBOUNCE)
     return sorted((change for change in changes if begin < change.at <= end), key=lambda change: change.at)

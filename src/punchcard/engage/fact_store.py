@@ -1,6 +1,6 @@
-"""The facts of all people in a DuckDB file, shaped for computing: what the lake and the store hold, and nothing else.
+"""The facts of all people in a DuckDB file, structured for computation; everything in it comes from lake and store.
 
-It can be lost: it is made again from both. `stamp` tells whether it belongs to the state in which the store stands.
+The file may be lost: it is restored from both. `stamp` says which state of the store it belongs to.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "preserve_insertion_order": False,
 }
-_VERSION = 2  # of the tables below and of what is in them; another one means that the file is made again
+_VERSION = 2  # of the tables below and their contents; a file with another version is recreated
 _TABLES = """
 CREATE TABLE facts (
     profile BIGINT, happened BIGINT, seq BIGINT, event VARCHAR, source VARCHAR, properties VARCHAR, context VARCHAR,
@@ -43,12 +43,12 @@ _HOT = ", ".join(
 
 @dataclass(frozen=True, kw_only=True)
 class Meta:
-    """Where the facts stand.
+    """The state of the facts.
 
     Attributes:
-        position: The last log position whose events are in.
-        stamp: The state of the store to which traits and people belong.
-        computed_at: The moment for which computed traits hold, microseconds since 1970.
+        position: The last log position with included events.
+        stamp: The state of the store that traits and people belong to.
+        computed_at: The moment that the computed traits are valid for, microseconds since 1970.
     """
 
     position: int
@@ -58,7 +58,7 @@ class Meta:
 
 @dataclass
 class FactRows:
-    """Events on their way into the facts: a list a column."""
+    """Events to be added to the facts, one list per column."""
 
     profiles: list[int] = field(default_factory=list)
     happened: list[int] = field(default_factory=list)
@@ -68,13 +68,13 @@ class FactRows:
     properties: list[bytes | None] = field(default_factory=list)
     contexts: list[bytes | None] = field(default_factory=list)
 
-    def only(self, wanted: Sequence[bool]) -> "FactRows":
-        """Some of the rows."""
+    def only(self, mask: Sequence[bool]) -> "FactRows":
+        """Return the rows for which `mask` is True."""
         lists = (getattr(self, field.name) for field in fields(self))
-        return FactRows(*(list(compress(values, wanted)) for values in lists))
+        return FactRows(*(list(compress(values, mask)) for values in lists))
 
     def to_arrow(self) -> "pa.Table":
-        """The rows as an Arrow table."""
+        """Return the rows as an Arrow table."""
         import pyarrow as pa
 
         return pa.table(
@@ -91,13 +91,13 @@ class FactRows:
 
 
 class FactStore:
-    """The file at `path`. For one process; questions from several threads each on a cursor of its own.
+    """The file at `path`. For one process; queries from several threads need a cursor each.
 
     Args:
-        path: The file, made if it is not there, and made again if another version wrote it or it is damaged.
+        path: The file; created if it is missing, recreated if another version wrote it or it is damaged.
 
     Raises:
-        StorageError: the file cannot be made; from every method: it cannot be read or written.
+        StorageError: The file cannot be created; from every method: it cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -106,17 +106,17 @@ class FactStore:
         self._number = 0
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         self._connection.close()
 
     def meta(self) -> Meta:
-        """Where the facts stand."""
+        """Return the state of the facts."""
         position, stamp, computed_at = self.rows("SELECT position, stamp, computed_at FROM meta")[0]
         return Meta(position=position, stamp=stamp, computed_at=computed_at)
 
     @contextmanager
     def unit_of_work(self) -> Iterator[None]:
-        """All that is written inside, or nothing if it raises."""
+        """Commit everything written inside, or nothing if an exception is raised."""
         self.run("BEGIN TRANSACTION")
         try:
             yield
@@ -125,8 +125,8 @@ class FactStore:
             self._connection.rollback()
             raise
 
-    def stand(self, meta: Meta) -> None:
-        """Say where the facts stand now."""
+    def save_meta(self, meta: Meta) -> None:
+        """Save the state of the facts."""
         self.run(
             "UPDATE meta SET position = ?, stamp = ?, computed_at = ?", meta.position, meta.stamp, meta.computed_at
         )
@@ -138,7 +138,7 @@ class FactStore:
                 self.run(f"INSERT INTO facts SELECT *, {_HOT} FROM {name}")
 
     def add_people(self, people: Sequence[tuple[int, bool]]) -> None:
-        """Add people: profile, and whether more than an anonymous id leads to it."""
+        """Add people: profile, and whether it has more than anonymous ids."""
         import pyarrow as pa
 
         if people:
@@ -147,12 +147,12 @@ class FactStore:
                 self.run(f"INSERT INTO people SELECT p, k FROM {name}")
 
     def make_known(self, profiles: Iterable[int]) -> None:
-        """Note that more than an anonymous id leads to these."""
+        """Mark profiles that have more than anonymous ids."""
         with self._numbers(profiles) as name:
             self.run(f"UPDATE people SET known = true WHERE profile IN (SELECT n FROM {name})")
 
     def merge(self, merges: Sequence[tuple[int, int]]) -> None:
-        """Give everything of merged profiles to the one that goes on: (profile, merged), in order."""
+        """Move everything of merged profiles to the remaining one: (profile, merged), in order."""
         import pyarrow as pa
 
         if not merges:
@@ -167,7 +167,7 @@ class FactStore:
             self.run(f"DELETE FROM traits WHERE profile IN (SELECT m FROM {name})")
 
     def set_traits(self, traits: Sequence[tuple[int, str, str, str]]) -> None:
-        """Set traits: (profile, name, JSON, computation). One whose JSON is `null` is there, and has no value."""
+        """Set traits: (profile, name, JSON, computation). A trait with the JSON `null` is stored and has no value."""
         import pyarrow as pa
 
         if not traits:
@@ -181,31 +181,29 @@ class FactStore:
             }
         )
         with self._as_table(table) as name:
-            self.run(
-                f"DELETE FROM traits USING {name} AS fresh WHERE traits.profile = fresh.p AND traits.name = fresh.n"
-            )
+            self.run(f"DELETE FROM traits USING {name} AS new WHERE traits.profile = new.p AND traits.name = new.n")
             self.run(f"INSERT INTO traits SELECT p, n, json_extract_string(j, '$'), j, c FROM {name}")
 
     def touch(self, profiles: Iterable[int]) -> None:
-        """Let these be the people of whom `touched` asks."""
+        """Make these people the content of the table `touched`."""
         self.run("CREATE OR REPLACE TEMP TABLE touched (profile BIGINT)")
         with self._numbers(profiles) as name:
             self.run(f"INSERT INTO touched SELECT n FROM {name}")
 
     def people_before(self, position: int) -> set[int]:
-        """Everybody who has events before a log position."""
+        """Return everybody who has events before a log position."""
         return {row[0] for row in self.rows("SELECT DISTINCT profile FROM facts WHERE seq < ?", seq_of(position, 0))}
 
     def forget_before(self, position: int) -> None:
-        """Take the events before a log position out."""
+        """Delete the events before a log position."""
         self.run("DELETE FROM facts WHERE seq < ?", seq_of(position, 0))
 
     def forget_behind(self, position: int) -> None:
-        """Take the events behind a log position out again."""
+        """Delete the events after a log position."""
         self.run("DELETE FROM facts WHERE seq >= ?", seq_of(position + 1, 0))
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows of a question."""
+        """Run a query and return its rows."""
         return self._execute(sql, values).fetchall()
 
     def run(self, sql: str, *values: object) -> None:
@@ -218,12 +216,12 @@ class FactStore:
         try:
             return self._connection.execute(sql, list(values)) if values else self._connection.execute(sql)
         except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
-            raise StorageError(f"{self._path} cannot be used: {error}") from error
+            raise StorageError(f"{self._path} cannot be used: {error}.") from error
 
     @contextmanager
     def _as_table(self, table: "pa.Table") -> Iterator[str]:
         self._number += 1
-        name = f"given_{self._number}"
+        name = f"arrow_{self._number}"
         self._connection.register(name, table)
         try:
             yield name
@@ -242,18 +240,18 @@ class FactStore:
 
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if (standing := self._standing()) is not None:
-                return standing
+            if (existing := self._open_existing()) is not None:
+                return existing
             self._forget()
             connection = duckdb.connect(str(self._path), config=_CONFIG)
             connection.execute(_TABLES)
             connection.execute("INSERT INTO meta VALUES (?, 0, 0, 0)", [_VERSION])
         except (OSError, duckdb.Error) as error:
-            raise StorageError(f"{self._path} cannot be opened: {error}") from error
+            raise StorageError(f"{self._path} cannot be opened: {error}.") from error
         return connection
 
-    def _standing(self) -> "duckdb.DuckDBPyConnection | None":
-        """The file as it is, None if it is not there or cannot be used."""
+    def _open_existing(self) -> "duckdb.DuckDBPyConnection | None":
+        """Open the existing file; None if it is missing or cannot be used."""
         import duckdb
 
         try:
@@ -263,7 +261,7 @@ class FactStore:
             connection.close()
         except duckdb.IOException as error:
             if "lock" in str(error).lower():
-                raise  # another process computes with it
+                raise  # another process uses it
             return None
         except (duckdb.CatalogException, duckdb.SerializationException, duckdb.InvalidInputException):
             return None
@@ -279,5 +277,5 @@ EVENTS_PER_RECORD_MAX = 1 << 20
 
 
 def seq_of(position: int, index: int) -> int:
-    """The place of an event in the log as one number: rises with the log, and no other event has it."""
+    """Return the position of an event in the log as one number: it rises with the log and is unique."""
     return position * EVENTS_PER_RECORD_MAX + index

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from punchcard.engage.custom_traits import CustomTraits, kept_id
+from punchcard.engage.custom_traits import CustomTraits, stored_message_id
 from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.identity import Known, Merge, Resolution, is_known, may_change, resolve
 from punchcard.profiles.rules import EMAIL, ExternalId, IdentityRules
@@ -21,23 +21,23 @@ _PUBLIC_ID_CHARACTERS = 27
 
 @dataclass
 class IdentityChanges:
-    """What a run of events changes about people.
+    """The changes that a batch of events makes to profiles.
 
-    Attributes:
-        profiles: The profile of each event, after all merges.
-        made: New profiles with whether more than an anonymous id leads to them.
-        now_known: Others to which more than an anonymous id leads from now on.
-        merges: (profile, merged), in order.
-        merged_traits: All traits of those that others were merged into.
-        traits: Traits of others that were set, if only anew to what they were.
-        history: Every new value of a custom trait, in the order of the log.
-        with_new_email: Profiles to which an email leads that did not before.
+    people: The events.
+    profiles: The profile of each event, after all merges.
+    created: New profiles, with whether they have more than anonymous ids.
+    now_known: Existing profiles that have more than anonymous ids from now on.
+    merges: (profile, merged), in order.
+    merged_traits: All traits of the profiles that others were merged into.
+    traits: Traits of other profiles that were set, even to the value they already had.
+    history: Every new value of a custom trait, in log order.
+    with_new_email: Profiles that have a new email.
     """
 
     people: list[PersonEvent]
     resolution: Resolution
     profiles: list[int] = field(default_factory=list)
-    made: list[tuple[int, bool]] = field(default_factory=list)
+    created: list[tuple[int, bool]] = field(default_factory=list)
     now_known: set[int] = field(default_factory=set)
     merges: list[tuple[int, int]] = field(default_factory=list)
     merged_traits: dict[int, list[StoredTrait]] = field(default_factory=dict)
@@ -46,40 +46,42 @@ class IdentityChanges:
     with_new_email: set[int] = field(default_factory=set)
 
     def touched(self) -> set[int]:
-        """Everybody of whom something is new."""
+        """Return every profile that has changed."""
         return {*self.profiles, *self.now_known, *(profile for profile, _ in self.merges)}
 
     def changed_traits(self) -> list[StoredTrait]:
-        """The traits that have, or may have, another value than before."""
-        changed = {(one.profile_id, one.name) for one in self.history}
-        merged = [one for some in self.merged_traits.values() for one in some]
+        """Return the traits that have, or may have, a new value."""
+        changed = {(trait.profile_id, trait.name) for trait in self.history}
+        merged = [trait for traits in self.merged_traits.values() for trait in traits]
         return merged + [trait for trait in self.traits if (trait.profile_id, trait.name) in changed]
 
 
 def load_known(work: Connection, people: Collection[PersonEvent], *, has_periods: bool) -> Known:
-    """What the store knows of the people of these events.
+    """Load what the store knows about the people of these events.
 
     Args:
-        has_periods: True if a limit has a period: then it counts when ids came.
+        has_periods: True if a limit has a period, so that the time at which ids were added matters.
     """
-    ids = {one for person in people for one in person.ids}
+    ids = {external_id for person in people for external_id in person.ids}
     owners = profiles.owners_of(work, ids)
     open_ = set().union(*(may_change(person.ids, owners) for person in people))
-    members = {profile: {ExternalId(*one) for one in some} for profile, some in profiles.ids_of(work, open_).items()}
+    members = {
+        profile: {ExternalId(*pair) for pair in pairs} for profile, pairs in profiles.ids_of(work, open_).items()
+    }
     since = {ExternalId(*key): at for key, at in profiles.since_of(work, open_).items()} if has_periods else {}
     return Known(owners=owners, members=members, since=since, merges=Counter(profiles.merges_of(work, open_)))
 
 
-def decide(
+def plan_changes(
     work: Connection, people: list[PersonEvent], *, rules: IdentityRules, reserved: Collection[str]
 ) -> IdentityChanges:
-    """What the events change, against what stands in the store; nothing is written yet.
+    """Plan the changes of events against the current state of the store; nothing is written.
 
     Args:
-        reserved: Names of computed traits and audiences: no identify call changes those.
+        reserved: Names of computed traits and audiences, which identify calls cannot change.
     """
     known = load_known(work, people, has_periods=bool(rules.periods))
-    before = {profile: is_known(some, rules) for profile, some in known.members.items()}
+    before = {profile: is_known(ids, rules) for profile, ids in known.members.items()}
     next_id = profiles.next_profile_id(work) - 1
 
     def new_profile() -> int:
@@ -95,35 +97,37 @@ def decide(
         received=(person.received_at for person in people),
     )
     changes = IdentityChanges(people, resolution)
-    changes.profiles = [one for one in resolution.final() if one is not None]
+    changes.profiles = [profile for profile in resolution.final() if profile is not None]
     changes.merges = [(merge.profile, merge.merged) for merge in resolution.merges]
-    gone = {merged for _, merged in changes.merges}
-    changes.made = [(one, is_known(known.members[one], rules)) for one in resolution.made if one not in gone]
+    merged_away = {merged for _, merged in changes.merges}
+    changes.created = [
+        (key, is_known(known.members[key], rules)) for key in resolution.created if key not in merged_away
+    ]
     changes.now_known = {
         key
         for key, was in before.items()
-        if not was and key not in gone and key in known.members and is_known(known.members[key], rules)
+        if not was and key not in merged_away and key in known.members and is_known(known.members[key], rules)
     }
     changes.with_new_email = {profile for key, (profile, _) in resolution.added.items() if key.type == EMAIL}
-    # Whoever was merged may be reached at the emails of both.
-    changes.with_new_email |= {profile for profile, _ in changes.merges if profile not in gone}
-    _decide_traits(work, changes, reserved)
+    # A merged profile may be reached at the emails of both.
+    changes.with_new_email |= {profile for profile, _ in changes.merges if profile not in merged_away}
+    _apply_traits(work, changes, reserved)
     return changes
 
 
-def write(work: Connection, changes: IdentityChanges) -> None:
-    """Write the changes down."""
+def write_changes(work: Connection, changes: IdentityChanges) -> None:
+    """Write the planned changes."""
     people, resolution = changes.people, changes.resolution
     merged_now = {merged for _, merged in changes.merges}
     last: dict[int, PersonEvent] = {}
     for profile, person in zip(changes.profiles, people, strict=True):
         last[profile] = person
-    known = dict(changes.made)
-    made = [
+    known = dict(changes.created)
+    created = [
         _profile_row(key, people[event], last.get(key, people[event]), known=known.get(key, False))
-        for key, event in resolution.made.items()
+        for key, event in resolution.created.items()
     ]
-    profiles.add_profiles(work, made)
+    profiles.add_profiles(work, created)
     profiles.add_ids(work, [_id_row(key, profile, people[event]) for key, (profile, event) in resolution.added.items()])
     profiles.merge_profiles(
         work,
@@ -132,11 +136,11 @@ def write(work: Connection, changes: IdentityChanges) -> None:
                 profile=merge.profile,
                 merged=merge.merged,
                 at=people[merge.event].received_at,
-                message_id=kept_id(people[merge.event].message_id),
+                message_id=stored_message_id(people[merge.event].message_id),
             )
             for merge in resolution.merges
         ],
-        traits=[one for some in changes.merged_traits.values() for one in some],
+        traits=[trait for merged in changes.merged_traits.values() for trait in merged],
     )
     profiles.make_known(work, changes.now_known)
     profiles.see_profiles(
@@ -145,11 +149,11 @@ def write(work: Connection, changes: IdentityChanges) -> None:
             {
                 "profile": profile,
                 "at": person.received_at,
-                "message_id": kept_id(person.message_id),
+                "message_id": stored_message_id(person.message_id),
                 "source": person.source,
             }
             for profile, person in last.items()
-            if profile not in merged_now and profile not in resolution.made
+            if profile not in merged_now and profile not in resolution.created
         ],
     )
     profiles.add_conflicts(work, [_conflict_row(changes, number) for number in range(len(resolution.conflicts))])
@@ -157,25 +161,27 @@ def write(work: Connection, changes: IdentityChanges) -> None:
     profiles.add_history(work, changes.history)
 
 
-def _decide_traits(work: Connection, changes: IdentityChanges, reserved: Collection[str]) -> None:
-    """What stands of custom traits after each event, with the merges of just that event."""
+def _apply_traits(work: Connection, changes: IdentityChanges, reserved: Collection[str]) -> None:
+    """Apply custom traits after each event, with the merges of just that event."""
     resolution = changes.resolution
     calls = {number: person for number, person in enumerate(changes.people) if person.traits}
     merges: dict[int, list[Merge]] = {}
-    for one in resolution.merges:
-        merges.setdefault(one.event, []).append(one)
+    for merge in resolution.merges:
+        merges.setdefault(merge.event, []).append(merge)
     at_event = {number: profile for number in calls if (profile := resolution.profiles[number]) is not None}
-    requested = {*at_event.values(), *(who for merge in resolution.merges for who in (merge.profile, merge.merged))}
-    traits = CustomTraits(profiles.traits_of(work, requested), reserved=reserved)
+    affected = {*at_event.values(), *(key for merge in resolution.merges for key in (merge.profile, merge.merged))}
+    traits = CustomTraits(profiles.traits_of(work, affected), reserved=reserved)
     for number in sorted({*calls, *merges}):
-        for one in merges.get(number, ()):
-            traits.merge(one.profile, one.merged)
+        for merge in merges.get(number, ()):
+            traits.merge(merge.profile, merge.merged)
         if number in calls:
             traits.take(at_event[number], calls[number])
     into = profiles.final_profiles(changes.merges)
-    changes.history = [replace(one, profile_id=into.get(one.profile_id, one.profile_id)) for one in traits.history]
+    changes.history = [
+        replace(trait, profile_id=into.get(trait.profile_id, trait.profile_id)) for trait in traits.history
+    ]
     changes.merged_traits = {profile: traits.of(profile) for profile in into.values()}
-    changes.traits = [one for one in traits.fresh() if one.profile_id not in changes.merged_traits]
+    changes.traits = [trait for trait in traits.updated() if trait.profile_id not in changes.merged_traits]
 
 
 def _id_row(external_id: ExternalId, profile: int, person: PersonEvent) -> dict[str, object]:
@@ -185,12 +191,12 @@ def _id_row(external_id: ExternalId, profile: int, person: PersonEvent) -> dict[
         "profile_id": profile,
         "created_at": person.received_at,
         "source": person.source,
-        "message_id": kept_id(person.message_id),
+        "message_id": stored_message_id(person.message_id),
     }
 
 
 def _profile_row(profile: int, person: PersonEvent, last: PersonEvent, *, known: bool) -> dict[str, object]:
-    message_id = kept_id(person.message_id)
+    message_id = stored_message_id(person.message_id)
     return {
         "id": profile,
         "public_id": public_id(profile, message_id),
@@ -198,7 +204,7 @@ def _profile_row(profile: int, person: PersonEvent, last: PersonEvent, *, known:
         "updated_at": last.received_at,
         "first_message_id": message_id,
         "first_source": person.source,
-        "last_message_id": kept_id(last.message_id),
+        "last_message_id": stored_message_id(last.message_id),
         "last_source": last.source,
         "is_known": known,
     }
@@ -214,12 +220,12 @@ def _conflict_row(changes: IdentityChanges, number: int) -> dict[str, object]:
         "kept_by": conflict.kept_by,
         "at": person.received_at,
         "source": person.source,
-        "message_id": kept_id(person.message_id),
+        "message_id": stored_message_id(person.message_id),
         "reason": conflict.reason,
     }
 
 
 def public_id(profile: int, message_id: str) -> str:
-    """The profile's id as others see it: `use_` and 27 letters and digits."""
+    """Return the public id of a profile: `use_` and 27 letters and digits."""
     digest = hashlib.sha256(f"{profile}:{message_id}".encode()).digest()
     return "use_" + base64.b64encode(digest, b"Aa").decode()[:_PUBLIC_ID_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Failures of one computation, one profile or one event in a step, told apart from failures of storage."""
+"""Failures of one computation, one profile or one event, separated from failures of storage."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,15 +9,15 @@ from punchcard.store.engine import is_storage_fault
 
 
 def is_isolated(error: Exception) -> bool:
-    """Whether what was processed has raised this: a failure of storage concerns everything, and ends the step."""
+    """Return whether the processed data caused the error; a failure of storage affects everything and ends the step."""
     return not isinstance(error, StorageError) and not is_storage_fault(error)
 
 
 @contextmanager
 def attribute_failures(keys: Sequence[str]) -> Iterator[None]:
-    """Raise whatever fails inside as a failure of these computations.
+    """Convert a failure inside the block into a failure of these computations.
 
-    Raises:
+    ComputingError: Something other than storage failed.
         ComputingError: something failed that is not storage.
     """
     try:

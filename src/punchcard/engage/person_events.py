@@ -1,4 +1,4 @@
-"""Turns events of the lake into what Engage works with: whose they are, what they say, and facts to compute with."""
+"""Convert events of the lake into what Engage works with: external ids, traits, and facts for computations."""
 
 import re
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from punchcard.store.engage_tables import SYNC_REFUSED
 from punchcard.workspace.computations import OWN_SOURCES
 
 TRAITS_MAX = 300
-"""An identify call with as many traits is taken as a mistake; Segment refuses it too."""
+"""An identify call with this many traits is treated as a mistake; Segment rejects it too."""
 
 _TRAIT_NAME_CHARACTERS_MAX = 256
 _OWN_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
 _IDENTIFY = "identify"
-_NOT_REACHED = frozenset({"destination_disabled", "INVALID_SETTINGS"})  # by no choice about this call: it is sent again
+_NOT_REACHED = frozenset({"destination_disabled", "INVALID_SETTINGS"})  # unrelated to the call: it is sent again
 _VIEWED = {EventType.PAGE: (PAGE_VIEWED, "page_name"), EventType.SCREEN: (SCREEN_VIEWED, "screen_name")}
 
 
@@ -49,7 +49,7 @@ class _OwnCall(msgspec.Struct, gc=False):
     traits: _OwnTraits = msgspec.field(default_factory=_OwnTraits)
 
 
-class _Said(msgspec.Struct, gc=False):
+class _Payload(msgspec.Struct, gc=False):
     name: msgspec.Raw = msgspec.Raw()
     properties: msgspec.Raw = msgspec.Raw()
     traits: msgspec.Raw = msgspec.Raw()
@@ -57,18 +57,18 @@ class _Said(msgspec.Struct, gc=False):
 
 
 _own_call = msgspec.json.Decoder(_OwnCall)
-_said = msgspec.json.Decoder(_Said)
+_payload = msgspec.json.Decoder(_Payload)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class PersonEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event as it is about a person.
+    """One event with the person it is about.
 
     Attributes:
-        ids: The strongest first, at least one.
-        at: When it happened.
-        seq: Its place in the log: see `seq_of`.
-        traits: JSON text of each trait that an identify call gives; `null` takes it away.
+        ids: The external ids, strongest first, at least one.
+        at: Time of the event.
+        seq: Position in the log: see `seq_of`.
+        traits: JSON text of each trait of an identify call; `null` removes the trait.
     """
 
     ids: tuple[ExternalId, ...]
@@ -82,12 +82,12 @@ class PersonEvent(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class UnsyncedCall:
-    """A call of ours that did not reach its destination, because that was switched off when it came by.
+    """A call of Engage that did not reach its destination, because the destination was disabled or refused it.
 
     Attributes:
-        sequence: Which one of those about this email and key.
+        sequence: Number of the call about this email and key.
         call: `identify` or `track`.
-        waits_for: What must change before it is sent again; "" if nothing must.
+        waits_for: What must change before it is sent again; "" for nothing.
         detail: Why the destination's mapping refused it, "" if it did not.
     """
 
@@ -102,14 +102,14 @@ class UnsyncedCall:
 
 @dataclass
 class PersonEvents:
-    """A run of events, read.
+    """A batch of events, read.
 
     Attributes:
-        unsynced: Of the calls that Engage itself has sent, those that it must send again.
-        people: The events that are about somebody.
-        facts: Those of them that are computed with, without profiles yet.
-        fact_people: For each of the facts, its place in `people`.
-        through: The last log position looked at.
+        people: The events that are about a person.
+        facts: The facts of those events that computations use, without profiles yet.
+        fact_people: For each fact, its index in `people`.
+        unsynced: The calls of Engage that must be sent again.
+        through: The last log position read.
     """
 
     people: list[PersonEvent] = field(default_factory=list)
@@ -120,16 +120,16 @@ class PersonEvents:
 
 
 def read_events(events: Sequence[LakeEvent], reader: IdReader) -> PersonEvents:
-    """Read a run of events in the log's order."""
+    """Read a batch of events in log order."""
     reading = PersonEvents()
     for event in events:
         reading.through = event.log_position
         try:
-            if counts(event):
+            if is_counted(event):
                 _read(event, reader, reading)
             elif event.source is not None and event.source.startswith(OWN_SOURCES):
                 _read_own(event, reading)
-        except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others are read
+        except Exception as error:  # noqa: BLE001  # an event that our code fails on must not stop the others
             EngageTelemetry().event_not_read(message_id=event.message_id, error=error)
     return reading
 
@@ -141,7 +141,7 @@ def _read_own(event: LakeEvent, reading: PersonEvents) -> None:
     has_failed = any(result.status == "failed_on_ingest" for result in event.results)
     refusal = next((result for result in event.results if result.status == "refused"), None)
     if named[2] != _IDENTIFY:
-        refusal = None  # a track call earns something only if its name is in the event map
+        refusal = None  # a track call without a mapping is normal: its name is not in the event map
     if not has_failed and refusal is None and not any(result.reason in _NOT_REACHED for result in event.results):
         return
     waits_for = ""
@@ -166,8 +166,8 @@ def _read_own(event: LakeEvent, reading: PersonEvents) -> None:
     )
 
 
-def counts(event: LakeEvent) -> bool:
-    """False for what failed on ingest, was received before, or was told by Engage itself."""
+def is_counted(event: LakeEvent) -> bool:
+    """Return False for events that failed on ingest, are duplicates, or were sent by Engage itself."""
     if not event.type or event.timestamp is None or event.source is None or event.source.startswith(OWN_SOURCES):
         return False
     return not any(
@@ -183,9 +183,9 @@ def _read(event: LakeEvent, reader: IdReader, reading: PersonEvents) -> None:
         return
     kind = EventType(event.type)
     try:
-        payload = _said.decode(event.payload)
+        payload = _payload.decode(event.payload)
     except UNREADABLE:
-        payload = _Said()
+        payload = _Payload()
     traits = _traits(payload.traits) if kind is EventType.IDENTIFY else None
     if kind in (EventType.TRACK, EventType.PAGE, EventType.SCREEN):
         _add_fact(event, kind, payload, reading)
@@ -195,8 +195,8 @@ def _read(event: LakeEvent, reader: IdReader, reading: PersonEvents) -> None:
     )
 
 
-def _add_fact(event: LakeEvent, kind: EventType, payload: _Said, reading: PersonEvents) -> None:
-    # Computations find an amount or order id under its exact name, whatever its sender writes, as points rules do.
+def _add_fact(event: LakeEvent, kind: EventType, payload: _Payload, reading: PersonEvents) -> None:
+    # Computations find an amount or order id under its exact name, however the sender spells it, as points rules do.
     name, properties = event.event or "", exact_properties(payload.properties) or None
     if kind in _VIEWED:
         name, key = _VIEWED[kind]
@@ -212,7 +212,7 @@ def _add_fact(event: LakeEvent, kind: EventType, payload: _Said, reading: Person
 
 
 def _with_name(properties: bytes | None, key: str, name: msgspec.Raw) -> bytes | None:
-    """The properties of a page or screen call with its name among them."""
+    """Return the properties of a page or screen call with its name added."""
     if not bytes(name):
         return properties
     try:

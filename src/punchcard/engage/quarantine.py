@@ -1,4 +1,4 @@
-"""Events on which Engage fails: found by trying each alone, kept with their cause, and left out of profiles."""
+"""Quarantine of events that Engage fails on: found by trying each alone, saved with the cause, left out of profiles."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -16,17 +16,17 @@ from punchcard.store.engine import Store
 from punchcard.store.quarantine import QuarantinedRecord, add_quarantined
 
 TRIED_ALONE_MAX = 100
-"""Events that are tried one after the other; a step of more is made smaller first."""
+"""Events that are tried one after the other; a larger step is reduced first."""
 
 _REASON = "internal_error"
 _CALL = "engage"
 
 
 class EventQuarantine:
-    """The events of the next step that are left out of it.
+    """The events that the next step leaves out.
 
     Args:
-        write: Decides and writes what events change of profiles; tried in a unit of work that is undone.
+        write: Plans and writes the profile changes of events; called in a unit of work that is rolled back.
     """
 
     def __init__(self, store: Store, clock: Clock, *, write: Callable[[Connection, PersonEvents], None]) -> None:
@@ -36,27 +36,27 @@ class EventQuarantine:
         self._failing: dict[int, tuple[LakeEvent, Exception]] = {}
 
     def without(self, events: Sequence[LakeEvent]) -> list[LakeEvent]:
-        """The events that are not quarantined."""
+        """Return the events that are not quarantined."""
         return [event for event in events if _place(event) not in self._failing]
 
     def find(self, events: Sequence[LakeEvent], ids: IdReader) -> bool:
         """Quarantine the events that fail alone; False if none does.
 
         Raises:
-            StorageError: the store is away.
+            StorageError: The store is not available.
         """
-        found: Mapping[int, tuple[LakeEvent, Exception]] = {
+        failing: Mapping[int, tuple[LakeEvent, Exception]] = {
             _place(event): (event, error)
             for event in self.without(events)
             if (error := self._failure(event, ids)) is not None
         }
-        self._failing.update(found)
-        for event, error in found.values():
+        self._failing.update(failing)
+        for event, error in failing.values():
             EngageTelemetry().event_not_read(message_id=event.message_id, error=error)
-        return bool(found)
+        return bool(failing)
 
     def keep(self, work: Connection, now: datetime) -> None:
-        """Write the quarantined events down, in the unit of work that goes on without them."""
+        """Save the quarantined events, in the unit of work that processes the others."""
         add_quarantined(
             work,
             [
@@ -69,7 +69,7 @@ class EventQuarantine:
                     source=event.source,
                     destination=None,
                     reason=_REASON,
-                    detail=f"Engage cannot assign this event to a profile: {error}",
+                    detail=f"Engage cannot assign this event to a profile: {error}.",
                     write_key="",
                     call=_CALL,
                     encoding="identity",
@@ -81,7 +81,7 @@ class EventQuarantine:
         )
 
     def clear(self) -> None:
-        """Forget the events: the step without them is committed."""
+        """Forget the events, because the step without them is committed."""
         self._failing.clear()
 
     def _failure(self, event: LakeEvent, ids: IdReader) -> Exception | None:

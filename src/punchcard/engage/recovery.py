@@ -1,7 +1,7 @@
-"""What destinations were sent of people, read from the lake again after the store was restored from an older copy.
+"""Recover the record of synced values from the lake, after the store was restored from an older copy.
 
-The calls that Engage sent since are events of the lake. Without them the store would number its next calls as those
-were numbered, and routing would take them for repetitions.
+The calls that Engage sent since then are events of the lake. Without them the store would give its next calls the same
+numbers, and routing would drop them as duplicates.
 """
 
 import re
@@ -22,7 +22,7 @@ from punchcard.workspace.computations import OWN_SOURCES
 
 _MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
 _EVENTS_PER_STEP = 20_000
-_NO_PROFILE = 0  # whoever it belongs to: the next call about this email says so
+_NO_PROFILE = 0  # unknown: the next call about this email sets it
 
 
 class _Personas(msgspec.Struct):
@@ -47,7 +47,7 @@ _text = msgspec.json.Decoder(str)
 
 @dataclass(frozen=True, kw_only=True)
 class SentCall:
-    """One call of Engage as the lake holds it: what a destination was sent about an email.
+    """A call of Engage as the lake holds it: the value that a destination was sent for an email.
 
     Attributes:
         is_track: True for a track call, False for an identify call.
@@ -63,7 +63,7 @@ class SentCall:
 
 
 class RestoredSync:
-    """Brings the record of what was sent up to now, once, before Engage goes on. For the process that leads Engage."""
+    """Brings the record of synced values up to date, once, before Engage goes on. For the process that leads Engage."""
 
     def __init__(self, *, store: Store, lake: LakeReader, clock: Clock) -> None:
         self._store = store
@@ -72,17 +72,17 @@ class RestoredSync:
         self._position: int | None = None
 
     def step(self) -> bool:
-        """Read some of the lake; True once nothing is left, False if it is to be called again a moment later.
+        """Read a part of the lake; True once nothing is left, False if it must be called again later.
 
         Raises:
-            StorageError: lake or store is away; call again.
+            StorageError: Lake or store is not available; call again.
         """
         with self._store.reading() as work:
             recovery = newest_recovery(work)
         if recovery is None or recovery.finished_at is not None:
             return True
         if recovery.routed_at is None or self._lake.last_position() < self._through(recovery.through_position):
-            return False  # routing is not through, or the lake does not hold all that it has routed
+            return False  # routing is not finished, or the lake does not hold all routed events yet
         position = recovery.from_position if self._position is None else self._position
         while position < recovery.through_position:
             events = self._lake.after(position, limit=_EVENTS_PER_STEP)
@@ -92,20 +92,20 @@ class RestoredSync:
             with self._store.unit_of_work() as work:
                 for event in events:
                     if (call := read_call(event)) is not None:
-                        remember(work, call)
+                        record_call(work, call)
             self._position = position
         with self._store.unit_of_work() as work:
             mark_finished(work, recovery.id, now=self._clock.now())
         return True
 
     def _through(self, through: int) -> int:
-        """The position that the lake must have reached: the last one routed, where records behind it are gone."""
+        """Return the position that the lake must have reached: the last routed one, where later records are lost."""
         with self._store.reading() as work:
             return min(through, position_of(work, ROUTING))
 
 
-def remember(work: Connection, call: SentCall) -> None:
-    """Note what a destination was sent, unless something later is on record."""
+def record_call(work: Connection, call: SentCall) -> None:
+    """Record the value that a destination was sent, unless a later one is recorded."""
     known = synced_value_of_email(work, destination=call.destination, key=call.key, email=call.email)
     if known is None:
         known = Synced(
@@ -117,20 +117,20 @@ def remember(work: Connection, call: SentCall) -> None:
             sequence=0,
             sent_at=call.sent_at,
         )
-    # The identify and the track call of one change have one sequence: each is noted for itself.
-    noted = known
+    # The identify and the track call of one change have the same sequence: each is recorded separately.
+    updated = known
     if call.sequence > known.sequence:
-        noted = replace(noted, value=call.value, sequence=call.sequence, sent_at=call.sent_at)
+        updated = replace(updated, value=call.value, sequence=call.sequence, sent_at=call.sent_at)
     if call.is_track and call.sequence > known.track_sequence:
-        noted = replace(noted, tracked=call.value, track_sequence=call.sequence)
-    if noted != known:
-        save_synced(work, noted)
+        updated = replace(updated, tracked=call.value, track_sequence=call.sequence)
+    if updated != known:
+        save_synced(work, updated)
 
 
 def read_call(event: LakeEvent) -> SentCall | None:
-    """The call that an event of the lake is, None if it is an event of anybody else."""
-    named = _MESSAGE_ID.fullmatch(event.message_id)
-    if named is None or event.source is None or not event.source.startswith(OWN_SOURCES):
+    """Return the call that an event of the lake holds, None if the event is not Engage's."""
+    match = _MESSAGE_ID.fullmatch(event.message_id)
+    if match is None or event.source is None or not event.source.startswith(OWN_SOURCES):
         return None
     try:
         call = _call.decode(event.payload)
@@ -145,7 +145,7 @@ def read_call(event: LakeEvent) -> SentCall | None:
         key=key,
         email=email,
         value=bytes(value).decode(),
-        sequence=int(named[1]),
-        is_track=named[2] == "track",
+        sequence=int(match[1]),
+        is_track=match[2] == "track",
         sent_at=event.timestamp or event.received_at,
     )

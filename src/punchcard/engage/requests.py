@@ -1,4 +1,4 @@
-"""Answers what App, API and command line ask of Engage: how many people a definition would hold, and who."""
+"""Process the requests of App, API and command line to Engage: how many people a definition matches, and which."""
 
 import secrets
 import time
@@ -23,17 +23,17 @@ from punchcard.store.profiles import ids_of
 
 PREVIEW = "preview"
 SAMPLES = 10
-_KEPT = timedelta(minutes=10)
+_RETENTION = timedelta(minutes=10)
 _WAIT_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 
 
 class PreviewRequest(msgspec.Struct, frozen=True):
-    """A definition to be tried.
+    """A definition to preview.
 
     Attributes:
         kind: `audience` or `computed_trait`.
-        definition: Its text.
+        definition: Text of the definition.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class PreviewRequest(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Somebody whom a definition holds.
+    """A person whom a definition matches.
 
     Attributes:
         value: JSON text: `true` for a member.
@@ -55,15 +55,15 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """What a definition would hold now.
+    """The people that a definition matches now.
 
     Attributes:
-        count: How many people.
-        people: How many there are in all.
-        samples: Some of them.
-        warnings: What in it may be a mistake: events, properties and traits that nobody has.
-        seconds: How long it took.
-        error: Why there is no answer, "" if there is.
+        count: Number of matching people.
+        people: Number of all people.
+        samples: Some of the matching people.
+        warnings: Possible mistakes in the definition: events, properties and traits that nobody has.
+        seconds: Duration of the computation.
+        error: Why there is no result, "" if there is one.
     """
 
     count: int = 0
@@ -75,79 +75,79 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 class NoResultError(StorageError):
-    """Engage does not answer: it is not running, or catching up with many events."""
+    """Engage does not respond: it is not running, or is catching up with many events."""
 
     code = "engage_away"
 
 
-def ask_preview(
+def request_preview(
     store: Store, request: PreviewRequest, *, clock: Clock, sleep: Callable[[float], None] = time.sleep
 ) -> Preview:
-    """Try a definition on everybody.
+    """Request the preview of a definition and wait for it.
 
     Raises:
-        DefinitionError: it cannot be read.
-        NoResultError: Engage does not answer.
-        StorageError: the store is away.
+        DefinitionError: The definition cannot be read.
+        NoResultError: Engage does not respond.
+        StorageError: The store is not available.
     """
     (parse_audience if request.kind == "audience" else parse_trait)(request.definition)
     request_id = secrets.token_hex(16)
     body = msgspec.json.encode(request).decode()
     with store.unit_of_work() as work:
-        engage_tables.ask(work, Request(id=request_id, kind=PREVIEW, body=body), at=clock.now())
-    for _ in range(int(_WAIT_SECONDS / _POLL_SECONDS)):  # of real time, whatever the clock: another process answers
+        engage_tables.add_request(work, Request(id=request_id, kind=PREVIEW, body=body), at=clock.now())
+    for _ in range(int(_WAIT_SECONDS / _POLL_SECONDS)):  # of real time, not of the clock: another process responds
         with store.reading() as work:
-            text = engage_tables.answer_of(work, request_id)
+            text = engage_tables.result_of(work, request_id)
         if text is not None:
             return msgspec.json.decode(text, type=Preview)
         sleep(_POLL_SECONDS)
     raise NoResultError(
-        "Engage does not answer: it runs beside the worker (`punchcard up` or `punchcard worker`), and after a start "
-        "it first takes in the events of before"
+        "Engage does not respond. Check that it runs beside the worker (`punchcard up` or `punchcard worker`); after a "
+        "start it first processes past events."
     )
 
 
-def answer_requests(store: Store, facts: FactStore, *, clock: Clock, zone: ZoneInfo) -> int:
-    """Answer what is asked; returns how much it was.
+def process_requests(store: Store, facts: FactStore, *, clock: Clock, zone: ZoneInfo) -> int:
+    """Process the open requests; returns their number.
 
     Args:
-        zone: In which a day begins and ends.
+        zone: Time zone in which days begin and end.
 
     Raises:
-        StorageError: store or facts failed.
+        StorageError: Store or facts failed.
     """
     with store.reading() as work:
-        waiting = engage_tables.open_requests(work)
-    for waiting_request in waiting:
-        answer = preview(store, facts, waiting_request.body, clock=clock, zone=zone)
+        open_requests = engage_tables.open_requests(work)
+    for request in open_requests:
+        result = preview(store, facts, request.body, clock=clock, zone=zone)
         with store.unit_of_work() as work:
-            engage_tables.answer(work, waiting_request.id, msgspec.json.encode(answer).decode())
-            engage_tables.forget_requests(work, before=clock.now() - _KEPT)
-    return len(waiting)
+            engage_tables.save_result(work, request.id, msgspec.json.encode(result).decode())
+            engage_tables.forget_requests(work, before=clock.now() - _RETENTION)
+    return len(open_requests)
 
 
 def preview(store: Store, facts: FactStore, body: str, *, clock: Clock, zone: ZoneInfo) -> Preview:
-    """Try a definition on the facts."""
+    """Compute the preview of a definition on the facts."""
     begun = clock.monotonic()
     try:
         request = msgspec.json.decode(body, type=PreviewRequest)
         read = parse_audience if request.kind == "audience" else parse_trait
         definition: Any = read(request.definition)
         query = ComputationQuery(definition=definition, includes_anonymous=request.include_anonymous)
-        answers = statement([query], now=to_micros(clock.now()), zone=zone)
-        facts.run("CREATE OR REPLACE TEMP TABLE tried AS " + answers)
+        results = statement([query], now=to_micros(clock.now()), zone=zone)
+        facts.run("CREATE OR REPLACE TEMP TABLE preview AS " + results)
         value = value_json(definition, "c0")
-        count = int(facts.rows("SELECT count(*) FROM tried")[0][0])
+        count = int(facts.rows("SELECT count(*) FROM preview")[0][0])
         people = int(facts.rows("SELECT count(*) FROM people")[0][0])
         warnings = tuple(find_warnings(FactNames(facts), definition))
-        rows = facts.rows(f"SELECT profile, {value} FROM tried ORDER BY profile DESC LIMIT {SAMPLES}")
+        rows = facts.rows(f"SELECT profile, {value} FROM preview ORDER BY profile DESC LIMIT {SAMPLES}")
     except StorageError:
         raise
     except (DefinitionError, msgspec.ValidationError) as error:
         return Preview(error=str(error))
     except PunchcardError as error:
         return Preview(error=error.message)
-    except Exception as error:  # noqa: BLE001  # whatever DuckDB makes of one definition, it is the asker's answer
+    except Exception as error:  # noqa: BLE001  # any error of DuckDB is the result of this request
         return Preview(error=str(error)[:500])
     with store.reading() as work:
         ids = ids_of(work, [row[0] for row in rows])

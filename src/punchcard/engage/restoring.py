@@ -1,4 +1,4 @@
-"""Makes the facts again from lake and store, as far as they are missing or of another state."""
+"""Restore the facts from lake and store, as far as they are missing or belong to another state."""
 
 from collections.abc import Collection
 
@@ -21,31 +21,31 @@ _ROWS_PER_PART = 50_000
 def restore(
     facts: FactStore, store: Store, lake: LakeReader, ids: IdReader, *, position: int, stamp: int, clock: Clock
 ) -> None:
-    """Bring the facts to the state in which the store stands.
+    """Bring the facts to the state of the store.
 
     Args:
-        position: How far the store has taken in the lake.
-        stamp: The store's state.
+        position: The last log position that the store has processed.
+        stamp: The state of the store.
 
     Raises:
-        StorageError: lake, store or facts failed; call again.
+        StorageError: Lake, store or facts failed; call again.
     """
     begun = clock.monotonic()
     if facts.meta().stamp > stamp:
-        # The store was put back from an older copy: what was merged since, it knows nothing of.
+        # The store was restored from an older copy, which does not know later merges.
         with facts.unit_of_work():
             facts.forget_behind(0)
-            facts.stand(Meta(position=0, stamp=-1, computed_at=0))
+            facts.save_meta(Meta(position=0, stamp=-1, computed_at=0))
     events = _restore_events(facts, store, lake, ids, position)
     with facts.unit_of_work():
         people = _restore_people(facts, store)
-        facts.stand(Meta(position=position, stamp=stamp, computed_at=0))
+        facts.save_meta(Meta(position=position, stamp=stamp, computed_at=0))
     if events or people:
         EngageTelemetry().facts_restored(people=people, events=events, seconds=clock.monotonic() - begun)
 
 
 def _restore_events(facts: FactStore, store: Store, lake: LakeReader, ids: IdReader, position: int) -> int:
-    """Read the events again that the facts lack; whose they are, the store knows by now."""
+    """Read the events again that the facts lack; the store knows their profiles by now."""
     count = 0
     meta = facts.meta()
     at = min(meta.position, position)
@@ -59,23 +59,23 @@ def _restore_events(facts: FactStore, store: Store, lake: LakeReader, ids: IdRea
         _find_owners(store, reading)
         with facts.unit_of_work():
             facts.add_facts(reading.facts)
-            facts.stand(Meta(position=at, stamp=-1, computed_at=0))
+            facts.save_meta(Meta(position=at, stamp=-1, computed_at=0))
         count += len(events)
     return count
 
 
 def _find_owners(store: Store, reading: PersonEvents) -> None:
-    """An event belongs to the profile that its strongest id leads to."""
+    """Assign each event to the profile that its strongest id leads to."""
     with store.reading() as work:
         owners = owners_of(work, {external_id for person in reading.people for external_id in person.ids})
-    # By other rules than of then, an id may lead nowhere; then the next one tells.
-    found = [
+    # The identity rules may have changed since, so an id may lead nowhere; then the next one decides.
+    owners_of_facts = [
         next((owners[external_id] for external_id in reading.people[number].ids if external_id in owners), None)
         for number in reading.fact_people
     ]
-    if None in found:
-        reading.facts = reading.facts.only([profile is not None for profile in found])
-    reading.facts.profiles = [profile for profile in found if profile is not None]
+    if None in owners_of_facts:
+        reading.facts = reading.facts.only([profile is not None for profile in owners_of_facts])
+    reading.facts.profiles = [profile for profile in owners_of_facts if profile is not None]
 
 
 def _follow_merges(facts: FactStore, store: Store) -> None:
@@ -95,9 +95,9 @@ def _restore_people(facts: FactStore, store: Store) -> int:
         rows = work.execution_options(yield_per=_ROWS_PER_PART).execute(
             select(profiles.c.id, profiles.c.is_known).where(profiles.c.merged_into.is_(None))
         )
-        for some in rows.partitions(_ROWS_PER_PART):
-            facts.add_people([(row[0], bool(row[1])) for row in some])
-            count += len(some)
+        for part in rows.partitions(_ROWS_PER_PART):
+            facts.add_people([(row[0], bool(row[1])) for row in part])
+            count += len(part)
         traits = work.execution_options(yield_per=_ROWS_PER_PART).execute(
             select(
                 profile_traits.c.profile_id,

@@ -1,4 +1,4 @@
-"""How each audience and computed trait stands, against how it is configured."""
+"""The state of each audience and computed trait, compared with its configuration."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ _DETAIL_CHARACTERS_MAX = 500
 
 
 class LastSync(msgspec.Struct, frozen=True):
-    """How a computation was told last, kept for when it is gone from the configuration."""
+    """How a computation was last synced, kept for when it is removed from the configuration."""
 
     kind: str = ""
     name: str = ""
@@ -36,94 +36,94 @@ class LastSync(msgspec.Struct, frozen=True):
 
 @dataclass
 class States:
-    """The states by key, as they stand in the store and as they are to be."""
+    """The states by key: committed and current."""
 
-    standing: dict[str, ComputationState] = field(default_factory=dict)
+    current: dict[str, ComputationState] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     committed: dict[str, ComputationState] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
 
     @classmethod
     def load(cls, work: Connection) -> "States":
-        """As they stand."""
-        found = {state.key: state for state in engage_tables.states(work)}
-        return cls(found, committed=dict(found))
+        """Load the states from the store."""
+        current = {state.key: state for state in engage_tables.states(work)}
+        return cls(current, committed=dict(current))
 
     def update(self, key: str, **values: object) -> None:
-        """Let a state be another one."""
-        new_state = replace(self.standing[key], **values)  # type: ignore[arg-type]  # names and types are the caller's
-        if new_state != self.standing[key]:
-            self.standing[key] = new_state
+        """Update the state of a computation."""
+        new_state = replace(self.current[key], **values)  # type: ignore[arg-type]  # names and types are the caller's
+        if new_state != self.current[key]:
+            self.current[key] = new_state
             self.changed.add(key)
 
     def is_live(self, computation: RequestedComputation) -> bool:
-        """That its answers stand, as it is asked now, and are kept up to date."""
-        state = self.standing[computation.key]
+        """Return whether the results are valid for the current definition and kept up to date."""
+        state = self.current[computation.key]
         return state.status is Status.LIVE and state.fingerprint == fingerprint(computation)
 
     def has_failed(self, computation: RequestedComputation) -> bool:
-        """That it could not be computed, as it is asked now."""
-        state = self.standing[computation.key]
+        """Return whether the current definition could not be computed."""
+        state = self.current[computation.key]
         return state.status is Status.FAILED and state.fingerprint == fingerprint(computation)
 
-    def tell_progress(self, detail: str) -> None:
-        """Let those that wait for their first answer say how far it is."""
-        for key, state in self.standing.items():
+    def report_progress(self, detail: str) -> None:
+        """Set the progress detail of computations that wait for their first result."""
+        for key, state in self.current.items():
             if state.status is Status.PREPARING:
                 self.update(key, detail=detail)
 
     def write(self, work: Connection) -> None:
-        """Write down what has changed."""
-        engage_tables.save_states(work, [self.standing[key] for key in sorted(self.changed)])
+        """Save the changed states."""
+        engage_tables.save_states(work, [self.current[key] for key in sorted(self.changed)])
 
-    def written(self) -> None:
-        """What was changed is committed."""
+    def mark_committed(self) -> None:
+        """Note that the changes are committed."""
         self.changed.clear()
-        self.committed = dict(self.standing)
+        self.committed = dict(self.current)
 
     def discard_changes(self) -> None:
-        """Go back to what is committed: the unit of work that was to write the changes was rolled back."""
-        self.standing = dict(self.committed)
+        """Return to the committed states, because the unit of work with the changes was rolled back."""
+        self.current = dict(self.committed)
         self.changed.clear()
 
-    def hold(self, key: str, why: str) -> None:
-        """Compute nothing of a computation that fails before it is computed, until the configuration changes."""
+    def hold(self, key: str, reason: str) -> None:
+        """Mark a computation as failed that cannot be prepared; it is not computed until the configuration changes."""
         self.held.add(key)
-        self.update(key, status=Status.FAILED, detail=why[:_DETAIL_CHARACTERS_MAX], fingerprint="")
+        self.update(key, status=Status.FAILED, detail=reason[:_DETAIL_CHARACTERS_MAX], fingerprint="")
 
     def is_held(self, key: str) -> bool:
-        """Whether `hold` was called for it since the configuration was followed last."""
+        """Return whether the computation was held since the configuration was last applied."""
         return key in self.held
 
 
-def requested(ready: ReadyComputation, state: ComputationState, *, zone: ZoneInfo) -> RequestedComputation:
-    """A computation in the form in which it is computed.
+def prepare_computation(ready: ReadyComputation, state: ComputationState, *, zone: ZoneInfo) -> RequestedComputation:
+    """Return a computation in the form in which it is computed.
 
     Args:
-        zone: In which a day begins and ends.
+        zone: Time zone in which days begin and end.
     """
-    one = ready.configured
+    configured = ready.configured
     return RequestedComputation(
-        key=one.key,
-        kind=one.kind,
+        key=configured.key,
+        kind=configured.kind,
         definition=ready.definition,
-        includes_anonymous=one.include_anonymous,
-        since=0 if one.include_history else to_micros(state.created_at),
+        includes_anonymous=configured.include_anonymous,
+        since=0 if configured.include_history else to_micros(state.created_at),
         zone=zone,
     )
 
 
 def fingerprint(computation: RequestedComputation) -> str:
-    """Changes whenever the answers may."""
-    parts = [computation.kind, computation.definition, computation.includes_anonymous, computation.since]
+    """Return a digest that changes whenever the results may change."""
+    inputs = [computation.kind, computation.definition, computation.includes_anonymous, computation.since]
     if depends_on_zone(computation.definition) and computation.zone.key != "UTC":
-        parts.append(computation.zone.key)
-    text = msgspec.json.encode(parts)
+        inputs.append(computation.zone.key)
+    text = msgspec.json.encode(inputs)
     return hashlib.sha256(text).hexdigest()
 
 
 def last_sync_of(state: ComputationState) -> LastSync:
-    """How its destinations were told last."""
+    """Return how a computation was last synced."""
     return msgspec.json.decode(state.last_sync, type=LastSync) if state.last_sync else LastSync()
 
 
@@ -133,25 +133,25 @@ def follow_configuration(
     snapshot: Snapshot,
     now: datetime,
 ) -> None:
-    """Bring states in line with the configuration: what is new, switched off, told elsewhere, or gone.
+    """Align states with the configuration: new, disabled, synced to other destinations, or removed computations.
 
-    A computation that cannot be used is not gone: its members stay what they were.
+    An invalid computation is not removed: its members stay.
     """
     configured, invalid = snapshot.computations, snapshot.invalid_computations
     states.held.clear()
-    for key in invalid.keys() & states.standing.keys():
+    for key in invalid.keys() & states.current.keys():
         states.update(key, status=Status.FAILED, detail=invalid[key][:_DETAIL_CHARACTERS_MAX], fingerprint="")
     for key, ready in configured.items():
-        if key not in states.standing:
-            _begin(states, ready, now)
-        _isolate(work, states, key, partial(_follow_one, work, states, ready, now))
-    for key in [key for key in states.standing if key not in configured and key not in invalid]:
-        _isolate(work, states, key, partial(_end, work, states, key, now))
+        if key not in states.current:
+            _add_state(states, ready, now)
+        _isolate(work, states, key, partial(_follow_computation, work, states, ready, now))
+    for key in [key for key in states.current if key not in configured and key not in invalid]:
+        _isolate(work, states, key, partial(_remove_state, work, states, key, now))
 
 
 def _isolate(work: Connection, states: States, key: str, follow: Callable[[], None]) -> None:
-    """Follow the configuration of one computation; if that fails it is held, and the others go on."""
-    before = states.standing[key]
+    """Apply the configuration of one computation; if that fails it is held, and the others go on."""
+    before = states.current[key]
     try:
         with work.begin_nested():
             follow()
@@ -159,13 +159,13 @@ def _isolate(work: Connection, states: States, key: str, follow: Callable[[], No
         if not is_isolated(error):
             raise
         EngageTelemetry().computing_failed(key, error=repr(error))
-        states.standing[key] = before
-        states.hold(key, f"Its last state cannot be read: {error}")
+        states.current[key] = before
+        states.hold(key, f"The stored state of the last sync cannot be read: {error}.")
 
 
-def _begin(states: States, ready: ReadyComputation, now: datetime) -> None:
+def _add_state(states: States, ready: ReadyComputation, now: datetime) -> None:
     key = ready.configured.key
-    states.standing[key] = ComputationState(
+    states.current[key] = ComputationState(
         key=key,
         kind=ready.configured.kind,
         fingerprint="",
@@ -181,9 +181,9 @@ def _begin(states: States, ready: ReadyComputation, now: datetime) -> None:
     states.changed.add(key)
 
 
-def _follow_one(work: Connection, states: States, ready: ReadyComputation, now: datetime) -> None:
+def _follow_computation(work: Connection, states: States, ready: ReadyComputation, now: datetime) -> None:
     computation = ready.configured
-    state = states.standing[computation.key]
+    state = states.current[computation.key]
     before = last_sync_of(state)
     if not computation.enabled:
         if state.status is not Status.DISABLED:
@@ -207,17 +207,17 @@ def _follow_one(work: Connection, states: States, ready: ReadyComputation, now: 
 
 
 def replace_destinations(last_sync: LastSync, destinations: tuple[str, ...]) -> LastSync:
-    """The same with other destinations."""
+    """Return the last sync with other destinations."""
     return msgspec.structs.replace(last_sync, destinations=destinations)
 
 
-def _end(work: Connection, states: States, key: str, now: datetime) -> None:
-    """Leave the last values as custom traits and, if so chosen, tell destinations that nobody is a member any more."""
-    last_sync = last_sync_of(states.standing[key])
+def _remove_state(work: Connection, states: States, key: str, now: datetime) -> None:
+    """Keep the last values as custom traits and, if configured, sync that nobody is a member any more."""
+    last_sync = last_sync_of(states.current[key])
     _stop_sync(work, key, last_sync, last_sync.destinations, now)
     leave_as_custom(work, key)
     engage_tables.forget_state(work, key)
-    del states.standing[key]
+    del states.current[key]
     states.changed.discard(key)
 
 
@@ -230,7 +230,7 @@ def _stop_sync(
 
 
 def with_dependents(keys: set[str], computations: Sequence[RequestedComputation]) -> set[str]:
-    """These computations, and all that ask for one of them, however indirectly."""
+    """Return these computations and all that depend on them, directly or indirectly."""
     all_keys = set(keys)
     while True:
         more = {
@@ -242,7 +242,7 @@ def with_dependents(keys: set[str], computations: Sequence[RequestedComputation]
 
 
 def due_at(now: datetime, rhythm: timedelta | None) -> datetime:
-    """When a change is told: at once, or at the next full turn of the rhythm (UTC)."""
+    """Return when a change is synced: at once, or at the next full interval of the rhythm (UTC)."""
     if rhythm is None:
         return now
     micros, turn = to_micros(now), int(rhythm.total_seconds() * 1_000_000)

@@ -1,4 +1,4 @@
-"""The calls that give a destination one value of one person, in Segment's shapes.
+"""The calls that send one value of one person to a destination, in Segment's format.
 
 Source: Segment's documentation, "Using Engage data".
 """
@@ -17,24 +17,24 @@ from punchcard.store.synced import Synced
 from punchcard.workspace.model import Computation
 
 SPACE_ID = "spa_punchcard"
-"""The one space that a workspace has."""
+"""The only space of a workspace."""
 
-# The longest that these can be: what of a value fits must not depend on when, and how often, it is sent.
+# The longest possible values: how much of a value fits must not depend on when, and how often, it is sent.
 _LONGEST_SEQUENCE = 2**31 - 1
 _LONGEST_INSTANT = datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 def computation_id(kind: str, key: str) -> str:
-    """The id of a computation: `aud_…` or `tra_…`, the same for ever."""
+    """Return the id of a computation: `aud_…` or `tra_…`, which never changes."""
     digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()
     return f"{'aud' if kind == 'audience' else 'tra'}_{digest[:24]}"
 
 
 class SyncCalls:
-    """Makes the calls about one profile and one computation for one destination.
+    """Builds the calls about one profile and one computation for one destination.
 
     Args:
-        computation: None if it is not configured any more: then it is an audience that nobody is in.
+        computation: None if it is not configured any more; it then counts as an audience without members.
         destination_name: The destination's key in the `integrations` object.
     """
 
@@ -59,7 +59,7 @@ class SyncCalls:
         self._user: dict[str, str] = {"userId": user_ids[0]} if user_ids else {"anonymousId": f"profile-{profile_id}"}
 
     def fit(self, value: str, email: str) -> FittedValue:
-        """What of a value fits into every call about an email."""
+        """Return the part of a value that fits into every call about an email."""
         probe = Synced(
             destination=self._destination,
             key=self._key,
@@ -73,7 +73,7 @@ class SyncCalls:
         return fit_value(value, room=EVENT_BYTES_MAX - envelope)
 
     def rows(self, synced: Synced, calls: Sequence[str]) -> list[dict[str, object]]:
-        """The named calls (`identify`, `track`) as rows of `sync_calls`."""
+        """Return the named calls (`identify`, `track`) as rows of `sync_calls`."""
         return [
             {
                 "message_id": _message_id(synced, call),

@@ -1,9 +1,10 @@
-"""Tells destinations what has changed: decides the calls, keeps them, and appends them to the event log, once each.
+"""Sync changes to destinations: plan the calls, store them, and append them to the event log, once each.
 
-A call is decided in one unit of work with what the destination has been told by it. From there it is in the store until
-the log has it; a crash in between appends it again under the same message id, and routing takes that for what it is.
+A call is planned in one unit of work with the record of the value that the destination has by it. It stays in the store
+until the log has it. After a crash in between it is appended again with the same message id, which routing drops as a
+duplicate.
 
-The calls themselves are made by `sync_calls`; `debounce` says which change waits.
+`sync_calls` builds the calls; `debounce` says which change waits.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -32,13 +33,13 @@ from punchcard.store.synced import Synced, mark_unsynced, save_synced, synced_va
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
-# What may be on its way at once: what the destination does in some seconds, so that an award waits no longer.
+# Calls that may be in delivery at once: what the destination handles in some seconds, so that no award waits longer.
 _OPEN_SECONDS = 5
 _OPEN_MIN = 2
 _OPEN_UNLIMITED = 200
 _AWARDS_WAIT = timedelta(seconds=2)
 _INVALID_WAIT = timedelta(minutes=1)
-_DECIDED_PER_STEP = 200
+_PLANNED_PER_STEP = 200
 _CALLS_PER_RECORD = 100
 _BATCH_BYTES_MAX = BATCH_BYTES_MAX - len('{"batch":[]}')
 _LOOK_AT_DUE_TIMES_SECONDS = 30.0
@@ -48,12 +49,12 @@ _REQUESTS_PER_CALL = 2  # the person's connection is looked up, then changed
 
 @dataclass(frozen=True, kw_only=True)
 class SyncTarget:
-    """One destination that is told of people.
+    """A destination that is synced.
 
     Attributes:
-        name: Its key in the `integrations` object.
-        write_key: Under which its calls enter the log.
-        calls_per_second: What its partner takes.
+        name: The destination's key in the `integrations` object.
+        write_key: Write key under which its calls enter the log.
+        calls_per_second: Rate that its partner accepts.
     """
 
     slug: str
@@ -63,10 +64,10 @@ class SyncTarget:
 
 
 class SyncDispatcher:
-    """Sends what has changed. One at a time.
+    """Sends changes to destinations. Use one at a time.
 
-    Awards go first: nothing is sent while a destination is behind with them, and only so much is on its way at once as
-    it does in some seconds. The rest waits here, where a change that is taken back costs nothing.
+    Awards go first: nothing is sent while a destination is behind with them, and only as many calls are in delivery at
+    once as it handles in some seconds. The rest waits in the queue, where a reverted change costs nothing.
     """
 
     def __init__(self, *, store: Store, log: EventLog, clock: Clock) -> None:
@@ -81,25 +82,25 @@ class SyncDispatcher:
             engage_tables.retry_failed(work)
 
     def step(self, snapshot: Snapshot) -> int:
-        """Send some of what is due; returns how many calls.
+        """Send a part of what is due; returns the number of calls.
 
         Raises:
-            StorageError: store or log failed; what was decided is sent later.
+            StorageError: Store or log failed; planned calls are sent later.
         """
         self._write_keys = snapshot.own_write_keys
         sent = self._append()
         with self._store.reading() as work:
             paused = engage_tables.pauses(work)
             if position_of(work, ROUTING) < self._appended:
-                return sent  # not all of what was sent last is known to the outbox yet
+                return sent  # routing has not processed all calls of the last step
         self._advance_wrong_due_times(snapshot)
-        for target in targets(snapshot):
+        for target in sync_targets(snapshot):
             if target.slug not in paused:
-                self._decide(target, snapshot)
+                self._plan(target, snapshot)
         return sent + self._append()
 
     def _advance_wrong_due_times(self, snapshot: Snapshot) -> None:
-        """Let nothing wait for a time that was set while the machine's clock was ahead."""
+        """Make rows due that wait for a time set while the machine's clock was ahead."""
         if self._clock.monotonic() < self._look_at_due_times_at:
             return
         self._look_at_due_times_at = self._clock.monotonic() + _LOOK_AT_DUE_TIMES_SECONDS
@@ -124,38 +125,40 @@ class SyncDispatcher:
                         at=at,
                     )
 
-    def _decide(self, target: SyncTarget, snapshot: Snapshot) -> None:
+    def _plan(self, target: SyncTarget, snapshot: Snapshot) -> None:
         now = self._clock.now()
         with self._store.reading() as work:
-            room = 0 if _awards_wait(work, target.slug, now) else _room(target) - _on_its_way(work, target.slug)
+            room = (
+                0 if _awards_wait(work, target.slug, now) else _capacity(target) - _calls_in_delivery(work, target.slug)
+            )
             waiting = room > 0 and engage_tables.due(work, destination=target.slug, at=now, limit=1)
         if not waiting:
             return
         with self._store.unit_of_work() as work:
-            limit = min(room, _DECIDED_PER_STEP)
+            limit = min(room, _PLANNED_PER_STEP)
             rows: list[dict[str, object]] = []
             for due in engage_tables.due(work, destination=target.slug, at=now, limit=limit):
-                rows += self._decide_one(work, due, target, snapshot, now)
+                rows += self._plan_due(work, due, target, snapshot, now)
             engage_tables.add_calls(work, rows)
 
-    def _decide_one(
-        self, work: Connection, one: Due, target: SyncTarget, snapshot: Snapshot, now: datetime
+    def _plan_due(
+        self, work: Connection, due: Due, target: SyncTarget, snapshot: Snapshot, now: datetime
     ) -> list[dict[str, object]]:
-        """The calls about somebody; whoever Punchcard fails on is held, and the others are synced."""
+        """Return the calls about one person; a person whom Punchcard fails on is held, and the others are synced."""
         try:
             with work.begin_nested():
-                return decide(work, one, target, snapshot, now)
+                return plan_calls(work, due, target, snapshot, now)
         except Exception as error:
             if not is_isolated(error):
                 raise
-            self._telemetry.sync_failed(one.destination, one.key, profile_id=one.profile_id, error=error)
-            engage_tables.hold_failed(work, one, str(error) or repr(error))
+            self._telemetry.sync_failed(due.destination, due.key, profile_id=due.profile_id, error=error)
+            engage_tables.hold_failed(work, due, str(error) or repr(error))
             return []
 
     def _append(self) -> int:
-        """Bring decided calls to the log, and forget them here."""
+        """Append planned calls to the log and delete them from the store."""
         with self._store.reading() as work:
-            calls = engage_tables.waiting_calls(work, _DECIDED_PER_STEP * 4)
+            calls = engage_tables.waiting_calls(work, _PLANNED_PER_STEP * 4)
         if not calls:
             return 0
         records = []
@@ -166,7 +169,7 @@ class SyncDispatcher:
         for destination, bodies in by_destination.items():
             write_key = self._write_keys.get(destination)
             if write_key is None:
-                continue  # the destination is gone: nobody is left to be told
+                continue  # the destination was deleted
             for batch in _batches(bodies):
                 records.append(
                     NewRecord(received_at, write_key, "batch", "identity", f'{{"batch":[{batch}]}}'.encode(), "")
@@ -181,7 +184,7 @@ class SyncDispatcher:
 
 
 def _batches(bodies: Sequence[str]) -> Iterator[str]:
-    """The calls joined to batches that are no larger than one that a sender may send."""
+    """Join the calls into batches of at most the size that a sender may send."""
     batch: list[str] = []
     size = 0
     for body in bodies:
@@ -194,14 +197,14 @@ def _batches(bodies: Sequence[str]) -> Iterator[str]:
         yield ",".join(batch)
 
 
-def targets(snapshot: Snapshot) -> list[SyncTarget]:
-    """The destinations that can be told."""
-    sync_targets = []
+def sync_targets(snapshot: Snapshot) -> list[SyncTarget]:
+    """Return the destinations that can be synced."""
+    targets: list[SyncTarget] = []
     for slug, destination in snapshot.destinations.items():
         if destination.invalid is not None or not destination.destination.enabled:
             continue
         options = destination.partner.delivery_options(destination.settings)
-        sync_targets.append(
+        targets.append(
             SyncTarget(
                 slug=slug,
                 name=destination.name,
@@ -209,17 +212,17 @@ def targets(snapshot: Snapshot) -> list[SyncTarget]:
                 calls_per_second=options.requests_per_second / _REQUESTS_PER_CALL,
             )
         )
-    return sync_targets
+    return targets
 
 
-def _room(target: SyncTarget) -> int:
+def _capacity(target: SyncTarget) -> int:
     if not target.calls_per_second:
         return _OPEN_UNLIMITED
     return max(_OPEN_MIN, int(_OPEN_SECONDS * target.calls_per_second))
 
 
 def _awards_wait(work: Connection, slug: str, now: datetime) -> bool:
-    """Whether the destination is behind with awards: then it is told nothing else."""
+    """Return whether the destination is behind with awards; nothing else is sent to it then."""
     waiting = select(effects.c.id).where(
         effects.c.destination == slug,
         effects.c.is_open,
@@ -230,23 +233,23 @@ def _awards_wait(work: Connection, slug: str, now: datetime) -> bool:
     return work.execute(waiting.limit(1)).first() is not None
 
 
-def _on_its_way(work: Connection, slug: str) -> int:
+def _calls_in_delivery(work: Connection, slug: str) -> int:
     query = select(func.count()).where(
         effects.c.destination == slug,
         effects.c.is_open,
         effects.c.source == OWN_SOURCES + slug,
-        effects.c.kind != EffectKind.TRANSACTION.value,  # a call of any destination but what earns points
+        effects.c.kind != EffectKind.TRANSACTION.value,  # every kind of effect except awards
         effects.c.reason.is_distinct_from("no_connection"),  # waits for a customer, not for its turn
     )
     return int(work.scalar(query) or 0)
 
 
-def decide(
+def plan_calls(
     work: Connection, due: Due, target: SyncTarget, snapshot: Snapshot, now: datetime
 ) -> list[dict[str, object]]:
-    """The calls about somebody who is due, as rows to keep; what they tell is noted as told."""
+    """Plan the calls about a person who is due, as rows to store; their values are recorded as synced."""
     if due.key in snapshot.invalid_computations:
-        # What it would say is not known, so destinations keep what they have until it is corrected.
+        # The new value is unknown, so destinations keep theirs until the definition is corrected.
         engage_tables.dequeue(work, due, due_at=now + _INVALID_WAIT)
         return []
     ready = snapshot.computations.get(due.key)
@@ -268,7 +271,7 @@ def decide(
         computation=computation,
     )
     fitted = {email: calls.fit(new_value, email) for email in sorted({*synced_values, *([newest] if newest else [])})}
-    if refusal := next((each.refusal for each in fitted.values() if each.refusal), ""):
+    if refusal := next((value.refusal for value in fitted.values() if value.refusal), ""):
         engage_tables.dequeue(work, due, waits_for=refusal)  # the destination keeps what it has
         return []
     if not due.is_resync and (due_at := _delayed_until(synced_values.values(), fitted, now)) is not None:
@@ -281,7 +284,7 @@ def decide(
 def _delayed_until(
     synced_values: Collection[Synced], fitted: Mapping[str, FittedValue], now: datetime
 ) -> datetime | None:
-    """When what differs may be sent, None for now."""
+    """Return when the differing values may be sent, None for now."""
     changes = [change for row in synced_values for change in read_changes(row.changes)]
     differing = {
         value for row in synced_values if (value := fitted[row.email].value) is not None and value != row.value
@@ -298,11 +301,11 @@ def _value(work: Connection, due: Due) -> str:
 
 @dataclass(frozen=True)
 class _Sync:
-    """Brings the emails of one person to a value.
+    """Syncs a value to the emails of one person.
 
     Attributes:
-        synced_values: What the destination has, by email.
-        newest: The email that came last.
+        synced_values: The values that the destination has, by email.
+        newest: The newest email.
     """
 
     work: Connection
@@ -313,12 +316,12 @@ class _Sync:
     now: datetime
 
     def rows(self, fitted: Mapping[str, FittedValue], *, is_member: bool) -> list[dict[str, object]]:
-        """The calls as rows to keep; what they bring is noted.
+        """Return the calls as rows to store; their values are recorded as synced.
 
-        A track call goes to one email of a person only: what it awards is awarded once.
+        A track call goes to only one email of a person, so that its award is made only once.
         """
         before = {email: self._before(email) for email in fitted}
-        # Of who was never in it, nobody has to know that they are not.
+        # An email that never had the value needs no call that it has none.
         known = [email for email in fitted if is_member or before[email] is not None]
         tracked_email = self.newest if self.newest in known else min(known, default=None)
         rows: list[dict[str, object]] = []
@@ -332,7 +335,7 @@ class _Sync:
                 if row is not None and row.profile_id != self.due.profile_id:
                     save_synced(self.work, replace(row, profile_id=self.due.profile_id))
                 continue
-            new_row = self._fresh(email, row, fitted[email], is_tracked=is_tracked)
+            new_row = self._next_row(email, row, fitted[email], is_tracked=is_tracked)
             save_synced(self.work, new_row)
             calls_to_send = {"identify": is_sent, "track": is_tracked}
             rows += self.calls.rows(new_row, [call for call in self.calls.send if calls_to_send[call]])
@@ -347,13 +350,13 @@ class _Sync:
     def _owes_track(
         self, before: Mapping[str, Synced | None], fitted: Mapping[str, FittedValue], *, is_member: bool
     ) -> bool:
-        """Whether no track call has brought this value of the person yet, at whatever email."""
+        """Return whether no track call has sent this value of the person yet, to any email."""
         tracked = {(row.tracked, fitted[email].value) for email, row in before.items() if row is not None}
         if is_member:
             return all(had != value for had, value in tracked)
         return any(had not in ("", value) for had, value in tracked)
 
-    def _fresh(self, email: str, row: Synced | None, fitted: FittedValue, *, is_tracked: bool) -> Synced:
+    def _next_row(self, email: str, row: Synced | None, fitted: FittedValue, *, is_tracked: bool) -> Synced:
         value = fitted.value or ""
         changes = "" if row is None else row.changes
         if row is None or row.value != value:
@@ -375,8 +378,8 @@ class _Sync:
         )
 
 
-def send_again(work: Connection, unsynced: Sequence[UnsyncedCall], now: datetime) -> None:
-    """Queue those anew of whom a call did not reach its destination: it is sent once the destination takes calls."""
+def requeue_unsent(work: Connection, unsynced: Sequence[UnsyncedCall], now: datetime) -> None:
+    """Requeue profiles of sync calls that did not reach their destination."""
     for call in unsynced:
         profile_id = mark_unsynced(
             work, destination=call.destination, key=call.key, email=call.email, sequence=call.sequence, call=call.call

@@ -1,4 +1,4 @@
-"""What in a definition may be a mistake: events that never came, properties that they never had, unknown traits."""
+"""Possible mistakes in a definition: events that never came, properties that they never had, unknown traits."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -22,60 +22,60 @@ from punchcard.engage.fact_store import FactStore
 from punchcard.events.faults import UNREADABLE
 
 SAMPLE: Final = 2_000
-"""Of so many of the newest events, or people, it is said what they never have."""
+"""Number of the newest events, or of people, that are searched for properties and traits."""
 
 _NEAR_MAX = 3
 _any = msgspec.json.Decoder()
 
 
 class KnownNames(Protocol):
-    """What there is to be asked for."""
+    """The known names of events, properties and traits."""
 
     def events(self) -> Collection[str]:
-        """The names of all events that have come."""
+        """Return the names of all events received."""
 
     def properties(self, event: str) -> Sequence[Mapping[str, object]]:
-        """The properties of some of the newest events of a name."""
+        """Return the properties of some of the newest events with a name."""
 
     def traits(self) -> Collection[str]:
-        """The names of all traits that somebody has."""
+        """Return the names of all traits that somebody has."""
 
     def trait_values(self, name: str) -> Sequence[object]:
-        """The values that some people have of a trait."""
+        """Return some values of a trait."""
 
 
 class FactNames:
-    """What Engage's facts know."""
+    """The names in Engage's facts."""
 
     def __init__(self, facts: FactStore) -> None:
         self._facts = facts
 
     def events(self) -> Collection[str]:
-        """The names of all events that have come."""
+        """Return the names of all events received."""
         return {row[0] for row in self._facts.rows("SELECT DISTINCT event FROM facts")}
 
     def properties(self, event: str) -> Sequence[Mapping[str, object]]:
-        """The properties of some of the newest events of a name."""
+        """Return the properties of some of the newest events with a name."""
         sql = f"SELECT properties FROM facts WHERE event = ? ORDER BY seq DESC LIMIT {SAMPLE}"
         return objects_in(row[0] for row in self._facts.rows(sql, event))
 
     def traits(self) -> Collection[str]:
-        """The names of all traits that somebody has."""
+        """Return the names of all traits that somebody has."""
         return {row[0] for row in self._facts.rows("SELECT DISTINCT name FROM traits WHERE text IS NOT NULL")}
 
     def trait_values(self, name: str) -> Sequence[object]:
-        """The values that some people have of a trait."""
+        """Return some values of a trait."""
         sql = f"SELECT json FROM traits WHERE name = ? AND text IS NOT NULL LIMIT {SAMPLE}"
         return values_in(row[0] for row in self._facts.rows(sql, name))
 
 
 def find_warnings(known: KnownNames, definition: Definition) -> Iterator[str]:
-    """One sentence for each thing that nobody has, with what it may have meant."""
+    """Yield one sentence for each unknown name, with similar names."""
     names = known.events()
     requested: set[tuple[str, str]] = set()
     for events in all_events(definition):
         if events.name not in names:
-            yield f'no event "{events.name}" has come yet{_near(events.name, names)}'
+            yield f'No event "{events.name}" was received yet{_near(events.name, known=names)}'
             continue
         requested.update((events.name, path) for path in _paths(events))
     for name, path in sorted(requested):
@@ -84,18 +84,18 @@ def find_warnings(known: KnownNames, definition: Definition) -> Iterator[str]:
     for trait in sorted(traits_of(definition), key=lambda key: key.key):
         if trait.name not in traits:
             escaped = {name.replace(".", "\\."): name for name in traits}
-            yield f'nobody has a trait "{trait.name}" yet{_near(trait.key, escaped) or _near(trait.name, escaped)}'
+            yield f'Nobody has a trait "{trait.name}" yet{_near(trait.key, trait.name, known=escaped)}'
         elif len(dependencies_of(trait.key)) > 1:
             yield from _inner_trait_warnings(trait, known.trait_values(trait.name))
 
 
 def objects_in(texts: Iterator[str | bytes | None]) -> list[Mapping[str, object]]:
-    """The values of JSON texts as objects; one that is none has no members."""
+    """Decode JSON texts as objects; any other value becomes an object without members."""
     return [value if isinstance(value, dict) else {} for value in values_in(texts)]
 
 
 def values_in(texts: Iterator[str | bytes | None]) -> list[object]:
-    """The values of JSON texts, as far as they can be read."""
+    """Decode JSON texts; those that cannot be read are left out."""
     values: list[object] = []
     for text in texts:
         try:
@@ -111,17 +111,17 @@ def _property_warnings(event: str, path: str, sample: Sequence[Mapping[str, obje
         return
     keys = {key for properties in sample for key in properties}
     if names[0] not in keys:
-        yield f'no "{event}" of late has a property "{names[0]}"{_near(names[0], keys)}'
+        yield f'No recent "{event}" has a property "{names[0]}"{_near(names[0], known=keys)}'
     elif not any(_has(properties, names) for properties in sample):
         inside = {key for properties in sample for key in _keys_before(properties, names)}
-        yield f'no "{event}" of late has a property "{path}"{_near(names[-1], inside)}'
+        yield f'No recent "{event}" has a property "{path}"{_near(names[-1], known=inside)}'
 
 
 def _inner_trait_warnings(trait: Trait, sample: Sequence[object]) -> Iterator[str]:
     names = dependencies_of(trait.key)[1:]
     if not any(_has(value, names) for value in sample):
         inside = {key for value in sample for key in _keys_before(value, names)}
-        yield f'nobody has a trait "{trait.key}" yet{_near(names[-1], inside)}'
+        yield f'Nobody has a trait "{trait.key}" yet{_near(names[-1], known=inside)}'
 
 
 def _has(value: object, names: Sequence[str]) -> bool:
@@ -129,19 +129,19 @@ def _has(value: object, names: Sequence[str]) -> bool:
 
 
 def _keys_before(value: object, names: Sequence[str]) -> set[str]:
-    """The keys that stand where the last name was looked for."""
-    return {key for one in _inside(value, names[:-1]) if isinstance(one, dict) for key in one}
+    """Return the keys at the place of a path's last name."""
+    return {key for parent in _inside(value, names[:-1]) if isinstance(parent, dict) for key in parent}
 
 
 def _inside(value: object, names: Sequence[str]) -> list[object]:
-    """What is at the end of a path; of a list's entries, of each."""
-    matching_entries = [value]
+    """Return the values at the end of a path; for lists, of each entry."""
+    values = [value]
     for name in names:
         if name == "$":
-            matching_entries = [entry for one in matching_entries if isinstance(one, list) for entry in one]
+            values = [entry for item in values if isinstance(item, list) for entry in item]
         else:
-            matching_entries = [one[name] for one in matching_entries if isinstance(one, dict) and name in one]
-    return matching_entries
+            values = [item[name] for item in values if isinstance(item, dict) and name in item]
+    return values
 
 
 def _paths(events: Events) -> set[str]:
@@ -152,7 +152,7 @@ def _paths(events: Events) -> set[str]:
 
 
 def _paths_of(condition: Condition) -> set[str]:
-    """The properties of the event itself: a funnel's second event is asked on its own."""
+    """Return the properties of the event itself; a funnel's second event is checked on its own."""
     match condition:
         case Not():
             return _paths_of(condition.condition)
@@ -163,9 +163,10 @@ def _paths_of(condition: Condition) -> set[str]:
             return set().union(*map(_paths_of, condition.conditions))
 
 
-def _near(word: str, known: Collection[str]) -> str:
+def _near(*words: str, known: Collection[str]) -> str:
+    """Return the end of a sentence about an unknown name: a full stop, then a suggestion if a known name is similar."""
     lowered = {name.lower(): name for name in known}
-    near = [lowered[name] for name in get_close_matches(word.lower(), lowered, n=_NEAR_MAX)]
-    if not near:
-        return ""
-    return "; did you mean " + " or ".join(f'"{name}"' for name in near) + "?"
+    for word in words:
+        if near := [lowered[name] for name in get_close_matches(word.lower(), lowered, n=_NEAR_MAX)]:
+            return ". Did you mean " + " or ".join(f'"{name}"' for name in near) + "?"
+    return "."

@@ -1,4 +1,4 @@
-"""Writes down what has changed: values as traits of their people, and what is to be told of it."""
+"""Save changes: values as traits of their profiles, and rows of the sync queue."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -18,11 +18,11 @@ from punchcard.workspace.snapshot import Snapshot
 def write_changes(
     work: Connection, changes: Sequence[Change], *, states: States, snapshot: Snapshot, kinds: dict[str, str], now: int
 ) -> None:
-    """New values become traits of their people, and wait to be told.
+    """Save new values as traits and queue them for sync.
 
     Args:
         kinds: `audience` or `computed_trait`, by key.
-        now: When they became so, microseconds since 1970.
+        now: Time of the changes, microseconds since 1970.
     """
     at = from_micros(now)
     traits = [
@@ -33,7 +33,7 @@ def write_changes(
     queue = []
     grown: Counter[str] = Counter()
     for change in changes:
-        grown[change.key] += _difference(change)
+        grown[change.key] += _size_change(change)
         if (ready := snapshot.computations.get(change.key)) is None:
             continue
         due = due_at(at, ready.sync_interval)
@@ -43,13 +43,13 @@ def write_changes(
         ]
     engage_tables.enqueue(work, queue)
     for key, difference in grown.items():
-        size = states.standing[key].size + difference
+        size = states.current[key].size + difference
         states.update(key, size=size, computed_at=at)
-        engage_tables.save_size(work, key, size=size, at=at, bucket=hour_of(now))
+        engage_tables.save_size(work, key, size=size, at=at, bucket=hour_start(now))
 
 
 def resync(work: Connection, people: set[int], keys: Collection[str], snapshot: Snapshot, at: datetime) -> None:
-    """Whoever has an email more is told of there too."""
+    """Queue the values of profiles that have a new email."""
     queue = [
         {"destination": slug, "key": trait.name, "profile_id": trait.profile_id, "queued_at": at, "due_at": at}
         for trait in profiles.traits_of(work, people, list(keys))
@@ -59,22 +59,22 @@ def resync(work: Connection, people: set[int], keys: Collection[str], snapshot: 
     engage_tables.enqueue(work, queue)
 
 
-def queue_everybody(work: Connection, key: str, snapshot: Snapshot, at: datetime) -> None:
-    """Let its destinations be told of everybody who has a value.
+def queue_all_profiles(work: Connection, key: str, snapshot: Snapshot, at: datetime) -> None:
+    """Queue everybody who has a value for the destinations of a computation.
 
-    Not only of those who have changed: of a computation that was switched off, some were told otherwise meanwhile.
+    Not only those who have changed: some were synced with another value while the computation was disabled.
     """
     ready = snapshot.computations.get(key)
     for slug in ready.configured.destinations if ready is not None else ():
         engage_tables.enqueue_everybody(work, destination=slug, key=key, at=at)
 
 
-def hour_of(now: int) -> datetime:
-    """The hour that a size stands for."""
+def hour_start(now: int) -> datetime:
+    """Return the hour that a size belongs to."""
     return from_micros(now - now % engage_tables.HOUR_MICROS)
 
 
-def _difference(change: Change) -> int:
-    """How many people more have a value."""
+def _size_change(change: Change) -> int:
+    """Return the change of the number of people with a value."""
     was = change.before is not None and change.before not in NOBODY
     return int(change.value not in NOBODY) - int(was)

@@ -1,1 +1,1 @@
-"""The six calls as types, their reading, validation and normalisation, and e-commerce readings: pure, no I/O."""
+"""The six calls as types: parsing, validation, normalisation and e-commerce members. Pure, no I/O."""

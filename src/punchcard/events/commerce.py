@@ -1,4 +1,4 @@
-"""What a track call says of an order, as the lake keeps it beside the JSON: typed, null where it is missing. Pure.
+"""The e-commerce members of a track call as the lake's columns: typed, null if missing. Pure.
 
 Names are read in every spelling, as points rules read them: see `members`. Source: Segment's e-commerce spec.
 """
@@ -19,14 +19,14 @@ _PLACES = Decimal("1e-9")
 _FEW_PLACES_CHARACTERS_MAX = len("0.123456789")
 _TEXT_CHARACTERS_MAX = 1_000
 ID_DIGITS_MAX = 255
-_TRACK = EventType.TRACK  # a member of an enumeration is looked up slowly, and this is for every event
-# What a column of floats makes of whole numbers, and nothing else: `007.0`, `1001.00` and `1.0.0` are ids of their own.
+_TRACK = EventType.TRACK  # looking up a member of an enumeration is slow, and this is used for every event
+# Whole numbers as a column of floats writes them, and nothing else: `007.0`, `1001.00` and `1.0.0` are distinct ids.
 _WHOLE_FLOAT = re.compile(r"(?:0|-?[1-9][0-9]*)\.0")
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 class Commerce(NamedTuple):
-    """The members that questions are most often about; amounts exact, with at most nine places."""
+    """The members that are queried most; amounts are exact, with at most nine decimal places."""
 
     order_id: str | None = None
     revenue: Decimal | None = None
@@ -44,7 +44,7 @@ class _UsualProduct(msgspec.Struct, gc=False):
 
 
 class _Usual(msgspec.Struct, gc=False):
-    """Properties as nearly all senders write them: read in one go."""
+    """Properties as nearly all senders write them, decoded in one step."""
 
     order_id: str | int | None = None
     revenue: Decimal | None = None
@@ -79,25 +79,25 @@ _encoder = msgspec.json.Encoder()
 
 
 def commerce_of(event: Event) -> Commerce:
-    """What the event says of an order; `NOTHING` for any call but track."""
+    """Return the e-commerce members of an event; `NOTHING` for any call other than track."""
     raw = event.wire.properties
     if event.type is not _TRACK or not raw or (members := members_of(raw)) is None:
         return NOTHING
     if PROPERTIES.add_exact(members):
-        return _one_by_one(msgspec.Raw(_encoder.encode(members)))
+        return _read_separately(msgspec.Raw(_encoder.encode(members)))
     if PROPERTIES.are_absent_from(members):
         return NOTHING
     try:
         usual = _usual.decode(raw)
     except UNREADABLE:
-        return _one_by_one(raw)
+        return _read_separately(raw)
     order_id, product_id, products = usual.order_id, usual.product_id, usual.products
     revenue, value, total = usual.revenue, usual.value, usual.total
     ids = None
     if products:
         ids = [str(product.product_id) for product in products if product.product_id is not None]
         if not ids:
-            return _one_by_one(raw)  # they may have their ids under other spellings
+            return _read_separately(raw)  # the ids may have other spellings
     return Commerce(
         None if order_id is None or order_id == "" else normalize_id(str(order_id))[:_TEXT_CHARACTERS_MAX],
         None if revenue is None else _rounded(revenue),
@@ -108,8 +108,8 @@ def commerce_of(event: Event) -> Commerce:
     )
 
 
-def _one_by_one(raw: msgspec.Raw) -> Commerce:
-    """Of properties some of which are not what they should be, those that are."""
+def _read_separately(raw: msgspec.Raw) -> Commerce:
+    """Return the valid members of properties that have invalid ones."""
     try:
         decoded = _properties.decode(raw)
     except UNREADABLE:
@@ -139,22 +139,22 @@ def _text(raw: msgspec.Raw) -> str | None:
 
 
 def normalize_id(text: str) -> str:
-    """Return the id of an order or refund as it is compared: `1001.0` is `1001`, any other text is itself.
+    """Return the id of an order or refund in the form in which ids are compared: `1001.0` becomes `1001`.
 
-    A tool that keeps ids in a column of floats (pandas, Excel, some registers) writes all of them with `.0`, so one
-    order may come as `1001` from the shop and as `1001.0` from the register.
+    A tool that stores ids in a column of floats (pandas, Excel, some POS systems) writes all of them with `.0`, so an
+    order may come as `1001` from the shop and as `1001.0` from the POS.
     """
     return text[:-2] if text.endswith(".0") and _WHOLE_FLOAT.fullmatch(text) else text
 
 
 def id_variants(text: str) -> tuple[str, ...]:
-    """Return the id and every other text that `normalize_id` reads as the same id: `1001` and `1001.0`."""
+    """Return the id and every other text that `normalize_id` converts to it: `1001` and `1001.0`."""
     normal = normalize_id(text)
     return (normal, f"{normal}.0") if _WHOLE_NUMBER.fullmatch(normal) else (normal,)
 
 
 def id_text(value: object) -> str | None:
-    """Return the text of an id that came as text or as a whole number (`1001.0` is 1001); None for anything else.
+    """Return the text of an id that is text or a whole number (`1001.0` is 1001); None for anything else.
 
     Args:
         value: A JSON value with its floats read as decimals.
@@ -164,7 +164,7 @@ def id_text(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     if isinstance(value, Decimal):
-        # The bound first: 1e999999 is a whole number too.
+        # The limit is checked first: 1e999999 is a whole number too.
         if not value.is_finite() or value.adjusted() >= ID_DIGITS_MAX or value != value.to_integral_value():
             return None
         value = int(value)
@@ -187,7 +187,7 @@ def _decimal(raw: msgspec.Raw) -> Decimal | None:
 def _rounded(amount: Decimal) -> Decimal | None:
     if not amount.is_finite() or amount.adjusted() >= _WHOLE_DIGITS_MAX:
         return None
-    # What has few places stays as it is, which most amounts do: the lake fills them up. Their text shows it soonest.
+    # An amount with few places is kept unchanged, as most amounts are; its text is the fastest test.
     text = str(amount)
     if len(text) <= _FEW_PLACES_CHARACTERS_MAX and "E" not in text:
         return amount
@@ -195,16 +195,16 @@ def _rounded(amount: Decimal) -> Decimal | None:
     return amount.quantize(_PLACES) if isinstance(exponent, int) and exponent < _EXPONENT_MIN else amount
 
 
-def _product_ids(found: _Properties) -> list[str] | None:
-    if bytes(found.products):
+def _product_ids(properties: _Properties) -> list[str] | None:
+    if bytes(properties.products):
         try:
-            listed = _products.decode(exact_products(found.products) or found.products)
+            products = _products.decode(exact_products(properties.products) or properties.products)
         except UNREADABLE:
-            listed = []
-        ids = [one for one in map(_product_id, listed) if one is not None]
+            products = []
+        ids = [product_id for product_id in map(_product_id, products) if product_id is not None]
         if ids:
             return ids
-    text = _text(found.product_id)
+    text = _text(properties.product_id)
     return None if text is None else [text]
 
 

@@ -1,4 +1,4 @@
-"""Whom an event is about, as its sender names them: the email by which everything of a person is found again. Pure."""
+"""The email of an event, by which all events of a person are found. Pure."""
 
 import msgspec
 
@@ -7,11 +7,11 @@ from punchcard.events.members import EMAIL, exact_members
 from punchcard.events.model import Event
 
 _EMAIL_CHARACTERS_MAX = 254
-_NAMED = b"mail"  # of "email" in every spelling that is lower-cased: "E-mail", "e_mail"
+_NAMED = b"mail"  # part of "email" in every lower-cased spelling: "E-mail", "e_mail"
 
 
 class _Usual(msgspec.Struct, gc=False):
-    """Members as nearly all senders write them: read in one go."""
+    """Members as nearly all senders write them, decoded in one step."""
 
     email: str | None = None
 
@@ -31,16 +31,16 @@ _text = msgspec.json.Decoder(str)
 
 
 def email_of(event: Event) -> str | None:
-    """The email that the event carries, trimmed and lower-cased; None if it carries none.
+    """Return the event's email, trimmed and lower-cased; None if it has none.
 
-    Looked for as destinations do: `email`, `properties.email`, `context.traits.email`; and in the traits of an identify
-    call; last in another spelling beside `properties`. It need not be one that a destination accepts: an event with a
-    mistyped one is found by what was typed.
+    Searched in the same places as destinations search: `email`, `properties.email`, `context.traits.email`, the traits
+    of an identify call, and last in other spellings beside `properties`. It need not be valid for a destination: an
+    event with a mistyped email is found by the mistyped text.
     """
     wire = event.wire
     if wire.email and (usual_email := _read(wire.email)):
         return usual_email
-    # Most events have none: asking their bytes costs less than decoding them.
+    # Most events have no email: searching their bytes is cheaper than decoding them.
     if not _is_named(event.raw):
         return None
     if wire.properties and (usual_email := _usual_email(wire.properties)):
@@ -54,13 +54,13 @@ def email_of(event: Event) -> str | None:
 def _usual_email(properties: msgspec.Raw) -> str | None:
     try:
         email = _usual.decode(properties).email
-    except UNREADABLE:  # it is something else than text, or these are no members
+    except UNREADABLE:  # the email is not text, or the properties are not an object
         return None
     return None if email is None else _trimmed(email)
 
 
 def _is_named(text: bytes) -> bool:
-    """Whether the text holds the name in any spelling; the usual one is found without a copy of the text."""
+    """Return whether the text contains the name in any spelling; the usual one is found without copying the text."""
     return _NAMED in text or _NAMED in text.lower()
 
 
@@ -70,8 +70,8 @@ def _email_in(raw: bytes | msgspec.Raw, *, is_context: bool = False) -> str | No
             context = _context.decode(raw)
             return _email_in(context.traits) if context and context.traits else None
         mailed = _mailed.decode(raw)
-        if mailed is not None and mailed.email and (found := _read(mailed.email)):
-            return found
+        if mailed is not None and mailed.email and (email := _read(mailed.email)):
+            return email
         members = exact_members(raw, EMAIL)
     except UNREADABLE:
         return None

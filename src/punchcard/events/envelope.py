@@ -1,7 +1,7 @@
-"""Converts members of an event that have another JSON type than the spec says. The slow road: valid events skip it.
+"""Convert members of an event that have another JSON type than the spec. The slow path: valid events skip it.
 
-Libraries of dynamic languages send a number as `userId`, and PHP sends an empty array where an object is meant.
-Segment's own libraries turn ids into text before they send; what reaches us otherwise is read as if they had.
+Libraries of dynamic languages send a number as `userId`, and PHP sends an empty array instead of an empty object.
+Segment's own libraries convert ids to text before they send; other events are read as if they had.
 """
 
 from decimal import Decimal
@@ -26,14 +26,14 @@ _EMPTY_OBJECT: Final = msgspec.Raw(b"{}")
 
 
 class Normalized(NamedTuple):
-    """An event after its conversions: its text, and what was converted."""
+    """An event after its conversions: its text, and notes about them."""
 
     text: bytes
     notes: list[Note]
 
 
-def normalized(text: bytes) -> Normalized | None:
-    """The event's text with the members that the spec has; None if there is nothing to convert."""
+def normalize(text: bytes) -> Normalized | None:
+    """Return the event's text with members of the types of the spec; None if there is nothing to convert."""
     try:
         members, reading = decode_repaired(_object.decode, text, has_batch=False)
     except UNREADABLE:
@@ -43,18 +43,18 @@ def normalized(text: bytes) -> Normalized | None:
 
 
 def is_empty_list(raw: bytes | memoryview | msgspec.Raw) -> bool:
-    """True for `[]`, which is how PHP writes an empty object."""
+    """Return whether the text is `[]`, which is how PHP writes an empty object."""
     text = bytes(raw)
     return text.startswith(b"[") and not text[1:-1].strip()
 
 
 def empty_list_note(name: str) -> Note:
-    """The note that an empty list is read as an empty object."""
+    """Return the note that an empty list is read as an empty object."""
     return Note(VALUE_CONVERTED, f"{name} was an empty list and is read as an empty object")
 
 
 def _convert(members: dict[str, msgspec.Raw]) -> list[Note]:
-    """Convert the members in place; returns what was converted."""
+    """Convert the members in place; return notes about the conversions."""
     notes: list[Note] = []
     for name in _IDS:
         text = _number_text(members[name]) if name in members else None
@@ -79,7 +79,7 @@ def _drop(members: dict[str, msgspec.Raw], name: str) -> Note:
 
 
 def _number_text(raw: msgspec.Raw) -> str | None:
-    """A number as text, digit by digit: 1.0 is "1"; None for what is no number, or one of absurd length."""
+    """Return a number as text, digit by digit: 1.0 is "1"; None if it is not a number, or extremely long."""
     if bytes(raw)[:1] not in [bytes([start]) for start in _NUMBER_STARTS]:
         return None
     try:

@@ -1,11 +1,11 @@
-"""What is wrong with an event, in Segment's reason codes and in a sentence. The slow road: valid events skip it."""
+"""The faults of an event, as Segment's reason codes and sentences. The slow path: valid events skip it."""
 
 from typing import Final, NamedTuple
 
 import msgspec
 
 UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-"""All that msgspec raises on text of any kind."""
+"""All exceptions that msgspec raises on any text."""
 
 _NOTHING: Final = msgspec.Raw()
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -26,27 +26,27 @@ _KINDS: Final = {
 
 # Members of an event that must be text, with the reason when they are not.
 _TEXTS = {
-    "type": ("unknown_type", "`type` must be text"),
-    "event": ("event_not_string", "`event` must be text"),
-    "userId": ("id_not_string", "`userId` must be text"),
-    "anonymousId": ("id_not_string", "`anonymousId` must be text"),
-    "groupId": ("id_not_string", "`groupId` must be text"),
-    "previousId": ("id_not_string", "`previousId` must be text"),
-    "messageId": ("message_id_not_string", "`messageId` must be text"),
-    "name": ("name_not_string", "`name` must be text"),
-    "category": ("category_not_string", "`category` must be text"),
+    "type": ("unknown_type", "`type` must be text."),
+    "event": ("event_not_string", "`event` must be text."),
+    "userId": ("id_not_string", "`userId` must be text."),
+    "anonymousId": ("id_not_string", "`anonymousId` must be text."),
+    "groupId": ("id_not_string", "`groupId` must be text."),
+    "previousId": ("id_not_string", "`previousId` must be text."),
+    "messageId": ("message_id_not_string", "`messageId` must be text."),
+    "name": ("name_not_string", "`name` must be text."),
+    "category": ("category_not_string", "`category` must be text."),
 }
 
 
 class Fault(NamedTuple):
-    """One reason code with its sentence."""
+    """A reason code with its sentence."""
 
     reason: str
     detail: str
 
 
 class CheckedContext(msgspec.Struct, gc=False):
-    """The members of `context` that have rules."""
+    """The members of `context` that are checked."""
 
     consent: msgspec.Raw = msgspec.Raw()
     device: msgspec.Raw = msgspec.Raw()
@@ -66,31 +66,31 @@ _consent = msgspec.json.Decoder(_Consent)
 
 
 def explain(text: bytes, error: Exception) -> Fault:
-    """Why an event's envelope could not be read."""
+    """Explain why an event's envelope could not be read."""
     try:
         members = _object.decode(text)
     except msgspec.ValidationError:
-        return Fault("event_not_object", "an event must be a JSON object")
+        return Fault("event_not_object", "An event must be a JSON object.")
     except UNREADABLE:
-        return Fault("unreadable_json", f"the event cannot be read: {error}")
+        return Fault("unreadable_json", f"The event cannot be read: {error}.")
     for name, (reason, sentence) in _TEXTS.items():
         if _kind(members.get(name, _NOTHING)) not in (_ABSENT, _TEXT):
             return Fault(reason, sentence)
     if _kind(members.get("context", _NOTHING)) not in (_ABSENT, _OBJECT):
-        return Fault("context_not_object", "`context` must be an object")
-    return Fault("unreadable_json", f"the event cannot be read: {error}")
+        return Fault("context_not_object", "`context` must be an object.")
+    return Fault("unreadable_json", f"The event cannot be read: {error}.")
 
 
 def context_fault(context: CheckedContext) -> Fault | None:
-    """What is wrong with `context.consent` and `context.device`; None if nothing is."""
+    """Return the fault of `context.consent` or `context.device`; None if there is none."""
     try:
         if _kind(context.device) is _OBJECT:
             advertising_id = _device.decode(context.device).advertising_id
             if _kind(advertising_id) not in (_ABSENT, _TEXT):
-                return Fault("device_advertisingid_should_be_string", "`context.device.advertisingId` must be text")
+                return Fault("device_advertisingid_should_be_string", "`context.device.advertisingId` must be text.")
         return _consent_fault(context.consent)
     except UNREADABLE as error:
-        return Fault("unreadable_json", f"the event's context cannot be read: {error}")
+        return Fault("unreadable_json", f"The context of the event cannot be read: {error}.")
 
 
 def _consent_fault(raw: msgspec.Raw) -> Fault | None:
@@ -98,22 +98,24 @@ def _consent_fault(raw: msgspec.Raw) -> Fault | None:
         return None
     consent = _consent.decode(raw) if _kind(raw) is _OBJECT else _Consent()
     if _kind(consent.category_preferences) is _ABSENT:
-        return Fault("consent_categorypreferences_should_exist", "`context.consent` needs `categoryPreferences` inside")
+        return Fault(
+            "consent_categorypreferences_should_exist", "`context.consent` must contain `categoryPreferences`."
+        )
     if _kind(consent.category_preferences) is not _OBJECT:
         return Fault(
             "consent_categorypreferences_fields_should_be_object",
-            "`context.consent.categoryPreferences` must be an object",
+            "`context.consent.categoryPreferences` must be an object.",
         )
     if not all(_kind(value) is _BOOLEAN for value in _object.decode(consent.category_preferences).values()):
         return Fault(
             "consent_categorypreferences_fields_should_be_bool",
-            "each value of `context.consent.categoryPreferences` must be true or false",
+            "Each value of `context.consent.categoryPreferences` must be true or false.",
         )
     if _kind(consent.version) not in (_ABSENT, _NUMBER):
-        return Fault("consent_version_should_be_number", "`context.consent.version` must be a number")
+        return Fault("consent_version_should_be_number", "`context.consent.version` must be a number.")
     return None
 
 
 def _kind(raw: msgspec.Raw) -> str:
-    """What a value is by its first character, without reading it: numbers may be beyond all bounds."""
+    """Return the kind of a value by its first character, without decoding it: a number may exceed every range."""
     return _KINDS.get(bytes(raw)[:1], _NUMBER)

@@ -1,4 +1,4 @@
-"""Events that Segment's cloud forwards: keys in any casing, deletions among them, ids that may be missing.
+"""Events that Segment's cloud forwards: keys in any casing, deletion requests, events without ids.
 
 Source: Segment's partner documentation, "Build a subscription webhook" and "Webhooks"; a sender's casing varies.
 """
@@ -16,7 +16,7 @@ from punchcard.events.members import folded
 PARTNER: Final = "partner"
 WEBHOOK: Final = "webhook"
 FORWARDED: Final = frozenset({PARTNER, WEBHOOK})
-"""Calls of log records whose body is `{"batch": [event, …]}` with events as Segment's cloud writes them."""
+"""Calls of log records with a body `{"batch": [event, …]}` and events as written by Segment's cloud."""
 
 _MESSAGE_ID_LENGTH_MAX: Final = 128
 _DELETE: Final = b'"delete"'
@@ -47,7 +47,7 @@ _EVENT: Final = _by_folded(
     "context",
     "integrations",
 )
-# The members that points rules ask for.
+# The members that points rules use.
 _INSIDE: Final[Mapping[str, Mapping[str, str]]] = {
     "properties": _by_folded("email", "order_id", "revenue", "value", "total"),
     "traits": _by_folded("email"),
@@ -61,10 +61,10 @@ class _Settings(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """A request to delete all that is known of a user.
+    """A request to delete all data of a user.
 
     Attributes:
-        message_id: The same for every repetition of the request.
+        message_id: The same for every retry of the request.
     """
 
     user_id: str
@@ -72,9 +72,9 @@ class Deletion:
 
 
 def plain_event(raw: bytes) -> bytes | None:
-    """The event's text with its keys as the spec spells them, and an id; None for a deletion.
+    """Return the event's text with keys in the spelling of the spec, and an id; None for a deletion.
 
-    The same text gives the same answer at any time. A text that is no JSON object stays as it is.
+    The result for a text never changes. A text that is not a JSON object is returned unchanged.
     """
     try:
         decoded = _object.decode(raw)
@@ -87,13 +87,13 @@ def plain_event(raw: bytes) -> bytes | None:
         if name in event:
             event[name] = _inside(event[name], spelling)
     if "messageId" not in event and any(name in event for name in ("timestamp", "originalTimestamp", "sentAt")):
-        # Segment repeats a request until it is answered. What says when it happened is the same event each time.
+        # Segment retries a request until it gets a response. An event with a time is the same event each time.
         event["messageId"] = msgspec.Raw(_encoder.encode(_id_of(raw)))
     return raw if event == decoded else _encoder.encode(event)
 
 
 def read_deletion(raw: bytes) -> Deletion | None:
-    """The deletion that a message asks for, None if it is an event or says of nobody."""
+    """Return the deletion that a message requests, None if it is an event or names no user."""
     try:
         message = _respelled(_object.decode(raw), _EVENT)
         if bytes(message.get("type", b"")) != _DELETE:
@@ -108,12 +108,12 @@ def read_deletion(raw: bytes) -> Deletion | None:
 
 
 def is_deletion(raw: bytes) -> bool:
-    """True if the message asks for a deletion, of whomever."""
+    """Return whether the message requests a deletion."""
     return plain_event(raw) is None
 
 
 def settings_of(body: bytes) -> bytes:
-    """The settings that came with a record of the partner endpoint, as JSON text."""
+    """Return the settings of a record of the partner endpoint, as JSON text."""
     return bytes(msgspec.json.decode(body, type=_Settings).settings)
 
 
@@ -129,12 +129,12 @@ def _inside(raw: msgspec.Raw, spelling: Mapping[str, str]) -> msgspec.Raw:
 
 
 def _respelled(members: Mapping[str, msgspec.Raw], spelling: Mapping[str, str]) -> dict[str, msgspec.Raw]:
-    """The members under the spelling that is looked for; one that stands there already keeps its place."""
-    found: dict[str, msgspec.Raw] = {}
+    """Return the members with known spellings; a member that already has the known spelling keeps it."""
+    respelled: dict[str, msgspec.Raw] = {}
     for name, value in members.items():
         known = spelling.get(folded(name), name)
-        found[name if known in members or known in found else known] = value
-    return found
+        respelled[name if known in members or known in respelled else known] = value
+    return respelled
 
 
 def _id_of(raw: bytes) -> str:

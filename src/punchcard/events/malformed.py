@@ -1,4 +1,4 @@
-"""Why a request body cannot be taken, in a sentence with the cure: for its sender, and for who looks for its events."""
+"""Explain why a request body is rejected, with advice, for its sender and for operators."""
 
 import re
 from typing import Final
@@ -19,18 +19,18 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _json = msgspec.json.Decoder(msgspec.Raw)
 
 SINGLE_EVENT_TO_BATCH: Final = (
-    "the request holds no events: it is a single event, and /v1/batch takes a list of them. Send it to /v1/track (or "
-    'the path of its type), or as {"batch": [ … ]}'
+    "The request is a single event, but /v1/batch takes a list of events. Send it to /v1/track (or "
+    'the path of its type), or as {"batch": [ … ]}.'
 )
 
 
 def explain_malformed(body: bytes) -> str:
-    """Why the body is not one JSON object, and what to do; begins with `malformed JSON`."""
-    return f"malformed JSON: {_explanation(body)}"
+    """Explain why the body is not one JSON object, and what to do; begins with `malformed JSON`."""
+    return f"malformed JSON: {_explanation(body)}."
 
 
 def is_single_event(body: bytes) -> bool:
-    """True for the JSON object of one event, where a batch is expected."""
+    """Return whether the body is the JSON object of one event, where a batch is expected."""
     try:
         members = _object.decode(body)
     except UNREADABLE:
@@ -48,24 +48,24 @@ def _explanation(body: bytes) -> str:
         body.decode()
     except UnicodeDecodeError as error:
         return f"the body is not UTF-8 (byte {error.start}); the sender must encode it as UTF-8"
-    # A comma inside a text is none.
+    # A comma inside a text does not count.
     structure = _STRING.sub(b'""', text)
     if _LEADING_COMMA.search(structure):
         return (
             "a list begins with a comma. Mobile libraries write such a batch when the file of their queue has lost its "
-            "first event; update the library, or clear its queue (reinstall the app or delete its data), for it sends "
-            "the same batch again and again"
+            "first event. Update the library, or clear its queue (reinstall the app or delete its data), because it "
+            "sends the same batch again and again"
         )
     if _DOUBLED_COMMA.search(structure):
         return "two commas follow each other: an event or member between them is missing"
     if _TRAILING_COMMA.search(structure):
-        return "a comma stands before the end of a list or object; remove it"
+        return "there is a comma before the end of a list or object; remove it"
     if _SINGLE_QUOTED.match(structure):
-        return "texts are in single quotes; JSON wants double quotes"
+        return "texts are in single quotes; use double quotes"
     if _FORM.fullmatch(text):
         return "the body is a form; send JSON"
     if (word := _WORD.search(structure)) is not None:
-        return f"{word[0].decode()} is not JSON; let a JSON library write the body"
+        return f"{word[0].decode()} is not JSON; write the body with a JSON library"
     return _by_decoding(text)
 
 
@@ -74,7 +74,7 @@ def _by_decoding(text: bytes) -> str:
         _json.decode(text)
     except UNREADABLE as error:
         if text.count(b"{") > text.count(b"}") or text.count(b"[") > text.count(b"]"):
-            return f"the body ends before its JSON does ({_plain(error)}); it was cut off on the way, or by its sender"
+            return f"the JSON is incomplete ({_plain(error)}); it was truncated in transit or by its sender"
         return _plain(error)
     if text.startswith(b"["):
         return 'the body is a list; a batch is an object: {"batch": [ … ]}'
@@ -82,5 +82,5 @@ def _by_decoding(text: bytes) -> str:
 
 
 def _plain(error: Exception) -> str:
-    """Return the decoder's message without its own "JSON is malformed", which the sentence begins with already."""
+    """Return the decoder's message without its own "JSON is malformed", with which the sentence already begins."""
     return str(error).removeprefix("JSON is malformed: ")

@@ -1,7 +1,7 @@
-"""The members of an event that count, under their exact names whatever spelling their sender uses. Pure.
+"""Members of an event by their exact names, whichever spelling the sender uses. Pure.
 
 `orderId`, `Order ID` and `ORDER-ID` are `order_id`. The exact spelling wins if it has a value; of several others, the
-one that comes first by code points and has a value.
+first by code points that has a value.
 
 Source: Segment's own destinations read members without regard to case, underscores and blanks (its library
 `obj-case`); its Go and Android libraries write `orderId`.
@@ -21,7 +21,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def folded(name: str) -> str:
-    """Return the name without what differs between spellings: case, underscores, hyphens and blanks."""
+    """Return the name without the differences between spellings: case, underscores, hyphens and blanks."""
     return name.replace("_", "").replace("-", "").replace(" ", "").lower()
 
 
@@ -35,19 +35,19 @@ class Spellings:
     def __init__(self, *names: str) -> None:
         self._exact = frozenset(names)
         self._by_folded = {folded(name): name for name in names}
-        # Names that are no other spelling of an exact one. Senders use few distinct names, and comparing sets costs a
-        # fraction of folding each name.
+        # Names that are not another spelling of an exact name. Senders use few distinct names, and comparing sets costs
+        # a fraction of folding each name.
         self._plain = set(names)
 
     def are_absent_from(self, members: Mapping[str, msgspec.Raw]) -> bool:
-        """True if none of the exact names is there."""
+        """Return whether none of the exact names is present."""
         return self._exact.isdisjoint(members)
 
     def add_exact(self, members: MutableMapping[str, msgspec.Raw]) -> bool:
-        """Add the value of each other spelling under the exact name where that has no value.
+        """Add the value of each other spelling under the exact name, where that has no value.
 
         Returns:
-            False if nothing was added: every member that counts has its exact name.
+            False if nothing was added: every relevant member has its exact name.
         """
         if members.keys() <= self._plain:
             return False
@@ -78,7 +78,7 @@ PROPERTIES: Final = Spellings(
 """Members of `properties` that points rules and the lake's columns read."""
 
 PRODUCT: Final = Spellings("product_id", "price", "quantity")
-"""Members of one of `properties.products` that they read."""
+"""Members of an item of `properties.products` that points rules and the lake's columns read."""
 
 EMAIL: Final = Spellings("email")
 """The member of an event and of traits that names the customer."""
@@ -99,13 +99,13 @@ def members_of(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
 
 
 def exact_members(raw: bytes | msgspec.Raw, spellings: Spellings) -> Mapping[str, msgspec.Raw] | None:
-    """Return the members of an object with the exact names added; None if it is not an object or needs none added."""
+    """Return the members of an object with the exact names added; None if it is not an object or has nothing to add."""
     members = members_of(raw)
     return None if members is None or not spellings.add_exact(members) else members
 
 
 def exact_properties(raw: bytes | msgspec.Raw) -> bytes:
-    """Return the JSON text of `properties` with the exact names added, at its products too; most often the same text.
+    """Return the JSON text of `properties` with the exact names added, also in its products; usually unchanged.
 
     All other members stay as they were sent.
     """
@@ -122,7 +122,7 @@ def exact_properties(raw: bytes | msgspec.Raw) -> bytes:
 
 
 def exact_products(raw: msgspec.Raw) -> msgspec.Raw | None:
-    """Return the JSON text of a list of products with the exact names added; None if it needs none added."""
+    """Return the JSON text of a list of products with the exact names added; None if there is nothing to add."""
     try:
         items = _items.decode(raw)
     except UNREADABLE:

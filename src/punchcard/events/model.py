@@ -1,4 +1,4 @@
-"""One event as Punchcard handles it: the wire's envelope, typed, with `properties`, `traits` and `context` kept raw."""
+"""An event as Punchcard handles it: the typed envelope, with `properties`, `traits` and `context` kept raw."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -24,13 +24,13 @@ class EventType(StrEnum):
     GROUP = "group"  # the account a person belongs to
     ALIAS = "alias"  # two ids of one person
 
-    # An enumeration's own hash is computed in Python; this is looked up for every event.
+    # The hash of an enumeration is computed in Python; this one is needed for every event.
     __hash__ = str.__hash__
 
 
-# Neither struct can be part of a reference cycle, and a hundred thousand of them would keep the collector busy.
+# Neither struct can be part of a reference cycle, and many of them would keep the garbage collector busy.
 class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
-    """One event as its sender wrote it. Raw members are the sender's JSON text, decoded only by who needs them."""
+    """One event as its sender wrote it. Raw members are the sender's JSON text, decoded only where needed."""
 
     type: str | None = None
     event: str | None = None
@@ -55,14 +55,14 @@ class Event(msgspec.Struct, gc=False):
     """One valid, normalised event, ready for routing.
 
     Attributes:
-        type: Which of the six calls.
-        message_id: The sender's id of the event; derived from its place in the log if the sender gave none.
-        timestamp: When it happened, corrected for the sender's clock (`receivedAt - (sentAt - originalTimestamp)`).
-        received_at: When the Tracking API took it.
+        type: The event's type.
+        message_id: The sender's id of the event; derived from its position in the log if the sender gave none.
+        timestamp: Time of the event, corrected for the sender's clock (`receivedAt - (sentAt - originalTimestamp)`).
+        received_at: Time at which the Tracking API received it.
         wire: The envelope as sent.
-        raw: The event's whole JSON text as sent (batch-level `context` and `integrations` merged in, and converted as
-            `notes` say).
-        notes: What was converted so that the event could be read.
+        raw: The complete JSON text of the event (with the `context` and `integrations` of the batch merged in, and
+            converted as stated in `notes`).
+        notes: Values that were converted to read the event.
     """
 
     type: EventType
@@ -75,5 +75,5 @@ class Event(msgspec.Struct, gc=False):
 
 
 def message_key(source: str | None, message_id: str) -> str:
-    """Return the text by which an event is known as received: a message id is unique within its source only."""
+    """Return the key by which a received event is known: a message id is unique only within its source."""
     return f"{source or ''} {message_id}"  # a slug has no blanks, so no two pairs have the same text

@@ -1,4 +1,4 @@
-"""The times in an event's envelope, and what is noted about unusual ones."""
+"""The times in an event's envelope, with notes about unusual ones."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,9 +18,9 @@ _SHOWN_CHARACTERS_MAX: Final = 60
 
 
 def read_noted_time(raw: msgspec.Raw, name: str, notes: list[Note]) -> datetime | None:
-    """The time of a member, None if it has none; what is unusual about it is noted."""
+    """Return the time of a member, None if it has none; add notes about what is unusual."""
     try:
-        # Nearly every time is this: ISO-8601 with a Z.
+        # Nearly every time has this form: ISO-8601 with a Z.
         text = _text.decode(raw)
         instant = datetime.fromisoformat(text)
     except (ValueError, *UNREADABLE):
@@ -33,10 +33,10 @@ def read_noted_time(raw: msgspec.Raw, name: str, notes: list[Note]) -> datetime 
     return _unusual_time(bytes(raw), name, notes)
 
 
-def not_believed(timestamp: datetime) -> Note:
-    """The note that a time lies in the future."""
-    says = f"it says {timestamp:%Y-%m-%d %H:%M} UTC, which is in the future"
-    return Note(TIME_NOT_BELIEVED, f"timestamp is not believed: {says}; the time of receipt is used")
+def future_time_note(timestamp: datetime) -> Note:
+    """Return the note about a time in the future."""
+    shown = f"{timestamp:%Y-%m-%d %H:%M} UTC"
+    return Note(TIME_NOT_BELIEVED, f"timestamp {shown} is in the future; the time of receipt is used")
 
 
 def _unusual_time(raw: bytes, name: str, notes: list[Note]) -> datetime | None:
@@ -48,13 +48,13 @@ def _unusual_time(raw: bytes, name: str, notes: list[Note]) -> datetime | None:
     if isinstance(value, str) and not value.strip():
         notes.append(Note(VALUE_ABSENT, f"{name} was empty and counts as absent"))
         return None
-    found = read_any_time(value)
+    time = read_any_time(value)
     shown = raw.decode(errors="replace")
     shown = shown if len(shown) <= _SHOWN_CHARACTERS_MAX else shown[:_SHOWN_CHARACTERS_MAX] + "…"
-    if found is None:
+    if time is None:
         instead = "the sender's clock is not corrected" if name.startswith("sentAt") else "the time of receipt is used"
         notes.append(Note(TIME_UNREADABLE, f"{name} cannot be read as a time: {shown}; {instead}"))
         return None
-    if found.form is not None:
-        notes.append(Note(TIME_CONVERTED, f"{name} {shown} was read as {found.form}: {found.instant.isoformat()}"))
-    return found.instant
+    if time.form is not None:
+        notes.append(Note(TIME_CONVERTED, f"{name} {shown} was read as {time.form}: {time.instant.isoformat()}"))
+    return time.instant

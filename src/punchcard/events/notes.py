@@ -1,4 +1,4 @@
-"""What was converted so that an event could be read: shown on its trace, counted per source."""
+"""Notes about values that were converted to read an event: shown in its trace, counted per source."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -10,14 +10,14 @@ _encoder = msgspec.json.Encoder()
 
 
 class Note(NamedTuple):
-    """One conversion: a stable code, and a sentence for a person."""
+    """A conversion: a stable code, and a sentence."""
 
     reason: str
     detail: str
 
 
 VALUE_CONVERTED: Final = "value_converted"
-"""The value has another JSON type than the spec says, and nothing of it is lost: a number as `userId`, `[]`."""
+"""The value has another JSON type than the spec, and no information is lost: a number as `userId`, `[]`."""
 
 VALUE_ABSENT: Final = "value_absent"
 """An empty value counts as absent."""
@@ -38,11 +38,11 @@ TIME_NOT_BELIEVED: Final = "time_not_believed"
 """A time in the future by more than a day: the time of receipt is used."""
 
 REFUSED_IN_STRICT_MODE: Final = frozenset({VALUE_NOT_FINITE, TIME_UNREADABLE, TIME_NOT_BELIEVED})
-"""What the sender wrote is lost with these conversions, so strict mode refuses the event."""
+"""The sender's value is lost with these conversions, so strict mode refuses the event."""
 
 
 def limited(notes: Sequence[Note]) -> tuple[Note, ...]:
-    """The first few of the notes, with one that says how many more there were."""
+    """Return the first notes, with one that states the number of the others."""
     if len(notes) <= NOTES_MAX:
         return tuple(notes)
     more = notes[NOTES_MAX - 1 :]
@@ -50,5 +50,5 @@ def limited(notes: Sequence[Note]) -> tuple[Note, ...]:
 
 
 def to_json(notes: Sequence[Note]) -> str | None:
-    """The sentences as the JSON list that the lake keeps; None if there are none."""
+    """Return the sentences as a JSON list for the lake; None if there are none."""
     return _encoder.encode([note.detail for note in notes]).decode() if notes else None

@@ -1,4 +1,4 @@
-"""Finds what makes an event look like an order although it has no order id. Pure."""
+"""Find signs that an event without an order id is an order. Pure."""
 
 import re
 from typing import Final
@@ -10,7 +10,7 @@ from punchcard.events.members import folded, has_value
 from punchcard.events.model import Event
 
 _DEPTH_MAX: Final = 3
-_WIDTH_MAX: Final = 200  # members looked at in all
+_WIDTH_MAX: Final = 200  # members examined in total
 _ID_WORDS: Final = "id|ids|number|num|no|nr|ref|reference|code|key|token|uuid|guid|hash|name"
 _SUBJECTS: Final = "order|purchase|transaction|txn|trx|invoice|receipt|checkout|cart|basket|sale|payment"
 _OBJECTS: Final = "order|purchase|transaction|invoice|receipt|checkout|cart|basket"  # also as a member of its own
@@ -23,21 +23,21 @@ _AMOUNTS: Final = (
 _LOOKS_LIKE: Final = re.compile(
     rf"(?:shop|store|web|external|payment|pos)?(?:{_SUBJECTS})(?:{_ID_WORDS})|{_OBJECTS}|{_AMOUNTS}"
 )
-# Members of an event that are about its sender and not about what happened.
-_PASSED_OVER: Final = frozenset({"context", "integrations", "traits", "properties", "options"})
+# Members of an event that describe its sender and not what happened.
+_IGNORED_MEMBERS: Final = frozenset({"context", "integrations", "traits", "properties", "options"})
 _NAMES_REMEMBERED_MAX: Final = 10_000
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_unlike: set[str] = set()  # names that are known not to look like an order's: few, and they come again and again
+_unlike: set[str] = set()  # names known not to look like those of an order: few distinct names that recur
 
 
 def find_order_hint(event: Event) -> str | None:
-    """Return where the event has an amount or the id of an order under another name; None if nowhere.
+    """Return the path of an amount or order id under another name; None if there is none.
 
     Returns:
         A path such as `properties.orderNumber` or, beside `properties`, `revenue`.
     """
-    found = _find(event.wire.properties, "properties.", depth=0, seen=[0]) if event.wire.properties else None
-    return _find(event.raw, "", depth=_DEPTH_MAX, seen=[0]) if found is None else found
+    path = _find(event.wire.properties, "properties.", depth=0, seen=[0]) if event.wire.properties else None
+    return _find(event.raw, "", depth=_DEPTH_MAX, seen=[0]) if path is None else path
 
 
 def _find(raw: bytes | msgspec.Raw, prefix: str, *, depth: int, seen: list[int]) -> str | None:
@@ -50,14 +50,14 @@ def _find(raw: bytes | msgspec.Raw, prefix: str, *, depth: int, seen: list[int])
         return None
     if not members.keys() <= _unlike:
         for name, value in members.items():
-            if _looks_like(name) and has_value(value) and (prefix or name not in _PASSED_OVER):
+            if _looks_like(name) and has_value(value) and (prefix or name not in _IGNORED_MEMBERS):
                 return f"{prefix}{name}"
     if depth < _DEPTH_MAX:
         for name, value in members.items():
             if bytes(value)[:1] == b"{":
-                found = _find(value, f"{prefix}{name}.", depth=depth + 1, seen=seen)
-                if found is not None:
-                    return found
+                path = _find(value, f"{prefix}{name}.", depth=depth + 1, seen=seen)
+                if path is not None:
+                    return path
     return None
 
 

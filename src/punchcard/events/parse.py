@@ -1,6 +1,6 @@
-"""A request body becomes events: each valid one typed and normalised, each other one named with Segment's reason.
+"""Parse a request body into events: valid ones typed and normalised, the others with Segment's reason.
 
-Reading a body is pure and always ends the same way, so the log can be read again at any time.
+Parsing is pure and always has the same result, so the log can be read again at any time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,38 +12,38 @@ import msgspec
 
 from punchcard.clock import to_micros
 from punchcard.events.batch_context import shared_members, with_shared
-from punchcard.events.envelope import normalized
+from punchcard.events.envelope import normalize
 from punchcard.events.faults import UNREADABLE, CheckedContext, Fault, context_fault, explain
 from punchcard.events.forwarded import FORWARDED, plain_event
 from punchcard.events.malformed import SINGLE_EVENT_TO_BATCH, is_single_event
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
-from punchcard.events.noted_times import not_believed, read_noted_time
+from punchcard.events.noted_times import future_time_note, read_noted_time
 from punchcard.events.notes import (
     Note,
     limited,
 )
 from punchcard.events.repair import decode_repaired
-from punchcard.events.times import FUTURE_MAX, corrected
+from punchcard.events.times import FUTURE_MAX, correct_time
 
 EVENT_BYTES_MAX = 32 * 1024
 BATCH_BYTES_MAX = 500 * 1024
 BATCH_EVENTS_MAX = 2_500
 MESSAGE_ID_LENGTH_MAX = 100
 BATCH: Final = "batch"
-# A batch of 500 KB may hold 250,000 ones: that many failures would cost more than they tell.
-_ITEMS_TOLD_MAX = 10_000
+# A batch of 500 KB may hold 250,000 items: that many failures would cost more than they explain.
+_FAILURES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class IngestFailure:
-    """Something received that is no valid event.
+    """An item of a request that is not a valid event.
 
     Attributes:
-        reason: Segment's code where it has one (`event_not_defined` …), else ours.
-        detail: A sentence for a person.
-        message_id: Its id, derived from its place in the log if it has none that can be read.
-        raw: Its JSON text as received.
-        notes: What was converted before it failed.
+        reason: Segment's code where it has one (`event_not_defined` …), otherwise ours.
+        detail: A sentence for people.
+        message_id: The item's id, derived from its position in the log if it has no readable one.
+        raw: The JSON text as received.
+        notes: Values that were converted before it failed.
     """
 
     reason: str
@@ -74,18 +74,18 @@ _text = msgspec.json.Decoder(str)
 _encoder = msgspec.json.Encoder()
 _NO_CONTEXT: Final = CheckedContext()
 _OBJECT: Final = 0x7B  # {
-_TYPES: Final[dict[str, EventType]] = {one.value: one for one in EventType}
-# Looking a member of an enumeration up costs more than all else that is asked of it here.
+_TYPES: Final[dict[str, EventType]] = {type_.value: type_ for type_ in EventType}
+# Looking up a member of an enumeration costs more than everything else that is done with it here.
 _TRACK, _GROUP, _ALIAS = EventType.TRACK, EventType.GROUP, EventType.ALIAS
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedRequest:
     """A body that is one JSON object.
 
     Attributes:
-        body: The body to keep: as received. What JSON does not allow is repaired when it is read.
-        write_key: The `writeKey` in it, None if there is no text under that name.
+        body: The body to store, as received. What JSON does not allow is repaired on reading.
+        write_key: The `writeKey` of the body, None if there is no text with that name.
         has_batch: True if it has a member `batch`.
     """
 
@@ -94,40 +94,40 @@ class Opened:
     has_batch: bool
 
 
-def open_request(body: bytes) -> Opened | None:
-    """See that a request body is one JSON object, perhaps after repairs; None if it is not.
+def open_request(body: bytes) -> OpenedRequest | None:
+    """Check that a request body is one JSON object, possibly after repairs; None if it is not.
 
-    Materialises nothing but the write key.
+    Decodes nothing but the write key.
     """
     try:
-        body.decode()  # strings are skipped over below without a look at their bytes
+        body.decode()  # the decoder below skips strings without checking their bytes
         (write_key, has_batch), _ = decode_repaired(_open, body, has_batch=True)
     except UNREADABLE:
         return None
-    return Opened(body, write_key, has_batch)
+    return OpenedRequest(body, write_key, has_batch)
 
 
 def read_request(
     body: bytes, *, call: str, received_at: datetime, position: int, ip: str = ""
 ) -> list[Event | IngestFailure]:
-    """The events of one request body, in order.
+    """Read the events of one request body, in order.
 
     Args:
-        body: What `open_request` let through, uncompressed.
+        body: A body accepted by `open_request`, decompressed.
         call: `batch`; `partner` or `webhook` for a batch that Segment's cloud forwards; or the name of the single call,
-            which then is the event's type.
-        received_at: When the Tracking API took it.
-        position: Its place in the log: ids of events that have none are derived from it.
-        ip: The sender's address if it is client-side traffic: `context.ip` of events that have none.
+            which is then the event's type.
+        received_at: Time at which the Tracking API received it.
+        position: Position in the log, from which the ids of events without one are derived.
+        ip: Address of a client-side sender: `context.ip` of events that have none.
 
     Returns:
-        One item per event (a forwarded deletion is none); one failure for a body that holds none.
+        One item per event (not for a forwarded deletion); one failure for a body without events.
     """
     if call != BATCH and call not in FORWARDED:
         return [_Reading(_Batch(), {}, _TYPES.get(call), received_at, position, ip).item(body, 0)]
     batch, notes = _open_batch(body)
     if not batch.batch:
-        detail = "the request holds no events: `batch` must be a list with at least one"
+        detail = "The request has no events: `batch` must be a list with at least one event."
         if is_single_event(body):
             detail = SINGLE_EVENT_TO_BATCH
         return [IngestFailure("empty_batch", detail, derived_id(received_at, position, 0), bytes(body))]
@@ -136,28 +136,28 @@ def read_request(
         events = [event for raw in batch.batch if (event := plain_event(bytes(raw))) is not None]
         return [reading.item(event, index) for index, event in enumerate(events)]
     items = [reading.item(raw, index) for index, raw in enumerate(batch.batch[:BATCH_EVENTS_MAX])]
-    for index, raw in enumerate(batch.batch[BATCH_EVENTS_MAX:_ITEMS_TOLD_MAX], BATCH_EVENTS_MAX):
-        detail = f"a batch has at most {BATCH_EVENTS_MAX:,} events; this is number {index + 1:,}"
+    for index, raw in enumerate(batch.batch[BATCH_EVENTS_MAX:_FAILURES_MAX], BATCH_EVENTS_MAX):
+        detail = f"A batch has at most {BATCH_EVENTS_MAX:,} events; this is number {index + 1:,}."
         items.append(reading.failure(Fault("batch_too_many_events", detail), bytes(raw), index))
-    if more := batch.batch[_ITEMS_TOLD_MAX:]:
-        detail = f"a batch has at most {BATCH_EVENTS_MAX:,} events; these are the last {len(more):,} of it"
-        items.append(reading.failure(Fault("batch_too_many_events", detail), bytes(more[0]), _ITEMS_TOLD_MAX))
+    if more := batch.batch[_FAILURES_MAX:]:
+        detail = f"A batch has at most {BATCH_EVENTS_MAX:,} events; these are the last {len(more):,}."
+        items.append(reading.failure(Fault("batch_too_many_events", detail), bytes(more[0]), _FAILURES_MAX))
     return items
 
 
-def rewritten(event: Event, raw: bytes) -> Event:
-    """The event with another text, which says the same or less.
+def with_text(event: Event, raw: bytes) -> Event:
+    """Return the event with another text that has the same or fewer members.
 
     Args:
-        raw: The event's JSON text, with members taken out.
+        raw: The event's JSON text, with members removed.
     """
     return Event(event.type, event.message_id, event.timestamp, event.received_at, _event.decode(raw), raw, event.notes)
 
 
 def _open_batch(body: bytes) -> tuple[_Batch, Mapping[int | None, Sequence[Note]]]:
-    """The batch, and what had to be repaired so that it could be read."""
+    """Return the batch, and notes about the repairs that were needed to read it."""
     try:
-        # From the text as received, as when it was let in: how deep is too deep depends on the caller's own depth.
+        # The text as received, as on acceptance: the nesting limit depends on the depth of the caller's stack.
         batch, reading = decode_repaired(_batch.decode, body, has_batch=True)
     except UNREADABLE:
         return _Batch(), {}
@@ -202,7 +202,7 @@ class _Reading:
         self._shared_bytes = len(_encoder.encode(self._shared)) if self._shared else 0
 
     def item(self, raw: bytes | msgspec.Raw, index: int) -> Event | IngestFailure:
-        """One event, or what is wrong with it."""
+        """Return one event, or its failure."""
         text = bytes(raw)
         if len(text) > EVENT_BYTES_MAX or self._shared_bytes > EVENT_BYTES_MAX:
             return self.failure(self._size_fault(len(text)), text, index)
@@ -215,12 +215,12 @@ class _Reading:
         return item
 
     def _converted(self, text: bytes, index: int, notes: list[Note]) -> Event | IngestFailure | None:
-        """The event after conversions, None if there is nothing to convert."""
-        better = normalized(text)
-        if better is None:
+        """Return the event after conversions, None if there is nothing to convert."""
+        conversion = normalize(text)
+        if conversion is None:
             return None
-        notes += better.notes
-        item = self._read(better.text, index, notes)
+        notes += conversion.notes
+        item = self._read(conversion.text, index, notes)
         return replace(item, notes=limited(notes)) if isinstance(item, IngestFailure) else item
 
     def _read(self, text: bytes, index: int, notes: list[Note]) -> Event | IngestFailure:
@@ -239,15 +239,15 @@ class _Reading:
         if original is None and second:
             original = read_noted_time(second, "timestamp", notes)
         sent_at = (read_noted_time(sent, "sentAt", notes) if sent else None) or self._sent_at
-        timestamp = corrected(original, sent_at=sent_at, received_at=self._received_at)
+        timestamp = correct_time(original, sent_at=sent_at, received_at=self._received_at)
         if timestamp > self._latest:
-            notes.append(not_believed(timestamp))
+            notes.append(future_time_note(timestamp))
             timestamp = self._received_at
-        noted = limited(notes) if notes else ()
-        return Event(type_, MessageId(message_id), timestamp, self._received_at, wire, text, noted)
+        event_notes = limited(notes) if notes else ()
+        return Event(type_, MessageId(message_id), timestamp, self._received_at, wire, text, event_notes)
 
     def failure(self, fault: Fault, text: bytes, index: int) -> IngestFailure:
-        """The failure with the event's id, as far as one can be read."""
+        """Return a failure with the event's id, if one can be read."""
         try:
             decoded = _text.decode(_object.decode(text)["messageId"])
         except (*UNREADABLE, KeyError):
@@ -258,43 +258,43 @@ class _Reading:
 
     def _size_fault(self, size: int) -> Fault:
         if size > EVENT_BYTES_MAX:
-            detail = f"an event has at most 32 KB; this one has {size:,} bytes"
+            detail = f"An event has at most 32 KB; this one has {size:,} bytes."
         else:
             detail = (
-                "`context` and `integrations` of a batch have at most 32 KB, as they count for each event; "
-                f"these have {self._shared_bytes:,} bytes"
+                "The `context` and `integrations` of a batch have at most 32 KB, because they count for each event; "
+                f"these have {self._shared_bytes:,} bytes."
             )
         return Fault("event_too_large", detail)
 
 
 def _fault(wire: WireEvent, type_: EventType | None, context: CheckedContext) -> Fault | None:
-    """What is wrong with an event whose envelope has the right types, None if nothing is."""
+    """Return the fault of an event with the right types in its envelope, None if there is none."""
     if type_ is None:
         return _type_fault(wire)
     user_id, anonymous_id = wire.user_id, wire.anonymous_id
     if user_id is None and anonymous_id is None:
-        return Fault("no_user_anon_id", "an event needs a `userId` or an `anonymousId`")
+        return Fault("no_user_anon_id", "An event needs a `userId` or an `anonymousId`.")
     if (user_id is not None and not user_id.strip()) or (anonymous_id is not None and not anonymous_id.strip()):
-        return Fault("id_not_string", "`userId` and `anonymousId` must not be empty where they are given")
+        return Fault("id_not_string", "`userId` and `anonymousId` must not be empty if present.")
     if type_ is _TRACK and not wire.event:
-        return Fault("event_not_defined", "a track call needs the event's name in `event`")
+        return Fault("event_not_defined", "A track call needs the event's name in `event`.")
     if type_ is _GROUP and not wire.group_id:
-        return Fault("id_required", "a group call needs a `groupId`")
+        return Fault("id_required", "A group call needs a `groupId`.")
     if type_ is _ALIAS and not wire.previous_id:
-        return Fault("id_required", "an alias call needs a `previousId`")
+        return Fault("id_required", "An alias call needs a `previousId`.")
     message_id = wire.message_id
     if message_id is not None and (len(message_id) > MESSAGE_ID_LENGTH_MAX or not message_id.strip()):
-        return Fault("message_id_too_long", f"`messageId` has at most {MESSAGE_ID_LENGTH_MAX} characters")
+        return Fault("message_id_too_long", f"`messageId` has at most {MESSAGE_ID_LENGTH_MAX} characters.")
     if wire.properties and not _is_object(wire.properties):
-        return Fault("properties_not_object", "`properties` must be an object")
+        return Fault("properties_not_object", "`properties` must be an object.")
     if wire.traits and not _is_object(wire.traits):
-        return Fault("traits_not_object", "`traits` must be an object")
+        return Fault("traits_not_object", "`traits` must be an object.")
     return context_fault(context) if context.consent or context.device else None
 
 
 def _type_fault(wire: WireEvent) -> Fault:
-    named = "none" if wire.type is None else f'"{wire.type[:100]}"'
-    return Fault("unknown_type", f"`type` must be one of {', '.join(_TYPES)}; it is {named}")
+    type_text = "missing" if wire.type is None else f'"{wire.type[:100]}"'
+    return Fault("unknown_type", f"`type` must be one of {', '.join(_TYPES)}; it is {type_text}.")
 
 
 def _is_list(raw: msgspec.Raw) -> bool:
@@ -307,8 +307,9 @@ def _is_object(raw: msgspec.Raw) -> bool:
 
 
 def derived_id(received_at: datetime, position: int, index: int) -> str:
-    """The message id of an event that has none: of its place in the log."""
-    # With the time of receipt, for a log that is begun anew gives the same positions again, and the partner remembers.
+    """Return the message id of an event that has none, derived from its position in the log."""
+    # With the time of receipt, because a new log assigns the same positions again, and the partner
+    # remembers.
     return f"derived-{to_micros(received_at)}-{position}-{index}"
 
 

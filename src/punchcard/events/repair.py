@@ -1,7 +1,7 @@
-"""Repairs what senders write that JSON does not allow, so that one event never costs its whole batch. The slow road.
+"""Repair text of senders that JSON does not allow, so that one event never costs its whole batch. The slow path.
 
-Libraries of JavaScript, Python and C write NaN, Infinity, half of a split character, raw control characters, or nesting
-beyond what a decoder follows. A body with such a thing is read token by token; what is repaired is noted with its path.
+Libraries of JavaScript, Python and C write NaN, Infinity, half of a surrogate pair, raw control characters, or nesting
+deeper than a decoder follows. Such a body is read token by token; each repair is noted with its path.
 """
 
 import re
@@ -15,22 +15,22 @@ from punchcard.events.notes import JSON_REPAIRED, NOTES_MAX, VALUE_NOT_FINITE, N
 
 LEVELS_MAX: Final = 100
 
-# Strings, brackets, commas, and words that may be NaN; numbers, colons and white space are passed over. A string that
-# does not end is one token up to the end of the text, so that nothing is looked at twice.
+# Strings, brackets, commas, and words that may be NaN; numbers, colons and white space are skipped. A string without an
+# end is one token up to the end of the text, so that nothing is scanned twice.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*("|\\?\Z)|[\[\]{},]|[+-]?[NnIi][A-Za-z]*', re.DOTALL)
 _NOT_FINITE: Final = re.compile(rb"[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
-# A backslash with what belongs to it: a surrogate pair, a lone surrogate, or anything else.
+# A backslash with the characters that belong to it: a surrogate pair, a lone surrogate, or anything else.
 _ESCAPES: Final = re.compile(
     rb"\\(?:(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _CONTROL: Final = re.compile(rb"[\x00-\x1f]")
 _DIRTY: Final = re.compile(rb"[\x00-\x1f]|\\u[dD][89a-fA-F]")
-_PLACE_OF_ERROR: Final = re.compile(r"\(byte (\d+)\)")
+_POSITION_OF_ERROR: Final = re.compile(r"\(byte (\d+)\)")
 _MAYBE_NOT_FINITE: Final = b"NnIi"
 _PATH_CHARACTERS_MAX: Final = 100
 _NOTED_EVENTS_MAX: Final = 5_000
-_REPAIRS_MAX: Final = 20_000  # eight for each event of a full batch; beyond that it is an attack on our time
+_REPAIRS_MAX: Final = 20_000  # eight for each event of a full batch; more would be a denial-of-service attack
 _QUOTE, _COMMA, _OPEN_OBJECT, _OPEN_LIST, _CLOSE_OBJECT, _CLOSE_LIST = b'",{[}]'
 _OPENING_OF: Final = {_CLOSE_OBJECT: _OPEN_OBJECT, _CLOSE_LIST: _OPEN_LIST}
 
@@ -42,9 +42,9 @@ class Repaired(NamedTuple):
     """A text after its repair.
 
     Attributes:
-        text: Perhaps JSON now; whoever decodes it finds out.
-        notes: What was repaired, by the index of its event in `batch`; None for what stands beside `batch`, and for all
-            of a body that is one event.
+        text: Possibly JSON now; decoding it decides.
+        notes: The repairs, by the index of their event in `batch`; None for those beside `batch`, and for all of a body
+            that is one event.
     """
 
     text: bytes
@@ -60,7 +60,8 @@ def decode_repaired(decode: Callable[[bytes], Decoded], text: bytes, *, has_batc
         has_batch: True if the events are the items of the member `batch`.
 
     Raises:
-        msgspec.DecodeError, RecursionError, UnicodeDecodeError: no repair helps; it says what is wrong with `text`.
+        msgspec.DecodeError, RecursionError, UnicodeDecodeError: No repair helps; the error describes `text` as
+        received.
     """
     try:
         return decode(text), Repaired(text, {})
@@ -74,11 +75,11 @@ def decode_repaired(decode: Callable[[bytes], Decoded], text: bytes, *, has_batc
             raise
         first, attempts = error, (False, True)
     for is_shallow in attempts:
-        found = repaired(text, has_batch=has_batch, is_shallow=is_shallow)
-        if found is None:
+        repair_result = repair(text, has_batch=has_batch, is_shallow=is_shallow)
+        if repair_result is None:
             break
         try:
-            return decode(found.text), found
+            return decode(repair_result.text), repair_result
         except RecursionError:
             continue
         except msgspec.ValidationError:
@@ -88,18 +89,18 @@ def decode_repaired(decode: Callable[[bytes], Decoded], text: bytes, *, has_batc
     raise first
 
 
-def repaired(text: bytes, *, has_batch: bool, is_shallow: bool = False) -> Repaired | None:
-    """The text without what JSON does not allow; None if nothing can be repaired, or brackets do not fit each other.
+def repair(text: bytes, *, has_batch: bool, is_shallow: bool = False) -> Repaired | None:
+    """Replace what JSON does not allow; None if there is nothing to repair, or the brackets do not match.
 
     Args:
         text: UTF-8.
         has_batch: True if the events are the items of the member `batch`.
-        is_shallow: True to read everything below 100 levels as null.
+        is_shallow: True to replace everything nested deeper than 100 levels by null.
     """
     levels_max = LEVELS_MAX if is_shallow else len(text)
     repairs = _Repairs(text, has_batch=has_batch)
     brackets: list[int] = []
-    places: list[bytes | int] = []  # of each level: the key or the index that is read now
+    places: list[bytes | int] = []  # for each level, the key or the index that is being read
     deep_from = 0
     expects_key = False
     for token in _TOKEN.finditer(text):
@@ -129,17 +130,17 @@ def repaired(text: bytes, *, has_batch: bool, is_shallow: bool = False) -> Repai
             places.append(b"" if sign == _OPEN_OBJECT else 0)
             expects_key = sign == _OPEN_OBJECT
             if has_batch and places == [b"batch", 0]:
-                repairs.forget_events()  # of a member that stands twice, the last counts
+                repairs.forget_events()  # if a member occurs twice, the last one counts
         elif sign in (_CLOSE_OBJECT, _CLOSE_LIST):
             if not brackets or brackets.pop() != _OPENING_OF[sign]:
                 return None
             places.pop()
             expects_key = False
             if len(brackets) == levels_max:
-                sentence = f"was nested deeper than {LEVELS_MAX} levels, and is null"
+                sentence = f"was nested deeper than {LEVELS_MAX} levels and is read as null"
                 repairs.replace(deep_from, token.end(), b"null", Note(JSON_REPAIRED, sentence), places)
         elif len(brackets) <= levels_max and _NOT_FINITE.fullmatch(word):
-            note = Note(VALUE_NOT_FINITE, f"was {word.decode()}, which JSON does not have, and is null")
+            note = Note(VALUE_NOT_FINITE, f"was {word.decode()}, which JSON does not allow, and is read as null")
             repairs.replace(token.start(), token.end(), b"null", note, places)
         if repairs.count > _REPAIRS_MAX:
             return None
@@ -158,42 +159,42 @@ class _Repairs:
         self._notes: Notes = {}
 
     def replace(self, start: int, end: int, by: bytes, note: Note, places: Sequence[bytes | int]) -> None:
-        """Put other text in place of a part of it; the note's sentence goes on behind the path of the places."""
+        """Replace a part of the text; the note's sentence follows the path of the places."""
         self._parts += [self._text[self._kept_from : start], by]
         self._kept_from = end
         self.count += 1
         self.note(note, places)
 
     def note(self, note: Note, places: Sequence[bytes | int]) -> None:
-        """Note what was repaired at the places."""
+        """Add a note about the places."""
         index = None
         if self._has_batch and len(places) > 1 and places[0] == b"batch" and isinstance(places[1], int):
             index, places = places[1], places[2:]
         if len(self._notes) > _NOTED_EVENTS_MAX:
             return  # a batch has far fewer valid events
         notes = self._notes.setdefault(index, [])
-        # Of the others only the number will be told.
+        # Of the others only the number is reported.
         notes.append(note if len(notes) > NOTES_MAX else Note(note.reason, f"{_path(places)} {note.detail}"))
 
     def forget_events(self) -> None:
-        """Forget the notes of events."""
+        """Remove the notes of events."""
         self._notes = {index: notes for index, notes in self._notes.items() if index is None}
 
     def result(self) -> Repaired | None:
-        """The repaired text, None if nothing was replaced."""
+        """Return the repaired text, None if nothing was replaced."""
         if not self._parts:
             return None
         return Repaired(b"".join([*self._parts, self._text[self._kept_from :]]), self._notes)
 
 
 def _clean_string(word: bytes, start: int, places: Sequence[bytes | int], repairs: _Repairs) -> None:
-    mended = _ESCAPES.sub(_mend_escape, word)
-    cleaned = _CONTROL.sub(_escape, mended)
+    unescaped = _ESCAPES.sub(_repair_escape, word)
+    cleaned = _CONTROL.sub(_escape, unescaped)
     notes = []
-    if mended != word:
-        notes.append(Note(JSON_REPAIRED, "held half of a character, which is read as �"))
-    if cleaned != mended:
-        notes.append(Note(JSON_REPAIRED, "held a control character that JSON wants escaped"))
+    if unescaped != word:
+        notes.append(Note(JSON_REPAIRED, "had half of a surrogate pair, which is read as �"))
+    if cleaned != unescaped:
+        notes.append(Note(JSON_REPAIRED, "had a control character that JSON requires to be escaped"))
     for number, note in enumerate(notes):
         if number == 0:
             repairs.replace(start, start + len(word), cleaned, note, places)
@@ -202,10 +203,10 @@ def _clean_string(word: bytes, start: int, places: Sequence[bytes | int], repair
 
 
 def _is_repairable(text: bytes, error: msgspec.DecodeError) -> bool:
-    """False for nearly all that is no JSON, at no cost: nobody shall keep us busy with 500 KB of garbage."""
-    place = _PLACE_OF_ERROR.search(str(error))
-    if place is not None:
-        at = int(place[1])
+    """Return False cheaply for nearly all text that is not JSON: 500 KB of garbage must cost no time."""
+    position = _POSITION_OF_ERROR.search(str(error))
+    if position is not None:
+        at = int(position[1])
         if text[at : at + 1] < b" " or any(sign in _MAYBE_NOT_FINITE for sign in text[max(0, at - 1) : at + 2]):
             return True
     return _SURROGATE.search(text) is not None
@@ -217,7 +218,7 @@ def _path(places: Sequence[bytes | int]) -> str:
     return (shown + "…" if len(path) > _PATH_CHARACTERS_MAX else shown) or "the event"
 
 
-def _mend_escape(escape: re.Match[bytes]) -> bytes:
+def _repair_escape(escape: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if escape[2] else escape[0]
 
 

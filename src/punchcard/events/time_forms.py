@@ -1,8 +1,8 @@
-"""Times in other forms than ISO-8601. Off the hot path: nearly every event has its time in ISO-8601.
+"""Read times in other forms than ISO-8601. Not on the hot path: nearly every event has its time in ISO-8601.
 
-Takes epoch seconds, milliseconds, microseconds and nanoseconds; dates that begin with the year, with zone names, 24:00
-and leap seconds; and dates with an English month name (RFC 2822, C's `ctime`, JavaScript's and Java's `toString`). A
-date in digits that does not begin with its year is never guessed: 03/11/2025 is November to some and March to others.
+Accepts epoch seconds, milliseconds, microseconds and nanoseconds; dates that begin with the year, with zone names,
+24:00 and leap seconds; and dates with an English month name (RFC 2822, C's `ctime`, JavaScript's and Java's
+`toString`). A date in digits that does not begin with its year is never guessed: 03/11/2025 is in November or in March.
 """
 
 import re
@@ -19,7 +19,7 @@ class TimeForm(NamedTuple):
 
     Attributes:
         instant: Aware; its year is not checked.
-        name: What the text or number is: "epoch milliseconds".
+        name: Name of the form, such as "epoch milliseconds".
     """
 
     instant: datetime
@@ -27,7 +27,7 @@ class TimeForm(NamedTuple):
 
 
 _CHARACTERS_MAX: Final = 100
-# The least number that counts as each unit. Seconds begin in 1973: smaller numbers are ids, ages or dates.
+# The smallest number of each unit. Seconds begin in 1973: smaller numbers are ids, ages or dates.
 _EPOCH_UNITS: Final = (
     (Decimal(10) ** 17, "nanoseconds", 1_000_000_000),
     (Decimal(10) ** 14, "microseconds", 1_000_000),
@@ -49,15 +49,15 @@ _MONTH_NAMED: Final = re.compile(
 _FOUR_DIGIT_YEAR: Final = re.compile(r"(?<!\d)(?<![+:])(?:19|20)\d\d(?![\d:])")
 _COMMENT: Final = re.compile(r"\s*\([^()]*\)\s*$")
 _ZONE_ID: Final = re.compile(r"\s*(?:\[?([A-Za-z]+/[A-Za-z_+\-/0-9]+)\]?|\[(?:UTC|GMT|Z)\])$")
-# What some libraries write behind an offset; it says nothing more: "+0100 CET".
-_NAME_BEHIND_OFFSET: Final = re.compile(
+# The name that some libraries write after an offset, which adds nothing: "+0100 CET".
+_NAME_AFTER_OFFSET: Final = re.compile(
     r"(?<=\d[+-]\d\d)(:?\d\d)\s+[A-Za-z]{2,5}$|(?<= [+-]\d\d)(:?\d\d)\s+[A-Za-z]{2,5}$"
 )
-# "GMT+0100" is one hour ahead, as JavaScript writes it; dateutil would read it as POSIX does, the other way round.
+# "GMT+0100" is one hour ahead, as JavaScript writes it; dateutil would read it as POSIX does, with the opposite sign.
 _NAMED_OFFSET: Final = re.compile(r"(?:GMT|UTC)\s*(?=[+-]\d)", re.IGNORECASE)
 _LEAP_SECOND: Final = re.compile(r"(\d\d:\d\d):60")
 _MIDNIGHT: Final = re.compile(r"(?<!\d)24:00(:00(?:[.,]0+)?)?(?![\d:])")
-# Abbreviations that mean one offset everywhere. BST, IST or CST of China would be guesses; CST here is RFC 2822's.
+# Abbreviations with one offset everywhere. BST, IST or CST of China would be guesses; CST here is the one of RFC 2822.
 _ZONES: Final = {
     **dict.fromkeys(("UTC", "GMT", "UT", "Z", "WET"), 0),
     **dict.fromkeys(("CET", "WEST", "MEZ"), 1),
@@ -72,13 +72,13 @@ _ZONES: Final = {
 
 
 def read_time_form(value: str | int | Decimal) -> TimeForm | None:
-    """The instant that a text or number says; None if it says none, or could mean several.
+    """Return the instant of a text or number; None if it is not a time, or an ambiguous one.
 
     A time without a zone counts as UTC.
     """
     if not isinstance(value, str):
         return _epoch(Decimal(value))
-    text = " ".join(value.split())  # whatever blanks: browsers write a narrow no-break space before AM and PM
+    text = " ".join(value.split())  # any white space: browsers write a narrow no-break space before AM and PM
     if not 0 < len(text) <= _CHARACTERS_MAX or not text.isascii():
         return None
     try:
@@ -111,14 +111,14 @@ def _text(text: str) -> TimeForm | None:
         return TimeForm(datetime.strptime(f"{ordinal[1]} {ordinal[2]}", "%Y %j").replace(tzinfo=UTC), "ISO-8601")
     text = _COMMENT.sub("", text)
     zone: tzinfo = UTC
-    if named := _ZONE_ID.search(text):
-        zone, text = _zone_of(named[1] or "UTC"), text[: named.start()].rstrip()
-    text = _NAME_BEHIND_OFFSET.sub(r"\1\2", _NAMED_OFFSET.sub(" ", text))
+    if match := _ZONE_ID.search(text):
+        zone, text = _zone_of(match[1] or "UTC"), text[: match.start()].rstrip()
+    text = _NAME_AFTER_OFFSET.sub(r"\1\2", _NAMED_OFFSET.sub(" ", text))
     year_first = _YEAR_FIRST.fullmatch(text)
     if year_first is None and not (_MONTH_NAMED.search(text) and _FOUR_DIGIT_YEAR.search(text)):
         return None
     if year_first is not None:
-        # One spelling of the date, which no locale reads otherwise.
+        # The only spelling of the date that every locale reads the same way.
         date = f"{year_first['year']}-{int(year_first['month']):02}-{int(year_first['day']):02}"
         text = f"{date} {text[year_first.end('day') :].lstrip('Tt ,')}".strip().upper()
     instant = _dated(text, zone)
@@ -134,13 +134,14 @@ def _upper_iso(text: str) -> datetime | None:
 
 
 def _dated(text: str, zone: tzinfo) -> datetime | None:
-    """The instant of a text whose order of year, month and day is certain."""
-    from dateutil import parser  # only here: it takes 20 ms to load, and most processes never need it
+    """Return the instant of a text with a certain order of year, month and day."""
+    from dateutil import parser  # imported here: it takes 20 ms to load, and most processes never need it
 
     text = _LEAP_SECOND.sub(r"\1:59", text)
     is_next_day = _MIDNIGHT.search(text) is not None
     text = _MIDNIGHT.sub("00:00:00", text)
-    # What a text leaves out is taken from the default: with two defaults, a text without its day or month shows itself.
+    # Parts that a text leaves out come from the default: with two defaults, a text without day or month gives two
+    # results.
     datetimes: list[datetime] = [
         parser.parse(text, default=default, tzinfos=_named_zone)
         for default in (datetime(2000, 1, 1), datetime(2004, 2, 29))  # noqa: DTZ001
@@ -152,17 +153,17 @@ def _dated(text: str, zone: tzinfo) -> datetime | None:
 
 
 def _named_zone(name: str | None, offset: int | None) -> tzinfo | None:
-    """The zone of a time, for dateutil.
+    """Return the zone of a time, for dateutil.
 
     Raises:
-        ValueError: a name that could mean several offsets, or none.
+        ValueError: The name is ambiguous or unknown.
     """
     if offset is not None:
         return timezone(timedelta(seconds=offset))
     if name is None:
         return None
     if name.upper() not in _ZONES:
-        raise ValueError(f"the zone {name} is not known")
+        raise ValueError(f"The time zone {name} is unknown.")
     return timezone(timedelta(hours=_ZONES[name.upper()]))
 
 
@@ -170,4 +171,4 @@ def _zone_of(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (LookupError, OSError) as error:
-        raise ValueError(f"the zone {name} is not known") from error
+        raise ValueError(f"The time zone {name} is unknown.") from error

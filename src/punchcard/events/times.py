@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from punchcard.events.time_forms import read_time_form
 
-# How Go prints a time, as Segment's cloud forwards some: 2026-01-01 00:00:00.000000001 +0000 UTC m=+1.5
+# Go's text form of a time, which Segment's cloud forwards: 2026-01-01 00:00:00.000000001 +0000 UTC m=+1.5
 _GO = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d\d)(\d\d) \S+(?: m=\S+)?")
 
 
-# Years in which an instant can be told in every time zone, and that a sender can have meant.
+# Years in which an instant can be represented in every time zone, and that a sender can have meant.
 YEAR_MIN = 1900
 YEAR_MAX = 9998
 
@@ -24,7 +24,7 @@ class ReadTime(NamedTuple):
 
     Attributes:
         instant: Aware, UTC.
-        form: In which form it was, None for ISO-8601 and Go's own text form.
+        form: Name of the form, None for ISO-8601 and Go's own text form.
     """
 
     instant: datetime
@@ -32,17 +32,16 @@ class ReadTime(NamedTuple):
 
 
 def read_time(value: object) -> datetime | None:
-    """The aware UTC instant that a sender wrote, None if it cannot be read as one.
+    """Return the aware UTC instant that a sender wrote, None if it is not a time.
 
-    Takes ISO-8601 in all its forms (without an offset it counts as UTC), Go's own text form, and what `time_forms`
-    reads.
+    Accepts ISO-8601 in all its forms (UTC without an offset), Go's own text form, and the forms of `time_forms`.
     """
     read = read_any_time(value)
     return None if read is None else read.instant
 
 
 def read_any_time(value: object) -> ReadTime | None:
-    """The same, with the form in which the time was."""
+    """Return the instant with the form in which the time was written."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
     if isinstance(value, str):
@@ -57,10 +56,10 @@ def read_any_time(value: object) -> ReadTime | None:
     return None if usual is None else ReadTime(usual, None if time_form.name == "ISO-8601" else time_form.name)
 
 
-def corrected(original: datetime | None, *, sent_at: datetime | None, received_at: datetime) -> datetime:
-    """When an event happened by our clock: `receivedAt - (sentAt - originalTimestamp)`.
+def correct_time(original: datetime | None, *, sent_at: datetime | None, received_at: datetime) -> datetime:
+    """Return the time of an event by our clock: `receivedAt - (sentAt - originalTimestamp)`.
 
-    Without `sent_at` the sender's word stands; without a time, and with two that cannot both be meant, the event
+    Without `sent_at` the sender's time is used; without a time, or if the two times contradict each other, the event
     happened when it was received.
 
     Source: Segment's spec, "Common fields", `timestamp`.
@@ -78,7 +77,7 @@ def corrected(original: datetime | None, *, sent_at: datetime | None, received_a
 
 def _iso_or_go(value: str) -> datetime | None:
     try:
-        # Thirteen digits are epoch milliseconds, though Python reads some of them as a week of a year.
+        # Thirteen digits are epoch milliseconds, although Python reads some of them as an ISO week.
         return None if value.isdigit() and len(value) > len("YYYYMMDD") else datetime.fromisoformat(value)
     except ValueError:
         go = _GO.fullmatch(value)

@@ -1,6 +1,6 @@
-"""What a filter does to the events that it matches: keep a share of them, drop them, or take properties out.
+"""The actions of a filter on the events that it matches: keep a sample, drop them, or remove properties.
 
-Source: Segment's Public API, "Destination Filters", and its open evaluator for what the documentation leaves open.
+Source: Segment's Public API, "Destination Filters", and its open-source evaluator where the documentation is silent.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 _BITS: Final = 2.0**64
-# Go's JSON, in which Segment's own service hashes, writes these as escapes.
+# Segment's own service hashes Go's JSON, which writes these characters as escapes.
 _GO_ESCAPES: Final = ((b"&", b"\\u0026"), (b"<", b"\\u003c"), (b">", b"\\u003e"))
 
 
 class ActionError(ConfigurationError):
-    """A filter's action is not valid.
+    """An action of a filter is invalid.
 
     Args:
-        path: The key that is wrong, from the action on.
+        path: Path of the invalid key, starting at the action.
     """
 
     code = "invalid_filter"
@@ -46,26 +46,26 @@ class ActionError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Keep a share of the events.
+    """Keep a sample of the events.
 
     Attributes:
-        percent: The share, 0 to 1.
-        path: Events with the same value here share their result; without it each has its own.
+        percent: The share of events, 0 to 1.
+        path: Events with the same value at this path have the same result; without it each has its own.
     """
 
     percent: float
     path: tuple[str, ...] | None
 
     def keeps(self, value: object, message_id: str) -> bool:
-        """True if the event with this value at the path stays. The same at any time, in any process."""
+        """Return whether the event with this value at the path is kept. The result never changes."""
         if self.percent <= 0 or self.percent >= 1:
             return self.percent >= 1
-        # An event without the value has nobody's result to share.
+        # An event without the value is sampled on its own.
         return share_of(message_id if self.path is None or value is None else value) < self.percent
 
 
 def share_of(value: object) -> float:
-    """Where a value lies in [0, 1), evenly over all values: as Segment's service has it."""
+    """Map a value to [0, 1), evenly over all values, as Segment's service does."""
     text = json_text(value).encode()
     for plain, escaped in _GO_ESCAPES:
         text = text.replace(plain, escaped)
@@ -74,24 +74,24 @@ def share_of(value: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Keys of one object: those to take out, or the only ones to keep.
+    """Keys of one object: those to remove, or the only ones to keep.
 
     Attributes:
-        path: Where the object is; empty for the event itself. On the way, each element of a list counts.
+        path: Path of the object; empty for the event itself. Lists on the path apply to each element.
     """
 
     path: tuple[str, ...]
     keys: frozenset[str]
     keeps: bool
 
-    def applied(self, raw: bytes) -> bytes:
-        """The JSON text without those keys; what is no object stays as it is."""
+    def apply(self, raw: bytes) -> bytes:
+        """Return the JSON text without those keys; anything but an object is unchanged."""
         return self._at(raw, self.path)
 
     def _at(self, raw: bytes, path: Sequence[str]) -> bytes:
         first = raw.lstrip()[:1]
         if first == b"[":
-            return _encoder.encode([msgspec.Raw(self._at(bytes(one), path)) for one in _elements.decode(raw)])
+            return _encoder.encode([msgspec.Raw(self._at(bytes(element), path)) for element in _elements.decode(raw)])
         if first != b"{":
             return raw
         members = _members.decode(raw)
@@ -106,7 +106,7 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """All that one filter does, in the order in which it is done."""
+    """All actions of one filter, in the order in which they are applied."""
 
     samples: tuple[Sample, ...] = ()
     drops: bool = False
@@ -115,27 +115,31 @@ class Actions:
 
 
 def read_actions(actions: Sequence[Mapping[str, object]]) -> Actions:
-    """The actions that a filter's data states.
+    """Read the actions of a filter's data.
 
     Raises:
-        ActionError: with the key that is wrong.
+        ActionError: An action is invalid; the error has the path of its key.
     """
     samples: list[Sample] = []
     drop_fields: list[Fields] = []
     allow_fields: list[Fields] = []
     drops = False
     if not actions:
-        raise ActionError("at least one action is needed, such as { type = 'DROP' }")
+        raise ActionError("At least one action is required, such as { type = 'DROP' }.")
     if len(actions) > ACTIONS_MAX:
-        raise ActionError(f"a filter has at most {ACTIONS_MAX} actions, this one has {len(actions)}")
+        raise ActionError(f"A filter has at most {ACTIONS_MAX} actions; this one has {len(actions)}.")
     for index, action in enumerate(actions):
         if not isinstance(action, Mapping):
-            raise ActionError("must be an action such as { type = 'DROP' }", path=(index,))
+            raise ActionError("This must be an action such as { type = 'DROP' }.", path=(index,))
         kind = action.get("type")
         if not isinstance(kind, str) or kind not in ACTION_TYPES:
-            raise ActionError(f"{kind!r} is not an action; known: {', '.join(ACTION_TYPES)}", path=(index, "type"))
+            raise ActionError(
+                f"{kind!r} is not an action. Actions are {', '.join(ACTION_TYPES)}.", path=(index, "type")
+            )
         for key in action.keys() - _KEYS[kind]:
-            raise ActionError(f"{kind} has no such key; it has {', '.join(sorted(_KEYS[kind]))}", path=(index, key))
+            raise ActionError(
+                f"{kind} has no such key. Its keys are {', '.join(sorted(_KEYS[kind]))}.", path=(index, key)
+            )
         if kind == "DROP":
             drops = True
         elif kind == "SAMPLE":
@@ -149,12 +153,12 @@ def read_actions(actions: Sequence[Mapping[str, object]]) -> Actions:
 def _sample(action: Mapping[str, object], index: int) -> Sample:
     percent = action.get("percent")
     if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 1:
-        raise ActionError("must be a share from 0 to 1, such as 0.25", path=(index, "percent"))
+        raise ActionError("This must be a number from 0 to 1, such as 0.25.", path=(index, "percent"))
     path = action.get("path")
     if path in (None, ""):
         return Sample(percent, None)
     if not isinstance(path, str):
-        raise ActionError("must be a path as text, such as userId", path=(index, "path"))
+        raise ActionError("This must be a path as text, such as userId.", path=(index, "path"))
     return Sample(percent, _path(path, index, "path"))
 
 
@@ -162,18 +166,20 @@ def _fields(action: Mapping[str, object], index: int, *, keeps: bool) -> list[Fi
     fields = action.get("fields")
     if not isinstance(fields, Mapping) or not fields:
         example = '{ "properties" = ["price"] }'
-        raise ActionError(f"must name keys by the path of their object, such as {example}", path=(index, "fields"))
-    found = []
+        raise ActionError(
+            f"This must have lists of keys by the path of their object, such as {example}.", path=(index, "fields")
+        )
+    entries = []
     for path, keys in fields.items():
         if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
-            raise ActionError("must be a list of keys as texts", path=(index, "fields", path))
+            raise ActionError("This must be a list of keys as texts.", path=(index, "fields", path))
         parts = _path(path, index, "fields", path) if path else ()
-        found.append(Fields(parts, frozenset(keys), keeps))
-    return found
+        entries.append(Fields(parts, frozenset(keys), keeps))
+    return entries
 
 
 def _path(text: str, *place: str | int) -> tuple[str, ...]:
     parts = tuple(text.split("."))
     if len(parts) > PATH_PARTS_MAX:
-        raise ActionError(f"a path has at most {PATH_PARTS_MAX} parts, this one has {len(parts)}", path=place)
+        raise ActionError(f"A path has at most {PATH_PARTS_MAX} parts; this one has {len(parts)}.", path=place)
     return parts

@@ -1,4 +1,4 @@
-"""Arguments of functions with which a condition could never be true: refused when it is saved."""
+"""Find arguments of functions with which a condition could never be true; such a condition is refused on save."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -11,7 +11,7 @@ _TYPEOF: Final = "typeof"
 
 
 def find_argument_problems(condition: object) -> Iterator[str]:
-    """Sentences about arguments that a function does not know, such as the operator `==` of `semver`.
+    """Yield sentences about invalid arguments, such as the operator `==` of `semver`.
 
     Args:
         condition: A parsed condition. Arguments that are read from the event cannot be checked.
@@ -21,7 +21,7 @@ def find_argument_problems(condition: object) -> Iterator[str]:
             case Call("semver", (left, operator, right)):
                 yield from _semver_problems(left, operator, right)
             case Call("match", (_, Literal(pattern))) if not isinstance(pattern, str) or compiled_glob(pattern) is None:
-                yield f"`match` cannot read the pattern {_shown(pattern)}"
+                yield f"`match` cannot read the pattern {_shown(pattern)}."
             case Comparison(_, Call(name), other) | Comparison(_, other, Call(name)) if name == _TYPEOF:
                 yield from _type_problems([other])
             case In(Call(name), ListOf(items)) if name == _TYPEOF:
@@ -31,16 +31,17 @@ def find_argument_problems(condition: object) -> Iterator[str]:
 def _semver_problems(left: object, operator: object, right: object) -> Iterator[str]:
     if isinstance(operator, Literal) and operator.value not in VERSION_OPERATORS:
         known = " ".join(f"'{operator}'" for operator in VERSION_OPERATORS)
-        yield f"`semver` has no operator {_shown(operator.value)}; its operators are {known}"
+        yield f"`semver` has no operator {_shown(operator.value)}. Its operators are {known}."
     for version in (left, right):
         if isinstance(version, Literal) and not is_version(version.value):
-            yield f"`semver` cannot read {_shown(version.value)} as a version: one to three numbers, as '2.1.0'"
+            problem = f"`semver` cannot read {_shown(version.value)} as a version."
+            yield f"{problem} Use one to three numbers, such as '2.1.0'."
 
 
 def _type_problems(values: list[object]) -> Iterator[str]:
     for value in values:
         if isinstance(value, Literal) and value.value not in TYPE_NAMES:
-            yield f"`{_TYPEOF}` never gives {_shown(value.value)}; it gives {', '.join(TYPE_NAMES)}"
+            yield f"`{_TYPEOF}` never returns {_shown(value.value)}. It returns {', '.join(TYPE_NAMES)}."
 
 
 def _shown(value: object) -> str:

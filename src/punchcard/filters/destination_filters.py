@@ -1,4 +1,4 @@
-"""A destination's filters, compiled into one function that says what becomes of an event."""
+"""The filters of a destination, compiled into one function of an event."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import msgspec
 
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
-from punchcard.events.parse import rewritten
+from punchcard.events.parse import with_text
 from punchcard.filters.actions import Actions, Fields, read_actions
 from punchcard.filters.generated import Source, paths_of
 from punchcard.filters.parser import parse
@@ -18,18 +18,18 @@ from punchcard.filters.value_reader import ValueReader, dig
 
 FILTERS_MAX: Final = 10
 TITLE_CHARACTERS_MAX: Final = 64
-# What the text of an event may hold that nothing can read, though it is JSON.
+# Errors from event text that is JSON and cannot be decoded nevertheless.
 _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilterDefinition:
-    """A filter as somebody wrote it.
+    """A filter as configured.
 
     Attributes:
-        title: Its name for people.
+        title: Name of the filter.
         condition: FQL text.
-        actions: Data such as `{"type": "DROP"}`.
+        actions: Actions as data, such as `{"type": "DROP"}`.
     """
 
     title: str
@@ -39,12 +39,12 @@ class FilterDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class Filtered:
-    """What filters made of an event that one of them matched.
+    """The result of filters for an event that at least one of them matched.
 
     Attributes:
-        event: The event as it goes on, None if it is dropped.
-        reason: Reason code of a dropped one, else None.
-        detail: Which filter did what, in a sentence.
+        event: The event after the filters, None if it is dropped.
+        reason: Reason code of a dropped event, otherwise None.
+        detail: A sentence that names the filter and its action.
     """
 
     event: Event | None
@@ -54,12 +54,12 @@ class Filtered:
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """What one filter saw of an event and decided.
+    """The values that one filter read from an event, and its decision.
 
     Attributes:
-        condition: As Punchcard prints it.
-        matched: Whether the condition holds; None if it could not be read from the event.
-        saw: The values at the paths that the condition names.
+        condition: The condition as Punchcard prints it.
+        matched: Whether the condition is true; None if it could not be evaluated.
+        saw: The values at the paths of the condition.
         decision: A sentence.
     """
 
@@ -77,13 +77,13 @@ class _Filter:
     actions: Actions
 
     def dropped(self) -> Filtered:
-        """What becomes of an event that it drops; the same for all of them."""
+        """Return the result for an event that the filter drops; the same for all events."""
         if self.actions.drops:
             detail = f'filter "{self.title}" drops events with {print_condition(self.condition)}'
         elif self.actions.samples:
             sample = self.actions.samples[0]
             of = f" by {'.'.join(sample.path)}" if sample.path else ""
-            detail = f'filter "{self.title}" keeps a share of {sample.percent:g}{of}, and this event is not in it'
+            detail = f'filter "{self.title}" keeps a sample of {sample.percent:g}{of}, and this event is not in it'
         else:
             detail = f'filter "{self.title}" drops no event'
         return Filtered(event=None, reason="FILTERED_BY_RULES", detail=detail)
@@ -96,13 +96,13 @@ class DestinationFilters:
     """The filters of one destination, in their order.
 
     Args:
-        definitions: Those that are enabled.
+        definitions: The enabled filters.
 
     Attributes:
-        depends_on: First parts of all paths that conditions and samples name.
+        depends_on: First parts of all paths in conditions and samples.
 
     Raises:
-        ConfigurationError: one of them is not valid.
+        ConfigurationError: A filter is invalid.
     """
 
     def __init__(self, definitions: Sequence[FilterDefinition]) -> None:
@@ -110,11 +110,13 @@ class DestinationFilters:
             _Filter(definition.title, parse(definition.condition), read_actions(definition.actions))
             for definition in definitions
         ]
-        self._dropped = [one.dropped() for one in self._filters]
-        samples = [one.path for each in self._filters for one in each.actions.samples if one.path is not None]
-        paths = paths_of([one.condition for one in self._filters])
+        self._dropped = [filter_.dropped() for filter_ in self._filters]
+        samples = [
+            sample.path for filter_ in self._filters for sample in filter_.actions.samples if sample.path is not None
+        ]
+        paths = paths_of([filter_.condition for filter_ in self._filters])
         self.depends_on = frozenset(path[0] for path in [*paths, *samples])
-        self.has_samples = any(one.actions.samples for one in self._filters)
+        self.has_samples = any(filter_.actions.samples for filter_ in self._filters)
         self._run = cast(
             "Callable[[Event], int | tuple[int, ...] | None]", _compiled(self._filters, [*paths, *samples])
         )
@@ -123,7 +125,7 @@ class DestinationFilters:
         return bool(self._filters)
 
     def apply(self, event: Event) -> Filtered | None:
-        """What becomes of an event; None if no filter has anything to do with it."""
+        """Apply the filters to an event; None if none of them changes anything."""
         try:
             run = self._run(event)
             if run is None:
@@ -135,51 +137,53 @@ class DestinationFilters:
         return self._dropped[run]
 
     def explain(self, event: Event) -> list[Explained]:
-        """For people: what each filter sees of the event, and what it decides."""
-        return [self._explained(one, event) for one in self._filters]
+        """Return what each filter reads from the event and decides, for people."""
+        return [self._explained(filter_, event) for filter_ in self._filters]
 
-    def _edited(self, event: Event, which: tuple[int, ...]) -> Filtered:
+    def _edited(self, event: Event, numbers: tuple[int, ...]) -> Filtered:
         raw = event.raw
-        chosen = [self._filters[number] for number in which]
-        for fields in _in_order(chosen):
-            raw = fields.applied(raw)
-        titles = ", ".join(f'"{one.title}"' for one in chosen)
-        return Filtered(
-            event=rewritten(event, raw), reason=None, detail=f"properties were taken out by filter {titles}"
-        )
+        applied = [self._filters[number] for number in numbers]
+        for fields in _in_order(applied):
+            raw = fields.apply(raw)
+        titles = ", ".join(f'"{filter_.title}"' for filter_ in applied)
+        return Filtered(event=with_text(event, raw), reason=None, detail=f"properties were removed by filter {titles}")
 
     def _failed(self, event: Event, error: Exception) -> Filtered:
-        """Closed, as Segment does: an event that a filter cannot judge is not sent. But it is told."""
-        for one in self._filters:
+        """Drop an event that a filter cannot evaluate, as Segment does, with a detail."""
+        for filter_ in self._filters:
             try:
-                _matcher(one.condition)(event)
-            except _UNREADABLE as own:
-                detail = f'filter "{one.title}" cannot be applied to this event ({own}), so it is not sent'
+                _matcher(filter_.condition)(event)
+            except _UNREADABLE as own_error:
+                detail = f'filter "{filter_.title}" cannot be applied to this event ({own_error}), so it is not sent'
                 return Filtered(event=None, reason="FILTERED_BY_RULES", detail=detail)
         detail = f"the filters cannot be applied to this event ({error}), so it is not sent"
         return Filtered(event=None, reason="FILTERED_BY_RULES", detail=detail)
 
-    def _explained(self, one: _Filter, event: Event) -> Explained:
+    def _explained(self, filter_: _Filter, event: Event) -> Explained:
         try:
-            matched: bool | None = _matcher(one.condition)(event)
-            saw = {".".join(path): _value_of(path)(event) for path in sorted(paths_of([one.condition]))}
-        except Exception as error:  # noqa: BLE001  # an explanation of one event must not fail for whoever reads it
+            matched: bool | None = _matcher(filter_.condition)(event)
+            saw = {".".join(path): _value_of(path)(event) for path in sorted(paths_of([filter_.condition]))}
+        except Exception as error:  # noqa: BLE001  # an explanation must not fail for its reader
             matched, saw, decision = None, {}, f"cannot be applied: {error}"
         else:
-            decision = _decision(one.actions, event) if matched else "does not match: nothing is done"
+            decision = _decision(filter_.actions, event) if matched else "does not match: no action"
         return Explained(
-            title=one.title, condition=print_condition(one.condition), matched=matched, saw=saw, decision=decision
+            title=filter_.title,
+            condition=print_condition(filter_.condition),
+            matched=matched,
+            saw=saw,
+            decision=decision,
         )
 
 
 def preview(definition: FilterDefinition, payload: bytes) -> bytes | None:
-    """What a filter makes of a payload, which need not be a valid event; None if it drops it.
+    """Apply a filter to a payload, which need not be a valid event; None if it drops the payload.
 
     Args:
         payload: JSON text of an object.
 
     Raises:
-        ConfigurationError: the filter is not valid, the payload is no object, or the filter cannot be applied to it.
+        ConfigurationError: The filter is invalid, the payload is not an object, or the filter cannot be applied to it.
     """
     actions = read_actions(definition.actions)
     condition = parse(definition.condition)
@@ -187,13 +191,13 @@ def preview(definition: FilterDefinition, payload: bytes) -> bytes | None:
     try:
         value = msgspec.json.decode(payload)
     except _UNREADABLE as error:
-        raise ConfigurationError(f"the payload cannot be read: {error}") from error
+        raise ConfigurationError(f"The payload cannot be read: {error}.") from error
     if not isinstance(value, dict):
-        raise ConfigurationError("the payload must be a JSON object")
+        raise ConfigurationError("The payload must be a JSON object.")
     try:
         return _applied(condition, actions, value, payload)
-    except Exception as error:  # whatever a payload does to a filter, its author is told
-        raise ConfigurationError(f"the filter cannot be applied to this payload: {error}") from error
+    except Exception as error:  # any error of a filter is reported to its author
+        raise ConfigurationError(f"The filter cannot be applied to this payload: {error}.") from error
 
 
 def _applied(condition: Condition, actions: Actions, value: dict[str, object], payload: bytes) -> bytes | None:
@@ -206,24 +210,24 @@ def _applied(condition: Condition, actions: Actions, value: dict[str, object], p
     if actions.drops:
         return None
     for fields in (*actions.drop_fields, *actions.allow_fields):
-        payload = fields.applied(payload)
+        payload = fields.apply(payload)
     return payload
 
 
 def check_filter(definition: FilterDefinition) -> None:
-    """See that a filter is valid and compiles.
+    """Check that a filter is valid and compiles.
 
     Raises:
-        ConditionError: its condition is not valid.
-        ActionError: its actions are not valid.
-        ConfigurationError: it does not compile, which is a defect of the compiler.
+        ConditionError: The condition is invalid.
+        ActionError: The actions are invalid.
+        ConfigurationError: The filter does not compile, which is a defect of the compiler.
     """
     try:
         DestinationFilters([definition])
     except ConfigurationError:
         raise
-    except Exception as error:  # whatever a compiler can raise must not reach who saves or loads a filter
-        message = f"this filter cannot be compiled: {type(error).__name__}: {error}"
+    except Exception as error:  # an error of the compiler must not stop saving or loading
+        message = f"This filter cannot be compiled: {type(error).__name__}: {error}."
         raise ConfigurationError(message, code="invalid_filter") from error
 
 
@@ -231,78 +235,80 @@ def _decision(actions: Actions, event: Event) -> str:
     for sample in actions.samples:
         value = None if sample.path is None else _value_of(sample.path)(event)
         if not sample.keeps(value, event.message_id):
-            return f"matches: not in the share of {sample.percent:g}, the event is dropped"
+            return f"matches: not in the sample of {sample.percent:g}, the event is dropped"
     if actions.drops:
         return "matches: the event is dropped"
-    edits = [*(f"takes out {_named(field)}" for field in actions.drop_fields)]
-    edits += [f"keeps only {_named(field)}" for field in actions.allow_fields]
-    return "matches: " + ("; ".join(edits) or "the event is in the share that is kept")
+    edits = [*(f"removes {_described(field)}" for field in actions.drop_fields)]
+    edits += [f"keeps only {_described(field)}" for field in actions.allow_fields]
+    return "matches: " + ("; ".join(edits) or "the event is in the sample that is kept")
 
 
-def _named(fields: Fields) -> str:
+def _described(fields: Fields) -> str:
     place = ".".join(fields.path) or "the event"
     return f"{', '.join(sorted(fields.keys)) or 'nothing'} of {place}"
 
 
 def _in_order(filters: Sequence[_Filter]) -> list[Fields]:
-    dropped = [fields for one in filters for fields in one.actions.drop_fields]
-    return dropped + [fields for one in filters for fields in one.actions.allow_fields]
+    dropped = [fields for filter_ in filters for fields in filter_.actions.drop_fields]
+    return dropped + [fields for filter_ in filters for fields in filter_.actions.allow_fields]
 
 
 def _compiled(filters: Sequence[_Filter], paths: Sequence[tuple[str, ...]]) -> Callable[[Event], object]:
-    """A function of an event: None, the number of the filter that drops it, or those of all that edit it.
+    """Compile a function of an event: it returns None, the number of the dropping filter, or those of the editing ones.
 
-    Segment's order over all filters: samples, drops, and then what takes properties out.
+    Segment's order over all filters: first samples, then drops, then the removal of properties.
     """
-    reading = ValueReader(paths)
-    source = Source(reading.expression)
+    reader = ValueReader(paths)
+    source = Source(reader.expression)
     lines: list[str] = []
-    for number, one in enumerate(filters):
-        for sample in one.actions.samples:
-            value = "None" if sample.path is None else reading.expression(Path(sample.path))
-            keeps = source.keep(sample.keeps, "keeps")
-            lines.append(f"if {source.condition(one.condition)} and not {keeps}({value}, event.message_id):")
+    for number, filter_ in enumerate(filters):
+        for sample in filter_.actions.samples:
+            value = "None" if sample.path is None else reader.expression(Path(sample.path))
+            keeps = source.bind(sample.keeps, "keeps")
+            lines.append(f"if {source.condition(filter_.condition)} and not {keeps}({value}, event.message_id):")
             lines.append(f"    return {number}")
-    for number, one in enumerate(filters):
-        if one.actions.drops:
-            lines += [f"if {source.condition(one.condition)}:", f"    return {number}"]
+    for number, filter_ in enumerate(filters):
+        if filter_.actions.drops:
+            lines += [f"if {source.condition(filter_.condition)}:", f"    return {number}"]
     editing = [
-        (number, one) for number, one in enumerate(filters) if one.actions.drop_fields or one.actions.allow_fields
+        (number, filter_)
+        for number, filter_ in enumerate(filters)
+        if filter_.actions.drop_fields or filter_.actions.allow_fields
     ]
     if editing:
         lines.append("edits = ()")
-        for number, one in editing:
-            lines += [f"if {source.condition(one.condition)}:", f"    edits += ({number},)"]
+        for number, filter_ in editing:
+            lines += [f"if {source.condition(filter_.condition)}:", f"    edits += ({number},)"]
         lines.append("return edits or None")
-    return _function(reading, source, lines or ["return None"])
+    return _function(reader, source, lines or ["return None"])
 
 
 def _matcher(condition: Condition) -> _Matches:
-    reading = ValueReader(paths_of([condition]))
-    source = Source(reading.expression)
-    return cast("_Matches", _function(reading, source, [f"return {source.condition(condition)}"]))
+    reader = ValueReader(paths_of([condition]))
+    source = Source(reader.expression)
+    return cast("_Matches", _function(reader, source, [f"return {source.condition(condition)}"]))
 
 
 def _value_of(path: tuple[str, ...]) -> Callable[[Event], object]:
-    reading = ValueReader([path])
-    return _function(reading, Source(reading.expression), [f"return {reading.expression(Path(path))}"])
+    reader = ValueReader([path])
+    return _function(reader, Source(reader.expression), [f"return {reader.expression(Path(path))}"])
 
 
 def payload_matcher(condition: Condition) -> Callable[[dict[str, object]], bool]:
-    """The condition as a function of a decoded payload, which need not be an event: for the preview."""
+    """Compile the condition into a function of a decoded payload, which need not be an event, for the preview."""
     source = Source(lambda path: f"dig(event, {path.parts!r})")
     text = f"def decide(event):\n    return {source.condition(condition)}\n"
     return cast("Callable[[dict[str, object]], bool]", _defined(text, {"dig": dig, **source.names}))
 
 
-def _function(reading: ValueReader, source: Source, lines: Sequence[str]) -> Callable[[Event], object]:
-    head = ["wire = event.wire", *(f"{member} = UNREAD" for member in reading.members)]
+def _function(reader: ValueReader, source: Source, lines: Sequence[str]) -> Callable[[Event], object]:
+    head = ["wire = event.wire", *(f"{member} = UNREAD" for member in reader.members)]
     text = "def decide(event):\n" + "".join(f"    {line}\n" for line in [*head, *lines])
-    return _defined(text, {**reading.names, **source.names})
+    return _defined(text, {**reader.names, **source.names})
 
 
 def _defined(text: str, names: Mapping[str, object]) -> Callable[[Any], object]:
     scope: dict[str, Any] = dict(names)
-    # Made of names and constants of our own: nothing that a filter's author wrote stands in the text but by `repr`.
+    # The text consists of our own names and constants: text of the filter's author is included only through `repr`.
     exec(compile(text, "<filters>", "exec"), scope)
     return cast("Callable[[Any], object]", scope["decide"])

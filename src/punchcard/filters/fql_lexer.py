@@ -1,7 +1,7 @@
-"""Cuts the text of a condition into tokens.
+"""Split the text of a condition into tokens.
 
-Its details are those of Segment's own lexer: `and`, `or` and `null` are words of the language only where something else
-follows them (`andrew` is a name), a backslash takes any character into a name, and texts know no escapes.
+The details are those of Segment's own lexer: `and`, `or` and `null` are words of the language only before certain
+characters (`andrew` is a name), a backslash makes any character part of a name, and texts have no escapes.
 """
 
 from typing import Final, NamedTuple
@@ -27,9 +27,9 @@ class ConditionError(ConfigurationError):
     """A filter's condition cannot be read.
 
     Args:
-        problem: What is wrong, for a person.
+        problem: Description of the problem.
         text: The condition.
-        position: The character that is wrong, from 0.
+        position: Index of the wrong character, from 0.
     """
 
     code = "invalid_filter"
@@ -42,7 +42,7 @@ class ConditionError(ConfigurationError):
 
 
 def _printable(character: str) -> str:
-    """The character, or its escape: a message is one line, and text that any response can hold."""
+    """Return the character or its escape: a message is one line of text that any response can hold."""
     return character if character.isprintable() else repr(character)[1:-1]
 
 
@@ -51,9 +51,9 @@ class Token(NamedTuple):
 
     Attributes:
         kind: `name`, `text`, `number`, `end`, or the sign or word itself (`and`, `or`, `!`, `null`, `=` …).
-        value: A name without its backslashes, a text without its quotes; else as it is written.
-        position: Where it begins, from 0.
-        end: Where it ends.
+        value: A name without its backslashes, a text without its quotes; otherwise as written.
+        position: Index of its first character, from 0.
+        end: Index after its last character.
     """
 
     kind: str
@@ -63,10 +63,10 @@ class Token(NamedTuple):
 
 
 def tokens_of(text: str) -> list[Token]:
-    """All tokens, and one that is the end.
+    """Split a text into tokens; the last one has the kind `end`.
 
     Raises:
-        ConditionError: a character stands where none like it can.
+        ConditionError: A character is not allowed at its position.
     """
     tokens: list[Token] = []
     position = 0

@@ -1,8 +1,8 @@
-"""What the operators and functions of the filter language do with values of an event.
+"""The operators and functions of the filter language.
 
-Types are strict: a comparison of two types is false, and a function that cannot take a value gives null or false.
+Types are strict: a comparison of two types is false, and a function returns null or false for an unsupported value.
 
-Source: Segment's documentation, "Destination Filters Query Language"; where it is silent, what its open evaluator does.
+Source: Segment's documentation, "Destination Filters Query Language"; where it is silent, its open-source evaluator.
 """
 
 import operator
@@ -34,14 +34,14 @@ _encoder = msgspec.json.Encoder()
 
 
 def is_number(value: object) -> bool:
-    """True for a number; true and false are none."""
+    """Return whether the value is a number; true and false are not."""
     return value.__class__ is int or value.__class__ is float
 
 
 def equal(left: object, right: object) -> bool:
-    """True if both are of one type and the same.
+    """Return whether both values have the same type and are equal.
 
-    Lists and objects are the same if they would be written the same: in this order, and a number however it is stated.
+    Lists and objects are equal if they are written the same way: in this order, and with numbers in any notation.
     """
     if is_number(left) and is_number(right):
         return left == right
@@ -55,32 +55,32 @@ def equal(left: object, right: object) -> bool:
 
 
 def ordered(left: object, right: object) -> bool:
-    """True if the two can be compared by size: two numbers, or (more than Segment documents) two texts."""
+    """Return whether the two can be ordered: two numbers, or (beyond Segment's documentation) two texts."""
     return (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str))
 
 
 def less(left: object, right: object) -> bool:
-    """Left is smaller."""
+    """Return whether left is smaller."""
     return ordered(left, right) and left < right  # type: ignore[operator]
 
 
 def less_or_equal(left: object, right: object) -> bool:
-    """Left is smaller, or the same."""
+    """Return whether left is smaller or equal."""
     return ordered(left, right) and left <= right  # type: ignore[operator]
 
 
-def is_in(value: object, among: object) -> bool:
-    """The list holds the value; false if it is no list."""
-    return isinstance(among, list) and any(equal(value, one) for one in among)
+def is_in(value: object, items: object) -> bool:
+    """Return whether the list contains the value; false if it is not a list."""
+    return isinstance(items, list) and any(equal(value, item) for item in items)
 
 
 def contains(text: object, part: object) -> bool:
-    """The text has the part in it."""
+    """Return whether the text contains the part."""
     return isinstance(text, str) and isinstance(part, str) and part in text
 
 
 def length(value: object) -> int | None:
-    """Elements of a list, UTF-8 bytes of a text, 0 for null; null for anything else."""
+    """Return the number of list elements or of UTF-8 bytes of a text, 0 for null; null for anything else."""
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
     if isinstance(value, list):
@@ -103,7 +103,7 @@ titlecase = _of_text(lambda text: " ".join(word[:1].upper() + word[1:] for word 
 
 
 def type_of(value: object) -> str:
-    """`string`, `number`, `list`, `bool`, `null` or `object`."""
+    """Return `string`, `number`, `list`, `bool`, `null` or `object`."""
     if isinstance(value, str):
         return "string"
     if isinstance(value, bool):
@@ -116,19 +116,19 @@ def type_of(value: object) -> str:
 
 
 def to_bool(value: object) -> bool:
-    """False for null, 0, an empty text or list, and the text `false`; else true."""
+    """Return False for null, 0, an empty text or list, and the text `false`; otherwise True."""
     return bool(value) and value != "false"
 
 
 def to_string(value: object) -> str:
-    """The value as JSON writes it; a text is itself, null is empty. A number has one form: `1` for 1 and for 1.0."""
+    """Return the value as JSON; a text is unchanged, null is empty. A number has one form: `1` for 1 and for 1.0."""
     if isinstance(value, str):
         return value
     return "" if value is None else json_text(value)
 
 
 def json_text(value: object) -> str:
-    """The JSON text of a value in the one form that Go and JavaScript give it."""
+    """Return the JSON text of a value in the form of Go and JavaScript."""
     return _encoder.encode(_with_number_texts(value)).decode()
 
 
@@ -143,7 +143,7 @@ def _with_number_texts(value: object) -> object:
 
 
 def _number_text(value: float) -> str:
-    """As ECMAScript writes a number: `1`, `0.00001`, `1e-7`, `1e+21`."""
+    """Format a number like ECMAScript: `1`, `0.00001`, `1e-7`, `1e+21`."""
     if value.is_integer() and abs(value) < _FIXED_BELOW:
         return str(int(value))
     if _FIXED_FROM <= abs(value) < _FIXED_BELOW:
@@ -153,9 +153,9 @@ def _number_text(value: float) -> str:
 
 
 def semver(version: object, sign: object, other: object) -> bool:
-    """Compare two versions of up to three numbers; false for what is no version, and for another operator.
+    """Compare two versions of up to three numbers; false for an invalid version or operator.
 
-    As Segment's evaluator reads them: `2` is 2.0.0, and what follows the digits of a part (`3-beta`) does not count.
+    As in Segment's evaluator, `2` is 2.0.0, and anything after the digits of a part (`3-beta`) is ignored.
     """
     left, right = _version(version), _version(other)
     compare = VERSION_OPERATORS.get(sign) if isinstance(sign, str) else None
@@ -163,7 +163,7 @@ def semver(version: object, sign: object, other: object) -> bool:
 
 
 def is_version(value: object) -> bool:
-    """Whether `semver` can read it."""
+    """Return whether `semver` can read the value."""
     return _version(value) is not None
 
 
@@ -174,13 +174,13 @@ def _version(value: object) -> tuple[float, ...] | None:
     numbers = [_VERSION_PART.match(part) for part in parts]
     if len(parts) > _VERSION_PARTS_MAX or None in numbers:
         return None
-    # Compared as the doubles that they are in Segment's evaluator, which also bounds their length.
-    found = [float(number[1]) for number in numbers if number is not None]
-    return tuple(found + [0.0] * (_VERSION_PARTS_MAX - len(found)))
+    # Compared as doubles, as in Segment's evaluator, which also limits their length.
+    known_parts = [float(number[1]) for number in numbers if number is not None]
+    return tuple(known_parts + [0.0] * (_VERSION_PARTS_MAX - len(known_parts)))
 
 
 def to_number(value: object) -> int | float | None:
-    """A number, or one that a text states; null for anything else."""
+    """Return a number, or the number that a text states; null for anything else."""
     if isinstance(value, str):
         text = value.strip()
         if not re.fullmatch(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,3})?", text, re.ASCII):
@@ -190,7 +190,7 @@ def to_number(value: object) -> int | float | None:
 
 
 def match(text: object, glob: object) -> bool:
-    """The whole text is as the pattern says; false for a pattern that is malformed."""
+    """Return whether the whole text matches the pattern; false for a malformed pattern."""
     if not isinstance(text, str) or not isinstance(glob, str):
         return False
     pattern = compiled_glob(glob)
@@ -199,14 +199,14 @@ def match(text: object, glob: object) -> bool:
 
 @lru_cache(maxsize=_GLOBS_REMEMBERED)
 def compiled_glob(glob: str) -> re.Pattern[str] | None:
-    r"""The pattern, None if it is malformed: `*` any characters, `?` one, `[a-z]` and `[^a]` classes, `\x` x itself."""
+    r"""Compile a pattern; None if malformed. `*`: any text, `?`: a character, `[a-z]` `[^a]`: classes, `\x`: x."""
     parts: list[str] = []
     place = 0
     while place < len(glob):
         character = glob[place]
         place += 1
         if character == "*":
-            # A run of stars is one: several would take ages to find out that a text does not match.
+            # A run of stars counts as one: several would take very long on a text that does not match.
             if not parts or parts[-1] != ".*":
                 parts.append(".*")
         elif character == "?":
@@ -224,12 +224,12 @@ def compiled_glob(glob: str) -> re.Pattern[str] | None:
             parts.append(text)
         else:
             parts.append(re.escape(character))
-    # Between stars the first place that fits is as good as any later one, so nothing is ever tried again.
+    # Between stars the first match is as good as any later one, so nothing is tried twice.
     return re.compile(_without_backtracking(parts), re.DOTALL)
 
 
 def _without_backtracking(parts: list[str]) -> str:
-    """Atomic groups from star to star: `a*b*c` never takes longer than the text is long for each star."""
+    """Join the parts between stars as atomic groups: `a*b*c` takes at most one pass over the text per star."""
     groups: list[list[str]] = [[]]
     for part in parts:
         if part == ".*":
@@ -240,13 +240,13 @@ def _without_backtracking(parts: list[str]) -> str:
     if not rest:
         return first
     *middle, last = rest
-    return first + "".join(f"(?>.*?{one})" for one in middle) + f".*{last}"
+    return first + "".join(f"(?>.*?{group})" for group in middle) + f".*{last}"
 
 
 def _character_class(glob: str, place: int) -> tuple[str, int] | None:
-    """The class that begins behind `[`, and where it ends; None if it is malformed.
+    """Return the class that begins after `[`, and the index after its end; None if it is malformed.
 
-    As in Go's patterns, `-` and `]` stand for themselves only behind a backslash.
+    As in Go's patterns, `-` and `]` are literal only after a backslash.
     """
     is_negated = glob.startswith("^", place)
     place += is_negated
@@ -262,7 +262,7 @@ def _character_class(glob: str, place: int) -> tuple[str, int] | None:
             if last is None:
                 return None
             high, place = last
-        # A range that is turned round holds nothing.
+        # A range with its ends in the wrong order matches nothing.
         parts.append(f"{re.escape(low)}-{re.escape(high)}" if low <= high else "")
     inside = "".join(parts)
     if not inside:

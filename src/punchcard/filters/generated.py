@@ -1,4 +1,4 @@
-"""Turns conditions into Python source: one expression each, over values that are decoded when first asked for."""
+"""Compile conditions to Python source: one expression each, over values that are decoded on first use."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -38,15 +38,15 @@ _FUNCTIONS: Final[dict[str, Callable[..., object]]] = {
     "semver": functions.semver,
 }
 _OPERATORS: Final = {"<": functions.less, "<=": functions.less_or_equal}
-_WHOLE_DIGITS_MAX: Final = 300  # larger numbers are infinite, in the event too
+_WHOLE_DIGITS_MAX: Final = 300  # larger numbers are infinite, as in the event
 _PLAIN_TEXT_BETWEEN_STARS: Final = re.compile(r"\*?([^*?\[\]\\]*)\*?")
 
 
 class Source:
-    """Writes expressions; constants are kept aside under names of their own.
+    """Writes expressions; constants are bound to names.
 
     Args:
-        read: The expression that is a path's value.
+        read: Returns the expression for the value of a path.
     """
 
     def __init__(self, read: Callable[[Path], str]) -> None:
@@ -60,7 +60,7 @@ class Source:
         self._temporaries = 0
 
     def condition(self, condition: Condition) -> str:
-        """An expression that is True or False."""
+        """Return an expression that is True or False."""
         match condition:
             case Everything():
                 return "True"
@@ -82,9 +82,9 @@ class Source:
                 return f"({self._value(condition)} is True)"
 
     def _operand(self, condition: Condition) -> str:
-        """What `!`, `and` and `or` take: a path is true only if its value is, a function by what it gives.
+        """Return the operand of `!`, `and` and `or`: a path counts if its value is true, a function if it is truthy.
 
-        So `!properties.vip` holds unless the value is true, whatever else it is; `!lowercase( x )`, if that is empty.
+        So `!properties.vip` is true unless the value is true; `!lowercase( x )` is true if the result is empty.
         """
         if isinstance(condition, Call) and condition.name not in BOOLEAN_FUNCTIONS:
             return f"bool({self._value(condition)})"
@@ -101,7 +101,7 @@ class Source:
             case Call("match", (text, Literal(str() as glob))):
                 return self._match(text, glob)
             case Call(name, arguments):
-                return f"{self.keep(_FUNCTIONS[name], name)}({', '.join(map(self._value, arguments))})"
+                return f"{self.bind(_FUNCTIONS[name], name)}({', '.join(map(self._value, arguments))})"
 
     def _comparison(self, operator: str, left: Value, right: Value) -> str:
         if operator in (">", ">="):
@@ -132,12 +132,12 @@ class Source:
     def _membership(self, value: Value, among: Value) -> str:
         if isinstance(among, ListOf) and among.items and all(_is_text(item) for item in among.items):
             name = self._temporary()
-            texts = self.keep(frozenset(item.value for item in among.items if isinstance(item, Literal)), "texts")
+            texts = self.bind(frozenset(item.value for item in among.items if isinstance(item, Literal)), "texts")
             return f"((({name} := {self._value(value)}).__class__ is str) and {name} in {texts})"
         return f"is_in({self._value(value)}, {self._value(among)})"
 
     def _match(self, text: Value, glob: str) -> str:
-        """A pattern that is known is compiled now, and one that is only a beginning or an end is asked for as that."""
+        """Compile a known pattern; one that is only a prefix, suffix or part becomes a plain text test."""
         name = self._temporary()
         is_text = f"(({name} := {self._value(text)}).__class__ is str)"
         plain = _PLAIN_TEXT_BETWEEN_STARS.fullmatch(glob)
@@ -154,15 +154,15 @@ class Source:
         pattern = functions.compiled_glob(glob)
         if pattern is None:
             return f"({is_text} and False)"
-        return f"({is_text} and {self.keep(pattern.fullmatch, 'fullmatch')}({name}) is not None)"
+        return f"({is_text} and {self.bind(pattern.fullmatch, 'fullmatch')}({name}) is not None)"
 
     def _constant(self, value: object) -> str:
-        return repr(value) if value is None or value.__class__ in (bool, int, str) else self.keep(value, "number")
+        return repr(value) if value is None or value.__class__ in (bool, int, str) else self.bind(value, "number")
 
-    def keep(self, value: object, name: str) -> str:
-        """A name under which the expressions find a value."""
-        for known, kept in self.names.items():
-            if kept is value:
+    def bind(self, value: object, name: str) -> str:
+        """Return a name that is bound to a value."""
+        for known, bound in self.names.items():
+            if bound is value:
                 return known
         key = f"{name}_{len(self.names)}"
         self.names[key] = value
@@ -174,27 +174,27 @@ class Source:
 
 
 def paths_of(conditions: Sequence[Condition]) -> set[tuple[str, ...]]:
-    """Every path that the conditions name."""
-    found: set[tuple[str, ...]] = set()
+    """Return every path of the conditions."""
+    paths: set[tuple[str, ...]] = set()
     for condition in conditions:
         match condition:
             case Path(parts):
-                found.add(parts)
+                paths.add(parts)
             case Comparison(_, left, right):
-                found |= paths_of([left, right])
+                paths |= paths_of([left, right])
             case In(value, among):
-                found |= paths_of([value, among])
+                paths |= paths_of([value, among])
             case Not(inner):
-                found |= paths_of([inner])
-            case And(inner_ones) | Or(inner_ones):
-                found |= paths_of(inner_ones)
+                paths |= paths_of([inner])
+            case And(operands) | Or(operands):
+                paths |= paths_of(operands)
             case Call(_, arguments):
-                found |= paths_of(arguments)
+                paths |= paths_of(arguments)
             case ListOf(items):
-                found |= paths_of(items)
+                paths |= paths_of(items)
             case Literal() | Everything():
                 pass
-    return found
+    return paths
 
 
 def _is_text(value: Value) -> bool:

@@ -1,4 +1,4 @@
-"""Reads the text of a condition: `!` binds closest, then comparisons and `in`, then `and`, then `or`."""
+"""Parse the text of a condition: `!` binds closest, then comparisons and `in`, then `and`, then `or`."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -27,7 +27,7 @@ from punchcard.filters.syntax import (
 CONDITION_BYTES_MAX: Final = 5 * 1024
 NESTING_MAX: Final = 50
 _CONSTANTS: Final = {"true": True, "false": False}
-# Words and signs of other languages, with what to write instead. Segment documents `and`, `or` and `!` alone.
+# Words and signs of other languages, with replacements. Segment documents only `and`, `or` and `!`.
 _NO_NOT: Final = (
     "there is no `not`: write `!properties.vip` for a path or function, `!( properties.n = 1 )` for a comparison"
 )
@@ -44,10 +44,10 @@ _T = TypeVar("_T")
 
 
 def parse(text: str) -> Condition:
-    """The condition that a text states.
+    """Parse the condition of a filter.
 
     Raises:
-        ConditionError: with the character that is wrong, and what was expected there.
+        ConditionError: The text is invalid; the error has the position and what is expected there.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if any("\ud800" <= character <= "\udfff" for character in text):
@@ -60,11 +60,11 @@ def parse(text: str) -> Condition:
         raise parser.error("a condition is expected, such as: event = 'Order Completed'")
     if parser.next.kind == NAME and parser.next.value == "all" and parser.after_next.kind == END:
         return Everything()
-    found = parser.disjunction()
+    condition = parser.disjunction()
     if parser.next.kind != END:
         raise parser.error(parser.foreign_word() or "`and`, `or` or the end is expected")
-    parser.must_be_condition(found, at=parser.first)
-    return found
+    parser.must_be_condition(condition, at=parser.first)
+    return condition
 
 
 class _Parser:
@@ -90,7 +90,7 @@ class _Parser:
         return ConditionError(expected, text=self._text, position=(at or self.next).position)
 
     def foreign_word(self) -> str | None:
-        """Return what to write instead of the next word, where it is one of another language."""
+        """Return the replacement for the next word, if it belongs to another language."""
         return _FOREIGN_WORDS.get(self.next.value.lower()) if self.next.kind == NAME else None
 
     def disjunction(self) -> Condition:
@@ -100,23 +100,23 @@ class _Parser:
         return self._chain("and", self._relation, And)
 
     def _chain(
-        self, word: str, part: Callable[[], Condition], made: Callable[[tuple[Condition, ...]], Condition]
+        self, word: str, operand: Callable[[], Condition], build: Callable[[tuple[Condition, ...]], Condition]
     ) -> Condition:
         first = self.next
-        parts = [part()]
+        operands = [operand()]
         while self.next.kind == word:
-            if len(parts) == 1:
-                self.must_be_condition(parts[0], at=first)
+            if len(operands) == 1:
+                self.must_be_condition(operands[0], at=first)
             self._take()
             first = self.next
-            parts.append(part())
-            self.must_be_condition(parts[-1], at=first)
-        return parts[0] if len(parts) == 1 else made(tuple(parts))
+            operands.append(operand())
+            self.must_be_condition(operands[-1], at=first)
+        return operands[0] if len(operands) == 1 else build(tuple(operands))
 
-    def must_be_condition(self, found: Condition, *, at: Token) -> None:
-        """A path may hold true; a text or a list never does, so somebody has forgotten something."""
-        is_value = isinstance(found, ListOf) or (
-            isinstance(found, Literal) and not (found.value is None or isinstance(found.value, bool))
+    def must_be_condition(self, condition: Condition, *, at: Token) -> None:
+        """Reject a text or list as condition: a path may be true, but those never are."""
+        is_value = isinstance(condition, ListOf) or (
+            isinstance(condition, Literal) and not (condition.value is None or isinstance(condition.value, bool))
         )
         if is_value:
             raise self.error("a condition is expected here, not a value: compare it with something", at=at)
@@ -125,7 +125,7 @@ class _Parser:
         if self.next.kind == "!":
             negated = self._negation()
             if self.next.kind in COMPARISONS or (self.next.kind == NAME and self.next.value == "in"):
-                # Whether `!a = b` means `!( a = b )` or `( !a ) = b`, Segment does not say.
+                # Segment does not document whether `!a = b` means `!( a = b )` or `( !a ) = b`.
                 raise self.error("`!` negates a condition: put it in parentheses, such as !( properties.n = 1 )")
             return negated
         if self._is_foreign_not():
@@ -150,7 +150,7 @@ class _Parser:
         return left
 
     def _is_foreign_not(self) -> bool:
-        """True for `not a`, `not ( a )` and `NOT( a )`; a path may begin with a member that is named so."""
+        """Return whether `not a`, `not ( a )` or `NOT( a )` follows; a path may begin with a member of that name."""
         following = self.after_next
         begins_value = following.kind in (NAME, TEXT, NUMBER, "null", "(", "[", "!")
         is_path = following.kind == NAME and following.value == "in"
@@ -174,10 +174,10 @@ class _Parser:
 
     def _group(self) -> Condition:
         opening = self._take()
-        found = self._deeper(self.disjunction)
-        self.must_be_condition(found, at=opening)
+        condition = self._deeper(self.disjunction)
+        self.must_be_condition(condition, at=opening)
         self._expect(")", f"the `(` at character {opening.position + 1} needs its `)`")
-        return found
+        return condition
 
     def _value(self) -> Value:
         token = self.next
@@ -235,19 +235,19 @@ class _Parser:
                 self._expect(",", f"`,` or the `)` of `{name.value}` is expected")
             arguments.append(self._value())
         self._take()
-        wanted = FUNCTIONS[name.value]
-        if len(arguments) != wanted:
-            problem = f"`{name.value}` takes {wanted} value{'s' if wanted > 1 else ''}, here it has {len(arguments)}"
-            raise self.error(problem, at=name)
+        expected_count = FUNCTIONS[name.value]
+        if len(arguments) != expected_count:
+            values = f"{expected_count} value{'s' if expected_count > 1 else ''}"
+            raise self.error(f"`{name.value}` takes {values}, here it has {len(arguments)}", at=name)
         return Call(name.value, tuple(arguments))
 
     def _deeper(self, read: Callable[[], _T]) -> _T:
         self._depth += 1
         if self._depth > NESTING_MAX:
             raise self.error(f"this is nested more than {NESTING_MAX} levels deep")
-        found = read()
+        result = read()
         self._depth -= 1
-        return found
+        return result
 
     def _take(self) -> Token:
         token = self.next

@@ -1,4 +1,4 @@
-"""Writes a condition in the one form in which Punchcard shows it; reading that gives the same condition."""
+"""Print a condition in Punchcard's standard form; parsing the text gives the same condition."""
 
 from decimal import Decimal
 
@@ -20,10 +20,10 @@ from punchcard.filters.syntax import (
 
 
 def print_condition(condition: Condition) -> str:
-    """The text of a condition.
+    """Return the text of a condition.
 
     Raises:
-        InvariantError: it holds a text with both kinds of quotes, which no condition that was read can.
+        InvariantError: It has a text with both kinds of quotes, which is impossible in a parsed condition.
     """
     match condition:
         case Everything():
@@ -56,8 +56,10 @@ def _grouped(condition: Condition, *kinds: type) -> str:
 
 
 def _path(parts: tuple[str, ...]) -> str:
-    first, *rest = ("".join(one if one in NAME_CHARACTERS else f"\\{one}" for one in part) for part in parts)
-    # A name that begins like a number or is a word of the language keeps its meaning behind a backslash.
+    first, *rest = (
+        "".join(character if character in NAME_CHARACTERS else f"\\{character}" for character in part) for part in parts
+    )
+    # A name that begins like a number or is a word of the language is escaped with a backslash.
     if first in WORDS or first in ("true", "false", "all", "in") or first[:1] in set("0123456789-"):
         first = f"\\{first}"
     return ".".join([first, *rest])
@@ -74,5 +76,5 @@ def _literal(literal: Literal) -> str:
     if "'" not in value:
         return f"'{value}'"
     if '"' in value:
-        raise InvariantError("a text with both kinds of quotes cannot be written in a condition")
+        raise InvariantError("A text with both kinds of quotes cannot be written in a condition.")
     return f'"{value}"'

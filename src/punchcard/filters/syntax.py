@@ -1,4 +1,4 @@
-"""What a filter condition is, once it is read: a tree of small values.
+"""The syntax tree of a filter condition.
 
 Source: Segment's documentation, "Destination Filters Query Language".
 """
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-# Names of functions and how many arguments each takes.
+# Number of arguments by name of the function.
 FUNCTIONS: Final = {
     "contains": 2,
     "length": 1,
@@ -24,7 +24,7 @@ FUNCTIONS: Final = {
     "semver": 3,
 }
 BOOLEAN_FUNCTIONS: Final = frozenset({"contains", "match", "bool", "semver"})
-"""Those that give true or false and nothing else."""
+"""Functions that only return true or false."""
 
 PATH_PARTS_MAX: Final = 100
 COMPARISONS: Final = ("=", "!=", ">=", "<=", ">", "<")
@@ -70,7 +70,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """True if the list holds the value."""
+    """True if the list contains the value."""
 
     value: "Value"
     among: "Value"
@@ -78,21 +78,21 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The opposite."""
+    """The negation of a condition."""
 
     condition: "Condition"
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """True if all are; two or more."""
+    """True if all conditions are true; two or more."""
 
     conditions: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """True if one is; two or more."""
+    """True if at least one condition is true; two or more."""
 
     conditions: "tuple[Condition, ...]"
 

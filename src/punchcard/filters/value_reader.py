@@ -1,4 +1,4 @@
-"""Decodes of an event only what filters name: one small type per member, made of the paths that are asked for."""
+"""Decode only the members of an event that filters use: one small type per member, built from the used paths."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +9,7 @@ import msgspec
 
 from punchcard.filters.syntax import Path
 
-# Members that are decoded already when a filter sees the event, as expressions over `event` and `wire`.
+# Members that are already decoded when a filter gets the event, as expressions over `event` and `wire`.
 _KNOWN: Final = {
     "type": "event.type._value_",
     "event": "wire.event",
@@ -23,7 +23,7 @@ _KNOWN: Final = {
     "timestamp": "iso(event.timestamp)",
     "receivedAt": "iso(event.received_at)",
 }
-# Members that are JSON text until then.
+# Members that are still JSON text.
 _RAW: Final = {
     "properties": "wire.properties",
     "traits": "wire.traits",
@@ -31,7 +31,7 @@ _RAW: Final = {
     "integrations": "wire.integrations",
 }
 _REST: Final = "rest"  # every other member: read from the whole event
-# What a decoder's type can name; and how deep types nest, each of which costs some stack. The rest is looked up.
+# Names that a decoder's type can have, and how deep types are nested, which costs stack. Deeper values are looked up.
 _NAMEABLE: Final = re.compile(r"[^\"\\\x00-\x1f]*")
 _TYPED_DEPTH_MAX: Final = 16
 UNREAD: Final = object()
@@ -39,10 +39,10 @@ _anything = msgspec.json.Decoder()
 
 
 class ValueReader:
-    """How the values of some paths are read from an event.
+    """Expressions that read the values of some paths from an event.
 
     Attributes:
-        names: What the expressions refer to.
+        names: The names that the expressions refer to.
         members: The variables of the expressions; each begins as `UNREAD`.
     """
 
@@ -50,19 +50,19 @@ class ValueReader:
         self.names: dict[str, object] = {"UNREAD": UNREAD, "dig": dig, "iso": _iso}
         self.members: list[str] = []
         self._shapes: dict[str, _Shape] = {}
-        asked: dict[str, set[tuple[str, ...]]] = {}
+        used_paths: dict[str, set[tuple[str, ...]]] = {}
         for path in paths:
             if path[0] in _RAW:
-                asked.setdefault(path[0], set()).add(path[1:])
+                used_paths.setdefault(path[0], set()).add(path[1:])
             elif path[0] not in _KNOWN:
-                asked.setdefault(_REST, set()).add(path)
-        for member, inner in asked.items():
+                used_paths.setdefault(_REST, set()).add(path)
+        for member, inner in used_paths.items():
             shape = self._shapes[member] = _Shape(inner)
             self.members.append(member)
             self.names[f"read_{member}"] = shape.reader()
 
     def expression(self, path: Path) -> str:
-        """The value at a path; None if there is nothing."""
+        """Return the expression for the value at a path; it is None if there is none."""
         head, *rest = path.parts
         if head in _KNOWN:
             return "None" if rest else _KNOWN[head]
@@ -73,11 +73,11 @@ class ValueReader:
 
 
 class _Shape:
-    """A type that decodes the paths below one place and skips all else."""
+    """A type that decodes the paths below one member and skips everything else."""
 
     def __init__(self, paths: set[tuple[str, ...]], *, depth: int = 0) -> None:
         below: dict[str, set[tuple[str, ...]]] = {}
-        # Where the whole is asked for, what lies deeper is looked up in it.
+        # Where the whole value is used, nested values are looked up in it.
         self.is_whole = (
             () in paths or depth >= _TYPED_DEPTH_MAX or not all(_NAMEABLE.fullmatch(path[0]) for path in paths)
         )
@@ -108,7 +108,7 @@ class _Shape:
             try:
                 return decode(raw)
             except msgspec.ValidationError:
-                # Something on a path is no object.
+                # A value on a path is not an object.
                 return lenient(_anything.decode(raw))
 
         return read
@@ -124,7 +124,7 @@ class _Shape:
 
 
 def dig(value: object, path: tuple[str, ...]) -> object:
-    """What lies below a value; None if there is nothing."""
+    """Return the value at a path; None if there is none."""
     for part in path:
         if not isinstance(value, dict):
             return None

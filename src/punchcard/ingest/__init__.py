@@ -1,1 +1,1 @@
-"""The Tracking API: Segment's calls over HTTP, durable before they are answered. Plain ASGI on the hot path."""
+"""The Tracking API: Segment's calls over HTTP, durable before the response is sent. Plain ASGI on the hot path."""

@@ -1,6 +1,6 @@
-"""Which API keys the partner accepts for which accounts, asked seldom: not for every key that a stranger makes up.
+"""Check which API keys the partner accepts for which accounts, with a cache and limits per caller.
 
-Each question goes over the network to the partner, so who may call may not decide how many are asked.
+Each check is a request to the partner, so a caller that invents keys must not decide how many are made.
 """
 
 import asyncio
@@ -12,30 +12,30 @@ from dataclasses import dataclass
 from punchcard.clock import Clock
 
 AccountKey = tuple[str, str]
-"""An account's slug and the digest of an API key."""
+"""Slug of an account and digest of an API key."""
 
-# A key that the partner has accepted is not asked about for this long.
+# A key that the partner has accepted is not checked again for this long.
 _ACCEPTED_SECONDS = 600.0
-# A key that it has refused. A key that was made a moment ago may be refused once.
+# The same for a refused key. A key that was just created may be refused once.
 _REFUSED_SECONDS = 60.0
-_REMEMBERED_MAX = 10_000
-# Questions per address: so many at once, then one in so many seconds.
+_CACHED_MAX = 10_000
+# Checks per address: the number allowed at once, and the seconds until one more is allowed.
 _BURST = 20
-_SECONDS_PER_QUESTION = 6.0
+_SECONDS_PER_CHECK = 6.0
 _ADDRESSES_MAX = 10_000
-_AT_ONCE_MAX = 8
+_CONCURRENT_MAX = 8
 _WAITING_MAX = 100
 _UNAVAILABLE = 503
-# A household or a server farm has a whole network of IPv6 addresses.
+# A household or a server farm owns a whole network of IPv6 addresses.
 _IPV6_NETWORK_BITS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """The partner does not accept a key, or cannot be asked.
+    """The partner does not accept a key, or could not check it.
 
     Attributes:
-        status: What the caller is answered: 400, 401 or 403, and 503 if nobody knows; that is not remembered.
+        status: Status of the response: 400, 401 or 403; 503 if the check failed, which is not cached.
     """
 
     status: int
@@ -43,82 +43,84 @@ class Refusal:
 
 
 class TooManyKeysError(Exception):
-    """Too many unknown API keys have come of late.
+    """Too many unknown API keys were sent recently.
 
     Args:
-        retry_after_seconds: When it may bring another one.
+        retry_after_seconds: Seconds until the caller may send another key.
     """
 
     def __init__(self, retry_after_seconds: float) -> None:
-        super().__init__("too many unknown API keys came of late, from this address or in all")
+        super().__init__("Too many unknown API keys were sent recently, from this address or in total. Retry later.")
         self.retry_after_seconds = retry_after_seconds
 
 
 class Admission:
-    """Remembers what the partner has said of keys, and limits how often it is asked. Belongs to one event loop."""
+    """Caches which keys the partner accepts, and limits the checks. Belongs to one event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._results: OrderedDict[AccountKey, tuple[Refusal | None, float]] = OrderedDict()
-        self._asking: dict[AccountKey, asyncio.Task[Refusal | None]] = {}
-        self._allowances: OrderedDict[str, tuple[float, float]] = OrderedDict()  # by address: questions left, and when
-        self._room = asyncio.Semaphore(_AT_ONCE_MAX)
+        self._checks: dict[AccountKey, asyncio.Task[Refusal | None]] = {}
+        self._allowances: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # by address: checks left, and since when
+        self._slots = asyncio.Semaphore(_CONCURRENT_MAX)
 
     def is_accepted(self, key: AccountKey) -> bool:
-        """True if the partner has accepted the key of late."""
-        found = self._remembered(key)
-        return found is not None and found[0] is None
+        """Return whether the partner has accepted the key recently."""
+        cached = self._cached(key)
+        return cached is not None and cached[0] is None
 
-    async def ask(
-        self, key: AccountKey, *, address: str, question: Callable[[], Awaitable[Refusal | None]]
+    async def check(
+        self, key: AccountKey, *, address: str, verify: Callable[[], Awaitable[Refusal | None]]
     ) -> Refusal | None:
-        """What the partner says of a key: remembered, or asked now. Calls with the same key share one question.
+        """Return whether the partner accepts a key, from the cache or by a check that calls with the same key share.
 
         Args:
-            address: Of the caller; "" if it is not known.
-            question: Asks the partner.
+            address: Address of the caller; "" if it is unknown.
+            verify: Sends the check to the partner.
 
         Returns:
-            None if it accepts the key.
+            None if the partner accepts the key.
 
         Raises:
-            TooManyKeysError: the caller has used up its questions, or too many callers ask at once.
+            TooManyKeysError: The caller has used up its checks, or too many callers wait.
         """
-        if (found := self._remembered(key)) is not None:
-            return found[0]
-        task = self._asking.get(key)
+        if (cached := self._cached(key)) is not None:
+            return cached[0]
+        task = self._checks.get(key)
         if task is None:
-            if len(self._asking) >= _WAITING_MAX:
-                raise TooManyKeysError(_SECONDS_PER_QUESTION)
-            self._take(_network(address))
-            task = asyncio.create_task(self._query(key, question))
-            self._asking[key] = task
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        # A caller that goes away does not take the answer from the others.
+            if len(self._checks) >= _WAITING_MAX:
+                raise TooManyKeysError(_SECONDS_PER_CHECK)
+            self._take_allowance(_network(address))
+            task = asyncio.create_task(self._verify(key, verify))
+            self._checks[key] = task
+            task.add_done_callback(lambda _: self._checks.pop(key, None))
+        # A caller that disconnects does not cancel the check for the others.
         return await asyncio.shield(task)
 
-    async def _query(self, key: AccountKey, question: Callable[[], Awaitable[Refusal | None]]) -> Refusal | None:
-        async with self._room:
-            refusal = await question()
+    async def _verify(self, key: AccountKey, verify: Callable[[], Awaitable[Refusal | None]]) -> Refusal | None:
+        async with self._slots:
+            refusal = await verify()
         if refusal is not None and refusal.status == _UNAVAILABLE:
             return refusal
         until = self._clock.monotonic() + (_ACCEPTED_SECONDS if refusal is None else _REFUSED_SECONDS)
         self._results[key] = (refusal, until)
         self._results.move_to_end(key)
-        if len(self._results) > _REMEMBERED_MAX:
+        if len(self._results) > _CACHED_MAX:
             self._results.popitem(last=False)
         return refusal
 
-    def _remembered(self, key: AccountKey) -> tuple[Refusal | None, float] | None:
-        found = self._results.get(key)
-        return found if found is not None and self._clock.monotonic() < found[1] else None
+    def _cached(self, key: AccountKey) -> tuple[Refusal | None, float] | None:
+        cached = self._results.get(key)
+        return cached if cached is not None and self._clock.monotonic() < cached[1] else None
 
-    def _take(self, network: str) -> None:
+    def _take_allowance(self, network: str) -> None:
         now = self._clock.monotonic()
         left, since = self._allowances.get(network, (float(_BURST), now))
-        left = min(float(_BURST), left + (now - since) / _SECONDS_PER_QUESTION)
+        left = min(float(_BURST), left + (now - since) / _SECONDS_PER_CHECK)
         if left < 1:
-            raise TooManyKeysError((1 - left) * _SECONDS_PER_QUESTION)
+            raise TooManyKeysError((1 - left) * _SECONDS_PER_CHECK)
         self._allowances[network] = (left - 1, now)
         self._allowances.move_to_end(network)
         if len(self._allowances) > _ADDRESSES_MAX:

@@ -1,4 +1,4 @@
-"""The Tracking API as an ASGI app: checks size, JSON and write key, makes the body durable, answers.
+"""The Tracking API as an ASGI app: checks size, JSON and write key, makes the body durable, responds.
 
 Source: Segment's "HTTP Tracking API" and "Pixel Tracking API", and what its published libraries send.
 """
@@ -28,7 +28,7 @@ Scope = dict[str, Any]  # ASGI's own
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _SINGLE: Final = ("track", "identify", "page", "screen", "group", "alias")
-# Path to call; the one-letter forms are the browser's and mobile libraries' own.
+# Call by path; browser and mobile libraries use the one-letter forms.
 _CALLS: Final = {
     **{f"/v1/{call}": call for call in _SINGLE},
     "/v1/batch": BATCH,
@@ -40,16 +40,16 @@ _PIXEL: Final = "/v1/pixel/"
 _SETTINGS: Final = ("/v1/projects/", "/settings")
 _SLASHES: Final = re.compile("/{2,}")
 _WRITE_KEY_LENGTH_MAX: Final = 256
-_BODY: Final = "punchcard.body"  # in the scope: the body as far as it was read, for who explains a rejection
+_BODY: Final = "punchcard.body"  # in the scope: the part of the body that was read, to explain a rejection
 
 
 def without_doubled_slashes(path: str) -> str:
-    """The path with one slash for several: libraries put a path behind a host that ends with one."""
+    """Replace several slashes by one: libraries append a path to a host that ends with a slash."""
     return _SLASHES.sub("/", path) if "//" in path else path
 
 
 def handles(path: str) -> bool:
-    """True for paths that belong to the Tracking API."""
+    """Return whether a path belongs to the Tracking API."""
     return path.startswith("/v1/") and not path.startswith(("/v1/webhooks/", "/v1/spaces/"))
 
 
@@ -58,10 +58,11 @@ class TrackingApp:
 
     Args:
         commit: Makes bodies durable.
-        keys: True for a write key that a source has.
+        keys: Returns whether a source has a write key.
         body_seconds: How long a client may take to send its body.
-        public_url: `https://points.example.com`, as senders reach this process; "" goes by their requests.
-        rejections: Remembers requests that are answered with 4xx; None for nobody to remember them.
+        public_url: `https://points.example.com`, the URL under which senders reach this process; "" uses their
+            requests.
+        rejections: Records requests with a 4xx response; None records nothing.
     """
 
     def __init__(
@@ -84,11 +85,11 @@ class TrackingApp:
         commit.on_commit = self._telemetry.records_appended
 
     def publish_counts(self) -> None:
-        """Make what was counted since the last commit visible in the metrics."""
+        """Publish the counts since the last commit to the metrics."""
         self._telemetry.publish_counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         path: str = scope["path"]
         call = _CALLS.get(path)
         name = call or path[4:][:16]
@@ -112,7 +113,7 @@ class TrackingApp:
         await send(body)
 
     async def _other(self, scope: Scope, receive: Receive, path: str) -> tuple[str, HttpResponse]:
-        """Everything but the server libraries' calls."""
+        """Respond to everything except the server libraries' calls."""
         method = scope["method"]
         path = without_doubled_slashes(path)
         if len(path) > 1 and path.endswith("/"):
@@ -141,7 +142,7 @@ class TrackingApp:
         return "other", http_responses.NOT_FOUND
 
     async def _take(self, scope: Scope, receive: Receive, call: str, *, ip: str) -> HttpResponse:
-        """One request with events in its body."""
+        """Process a request with events in its body."""
         authorization = b""
         encodings: list[str] = []
         is_strict = False
@@ -176,12 +177,12 @@ class TrackingApp:
         if not self._keys(write_key):
             if is_strict:
                 return http_responses.UNKNOWN_KEY
-            self._telemetry.unknown_key_met(write_key)
+            self._telemetry.unknown_key_received(write_key)
         if call == BATCH and not opened.has_batch and is_single_event(opened.body):
             return http_responses.bad_request(SINGLE_EVENT_TO_BATCH)
         if is_strict and (refusal := self._strict_refusal(opened.body, call)) is not None:
             return refusal
-        # Kept as received: gzip stays gzip, unless the text had to be mended.
+        # Stored as received: gzip stays gzip, unless the text was changed.
         as_received = is_gzip and opened.body is body
         await self._append(
             write_key,
@@ -196,30 +197,30 @@ class TrackingApp:
         await self._commit.submit(NewRecord(to_micros(self._clock.now()), write_key, call, encoding, body, ip))
 
     def _strict_refusal(self, body: bytes, call: str) -> HttpResponse | None:
-        """The first event that would fail on ingest, or lose something it says, told to the sender at once."""
+        """Reject the first event that would fail on ingest or lose data, so that the sender knows at once."""
         items = read_request(body, call=call, received_at=self._clock.now(), position=0)
         for index, item in enumerate(items):
             if isinstance(item, IngestFailure):
                 return http_responses.fault(400, item.detail, code=item.reason, index=index)
             for note in item.notes:
                 if note.reason in REFUSED_IN_STRICT_MODE:
-                    # Without what is used instead, which here nothing is.
+                    # Without the replacement value, which is not used in strict mode.
                     detail = note.detail.rpartition("; ")[0] or note.detail
                     return http_responses.fault(400, detail, code=note.reason, index=index)
         return None
 
     async def _take_pixel(self, scope: Scope, call: str) -> HttpResponse:
-        """A pixel is answered with a picture whatever it holds; only what is not durable is said."""
-        found = pixel_body(scope.get("query_string", b""))
-        opened = open_request(found) if found is not None and len(found) <= EVENT_BYTES_MAX else None
+        """Respond to a pixel with an image whatever it holds; only a storage failure is an error."""
+        body = pixel_body(scope.get("query_string", b""))
+        opened = open_request(body) if body is not None and len(body) <= EVENT_BYTES_MAX else None
         if opened is not None and opened.write_key:
             if not self._keys(opened.write_key):
-                self._telemetry.unknown_key_met(opened.write_key)
+                self._telemetry.unknown_key_received(opened.write_key)
             await self._append(opened.write_key, call, body=opened.body, encoding="identity", ip=_client_ip(scope))
         return http_responses.PIXEL
 
     def _settings(self, scope: Scope, write_key: str) -> HttpResponse:
-        """What Segment's browser and mobile libraries ask for before they send."""
+        """Return the settings that Segment's browser and mobile libraries load before they send."""
         if not self._keys(write_key):
             return http_responses.UNKNOWN_SOURCE
         protocol, _, host = (self._public_url or url_of(scope)).partition("://")
@@ -253,12 +254,12 @@ class TrackingApp:
 
 
 def url_of(scope: Scope) -> str:
-    """The URL that a request was sent to, without its path."""
+    """Return the URL that a request was sent to, without its path."""
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
     return f"{scope.get('scheme', 'http')}://{host}"
 
 
 def _client_ip(scope: Scope) -> str:
-    """The sender's IPv4 address; Segment records no others."""
+    """Return the sender's IPv4 address; Segment records no IPv6 addresses."""
     client = scope.get("client")
     return client[0] if client and ":" not in client[0] else ""

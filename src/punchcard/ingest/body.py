@@ -1,4 +1,4 @@
-"""Reads request bodies: of limited size, in limited time, and only whole ones."""
+"""Read request bodies: of limited size, in limited time, and only complete ones."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,18 +7,18 @@ from typing import Any
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]  # ASGI's own
 
-_LOOKS_PER_TIME = 4  # how often in the time that a body may take somebody looks for late ones
+_CHECKS_PER_TIMEOUT = 4  # how often late bodies are searched for within the time that a body may take
 
 
 class ClientGoneError(Exception):
-    """The client has gone before its body was complete: nobody is there to be answered, and nothing is kept."""
+    """The client has disconnected before its body was complete: there is no response, and nothing is stored."""
 
 
 class BodyReader:
     """Reads the bodies of one event loop.
 
-    Nearly every body has arrived whole when it is asked for. So there is no timer per body: each notes when it must be
-    done, and now and then one timer looks for those that are late.
+    Nearly every body has already arrived completely when it is read. So there is no timer per body: each read stores
+    its deadline, and one timer regularly searches for late ones.
 
     Args:
         seconds_max: How long a client may take to send its body.
@@ -31,11 +31,11 @@ class BodyReader:
         self._is_watching = False
 
     async def read(self, receive: Receive, *, bytes_max: int) -> bytes | None:
-        """The whole body, None if it is too large.
+        """Read the complete body; None if it is too large.
 
         Raises:
-            TimeoutError: the client is too slow.
-            ClientGoneError: it has gone.
+            TimeoutError: The client is too slow.
+            ClientGoneError: The client has disconnected.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -55,9 +55,9 @@ class BodyReader:
 
     def _watch(self) -> None:
         self._is_watching = True
-        asyncio.get_running_loop().call_later(self._seconds_max / _LOOKS_PER_TIME, self._look)
+        asyncio.get_running_loop().call_later(self._seconds_max / _CHECKS_PER_TIMEOUT, self._cancel_late)
 
-    def _look(self) -> None:
+    def _cancel_late(self) -> None:
         now = monotonic()
         for task, due in self._due.items():
             if due > now:

@@ -1,7 +1,7 @@
-"""What websites load before they send: Segment's library for browsers, and RudderStack's source document.
+"""Serve what websites load before they send: Segment's browser library, and RudderStack's source document.
 
-Segment's snippet loads `/analytics.js/v1/<write key>/analytics.min.js`, and that loads parts of itself from
-`/analytics-next/bundles/`. The files are made by `assets/build.py` from the published npm package.
+Segment's snippet loads `/analytics.js/v1/<write key>/analytics.min.js`, which loads its other parts from
+`/analytics-next/bundles/`. `assets/build.py` builds the files from the published npm package.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ _FOLDER: Final = Path(__file__).parent / "built"
 _SCRIPTS: Final = "/analytics.js/v1/"
 _BUNDLES: Final = "/analytics-next/bundles/"
 _SOURCE_CONFIG: Final = "/sourceConfig"
-# What Segment's snippets of all ages call the script, below the write key.
+# The names that Segment's snippets of all versions use for the script, below the write key.
 _SCRIPT_NAMES: Final = frozenset({"analytics.min.js", "analytics.js", "platform/analytics.min.js"})
 _SCRIPT: Final = "analytics.min.js"
-# A new version of Punchcard may bring a new script; the parts carry a hash of their content in their names.
+# A new version of Punchcard may bring a new script; the names of the other parts contain a hash of their content.
 _SHORT: Final = b"public, max-age=300"
 _FOR_EVER: Final = b"public, max-age=31536000, immutable"
 _TYPES: Final = {
@@ -39,13 +39,13 @@ _TYPES: Final = {
 }
 _NOT_BUILT: Final = http_responses.fault(
     503,
-    "The browser library was not built: run `make assets` where Punchcard was installed from its sources.",
+    "The browser library was not built. Run `make assets` in the source folder from which Punchcard was installed.",
     code="assets_missing",
 )
 
 
 def handles_library(path: str) -> bool:
-    """True for paths that websites load from."""
+    """Return whether websites load files from a path."""
     return path.startswith((_SCRIPTS, _BUNDLES)) or path.rstrip("/") == _SOURCE_CONFIG
 
 
@@ -53,7 +53,7 @@ def handles_library(path: str) -> bool:
 class _File:
     content: bytes
     gzipped: bytes
-    etag: bytes  # weak: one for the plain and the packed form
+    etag: bytes  # weak: the same for the plain and the compressed form
     type: bytes
     caching: bytes
 
@@ -62,8 +62,8 @@ class BrowserLibraryApp:
     """Serves the library's files.
 
     Args:
-        keys: True for a write key that a source has.
-        folder: Where `assets/build.py` has put them.
+        keys: Returns whether a source has a write key.
+        folder: The folder with the files of `assets/build.py`.
     """
 
     def __init__(self, *, keys: Callable[[str], bool], folder: Path = _FOLDER) -> None:
@@ -72,7 +72,7 @@ class BrowserLibraryApp:
         self._files: dict[str, _File] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         _, start, body = await self._respond(scope)
         await send(start)
         await send(body)
@@ -118,7 +118,7 @@ class BrowserLibraryApp:
         return make(200, file.content, *typed)
 
     def _source_config(self, headers: dict[bytes, bytes], query: bytes) -> HttpResponse:
-        """What RudderStack's library asks its control plane before it sends: the source, and that it has no others."""
+        """Return the source document of RudderStack's library: the source, without other destinations."""
         in_query = parse_qs(query.decode("latin-1")).get("writeKey", [""])[0]
         write_key = basic_key(headers.get(b"authorization", b"")) or in_query
         if not self._keys(write_key):
@@ -148,7 +148,7 @@ def _takes_gzip(accepted: bytes) -> bool:
 
 
 def _read_files(folder: Path) -> dict[str, _File]:
-    """Every file of the library by its name; none if it was not built."""
+    """Read all files of the library by name; none if it was not built."""
     listing = folder / "library.json"
     if not listing.exists():
         return {}

@@ -1,4 +1,4 @@
-"""The text of a request body: unpacked, in UTF-8, and of limited size whatever it is packed with."""
+"""Decode the text of a request body: decompressed, in UTF-8, and of limited size in any compression."""
 
 import codecs
 import zlib
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-# A library packs, and a proxy before us packs again.
+# A library compresses, and a proxy before us compresses again.
 _LAYERS_MAX: Final = 2
 _MEMBERS_MAX: Final = 100
 _SAME: Final = frozenset({"", "identity"})
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
-# The longer mark first: that of UTF-32 begins with that of UTF-16.
+# The longer mark first: the one of UTF-32 begins with the one of UTF-16.
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -23,23 +23,23 @@ _FIRST_BYTES_OF_MARKS: Final = frozenset({b"\xef", b"\xff", b"\xfe", b"\0"})
 
 
 class UnsupportedEncodingError(Exception):
-    """The body is packed in a way that is not read here."""
+    """The body has an unsupported encoding."""
 
 
 class TooLargeError(Exception):
-    """The body has more bytes than are allowed, packed or not."""
+    """The body exceeds the size limit, compressed or not."""
 
 
 class UnreadableBodyError(Exception):
-    """The body is not what its headers say, or is damaged; the message says what is wrong."""
+    """The body does not match its headers, or is damaged; the message describes the problem."""
 
 
 class Content(NamedTuple):
     """A body that can be parsed.
 
     Attributes:
-        text: In UTF-8, without a byte order mark.
-        is_gzip: True if the received bytes are one gzip member that holds exactly this text.
+        text: Text in UTF-8, without a byte order mark.
+        is_gzip: True if the received bytes are one gzip member with exactly this text.
     """
 
     text: bytes
@@ -47,23 +47,23 @@ class Content(NamedTuple):
 
 
 def read_content(received: bytes, encodings: Sequence[str], *, bytes_max: int) -> Content:
-    """Unpack a body. The body's first bytes count, not the header: proxies pack and unpack without changing it.
+    """Decompress a body. Its first bytes decide, not the header: proxies change the body without changing the header.
 
     Args:
-        received: The body as it came.
+        received: The body as received.
         encodings: The names in `Content-Encoding`, in lower case.
-        bytes_max: Of the body, packed and unpacked.
+        bytes_max: Maximum size of the body, compressed and decompressed.
 
     Raises:
-        UnsupportedEncodingError: a name is neither gzip nor identity, and the body is not gzip either.
-        TooLargeError: it unpacks to more, without being unpacked whole.
-        UnreadableBodyError: the gzip data is cut off or damaged, or the text is not in the encoding of its mark.
+        UnsupportedEncodingError: A name is neither gzip nor identity, and the body is not gzip either.
+        TooLargeError: The decompressed body is too large; it is not decompressed completely.
+        UnreadableBodyError: The gzip data is truncated or damaged, or the text is not in the encoding of its mark.
     """
     text = received
     layers = members = 0
     while text.startswith(_GZIP_MAGIC):
         if layers == _LAYERS_MAX:
-            raise UnreadableBodyError(f"The body is packed with gzip more than {_LAYERS_MAX} times.")
+            raise UnreadableBodyError(f"The body is compressed with gzip more than {_LAYERS_MAX} times.")
         text, members = _unpack(text, bytes_max)
         layers += 1
     if encodings and not layers:
@@ -87,7 +87,7 @@ def _expect_plain(text: bytes, encodings: Sequence[str]) -> None:
 
 
 def _unpack(packed: bytes, bytes_max: int) -> tuple[bytes, int]:
-    """The content of all members of a gzip file, and how many there are."""
+    """Return the content of all members of a gzip file, and their number."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -101,14 +101,14 @@ def _unpack(packed: bytes, bytes_max: int) -> tuple[bytes, int]:
         if size > bytes_max:
             raise TooLargeError
         if not unpacker.eof:
-            raise UnreadableBodyError("The gzip data ends too soon: the body was cut off.")
+            raise UnreadableBodyError("The gzip data is incomplete: the body was truncated.")
         packed = unpacker.unused_data
         if not packed:
             return b"".join(parts), len(parts)
         if not packed.startswith(_GZIP_MAGIC):
             if packed.strip(b"\0"):
-                raise UnreadableBodyError("Something that is not gzip follows the gzip data.")
-            return b"".join(parts), len(parts) + 1  # zeros for padding, which readers of one member do not expect
+                raise UnreadableBodyError("The gzip data is followed by data that is not gzip.")
+            return b"".join(parts), len(parts) + 1  # zeros as padding, which readers of a single member do not expect
         if len(parts) == _MEMBERS_MAX:
             raise UnreadableBodyError(f"The gzip data has more than {_MEMBERS_MAX} members.")
 
@@ -123,5 +123,7 @@ def _without_mark(text: bytes) -> bytes:
         try:
             return rest.decode(encoding, "surrogatepass").encode("utf-8", "replace")
         except UnicodeDecodeError as error:
-            raise UnreadableBodyError(f"The body has the byte order mark of {encoding}, but is not that.") from error
+            raise UnreadableBodyError(
+                f"The body has the byte order mark of {encoding}, but a different encoding."
+            ) from error
     return text

@@ -1,4 +1,4 @@
-"""What browsers ask before they send to another origin.
+"""Respond to the preflight requests of browsers.
 
 Source: the Fetch standard, "CORS protocol"; and the draft "Private Network Access".
 """
@@ -18,10 +18,10 @@ _NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'
 
 
 def preflight(headers: Sequence[tuple[bytes, bytes]]) -> HttpResponse:
-    """The answer to OPTIONS: whatever headers are requested may be sent, as tracing libraries add theirs to every call.
+    """Respond to OPTIONS: all requested headers are allowed, because tracing libraries add theirs to every call.
 
     Args:
-        headers: Of the request, names in lower case.
+        headers: Headers of the request, names in lower case.
     """
     given = dict(headers)
     requested = given.get(_REQUEST_HEADERS, b"").strip(b" \t,")

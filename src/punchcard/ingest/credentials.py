@@ -1,11 +1,11 @@
-"""Credentials of HTTP Basic, as senders of Segment's APIs give them: a key as the user's name, and no password."""
+"""HTTP Basic credentials as senders of Segment's APIs use them: the key as user name, without a password."""
 
 import base64
 import binascii
 
 
 def basic_key(authorization: bytes) -> str:
-    """The key of an `Authorization` header, with or without its colon; "" if there is none."""
+    """Return the key of an `Authorization` header, with or without its colon; "" if there is none."""
     if authorization[:6].lower() != b"basic ":
         return ""
     try:

@@ -1,4 +1,4 @@
-"""The ASGI app that Segment's cloud calls. An answer with 2xx means that all of the request is durable."""
+"""The ASGI app that Segment's cloud calls. A 2xx response means that the complete request is durable."""
 
 import asyncio
 import hmac
@@ -52,7 +52,7 @@ from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
 Scope = dict[str, Any]  # ASGI's own
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-# Segment's webhooks bring up to 4,000 events at once, and wait five seconds for an answer.
+# Segment's webhooks send up to 4,000 events at once, and wait five seconds for a response.
 _WEBHOOK_BYTES_MAX: Final = 4 * 1024 * 1024
 _VERIFY_SECONDS: Final = 4
 _JSON: Final = (b"content-type", b"application/json")
@@ -61,11 +61,11 @@ _UNSUPPORTED: Final = frozenset({"unsupported_event_type", "unknown_type"})
 
 
 class _RefusedCallError(Exception):
-    """The request ends with this answer."""
+    """The request is refused with this response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.response = _told(status, message)
+        self.response = _message_response(status, message)
 
 
 class ForwardedApp:
@@ -73,9 +73,9 @@ class ForwardedApp:
 
     Args:
         commit: Makes records durable.
-        watch: The configuration, which grows by the accounts that call.
+        watch: The configuration, to which the accounts of callers are added.
         body_seconds: How long a client may take to send its body.
-        rejections: Remembers requests that are answered with 4xx; None for nobody to remember them.
+        rejections: Records requests with a 4xx response; None records nothing.
     """
 
     def __init__(
@@ -100,18 +100,18 @@ class ForwardedApp:
         self._admission = Admission(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         path: str = scope["path"]
         is_webhook = path.startswith(WEBHOOKS)
         body: bytes | None = None
         try:
             if scope["method"] != "POST":
-                raise _RefusedCallError(405, "send events with POST")
+                raise _RefusedCallError(405, "Send events with POST.")
             headers = dict(scope["headers"])
             bytes_max = _WEBHOOK_BYTES_MAX if is_webhook else EVENT_BYTES_MAX
             body = await self._bodies.read(receive, bytes_max=bytes_max)
             if body is None:
-                raise _RefusedCallError(400, f"the request has more than {bytes_max // 1024:,} KB")
+                raise _RefusedCallError(400, f"The request is larger than {bytes_max // 1024:,} KB.")
             if is_webhook:
                 response = await self._webhook(path.removeprefix(WEBHOOKS).rstrip("/"), headers, body)
             else:
@@ -122,14 +122,14 @@ class ForwardedApp:
         except _RefusedCallError as refusal:
             response = refusal.response
         except IngestError as error:
-            response = _told(400, error.message)
+            response = _message_response(400, error.message)
         except TooManyKeysError as error:
-            response = _told(429, str(error), retry_after_seconds=error.retry_after_seconds)
+            response = _message_response(429, str(error), retry_after_seconds=error.retry_after_seconds)
         except TimeoutError:
-            response = _told(408, "the body did not arrive in time")
+            response = _message_response(408, "The body did not arrive in time.")
         except StorageError as error:
             self._telemetry.append_failed(error=error.message)
-            response = _told(503, f"nothing was taken in: {error.message}")
+            response = _message_response(503, f"The request was not stored: {error.message}")
         status, start, content = response
         if 400 <= status < 500 and self._rejections is not None:
             write_key = path.removeprefix(WEBHOOKS).rstrip("/") if is_webhook else ""
@@ -144,15 +144,15 @@ class ForwardedApp:
         route = snapshot.by_write_key.get(write_key)
         signature = headers.get(b"x-signature")
         if route is None:
-            raise _RefusedCallError(401, "no source has the write key of this address")
+            raise _RefusedCallError(401, "No source has the write key of this URL.")
         if signature is not None and not is_signed(body, write_key, signature.decode("latin-1")):
             raise _RefusedCallError(
                 401,
-                "X-Signature does not fit the body: the shared secret of the webhook must be the source's write key",
+                "X-Signature does not match the body. The shared secret of the webhook must be the source's write key.",
             )
         messages = events_of(body)
         if messages is None:
-            raise _RefusedCallError(400, "the body is neither an event nor a list of events as JSON")
+            raise _RefusedCallError(400, "The body is neither an event nor a list of events in JSON.")
         deletions = [deletion for message in messages if (deletion := read_deletion(message)) is not None]
         events = [message for message in messages if not is_deletion(message)]
         await self._record_deletions(route.source.slug, deletions)
@@ -162,72 +162,74 @@ class ForwardedApp:
     async def _partner(self, path: str, headers: Mapping[bytes, bytes], body: bytes, *, address: str) -> HttpResponse:
         definition = definition_of(path)
         if definition is None:
-            raise _RefusedCallError(404, f"there is no such destination; known: {', '.join(callable_types())}")
+            raise _RefusedCallError(
+                404, f"There is no such destination. Known destinations: {', '.join(callable_types())}."
+            )
         key = basic_key(headers.get(b"authorization", b""))
         if not key:
-            raise _RefusedCallError(401, "send the API key by HTTP Basic, as the user's name and without a password")
-        given = read_settings_header(headers.get(b"x-segment-settings"), definition)
+            raise _RefusedCallError(401, "Send the API key with HTTP Basic, as the user name and without a password.")
+        header_settings = read_settings_header(headers.get(b"x-segment-settings"), definition)
         messages = events_of(body)
         if messages is None or len(messages) != 1:
-            raise _RefusedCallError(400, "the body is not one event as a JSON object")
-        # A deletion is about a user, whatever earns points.
+            raise _RefusedCallError(400, "The body is not one event as a JSON object.")
+        # A deletion concerns a user, whichever events earn points.
         needs_maps = not is_deletion(messages[0])
-        account, snapshot = await self._admitted(definition, key, given, needs_maps=needs_maps, address=address)
+        account, snapshot = await self._admit(definition, key, header_settings, needs_maps=needs_maps, address=address)
         write_key, route = next(
             (key, route) for key, route in snapshot.by_write_key.items() if route.source.slug == account.slug
         )
         if is_deletion(messages[0]):
             deletion = read_deletion(messages[0])
             if deletion is None:
-                raise _RefusedCallError(400, "a deletion needs a userId")
+                raise _RefusedCallError(400, "A deletion needs a `userId`.")
             await self._record_deletions(account.slug, [deletion])
             return _ACCEPTED
-        (record,) = record_bodies(messages, settings=given, bytes_max=BATCH_BYTES_MAX)
-        # What is refused is recorded too: its reason stays on record, and routing comes to the same.
+        (record,) = record_bodies(messages, settings=header_settings, bytes_max=BATCH_BYTES_MAX)
+        # A refused event is recorded too: its reason is visible, and routing decides the same.
         await self._append(write_key, PARTNER, [record])
         self._refuse_if_not_awarded(record, Planner(route, snapshot.zone).under(settings_of(record)))
         await self._refuse_if_paused(account.slug)
         return _ACCEPTED
 
-    async def _admitted(
-        self, definition: Definition, key: str, given: Mapping[str, object], *, needs_maps: bool, address: str
+    async def _admit(
+        self, definition: Definition, key: str, header_settings: Mapping[str, object], *, needs_maps: bool, address: str
     ) -> tuple[Account, Snapshot]:
-        """The caller's account and a snapshot that knows it, once the partner has accepted its token."""
+        """Return the caller's account and a snapshot with it, once the partner has accepted its token."""
         secret = next(setting.key for setting in definition.settings if setting.secret)
-        settings = {**given, secret: key}
+        settings = {**header_settings, secret: key}
         account = derive_account(definition, settings)
         snapshot = self._watch.current()
-        standing = snapshot.destinations.get(account.slug)
-        configured = [one.destination for one in snapshot.destinations.values()]
+        existing = snapshot.destinations.get(account.slug)
+        configured = [destination.destination for destination in snapshot.destinations.values()]
         try:
             typed = CATALOG[definition.slug].read_settings(settings, inherit_options(configured, account))
         except ConfigurationError as error:
             raise _RefusedCallError(400, "; ".join(error.message.splitlines())) from error
         if needs_maps:
-            require_maps(given, definition)
-        if standing is not None and not standing.destination.is_managed:
+            require_maps(header_settings, definition)
+        if existing is not None and not existing.destination.is_managed:
             raise _RefusedCallError(
-                403, f"the configuration has a {account.slug} of its own, which takes no such calls"
+                403, f"The configuration has its own destination {account.slug}, which does not accept forwarded calls."
             )
         digest = account.slug, self._keyring.fingerprint(key.encode())
-        if standing is None or (
-            not _is_same(standing.destination.settings.get(secret), key) and not self._admission.is_accepted(digest)
+        if existing is None or (
+            not _is_same(existing.destination.settings.get(secret), key) and not self._admission.is_accepted(digest)
         ):
-            refusal = await self._admission.ask(digest, address=address, question=lambda: _verify(definition, typed))
+            refusal = await self._admission.check(digest, address=address, verify=lambda: _verify(definition, typed))
             if refusal is not None:
                 raise _RefusedCallError(refusal.status, refusal.message)
-            await self._keep(account, settings)
-        elif _maps_more(standing.destination, settings):
-            await self._keep(account, {**settings, secret: standing.destination.settings.get(secret)})
+            await self._save_account(account, settings)
+        elif _maps_more(existing.destination, settings):
+            await self._save_account(account, {**settings, secret: existing.destination.settings.get(secret)})
         return account, self._watch.current()
 
-    async def _keep(self, account: Account, settings: Mapping[str, object]) -> None:
-        def keep_now() -> None:
+    async def _save_account(self, account: Account, settings: Mapping[str, object]) -> None:
+        def save_now() -> None:
             save_managed_destination(self._store, account, settings, clock=self._clock, keyring=self._keyring)
             self._watch.refresh()
 
         try:
-            await asyncio.to_thread(keep_now)
+            await asyncio.to_thread(save_now)
         except ConfigurationError as error:
             raise _RefusedCallError(400, "; ".join(error.message.splitlines())) from error
 
@@ -254,12 +256,12 @@ class ForwardedApp:
             await asyncio.to_thread(record_now)
 
     def _refuse_if_not_awarded(self, record: bytes, planner: Planner) -> None:
-        """Say at once what routing will say: the sender's debugger shows it.
+        """Apply routing's decision at once, because the sender's debugger shows the response.
 
         Raises:
-            _RefusedCallError: the event earns nothing for a reason that its sender can mend.
+            _RefusedCallError: The event earns nothing for a reason that its sender can correct.
         """
-        # Position 0 is no record's.
+        # Position 0 belongs to no record.
         (item,) = read_request(record, call=PARTNER, received_at=self._clock.now(), position=0)
         if isinstance(item, IngestFailure):
             raise _RefusedCallError(501 if item.reason in _UNSUPPORTED else 400, item.detail)
@@ -277,12 +279,12 @@ class ForwardedApp:
         pause = await asyncio.to_thread(pause_now)
         if pause is not None:
             raise _RefusedCallError(
-                401, f"{pause.description}. The event is kept, and goes out once the API key is accepted or replaced"
+                401, f"{pause.description}. The event is stored and delivered once the API key is accepted or replaced."
             )
 
 
 async def _verify(definition: Definition, settings: object) -> Refusal | None:
-    """Ask the partner whether the API key belongs to the account; nobody else's word counts."""
+    """Check with the partner whether the API key belongs to the account."""
     client = CATALOG[definition.slug].client(settings)
     try:
         async with asyncio.timeout(_VERIFY_SECONDS):
@@ -292,30 +294,28 @@ async def _verify(definition: Definition, settings: object) -> Refusal | None:
     except RejectedError as error:
         return Refusal(status=400, message=error.message)
     except (DeliveryError, TimeoutError) as error:
-        return Refusal(
-            status=503, message=f"{definition.name} cannot be asked about this API key at the moment: {error}"
-        )
+        return Refusal(status=503, message=f"{definition.name} cannot check this API key at the moment: {error}")
     finally:
         await client.close()
     return None
 
 
 def _is_same(stored: object, given: str) -> bool:
-    """Whether the token is the stored one, found out in a time that tells nothing about it."""
+    """Return whether the token is the stored one, compared in constant time."""
     return isinstance(stored, str) and hmac.compare_digest(stored.encode(), given.encode())
 
 
-def _maps_more(standing: Destination, settings: Mapping[str, object]) -> bool:
-    """True if a map in the settings has a name that the standing one lacks."""
+def _maps_more(existing: Destination, settings: Mapping[str, object]) -> bool:
+    """Return whether a map in the settings has a name that the existing one lacks."""
     for key, value in settings.items():
-        before = standing.settings.get(key)
+        before = existing.settings.get(key)
         if isinstance(value, Mapping) and not (isinstance(before, Mapping) and value.keys() <= before.keys()):
             return True
     return False
 
 
-def _told(status: int, message: str, *, retry_after_seconds: float | None = None) -> HttpResponse:
-    """An answer that Segment shows to its users."""
+def _message_response(status: int, message: str, *, retry_after_seconds: float | None = None) -> HttpResponse:
+    """Return a response that Segment shows to its users."""
     headers = [(b"retry-after", RETRY_AFTER_SECONDS)] if status == 503 else []
     if retry_after_seconds is not None:
         headers = [(b"retry-after", str(math.ceil(retry_after_seconds)).encode())]

@@ -1,4 +1,4 @@
-"""The Tracking API's answers, made once: ASGI messages that are sent as they stand."""
+"""The Tracking API's responses, built once: ASGI messages that are sent unchanged."""
 
 from typing import Any, Final
 
@@ -10,19 +10,19 @@ HttpResponse = tuple[int, Message, Message]  # status, start, body
 _CORS: Final = [(b"access-control-allow-origin", b"*")]
 _JSON: Final = (b"content-type", b"application/json")
 RETRY_AFTER_SECONDS: Final = b"1"
-# Without it a browser does not show the header to the library that sends.
+# Without this header the browser hides the other one from the library that sends.
 EXPOSE_RETRY_AFTER: Final = (b"access-control-expose-headers", b"retry-after")
 
-# A transparent GIF of one pixel, as every pixel service answers.
+# A transparent GIF of one pixel, the usual response of pixel services.
 _GIF: Final = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 
 
 def make(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> HttpResponse:
-    """An answer with CORS headers for every origin."""
-    every = [*_CORS, *headers, (b"content-length", str(len(body)).encode())]
+    """Return a response with CORS headers for every origin."""
+    all_headers = [*_CORS, *headers, (b"content-length", str(len(body)).encode())]
     return (
         status,
-        {"type": "http.response.start", "status": status, "headers": every},
+        {"type": "http.response.start", "status": status, "headers": all_headers},
         {"type": "http.response.body", "body": body},
     )
 
@@ -30,7 +30,7 @@ def make(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> HttpRespons
 def fault(
     status: int, message: str, *headers: tuple[bytes, bytes], code: str, index: int | None = None
 ) -> HttpResponse:
-    """An error in Segment's shape; `index` says which event of a batch."""
+    """Return an error in Segment's format; `index` is the position of the event in a batch."""
     content: dict[str, object] = {"success": False, "message": message, "code": code}
     if index is not None:
         content["index"] = index
@@ -38,36 +38,36 @@ def fault(
 
 
 def bad_request(message: str) -> HttpResponse:
-    """400 with Segment's code."""
+    """Return a 400 response with Segment's code."""
     return fault(400, message, code="invalid_request")
 
 
 def unavailable(message: str, code: str) -> HttpResponse:
-    """503: nothing is durable, the sender shall come again."""
+    """Return a 503 response: nothing is durable, and the sender should retry."""
     return fault(503, message, (b"retry-after", RETRY_AFTER_SECONDS), EXPOSE_RETRY_AFTER, code=code)
 
 
 def document(content: object) -> HttpResponse:
-    """200 with a JSON document."""
+    """Return a 200 response with a JSON document."""
     return make(200, msgspec.json.encode(content), _JSON)
 
 
 SUCCESS: Final = make(200, b'{"success":true}', _JSON)
 PIXEL: Final = make(200, _GIF, (b"content-type", b"image/gif"), (b"cache-control", b"no-store"))
 MALFORMED: Final = bad_request("malformed JSON")
-NO_WRITE_KEY: Final = bad_request("no write key: send it by HTTP Basic, or as `writeKey` in the body")
-UNKNOWN_KEY: Final = fault(401, "no source has this write key", code="unknown_source")
-TOO_SLOW: Final = fault(408, "the body did not arrive in time", (b"connection", b"close"), code="request_timeout")
-UNKNOWN_SOURCE: Final = fault(404, "no source has this write key", code="not_found")
-NOT_FOUND: Final = fault(404, "there is no such call in the Tracking API", code="not_found")
+NO_WRITE_KEY: Final = bad_request("No write key. Send it with HTTP Basic, or as `writeKey` in the body.")
+UNKNOWN_KEY: Final = fault(401, "No source has this write key.", code="unknown_source")
+TOO_SLOW: Final = fault(408, "The body did not arrive in time.", (b"connection", b"close"), code="request_timeout")
+UNKNOWN_SOURCE: Final = fault(404, "No source has this write key.", code="not_found")
+NOT_FOUND: Final = fault(404, "There is no such call in the Tracking API.", code="not_found")
 ONLY_POST: Final = fault(405, "This call takes POST.", (b"allow", b"POST, OPTIONS"), code="method_not_allowed")
 ONLY_GET: Final = fault(405, "This call takes GET.", (b"allow", b"GET, HEAD, OPTIONS"), code="method_not_allowed")
 UNSUPPORTED_ENCODING: Final = fault(
     415,
-    "Content-Encoding may be gzip or identity: this one cannot be read.",
+    "This Content-Encoding is not supported. Use gzip or identity.",
     (b"accept-encoding", b"gzip, identity"),
     code="unsupported_encoding",
 )
-EVENT_TOO_LARGE: Final = bad_request("one event has at most 32 KB")
-BATCH_TOO_LARGE: Final = bad_request("a batch has at most 500 KB")
-FAILED: Final = unavailable("the request could not be taken in", "internal")
+EVENT_TOO_LARGE: Final = bad_request("An event has at most 32 KB.")
+BATCH_TOO_LARGE: Final = bad_request("A batch has at most 500 KB.")
+FAILED: Final = unavailable("The request could not be stored.", "internal")

@@ -1,4 +1,4 @@
-"""The query string of a tracking pixel becomes one event's JSON."""
+"""Convert the query string of a tracking pixel into the JSON of an event."""
 
 import base64
 import binascii
@@ -10,9 +10,9 @@ _PARTS_MAX = 200
 
 
 def pixel_body(query: bytes) -> bytes | None:
-    """The event of a pixel's query string, None if it holds none.
+    """Return the event of a pixel's query string, None if it has none.
 
-    Either `data=<base64 of JSON>`, or plain keys with dots for what lies deeper: `properties.x=1&writeKey=…`; their
+    Either `data=<base64 of JSON>`, or plain keys with dots for nested members: `properties.x=1&writeKey=…`; their
     values are text.
     """
     try:
@@ -34,12 +34,12 @@ def _nested(pairs: list[tuple[str, str]]) -> dict[str, object]:
     event: dict[str, object] = {}
     for name, value in pairs:
         *path, last = name.split(".")
-        place = event
+        parent = event
         for part in path:
-            deeper = place.setdefault(part, {})
-            if not isinstance(deeper, dict):
+            child = parent.setdefault(part, {})
+            if not isinstance(child, dict):
                 break
-            place = deeper
+            parent = child
         else:
-            place[last] = value
+            parent[last] = value
     return event

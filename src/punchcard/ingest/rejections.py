@@ -1,7 +1,7 @@
-"""Keeps the newest requests that were answered with 4xx, so that "my events do not arrive" has an answer.
+"""Record the newest requests with a 4xx response, to show why events do not arrive.
 
-An attacker can send millions of them. So they wait in memory, few for each source and never many, and go to the store
-in one small unit of work a second; what is beyond that is forgotten.
+An attacker can send millions of them. So they wait in memory, few for each source and never many in total, and are
+written to the store in one small unit of work per second; the others are dropped.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ BODY_START_BYTES: Final = 500
 _SECONDS_BETWEEN_WRITES: Final = 1.0
 _WAITING_PER_SENDER: Final = 10
 _SENDERS_MAX: Final = 50
-_SEARCHED_BYTES: Final = 8_192  # at either end of a body: its size must not cost time
+_SEARCHED_BYTES: Final = 8_192  # at either end of a body, so that its size costs no time
 _IPV4_BITS, _IPV6_BITS = 24, 48
 _WRITE_KEY: Final = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,256})"')
 _LIBRARY: Final = re.compile(rb'"library"\s*:\s*\{([^{}]{1,300})\}')
 _LIBRARY_MEMBER: Final = re.compile(rb'"(name|version)"\s*:\s*"([^"\\]{1,60})"')
-# Also as forms and JSON escape it.
+# Also as escaped in forms and JSON.
 _EMAIL: Final = re.compile(r"[^\s\"'<>,;:={}\[\]&]+(?:@|%40|\\u0040)[^\s\"'<>,;:={}\[\]&]+", re.IGNORECASE)
-# In single quotes too, as what is no JSON writes it; the end of the text may cut a value off.
+# Also in single quotes, as in text that is not JSON; the end of the text may cut a value off.
 _SECRET_MEMBER: Final = re.compile(
     r"([\"'][^\"']{0,40}(?:key|token|secret|password|passwd|authorization|cookie|session|phone|e-?mail)[^\"']{0,40}[\"']"
     r"\s*:\s*)(\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)|[^\s,{}\[\]]+)",
@@ -56,7 +56,7 @@ class Rejections:
     """The rejected requests of one serving process. For one event loop.
 
     Args:
-        source_of: The slug of the source with this write key, None if there is none.
+        source_of: Returns the slug of the source with a write key, None if there is none.
     """
 
     def __init__(self, store: Store, *, source_of: Callable[[str], str | None], clock: Clock) -> None:
@@ -64,17 +64,17 @@ class Rejections:
         self._source_of = source_of
         self._clock = clock
         self._telemetry = IngestTelemetry()
-        # By source and network: a sender with much to say takes no room from the others.
+        # By source and network, so that a busy sender takes no space from the others.
         self._waiting: dict[tuple[str, str], list[RejectedRequest]] = {}
         self._writing: asyncio.Task[None] | None = None
 
     def record(self, scope: dict[str, Any], response: HttpResponse, *, body: bytes, write_key: str = "") -> None:
-        """Remember a request that was answered with 4xx; it is stored within seconds.
+        """Record a request with a 4xx response; it is stored within seconds.
 
         Args:
-            scope: The request's, of ASGI.
-            body: As far as it was read; unpacked, if it came so far.
-            write_key: If the path says it; else it is looked for in the headers and in the body.
+            scope: The ASGI scope of the request.
+            body: The part of the body that was read; decompressed if that succeeded.
+            write_key: The write key in the path; otherwise it is searched for in the headers and in the body.
         """
         headers = dict(scope["headers"])
         write_key = write_key or basic_key(headers.get(b"authorization", b"")) or _found_write_key(body)
@@ -105,7 +105,7 @@ class Rejections:
             self._writing = asyncio.get_running_loop().create_task(self._write_soon())
 
     async def close(self) -> None:
-        """Store what waits, without waiting any longer."""
+        """Store the waiting requests at once."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
@@ -118,7 +118,9 @@ class Rejections:
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        requests = sorted((one for queue in waiting.values() for one in queue), key=lambda one: one.received_at)
+        requests = sorted(
+            (request for queue in waiting.values() for request in queue), key=lambda request: request.received_at
+        )
         if requests:
             await asyncio.to_thread(self._store_now, requests)
 
@@ -127,12 +129,12 @@ class Rejections:
             with self._store.unit_of_work() as work:
                 add_rejected_requests(work, requests)
         except StorageError as error:
-            # They are an aid, no event: while the store is away they are forgotten.
+            # They are only an aid, not events: they are dropped while the store is not available.
             self._telemetry.rejected_requests_lost(count=len(requests), error=error.message)
 
 
 def masked(text: str, write_key: str = "") -> str:
-    """The text without what nobody should read on a page: keys, tokens, emails, card numbers, control characters."""
+    """Mask what must not be readable on a page: keys, tokens, emails, card numbers, control characters."""
     if len(write_key) > 2:
         text = text.replace(write_key, _MASK)
     text = _SECRET_MEMBER.sub(rf'\1"{_MASK}"', text)
@@ -144,12 +146,12 @@ def masked(text: str, write_key: str = "") -> str:
 
 
 def _masked_path(path: str, write_key: str) -> str:
-    """Return the path with its parts masked each for itself: a path is long, and says which call was meant."""
+    """Mask each part of a path separately: a path is long, and its other parts show which call was meant."""
     return "/".join(masked(part, write_key) for part in path.split("/"))
 
 
 def _text_of(body_start: bytes) -> str:
-    """Return the text of the first bytes; UTF-16 as what it is, so that it is readable and masked."""
+    """Return the text of the first bytes; UTF-16 is decoded, so that it is readable and masked."""
     if body_start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return body_start.decode("utf-16", errors="replace")
     if b"\0" in body_start[:2]:
@@ -158,14 +160,14 @@ def _text_of(body_start: bytes) -> str:
 
 
 def _mask_token(token: re.Match[str]) -> str:
-    """Long runs with letters and digits are keys or tokens, but for UUIDs, which message ids are."""
+    """Mask long runs with letters and digits, which are keys or tokens; except UUIDs, which are message ids."""
     text = token[0]
     is_secret = any(map(str.isdigit, text)) and any(map(str.isalpha, text)) and not _UUID.search(text)
     return _MASK if is_secret else text
 
 
 def _found_write_key(body: bytes) -> str:
-    """The write key in a body that may be no JSON."""
+    """Find the write key in a body that may not be JSON."""
     match = _WRITE_KEY.search(body[:_SEARCHED_BYTES]) or _WRITE_KEY.search(body[-_SEARCHED_BYTES:])
     return match[1].decode(errors="replace") if match else ""
 

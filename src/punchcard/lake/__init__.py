@@ -1,6 +1,6 @@
 """The lake: every event with its results in a Delta table of daily partitions, appended exactly once, read by DuckDB.
 
-`schema` is what a row is, `writer` appends, `reader` finds, `compaction` keeps the number of files small; `table` and
-`data_file` know Delta and Parquet for them. pyarrow, deltalake and duckdb are imported where they are first used, so
-that a process that only might need the lake stays small.
+`schema` defines the rows, `writer` appends, `reader` finds events, `compaction` merges small files; `table` and
+`data_file` wrap Delta and Parquet. pyarrow, deltalake and duckdb are imported on first use, so that a process that does
+not use the lake stays small.
 """

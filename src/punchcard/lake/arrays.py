@@ -1,4 +1,4 @@
-"""Columns of events as Arrow arrays. A value that Arrow cannot hold never keeps its neighbours out of the lake."""
+"""Columns of events as Arrow arrays. A value that Arrow cannot represent is left out; the others are kept."""
 
 import datetime
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ _log = structlog.get_logger("punchcard.lake")
 
 
 def build(make: Callable[[Sequence[Any]], "pa.Array"], values: Sequence[Any], *, column: str) -> "pa.Array":
-    """A column, made by one of the functions below; null stands for a value that cannot be held."""
+    """Build a column with one of the functions below; a value that cannot be represented becomes null."""
     import pyarrow as pa
 
     refused = (pa.ArrowException, ArithmeticError, TypeError, ValueError)
@@ -36,77 +36,77 @@ def build(make: Callable[[Sequence[Any]], "pa.Array"], values: Sequence[Any], *,
 
 
 def text(values: Sequence[str | bytes | None]) -> "pa.Array":
-    """Texts; what is not Unicode is repaired."""
+    """Build texts; invalid Unicode is replaced."""
     import pyarrow as pa
 
     try:
         return pa.array(values, type=pa.string())
     except (pa.ArrowInvalid, UnicodeEncodeError):
-        # Text that is not Unicode must not keep its neighbours out of the lake.
-        return pa.array([_mended(value) for value in values], type=pa.string())
+        # One text that is not Unicode must not keep the others out of the lake.
+        return pa.array([_replace_invalid(value) for value in values], type=pa.string())
 
 
-def _mended(value: str | bytes | None) -> str | None:
+def _replace_invalid(value: str | bytes | None) -> str | None:
     if value is None:
         return None
     return (value.encode(errors="replace") if isinstance(value, str) else value).decode(errors="replace")
 
 
 def dictionary(values: Sequence[str | None]) -> "pa.Array":
-    """Texts that repeat."""
+    """Build texts that repeat."""
     import pyarrow as pa
 
-    # Python has the hash of a text at hand that occurs again; Arrow would read it each time.
+    # Python caches the hash of a text object; Arrow would read the text each time.
     numbers: dict[str, int] = {}
     indices = [None if value is None else numbers.setdefault(value, len(numbers)) for value in values]
     return pa.DictionaryArray.from_arrays(pa.array(indices, type=pa.int32()), text(list(numbers)))
 
 
 def instants(values: Sequence[datetime.datetime | None]) -> "pa.Array":
-    """Aware datetimes, exact to the microsecond."""
+    """Build instants from aware datetimes, exact to the microsecond."""
     import pyarrow as pa
 
-    # Arrow takes differences four times as fast as aware datetimes.
+    # Arrow converts time differences four times as fast as aware datetimes.
     since = pa.array([None if value is None else value - EPOCH for value in values], type=pa.duration("us"))
     return since.view(pa.timestamp("us", tz="UTC"))
 
 
 def micros(values: Sequence[int]) -> "pa.Array":
-    """Instants given in microseconds since 1970."""
+    """Build instants from microseconds since 1970."""
     import pyarrow as pa
 
     return pa.array(values, type=pa.int64()).view(pa.timestamp("us", tz="UTC"))
 
 
 def amounts(values: Sequence[Decimal | None]) -> "pa.Array":
-    """Decimals with nine places."""
+    """Build decimals with nine places."""
     import pyarrow as pa
 
     return pa.array(values, type=pa.decimal128(38, 9))
 
 
 def lists(values: Sequence[list[str] | None]) -> "pa.Array":
-    """Lists of texts."""
+    """Build lists of texts."""
     import pyarrow as pa
 
     return pa.array(values, type=pa.list_(pa.string()))
 
 
 def int64(values: Sequence[int]) -> "pa.Array":
-    """Whole numbers."""
+    """Build whole numbers."""
     import pyarrow as pa
 
     return pa.array(values, type=pa.int64())
 
 
 def int32(values: Sequence[int]) -> "pa.Array":
-    """Small whole numbers."""
+    """Build small whole numbers."""
     import pyarrow as pa
 
     return pa.array(values, type=pa.int32())
 
 
 def types(values: Sequence[str]) -> "pa.Array":
-    """The six calls."""
-    # An enum's hash is slow, so Arrow finds the few values.
+    """Build the event types."""
+    # The hash of an enum is slow, so Arrow finds the few values.
     return text(values).dictionary_encode()

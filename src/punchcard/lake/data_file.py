@@ -1,8 +1,9 @@
-"""Writes the lake's data files: Parquet, zstd, row groups of 16,384 rows with Bloom filters over ids and emails."""
+"""Write the lake's data files: Parquet, zstd, row groups of 16,384 rows with Bloom filters over ids and emails."""
 
 import contextlib
 import datetime
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -10,29 +11,31 @@ from typing import TYPE_CHECKING, Self
 
 from punchcard.clock import EPOCH
 from punchcard.lake.location import LakeLocation
-from punchcard.lake.schema import BOUNDED, LOOKED_UP, PARTITION, REPETITIVE, ROW_GROUP_ROWS, file_schema
+from punchcard.lake.schema import BOUNDED, LOOKED_UP, PARTITION, REPETITIVE, ROW_GROUP_ROWS, SCHEMA_VERSION, file_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# One row group in a thousand is read in vain: with 600 of them (10 million events) that is less than one a lookup.
+# One row group in a thousand is read unnecessarily: with 600 of them (10 million events), less than one per lookup.
 _BLOOM_FALSE_POSITIVES = 0.001
-# Level 1 takes 1 µs an event and leaves 15 to 20 % of it; level 3 takes twice the time and gains nothing on such text.
+# Level 1 takes 1 µs an event and compresses to 15 to 20 %; level 3 takes twice the time and gains nothing on such text.
 _ZSTD_LEVEL = 1
+# The schema version is a part of the name, so that it is known without opening the file. Version 1 had none.
+_VERSION = re.compile(r"-v(\d+)\.parquet")
 _MILLIS_MAX = 253_402_300_799_999  # the end of the year 9999
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFile:
-    """One data file, complete and durable, in the table or not yet.
+    """One complete and durable data file, which may not be in the table yet.
 
     Attributes:
         path: Relative to the table's root.
-        bytes: Its size.
-        rows: How many events it holds.
+        bytes: Size of the file.
+        rows: Number of events in it.
         first_position: The lowest log position in it.
-        last_position: The highest.
-        bounds: Of a file just written: least and greatest value of the `BOUNDED` columns, as Delta writes them.
+        last_position: The highest log position in it.
+        bounds: For a file just written: minimum and maximum of the `BOUNDED` columns, as Delta writes them.
     """
 
     path: str
@@ -43,32 +46,38 @@ class DataFile:
     last_position: int
     bounds: Mapping[str, tuple[int | str, int | str]] = field(default_factory=dict)
 
+    @property
+    def schema_version(self) -> int:
+        """The schema version of the file's columns."""
+        match = _VERSION.search(self.path)
+        return 1 if match is None else int(match[1])
+
     def statistics(self) -> str:
-        """What the table's log says of its content, as JSON text."""
+        """Return the statistics of the file for the table's log, as JSON text."""
         bounds = {**self.bounds, "log_position": (self.first_position, self.last_position)}
         return json.dumps(
             {
                 "numRecords": self.rows,
-                "minValues": {name: least for name, (least, _) in bounds.items()},
-                "maxValues": {name: greatest for name, (_, greatest) in bounds.items()},
+                "minValues": {name: minimum for name, (minimum, _) in bounds.items()},
+                "maxValues": {name: maximum for name, (_, maximum) in bounds.items()},
                 "nullCount": {"log_position": 0},
             }
         )
 
 
 class DataFileWriter:
-    """Writes one data file, a row group at a time; a context manager that takes the file away if its body fails.
+    """Writes one data file, a row group at a time; a context manager that deletes the file if its body fails.
 
     Args:
-        location: Where the table is.
+        location: Location of the table.
         day: The partition.
-        name: File name without its ending, unique for ever.
+        name: A file name that is never reused, without its ending.
     """
 
     def __init__(self, location: LakeLocation, day: datetime.date, *, name: str) -> None:
         self._location = location
         self._day = day
-        self._path = f"{PARTITION}={day.isoformat()}/{name}.parquet"
+        self._path = f"{PARTITION}={day.isoformat()}/{name}-v{SCHEMA_VERSION}.parquet"
 
     def __enter__(self) -> Self:
         import pyarrow.parquet
@@ -90,13 +99,13 @@ class DataFileWriter:
         return self
 
     def write(self, batch: "pa.RecordBatch | pa.Table") -> None:
-        """Add the rows, which go on in log order, as one row group."""
+        """Add rows, which continue in log order, as one row group."""
         positions = batch.column("log_position")
         if not self._rows:
             self._first = positions[0].as_py()
         self._last = positions[-1].as_py()
         self._rows += batch.num_rows
-        self._widen(batch)
+        self._widen_bounds(batch)
         self._parquet.write(batch, row_group_size=batch.num_rows)
 
     def __exit__(
@@ -109,13 +118,13 @@ class DataFileWriter:
             self._parquet.close()
             self._bytes = self._sink.tell()
             self._sink.close()
-            self._location.settle(self._path)
+            self._location.make_durable(self._path)
         except BaseException:
             self._abandon()
             raise
 
-    def finished(self) -> DataFile:
-        """The file, once the context is left."""
+    def data_file(self) -> DataFile:
+        """Return the file; only after the context has ended."""
         return DataFile(
             path=self._path,
             day=self._day,
@@ -124,26 +133,26 @@ class DataFileWriter:
             first_position=self._first,
             last_position=self._last,
             bounds={
-                name: (_as_delta(least, up=False), _as_delta(greatest, up=True))
-                for name, (least, greatest) in self._bounds.items()
+                name: (_as_delta(minimum, up=False), _as_delta(maximum, up=True))
+                for name, (minimum, maximum) in self._bounds.items()
             },
         )
 
-    def _widen(self, batch: "pa.RecordBatch | pa.Table") -> None:
+    def _widen_bounds(self, batch: "pa.RecordBatch | pa.Table") -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        for name in (one for one in BOUNDED if one != "log_position"):
+        for name in (column for column in BOUNDED if column != "log_position"):
             values = batch.column(name)
             bounds = pc.min_max(values.cast(pa.int64()) if pa.types.is_timestamp(values.type) else values).as_py()
             if bounds["min"] is not None:
-                least, greatest = self._bounds.get(name, (bounds["min"], bounds["max"]))
-                self._bounds[name] = min(least, bounds["min"]), max(greatest, bounds["max"])
+                minimum, maximum = self._bounds.get(name, (bounds["min"], bounds["max"]))
+                self._bounds[name] = min(minimum, bounds["min"]), max(maximum, bounds["max"])
 
     def _abandon(self) -> None:
         import pyarrow
 
-        # Whatever cannot be taken away now is a file that no commit names: the next vacuum finds it.
+        # A file that cannot be deleted now is in no commit: the next vacuum deletes it.
         with contextlib.suppress(OSError, pyarrow.ArrowException):
             self._parquet.close()
         with contextlib.suppress(OSError):
@@ -153,7 +162,7 @@ class DataFileWriter:
 
 
 def _as_delta(value: int | datetime.date, *, up: bool) -> str:
-    """A bound as the table's log has it: ISO 8601, instants (given in microseconds) in whole milliseconds."""
+    """Return a bound in the format of the table's log: ISO 8601, instants (given in microseconds) in milliseconds."""
     if isinstance(value, datetime.date):
         return value.isoformat()
     millis = min(-(-value // 1000) if up else value // 1000, _MILLIS_MAX)

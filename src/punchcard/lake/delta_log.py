@@ -1,7 +1,7 @@
-"""The Delta log's files one by one: which of them can be read, and the newest state that they still tell.
+"""Read the Delta log file by file: which files can be read, and the newest state that can be restored from them.
 
-A table's state is its newest checkpoint and every commit behind that, without a gap. One damaged file makes all that
-comes behind it unreadable, although the data files are there.
+A table's state is its newest checkpoint and every commit after that, without a gap. One damaged file makes everything
+after it unreadable, although the data files exist.
 """
 
 import json
@@ -25,7 +25,7 @@ class LogFiles:
     """The files of a log by version.
 
     Attributes:
-        damaged: What cannot be read.
+        damaged: Files that cannot be read.
     """
 
     commits: dict[int, Path]
@@ -34,10 +34,10 @@ class LogFiles:
 
 
 def read_log_files(log: Path) -> LogFiles:
-    """Look at every file of a log.
+    """Read every file of a log.
 
     Raises:
-        StorageError: the folder cannot be read.
+        StorageError: The folder cannot be read.
     """
     commits: dict[int, Path] = {}
     checkpoints: dict[int, Path] = {}
@@ -45,22 +45,22 @@ def read_log_files(log: Path) -> LogFiles:
     try:
         for path in sorted(log.iterdir()) if log.is_dir() else ():
             if match := _COMMIT.fullmatch(path.name):
-                kept, is_good = commits, _is_commit(path)
+                target, is_good = commits, _is_commit(path)
             elif match := _CHECKPOINT.fullmatch(path.name):
-                kept, is_good = checkpoints, _is_checkpoint(path)
+                target, is_good = checkpoints, _is_checkpoint(path)
             else:
                 continue
             if is_good:
-                kept[int(match[1])] = path
+                target[int(match[1])] = path
             else:
                 damaged.append(path)
     except OSError as error:
-        raise LakeError(f"the data lake's log at {log} cannot be read: {error}") from error
+        raise LakeError(f"The data lake's log at {log} cannot be read: {error}.") from error
     return LogFiles(commits=commits, checkpoints=checkpoints, damaged=damaged)
 
 
 def damaged_commits(folder: Path) -> list[Path]:
-    """The commits behind the newest checkpoint that cannot be read, also those that Delta takes for empty ones."""
+    """Return the commits after the newest checkpoint that cannot be read, also those that Delta treats as empty."""
     log = folder / LOG
     newest = max((int(path.name[:20]) for path in log.glob("*.checkpoint.parquet")), default=-1)
     return [path for path in sorted(log.glob("*.json")) if path.stem > f"{max(newest, 0):020}" and not _is_commit(path)]
@@ -68,12 +68,12 @@ def damaged_commits(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class GoodState:
-    """The newest state that a damaged log still tells.
+    """The newest state that can be restored from a damaged log.
 
     Attributes:
-        version: The version of the table, -1 if there is no state at all.
-        files: What makes the state up.
-        table: The table in that state, seen through a copy of its log; it has no data files.
+        version: The version of the table, -1 if no state is left.
+        files: The log files of the state.
+        table: The table in that state, read through a copy of its log; it has no data files.
     """
 
     version: int
@@ -82,7 +82,7 @@ class GoodState:
 
 
 def newest_state(files: LogFiles, scratch: Path) -> GoodState:
-    """Find the newest state, by trying.
+    """Find the newest state by trying to open each.
 
     Args:
         scratch: An empty folder for copies.
@@ -103,14 +103,14 @@ def newest_state(files: LogFiles, scratch: Path) -> GoodState:
 
 
 def _chains(files: LogFiles) -> Iterator[tuple[int, list[Path]]]:
-    """The runs of files that may be a state, the newest end first."""
-    found: list[tuple[int, int]] = []
+    """Yield the runs of files that may be a state, the newest end first."""
+    candidates: list[tuple[int, int]] = []
     for base in [-1, *files.checkpoints]:
         end = base
         while end + 1 in files.commits:
             end += 1
-        found += [(version, base) for version in range(max(base, 0), end + 1)]
-    for version, base in sorted(found, reverse=True):
+        candidates += [(version, base) for version in range(max(base, 0), end + 1)]
+    for version, base in sorted(candidates, reverse=True):
         start = [files.checkpoints[base]] if base >= 0 else []
         if not start and 0 not in files.commits:
             continue
@@ -123,11 +123,11 @@ def _chains(files: LogFiles) -> Iterator[tuple[int, list[Path]]]:
         )
 
 
-def put_state_back(folder: Path, state: GoodState, *, aside: Path) -> None:
+def restore_state(folder: Path, state: GoodState, *, aside: Path) -> None:
     """Leave only the state's files in the log; everything else is moved, not deleted.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: The log cannot be written.
     """
     log = folder / LOG
     keep = {path.name for path in state.files}
@@ -136,17 +136,18 @@ def put_state_back(folder: Path, state: GoodState, *, aside: Path) -> None:
         if log.exists() and not log.is_dir():
             log.rename(aside / log.name)
         log.mkdir(parents=True, exist_ok=True)
-        # The newest first: whoever looks in between sees an older state, not one with a gap.
+        # The newest first: a reader in between sees an older state, not one with a gap.
         for path in sorted(log.iterdir(), reverse=True):
             if path.name not in keep:
                 path.rename(aside / path.name)
         if not keep:
             log.rmdir()
         elif not (commit := log / f"{state.version:020}.json").exists():
-            # deltalake commits only behind a version whose commit is there; the checkpoint says all that was in it.
+            # deltalake only commits after a version with an existing commit; the checkpoint has everything that was in
+            # it.
             commit.write_text('{"commitInfo":{"operation":"REPAIR"}}\n')
     except OSError as error:
-        raise LakeError(f"the data lake's log at {log} cannot be repaired: {error}") from error
+        raise LakeError(f"The data lake's log at {log} cannot be repaired: {error}.") from error
 
 
 def _is_commit(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""One event as the lake holds it."""
+"""An event in the lake."""
 
 from datetime import datetime
 from typing import Any
@@ -10,18 +10,18 @@ from punchcard.errors import LakeError
 
 
 class LakeResult(msgspec.Struct, frozen=True, rename="camel"):
-    """What became of an event at one destination, as routing decided it.
+    """The result of an event at one destination, as decided by routing.
 
     Attributes:
         destination: Slug, None for a result before any destination.
-        status: One of the API's words (`filtered_at_destination`, `pending` …).
+        status: One of the API's status names (`filtered_at_destination`, `pending` …).
         reason: Stable code, None for a planned effect.
         detail: A sentence for a person.
-        effect_key: The effect it planned or met, if any.
+        effect_key: The effect that the event planned or duplicates, if any.
     """
 
     destination: str | None
-    status: str = msgspec.field(name="fate")
+    status: str
     reason: str | None = None
     detail: str | None = None
     effect_key: str | None = None
@@ -31,15 +31,15 @@ class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One received event with its results.
 
     Attributes:
-        type: One of the six calls, "" for what is no valid event.
+        type: One of the six types, "" for an invalid event.
         event: Name of a track call.
-        email: That it carries, lower-cased; None also for an event of before emails were kept.
+        email: The event's email, lower-cased; None also for rows written before the `email` column existed.
         source: Slug, None if the write key was unknown.
-        timestamp: When it happened, None for what is no valid event.
-        log_position: Its record's place in the log.
-        event_index: Its place in the record.
+        timestamp: Time of the event, None for an invalid event.
+        log_position: Position of its record in the log.
+        event_index: Index in the record.
         payload: JSON text as received.
-        notes: What was converted so that it could be read; none for an event of before notes were kept.
+        notes: Values that were converted to read the event; empty for rows written before the `notes` column existed.
     """
 
     message_id: str
@@ -62,7 +62,7 @@ def event_of_row(row: tuple[Any, ...]) -> LakeEvent:
     """Return the event of a row with the columns in the order in which `LakeReader` selects them.
 
     Raises:
-        LakeError: its results are damaged.
+        LakeError: The results of the event are damaged.
     """
     received_at, timestamp, results, notes = row[7], row[8], row[12], row[13]
     return LakeEvent(
@@ -87,4 +87,4 @@ def _results(text: str) -> tuple[LakeResult, ...]:
     try:
         return msgspec.json.decode(text, type=tuple[LakeResult, ...])
     except msgspec.DecodeError as error:
-        raise LakeError(f"the data lake cannot be read: an event's results are damaged: {error}") from error
+        raise LakeError(f"The data lake cannot be read: the results of an event are damaged: {error}.") from error

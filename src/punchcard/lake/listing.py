@@ -1,4 +1,4 @@
-"""The question for a list of events, in the form in which DuckDB passes over what cannot match."""
+"""The query for a list of events, in a form that lets DuckDB skip what cannot match."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from datetime import datetime
 
 import msgspec
 
-from punchcard.lake.conditions import Value, beyond, joined, within
+from punchcard.lake.conditions import Value, beyond_place, join_conditions, time_range
 from punchcard.lake.data_file import DataFile
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventQuery:
-    """Which events are asked for; None and "" ask for all.
+    """Selects events; None and "" select all.
 
     Attributes:
-        destination: Together with `status` and `reason` it names one result; "" for a result before any destination.
-        status: A result as routing decided it.
-        begin: Not received before this instant.
-        end: Received before this instant.
+        destination: With `status` and `reason` it selects one result; "" for a result before any destination.
+        status: A result as decided by routing.
+        begin: Only events received at or after this instant.
+        end: Only events received before this instant.
     """
 
     source: str | None = None
@@ -31,30 +31,30 @@ class EventQuery:
     end: datetime | None = None
 
     def result_text(self) -> str:
-        """What stands in the results of each event that is asked for, "" if any does."""
+        """Return the text that the results of each matching event contain, "" for any."""
         if self.status is None:
             return ""
-        status = f'"fate":{_json(self.status)}'
+        status = f'"status":{_json(self.status)}'
         reason = "" if self.reason is None else f',"reason":{_json(self.reason or None)}'
         return (
             ("" if self.destination is None else f'"destination":{_json(self.destination or None)},') + status + reason
         )
 
 
-def where_of(query: EventQuery, before: tuple[int, int] | None) -> tuple[str, list[Value]]:
-    """The condition in SQL, with its values; `before` is the place of an event: only earlier ones are asked for."""
-    named = (
+def where_clause(query: EventQuery, before: tuple[int, int] | None) -> tuple[str, list[Value]]:
+    """Return the condition in SQL with its values; `before` selects only events before a place in the log."""
+    columns = (
         ("source = ?", query.source),
         ("type = ?", query.type),
         ("event = ?", query.name),
-        ("contains(fates, ?)", query.result_text() or None),
+        ("contains(results, ?)", query.result_text() or None),
     )
-    conditions: list[tuple[str, Sequence[Value]]] = [(sql, [value]) for sql, value in named if value is not None]
-    return joined([*conditions, *within("received_at", query.begin, query.end), *beyond(before)])
+    conditions: list[tuple[str, Sequence[Value]]] = [(sql, [value]) for sql, value in columns if value is not None]
+    return join_conditions([*conditions, *time_range("received_at", query.begin, query.end), *beyond_place(before)])
 
 
 def may_hold(file: DataFile, query: EventQuery, before: tuple[int, int] | None) -> bool:
-    """Whether a file may hold what is asked for, by what the table's log says of it."""
+    """Return whether a file may hold matching events, by its statistics in the table's log."""
     return (
         (query.begin is None or file.day >= query.begin.date())
         and (query.end is None or file.day <= query.end.date())

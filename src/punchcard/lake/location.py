@@ -1,4 +1,4 @@
-"""Where the lake's table is: a folder of this machine, made durable by us, or an object store's URL, left to itself."""
+"""The location of the lake's table: a local folder, which we make durable, or the URL of an object store."""
 
 import fcntl
 import os
@@ -22,10 +22,10 @@ class LakeLocation:
     """The root of a table, and the files below it.
 
     Args:
-        url: A folder, a `file://` URL, or any other URL, which is passed on as it is.
+        url: A folder, a `file://` URL, or any other URL, which is passed on unchanged.
 
     Raises:
-        ConfigurationError: a folder whose name Delta cannot handle.
+        ConfigurationError: Delta cannot handle the name of the folder.
     """
 
     def __init__(self, url: str) -> None:
@@ -34,26 +34,26 @@ class LakeLocation:
         if scheme in ("", "file"):
             self.folder = Path(unquote(urlsplit(url).path) if scheme else url).absolute()
             if "%" in str(self.folder):  # deltalake 1.6 decodes it once too often and then finds nothing
-                raise ConfigurationError(f"the lake's folder must have no % in its path: {self.folder}")
+                raise ConfigurationError(f"The data lake's folder must not have a % in its path: {self.folder}.")
         self.url = str(self.folder) if self.folder else url.rstrip("/")
 
     @contextmanager
-    def writing(self, *, alone: bool = False) -> Iterator[None]:
-        """Keep a repair of another process of this machine out; `alone` keeps everybody out who writes.
+    def writing(self, *, exclusive: bool = False) -> Iterator[None]:
+        """Hold the lock that keeps repairs by other processes out; `exclusive` keeps all other writers out.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: The folder cannot be written.
         """
         if self.folder is None:
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / _LOCK).open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
             yield
 
     def repair_mark(self) -> str:
-        """Another text after each repair: what was seen of the table before is not to be built upon."""
+        """Return a text that changes with each repair: an earlier view of the table must not be used after it."""
         if self.folder is None:
             return ""
         try:
@@ -62,19 +62,19 @@ class LakeLocation:
             return ""
 
     def set_repair_mark(self, mark: str) -> None:
-        """Let every process look at the table anew."""
+        """Make every process read the table again."""
         if self.folder is not None:
             (self.folder / _REPAIR_MARK).write_text(mark)
 
     def has_version(self, version: int) -> bool:
-        """False if the commit of a version surely is not there any more."""
+        """Return False if the commit of a version certainly no longer exists."""
         if self.folder is None:
             return True
         log = self.folder / LOG
         return (log / f"{version:020}.json").exists() or (log / f"{version:020}.checkpoint.parquet").exists()
 
-    def size_of(self, path: str) -> int | None:
-        """Bytes of a file given relative to the root; None if it is not there, or if that costs a request."""
+    def file_bytes(self, path: str) -> int | None:
+        """Return the size of a file relative to the root; None if it is missing, or if that would cost a request."""
         if self.folder is None:
             return None
         try:
@@ -83,19 +83,19 @@ class LakeLocation:
             return None
 
     def has_table(self) -> bool:
-        """False if there surely is no table; costs next to nothing where it can tell."""
+        """Return False if there is certainly no table; nearly free where that can be known."""
         return self.folder is None or (self.folder / LOG).is_dir()
 
     def has_data_files(self) -> bool:
-        """Whether there surely are data files."""
+        """Return whether there certainly are data files."""
         return self.folder is not None and any(self.folder.glob("day=*/*.parquet"))
 
     def full(self, path: str) -> str:
-        """The path or URL of a file given relative to the root."""
+        """Return the path or URL of a file given relative to the root."""
         return f"{self.url}/{path}"
 
     def create(self, path: str) -> "pa.NativeFile":
-        """A new file for writing."""
+        """Create a file for writing."""
         import pyarrow as pa
         import pyarrow.fs
 
@@ -106,7 +106,7 @@ class LakeLocation:
         return filesystem.open_output_stream(f"{root}/{path}")
 
     def open(self, path: str) -> "pa.NativeFile":
-        """A file for reading at any place."""
+        """Open a file for random access."""
         import pyarrow as pa
         import pyarrow.fs
 
@@ -116,7 +116,7 @@ class LakeLocation:
         return filesystem.open_input_file(f"{root}/{path}")
 
     def remove(self, path: str) -> None:
-        """Take away a file that no commit names."""
+        """Delete a file that is in no commit."""
         import pyarrow.fs
 
         if self.folder:
@@ -125,15 +125,15 @@ class LakeLocation:
         filesystem, root = pyarrow.fs.FileSystem.from_uri(self.url)
         filesystem.delete_file(f"{root}/{path}")
 
-    def settle(self, path: str) -> None:
-        """Return once the file survives a loss of power (an object store sees to that itself)."""
+    def make_durable(self, path: str) -> None:
+        """Return once the file survives a loss of power (an object store guarantees that itself)."""
         if self.folder:
             _sync(self.folder / path)
             _sync((self.folder / path).parent)
 
-    def settle_commit(self, version: int) -> None:
+    def make_commit_durable(self, version: int) -> None:
         """Return once the commit survives a loss of power."""
-        self.settle(f"{LOG}/{version:020}.json")
+        self.make_durable(f"{LOG}/{version:020}.json")
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reads data files whole, to see whether they can be read, and what a file holds that no commit names."""
+"""Read data files completely, to check them and to find those that are in no commit."""
 
 import datetime
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from punchcard.lake.schema import PARTITION
 
 
 def check_data_file(location: LakeLocation, file: DataFile) -> bool:
-    """Whether a data file is there and all of it can be read."""
-    found = _read(location, file.path, file.day)
-    return found is not None and found.rows == file.rows
+    """Return whether a data file exists and all of it can be read."""
+    read_file = _read(location, file.path, file.day)
+    return read_file is not None and read_file.rows == file.rows
 
 
 def find_data_files(location: LakeLocation) -> list[DataFile]:
-    """All data files in the lake's folder that can be read, whether or not a commit names them."""
+    """Return all readable data files in the lake's folder, whether or not they are in a commit."""
     return [
-        found for path, day in _paths(location) if (found := _read(location, path, day)) is not None and found.rows > 0
+        file for path, day in _paths(location) if (file := _read(location, path, day)) is not None and file.rows > 0
     ]
 
 
@@ -33,11 +33,11 @@ def _paths(location: LakeLocation) -> Iterator[tuple[str, datetime.date]]:
 
 
 def _read(location: LakeLocation, path: str, day: datetime.date) -> DataFile | None:
-    """The file as its content tells it, None if it cannot be read."""
+    """Return the file as described by its content, None if it cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet
 
-    size = location.size_of(path)
+    size = location.file_bytes(path)
     if size is None:
         return None
     first = last = rows = 0
@@ -45,7 +45,7 @@ def _read(location: LakeLocation, path: str, day: datetime.date) -> DataFile | N
         with location.open(path) as source:
             parquet = pyarrow.parquet.ParquetFile(source)
             for number in range(parquet.num_row_groups):
-                # All columns: damage in the midst of a file is found by reading it only.
+                # All columns: damage inside a file is only found by reading it.
                 group = parquet.read_row_group(number, use_threads=False)
                 positions = group.column("log_position")
                 first = first or positions[0].as_py()

@@ -1,22 +1,23 @@
-"""Finds events in the lake with DuckDB.
+"""Find events in the lake with DuckDB.
 
-Every row group of 16,384 events carries a Bloom filter over its message ids (32 KB, one wrong answer in a thousand);
-DuckDB asks it before it reads anything else of the group. Measured on 10 million events of 1 KB (50 files, 650
-row groups, 1.6 GB, two busy cores, page cache warm):
+Every row group of 16,384 events has a Bloom filter over its message ids (32 KB, one false positive in a thousand).
+DuckDB checks it before it reads anything else of the group. Measured on 10 million events of 1 KB (50 files, 650 row
+groups, 1.6 GB, two busy cores, page cache warm):
 
 =====================================================  =====================
 by Bloom filter, this module                           48 ms p50, 103 ms p95
-an id that is not there                                35 ms
-the first one of a process, imports included           0.4 to 0.7 s
+an id that does not exist                              35 ms
+the first query of a process, imports included         0.4 to 0.7 s
 the same query by scanning `message_id` (no filter)    140 ms, all of both cores
 2,000 files of 30 events                               220 ms
-the same merged (`compaction`)                         12 ms
+the same files merged (`compaction`)                   12 ms
 =====================================================  =====================
 
-So what costs is the number of files and not of events, and compaction is what keeps it down. A column of hashes, or a
-file beside the table that leads from ids to places, would have to beat 48 ms to be worth its upkeep.
+So the cost depends on the number of files, not of events, and compaction keeps it low. A column of hashes, or an index
+file beside the table, would have to beat 48 ms to be worth maintaining.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -27,10 +28,10 @@ from punchcard.errors import LakeError, StorageError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row
-from punchcard.lake.listing import EventQuery, may_hold, where_of
+from punchcard.lake.listing import EventQuery, may_hold, where_clause
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.person_query import PersonQuery, may_lie_beyond, statements
-from punchcard.lake.schema import FAILED_ON_INGEST
+from punchcard.lake.schema import FAILED_ON_INGEST, RESULTS, results_sql
 from punchcard.lake.selection import (
     ROWS_PER_QUERY_MAX,
     EventSelection,
@@ -48,19 +49,20 @@ if TYPE_CHECKING:
 
 __all__ = ["LakeEvent", "LakeReader", "LakeResult"]
 
-# Tasks of milliseconds: more threads or memory would only take them from the loops beside.
+# Queries take milliseconds: more threads or memory would only slow the other loops of the process.
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2,
     "memory_limit": "512MB",
     "autoinstall_known_extensions": False,
 }
+_RESULTS_COLUMN = re.compile(rf"\b{RESULTS}\b")
 _KEYS_PER_LIST = 50_000
-_LOG_POSITION = 9  # its place among the columns of `_EVENTS`
-_EVENTS_PER_RECORD_MAX = 100_000  # far above what one request body may hold
+_LOG_POSITION = 9  # its index among the columns of `_EVENTS`
+_EVENTS_PER_RECORD_MAX = 100_000  # far above what a request body can hold
 
 _EVENTS = """
     SELECT message_id, type, event, user_id, anonymous_id, email, source, epoch_us(received_at), epoch_us(timestamp),
-           log_position, event_index, encode(payload), fates, notes
+           log_position, event_index, encode(payload), results, notes
     FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
 """
 _NAME_COUNTS = "SELECT type, event, count(*) FROM read_parquet(?, hive_partitioning = false, union_by_name = true)"
@@ -73,7 +75,7 @@ _FIND = f"""
 """
 _KNOWN_KEYS = f"""
     SELECT coalesce(source, '') || ' ' || message_id FROM read_parquet(?, hive_partitioning = false)
-    WHERE message_id IS NOT NULL AND NOT contains(fates, '{FAILED_ON_INGEST}')
+    WHERE message_id IS NOT NULL AND NOT contains(results, '{FAILED_ON_INGEST}')
     ORDER BY log_position DESC, event_index DESC
     LIMIT ?
 """
@@ -85,16 +87,16 @@ _NAMED = f"""
           AND epoch_us(received_at) >= ?
     {_NEWEST_FIRST}
 """
-# A list is filled from the newest files on; the further back it must look, the more files at once.
+# A list is filled from the newest files on; the older the files, the more are read at once.
 _FILES_AT_ONCE_FIRST = 2
 _FILES_AT_ONCE_FACTOR = 4
 
 
 class LakeReader:
-    """Reads the table at `url`, while it is written. Safe to use from several threads.
+    """Reads the table at `url` while it is being written. Thread-safe.
 
     Args:
-        url: A folder. For an object store DuckDB needs its `httpfs` extension installed; none is ever downloaded.
+        url: A folder. For an object store DuckDB needs its `httpfs` extension installed; it is never downloaded.
     """
 
     def __init__(self, url: str) -> None:
@@ -104,107 +106,109 @@ class LakeReader:
         self._duckdb: duckdb.DuckDBPyConnection | None = None
 
     def find(self, message_id: str) -> list[LakeEvent]:
-        """Every event received with this message id, oldest first.
+        """Return every event received with this message id, oldest first.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
         try:
             rows = self._query(_FIND, self._files(), message_id)
         except StorageError:
-            # A file of the list may have been merged away and deleted in between; the list of now knows where to.
+            # A file of the list may have been merged and deleted meanwhile; the current list has the merged file.
             rows = self._query(_FIND, self._files(), message_id)
         return [event_of_row(row) for row in rows]
 
     def recent_message_keys(
         self, limit: int, *, on_damage: Callable[[LakeError], None] | None = None
     ) -> Iterator[list[str]]:
-        """The newest `limit` `message_key`s of events that did not fail on ingest, roughly newest first.
+        """Yield the newest `limit` `message_key`s of events that did not fail on ingest, roughly newest first.
 
         Args:
-            on_damage: Called for each file that cannot be read, which is passed over; None raises instead.
+            on_damage: Called for each file that cannot be read and is skipped; None raises instead.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
-        wanted = limit
+        remaining = limit
         for file in self._files():  # newest first
-            if wanted <= 0:
+            if remaining <= 0:
                 return
             try:
-                keys = [row[0] for row in self._query(_KNOWN_KEYS, [file], wanted)]
+                keys = [row[0] for row in self._query(_KNOWN_KEYS, [file], remaining)]
             except LakeError as error:
                 if on_damage is None:
                     raise
                 on_damage(error)
                 continue
-            wanted -= len(keys)
+            remaining -= len(keys)
             for begin in range(0, len(keys), _KEYS_PER_LIST):
                 yield keys[begin : begin + _KEYS_PER_LIST]
 
     def recent_events(
         self, *, names: Sequence[str], sources: Sequence[str], since: datetime, limit: int
     ) -> Iterator[LakeEvent]:
-        """The newest track events of these names and sources, roughly newest first.
+        """Yield the newest track events with these names and sources, roughly newest first.
 
         Args:
-            since: None that was received before this instant.
+            since: Only events received at or after this instant.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
-        wanted = limit
+        remaining = limit
         for file in self._files():  # newest first
-            if wanted <= 0:
+            if remaining <= 0:
                 return
             if file.day < since.date():
                 continue
-            rows = self._query(_NAMED, [file], list(names), list(sources), to_micros(since), wanted)
-            wanted -= len(rows)
+            rows = self._query(_NAMED, [file], list(names), list(sources), to_micros(since), remaining)
+            remaining -= len(rows)
             yield from map(event_of_row, rows)
 
     def page(self, query: EventQuery, *, limit: int, before: tuple[int, int] | None = None) -> list[LakeEvent]:
-        """The newest events that match, newest first.
+        """Return the newest matching events, newest first.
 
         Args:
-            before: Log position and index of an event; only earlier ones are asked for.
+            before: Log position and index of an event; only earlier events are returned.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
-        where, values = where_of(query, before)
+        where, values = where_clause(query, before)
         files = [file for file in self._files() if may_hold(file, query, before)]  # newest first
         lake_events: list[LakeEvent] = []
         at_once = _FILES_AT_ONCE_FIRST
         while files and len(lake_events) < limit:
-            some, files = files[:at_once], files[at_once:]
+            next_files, files = files[:at_once], files[at_once:]
             at_once *= _FILES_AT_ONCE_FACTOR
             sql = f"{_EVENTS} WHERE {where} {_NEWEST_FIRST}"
-            lake_events += map(event_of_row, self._query(sql, some, *values, limit - len(lake_events)))
+            lake_events += map(event_of_row, self._query(sql, next_files, *values, limit - len(lake_events)))
         return lake_events
 
-    def of_person(self, query: PersonQuery, *, limit: int, beyond: tuple[int, int] | None = None) -> list[LakeEvent]:
-        """The first events that a question asks for, in its order. Found by Bloom filter, where a file has one.
+    def events_of_person(
+        self, query: PersonQuery, *, limit: int, beyond: tuple[int, int] | None = None
+    ) -> list[LakeEvent]:
+        """Return the first events of a person in the order of the query. Uses Bloom filters, where a file has them.
 
         Args:
-            beyond: Log position and index of an event; only what lies behind it in that order.
+            beyond: Log position and index of an event; only later events in that order are returned.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
         files = [file for file in self._files() if may_lie_beyond(file, beyond, oldest_first=query.oldest_first)]
         paths = self._paths(files)
-        found: dict[tuple[int, int], LakeEvent] = {}
+        events: dict[tuple[int, int], LakeEvent] = {}
         for sql, values in statements(query, _EVENTS, paths=paths, limit=limit, place=beyond) if files else ():
-            for one in map(event_of_row, self._run(sql, values)):
-                found[one.log_position, one.event_index] = one
-        return [found[location] for location in sorted(found, reverse=not query.oldest_first)[:limit]]
+            for event in map(event_of_row, self._run(sql, files, values)):
+                events[event.log_position, event.event_index] = event
+        return [events[place] for place in sorted(events, reverse=not query.oldest_first)[:limit]]
 
     def between(self, first_position: int, last_position: int) -> list[LakeEvent]:
-        """The events of a stretch of the log, in its order.
+        """Return the events of a range of the log, in its order.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
         files = [
             file
@@ -215,64 +219,65 @@ class LakeReader:
         return [event_of_row(row) for row in self._query(sql, files, first_position, last_position)]
 
     def after(self, position: int, *, limit: int) -> list[LakeEvent]:
-        """The next events behind a log position, in the log's order; those of one log record never apart.
+        """Return the next events after a log position, in log order; the events of a log record stay together.
 
         Args:
-            limit: Stop after about so many.
+            limit: Approximate number of events.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
-        waiting = sorted(
+        later = sorted(
             (file for file in self._files() if file.last_position > position), key=lambda file: file.first_position
         )
-        some: list[DataFile] = []
-        while waiting and sum(file.rows for file in some) < limit:
-            some.append(waiting.pop(0))
-        # Files of two days may overlap at midnight: what lies behind the beginning of another file waits for it.
-        through = waiting[0].first_position - 1 if waiting else max((one.last_position for one in some), default=0)
+        selected: list[DataFile] = []
+        while later and sum(file.rows for file in selected) < limit:
+            selected.append(later.pop(0))
+        # Files of two days may overlap at midnight, so events after the beginning of a later file wait for that file.
+        through = later[0].first_position - 1 if later else max((file.last_position for file in selected), default=0)
         if through <= position:
-            some, through = [*some, *waiting], max((one.last_position for one in [*some, *waiting]), default=0)
-        rows = self._next_rows(some, position, through, limit)
+            selected = [*selected, *later]
+            through = max((file.last_position for file in selected), default=0)
+        rows = self._next_rows(selected, position, through, limit)
         if len(rows) > limit and rows[-1][_LOG_POSITION] > rows[0][_LOG_POSITION]:
-            cut = rows[-1][_LOG_POSITION]  # perhaps not all of it
+            cut = rows[-1][_LOG_POSITION]  # this record may be incomplete
             rows = [row for row in rows if row[_LOG_POSITION] < cut]
         elif len(rows) > limit:
-            rows = self._next_rows(some, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
+            rows = self._next_rows(selected, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
         return [event_of_row(row) for row in rows]
 
     def select(
         self, selection: EventSelection, *, after: tuple[int, int] = (0, -1), through: int
     ) -> Iterator[tuple[int, list[LakeEvent]]]:
-        """The selected events in the log's order, in parts; those of one log record never apart.
+        """Yield the selected events in log order, in batches; the events of a log record stay together.
 
         Args:
-            after: Log position and index of the event behind which to begin.
-            through: The last log position wanted.
+            after: Log position and index of the event after which to begin.
+            through: The last log position to search.
 
         Yields:
-            The log position through which the lake was searched, and the events found since the part before.
+            The log position up to which the lake was searched, and the events found since the previous batch.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
         where, values = selected_where(selection)
-        behind, place = after_place(after)
-        sql = f"{_EVENTS} WHERE {where} AND {behind} AND log_position > ? AND log_position <= ? {_IN_ORDER}"
+        begin, place = after_place(after)
+        sql = f"{_EVENTS} WHERE {where} AND {begin} AND log_position > ? AND log_position <= ? {_IN_ORDER}"
         windows = Windows(after=after[0] - 1, through=through)
         while True:
             files = files_of(self._files(), selection)
             if (end := windows.next_end(files)) is None:
                 return
-            some = list(overlapping(files, windows.after, end))
+            selected = list(overlapping(files, windows.after, end))
             bounds: list[Value] = [windows.after, end]
             limit = ROWS_PER_QUERY_MAX if end > windows.after + 1 else _EVENTS_PER_RECORD_MAX
-            rows = self._query(sql, some, *values, *place, *bounds, limit + 1)
+            rows = self._query(sql, selected, *values, *place, *bounds, limit + 1)
             if len(rows) > limit:
                 windows.shrink()
                 continue
             windows.after = end
-            windows.note(len(rows))
+            windows.adapt(len(rows))
             yield end, [event_of_row(row) for row in rows]
 
     def count_names(self, selection: EventSelection, *, through: int) -> dict[tuple[str, str | None], int]:
@@ -303,10 +308,10 @@ class LakeReader:
         return split_positions(files_of(self._files(), selection), through=through, parts=parts)
 
     def _next_rows(self, files: Sequence[DataFile], after: int, through: int, limit: int) -> list[tuple[Any, ...]]:
-        """At most `limit` rows and one more of a stretch of the log; fewer than half of that only if it has no more.
+        """Return up to `limit` + 1 rows of a range of the log; fewer than half of that only if it has no more.
 
-        Only as many positions are asked for as may hold them: a file of a million events is not read through for each
-        twenty thousand of it.
+        Only as many positions are read as may hold them, so that a file of a million events is not scanned for every
+        twenty thousand of them.
         """
         held = sum(file.rows for file in files)
         span = sum(file.last_position - file.first_position + 1 for file in files)
@@ -320,19 +325,19 @@ class LakeReader:
             step *= 4
 
     def first_position(self) -> int:
-        """The log position before which the lake holds nothing, or nothing any more.
+        """Return the first log position that the lake holds events of.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
         files = self._files()
         return min(file.first_position for file in files) if files else self.last_position() + 1
 
     def last_position(self) -> int:
-        """The highest log position that the lake holds, 0 if none.
+        """Return the highest log position that the lake holds, 0 if none.
 
         Raises:
-            StorageError: the lake cannot be read.
+            StorageError: The lake cannot be read.
         """
         with self._lock:
             return self._table.last_position() if self._table.refresh() else 0
@@ -345,21 +350,22 @@ class LakeReader:
         return [self._location.full(file.path) for file in files]
 
     def _query(self, sql: str, files: Sequence[DataFile], *values: Value) -> list[tuple[Any, ...]]:
-        return self._run(sql, [self._paths(files), *values]) if files else []
+        return self._run(sql, files, [self._paths(files), *values]) if files else []
 
-    def _run(self, sql: str, values: Sequence[Value]) -> list[tuple[Any, ...]]:
+    def _run(self, sql: str, files: Sequence[DataFile], values: Sequence[Value]) -> list[tuple[Any, ...]]:
         import duckdb
 
+        sql = _RESULTS_COLUMN.sub(results_sql({file.schema_version for file in files}), sql)
         try:
             with self._cursor() as cursor:
-                for known in (sql, _without_notes(sql)):
+                for variant in (sql, _without_notes(sql)):
                     try:
-                        return cursor.execute(known, values).fetchall()
+                        return cursor.execute(variant, values).fetchall()
                     except duckdb.BinderException:
                         continue  # none of these files has the columns that were added later
                 return cursor.execute(_without_email(_without_notes(sql)), values).fetchall()
         except duckdb.Error as error:
-            raise LakeError(f"the data lake at {self._location.url} cannot be read: {error}") from error
+            raise LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
 
     def _cursor(self) -> "duckdb.DuckDBPyConnection":
         import duckdb
@@ -371,7 +377,7 @@ class LakeReader:
 
 
 def _without_notes(sql: str) -> str:
-    return sql.replace(", fates, notes", ", fates, NULL::VARCHAR AS notes")
+    return sql.replace(", notes\n", ", NULL::VARCHAR AS notes\n")
 
 
 def _without_email(sql: str) -> str:

@@ -1,8 +1,8 @@
-"""Makes a damaged table whole again: of what its log tells, of files that lie there, of rows that are made again.
+"""Repair a damaged table from its log, from data files in the folder, and from rows that are restored.
 
-Each log position of each day is in the repaired table once: by a data file that the log names, else by one that lies
-there and holds what is missing, else by rows that are made again. What nobody has is lost; it is counted, and named by
-the time in which it was received.
+Each log position of each day is in the repaired table once: from a data file in the log, otherwise from a data file
+that is not in the log and holds what is missing, otherwise from restored rows. What is in none of them is lost; it is
+counted and reported with its days of receipt.
 """
 
 import datetime
@@ -16,17 +16,17 @@ from pathlib import Path
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError, LakeError
 from punchcard.lake.data_file import DataFile, DataFileWriter
-from punchcard.lake.delta_log import GoodState, newest_state, put_state_back, read_log_files
+from punchcard.lake.delta_log import GoodState, newest_state, read_log_files, restore_state
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.parquet_check import check_data_file, find_data_files
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.table import LakeTable
 
-Lacks = Callable[[int, datetime.date], bool]
-"""Whether the table lacks what was received on a day with a log position."""
+IsMissing = Callable[[int, datetime.date], bool]
+"""Whether the table lacks the events received on a day with a log position."""
 
-RestoreRows = Callable[[Lacks, int], Iterator[LakeRows]]
-"""Makes the rows again that are lacking up to a log position, as far as they are there."""
+RestoreRows = Callable[[IsMissing, int], Iterator[LakeRows]]
+"""Restores the missing rows up to a log position, as far as they can be restored."""
 
 
 @dataclass(kw_only=True)
@@ -35,13 +35,13 @@ class RepairReport:
 
     Attributes:
         damaged_log_files: Names of files of the Delta log that cannot be read.
-        is_log_damaged: Whether the log is to be repaired, for damaged files or for missing ones.
-        version: The newest good version of the table before the repair, -1 if none was left.
+        is_log_damaged: Whether the log needs repair, because of damaged or of missing files.
+        version: The newest readable version of the table before the repair, -1 if none was left.
         damaged_files: Data files that are missing or cannot be read.
-        recovered_files: Data files that lay there without being in the table, and hold what it lacks.
-        restored_events: How many events were made again.
-        lost_events: How many events are gone; at least, if the log did not say how many there were.
-        lost_days: The days of receipt of what is gone.
+        recovered_files: Data files that were not in the table and hold events that it lacks.
+        restored_events: Number of restored events.
+        lost_events: Number of lost events; a minimum if the log did not say how many there were.
+        lost_days: Days of receipt of the lost events.
         position: The log position up to which the table is complete, as far as possible.
     """
 
@@ -62,33 +62,35 @@ class RepairReport:
 
 
 def repair_lake(url: str, *, restore: RestoreRows, clock: Clock, dry_run: bool) -> RepairReport:
-    """Repair the table at `url`. Writers of other processes wait meanwhile, and then look at the table anew.
+    """Repair the table at `url`. Writers of other processes wait meanwhile, and then read the table again.
 
     Args:
-        restore: Makes rows again.
-        dry_run: Only find out what there is to do.
+        restore: Restores rows.
+        dry_run: Only report what would be done.
 
     Raises:
-        ConfigurationError: the lake is not in a folder.
-        LakeError: the folder cannot be read or written.
+        ConfigurationError: The lake is not in a folder.
+        LakeError: The folder cannot be read or written.
     """
     location = LakeLocation(url)
     if location.folder is None:
-        raise ConfigurationError(f"The lake at {url} is not in a folder: only such a one can be repaired.")
-    with _alone(location, dry_run=dry_run), tempfile.TemporaryDirectory(prefix="punchcard-repair-") as scratch:
+        raise ConfigurationError(
+            f"The data lake at {url} is not in a folder. Only a data lake in a folder can be repaired."
+        )
+    with _exclusive_lock(location, dry_run=dry_run), tempfile.TemporaryDirectory(prefix="punchcard-repair-") as scratch:
         return _Repair(location, location.folder, clock=clock, dry_run=dry_run).run(Path(scratch), restore)
 
 
 @contextmanager
-def _alone(location: LakeLocation, *, dry_run: bool) -> Iterator[None]:
+def _exclusive_lock(location: LakeLocation, *, dry_run: bool) -> Iterator[None]:
     if dry_run:
         yield
         return
     try:
-        with location.writing(alone=True):
+        with location.writing(exclusive=True):
             yield
     except OSError as error:
-        raise LakeError(f"the data lake at {location.url} cannot be repaired: {error}") from error
+        raise LakeError(f"The data lake at {location.url} cannot be repaired: {error}.") from error
 
 
 class _Repair:
@@ -103,7 +105,7 @@ class _Repair:
         self._restored_from_damaged: Counter[datetime.date] = Counter()
 
     def run(self, scratch: Path, restore: RestoreRows) -> RepairReport:
-        """Look at everything, then write what is to be written."""
+        """Examine everything, then write what is missing."""
         report = self._report
         log = read_log_files(self._folder / "_delta_log")
         state = newest_state(log, scratch)
@@ -125,23 +127,23 @@ class _Repair:
         position = max([state.table.last_position(), *(file.last_position for file in covered)])
         report.position = position
 
-        def lacks(at: int, day: datetime.date) -> bool:
-            return not any(one.day == day and one.first_position <= at <= one.last_position for one in covered)
+        def is_missing(at: int, day: datetime.date) -> bool:
+            return not any(file.day == day and file.first_position <= at <= file.last_position for file in covered)
 
         if not self._dry_run and report.is_log_damaged:
-            self._put_back(state)
-        restored = [written for rows in restore(lacks, position) for written in self._write(rows)]
+            self._restore_log(state)
+        restored = [written for rows in restore(is_missing, position) for written in self._write(rows)]
         self._count_losses(state.table.last_position())
         if not (report.is_whole or self._dry_run):
             self._commit(restored)
         return report
 
-    def _put_back(self, state: GoodState) -> None:
+    def _restore_log(self, state: GoodState) -> None:
         stamp = f"{self._clock.now():%Y%m%dT%H%M%S}-{self._clock.new_id()[:8]}"
-        put_state_back(self._folder, state, aside=self._folder / f".damaged-{stamp}")
+        restore_state(self._folder, state, aside=self._folder / f".damaged-{stamp}")
 
     def _write(self, rows: LakeRows) -> list[DataFile]:
-        """The rows as data files, in a dry run only as their numbers."""
+        """Write the rows as data files; in a dry run, return only their numbers."""
         self._report.restored_events += len(rows)
         files: list[DataFile] = []
         for day, part in rows.by_day().items():
@@ -163,31 +165,31 @@ class _Repair:
                     for group in part.row_groups():
                         writer.write(group.to_arrow())
             except OSError as error:
-                raise LakeError(f"the data lake at {self._location.url} cannot be written: {error}") from error
-            files.append(writer.finished())
+                raise LakeError(f"The data lake at {self._location.url} cannot be written: {error}.") from error
+            files.append(writer.data_file())
         return files
 
     def _count_losses(self, through: int) -> None:
-        """Compare what the damaged files held with what was found of it, day by day.
+        """Compare what the damaged files held with what was recovered, day by day.
 
         Args:
-            through: The position that the log's state told: files up to it held it, or were merged from some that did.
+            through: The last position of the log's state; files up to it held the events, or were merged from such.
         """
         report = self._report
         held: Counter[datetime.date] = Counter()
         for file in report.damaged_files:
             held[file.day] += file.rows
-        found = self._restored_from_damaged.copy()
+        recovered = self._restored_from_damaged.copy()
         for file in report.recovered_files:
-            found[file.day] += file.rows if file.last_position <= through else 0
-        lost = {day: rows - found[day] for day, rows in held.items() if rows > found[day]}
+            recovered[file.day] += file.rows if file.last_position <= through else 0
+        lost = {day: rows - recovered[day] for day, rows in held.items() if rows > recovered[day]}
         report.lost_events, report.lost_days = sum(lost.values()), sorted(lost)
 
     def _commit(self, restored: Sequence[DataFile]) -> None:
         report = self._report
         table = LakeTable(self._location)
         if not table.refresh():
-            table.create_anew()
+            table.create_table()
         through = report.position if report.position > table.last_position() else None
         table.commit(
             [*report.recovered_files, *restored],
@@ -199,7 +201,7 @@ class _Repair:
         try:
             self._location.set_repair_mark(self._clock.new_id())
         except OSError as error:
-            raise LakeError(f"the data lake at {self._location.url} cannot be written: {error}") from error
+            raise LakeError(f"The data lake at {self._location.url} cannot be written: {error}.") from error
 
 
 def _opens(location: LakeLocation) -> bool:
@@ -210,15 +212,15 @@ def _opens(location: LakeLocation) -> bool:
     return True
 
 
-def _missing_among(found: Sequence[DataFile], good: Sequence[DataFile]) -> list[DataFile]:
-    """Of the data files that lie there, those that hold what no good file holds; of two that overlap, the larger."""
+def _missing_among(candidates: Sequence[DataFile], good: Sequence[DataFile]) -> list[DataFile]:
+    """Select the data files that hold what no good file holds; of two that overlap, the larger."""
     chosen: list[DataFile] = []
-    for file in sorted(found, key=lambda one: (-one.rows, one.path)):
+    for file in sorted(candidates, key=lambda candidate: (-candidate.rows, candidate.path)):
         overlaps = (
-            one.day == file.day
-            and one.first_position <= file.last_position
-            and file.first_position <= one.last_position
-            for one in (*good, *chosen)
+            other.day == file.day
+            and other.first_position <= file.last_position
+            and file.first_position <= other.last_position
+            for other in (*good, *chosen)
         )
         if not any(overlaps):
             chosen.append(file)

@@ -1,8 +1,8 @@
-"""What the lake keeps of an event: the columns, and a container that routing fills cheaply."""
+"""The columns that the lake has for an event, and a container that routing fills at low cost."""
 
 import datetime
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -20,25 +20,34 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("punchcard.lake")
 
-PARTITION = "day"  # UTC day of receipt; stands in the table's log and the file's path, not in the file
+PARTITION = "day"  # UTC day of receipt; in the table's log and the file's path, not in the file
 EVENT_DAY = "event_day"
 
-ROW_GROUP_ROWS = 16_384  # reading one event unpacks one group: at 1 KB an event that is some 16 MB
+ROW_GROUP_ROWS = 16_384  # reading one event unpacks one group: about 16 MB at 1 KB an event
 ROW_GROUP_PAYLOAD_BYTES = 32 * 1024 * 1024  # events may be 32 KB each; one group is held in memory to be written
 _DAY_MICROS = 86_400_000_000
 
-# What routing writes into an event's results if it never counted as received: its message id is free to come again.
-# Inside another JSON string the quotes would be escaped, so this text cannot appear by accident.
-FAILED_ON_INGEST = '"fate":"failed_on_ingest"'
+SCHEMA_VERSION = 2
+"""Version of the data files that are written. Files of version 1 have the results in the column
+`OLD_RESULTS`, in which the member `status` has another name. Readers convert them, and a merge writes the rows in the
+current version."""
+RESULTS = "results"
+OLD_RESULTS = "fates"
+# A quote inside a JSON string is escaped, so these texts are always the name of a member.
+_OLD_STATUS, _STATUS = '"fate":', '"status":'
+
+# The status of an event that does not count as received, so that its message id may be used again. The quotes would be
+# escaped inside another JSON string, so this text cannot appear by accident.
+FAILED_ON_INGEST = f'{_STATUS}"failed_on_ingest"'
 
 COLUMNS = (
-    "message_id",  # the sender's, or derived
-    "type",  # one of the six calls, "" for what is no valid event
+    "message_id",  # from the sender, or derived
+    "type",  # one of the six types, "" for an invalid event
     "event",  # name of a track call
     "user_id",
     "anonymous_id",
-    "email",  # that the event carries, lower-cased
-    "order_id",  # this and the next ones: of a track call's properties, as the e-commerce spec names them
+    "email",  # lower-cased
+    "order_id",  # this and the next columns: properties of a track call, named as in the e-commerce spec
     "revenue",
     "value",
     "total",
@@ -46,38 +55,38 @@ COLUMNS = (
     "product_ids",
     "source",  # slug, null if the write key was unknown
     "received_at",
-    "timestamp",  # null for what is no valid event
-    EVENT_DAY,  # UTC day of the timestamp, else of receipt: a late event is in the day on which it happened
+    "timestamp",  # null for an invalid event
+    EVENT_DAY,  # UTC day of the timestamp, otherwise of receipt: a late event has the day on which it happened
     "log_position",
-    "event_index",  # place in its log record, from 0
+    "event_index",  # index in its log record, from 0
     "payload",  # JSON text as received
-    "fates",  # JSON text: [{"destination", "fate", "reason", "detail", "effectKey"}, …]
+    RESULTS,  # JSON text: [{"destination", "status", "reason", "detail", "effectKey"}, …]
     "notes",  # JSON text: ["userId was a number …", …], null if nothing was converted to read the event
 )
-LOOKED_UP = ("message_id", "user_id", "anonymous_id", "email")  # found among millions by a Bloom filter
-BOUNDED = ("received_at", "timestamp", EVENT_DAY, "log_position")  # readers pass over what lies outside of their bounds
+LOOKED_UP = ("message_id", "user_id", "anonymous_id", "email")  # found with a Bloom filter
+BOUNDED = ("received_at", "timestamp", EVENT_DAY, "log_position")  # readers skip files and row groups by these bounds
 AMOUNTS = ("revenue", "value", "total")  # exact, with nine places
-REPETITIVE = ("type", "event", "source", "fates", "notes")  # few distinct values: kept as dictionaries
+REPETITIVE = ("type", "event", "source", RESULTS, "notes")  # few distinct values: stored as dictionaries
 
 
 class FailedItem(Protocol):
-    """Something received that is no valid event."""
+    """An item of a request that is not a valid event."""
 
     @property
     def message_id(self) -> str:
-        """Its id, derived if it has none."""
+        """The id, derived if the item has none."""
 
     @property
     def raw(self) -> bytes:
-        """Its text as received."""
+        """The text as received."""
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What was converted before it failed."""
+        """Values that were converted before the item failed."""
 
 
 class LakeRows:
-    """Rows on their way to the lake, in log order."""
+    """Rows to be written to the lake, in log order."""
 
     __slots__ = (
         "_anonymous_ids",
@@ -98,7 +107,7 @@ class LakeRows:
     )
 
     def __init__(self) -> None:
-        # A list a column: Arrow takes them as they are, and the garbage collector has nothing to look through.
+        # One list per column: Arrow takes them unchanged, and the garbage collector has nothing to traverse.
         self._message_ids: list[str | None] = []
         self._types: list[str] = []
         self._events: list[str | None] = []
@@ -128,15 +137,15 @@ class LakeRows:
         index: int,
         results: str,
     ) -> None:
-        """Add one event, or what was received in place of one.
+        """Add one event, or an item that is not a valid event.
 
         Args:
             item: The event.
             source: Slug of its source, None if unknown.
             received_at: Microseconds since 1970-01-01 UTC.
-            position: Its record's place in the log.
-            index: Its place in the record, from 0.
-            results: JSON text of its results; the same text should be the same object, which saves time.
+            position: Position of its record in the log.
+            index: Index in the record, from 0.
+            results: JSON text of its results; passing the same object for the same text saves time.
         """
         if isinstance(item, Event):
             wire = item.wire
@@ -144,7 +153,7 @@ class LakeRows:
             self._events.append(wire.event)
             self._user_ids.append(wire.user_id)
             self._anonymous_ids.append(wire.anonymous_id)
-            email, commerce = readings_of(item)
+            email, commerce = extract_columns(item)
             self._emails.append(email)
             self._timestamps.append(item.timestamp)
         else:
@@ -175,13 +184,13 @@ class LakeRows:
         position: int,
         results: Sequence[str],
     ) -> None:
-        """Add all events of one log record, in order: as `add`, at a third of the time if they are many.
+        """Add all events of one log record, in order; for many events this takes a third of the time of `add`.
 
         Args:
             items: The record's events.
             source: Slug of its source, None if unknown.
             received_at: Microseconds since 1970-01-01 UTC.
-            position: Its place in the log.
+            position: Position of the record in the log.
             results: JSON text of each event's results.
         """
         events = [item for item in items if isinstance(item, Event)]
@@ -196,9 +205,9 @@ class LakeRows:
         self._events.extend([wire.event for wire in wires])
         self._user_ids.extend([wire.user_id for wire in wires])
         self._anonymous_ids.extend([wire.anonymous_id for wire in wires])
-        readings = list(map(readings_of, events))
-        self._emails.extend([email for email, _ in readings])
-        for column, values in zip(self._commerce, zip(*[row for _, row in readings], strict=True), strict=False):
+        extracted = list(map(extract_columns, events))
+        self._emails.extend([email for email, _ in extracted])
+        for column, values in zip(self._commerce, zip(*[row for _, row in extracted], strict=True), strict=False):
             column.extend(values)
         self._sources.extend([source] * count)
         self._received_at.extend([received_at] * count)
@@ -210,20 +219,20 @@ class LakeRows:
         self._notes.extend([notes_to_json(event.notes) if event.notes else None for event in events])
 
     def extend(self, rows: "LakeRows") -> None:
-        """Add all of the rows behind these."""
+        """Append all rows of another container."""
         for column, more in zip(self._columns(), rows._columns(), strict=True):
             column.extend(more)
 
     def positions(self) -> tuple[int, int]:
-        """The log positions of the first and the last row; there must be one."""
+        """Return the log positions of the first and the last row; there must be at least one row."""
         return self._positions[0], self._positions[-1]
 
     def count_within(self, ranges: Sequence[tuple[int, int]]) -> int:
-        """How many rows have a log position in one of the ranges, which include both their ends."""
+        """Return the number of rows with a log position in one of the ranges, which include both ends."""
         return sum(any(first <= position <= last for first, last in ranges) for position in self._positions)
 
     def known_message_keys(self) -> list[str]:
-        """The `message_key`s that count as received: those of all rows that did not fail on ingest."""
+        """Return the `message_key`s that count as received: those of all rows that did not fail on ingest."""
         received = {results: FAILED_ON_INGEST not in results for results in set(self._results)}
         return [
             message_key(source, message_id)
@@ -232,17 +241,17 @@ class LakeRows:
         ]
 
     def by_day(self) -> dict[datetime.date, "LakeRows"]:
-        """The rows by UTC day of receipt, each in log order."""
+        """Return the rows by UTC day of receipt, each in log order."""
         if not len(self):
             return {}
         first, last = min(self._received_at) // _DAY_MICROS, max(self._received_at) // _DAY_MICROS
         if first == last:
             return {_date(first): self}
         days = [received_at // _DAY_MICROS for received_at in self._received_at]
-        return {_date(day): self._picked([one == day for one in days]) for day in sorted(set(days))}
+        return {_date(day): self._select([row_day == day for row_day in days]) for day in sorted(set(days))}
 
     def row_groups(self) -> Iterator["LakeRows"]:
-        """The rows in parts of a size that is good to write and to read back."""
+        """Yield the rows in row groups of a size that is efficient to write and read."""
         begin = 0
         while begin < len(self):
             end = min(begin + ROW_GROUP_ROWS, len(self))
@@ -252,7 +261,7 @@ class LakeRows:
             begin = end
 
     def to_arrow(self) -> "pa.RecordBatch":
-        """The rows as an Arrow batch of `file_schema`."""
+        """Return the rows as an Arrow batch of `file_schema`."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -266,7 +275,7 @@ class LakeRows:
         return pa.record_batch([columns[name] for name in COLUMNS], schema=file_schema())
 
     def _columns(self) -> tuple[list[Any], ...]:
-        """The lists in the order of `COLUMNS`, but for the one that follows from others."""
+        """Return the lists in the order of `COLUMNS`, without the one that is derived from others."""
         return (
             self._message_ids,
             self._types,
@@ -291,24 +300,24 @@ class LakeRows:
             column.extend(values[begin:end])
         return part
 
-    def _picked(self, wanted: list[bool]) -> "LakeRows":
-        picked = LakeRows()
-        for column, values in zip(picked._columns(), self._columns(), strict=True):
-            column.extend(itertools.compress(values, wanted))
-        return picked
+    def _select(self, mask: list[bool]) -> "LakeRows":
+        selected = LakeRows()
+        for column, values in zip(selected._columns(), self._columns(), strict=True):
+            column.extend(itertools.compress(values, mask))
+        return selected
 
 
-def readings_of(event: Event) -> tuple[str | None, Sequence[Any]]:
-    """The email and the e-commerce members; nothing where reading them fails: the row itself must not be lost."""
+def extract_columns(event: Event) -> tuple[str | None, Sequence[Any]]:
+    """Return the email and the e-commerce columns; empty if reading them fails, because the row must not be lost."""
     try:
         return email_of(event), commerce_of(event)
-    except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, its row and the others are kept
+    except Exception as error:  # noqa: BLE001  # an event that our code fails on still gets its row
         _log.warning("lake_columns_left_empty", message_id=event.message_id, error=repr(error))
         return None, NOTHING
 
 
 def file_schema() -> "pa.Schema":
-    """The Arrow schema of a data file: `COLUMNS`, the repetitive ones as dictionaries."""
+    """Return the Arrow schema of a data file: `COLUMNS`, the repetitive ones as dictionaries."""
     import pyarrow as pa
 
     text = pa.string()
@@ -326,18 +335,36 @@ def file_schema() -> "pa.Schema":
     return pa.schema([others.get(name) or pa.field(name, repeated if name in REPETITIVE else text) for name in COLUMNS])
 
 
-def conformed(table: "pa.Table") -> "pa.Table":
-    """The rows of a data file with all columns of today: what an older version has not written is null."""
+def results_sql(versions: Collection[int]) -> str:
+    """Return the SQL expression for the column `results` in files of these schema versions."""
+    converted = f"replace({OLD_RESULTS}, '{_OLD_STATUS}', '{_STATUS}')"
+    if 1 not in versions:
+        return RESULTS
+    return converted if set(versions) == {1} else f"coalesce({RESULTS}, {converted})"
+
+
+def with_current_columns(table: "pa.Table") -> "pa.Table":
+    """Convert the rows of a data file to the current schema version; columns that an older version lacks are null."""
     import pyarrow as pa
 
-    for number, field in enumerate(file_schema()):
-        if field.name not in table.column_names:
-            table = table.add_column(number, field, pa.nulls(table.num_rows, field.type))
-    return table
+    columns = {name: table.column(name) for name in table.column_names}
+    if (old_results := columns.pop(OLD_RESULTS, None)) is not None:
+        columns[RESULTS] = _convert_results(old_results)
+    schema = file_schema()
+    present = [columns.get(field.name, pa.nulls(table.num_rows, field.type)) for field in schema]
+    return pa.table(present, schema=schema)
+
+
+def _convert_results(old_results: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = old_results.cast(pa.string())
+    return pc.replace_substring(texts, pattern=_OLD_STATUS, replacement=_STATUS).dictionary_encode()
 
 
 def table_schema() -> "pa.Schema":
-    """The Arrow schema of the table: a file's with plain strings, and the partition column."""
+    """Return the Arrow schema of the table: a file's with plain strings, and the partition column."""
     import pyarrow as pa
 
     fields = [

@@ -1,4 +1,4 @@
-"""A selection of past events, read in the order of the log: what a replay or a simulation plans again."""
+"""A selection of past events, read in log order, for replays and simulations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
-from punchcard.lake.conditions import Value, beyond, joined, within
+from punchcard.lake.conditions import Value, beyond_place, join_conditions, time_range
 from punchcard.lake.data_file import DataFile
+from punchcard.lake.schema import FAILED_ON_INGEST
 
 ROWS_PER_QUERY_MAX: Final = 20_000
-"""How many events one query returns at most: at 1 KB an event, some 20 MB in memory."""
+"""Maximum number of events of one query: about 20 MB in memory at 1 KB an event."""
 
 _FIRST_WINDOW_ROWS = 50_000
 _WINDOW_ROWS_MAX = 1_000_000
@@ -19,20 +20,21 @@ _WINDOW_FACTOR_MAX = 8
 
 @dataclass(frozen=True, kw_only=True)
 class EventSelection:
-    """Which past events are selected; an empty member selects all.
+    """Selects past events; an empty member selects all.
 
-    Events that failed on ingest, and repetitions of a message id, are never selected: they count as not received.
+    Events that failed on ingest and duplicates of a message id are never selected, because they do not count as
+    received.
 
     Attributes:
         sources: Slugs.
-        types: Of the six calls.
-        names: Of track calls.
-        email: That the event carries; compared in lower case.
-        destination: Together with `reasons` and `statuses` it names a result; None for any destination or none.
-        statuses: Of a result as routing decided it.
-        reasons: Stable codes, likewise.
-        begin: Not received before this instant.
-        end: Received before this instant.
+        types: Types of events.
+        names: Names of track calls.
+        email: Email of the event; compared in lower case.
+        destination: With `reasons` and `statuses` it selects a result; None for any destination or none.
+        statuses: Statuses of a result as decided by routing.
+        reasons: Stable codes of a result.
+        begin: Only events received at or after this instant.
+        end: Only events received before this instant.
     """
 
     sources: Sequence[str] = ()
@@ -48,11 +50,11 @@ class EventSelection:
 
 
 def selected_where(selection: EventSelection) -> tuple[str, list[Value]]:
-    """The condition in SQL, with its values. Results are only narrowed down: the caller compares them exactly."""
+    """Return the condition in SQL with its values. It only narrows results down; the caller compares them exactly."""
     conditions: list[tuple[str, Sequence[Value]]] = [
         # Quotes inside a JSON string are escaped, so these texts cannot appear by accident.
-        ("type <> '' AND timestamp IS NOT NULL AND NOT contains(fates, ?)", ['"fate":"failed_on_ingest"']),
-        ("NOT contains(fates, ?)", ['"reason":"duplicate_message_id"']),
+        ("type <> '' AND timestamp IS NOT NULL AND NOT contains(results, ?)", [FAILED_ON_INGEST]),
+        ("NOT contains(results, ?)", ['"reason":"duplicate_message_id"']),
     ]
     for column, values in (
         ("source", selection.sources),
@@ -60,33 +62,33 @@ def selected_where(selection: EventSelection) -> tuple[str, list[Value]]:
         ("event", selection.names),
         ("message_id", selection.message_ids),
     ):
-        if len(values) == 1:  # a single value is found by Bloom filter
+        if len(values) == 1:  # a single value is found with a Bloom filter
             conditions.append((f"{column} = ?", [values[0]]))
         elif values:
             conditions.append((f"{column} IN (SELECT unnest(?))", [list(values)]))
     if selection.email is not None:
         conditions.append(("email = ?", [selection.email.lower()]))
-    for member, values in (("fate", selection.statuses), ("reason", selection.reasons)):
+    for member, values in (("status", selection.statuses), ("reason", selection.reasons)):
         if values:
-            alternatives = " OR ".join("contains(fates, ?)" for _ in values)
+            alternatives = " OR ".join("contains(results, ?)" for _ in values)
             conditions.append((f"({alternatives})", [f'"{member}":"{value}"' for value in values]))
-    return joined([*conditions, *within("received_at", selection.begin, selection.end)])
+    return join_conditions([*conditions, *time_range("received_at", selection.begin, selection.end)])
 
 
 def after_place(place: tuple[int, int]) -> tuple[str, list[Value]]:
-    """The condition that an event lies behind a place in the log."""
-    return joined(list(beyond(place, oldest_first=True)))
+    """Return the condition that an event comes after a place in the log."""
+    return join_conditions(list(beyond_place(place, oldest_first=True)))
 
 
 def files_of(files: Sequence[DataFile], selection: EventSelection) -> list[DataFile]:
-    """The files that may hold selected events, by their first log position."""
-    chosen = [
+    """Return the files that may hold selected events, by their first log position."""
+    selected = [
         file
         for file in files
         if (selection.begin is None or file.day >= selection.begin.date())
         and (selection.end is None or file.day <= selection.end.date())
     ]
-    return sorted(chosen, key=lambda file: (file.first_position, file.last_position))
+    return sorted(selected, key=lambda file: (file.first_position, file.last_position))
 
 
 def split_positions(files: Sequence[DataFile], *, through: int, parts: int) -> list[tuple[int, int]]:
@@ -119,11 +121,11 @@ def split_positions(files: Sequence[DataFile], *, through: int, parts: int) -> l
 
 
 class Windows:
-    """Cuts the log into stretches of so many events that one query can return what is selected of each.
+    """Divides the log into windows from which one query can return all selected events.
 
     Args:
-        after: The log position behind which the first stretch begins.
-        through: The last log position wanted.
+        after: The log position after which the first window begins.
+        through: The last log position to search.
     """
 
     def __init__(self, *, after: int, through: int) -> None:
@@ -132,34 +134,34 @@ class Windows:
         self._rows = _FIRST_WINDOW_ROWS
 
     def next_end(self, files: Sequence[DataFile]) -> int | None:
-        """The last log position of the next stretch, None if there is nothing behind.
+        """Return the last log position of the next window, None if there are no more events.
 
         Args:
-            files: By their first position.
+            files: The files by their first position.
         """
-        waiting = [file for file in files if file.last_position > self.after and file.first_position <= self._through]
-        if not waiting:
+        remaining = [file for file in files if file.last_position > self.after and file.first_position <= self._through]
+        if not remaining:
             return None
-        self.after = max(self.after, waiting[0].first_position - 1)
-        ends = sorted({min(file.last_position, self._through) for file in waiting})
+        self.after = max(self.after, remaining[0].first_position - 1)
+        ends = sorted({min(file.last_position, self._through) for file in remaining})
         for end in ends:
-            if _rows_between(waiting, self.after, end) >= self._rows:
-                return self._narrowed(waiting, end)
+            if _rows_between(remaining, self.after, end) >= self._rows:
+                return self._narrowed(remaining, end)
         return ends[-1]
 
-    def note(self, rows: int) -> None:
-        """Adapt the size of stretches to how many events the last one has given."""
+    def adapt(self, rows: int) -> None:
+        """Adapt the size of windows to the number of events of the last one."""
         factor = min(_WINDOW_FACTOR_MAX, max(1.0, ROWS_PER_QUERY_MAX / 2 / max(1, rows)))
         if rows > ROWS_PER_QUERY_MAX / 2:
             factor = 0.5
         self._rows = int(min(_WINDOW_ROWS_MAX, max(1, self._rows * factor)))
 
     def shrink(self) -> None:
-        """Take shorter stretches, at last of one position: the last one holds more than a query may return."""
+        """Use smaller windows, down to one position: the last one has more events than a query may return."""
         self._rows //= 8
 
     def _narrowed(self, files: Sequence[DataFile], end: int) -> int:
-        """The position up to which the files hold about as many rows as wanted, taking them as evenly spread."""
+        """Return the position up to which the files have about the intended number of rows, if spread evenly."""
         low, high = self.after + 1, end
         while low < high:
             middle = (low + high) // 2
@@ -171,7 +173,7 @@ class Windows:
 
 
 def overlapping(files: Sequence[DataFile], after: int, through: int) -> Iterator[DataFile]:
-    """The files that may hold positions of a stretch."""
+    """Return the files that may hold positions of a window."""
     return (file for file in files if file.last_position > after and file.first_position <= through)
 
 

@@ -1,4 +1,4 @@
-"""The Delta table itself: opened, brought up to date, and committed to only in the state in which it was seen."""
+"""The Delta table: opened, refreshed, and committed to only in the state in which it was last seen."""
 
 import datetime
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ _APPLICATION = "punchcard"
 _COMMITS_PER_CHECKPOINT = 50
 _CONFIGURATION = {
     "delta.checkpointInterval": str(_COMMITS_PER_CHECKPOINT),
-    # Every commit lists the log, so it is kept short; who reads an older state begins again from the checkpoint.
+    # Every commit lists the log, so it is kept short; a reader of an older state starts again from the checkpoint.
     "delta.logRetentionDuration": "interval 30 minutes",
-    # How long a reader may use a list of files; also how long a checkpoint carries the names of files merged away.
+    # How long a reader may use a list of files; also how long a checkpoint has the names of merged files.
     "delta.deletedFileRetentionDuration": "interval 1 hours",
     "delta.dataSkippingStatsColumns": ",".join(BOUNDED),
 }
 
 
 class LostRaceError(StorageError):
-    """Somebody else has committed since the table was looked at: nothing of this commit happened."""
+    """Another process has committed since the table was last seen; nothing of this commit was done."""
 
     code = "lost_race"
 
@@ -37,7 +37,7 @@ class LakeTable:
     """One process's view of the table. For one thread at a time.
 
     Raises:
-        StorageError: from every method: the table cannot be reached.
+        StorageError: From every method: the table cannot be reached.
     """
 
     def __init__(self, location: LakeLocation) -> None:
@@ -46,14 +46,14 @@ class LakeTable:
         self._opened = 0
         self._position = 0
         self._mark = location.repair_mark()
-        self._checkpoint_due = _COMMITS_PER_CHECKPOINT  # a version; a process that starts makes one as a rule
+        self._checkpoint_due = _COMMITS_PER_CHECKPOINT  # a version; a process usually writes one when it starts
 
     def refresh(self) -> bool:
-        """See what has been committed; False if there is no table."""
+        """Read what has been committed; False if there is no table."""
         if (mark := self.location.repair_mark()) != self._mark:
             self._delta, self._mark = None, mark
         if self._delta is not None and not self.location.has_version(self._delta.version()):
-            self._delta = None  # the newest commit is gone: what is left of the table, only a look at all of it says
+            self._delta = None  # the newest commit is gone: only reading the whole log shows what is left
         if self._delta is None and not self.location.has_table():
             self._position = 0
             return False
@@ -63,41 +63,44 @@ class LakeTable:
         if self._delta is not None and self._delta.version() - self._opened < _COMMITS_PER_CHECKPOINT:
             try:
                 self._delta.update_incremental()
-                self._see()
+                self._read_position()
                 return True
             except (OSError, DeltaError):
-                # The commits behind what we knew may have been cleaned away: begin again from the last checkpoint.
+                # The commits after the known version may have been cleaned up: start again from the last checkpoint.
                 self._delta = None
         try:
-            # Also now and then because a view made of many increments is slow: after 2,000 each takes 100 ms.
+            # Also from time to time, because many increments make a view slow: after 2,000 each takes 100 ms.
             self._delta = DeltaTable(self.location.url)
-            self._see()
+            self._read_position()
         except TableNotFoundError:
             self._delta, self._position = None, 0
             return False
         except (OSError, DeltaError) as error:
             self._delta = None
-            cause = str(error).partition("\n")[0]  # behind it deltalake lists its own calls
-            raise LakeError(f"the data lake at {self.location.url} cannot be read: {cause}") from error
+            cause = str(error).partition("\n")[0]  # the other lines are deltalake's call stack
+            raise LakeError(f"The data lake at {self.location.url} cannot be read: {cause}.") from error
         self._opened = self._delta.version()
         return True
 
     def create(self) -> None:
-        """Make the table if it was not there when last looked at.
+        """Create the table if it was not there when last seen.
 
         Raises:
-            LakeError: there are data files without a log, which only a repair may put together.
+            LakeError: There are data files without a log, which need a repair.
         """
         if self._delta is not None:
             self._add_columns()
             return
         if self.location.has_data_files():
-            # Its log is gone: a new table beside them would let a vacuum delete them.
-            raise LakeError(f"the data lake at {self.location.url} cannot be read: it has data files and no log")
-        self.create_anew()
+            # The log is gone: with a new table beside the files, a vacuum would delete them.
+            raise LakeError(
+                f"The data lake at {self.location.url} cannot be read: it has data files and no log. "
+                "Run `punchcard lake repair`."
+            )
+        self.create_table()
 
-    def create_anew(self) -> None:
-        """Make the table, whatever lies in the folder."""
+    def create_table(self) -> None:
+        """Create the table, whatever is in the folder."""
         from deltalake import DeltaTable, Schema
         from deltalake.exceptions import DeltaError
 
@@ -111,41 +114,41 @@ class LakeTable:
                 partition_by=[PARTITION],
                 configuration=_CONFIGURATION,
             )
-            self.location.settle_commit(0)
+            self.location.make_commit_durable(0)
         except (OSError, DeltaError) as error:
             if not self.refresh():  # or another process was faster
-                raise LakeError(f"the data lake at {self.location.url} cannot be created: {error}") from error
+                raise LakeError(f"The data lake at {self.location.url} cannot be created: {error}.") from error
             return
         self.refresh()
 
     def _add_columns(self) -> None:
-        """Let a table of an older version have the columns of today."""
+        """Add the current columns to a table of an older version."""
         from deltalake import Schema
         from deltalake.exceptions import DeltaError
 
         delta = cast("DeltaTable", self._delta)
-        there = {field.name for field in delta.schema().fields}
-        missing = [field for field in Schema.from_arrow(table_schema()).fields if field.name not in there]
+        existing = {field.name for field in delta.schema().fields}
+        missing = [field for field in Schema.from_arrow(table_schema()).fields if field.name not in existing]
         if not missing:
             return
         try:
             delta.alter.add_columns(missing)
-            self.location.settle_commit(delta.version())
+            self.location.make_commit_durable(delta.version())
         except (OSError, DeltaError) as error:
-            raise LakeError(f"the data lake at {self.location.url} cannot be given new columns: {error}") from error
+            raise LakeError(f"The data lake at {self.location.url} cannot be given new columns: {error}.") from error
         finally:
             self.refresh()
 
     def last_position(self) -> int:
-        """The highest log position in the table as last seen, 0 if there is none."""
+        """Return the highest log position in the table as last seen, 0 if there is none."""
         return self._position
 
-    def names(self, file: DataFile) -> bool:
-        """Whether the file is part of the table as last seen."""
-        return any(file.path == one.path for one in self.files())
+    def contains(self, file: DataFile) -> bool:
+        """Return whether the file is part of the table as last seen."""
+        return any(file.path == member.path for member in self.files())
 
     def files(self) -> list[DataFile]:
-        """The data files as last seen, newest log positions first."""
+        """Return the data files as last seen, newest log positions first."""
         if self._delta is None:
             return []
         import pyarrow as pa
@@ -155,10 +158,13 @@ class LakeTable:
         try:
             actions = pa.table(self._delta.get_add_actions(flatten=True)).select(names)
         except (DeltaError, pa.ArrowException, KeyError) as error:
-            raise LakeError(f"the data lake at {self.location.url} cannot be read: {error}") from error
+            raise LakeError(f"The data lake at {self.location.url} cannot be read: {error}.") from error
         columns = actions.to_pydict()
         if any(value is None for values in columns.values() for value in values):
-            raise LakeError(f"the data lake at {self.location.url} cannot be read: a commit is incomplete")
+            raise LakeError(
+                f"The data lake at {self.location.url} cannot be read: a commit is incomplete. "
+                "Run `punchcard lake repair`."
+            )
         files = [
             DataFile(path=path, day=_day(day), bytes=size, rows=rows, first_position=first, last_position=last)
             for path, day, size, rows, first, last in zip(*columns.values(), strict=True)
@@ -178,27 +184,27 @@ class LakeTable:
 
         Args:
             added: Files that become part of the table.
-            removed: Files that the added ones replace, rows unchanged.
-            drops_rows: True if the removed files' rows are to be gone.
-            through_position: The highest log position that the table holds after this commit; None leaves it.
+            removed: Files that the added ones replace, with the same rows.
+            drops_rows: True if the rows of the removed files are deleted.
+            through_position: The highest log position that the table holds after this commit; None leaves it unchanged.
 
         Raises:
-            LostRaceError: the table has moved on, or holds that position already; this commit is not in it.
-            StorageError: this commit is perhaps in it; look at `last_position` after a `refresh`.
+            LostRaceError: The table has changed, or already holds that position; this commit is not in it.
+            StorageError: This commit may be in the table; check `last_position` after a `refresh`.
         """
         from deltalake import CommitProperties, PostCommitHookProperties, Transaction
         from deltalake.exceptions import CommitFailedError, DeltaError
         from deltalake.transaction import AddAction, RemoveAction
 
         if through_position is not None and through_position <= self._position:
-            raise LostRaceError(f"the lake holds the log through {self._position}")
+            raise LostRaceError(f"The data lake already holds the log up to position {self._position}.")
         delta = cast("DeltaTable", self._delta)
         now = to_micros(clock.now()) // 1000
         changes = not removed or drops_rows
         actions = [
-            AddAction(one.path, one.bytes, {PARTITION: one.day.isoformat()}, now, changes, one.statistics())
-            for one in added
-        ] + [RemoveAction(one.path, changes, now, one.bytes, {PARTITION: one.day.isoformat()}) for one in removed]
+            AddAction(file.path, file.bytes, {PARTITION: file.day.isoformat()}, now, changes, file.statistics())
+            for file in added
+        ] + [RemoveAction(file.path, changes, now, file.bytes, {PARTITION: file.day.isoformat()}) for file in removed]
         transactions = None if through_position is None else [Transaction(_APPLICATION, through_position, now)]
         version = delta.version() + 1
         try:
@@ -207,29 +213,31 @@ class LakeTable:
                 mode="append",
                 schema=delta.schema(),
                 partition_by=[PARTITION],
-                # No retries: deltalake would repeat the commit on a state that we have not looked at.
+                # No retries: deltalake would repeat the commit on a state that we have not seen.
                 commit_properties=CommitProperties(max_commit_retries=0, app_transactions=transactions),
                 post_commithook_properties=PostCommitHookProperties(
                     create_checkpoint=False, cleanup_expired_logs=False
                 ),
             )
-            self.location.settle_commit(version)
+            self.location.make_commit_durable(version)
         except CommitFailedError as error:
             self.refresh()
             if self.version() < version:
-                raise LakeError(f"the data lake at {self.location.url} cannot be written: {error}") from error
-            raise LostRaceError(f"the lake has moved on to version {self.version()}: {error}") from error
+                raise LakeError(f"The data lake at {self.location.url} cannot be written: {error}.") from error
+            raise LostRaceError(f"The data lake has changed to version {self.version()}: {error}.") from error
         except (OSError, DeltaError) as error:
-            raise LakeError(f"the data lake at {self.location.url} cannot be written: {error}") from error
+            raise LakeError(f"The data lake at {self.location.url} cannot be written: {error}.") from error
         self.refresh()
         if through_position is not None and self._position < through_position:
-            raise LakeError(f"the lake holds the log through {self._position} after a commit of {through_position}")
+            raise LakeError(
+                f"The data lake holds the log up to {self._position} after a commit up to {through_position}."
+            )
 
-    def keep_log_short(self) -> None:
-        """Write a checkpoint when it is time, and forget commits that are older than some hours.
+    def shorten_log(self) -> None:
+        """Write a checkpoint when it is due, and delete commits that are older than some hours.
 
         Raises:
-            StorageError: it could not be written; the table is as good as before.
+            StorageError: It could not be written; the table is unchanged.
         """
         from deltalake.exceptions import DeltaError
 
@@ -239,11 +247,11 @@ class LakeTable:
             self._delta.create_checkpoint()
             self._delta.cleanup_metadata()
         except (OSError, DeltaError) as error:
-            raise LakeError(f"the data lake's log at {self.location.url} cannot be shortened: {error}") from error
+            raise LakeError(f"The data lake's log at {self.location.url} cannot be shortened: {error}.") from error
         self._checkpoint_due = self._delta.version() + _COMMITS_PER_CHECKPOINT
 
     def vacuum(self) -> int:
-        """Delete files that no commit has named for an hour; returns how many."""
+        """Delete files that have been in no commit for an hour; return their number."""
         from deltalake.exceptions import DeltaError
 
         if self._delta is None:
@@ -252,15 +260,15 @@ class LakeTable:
             deleted = self._delta.vacuum(dry_run=False, full=True)
             self._delta.update_incremental()
         except (OSError, DeltaError) as error:
-            raise LakeError(f"the data lake at {self.location.url} cannot be tidied: {error}") from error
+            raise LakeError(f"Old files of the data lake at {self.location.url} cannot be deleted: {error}.") from error
         return len(deleted)
 
     def version(self) -> int:
-        """The version as last seen, -1 if there is no table."""
+        """Return the version as last seen, -1 if there is no table."""
         return -1 if self._delta is None else self._delta.version()
 
-    def _see(self) -> None:
-        # Read at once: deltalake looks it up in the log's files, which may be gone when it is asked for.
+    def _read_position(self) -> None:
+        # Read at once: deltalake reads it from the log's files, which may be deleted later.
         if self._delta is not None:
             self._position = self._delta.transaction_version(_APPLICATION) or 0
 

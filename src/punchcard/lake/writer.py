@@ -1,9 +1,9 @@
-"""Appends events to the lake, each log range exactly once.
+"""Append events to the lake, each log range exactly once.
 
-One append is one commit of the table, and the commit itself carries the log position up to which the table is
-complete. Data files are written and made durable first; a crash before the commit leaves files that nobody sees (a
-vacuum deletes them), a crash after it leaves the range done. The commit is made on the very state of the table in which
-the position was read, so of two writers one fails.
+One append is one commit of the table, and the commit itself has the log position up to which the table is complete.
+Data files are written and made durable first. A crash before the commit leaves files that are in no commit (a vacuum
+deletes them); after a crash behind the commit the range is complete. The commit is made on exactly the state of the
+table in which the position was read, so of two writers one fails.
 """
 
 import contextlib
@@ -12,20 +12,20 @@ from collections.abc import Iterator
 
 from punchcard.clock import Clock, SystemClock
 from punchcard.errors import InvariantError, LakeError, StorageError
-from punchcard.lake.compaction import merge, merges
+from punchcard.lake.compaction import merge_files, plan_merges
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.delta_log import damaged_commits
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.table import LakeTable, LostRaceError
 
-_TRIES = 5  # commits lost to another process's compaction before giving up for now
-_MERGED_ROWS_MAX = 262_144  # of one call: some seconds
+_TRIES = 5  # commits lost to another process's compaction before this append fails
+_MERGED_ROWS_MAX = 262_144  # in one call, which takes some seconds
 _FILES_NAMED_MAX = 3
 
 
 class RangeKnownError(LostRaceError):
-    """The lake holds some of the log range already: another process has appended it."""
+    """The lake already holds a part of the log range: another process has appended it."""
 
     code = "lake_range_known"
 
@@ -35,22 +35,22 @@ class LakeWriter:
 
     Args:
         url: A folder or the URL of an object store.
-        clock: Names files and dates commits.
+        clock: Used for names of files and times of commits.
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         self._location = LakeLocation(url)
         self._table = LakeTable(self._location)
         self._clock = clock or SystemClock()
-        self._looked = False  # False while our own last commit may be missing in the view
+        self._is_current = False  # False while our own last commit may be missing in the view
 
     def last_position(self) -> int:
-        """The highest log position contained, 0 if none.
+        """Return the highest log position in the table, 0 if none.
 
         Raises:
-            StorageError: the table cannot be read.
+            StorageError: The table cannot be read.
         """
-        if not self._looked:
+        if not self._is_current:
             self._refresh()
         return self._table.last_position()
 
@@ -58,87 +58,89 @@ class LakeWriter:
         """Add the rows of a log range in one commit.
 
         Args:
-            rows: All events of the log records in the range, in log order; perhaps none.
+            rows: All events of the log records in the range, in log order; may be empty.
             first_position: The first log position covered.
-            last_position: The last; from now on `last_position()`.
-            after: The `last_position()` on which the rows follow without a gap; None takes any before the range.
+            last_position: The last log position covered; the new `last_position()`.
+            after: The `last_position()` that the rows follow without a gap; None accepts any before the range.
 
         Raises:
-            InvariantError: it is no range, or the rows are not of it.
-            RangeKnownError: the table holds some of the range: another process leads.
-            LostRaceError: the table is not complete up to `after`: it was repaired, or its newest commits are gone.
-            StorageError: nothing of it is in the table (disk full, storage away), or that cannot be told at the moment;
-                ask `last_position()`.
+            InvariantError: The range is invalid, or the rows are not in it.
+            RangeKnownError: The table holds a part of the range: another process leads.
+            LostRaceError: The table is not complete up to `after`: it was repaired, or its newest commits are gone.
+            StorageError: No row is in the table (disk full, storage away), or that is unknown at the moment; check
+                `last_position()`.
         """
         if not 1 <= first_position <= last_position:
-            raise InvariantError(f"no log range: {first_position} to {last_position}")
+            raise InvariantError(f"{first_position} to {last_position} is not a log range.")
         if len(rows) and not first_position <= rows.positions()[0] <= rows.positions()[1] <= last_position:
-            raise InvariantError(f"rows of {rows.positions()} in the log range {first_position} to {last_position}")
-        with self._no_repair():
+            raise InvariantError(
+                f"Rows at {rows.positions()} are outside the log range {first_position} to {last_position}."
+            )
+        with self._shared_lock():
             self._append(rows, first_position, last_position, after)
 
     def _append(self, rows: LakeRows, first_position: int, last_position: int, after: int | None) -> None:
-        # The view must be of now, not only right: on one from before the log was last shortened, a commit would take
-        # the place of one that is cleaned away, and nobody would ever see it.
+        # The view must be current: based on one from before the log was last shortened, a commit would take the version
+        # of one that was cleaned up, and nobody would ever see it.
         self._refresh()
-        self._refuse_known(first_position, last_position)
+        self._reject_known(first_position, last_position)
         if after is not None and self._table.last_position() != after:
-            raise LostRaceError(f"the lake holds the log through {self._table.last_position()}, not through {after}")
+            raise LostRaceError(f"The data lake holds the log up to {self._table.last_position()}, not up to {after}.")
         self._table.create()
-        self._table.keep_log_short()
-        files = self._written(rows, f"{first_position:020}-{last_position:020}-{self._clock.new_id()}")
+        self._table.shorten_log()
+        files = self._write_files(rows, f"{first_position:020}-{last_position:020}-{self._clock.new_id()}")
         for _ in range(_TRIES):
             try:
                 self._table.commit(files, through_position=last_position, clock=self._clock)
             except LostRaceError:
                 if self._table.last_position() < first_position:
                     continue  # another process has merged files
-                self._take_away(files)
-                self._refuse_known(first_position, last_position)
+                self._delete_files(files)
+                self._reject_known(first_position, last_position)
             except StorageError:
-                # The commit may have been made all the same; who cannot see the table now must look again later.
+                # The commit may have succeeded anyway; if the table cannot be read now, it must be checked later.
                 self._refresh()
                 if self._table.last_position() < last_position:
-                    self._take_away(files)
+                    self._delete_files(files)
                     raise
             return
-        self._take_away(files)
-        raise LakeError(f"the data lake at {self._location.url} is changed by others all the time")
+        self._delete_files(files)
+        raise LakeError(f"The data lake at {self._location.url} is constantly changed by other processes.")
 
     def compact(self, *, merges_max: int = 4) -> int:
-        """Merge small files; returns how many files are fewer now. Cheap if there is nothing to do.
+        """Merge small files; return by how many their number fell. Nearly free if there is nothing to do.
 
-        Readers go on with the files that they know for an hour; the rows and `last_position()` stay what they are.
+        Readers can use the old files for an hour; the rows and `last_position()` do not change.
 
         Raises:
-            StorageError: not all of it was done; the table is whole.
+            StorageError: Not all of it was done; the table is intact.
         """
-        with self._no_repair():
+        with self._shared_lock():
             return self._compact(merges_max)
 
     def _compact(self, merges_max: int) -> int:
         self._refresh()
         saved = rows = 0
-        for files in merges(self._table.files())[:merges_max]:
+        for files in plan_merges(self._table.files())[:merges_max]:
             if rows >= _MERGED_ROWS_MAX:
-                break  # appends wait for it; the next call goes on
-            merged = merge(files, self._location, name=f"merged-{self._clock.new_id()}")
+                break  # appends wait meanwhile; the next call continues
+            merged = merge_files(files, self._location, name=f"merged-{self._clock.new_id()}")
             try:
                 self._table.commit([merged], removed=files, through_position=None, clock=self._clock)
             except LostRaceError:
-                self._take_away([merged])
+                self._delete_files([merged])
                 break
             saved += len(files) - 1
             rows += merged.rows
         return saved
 
     def drop_before(self, day: datetime.date) -> int:
-        """Forget the events received before a day (UTC); returns how many. `last_position()` stays what it is.
+        """Delete the events received before a day (UTC); return their number. `last_position()` does not change.
 
         Raises:
-            StorageError: nothing was dropped.
+            StorageError: Nothing was deleted.
         """
-        with self._no_repair():
+        with self._shared_lock():
             return self._drop_before(day)
 
     def _drop_before(self, day: datetime.date) -> int:
@@ -149,20 +151,20 @@ class LakeWriter:
         try:
             self._table.commit([], removed=old, through_position=None, clock=self._clock, drops_rows=True)
         except LostRaceError:
-            return 0  # another process has merged files; the next time does it
+            return 0  # another process has merged files; the next call deletes them
         return sum(file.rows for file in old)
 
     def vacuum(self) -> int:
-        """Delete files that were merged away, or left by a crash, more than an hour ago; returns how many."""
-        with self._no_repair():
+        """Delete files that were merged, or left by a crash, more than an hour ago; return their number."""
+        with self._shared_lock():
             self._refresh()
             return self._table.vacuum()
 
     def check(self) -> None:
-        """See that the table can be read by whoever opens it now, and that all of its files are there.
+        """Check that the table can be read by a process that opens it now, and that all its files exist.
 
         Raises:
-            StorageError: it cannot, or they are not; the message says what is wrong.
+            StorageError: The check failed; the message says what is wrong.
         """
         table = LakeTable(self._location)
         if not table.refresh():
@@ -174,29 +176,33 @@ class LakeWriter:
         if missing:
             more = f" and {len(missing) - _FILES_NAMED_MAX} more" if len(missing) > _FILES_NAMED_MAX else ""
             named = ", ".join(missing[:_FILES_NAMED_MAX])
-            raise LakeError(f"the data lake at {self._location.url} lacks files, or has damaged ones: {named}{more}")
+            raise LakeError(
+                f"The data lake at {self._location.url} has missing or damaged files: {named}{more}. "
+                "Run `punchcard lake repair`."
+            )
 
     @contextlib.contextmanager
-    def _no_repair(self) -> Iterator[None]:
-        with contextlib.ExitStack() as held:
+    def _shared_lock(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
             try:
-                held.enter_context(self._location.writing())
+                stack.enter_context(self._location.writing())
             except OSError as error:
-                raise LakeError(f"the data lake at {self._location.url} cannot be written: {error}") from error
+                raise LakeError(f"The data lake at {self._location.url} cannot be written: {error}.") from error
             yield
 
     def _refresh(self) -> None:
-        self._looked = False
+        self._is_current = False
         self._table.refresh()
-        self._looked = True
+        self._is_current = True
 
-    def _refuse_known(self, first_position: int, last_position: int) -> None:
+    def _reject_known(self, first_position: int, last_position: int) -> None:
         known = self._table.last_position()
         if first_position <= known:
-            refused = f"{first_position} to {last_position}"
-            raise RangeKnownError(f"the lake holds the log through {known}: {refused} is refused")
+            raise RangeKnownError(
+                f"The data lake already holds the log up to {known}; {first_position} to {last_position} is rejected."
+            )
 
-    def _written(self, rows: LakeRows, name: str) -> list[DataFile]:
+    def _write_files(self, rows: LakeRows, name: str) -> list[DataFile]:
         import pyarrow as pa
 
         files: list[DataFile] = []
@@ -205,14 +211,14 @@ class LakeWriter:
                 with DataFileWriter(self._location, day, name=name) as writer:
                     for group in part.row_groups():
                         writer.write(group.to_arrow())
-                files.append(writer.finished())
+                files.append(writer.data_file())
         except (OSError, pa.ArrowException) as error:
-            self._take_away(files)
-            raise LakeError(f"the data lake at {self._location.url} cannot be written: {error}") from error
+            self._delete_files(files)
+            raise LakeError(f"The data lake at {self._location.url} cannot be written: {error}.") from error
         return files
 
-    def _take_away(self, files: list[DataFile]) -> None:
+    def _delete_files(self, files: list[DataFile]) -> None:
         for file in files:
-            if not self._table.names(file):
-                with contextlib.suppress(OSError):  # the next vacuum finds it
+            if not self._table.contains(file):
+                with contextlib.suppress(OSError):  # the next vacuum deletes it
                     self._location.remove(file.path)

@@ -1,1 +1,1 @@
-"""The event log: what the Tracking API has taken, in order and durable. Port, adapters, group commit."""
+"""The event log: the accepted requests of the Tracking API, in order and durable. Port, adapters, group commit."""

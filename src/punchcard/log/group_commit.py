@@ -12,45 +12,46 @@ from punchcard.log.port import EventLog, NewRecord
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _PendingRecord:
     record: NewRecord
     done: "asyncio.Future[int]"
     since: float
 
 
 class OnCommit(Protocol):
-    """Is told on the event loop of each commit: the bytes of its bodies, and how long the first of them has waited."""
+    """Callback on the event loop after each commit."""
 
     def __call__(self, *, size_bytes: int, seconds: float) -> None:
-        """Take note of one commit."""
+        """Process a commit: the bytes of its bodies, and how long the oldest one has waited."""
 
 
-def _unwatched(*, size_bytes: int, seconds: float) -> None:
-    """For who need not be told."""
+def _ignore_commit(*, size_bytes: int, seconds: float) -> None:
+    """No-op callback."""
 
 
 class GroupCommit:
-    """Makes records durable for one event loop: one thread commits all that is pending, then wakes the loop once.
+    """Makes records durable for one event loop: one thread commits all pending records, then wakes the loop once.
 
     Args:
-        records_max: Records in one commit, at most: bounds how long the first waits for the last.
-        bytes_max: Bytes of bodies in one commit, at most.
-        queue_bytes_max: Bytes that may wait; more are refused at once, for a slow disk must not fill the memory.
+        records_max: Maximum number of records in one commit; bounds how long the first waits for the last.
+        bytes_max: Maximum bytes of bodies in one commit.
+        queue_bytes_max: Maximum bytes that wait; more are refused at once, because a slow disk must not fill the
+            memory.
 
     Attributes:
-        on_commit: Is told of each commit.
+        on_commit: Called after each commit.
     """
 
     on_commit: OnCommit
 
     def __init__(self, log: EventLog, *, records_max: int, bytes_max: int, queue_bytes_max: int) -> None:
-        self.on_commit = _unwatched
+        self.on_commit = _ignore_commit
         self._log = log
         self._records_max = records_max
         self._bytes_max = bytes_max
         self._queue_bytes_max = queue_bytes_max
         self._changed = threading.Condition()
-        self._pending: list[_Waiting] = []
+        self._pending: list[_PendingRecord] = []
         self._pending_bytes = 0
         self._stopped = False
         self._loop = asyncio.get_running_loop()
@@ -58,26 +59,26 @@ class GroupCommit:
         self._thread.start()
 
     def submit(self, record: NewRecord) -> "asyncio.Future[int]":
-        """Its position, once the record is durable. To be called on the event loop.
+        """Return the record's position once the record is durable. Must be called on the event loop.
 
         Raises:
-            StorageError: here if too much is waiting or the log is stopped; from the future if the commit failed.
+            StorageError: At once if too much is waiting or the log is stopped; from the future if the commit failed.
         """
         size = len(record.body)
         with self._changed:
             if self._stopped:
-                raise StorageError("Punchcard is stopping", code="stopping")
+                raise StorageError("Punchcard is stopping.", code="stopping")
             if self._pending_bytes + size > self._queue_bytes_max and self._pending:
-                raise StorageError("the disk does not keep up: too much waits to be written", code="overloaded")
-            waiting = _Waiting(record, self._loop.create_future(), self._loop.time())
-            self._pending.append(waiting)
+                raise StorageError("The disk is too slow: too many requests wait to be written.", code="overloaded")
+            pending = _PendingRecord(record, self._loop.create_future(), self._loop.time())
+            self._pending.append(pending)
             self._pending_bytes += size
             if len(self._pending) == 1:
                 self._changed.notify()
-        return waiting.done
+        return pending.done
 
     def stop(self) -> None:
-        """Commit what is pending and end the thread. Not to be called on the event loop."""
+        """Commit pending records and end the thread. Must not be called on the event loop."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -87,39 +88,39 @@ class GroupCommit:
         while batch := self._next_batch():
             outcome: Future[Sequence[int]] = Future()
             try:
-                outcome.set_result(self._log.append([one.record for one in batch]))
+                outcome.set_result(self._log.append([pending.record for pending in batch]))
             except StorageError as error:
                 outcome.set_exception(error)
-            except Exception as error:  # noqa: BLE001  # the thread's outer loop: whoever waits must be told
-                outcome.set_exception(StorageError(f"the log failed: {error!r}"))
+            except Exception as error:  # noqa: BLE001  # outer loop of the thread: the waiting requests need a response
+                outcome.set_exception(StorageError(f"The event log failed: {error!r}."))
             try:
-                self._loop.call_soon_threadsafe(self._tell, batch, outcome)
+                self._loop.call_soon_threadsafe(self._resolve, batch, outcome)
             except RuntimeError:
-                return  # the loop is closed: nobody waits any more, and nobody was told 200
+                return  # the loop is closed: no request waits, and none got a 200 response
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_PendingRecord]:
         with self._changed:
             self._changed.wait_for(lambda: self._pending or self._stopped)
             count = size = 0
-            for one in self._pending[: self._records_max]:
-                size += len(one.record.body)
+            for pending in self._pending[: self._records_max]:
+                size += len(pending.record.body)
                 if count and size > self._bytes_max:
                     break
                 count += 1
             batch, self._pending = self._pending[:count], self._pending[count:]
-            self._pending_bytes -= sum(len(one.record.body) for one in batch)
+            self._pending_bytes -= sum(len(pending.record.body) for pending in batch)
             return batch
 
-    def _tell(self, batch: Sequence[_Waiting], outcome: "Future[Sequence[int]]") -> None:
+    def _resolve(self, batch: Sequence[_PendingRecord], outcome: "Future[Sequence[int]]") -> None:
         error = outcome.exception()
         positions = () if error else outcome.result()
-        for number, one in enumerate(batch):
-            if one.done.done():  # its client has gone; the record is durable all the same
+        for number, pending in enumerate(batch):
+            if pending.done.done():  # the client has disconnected; the record is durable nevertheless
                 continue
             if error is not None:
-                one.done.set_exception(error)
+                pending.done.set_exception(error)
             else:
-                one.done.set_result(positions[number])
+                pending.done.set_result(positions[number])
         if error is None:
-            size = sum(len(one.record.body) for one in batch)
+            size = sum(len(pending.record.body) for pending in batch)
             self.on_commit(size_bytes=size, seconds=self._loop.time() - batch[0].since)

@@ -1,28 +1,28 @@
-"""What can be wrong with a row of the log's table: SQLite lets a damaged or foreign row hold values of any type."""
+"""Damage in rows of the log's table: SQLite lets a damaged or foreign row hold values of any type."""
 
 from punchcard.log.port import LogRecord
 
-UNCOMPRESSED_BYTES_MAX = 16_000_000  # far above any body that is taken in
+UNCOMPRESSED_BYTES_MAX = 16_000_000  # far above any accepted body
 RECEIVED_AT_MAX = 253_370_764_800_000_000  # the year 9999: a datetime can hold every instant before it
 
 
 def decode_text(text: bytes) -> str:
-    """Return text as far as it is Unicode."""
+    """Decode text; invalid Unicode is replaced."""
     return text.decode(errors="replace")
 
 
 def is_instant(value: object) -> bool:
-    """Whether the value is a time of receipt, in microseconds since 1970."""
+    """Return whether the value is a time of receipt, in microseconds since 1970."""
     return isinstance(value, int) and 0 <= value < RECEIVED_AT_MAX
 
 
 def text_or_nothing(value: object) -> str:
-    """Return the value if it is text, else an empty text."""
+    """Return the value if it is text, otherwise an empty text."""
     return value if isinstance(value, str) else ""
 
 
 def is_whole(row: LogRecord) -> bool:
-    """Whether the row's columns have the types that they were written with: SQLite itself does not see to that."""
+    """Return whether the row's columns have the types with which they were written; SQLite does not guarantee that."""
     return (
         isinstance(row.body, bytes)
         and isinstance(row.write_key, str)
@@ -34,7 +34,7 @@ def is_whole(row: LogRecord) -> bool:
 
 
 def damage_of(row: LogRecord) -> str:
-    """What is wrong with the columns of a row."""
+    """Describe the damage in the columns of a row."""
     if not is_instant(row.received_at):
         return f"its time of receipt is not an instant: {str(row.received_at)[:40]}"
     for name, value in (("write key", row.write_key), ("call", row.call), ("encoding", row.encoding), ("IP", row.ip)):

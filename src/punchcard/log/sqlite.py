@@ -1,7 +1,7 @@
 """The event log in one SQLite file: one row per request body, compressed, synced at every commit.
 
-Appending never waits for a checkpoint: a thread of its own copies the write-ahead log into the file, and only when
-it has nearly caught up does it make SQLite start the write-ahead log over, which keeps that file small.
+Appending never waits for a checkpoint: a separate thread copies the write-ahead log into the file. Only when it has
+nearly caught up, it makes SQLite restart the write-ahead log, which keeps that file small.
 """
 
 import random
@@ -26,21 +26,21 @@ from punchcard.log.row_damage import (
     is_whole,
     text_or_nothing,
 )
-from punchcard.sqlite import write_ahead
+from punchcard.sqlite import enable_write_ahead_log
 
-_PAGE_BYTES = 32_768  # bodies are some 10 KB compressed: larger pages mean fewer of them to write
+_PAGE_BYTES = 32_768  # compressed bodies have about 10 KB: with larger pages, fewer are written
 _BUSY_SECONDS = 10.0
 _COMPRESS_FROM_BYTES = 512
 _LEVEL = 1
 _CHECKPOINT_SECONDS = 0.25
 _RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
-_RESTART_LEFT_BYTES_MAX = 32_000_000  # still to be copied while everybody waits
+_RESTART_LEFT_BYTES_MAX = 32_000_000  # copied while appends wait
 _RESTART_WAIT_SECONDS = 0.05
-_GZIP_SIZE_BYTES = 4  # the last of a gzip file: its unpacked size
+_GZIP_SIZE_BYTES = 4  # at the end of a gzip file: the decompressed size
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,  -- a trimmed log never gives a position again
+    position INTEGER PRIMARY KEY AUTOINCREMENT,  -- a trimmed log never assigns a position again
     received_at INTEGER NOT NULL,
     write_key TEXT NOT NULL,
     call TEXT NOT NULL,
@@ -51,25 +51,25 @@ CREATE TABLE IF NOT EXISTS records (
 """
 _IDENTITY_SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (
-    id TEXT NOT NULL,  -- of this log, for ever
-    reserved INTEGER NOT NULL,  -- the highest generation that was handed out
-    confirmed INTEGER NOT NULL  -- the highest generation that the store has reached for sure
+    id TEXT NOT NULL,  -- of this log; never changes
+    reserved INTEGER NOT NULL,  -- the highest reserved generation
+    confirmed INTEGER NOT NULL  -- the highest generation that the store has certainly reached
 )
 """
-# Uneven steps, so that two copies of one log cannot keep step with each other.
+# Uneven steps, so that two copies of a log cannot keep the same numbers.
 _GENERATION_STEP_MAX = 1_000
 _COLUMNS = 6
-# Records go in by statements of these many rows: each statement gives up the interpreter's lock, and gets it back only
-# when the event loop pauses, so a group of 35 single events must not be 35 statements.
+# Records are inserted by statements of this many rows: each statement releases the interpreter lock and gets it back
+# only when the event loop pauses, so a group of 35 single events must not take 35 statements.
 _ROWS = (64, 32, 16, 8, 4, 2, 1)
-# A failure leads to rolling back the whole unit of work anyway. Told so, SQLite need not be able to take back one
-# statement alone, for which it would write a temporary file outside the data folder at every commit.
+# A failure rolls back the whole unit of work anyway. With this clause SQLite need not be able to roll back a single
+# statement, for which it would write a temporary file outside the data folder at every commit.
 _INSERT = {
     rows: "INSERT OR ROLLBACK INTO records (received_at, write_key, call, encoding, ip, body) VALUES "
     + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
     for rows in _ROWS
 }
-# The body of an absurd size stays in the file: one row must not take all memory.
+# A body of extreme size stays in the file: one row must not fill the memory.
 _SELECT = f"""
     SELECT position, received_at, write_key, call, encoding, ip,
            CASE WHEN typeof(body) IN ('blob', 'text') AND length(body) <= {UNCOMPRESSED_BYTES_MAX} THEN body END
@@ -82,16 +82,16 @@ _RECEIVED_BEFORE = """
 """
 _DAMAGED_BODY_SHOWN_BYTES = 65_536
 _NOT_UNICODE = "decode to UTF-8"
-_GZIP_SALVAGED_BYTES = 256  # what is unpacked before the damage comes out in such steps
+_GZIP_SALVAGED_BYTES = 256  # the data before the damage is decompressed in steps of this size
 
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class SqliteEventLog:
-    """An EventLog in a file. Several processes may have it open; one of them writes at a time.
+    """An EventLog in a file. Several processes may have it open; only one writes at a time.
 
     Raises:
-        StorageError: the file cannot be opened.
+        StorageError: The file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,18 +123,18 @@ class SqliteEventLog:
             with self._commit():
                 last = self._insert(values)
         self._appended.set()
-        # One writer at a time holds the file's lock, so what it adds is consecutive.
+        # One writer at a time holds the file's lock, so its rows are consecutive.
         return range(last - len(records) + 1, last + 1)
 
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
-        """The next records behind position `after`, in order; at least one if there is any."""
+        """Return the next records after a position, in order; at least one if there is any."""
         with self._reading, _as_storage_error("read"):
             try:
                 return self._read(after, records_max, bytes_max)
             except sqlite3.OperationalError as error:
                 if _NOT_UNICODE not in str(error):
                     raise
-                # One text that is not Unicode must not hide the rows behind it; reading so costs a call for each text.
+                # One text that is not Unicode must not hide the rows after it; this mode costs a call per text.
                 self._reader.text_factory = decode_text
                 return self._read(after, records_max, bytes_max)
 
@@ -153,12 +153,12 @@ class SqliteEventLog:
         return log_records
 
     def last_position(self) -> int:
-        """The highest position appended, 0 if none ever was."""
+        """Return the highest position appended, 0 if there never was one."""
         with self._reading, _as_storage_error("read"):
             return self._last(self._reader)
 
-    def continue_behind(self, position: int) -> None:
-        """Give no position up to this one any more, also where the log was lost and is empty."""
+    def continue_after(self, position: int) -> None:
+        """Assign only positions after this one from now on, even if the log was lost and is empty."""
         with self._writing, _as_storage_error("written"), self._commit():
             if self._last(self._writer) >= position:
                 return
@@ -166,14 +166,14 @@ class SqliteEventLog:
             self._writer.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('records', ?)", (position,))
 
     def identity(self) -> LogIdentity:
-        """Which log this is, as it stands now."""
+        """Return the current identity of the log."""
         with self._reading, _as_storage_error("read"):
             self._refuse_replaced_file()
             row = self._reader.execute("SELECT id, reserved, confirmed FROM identity").fetchone()
             return LogIdentity(*row)
 
     def reserve_generation(self, above: int) -> int:
-        """Reserve a generation above this one and above all that were reserved before; returns it."""
+        """Reserve and return a generation above this one and above all reserved before."""
         step = random.randint(1, _GENERATION_STEP_MAX)
         with self._writing, _as_storage_error("written"), self._commit():
             row = self._writer.execute(
@@ -182,14 +182,14 @@ class SqliteEventLog:
             return int(row[0])
 
     def confirm_generation(self, generation: int) -> None:
-        """Note that the store has reached a generation."""
+        """Record that the store has reached a generation."""
         with self._writing, _as_storage_error("written"), self._commit():
             self._writer.execute("UPDATE identity SET confirmed = max(confirmed, ?)", (generation,))
 
-    def move_behind(self, position: int) -> int:
-        """Give all records positions behind this one, in their order; returns how many records there are."""
+    def move_after(self, position: int) -> int:
+        """Move all records to positions after this one, in their order; return their number."""
         with self._writing, _as_storage_error("written"), self._commit():
-            # Behind every position that is in use, so that no record meets another one on its way.
+            # After every position in use, so that no moved record collides with another.
             distance = max(position, self._last(self._writer))
             moved = self._writer.execute("UPDATE records SET position = position + ?", (distance,)).rowcount
             last = self._writer.execute("SELECT max(position) FROM records").fetchone()[0] or distance
@@ -198,11 +198,11 @@ class SqliteEventLog:
             return moved
 
     def refuse(self, error: StorageError) -> None:
-        """Take nothing any more: from now on `append` raises this error."""
+        """Refuse new records: from now on `append` raises this error."""
         self._refusal = error
 
     def trim(self, through: int, *, records_max: int) -> int:
-        """Forget at most `records_max` records up to position `through`; returns how many went."""
+        """Delete up to `records_max` records up to position `through`; return the number deleted."""
         with self._writing, _as_storage_error("trimmed"), self._commit():
             return self._writer.execute(
                 "DELETE FROM records WHERE position IN "
@@ -211,7 +211,7 @@ class SqliteEventLog:
             ).rowcount
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         self._closing.set()
         self._appended.set()
         self._checkpoints.join()
@@ -226,23 +226,23 @@ class SqliteEventLog:
         with self._commit():
             self._writer.execute(_SCHEMA)
             self._writer.execute(_IDENTITY_SCHEMA)
-            # Of two processes that create the log together, the second one waits for the first and finds its id.
+            # If two processes create the log at the same time, the second waits for the first and finds its id.
             self._writer.execute(
                 "INSERT INTO identity SELECT ?, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM identity)", (str(uuid.uuid4()),)
             )
-        with suppress(sqlite3.Error):  # another process is creating it too; either may do this
+        with suppress(sqlite3.Error):  # another process creates it at the same time and does this
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _refuse_replaced_file(self) -> None:
-        """What is appended to a file that was removed or restored from a copy, nobody will ever read."""
+        """Raise an error if the file was removed or replaced: nobody would ever read what is appended to it."""
         if _file_of(self._path) != self._file:
             raise StorageError(
-                f"{self._path} was removed or replaced while Punchcard was running: restart Punchcard",
+                f"{self._path} was removed or replaced while Punchcard was running. Restart Punchcard.",
                 code=LOG_REPLACED,
             )
 
     def _values(self, records: Sequence[NewRecord]) -> list[object]:
-        """The columns of all records in a row, long bodies compressed."""
+        """Return the columns of all records in one list, with long bodies compressed."""
         long: list[bytes | bytearray | memoryview[int]] = [
             record.body
             for record in records
@@ -250,15 +250,15 @@ class SqliteEventLog:
         ]
         packed = iter(self._compressor.multi_compress_to_buffer(long)) if long else iter(())
         values: list[object] = []
-        for one in records:
-            body, encoding = one.body, one.encoding
+        for record in records:
+            body, encoding = record.body, record.encoding
             if encoding == "identity" and len(body) >= _COMPRESS_FROM_BYTES:
                 body, encoding = next(packed).tobytes(), "zstd"
-            values += (one.received_at, one.write_key, one.call, encoding, one.ip, body)
+            values += (record.received_at, record.write_key, record.call, encoding, record.ip, body)
         return values
 
     def _insert(self, values: Sequence[object]) -> int:
-        """Insert the rows that these columns are; returns the last position."""
+        """Insert rows given by their columns; return the last position."""
         last = begin = 0
         for rows in _ROWS:
             while (end := begin + rows * _COLUMNS) <= len(values):
@@ -267,7 +267,7 @@ class SqliteEventLog:
         return last
 
     def _damaged(self, row: LogRecord) -> LogRecord:
-        """The record of a damaged row, with a time of receipt that its place in the log allows."""
+        """Return the record of a damaged row, with a time of receipt that fits its position in the log."""
         received_at = row.received_at
         if not is_instant(received_at):
             before = self._reader.execute(_RECEIVED_BEFORE, (row.position, RECEIVED_AT_MAX)).fetchone()
@@ -284,7 +284,7 @@ class SqliteEventLog:
         )
 
     def _first_bytes(self, position: int) -> bytes:
-        """The beginning of a body that is too large, or of another type; empty if it holds no bytes."""
+        """Return the beginning of a body that is too large or not bytes; empty if it holds no bytes."""
         with suppress(sqlite3.OperationalError), self._reader.blobopen("records", "body", position, readonly=True) as b:
             return b.read(_DAMAGED_BODY_SHOWN_BYTES)
         return b""
@@ -300,7 +300,7 @@ class SqliteEventLog:
             yield
             self._writer.execute("COMMIT")
         except BaseException:
-            with suppress(sqlite3.Error):  # the cause is already on its way up
+            with suppress(sqlite3.Error):  # the original error is raised below
                 self._writer.execute("ROLLBACK")
             raise
 
@@ -309,7 +309,7 @@ class SqliteEventLog:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
         )
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        write_ahead(connection, wait_seconds=_BUSY_SECONDS)
+        enable_write_ahead_log(connection, wait_seconds=_BUSY_SECONDS)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         return connection
@@ -321,7 +321,7 @@ class SqliteEventLog:
             self._appended.clear()
             if self._closing.wait(_CHECKPOINT_SECONDS):
                 break
-            # A disk without room is told to those who append; here the next round tries again.
+            # A full disk is reported to those who append; here the next round tries again.
             with suppress(sqlite3.Error, OSError):
                 _, pages, copied = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 is_nearly_copied = (pages - copied) * _PAGE_BYTES <= _RESTART_LEFT_BYTES_MAX
@@ -329,15 +329,15 @@ class SqliteEventLog:
                     self._restart_wal()
 
     def _restart_wal(self) -> None:
-        # What is left takes some milliseconds, in which appending waits here rather than in SQLite's polling, and no
-        # reader of this process holds the old end of the file. Another process may, a backup for minutes: behind it
-        # little is copied, and whoever appends waits for it a moment only, for the next round will do as well.
+        # Copying the rest takes milliseconds, during which appends wait here instead of polling in SQLite, and no
+        # reader of this process holds the old end of the file. Another process may hold it, for example a backup for
+        # minutes. Then little is copied after it, and appends wait only briefly, because the next round tries again.
         with self._writing, self._reading:
             self._checkpointer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _file_of(path: Path) -> tuple[int, int] | None:
-    """What tells a file from any that takes its place, None if there is none."""
+    """Return what distinguishes a file from one that replaces it, None if there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -346,7 +346,7 @@ def _file_of(path: Path) -> tuple[int, int] | None:
 
 
 def _unpacked_size(encoding: str, body: bytes) -> int:
-    """How large a body was as its sender wrote it, as the compressed form itself says; of a damaged one, as it is."""
+    """Return the size of a body as its sender wrote it, as stated by the compressed form; stored size if damaged."""
     if encoding == "zstd":
         with suppress(zstandard.ZstdError):
             return max(len(body), zstandard.frame_content_size(body))
@@ -355,12 +355,12 @@ def _unpacked_size(encoding: str, body: bytes) -> int:
     return len(body)
 
 
-def uncompressed(record: NewRecord) -> bytes:
-    """The record's body as its sender wrote it.
+def decompress(record: NewRecord) -> bytes:
+    """Return the record's body as its sender wrote it.
 
     Raises:
-        UnreadableRecordError: its row is damaged, it cannot be unpacked, or it is larger than any body that is ever
-            taken in.
+        UnreadableRecordError: The row is damaged, or the body cannot be decompressed or is larger than any accepted
+            body.
     """
     if isinstance(record, LogRecord) and record.damage:
         raise UnreadableRecordError(f"The log record is damaged: {record.damage}.")
@@ -368,19 +368,19 @@ def uncompressed(record: NewRecord) -> bytes:
         if record.encoding == "identity":
             return record.body
         if record.encoding == "zstd":
-            # Without a look at the size that a frame states, a damaged one may ask for all memory.
+            # The size is checked first, because a damaged frame may request any amount of memory.
             if zstandard.frame_content_size(record.body) > UNCOMPRESSED_BYTES_MAX:
-                raise ValueError(f"the body unpacks to more than {UNCOMPRESSED_BYTES_MAX:,} bytes")
+                raise ValueError(f"the body is larger than {UNCOMPRESSED_BYTES_MAX:,} bytes")
             return zstandard.ZstdDecompressor().decompress(record.body, max_output_size=UNCOMPRESSED_BYTES_MAX)
         if record.encoding == "gzip":
             return gunzip(record.body, bytes_max=UNCOMPRESSED_BYTES_MAX)
     except (zstandard.ZstdError, zlib.error, ValueError, MemoryError) as error:
-        raise UnreadableRecordError(f"The log record cannot be unpacked: {error}.") from error
+        raise UnreadableRecordError(f"The log record cannot be decompressed: {error}.") from error
     raise UnreadableRecordError(f'The log record has the unknown encoding "{record.encoding[:40]}".')
 
 
-def salvaged(record: NewRecord) -> bytes:
-    """As much of a damaged body as can be unpacked from its beginning on."""
+def salvage(record: NewRecord) -> bytes:
+    """Return as much of a damaged body as can be decompressed from its beginning."""
     body = record.body
     unpacked = bytearray()
     with suppress(zstandard.ZstdError, zlib.error, ValueError, MemoryError):
@@ -400,31 +400,31 @@ def salvaged(record: NewRecord) -> bytes:
 
 
 def gunzip(body: bytes, *, bytes_max: int) -> bytes:
-    """The unpacked body; a small body that unpacks to something huge is noticed before it is unpacked whole.
+    """Decompress a body; a small body with a huge content is detected before it is decompressed completely.
 
     Raises:
-        ValueError: it unpacks to more than `bytes_max`, or ends too soon.
-        zlib.error: it is not gzip.
+        ValueError: The content is larger than `bytes_max`, or incomplete.
+        zlib.error: The body is not gzip.
     """
     unpacker = zlib.decompressobj(wbits=31)
     unpacked = unpacker.decompress(body, bytes_max + 1)
     if len(unpacked) > bytes_max:
-        raise ValueError(f"the body unpacks to more than {bytes_max:,} bytes")
+        raise ValueError(f"the body is larger than {bytes_max:,} bytes")
     if not unpacker.eof:
-        raise ValueError("the body ends too soon")
+        raise ValueError("the body is incomplete")
     if unpacker.unused_data:
-        raise zlib.error("something follows the packed body")
+        raise zlib.error("other data follows the compressed body")
     return unpacked
 
 
 @contextmanager
-def _as_storage_error(what: str, path: Path | None = None) -> Iterator[None]:
+def _as_storage_error(action: str, path: Path | None = None) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        name = "the event log" if path is None else f"{path}: the event log"
+        name = "The event log" if path is None else f"{path}: The event log"
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # errors of the driver itself have none
-        cure = ""
+        advice = ""
         if code in _DAMAGED:
-            cure = ". The file is damaged: stop Punchcard and restore it from a backup (docs/how-to/operate.md)"
-        raise StorageError(f"{name} cannot be {what}: {error}{cure}") from error
+            advice = " The file is damaged. Stop Punchcard and restore it from a backup (docs/how-to/operate.md)."
+        raise StorageError(f"{name} cannot be {action}: {error}.{advice}") from error

@@ -1,1 +1,1 @@
-"""What operators see and do, the same by App, Public API and command line."""
+"""Queries and actions of operators, shared by App, Public API and command line."""

@@ -30,34 +30,34 @@ _NAMES_MAX = 5
 class AlertKind(StrEnum):
     """Kinds of alerts."""
 
-    PAUSED = "paused"  # a destination that delivers nothing: its credentials are refused
-    RESUMED = "resumed"  # a destination whose credentials were refused for a while of late, and that resumed by itself
-    INVALID = "invalid"  # a part of the configuration that this version cannot use; of a destination, events are held
-    HELD = "held"  # events that a destination could not plan; they wait for a correction
-    PARKED = "parked"  # awards that are not tried any more until somebody says so
-    CONFLICT = "conflict"  # orders that came a second time with other content, of late
-    UNMAPPED = "unmapped"  # events in volume whose name is not mapped
-    COMPUTATION = "computation"  # an audience or computed trait that cannot be computed, or was found wrong
-    SYNC = "sync"  # values of an audience or computed trait that a destination does not have
-    QUARANTINED = "quarantined"  # log records and events that could not be processed, of late
+    PAUSED = "paused"  # a destination is paused: its credentials are refused
+    RESUMED = "resumed"  # a destination was paused in the last 7 days and resumed by itself
+    INVALID = "invalid"  # this version cannot use a part of the configuration; events for a destination are held
+    HELD = "held"  # events could not be planned for a destination and are held until the cause is corrected
+    PARKED = "parked"  # awards are not retried until an operator retries or dismisses them
+    CONFLICT = "conflict"  # orders were received again with different content in the last 7 days
+    UNMAPPED = "unmapped"  # many events have a name that is not mapped
+    COMPUTATION = "computation"  # an audience or computed trait cannot be computed, or its check found differences
+    SYNC = "sync"  # a destination lacks values of an audience or computed trait
+    QUARANTINED = "quarantined"  # log records or events could not be processed in the last 7 days
     LAKE = "lake"  # the lake cannot be read or written
-    LAKE_LOSS = "lake_loss"  # events that a repair of the lake could not restore, of late
-    RESTORED = "restored"  # the store was restored from an older copy; what may have been delivered is read back
-    DIFFERENCES = "differences"  # the ledger and what a partner has booked differ
-    UNKNOWN_SOURCE = "unknown_source"  # events whose write key no source has
+    LAKE_LOSS = "lake_loss"  # a repair of the lake in the last 7 days could not restore some events
+    RESTORED = "restored"  # the store was restored from an older copy; awards since then are read back
+    DIFFERENCES = "differences"  # the ledger and the partner's transactions differ
+    UNKNOWN_SOURCE = "unknown_source"  # events were received with a write key that belongs to no source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """One thing that an operator must act on.
+    """A condition that an operator must act on.
 
     Attributes:
-        subject: A destination's slug, or an event's name.
-        destination: Slug; "" if none is concerned.
-        count: How many events or awards; 0 where that says nothing.
-        detail: A sentence, "" if all is said.
-        until: When it ended, None while it lasts.
-        next_check_at: When Punchcard looks again by itself, None if it does not.
+        subject: What the alert is about: a destination's slug, an event name, a computation's key, …
+        destination: Slug of the destination; "" if the alert is not about one.
+        count: Number of events or awards; 0 if the kind has none.
+        detail: Additional sentence, "" for none.
+        until: When the condition ended, None while it lasts.
+        next_check_at: When Punchcard checks again automatically, None if it does not.
     """
 
     kind: AlertKind
@@ -123,12 +123,12 @@ def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[
 
 
 def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
-    """What is in the queue or parked, by destination and state."""
+    """Return the queued and parked effects by destination and state."""
     return backlog(work, list(snapshot.destinations))
 
 
 def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
-    """Refusals of credentials that ended by themselves: nobody need act, but somebody should know."""
+    """Return recent pauses that ended without an operator: no action is needed, but operators should know."""
     lasts = [last for slug in snapshot.destinations if (last := last_pause_of(work, slug)) is not None]
     return [
         Alert(
@@ -145,42 +145,44 @@ def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Ale
 
 
 def _invalid(work: Connection, snapshot: Snapshot) -> list[Alert]:
-    """Parts of the configuration that cannot be used, and events that are held for whatever reason."""
-    held = {one.destination: one for one in count_held(work)}
+    """Return the parts of the configuration that cannot be used, and the destinations with held events."""
+    held_by_destination = {held.destination: held for held in count_held(work)}
     alerts = []
     for problem in snapshot.problems():
         if problem.kind == "computation":
             continue
         slug = problem.slug if problem.kind == "destination" else ""
-        waiting = held.pop(slug, None)
+        entry = held_by_destination.pop(slug, None)
         alerts.append(
             Alert(
                 kind=AlertKind.INVALID,
                 subject=problem.slug or "The workspace",
                 destination=slug,
-                count=0 if waiting is None else waiting.count,
+                count=0 if entry is None else entry.count,
                 reason=problem.kind,
                 detail=problem.message,
             )
         )
-    for waiting in held.values():
+    for entry in held_by_destination.values():
         alerts.append(
             Alert(
                 kind=AlertKind.HELD,
-                subject=waiting.destination,
-                destination=waiting.destination if waiting.destination in snapshot.destinations else "",
-                count=waiting.count,
-                detail=waiting.detail,
-                since=waiting.oldest_received_at,
+                subject=entry.destination,
+                destination=entry.destination if entry.destination in snapshot.destinations else "",
+                count=entry.count,
+                detail=entry.detail,
+                since=entry.oldest_received_at,
             )
         )
     return alerts
 
 
 def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
-    """Audiences and computed traits that do not say what they should."""
+    """Return audiences and computed traits that failed, or that a check has found to be wrong."""
     invalid = snapshot.invalid_computations
-    failed = [Alert(kind=AlertKind.COMPUTATION, subject=key, detail=why) for key, why in sorted(invalid.items())]
+    failed = [
+        Alert(kind=AlertKind.COMPUTATION, subject=key, detail=message) for key, message in sorted(invalid.items())
+    ]
     failed += [
         Alert(kind=AlertKind.COMPUTATION, subject=state.key, detail=state.detail)
         for state in states(work)
@@ -194,7 +196,7 @@ def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
 
 
 def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
-    """Values of audiences and traits that their destinations do not have."""
+    """Return computations with values that a destination rejected, refused or was never sent."""
     queues = queue_sizes(work)
     alerts = []
     for slug in snapshot.destinations:
@@ -202,7 +204,7 @@ def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
         rejected = keys_of_failed_syncs(work, destination=slug, source=source)
         for key in snapshot.computations:
             values = failed_syncs(work, key, destination=slug, source=source) if key in rejected else []
-            held = {why: queues.get((slug, key, why), 0) for why in (SYNC_FAILED, SYNC_REFUSED)}
+            held = {cause: queues.get((slug, key, cause), 0) for cause in (SYNC_FAILED, SYNC_REFUSED)}
             count = len(values) + sum(held.values())
             if not count:
                 continue
@@ -236,10 +238,16 @@ def _differences(work: Connection, snapshot: Snapshot) -> list[Alert]:
 
 
 def _storage(work: Connection, since: datetime) -> list[Alert]:
-    """What is wrong with the log's records and with the lake."""
+    """Return alerts about quarantined log records and about the lake."""
     alerts = [
-        Alert(kind=AlertKind.QUARANTINED, subject=one.reason, reason=one.reason, count=one.count, since=one.newest)
-        for one in count_quarantined(work, since=since)
+        Alert(
+            kind=AlertKind.QUARANTINED,
+            subject=quarantined.reason,
+            reason=quarantined.reason,
+            count=quarantined.count,
+            since=quarantined.newest,
+        )
+        for quarantined in count_quarantined(work, since=since)
     ]
     lake = read_lake_status(work)
     if lake.failing_since is not None:
@@ -250,21 +258,21 @@ def _storage(work: Connection, since: datetime) -> list[Alert]:
 
 
 def _restored(work: Connection, now: datetime) -> list[Alert]:
-    """That the store was restored from an older copy: until all is read back, and some days longer."""
+    """Return the alert about a restored store, kept until every award is read back and for 7 days."""
     recovery = newest_recovery(work)
     if recovery is None:
         return []
     in_doubt = count_in_doubt(work)
-    doubts_all = recovery.doubt_until is not None and now < recovery.doubt_until
-    if not in_doubt and not doubts_all and recovery.noticed_at < now - _RECENT:
+    reads_back_new = recovery.doubt_until is not None and now < recovery.doubt_until
+    if not in_doubt and not reads_back_new and recovery.noticed_at < now - _RECENT:
         return []
-    in_question = recovery.read_back + recovery.planned
-    sentences = [_count_awards(in_question, "may have been delivered since that copy was made.")]
+    affected = recovery.read_back + recovery.planned
+    sentences = [_count_awards(affected, "may have been delivered since that copy was made.")]
     if in_doubt:
         sentences.append(
             _count_awards(in_doubt, "must still be looked up at the partner before anything is sent again.")
         )
-    elif in_question:
+    elif affected:
         sentences.append("All of them were looked up at the partner.")
     if recovery.not_planned:
         sentences.append(
@@ -272,15 +280,17 @@ def _restored(work: Connection, now: datetime) -> list[Alert]:
                 recovery.not_planned, "cannot be planned again; the log names each (lost_effect_not_planned)."
             )
         )
-    if recovery.doubt_until is not None and doubts_all:
+    if recovery.doubt_until is not None and reads_back_new:
         sentences.append(
             f"Some events are in no copy, so until {recovery.doubt_until:%Y-%m-%d} every new award is read back from "
             "the partner before it is sent."
         )
     if recovery.reason not in set(RecoveryReason):
         sentences.append(f"The reason is stored as {recovery.reason}, which this version of Punchcard does not know.")
-    done = " ".join(sentences)
-    return [Alert(kind=AlertKind.RESTORED, subject="database", count=in_doubt, detail=done, since=recovery.noticed_at)]
+    detail = " ".join(sentences)
+    return [
+        Alert(kind=AlertKind.RESTORED, subject="database", count=in_doubt, detail=detail, since=recovery.noticed_at)
+    ]
 
 
 def _count_awards(count: int, predicate: str) -> str:

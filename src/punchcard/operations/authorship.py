@@ -1,4 +1,4 @@
-"""Who made an audience or computed trait and who changed it last, as the audit log has it."""
+"""Authors of audiences and computed traits, read from the audit log."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from punchcard.store.audit import AuditEvent
 from punchcard.store.engine import Store
 
 UNKNOWN_ACTOR: Final = "unknown"
-"""Who did what the log does not have."""
+"""Actor of changes that the audit log does not contain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Authorship:
-    """Who made a computation and when, and who changed it last; made is changed, too."""
+    """Creator and last editor of a computation. Its creation counts as a change."""
 
     created_by: str
     created_at: datetime
@@ -25,28 +25,30 @@ class Authorship:
     updated_at: datetime
 
 
-def read_authorships(store: Store, some: Sequence[ComputationStatus]) -> Mapping[str, Authorship]:
-    """Of each computation, by key.
+def read_authorships(store: Store, statuses: Sequence[ComputationStatus]) -> Mapping[str, Authorship]:
+    """Return the authorship of each computation, by key.
 
     Raises:
-        StorageError: the store is away.
+        StorageError: The store is unavailable.
     """
-    resources = [(one.computation.kind, one.computation.key) for one in some]
+    resources = [(status.computation.kind, status.computation.key) for status in statuses]
     with store.reading() as work:
         events = audit.newest_of_each(work, resources, passing_over=RESYNC_CHANGES)
     additions = {event.resource_id: event for event in events if event.kind == "add"}
     newest = {event.resource_id: event for event in events}
     return {
-        one.computation.key: _authorship(one, additions.get(one.computation.key), newest.get(one.computation.key))
-        for one in some
+        status.computation.key: _authorship(
+            status, additions.get(status.computation.key), newest.get(status.computation.key)
+        )
+        for status in statuses
     }
 
 
-def _authorship(one: ComputationStatus, added: AuditEvent | None, newest: AuditEvent | None) -> Authorship:
+def _authorship(status: ComputationStatus, added: AuditEvent | None, newest: AuditEvent | None) -> Authorship:
     if added is not None:
         created_at = added.at
-    elif one.state is not None:
-        created_at = one.state.created_at  # when Engage saw it first
+    elif status.state is not None:
+        created_at = status.state.created_at  # when Engage first computed it
     else:
         created_at = newest.at if newest is not None else EPOCH
     created_by = UNKNOWN_ACTOR if added is None else added.actor

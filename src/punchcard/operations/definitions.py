@@ -1,4 +1,4 @@
-"""A definition of an audience or computed trait as it is asked for: as text, as JSON, or both; it is kept as text."""
+"""Definitions of audiences and computed traits in requests: as text, as JSON, or both. They are stored as text."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -27,27 +27,28 @@ from punchcard.errors import ConfigurationError
 
 QUERY_FIELD: Final = "definition.query"
 MODEL_FIELD: Final = "definition.model"
-"""The fields in which a request has a definition as text and as JSON."""
+"""Paths of the definition's text and JSON in a request, for errors."""
 
-_LEVELS_MAX = 100  # of JSON; the language ends at 20 of its own, each of which takes two or three
+# The language allows 20 nested conditions, and each takes two or three levels of JSON.
+_LEVELS_MAX = 100
 _ERROR_PATH: Final = re.compile(r"(?s)(.*) - at `\$(.*)`")
 _Wrapper = Callable[[Condition], Definition]
 
 
 def resolve_definition(kind: str, *, query: str | None, model: object = None) -> str:
-    """The text of a definition: a query as it was written, a model as it is printed.
+    """Return the text of a definition: the query unchanged, or the model printed as text.
 
     Args:
         kind: `audience` or `computed_trait`.
-        model: `{"kind": "comparison", "left": …}`, the plain values of its JSON.
+        model: Decoded JSON of the definition, such as `{"kind": "comparison", "left": …}`.
 
     Raises:
-        ConfigurationError: neither is given, one of them cannot be meant, or they differ. Its context has the `field`
-            that is wrong, such as `definition.model.conditions[1]`, and for a query the `position` in it.
+        ConfigurationError: Neither is given, one is invalid, or they differ. Its context has the invalid `field`,
+            such as `definition.model.conditions[1]`, and for a query the `position` in the text.
     """
     if query is None and model is None:
         raise ConfigurationError(
-            "a definition is needed: `query` is its text, `model` the same as JSON",
+            "A definition is missing. Send `query` (text) or `model` (JSON).",
             code="invalid_request",
             field="definition",
         )
@@ -61,26 +62,28 @@ def resolve_definition(kind: str, *, query: str | None, model: object = None) ->
     except DefinitionError as error:
         raise _refusal(error.message, field=QUERY_FIELD, position=error.position) from error
     if printed is not None and text != printed:
-        raise _refusal(f"`query` and `model` differ: the model is {printed}", field=MODEL_FIELD)
+        raise _refusal(
+            f"`query` and `model` differ. As text, the model is {printed}. Send only one of them.", field=MODEL_FIELD
+        )
     return query
 
 
 def _print_model(model: object, read: Callable[[str], Definition]) -> str:
     if _is_deep(model):
-        raise _refusal("this is nested too deep", field=MODEL_FIELD)
+        raise _refusal("The model is nested too deeply.", field=MODEL_FIELD)
     try:
         definition = _unwrap(msgspec.convert(model, Definition))
     except msgspec.ValidationError as error:
         match = _ERROR_PATH.fullmatch(str(error))
-        message, place = (match[1], match[2]) if match else (str(error), "")
-        raise _refusal(message, field=MODEL_FIELD + place) from error
+        message, path = (match[1], match[2]) if match else (str(error), "")
+        raise _refusal(message, field=MODEL_FIELD + path) from error
     try:
         _check(definition)
         text = to_text(definition)
         read(text)
     except DefinitionError as error:
-        place, problem = _find_innermost_problem(definition, "", lambda one: one) or ("", error.problem)
-        raise _refusal(problem, field=MODEL_FIELD + place) from error
+        path, problem = _find_innermost_problem(definition, "", lambda condition: condition) or ("", error.problem)
+        raise _refusal(problem, field=MODEL_FIELD + path) from error
     return text
 
 
@@ -93,63 +96,77 @@ def _is_deep(value: object) -> bool:
     for _ in range(_LEVELS_MAX):
         level = [
             inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
         ]
         if not level:
             return False
     return True
 
 
-def _unwrap(part: Definition) -> Definition:
-    """The same without `and` and `or` of a single condition, for which the language has no words."""
-    match part:
+def _unwrap(definition: Definition) -> Definition:
+    """Return the definition without `and` and `or` of a single condition, which the language cannot express."""
+    match definition:
         case And() | Or():
-            if len(part.conditions) == 1:
-                return _unwrap(part.conditions[0])
-            return msgspec.structs.replace(part, conditions=tuple(_unwrap(condition) for condition in part.conditions))
+            if len(definition.conditions) == 1:
+                return _unwrap(definition.conditions[0])
+            return msgspec.structs.replace(
+                definition, conditions=tuple(_unwrap(condition) for condition in definition.conditions)
+            )
         case Not():
-            return msgspec.structs.replace(part, condition=_unwrap(part.condition))
+            return msgspec.structs.replace(definition, condition=_unwrap(definition.condition))
         case Comparison():
-            return msgspec.structs.replace(part, left=_unwrap(part.left)) if isinstance(part.left, Events) else part
+            return (
+                msgspec.structs.replace(definition, left=_unwrap(definition.left))
+                if isinstance(definition.left, Events)
+                else definition
+            )
         case Events():
-            return part if part.where is None else msgspec.structs.replace(part, where=_unwrap(part.where))
+            return (
+                definition
+                if definition.where is None
+                else msgspec.structs.replace(definition, where=_unwrap(definition.where))
+            )
 
 
-def _check(part: Definition) -> None:
-    for comparison in comparisons(part):
+def _check(definition: Definition) -> None:
+    for comparison in comparisons(definition):
         if problem := comparison_problem(comparison):
             raise DefinitionError(problem, text="", position=0)
-    if checked(part) != part:
-        raise DefinitionError("part of this is not in the language here, and would be lost", text="", position=0)
+    if checked(definition) != definition:
+        raise DefinitionError("This cannot be expressed in the query language here.", text="", position=0)
 
 
-def _find_innermost_problem(part: Definition, place: str, inside: _Wrapper) -> tuple[str, str] | None:
-    """Where in a part something is wrong by itself, and what it is.
+def _find_innermost_problem(definition: Definition, path: str, wrap: _Wrapper) -> tuple[str, str] | None:
+    """Return the path and the problem of the innermost invalid part, None if every part is valid.
 
     Args:
-        inside: Puts a condition where this part stands, with nothing else around it.
+        wrap: Returns a definition that holds only a condition at the place of this part.
     """
-    for name, child, around in _children(part, inside):
-        if found := _find_innermost_problem(child, place + name, around):
-            return found
+    for name, child, wrap_child in _children(definition, wrap):
+        if problem := _find_innermost_problem(child, path + name, wrap_child):
+            return problem
     try:
-        _check(part if isinstance(part, Events) else inside(part))
+        _check(definition if isinstance(definition, Events) else wrap(definition))
     except DefinitionError as error:
-        return place, error.problem
+        return path, error.problem
     return None
 
 
-def _children(part: Definition, inside: _Wrapper) -> Iterator[tuple[str, Condition, _Wrapper]]:
-    match part:
+def _children(definition: Definition, wrap: _Wrapper) -> Iterator[tuple[str, Condition, _Wrapper]]:
+    match definition:
         case And() | Or():
-            for number, one in enumerate(part.conditions):
-                yield f".conditions[{number}]", one, inside
+            for number, condition in enumerate(definition.conditions):
+                yield f".conditions[{number}]", condition, wrap
         case Not():
-            yield ".condition", part.condition, inside
+            yield ".condition", definition.condition, wrap
         case Comparison(left=Events(where=where)) if where is not None:
-            yield ".left.where", where, lambda one: inside(Comparison(_events_where(one), Operator.AT_LEAST, _ONCE))
+            yield (
+                ".left.where",
+                where,
+                lambda condition: wrap(Comparison(_events_where(condition), Operator.AT_LEAST, _ONCE)),
+            )
         case Events(where=where) if where is not None:
             yield ".where", where, _events_where
 

@@ -1,4 +1,4 @@
-"""Audiences, computed traits and profiles as operators see and change them: the same for App, Public API and CLI."""
+"""Queries and changes of audiences, computed traits and profiles, shared by App, Public API and CLI."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from punchcard.clock import Clock
 from punchcard.computations.errors import DefinitionError
 from punchcard.engage.call_size import INVALID, TOO_LARGE
-from punchcard.engage.requests import Preview, PreviewRequest, ask_preview
+from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
 from punchcard.store import audit, engage_tables, profile_queries, sync_outcomes
@@ -22,45 +22,45 @@ from punchcard.workspace.problems import Problem
 from punchcard.workspace.snapshot import Snapshot
 
 KINDS = {"audience": "audience", "computed_trait": "computed trait"}
-"""What each kind is called."""
+"""Display name of each kind."""
 
 
 def describe_failed_syncs(destination: str, failed: Sequence[sync_outcomes.FailedSync]) -> str:
-    """How many values a destination does not have because it rejected them or they are parked, and why."""
-    many = f"{len(failed):,}" if len(failed) < sync_outcomes.FAILED_MAX else f"{sync_outcomes.FAILED_MAX:,} or more"
-    values = "1 value is" if len(failed) == 1 else f"{many} values are"
+    """Return a sentence about the values that a destination rejected or that are parked, with the newest cause."""
+    count = f"{len(failed):,}" if len(failed) < sync_outcomes.FAILED_MAX else f"{sync_outcomes.FAILED_MAX:,} or more"
+    values = "1 value is" if len(failed) == 1 else f"{count} values are"
     newest = failed[0]
-    said = newest.detail.rstrip(".") or newest.reason
+    cause = newest.detail.rstrip(".") or newest.reason
     return (
         f"{values} not at {destination}: rejected or parked. The newest is {newest.value[:_VALUE_CHARACTERS_MAX]} of "
-        f"{newest.email} ({newest.reason}: {said})."
+        f"{newest.email} ({newest.reason}: {cause})."
     )
 
 
 _VALUE_CHARACTERS_MAX = 100
 RESYNC_CHANGES = '[{"path": "resync", "before": null, "after": true}]'
-"""What the audit log has as changes where everybody was told again: nothing of the computation itself."""
+"""Changes that the audit log states for a resync: the computation itself does not change."""
 
 _REQUESTS_PER_CALL = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class PendingSync:
-    """What one destination is still to be told of one computation.
+    """Pending and failed syncs of one computation to one destination.
 
     Attributes:
-        queued: People whose turn will come.
-        without_email: People who are told of once an email leads to them.
-        too_large: People whose value does not fit into a call of 32 KB; the destination keeps what it has.
-        invalid: People whose value cannot be sent as JSON; likewise.
-        failed: People whose value is not sent because Punchcard fails on it.
-        last_failure: The error of the last of them, "" for none.
-        refused: People whose value the destination's mapping refused.
-        last_refusal: Why it refused the last of them, "" for none.
-        cut_lists: Emails whose list was cut so that the call has at most 32 KB.
-        seconds: How long the queued ones take at the destination's rate, None if it has none.
-        paused_since: When somebody paused it.
-        outcome: How it took what it was told; only by `add_sync_outcomes`.
+        queued: Number of people in the queue.
+        without_email: Number of people that are synced once an email address is known for them.
+        too_large: Number of people with a value that exceeds a call of 32 KB; the destination keeps the last value.
+        invalid: Number of people with a value that cannot be sent as JSON; the destination keeps the last value.
+        failed: Number of people with a value that could not be sent because of a defect.
+        last_failure: Error of the last failed one, "" for none.
+        refused: Number of people with a value that the destination's mapping refused.
+        last_refusal: Reason of the last refusal, "" for none.
+        cut_lists: Number of email addresses with a list that was shortened to fit into a call of 32 KB.
+        seconds: Estimated time for the queue at the destination's rate limit, None without a limit.
+        paused_since: When an operator paused syncing, None if it is not paused.
+        outcome: Outcome of the syncs so far; set by `add_sync_outcomes` only.
     """
 
     destination: str
@@ -79,7 +79,7 @@ class PendingSync:
 
     @property
     def warnings(self) -> list[str]:
-        """What of the values is not sent, or not whole, as sentences."""
+        """Sentences about values that are not sent, or not completely."""
         sentences = []
         if self.outcome is not None and self.outcome.failed:
             sentences.append(describe_failed_syncs(self.destination, self.outcome.failed))
@@ -87,13 +87,13 @@ class PendingSync:
             people = "1 person has" if self.too_large == 1 else f"{self.too_large:,} people have"
             sentences.append(
                 f"{people} a value that is too large: a call has at most 32 KB. It is not sent; "
-                f"{self.destination} keeps the value before it."
+                f"{self.destination} keeps the previous value."
             )
         if self.invalid:
             people = "1 person has" if self.invalid == 1 else f"{self.invalid:,} people have"
             sentences.append(
-                f"{people} a value that cannot be written as JSON, such as a number beyond every range. It is not "
-                f"sent; {self.destination} keeps the value before it."
+                f"{people} a value that cannot be written as JSON, such as a number out of range. It is not "
+                f"sent; {self.destination} keeps the previous value."
             )
         if self.refused:
             people = "1 value was" if self.refused == 1 else f"{self.refused:,} values were"
@@ -102,7 +102,7 @@ class PendingSync:
             people = "1 person" if self.failed == 1 else f"{self.failed:,} people"
             sentences.append(
                 f"{people} could not be synced because of a defect in Punchcard ({self.last_failure}). Please report "
-                "it. The others are synced; these are tried again when their value changes, after a resync and when "
+                "it. The others are synced. These are retried when their value changes, after a resync and when "
                 "Engage starts."
             )
         if self.cut_lists:
@@ -111,17 +111,17 @@ class PendingSync:
                 if self.cut_lists == 1
                 else f"{self.cut_lists:,} lists are sent without their"
             )
-            sentences.append(f"{lists} last entries, because a call has at most 32 KB.")
+            sentences.append(f"{lists} last entries: a call has at most 32 KB.")
         return sentences
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputationStatus:
-    """A computation with how it stands.
+    """A computation with its status.
 
     Attributes:
-        state: None until Engage has seen it.
-        pending_syncs: Of each of its destinations.
+        state: State kept by Engage, None until Engage has first processed it.
+        pending_syncs: One entry per destination.
     """
 
     computation: Computation
@@ -130,12 +130,12 @@ class ComputationStatus:
 
     @property
     def id(self) -> str:
-        """Its id in payloads and in the Public API."""
+        """Id in payloads and in the Public API."""
         return computation_id(self.computation.kind, self.computation.key)
 
     @property
     def status(self) -> Status:
-        """Where it stands."""
+        """Current status."""
         if not self.computation.enabled:
             return Status.DISABLED
         return self.state.status if self.state is not None else Status.PREPARING
@@ -144,13 +144,13 @@ class ComputationStatus:
 def list_computation_statuses(
     store: Store, workspace: Workspace, *, kind: str | None = None, rates: Callable[[str], float] | None = None
 ) -> list[ComputationStatus]:
-    """All computations, or those of a kind, with how they stand; by name.
+    """Return all computations, or those of one kind, with their status, sorted by name.
 
     Args:
-        rates: Requests per second that a destination takes, 0 for no limit.
+        rates: Returns a destination's rate limit in requests per second, 0 for no limit.
 
     Raises:
-        StorageError: the store is away.
+        StorageError: The store is unavailable.
     """
     with store.reading() as work:
         states = {state.key: state for state in engage_tables.states(work)}
@@ -163,30 +163,38 @@ def list_computation_statuses(
             for slug in computation.destinations
         }
     statuses = []
-    for one in sorted(workspace.computations, key=lambda computation: computation.name.lower()):
-        if kind is not None and one.kind != kind:
+    for computation in sorted(workspace.computations, key=lambda computation: computation.name.lower()):
+        if kind is not None and computation.kind != kind:
             continue
-        waiting = []
-        for slug in one.destinations:
-            queued = queues.get((slug, one.key, ""), 0)
+        pending_syncs = []
+        for slug in computation.destinations:
+            queued = queues.get((slug, computation.key, ""), 0)
             rate = rates(slug) if rates is not None else 0.0
-            waiting.append(
+            pending_syncs.append(
                 PendingSync(
                     destination=slug,
                     queued=queued,
-                    without_email=queues.get((slug, one.key, "email"), 0),
-                    too_large=queues.get((slug, one.key, TOO_LARGE), 0),
-                    invalid=queues.get((slug, one.key, INVALID), 0),
-                    failed=(failed := queues.get((slug, one.key, engage_tables.SYNC_FAILED), 0)),
-                    last_failure=_last_failure(store, slug, one.key, engage_tables.SYNC_FAILED) if failed else "",
-                    refused=(refused := queues.get((slug, one.key, engage_tables.SYNC_REFUSED), 0)),
-                    last_refusal=_last_failure(store, slug, one.key, engage_tables.SYNC_REFUSED) if refused else "",
-                    cut_lists=cuts.get((slug, one.key), 0),
-                    seconds=queued * _REQUESTS_PER_CALL * len(one.send) / rate if rate else None,
+                    without_email=queues.get((slug, computation.key, "email"), 0),
+                    too_large=queues.get((slug, computation.key, TOO_LARGE), 0),
+                    invalid=queues.get((slug, computation.key, INVALID), 0),
+                    failed=(failed := queues.get((slug, computation.key, engage_tables.SYNC_FAILED), 0)),
+                    last_failure=_last_failure(store, slug, computation.key, engage_tables.SYNC_FAILED)
+                    if failed
+                    else "",
+                    refused=(refused := queues.get((slug, computation.key, engage_tables.SYNC_REFUSED), 0)),
+                    last_refusal=_last_failure(store, slug, computation.key, engage_tables.SYNC_REFUSED)
+                    if refused
+                    else "",
+                    cut_lists=cuts.get((slug, computation.key), 0),
+                    seconds=queued * _REQUESTS_PER_CALL * len(computation.send) / rate if rate else None,
                     paused_since=pauses.get(slug),
                 )
             )
-        statuses.append(ComputationStatus(computation=one, state=states.get(one.key), pending_syncs=tuple(waiting)))
+        statuses.append(
+            ComputationStatus(
+                computation=computation, state=states.get(computation.key), pending_syncs=tuple(pending_syncs)
+            )
+        )
     return statuses
 
 
@@ -196,13 +204,13 @@ def _last_failure(store: Store, slug: str, key: str, waits_for: str) -> str:
 
 
 def request_rates(snapshot: Snapshot) -> Callable[[str], float]:
-    """How many requests a second each destination takes, 0 for no limit or none that is known."""
+    """Return a function that returns a destination's rate limit in requests per second, 0 for no known limit."""
 
     def rate(slug: str) -> float:
-        found = snapshot.destinations.get(slug)
-        if found is None or found.invalid is not None:
+        destination = snapshot.destinations.get(slug)
+        if destination is None or destination.invalid is not None:
             return 0.0
-        return found.partner.delivery_options(found.settings).requests_per_second
+        return destination.partner.delivery_options(destination.settings).requests_per_second
 
     return rate
 
@@ -210,63 +218,63 @@ def request_rates(snapshot: Snapshot) -> Callable[[str], float]:
 def find_computation_status(
     store: Store, workspace: Workspace, key_or_id: str, *, kind: str | None = None
 ) -> ComputationStatus:
-    """The computation with this key or id.
+    """Return the computation with this key or id.
 
     Raises:
-        NotFoundError: there is none.
-        StorageError: the store is away.
+        NotFoundError: There is no such computation.
+        StorageError: The store is unavailable.
     """
-    for one in list_computation_statuses(store, workspace, kind=kind):
-        if key_or_id in (one.computation.key, one.id):
-            return one
-    raise NotFoundError(f"there is no {KINDS.get(kind or '', 'audience or computed trait')} {key_or_id}")
+    for status in list_computation_statuses(store, workspace, kind=kind):
+        if key_or_id in (status.computation.key, status.id):
+            return status
+    raise NotFoundError(f"There is no {KINDS.get(kind or '', 'audience or computed trait')} {key_or_id}.")
 
 
-def add_sync_outcomes(store: Store, one: ComputationStatus) -> ComputationStatus:
-    """The same, and of each of its destinations how it took what it was told.
+def add_sync_outcomes(store: Store, status: ComputationStatus) -> ComputationStatus:
+    """Return a copy of the status with the outcome of the syncs to each destination.
 
     Raises:
-        StorageError: the store is away.
+        StorageError: The store is unavailable.
     """
-    key = one.computation.key
+    key = status.computation.key
     with store.reading() as work:
-        waiting = [
+        pending_syncs = [
             replace(
-                each,
+                pending,
                 outcome=sync_outcomes.outcome_of(
-                    work, key, destination=each.destination, source=OWN_SOURCES + each.destination
+                    work, key, destination=pending.destination, source=OWN_SOURCES + pending.destination
                 ),
             )
-            for each in one.pending_syncs
+            for pending in status.pending_syncs
         ]
-    return replace(one, pending_syncs=tuple(waiting))
+    return replace(status, pending_syncs=tuple(pending_syncs))
 
 
 def preview(store: Store, request: PreviewRequest, *, clock: Clock) -> Preview:
-    """Whom a definition would hold now: how many, ten of them, and what in it may be a mistake.
+    """Preview a definition: the number of matching people, ten samples, and warnings about likely mistakes.
 
     Raises:
-        ConfigurationError: the definition cannot be read; the context says where, as `position`.
-        StorageError: Engage does not answer, or the store is away.
+        ConfigurationError: The definition is invalid; the context has the `position` of the error.
+        StorageError: Engage does not respond, or the store is unavailable.
     """
     try:
-        return ask_preview(store, request, clock=clock)
+        return request_preview(store, request, clock=clock)
     except DefinitionError as error:
-        # As when it is saved: what is wrong, under the key that it is wrong in.
+        # Same shape as the error that saving the definition raises.
         problem = Problem(path=(f"{request.kind}s", 0, "definition"), message=error.message)
         raise ConfigurationError(error.message, problems=(problem,), position=error.position) from error
 
 
-def resync(store: Store, one: ComputationStatus, *, destination: str | None, actor: str, clock: Clock) -> int:
-    """Tell destinations of everybody again, whether or not anything has changed; returns of how many people.
+def resync(store: Store, status: ComputationStatus, *, destination: str | None, actor: str, clock: Clock) -> int:
+    """Queue everybody for a sync, whether or not their value has changed; return the number of people queued.
 
     Raises:
-        ConfigurationError: the destination is not told of it.
-        StorageError: the store is away.
+        ConfigurationError: The computation is not synced to the destination.
+        StorageError: The store is unavailable.
     """
-    computation = one.computation
+    computation = status.computation
     if destination is not None and destination not in computation.destinations:
-        raise ConfigurationError(f"{destination} is not told of {computation.key}", field="destination")
+        raise ConfigurationError(f"{computation.key} is not synced to {destination}.", field="destination")
     count = 0
     with store.unit_of_work() as work:
         for slug in (destination,) if destination is not None else computation.destinations:
@@ -286,28 +294,29 @@ def resync(store: Store, one: ComputationStatus, *, destination: str | None, act
 
 
 def pause(store: Store, destination: str, *, actor: str, clock: Clock) -> None:
-    """Tell a destination nothing of audiences and traits until `resume`; its awards go on."""
+    """Pause syncing of audiences and traits to a destination until `resume`. Awards are delivered meanwhile."""
     with store.unit_of_work() as work:
         engage_tables.pause(work, destination, at=clock.now(), actor=actor)
 
 
 def resume(store: Store, destination: str) -> None:
-    """Go on telling a destination."""
+    """Resume syncing to a destination."""
     with store.unit_of_work() as work:
         engage_tables.resume(work, destination)
 
 
 def add_computation(computation: Computation) -> Edit:
-    """With one computation more.
+    """Return an edit that adds a computation.
 
     Raises:
-        ConfigurationError: (the edit) its key is taken.
+        ConfigurationError: (the edit) Its key is in use.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        if any(one.key == computation.key for one in workspace.computations):
+        if any(existing.key == computation.key for existing in workspace.computations):
             raise ConfigurationError(
-                f"there is an audience or computed trait with the key {computation.key} already", field="key"
+                f"An audience or computed trait with the key {computation.key} exists already. Choose another key.",
+                field="key",
             )
         return replace(workspace, computations=(*workspace.computations, computation))
 
@@ -315,49 +324,50 @@ def add_computation(computation: Computation) -> Edit:
 
 
 def change_computation(key: str, changed: Callable[[Computation], Computation]) -> Edit:
-    """With another computation in the place of one; its key stays.
+    """Return an edit that replaces a computation; its key and kind stay.
 
     Raises:
-        NotFoundError: (the edit) there is none with this key.
+        NotFoundError: (the edit) There is no computation with this key.
     """
 
     def change(workspace: Workspace) -> Workspace:
         if all(computation.key != key for computation in workspace.computations):
-            raise NotFoundError(f"there is no audience or computed trait {key}")
-        fresh = [
+            raise NotFoundError(f"There is no audience or computed trait {key}.")
+        computations = [
             replace(changed(computation), key=key, kind=computation.kind) if computation.key == key else computation
             for computation in workspace.computations
         ]
-        return replace(workspace, computations=tuple(fresh))
+        return replace(workspace, computations=tuple(computations))
 
     return change
 
 
 def remove_computation(key: str) -> Edit:
-    """Without a computation that no other asks for.
+    """Return an edit that removes a computation which no other one uses.
 
     Raises:
-        NotFoundError: (the edit) there is none with this key.
-        ConfigurationError: (the edit) another asks for it.
+        NotFoundError: (the edit) There is no computation with this key.
+        ConfigurationError: (the edit) Another computation uses it.
     """
     from punchcard.computations.model import trait_keys
     from punchcard.workspace.computations import read_definition
 
     def change(workspace: Workspace) -> Workspace:
-        left = tuple(computation for computation in workspace.computations if computation.key != key)
-        if len(left) == len(workspace.computations):
-            raise NotFoundError(f"there is no audience or computed trait {key}")
-        using = [one.key for one in left if key in trait_keys(read_definition(one))]
+        remaining = tuple(computation for computation in workspace.computations if computation.key != key)
+        if len(remaining) == len(workspace.computations):
+            raise NotFoundError(f"There is no audience or computed trait {key}.")
+        using = [other.key for other in remaining if key in trait_keys(read_definition(other))]
         if using:
-            raise ConfigurationError(f"{', '.join(using)} asks for it: change or delete that first", code="in_use")
-        return replace(workspace, computations=left)
+            users = ", ".join(using)
+            raise ConfigurationError(f"{users} uses {key}. Change or delete {users} first.", code="in_use")
+        return replace(workspace, computations=remaining)
 
     return change
 
 
 @dataclass(frozen=True, kw_only=True)
 class Members:
-    """Some people with a value, and those who entered or left last; `ids` are the external ids of these."""
+    """Some people with a value, and the latest changes; `ids` are the external ids of the people who changed."""
 
     people: Sequence[profile_queries.Member]
     ids: Mapping[int, Sequence[tuple[str, str]]]
@@ -366,17 +376,17 @@ class Members:
 
 
 def list_members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
-    """Who has a value of a computation, who got or lost one lately, and how many there were each hour of 30 days.
+    """Return people with a value of a computation, the latest changes, and the hourly sizes of the last 30 days.
 
     Raises:
-        StorageError: the store is away.
+        StorageError: The store is unavailable.
     """
     with store.reading() as work:
         changes = profile_queries.changes_of(work, key, limit=limit)
         ids = ids_of(work, {change.profile_id for change in changes})
         return Members(
             people=profile_queries.members(work, key, limit=limit),
-            ids={profile: sorted(some) for profile, some in ids.items()},
+            ids={profile: sorted(external_ids) for profile, external_ids in ids.items()},
             changes=changes,
             sizes=engage_tables.sizes(work, key, since=clock.now() - timedelta(days=30)),
         )

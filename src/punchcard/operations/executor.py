@@ -1,7 +1,7 @@
 """Runs handlers that wait for storage outside the event loop.
 
-Not by `sync_to_thread` of the framework: that wraps a handler once more for each handler of another method on its path,
-and then answers with a coroutine.
+Litestar's own `sync_to_thread` is not used: it wraps a handler again for each handler of another method on the same
+path, and then returns a coroutine as the response.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ R = TypeVar("R")
 
 
 def run_in_executor(handler: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """The handler as one that the event loop can go on beside."""
+    """Return a coroutine function that runs the handler in a worker thread."""
 
     @functools.wraps(handler)
-    async def beside(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         return await asyncio.to_thread(handler, *args, **kwargs)
 
-    return beside
+    return wrapper

@@ -1,4 +1,4 @@
-"""The newest events as they come in: read from the log's end while somebody watches, one reader for all who do."""
+"""Live events: one reader follows the end of the log while at least one client watches."""
 
 import asyncio
 import time
@@ -9,20 +9,19 @@ import structlog
 
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeEvent
-from punchcard.store.event_results import EventStatus
+from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.traces.browse import EventBrowser, EventPosition, SeenEvent
 from punchcard.traces.tail import NOT_ROUTED, Tail
 
 _POLL_SECONDS_MIN = 0.25
 _POLL_SECONDS_MAX = 0.8
 _IDLE_PER_WORK = 9
-_EVENTS_MAX = 500  # as many as Segment's debugger keeps; of more at once only the newest are shown
+_EVENTS_MAX = 500  # as many as Segment's debugger keeps; of a larger burst only the newest are shown
 _QUEUE_MAX = 64
-_UNFINISHED = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 
 
 class LiveEvents:
-    """Follows the log while anybody watches. For one event loop."""
+    """Follows the log while at least one client watches. Bound to one event loop."""
 
     def __init__(self, *, tail: Tail, browser: EventBrowser) -> None:
         self._tail = tail
@@ -30,10 +29,10 @@ class LiveEvents:
         self._watchers: set[asyncio.Queue[Sequence[SeenEvent]]] = set()
         self._task: asyncio.Task[None] | None = None
         self._after = 0
-        self._open: OrderedDict[EventPosition, LakeEvent] = OrderedDict()  # those whose results may still change
+        self._open: OrderedDict[EventPosition, LakeEvent] = OrderedDict()  # events with results that may change
 
     async def watch(self) -> AsyncIterator[Sequence[SeenEvent]]:
-        """What is new, and what stands elsewhere than before, oldest first, as it happens; empty when nothing does."""
+        """Yield new events and events with changed results, oldest first; an empty batch when nothing has changed."""
         queue: asyncio.Queue[Sequence[SeenEvent]] = asyncio.Queue(_QUEUE_MAX)
         self._watchers.add(queue)
         if self._task is None or self._task.done():
@@ -50,66 +49,68 @@ class LiveEvents:
     async def _follow(self) -> None:
         self._open.clear()
         self._after = await asyncio.to_thread(self._tail.last_position)
-        shown: dict[EventPosition, str] = {}
+        last_states: dict[EventPosition, str] = {}
         while self._watchers:
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
                 seen = await asyncio.to_thread(self._step)
             except StorageError as error:
                 structlog.get_logger("punchcard.app").warning("debugger_waits", error=error.message)
                 seen = []
-            news = [one for one in seen if shown.get(one.place) != _state(one)]
-            shown |= {one.place: _state(one) for one in news}
-            for place in list(shown)[: max(0, len(shown) - 4 * _EVENTS_MAX)]:
-                del shown[place]
-            if news:
+            changed_events = [event for event in seen if last_states.get(event.place) != _state(event)]
+            last_states |= {event.place: _state(event) for event in changed_events}
+            for position in list(last_states)[: max(0, len(last_states) - 4 * _EVENTS_MAX)]:
+                del last_states[position]
+            if changed_events:
                 for queue in list(self._watchers):
-                    if queue.full():  # a browser that does not read: it gets the newest when it does
+                    if queue.full():  # the client does not read: drop its oldest batch
                         queue.get_nowait()
-                    queue.put_nowait(news)
-            # A look takes no more than a tenth of the time, however much comes in.
-            took = time.monotonic() - begun
-            await asyncio.sleep(min(max(_POLL_SECONDS_MIN, took * _IDLE_PER_WORK), _POLL_SECONDS_MAX))
+                    queue.put_nowait(changed_events)
+            # Polling takes at most a tenth of the time, however many events arrive.
+            elapsed = time.monotonic() - started
+            await asyncio.sleep(min(max(_POLL_SECONDS_MIN, elapsed * _IDLE_PER_WORK), _POLL_SECONDS_MAX))
 
     def _step(self) -> list[SeenEvent]:
         self._read_new()
         self._refresh_unrouted()
         seen = self._browser.told(list(self._open.values()))
-        for told in seen:
-            if not _is_unrouted(told.event) and all(result.status not in _UNFINISHED for result in told.results):
-                self._open.pop(told.place, None)
+        for event in seen:
+            if not _is_unrouted(event.event) and all(result.status not in OPEN_STATUSES for result in event.results):
+                self._open.pop(event.place, None)
         return seen
 
     def _read_new(self) -> None:
-        """What came since the last look; of a flood the newest."""
+        """Read the events since the last poll, at most the newest `_EVENTS_MAX`."""
         last = self._tail.last_position()
         if last <= self._after:
             return
         lake_events: list[LakeEvent] = []
-        for one in self._tail.newest(after=self._after):
+        for event in self._tail.newest(after=self._after):
             if len(lake_events) == _EVENTS_MAX:
                 break
-            lake_events.append(one)
-        self._after = max(last, *(one.log_position for one in lake_events)) if lake_events else last
-        for one in reversed(lake_events):
-            self._open[one.log_position, one.event_index] = one
+            lake_events.append(event)
+        self._after = max(last, *(event.log_position for event in lake_events)) if lake_events else last
+        for event in reversed(lake_events):
+            self._open[event.log_position, event.event_index] = event
         while len(self._open) > _EVENTS_MAX:
             self._open.popitem(last=False)
 
     def _refresh_unrouted(self) -> None:
-        """Events that were read before they were routed have their results by now: in the store, or in the lake."""
+        """Read events again that were not routed when they were read: their results are in the store or the lake."""
         routed = self._tail.routed_position()
-        waiting = [one for one in self._open.values() if _is_unrouted(one) and one.log_position <= routed]
+        waiting = [event for event in self._open.values() if _is_unrouted(event) and event.log_position <= routed]
         if not waiting:
             return
-        found = self._tail.routed_again(waiting)
-        if len(found) < len(waiting):
-            there = {one.log_position for one in found}
-            gone = [one.log_position for one in waiting if one.log_position not in there]
-            found += self._browser.in_lake(min(gone), max(gone))
-        for one in found:
-            if (place := (one.log_position, one.event_index)) in self._open:
-                self._open[place] = one
+        refreshed = self._tail.routed_again(waiting)
+        if len(refreshed) < len(waiting):
+            refreshed_positions = {event.log_position for event in refreshed}
+            missing_positions = [
+                event.log_position for event in waiting if event.log_position not in refreshed_positions
+            ]
+            refreshed += self._browser.in_lake(min(missing_positions), max(missing_positions))
+        for event in refreshed:
+            if (position := (event.log_position, event.event_index)) in self._open:
+                self._open[position] = event
 
 
 def _is_unrouted(event: LakeEvent) -> bool:

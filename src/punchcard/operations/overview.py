@@ -1,4 +1,4 @@
-"""The pipeline in numbers: how many events of a time ended where, and why."""
+"""The pipeline in numbers: how many events of a period ended in each stage, and why."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
 
 _P95 = 95
-# What routing decides at a destination; the rest of what it plans ends in the ledger.
+# Results that routing decides for a destination; all other planned effects are completed in the ledger.
 _STOPPED = (
     EventStatus.FILTERED_AT_DESTINATION,
     EventStatus.REFUSED,
@@ -23,12 +23,12 @@ _COMPLETED = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One end, or station, of events.
+    """One stage of the pipeline.
 
     Attributes:
-        status: In the words of the API.
-        destination: Slug; None for what ends before any destination.
-        reasons: Why, with how many, most first; empty if there is no reason to give.
+        status: Status as in the API.
+        destination: Slug; None for a stage before any destination.
+        reasons: Reasons with their counts, most frequent first; empty if the status has none.
     """
 
     status: str
@@ -39,15 +39,15 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """Where the events of a time ended. The stages add up: each event stands in one of them at each destination.
+    """Where the events of a period ended. The stages add up: each event is in exactly one of them per destination.
 
     Attributes:
-        received: How many came in, from all sources of the destination.
-        upstream: Those that reached no destination: failed on ingest, filtered at source, duplicates.
-        stopped: Those that routing ended at the destination.
-        completed: Those whose transactions have ended.
-        in_delivery: Those whose transactions are in the queue or on their way.
-        p95: From receipt to delivery, 95 of 100 took no longer (to a fifth); None if nothing was delivered.
+        received: Number of events received from all sources of the destination.
+        upstream: Events that reached no destination: failed on ingest, filtered at source, duplicates.
+        stopped: Events that routing filtered or refused for the destination.
+        completed: Events with a completed effect.
+        in_delivery: Number of events with an effect that is queued or being sent.
+        p95: 95th percentile of the time from receipt to delivery, accurate to ±20 %; None if nothing was delivered.
     """
 
     received: int
@@ -59,19 +59,19 @@ class Pipeline:
 
     @property
     def delivered(self) -> int:
-        """How many were delivered."""
-        return next(one.count for one in self.completed if one.status == EffectState.DELIVERED)
+        """Number of delivered events."""
+        return next(stage.count for stage in self.completed if stage.status == EffectState.DELIVERED)
 
 
 def read_pipeline(
     work: Connection, *, destination: str, sources: Sequence[str], begin: datetime, end: datetime
 ) -> Pipeline:
-    """The numbers of one destination.
+    """Return the numbers of one destination.
 
     Args:
-        sources: Slugs of the sources whose events it gets.
-        begin: Events received from here on.
-        end: And before this.
+        sources: Slugs of the sources that the destination is connected to.
+        begin: Start of the period, inclusive.
+        end: End of the period, exclusive.
     """
     by = (Dimension.STATUS, Dimension.REASON)
     upstream: dict[tuple[object, ...], int] = {}
@@ -90,8 +90,8 @@ def read_pipeline(
         ],
         stopped=[_stage(own, status, destination) for status in _STOPPED],
         completed=completed,
-        # What was planned before counts were kept has ended in them all the same.
-        in_delivery=max(0, planned - sum(one.count for one in completed)),
+        # Effects planned before counts existed are counted when they complete: the difference may be negative.
+        in_delivery=max(0, planned - sum(stage.count for stage in completed)),
         p95=latency_percentile(work, _P95, begin=begin, end=end, destination=destination),
     )
 
@@ -99,11 +99,11 @@ def read_pipeline(
 def read_series(
     work: Connection, *, destination: str | None, source: str | None, begin: datetime, end: datetime, width: timedelta
 ) -> Mapping[str, Mapping[datetime, int]]:
-    """How many events had each result over time, by result and by the begin of each bucket.
+    """Return the number of events by status and by the start of each bucket.
 
     Args:
-        destination: Slug; None for what came in, whatever became of it.
-        width: Of a bucket: minutes, or whole hours.
+        destination: Slug; None for received events, whatever their result.
+        width: Width of a bucket: minutes, or whole hours.
     """
     query = CountQuery(begin=begin, end=end, source=source, destination=destination or "")
     counts = read_counts(
@@ -118,7 +118,7 @@ def read_series(
 
 
 def _stage(counts: Mapping[tuple[object, ...], int], status: str, destination: str | None) -> Stage:
-    reasons = [(str(reason), count) for (one, reason), count in counts.items() if one == status]
+    reasons = [(str(reason), count) for (counted_status, reason), count in counts.items() if counted_status == status]
     return Stage(
         status=str(status),
         destination=destination,

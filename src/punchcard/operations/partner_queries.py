@@ -1,4 +1,4 @@
-"""Questions that an operator asks of a partner, about settings that need not be saved yet."""
+"""Queries to a partner on behalf of an operator, with settings that need not be saved yet."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +28,7 @@ _CHOICES_RETRIED_SECONDS = 30.0
 async def open_client(
     partner: Partner, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY
 ) -> AsyncIterator[PartnerClient]:
-    """A client for these settings, closed at the end of the block."""
+    """Open a client for these settings; it is closed at the end of the block."""
     client = partner.client(settings, network=network)
     try:
         yield client
@@ -39,11 +39,11 @@ async def open_client(
 async def check_connection(
     partner: Partner, settings: object, *, subject: str, network: NetworkPolicy = PUBLIC_ONLY
 ) -> list[Finding]:
-    """What the partner says of the settings: token, account, and whatever they refer to.
+    """Check the settings at the partner: token, account, and everything that they refer to.
 
     Args:
-        subject: What a finding is about if the partner cannot be asked at all.
-        network: To which addresses the client may connect.
+        subject: Subject of the finding if the partner cannot be reached.
+        network: Addresses that the client may connect to.
     """
     async with open_client(partner, settings, network=network) as client:
         try:
@@ -53,7 +53,7 @@ async def check_connection(
 
 
 async def list_mapping_choices(destination: RoutedDestination) -> tuple[Sequence[MappingChoice], str | None]:
-    """What event names can be mapped to, and why that could not be read (None if it could)."""
+    """Return the values that event names can be mapped to, and why they could not be read (None if they could)."""
     if destination.settings is None:
         return (), destination.invalid
     if Capability.VALUE_CHOICES not in destination.partner.definition.capabilities:
@@ -68,7 +68,7 @@ async def list_mapping_choices(destination: RoutedDestination) -> tuple[Sequence
 
 
 class MappingChoiceCache:
-    """What partners have said of their offers, remembered for ten minutes: pages show it without asking each time.
+    """Caches the mapping choices of partners for ten minutes, so that pages need not query them each time.
 
     Safe to use from several threads.
     """
@@ -81,10 +81,10 @@ class MappingChoiceCache:
     async def read(
         self, destination: RoutedDestination, *, bypass_cache: bool = False
     ) -> tuple[Sequence[MappingChoice], str | None]:
-        """As `list_mapping_choices`, remembered.
+        """Return the mapping choices as `list_mapping_choices`, from the cache if possible.
 
         Args:
-            bypass_cache: True to ask all the same.
+            bypass_cache: True to query the partner even if the choices are cached.
         """
         key = (destination.slug, destination.fingerprint)
         until, mapping_choices = self._cached.get(key, (0.0, ()))
@@ -96,11 +96,11 @@ class MappingChoiceCache:
         return mapping_choices, problem
 
     def refresh_in_background(self, destination: RoutedDestination) -> None:
-        """Have the offers read for later, if they are not known and nobody asks already. Within a running loop."""
+        """Start to read the choices unless they are cached or being read. Needs a running event loop."""
         key = (destination.slug, destination.fingerprint)
         if key in self._refreshing or self._clock.monotonic() < self._cached.get(key, (0.0, ()))[0]:
             return
-        # One that has just failed is not asked again with every page.
+        # The task ends late after a failure, so that a failing partner is not queried with every page.
         self._refreshing[key] = asyncio.create_task(self._refresh(destination))
 
     async def _refresh(self, destination: RoutedDestination) -> None:
@@ -110,7 +110,7 @@ class MappingChoiceCache:
         del self._refreshing[destination.slug, destination.fingerprint]
 
     def points_per_unit(self, slug: str, value: str) -> Decimal | None:
-        """What one unit of an offer gave when it was last read; None if it was not, or the partner did not say."""
+        """Return the points per unit of a choice as last read, None if it is not cached or the partner gave none."""
         for (known, _), (_, mapping_choices) in reversed(list(self._cached.items())):
             if known == slug:
                 return next(
@@ -120,7 +120,7 @@ class MappingChoiceCache:
 
 
 async def find_customer(destination: RoutedDestination, email: str) -> tuple[CustomerBalance | None, str | None]:
-    """What the partner knows of a customer (None: nothing), and why that could not be read (None if it could)."""
+    """Return the customer's balance (None if unknown), and why it could not be read (None if it could)."""
     if destination.settings is None:
         return None, destination.invalid
     if Capability.BALANCES not in destination.partner.definition.capabilities:

@@ -1,9 +1,9 @@
-"""The events of one profile, in pages that stay right while events arrive."""
+"""The events of one profile, in pages that stay stable while new events arrive."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from punchcard.engage.person_events import counts
+from punchcard.engage.person_events import is_counted
 from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
@@ -11,38 +11,40 @@ from punchcard.profiles.external_ids import IdReader
 from punchcard.traces.browse import EventPosition, Timeline
 from punchcard.traces.event_profile import owners_of_events
 
-_ROUNDS_MAX: Final = 20  # a page may then be short, and says that there is more
-_MORE: Final = 200  # where the first events were another's, many more may be
+_ROUNDS_MAX: Final = 20  # afterwards the page is returned short, with a cursor
+_NEXT_PAGE_LIMIT: Final = 200  # if the first events belong to another profile, many more may
 
 
 def list_profile_events(
     dependencies: Dependencies, profile_id: int, query: PersonQuery, *, limit: int, beyond: EventPosition | None
 ) -> Timeline:
-    """The first events that a question asks for and that belong to the profile.
+    """Return the first events that match a query and belong to the profile.
 
-    An event with one of the profile's ids may be another's, as where two people share a device: it belongs to the
-    profile that its strongest id leads to. What no audience counts (copies, what failed on ingest, what Engage itself
-    tells) is left out.
+    An event with one of the profile's ids may belong to another profile, for example if two people share a device: it
+    belongs to the profile of its identifier with the highest priority. Events that no audience counts (copies, events
+    that failed on ingest, calls of Engage itself) are left out.
 
     Raises:
-        StorageError: log, lake or store is away.
+        StorageError: The log, the lake or the store is unavailable.
     """
     reader = IdReader(dependencies.current().identity)
     lake_events: list[LakeEvent] = []
-    wanted = limit
+    page_limit = limit
     for _ in range(_ROUNDS_MAX):
-        page = dependencies.browser.routed_events_of(query, limit=wanted, beyond=beyond)
-        lake_events += _belonging(dependencies, profile_id, [event for event in page.events if counts(event)], reader)
+        page = dependencies.browser.routed_events_of(query, limit=page_limit, beyond=beyond)
+        lake_events += _events_of_profile(
+            dependencies, profile_id, [event for event in page.events if is_counted(event)], reader
+        )
         if len(lake_events) > limit:
             last = lake_events[limit - 1]
             return Timeline(events=lake_events[:limit], following=(last.log_position, last.event_index))
-        beyond, wanted = page.following, _MORE
+        beyond, page_limit = page.following, _NEXT_PAGE_LIMIT
         if beyond is None or len(lake_events) == limit:
             break
     return Timeline(events=lake_events, following=beyond)
 
 
-def _belonging(
+def _events_of_profile(
     dependencies: Dependencies, profile_id: int, events: Sequence[LakeEvent], reader: IdReader
 ) -> list[LakeEvent]:
     with dependencies.store.reading() as work:

@@ -1,4 +1,4 @@
-"""The Event Tester: one event through the very code that routes and delivers, in a unit of work that is undone."""
+"""The Event Tester: runs one event through the real routing and delivery code in a unit of work that is rolled back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,13 +35,13 @@ _keyed_decoder = msgspec.json.Decoder(_Keyed)
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationTestResult:
-    """What an event would do at one destination.
+    """Result of a test event at one destination.
 
     Attributes:
-        destination: Slug, None for a result before any.
-        status: `pending` if something would be sent.
-        request: What the partner would get: `{"method", "url", "body"}`.
-        filters: What each enabled filter of the destination saw and decided, in their order.
+        destination: Slug, None for a result before any destination.
+        status: Status as in the API; `pending` if a request would be sent.
+        request: The request to the partner, `{"method", "url", "body"}`; None if nothing would be sent.
+        filters: What each enabled filter of the destination read and decided, in order.
     """
 
     destination: str | None
@@ -55,11 +55,11 @@ class DestinationTestResult:
 
 @dataclass(frozen=True, kw_only=True)
 class EventTestResult:
-    """One event tried out.
+    """Results of a test event at all destinations of its source.
 
     Attributes:
-        message_id: Its id, None if it is not a valid event.
-        notes: What was converted so that it could be read, a sentence each.
+        message_id: Id of the event, None if it is not valid.
+        notes: Sentences about values that were converted to read the event.
     """
 
     message_id: str | None
@@ -69,7 +69,7 @@ class EventTestResult:
     notes: Sequence[str] = ()
 
     def record(self, clock: Clock) -> NewRecord:
-        """The event as a request for the log: it then goes the road that every event goes."""
+        """Return the event as a log record, so that it is processed like any other event."""
         return NewRecord(
             received_at=to_micros(clock.now()),
             write_key=self.source.source.write_keys[0],
@@ -81,18 +81,18 @@ class EventTestResult:
 
 
 def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, snapshot: Snapshot) -> EventTestResult:
-    """Say what an event would do at each destination of its source.
+    """Return what an event would do at each destination of its source.
 
     Args:
-        event: One event's JSON text; without `type` it counts as a track call, without `messageId` it gets a new one.
+        event: JSON text of one event; without `type` it is a track call, without `messageId` it gets a new one.
 
     Raises:
-        IngestError: the text is not a JSON object.
-        StorageError: the store is away.
+        IngestError: The text is not a JSON object.
+        StorageError: The store is unavailable.
     """
     body = _as_batch(event, clock)
     now = clock.now()
-    # Position 0 is no record's, so that nothing derived from it can meet a real one.
+    # No log record has position 0, so nothing derived from it can collide with a real event.
     (item,) = read_request(body, call="batch", received_at=now, position=0)
     notes = [note.detail for note in item.notes]
     if isinstance(item, IngestFailure):
@@ -104,11 +104,11 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
     results = [] if stopped is None else [_result_without_effect(stopped)]
     with store.trial() as work:
         for destination in () if stopped else route.destinations:
-            answer = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
-            if isinstance(answer, EventResult):
-                tested = _result_without_effect(answer)
+            plan = plan_at(item, destination, source=route.source.slug, zone=snapshot.zone)
+            if isinstance(plan, EventResult):
+                tested = _result_without_effect(plan)
             else:
-                tested = _test_intent(work, Planned(destination, answer), item, route, clock=clock)
+                tested = _test_intent(work, Planned(destination, plan), item, route, clock=clock)
             results.append(replace(tested, filters=destination.filters.explain(item)))
     return EventTestResult(message_id=item.message_id, body=body, source=route, results=results, notes=notes)
 
@@ -123,13 +123,13 @@ def _test_intent(
     slug = planned.destination.slug
     stored = effect_by_key(work, slug, planned.intent.effect_key)
     if result.status is not EventStatus.PENDING or stored is None:
-        shown = None if stored is None else transaction_trace(stored)
+        transaction_ = None if stored is None else transaction_trace(stored)
         return DestinationTestResult(
             destination=slug,
             status=result.status,
             reason=result.reason,
             detail=result.detail,
-            transaction=shown,
+            transaction=transaction_,
             request=None,
         )
     options = planned.destination.partner.delivery_options(planned.destination.settings)
@@ -170,19 +170,19 @@ def _result_without_effect(result: EventResult) -> DestinationTestResult:
 def _as_batch(event: bytes, clock: Clock) -> bytes:
     text = event.strip()
     keyed = _keyed(text)
-    added = b""
+    prefix = b""
     if not keyed.type:
-        added += b'"type":"track",'
+        prefix += b'"type":"track",'
     if not keyed.message_id:
-        added += b'"messageId":' + msgspec.json.encode(clock.new_id()) + b","
+        prefix += b'"messageId":' + msgspec.json.encode(clock.new_id()) + b","
     inner = text[1:].lstrip()
     if inner.startswith(b"}"):
-        added = added.rstrip(b",")
-    return b'{"batch":[{' + added + inner + b"]}"
+        prefix = prefix.rstrip(b",")
+    return b'{"batch":[{' + prefix + inner + b"]}"
 
 
 def _keyed(text: bytes) -> _Keyed:
     try:
         return decode_repaired(_keyed_decoder.decode, text, has_batch=False)[0]
     except UNREADABLE as error:
-        raise IngestError("the body is not one event as a JSON object", code="invalid_json") from error
+        raise IngestError("The body is not a JSON object with one event.", code="invalid_json") from error

@@ -1,4 +1,4 @@
-"""How the sizes of audiences and computed traits have changed of late."""
+"""Trends: the sizes of audiences and computed traits over the last 30 days."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from punchcard.store.engine import Store
 
 WEEK = timedelta(days=7)
 MONTH = timedelta(days=30)
-_STEP = timedelta(hours=6)  # a week is a whole number of these, so its beginning is exact
+_STEP = timedelta(hours=6)  # divides a week evenly, so the size a week ago is exact
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """How the size of one computation has changed.
+    """The size of one computation over the last 30 days.
 
     Attributes:
-        begin: Where the month begins.
-        end: Now.
-        points: Sizes in that time, oldest first; each stands until the next, the last until now.
-        week_change: By how many people it has grown in 7 days, None if it was not known then.
+        begin: Start of the 30 days.
+        end: The present.
+        points: Sizes with the time since when they apply, oldest first; the last one is the present size.
+        week_change: Change of the size in 7 days, None if the size a week ago is not known.
     """
 
     begin: datetime
@@ -31,24 +31,29 @@ class Trend:
 
 
 def compute_trends(store: Store, sizes: Mapping[str, int], *, clock: Clock) -> dict[str, Trend]:
-    """The trend of every computation.
+    """Return the trend of every computation.
 
     Args:
-        sizes: The present one of each, by key.
+        sizes: Present size of each computation, by key.
 
     Raises:
-        StorageError: the store is away.
+        StorageError: The store is unavailable.
     """
     now = clock.now()
     with store.reading() as work:
-        found = sync_outcomes.sizes_of_all(work, since=now - MONTH, until=now, step=_STEP)
-    return {key: _compute_trend(found.get(key, ()), size, now) for key, size in sizes.items()}
+        points = sync_outcomes.sizes_of_all(work, since=now - MONTH, until=now, step=_STEP)
+    return {key: _compute_trend(points.get(key, ()), size, now) for key, size in sizes.items()}
 
 
 def _compute_trend(points: Sequence[tuple[datetime, int]], size: int, now: datetime) -> Trend:
-    before = [stood for at, stood in points if at <= now - WEEK]
-    # A size of the month before stands where the month begins.
-    shown = [(max(at, now - MONTH), stood) for at, stood in points]
-    if shown:
-        shown.append((now, size))
-    return Trend(begin=now - MONTH, end=now, points=shown, week_change=size - before[-1] if before else None)
+    sizes_before_week = [size_ for at, size_ in points if at <= now - WEEK]
+    # A size from before the period applies at its start.
+    visible_points = [(max(at, now - MONTH), size_) for at, size_ in points]
+    if visible_points:
+        visible_points.append((now, size))
+    return Trend(
+        begin=now - MONTH,
+        end=now,
+        points=visible_points,
+        week_change=size - sizes_before_week[-1] if sizes_before_week else None,
+    )

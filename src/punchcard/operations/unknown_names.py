@@ -1,4 +1,4 @@
-"""Says when a definition is saved what in it nobody has: a word spelt wrong holds for nobody, silently."""
+"""Warns of unknown event, property and trait names in a saved definition: a misspelt name matches nobody."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -29,10 +29,10 @@ _payload = msgspec.json.Decoder(_Payload)
 
 
 class StoredNames:
-    """What store and lake know, for who has no facts at hand: they belong to the Engage process.
+    """Names known to store and lake, for processes other than Engage, which alone has the fact store.
 
     Args:
-        workspace: Its sources are asked; its audiences and computed traits are traits that there will be.
+        workspace: Events of its sources are read; its audiences and computed traits count as known traits.
     """
 
     def __init__(self, store: Store, lake: LakeReader, workspace: Workspace, *, now: datetime) -> None:
@@ -43,24 +43,24 @@ class StoredNames:
         self._sources = [source.slug for source in workspace.sources]
 
     def events(self) -> Collection[str]:
-        """The names of all events that have come; page and screen calls are never called unknown."""
+        """Return the names of all received events; page and screen calls always count as known."""
         with self._store.reading() as work:
             seen = seen_names(work, sources=self._sources, since=self._since)
         return {*seen, PAGE_VIEWED, SCREEN_VIEWED}
 
     def properties(self, event: str) -> Sequence[Mapping[str, object]]:
-        """The properties of some of the newest events of a name."""
+        """Return the properties of a sample of the newest events with a name."""
         rows = self._lake.recent_events(names=[event], sources=self._sources, since=self._since, limit=_SAMPLE)
         return objects_in(_properties(row.payload) for row in rows)
 
     def traits(self) -> Collection[str]:
-        """The names of all traits that somebody has or will have."""
+        """Return the names of all traits of profiles, and the keys of all computations."""
         with self._store.reading() as work:
             names = profile_search.names_of_traits(work, limit=_NAMES_MAX)
         return {*names, *(computation.key for computation in self._workspace.computations)}
 
     def trait_values(self, name: str) -> Sequence[object]:
-        """The values that some people have of a trait."""
+        """Return a sample of a trait's values."""
         with self._store.reading() as work:
             return values_in(iter(profile_search.values_of_trait(work, name, limit=_SAMPLE)))
 
@@ -68,24 +68,24 @@ class StoredNames:
 def find_unknown_names(
     before: Workspace, after: Workspace, *, store: Store, lake: LakeReader, now: datetime
 ) -> list[str]:
-    """A sentence for each event, property and trait that nobody has and that a new or changed definition asks for.
+    """Return a warning for each unknown event, property and trait in new and changed definitions.
 
-    Nothing is said of the properties of an event that the lake does not have yet.
+    Properties of an event that the lake does not contain yet are not checked.
     """
-    standing = {computation.key: computation.definition for computation in before.computations}
+    old_definitions = {computation.key: computation.definition for computation in before.computations}
     known = StoredNames(store, lake, after, now=now)
     sentences: list[str] = []
     for computation in after.computations:
-        if standing.get(computation.key) == computation.definition:
+        if old_definitions.get(computation.key) == computation.definition:
             continue
         try:
             sentences += [
                 f"{computation.key}: {warning}" for warning in find_warnings(known, read_definition(computation))
             ]
         except StorageError as error:
-            sentences.append(f"{computation.key}: whether anybody has what it asks for cannot be told: {error.message}")
+            sentences.append(f"{computation.key}: The names in its definition could not be checked. {error.message}")
         except ConfigurationError:
-            continue  # it is refused when it is saved, and then nothing stands
+            continue  # an invalid definition is refused when it is saved
     return sentences
 
 

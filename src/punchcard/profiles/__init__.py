@@ -1,6 +1,6 @@
-"""Who is who: which external ids an event brings, and which profile it belongs to. Pure.
+"""Identity resolution: the external ids of an event, and the profile that it belongs to. Pure.
 
-`external_ids` reads the ids of an event, `identity` gives it a profile and merges those that turn out to be one person.
+`external_ids` reads the ids of an event, `identity` assigns its profile and merges profiles of the same person.
 
 Source: Segment's documentation of identity resolution.
 """

@@ -1,4 +1,4 @@
-"""Reads the external ids that an event brings. Pure.
+"""Read the external ids of an event. Pure.
 
 Source: Segment's documentation, "Identity Resolution ExternalIDs".
 """
@@ -15,7 +15,7 @@ from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID, Blocklist, Ex
 VALUE_CHARACTERS_MAX = 500
 _TYPE_CHARACTERS_MAX = 64
 _MOBILE = {"ios": "ios", "android": "android"}
-# Their bytes are asked for before the context is read: most events have none of these.
+# A cheap search before the context is parsed: most events have none of these.
 _IN_CONTEXT = re.compile(rb'"(?:externalIds|device|Google Analytics)"')
 
 
@@ -34,7 +34,7 @@ _members = msgspec.json.Decoder(_Members)
 
 
 class IdReader:
-    """Reads ids by the rules. Not for several threads at once."""
+    """Reads ids by the rules. Not thread-safe."""
 
     def __init__(self, rules: IdentityRules) -> None:
         self._rules = rules
@@ -44,35 +44,35 @@ class IdReader:
     def ids_of(
         self, *, user_id: str | None, anonymous_id: str | None, email: str | None, payload: bytes
     ) -> tuple[ExternalId, ...]:
-        """The event's external ids, each once, the strongest first; empty if it is nobody's.
+        """Return the distinct external ids of an event, the strongest first; empty if it has none.
 
         Args:
             email: Lower-cased.
             payload: The event's JSON text.
         """
-        found: dict[ExternalId, None] = {}
+        ids: dict[ExternalId, None] = {}
         common = {USER_ID: user_id, EMAIL: email, ANONYMOUS_ID: anonymous_id}
         for type_ in self._common:
-            if (given := common[type_]) is not None:
-                self._add(found, type_, given)
-        seldom = len(found)
+            if (value := common[type_]) is not None:
+                self._add(ids, type_, value)
+        common_count = len(ids)
         if _IN_CONTEXT.search(payload) is not None:
-            self._add_of_context(found, payload)
+            self._add_of_context(ids, payload)
         for type_, path in self._rules.properties.items():
-            value = _at(payload, path)
-            self._add(found, type_, value.lower() if type_ == EMAIL and isinstance(value, str) else value)
-        return tuple(sorted(found, key=self._rules.rank)) if len(found) > seldom else tuple(found)
+            member = _at(payload, path)
+            self._add(ids, type_, member.lower() if type_ == EMAIL and isinstance(member, str) else member)
+        return tuple(sorted(ids, key=self._rules.rank)) if len(ids) > common_count else tuple(ids)
 
-    def _add(self, found: dict[ExternalId, None], type_: str, value: object) -> None:
+    def _add(self, ids: dict[ExternalId, None], type_: str, value: object) -> None:
         if not isinstance(value, str):
             if not isinstance(value, int) or isinstance(value, bool):
                 return
             value = str(value)
         text = value.strip().replace("\x00", "\ufffd")
         if text and len(text) <= VALUE_CHARACTERS_MAX and text not in self._blocked:
-            found[ExternalId(type_, text)] = None
+            ids[ExternalId(type_, text)] = None
 
-    def _add_of_context(self, found: dict[ExternalId, None], payload: bytes) -> None:
+    def _add_of_context(self, ids: dict[ExternalId, None], payload: bytes) -> None:
         try:
             context = _payload.decode(payload).context
         except UNREADABLE:
@@ -80,31 +80,31 @@ class IdReader:
         if not isinstance(context, Mapping):
             return
         listed = context.get("externalIds")
-        for one in listed if isinstance(listed, list) else ():
+        for item in listed if isinstance(listed, list) else ():
             if (
-                isinstance(one, Mapping)
-                and one.get("collection") == "users"
-                and one.get("encoding") == "none"
-                and isinstance(type_ := one.get("type"), str)
+                isinstance(item, Mapping)
+                and item.get("collection") == "users"
+                and item.get("encoding") == "none"
+                and isinstance(type_ := item.get("type"), str)
                 and 0 < len(type_) <= _TYPE_CHARACTERS_MAX
             ):
-                value = one.get("id")
-                self._add(found, type_, value.lower() if type_ == EMAIL and isinstance(value, str) else value)
-        self._add_of_device(found, context.get("device"))
-        client = _inside(context, "integrations", "Google Analytics", "clientId")
-        self._add(found, "ga_client_id", client)
+                value = item.get("id")
+                self._add(ids, type_, value.lower() if type_ == EMAIL and isinstance(value, str) else value)
+        self._add_of_device(ids, context.get("device"))
+        client_id = _inside(context, "integrations", "Google Analytics", "clientId")
+        self._add(ids, "ga_client_id", client_id)
 
-    def _add_of_device(self, found: dict[ExternalId, None], device: object) -> None:
+    def _add_of_device(self, ids: dict[ExternalId, None], device: object) -> None:
         if not isinstance(device, Mapping):
             return
         kind = device.get("type")
         system = _MOBILE.get(kind.lower()) if isinstance(kind, str) else None
         if system is None:
             return
-        self._add(found, f"{system}.id", device.get("id"))
+        self._add(ids, f"{system}.id", device.get("id"))
         if device.get("adTrackingEnabled") is True:
-            self._add(found, f"{system}.idfa", device.get("advertisingId"))
-        self._add(found, f"{system}.push_token", device.get("token"))
+            self._add(ids, f"{system}.idfa", device.get("advertisingId"))
+        self._add(ids, f"{system}.push_token", device.get("token"))
 
 
 def _inside(value: object, *keys: str) -> object:

@@ -1,11 +1,11 @@
-"""Gives each event its profile: finds it, makes it, or merges profiles that turn out to be one person. Pure.
+"""Assign each event its profile: find it, create it, or merge profiles of the same person. Pure.
 
-An event's ids lead to profiles. None: one is made. One: the ids are its. Several: they are one person, and become one
-profile, unless it would then have more ids of a type than the rules allow (two user ids, as a rule): then the weakest
-id of the event is left out and the rest is tried again. So an event always belongs to the profile that its strongest
-id leads to, whatever was left out.
+An event's ids lead to profiles. If they lead to none, a profile is created. If they lead to one, it gets the new ids.
+If they lead to several, these are the same person and become one profile, unless that profile would have more ids of a
+type than the rules allow (usually two user ids). Then the weakest id of the event is left out, and the rest is tried
+again. So an event always belongs to the profile of its strongest id, whichever ids are left out.
 
-The outcome depends on the order of events in the log alone, not on how they are cut into batches.
+The result depends only on the order of events in the log, not on how they are cut into batches.
 """
 
 from collections import Counter
@@ -21,13 +21,13 @@ _UNTIMED = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Known:
-    """What is known of the people in a batch before it is looked at.
+    """What is known about the people of a batch before it is processed.
 
     Attributes:
-        owners: The profile that each id of the batch leads to, where there is one.
-        members: All ids of those profiles that may get another id or be merged.
-        since: When each of these came; needed where a limit has a period.
-        merges: How many profiles each of them has taken in.
+        owners: The existing profile of each id of the batch.
+        members: All ids of the profiles that may get another id or be merged.
+        since: The time at which each of these ids was added; needed if a limit has a period.
+        merges: Number of profiles merged into each of them.
     """
 
     owners: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Two profiles that are one person: `profile` goes on, `merged` is gone."""
+    """A merge of two profiles of the same person: `profile` remains, `merged` is gone."""
 
     profile: int
     merged: int
@@ -47,11 +47,11 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """An id that an event brought and its profile did not get.
+    """An id of an event that its profile did not get.
 
     Attributes:
-        kept_by: Whom it leads to, None for nobody.
-        reason: A sentence for a person.
+        kept_by: The profile that has the id, None if none has.
+        reason: Description of the conflict.
     """
 
     profile: int
@@ -63,49 +63,49 @@ class Conflict:
 
 @dataclass
 class Resolution:
-    """What came of a batch; `event` everywhere is the number of the event in it.
+    """The result of a batch; `event` is everywhere the index of the event in it.
 
     Attributes:
-        profiles: The profile of each event, None for one without ids. As it stood at the event: see `merges`.
-        made: The event by which each new profile was made.
-        added: The profile and the event of each id that is new to it.
+        profiles: The profile of each event at its time, before later `merges`; None for an event without ids.
+        created: The event that created each new profile.
+        added: The profile and the event of each id that was added to a profile.
         merges: In order.
         conflicts: Ids left out, the first time in the batch.
     """
 
     profiles: list[int | None] = field(default_factory=list)
-    made: dict[int, int] = field(default_factory=dict)
+    created: dict[int, int] = field(default_factory=dict)
     added: dict[ExternalId, tuple[int, int]] = field(default_factory=dict)
     merges: list[Merge] = field(default_factory=list)
     conflicts: dict[tuple[int, ExternalId], Conflict] = field(default_factory=dict)
 
     def final(self) -> list[int | None]:
-        """The profile of each event after all merges of the batch."""
+        """Return the profile of each event after all merges of the batch."""
         into = {merge.merged: merge.profile for merge in self.merges}
 
-        def now(profile: int | None) -> int | None:
+        def current(profile: int | None) -> int | None:
             while profile in into:
                 profile = into[profile]
             return profile
 
-        return [now(profile) for profile in self.profiles]
+        return [current(profile) for profile in self.profiles]
 
 
 def may_change(ids: Sequence[ExternalId], owners: Mapping[tuple[str, str], int]) -> set[int]:
-    """The profiles of which all ids must be known to resolve an event with these ids."""
-    found, has_new = set(), False
-    for one in ids:
-        owner = owners.get(one)
+    """Return the profiles of which all ids must be known to resolve an event with these ids."""
+    profiles, has_new = set(), False
+    for external_id in ids:
+        owner = owners.get(external_id)
         if owner is None:
             has_new = True
         else:
-            found.add(owner)
-    return found if has_new or len(found) > 1 else set()
+            profiles.add(owner)
+    return profiles if has_new or len(profiles) > 1 else set()
 
 
 def is_known(ids: Iterable[ExternalId], rules: IdentityRules) -> bool:
-    """True if more than an anonymous id leads to a profile with these ids."""
-    return any(rules.names_person(one.type) for one in ids)
+    """Return whether a profile with these ids has more than anonymous ids."""
+    return any(rules.names_person(external_id.type) for external_id in ids)
 
 
 def resolve(
@@ -116,13 +116,13 @@ def resolve(
     new_profile: Callable[[], int],
     received: Iterable[datetime] = repeat(_UNTIMED),
 ) -> Resolution:
-    """Give each event its profile, in order.
+    """Assign each event its profile, in order.
 
     Args:
-        events: The ids of each event, the strongest first, as `IdReader` finds them.
-        received: When each of them was received; needed where a limit has a period.
-        known: Of all these ids and of everybody that `may_change`; brought up to date.
-        new_profile: Makes the number of a new profile; numbers rise.
+        events: The ids of each event, the strongest first, as `IdReader` returns them.
+        received: The time at which each event was received; needed if a limit has a period.
+        known: What is known about these ids and the profiles that `may_change`; updated in place.
+        new_profile: Returns the number of a new profile; numbers rise.
     """
     resolver = _Resolver(known, rules, new_profile)
     for number, (ids, at) in enumerate(zip(events, received, strict=False)):
@@ -143,80 +143,83 @@ class _Resolver:
             self.resolution.profiles.append(None)
             return
         strongest = owners.get(ids[0])
-        if strongest is not None and (len(ids) == 1 or all(owners.get(one) == strongest for one in ids)):
-            self.resolution.profiles.append(strongest)  # as most events
+        if strongest is not None and (
+            len(ids) == 1 or all(owners.get(external_id) == strongest for external_id in ids)
+        ):
+            self.resolution.profiles.append(strongest)  # the usual case
             return
-        wanted, left_out = list(ids), []
-        while (problem := self._problem(wanted, at)) is not None:
-            left_out.append((wanted.pop(), problem))
-        profile = self._joined(wanted, number, at)
+        accepted, left_out = list(ids), []
+        while (problem := self._problem(accepted, at)) is not None:
+            left_out.append((accepted.pop(), problem))
+        profile = self._joined(accepted, number, at)
         self.resolution.profiles.append(profile)
-        for one, reason in left_out:
-            if owners.get(one) != profile:
-                conflict = Conflict(profile, one, owners.get(one), number, reason)
-                self.resolution.conflicts.setdefault((profile, one), conflict)
+        for external_id, reason in left_out:
+            if owners.get(external_id) != profile:
+                conflict = Conflict(profile, external_id, owners.get(external_id), number, reason)
+                self.resolution.conflicts.setdefault((profile, external_id), conflict)
 
-    def _problem(self, wanted: Sequence[ExternalId], at: datetime) -> str | None:
-        """Why these ids cannot all be one profile's, None if they can."""
-        if len(wanted) == 1:
+    def _problem(self, ids: Sequence[ExternalId], at: datetime) -> str | None:
+        """Return why these ids cannot all belong to one profile, None if they can."""
+        if len(ids) == 1:
             return None
-        found = {self._known.owners[one] for one in wanted if one in self._known.owners}
-        members = set(wanted).union(*(self._known.members[one] for one in found))
+        profiles = {self._known.owners[external_id] for external_id in ids if external_id in self._known.owners}
+        members = set(ids).union(*(self._known.members[profile] for profile in profiles))
         counts: dict[str, int] = {}
-        for one in self._counting(members, at) if self._rules.periods else members:
-            counts[one.type] = counts.get(one.type, 0) + 1
+        for external_id in self._counting(members, at) if self._rules.periods else members:
+            counts[external_id.type] = counts.get(external_id.type, 0) + 1
         for type_, count in counts.items():
             if count > 1 and count > (limit := self._rules.limit_of(type_)):
                 word = self._rules.periods.get(type_, "ever")
                 per = "" if word == "ever" else f" {word}"
-                return f"together they would have {count} of {type_}{per}, at most {limit} are allowed"
+                return f"The merged profile would have {count} ids of type {type_}{per}; the limit is {limit}."
         if len(members) > IDS_MAX:
-            return f"together they would have {len(members)} external ids, at most {IDS_MAX} are allowed"
-        if len(found) > 1 and sum(self._known.merges[one] for one in found) + len(found) - 1 > MERGES_MAX:
-            return f"a profile takes in at most {MERGES_MAX} others"
+            return f"The merged profile would have {len(members)} external ids; the limit is {IDS_MAX}."
+        merges = sum(self._known.merges[profile] for profile in profiles) + len(profiles) - 1
+        if len(profiles) > 1 and merges > MERGES_MAX:
+            return f"At most {MERGES_MAX} other profiles can be merged into a profile."
         return None
 
     def _counting(self, members: Iterable[ExternalId], at: datetime) -> Iterator[ExternalId]:
-        """Those ids that count towards the limit of their type at a moment."""
+        """Yield the ids that count towards the limit of their type at a given time."""
         since = self._known.since
         for member in members:
             period = self._rules.period_of(member.type)
             if period is None or member not in since or at - since[member] < period:
                 yield member
 
-    def _joined(self, wanted: Sequence[ExternalId], number: int, at: datetime) -> int:
+    def _joined(self, ids: Sequence[ExternalId], number: int, at: datetime) -> int:
         known = self._known
-        found = sorted({known.owners[one] for one in wanted if one in known.owners})
-        if found:
-            profile = found[0]  # the oldest goes on
+        profiles = sorted({known.owners[external_id] for external_id in ids if external_id in known.owners})
+        if profiles:
+            profile = profiles[0]  # the oldest profile remains
         else:
             profile = self._new_profile()
-            self.resolution.made[profile] = number
+            self.resolution.created[profile] = number
             known.members[profile] = set()
-        for merged in found[1:]:
+        for merged in profiles[1:]:
             self.resolution.merges.append(Merge(profile, merged, number))
             known.merges[profile] += known.merges.pop(merged, 0) + 1
-            for one in known.members.pop(merged):
-                known.members[profile].add(one)
-                known.owners[one] = profile
-                if one in self.resolution.added:
-                    self.resolution.added[one] = (profile, self.resolution.added[one][1])
+            for external_id in known.members.pop(merged):
+                known.members[profile].add(external_id)
+                known.owners[external_id] = profile
+                if external_id in self.resolution.added:
+                    self.resolution.added[external_id] = (profile, self.resolution.added[external_id][1])
             self._move_conflicts(merged, profile)
-        for one in wanted:
-            if one not in known.owners:
-                known.owners[one] = profile
-                known.members[profile].add(one)
-                known.since[one] = at
-                self.resolution.added[one] = (profile, number)
+        for external_id in ids:
+            if external_id not in known.owners:
+                known.owners[external_id] = profile
+                known.members[profile].add(external_id)
+                known.since[external_id] = at
+                self.resolution.added[external_id] = (profile, number)
         return profile
 
     def _move_conflicts(self, merged: int, profile: int) -> None:
-        """Conflicts of a batch follow their profiles when these are merged."""
-        for (holder, one), conflict in list(self.resolution.conflicts.items()):
+        """Move conflicts of the batch from a merged profile to the remaining one."""
+        for (holder, external_id), conflict in list(self.resolution.conflicts.items()):
             if merged in (holder, conflict.kept_by):
-                del self.resolution.conflicts[holder, one]
+                del self.resolution.conflicts[holder, external_id]
                 holder = profile if holder == merged else holder
                 kept_by = profile if conflict.kept_by == merged else conflict.kept_by
                 if holder != kept_by:
-                    moved = Conflict(holder, one, kept_by, conflict.event, conflict.reason)
-                    self.resolution.conflicts.setdefault((holder, one), moved)
+                    moved = Conflict(holder, external_id, kept_by, conflict.event, conflict.reason)
+                    self.resolution.conflicts.setdefault((holder, external_id), moved)

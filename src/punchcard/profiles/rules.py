@@ -11,7 +11,7 @@ EMAIL: Final = "email"
 ANONYMOUS_ID: Final = "anonymous_id"
 
 MERGES_MAX: Final = 100
-"""How many profiles one profile may take in."""
+"""How many profiles may be merged into one."""
 
 IDS_MAX: Final = 1_000
 """How many external ids one profile may have."""
@@ -22,7 +22,7 @@ PERIODS: Final[Mapping[str, timedelta | None]] = {
     "monthly": timedelta(days=30),
     "weekly": timedelta(days=7),
 }
-"""For how long an id counts towards its type's limit, by the words that Segment has for it."""
+"""How long an id counts towards the limit of its type, by Segment's names for it."""
 
 
 class ExternalId(NamedTuple):
@@ -34,15 +34,15 @@ class ExternalId(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityRules:
-    """How profiles are told apart; the defaults are Segment's.
+    """How profiles are distinguished; the defaults are Segment's.
 
     Attributes:
-        priority: Types that come first, the strongest at the front; all others follow by alphabet.
+        priority: The strongest types, the strongest first; all others follow alphabetically.
         limits: How many ids of a type a profile may have.
         limit: The same for every other type.
-        periods: For types whose ids count towards the limit only for a while after they came: a key of `PERIODS`.
-        blocked: Values that are nobody's: exact ones, and patterns between slashes.
-        properties: Further places of ids: type of id by path, such as `{"phone": "traits.phone"}`.
+        periods: For types with ids that count towards the limit only for some time: a key of `PERIODS`.
+        blocked: Placeholder values that identify nobody: exact ones, and patterns between slashes.
+        properties: Additional places of ids: type of id by path, such as `{"phone": "traits.phone"}`.
     """
 
     priority: tuple[str, ...] = (USER_ID, EMAIL)
@@ -53,43 +53,43 @@ class IdentityRules:
     properties: dict[str, str] = field(default_factory=dict)
 
     def limit_of(self, type_: str) -> int:
-        """How many ids of the type a profile may have."""
+        """Return how many ids of the type a profile may have."""
         return self.limits.get(type_, self.limit)
 
     def period_of(self, type_: str) -> timedelta | None:
-        """For how long an id of the type counts towards its limit, None for ever."""
+        """Return how long an id of the type counts towards its limit, None for ever."""
         return PERIODS[self.periods.get(type_, "ever")]
 
     def names_person(self, type_: str) -> bool:
-        """True if an id of the type tells who somebody is, and not just which device or browser it was."""
+        """Return whether an id of the type identifies a person, and not only a device or browser."""
         if type_ == ANONYMOUS_ID:
             return False
         return (
             type_ in (USER_ID, EMAIL) or type_.endswith(".idfa") or type_ in self.priority or type_ in self.properties
         )
 
-    def rank(self, one: ExternalId) -> tuple[int, str, str]:
-        """Sorts ids, the strongest first."""
-        place = self.priority.index(one.type) if one.type in self.priority else len(self.priority)
-        return (place, one.type, one.value)
+    def rank(self, external_id: ExternalId) -> tuple[int, str, str]:
+        """Return the sort key of an id; the strongest sorts first."""
+        place = self.priority.index(external_id.type) if external_id.type in self.priority else len(self.priority)
+        return (place, external_id.type, external_id.value)
 
 
 class Blocklist:
-    """Tells values that many people share, as rules name them."""
+    """The blocked values of the rules, which identify nobody."""
 
     def __init__(self, rules: IdentityRules) -> None:
-        self._values = frozenset(one.lower() for one in rules.blocked if not is_pattern(one))
-        self._patterns = [re.compile(one[1:-1], re.IGNORECASE) for one in rules.blocked if is_pattern(one)]
+        self._values = frozenset(value.lower() for value in rules.blocked if not is_pattern(value))
+        self._patterns = [re.compile(value[1:-1], re.IGNORECASE) for value in rules.blocked if is_pattern(value)]
 
     def __contains__(self, value: str) -> bool:
         if value.lower() in self._values:
             return True
-        for pattern in self._patterns:  # noqa: SIM110  # asked of every id of every event: a generator costs twice
+        for pattern in self._patterns:  # noqa: SIM110  # runs for every id of every event: a generator takes twice as long
             if pattern.search(value) is not None:
                 return True
         return False
 
 
 def is_pattern(text: str) -> bool:
-    """True for a blocked value that stands for all that it matches."""
+    """Return whether a blocked value is a pattern."""
     return len(text) > 1 and text.startswith("/") and text.endswith("/")

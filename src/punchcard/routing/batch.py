@@ -10,7 +10,7 @@ from punchcard.events.model import Event, message_key
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.schema import LakeRows
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.routing.conflicts import PlannedEffect, refused_orders
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event
@@ -126,7 +126,7 @@ def _plan_record(
             results.append(_failed(item))
             continue
         try:
-            plan = (planner.under(settings_of(uncompressed(record))) if has_settings else planner).plan(item)
+            plan = (planner.under(settings_of(decompress(record))) if has_settings else planner).plan(item)
         except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
             results.append((internal_error(error),))
             continue

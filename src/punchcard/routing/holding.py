@@ -17,7 +17,7 @@ from punchcard.errors import RefusedError, StorageError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
 from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
 from punchcard.routing.records import describe
@@ -226,7 +226,7 @@ class Holding:
         try:
             item = self._read_items(read)[held.event_index]
             if record.call == PARTNER:
-                destination = with_settings(destination, settings_of(uncompressed(read)))
+                destination = with_settings(destination, settings_of(decompress(read)))
         except Exception:  # noqa: BLE001  # it was read when it was held; by another version, perhaps
             return None, destination
         return (item if isinstance(item, Event) else None), destination

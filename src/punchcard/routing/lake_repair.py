@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from punchcard.clock import Clock, from_micros
-from punchcard.lake.repair import Lacks, RepairReport, repair_lake
+from punchcard.lake.repair import IsMissing, RepairReport, repair_lake
 from punchcard.lake.schema import LakeRows
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import lake_rows
@@ -75,7 +75,7 @@ class _Restoring:
         self._log = log
         self._store = store
 
-    def rows(self, lacks: Lacks, through: int) -> Iterator[LakeRows]:
+    def rows(self, is_missing: IsMissing, through: int) -> Iterator[LakeRows]:
         """The rows that are lacking up to a log position: a part for each stretch, so that no two files overlap."""
         rows = LakeRows()
         for batch in self._batches(through):
@@ -83,7 +83,7 @@ class _Restoring:
             for record in self._read(batch):
                 if record.position not in routed:
                     continue
-                if lacks(record.position, from_micros(record.received_at).date()):
+                if is_missing(record.position, from_micros(record.received_at).date()):
                     known = routed[record.position]
                     items = read_items(record, len(known.results))
                     rows.extend(lake_rows(ResultBatch(batch.distinct, [known]), [items], [record.received_at]))

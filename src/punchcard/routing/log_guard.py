@@ -132,7 +132,7 @@ class LogGuard:
             bind(work, LogBinding(log_id=log.id, generation=generation), now=self._clock.now())
             if is_lost or last < through:
                 # Before the first append: a record at a position that was routed already is never read.
-                self._log.continue_behind(through)
+                self._log.continue_after(through)
         self._confirm(log.id, generation)
         if is_lost or last < through:
             self._telemetry.log_lost(last_position=last, continues_behind=through)
@@ -196,7 +196,7 @@ class LogGuard:
             binding = read_binding(work, for_update=True)
             through = max(position_of(work, ROUTING), lake_last)
             log = self._log.identity()
-            records = self._log.move_behind(through)
+            records = self._log.move_after(through)
             generation = self._log.reserve_generation(0 if binding is None else binding.generation)
             bind(work, LogBinding(log_id=log.id, generation=generation), now=now)
             before = None if binding is None else binding.log_id

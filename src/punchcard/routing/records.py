@@ -24,7 +24,7 @@ from punchcard.events.parse import (
     read_request,
 )
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import salvaged, uncompressed
+from punchcard.log.sqlite import decompress, salvage
 
 Item = Event | IngestFailure
 
@@ -47,7 +47,7 @@ def read_record(record: LogRecord) -> Sequence[Item]:
         `QUARANTINED` for a record that cannot be read.
     """
     try:
-        body = uncompressed(record)
+        body = decompress(record)
         if record.call not in _CALLS:
             raise UnreadableRecordError(f'The log record has the unknown call "{record.call[:40]}".')
         items = read_request(
@@ -96,7 +96,7 @@ def _holds_no_object(item: Item, body: bytes) -> bool:
 
 def _failures(record: LogRecord, reason: str, detail: str) -> list[IngestFailure]:
     """A failure for each message id that can still be made out, so that it is found; else one for the record."""
-    text = salvaged(record)
+    text = salvage(record)
     known_ids = dict.fromkeys(match[1].decode(errors="replace") for match in _MESSAGE_ID.finditer(text))
     message_ids = list(known_ids)[:BATCH_EVENTS_MAX] or [_id_at(record, 0)]
     shown = [text[:EVENT_BYTES_MAX], *[b""] * (len(message_ids) - 1)]

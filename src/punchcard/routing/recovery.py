@@ -20,7 +20,7 @@ from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.routing.batch import Planners, counts_to_keep, plan_batch, result_batch
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames
@@ -190,7 +190,7 @@ def _planned_effect(
     if destination is None:
         return not_planned("destination_removed", f"there is no destination {result.destination} any more")
     if record is not None and record.call == PARTNER:
-        destination = with_settings(destination, settings_of(uncompressed(record)))
+        destination = with_settings(destination, settings_of(decompress(record)))
     invalid = destination.invalid or destination.invalid_for_event
     if invalid is not None:
         return not_planned("INVALID_SETTINGS", invalid)

@@ -1,1 +1,1 @@
-"""Runtime: settings, assembling, processes. The only place where objects are wired together."""
+"""Settings, assembly and processes. The only place where objects are wired together."""

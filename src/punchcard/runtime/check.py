@@ -1,4 +1,4 @@
-"""`punchcard check`: is everything in order for awards to arrive?"""
+"""`punchcard check`: find problems that keep awards from arriving."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from punchcard.destinations.port import Finding
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.writer import LakeWriter
 from punchcard.operations.partner_queries import check_connection
-from punchcard.runtime.assemble import guard_of, open_keyring, open_log, open_store
+from punchcard.runtime.assembly import guard_of, open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.held import count_held
@@ -21,11 +21,11 @@ from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWa
 
 T = TypeVar("T")
 
-_LATELY = timedelta(days=7)
+_RECENT = timedelta(days=7)
 
 
 def run_check(settings: Settings) -> list[Finding]:
-    """Look at configuration, storage and every enabled destination's partner; one finding per thing looked at."""
+    """Check configuration, storage and every enabled destination's partner; return one finding per check."""
     store, opened = _try("store", lambda: open_store(settings))
     if store is None:
         return [opened]
@@ -40,7 +40,7 @@ def run_check(settings: Settings) -> list[Finding]:
         if snapshot is None:
             return [*findings, read]
         findings.append(_configured(snapshot))
-        findings += _parts(snapshot)
+        findings += _invalid_parts(snapshot)
         for destination in snapshot.destinations.values():
             findings += _destination(store, destination)
         return findings + _held(store)
@@ -48,8 +48,8 @@ def run_check(settings: Settings) -> list[Finding]:
         store.close()
 
 
-def _parts(snapshot: Snapshot) -> list[Finding]:
-    """Parts of the stored configuration that cannot be used, but for destinations, which have lines of their own."""
+def _invalid_parts(snapshot: Snapshot) -> list[Finding]:
+    """Return the invalid parts of the stored configuration, except destinations, which have their own findings."""
     return [
         Finding(ok=False, subject=f"{problem.kind} {problem.slug}".rstrip(), message=problem.message)
         for problem in snapshot.problems()
@@ -63,11 +63,11 @@ def _held(store: Store) -> list[Finding]:
     return [
         Finding(
             ok=False,
-            subject=one.destination,
-            message=f"{one.count:,} {'event is' if one.count == 1 else 'events are'} held since "
-            f"{one.oldest_received_at:%Y-%m-%d %H:%M} UTC, and planned once this is corrected: {one.detail}",
+            subject=events.destination,
+            message=f"{events.count:,} {'event is' if events.count == 1 else 'events are'} held since "
+            f"{events.oldest_received_at:%Y-%m-%d %H:%M} UTC. They are planned once this is corrected: {events.detail}",
         )
-        for one in held
+        for events in held
     ]
 
 
@@ -76,7 +76,7 @@ def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:
     if destination.invalid is not None:
         return [Finding(ok=False, subject=slug, message=destination.invalid)]
     if not destination.destination.enabled:
-        return [Finding(ok=True, subject=slug, message="is switched off; nothing is asked of the partner")]
+        return [Finding(ok=True, subject=slug, message="is disabled; the partner is not checked")]
     findings = asyncio.run(
         check_connection(destination.partner, destination.settings, subject=slug, network=destination.network)
     )
@@ -87,8 +87,8 @@ def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:
             Finding(
                 ok=False,
                 subject=slug,
-                message=f"delivery is paused, {paused.description}; it resumes by itself once the credentials are "
-                "accepted, when the settings change, or by `punchcard retry`",
+                message=f"delivery is paused, {paused.description}. It resumes automatically once the credentials are "
+                "accepted or the settings change, and with `punchcard retry`.",
             )
         )
     return [
@@ -105,7 +105,9 @@ def _configured(snapshot: Snapshot) -> Finding:
     sources = {route.source.slug for route in snapshot.by_write_key.values()}
     if not sources or not snapshot.destinations:
         return Finding(
-            ok=False, subject="configuration", message="has no source or no destination yet: `punchcard apply FILE`"
+            ok=False,
+            subject="configuration",
+            message="has no source or no destination yet. Apply a config file with `punchcard apply FILE`.",
         )
     return Finding(
         ok=True,
@@ -119,7 +121,7 @@ def _snapshot(settings: Settings, store: Store) -> Snapshot:
 
 
 def _read_log(settings: Settings, store: Store) -> None:
-    """Read the log, and see that it is the one that the store belongs to, where that is settled."""
+    """Read the log, and check that the store belongs to it, if the store belongs to a log yet."""
     with open_log(settings) as log:
         log.last_position()
         with store.reading() as work:
@@ -132,26 +134,26 @@ def _lake(settings: Settings) -> Finding:
     try:
         LakeWriter(settings.lake_location()).check()
     except StorageError as error:
-        remedy = "awards go on without it; `punchcard lake repair` repairs it"
-        return Finding(ok=False, subject="lake", message=f"{error.message}; {remedy}")
-    return Finding(ok=True, subject="lake", message="is whole")
+        remedy = "Awards go on without it. Repair it with `punchcard lake repair`."
+        return Finding(ok=False, subject="lake", message=f"{error.message} {remedy}")
+    return Finding(ok=True, subject="lake", message="is complete")
 
 
 def _quarantine(store: Store) -> list[Finding]:
-    """What could not be processed of late."""
+    """Return what could not be processed recently."""
     try:
         with store.reading() as work:
-            counts = count_quarantined(work, since=SystemClock().now() - _LATELY)
+            counts = count_quarantined(work, since=SystemClock().now() - _RECENT)
     except StorageError as error:
         return [Finding(ok=False, subject="quarantine", message=error.message)]
     return [
         Finding(
             ok=False,
             subject="quarantine",
-            message=f"{one.count:,} records or events of the last seven days could not be processed ({one.reason}), "
-            f"the last one at {one.newest:%Y-%m-%d %H:%M} UTC",
+            message=f"{group.count:,} records or events of the last 7 days could not be processed ({group.reason}), "
+            f"the last one at {group.newest:%Y-%m-%d %H:%M} UTC",
         )
-        for one in counts
+        for group in counts
     ]
 
 
@@ -165,6 +167,6 @@ def _storage(subject: str, probe: Callable[[], None]) -> Finding:
 
 def _try(subject: str, make: Callable[[], T]) -> tuple[T | None, Finding]:
     try:
-        return make(), Finding(ok=True, subject=subject, message="is in order")
+        return make(), Finding(ok=True, subject=subject, message="is valid")
     except PunchcardError as error:
         return None, Finding(ok=False, subject=subject, message=error.message)

@@ -1,4 +1,4 @@
-"""A process beside this one, started again if it dies: the worker of `punchcard up`, and Engage beside a worker."""
+"""A child process that is restarted if it ends: the worker of `punchcard up`, and Engage beside a worker."""
 
 import os
 import subprocess
@@ -17,11 +17,11 @@ _HEALTHY_AFTER_SECONDS = 30.0
 
 
 class ChildProcess:
-    """A child process. It ends by itself when this process is gone: its standard input closes then.
+    """A child process. It ends when this process is gone, because its standard input closes then.
 
     Args:
-        name: What it is called in the log.
-        module: What it runs, with `--until-stdin-closes`.
+        name: Name of the process in the log.
+        module: Module to run, with `--until-stdin-closes`.
     """
 
     def __init__(self, settings: Settings, *, name: str, module: str) -> None:
@@ -29,12 +29,12 @@ class ChildProcess:
         self._module = module
         self._environment = {**os.environ, **as_environment(settings)}
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked_at: float | None = None
+        self._stop_requested_at: float | None = None
         self._guard = threading.Lock()
         self._log = structlog.get_logger("punchcard.up")
 
     def keep_running(self, stopping: threading.Event) -> None:
-        """Start it, and start it again whenever it ends before it should."""
+        """Start the process, and start it again whenever it ends unexpectedly."""
         pause = _RESTART_FIRST_SECONDS
         while not stopping.is_set():
             begun = time.monotonic()
@@ -55,23 +55,23 @@ class ChildProcess:
             stopping.wait(pause)
             pause = min(_RESTART_LONGEST_SECONDS, pause * 2)
 
-    def ask_to_stop(self) -> None:
-        """Ask it to finish; asking again changes nothing."""
+    def request_stop(self) -> None:
+        """Request the process to finish; further requests have no effect."""
         with self._guard:
-            if self._asked_at is None:
-                self._asked_at = time.monotonic()
+            if self._stop_requested_at is None:
+                self._stop_requested_at = time.monotonic()
             if self._process is not None:
                 self._process.terminate()
 
     def stop(self, grace_seconds: float) -> None:
-        """Ask it to finish; kill it if it takes longer than this since it was first asked."""
-        self.ask_to_stop()
+        """Request the process to finish; kill it if that takes longer than this since the first request."""
+        self.request_stop()
         with self._guard:
             process = self._process
-        if process is None or self._asked_at is None:
+        if process is None or self._stop_requested_at is None:
             return
         try:
-            process.wait(max(0.0, self._asked_at + grace_seconds - time.monotonic()))
+            process.wait(max(0.0, self._stop_requested_at + grace_seconds - time.monotonic()))
         except subprocess.TimeoutExpired:
             self._log.warning(f"{self._name}_killed", grace_seconds=grace_seconds)
             process.kill()

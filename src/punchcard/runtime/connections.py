@@ -1,4 +1,4 @@
-"""The open connections of a server: how many there may be, and which are closed when there are too many."""
+"""The open connections of a server: how many are allowed, and which are closed when there are too many."""
 
 import asyncio
 import heapq
@@ -13,21 +13,21 @@ from typing import Final, Protocol
 
 from punchcard.runtime.telemetry import ConnectionTelemetry
 
-# Descriptors that connections may not take: databases, the log, the lake's files, pipes to the worker.
+# Descriptors reserved for databases, the log, the lake's files, and pipes to the worker.
 _RESERVED_DESCRIPTORS: Final = 256
-# When the table is full, more than one connection is closed, so that not every newcomer costs a look at all of them.
+# When the table is full, several connections are closed at once, so that not every new one costs a scan.
 _CLOSED_SHARE: Final = 50
 _SWEEP_SECONDS_MAX: Final = 1.0
 
 
 class Activity(StrEnum):
-    """What a connection is doing, in the order in which a shortage closes them. Others are never closed by it."""
+    """The state of a connection, in the order in which connections are closed when there are too many."""
 
-    SILENT = "silent"  # it has sent nothing yet
-    IDLE = "idle"  # it waits for its next request
+    SILENT = "silent"  # nothing was received yet
+    IDLE = "idle"  # waits for its next request
     HEAD = "head"  # a request line and headers are arriving
     BODY = "body"  # a body is arriving
-    BUSY = "busy"  # its request is whole and is being answered: never closed by a shortage
+    BUSY = "busy"  # the request is complete and a response is being sent: never closed
 
 
 class Reason(StrEnum):
@@ -49,20 +49,20 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class HttpLimits:
-    """What clients may take of a server before their requests reach an application.
+    """Limits of a server for clients before their requests reach an application.
 
     Attributes:
-        line_bytes_max: Of the target in a request line.
-        headers_bytes_max: Of the names and values of a request's headers.
-        headers_max: How many headers a request has.
+        line_bytes_max: Bytes of the target in a request line.
+        headers_bytes_max: Bytes of the names and values of a request's headers.
+        headers_max: Number of headers of a request.
         head_seconds: From the first byte of a request (or from accepting the connection) to the end of its headers.
-        body_seconds: From the end of the headers to the end of the body; also how long a client may take no bytes of
-            its response.
+        body_seconds: From the end of the headers to the end of the body; also how long a client may not read its
+            response.
         keep_alive_seconds: How long a connection waits for its next request.
-        connections_max: In all.
-        per_address_max: From one address that is not exempt.
-        bodies_bytes_max: Of all bodies together that have not arrived whole.
-        exempt: Networks whose connections are not counted by address: this machine, and proxies.
+        connections_max: Number of connections in total.
+        per_address_max: Number of connections from one address that is not exempt.
+        bodies_bytes_max: Bytes of all incomplete bodies together.
+        exempt: Networks without a limit per address: this machine, and proxies.
     """
 
     line_bytes_max: int
@@ -78,27 +78,27 @@ class HttpLimits:
 
 
 class Connection(Protocol):
-    """What the table knows of a connection. Times are the event loop's."""
+    """A connection in the table. Times are those of the event loop."""
 
     address: str
     since: float
     deadline: float
 
     def activity(self) -> Activity:
-        """What it is doing."""
+        """Return what the connection is doing."""
 
     def expire(self, now: float) -> None:
-        """Its deadline has passed."""
+        """Handle a deadline that has passed."""
 
     def close_for(self, reason: Reason) -> None:
-        """Close it, with 503 where a request is under way."""
+        """Close the connection, with 503 if a request is in progress."""
 
 
 class Connections:
     """The connections of one event loop.
 
     Args:
-        limits: `connections_max` is lowered to what the process's descriptors allow.
+        limits: The limits; `connections_max` is lowered to the number of descriptors that the process may use.
     """
 
     def __init__(self, limits: HttpLimits) -> None:
@@ -108,9 +108,9 @@ class Connections:
         if self.connections_max < limits.connections_max:
             self.telemetry.connections_limited(wanted=limits.connections_max, allowed=self.connections_max)
         self._open: set[Connection] = set()
-        self._closing: set[Connection] = set()  # not counted any more, but watched until they are gone
+        self._closing: set[Connection] = set()  # no longer counted, but watched until they are gone
         self._by_address: Counter[str] = Counter()
-        self._bodies: dict[Connection, int] = {}  # bytes held, the body that began first comes first
+        self._bodies: dict[Connection, int] = {}  # bytes received; the oldest body comes first
         self._bodies_bytes = 0
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -118,7 +118,7 @@ class Connections:
         return len(self._open)
 
     def admit(self, address: str) -> Reason | None:
-        """Make room for a connection from this address; the reason if there is none."""
+        """Make room for a connection from this address; return the reason if there is none."""
         if not self._is_exempt(address) and self._by_address[_counted(address)] >= self.limits.per_address_max:
             key = _counted(address)
             if not self._make_room(Reason.ADDRESS_FULL, lambda connection: _counted(connection.address) == key):
@@ -128,24 +128,24 @@ class Connections:
         return None
 
     def make_room(self) -> bool:
-        """Close what a shortage of descriptors closes first; False if there is nothing to close."""
+        """Close connections because of a shortage of descriptors; False if there is nothing to close."""
         return self._make_room(Reason.CONNECTIONS_FULL)
 
     def add(self, connection: Connection) -> None:
-        """A connection was accepted."""
+        """Add an accepted connection."""
         self._open.add(connection)
         self._by_address[_counted(connection.address)] += 1
         if self._sweeping is None:
             self._schedule()
 
     def remove(self, connection: Connection) -> None:
-        """A connection is gone; removing it again changes nothing."""
+        """Remove a closed connection; removing it again has no effect."""
         self._uncount(connection)
         self._closing.discard(connection)
         self.release_body(connection)
 
     def hold_body(self, connection: Connection, size_bytes: int) -> None:
-        """A body has grown to this size and is not whole. If all are too large together, the first ones are refused."""
+        """Record the size of an incomplete body. If all together are too large, the oldest are refused."""
         self._bodies_bytes += size_bytes - self._bodies.get(connection, 0)
         self._bodies[connection] = size_bytes
         while self._bodies_bytes > self.limits.bodies_bytes_max:
@@ -154,11 +154,11 @@ class Connections:
             oldest.close_for(Reason.BODIES_FULL)
 
     def release_body(self, connection: Connection) -> None:
-        """A body is whole, or is not kept any more."""
+        """Release a body that is complete or no longer stored."""
         self._bodies_bytes -= self._bodies.pop(connection, 0)
 
     def stop(self) -> None:
-        """Stop looking for late connections."""
+        """Stop watching for late connections."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -192,7 +192,7 @@ class Connections:
         try:
             parsed = _parsed(address)
         except ValueError:
-            return True  # no address at all: a socket of this machine
+            return True  # not an address: a socket of this machine
         return any(parsed in network for network in self.limits.exempt)
 
     def _schedule(self) -> None:
@@ -213,10 +213,10 @@ class Connections:
 
 
 def parse_networks(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """The networks of a comma-separated list of addresses and networks.
+    """Parse a comma-separated list of addresses and networks.
 
     Raises:
-        ValueError: one of them is neither.
+        ValueError: An item is neither.
     """
     return [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
 
@@ -228,7 +228,7 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def _counted(address: str) -> str:
-    """The address that connections are counted by: who has one IPv6 address has the 2⁶⁴ beside it too."""
+    """Return the key by which connections are counted: an IPv6 address counts as its network of 2⁶⁴ addresses."""
     if ":" not in address:
         return address
     try:
@@ -240,15 +240,15 @@ def _counted(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _allowed_connections(wanted: int) -> int:
-    """So many of the wanted connections as descriptors allow; the process's own limit is raised where it may be."""
+def _allowed_connections(requested: int) -> int:
+    """Return how many of the requested connections the descriptors allow; raise the process's own limit if possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + _RESERVED_DESCRIPTORS
+    needed = requested + _RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < needed:
         raised = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
-        with suppress(OSError, ValueError):  # some systems have a lower limit than the one that they tell
+        with suppress(OSError, ValueError):  # some systems enforce a lower limit than they report
             resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
             soft = raised
     if soft == resource.RLIM_INFINITY:
-        return wanted
-    return max(1, min(wanted, soft - min(_RESERVED_DESCRIPTORS, soft // 2)))
+        return requested
+    return max(1, min(requested, soft - min(_RESERVED_DESCRIPTORS, soft // 2)))

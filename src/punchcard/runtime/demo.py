@@ -30,9 +30,9 @@ _WRITE_KEY = "wk_gym_demo"
 _OWNER = "demo@example.com"
 _PASSWORD = "let me see the points"
 _SANDBOX_PORT = 9100
-# A fresh machine compiles every module at its first start, and a small one takes a minute for it.
+# A new machine compiles every module at its first start, which takes a minute on a small one.
 _START_SECONDS = 240.0
-_PATIENCE_SECONDS = 15.0  # after which a start that goes on is worth a line
+_PATIENCE_SECONDS = 15.0  # until a message about a slow start
 _REQUEST_SECONDS = 30.0
 _LOG_TAIL_CHARACTERS = 500
 _STOP_SECONDS = 12.0
@@ -40,19 +40,19 @@ _MEMBERS = ("ann", "ben", "carla", "dmitri", "eve", "farid", "gina", "hiro")
 
 
 def run_demo(*, port: int) -> int:
-    """Start everything, let the gym's events flow until Ctrl-C, stop everything; returns the exit status.
+    """Start everything, send the gym's events until Ctrl-C, stop everything; return the exit status.
 
     Args:
-        port: Where Punchcard listens.
+        port: Port of Punchcard.
 
     Raises:
-        PunchcardError: a part does not start, or the demo's own requirement is not installed.
+        PunchcardError: A process does not start, or the demo's own requirement is not installed.
     """
     console = Console(highlight=False, soft_wrap=True)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    _need_senders_library()
+    _require_sender_library()
     with ExitStack() as stack:
         sandbox_port = _SANDBOX_PORT if _is_free(_SANDBOX_PORT) else 0
         sandbox = stack.enter_context(
@@ -70,16 +70,16 @@ def run_demo(*, port: int) -> int:
         )
         _create_owner(product)
         console.print(f"\n[bold]The App[/bold] is at                {product.url}/  (sign in: {_OWNER} · {_PASSWORD})")
-        console.print(f"[bold]Punchcard[/bold] takes events at   {product.url}/v1/track  (write key {_WRITE_KEY})")
+        console.print(f"[bold]Punchcard[/bold] accepts events at {product.url}/v1/track  (write key {_WRITE_KEY})")
         console.print(f"[bold]Perkville[/bold]'s sandbox is at    {sandbox.url}/  (customers, transactions, faults)")
-        console.print(f"The configuration is           {config}  (change it: it is live a second later)")
+        console.print(f"The configuration is           {config}  (changes are live after a second)")
         console.print("A gym sends check-ins, orders and refunds. Ctrl-C stops everything.\n")
         gym = _Gym(product.url)
-        stack.callback(gym.close)  # before the product stops: what it still has to send would wait for it
+        stack.callback(gym.close)  # before the product stops, because the client still has to send events
         ledger = _Ledger(product.url, (data / "admin-token").read_text().strip())
         shown_how = False
         while not stopping.is_set():
-            gym.something_happens()
+            gym.send_random_event()
             for row in _read_changes(console, ledger):
                 _show(console, row)
                 if not shown_how and row["status"] == "delivered":
@@ -90,7 +90,7 @@ def run_demo(*, port: int) -> int:
                     )
             stopping.wait(random.uniform(0.6, 1.6))
         console.print("\nStopping …")
-    console.print(f"Everything is kept in {_FOLDER}/: the next demo goes on from there, `rm -r {_FOLDER}` forgets it.")
+    console.print(f"The data is in {_FOLDER}/. The next demo continues with it; `rm -r {_FOLDER}` deletes it.")
     return 0
 
 
@@ -98,7 +98,7 @@ def _create_owner(product: "_Running") -> None:
     """Create the account that signs in to the App; an account of an earlier demo stays.
 
     Raises:
-        PunchcardError: the App does not answer in time, or refuses; the message names its log and what to do.
+        PunchcardError: The App does not respond in time, or refuses; the message names its log and what to do.
     """
     form = {
         "name": "Demo",
@@ -117,31 +117,31 @@ def _create_owner(product: "_Running") -> None:
                 response.read()
             return
         except urllib.error.HTTPError as error:
-            problem = f"the App answered {error.code}"
+            problem = f"the App responded with {error.code}"
         except OSError as error:
-            problem = f"the App at {product.url} did not answer: {error}"
+            problem = f"the App at {product.url} did not respond: {error}"
             if time.monotonic() < deadline:
                 time.sleep(1)
                 continue
         raise PunchcardError(
             f"The demo's account could not be created: {problem}. The log is {product.log}. "
-            f"If the machine is busy, try again; `rm -r {_FOLDER}` starts afresh."
+            f"If the machine is busy, try again; `rm -r {_FOLDER}` starts from the beginning."
         )
 
 
 @dataclass
 class _Running:
-    """A process of the demo: where it listens and where its log is."""
+    """A process of the demo: its URL and its log."""
 
     url: str
     log: Path
 
 
 class _Gym:
-    """A small simulated gym: members check in, buy, and now and then give something back.
+    """A small simulated gym: members check in, buy, and sometimes return a purchase.
 
     Args:
-        url: The Tracking API that it sends to, with Segment's own library.
+        url: URL of the Tracking API; events are sent with Segment's own library.
     """
 
     def __init__(self, url: str) -> None:
@@ -152,11 +152,11 @@ class _Gym:
         self._client = Client(_WRITE_KEY, host=url, upload_interval=0.1, max_retries=3)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining events."""
         self._client.shutdown()
 
-    def something_happens(self) -> None:
-        """One event of the gym's day."""
+    def send_random_event(self) -> None:
+        """Send one random event."""
         member = self._random.choice(_MEMBERS)
         email = f"{member}@example.com"
         draw = self._random.random()
@@ -174,8 +174,8 @@ class _Gym:
                 member, "Order Refunded", {"email": f"{member}@example.com", "order_id": order, "total": f"{part}"}
             )
         else:
-            # Not in the map: refused with its reason on record, which `trace` shows.
-            self._track(member, "Locker Opened", {"email": email})
+            # Not in the map: the event is refused, and `trace` shows the reason.
+            self._track(member, "Locker OpenedRequest", {"email": email})
 
     def _track(self, member: str, event: str, properties: dict[str, object]) -> None:
         self._client.track(user_id=member, event=event, properties=properties)
@@ -190,20 +190,20 @@ class _Ledger:
         )
         self._seen: dict[str, str] = {}
 
-    def news(self) -> list[dict[str, object]]:
-        """Rows that are new or stand elsewhere than before, oldest first."""
+    def changes(self) -> list[dict[str, object]]:
+        """Return rows that are new or have a new status, oldest first."""
         with urllib.request.urlopen(self._request, timeout=10) as response:
             rows = json.load(response)["data"]["transactions"]
         first_look = not self._seen
-        news = [row for row in rows if self._seen.get(row["id"]) != row["status"]]
+        changes = [row for row in rows if self._seen.get(row["id"]) != row["status"]]
         self._seen.update({row["id"]: row["status"] for row in rows})
-        return [] if first_look and len(rows) > 1 else news[::-1]
+        return [] if first_look and len(rows) > 1 else changes[::-1]
 
 
 def _read_changes(console: Console, ledger: _Ledger) -> list[dict[str, object]]:
-    """The ledger's changes; none, with a line that says so, while the API does not answer."""
+    """Return the ledger's changes; none, with a message, while the API does not respond."""
     try:
-        return ledger.news()
+        return ledger.changes()
     except (OSError, ValueError) as error:
         console.print(f"  [yellow]The ledger could not be read[/yellow], trying again: {error}", markup=True)
         return []
@@ -217,7 +217,7 @@ def _show(console: Console, row: dict[str, object]) -> None:
 
 
 def _effect_text(row: Mapping[str, object]) -> str:
-    """One effect as a line: units of a perk, or the properties that are set."""
+    """Format an effect as a line: units of a perk, or the properties that are set."""
     transaction = row["transaction"]
     assert isinstance(transaction, dict)
     attributes = transaction.get("attributes")
@@ -258,7 +258,7 @@ def _configuration(sandbox_url: str) -> dict[str, object]:
                 "destinations": ["perkville"],
             },
             {
-                # So short that members enter and leave while a person watches.
+                # So short that members enter and leave during the demo.
                 "name": "Just Arrived",
                 "definition": "event('Checked In').within(30 seconds).count() >= 1",
                 "destinations": ["perkville"],
@@ -270,10 +270,10 @@ def _configuration(sandbox_url: str) -> dict[str, object]:
     }
 
 
-def _need_senders_library() -> None:
-    """Ask early, so that nothing is started in vain."""
+def _require_sender_library() -> None:
+    """Check early for the library, before anything is started."""
     if find_spec("segment") is None:
-        raise PunchcardError("the demo sends with Segment's library: pip install 'punchcard[demo]'")
+        raise PunchcardError("The demo needs Segment's library. Install it with: pip install 'punchcard[demo]'")
 
 
 @contextmanager
@@ -281,7 +281,7 @@ def _process(console: Console, *arguments: str, expect: str) -> Iterator[_Runnin
     _FOLDER.mkdir(exist_ok=True)
     log = _FOLDER / f"{arguments[0]}.log"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
-    # Not in our process group: Ctrl-C reaches only us, and we stop the parts in order.
+    # Not in our process group, so that Ctrl-C reaches only us and we stop the processes in order.
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "punchcard", *arguments],

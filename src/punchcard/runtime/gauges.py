@@ -1,4 +1,4 @@
-"""Values of `GET /metrics` that are read when asked for: the outbox and its age, pauses, the lake."""
+"""Values of `GET /metrics` that are read on request: the outbox and its age, pauses, the lake."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ from punchcard.workspace.snapshot import SnapshotWatch
 
 
 def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequence[Gauge]:
-    """What the store holds now, and the open connections of this process.
+    """Return the current values of the store, and the number of open connections of this process.
 
     Raises:
-        StorageError: the store is away.
+        StorageError: The store is not available.
     """
     now = SystemClock().now()
     slugs = sorted(watch.current().destinations)
@@ -36,15 +36,15 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
     return [
         Gauge(
             "punchcard_outbox_effects",
-            "Effects not delivered yet, by state; parked ones need a person.",
+            "Effects not delivered yet, by state; parked effects need attention.",
             ["destination", "state"],
-            [([one.destination, one.state], one.count) for one in waiting],
+            [([group.destination, group.state], group.count) for group in waiting],
         ),
         Gauge(
             "punchcard_outbox_oldest_seconds",
             "Age of the oldest effect not delivered yet, by state.",
             ["destination", "state"],
-            [([one.destination, one.state], (now - one.oldest_created_at).total_seconds()) for one in waiting],
+            [([group.destination, group.state], (now - group.oldest_created_at).total_seconds()) for group in waiting],
         ),
         Gauge(
             "punchcard_destination_paused",
@@ -56,7 +56,7 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
             "punchcard_held_events",
             "Events held because their destination could not plan them.",
             ["destination"],
-            [([one.destination], float(one.count)) for one in held],
+            [([group.destination], float(group.count)) for group in held],
         ),
         Gauge(
             "punchcard_ledger_differences",
@@ -72,9 +72,9 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),
         Gauge(
             "punchcard_routing_quarantined_records",
-            "Records and events that could not be processed and are kept, by reason.",
+            "Records and events that could not be processed and are quarantined, by reason.",
             ["reason"],
-            [([one.reason], float(one.count)) for one in quarantined],
+            [([group.reason], float(group.count)) for group in quarantined],
         ),
         Gauge("punchcard_lake_position", "The last log position in the lake.", [], [([], float(lake_position))]),
         Gauge(

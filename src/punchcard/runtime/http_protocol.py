@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol within limits: of bytes, of time, and of what one client may have under way.
+"""uvicorn's HTTP protocol with limits on bytes, time, and the requests that one client may have in progress.
 
-uvicorn alone takes headers without end, waits for them for ever, and loses the body of a request that offers an
+uvicorn alone accepts headers without end, waits for them for ever, and loses the body of a request that offers an
 upgrade.
 """
 
@@ -19,16 +19,16 @@ from punchcard.ingest import http_responses
 from punchcard.ingest.http_responses import HttpResponse
 from punchcard.runtime.connections import Activity, Connections, Reason
 
-# Requests that a client may send ahead of their answers; what it sends beyond them is not answered.
+# Requests that a client may send before their responses; further ones get no response.
 _PIPELINED_MAX: Final = 100
-# The rest of a body that was answered early is read and thrown away, so that the client gets to read the answer.
+# The rest of a body after an early response is read and discarded, so that the client can read the response.
 _UNREAD_BYTES_MAX: Final = 8 * 1024 * 1024
 _UNREAD_SECONDS: Final = 2.0
-# The Tracking API answers a late body itself, at the latest after a quarter more than the time; this is for the others.
+# The Tracking API itself responds to a late body within a quarter more than the time; this is for the others.
 _BODY_TIME_FACTOR: Final = 1.5
 _HOP_BY_HOP: Final = (b"connection", b"upgrade", b"http2-settings")
 
-# A member of an enumeration is looked up slowly, and these are for every request.
+# Looking up a member of an enumeration is slow, and these are used for every request.
 _IDLE: Final = Activity.IDLE
 _HEAD: Final = Activity.HEAD
 _BODY: Final = Activity.BODY
@@ -65,18 +65,18 @@ OVERLOADED: Final = _raw(
         code="overloaded",
     )
 )
-"""The answer to requests that there is no room for."""
+"""The response to requests for which there is no capacity."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """One connection within the limits of its table.
 
     Args:
-        accepted: The accepted socket, which must be closed by hand until there is a transport.
+        accepted: The accepted socket, which must be closed explicitly until there is a transport.
 
     Attributes:
-        since: When what it is doing began, by the event loop's clock.
-        deadline: When it will have taken too long.
+        since: Time of the event loop at which the current activity began.
+        deadline: Time at which the current activity has taken too long.
     """
 
     def __init__(
@@ -96,48 +96,48 @@ class LimitedProtocol(HttpToolsProtocol):
         self._limits = connections.limits
         self._accepted: socket.socket | None = accepted
         self._has_sent = False
-        self._message = _IDLE  # what the parser is in: IDLE between messages, HEAD or BODY
-        self._timed = _IDLE  # what `deadline` was set for
-        self._reason: Reason | None = None  # why the parser was stopped by one of our limits
-        self._is_refusing = False  # what comes in is thrown away, and the connection closes after the last answer
-        self._is_lingering = False  # all is written, and the client is given time to read it
+        self._message = _IDLE  # state of the parser: IDLE between messages, HEAD or BODY
+        self._timed = _IDLE  # the activity that `deadline` belongs to
+        self._reason: Reason | None = None  # the limit for which we stopped the parser
+        self._is_refusing = False  # input is discarded, and the connection closes after the last response
+        self._is_lingering = False  # everything is written, and the client has time to read it
         self._is_upgrade = False
         self._has_progressed = False
-        self._received_bytes = 0  # of what is being parsed
+        self._received_bytes = 0  # bytes being parsed
         self._bytes_without_progress = 0
         self._body_bytes = 0
         self._unread_bytes = 0
-        self._earlier_cycle: Any = None  # of the request before the newest
+        self._earlier_cycle: Any = None  # cycle of the request before the newest
         connections.add(self)
 
-    # --- the connection ---
+    # --- connection ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """Begin."""
+        """Start the connection."""
         super().connection_made(transport)
         self._accepted = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End the connection."""
         super().connection_lost(exc)
         self._table.remove(self)
 
     def abandon(self) -> None:
-        """There will be no transport: the handshake failed."""
+        """Remove the connection, because the handshake failed and there will be no transport."""
         self._table.remove(self)
 
     def activity(self) -> Activity:
-        """What the connection is doing."""
+        """Return what the connection is doing."""
         if self._is_refusing or (self.transport is not None and self.transport.is_closing()):
             return Activity.BUSY  # it ends by itself
         if self._message is not _IDLE:
             return self._message
-        if self._is_answering():
+        if self._is_responding():
             return Activity.BUSY
         return _IDLE if self._has_sent else Activity.SILENT
 
     def expire(self, now: float) -> None:
-        """The client takes too long, or does not let itself be closed."""
+        """Handle a client that takes too long, or does not close its connection."""
         if self.transport is None:
             self._count(Reason.SLOW_HANDSHAKE)
             self._drop_socket()
@@ -147,19 +147,19 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._is_refusing or self.transport.is_closing():
             self.transport.abort()
         elif self.flow.read_paused:
-            self.deadline = now + self._limits.head_seconds  # we do not read: it is not the client who is slow
+            self.deadline = now + self._limits.head_seconds  # we do not read: the client is not slow
         elif self._message is _BODY:
             self._refuse(Reason.SLOW_BODY)
         elif self._message is _HEAD:
             self._refuse(Reason.SLOW_HEAD)
         else:
-            if self.cycle is None:  # it has not sent a request yet
+            if self.cycle is None:  # no request was received yet
                 self._count(Reason.SLOW_HEAD)
             self.deadline = now + _UNREAD_SECONDS
             self.transport.close()
 
     def close_for(self, reason: Reason) -> None:
-        """Close the connection because there are too many, with 503 where a request is under way."""
+        """Close the connection because there are too many, with 503 if a request is in progress."""
         self._table.telemetry.connections_exhausted(reason, open_connections=len(self._table))
         self.deadline = self.loop.time() + _UNREAD_SECONDS
         if self.transport is None:
@@ -171,31 +171,31 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def pause_writing(self) -> None:
-        """The client takes its response more slowly than it is made."""
+        """Handle a client that reads its response more slowly than it is written."""
         super().pause_writing()
         self.deadline = self.loop.time() + self._limits.body_seconds
 
     def resume_writing(self) -> None:
-        """The client has taken what was waiting."""
+        """Handle a client that has read the waiting data."""
         super().resume_writing()
         if self.transport.is_closing():
             return
-        if self._message is _IDLE and self._is_answering():
+        if self._message is _IDLE and self._is_responding():
             self.deadline = math.inf
         else:
             self.deadline = self.loop.time() + self._limits.body_seconds
 
     def _drop_socket(self) -> None:
         if self._accepted is not None:
-            with suppress(OSError):  # the client was quicker
+            with suppress(OSError):  # the client has closed it already
                 self._accepted.shutdown(socket.SHUT_RDWR)  # ends the handshake, which closes it
 
-    # --- what comes in ---
+    # --- input ---
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and see that it stays within the limits."""
+        """Parse data within the limits."""
         if self._is_refusing:
-            self._throw_away(len(data))
+            self._discard(len(data))
             return
         self._has_sent = True
         self._has_progressed = False
@@ -211,7 +211,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._has_progressed:
             self._bytes_without_progress = len(data) if self._message is _HEAD else 0
         else:
-            # An endless URL, header, trailer or chunk extension, or empty lines: no step of a request is done.
+            # An endless URL, header, trailer or chunk extension, or empty lines: no step of a request is complete.
             self._bytes_without_progress += len(data)
             if self._message is _HEAD and len(self.url) > self._limits.line_bytes_max:
                 self._refuse(Reason.URI_TOO_LONG)
@@ -233,28 +233,28 @@ class LimitedProtocol(HttpToolsProtocol):
             self.deadline = self.since + self._limits.body_seconds * _BODY_TIME_FACTOR
 
     def _watch_body(self) -> None:
-        if self._is_answering():
+        if self._is_responding():
             self._table.hold_body(self, self._body_bytes)
         elif self._body_bytes > _UNREAD_BYTES_MAX:
             self._count(Reason.UNREAD_BODY)
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """A request line begins."""
+        """Handle the beginning of a request line."""
         super().on_message_begin()
         self._message = _HEAD
         self._is_upgrade = False
         self._body_bytes = 0
 
     def on_headers_complete(self) -> None:
-        """The application may begin."""
+        """Start the application."""
         self._has_progressed = True
         limits = self._limits
         if len(self.url) > limits.line_bytes_max:
             self._stop_parsing(Reason.URI_TOO_LONG)
         if len(self.headers) > limits.headers_max:
             self._stop_parsing(Reason.HEADERS_TOO_LARGE)
-        # Nearly no head is looked through: all that has come since it began is smaller than a head may be.
+        # Most heads need no check: the data received since their beginning is smaller than the limit.
         if self._bytes_without_progress + self._received_bytes > limits.headers_bytes_max and (
             sum(len(name) + len(value) for name, value in self.headers) > limits.headers_bytes_max
         ):
@@ -270,13 +270,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._message = _BODY
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """Handle a part of the body."""
         self._has_progressed = True
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Handle a complete request."""
         if self._is_upgrade:
             return
         self._has_progressed = True
@@ -290,17 +290,17 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """A response has been handed over to the connection: begin the next, or wait for the next request.
+        """Handle a complete response: start the next one, or wait for the next request.
 
-        Does what uvicorn's does, but the table's one timer takes the place of one for every response.
+        As uvicorn's method, but the table's single timer replaces a timer per response.
         """
         self.server_state.total_requests += 1
         self.since = self.loop.time()
         if self._message is _BODY and self.cycle.response_complete:
             self._table.release_body(self)
             if self.expect_100_continue and not self._body_bytes:
-                self.transport.close()  # the client was not told to send its body, and may send another request instead
-        if self._is_refusing and not self._is_answering():
+                self.transport.close()  # the client has not got "100 Continue", and may send another request
+        if self._is_refusing and not self._is_responding():
             self.transport.close()
         if self.transport.is_closing():
             self.deadline = self.since + self._limits.body_seconds
@@ -314,10 +314,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _stop_parsing(self, reason: Reason) -> None:
         self._reason = reason
-        raise ValueError(reason)  # the parser turns it into its own error, which `data_received` gets
+        raise ValueError(reason)  # the parser converts it into its own error, which `data_received` handles
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Read a request that offers another protocol as if it did not: a server may decline (RFC 9110, 7.8)."""
+        """Treat a request that offers another protocol as one that does not: a server may decline (RFC 9110, 7.8)."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             self._refuse(Reason.MALFORMED)
@@ -328,38 +328,38 @@ class LimitedProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
-    # --- the end ---
+    # --- end ---
 
-    def _is_answering(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _count(self, reason: Reason) -> None:
         self._table.telemetry.request_refused(reason)
 
     def _refuse(self, reason: Reason) -> None:
-        """Answer the request that breaks a limit once those before it are answered, and close."""
+        """Respond to a request that exceeds a limit after the responses to earlier ones, and close."""
         self._count(reason)
         if self._begin_refusal():
             self.transport.write(_RESPONSES.get(reason, _RESPONSES[Reason.MALFORMED]))
-            self._close_politely()
+            self._close_after_read()
 
     def _begin_refusal(self) -> bool:
-        """Take nothing more in; True if the refusal may be written now, False if earlier requests come first."""
+        """Discard further input; True if the refusal may be written now, False if earlier responses come first."""
         self._is_refusing = True
         self._table.release_body(self)
-        if not self._is_answering():
-            if self._message is _BODY:  # answered before its body was whole
+        if not self._is_responding():
+            if self._message is _BODY:  # the response was sent before the body was complete
                 self.transport.close()
                 return False
             return True
         cycle = self.cycle
         if self._message is not _BODY:
-            # The newest request is whole: it gets its answer, and the connection ends behind it.
+            # The newest request is complete: it gets its response, and the connection ends after it.
             cycle.keep_alive = False
             self.deadline = math.inf
             return False
         if self.pipeline and self.pipeline[0][0] is cycle:
-            self.pipeline.popleft()  # it has not begun, and others are before it
+            self.pipeline.popleft()  # it has not started, and others come first
             self.cycle = self._earlier_cycle
             self.deadline = math.inf
             return False
@@ -370,8 +370,8 @@ class LimitedProtocol(HttpToolsProtocol):
             return False
         return True
 
-    def _close_politely(self) -> None:
-        # Closed with bytes unread, a connection is reset, and the answer may be lost on its way.
+    def _close_after_read(self) -> None:
+        # A connection that is closed with unread bytes is reset, and the response may be lost in transit.
         self._is_lingering = True
         self.deadline = self.loop.time() + _UNREAD_SECONDS
         if self.transport.can_write_eof():
@@ -379,7 +379,7 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _throw_away(self, size_bytes: int) -> None:
+    def _discard(self, size_bytes: int) -> None:
         self._unread_bytes += size_bytes
         if self._unread_bytes <= _UNREAD_BYTES_MAX:
             return

@@ -1,6 +1,6 @@
-"""An HTTP server within limits: uvicorn's, with an accept loop of our own.
+"""An HTTP server with limits: uvicorn's, with our own accept loop.
 
-The loop counts connections from the moment they are accepted, TLS handshakes too, and survives a shortage of
+The loop counts connections from the moment they are accepted, including TLS handshakes, and survives a shortage of
 descriptors; asyncio's own servers do neither.
 """
 
@@ -19,22 +19,22 @@ from punchcard.runtime.connections import Connections, HttpLimits, Reason
 from punchcard.runtime.http_protocol import OVERLOADED, LimitedProtocol
 
 _BACKLOG: Final = 2048
-_ACCEPTED_AT_ONCE: Final = 64  # then other work of the loop gets its turn
+_ACCEPTED_PER_ROUND: Final = 64  # then other tasks of the loop run
 _SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _SHORTAGE_PAUSE_SECONDS: Final = 0.1
 _CLOSE_CONNECTIONS_SECONDS: Final = 3
-_TLS_SHUTDOWN_SECONDS: Final = 2.0  # a client that does not answer the end of TLS is closed without it
+_TLS_SHUTDOWN_SECONDS: Final = 2.0  # a client that does not confirm the end of TLS is closed without it
 
 
 class HttpServer(uvicorn.Server):
-    """Serves an ASGI app until SIGTERM or SIGINT, on sockets that are bound already.
+    """Serves an ASGI app until SIGTERM or SIGINT, on sockets that are already bound.
 
     Args:
         app: The ASGI app.
-        tls: Returns what the next connection is encrypted with; None serves plain HTTP.
-        forwarded_by: Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
-        on_ready: Called once requests are taken.
-        on_stop: Called when the signal comes, before the requests under way are answered. It must not wait.
+        tls: Returns the TLS context of the next connection; None serves plain HTTP.
+        forwarded_by: Addresses and networks from which `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
+        on_ready: Called once requests are accepted.
+        on_stop: Called on the signal, before the responses in progress are complete. It must not wait.
     """
 
     def __init__(
@@ -67,23 +67,23 @@ class HttpServer(uvicorn.Server):
         self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         await self.lifespan.startup()
         listeners = [_Listener(listening, self) for listening in sockets or []]
         for listener in listeners:
             listener.start()
-        self.servers = listeners  # type: ignore[assignment]  # uvicorn closes them and waits for them, no more
+        self.servers = listeners  # type: ignore[assignment]  # uvicorn only closes them and waits for them
         self.started = True
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop to listen, and close connections once their requests are answered."""
+        """Stop listening, and close connections after their responses."""
         await super().shutdown(sockets)
         self.connections.stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT; the caller still has things to close, so the signal goes no further."""
+        """Stop on SIGTERM and SIGINT; the signal is not passed on, because the caller still has to close resources."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
@@ -94,13 +94,13 @@ class HttpServer(uvicorn.Server):
         self.handle_exit(number, None)
 
     def count_connection(self, accepted: socket.socket, address: str) -> LimitedProtocol:
-        """The protocol of an accepted connection, which is counted from now on."""
+        """Return the protocol of an accepted connection, which is counted from now on."""
         return LimitedProtocol(
             self.config, self.server_state, connections=self.connections, address=address, accepted=accepted
         )
 
     async def connect(self, accepted: socket.socket, protocol: LimitedProtocol) -> None:
-        """Let the protocol have its connection; returns once it does, or the handshake has failed."""
+        """Connect the protocol; return once it is connected or the handshake has failed."""
         context = None if self._tls is None else self._tls()
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -114,8 +114,8 @@ class HttpServer(uvicorn.Server):
             self.connections.telemetry.handshake_failed(error=str(error))
             protocol.abandon()
 
-    def turn_away(self, accepted: socket.socket, reason: Reason) -> None:
-        """There is room for no more: say so where that costs nothing, and close."""
+    def reject(self, accepted: socket.socket, reason: Reason) -> None:
+        """Reject a connection for which there is no capacity: respond if that is free, and close."""
         self.connections.telemetry.connections_exhausted(reason, open_connections=len(self.connections))
         if self._tls is None:
             with suppress(OSError):
@@ -149,7 +149,7 @@ class _Listener:
         await asyncio.gather(*self._connecting, return_exceptions=True)
 
     def _accept_all(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(_ACCEPTED_PER_ROUND):
             try:
                 accepted, peer = self._listening.accept()
             except (BlockingIOError, InterruptedError):
@@ -158,14 +158,14 @@ class _Listener:
                 if error.errno in _SHORTAGE:
                     self._pause(error)
                     return
-                continue  # this client has gone already
+                continue  # this client has disconnected already
             self._begin(accepted, str(peer[0]) if isinstance(peer, tuple) else "")
 
     def _begin(self, accepted: socket.socket, address: str) -> None:
         accepted.setblocking(False)
         reason = self._server.connections.admit(address)
         if reason is not None:
-            self._server.turn_away(accepted, reason)
+            self._server.reject(accepted, reason)
             return
         with suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -175,7 +175,7 @@ class _Listener:
         task.add_done_callback(self._connecting.discard)
 
     def _pause(self, error: OSError) -> None:
-        # The connection stays in the backlog, and the loop would be told of it again and again.
+        # The connection stays in the backlog, and the event loop would report it continuously.
         self._server.connections.telemetry.accept_failed(error=error.strerror or str(error))
         self._server.connections.make_room()
         self._loop.remove_reader(self._listening)

@@ -1,4 +1,4 @@
-"""Logs: structlog on standard error, readable on a terminal and JSON elsewhere."""
+"""Configure logs: structlog on standard error, readable on a terminal and JSON elsewhere."""
 
 import logging
 import sys
@@ -26,7 +26,7 @@ def configure_logs(*, level: str, format: str) -> None:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
-        # Not the default: that prints the values of all variables, and a token may be among them.
+        # Not the default, which prints the values of all variables, and possibly a token.
         plain = structlog.dev.plain_traceback
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     structlog.configure(
@@ -35,12 +35,12 @@ def configure_logs(*, level: str, format: str) -> None:
         logger_factory=lambda *_: _Logger(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # Libraries that log through the standard library (uvicorn, aiohttp) say only what needs attention.
+    # Libraries that log through the standard library (uvicorn, aiohttp) only log warnings and errors.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
 
 
 class _Logger(structlog.WriteLogger):
-    """Loses a line that cannot be written: a full disk under the log file must not decide what senders are answered."""
+    """Drops a line that cannot be written: a full disk under the log file must not affect responses."""
 
     def msg(self, message: str) -> None:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Prometheus metrics of all processes on one data folder, in one answer."""
+"""Prometheus metrics of all processes on one data folder, in one response."""
 
 import os
 import sys
@@ -8,44 +8,46 @@ from pathlib import Path
 from punchcard.errors import InvariantError, StorageError
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-# A process counts into one file for each of these. Gauges are read when asked for, see `Gauge`.
+# Each process counts into one file per kind. Gauges are read on request, see `Gauge`.
 _KINDS = ("counter", "histogram")
-_FILE_BYTES = 256 * 1024  # some thousand values
-_ENDED_FILES_MAX = 40  # of workers that were restarted, whose counts still belong to the sum
+_FILE_BYTES = 256 * 1024  # some thousands of values
+_ENDED_FILES_MAX = 40  # of restarted workers: their counts still belong to the sum
 
 
-def prepare_metrics(data: Path, *, fresh: bool) -> None:
-    """Let this process and its children count into files of the data folder.
+def prepare_metrics(data: Path, *, reset: bool) -> None:
+    """Make this process and its children count into files of the data folder.
 
-    To be called before anything imports prometheus_client, which decides at import how it keeps values.
+    Must be called before anything imports prometheus_client, which decides at import how it stores values.
 
     Args:
-        fresh: Start counters at zero: forget what processes that are gone have counted.
+        reset: Start counters at zero by deleting the counts of processes that have ended.
 
     Raises:
-        StorageError: the data folder cannot be written.
+        StorageError: The data folder cannot be written.
     """
     if "prometheus_client" in sys.modules:
-        raise InvariantError("prometheus_client was imported too early: what this process counts would be seen by none")
+        raise InvariantError(
+            "prometheus_client was imported too early: the counts of this process would not be visible."
+        )
     folder = data / "metrics"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Another `up` may run on this folder: its files are in use, and stay.
+        # Another `up` may run on this folder: its files are in use and stay.
         ended = [file for file in folder.glob("*.db") if not _is_running(file.stem.rpartition("_")[2])]
         ended.sort(key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in ended if fresh else ended[_ENDED_FILES_MAX:]:
+        for file in ended if reset else ended[_ENDED_FILES_MAX:]:
             file.unlink(missing_ok=True)
         for kind in _KINDS:
             _reserve(folder / f"{kind}_{os.getpid()}.db")
     except OSError as error:
-        raise StorageError(f"{folder}: counters cannot be kept here: {error.strerror}") from error
+        raise StorageError(f"{folder}: Counters cannot be stored here: {error.strerror}.") from error
     os.environ[_FOLDER_VARIABLE] = str(folder)
 
 
 def _reserve(file: Path) -> None:
-    # The library maps its files into memory and lets them grow with holes. On a full disk the first touch of a hole
-    # would end the process by SIGBUS, just when it is to answer that the disk is full: so all room is taken now.
-    file.unlink(missing_ok=True)  # of a process that had the same id
+    # The library maps its files into memory, where they grow with holes. On a full disk the first access to a hole
+    # would end the process by SIGBUS, when it should respond that the disk is full. So all space is allocated now.
+    file.unlink(missing_ok=True)  # file of a process that had the same id
     file.write_bytes(bytes(_FILE_BYTES))
 
 
@@ -60,7 +62,7 @@ def _is_running(pid: str) -> bool:
 
 
 def render_metrics(gauges: Callable[[], Sequence["Gauge"]]) -> bytes:
-    """The text of `GET /metrics`: what all processes counted, and gauges read now."""
+    """Return the text of `GET /metrics`: the counts of all processes, and gauges read now."""
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.core import GaugeMetricFamily
     from prometheus_client.multiprocess import MultiProcessCollector
@@ -81,7 +83,7 @@ def render_metrics(gauges: Callable[[], Sequence["Gauge"]]) -> bytes:
 
 
 class Gauge:
-    """A value read when asked for.
+    """A value that is read on request.
 
     Attributes:
         values: Pairs of label values and the number.

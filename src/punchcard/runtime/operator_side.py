@@ -1,6 +1,4 @@
-"""Wires App and Public API to this process's storage. Imported once requests are taken: Litestar is large."""
-
-from collections.abc import Callable, Sequence
+"""Wire App and Public API to this process's storage. Imported once requests are accepted, because Litestar is large."""
 
 from litestar import Litestar
 from litestar.types import ASGIApp
@@ -15,16 +13,13 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
-from punchcard.runtime.applying import find_save_warnings
+from punchcard.operations.running_configuration import RunningConfiguration
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
 from punchcard.traces.trace import TraceReader
-from punchcard.workspace import persistence
-from punchcard.workspace.apply import edit
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
@@ -38,15 +33,8 @@ def build_operator_side(
     commit: GroupCommit,
     config_file: str,
 ) -> tuple[ASGIApp, Litestar, ASGIApp]:
-    """App, Public API and Profile API, on what the serving process has open."""
+    """Build App, Public API and Profile API on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
-
-    def edit_now(change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
-        before = persistence.load(store, keyring).workspace
-        edit(store, change, clock=SystemClock(), keyring=keyring, actor=actor)
-        watch.refresh()
-        after = persistence.load(store, keyring).workspace
-        return find_save_warnings(before, after, store=store, lake=lake).all()
 
     browser = EventBrowser(log=log, lake=lake, store=store)
     dependencies = Dependencies(
@@ -55,10 +43,8 @@ def build_operator_side(
         browser=browser,
         live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),
         clock=SystemClock(),
-        current=watch.newest,
-        workspace=lambda: persistence.load(store, keyring).workspace,
-        edit_as=edit_now,
-        append=commit.submit,
+        configuration=RunningConfiguration(store, keyring, watch, lake=lake, clock=SystemClock()),
+        commit=commit,
         config_file=config_file,
         public_url=settings.public_url,
     )

@@ -1,6 +1,6 @@
-"""The three processes: `serve` answers requests, `worker` routes and delivers, `up` is both.
+"""The three processes: `serve` handles requests, `worker` routes and delivers, `up` does both.
 
-Each imports what counts something only after `_prepare`: prometheus_client decides at import where it keeps its values.
+Modules with metrics are imported only after `_prepare`: prometheus_client decides at import where it stores values.
 """
 
 import argparse
@@ -27,18 +27,18 @@ _FAILED = 1
 
 
 def run_up(settings: Settings, *, config: Path | None) -> int:
-    """Run the whole product on one machine until SIGTERM or SIGINT; returns the exit status.
+    """Run the whole product on one machine until SIGTERM or SIGINT; return the exit status.
 
     Args:
         config: A config file to apply now, and again whenever it changes.
 
     Raises:
-        PunchcardError: the file is wrong, the port is taken, or storage cannot be opened.
+        PunchcardError: The file is invalid, the port is in use, or storage cannot be opened.
     """
-    _prepare(settings, fresh_counters=True)
-    from punchcard.runtime.applying import apply_and_log, refuse_unconfirmed
+    _prepare(settings, reset_counters=True)
     from punchcard.runtime.child_process import ChildProcess
     from punchcard.runtime.serve import Serving
+    from punchcard.runtime.workspace_changes import apply_and_log, refuse_unconfirmed
     from punchcard.workspace.file_watch import FileWatch
 
     with Serving(settings, config_file="" if config is None else str(config)) as serving:
@@ -46,9 +46,9 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         if config is not None:
             watch = FileWatch(
                 config,
-                lambda wanted: apply_and_log(serving.store, wanted, settings=settings, keyring=serving.keyring),
+                lambda workspace: apply_and_log(serving.store, workspace, settings=settings, keyring=serving.keyring),
                 environment=os.environ,
-                confirm=lambda wanted, derived_keys: refuse_unconfirmed(serving.store, wanted, derived_keys),
+                confirm=lambda workspace, derived_keys: refuse_unconfirmed(serving.store, workspace, derived_keys),
             )
             watch.apply_now()
             serving.watch.refresh()
@@ -71,9 +71,9 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
             thread.start()
 
         def stop() -> None:
-            # At once, not when the last request is answered: both processes share the time that a supervisor gives.
+            # At once, not after the last response: both processes share the time that a supervisor allows.
             stopping.set()
-            worker.ask_to_stop()
+            worker.request_stop()
 
         try:
             serving.run(on_ready=ready, on_stop=stop)
@@ -86,12 +86,12 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
 
 
 def run_serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status.
+    """Serve until SIGTERM or SIGINT; return the exit status.
 
     Raises:
-        PunchcardError: the port is taken, or storage cannot be opened.
+        PunchcardError: The port is in use, or storage cannot be opened.
     """
-    _prepare(settings, fresh_counters=False)
+    _prepare(settings, reset_counters=False)
     from punchcard.runtime.serve import Serving
 
     with Serving(settings) as serving:
@@ -107,15 +107,15 @@ def run_serve(settings: Settings) -> int:
 
 
 def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
-    """Route and deliver until SIGTERM or SIGINT; returns the exit status.
+    """Route and deliver until SIGTERM or SIGINT; return the exit status.
 
     Args:
-        until_stdin_closes: Stop as well when the parent process is gone.
+        until_stdin_closes: Also stop when the parent process is gone.
 
     Raises:
-        PunchcardError: storage cannot be opened.
+        PunchcardError: Storage cannot be opened.
     """
-    _prepare(settings, fresh_counters=False)
+    _prepare(settings, reset_counters=False)
     from punchcard.runtime.worker import Worker
 
     worker = Worker(settings)
@@ -123,10 +123,10 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
     return uvloop.run(worker.run(until_stdin_closes=until_stdin_closes))
 
 
-def _prepare(settings: Settings, *, fresh_counters: bool) -> None:
+def _prepare(settings: Settings, *, reset_counters: bool) -> None:
     configure_logs(level=settings.log_level, format=settings.log_format)
     prepare_data_folder(settings.data)
-    prepare_metrics(settings.data, fresh=fresh_counters)
+    prepare_metrics(settings.data, reset=reset_counters)
 
 
 def _show_certificate(settings: Settings) -> None:
@@ -134,32 +134,34 @@ def _show_certificate(settings: Settings) -> None:
     if settings.tls is TlsMode.SELF_SIGNED:
         from punchcard.runtime.tls import self_signed_certificate
 
-        print(f"Its certificate is self-signed: let clients trust {self_signed_certificate(settings.data)}", flush=True)
+        print(
+            f"The certificate is self-signed. Clients must trust {self_signed_certificate(settings.data)}", flush=True
+        )
 
 
 def _show_token(token: str | None, settings: Settings) -> None:
-    """Show a person the first token, and anybody where it is kept; nothing if it was made before.
+    """Print a new token on a terminal, and in any case the file with it; nothing if the token already existed.
 
-    Output that is no terminal ends in files of a supervisor or a log collector, where a token does not belong.
+    Output that is not a terminal ends in files of a supervisor or a log collector, where a token must not be.
     """
     if token is None:
         return
     if sys.stdout.isatty():
-        print(f"Admin token of the API, shown this once: {token}", flush=True)
+        print(f"Admin token of the API (shown only once): {token}", flush=True)
     print(f"The admin token of the API is in {settings.admin_token_path()}", flush=True)
 
 
 def _show_access(serving: "Serving", token: str | None, settings: Settings) -> None:
-    """Print what a person needs to use what has started: certificate, token and the App's address."""
+    """Print what a person needs to use the product: certificate, token and the App's address."""
     _show_certificate(settings)
     _show_token(token, settings)
     _show_app(serving)
 
 
 def _show_app(serving: "Serving") -> None:
-    """Say where to begin, as long as nobody can sign in."""
+    """Print where to start, as long as nobody can sign in."""
     if not serving.has_owner():
-        print(f"Open {serving.url}/ in a browser: its first visitor becomes the owner of the App", flush=True)
+        print(f"Open {serving.url}/ in a browser. The first visitor becomes the owner of the App.", flush=True)
 
 
 def _poll_file(poll: Callable[[], object], seconds: float, stopping: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""What `GET /health/ready` says beside "ready": what of the stored configuration cannot be used."""
+"""The problems in the response of `GET /health/ready`: parts of the stored configuration that cannot be used."""
 
 from typing import TypedDict
 
@@ -7,7 +7,7 @@ from punchcard.workspace.snapshot import PartProblem, SnapshotWatch
 
 
 class ReadinessProblem(TypedDict):
-    """One thing that does not work while events are accepted.
+    """A problem that does not keep events from being accepted.
 
     `code` is stable; `kind` and `slug` name the part of the configuration, `slug` is empty for the workspace itself.
     """
@@ -19,15 +19,15 @@ class ReadinessProblem(TypedDict):
 
 
 def read_problems(watch: SnapshotWatch) -> list[ReadinessProblem]:
-    """Return what an operator must correct. No token guards it, so it names parts and shows nothing that they hold."""
+    """Return what an operator must correct. It needs no token, so it names parts without their content."""
     try:
-        return [_shown(problem) for problem in watch.current().problems()]
+        return [_describe(problem) for problem in watch.current().problems()]
     except PunchcardError as error:
-        message = "The configuration cannot be used. Events are accepted and wait. `punchcard check` says why."
+        message = "The configuration cannot be used. Events are accepted and wait. Run `punchcard check` for details."
         return [ReadinessProblem(code=error.code, kind="workspace", slug="", message=message)]
 
 
-def _shown(problem: PartProblem) -> ReadinessProblem:
+def _describe(problem: PartProblem) -> ReadinessProblem:
     consequence = {
         "destination": "Its events are held, nothing is delivered.",
         "computation": "It is not computed, and destinations are not updated.",
@@ -35,5 +35,5 @@ def _shown(problem: PartProblem) -> ReadinessProblem:
         "workspace": "The events of all destinations are held.",
     }[problem.kind]
     name = f"{problem.kind.capitalize()} {problem.slug}".rstrip()
-    message = f"{name} cannot be used as it is stored. {consequence} `punchcard check` says why."
+    message = f"{name} cannot be used as it is stored. {consequence} Run `punchcard check` for details."
     return ReadinessProblem(code=f"{problem.kind}_invalid", kind=problem.kind, slug=problem.slug, message=message)

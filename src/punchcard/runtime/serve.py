@@ -1,4 +1,4 @@
-"""The serving process: Tracking API on the hot path, Public API and pages beside it, one uvicorn server."""
+"""The serving process: Tracking API on the hot path, Public API and pages beside it, in one uvicorn server."""
 
 import asyncio
 import json
@@ -23,10 +23,10 @@ from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.ingest.rejections import Rejections
 from punchcard.log.group_commit import GroupCommit
-from punchcard.runtime.assemble import open_guarded_log, open_keyring, open_store
+from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_store
 from punchcard.runtime.connections import HttpLimits, parse_networks
 from punchcard.runtime.gauges import read_gauges
-from punchcard.runtime.guarding import keep_guard
+from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.http_server import HttpServer
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.readiness import read_problems
@@ -44,25 +44,25 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# How long the event loop may keep the interpreter from the thread that commits. Python's own 5 ms are longer than a
-# commit takes: on a busy machine that thread, back from its sync, would keep its whole group waiting.
+# How long the event loop may keep the interpreter from the thread that commits. Python's default of 5 ms is longer than
+# a commit takes: on a busy machine that thread, back from its sync, would delay its whole group.
 _THREAD_SWITCH_SECONDS = 0.0005
 _LINE_BYTES_MAX = 65_535  # of the parser
 _LOOPBACK = "127.0.0.0/8, ::1/128"
 
 
-def _nothing() -> None:
-    """For who need not be told."""
+def _ignore() -> None:
+    """No-op callback."""
 
 
 class Serving:
-    """Everything of the serving process, opened and closed as one.
+    """The serving process, opened and closed as a whole.
 
     Args:
-        config_file: The file that the configuration is kept in and applied from again, "" if none is.
+        config_file: The file from which the configuration is applied, "" if there is none.
 
     Raises:
-        PunchcardError: on entering, if the port is taken or a part cannot be opened.
+        PunchcardError: On entering, if the port is in use or something cannot be opened.
     """
 
     def __init__(self, settings: Settings, *, config_file: str = "") -> None:
@@ -85,7 +85,7 @@ class Serving:
             self.log, self.guard = self._open.enter_context(
                 open_guarded_log(settings, self.store, current=self.watch.current)
             )
-            self._open.enter_context(keep_guard(self.guard))
+            self._open.enter_context(run_guard(self.guard))
         except BaseException:
             self._open.close()
             raise
@@ -99,40 +99,40 @@ class Serving:
             self.watch.current()
         except ConfigurationError as error:
             if error.code == WRONG_SECRET_KEY:
-                raise  # another key would be used for what is saved from now on
-            # Events are taken all the same: nothing of them is lost while somebody corrects it.
+                raise  # otherwise new secrets would be stored with another key
+            # Events are accepted anyway, so that none is lost until the configuration is corrected.
             structlog.get_logger("punchcard.serve").error("configuration_unusable", detail=error.message)
 
     @property
     def url(self) -> str:
-        """Where this process listens."""
+        """The URL at which this process listens."""
         host, port = self._socket.getsockname()[:2]
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def first_token(self) -> str | None:
-        """A first token of the Public API, if there is none yet; None if there is.
+        """Create a first token of the Public API, if there is none yet; None if there is.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: The token cannot be written.
         """
         return ensure_admin_token(self.store, self.settings.admin_token_path(), clock=SystemClock())
 
     def has_owner(self) -> bool:
-        """Whether anybody can sign in to the App yet.
+        """Return whether anybody can sign in to the App yet.
 
         Raises:
-            StorageError: the store is away.
+            StorageError: The store is not available.
         """
         with self.store.reading() as work:
             return count_operators(work) > 0
 
-    def run(self, *, on_ready: Callable[[], None] = _nothing, on_stop: Callable[[], None] = _nothing) -> None:
+    def run(self, *, on_ready: Callable[[], None] = _ignore, on_stop: Callable[[], None] = _ignore) -> None:
         """Serve until SIGTERM or SIGINT.
 
         Args:
-            on_ready: Called once requests are taken.
-            on_stop: Called when the signal comes, before the requests under way are answered. It must not wait.
+            on_ready: Called once requests are accepted.
+            on_stop: Called on the signal, before the responses in progress are complete. It must not wait.
         """
         sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
         uvloop.run(self._serve(on_ready, on_stop))
@@ -186,13 +186,13 @@ class Serving:
             await asyncio.to_thread(commit.stop)
 
     def _source_of(self, write_key: str) -> str | None:
-        """The slug of the source with this write key."""
+        """Return the slug of the source with this write key."""
         route = self.watch.current().by_write_key.get(write_key)
         return None if route is None else route.source.slug
 
 
 class _Dispatch:
-    """Sends a request to the app of its path. The hot path is asked first and costs one comparison."""
+    """Dispatches a request to the app of its path. The hot path is checked first and costs one comparison."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class _Dispatch:
         elif handles_library(path):
             await self._library(scope, receive, send)
         elif path == "/health/live":
-            await _answer(send, 200, b'{"status":"live"}')
+            await _respond(send, 200, b'{"status":"live"}')
         elif path == "/health/ready":
             await self._ready(send)
         elif path == "/metrics":
@@ -240,13 +240,13 @@ class _Dispatch:
                 render_metrics,
                 lambda: read_gauges(self._serving.store, self._serving.watch, connections=connections),
             )
-            await _answer(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
+            await _respond(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:
             app, _, _ = await asyncio.to_thread(self._operator_side)
             await app(scope, receive, send)
 
     def _without_doubled_slashes(self, scope: Scope) -> str:
-        """The path of the request: one that a sender's library put together is read as it was meant."""
+        """Return the path of the request; double slashes of a sender's library are removed."""
         path = without_doubled_slashes(scope["path"])
         if handles(path) or handles_forwarded(path) or handles_library(path):
             scope["path"] = path
@@ -255,20 +255,20 @@ class _Dispatch:
     async def _ready(self, send: Send) -> None:
         if (refusal := self._serving.guard.refusal) is not None:
             content = {"status": "not ready", "reason": refusal.code, "message": refusal.message}
-            await _answer(send, 503, msgspec.json.encode(content))
+            await _respond(send, 503, msgspec.json.encode(content))
             return
         try:
             await asyncio.to_thread(self._serving.store.ping)
             lake = await asyncio.to_thread(self._lake_state)
         except StorageError as error:
-            await _answer(send, 503, b'{"status":"not ready","reason":"' + error.code.encode() + b'"}')
+            await _respond(send, 503, b'{"status":"not ready","reason":"' + error.code.encode() + b'"}')
         else:
             problems = await asyncio.to_thread(read_problems, self._serving.watch)
             body = {"status": "ready"} | ({"problems": problems} if problems else {}) | lake
-            await _answer(send, 200, json.dumps(body).encode())
+            await _respond(send, 200, json.dumps(body).encode())
 
     def _lake_state(self) -> dict[str, object]:
-        """A member that says so if the lake cannot be used: events are taken, and awarded, all the same."""
+        """Return a member about the lake if it cannot be used; events are accepted and awarded anyway."""
         with self._serving.store.reading() as work:
             status = read_lake_status(work)
         if status.failing_since is None:
@@ -276,17 +276,17 @@ class _Dispatch:
         return {"lake": {"status": "unavailable", "since": to_iso(status.failing_since)}}
 
     def load(self) -> None:
-        """Import and build App, Public API and Profile API, so that no caller's first request waits for it."""
+        """Import and build App, Public API and Profile API, so that the first request does not wait for it."""
         begun = time.monotonic()
         try:
             self._operator_side()
-        except PunchcardError as error:  # whoever calls first tries again, and is told
+        except PunchcardError as error:  # the first request tries again and reports the error
             structlog.get_logger("punchcard.serve").warning("operator_side_postponed", reason=error.message)
             return
         structlog.get_logger("punchcard.serve").info("operator_side_loaded", seconds=time.monotonic() - begun)
 
     def _operator_side(self) -> tuple[AsgiApp, AsgiApp, AsgiApp]:
-        # Litestar takes half a second to import: not before the Tracking API is ready.
+        # Litestar takes half a second to import, so it is imported after the Tracking API is ready.
         with self._operator_side_lock:
             if self._built is None:
                 from punchcard.runtime.operator_side import build_operator_side
@@ -327,14 +327,14 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise PunchcardError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; choose another with --port",
+            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Choose another port with --port.",
             code="address_unavailable",
         ) from error
     listening.set_inheritable(False)
     return listening
 
 
-async def _answer(send: Send, status: int, body: bytes, content_type: bytes = b"application/json") -> None:
+async def _respond(send: Send, status: int, body: bytes, content_type: bytes = b"application/json") -> None:
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -20,43 +20,43 @@ ENVIRONMENT_PREFIX = "PUNCHCARD_"
 Port = NewType("Port", int)
 Days = NewType("Days", int)
 TimeOfDay = NewType("TimeOfDay", str)  # such as 03:00; "" for never
-PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if none is given
+PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if not set
 Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
 
 
 class LogLevel(StrEnum):
-    """The least level that is logged."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"  # everything
     INFO = "info"  # what a running system does
-    WARNING = "warning"  # what may need a look
-    ERROR = "error"  # data lost, or an operator needed
+    WARNING = "warning"  # what may need attention
+    ERROR = "error"  # data is lost, or an operator must act
 
 
 class LogFormat(StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     CONSOLE = "console"  # for people
     JSON = "json"  # for machines
-    AUTO = "auto"  # console on a terminal, else JSON
+    AUTO = "auto"  # console on a terminal, otherwise JSON
 
 
 class TlsMode(StrEnum):
-    """Where the certificate comes from if no file holds one."""
+    """The origin of the certificate if it is not in a file."""
 
-    NONE = ""  # nowhere: plain HTTP
-    SELF_SIGNED = "self-signed"  # made by this process and kept in the data folder
+    NONE = ""  # no certificate: plain HTTP
+    SELF_SIGNED = "self-signed"  # created by this process in the data folder
 
 
 class Secret:
-    """A text that does not show itself in logs and tracebacks."""
+    """A text that is hidden in logs and tracebacks."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text."""
         return self._text
 
     def __bool__(self) -> bool:
@@ -74,10 +74,10 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting; what each means stands in `default.toml` beside its default."""
+    """Every setting; `default.toml` describes them beside their defaults."""
 
     data: Path
-    database_url: Secret  # may hold a password
+    database_url: Secret  # may contain a password
     log_url: Secret
     lake_url: Secret
     secret_key: Secret
@@ -121,36 +121,36 @@ class Settings:
     shutdown_seconds: float
 
     def store_url(self) -> str:
-        """Where the store is."""
+        """Return the URL of the store."""
         return self.database_url.reveal() or f"sqlite:///{self.data / 'punchcard.db'}"
 
     def event_log_url(self) -> str:
-        """Where the event log is."""
+        """Return the URL of the event log."""
         return self.log_url.reveal() or f"sqlite:///{self.data / 'log.db'}"
 
     def lake_location(self) -> str:
-        """Where the lake is: a folder or a URL."""
+        """Return the location of the lake: a folder or a URL."""
         return self.lake_url.reveal() or str(self.data / "lake")
 
     def facts_path(self) -> Path:
-        """Where audiences and computed traits are computed."""
+        """Return the file in which audiences and computed traits are computed."""
         return self.data / "engage.duckdb"
 
     def secret_key_path(self) -> Path:
-        """Where the secret key is kept if the operator gives none."""
+        """Return the file of the secret key if the operator sets none."""
         return self.data / "secret-key"
 
     def admin_token_path(self) -> Path:
-        """Where the first token of the Public API is written."""
+        """Return the file of the first token of the Public API."""
         return self.data / "admin-token"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingEntry:
-    """One setting as `default.toml` declares it.
+    """A setting as declared in `default.toml`.
 
     Attributes:
-        comment: What stands above it, as one paragraph.
+        comment: The comment above it, as one paragraph.
     """
 
     name: str
@@ -160,19 +160,19 @@ class SettingEntry:
 
     @property
     def variable(self) -> str:
-        """Its environment variable."""
+        """The environment variable of the setting."""
         return ENVIRONMENT_PREFIX + self.name.upper()
 
 
 def read_settings(environment: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
-    """The settings of this process: overrides before the environment before `default.toml`.
+    """Read the settings of this process: overrides before the environment before `default.toml`.
 
     Args:
-        environment: The process's environment; variables that do not begin with `PUNCHCARD_` are not looked at.
-        overrides: What the command line says, by name; None stands for "not given".
+        environment: The process's environment; only variables that begin with `PUNCHCARD_` are read.
+        overrides: Values of the command line by name; None stands for "not given".
 
     Raises:
-        ConfigurationError: an unknown variable or override, or a bad value; one line each.
+        ConfigurationError: An unknown variable or override, or an invalid value; one line each.
     """
     values = {entry.name: (entry.default, "default.toml: " + entry.name) for entry in setting_entries()}
     problems: list[str] = []
@@ -185,23 +185,23 @@ def read_settings(environment: Mapping[str, str], overrides: Mapping[str, object
                 problems.append(_unknown_variable(variable))
     for name, value in (overrides or {}).items():
         if name not in values:
-            problems.append(f"{name}: there is no such setting")
+            problems.append(f"{name}: There is no such setting.")
         elif value is not None:
             values[name] = (value, f"--{name.replace('_', '-')}")
     read: dict[str, object] = {}
     for field in fields(Settings):
         value, origin = values[field.name]
         try:
-            read[field.name] = _READERS[field.type](value)  # type: ignore[index]  # a test holds all types against it
+            read[field.name] = _READERS[field.type](value)  # type: ignore[index]  # a test checks that all types are included
         except ValueError as error:
             problems.append(f"{origin}: {error}")
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return Settings(**read)  # type: ignore[arg-type]  # the readers made each field's type
+    return Settings(**read)  # type: ignore[arg-type]  # the readers return each field's type
 
 
 def setting_entries() -> list[SettingEntry]:
-    """Every setting in the order of `default.toml`, with its comment."""
+    """Return every setting in the order of `default.toml`, with its comment."""
     text = files("punchcard").joinpath("default.toml").read_text(encoding="utf-8")
     values = tomllib.loads(text)
     entries: list[SettingEntry] = []
@@ -222,7 +222,7 @@ def setting_entries() -> list[SettingEntry]:
 
 
 def reference_page() -> str:
-    """The reference of all settings as Markdown: `docs/reference/settings.md` is made of it."""
+    """Return the reference of all settings as Markdown, for `docs/reference/settings.md`."""
     lines: list[str] = []
     section = ""
     for entry in setting_entries():
@@ -237,12 +237,12 @@ def reference_page() -> str:
 def _unknown_variable(variable: str) -> str:
     known = [entry.variable for entry in setting_entries()]
     nearest = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.0)[0]
-    return f"{variable}: there is no such setting; the nearest is {nearest}"
+    return f"{variable}: There is no such setting. Did you mean {nearest}?"
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected text, not {value!r}")
+        raise ValueError(f"Text is expected, not {value!r}.")
     return value
 
 
@@ -250,28 +250,28 @@ def _path(value: object) -> Path:
     if isinstance(value, Path):
         return value
     if not _text(value).strip():
-        raise ValueError("must not be empty")
+        raise ValueError("This must not be empty.")
     return Path(_text(value))
 
 
 def _whole(value: object) -> int:
     number = _as_int(value)
     if number is None or number < 1:
-        raise ValueError(f"expected a whole number above 0, not {value!r}")
+        raise ValueError(f"A whole number above 0 is expected, not {value!r}.")
     return number
 
 
 def _port(value: object) -> Port:
     number = _as_int(value)
     if number is None or not 0 <= number <= _PORT_MAX:
-        raise ValueError(f"expected a whole number from 0 to {_PORT_MAX}, not {value!r}")
+        raise ValueError(f"A whole number from 0 to {_PORT_MAX} is expected, not {value!r}.")
     return Port(number)
 
 
 def _days(value: object) -> Days:
     number = _as_int(value)
     if number is None or number < 0:
-        raise ValueError(f"expected a whole number of days, or 0, not {value!r}")
+        raise ValueError(f"A whole number of days, or 0, is expected, not {value!r}.")
     return Days(number)
 
 
@@ -284,7 +284,7 @@ def _time_of_day(value: object) -> TimeOfDay:
 def _public_url(value: object) -> PublicUrl:
     text = _text(value).strip().rstrip("/")
     if text and not re.fullmatch(r"https?://[\w.\[\]:-]+(/[\w./~-]*)?", text, re.ASCII):
-        raise ValueError(f"expected a URL such as https://points.example.com, not {value!r}")
+        raise ValueError(f"A URL such as https://points.example.com is expected, not {value!r}.")
     return PublicUrl(text)
 
 
@@ -293,7 +293,7 @@ def _networks(value: object) -> Networks:
         try:
             ipaddress.ip_network(part, strict=False)
         except ValueError:
-            raise ValueError(f"expected addresses or networks separated by commas, not {part!r}") from None
+            raise ValueError(f"Addresses or networks separated by commas are expected, not {part!r}.") from None
     return Networks(_text(value))
 
 
@@ -312,7 +312,7 @@ def _number(value: object) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise ValueError(f"expected a number above 0, not {value!r}")
+        raise ValueError(f"A number above 0 is expected, not {value!r}.")
     return number
 
 
@@ -326,14 +326,14 @@ def _format(value: object) -> LogFormat:
 
 def _tls(value: object) -> TlsMode:
     if value not in tuple(TlsMode):
-        raise ValueError(f"expected {TlsMode.SELF_SIGNED} or nothing, not {value!r}")
+        raise ValueError(f"{TlsMode.SELF_SIGNED} or an empty text is expected, not {value!r}.")
     return TlsMode(str(value))
 
 
 def _choice(value: object, choices: tuple[str, ...]) -> str:
     if isinstance(value, str) and value.lower() in choices:
         return value.lower()
-    raise ValueError(f"expected one of {', '.join(choices)}, not {value!r}")
+    raise ValueError(f"One of {', '.join(choices)} is expected, not {value!r}.")
 
 
 _READERS = {

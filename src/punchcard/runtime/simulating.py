@@ -25,7 +25,7 @@ from punchcard.lake.selection import EventSelection
 from punchcard.operations.simulation import Lake, PlannedStretch, PlanStretches, SimulationScope, plan_stretch
 from punchcard.operations.simulations import SimulationRunner
 from punchcard.operations.telemetry import SimulationTelemetry
-from punchcard.runtime.assemble import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.child_process import as_environment
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.settings import Settings, read_settings

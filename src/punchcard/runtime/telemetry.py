@@ -1,4 +1,4 @@
-"""What the serving process counts and logs of its connections."""
+"""Log events and metrics of the serving process's connections."""
 
 import time
 
@@ -14,54 +14,58 @@ _LOG_INTERVAL_SECONDS = 60.0
 
 
 class ConnectionTelemetry:
-    """Log lines and metrics of connections. A shortage is logged once a minute, however many it concerns."""
+    """Log events and metrics of connections. A shortage is logged once a minute at most."""
 
     def __init__(self) -> None:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("punchcard.http")
         self._logged_at: dict[str, float] = {}
 
     def request_refused(self, reason: str) -> None:
-        """A connection was closed, or a request refused, for a limit."""
+        """A connection was closed, or a request refused, because of a limit."""
         _refused.labels(reason).inc()
         self._log.debug("http_request_refused", reason=reason)
 
     def connections_exhausted(self, reason: str, *, open_connections: int) -> None:
-        """There are as many connections as there may be: one was closed or turned away."""
+        """The maximum number of connections is reached: one was closed or rejected."""
         self.request_refused(reason)
         if self._is_due(reason):
             self._log.warning(
                 "http_connections_exhausted",
                 reason=reason,
                 open=open_connections,
-                next_step="idle and slow connections are closed first; see connections_max and "
-                "connections_per_address_max, and the limit of open files (ulimit -n)",
+                next_step="Idle and slow connections are closed first. See connections_max and "
+                "connections_per_address_max, and the limit of open files (ulimit -n).",
             )
 
-    def connections_limited(self, *, wanted: int, allowed: int) -> None:
+    def connections_limited(self, *, requested: int, allowed: int) -> None:
         """The limit of open files allows fewer connections than the settings."""
         self._log.warning(
             "http_connections_limited",
-            connections_max=wanted,
+            connections_max=requested,
             allowed=allowed,
-            next_step="raise the limit of open files (ulimit -n, LimitNOFILE), or lower connections_max",
+            next_step="Raise the limit of open files (ulimit -n, LimitNOFILE), or lower connections_max.",
         )
 
     def accept_failed(self, *, error: str) -> None:
-        """The system gives no descriptor for a new connection."""
+        """The system has no descriptor for a new connection."""
         if self._is_due("accept"):
-            self._log.error("http_accept_failed", error=error, next_step="raise the limit of open files")
+            self._log.error("http_accept_failed", error=error, next_step="Raise the limit of open files.")
 
     def handshake_failed(self, *, error: str) -> None:
-        """A client does not agree with our TLS, or does not speak it."""
+        """A TLS handshake with a client failed."""
         self._log.debug("tls_handshake_failed", error=error)
 
     def certificate_reloaded(self, *, file: str) -> None:
-        """New connections get the new certificate."""
+        """New connections use the new certificate."""
         self._log.info("tls_certificate_reloaded", file=file)
 
     def certificate_unusable(self, *, error: str) -> None:
-        """The changed certificate cannot be used; the one before it stays in use."""
-        self._log.error("tls_certificate_unusable", error=error, next_step="the certificate before it stays in use")
+        """The changed certificate cannot be used; the previous one stays in use."""
+        self._log.error(
+            "tls_certificate_unusable",
+            error=error,
+            next_step="Correct the files. The previous certificate stays in use.",
+        )
 
     def _is_due(self, kind: str) -> bool:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""TLS of the serving process: a certificate from files, or one that it signs itself for trying things out."""
+"""TLS of the serving process: a certificate from files, or a self-signed one for testing."""
 
 import ipaddress
 import os
@@ -19,7 +19,7 @@ from punchcard.errors import ConfigurationError, StorageError
 from punchcard.runtime.settings import Settings, TlsMode
 from punchcard.runtime.telemetry import ConnectionTelemetry
 
-_LOOK_SECONDS: Final = 5.0  # between looks for changed files
+_CHECK_SECONDS: Final = 5.0  # between checks for changed files
 # Browsers refuse certificates of more than 398 days.
 _SELF_SIGNED_TIME: Final = timedelta(days=397)
 _RENEWED_BEFORE: Final = timedelta(days=7)
@@ -30,38 +30,38 @@ _Version = tuple[int, ...]
 
 
 def open_tls(settings: Settings, *, clock: Clock) -> "TlsFiles | None":
-    """What connections are encrypted with; None if the settings name no certificate.
+    """Return the certificate of connections; None if the settings name none.
 
     Raises:
-        ConfigurationError: the settings contradict each other, or the files cannot be used.
-        StorageError: a certificate cannot be written to the data folder.
+        ConfigurationError: The settings contradict each other, or the files cannot be used.
+        StorageError: A certificate cannot be written to the data folder.
     """
     if settings.tls is TlsMode.SELF_SIGNED:
         if settings.tls_cert or settings.tls_key:
-            raise ConfigurationError("tls: self-signed makes a certificate of its own; leave tls_cert and tls_key out")
+            raise ConfigurationError("tls: self-signed creates its own certificate. Remove tls_cert and tls_key.")
         return TlsFiles(*_self_signed(self_signed_certificate(settings.data), settings.host, clock.now()))
     if not settings.tls_cert:
         if settings.tls_key:
-            raise ConfigurationError("tls_key: a key needs its certificate; give tls_cert (--tls-cert) too")
+            raise ConfigurationError("tls_key: A key needs its certificate. Set tls_cert (--tls-cert) too.")
         return None
     cert = Path(settings.tls_cert)
     return TlsFiles(cert, Path(settings.tls_key) if settings.tls_key else cert)
 
 
 def self_signed_certificate(data: Path) -> Path:
-    """Where the certificate is that is made for trying things out."""
+    """Return the file of the self-signed certificate."""
     return data / "tls" / "self-signed.crt"
 
 
 class TlsFiles:
-    """A certificate with its key. When the files change, new connections get what they hold then.
+    """A certificate with its key. When the files change, new connections use their new content.
 
     Args:
-        cert: PEM with the server's certificate and those of the authorities between it and a root.
+        cert: PEM with the server's certificate and those of its intermediate authorities.
         key: PEM with its private key, not encrypted; may be the same file.
 
     Raises:
-        ConfigurationError: the files cannot be used.
+        ConfigurationError: The files cannot be used.
     """
 
     def __init__(self, cert: Path, key: Path) -> None:
@@ -69,14 +69,14 @@ class TlsFiles:
         self._key = key
         self._telemetry = ConnectionTelemetry()
         self._version = self._read_version()
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         self._context = _load(cert, key)
 
     def context(self) -> ssl.SSLContext:
-        """What the next connection is encrypted with."""
+        """Return the TLS context of the next connection."""
         now = time.monotonic()
-        if now - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = now
+        if now - self._checked_at >= _CHECK_SECONDS:
+            self._checked_at = now
             self._reload_if_changed()
         return self._context
 
@@ -84,7 +84,7 @@ class TlsFiles:
         version = self._read_version()
         if version == self._version:
             return
-        self._version = version  # a bad version is looked at once; the next one may be good
+        self._version = version  # an invalid version is loaded only once; the next one may be valid
         try:
             self._context = _load(self._cert, self._key)
         except ConfigurationError as error:
@@ -104,18 +104,18 @@ def _load(cert: Path, key: Path) -> ssl.SSLContext:
     cert_text, key_text = _read(cert, "tls_cert"), _read(key, "tls_key")
     if "-----BEGIN CERTIFICATE-----" not in cert_text:
         raise ConfigurationError(
-            f"tls_cert: {cert} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
-            + ("; it holds a key: are tls_cert and tls_key the wrong way round?" if "PRIVATE KEY" in cert_text else "")
+            f"tls_cert: {cert} has no certificate in PEM format (-----BEGIN CERTIFICATE-----)."
+            + (" It has a key. Are tls_cert and tls_key swapped?" if "PRIVATE KEY" in cert_text else "")
         )
     if "PRIVATE KEY-----" not in key_text:
-        cure = "give its file as tls_key (--tls-key)" if key == cert else "is it another file's?"
+        advice = "Set its file as tls_key (--tls-key)." if key == cert else "Is it in another file?"
         raise ConfigurationError(
-            f"tls_key: {key} holds no private key in PEM form (-----BEGIN PRIVATE KEY-----); {cure}"
+            f"tls_key: {key} has no private key in PEM format (-----BEGIN PRIVATE KEY-----). {advice}"
         )
     if "ENCRYPTED" in key_text:
         raise ConfigurationError(
-            f"tls_key: {key} is encrypted, and nobody is there to type its passphrase; "
-            "write a plain one with `openssl pkey -in KEY -out PLAIN`"
+            f"tls_key: {key} is encrypted, and its passphrase cannot be entered. "
+            "Decrypt it with `openssl pkey -in KEY -out PLAIN`."
         )
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
@@ -123,8 +123,8 @@ def _load(cert: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(cert, key)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise ConfigurationError(f"tls_key: {key} is not the key of the certificate in {cert}") from error
-        raise ConfigurationError(f"tls_cert: {cert} with the key {key} cannot be used: {error}") from error
+            raise ConfigurationError(f"tls_key: {key} is not the key of the certificate in {cert}.") from error
+        raise ConfigurationError(f"tls_cert: {cert} with the key {key} cannot be used: {error}.") from error
     return context
 
 
@@ -136,12 +136,12 @@ def _read(file: Path, setting: str) -> str:
 
 
 def _refuse_file(setting: str, file: Path, error: OSError) -> NoReturn:
-    cure = "it must be readable for the user that Punchcard runs as" if isinstance(error, PermissionError) else ""
-    raise ConfigurationError(f"{setting}: {file}: {error.strerror}" + (f"; {cure}" if cure else "")) from error
+    advice = " It must be readable for the user that Punchcard runs as." if isinstance(error, PermissionError) else ""
+    raise ConfigurationError(f"{setting}: {file}: {error.strerror}.{advice}") from error
 
 
 def _self_signed(cert: Path, host: str, now: datetime) -> tuple[Path, Path]:
-    """The files of a certificate for this machine's names, made unless they are there already."""
+    """Return the files of a certificate for this machine's names; create them if they are missing or outdated."""
     folder, key = cert.parent, cert.with_suffix(".key")
     names = _names_of_this_machine(host)
     if not _is_usable(cert, key, names, now):
@@ -154,7 +154,7 @@ def _self_signed(cert: Path, host: str, now: datetime) -> tuple[Path, Path]:
             _write(key, key_text)
             _write(cert, _sign(private_key, names, now).public_bytes(serialization.Encoding.PEM))
         except OSError as error:
-            raise StorageError(f"{folder}: a certificate cannot be kept here: {error.strerror}") from error
+            raise StorageError(f"{folder}: A certificate cannot be stored here: {error.strerror}.") from error
     return cert, key
 
 
@@ -166,11 +166,14 @@ def _names_of_this_machine(host: str) -> set[str]:
 def _is_usable(cert: Path, key: Path, names: set[str], now: datetime) -> bool:
     try:
         certificate = x509.load_pem_x509_certificate(cert.read_bytes())
-        held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        alternative_names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         _load(cert, key)
     except (OSError, ValueError, x509.ExtensionNotFound, ConfigurationError):
         return False
-    known = {*held.get_values_for_type(x509.DNSName), *map(str, held.get_values_for_type(x509.IPAddress))}
+    known = {
+        *alternative_names.get_values_for_type(x509.DNSName),
+        *map(str, alternative_names.get_values_for_type(x509.IPAddress)),
+    }
     return names <= known and certificate.not_valid_after_utc > now + _RENEWED_BEFORE
 
 
@@ -178,7 +181,7 @@ def _sign(key: ec.EllipticCurvePrivateKey, names: set[str], now: datetime) -> x5
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Punchcard, self-signed")])
     usage = x509.KeyUsage(
         digital_signature=True,
-        key_cert_sign=True,  # so that clients take the file as an authority that they trust
+        key_cert_sign=True,  # so that clients accept the file as a trusted authority
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
@@ -213,7 +216,7 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Write the file whole, for its owner only from its first byte on."""
+    """Write the file completely, readable only for its owner from its first byte on."""
     temporary = file.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:

@@ -24,9 +24,9 @@ from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
-from punchcard.runtime.assemble import open_guarded_log, open_keyring, open_log, open_store
+from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
 from punchcard.runtime.child_process import ChildProcess
-from punchcard.runtime.guarding import keep_guard
+from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import SimulationProcess
@@ -44,14 +44,14 @@ _IDLE_AFTER_POLLS = 2_000
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
 _LEADERSHIP_LOOK_SECONDS = 1.0
-# Of the time to stop in: what requests in flight may take, the rest is for writing down how they ended.
+# Share of the shutdown time that requests in flight may take; the rest is for recording their outcomes.
 _SENDING_SHARE = 0.7
-_ENGAGE_SHARE = 0.9  # its steps are whole or nothing: killing it loses no more than time
+_ENGAGE_SHARE = 0.9  # its steps are atomic: killing it only costs time
 _FAILED = 1
 
 
 class Worker:
-    """Everything of the worker process."""
+    """The worker process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -65,18 +65,18 @@ class Worker:
         self._failed = False
         self._deliveries: dict[str, DestinationDelivery] = {}
         self._feed: LakeFeed | None = None
-        # A process of its own: however much it computes, awards do not wait for it, and its end is not theirs.
-        self._engage = ChildProcess(settings, name="engage", module="punchcard.runtime.engaging")
+        # A separate process: however much it computes, awards do not wait for it, and its end does not end them.
+        self._engage = ChildProcess(settings, name="engage", module="punchcard.runtime.engage_process")
 
     async def run(self, *, until_stdin_closes: bool) -> int:
-        """Route and deliver until SIGTERM or SIGINT; returns the exit status.
+        """Route and deliver until SIGTERM or SIGINT; return the exit status.
 
         Args:
-            until_stdin_closes: Stop as well when the parent process is gone.
+            until_stdin_closes: Also stop when the parent process is gone.
 
         Raises:
-            OtherLogError: the log of this data folder does not belong to the store.
-            StorageError: storage cannot be opened.
+            OtherLogError: The log of this data folder does not belong to the store.
+            StorageError: Storage cannot be opened.
         """
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
@@ -84,9 +84,9 @@ class Worker:
         def stop() -> None:
             self._stopping.set()
             stopping.set()
-            self._engage.ask_to_stop()
+            self._engage.request_stop()
             if self._feed is not None:
-                self._feed.close()  # routing may be waiting for the lake
+                self._feed.close()  # routing may wait for the lake
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
@@ -101,10 +101,10 @@ class Worker:
 
         with (
             open_guarded_log(self._settings, self._store, current=self._watch.current) as (_, guard),
-            keep_guard(guard, on_failure=fail),
+            run_guard(guard, on_failure=fail),
         ):
             await self._work(guard, stopping, stop)
-            with suppress(PunchcardError):  # it was said before, and nothing is sent any more
+            with suppress(PunchcardError):  # it was reported before, and nothing is sent any more
                 guard.advance(at_once=True)
         self._store.close()
         return _FAILED if self._failed else 0
@@ -116,8 +116,8 @@ class Worker:
             target=self._route, args=(guard, lambda: loop.call_soon_threadsafe(stop)), name="routing"
         )
         routing.start()
-        keeping = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
-        keeping.start()
+        restarting = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
+        restarting.start()
         simulating = threading.Thread(
             target=SimulationProcess(self._settings, self._store).keep_running,
             args=(self._stopping,),
@@ -130,7 +130,7 @@ class Worker:
             stop()
             await asyncio.to_thread(routing.join)
             await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
-            await asyncio.to_thread(keeping.join)
+            await asyncio.to_thread(restarting.join)
             await asyncio.to_thread(simulating.join)
 
     async def _deliver(self, guard: LogGuard, stopping: asyncio.Event) -> None:
@@ -159,7 +159,7 @@ class Worker:
                     )
             ended = [task for task in tasks.values() if task.done()]
             if ended:
-                break  # a loop ends before it is stopped only by a defect: let the process end and be started again
+                break  # only a defect ends a loop before it is stopped: let the process end and be restarted
             waiting = asyncio.create_task(stopping.wait())
             await asyncio.wait([waiting, *tasks.values()], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
@@ -189,7 +189,7 @@ class Worker:
                     except StorageError as error:
                         RoutingTelemetry().storage_failed(error=error.message)
                         self._stopping.wait(_RETRY_SECONDS)
-        except Exception as error:  # noqa: BLE001  # the thread's outer loop: log, stop, let the parent start us again
+        except Exception as error:  # noqa: BLE001  # outer loop of the thread: log, stop, let the parent start the process again
             self._log.error("routing_stopped", exc_info=error)
             self._failed = True
             stop()
@@ -197,7 +197,7 @@ class Worker:
     def _lead(self, guard: LogGuard, leadership: Leadership, stop: Callable[[], None]) -> None:
         """Route until stopped, until another process leads, or until storage fails."""
         settings = self._settings
-        guard.open()  # the lake may not have been readable before
+        guard.open()  # the lake may have been unreadable before
         with open_log(settings) as log:
             lake = LakeWriter(settings.lake_location())
             feed = LakeFeed(lake=lake, log=log, store=self._store, clock=self._clock, rows_max=settings.lake_rows_max)
@@ -225,33 +225,33 @@ class Worker:
                 flushing.join()
 
     def _fill_index(self, feed: LakeFeed) -> MessageIndex:
-        """The message ids of late, as far as the lake can be read: the ledger knows those that matter for awards."""
+        """Load the recent message ids, as far as the lake can be read; the ledger has those that matter for awards."""
         settings, telemetry = self._settings, RoutingTelemetry()
         index = MessageIndex(settings.dedupe_ids_min)
         begun = self._clock.monotonic()
         ids = 0
         reader = LakeReader(settings.lake_location())
         try:
-            for some in reader.recent_message_keys(
+            for keys in reader.recent_message_keys(
                 settings.dedupe_ids_min, on_damage=lambda error: telemetry.lake_failed(error=error.message)
             ):
-                index.add_all(some)
-                ids += len(some)
+                index.add_all(keys)
+                ids += len(keys)
         except LakeError as error:
             telemetry.lake_failed(error=error.message)
-        for some in feed.waiting_message_keys():
-            index.add_all(some)
-            ids += len(some)
+        for keys in feed.waiting_message_keys():
+            index.add_all(keys)
+            ids += len(keys)
         telemetry.index_filled(ids=ids, seconds=self._clock.monotonic() - begun)
         return index
 
     def _step_while_leading(self, router: Router, leadership: Leadership) -> None:
-        quiet = 0
-        look_at = 0.0
+        idle_polls = 0
+        check_at = 0.0
         while not self._stopping.is_set():
             try:
-                if self._clock.monotonic() >= look_at:
-                    look_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS
+                if self._clock.monotonic() >= check_at:
+                    check_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS
                     if not leadership.held():
                         RoutingTelemetry().leadership_lost()
                         return
@@ -263,13 +263,13 @@ class Worker:
                 RoutingTelemetry().storage_failed(error=error.message)
                 self._stopping.wait(_RETRY_SECONDS)
                 if not self._store.is_sqlite:
-                    return  # whoever loses a session has lost its lock: another process may have routed meanwhile
+                    return  # a lost session means a lost lock: another process may have routed meanwhile
                 continue
             if routed:
-                quiet = 0
+                idle_polls = 0
             else:
-                quiet += 1
-                self._stopping.wait(_POLL_SECONDS if quiet < _IDLE_AFTER_POLLS else _IDLE_POLL_SECONDS)
+                idle_polls += 1
+                self._stopping.wait(_POLL_SECONDS if idle_polls < _IDLE_AFTER_POLLS else _IDLE_POLL_SECONDS)
 
     def _feed_lake(self, feed: LakeFeed, stop: Callable[[], None]) -> None:
         try:
@@ -277,19 +277,19 @@ class Worker:
             closing = False
             while not closing:
                 closing = feed.wait(0.0 if feed.is_behind else self._settings.lake_flush_seconds)
-                is_well = self._try_lake(feed.flush)
+                has_succeeded = self._try_lake(feed.flush)
                 if not closing and self._clock.monotonic() >= housekeeping_at:
                     housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS
-                    self._keep_house(feed)
-                if not is_well:
+                    self._run_housekeeping(feed)
+                if not has_succeeded:
                     self._stopping.wait(_RETRY_SECONDS)
-        except Exception as error:  # noqa: BLE001  # the thread's outer loop, as in `_route`
+        except Exception as error:  # noqa: BLE001  # outer loop of the thread, as in `_route`
             self._log.error("lake_stopped", exc_info=error)
             self._failed = True
             stop()
 
-    def _keep_house(self, feed: LakeFeed) -> None:
-        """What is done every minute; each by itself, so that damage to the lake keeps nothing else from being done."""
+    def _run_housekeeping(self, feed: LakeFeed) -> None:
+        """Run the tasks of every minute; each separately, so that a damaged lake does not stop the others."""
         days = self._settings.lake_retention_days
         self._try_lake(feed.check)
         self._try_lake(feed.tidy)
@@ -299,13 +299,13 @@ class Worker:
         self._try_lake(self._prune_history)
         self._try_lake(lambda: self._trim_log(feed))
 
-    def _try_lake(self, act: Callable[[], object]) -> bool:
-        """Do something with the lake; False if that failed, which is said and does not stop routing."""
+    def _try_lake(self, action: Callable[[], object]) -> bool:
+        """Run an action on the lake; False if it failed, which is logged and does not stop routing."""
         try:
-            act()
+            action()
         except StorageError as error:
             RoutingTelemetry().lake_failed(error=error.message)
-        except Exception as error:  # noqa: BLE001  # no defect around the lake may stop awards
+        except Exception as error:  # noqa: BLE001  # a defect of the lake must not stop awards
             self._log.error("lake_failed", exc_info=error)
         else:
             return True

@@ -389,28 +389,28 @@ def resume(work: Connection, destination: str) -> None:
     work.execute(delete(sync_pauses).where(sync_pauses.c.destination == destination))
 
 
-def ask(work: Connection, request: Request, *, at: datetime) -> None:
-    """Ask something of Engage."""
+def add_request(work: Connection, request: Request, *, at: datetime) -> None:
+    """Add a request to Engage."""
     values = {"id": request.id, "kind": request.kind, "body": request.body, "created_at": at}
     work.execute(insert(engage_requests).values(**values))
 
 
 def open_requests(work: Connection) -> list[Request]:
-    """What is not answered yet, oldest first."""
-    query = select(engage_requests).where(engage_requests.c.answer.is_(None)).order_by(engage_requests.c.created_at)
+    """Return the requests without a result, oldest first."""
+    query = select(engage_requests).where(engage_requests.c.result.is_(None)).order_by(engage_requests.c.created_at)
     return [Request(id=row.id, kind=row.kind, body=row.body) for row in work.execute(query)]
 
 
-def answer(work: Connection, request_id: str, text: str) -> None:
-    """Answer a request; JSON text."""
-    work.execute(update(engage_requests).where(engage_requests.c.id == request_id).values(answer=text))
+def save_result(work: Connection, request_id: str, text: str) -> None:
+    """Save the result of a request; JSON text."""
+    work.execute(update(engage_requests).where(engage_requests.c.id == request_id).values(result=text))
 
 
-def answer_of(work: Connection, request_id: str) -> str | None:
-    """The answer to a request, None as long as there is none."""
-    return work.scalar(select(engage_requests.c.answer).where(engage_requests.c.id == request_id))
+def result_of(work: Connection, request_id: str) -> str | None:
+    """Return the result of a request, None if there is none yet."""
+    return work.scalar(select(engage_requests.c.result).where(engage_requests.c.id == request_id))
 
 
 def forget_requests(work: Connection, *, before: datetime) -> None:
-    """Drop requests of long ago, answered or not."""
+    """Delete requests older than a time, with or without a result."""
     work.execute(delete(engage_requests).where(engage_requests.c.created_at < before))

@@ -22,12 +22,12 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
-from punchcard.sqlite import write_ahead
+from punchcard.sqlite import enable_write_ahead_log
 from punchcard.store import schema_engage, schema_reconciliation  # noqa: F401  # their tables are part of the metadata
 from punchcard.store.schema import metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0024"
+HEAD_MIGRATION = "0026"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.
@@ -217,7 +217,7 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: sqlite3.Connection, _record: object) -> None:
         dbapi_connection.isolation_level = None  # we say BEGIN ourselves, below
-        write_ahead(dbapi_connection, wait_seconds=_BUSY_SECONDS)
+        enable_write_ahead_log(dbapi_connection, wait_seconds=_BUSY_SECONDS)
         dbapi_connection.execute("PRAGMA synchronous = FULL").close()
         dbapi_connection.execute("PRAGMA foreign_keys = ON").close()
 

@@ -36,7 +36,7 @@ class EventResult(msgspec.Struct, frozen=True, rename="camel"):
     """
 
     destination: str | None
-    status: EventStatus = msgspec.field(name="fate")
+    status: EventStatus
     reason: str | None = None
     detail: str | None = None
     effect_key: str | None = None
@@ -53,7 +53,7 @@ class RoutedRecord(msgspec.Struct, frozen=True):
 
     position: int
     source: str | None
-    results: list[int] = msgspec.field(name="fates")
+    results: list[int]
 
 
 class ResultBatch(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from punchcard.clock import to_micros
 from punchcard.events.commerce import id_variants
 from punchcard.store.effects import DISMISSED_REASONS, StoredEffect, effect_of, storable
+from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _OVERTAKING_MAX = 10_000
@@ -128,6 +129,7 @@ class LedgerQuery:
 
     Attributes:
         customer: An email in any case.
+        statuses: Only rows with one of these statuses, as they are shown to people.
         begin: Of events received from here on.
         end: And before this.
         without_reason: All but those with this reason.
@@ -138,6 +140,7 @@ class LedgerQuery:
     destination: str
     customer: str | None = None
     states: Sequence[EffectState] = ()
+    statuses: Sequence[EventStatus] = ()
     reason: str | None = None
     without_reason: str | None = None
     sets: str | None = None
@@ -274,6 +277,21 @@ def sets_property(name: str, table: FromClause = effects) -> ColumnElement[bool]
     return and_(table.c.kind == _USER_PROPERTY, func.substr(table.c.attributes, 1, len(begin)) == begin)
 
 
+def _has_status(statuses: Sequence[EventStatus]) -> ColumnElement[bool]:
+    """The condition that a row has one of the statuses, as `traces.trace.current_status` derives them.
+
+    An effect that is being sent is pending during its first attempt, and retrying from the second one on.
+    """
+    columns = effects.c
+    conditions: list[ColumnElement[bool]] = [columns.state.in_([EffectState(status) for status in statuses])]
+    is_sending = columns.state == EffectState.SENDING
+    if EventStatus.PENDING in statuses:
+        conditions.append(and_(is_sending, columns.attempts <= 1))
+    if EventStatus.RETRYING in statuses:
+        conditions.append(and_(is_sending, columns.attempts > 1))
+    return or_(*conditions)
+
+
 def _asked(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*tuple[Any, ...]]:
     columns = effects.c
     statement = statement.where(columns.destination == query.destination)
@@ -281,6 +299,8 @@ def _asked(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*t
         statement = statement.where(columns.customer == query.customer.strip().lower())
     if query.states:
         statement = statement.where(columns.state.in_(list(query.states)))
+    if query.statuses:
+        statement = statement.where(_has_status(query.statuses))
     if query.order_id is not None:
         statement = statement.where(columns.order_id.in_(id_variants(query.order_id)))
     for column, value in ((columns.reason, query.reason), (columns.event_name, query.event_name)):
@@ -292,7 +312,8 @@ def _asked(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*t
         statement = statement.where(sets_property(query.sets))
         if query.source is not None:
             statement = statement.where(columns.source == query.source)
-    if query.states and all(state.is_open for state in query.states):
+    states = (*query.states, *(EffectState(status) for status in query.statuses))
+    if states and all(state.is_open for state in states):
         statement = statement.where(columns.is_open == true())  # there is a small index of these
     # Not by their index: a list is in the order of ids, and sorting a month of rows takes longer than skipping some.
     received = type_coerce(columns.received_at, BigInteger) + 0

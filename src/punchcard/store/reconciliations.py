@@ -420,9 +420,10 @@ def _columns_of(totals: Totals) -> dict[str, object]:
 
 def _reconciliation(row: Any) -> Reconciliation:  # a row of a select
     values: dict[str, Any] = dict(row._mapping)
-    taken: dict[str, Any] = {name: values.pop(name) for name in Totals.__dataclass_fields__}
-    totals = Totals(**{name: Decimal(value) if isinstance(value, str) else value for name, value in taken.items()})
-    return Reconciliation(**{**values, "status": ReconciliationStatus(values["status"])}, totals=totals)
+    totals: dict[str, Any] = {name: values.pop(name) for name in Totals.__dataclass_fields__}
+    for name in ("ledger_quantity", "partner_quantity", "others_quantity"):
+        totals[name] = Decimal(totals[name])
+    return Reconciliation(**{**values, "status": ReconciliationStatus(values["status"])}, totals=Totals(**totals))
 
 
 def _transaction_row(reconciliation_id: int, transaction: ShownTransaction) -> dict[str, object]:

@@ -183,12 +183,12 @@ sync_pauses = Table(
     Column("actor", Text, nullable=False),
 )
 
-engage_requests = Table(  # what App, API and command line ask of the engage process: previews and resyncs
+engage_requests = Table(  # requests of App, API and command line to the process that leads Engage: previews
     "engage_requests",
     metadata,
     Column("id", String(36), primary_key=True),
     Column("kind", String(16), nullable=False),
     Column("body", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
-    Column("answer", Text),
+    Column("result", Text),
 )

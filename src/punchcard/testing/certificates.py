@@ -1,4 +1,4 @@
-"""Certificates as an authority hands them out, for tests of TLS."""
+"""Certificates as issued by an authority, for tests of TLS."""
 
 import datetime
 import ipaddress

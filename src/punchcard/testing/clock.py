@@ -1,4 +1,4 @@
-"""A clock that a test or the simulation moves by hand."""
+"""A clock that a test or the simulation controls."""
 
 import random
 import uuid
@@ -14,26 +14,26 @@ class ManualClock:
         self._random = random.Random(seed)
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Advance the clock by `seconds`."""
         self._now += timedelta(seconds=seconds)
         self._elapsed += seconds
 
     def set_wall_clock(self, *, by: float) -> None:
-        """Set the wall clock forward, or back if `by` is below 0, by seconds; none of them pass."""
+        """Set the wall clock forward, or back for a negative number, by seconds; no time passes."""
         self._now += timedelta(seconds=by)
 
     def now(self) -> datetime:
-        """The instant the clock stands at."""
+        """Return the current instant of the clock."""
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds advanced since the clock was made."""
+        """Return the seconds advanced since the clock was created."""
         return self._elapsed
 
     def jitter(self) -> float:
-        """The next factor in [0, 1) of the seeded sequence."""
+        """Return the next factor in [0, 1) of the seeded sequence."""
         return self._random.random()
 
     def new_id(self) -> str:
-        """The next UUID of the seeded sequence."""
+        """Return the next UUID of the seeded sequence."""
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))

@@ -1,4 +1,4 @@
-"""A store as an older version may have left it: documents that are damaged past all validation."""
+"""A store as an older version may have left it, with documents that no validation accepts."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ Damage = Callable[[dict[str, Any]], None]
 
 
 def rewrite(world: PublicApiServer, kind: str, slug: str, change: Callable[[str], str]) -> str:
-    """Replace a stored document past all validation, as an older version may have left it; returns what it was."""
+    """Replace a stored document without validation, as an older version may have left it; return the old one."""
     columns = configuration_documents.c
     with world.store.unit_of_work() as work:
         where = (columns.kind == kind, columns.slug == slug)
@@ -57,7 +57,7 @@ def rewrite(world: PublicApiServer, kind: str, slug: str, change: Callable[[str]
 
 
 def damage(world: PublicApiServer, change: Damage, *, kind: str = "destination", slug: str = "perkville") -> str:
-    """Change a stored document past all validation; returns what it was."""
+    """Change a stored document without validation; return the old one."""
 
     def changed(body: str) -> str:
         content = json.loads(body)
@@ -68,41 +68,41 @@ def damage(world: PublicApiServer, change: Damage, *, kind: str = "destination",
 
 
 def restore(world: PublicApiServer, body: str, *, kind: str = "destination", slug: str = "perkville") -> None:
-    """Put a document back as it was."""
+    """Restore a document."""
     rewrite(world, kind, slug, lambda _: body)
 
 
 def with_condition(condition: str) -> Damage:
-    """Another condition of the destination's filter."""
+    """Return a change of the condition of the destination's filter."""
     return lambda content: content["filters"][0].update(condition=condition)
 
 
 def with_actions(*actions: object) -> Damage:
-    """Other actions of the destination's filter."""
+    """Return a change of the actions of the destination's filter."""
     return lambda content: content["filters"][0].update(actions=list(actions))
 
 
 def order(message_id: str, *, number: str, revenue: object = 9.99, **more: Any) -> dict[str, Any]:
-    """An order that earns."""
+    """Return an order that earns points."""
     properties = {"email": "ann@example.com", "order_id": number, "revenue": revenue, **more}
     return {"messageId": message_id, "userId": "ann", "event": "Order Completed", "properties": properties}
 
 
 def results(world: PublicApiServer, message_id: str) -> dict[str, dict[str, Any]]:
-    """What the Public API says of an event, by destination."""
-    answer = world.request("GET", f"/api/events/{message_id}")
-    assert answer.status == 200, answer.body
-    return {one["destination"]: one for one in answer.json()["data"]["results"]}
+    """Return the results of an event from the Public API, by destination."""
+    response = world.request("GET", f"/api/events/{message_id}")
+    assert response.status == 200, response.body
+    return {result["destination"]: result for result in response.json()["data"]["results"]}
 
 
 def awarded(world: PublicApiServer, slug: str) -> list[str]:
-    """The message ids of a destination's effects, in the order in which they were planned."""
+    """Return the message ids of a destination's effects, in the order of planning."""
     with world.store.reading() as work:
         return list(work.scalars(select(effects.c.message_id).where(effects.c.destination == slug).order_by("id")))
 
 
 def counted(world: PublicApiServer, slug: str = "perkville") -> dict[tuple[str, str], int]:
-    """How many events the counts of a destination hold, by result and reason."""
+    """Return the counted events of a destination, by result and reason."""
     with world.store.reading() as work:
         rows = work.execute(
             text(

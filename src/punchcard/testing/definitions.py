@@ -1,4 +1,4 @@
-"""Random definitions and random lives, for tests that hold one way of computing against another."""
+"""Random definitions and random histories, for tests that compare two ways of computing."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ SOURCES = ("web", "pos")
 
 _texts = st.sampled_from(["a", "b", "gold", "12", "it's", "ä", "%", "2026-03-08T01:30:00-08:00"])
 _numbers = st.sampled_from([0, 1, 2, 5, 9.99, 50, -3])
-# Few lengths, and lives that happen at them: borders are where mistakes are.
+# Few lengths, and events exactly at them: most mistakes are at the borders.
 _durations = st.builds(Duration, st.sampled_from([1, 6, 12, 24, 36]), st.just("hour")) | st.builds(
     Duration, st.sampled_from([1, 2, 3]), st.just("day")
 )
@@ -57,17 +57,17 @@ _spans = st.builds(Span, st.sampled_from([1, 12, 30]), st.just("hour")) | st.jus
 
 @st.composite
 def windows(draw: st.DrawFn) -> Window:
-    """A window of some hours or days."""
+    """Generate a window of some hours or days."""
     first, second = draw(_durations), draw(_durations)
     if draw(st.booleans()) or first.micros == second.micros:
         return Window(end=first)
-    begin, end = sorted((first, second), key=lambda one: one.micros)
+    begin, end = sorted((first, second), key=lambda duration: duration.micros)
     return Window(end=end, begin=begin)
 
 
 @st.composite
 def comparisons(draw: st.DrawFn, left: Any, *, parent: bool = False) -> Comparison:
-    """A comparison that could be meant."""
+    """Generate a valid comparison."""
     value = draw(left)
     operator = draw(st.sampled_from(list(Operator)) | st.sampled_from(list(SIGNS.values())))
     others: Any = _traits if isinstance(value, Events | Trait) else _properties
@@ -94,8 +94,8 @@ def comparisons(draw: st.DrawFn, left: Any, *, parent: bool = False) -> Comparis
 
 @st.composite
 def events(draw: st.DrawFn, *, is_child: bool = False) -> Events:
-    """Events reduced to a value; a funnel's second step if so said."""
-    reducers = [one for one in Reducer if not (is_child and one is Reducer.MODE)]
+    """Generate events reduced to a value; with `is_child` the second step of a funnel."""
+    reducers = [reducer for reducer in Reducer if not (is_child and reducer is Reducer.MODE)]
     reducer = draw(st.sampled_from(reducers))
     where = draw(st.none() | st.none() | wheres(is_child=is_child)) if draw(st.booleans()) else None
     has_session = not is_child and draw(st.integers(0, 5)) == 0
@@ -119,7 +119,7 @@ def events(draw: st.DrawFn, *, is_child: bool = False) -> Events:
 
 
 def wheres(*, is_child: bool) -> st.SearchStrategy[Condition]:
-    """Which events; a parent's may ask for what followed."""
+    """Generate conditions on events; a parent's may include events that followed."""
     plain = comparisons(_values, parent=is_child) | comparisons(_entries) | comparisons(_traits | _trait_entries)
     if not is_child:
         plain |= comparisons(events(is_child=True))
@@ -127,12 +127,12 @@ def wheres(*, is_child: bool) -> st.SearchStrategy[Condition]:
 
 
 def audiences() -> st.SearchStrategy[Condition]:
-    """A whole definition of an audience."""
+    """Generate the complete definition of an audience."""
     return _joined(counted() | comparisons(events()) | comparisons(_traits | _trait_entries), size=3)
 
 
 def counted() -> st.SearchStrategy[Comparison]:
-    """What most audiences ask: how often something has happened."""
+    """Generate the most common condition: how often something has happened."""
     few = st.builds(Events, st.sampled_from(NAMES), st.just(Reducer.COUNT), window=st.none() | windows())
     number = st.tuples(st.builds(LiteralValue, st.integers(0, 3)))
     return st.builds(Comparison, few, st.sampled_from(list(SIGNS.values())), number)
@@ -149,7 +149,7 @@ def _joined(plain: st.SearchStrategy[Any], *, size: int) -> st.SearchStrategy[Co
 
 
 def traits() -> st.SearchStrategy[dict[str, Any]]:
-    """The traits of a person."""
+    """Generate the traits of a person."""
     value = st.sampled_from([None, True, 5, 9.99, "a", "gold", "12", "it's"])
     when = st.sampled_from(
         ["2026-03-08T01:30:00-08:00", "2026-03-05T00:00Z", "2026-03-10T05:00:00+09:00", "2026-03-08", "2026-03-31", "x"]
@@ -173,7 +173,7 @@ def traits() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def properties() -> st.SearchStrategy[dict[str, Any]]:
-    """The properties of an event."""
+    """Generate the properties of an event."""
     value = st.sampled_from([None, True, 0, 1, 5, 9.99, 50, "a", "b", "gold", "12", "it's", "ä", "x%y"])
     when = st.sampled_from(
         [

@@ -1,4 +1,4 @@
-"""The conformance suite of destinations: what routing and delivery rely on, asked of any destination.
+"""The conformance suite of destinations: tests of what routing and delivery rely on, for any destination.
 
 A package subclasses it beside its own tests::
 
@@ -61,14 +61,14 @@ _watched = threading.local()
 
 
 class DestinationSuite:
-    """Tests that every destination must pass; a subclass says of which one.
+    """Tests that every destination must pass; a subclass provides the destination.
 
     Attributes:
         destination: The object that its entry point names.
-        settings: Valid settings, with a value for each that is required.
+        settings: Valid settings, with a value for each required one.
         options: Options beside them.
-        events: Events that its mapping accepts, each for an effect of its own.
-        snapshots: A folder with the expected request of each event; a missing file is written and fails once.
+        events: Events that its mapping accepts, each with a different effect.
+        snapshots: A folder with the expected request of each event; a missing file is written, and the test fails once.
     """
 
     destination: ClassVar[Partner]
@@ -78,11 +78,13 @@ class DestinationSuite:
     snapshots: ClassVar[Path | None] = None
 
     def settings_for(self, url: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
-        """Return settings and options that lead the client to a server at `url`."""
-        raise NotImplementedError("say how settings lead the client to a server: see DestinationSuite.settings_for")
+        """Return settings and options that direct the client to a server at `url`."""
+        raise NotImplementedError(
+            "Implement DestinationSuite.settings_for: return settings that direct the client to the server."
+        )
 
     def plan(self, event: Event) -> Intent:
-        """Return what an event plans under the settings of this suite."""
+        """Return what an event plans with the settings of this suite."""
         typed = self.destination.read_settings(self.settings, self.options)
         return self.destination.plan(event, typed, source="website", destination="mine", timezone=_ZONE)
 
@@ -190,7 +192,7 @@ class DestinationSuite:
     def test_the_mapping_does_no_io(self) -> None:
         read = [read_event(event) for event in self.events]
         for event in read:
-            self.plan(event)  # what is imported at first use is no I/O of the mapping
+            self.plan(event)  # imports on first use do not count as I/O of the mapping
         typed = self.destination.read_settings(self.settings, self.options)
         with _no_io():
             for event in read:
@@ -199,7 +201,7 @@ class DestinationSuite:
     # --- requests ---
 
     def effects(self) -> list[Effect]:
-        """Return the events of this suite as effects that are ready to be performed."""
+        """Return the events of this suite as effects that are ready to perform."""
         return [_effect_of(self.plan(read_event(event))) for event in self.events]
 
     def test_previews_are_json_and_show_no_secret(self) -> None:
@@ -352,7 +354,7 @@ def _refuse_io(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def _no_io() -> Iterator[None]:
-    """Fail on whatever touches files, network or processes in this thread."""
+    """Fail on any access to files, network or processes in this thread."""
     if not getattr(_no_io, "is_installed", False):
         sys.addaudithook(_refuse_io)  # it cannot be removed, so it is added once
         _no_io.is_installed = True  # type: ignore[attr-defined]

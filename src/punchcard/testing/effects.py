@@ -1,4 +1,4 @@
-"""Effects for tests that start at the outbox, each value a sensible one until a test says otherwise."""
+"""Effects for tests that start at the outbox, with useful defaults."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ def new_effect(
     source: str = "website",
     refund_id: str | None = None,
 ) -> NewEffect:
-    """One transaction effect, or a user property if it has attributes."""
+    """Return a transaction effect, or a user property if it has attributes."""
     return NewEffect(
         destination=destination,
         effect_key=key,
@@ -55,12 +55,12 @@ def new_effect(
 
 
 def begin_all(work: Connection, claimed: Sequence[StoredEffect], *, now: datetime, lease_until: datetime) -> None:
-    """Start each claimed effect as it stands, without preparing it."""
+    """Start each claimed effect without preparing it."""
     outbox.start(work, [started(effect) for effect in claimed], now=now, lease_until=lease_until)
 
 
 def started(effect: StoredEffect, *, action: Action = Action.SEND, quantity: Decimal | None = None) -> Attempt:
-    """The next attempt of an effect."""
+    """Return the next attempt of an effect."""
     return Attempt(
         effect=effect,
         number=effect.attempts + 1,
@@ -84,7 +84,7 @@ def attempt_result(
     partner_id: str | None = None,
     counts: bool = True,
 ) -> AttemptResult:
-    """How the attempt after `effect` was read ended."""
+    """Return the result of the attempt that follows the stored state of `effect`."""
     return AttemptResult(
         effect_id=effect.id,
         number=effect.attempts + 1 if number is None else number,
@@ -101,9 +101,9 @@ def attempt_result(
     )
 
 
-def standing(work: Connection, key: str, *, destination: str = DESTINATION) -> StoredEffect:
-    """The effect under a key, which must be there."""
+def stored_effect(work: Connection, key: str, *, destination: str = DESTINATION) -> StoredEffect:
+    """Return the effect under a key, which must exist."""
     effect = effect_by_key(work, destination, key)
     if effect is None:
-        raise LookupError(f"no effect {key}")
+        raise LookupError(f"There is no effect {key}.")
     return effect

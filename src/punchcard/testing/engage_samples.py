@@ -1,4 +1,4 @@
-"""People, audiences and what destinations were told of them, straight in a store: for tests that begin at pages."""
+"""People, audiences and synced values, directly in a store: for tests of pages."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from punchcard.store.engage_tables import ComputationState, Status
 from punchcard.store.profiles import StoredTrait, add_history, add_ids, add_profiles, keep_traits, next_profile_id
 from punchcard.store.schema import EffectState
 from punchcard.store.synced import Synced, save_synced
-from punchcard.testing.effects import new_effect, standing
+from punchcard.testing.effects import new_effect, stored_effect
 
 _AUDIENCE = "audience"
 
@@ -24,7 +24,7 @@ def add_person(
     traits: Mapping[str, object] | None = None,
     source: str = "web",
 ) -> int:
-    """A profile with these external ids (type, value) and custom traits; returns its number."""
+    """Add a profile with these external ids (type, value) and custom traits; return its number."""
     number = next_profile_id(work)
     seen = {"created_at": at, "updated_at": at}
     event = {"first_message_id": f"first-{number}", "last_message_id": f"last-{number}"}
@@ -56,12 +56,14 @@ def add_person(
             for type_, value in ids
         ],
     )
-    give(work, number, traits or {}, at=at)
+    set_traits(work, number, traits or {}, at=at)
     return number
 
 
-def give(work: Connection, profile: int, values: Mapping[str, object], *, at: datetime, computation: str = "") -> None:
-    """Let somebody have these traits; of an audience `True` or `False`."""
+def set_traits(
+    work: Connection, profile: int, values: Mapping[str, object], *, at: datetime, computation: str = ""
+) -> None:
+    """Set traits of a profile; for an audience `True` or `False`."""
     traits = [
         StoredTrait(profile, name, json.dumps(value), computation, at, "web", f"first-{profile}")
         for name, value in values.items()
@@ -70,7 +72,7 @@ def give(work: Connection, profile: int, values: Mapping[str, object], *, at: da
     add_history(work, traits)
 
 
-def keep_computation(
+def add_computation(
     work: Connection,
     key: str,
     *,
@@ -79,7 +81,7 @@ def keep_computation(
     sizes: Sequence[tuple[timedelta, int]] = (),
     kind: str = _AUDIENCE,
 ) -> None:
-    """The state of an audience or trait, and its sizes so long ago."""
+    """Add the state of an audience or trait, and its earlier sizes by their age."""
     state = ComputationState(
         key=key,
         kind=kind,
@@ -94,15 +96,15 @@ def keep_computation(
         last_sync="",
     )
     engage_tables.save_states(work, [state])
-    for ago, stood in sizes:
-        at = now - ago
-        engage_tables.save_size(work, key, size=stood, at=at, bucket=at.replace(minute=0, second=0, microsecond=0))
+    for age, past_size in sizes:
+        at = now - age
+        engage_tables.save_size(work, key, size=past_size, at=at, bucket=at.replace(minute=0, second=0, microsecond=0))
 
 
-def tell(
+def record_sync(
     work: Connection, key: str, email: str, *, profile: int, at: datetime, value: str = "true", slug: str = "perkville"
 ) -> None:
-    """Note that a destination was told a value of somebody."""
+    """Record that a value of a profile was synced to a destination."""
     synced = Synced(destination=slug, key=key, email=email, profile_id=profile, value=value, sequence=1, sent_at=at)
     save_synced(work, synced)
 
@@ -118,10 +120,10 @@ def call_about(
     source: str = "engage-perkville",
     number: int = 1,
 ) -> None:
-    """A call that sets a user property, the `number`th for this customer, as it stands at the destination."""
+    """Add a call that sets a user property, the `number`th for this customer, with its state at the destination."""
     new = new_effect(f"{source}:{key}:{email}:{number}", customer=email, quantity=None, attributes={key: value})
     outbox.add(work, [replace(new, source=source, perk=None, event_name="identify")], now=new.received_at)
-    effect = standing(work, new.effect_key)
+    effect = stored_effect(work, new.effect_key)
     if state is not EffectState.PENDING:
         outbox.put(
             work, effect.id, state=state, reason=reason, detail=None, due_at=new.received_at, now=new.received_at

@@ -1,4 +1,4 @@
-"""A small world around Engage: real store, lake and facts, and a clock that is set by hand."""
+"""A small world around Engage: real store, lake and facts, and a controlled clock."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ from punchcard.workspace.computations import compile_computations
 from punchcard.workspace.model import Computation
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
-_ROUTED = '[{"destination":"perkville","fate":"pending","reason":null,"detail":null,"effectKey":"k"}]'
+_ROUTED = '[{"destination":"perkville","status":"pending","reason":null,"detail":null,"effectKey":"k"}]'
 _REPEATED = (
-    '[{"destination":null,"fate":"duplicate","reason":"duplicate_message_id","detail":"again","effectKey":null}]'
+    '[{"destination":null,"status":"duplicate","reason":"duplicate_message_id","detail":"again","effectKey":null}]'
 )
 
 
@@ -35,10 +35,10 @@ class EngageWorld:
     """Everything that Engage needs, in a folder.
 
     Args:
-        folder: Empty.
-        store: Of the engine that is tested.
-        begin: What time it is at first.
-        zone: In which days begin and end.
+        folder: An empty folder.
+        store: The store of the tested engine.
+        begin: The initial time.
+        zone: Time zone in which days begin and end.
     """
 
     folder: Path
@@ -61,32 +61,32 @@ class EngageWorld:
         self._snapshot: Snapshot | None = None
 
     def configure(self, *computations: Computation) -> None:
-        """Let these be the computations."""
+        """Set the computations."""
         self.computations = {computation.key: computation for computation in computations}
         self._snapshot = None
 
     def move_to(self, zone: str) -> None:
-        """Let days begin and end in this zone from now on."""
+        """Change the time zone in which days begin and end."""
         self.zone = ZoneInfo(zone)
         self._snapshot = None
 
     def identify_by(self, rules: IdentityRules) -> None:
-        """Let profiles be told apart by these rules from now on."""
+        """Change the identity rules."""
         self.rules = rules
         self._snapshot = None
 
     def audience(self, key: str, definition: Any, **more: Any) -> Computation:
-        """An audience of that definition, as text or model."""
+        """Return an audience with a definition, as text or model."""
         text = definition if isinstance(definition, str) else to_text(definition)
         return Computation(kind="audience", key=key, name=key, definition=text, **more)
 
     def trait(self, key: str, definition: Any, **more: Any) -> Computation:
-        """A computed trait."""
+        """Return a computed trait."""
         text = definition if isinstance(definition, str) else to_text(definition)
         return Computation(kind="computed_trait", key=key, name=key, definition=text, **more)
 
     def current(self) -> Snapshot:
-        """The configuration compiled."""
+        """Return the compiled configuration."""
         if self._snapshot is None:
             computations, invalid = compile_computations(self.computations.values())
             self._snapshot = Snapshot(
@@ -111,7 +111,7 @@ class EngageWorld:
         repeated: Sequence[bool] | None = None,
         call: str = "batch",
     ) -> None:
-        """Let events reach the lake as one log record, as routing brings them there.
+        """Append events to the lake as one log record, as routing does.
 
         Args:
             call: `webhook` for a batch that Segment's cloud forwards, which may hold any number of events.
@@ -121,18 +121,18 @@ class EngageWorld:
         body = json.dumps({"batch": list(events)}).encode()
         items = read_request(body, call=call, received_at=received, position=self.position, ip="")
         rows = LakeRows()
-        again = repeated or [False] * len(items)
+        is_repeated = repeated or [False] * len(items)
         rows.add_record(
             items,
             source=source,
             received_at=to_micros(received),
             position=self.position,
-            results=[_REPEATED if one else _ROUTED for one in again],
+            results=[_REPEATED if is_duplicate else _ROUTED for is_duplicate in is_repeated],
         )
         self.writer.append(rows, first_position=self.position, last_position=self.position)
 
     def start(self) -> ComputationEngine:
-        """Start Engage, or start it again after a stop."""
+        """Start Engage, or restart it after a stop."""
         if self.facts is not None:
             self.facts.close()
         self.facts = FactStore(self.facts_path)
@@ -146,18 +146,18 @@ class EngageWorld:
         )
         return self.engine
 
-    def settle(self) -> None:
-        """Step until there is nothing to do."""
+    def run_until_idle(self) -> None:
+        """Step until there is nothing left to do."""
         engine = self.engine or self.start()
         while engine.step():
             continue
 
     def advance(self, **duration: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.clock.advance(timedelta(**duration).total_seconds())
 
     def crash(self, *, loses_facts: bool = False) -> None:
-        """Stop at once; perhaps the facts are lost with it."""
+        """Stop immediately, optionally with the loss of the facts."""
         if self.facts is not None:
             self.facts.close()
         self.facts = self.engine = None
@@ -166,7 +166,7 @@ class EngageWorld:
             self.facts_path.with_name(self.facts_path.name + ".wal").unlink(missing_ok=True)
 
     def values(self, key: str) -> dict[int, str]:
-        """The people who have a value of a computed trait, with its JSON text."""
+        """Return the people who have a value of a computed trait, with its JSON text."""
         if self.facts is None:
             self.start()
         assert self.facts is not None

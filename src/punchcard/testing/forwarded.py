@@ -18,13 +18,13 @@ SETTINGS = {
 }
 
 
-def fresh(word: str) -> str:
-    """An id that no other test uses."""
+def new_id(word: str) -> str:
+    """Return an id that no other test uses."""
     return f"{word}-{next(_numbers)}"
 
 
 def event(message_id: str, name: str = "Checked In", **more: Any) -> dict[str, Any]:
-    """An event as Segment's partners see it."""
+    """Return an event as Segment's partners receive it."""
     return {
         "type": "track",
         "channel": "server",
@@ -50,7 +50,7 @@ def partner(
     headers: Mapping[str, str] | None = None,
     path: str = "/partner/perkville",
 ) -> tuple[int, Any]:
-    """One call of the partner endpoint: status and body of its response."""
+    """Call the partner endpoint; return status and body of the response."""
     sent = {
         "Authorization": f"Basic {base64.b64encode(f'{key}:'.encode()).decode()}",
         "X-Segment-Settings": base64.b64encode(json.dumps(settings).encode()).decode(),
@@ -61,17 +61,17 @@ def partner(
 
 
 def booked(sandbox: SandboxProcess, email: str) -> list[str]:
-    """The quantities that the customer has got."""
+    """Return the quantities that the customer has received."""
     return [transaction["quantity"] for transaction in sandbox.transactions() if transaction["email"] == email]
 
 
 def message_of(response: tuple[int, Any]) -> str:
-    """The message of a refusal, which holds nothing else.
+    """Return the message of a refusal, which has no other member.
 
     Raises:
-        ValueError: it is no refusal.
+        ValueError: The response is not a refusal.
     """
     status, body = response
     if status < 400 or set(body) != {"message"}:
-        raise ValueError(f"not a refusal: {status} {body}")
+        raise ValueError(f"This is not a refusal: {status} {body}.")
     return str(body["message"])

@@ -1,4 +1,4 @@
-"""A store with all its tables, copied instead of made anew: making them costs more than most tests that need one."""
+"""A store with all its tables, copied from a template: creating them costs more than most tests with a store."""
 
 import functools
 import tempfile
@@ -10,9 +10,9 @@ from punchcard.store.engine import Store
 
 
 def with_tables(url: str) -> str:
-    """Give a SQLite file that does not exist yet all tables of the store; return the URL as it came.
+    """Create all tables of the store in a SQLite file that does not exist yet; return the URL unchanged.
 
-    A store of PostgreSQL, and a file that is there, stay as they are.
+    A PostgreSQL store and an existing file are not changed.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
@@ -28,6 +28,6 @@ def _file_with_tables() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "store.db"
         Store(f"sqlite:///{file}").close()
-        # The last connection to close has moved everything from the write-ahead log into the file.
+        # Closing the last connection has moved everything from the write-ahead log into the file.
         assert not Path(f"{file}-wal").exists()
         return file.read_bytes()

@@ -1,4 +1,4 @@
-"""The parts of a worker on a folder and a store, one step at a time: for tests of routing and of the lake."""
+"""The components of a worker on a folder and a store, one step at a time: for tests of routing and of the lake."""
 
 import json
 import sqlite3
@@ -33,7 +33,7 @@ class FailingPartner(ScriptedPartner):
     """A partner whose mapping fails on some events.
 
     Attributes:
-        faults: What to raise, or to make of an intent, by a property `fault` of the event.
+        faults: An exception to raise, or a change of the intent, by the property `fault` of the event.
     """
 
     def __init__(self, *, clock: ManualClock) -> None:
@@ -41,7 +41,7 @@ class FailingPartner(ScriptedPartner):
         self.faults: dict[str, Exception | Callable[[Intent], Intent]] = {}
 
     def plan(self, event: Event, settings: object, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
-        """As every scripted partner, but for the faults."""
+        """Plan like every scripted partner, with the faults."""
         intent = super().plan(event, settings, source=source, destination=destination, timezone=timezone)
         fault = json.loads(bytes(event.wire.properties)).get("fault")
         if fault is None:
@@ -57,7 +57,7 @@ class Installation:
     """A log, a store, a lake, and routing between them.
 
     Args:
-        folder: Holds log and lake.
+        folder: Folder of log and lake.
     """
 
     folder: Path
@@ -73,11 +73,11 @@ class Installation:
 
     @property
     def lake_folder(self) -> Path:
-        """Where the lake is."""
+        """The folder of the lake."""
         return self.folder / "lake"
 
     def start(self) -> None:
-        """Begin as a worker that has just become the leader."""
+        """Start as a worker that has just become the leader."""
         lake = LakeWriter(str(self.lake_folder), clock=self.clock)
         self.feed = LakeFeed(lake=lake, log=self.log, store=self.store, clock=self.clock, rows_max=10**6)
         self.router = Router(
@@ -92,47 +92,47 @@ class Installation:
         )
 
     def send(self, *events: Mapping[str, object], call: str = "batch", write_key: str = WRITE_KEY) -> int:
-        """Append one request; its position."""
+        """Append one request; return its position."""
         body = json.dumps({"batch": events} if call == "batch" else events[0]).encode()
         return self.append(body, call=call, write_key=write_key)
 
     def append(
         self, body: bytes, *, call: str = "batch", encoding: str = "identity", write_key: str = WRITE_KEY
     ) -> int:
-        """Append one record; its position."""
+        """Append one record; return its position."""
         received_at = to_micros(self.clock.now())
         return self.log.append([NewRecord(received_at, write_key, call, encoding, body, "")])[0]
 
     def damage(self, sql: str, *values: object) -> None:
-        """Change the log's file behind its back."""
+        """Change the log's file directly."""
         with sqlite3.connect(self.folder / "log.db") as connection:
             connection.execute(sql, values)
         connection.close()
 
     def route(self) -> int:
-        """Route everything; returns how many records."""
+        """Route everything; return the number of records."""
         total = 0
         while routed := self.router.step():
             total += routed
         return total
 
     def effect_keys(self, destination: str = "partner") -> list[str]:
-        """The keys in the ledger, oldest first."""
+        """Return the keys in the ledger, oldest first."""
         with self.store.reading() as work:
-            found = ledger.page(work, ledger.LedgerQuery(destination=destination), count=10**6)
-        return [one.effect_key for one in found][::-1]
+            rows = ledger.page(work, ledger.LedgerQuery(destination=destination), count=10**6)
+        return [row.effect_key for row in rows][::-1]
 
     def trace(self, message_id: str) -> EventTrace | None:
-        """What `punchcard trace` shows."""
+        """Return the trace that `punchcard trace` shows."""
         lake = LakeReader(str(self.lake_folder))
         return TraceReader(log=self.log, lake=lake, store=self.store).trace(message_id)
 
     def in_lake(self) -> list[LakeEvent]:
-        """Everything in the lake, in the order of the log."""
+        """Return everything in the lake, in log order."""
         return LakeReader(str(self.lake_folder)).between(0, 10**9)
 
     def close(self) -> None:
-        """Release everything but the store."""
+        """Close everything but the store."""
         self.log.close()
 
     def _snapshot(self) -> Snapshot:
@@ -155,13 +155,13 @@ class Installation:
             zone=ZoneInfo("UTC"),
             by_write_key={WRITE_KEY: route},
             routes={WRITE_KEY: route},
-            destinations={one.slug: one for one in routed},
+            destinations={destination.slug: destination for destination in routed},
             known_names=frozenset({self.partner.definition.name}),
         )
 
 
 def award(message_id: str, **properties: object) -> dict[str, object]:
-    """A track event that earns one unit."""
+    """Return a track event that earns one unit."""
     return {
         "type": "track",
         "event": "Checked In",

@@ -1,4 +1,4 @@
-"""An ASGI app on a socket of its own, in a thread: for tests that ask it as any client does."""
+"""An ASGI app on its own socket, in a thread: for tests that call it like any client."""
 
 import asyncio
 import socket
@@ -16,11 +16,11 @@ _START_SECONDS = 120
 
 
 class ListeningApp:
-    """A running app, with the group commit that it appends through; as a context manager it is stopped at the end.
+    """A running app, with its group commit; as a context manager it is stopped at the end.
 
     Args:
-        log: Where the group commit appends.
-        build: Makes the app, in the loop that serves it.
+        log: The log to which the group commit appends.
+        build: Builds the app, in the loop that serves it.
     """
 
     def __init__(self, log: EventLog, build: Callable[[GroupCommit], Any]) -> None:
@@ -35,7 +35,7 @@ class ListeningApp:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="listening-app")
         self._thread.start()
         if not self._ready.wait(_START_SECONDS):
-            raise TimeoutError("the app did not start")
+            raise TimeoutError("The app did not start.")
 
     def __enter__(self) -> Self:
         return self
@@ -46,13 +46,13 @@ class ListeningApp:
         self.close()
 
     def close(self) -> None:
-        """Stop it; what is under way is answered first."""
+        """Stop the app after the responses in progress."""
         if self._server is not None:
             self._server.should_exit = True
         self._thread.join(_START_SECONDS)
         self._socket.close()
         if self._thread.is_alive():
-            raise TimeoutError("the app did not stop")
+            raise TimeoutError("The app did not stop.")
 
     async def _serve(self) -> None:
         commit = GroupCommit(self._log, records_max=64, bytes_max=1 << 20, queue_bytes_max=1 << 24)
@@ -70,13 +70,13 @@ class ListeningApp:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens."""
+    """Signals when it listens."""
 
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
         super().__init__(config)
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         await super().startup(sockets=sockets)
         self._ready.set()

@@ -1,4 +1,4 @@
-"""A data folder with its log and its lake on a store, for tests of what belongs together and what is older."""
+"""A data folder with its log and its lake on a store, for tests of which belong together and which is older."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -26,12 +26,12 @@ LANDING_SECONDS = 10.0
 
 
 def record(number: int = 0) -> NewRecord:
-    """A log record with a number for its time."""
+    """Return a log record with a number as its time."""
     return NewRecord(received_at=number, write_key="wk", call="track", encoding="identity", body=b"{}", ip="")
 
 
 def effect(key: str, **changes: object) -> NewEffect:
-    """An effect of a visit, with some values changed."""
+    """Return an effect of a visit, with some values changed."""
     values: dict[str, object] = {
         "destination": "perkville",
         "effect_key": key,
@@ -55,7 +55,7 @@ def effect(key: str, **changes: object) -> NewEffect:
 
 @dataclass
 class Installation:
-    """A data folder with its log and its lake, on a store that may belong to others too."""
+    """A data folder with its log and its lake, on a store that others may use too."""
 
     folder: Path
     store: Store
@@ -64,12 +64,12 @@ class Installation:
     opened: list[SqliteEventLog] = field(default_factory=list)
 
     def log(self) -> SqliteEventLog:
-        """The log, opened by one more process."""
+        """Open the log as another process would."""
         self.opened.append(SqliteEventLog(self.folder / "log.db"))
         return self.opened[-1]
 
     def guard(self, log: SqliteEventLog | None = None) -> LogGuard:
-        """A guard that has not looked at anything yet."""
+        """Return a guard that has not checked anything yet."""
         return LogGuard(
             store=self.store,
             log=log or self.log(),
@@ -82,50 +82,50 @@ class Installation:
         )
 
     def start(self) -> LogGuard:
-        """A process starts."""
+        """Start a process."""
         guard = self.guard()
         guard.open()
         return guard
 
     def append(self, count: int) -> int:
-        """The last position of so many new records."""
+        """Append new records; return the last position."""
         return self.log().append([record(number) for number in range(count)])[-1]
 
     def route(self, to: int) -> None:
-        """Routing comes to a position."""
+        """Advance routing to a position."""
         with self.store.unit_of_work() as work:
             assert advance(work, ROUTING, expected=position_of(work, ROUTING), to=to)
 
     def fill_lake(self, through: int) -> None:
-        """The lake comes to a position, without rows."""
+        """Advance the lake to a position, without rows."""
         writer = LakeWriter(str(self.folder / "lake"), clock=self.clock)
         writer.append(LakeRows(), first_position=writer.last_position() + 1, last_position=through)
 
     def close_logs(self) -> None:
-        """Every process ends."""
+        """End every process."""
         while self.opened:
             self.opened.pop().close()
 
     def copy_to(self, folder: Path) -> "Installation":
-        """The data folder on another machine, on the same store."""
+        """Copy the data folder to another machine, on the same store."""
         self.close_logs()
         shutil.copytree(self.folder, folder)
         return Installation(folder, self.store, self.clock, self.is_private)
 
     def recovery(self) -> Recovery | None:
-        """The last time that the store was found to be older."""
+        """Return the last detection of an older store."""
         with self.store.reading() as work:
             return newest_recovery(work)
 
     def binding(self) -> LogBinding:
-        """The log that the store belongs to."""
+        """Return the log that the store belongs to."""
         with self.store.reading() as work:
-            found = read_binding(work)
-        assert found is not None
-        return found
+            log_binding_row = read_binding(work)
+        assert log_binding_row is not None
+        return log_binding_row
 
     def set_binding(self, binding: LogBinding | None) -> None:
-        """The binding as an older copy of the store has it."""
+        """Set the binding as in an older copy of the store."""
         with self.store.unit_of_work() as work:
             work.execute(delete(log_binding))
             if binding is not None:

@@ -1,4 +1,4 @@
-"""The oracle and the judge of a simulated world: what must have happened, read from the log alone."""
+"""The oracle of a simulated world: what must have happened, derived only from the log."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ from punchcard.store.positions import LAKE, position_of, results_after
 from punchcard.store.schema import EffectState, delivery_attempts
 from punchcard.testing.world import SLUG, WRITE_KEYS, World
 
-# Ends that no retry changes: the ledger itself says that there is nothing to do.
+# Final results that no retry changes: according to the ledger there is nothing to do.
 _NOTHING_LEFT = "refund_nothing_left"
 _UNKNOWN_ORDER = "refund_unknown_order"
 _OTHER_CUSTOMER = "refund_other_customer"
@@ -27,8 +27,8 @@ class BrokenPromiseError(AssertionError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Due:
-    """One effect that the log obliges to, by its first event."""
+class RequiredEffect:
+    """One effect that the log requires, by its first event."""
 
     key: str
     customer: str
@@ -42,20 +42,20 @@ class Due:
 
 
 class Oracle:
-    """Compares the partner's book, the store and the lake with what the log obliges to."""
+    """Compares the partner's book, the store and the lake with what the log requires."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._read_through = 0
         self._seen: set[tuple[str, str]] = set()
         self._events = 0
-        self.due: dict[str, Due] = {}
+        self.due: dict[str, RequiredEffect] = {}
 
     def always(self) -> None:
-        """What must hold at any moment."""
+        """Check what must be true at any moment."""
         self._read_on()
         world = self._world
-        _require(not world.crowded, f"two effects of one customer were on their way at once: {world.crowded}")
+        _require(not world.crowded, f"two effects of one customer were in delivery at once: {world.crowded}")
         times = Counter(world.partner.keys())
         twice = [key for key, count in times.items() if count > 1]
         _require(not twice, f"performed more than once: {twice}")
@@ -63,12 +63,12 @@ class Oracle:
             due = self.due.get(booking.effect.effect_key)
             _require(due is not None, f"performed without an event: {booking.effect.effect_key}")
             if due is not None and not due.is_refund:
-                got = booking.effect.quantity
-                _require(got == due.quantity, f"{due.key}: {got} performed, {due.quantity} due")
+                performed = booking.effect.quantity
+                _require(performed == due.quantity, f"{due.key}: {performed} performed, {due.quantity} due")
         self._check_removals()
 
     def when_idle(self) -> None:
-        """What must hold besides once nothing is left to do."""
+        """Check what must also be true once nothing is left to do."""
         self.always()
         world = self._world
         with world.store.reading() as connection:
@@ -79,12 +79,12 @@ class Oracle:
             counted = select(delivery_attempts.c.effect_id, func.count()).group_by(delivery_attempts.c.effect_id)
             made: dict[int, int] = {row[0]: row[1] for row in connection.execute(counted)}
             waiting = results_after(connection, position_of(connection, LAKE), batches_max=1)
-        effects = {one.effect_key: one for one in stored}
+        effects = {effect.effect_key: effect for effect in stored}
         _require(unsettled == 0, f"{unsettled} attempts have no outcome")
         _require(
             effects.keys() == self.due.keys(), f"in the ledger or the log only: {effects.keys() ^ self.due.keys()}"
         )
-        _require(not waiting, "fates are not in the lake")
+        _require(not waiting, "results are not in the lake")
         for due in self.due.values():
             effect = effects[due.key]
             _require(made.get(effect.id, 0) == effect.attempts, f"{due.key}: attempts are missing")
@@ -93,19 +93,19 @@ class Oracle:
             self._check_order(order_id, effects)
         self._check_lake()
 
-    def _check_effect(self, due: Due, effect: StoredEffect) -> None:
-        booking = self._world.partner.standing(due.key)
+    def _check_effect(self, due: RequiredEffect, effect: StoredEffect) -> None:
+        booking = self._world.partner.first_booking(due.key)
         if effect.state is EffectState.DELIVERED:
-            _require(booking is not None, f"{due.key} is delivered, says the ledger; the partner has nothing")
+            _require(booking is not None, f"{due.key} is delivered in the ledger; the partner has nothing")
             if booking is not None:
                 _require(booking.effect.quantity == effect.quantity, f"{due.key}: the ledger has another amount")
                 _require(booking.partner_id == effect.partner_id, f"{due.key}: the ledger has another id")
             return
         _require(due.is_refund and effect.reason in _SETTLED_FOR_GOOD, f"{due.key} ended as {effect}")
-        _require(booking is None, f"{due.key} was performed; the ledger says {effect.state}")
+        _require(booking is None, f"{due.key} was performed; its state in the ledger is {effect.state}")
 
     def _check_removals(self) -> None:
-        """At no moment is more taken back for an order than was given for it."""
+        """Check that at no moment more is taken back for an order than was given for it."""
         balance: Counter[str] = Counter()
         for booking in self._world.partner.book:
             due = self.due.get(booking.effect.effect_key)
@@ -121,7 +121,7 @@ class Oracle:
         removed = -sum((_booked(effects[due.key]) for due in refunds), Decimal(0))
         awarded = sum((due.quantity or Decimal(0) for due in awards), Decimal(0))
         customers = {due.customer for due in awards}
-        asked: list[Decimal | None] = []
+        requested: list[Decimal | None] = []
         for due in refunds:
             reasons: set[str | None]
             if _is_tracked_twice(due, refunds):
@@ -132,19 +132,19 @@ class Oracle:
                 reasons = {_OTHER_CUSTOMER}
             else:
                 reasons = {None, _NOTHING_LEFT}
-                asked.append(due.quantity)
+                requested.append(due.quantity)
             effect = effects[due.key]
             reason = None if effect.state is EffectState.DELIVERED else effect.reason
             _require(reason in reasons, f"{due.key} ended as {effect}, {reasons} was due")
-        if None in asked:
-            wanted = awarded
+        if None in requested:
+            expected = awarded
         else:
-            wanted = min(awarded, -sum((one or Decimal(0) for one in asked), Decimal(0)))
-        _require(removed == wanted, f"order {order_id}: {removed} removed of {awarded}, {wanted} was due")
+            expected = min(awarded, -sum((quantity or Decimal(0) for quantity in requested), Decimal(0)))
+        _require(removed == expected, f"order {order_id}: {removed} removed of {awarded}, {expected} was due")
 
     def _check_lake(self) -> None:
         lake = self._world.lake()
-        seen = Counter(one for some in lake.recent_message_keys(10**6) for one in some)
+        seen = Counter(key for keys in lake.recent_message_keys(10**6) for key in keys)
         _require(seen.total() == self._events, f"{seen.total()} of {self._events} events are in the lake")
 
     def _read_on(self) -> None:
@@ -174,10 +174,10 @@ class Oracle:
         else:
             key = f"SEG:{SLUG}:ORDER:{order_id}" if order_id else f"SEG:{source}:EVENT:{message_id}"
         amount = None if quantity is None else Decimal(quantity) * (-1 if refund else 1)
-        # The first event of a key is the one that counts; others are duplicates or conflicts.
+        # Only the first event of a key counts; others are duplicates or conflicts.
         self.due.setdefault(
             key,
-            Due(
+            RequiredEffect(
                 key=key,
                 customer=properties["email"].lower(),
                 quantity=amount,
@@ -191,15 +191,15 @@ class Oracle:
         )
 
 
-def _is_tracked_twice(due: Due, refunds: list[Due]) -> bool:
-    """Whether the other source has told of the same refund before.
+def _is_tracked_twice(due: RequiredEffect, refunds: list[RequiredEffect]) -> bool:
+    """Return whether the other source has reported the same refund before.
 
     Args:
-        refunds: All refunds of the order, in the order of the log.
+        refunds: All refunds of the order, in log order.
     """
     alike = [refund for refund in refunds if (refund.customer, refund.quantity) == (due.customer, due.quantity)]
-    own = [one for one in alike if one.source == due.source]
-    theirs = [one for one in alike if one.source != due.source]
+    own = [refund for refund in alike if refund.source == due.source]
+    theirs = [refund for refund in alike if refund.source != due.source]
     number = own.index(due)
     if number >= len(theirs):
         return False
@@ -215,6 +215,6 @@ def _booked(effect: StoredEffect) -> Decimal:
     return (effect.quantity or Decimal(0)) if effect.state is EffectState.DELIVERED else Decimal(0)
 
 
-def _require(holds: bool, words: str) -> None:  # noqa: FBT001
-    if not holds:
-        raise BrokenPromiseError(words)
+def _require(condition: bool, message: str) -> None:  # noqa: FBT001
+    if not condition:
+        raise BrokenPromiseError(message)

@@ -1,4 +1,4 @@
-"""One order's effects for tests of refunds, brought into any state in few words, in a real store."""
+"""The effects of one order for tests of refunds, in any state, in a real store."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -14,14 +14,14 @@ from punchcard.store.engine import Store
 from punchcard.store.orders import RefusedOrder, record_refused_orders
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.effects import attempt_result, new_effect, standing, started
+from punchcard.testing.effects import attempt_result, new_effect, started, stored_effect
 
 AWARD, REFUND, OTHER_REFUND = "award", "refund", "other refund"
 ANN, BOB = "ann@example.com", "bob@example.com"
 
 
 class OrderLedger:
-    """One order's effects, brought into any state in few words."""
+    """The effects of one order, in any state."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -53,16 +53,16 @@ class OrderLedger:
             outbox.add(work, [effect], now=self.clock.now())
 
     def start(self, key: str, quantity: str | None = None) -> None:
-        """Begin an attempt."""
+        """Start an attempt."""
         with self.store.unit_of_work() as work:
-            effect = standing(work, key)
-            one = started(effect, quantity=None if quantity is None else Decimal(quantity))
-            outbox.start(work, [one], now=self.clock.now(), lease_until=self.clock.now() + timedelta(seconds=25))
+            effect = stored_effect(work, key)
+            attempt = started(effect, quantity=None if quantity is None else Decimal(quantity))
+            outbox.start(work, [attempt], now=self.clock.now(), lease_until=self.clock.now() + timedelta(seconds=25))
 
     def record_results(self, key: str, state: EffectState, *, reason: str | None = None) -> None:
         """End the attempt so that the effect has this state."""
         with self.store.unit_of_work() as work:
-            effect = standing(work, key)
+            effect = stored_effect(work, key)
             end = attempt_result(
                 effect,
                 clock=self.clock,
@@ -72,17 +72,17 @@ class OrderLedger:
                 number=effect.attempts,
             )
             if outbox.record_results(work, [end]) != 1:
-                raise LookupError(f"{key} has no attempt to settle")
+                raise LookupError(f"{key} has no attempt without a result.")
 
     def deliver(self, key: str, quantity: str | None = None) -> None:
-        """Begin an attempt and end it as delivered."""
+        """Start an attempt and end it as delivered."""
         self.start(key, quantity)
         self.record_results(key, EffectState.DELIVERED)
 
     def prepare(self, key: str = REFUND) -> Ready | NotReady:
-        """Return what is to be done with an effect now."""
+        """Return the preparation of an effect now."""
         with self.store.unit_of_work() as work:
-            effect = standing(work, key)
+            effect = stored_effect(work, key)
             return prepare(work, effect, partner=PerkvillePartner(), options=self.options, now=self.clock.now())
 
     def refuse(self, reason: str, *, source: str = "website") -> None:

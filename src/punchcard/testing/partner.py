@@ -1,4 +1,4 @@
-"""A partner that follows a script: answers per effect key, a book of what it did, and the ways a network fails."""
+"""A partner that follows a script: responses per effect key, a book of what it performed, and network failures."""
 
 import asyncio
 from collections import Counter, deque
@@ -47,18 +47,18 @@ LIST = "list"
 
 
 class Step(StrEnum):
-    """How the partner treats one request."""
+    """How the partner handles one request."""
 
-    PERFORM = "perform"  # books it and says so
-    LOSE_ANSWER = "lose_answer"  # books it, and the answer never arrives
-    LOSE_REQUEST = "lose_request"  # the request never arrives, which nobody can tell from the above
-    LAND_LATE = "land_late"  # the sender gives up first; the request arrives and is booked afterwards
-    BUSY = "busy"  # 503: surely not booked
-    SLOW_DOWN = "slow_down"  # 429: surely not booked, and too fast
-    REJECT = "reject"  # 400: surely not booked, for good
+    PERFORM = "perform"  # books it and responds
+    LOSE_RESPONSE = "lose_response"  # books it, and the response is lost
+    LOSE_REQUEST = "lose_request"  # the request is lost, which the sender cannot distinguish from the previous step
+    LAND_LATE = "land_late"  # the sender times out first; the request is booked later
+    BUSY = "busy"  # 503: certainly not booked
+    SLOW_DOWN = "slow_down"  # 429: certainly not booked, too fast
+    REJECT = "reject"  # 400: certainly not booked, and never will be
     REFUSE_TOKEN = "refuse_token"  # 401
-    BREAK = "break"  # the client itself fails, with an error that no port declares
-    HANG = "hang"  # no answer until `release`
+    BREAK = "break"  # the client itself fails, with an undeclared error
+    HANG = "hang"  # no response until `release`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class ScriptedSettings:
     """The settings of a scripted partner.
 
     Attributes:
-        token: The credential that goes with every request.
+        token: The credential of every request.
         perks: Event name to perk.
     """
 
@@ -77,14 +77,14 @@ class ScriptedSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Booking:
-    """What the partner has performed once."""
+    """A performed effect."""
 
     partner_id: str
     effect: Effect
 
 
 class _Properties(msgspec.Struct):
-    """What `ScriptedPartner.plan` reads of a track event."""
+    """The properties that `ScriptedPartner.plan` reads of a track event."""
 
     email: str
     quantity: Decimal | None = None
@@ -106,19 +106,19 @@ class _Key:
 
 
 class ScriptedPartner:
-    """A partner with a book, obeying a script of steps per effect key; `PERFORM` once a script has ended.
+    """A partner with a book that follows a script of steps per effect key; `PERFORM` after the end of a script.
 
     Args:
-        clock: Decides when a late request lands.
-        refuses_used_keys: True if it answers `duplicate_key` to a key in its book; False if it books it once more.
-        late_seconds: How long after the sender has given up a late request lands.
+        clock: Decides when a late request is booked.
+        refuses_used_keys: True if it responds with `duplicate_key` to a key in its book; False if it books it again.
+        late_seconds: How long after the sender's time-out a late request is booked.
     """
 
     definition = Definition(
         id="scripted",
         slug="scripted",
         name="Scripted",
-        description="Answers as a test tells it to.",
+        description="Responds as scripted by a test.",
         website="",
         categories=(),
         supported=frozenset({EventType.TRACK}),
@@ -150,39 +150,39 @@ class ScriptedPartner:
         self.tokens = {"good"}
         self.clients: list[ScriptedClient] = []
         self.retry_after_seconds: float | None = None
-        self.checks = 0  # how often somebody asked whether a token is good
-        self.accepts_on_check = False  # True: a check accepts any token, whatever is said to requests
+        self.checks = 0  # number of checks of a token
+        self.accepts_on_check = False  # True: a check accepts any token, whatever the responses to requests are
 
     def script(self, effect_key: str, sends: Iterable[Step] = (), *, reads: Iterable[Step] = ()) -> None:
-        """What becomes of the next requests for a key, and of the next questions after it."""
+        """Set the steps of the next requests for a key, and of the next look-ups."""
         self._sends.setdefault(effect_key, deque()).extend(sends)
         self._reads.setdefault(effect_key, deque()).extend(reads)
 
     def release(self, then: Step = Step.PERFORM) -> None:
-        """Let the requests that hang go on, to this end."""
+        """Continue the hanging requests with this step."""
         self._after_hanging = then
         self._released.set()
 
     def keys(self) -> list[str]:
-        """The effect keys of the book in order."""
+        """Return the effect keys of the book in order."""
         self.land()
         return [booking.effect.effect_key for booking in self.book]
 
     def booked_twice(self) -> list[str]:
-        """The effect keys that stand in the book more than once: none, if all is well."""
+        """Return the effect keys that are in the book more than once, which must be none."""
         return [key for key, times in Counter(self.keys()).items() if times > 1]
 
     def land(self) -> None:
-        """Book the late requests whose time has come."""
-        now = self._clock.monotonic()  # how long a request takes to land is no matter of what a clock shows
+        """Book the late requests that are due."""
+        now = self._clock.monotonic()  # independent of changes of the wall clock
         due = [effect for at, effect in self._late if at <= now]
         self._late = [(at, effect) for at, effect in self._late if at > now]
         for effect in due:
-            if not (self._refuses_used_keys and self.standing(effect.effect_key)):
+            if not (self._refuses_used_keys and self.first_booking(effect.effect_key)):
                 self.enter(effect)
 
-    def standing(self, effect_key: str) -> Booking | None:
-        """The first booking under a key, None if there is none."""
+    def first_booking(self, effect_key: str) -> Booking | None:
+        """Return the first booking under a key, None if there is none."""
         return next((booking for booking in self.book if booking.effect.effect_key == effect_key), None)
 
     def enter(self, effect: Effect) -> Booking:
@@ -192,14 +192,14 @@ class ScriptedPartner:
         return booking
 
     def read_settings(self, settings: Mapping[str, object], options: Mapping[str, object]) -> ScriptedSettings:
-        """The defaults: this partner is configured in code."""
+        """Return the defaults, because this partner is configured in code."""
         return ScriptedSettings()
 
     def plan(self, event: Event, settings: object, *, source: str, destination: str, timezone: ZoneInfo) -> Intent:
-        """An award of `quantity` for `email`, or its removal if `refund` is true; keys as Perkville's.
+        """Plan an award of `quantity` for `email`, or its removal if `refund` is true; keys like Perkville's.
 
         Raises:
-            RefusedError: the properties are not these.
+            RefusedError: The properties are invalid.
         """
         try:
             read = msgspec.json.decode(bytes(event.wire.properties) or b"{}", type=_Properties)
@@ -232,11 +232,11 @@ class ScriptedPartner:
         )
 
     def supported_calls(self, settings: object) -> frozenset[EventType]:
-        """All that the definition supports."""
+        """Return all types that the definition supports."""
         return self.definition.supported
 
     def remap(self, event_name: str, settings: object) -> str | None:
-        """The perk of the settings."""
+        """Return the perk of the settings."""
         return _settings(settings).perks.get(event_name)
 
     def prepare(
@@ -248,7 +248,7 @@ class ScriptedPartner:
         options: DeliveryOptions,
         now: datetime,
     ) -> Ready | NotReady:
-        """As Perkville."""
+        """Prepare like Perkville."""
         return decide_refund(effect, others, refusal=refusal, options=options, now=now)
 
     def read_key(self, effect_key: str, settings: object) -> KeyContent:
@@ -256,39 +256,39 @@ class ScriptedPartner:
         return KeyContent()
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
-        """The options of the settings."""
+        """Return the options of the settings."""
         return _settings(settings).options
 
     def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
-        """A client that follows the script."""
+        """Return a client that follows the script."""
         client = ScriptedClient(self, _settings(settings))
         self.clients.append(client)
         return client
 
     def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
-        """The key, which is all that this partner looks at."""
+        """Return the key, which is all that this partner uses."""
         return {"key": effect.effect_key}
 
     def next_send(self, effect_key: str) -> Step:
-        """Takes the next step for a request."""
+        """Take the next step for a request."""
         steps = self._sends.get(effect_key)
         return steps.popleft() if steps else Step.PERFORM
 
     def next_read(self, effect_key: str) -> Step:
-        """Takes the next step for a question."""
+        """Take the next step for a look-up."""
         steps = self._reads.get(effect_key)
         return steps.popleft() if steps else Step.PERFORM
 
     def refuses(self, effect_key: str) -> bool:
-        """True if the key is used and the partner minds."""
-        return self._refuses_used_keys and self.standing(effect_key) is not None
+        """Return whether the key is used and the partner refuses used keys."""
+        return self._refuses_used_keys and self.first_booking(effect_key) is not None
 
     def delay(self, effect: Effect) -> None:
-        """Keep a request that lands later."""
+        """Store a request that is booked later."""
         self._late.append((self._clock.monotonic() + self._late_seconds, effect))
 
     async def hang(self) -> Step:
-        """Wait for `release`; returns how the request ends then."""
+        """Wait for `release`; return the step that follows."""
         await self._released.wait()
         return self._after_hanging
 
@@ -302,7 +302,7 @@ class ScriptedClient:
         self.closed = False
 
     async def perform(self, effect: Effect) -> Performed:
-        """Do as the script says."""
+        """Perform the step of the script."""
         await asyncio.sleep(0)
         partner = self._partner
         partner.requests.append(effect.effect_key)
@@ -312,44 +312,44 @@ class ScriptedClient:
             step = await partner.hang()
         self._fail(step)
         if step is Step.LOSE_REQUEST:
-            raise OutcomeUnknownError("the connection was reset")
+            raise OutcomeUnknownError("The connection was reset.")
         if step is Step.LAND_LATE:
             partner.delay(effect)
-            raise OutcomeUnknownError("no answer in time")
+            raise OutcomeUnknownError("The partner did not respond in time.")
         if partner.refuses(effect.effect_key):
-            raise RejectedError("this id is used", code="duplicate_key", status=400)
+            raise RejectedError("This id is already used.", code="duplicate_key", status=400)
         if step is Step.REJECT:
-            raise RejectedError("there is no such perk", code="perk_unknown", status=400)
+            raise RejectedError("There is no such perk.", code="perk_unknown", status=400)
         booking = partner.enter(effect)
-        if step is Step.LOSE_ANSWER:
-            raise OutcomeUnknownError("gateway time-out", status=504)
+        if step is Step.LOSE_RESPONSE:
+            raise OutcomeUnknownError("Gateway time-out.", status=504)
         return Performed(status=201, partner_id=booking.partner_id)
 
     async def find(self, effect: Effect) -> Performed | None:
-        """What the book says, if the script lets it."""
+        """Look an effect up in the book, if the script allows it."""
         await asyncio.sleep(0)
         self._partner.land()
         step = self._partner.next_read(effect.effect_key)
         self._fail(step)
-        if step in (Step.LOSE_ANSWER, Step.LOSE_REQUEST):
-            raise OutcomeUnknownError("the connection was reset")
+        if step in (Step.LOSE_RESPONSE, Step.LOSE_REQUEST):
+            raise OutcomeUnknownError("The connection was reset.")
         if step is Step.REJECT:
-            raise RejectedError("no such page", status=404)
-        booking = self._partner.standing(effect.effect_key)
+            raise RejectedError("Page not found.", status=404)
+        booking = self._partner.first_booking(effect.effect_key)
         if booking is None:
             return None
         quantity = booking.effect.quantity
         return Performed(status=None, partner_id=booking.partner_id, units=None if quantity is None else abs(quantity))
 
     async def check(self) -> Sequence[Finding]:
-        """Nothing to say."""
+        """Return no findings."""
         return ()
 
     async def verify(self) -> None:
-        """As for requests, unless the partner says yes to every check.
+        """Check the token as for requests, unless the partner accepts every check.
 
         Raises:
-            CredentialsError: the token is not valid.
+            CredentialsError: The token is invalid.
         """
         await asyncio.sleep(0)
         self._partner.checks += 1
@@ -357,11 +357,11 @@ class ScriptedClient:
             self._fail(Step.PERFORM)
 
     async def mapping_choices(self) -> Sequence[MappingChoice]:
-        """Nothing to map to."""
+        """Return no choices."""
         return ()
 
     async def customer(self, email: str) -> CustomerBalance | None:
-        """Nobody is known."""
+        """Return None: no customer is known."""
         return None
 
     async def list_transactions(self, since: datetime, *, cursor: str | None) -> TransactionPage:
@@ -398,21 +398,23 @@ class ScriptedClient:
         return True
 
     async def close(self) -> None:
-        """Note that it was closed."""
+        """Record that the client was closed."""
         self.closed = True
 
     def _fail(self, step: Step) -> None:
         if self._settings.token not in self._partner.tokens or step is Step.REFUSE_TOKEN:
-            raise CredentialsError("the token is not valid", status=401)
+            raise CredentialsError("The token is invalid.", status=401)
         if step is Step.BUSY:
-            raise RetryableError("down for maintenance", status=503)
+            raise RetryableError("Down for maintenance.", status=503)
         if step is Step.SLOW_DOWN:
-            raise RetryableError("too many requests", status=429, retry_after_seconds=self._partner.retry_after_seconds)
+            raise RetryableError(
+                "Too many requests.", status=429, retry_after_seconds=self._partner.retry_after_seconds
+            )
         if step is Step.BREAK:
             raise KeyError("objects")
 
 
 def _settings(settings: object) -> ScriptedSettings:
     if not isinstance(settings, ScriptedSettings):
-        raise TypeError(f"not the settings of a scripted partner: {settings!r}")
+        raise TypeError(f"These are not the settings of a scripted partner: {settings!r}.")
     return settings

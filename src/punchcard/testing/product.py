@@ -1,4 +1,4 @@
-"""The whole product as real processes, for tests that start, kill and question it from outside."""
+"""The whole product as real processes, for tests that start, kill and query it from outside."""
 
 import base64
 import http.client
@@ -38,7 +38,7 @@ def configuration(
     event_to_perk_map: Mapping[str, str] = EVENT_TO_PERK_MAP,
     api_key: str = "sandbox-token",
 ) -> dict[str, object]:
-    """A config file's content: one source, one Perkville destination that points at the sandbox, quick to retry."""
+    """Return the content of a config file: one source, one Perkville destination at the sandbox, with short retries."""
     return {
         "workspace": {"name": "Acme Fitness", "timezone": "America/Los_Angeles"},
         "sources": [{"slug": "website", "name": "Website", "write_key": WRITE_KEY}],
@@ -70,14 +70,14 @@ class ProductProcess:
     """A running `punchcard up`; as a context manager it is stopped at the end.
 
     Args:
-        folder: Keeps the config file and the data. Start another process on it to see what outlived the first.
-        content: The config file, as `configuration` makes it; None takes the one that the folder holds.
-        port: Where to listen; 0 takes a free port.
+        folder: Folder of the config file and the data. Start another process on it to see which data has survived.
+        content: Content of the config file, as returned by `configuration`; None uses the existing file.
+        port: Port to listen on; 0 uses a free port.
         environment: Added to this process's environment.
-        serves_only: Run `serve` instead: without a worker, on a configuration that was applied before.
-        applies_file: False runs `up` without the config file, on a configuration that was applied before.
+        serves_only: Run `serve` instead: without a worker, with a previously applied configuration.
+        applies_file: False runs `up` without the config file, with a previously applied configuration.
         arguments: Further options of the command.
-        descriptors_max: How many files the process may have open; None leaves this process's own limit.
+        descriptors_max: Maximum number of open files of the process; None leaves this process's own limit.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ProductProcess:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port of the process."""
         return int(self.url.rpartition(":")[2])
 
     @property
@@ -139,22 +139,22 @@ class ProductProcess:
 
     @property
     def log(self) -> str:
-        """What the processes on this folder have logged."""
+        """The log of the processes on this folder."""
         return (self.folder / "up.log").read_text()
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one kind, in order."""
+        """Return the log lines of one event, in order."""
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     def write_config(self, content: Mapping[str, object]) -> None:
-        """Replace the config file, whole, as an editor does."""
-        fresh = self.config.with_suffix(".new")
-        fresh.write_text(tomli_w.dumps(content))
-        fresh.replace(self.config)
+        """Replace the complete config file, like an editor."""
+        new_file = self.config.with_suffix(".new")
+        new_file.write_text(tomli_w.dumps(content))
+        new_file.replace(self.config)
 
     def worker_pid(self) -> int | None:
-        """The id of the worker process, None while there is none."""
+        """Return the id of the worker process, None while there is none."""
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             try:
                 children = (task / "children").read_text().split()
@@ -171,31 +171,31 @@ class ProductProcess:
             os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> None:
-        """SIGKILL the serving process; the worker ends by itself when it notices."""
+        """SIGKILL the serving process; the worker ends when it notices."""
         self._process.kill()
         self._end()
 
     def stop(self) -> int:
-        """End it as an operator would; its exit status. Does nothing more if it has ended."""
+        """End the process as an operator would; return its exit status. No effect if it has ended."""
         if self._process.poll() is None:
             self._process.terminate()
         return self._end()
 
     def wait_until_ready(self) -> None:
-        """Return as soon as `GET /health/ready` answers 200."""
+        """Return as soon as the response of `GET /health/ready` is 200."""
         deadline = time.monotonic() + START_SECONDS
         while self.call("GET", "/health/ready")[0] != 200:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.url} did not become ready")
+                raise TimeoutError(f"{self.url} did not become ready.")
             time.sleep(0.02)
 
     def call(
         self, method: str, path: str, *, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any]:
-        """One request with the admin token; the status and the JSON body (or its text).
+        """Send one request with the admin token; return the status and the JSON body (or its text).
 
         Args:
-            body: Bytes as they are, anything else as JSON.
+            body: Bytes unchanged, anything else as JSON.
         """
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {"Content-Type": "application/json"} | dict(headers or {})
@@ -203,8 +203,8 @@ class ProductProcess:
             sent.setdefault("Authorization", f"Bearer {self.token}")
         request = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
         try:
-            with _OPENER.open(request, timeout=PATIENCE_SECONDS) as answer:
-                return answer.status, _read(answer.read())
+            with _OPENER.open(request, timeout=PATIENCE_SECONDS) as response:
+                return response.status, _read(response.read())
         except urllib.error.HTTPError as refused:
             with refused:
                 return refused.code, _read(refused.read())
@@ -214,34 +214,34 @@ class ProductProcess:
     def send(
         self, call: str, body: Mapping[str, object] | bytes, *, write_key: str = WRITE_KEY, strict: bool = False
     ) -> tuple[int, Any]:
-        """One request of the Tracking API, its write key by HTTP Basic as Segment's libraries send it.
+        """Send one request to the Tracking API, with the write key by HTTP Basic like Segment's libraries.
 
         Args:
             call: `track`, `batch`, …
-            body: Bytes as they are, anything else as JSON.
+            body: Bytes unchanged, anything else as JSON.
         """
         key = base64.b64encode(f"{write_key}:".encode()).decode()
         headers = {"Authorization": f"Basic {key}"} | ({"X-Punchcard-Strict": "1"} if strict else {})
         return self.call("POST", f"/v1/{call}", body=body, headers=headers)
 
     def track(self, event: str, properties: Mapping[str, object], **fields: object) -> int:
-        """Send one track call with the write key; the status."""
+        """Send one track call with the write key; return the status."""
         body = {"type": "track", "event": event, "userId": "ann", "properties": properties, **fields}
         return self.call("POST", "/v1/track", body={"writeKey": WRITE_KEY, **body})[0]
 
     def trace(self, message_id: str) -> dict[str, Any] | None:
-        """What the events call says, None if it knows no such event."""
+        """Return the trace of an event from the API, None if there is none."""
         status, body = self.call("GET", f"/api/events/{message_id}")
         return body["data"] if status == 200 else None
 
     def wait_for_status(self, message_id: str, *results: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-        """The event's first result, as soon as it is one of those expected."""
+        """Return the event's first result, as soon as it has one of the expected statuses."""
         deadline = time.monotonic() + seconds
         while True:
             trace = self.trace(message_id)
             if trace is not None and trace["results"] and trace["results"][0]["status"] in results:
-                found: dict[str, Any] = trace["results"][0]
-                return found
+                result: dict[str, Any] = trace["results"][0]
+                return result
             if time.monotonic() > deadline:
                 raise AssertionError(f"{message_id} is not {' or '.join(results)} after {seconds} s: {trace}")
             time.sleep(0.05)
@@ -270,7 +270,7 @@ class ProductProcess:
 def command(
     *arguments: str, stdin: str | None = None, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run one `punchcard` command to its end, as a person types it."""
+    """Run one `punchcard` command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "punchcard", *arguments],
         input=stdin,

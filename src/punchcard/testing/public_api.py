@@ -1,14 +1,14 @@
-"""The Public API on a socket of its own, over a real store, log and lake that a test moves step by step.
+"""The Public API on its own socket, over a real store, log and lake that a test controls step by step.
 
-Real: everything from the log to the ledger, Perkville's mapping included. Scripted: time, and what Perkville answers.
-Nothing routes, feeds the lake or delivers by itself: a test says when.
+Real: everything from the log to the ledger, including Perkville's mapping. Scripted: time, and Perkville's responses.
+Routing, the lake and delivery only run when a test calls them.
 """
 
 import asyncio
 import functools
 import http.client
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,7 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.reconciliation_runner import ReconciliationPlan, ReconciliationRunner
-from punchcard.operations.unknown_names import find_unknown_names
+from punchcard.operations.running_configuration import RunningConfiguration
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
@@ -49,30 +49,28 @@ from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
 from punchcard.traces.trace import TraceReader
-from punchcard.workspace import persistence
-from punchcard.workspace.apply import apply, edit
+from punchcard.workspace.apply import apply
 from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import open_keyring
-from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import SnapshotWatch
 
 SCRIPTED = ScriptedSettings()
 
 
 class ApiResponse(NamedTuple):
-    """An HTTP answer."""
+    """An HTTP response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Return the body as JSON."""
         return json.loads(self.body)
 
     @property
     def error(self) -> dict[str, Any]:
-        """The one error of an answer in the documented shape; fails if it has another."""
+        """The only error of a response in the documented format; fails if it has another."""
         content = self.json()
         assert set(content) == {"errors"}, content
         (error,) = content["errors"]
@@ -86,12 +84,12 @@ class ApiResponse(NamedTuple):
 
 
 class PublicApiServer:
-    """The app, and all that stands behind it; as a context manager it is closed at the end.
+    """The app and everything behind it; as a context manager it is closed at the end.
 
     Args:
-        folder: Holds log, lake and key.
-        store_url: A fresh database.
-        config: The configuration, as a config file's text.
+        folder: Folder of log, lake and key.
+        store_url: URL of an empty database.
+        config: The configuration, as text of a config file.
     """
 
     def __init__(self, folder: Path, store_url: str, config: str) -> None:
@@ -135,24 +133,17 @@ class PublicApiServer:
         self.store.close()
 
     def configure(self, config: str) -> None:
-        """Make a config file's text the running configuration."""
+        """Apply the text of a config file."""
         content = read_content(config.encode(), "punchcard.toml", environment={})
         apply(self.store, content, clock=self.clock, keyring=self._keyring, actor="config file")
-
-    def _edit(self, change: Callable[[Workspace], Workspace], actor: str) -> Sequence[str]:
-        before = persistence.load(self.store, self._keyring).workspace
-        edit(self.store, change, clock=self.clock, keyring=self._keyring, actor=actor)
-        after = persistence.load(self.store, self._keyring).workspace
-        lake = LakeReader(self._lake)
-        return find_unknown_names(before, after, store=self.store, lake=lake, now=self.clock.now())
 
     # --- what happens behind the API ---
 
     def send(self, *events: Mapping[str, object] | bytes, write_key: str = "wk_website", call: str = "track") -> None:
-        """Events reach the log, each as one request.
+        """Append events to the log, each as one request.
 
         Args:
-            events: Bytes as they are, anything else as JSON.
+            events: Bytes unchanged, anything else as JSON.
         """
         for event in events:
             body = event if isinstance(event, bytes) else json.dumps(event).encode()
@@ -160,12 +151,12 @@ class PublicApiServer:
             self.log.append([NewRecord(received_at, write_key, call, "identity", body, "")])
 
     def route(self) -> None:
-        """Routing does all that waits for it."""
+        """Route everything that waits."""
         while self._router.step():
             continue
 
     def restart_routing(self) -> None:
-        """Routing begins again from what the store says, as in a process that was started anew."""
+        """Restart routing from the stored state, as in a new process."""
         self._router = Router(
             log=self.log,
             store=self.store,
@@ -178,11 +169,11 @@ class PublicApiServer:
         )
 
     def feed_lake(self) -> None:
-        """The lake gets all that is routed, and the store forgets its results."""
+        """Write all routed events to the lake, and delete their results from the store."""
         self._feed.flush()
 
     def engage(self) -> None:
-        """Engage does all that waits for it: whose the events of the lake are, traits, audiences."""
+        """Run Engage until it is idle: identities, traits, audiences of the events in the lake."""
         if self._engine is None:
             self._facts = FactStore(self._facts_path)
             self._engine = ComputationEngine(
@@ -196,7 +187,7 @@ class PublicApiServer:
             continue
 
     def deliver(self, *, slug: str = "perkville", rounds: int = 1) -> None:
-        """Delivery claims and sends what is due, so often; the scripted partner answers."""
+        """Claim and send what is due, in rounds; the scripted partner responds."""
         target = self._target(slug)
         telemetry = DeliveryTelemetry(slug)
         completed: list[CompletedAttempt] = []
@@ -204,9 +195,9 @@ class PublicApiServer:
             done = cycle(self.store, target, completed, room=100, clock=self.clock, telemetry=telemetry)
             completed = []
             for attempt in done.attempts:
-                answer = asyncio.run(self._perform(target, attempt, send_before=done.send_before))
+                result = asyncio.run(self._perform(target, attempt, send_before=done.send_before))
                 completed.append(
-                    CompletedAttempt(attempt=attempt, result=answer, seconds=0.0, fingerprint=target.fingerprint)
+                    CompletedAttempt(attempt=attempt, result=result, seconds=0.0, fingerprint=target.fingerprint)
                 )
             cycle(self.store, target, completed, room=0, clock=self.clock, telemetry=telemetry)
             completed = []
@@ -242,7 +233,7 @@ class PublicApiServer:
         return asyncio.run(run())
 
     def claim(self, *, slug: str = "perkville") -> None:
-        """Delivery claims what is due and says nothing more: the requests are on their way."""
+        """Claim what is due without results: the requests are in delivery."""
         cycle(self.store, self._target(slug), [], room=100, clock=self.clock, telemetry=DeliveryTelemetry(slug))
 
     def _target(self, slug: str) -> DeliveryTarget:
@@ -256,43 +247,43 @@ class PublicApiServer:
             fingerprint=routed.fingerprint,
         )
 
-    # --- what a client does ---
+    # --- client ---
 
     def request(
         self, method: str, target: str, body: bytes | None = None, *, headers: Mapping[str, str] | None = None
     ) -> ApiResponse:
-        """Send exactly this, with the token unless `headers` say otherwise, and read the answer.
+        """Send exactly this request, with the token unless `headers` replace it, and read the response.
 
         Args:
-            target: The request target as it goes over the wire, percent-encoded.
-            headers: An empty value leaves the header out.
+            target: The request target as sent, percent-encoded.
+            headers: An empty value removes the header.
         """
-        every = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        all_headers = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
-            connection.request(method, target, body, {name: value for name, value in every.items() if value})
-            answer = connection.getresponse()
-            return ApiResponse(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            connection.request(method, target, body, {name: value for name, value in all_headers.items() if value})
+            response = connection.getresponse()
+            return ApiResponse(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
             connection.close()
 
     def _both(self, commit: GroupCommit) -> Any:
-        """App, Public API and Profile API as one, divided by path as the serving process divides them.
+        """Combine App, Public API and Profile API, divided by path like in the serving process.
 
-        Each is built for its first request: building one takes longer than most tests that do not ask it.
+        Each is built on its first request, because building one takes longer than most tests that do not use it.
         """
-        parts = Dependencies(
+        dependencies = Dependencies(
             store=self.store,
             traces=self._traces,
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,
-            current=self.watch.newest,
-            workspace=lambda: persistence.load(self.store, self._keyring).workspace,
-            edit_as=self._edit,
-            append=commit.submit,
+            configuration=RunningConfiguration(
+                self.store, self._keyring, self.watch, lake=LakeReader(self._lake), clock=self.clock
+            ),
+            commit=commit,
         )
-        build = functools.cache(lambda builder: builder(parts))
+        build = functools.cache(lambda builder: builder(dependencies))
 
         async def both(scope: Any, receive: Any, send: Any) -> None:
             if scope["path"].startswith("/v1/spaces/"):

@@ -1,6 +1,6 @@
-"""What a definition means, written slowly and plainly: one person, one moment, no SQL.
+"""A reference implementation of definitions, slow and simple: one person, one moment, no SQL.
 
-It shares nothing with the compiler but the model, so that one cannot hide the other's mistake.
+It shares only the model with the compiler, so that neither hides a mistake of the other.
 """
 
 import json
@@ -39,11 +39,11 @@ _Time = TypeVar("_Time", date, datetime)
 
 
 class Moment(NamedTuple):
-    """When is asked, and where.
+    """The moment and the time zone of a computation.
 
     Attributes:
         now: Microseconds since 1970.
-        zone: In which a day begins and ends.
+        zone: Time zone in which days begin and end.
     """
 
     now: int
@@ -56,7 +56,7 @@ class Happened:
 
     Attributes:
         at: Microseconds since 1970.
-        seq: Its place in the log.
+        seq: Position in the log.
     """
 
     at: int
@@ -69,18 +69,18 @@ class Happened:
 
 @dataclass(frozen=True)
 class Person:
-    """Everything that is known of a person; traits as values of JSON."""
+    """The events and traits of a person; traits are JSON values."""
 
     events: Sequence[Happened]
     traits: Mapping[str, object]
 
 
-def answer(definition: Definition, person: Person, at: int, zone: tzinfo = UTC) -> object:
-    """True or false for a condition, the value for events reduced to one (None if there is none).
+def expected_result(definition: Definition, person: Person, at: int, zone: tzinfo = UTC) -> object:
+    """Return true or false for a condition, the value for events reduced to one (None if there is none).
 
     Args:
-        at: The moment for which it is asked, microseconds since 1970.
-        zone: In which a day begins and ends.
+        at: The moment to compute for, microseconds since 1970.
+        zone: Time zone in which days begin and end.
     """
     now = Moment(at, zone)
     if isinstance(definition, Events):
@@ -96,49 +96,51 @@ def _holds(
         case Not():
             return not _holds(condition.condition, person, now, event=event, parent=parent)
         case And():
-            return all(_holds(one, person, now, event=event, parent=parent) for one in condition.conditions)
+            return all(_holds(inner, person, now, event=event, parent=parent) for inner in condition.conditions)
         case Or():
-            return any(_holds(one, person, now, event=event, parent=parent) for one in condition.conditions)
+            return any(_holds(inner, person, now, event=event, parent=parent) for inner in condition.conditions)
         case Comparison():
             return _compares(condition, person, now, event, parent)
 
 
-def _compares(one: Comparison, person: Person, now: Moment, event: Happened | None, parent: Happened | None) -> bool:
-    right = [item if isinstance(item, Span) else _value(item, person, now, event, parent) for item in one.right]
-    if not isinstance(one.left, Events) and (list_path := one.left.list_path) is not None:
-        inside = one.left.path_in_entry
-        entries = _value(_at_path(one.left, list_path), person, now, event, parent)
+def _compares(
+    comparison: Comparison, person: Person, now: Moment, event: Happened | None, parent: Happened | None
+) -> bool:
+    right = [item if isinstance(item, Span) else _value(item, person, now, event, parent) for item in comparison.right]
+    if not isinstance(comparison.left, Events) and (list_path := comparison.left.list_path) is not None:
+        inside = comparison.left.path_in_entry
+        entries = _value(_at_path(comparison.left, list_path), person, now, event, parent)
         inside_entries = _inside_entries(entries, inside)
-        return any(_compares_value(one, left, right, now) for left in inside_entries)
-    return _compares_value(one, _value(one.left, person, now, event, parent), right, now)
+        return any(_compares_value(comparison, left, right, now) for left in inside_entries)
+    return _compares_value(comparison, _value(comparison.left, person, now, event, parent), right, now)
 
 
 def _at_path(of: Trait | Property | Context, path: str) -> Trait | Property | Context:
-    """The same of another path."""
+    """Return the same with another path."""
     return msgspec.structs.replace(of, **{"key" if isinstance(of, Trait) else "path": path})
 
 
 def _inside_entries(entries: object, path: str) -> list[object]:
-    """What each entry of a list has under a path; nothing if it is no list."""
+    """Return the values of each entry of a list under a path; none if it is not a list."""
     if not isinstance(entries, list):
         return []
     return [_inside(entry, path) if path else entry for entry in entries]
 
 
-def _compares_value(one: Comparison, left: object, right: Sequence[object], now: Moment) -> bool:
+def _compares_value(comparison: Comparison, left: object, right: Sequence[object], now: Moment) -> bool:
     text = _text(left)
-    match one.operator:
+    match comparison.operator:
         case Operator.EXISTS:
             return text is not None
         case Operator.ABSENT:
             return text is None
     if text is None:
         return False
-    match one.operator:
+    match comparison.operator:
         case Operator.EQUALS | Operator.ONE_OF:
-            return any(_equal(left, item, value) for item, value in zip(one.right, right, strict=True))
+            return any(_equal(left, item, value) for item, value in zip(comparison.right, right, strict=True))
         case Operator.DIFFERS | Operator.NONE_OF:
-            return not any(_equal(left, item, value) for item, value in zip(one.right, right, strict=True))
+            return not any(_equal(left, item, value) for item, value in zip(comparison.right, right, strict=True))
         case Operator.CONTAINS:
             return any((_text(item) or "") in text for item in right)
         case Operator.OMITS:
@@ -148,11 +150,11 @@ def _compares_value(one: Comparison, left: object, right: Sequence[object], now:
         case Operator.ENDS_WITH:
             return text.endswith(_text(right[0]) or "")
         case Operator.GREATER_THAN | Operator.AT_LEAST | Operator.LESS_THAN | Operator.AT_MOST:
-            return _ordered(one.operator, _number(left), _number(right[0]))
+            return _ordered(comparison.operator, _number(left), _number(right[0]))
         case Operator.BEFORE_DATE | Operator.AFTER_DATE:
-            return _by_date(one.operator, text, str(right[0]), now.zone)
+            return _by_date(comparison.operator, text, str(right[0]), now.zone)
         case _:
-            return _by_length(one.operator, text, right[0], now)
+            return _by_length(comparison.operator, text, right[0], now)
 
 
 def _ordered(operator: Operator, left: Decimal | None, right: Decimal | None) -> bool:
@@ -169,26 +171,26 @@ def _ordered(operator: Operator, left: Decimal | None, right: Decimal | None) ->
             return left <= right
 
 
-def _by_date(operator: Operator, text: str, wanted: str, zone: tzinfo) -> bool:
-    """Days are compared if one of both is a day, else instants; a time without a zone is in the zone."""
+def _by_date(operator: Operator, text: str, expected: str, zone: tzinfo) -> bool:
+    """Compare days if one side is a day, otherwise instants; a time without a zone is in the zone."""
     border: date | datetime
-    if _PLAIN.fullmatch(wanted):
-        border = date.fromisoformat(wanted)
+    if _PLAIN.fullmatch(expected):
+        border = date.fromisoformat(expected)
     else:
-        border = datetime.fromisoformat(wanted)
+        border = datetime.fromisoformat(expected)
         if border.tzinfo is None:
             border = border.replace(tzinfo=zone)
-    found = _date_or_instant(text)
-    if found is None:
+    value = _date_or_instant(text)
+    if value is None:
         return False
-    if isinstance(found, datetime) and isinstance(border, datetime):
-        return found <= border if operator is Operator.BEFORE_DATE else found >= border
-    day, border = _day(found, zone), _day(border, zone)
+    if isinstance(value, datetime) and isinstance(border, datetime):
+        return value <= border if operator is Operator.BEFORE_DATE else value >= border
+    day, border = _day(value, zone), _day(border, zone)
     return day <= border if operator is Operator.BEFORE_DATE else day >= border
 
 
 def _by_length(operator: Operator, text: str, length: object, at: Moment) -> bool:
-    """Against the moment that is so long ago, or ahead; of whole days, against that day."""
+    """Compare with the moment that long ago or ahead; for whole days, with that day."""
     date = _date_or_instant(text)
     if date is None:
         return False
@@ -225,8 +227,8 @@ def _date_or_instant(text: str) -> date | datetime | None:
         return None
 
 
-def _day(found: date | datetime, zone: tzinfo) -> date:
-    return found.astimezone(zone).date() if isinstance(found, datetime) else found
+def _day(value: date | datetime, zone: tzinfo) -> date:
+    return value.astimezone(zone).date() if isinstance(value, datetime) else value
 
 
 def _equal(left: object, item: LiteralValue | Span | Property | Trait, right: object) -> bool:
@@ -260,12 +262,12 @@ def _value(
 
 def _reduced(events: Events, person: Person, now: Moment, *, parent: Happened | None) -> object:
     matching_events = [event for event in person.events if _counts(events, event, person, now, parent)]
-    matching_events.sort(key=lambda one: (one.at, one.seq))
+    matching_events.sort(key=lambda event: (event.at, event.seq))
     if events.session is not None:
         matching_events = _last_session(matching_events, events.session.micros, now.now)
     if events.of is None:
         return len(matching_events)
-    values = [value for one in matching_events for value in _values(events, one, person, now, parent)]
+    values = [value for event in matching_events for value in _values(events, event, person, now, parent)]
     numbers = [number for number in map(_number, values) if number is not None]
     texts = [text for text in map(_text, values) if text is not None]
     present = [value for value in values if _text(value) is not None]
@@ -293,45 +295,45 @@ def _reduced(events: Events, person: Person, now: Moment, *, parent: Happened | 
             return min(often)[1] if often else None
 
 
-def _values(events: Events, one: Happened, person: Person, now: Moment, parent: Happened | None) -> list[object]:
-    """What one event brings: a value, or those of the entries of a list."""
+def _values(events: Events, event: Happened, person: Person, now: Moment, parent: Happened | None) -> list[object]:
+    """Return the values of one event: one value, or those of the entries of a list."""
     if events.of is None:
         return []
     if (list_path := events.of.list_path) is None:
-        return [_value(events.of, person, now, one, parent)]
-    entries = _value(_at_path(events.of, list_path), person, now, one, parent)
+        return [_value(events.of, person, now, event, parent)]
+    entries = _value(_at_path(events.of, list_path), person, now, event, parent)
     values = [value for value in _inside_entries(entries, events.of.path_in_entry) if value is not None]
     if events.as_array:
         return [values] if values else []
     return values
 
 
-def _counts(events: Events, one: Happened, person: Person, now: Moment, parent: Happened | None) -> bool:
+def _counts(events: Events, event: Happened, person: Person, now: Moment, parent: Happened | None) -> bool:
     begin = events.window.begin.micros if events.window and events.window.begin else 0
-    if one.name != events.name or one.at > now.now - begin:
+    if event.name != events.name or event.at > now.now - begin:
         return False
-    if events.window is not None and one.at <= now.now - events.window.end.micros:
+    if events.window is not None and event.at <= now.now - events.window.end.micros:
         return False
-    if events.sources and (one.source in events.sources) == events.sources_left_out:
+    if events.sources and (event.source in events.sources) == events.sources_left_out:
         return False
     if parent is not None:
-        if (one.at, one.seq) <= (parent.at, parent.seq):
+        if (event.at, event.seq) <= (parent.at, parent.seq):
             return False
-        if events.within_parent is not None and one.at >= parent.at + events.within_parent.micros:
+        if events.within_parent is not None and event.at >= parent.at + events.within_parent.micros:
             return False
-        if events.after_parent is not None and one.at < parent.at + events.after_parent.micros:
+        if events.after_parent is not None and event.at < parent.at + events.after_parent.micros:
             return False
-    return events.where is None or _holds(events.where, person, now, event=one, parent=parent)
+    return events.where is None or _holds(events.where, person, now, event=event, parent=parent)
 
 
-def _last_session(found: list[Happened], length: int, now: int) -> list[Happened]:
-    if not found or found[-1].at + length <= now:
+def _last_session(events: list[Happened], length: int, now: int) -> list[Happened]:
+    if not events or events[-1].at + length <= now:
         return []
-    session = [found[-1]]
-    for one in reversed(found[:-1]):
-        if session[-1].at - one.at >= length:
+    session = [events[-1]]
+    for event in reversed(events[:-1]):
+        if session[-1].at - event.at >= length:
             break
-        session.append(one)
+        session.append(event)
     return session[::-1]
 
 

@@ -1,4 +1,4 @@
-"""A world whose store is put back from older copies now and then, while log, lake and partner go on."""
+"""A world with a store that is sometimes restored from older copies, while log, lake and partner go on."""
 
 import shutil
 import sqlite3
@@ -14,12 +14,12 @@ from punchcard.testing.world import OPTIONS, World
 
 
 class RestoredWorld(World):
-    """A world with the guard of log and store, as the product has it."""
+    """A world with the guard of log and store, like the product."""
 
     restores = 0
 
     def copy_store(self) -> None:
-        """An operator copies the store while the process runs; the next second begins."""
+        """Copy the store like an operator while the process runs; then advance to the next second."""
         with (
             closing(sqlite3.connect(self._folder / "store.db")) as source,
             closing(sqlite3.connect(self._folder / "copy.db")) as target,
@@ -28,10 +28,10 @@ class RestoredWorld(World):
         self.pass_time(1.1)
 
     def put_store_back(self) -> None:
-        """The process ends, the copy takes the place of the store, and the process starts again."""
+        """End the process, replace the store by the copy, and start the process again."""
         if not (self._folder / "copy.db").exists():
             return
-        self.fuse.put_out()
+        self.fuse.clear()
         self._lose_memory()
         for suffix in ("", "-wal", "-shm"):
             (self._folder / f"store.db{suffix}").unlink(missing_ok=True)
@@ -40,7 +40,7 @@ class RestoredWorld(World):
         self._open()
 
     def trim_log(self) -> None:
-        """The log forgets everything that the lake holds."""
+        """Trim everything from the log that the lake holds."""
 
         def trim() -> None:
             self.log.trim(self.lake().last_position(), records_max=100_000)
@@ -69,22 +69,22 @@ class RestoredWorld(World):
     def _cycle(self, room: int) -> None:
         before = list(self._sent)
         super()._cycle(room)
-        claimed = [one for one in self._sent if one not in before]
+        claimed = [sent for sent in self._sent if sent not in before]
         if not claimed:
             return
         try:
             self.guard.advance()
         except StorageError:
-            self._sent = [one for one in self._sent if one not in claimed]
-            not_sent = RetryableError("nothing was sent", code="not_sent")
+            self._sent = [sent for sent in self._sent if sent not in claimed]
+            not_sent = RetryableError("Nothing was sent.", code="not_sent")
             self._answered += [
-                CompletedAttempt(attempt=one.attempt, result=not_sent, seconds=0.0, fingerprint=one.fingerprint)
-                for one in claimed
+                CompletedAttempt(attempt=sent.attempt, result=not_sent, seconds=0.0, fingerprint=sent.fingerprint)
+                for sent in claimed
             ]
 
 
 def copy_and_restore(world: RestoredWorld, chance: Random) -> None:
-    """Now and then a copy is made, is put back, or the log is trimmed; so seldom that much happens in between."""
+    """Sometimes copy the store, restore the copy, or trim the log; rarely, so that much happens in between."""
     number = chance.randrange(1_000)
     if number < 8:
         world.copy_store()

@@ -1,4 +1,4 @@
-"""The sandbox Perkville as a real process of its own, for tests that start, break, kill and judge it."""
+"""The sandbox Perkville as a real process, for tests that start, break, kill and inspect it."""
 
 import json
 import subprocess
@@ -18,14 +18,14 @@ STOP_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class SandboxReply:
-    """What the sandbox answered: `headers` by lower-case name, `body` as it came."""
+    """A response of the sandbox: `headers` by lower-case name, `body` unchanged."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body read as JSON; of whatever shape the sandbox gave it."""
+        """Return the body as JSON."""
         return json.loads(self.body)
 
 
@@ -33,15 +33,15 @@ class SandboxProcess:
     """A running sandbox; as a context manager it is stopped at the end.
 
     Args:
-        data: The folder that keeps its state. Start another process on it to see what outlived the first.
-        port: The port to listen on; 0 takes a free one.
+        data: The folder of its state. Start another process on it to see which data has survived.
+        port: The port to listen on; 0 uses a free one.
     """
 
     token = "sandbox-token"
 
     def __init__(self, data: Path, *, port: int = 0) -> None:
         command = [sys.executable, "-m", "punchcard.sandbox", "--data", str(data), "--port", str(port)]
-        # Its own session: a Ctrl-C at the test run must not tear it down before the test has judged it.
+        # Its own session: a Ctrl-C at the test run must not stop it before the test has inspected it.
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -52,7 +52,7 @@ class SandboxProcess:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port of the sandbox."""
         return int(self.url.rpartition(":")[2])
 
     @property
@@ -71,51 +71,51 @@ class SandboxProcess:
     def request(
         self, method: str, path: str, *, body: object = None, headers: dict[str, str] | None = None
     ) -> SandboxReply:
-        """Send one request and wait for the answer, of any status, redirects not followed.
+        """Send one request and return the response, of any status; redirects are not followed.
 
         Args:
             method: GET, POST, …
             path: From the first slash, query included.
-            body: Bytes as they are, anything else as JSON.
-            headers: Added to a bearer token and a JSON content type, or instead of them.
+            body: Bytes unchanged, anything else as JSON.
+            headers: Added to a bearer token and a JSON content type, or replacing them.
 
         Raises:
-            OSError: no answer came.
+            OSError: There was no response.
         """
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | (headers or {})
         call = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
         try:
-            with _OPENER.open(call, timeout=PATIENCE_SECONDS) as answer:
-                return SandboxReply(answer.status, _lower(answer.headers.items()), answer.read())
+            with _OPENER.open(call, timeout=PATIENCE_SECONDS) as response:
+                return SandboxReply(response.status, _lower(response.headers.items()), response.read())
         except urllib.error.HTTPError as refused:
             with refused:
                 return SandboxReply(refused.code, _lower(refused.headers.items()), refused.read())
 
     def faults(self, faults: dict[str, object]) -> None:
-        """Switch exactly these faults on; `{}` clears them."""
-        answer = self.request("PUT", "/sandbox/faults", body=faults)
-        if answer.status != 200:
-            raise ValueError(answer.json()["error"])
+        """Enable exactly these faults; `{}` clears them."""
+        response = self.request("PUT", "/sandbox/faults", body=faults)
+        if response.status != 200:
+            raise ValueError(response.json()["error"])
 
     def transactions(self) -> list[dict[str, Any]]:
-        """The truth: every stored transaction, in the order in which they were stored."""
-        found: list[dict[str, Any]] = self.request("GET", "/sandbox/transactions").json()["transactions"]
-        return found
+        """Return every stored transaction, in the order of storing."""
+        transactions: list[dict[str, Any]] = self.request("GET", "/sandbox/transactions").json()["transactions"]
+        return transactions
 
     def counts(self) -> dict[str, int]:
-        """How many requests were answered with what since the process started."""
-        found: dict[str, int] = self.request("GET", "/sandbox/requests").json()["counts"]
-        return found
+        """Return the number of requests by response since the process started."""
+        counts: dict[str, int] = self.request("GET", "/sandbox/requests").json()["counts"]
+        return counts
 
     def stop(self) -> int:
-        """End it as an operator would; its exit status. Does nothing more if it has ended."""
+        """End the process as an operator would; return its exit status. No effect if it has ended."""
         if self._process.poll() is None:
             self._process.terminate()
         return self._end()
 
     def kill(self) -> None:
-        """End it at once and without warning, by SIGKILL."""
+        """End the process immediately with SIGKILL."""
         if self._process.poll() is None:
             self._process.kill()
         self._end()
@@ -132,7 +132,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-# No proxy of the machine stands between a test and its sandbox.
+# A test connects to its sandbox without the proxies of the machine.
 _OPENER = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
 

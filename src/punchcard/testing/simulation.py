@@ -1,4 +1,4 @@
-"""One seeded run of a simulated world: some hundred things happen by chance, then everything comes to rest."""
+"""One seeded run of a simulated world: some hundred random steps, then a run until idle."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +19,9 @@ _REST_STEPS_MAX = 3_000
 
 
 class Producer:
-    """Makes events of every kind that matters: orders, refunds, copies, contradictions, visits, nonsense.
+    """Produces events of every relevant kind: orders, refunds, copies, contradictions, visits, invalid ones.
 
-    A shop tracks in its browser and on its server; refunds also of orders that come later, or never.
+    A shop tracks in its browser and on its server; there are refunds of orders that come later, or never.
     """
 
     def __init__(self, chance: Random) -> None:
@@ -31,13 +31,13 @@ class Producer:
         self._refunds: list[dict[str, object]] = []
 
     def body(self) -> bytes:
-        """The next request."""
+        """Return the next request body."""
         return batch_of(*(self._event() for _ in range(self._chance.randint(1, 4))))
 
     def _event(self) -> dict[str, object]:
         chance = self._chance
         if self._made and chance.random() < 0.2:
-            return chance.choice(self._made)  # the very same event again: a client that retries, or a replay
+            return chance.choice(self._made)  # exactly the same event again: a client that retries, or a replay
         message_id = f"m{len(self._made)}"
         email = chance.choice(_CUSTOMERS)
         quantity = f"{chance.randint(1, 2_000) / 100:.2f}"
@@ -51,11 +51,11 @@ class Producer:
             self._orders.append((order_id, email))
             event = track(message_id, email=email, quantity=quantity, order_id=order_id)
         elif kind < 0.7:
-            # The same order once more, perhaps with another amount: a duplicate or a conflict.
+            # The same order again, possibly with another amount: a duplicate or a conflict.
             order_id, email = chance.choice(self._orders)
             event = track(message_id, email=email, quantity=quantity, order_id=order_id)
         elif kind < 0.76 and self._refunds:
-            # The other place where the shop tracks tells of the same refund, or a second one just like it is made.
+            # The shop's other tracker reports the same refund, or there is a second identical refund.
             event = {**chance.choice(self._refunds), "messageId": message_id}
         else:
             order_id, email = chance.choice(self._orders)
@@ -65,9 +65,11 @@ class Producer:
                     self._orders.append((order_id, email))
             if chance.random() < 0.2:
                 email = chance.choice(_CUSTOMERS)
-            asked = None if chance.random() < 0.3 else quantity
+            refunded = None if chance.random() < 0.3 else quantity
             refund_id = f"r{chance.randint(1, 3)}" if chance.random() < 0.2 else None
-            event = track(message_id, email=email, quantity=asked, order_id=order_id, refund=True, refund_id=refund_id)
+            event = track(
+                message_id, email=email, quantity=refunded, order_id=order_id, refund=True, refund_id=refund_id
+            )
             self._refunds.append(event)
         self._made.append(event)
         return event
@@ -84,11 +86,11 @@ def simulate(
     """Run one seed to its end.
 
     Args:
-        make_world: Makes the world.
-        also: May do something more to the world after each step.
+        make_world: Creates the world.
+        also: A further action on the world after each step.
 
     Raises:
-        BrokenPromiseError: a promise was broken. A note on it, as on any other error, names the seed.
+        BrokenPromiseError: A promise was broken. Its note, as on any other error, names the seed.
     """
     chance = Random(f"steps of {seed}")
     world = make_world(folder, seed=seed, refuses_used_keys=chance.random() < 0.3)
@@ -96,29 +98,29 @@ def simulate(
     oracle = Oracle(world)
     try:
         for _ in range(steps):
-            _light_fuse(world, chance)
+            _set_fuse(world, chance)
             _step(world, producer, chance)
             oracle.always()
             if also is not None:
                 also(world, chance)
                 oracle.always()
-        come_to_rest(world)
+        run_until_idle(world)
         oracle.when_idle()
     except Exception as error:
-        error.add_note(f"in the story of seed {seed}, {steps} steps")
+        error.add_note(f"in the run of seed {seed}, {steps} steps")
         raise
     finally:
         world.close()
     return world
 
 
-def come_to_rest(world: World) -> None:
-    """Let all mishaps end and everything be done that is to be done; a person helps where one is needed.
+def run_until_idle(world: World) -> None:
+    """End all mishaps and run everything to its end; an operator acts where one is needed.
 
     Raises:
-        BrokenPromiseError: it never comes to rest.
+        BrokenPromiseError: The world never becomes idle.
     """
-    world.fuse.put_out()
+    world.fuse.clear()
     world.partner.mishaps = 0
     world.renew_token()
     world.send()
@@ -127,30 +129,30 @@ def come_to_rest(world: World) -> None:
         world.route()
         world.deliver(room=8)
         for _ in range(8):
-            world.leave(0)
-            world.hear(0)
+            world.perform(0)
+            world.receive_result(0)
         world.pass_time(31)
         if _open_count(world) or not world.is_quiet():
             continue
         with world.store.reading() as connection:
-            ids = sum(one.id for one in ledger.needing_a_person(connection))
-        if ids == needing:  # helping once more changed nothing
+            ids = sum(effect.id for effect in ledger.needing_a_person(connection))
+        if ids == needing:  # the last retry changed nothing
             world.feed_lake()
             return
         needing = ids
         world.retry()
-    raise BrokenPromiseError("it does not come to rest")
+    raise BrokenPromiseError("The world does not become idle.")
 
 
-# Seconds: by hand, by a network's time, by a battery that was empty.
+# Seconds: set by a person, by network time, after an empty battery.
 _CLOCK_CHANGES = (-18_000, 18_000, -3_600, 3_600, -40, 40, -7, 7, -(10**8), 10**8)
 
 
-def _light_fuse(world: World, chance: Random) -> None:
-    world.fuse.put_out()
+def _set_fuse(world: World, chance: Random) -> None:
+    world.fuse.clear()
     if chance.random() < 0.12:
-        bang = ProcessEnd() if chance.random() < 0.7 else StorageError("the disk is full")
-        world.fuse.light(chance.randint(1, 6), bang=bang)
+        error = ProcessEnd() if chance.random() < 0.7 else StorageError("The disk is full.")
+        world.fuse.set(chance.randint(1, 6), error=error)
 
 
 def _step(world: World, producer: Producer, chance: Random) -> None:
@@ -164,9 +166,9 @@ def _step(world: World, producer: Producer, chance: Random) -> None:
     elif number < 540:
         world.deliver(room=chance.randint(0, 4))
     elif number < 700:
-        world.leave(chance.randrange(8))
+        world.perform(chance.randrange(8))
     elif number < 840:
-        world.hear(chance.randrange(8))
+        world.receive_result(chance.randrange(8))
     elif number < 960:
         world.pass_time(chance.choice(_PAUSES))
     elif number < 970:

@@ -1,4 +1,4 @@
-"""Valid events with any JSON in them, from a seed: what a stranger's website may send."""
+"""Valid events with any JSON in them, from a seed: what any website may send."""
 
 import json
 import random
@@ -13,10 +13,10 @@ _RECEIVED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def read_event(event: Mapping[str, object]) -> Event:
-    """Return an event as routing reads it; it must be a valid one."""
-    found = _read_or_none(event)
-    assert found is not None, f"{event} is not a valid event"
-    return found
+    """Return an event as routing reads it; it must be valid."""
+    parsed = _read_or_none(event)
+    assert parsed is not None, f"{event} is not a valid event"
+    return parsed
 
 
 def _read_or_none(event: Mapping[str, object]) -> Event | None:

@@ -1,4 +1,4 @@
-"""A small world around what Engage sends: real store, log, lake and facts, one destination, a clock set by hand."""
+"""A small world around Engage's sync: real store, log, lake and facts, one destination, a controlled clock."""
 
 import json
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ SETTINGS = {"apiKey": "k", "businessId": "41", "locationId": "7", "sendEmail": F
 
 
 class SyncWorld:
-    """A world with one destination, and what enters the log on its behalf.
+    """A world with one destination, and the calls that enter the log for it.
 
     Args:
-        folder: Empty.
-        store: Empty.
+        folder: An empty folder.
+        store: An empty store.
     """
 
     def __init__(self, folder: Path, store: Store) -> None:
@@ -50,7 +50,7 @@ class SyncWorld:
         self.number = 0
 
     def audience(self, **more: Any) -> None:
-        """Configure one audience under `KEY`; told to the destination unless `more` says otherwise."""
+        """Configure one audience under `KEY`, synced to the destination unless `more` replaces that."""
         more = {"destinations": ("perkville",), **more}
         self.world.configure(self.world.audience(KEY, more.pop("definition", DEFINITION), **more))
 
@@ -59,40 +59,40 @@ class SyncWorld:
         self.world.configure(self.world.trait(key, definition, **{"destinations": ("perkville",), **more}))
 
     def order(self, who: str, **more: Any) -> None:
-        """Let somebody order; `more` takes the place of members of the call."""
+        """Receive an order of a person; `more` replaces members of the call."""
         self.number += 1
         call = {"type": "track", "event": "Order Completed", "userId": who, "messageId": f"m{self.number}"}
         self.world.receive([{**call, "properties": {"email": f"{who}@example.com"}, **more}])
 
     def identify(self, who: str, **traits: Any) -> None:
-        """Let somebody have these traits."""
+        """Receive traits of a person."""
         self.number += 1
         self.world.receive([{"type": "identify", "userId": who, "messageId": f"m{self.number}", "traits": traits}])
 
-    def settle(self) -> None:
-        """Compute and send until there is nothing to do."""
-        self.world.settle()
+    def run_until_idle(self) -> None:
+        """Compute and sync until there is nothing left to do."""
+        self.world.run_until_idle()
         while self.dispatcher.step(self.world.current()):
-            self._routed()
+            self._advance_routing()
 
     def restart_sync(self) -> None:
-        """Begin to sync anew, as a process that was started again does."""
+        """Restart the sync, like a restarted process."""
         self.dispatcher = SyncDispatcher(store=self.store, log=self.log, clock=self.world.clock)
 
-    def _routed(self) -> None:
+    def _advance_routing(self) -> None:
         with self.store.unit_of_work() as work:
             advance(work, ROUTING, expected=position_of(work, ROUTING), to=max(1, self.log.last_position()))
 
     def calls(self) -> list[dict[str, Any]]:
-        """Everything that has entered the log, each message id once, as routing takes it."""
-        found: dict[str, dict[str, Any]] = {}
+        """Return everything that has entered the log, each message id once, like routing."""
+        calls: dict[str, dict[str, Any]] = {}
         for body in self._bodies():
             for event in json.loads(body)["batch"]:
-                found.setdefault(event["messageId"], event)
-        return list(found.values())
+                calls.setdefault(event["messageId"], event)
+        return list(calls.values())
 
     def call_sizes(self) -> list[int]:
-        """The size of each call in the log, in bytes."""
+        """Return the size of each call in the log, in bytes."""
         decoder = msgspec.json.Decoder(dict[str, list[msgspec.Raw]])
         return [len(bytes(raw)) for body in self._bodies() for raw in decoder.decode(body)["batch"]]
 
@@ -102,15 +102,15 @@ class SyncWorld:
             is_compressed = record.encoding == "zstd"
             yield zstandard.ZstdDecompressor().decompress(record.body) if is_compressed else record.body
 
-    def told(self, key: str = KEY) -> list[tuple[str, object]]:
-        """What the destination was told by identify calls: email and value."""
+    def synced_values(self, key: str = KEY) -> list[tuple[str, object]]:
+        """Return the values that the destination got by identify calls: email and value."""
         return [(call["traits"]["email"], call["traits"][key]) for call in self.calls() if call["type"] == "identify"]
 
     def tracked(self) -> list[tuple[str, str]]:
-        """The track calls: event and email."""
+        """Return the track calls: event and email."""
         return [(call["event"], call["context"]["traits"]["email"]) for call in self.calls() if call["type"] == "track"]
 
     def queue(self) -> dict[tuple[str, str, str], int]:
-        """How many people wait, by destination, key and what they wait for."""
+        """Return the number of waiting people, by destination, key and what they wait for."""
         with self.store.reading() as work:
             return engage_tables.queue_sizes(work)

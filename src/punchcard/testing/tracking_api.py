@@ -1,4 +1,4 @@
-"""A Tracking API that remembers what it took and fails when a test tells it to, for tests of senders."""
+"""A Tracking API that records accepted requests and fails as scripted by a test, for tests of senders."""
 
 import json
 import threading
@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Any, Self
 
 BREAK = 0
-"""A trouble: the connection is cut without an answer, and the body is not taken."""
-LOSE_ANSWER = -1
-"""A trouble: the body is taken, and the connection is cut without an answer."""
+"""A failure: the connection is closed without a response, and the body is not recorded."""
+LOSE_RESPONSE = -1
+"""A failure: the body is recorded, and the connection is closed without a response."""
 
 
 @dataclass(frozen=True)
-class TakenRequest:
-    """One request answered with 200: `headers` by lower-case name, `body` as it came."""
+class AcceptedRequest:
+    """One request with a 200 response: `headers` by lower-case name, `body` unchanged."""
 
     path: str
     headers: Mapping[str, str]
@@ -28,20 +28,20 @@ class RecordingTrackingApi:
     """A running server; as a context manager it is stopped at the end.
 
     Attributes:
-        instance: What it calls its storage, None if it says nothing of it.
-        requests: What it took.
+        instance: The name of its storage, None if it does not report one.
+        requests: The accepted requests.
         connections: Ports of the clients that posted.
-        refuses: Says why an event is refused (strict mode), None if it is not.
-        tells_index: True if it says which event of a batch it refuses.
-        troubles: What happens to the next requests, one each: an HTTP status, BREAK or LOSE_ANSWER.
+        refuses: Returns why an event is refused (strict mode), None if it is not.
+        reports_index: True if it reports which event of a batch it refuses.
+        failures: The responses to the next requests: an HTTP status, BREAK or LOSE_RESPONSE.
     """
 
     instance: str | None = None
-    requests: list[TakenRequest] = field(default_factory=list)
+    requests: list[AcceptedRequest] = field(default_factory=list)
     connections: set[int] = field(default_factory=set)
     refuses: Callable[[dict[str, Any]], str | None] = lambda _event: None
-    tells_index: bool = True
-    troubles: list[int] = field(default_factory=list)
+    reports_index: bool = True
+    failures: list[int] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"api": self})
@@ -59,7 +59,7 @@ class RecordingTrackingApi:
         self._server.server_close()
 
     def events(self) -> list[dict[str, Any]]:
-        """Every event taken, in order, repeated ones too."""
+        """Return every accepted event, in order, including repeated ones."""
         bodies = [json.loads(request.body) for request in self.requests]
         return [event for body in bodies for event in body.get("batch", [body])]
 
@@ -71,32 +71,32 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # the standard library's name
         instance = {"instance": self.api.instance} if self.api.instance else {}
-        self._answer(200, {"status": "ready", **instance})
+        self._respond(200, {"status": "ready", **instance})
 
     def do_POST(self) -> None:
         self.api.connections.add(self.client_address[1])
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        trouble = self.api.troubles.pop(0) if self.api.troubles else 200
-        if trouble > 0 and trouble != 200:
-            self._answer(trouble, {"success": False, "message": "in trouble"})
+        failure = self.api.failures.pop(0) if self.api.failures else 200
+        if failure > 0 and failure != 200:
+            self._respond(failure, {"success": False, "message": "A scripted failure."})
             return
-        if trouble == BREAK:
+        if failure == BREAK:
             self.close_connection = True
             return
         content = json.loads(body)
         for index, reason in enumerate(map(self.api.refuses, content.get("batch", [content]))):
             if reason is not None:
-                told = {"index": index} if self.api.tells_index else {}
-                self._answer(400, {"success": False, "message": reason, "code": "invalid_request", **told})
+                position = {"index": index} if self.api.reports_index else {}
+                self._respond(400, {"success": False, "message": reason, "code": "invalid_request", **position})
                 return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.api.requests.append(TakenRequest(path=self.path, headers=headers, body=body))
-        if trouble == LOSE_ANSWER:
+        self.api.requests.append(AcceptedRequest(path=self.path, headers=headers, body=body))
+        if failure == LOSE_RESPONSE:
             self.close_connection = True
             return
-        self._answer(200, {"success": True})
+        self._respond(200, {"success": True})
 
-    def _answer(self, status: int, body: Mapping[str, object]) -> None:
+    def _respond(self, status: int, body: Mapping[str, object]) -> None:
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
@@ -106,4 +106,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,11 +1,11 @@
-"""Wait for a state, in tests: as long as a slow machine needs, and no longer than the state takes to come."""
+"""Waiting for a state in tests: as long as a slow machine needs, and no longer than necessary."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE_SECONDS = 120.0
-"""How long a test waits for what takes a second on an idle machine. It bounds hangs and measures nothing."""
+"""How long a test waits for what takes a second on an idle machine. It limits hangs and measures nothing."""
 _POLL_SECONDS = 0.05
 
 T = TypeVar("T")
@@ -20,12 +20,12 @@ def wait_until(
     """Return the first true value of the condition.
 
     Args:
-        condition: Called again and again.
-        what: The message of the failure, or what makes it.
+        condition: Called repeatedly.
+        what: The message of the failure, or a function that returns it.
         seconds: How long to try. The condition is always called once more after that time.
 
     Raises:
-        AssertionError: it has not been true in this time.
+        AssertionError: The condition was not true within this time.
     """
     deadline = time.monotonic() + seconds
     while True:

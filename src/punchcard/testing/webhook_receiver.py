@@ -1,4 +1,4 @@
-"""A receiver of webhooks on a socket of its own: it keeps every request, and answers as a test says."""
+"""A receiver of webhooks on its own socket that records every request, and responds as scripted by a test."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ _STOP_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedRequest:
-    """One request as it arrived; the names of headers are lower-cased."""
+    """A received request; header names are in lower case."""
 
     method: str
     path: str
@@ -31,11 +31,11 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """How a request is answered.
+    """The response to a request.
 
     Attributes:
-        resets: True to close the connection without a response, after the request was kept.
-        delay_seconds: How long the response waits.
+        resets: True to close the connection without a response, after recording the request.
+        delay_seconds: Delay of the response.
     """
 
     status: int = 200
@@ -49,8 +49,8 @@ class WebhookReceiver:
     """A running receiver; as a context manager it is stopped at the end.
 
     Attributes:
-        replies: How the next requests are answered, in order; then `decide` answers.
-        decide: How a request is answered by what it holds.
+        replies: The responses to the next requests, in order; afterwards `decide` is used.
+        decide: Returns the response to a request.
     """
 
     def __init__(self) -> None:
@@ -88,19 +88,19 @@ class WebhookReceiver:
         self.close()
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop the receiver."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(_STOP_SECONDS)
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """The requests that have arrived, in order."""
+        """The received requests, in order."""
         with self._lock:
             return list(self._requests)
 
     def message_ids(self) -> Counter[str]:
-        """How often each event has arrived, by its message id."""
+        """Return how often each event was received, by its message id."""
         posts = [request for request in self.requests if request.method == "POST"]
         return Counter(event["messageId"] for request in posts for event in request.events)
 
@@ -108,12 +108,12 @@ class WebhookReceiver:
         """Return as soon as a state is reached.
 
         Raises:
-            TimeoutError: it was not reached in time.
+            TimeoutError: The state was not reached in time.
         """
         deadline = time.monotonic() + seconds
         while not is_reached():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the receiver has {len(self.requests)} requests: {self.message_ids()}")
+                raise TimeoutError(f"The receiver has {len(self.requests)} requests: {self.message_ids()}")
             time.sleep(0.02)
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
@@ -138,4 +138,4 @@ class WebhookReceiver:
             if handler.command != "HEAD":
                 handler.wfile.write(reply.body)
         except OSError:
-            handler.close_connection = True  # the sender has gone
+            handler.close_connection = True  # the sender has disconnected

@@ -1,7 +1,7 @@
-"""A whole Punchcard on a clock that is moved by hand, whose process can end between any two writes.
+"""A whole Punchcard on a controlled clock; its process can end between any two writes.
 
-Real: the log, the store, the lake, routing, and the stages of delivery. Scripted: time, chance, and the partner, whose
-book is the truth of what happened. A test or a simulation picks what happens next; nothing runs by itself.
+Real: the log, the store, the lake, routing, and the stages of delivery. Scripted: time, chance, and the partner; its
+book is the truth about what happened. A test or a simulation chooses every step; nothing runs by itself.
 """
 
 import asyncio
@@ -49,36 +49,36 @@ OPTIONS = DeliveryOptions(requests_per_second=0, tries_max=6, refund_wait_second
 _LATE_SECONDS = 5.0  # below the wait after an unknown outcome, as that wait promises
 _IDS_MIN = 12  # so few that the ledger must remember what this index forgets
 _BAD_SENDS = [step for step in Step if step not in (Step.PERFORM, Step.HANG, Step.REFUSE_TOKEN)]
-_BAD_READS = [Step.BUSY, Step.SLOW_DOWN, Step.LOSE_ANSWER, Step.REJECT, Step.BREAK]
+_BAD_READS = [Step.BUSY, Step.SLOW_DOWN, Step.LOSE_RESPONSE, Step.REJECT, Step.BREAK]
 
 
 class ProcessEnd(BaseException):
-    """The process ends here, as by SIGKILL: no `except Exception` and no handler sees it."""
+    """The process ends here, as by SIGKILL: no `except Exception` and no handler catches it."""
 
 
 class Fuse:
-    """Ends the process, or fails the storage, at one of the points that the parts below pass."""
+    """Ends the process, or fails the storage, at one of the points that the components below pass."""
 
     def __init__(self) -> None:
         self._left = 0
-        self._bang: BaseException | None = None
+        self._error: BaseException | None = None
 
-    def light(self, points: int, *, bang: BaseException) -> None:
-        """Raise `bang` at the point after so many."""
-        self._left, self._bang = points, bang
+    def set(self, points: int, *, error: BaseException) -> None:
+        """Raise the error at the point after this number."""
+        self._left, self._error = points, error
 
-    def put_out(self) -> None:
-        """Let everything pass."""
-        self._bang = None
+    def clear(self) -> None:
+        """Raise nothing any more."""
+        self._error = None
 
-    def pass_by(self, *, storage_may_fail: bool = True) -> None:
-        """One point."""
-        if self._bang is None or not (storage_may_fail or isinstance(self._bang, ProcessEnd)):
+    def pass_point(self, *, storage_may_fail: bool = True) -> None:
+        """Pass one point."""
+        if self._error is None or not (storage_may_fail or isinstance(self._error, ProcessEnd)):
             return
         self._left -= 1
         if self._left <= 0:
-            bang, self._bang = self._bang, None
-            raise bang
+            error, self._error = self._error, None
+            raise error
 
 
 class FusedStore(Store):
@@ -90,13 +90,13 @@ class FusedStore(Store):
 
     @contextmanager
     def unit_of_work(self) -> Iterator[Connection]:
-        """One unit of work between points."""
+        """Run one unit of work between points."""
         fuse = getattr(self, "_fuse", None) or Fuse()
-        fuse.pass_by()
+        fuse.pass_point()
         with super().unit_of_work() as work:
             yield work
-            fuse.pass_by()
-        fuse.pass_by()
+            fuse.pass_point()
+        fuse.pass_point()
 
 
 class FusedLog(SqliteEventLog):
@@ -107,10 +107,10 @@ class FusedLog(SqliteEventLog):
         self._fuse = fuse
 
     def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
-        """One append between points."""
-        self._fuse.pass_by()
+        """Append between points."""
+        self._fuse.pass_point()
         positions = super().append(records)
-        self._fuse.pass_by()
+        self._fuse.pass_point()
         return positions
 
 
@@ -122,17 +122,17 @@ class FusedLake(LakeWriter):
         self._fuse = fuse
 
     def append(self, rows: LakeRows, *, first_position: int, last_position: int, after: int | None = None) -> None:
-        """One append between points."""
-        self._fuse.pass_by()
+        """Append between points."""
+        self._fuse.pass_point()
         super().append(rows, first_position=first_position, last_position=last_position, after=after)
-        self._fuse.pass_by(storage_may_fail=False)  # the writer looks again before it says that it failed
+        self._fuse.pass_point(storage_may_fail=False)  # the writer checks the table before it reports a failure
 
 
 class ChancePartner(ScriptedPartner):
-    """A partner whose mishaps are drawn by chance.
+    """A partner with random mishaps.
 
     Attributes:
-        mishaps: How many requests of a hundred meet one.
+        mishaps: Number of mishaps per hundred requests.
     """
 
     def __init__(self, *, clock: ManualClock, chance: Random, refuses_used_keys: bool) -> None:
@@ -141,14 +141,14 @@ class ChancePartner(ScriptedPartner):
         self.mishaps = 30
 
     def next_send(self, effect_key: str) -> Step:
-        """The next step of the script, else one by chance."""
+        """Return the next step of the script, otherwise a random one."""
         scripted = super().next_send(effect_key)
         if scripted is Step.PERFORM and self._chance.randrange(100) < self.mishaps:
             return self._chance.choice(_BAD_SENDS)
         return scripted
 
     def next_read(self, effect_key: str) -> Step:
-        """The next step of the script, else one by chance."""
+        """Return the next step of the script, otherwise a random one."""
         scripted = super().next_read(effect_key)
         if scripted is Step.PERFORM and self._chance.randrange(100) < self.mishaps:
             return self._chance.choice(_BAD_READS)
@@ -157,23 +157,23 @@ class ChancePartner(ScriptedPartner):
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """An attempt that is on its way, and what will be heard of it."""
+    """An attempt in delivery, and the result that will be received."""
 
     attempt: Attempt
     fingerprint: str
-    heard: CompletedAttempt | None = None
+    result: CompletedAttempt | None = None
     send_before: SendBefore
 
 
 class World:
     """One installation, its partner, and everything that can happen to them.
 
-    Every method is one thing that happens. Whatever raises `ProcessEnd` inside is followed by a restart from disk.
+    Every method is one step. A `ProcessEnd` inside is followed by a restart from disk.
 
     Args:
-        folder: Holds log, store and lake.
-        seed: Decides all that is left to chance.
-        refuses_used_keys: As the partner's; without it, nothing but Punchcard keeps effects single.
+        folder: Folder of log, store and lake.
+        seed: Seed of all random choices.
+        refuses_used_keys: As for the partner; without it, only Punchcard prevents duplicate effects.
     """
 
     def __init__(self, folder: Path, *, seed: int, refuses_used_keys: bool) -> None:
@@ -184,39 +184,39 @@ class World:
         self.partner.retry_after_seconds = 2.0
         self.fuse = Fuse()
         self.restarts = 0
-        self.crowded: list[str] = []  # customers that ever had two effects on their way at once: none, if all is well
+        self.crowded: list[str] = []  # customers that had two effects in delivery at once, which must be none
         self._loop = asyncio.new_event_loop()
         self._tokens = 0
         self.renew_token()
         self._telemetry = DeliveryTelemetry(SLUG)
         self._sent: list[Sent] = []
         self._answered: list[CompletedAttempt] = []
-        # Sources and bodies that their sender got no answer for, so it sends them again.
-        self._unsaid: list[tuple[str, bytes]] = []
+        # Sources and bodies without a response for their sender, which sends them again.
+        self._unacknowledged: list[tuple[str, bytes]] = []
         self._open()
 
-    # --- what happens ---
+    # --- steps ---
 
     def send(self, *bodies: bytes, source: str = SOURCE) -> None:
-        """A client sends requests, and sends them again until it is told that they are durable."""
-        self._unsaid.extend((source, body) for body in bodies)
+        """Send requests like a client, which retries until they are durable."""
+        self._unacknowledged.extend((source, body) for body in bodies)
         self._guarded(self._append_all)
 
     def route(self) -> None:
-        """Routing takes a step."""
+        """Take a step of routing."""
         self._guarded(self._route)
 
     def feed_lake(self) -> None:
-        """The lake gets what waits for it."""
+        """Write what waits to the lake."""
         self._guarded(self._flush)
 
     def deliver(self, *, room: int) -> None:
-        """Delivery settles, claims and prepares."""
+        """Run a cycle of delivery: record results, claim and prepare."""
         self._guarded(lambda: self._cycle(room))
 
-    def leave(self, number: int) -> None:
-        """One of the attempts that were claimed leaves, unless its time is over, and meets its end at the partner."""
-        waiting = [index for index, one in enumerate(self._sent) if one.heard is None]
+    def perform(self, number: int) -> None:
+        """Perform one of the claimed attempts at the partner, unless its time is over."""
+        waiting = [index for index, sent in enumerate(self._sent) if sent.result is None]
         if not waiting:
             return
         index = waiting[number % len(waiting)]
@@ -227,105 +227,108 @@ class World:
                 client, sent.attempt, send_before=sent.send_before, clock=self.clock, telemetry=self._telemetry
             )
         )
-        heard = CompletedAttempt(attempt=sent.attempt, result=result, seconds=0.0, fingerprint=sent.fingerprint)
-        self._sent[index] = replace(sent, heard=heard)
+        completed = CompletedAttempt(attempt=sent.attempt, result=result, seconds=0.0, fingerprint=sent.fingerprint)
+        self._sent[index] = replace(sent, result=completed)
 
-    def hear(self, number: int) -> None:
-        """One of the answers underway arrives."""
-        underway = [one for one in self._sent if one.heard is not None]
+    def receive_result(self, number: int) -> None:
+        """Receive one of the results in transit."""
+        underway = [sent for sent in self._sent if sent.result is not None]
         if not underway:
             return
-        one = underway[number % len(underway)]
-        self._sent.remove(one)
-        if one.heard is not None:
-            self._answered.append(one.heard)
+        sent = underway[number % len(underway)]
+        self._sent.remove(sent)
+        if sent.result is not None:
+            self._answered.append(sent.result)
 
     def crash(self) -> None:
-        """The process ends at once and is started again."""
+        """End the process immediately and start it again."""
         self._lose_memory()
         self._open()
 
     def pass_time(self, seconds: float) -> None:
-        """Time passes for everyone."""
+        """Advance the time for everyone."""
         self.clock.advance(seconds)
         self.partner.land()
 
     def set_clock(self, seconds: float) -> None:
-        """Somebody sets the wall clock, forward or back; no time passes."""
+        """Set the wall clock, forward or back; no time passes."""
         self.clock.set_wall_clock(by=seconds)
 
     def revoke_token(self) -> None:
-        """The partner takes no token any more."""
+        """Make the partner refuse every token."""
         self.partner.tokens = set()
 
     def renew_token(self) -> None:
-        """The operator pastes a new token, which is valid."""
+        """Set a new, valid token like an operator."""
         self._tokens += 1
         token = f"t{self._tokens}"
         self.partner.tokens = {token}
         self._settings = ScriptedSettings(token=token, options=OPTIONS)
 
     def retry(self) -> int:
-        """The operator puts everything that needs a person back in the queue; returns how much that was."""
+        """Requeue everything that needs attention like an operator; return how much that was."""
         reopened = 0
 
-        def put_back() -> None:
+        def requeue() -> None:
             nonlocal reopened
             with self.store.unit_of_work() as work:
-                wanted = [one.id for one in needing_a_person(work)]
+                effect_ids = [effect.id for effect in needing_a_person(work)]
                 resume(work, SLUG, by=PauseEnd.OPERATOR, now=self.clock.now())
-                reopened = operator_actions.reopen(work, wanted, now=self.clock.now())
+                reopened = operator_actions.reopen(work, effect_ids, now=self.clock.now())
 
-        self._guarded(put_back)
+        self._guarded(requeue)
         return reopened
 
-    # --- what stands ---
+    # --- state ---
 
     def log_records(self, after: int) -> list[LogRecord]:
-        """All records behind a position."""
+        """Return all records after a position."""
         records: list[LogRecord] = []
-        while some := self.log.read(after, records_max=500, bytes_max=10**9):
-            records.extend(some)
-            after = some[-1].position
+        while batch := self.log.read(after, records_max=500, bytes_max=10**9):
+            records.extend(batch)
+            after = batch[-1].position
         return records
 
     def is_quiet(self) -> bool:
-        """True if nobody waits for anything that the process itself would do."""
-        return not (self._unsaid or self._sent or self._answered) and self.router.position == self.log.last_position()
+        """Return whether nothing waits for the process itself."""
+        return (
+            not (self._unacknowledged or self._sent or self._answered)
+            and self.router.position == self.log.last_position()
+        )
 
     def lake(self) -> LakeReader:
-        """The lake as readers see it."""
+        """Return a reader of the lake."""
         return LakeReader(str(self._folder / "lake"))
 
     def close(self) -> None:
-        """Release everything."""
-        self.fuse.put_out()
-        self._close_parts()
+        """Close everything."""
+        self.fuse.clear()
+        self._close_components()
         self._loop.close()
 
-    # --- how ---
+    # --- implementation ---
 
-    def _guarded(self, happening: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[[], None]) -> None:
         try:
-            happening()
+            step()
         except ProcessEnd:
             self.crash()
         except StorageError:
-            return  # each part keeps what it had and is asked again
+            return  # each component keeps its state and is called again
 
     def _append_all(self) -> None:
-        while self._unsaid:
-            source, body = self._unsaid[0]
+        while self._unacknowledged:
+            source, body = self._unacknowledged[0]
             received_at = to_micros(self.clock.now())
             record = NewRecord(received_at, WRITE_KEYS[source], "batch", "identity", body, "")
             self.log.append([record])
-            self._unsaid.pop(0)
+            self._unacknowledged.pop(0)
 
     def _route(self) -> None:
         try:
             self.router.step()
         except PositionMovedError:
-            self._lead_routing()  # its last step was committed after all: start again from what stands on disk
+            self._lead_routing()  # its last step was committed after all: restart from the state on disk
 
     def _flush(self) -> None:
         self.feed.flush()
@@ -339,7 +342,7 @@ class World:
             options=OPTIONS,
             fingerprint=self._settings.token,
         )
-        busy = frozenset(one.attempt.effect.ordering_group for one in self._sent)
+        busy = frozenset(sent.attempt.effect.ordering_group for sent in self._sent)
         try:
             done = cycle(
                 self.store,
@@ -355,20 +358,21 @@ class World:
             self._answered = completed + self._answered
             raise
         self._sent.extend(
-            Sent(attempt=one, fingerprint=target.fingerprint, send_before=done.send_before) for one in done.attempts
+            Sent(attempt=attempt, fingerprint=target.fingerprint, send_before=done.send_before)
+            for attempt in done.attempts
         )
-        customers = [one.attempt.effect.customer for one in self._sent]
+        customers = [sent.attempt.effect.customer for sent in self._sent]
         self.crowded.extend({customer for customer in customers if customers.count(customer) > 1})
 
     def _lose_memory(self) -> None:
-        for one in self._sent:
-            if one.heard is None and one.attempt.action is Action.SEND and not one.send_before.is_over(self.clock):
-                self._cut_off(one.attempt)
+        for sent in self._sent:
+            if sent.result is None and sent.attempt.action is Action.SEND and not sent.send_before.is_over(self.clock):
+                self._cut_off(sent.attempt)
         self.restarts += 1
-        self._close_parts()
+        self._close_components()
 
     def _cut_off(self, attempt: Attempt) -> None:
-        # The request had left or had not; if it had, it arrived, or still will.
+        # The request was sent or not; if it was, it arrived, or will arrive.
         effect = Effect(
             kind=EffectKind(attempt.effect.kind),
             effect_key=EffectKey(attempt.effect.effect_key),
@@ -391,13 +395,13 @@ class World:
             self._sent, self._answered = [], []
             self._watch = ClockWatch(self.clock)
             try:
-                self._open_parts()
+                self._open_components()
             except ProcessEnd:
-                self._close_parts()
+                self._close_components()
                 continue
             return
 
-    def _open_parts(self) -> None:
+    def _open_components(self) -> None:
         self.store = FusedStore(with_tables(f"sqlite:///{self._folder / 'store.db'}"), self.fuse)
         self.log = FusedLog(self._folder / "log.db", self.fuse)
         while True:
@@ -416,8 +420,8 @@ class World:
         self.feed = LakeFeed(lake=lake, log=self.log, store=self.store, clock=self.clock, rows_max=10**6)
         index = MessageIndex(_IDS_MIN)
         recovered = self.feed.recover()
-        for some in self.lake().recent_message_keys(_IDS_MIN):
-            index.add_all(some)
+        for keys in self.lake().recent_message_keys(_IDS_MIN):
+            index.add_all(keys)
         index.add_all(recovered)
         snapshot = self._snapshot()
         self.router = Router(
@@ -454,14 +458,14 @@ class World:
             known_names=frozenset({routed.name}),
         )
 
-    def _close_parts(self) -> None:
-        for part in (getattr(self, "store", None), getattr(self, "log", None)):
-            if part is not None:
-                part.close()
+    def _close_components(self) -> None:
+        for component in (getattr(self, "store", None), getattr(self, "log", None)):
+            if component is not None:
+                component.close()
 
 
 def batch_of(*events: dict[str, object]) -> bytes:
-    """The body of a batch request."""
+    """Return the body of a batch request."""
     return json.dumps({"batch": events}).encode()
 
 
@@ -474,7 +478,7 @@ def track(
     refund: bool = False,
     refund_id: str | None = None,
 ) -> dict[str, object]:
-    """A track event as the scripted partner plans it."""
+    """Return a track event in the format of the scripted partner."""
     optional = {"quantity": quantity, "order_id": order_id, "refund_id": refund_id}
     properties: dict[str, object] = {"email": email, "refund": refund}
     properties |= {name: value for name, value in optional.items() if value is not None}

@@ -10,7 +10,7 @@ from punchcard.lake.listing import EventQuery
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.held import with_results_of_held
@@ -149,7 +149,7 @@ class EventBrowser:
             for one in itertools.takewhile(lambda one: one.log_position <= routed, late)
             if _is_asked(one, query, beyond)
         ]
-        newest_events += self._lake.of_person(query, limit=limit + 1, beyond=beyond)
+        newest_events += self._lake.events_of_person(query, limit=limit + 1, beyond=beyond)
         by_place = {(one.log_position, one.event_index): one for one in newest_events}
         places = sorted(by_place, reverse=not query.oldest_first)
         return Timeline(
@@ -194,7 +194,7 @@ class EventBrowser:
             before=before,
         )
         if len(found) <= limit:
-            found += self._lake.of_person(query, limit=limit, beyond=before)
+            found += self._lake.events_of_person(query, limit=limit, beyond=before)
         return found
 
     def _late(
@@ -249,7 +249,7 @@ def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
         return lambda _: True  # in bytes only ASCII has cases
 
     def may_hold(record: LogRecord) -> bool:
-        body = uncompressed(record)
+        body = decompress(record)
         if b"\\" in body:
             return True  # what is sought may be written in escapes
         lower = body.lower()
@@ -269,7 +269,7 @@ def _is_asked(event: LakeEvent, query: PersonQuery, beyond: EventPosition | None
             or (event.anonymous_id is not None and event.anonymous_id in query.anonymous_ids)
         )
         and (query.names is None or name in query.names)
-        and name not in query.names_left_out
+        and name not in query.excluded_names
         and (query.begin is None or (at is not None and at >= query.begin))
         and (query.end is None or (at is not None and at < query.end))
         and (beyond is None or (place > beyond if query.oldest_first else place < beyond))

@@ -8,7 +8,7 @@ from punchcard.clock import from_micros
 from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
 from punchcard.lake.reader import LakeEvent, LakeResult
-from punchcard.lake.schema import readings_of
+from punchcard.lake.schema import extract_columns
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.records import Item, read_items, read_record
 from punchcard.store.engine import Store
@@ -175,7 +175,7 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, results
         event=None if event is None else event.wire.event,
         user_id=None if event is None else event.wire.user_id,
         anonymous_id=None if event is None else event.wire.anonymous_id,
-        email=None if event is None else readings_of(event)[0],
+        email=None if event is None else extract_columns(event)[0],
         source=source,
         received_at=from_micros(record.received_at),
         timestamp=None if event is None else event.timestamp,

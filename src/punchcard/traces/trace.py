@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from punchcard.errors import LakeError
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.effects import StoredEffect
@@ -155,7 +155,7 @@ class TraceReader:
 
         def may_hold(record: LogRecord) -> bool:
             # An id that we derived is nowhere in the body, but it names the record's place.
-            return _may_hold(uncompressed(record), needle) or str(record.position) in message_id
+            return _may_hold(decompress(record), needle) or str(record.position) in message_id
 
         return [event for event in self._tail.events(after=after, may_hold=may_hold) if event.message_id == message_id]
 
@@ -277,7 +277,7 @@ def result_trace(
 
 def _joined(detail: str | None, note: str | None) -> str | None:
     """What delivery says of an effect, and the note that routing made on its event."""
-    return f"{detail}. {note}" if detail and note else detail or note
+    return f"{detail.removesuffix('.')}. {note}" if detail and note else detail or note
 
 
 def _may_hold(body: bytes, message_id: bytes) -> bool:

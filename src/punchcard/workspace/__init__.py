@@ -1,1 +1,1 @@
-"""The configuration as one value: read, validate, plan, apply, export and watch; the one way for file, App and API."""
+"""The configuration as one value: read, validate, plan, apply, export and watch it. File, App and API all use it."""

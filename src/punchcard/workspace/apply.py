@@ -1,4 +1,4 @@
-"""Making a workspace the running one: one unit of work, one revision, every entrance the same way."""
+"""Applies a workspace as the running configuration: in one unit of work, as one revision, for file, App and API."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ from punchcard.workspace.validate import find_problems
 
 def apply(
     store: Store,
-    wanted: Workspace,
+    desired: Workspace,
     *,
     clock: Clock,
     keyring: Keyring,
@@ -37,46 +37,46 @@ def apply(
     is_whole: bool = False,
     catalog: Catalog = CATALOG,
 ) -> list[Change]:
-    """Make `wanted` the configuration; what it lacks is removed, but for what is kept for the partner endpoint.
+    """Make `desired` the running configuration. What it lacks is removed, except what the partner endpoint manages.
 
-    A masked secret in it, as `export` prints it, keeps the stored one. Secrets that were encrypted with a lost key
-    can be given anew.
+    A masked secret, as `export` prints it, keeps the stored one. Secrets that were encrypted with a lost key can be
+    replaced.
 
     Args:
-        actor: Who does it, for the audit log.
-        expected_revision: The revision that the caller has seen; None to replace whatever stands.
-        is_whole: True if what is kept for the partner endpoint is in `wanted` too, and goes if it is not.
+        actor: Who makes the change, for the audit log.
+        expected_revision: Revision that the change is based on; None to replace any revision.
+        is_whole: True if `desired` includes what the partner endpoint manages: if it is missing, it is removed.
 
     Returns:
-        What was changed; empty if it stood already, and then the revision stays.
+        The changes; empty if the configuration was the same, and then the revision stays.
 
     Raises:
-        ConfigurationError: `wanted` is not valid (one line per problem), or code `configuration_changed`: another
-            change came first. Nothing was changed.
-        StorageError: the store cannot be written.
+        ConfigurationError: `desired` is not valid (one line per problem), or code `configuration_changed`: another
+            change was saved first. Nothing was changed.
+        StorageError: The store cannot be written.
     """
     with store.unit_of_work() as work:
         revision = configuration.lock_revision(work)
         if expected_revision is not None and revision != expected_revision:
             raise ConfigurationError(
-                "the configuration was changed by somebody else meanwhile; look at it again and repeat the change",
+                "Somebody else has changed the configuration meanwhile. Reload it and make your change again.",
                 code="configuration_changed",
                 revision=revision,
             )
-        standing = persistence.read(work)
-        current = _unseal_readable(standing.workspace, keyring)
-        final = _complete(wanted if is_whole else _add_managed(wanted, current), current, catalog)
+        stored = persistence.read(work)
+        current = _unseal_readable(stored.workspace, keyring)
+        final = _complete(desired if is_whole else _add_managed(desired, current), current, catalog)
         if is_whole:
-            _refuse_partial_change(current, wanted, standing.unreadable)
-            final = _keep_unreadable_unchanged(final, current, standing.unreadable)
+            _refuse_partial_change(current, desired, stored.unreadable)
+            final = _keep_unreadable_unchanged(final, current, stored.unreadable)
         else:
-            current = _drop_replaced_unreadable(current, standing.unreadable, keep=final)
+            current = _drop_replaced_unreadable(current, stored.unreadable, keep=final)
         changes = plan(current, final, catalog=catalog)
         if changes:
             final = _assign_filter_times(work, current, final, clock)
             persistence.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
             if not configuration.raise_revision(work, expected=revision):
-                raise InvariantError("the configuration's revision moved under its lock")
+                raise InvariantError("The configuration's revision has changed while it was locked.")
             for change in changes:
                 _record_change(work, change, actor=actor, clock=clock)
     if changes:
@@ -84,18 +84,18 @@ def apply(
     return changes
 
 
-def preview(store: Store, wanted: Workspace, *, keyring: Keyring, catalog: Catalog = CATALOG) -> list[Change]:
-    """What `apply` would change, with the same refusals.
+def preview(store: Store, desired: Workspace, *, keyring: Keyring, catalog: Catalog = CATALOG) -> list[Change]:
+    """Return what `apply` would change.
 
     Raises:
-        ConfigurationError: as `apply`.
-        StorageError: the store is away.
+        ConfigurationError: As `apply`.
+        StorageError: The store is unavailable.
     """
     with store.reading() as work:
-        standing = persistence.read(work)
-        current = _unseal_readable(standing.workspace, keyring)
-    final = _complete(_add_managed(wanted, current), current, catalog)
-    return plan(_drop_replaced_unreadable(current, standing.unreadable, keep=final), final, catalog=catalog)
+        stored = persistence.read(work)
+        current = _unseal_readable(stored.workspace, keyring)
+    final = _complete(_add_managed(desired, current), current, catalog)
+    return plan(_drop_replaced_unreadable(current, stored.unreadable, keep=final), final, catalog=catalog)
 
 
 def edit(
@@ -107,38 +107,38 @@ def edit(
     actor: str,
     catalog: Catalog = CATALOG,
 ) -> list[Change]:
-    """Change the running configuration by a function of it; other changes made at the same time are kept.
+    """Change the running configuration by a function. Concurrent changes are kept: the function is then called again.
 
     Args:
-        change: Called with the configuration as it stands (secrets in plain text), perhaps more than once.
-        actor: Who does it, for the audit log.
+        change: Called with the current configuration (secrets in plain text), possibly more than once.
+        actor: Who makes the change, for the audit log.
 
     Raises:
-        ConfigurationError: as `apply`, or the stored secrets were encrypted with another key.
-        StorageError: the store cannot be written.
+        ConfigurationError: As `apply`, or the stored secrets were encrypted with another key.
+        StorageError: The store cannot be written.
     """
     while True:
-        standing = persistence.load(store, keyring)
+        stored = persistence.load(store, keyring)
         try:
             return apply(
                 store,
-                change(standing.workspace),
+                change(stored.workspace),
                 clock=clock,
                 keyring=keyring,
                 actor=actor,
-                expected_revision=standing.revision,
+                expected_revision=stored.revision,
                 is_whole=True,
                 catalog=catalog,
             )
         except ConfigurationError as error:
-            # Somebody else won this round, so each repetition is another's progress.
+            # Another change was saved first. Each repetition means that somebody has made progress, so this ends.
             if error.code != "configuration_changed":
                 raise
 
 
-def restore_masked_secrets(wanted: Destination, standing: Destination, *, catalog: Catalog = CATALOG) -> Destination:
-    """The destination with each masked secret replaced by the one that stands, as `apply` does; others stay masked."""
-    return _restore_secrets(wanted, standing, catalog, [])
+def restore_masked_secrets(desired: Destination, current: Destination, *, catalog: Catalog = CATALOG) -> Destination:
+    """Return the destination with each masked secret replaced by the stored one if they match, as `apply` does."""
+    return _restore_secrets(desired, current, catalog, [])
 
 
 def _record_change(work: Connection, change: Change, *, actor: str, clock: Clock) -> None:
@@ -157,16 +157,16 @@ def _record_change(work: Connection, change: Change, *, actor: str, clock: Clock
 
 
 def _assign_filter_times(work: Connection, current: Workspace, final: Workspace, clock: Clock) -> Workspace:
-    standing = {destination.slug: destination for destination in current.destinations}
+    current_by_slug = {destination.slug: destination for destination in current.destinations}
     now = clock.now()
     return replace(
         final,
         destinations=tuple(
             destination
-            if destination == standing.get(destination.slug)
+            if destination == current_by_slug.get(destination.slug)
             else assign_filter_times(
                 destination,
-                standing.get(destination.slug),
+                current_by_slug.get(destination.slug),
                 now=now,
                 changed_at=partial(configuration.changed_at, work, "destination", destination.slug),
             )
@@ -175,23 +175,23 @@ def _assign_filter_times(work: Connection, current: Workspace, final: Workspace,
     )
 
 
-def _add_managed(wanted: Workspace, current: Workspace) -> Workspace:
-    """The wanted workspace with what no config file holds: the labels, and what is kept for the partner endpoint."""
+def _add_managed(desired: Workspace, current: Workspace) -> Workspace:
+    """Return the desired workspace with what config files do not contain: labels, and managed parts."""
     labels = {source.slug: source.labels for source in current.sources}
-    wanted = replace(
-        wanted,
-        labels=wanted.labels or current.labels,
+    desired = replace(
+        desired,
+        labels=desired.labels or current.labels,
         sources=tuple(
-            replace(source, labels=source.labels or labels.get(source.slug, ())) for source in wanted.sources
+            replace(source, labels=source.labels or labels.get(source.slug, ())) for source in desired.sources
         ),
     )
-    sources = {source.slug for source in wanted.sources}
-    destinations = {destination.slug for destination in wanted.destinations}
+    sources = {source.slug for source in desired.sources}
+    destinations = {destination.slug for destination in desired.destinations}
     return replace(
-        wanted,
-        sources=wanted.sources
+        desired,
+        sources=desired.sources
         + tuple(source for source in current.sources if source.is_managed and source.slug not in sources),
-        destinations=wanted.destinations
+        destinations=desired.destinations
         + tuple(
             destination
             for destination in current.destinations
@@ -201,7 +201,7 @@ def _add_managed(wanted: Workspace, current: Workspace) -> Workspace:
 
 
 def _unseal_readable(workspace: Workspace, keyring: Keyring) -> Workspace:
-    # A destination whose secrets cannot be read stays sealed: it differs from any wanted one, so it is written anew.
+    # A destination with unreadable secrets stays sealed: it differs from any desired one, so it is written again.
     def readable(destination: Destination) -> Destination:
         try:
             return unseal(destination, keyring)
@@ -211,23 +211,23 @@ def _unseal_readable(workspace: Workspace, keyring: Keyring) -> Workspace:
     return replace(workspace, destinations=tuple(readable(destination) for destination in workspace.destinations))
 
 
-def _complete(wanted: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
-    """The wanted workspace with masked secrets replaced by the stored ones, and no problem that was not there before.
+def _complete(desired: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
+    """Return the desired workspace with masked secrets restored; raise if it has problems that `current` has not.
 
-    What an older version has stored and this one refuses disables its own part. It must not keep an operator from
-    changing anything else, least of all from correcting it.
+    A part that an older version has stored and that this version refuses is disabled. It must not prevent an operator
+    from changing other parts, or from correcting it.
     """
     problems: list[Problem] = []
-    standing = {destination.slug: destination for destination in current.destinations}
+    current_by_slug = {destination.slug: destination for destination in current.destinations}
     completed = persistence.sort_parts(
         replace(
-            wanted,
+            desired,
             destinations=tuple(
                 assign_filter_ids(
-                    _restore_secrets(destination, standing.get(destination.slug), catalog, problems),
-                    standing.get(destination.slug),
+                    _restore_secrets(destination, current_by_slug.get(destination.slug), catalog, problems),
+                    current_by_slug.get(destination.slug),
                 )
-                for destination in wanted.destinations
+                for destination in desired.destinations
             ),
         )
     )
@@ -242,18 +242,18 @@ def _complete(wanted: Workspace, current: Workspace, catalog: Catalog) -> Worksp
 
 
 def _signature(problem: Problem) -> tuple[object, ...]:
-    """What a problem is, wherever its part stands in the list."""
+    """Return what identifies a problem independently of the position of its part in a list."""
     return (*(part for part in problem.path if not isinstance(part, int)), problem.message)
 
 
-def _refuse_partial_change(current: Workspace, wanted: Workspace, unreadable: Mapping[PartKey, str]) -> None:
-    """Refuse to change a part of which only a remainder is known: saving it would make that remainder the truth."""
-    before, after = persistence.parts_by_key(current), persistence.parts_by_key(wanted)
+def _refuse_partial_change(current: Workspace, desired: Workspace, unreadable: Mapping[PartKey, str]) -> None:
+    """Refuse to change a part that is only partly readable: saving it would lose the rest."""
+    before, after = persistence.parts_by_key(current), persistence.parts_by_key(desired)
     problems = [
         Problem(
             path=(f"{kind}s", slug) if slug else (kind,),
-            message=f"{reason}. It cannot be changed piece by piece: delete it and add it again, or apply a config "
-            "file that holds it",
+            message=f"{reason.rstrip('.')}. It cannot be changed partially. Delete it and add it again, or apply a "
+            "config file that contains it.",
         )
         for (kind, slug), reason in unreadable.items()
         if (kind, slug) in after and before[kind, slug] != after[kind, slug]
@@ -262,23 +262,26 @@ def _refuse_partial_change(current: Workspace, wanted: Workspace, unreadable: Ma
 
 
 def _keep_unreadable_unchanged(final: Workspace, current: Workspace, unreadable: Mapping[PartKey, str]) -> Workspace:
-    """The final workspace without what completing it has added to parts that nobody has changed."""
-    stands = {
+    """Return the final workspace with unreadable destinations as they are stored, without generated values."""
+    unreadable_destinations = {
         destination.slug: destination
         for destination in current.destinations
         if ("destination", destination.slug) in unreadable
     }
     return replace(
-        final, destinations=tuple(stands.get(destination.slug, destination) for destination in final.destinations)
+        final,
+        destinations=tuple(
+            unreadable_destinations.get(destination.slug, destination) for destination in final.destinations
+        ),
     )
 
 
 def _drop_replaced_unreadable(current: Workspace, unreadable: Mapping[PartKey, str], *, keep: Workspace) -> Workspace:
-    """The current workspace without the unreadable parts that are replaced: those are written anew, equal or not."""
+    """Return the current workspace without unreadable parts that are replaced, so that they are written again."""
     replaced = unreadable.keys() & persistence.parts_by_key(keep).keys()
     return replace(
         current,
-        name="" if ("workspace", "") in replaced else current.name,  # no workspace has this name
+        name="" if ("workspace", "") in replaced else current.name,  # differs from every valid name
         sources=tuple(source for source in current.sources if ("source", source.slug) not in replaced),
         destinations=tuple(
             destination for destination in current.destinations if ("destination", destination.slug) not in replaced
@@ -290,15 +293,15 @@ def _drop_replaced_unreadable(current: Workspace, unreadable: Mapping[PartKey, s
 
 
 def _restore_secrets(
-    wanted: Destination, standing: Destination | None, catalog: Catalog, problems: list[Problem]
+    desired: Destination, current: Destination | None, catalog: Catalog, problems: list[Problem]
 ) -> Destination:
-    sections = {"settings": _drop_nulls(wanted.settings), "options": _drop_nulls(wanted.options)}
-    kept: Mapping[str, Mapping[str, object]] = (
-        {} if standing is None else {"settings": standing.settings, "options": standing.options}
+    sections = {"settings": _drop_nulls(desired.settings), "options": _drop_nulls(desired.options)}
+    stored_sections: Mapping[str, Mapping[str, object]] = (
+        {} if current is None else {"settings": current.settings, "options": current.options}
     )
-    for section, key in secret_keys(wanted, catalog=catalog):
-        path: KeyPath = ("destinations", wanted.slug, section, key)
-        value, secret = sections[section].get(key), kept.get(section, {}).get(key)
+    for section, key in secret_keys(desired, catalog=catalog):
+        path: KeyPath = ("destinations", desired.slug, section, key)
+        value, secret = sections[section].get(key), stored_sections.get(section, {}).get(key)
         if isinstance(value, Mapping):  # each of its values is a secret
             stored_values = secret if isinstance(secret, Mapping) else {}
             sections[section][key] = {
@@ -307,21 +310,21 @@ def _restore_secrets(
             }
         elif key in sections[section]:
             sections[section][key] = _restore_secret(value, secret, path, problems)
-    return replace(wanted, settings=sections["settings"], options=sections["options"])
+    return replace(desired, settings=sections["settings"], options=sections["options"])
 
 
 def _restore_secret(value: object, secret: object, path: KeyPath, problems: list[Problem]) -> object:
-    """Return the stored secret if the value is its mask, else the value."""
+    """Return the stored secret if the value is its mask, else the value itself."""
     if not isinstance(value, str) or not is_masked(value):
         return value
     if isinstance(secret, str) and mask(secret) == value:
         return secret
-    reason = "none is stored" if secret is None else "the stored one is another or cannot be read"
-    message = f'"{value}" stands for the stored secret, but {reason}; give the secret itself'
+    reason = "no secret is stored" if secret is None else "the stored secret differs or cannot be read"
+    message = f'"{value}" is the mask of a stored secret, but {reason}. Enter the secret itself.'
     problems.append(Problem(path=path, message=message))
     return value
 
 
 def _drop_nulls(values: Mapping[str, object]) -> dict[str, object]:
-    # In JSON a value is also left out by null; a file could not hold that.
+    # In JSON, null means that a value is left out; TOML has no null.
     return {key: value for key, value in values.items() if value is not None}

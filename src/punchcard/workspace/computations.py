@@ -1,4 +1,4 @@
-"""Audiences and computed traits as configured: what they may say, and the form in which they are computed and told."""
+"""Audiences and computed traits as configured: their validation, and their compiled form."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from punchcard.workspace.model import Computation, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, format_error
 
 OWN_SOURCES: Final = "engage-"
-"""How the slugs of sources begin by which audiences and computed traits are told; the destination's slug follows."""
+"""Prefix of the slugs of Engage's own sources, which sync audiences and traits; the destination's slug follows."""
 
 COMPUTATION_KINDS: Final = ("audience", "computed_trait")
 REAL_TIME: Final = "real-time"
@@ -31,11 +31,11 @@ _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": tim
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadyComputation:
-    """An audience or computed trait ready to be computed and told.
+    """An audience or computed trait ready to be computed and synced.
 
     Attributes:
-        definition: What its text says.
-        sync_interval: None to tell every change at once, else how often.
+        definition: Parsed definition.
+        sync_interval: Interval between syncs, None to sync each change immediately.
     """
 
     configured: Computation
@@ -44,14 +44,14 @@ class ReadyComputation:
 
 
 def prepare_computation(computation: Computation) -> ReadyComputation:
-    """The computation in the form that Engage uses.
+    """Return the computation in the form that Engage uses.
 
     Raises:
-        ConfigurationError: its definition cannot be read or compiled.
+        ConfigurationError: Its definition cannot be read or compiled, or its sync interval is invalid.
     """
     sync_interval = parse_sync_interval(computation.sync)
     if not sync_interval and computation.sync != REAL_TIME:
-        raise ConfigurationError(f'"{computation.sync}" is not a rhythm; expected "{REAL_TIME}" or "every 2 hours"')
+        raise ConfigurationError(_sync_message(computation.sync))
     return ReadyComputation(
         configured=computation, definition=compile_definition(computation), sync_interval=sync_interval
     )
@@ -60,9 +60,9 @@ def prepare_computation(computation: Computation) -> ReadyComputation:
 def compile_computations(
     computations: Iterable[Computation],
 ) -> tuple[dict[str, ReadyComputation], dict[str, str]]:
-    """Return the computations that can be used, by key, and why each of the others cannot.
+    """Return the usable computations by key, and for each of the others why it cannot be used.
 
-    Whatever is wrong with one concerns that one alone, and those that it forms a cycle with.
+    A problem affects one computation only, and those that form a cycle with it.
     """
     usable: dict[str, ReadyComputation] = {}
     invalid: dict[str, str] = {}
@@ -71,7 +71,7 @@ def compile_computations(
             usable[computation.key] = prepare_computation(computation)
         except Exception as error:  # noqa: BLE001  # one broken computation must not stop the others, nor any award
             invalid[computation.key] = format_error(error)
-    while (cycle := _find_cycle({key: one.definition for key, one in usable.items()})) is not None:
+    while (cycle := _find_cycle({key: ready.definition for key, ready in usable.items()})) is not None:
         for key in cycle:
             usable.pop(key, None)
             invalid[key] = _cycle_message(cycle)
@@ -82,16 +82,16 @@ def compile_definition(computation: Computation) -> Definition:
     """Return the definition of a computation that parses and that Engage can compile.
 
     Raises:
-        DefinitionError: it cannot be read.
-        ConfigurationError: it cannot be compiled, which is a defect of the compiler.
+        DefinitionError: It cannot be parsed.
+        ConfigurationError: It cannot be compiled, which is a defect of the compiler.
     """
     try:
         definition = read_definition(computation)
         _compile(definition)
     except ConfigurationError:
         raise
-    except Exception as error:  # whatever a compiler can raise must not reach who saves or loads it
-        message = f"this definition cannot be compiled: {type(error).__name__}: {error}"
+    except Exception as error:  # any defect of the compiler becomes an error of this one definition
+        message = f"This definition cannot be compiled. Please report this. {type(error).__name__}: {error}"
         raise ConfigurationError(message, code="invalid_definition") from error
     return definition
 
@@ -103,40 +103,40 @@ def _compile(definition: Definition) -> None:
 
 @lru_cache(maxsize=2_000)
 def parse_definition(kind: str, text: str) -> Definition:
-    """What a text says as the definition of an `audience` or a `computed_trait`.
+    """Parse the text of the definition of an `audience` or a `computed_trait`.
 
     Raises:
-        DefinitionError: it cannot be read.
+        DefinitionError: It cannot be parsed.
     """
     return parse_audience(text) if kind == "audience" else parse_trait(text)
 
 
 def read_definition(computation: Computation) -> Definition:
-    """What the text of a computation says.
+    """Return the parsed definition of a computation.
 
     Raises:
-        DefinitionError: it cannot be read.
+        DefinitionError: It cannot be parsed.
     """
     return parse_definition(computation.kind, computation.definition)
 
 
 def parse_sync_interval(sync: str) -> timedelta | None:
-    """How often a destination is told; None for at once, and for what is not a rhythm."""
+    """Return the interval of a text such as `every 2 hours`; None for `real-time` and for anything invalid."""
     match = _SYNC_INTERVAL.fullmatch(sync.strip())
     try:
         return None if match is None else int(match[1] or 1) * _UNITS[match[2]]
-    except (OverflowError, ValueError):  # longer than there is time
+    except (OverflowError, ValueError):  # too large for a timedelta
         return None
 
 
 def computation_problems(workspace: Workspace) -> Iterator[Problem]:
-    """All that is wrong with audiences and computed traits."""
+    """Yield the problems of all audiences and computed traits."""
     counts = {"audience": 0, "computed_trait": 0}
     keys = [computation.key for computation in workspace.computations]
     destinations = {destination.slug for destination in workspace.destinations}
     definitions: dict[str, Definition] = {}
     if len(keys) > _COMPUTATIONS_MAX:
-        message = f"there are {len(keys)} audiences and computed traits, at most {_COMPUTATIONS_MAX} are allowed"
+        message = f"There are {len(keys)} audiences and computed traits. At most {_COMPUTATIONS_MAX} are allowed."
         yield Problem(path=("audiences",), message=message)
     for computation in workspace.computations:
         path: KeyPath = (f"{computation.kind}s", counts[computation.kind])
@@ -150,41 +150,46 @@ def computation_problems(workspace: Workspace) -> Iterator[Problem]:
     yield from _cycle_problems(workspace, definitions)
 
 
-def _name_problems(path: KeyPath, one: Computation, keys: list[str]) -> Iterator[Problem]:
-    if not one.name.strip():
-        yield Problem(path=(*path, "name"), message="must not be empty")
-    elif len(one.name) > _NAME_CHARACTERS_MAX:
-        message = f"has {len(one.name)} characters, at most {_NAME_CHARACTERS_MAX} are allowed"
+def _name_problems(path: KeyPath, computation: Computation, keys: list[str]) -> Iterator[Problem]:
+    if not computation.name.strip():
+        yield Problem(path=(*path, "name"), message="Must not be empty.")
+    elif len(computation.name) > _NAME_CHARACTERS_MAX:
+        message = f"Has {len(computation.name)} characters. At most {_NAME_CHARACTERS_MAX} are allowed."
         yield Problem(path=(*path, "name"), message=message)
-    if not one.key:
-        message = "the name has no Latin letter and no digit to make a key of: give a key, such as big_spenders"
+    if not computation.key:
+        message = "The name has no Latin letter or digit to derive a key from. Enter a key, such as big_spenders."
         yield Problem(path=(*path, "key"), message=message)
-    elif not KEY.fullmatch(one.key) or len(one.key) > KEY_CHARACTERS_MAX:
-        message = f'"{one.key}" is not a key; expected lower-case letters and digits with single underscores between'
+    elif not KEY.fullmatch(computation.key) or len(computation.key) > KEY_CHARACTERS_MAX:
+        message = (
+            f'"{computation.key}" is not a key. Use lower-case letters and digits, separated by single underscores.'
+        )
         yield Problem(path=(*path, "key"), message=message)
-    elif one.key in _RESERVED_KEYS:
-        message = f'"{one.key}" is the address of a page of the App: give another key, such as {one.key}_members'
+    elif computation.key in _RESERVED_KEYS:
+        message = f'"{computation.key}" is reserved. Choose another key, such as {computation.key}_members.'
         yield Problem(path=(*path, "key"), message=message)
-    elif keys.count(one.key) > 1:
-        message = f'"{one.key}" is used more than once; audiences and computed traits share their keys'
+    elif keys.count(computation.key) > 1:
+        message = f'"{computation.key}" is used more than once. Audiences and computed traits share one set of keys.'
         yield Problem(path=(*path, "key"), message=message)
 
 
-def _sync_problems(path: KeyPath, one: Computation, destinations: set[str]) -> Iterator[Problem]:
-    for slug in one.destinations:
+def _sync_problems(path: KeyPath, computation: Computation, destinations: set[str]) -> Iterator[Problem]:
+    for slug in computation.destinations:
         if slug not in destinations:
             known = ", ".join(sorted(destinations)) or "none"
-            message = f'there is no destination "{slug}"; known: {known}'
+            message = f'There is no destination "{slug}". Destinations: {known}.'
             yield Problem(path=(*path, "destinations"), message=message)
-        elif one.destinations.count(slug) > 1:
-            yield Problem(path=(*path, "destinations"), message=f'destination "{slug}" is listed twice')
-    if not one.send or len(set(one.send)) < len(one.send) or not set(one.send) <= set(_SENDS):
-        yield Problem(path=(*path, "send"), message='must be ["identify"], ["track"] or both')
-    if one.sync != REAL_TIME and not parse_sync_interval(one.sync):
-        message = f'"{one.sync}" is no rhythm; expected "{REAL_TIME}", or for example "every 2 hours"'
-        yield Problem(path=(*path, "sync"), message=message)
-    if one.when_removed not in ("keep", "false"):
-        yield Problem(path=(*path, "when_removed"), message='must be "keep" or "false"')
+        elif computation.destinations.count(slug) > 1:
+            yield Problem(path=(*path, "destinations"), message=f'Destination "{slug}" is listed twice.')
+    if (
+        not computation.send
+        or len(set(computation.send)) < len(computation.send)
+        or not set(computation.send) <= set(_SENDS)
+    ):
+        yield Problem(path=(*path, "send"), message='Must be ["identify"], ["track"] or both.')
+    if computation.sync != REAL_TIME and not parse_sync_interval(computation.sync):
+        yield Problem(path=(*path, "sync"), message=_sync_message(computation.sync))
+    if computation.when_removed not in ("keep", "false"):
+        yield Problem(path=(*path, "when_removed"), message='Must be "keep" or "false".')
 
 
 def _cycle_problems(workspace: Workspace, definitions: Mapping[str, Definition]) -> Iterator[Problem]:
@@ -200,7 +205,7 @@ def _cycle_problems(workspace: Workspace, definitions: Mapping[str, Definition])
 
 
 def _find_cycle(definitions: Mapping[str, Definition]) -> list[str] | None:
-    """Keys of computations that reference each other in a circle, the first one again at the end; None if none do."""
+    """Return the keys of a reference cycle, with the first one repeated at the end; None if there is no cycle."""
     graph = {key: trait_keys(definition) & definitions.keys() for key, definition in definitions.items()}
     try:
         TopologicalSorter(graph).prepare()
@@ -210,4 +215,8 @@ def _find_cycle(definitions: Mapping[str, Definition]) -> list[str] | None:
 
 
 def _cycle_message(cycle: Sequence[str]) -> str:
-    return f"would create a cycle by referencing another one: {' → '.join(cycle)}"
+    return f"Would create a cycle by referencing another one: {' → '.join(cycle)}."
+
+
+def _sync_message(sync: str) -> str:
+    return f'"{sync}" is not a sync interval. Use "{REAL_TIME}" or, for example, "every 2 hours".'

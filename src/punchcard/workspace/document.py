@@ -1,4 +1,4 @@
-"""The parts of a workspace as plain data, and where the secrets in them stand."""
+"""Parts of a workspace as plain data, with their secrets masked, sealed or in plain text."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,11 +11,11 @@ from punchcard.workspace.keyring import Keyring, mask
 from punchcard.workspace.model import Computation, Destination, Source, Workspace
 
 Catalog = Mapping[str, Partner]
-"""The partners by the slug of their definition."""
+"""Partners by the slug of their definition."""
 
 
 def find_load_problem(catalog: Catalog, type_: str) -> str | None:
-    """Return why the package of a destination type could not be loaded, None if that is not what is wrong."""
+    """Return why the package of a destination type could not be loaded, None if it was loaded or does not exist."""
     return catalog.problems.get(type_) if isinstance(catalog, DestinationCatalog) else None
 
 
@@ -23,17 +23,17 @@ _SEALED_KEY = "$sealed"  # no setting is an object with such a key, so a sealed 
 
 
 def to_plain(part: Workspace | Source | Destination | Computation) -> dict[str, object]:
-    """The part as JSON-able data."""
+    """Return the part as data that JSON can express."""
     return msgspec.to_builtins(part)  # type: ignore[no-any-return]
 
 
 def mask_secrets(destination: Destination, *, catalog: Catalog = CATALOG) -> Destination:
-    """The destination as people may see it."""
+    """Return the destination with its secrets masked."""
     return _map_secrets(destination, catalog, _mask_value)
 
 
 def mask_all_write_keys(workspace: Workspace) -> Workspace:
-    """Return the workspace for people who may only look: its write keys masked, so that they cannot send with them."""
+    """Return the workspace for viewers: with masked write keys, so that they cannot send events."""
     return replace(workspace, sources=tuple(map(mask_source, workspace.sources)))
 
 
@@ -43,7 +43,7 @@ def mask_source(source: Source) -> Source:
 
 
 def seal(destination: Destination, keyring: Keyring, *, catalog: Catalog = CATALOG) -> Destination:
-    """The destination as it is stored: secrets encrypted."""
+    """Return the destination as it is stored: with encrypted secrets."""
     return _map_secrets(
         destination,
         catalog,
@@ -52,10 +52,10 @@ def seal(destination: Destination, keyring: Keyring, *, catalog: Catalog = CATAL
 
 
 def unseal(destination: Destination, keyring: Keyring) -> Destination:
-    """The destination with its secrets in plain text, whatever its definition calls a secret today.
+    """Return the destination with every encrypted value in plain text.
 
     Raises:
-        ConfigurationError: they were encrypted with another key.
+        ConfigurationError: The secrets were encrypted with another key.
     """
     return replace(
         destination,
@@ -65,7 +65,7 @@ def unseal(destination: Destination, keyring: Keyring) -> Destination:
 
 
 def sealed_token(value: object) -> str | None:
-    """The encrypted text of a sealed value, None for any other."""
+    """Return the encrypted text of a sealed value, None for any other value."""
     if isinstance(value, Mapping) and value.keys() == {_SEALED_KEY}:
         token = value[_SEALED_KEY]
         return token if isinstance(token, str) else None
@@ -73,17 +73,17 @@ def sealed_token(value: object) -> str | None:
 
 
 def has_sealed_values(destination: Destination) -> bool:
-    """True if a value of the destination is sealed."""
+    """Return True if a value of the destination is sealed."""
     values = [*destination.settings.values(), *destination.options.values()]
     inner = [item for value in values if isinstance(value, Mapping) for item in value.values()]
     return any(sealed_token(value) is not None for value in (*values, *inner))
 
 
 def secret_keys(destination: Destination, *, catalog: Catalog = CATALOG) -> frozenset[tuple[str, str]]:
-    """Where secrets stand, as pairs of `settings` or `options` and a key."""
+    """Return the keys of secrets, as pairs of `settings` or `options` and a key."""
     partner = catalog.get(destination.type)
     if partner is None:
-        # What an unknown definition holds is unknown: all of its text counts as secret.
+        # The definition is unknown, so every text counts as a secret.
         return frozenset(("settings", key) for key, value in destination.settings.items() if isinstance(value, str))
     return frozenset(
         [("settings", field.key) for field in partner.definition.settings if field.secret]
@@ -92,7 +92,7 @@ def secret_keys(destination: Destination, *, catalog: Catalog = CATALOG) -> froz
 
 
 def settings_fingerprint(destination: Destination, keyring: Keyring) -> str:
-    """Text that changes whenever settings, secrets or options do: other settings end a destination's pause."""
+    """Return a text that changes with settings, secrets and options. A change ends a destination's pause."""
     return keyring.fingerprint(
         msgspec.json.encode([destination.type, destination.settings, destination.options], order="sorted")
     )
@@ -118,7 +118,7 @@ def _mask_value(value: object) -> object:
 
 
 def _map_secret(value: object, change: Callable[[object], object]) -> object:
-    """Return a secret changed; of a map, each of its values is one."""
+    """Return the changed secret. In a map, each value is a secret."""
     if isinstance(value, Mapping) and value and sealed_token(value) is None:
         return {name: change(item) for name, item in value.items()}
     return change(value)

@@ -1,4 +1,4 @@
-"""Changes of a workspace as functions of it: what App and Public API do to sources, destinations and filters."""
+"""Edits: functions that return a changed workspace. App and Public API build every change from them."""
 
 import re
 import secrets
@@ -12,128 +12,130 @@ from punchcard.workspace.model import Destination, DestinationFilter, Source, Wo
 Edit = Callable[[Workspace], Workspace]
 
 NOT_FOUND = "not_found"
-"""The code of the error for what is not there."""
+"""Code of the error for something that does not exist."""
 
 _WRITE_KEY_BYTES = 24
 _SLUG_CHARACTERS_MAX = 64
 
 
 class NotFoundError(ConfigurationError):
-    """A part that is to be changed is not there (any more)."""
+    """The part to change does not exist (any more)."""
 
     code = NOT_FOUND
 
 
 def generate_write_key() -> str:
-    """A write key that nobody can guess."""
-    while not (key := secrets.token_urlsafe(_WRITE_KEY_BYTES))[0].isalnum():  # a dash would look like an option
+    """Return a random write key."""
+    while not (key := secrets.token_urlsafe(_WRITE_KEY_BYTES))[0].isalnum():  # a leading dash would look like an option
         continue
     return key
 
 
 def suggest_slug(name: str) -> str:
-    """The slug that a name suggests: "Main street shop" → "main-street-shop"; "" if nothing of it can stand in one."""
+    """Return a slug for a name: "Main street shop" → "main-street-shop"; "" if no character is usable."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_SLUG_CHARACTERS_MAX].strip("-")
 
 
-def unique_slug(wanted: str, taken: set[str]) -> str:
-    """The slug, with a number behind it if it is taken."""
-    names = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))
-    return next(name for name in names if name not in taken)
+def unique_slug(slug: str, existing: set[str]) -> str:
+    """Return the slug, with a number appended if it exists."""
+    names = (slug if number == 1 else f"{slug}-{number}" for number in count(1))
+    return next(name for name in names if name not in existing)
 
 
 def find_source(workspace: Workspace, slug: str) -> Source:
-    """The source with this slug.
+    """Return the source with this slug.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is no such source.
     """
     for source in workspace.sources:
         if source.slug == slug:
             return source
-    raise NotFoundError(f"there is no source {slug}")
+    raise NotFoundError(f"There is no source {slug}.")
 
 
 def find_destination(workspace: Workspace, slug: str) -> Destination:
-    """The destination with this slug.
+    """Return the destination with this slug.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is no such destination.
     """
     for destination in workspace.destinations:
         if destination.slug == slug:
             return destination
-    raise NotFoundError(f"there is no destination {slug}")
+    raise NotFoundError(f"There is no destination {slug}.")
 
 
 def find_filter(destination: Destination, filter_id: str) -> DestinationFilter:
-    """The filter with this id.
+    """Return the filter with this id.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is no such filter.
     """
-    for one in destination.filters:
-        if one.id == filter_id:
-            return one
-    raise NotFoundError(f"{destination.slug} has no filter {filter_id}")
+    for destination_filter in destination.filters:
+        if destination_filter.id == filter_id:
+            return destination_filter
+    raise NotFoundError(f"{destination.slug} has no filter {filter_id}.")
 
 
 def rename_workspace(name: str, timezone: str) -> Edit:
-    """A workspace of another name, in another time zone; both are checked when it is saved."""
+    """Return an edit that sets name and time zone. Both are validated when the edit is applied."""
     return lambda workspace: replace(workspace, name=name, timezone=timezone)
 
 
 def add_source(source: Source) -> Edit:
-    """With one source more.
+    """Return an edit that adds a source.
 
     Raises:
-        ConfigurationError: (the edit) its slug is taken.
+        ConfigurationError: (the edit) Its slug is in use.
     """
 
     def change(workspace: Workspace) -> Workspace:
-        if any(one.slug == source.slug for one in workspace.sources):
-            raise ConfigurationError(f"there is a source {source.slug} already", code="source_exists", field="slug")
+        if any(existing.slug == source.slug for existing in workspace.sources):
+            raise ConfigurationError(
+                f"A source {source.slug} exists already. Choose another slug.", code="source_exists", field="slug"
+            )
         return replace(workspace, sources=(*workspace.sources, source))
 
     return change
 
 
 def change_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
-    """With another source in the place of one.
+    """Return an edit that replaces a source.
 
     Raises:
-        NotFoundError: (the edit) there is none with this slug.
-        ConfigurationError: (the edit) it belongs to callers of the partner endpoint.
+        NotFoundError: (the edit) There is no such source.
+        ConfigurationError: (the edit) The partner endpoint manages it.
     """
 
     def change(workspace: Workspace) -> Workspace:
         source = find_source(workspace, slug)
         if source.is_managed:
             raise ConfigurationError(
-                f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
+                f"{slug} is managed by the partner endpoint. It can be deleted, but not changed.", code="managed"
             )
-        fresh = changed(source)
+        new_source = changed(source)
         return replace(
-            workspace, sources=tuple(fresh if source.slug == slug else source for source in workspace.sources)
+            workspace, sources=tuple(new_source if source.slug == slug else source for source in workspace.sources)
         )
 
     return change
 
 
 def remove_write_key(write_key: str) -> Callable[[Source], Source]:
-    """For `change_source`: without a write key; events that come with it afterwards are from no source.
+    """Return a change for `change_source` that removes a write key. Later events with this key belong to no source.
 
     Raises:
-        NotFoundError: (the change) the source does not have it.
-        ConfigurationError: (the change) it is the last one.
+        NotFoundError: (the change) The source does not have the key.
+        ConfigurationError: (the change) It is the last key of the source.
     """
 
     def change(source: Source) -> Source:
         if write_key not in source.write_keys:
-            raise NotFoundError(f"{source.slug} has no such write key")
+            raise NotFoundError(f"{source.slug} does not have this write key.")
         if len(source.write_keys) == 1:
             raise ConfigurationError(
-                "a source needs a write key: add another one first, or delete the source", code="last_write_key"
+                "A source needs a write key. Add another one first, or delete the source.", code="last_write_key"
             )
         return replace(source, write_keys=tuple(key for key in source.write_keys if key != write_key))
 
@@ -141,11 +143,11 @@ def remove_write_key(write_key: str) -> Callable[[Source], Source]:
 
 
 def remove_source(slug: str) -> Edit:
-    """Without a source that no destination gets events of: removing one must not end awards by the way.
+    """Return an edit that removes a source without connected destinations: it must not stop awards as a side effect.
 
     Raises:
-        NotFoundError: (the edit) there is none.
-        ConfigurationError: (the edit) a destination gets its events.
+        NotFoundError: (the edit) There is no such source.
+        ConfigurationError: (the edit) A destination is connected to it.
     """
 
     def change(workspace: Workspace) -> Workspace:
@@ -153,7 +155,7 @@ def remove_source(slug: str) -> Edit:
         connected = [destination.slug for destination in workspace.destinations if slug in destination.sources]
         if connected:
             raise ConfigurationError(
-                f"{', '.join(connected)} gets its events: delete or connect that otherwise first", code="in_use"
+                f"{', '.join(connected)} is connected to {slug}. Delete or disconnect it first.", code="in_use"
             )
         return replace(workspace, sources=tuple(source for source in workspace.sources if source.slug != slug))
 
@@ -161,29 +163,29 @@ def remove_source(slug: str) -> Edit:
 
 
 def add_destination(destination: Destination) -> Edit:
-    """With one destination more."""
+    """Return an edit that adds a destination."""
     return lambda workspace: replace(workspace, destinations=(*workspace.destinations, destination))
 
 
 def change_destination(slug: str, changed: Callable[[Destination], Destination]) -> Edit:
-    """With another destination in the place of one.
+    """Return an edit that replaces a destination.
 
     Raises:
-        NotFoundError: (the edit) there is none with this slug.
-        ConfigurationError: (the edit) it belongs to callers of the partner endpoint.
+        NotFoundError: (the edit) There is no such destination.
+        ConfigurationError: (the edit) The partner endpoint manages it.
     """
 
     def change(workspace: Workspace) -> Workspace:
         destination = find_destination(workspace, slug)
         if destination.is_managed:
             raise ConfigurationError(
-                f"{slug} is kept for callers of the partner endpoint: it can only be deleted", code="kept"
+                f"{slug} is managed by the partner endpoint. It can be deleted, but not changed.", code="managed"
             )
-        fresh = changed(destination)
+        new_destination = changed(destination)
         return replace(
             workspace,
             destinations=tuple(
-                fresh if destination.slug == slug else destination for destination in workspace.destinations
+                new_destination if destination.slug == slug else destination for destination in workspace.destinations
             ),
         )
 
@@ -191,22 +193,22 @@ def change_destination(slug: str, changed: Callable[[Destination], Destination])
 
 
 def remove_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
-    """Without a destination that has nothing left to send.
+    """Return an edit that removes a destination with an empty queue.
 
     Args:
-        queued: How many of its transactions wait to be sent or are parked.
+        queued: Returns the number of its transactions that are queued or parked.
 
     Raises:
-        NotFoundError: (the edit) there is none.
-        ConfigurationError: (the edit) something is queued.
+        NotFoundError: (the edit) There is no such destination.
+        ConfigurationError: (the edit) Its queue is not empty.
     """
 
     def change(workspace: Workspace) -> Workspace:
         find_destination(workspace, slug)
         if number := queued():
             raise ConfigurationError(
-                f"{number:,} transactions of {slug} wait to be sent or are parked: deleting it would lose them. "
-                "Switch it off instead, or let them end first",
+                f"{number:,} transactions of {slug} are queued or parked, and would be lost. "
+                "Disable the destination instead, or wait until they are completed.",
                 code="in_use",
             )
         return replace(
@@ -220,20 +222,26 @@ def remove_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
 def change_filter(
     filter_id: str, changed: Callable[[DestinationFilter], DestinationFilter | None]
 ) -> Callable[[Destination], Destination]:
-    """For `change_destination`: another filter in the place of one, or none.
+    """Return a change for `change_destination` that replaces a filter, or removes it if `changed` returns None.
 
     Raises:
-        NotFoundError: (the change) there is none with this id.
+        NotFoundError: (the change) There is no such filter.
     """
 
     def change(destination: Destination) -> Destination:
         find_filter(destination, filter_id)
-        filters = [changed(one) if one.id == filter_id else one for one in destination.filters]
-        return replace(destination, filters=tuple(one for one in filters if one is not None))
+        filters = [
+            changed(destination_filter) if destination_filter.id == filter_id else destination_filter
+            for destination_filter in destination.filters
+        ]
+        return replace(
+            destination,
+            filters=tuple(destination_filter for destination_filter in filters if destination_filter is not None),
+        )
 
     return change
 
 
-def merge_settings(standing: Mapping[str, object], given: Mapping[str, object] | None) -> Mapping[str, object]:
-    """Settings with those that are given in the place of what stands."""
-    return standing if given is None else {**standing, **given}
+def merge_settings(current: Mapping[str, object], changes: Mapping[str, object] | None) -> Mapping[str, object]:
+    """Return the current settings, updated with the changes."""
+    return current if changes is None else {**current, **changes}

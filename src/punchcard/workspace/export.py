@@ -1,4 +1,4 @@
-"""The running configuration as a config file: secrets masked, and applying it again changes nothing."""
+"""Exports the running configuration as a config file. Secrets are masked, and applying the file changes nothing."""
 
 from collections.abc import Mapping
 
@@ -12,26 +12,26 @@ from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.variables import escape_variables
 
 _HEADING = """\
-# Written by `punchcard export`. Secrets are masked: as long as one is left as it is, `punchcard apply` keeps the stored
-# one. Give it in plain text or as "${ENV_NAME}" to change it.
+# Written by `punchcard export`. Secrets are masked. `punchcard apply` keeps the stored secret for each mask; to change
+# a secret, replace its mask by plain text or "${ENV_NAME}".
 """
 
 
 def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
-    """The workspace as the text of a config file."""
-    about: dict[str, object] = {"name": workspace.name, "timezone": workspace.timezone}
+    """Return the workspace as the text of a config file."""
+    settings: dict[str, object] = {"name": workspace.name, "timezone": workspace.timezone}
     if workspace.day_borders != Workspace.day_borders:
-        about["day_borders"] = workspace.day_borders
+        settings["day_borders"] = workspace.day_borders
     if workspace.webhook_allowed_networks:
-        about["webhookAllowedNetworks"] = list(workspace.webhook_allowed_networks)
-    blocks = [_HEADING, tomli_w.dumps({"workspace": _literal(about)})]
+        settings["webhookAllowedNetworks"] = list(workspace.webhook_allowed_networks)
+    blocks = [_HEADING, tomli_w.dumps({"workspace": _literal(settings)})]
     blocks += _identity(workspace.identity)
     blocks += [
         "[[sources]]\n" + tomli_w.dumps(_source(source)) for source in workspace.sources if not source.is_managed
     ]
     for destination in workspace.destinations:
         if destination.is_managed:
-            blocks.append(f"# Kept for callers of the partner endpoint, and no part of this file: {destination.slug}\n")
+            blocks.append(f"# Managed by the partner endpoint, not part of this file: {destination.slug}\n")
         else:
             blocks += _destination(mask_secrets(destination, catalog=catalog))
     blocks += [_computation(computation) for computation in workspace.computations]
@@ -64,28 +64,36 @@ def _destination(destination: Destination) -> list[str]:
     for section, values in (("settings", destination.settings), ("options", destination.options)):
         if values:
             blocks.append(tomli_w.dumps({"destinations": {section: _literal(values)}}))
-    blocks += [_filter(one) for one in destination.filters]
+    blocks += [_filter(destination_filter) for destination_filter in destination.filters]
     return blocks
 
 
-def _computation(one: Computation) -> str:
-    standard = to_plain(Computation(kind=one.kind, key="", name="", definition=""))
+def _computation(computation: Computation) -> str:
+    standard = to_plain(Computation(kind=computation.kind, key="", name="", definition=""))
     values = {
         key: list(value) if isinstance(value, tuple) else value
-        for key, value in to_plain(one).items()
+        for key, value in to_plain(computation).items()
         if key != "kind" and (value != standard[key] or key in ("key", "name", "definition"))
     }
-    return f"[[{one.kind}s]]\n" + tomli_w.dumps(_literal(values))
+    return f"[[{computation.kind}s]]\n" + tomli_w.dumps(_literal(values))
 
 
-def _filter(one: DestinationFilter) -> str:
-    description = {"description": one.description} if one.description else {}
-    head = _literal({"title": one.title, "if": one.condition, **description, "enabled": one.enabled})
-    return f"[[destinations.filters]]\n{tomli_w.dumps(head)}actions = {_inline(_literal_value(list(one.actions)))}\n"
+def _filter(destination_filter: DestinationFilter) -> str:
+    description = {"description": destination_filter.description} if destination_filter.description else {}
+    head = _literal(
+        {
+            "title": destination_filter.title,
+            "if": destination_filter.condition,
+            **description,
+            "enabled": destination_filter.enabled,
+        }
+    )
+    actions = _inline(_literal_value(list(destination_filter.actions)))
+    return f"[[destinations.filters]]\n{tomli_w.dumps(head)}actions = {actions}\n"
 
 
 def _inline(value: object) -> str:
-    # Actions stay within their filter's table; tomli-w would give long ones tables of their own, at the root.
+    # Actions are written inline: tomli-w would write long ones as separate tables at the root.
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(key)} = {_inline(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A TOML config file read to a workspace, with everything that is wrong with it named at once."""
+"""Reads a TOML config file into a workspace, reporting all problems at once."""
 
 import tomllib
 from collections.abc import Mapping
@@ -22,70 +22,71 @@ _SPELLINGS: Mapping[object, str] = {"write_keys": "write_key", "sources": "sourc
 
 
 def read_file(path: Path, environment: Mapping[str, str], *, catalog: Catalog = CATALOG) -> Workspace:
-    """The workspace that a config file describes; masked secrets stay masked until it is applied.
+    """Return the workspace that a config file describes. Masked secrets stay masked until it is applied.
 
     Args:
-        path: The file; contracts: UTF-8 TOML with `[workspace]`, `[[sources]]`, `[[destinations]]`
-            and more.
+        path: UTF-8 TOML file with `[workspace]`, `[[sources]]`, `[[destinations]]` and more.
         environment: Values for `${ENV_NAME}` in texts.
-        catalog: The partners that destinations may be of.
+        catalog: Partners by destination type.
 
     Raises:
-        ConfigurationError: the file cannot be read or is not valid; one line per problem, each with file, line and
+        ConfigurationError: The file cannot be read or is not valid; one line per problem, each with file, line and
             key path.
     """
     return read_content(read_bytes(path), str(path), environment=environment, catalog=catalog)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a config file.
+    """Return the content of a config file.
 
     Raises:
-        ConfigurationError: it cannot be read, or is too large to be one.
+        ConfigurationError: The file cannot be read or is too large.
     """
     try:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ConfigurationError(f"{path}: The file cannot be read: {error.strerror or error}.") from error
     if len(content) > FILE_BYTES_MAX:
-        raise ConfigurationError(f"{path}: is larger than {FILE_BYTES_MAX} bytes")
+        raise ConfigurationError(f"{path}: The file is larger than {FILE_BYTES_MAX} bytes.")
     return content
 
 
 def read_content(content: bytes, name: str, *, environment: Mapping[str, str], catalog: Catalog = CATALOG) -> Workspace:
-    """The workspace that a config file's content describes; `name` stands in its errors.
+    """Return the workspace that the content of a config file describes; `name` is the file's name in errors.
 
     Raises:
-        ConfigurationError: as `read_file`.
+        ConfigurationError: As `read_file`.
     """
     try:
         text = content.decode()
         document = tomllib.loads(text)
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{name}: is not UTF-8 text: {error}") from error
+        raise ConfigurationError(f"{name}: The file is not UTF-8 text: {error}.") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{name}: is not valid TOML: {error}") from error
+        raise ConfigurationError(f"{name}: The file is not valid TOML: {error}.") from error
     if not document:
-        # A file cut off while it is written must not remove everything.
-        raise ConfigurationError(f"{name}: is empty")
+        # A file that is being written may be empty for a moment; it must not remove the whole configuration.
+        raise ConfigurationError(f"{name}: The file is empty.")
     problems: list[Problem] = []
     workspace = _read(TableReader((), document, environment=environment, problems=problems))
-    named = [_by_slug(problem, document) for problem in problems]
-    noted = {problem.path for problem in named}
-    found = [_as_written(problem, document) for problem in find_problems(workspace, catalog=catalog, allow_masks=True)]
-    named += [problem for problem in found if not _is_about(problem.path, noted)]
-    if named:
-        lines = [_located(problem, name, text, document) for problem in named]
-        raise ConfigurationError("\n".join(dict.fromkeys(lines)), problems=tuple(named))
+    located_problems = [_by_slug(problem, document) for problem in problems]
+    reported_paths = {problem.path for problem in located_problems}
+    semantic_problems = [
+        _as_written(problem, document) for problem in find_problems(workspace, catalog=catalog, allow_masks=True)
+    ]
+    located_problems += [problem for problem in semantic_problems if not _is_about(problem.path, reported_paths)]
+    if located_problems:
+        lines = [_located(problem, name, text, document) for problem in located_problems]
+        raise ConfigurationError("\n".join(dict.fromkeys(lines)), problems=tuple(located_problems))
     return workspace
 
 
 def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset[str]:
-    """The keys of audiences and computed traits that a config file makes of their names, because it gives none.
+    """Return the keys of audiences and computed traits that are derived from their names.
 
     Args:
-        content: What `read_content` has read without an error.
+        content: Content of a valid config file.
     """
     document = TableReader((), tomllib.loads(content.decode()), environment=environment, problems=[])
     tables = (table for kind in ("audiences", "computed_traits") for table in document.tables(kind))
@@ -197,20 +198,20 @@ def _computation(table: TableReader, kind: str) -> Computation:
     )
 
 
-def _one_or_many(table: TableReader, one: str, more: str) -> tuple[str, ...]:
-    if table.has(one) and table.has(more):
-        table.note((more,), f'give either "{one}" or "{more}", not both')
+def _one_or_many(table: TableReader, single_key: str, list_key: str) -> tuple[str, ...]:
+    if table.has(single_key) and table.has(list_key):
+        table.note((list_key,), f'Set either "{single_key}" or "{list_key}", not both.')
         return ()
-    if table.has(more):
-        return table.texts(more)
-    if table.has(one):
-        return (table.text(one),)
-    table.note((more,), f'is missing; give "{one}" or "{more}"')
+    if table.has(list_key):
+        return table.texts(list_key)
+    if table.has(single_key):
+        return (table.text(single_key),)
+    table.note((list_key,), f'Is missing. Set "{single_key}" or "{list_key}".')
     return ()
 
 
 def _by_slug(problem: Problem, document: Mapping[str, object]) -> Problem:
-    # Readers count entries; people know them by slug.
+    # Readers know the index of an entry; people know its slug.
     if len(problem.path) < 2 or not isinstance(index := problem.path[1], int):
         return problem
     kind = str(problem.path[0])
@@ -222,15 +223,15 @@ def _by_slug(problem: Problem, document: Mapping[str, object]) -> Problem:
 
 
 def _as_written(problem: Problem, document: Mapping[str, object]) -> Problem:
-    # The model knows `write_keys`; the file may have said `write_key`.
-    if len(problem.path) < 3 or (one := _SPELLINGS.get(problem.path[2])) is None:
+    # The model has `write_keys`; the file may contain `write_key`.
+    if len(problem.path) < 3 or (spelling := _SPELLINGS.get(problem.path[2])) is None:
         return problem
-    written = (*problem.path[:2], one)
+    written = (*problem.path[:2], spelling)
     return Problem(path=written, message=problem.message) if has_path(written, document) else problem
 
 
 def _is_about(path: KeyPath, noted: set[KeyPath]) -> bool:
-    """True if a problem at or around this path is noted already, so that another one would only follow from it."""
+    """Return True if a problem is reported at, above or below this path: another one would be a consequence."""
     return any(p[: len(path)] == path or path[: len(p)] == p for p in noted)
 
 

@@ -1,4 +1,4 @@
-"""Hot reload: a changed config file becomes the running configuration without a restart."""
+"""Hot reload: applies a changed config file without a restart."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from punchcard.workspace.telemetry import WorkspaceTelemetry
 
 
 class FileWatch:
-    """Applies a config file at the start and whenever its content has changed. One thread at a time.
+    """Applies a config file at startup and whenever its content has changed. Not thread-safe.
 
     Args:
-        path: The config file.
-        apply: Makes a workspace the running one.
+        path: Config file.
+        apply: Applies a workspace as the running configuration.
         environment: Values for `${ENV_NAME}` in the file.
-        confirm: Called with a workspace and the keys in it that are made of names, before it is applied. It raises a
-            ConfigurationError for what nobody is there to confirm: the file then waits until it is changed.
+        confirm: Called with a workspace and its derived keys before it is applied. It raises a ConfigurationError for
+            changes that need a confirmation: the file is then not applied until it is changed.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class FileWatch:
         self._seen: bytes | str = b""
 
     def apply_now(self) -> Sequence[Change]:
-        """Apply the file as it is, for a start that shall fail if the file is wrong.
+        """Apply the file immediately; used at startup, which fails if the file is invalid.
 
-        A file that has to be confirmed changes nothing: awards go on by the configuration before it.
+        A file that needs a confirmation changes nothing: the stored configuration stays in use.
 
         Raises:
-            ConfigurationError: the file is not valid.
-            StorageError: the store cannot be written.
+            ConfigurationError: The file is not valid.
+            StorageError: The store cannot be written.
         """
         content = read_bytes(self._path)
         workspace = self._workspace(content)
@@ -57,18 +57,18 @@ class FileWatch:
         return changes
 
     def poll(self) -> Sequence[Change]:
-        """Apply the file if it has changed; a broken one is told once and changes nothing.
+        """Apply the file if it has changed. An invalid file is logged once and changes nothing.
 
-        A change counts when two polls see the same content: half of a file that is being written may be valid TOML,
-        and would remove what stands in its other half. A store that is away is tried again at the next poll.
+        A change is applied when two polls read the same content: half of a file that is being written may be valid
+        TOML, and would remove what is in the other half. If the store is unavailable, the next poll tries again.
         """
-        # A file of this size is compared as fast as its time is asked for, and its time may lie.
+        # Comparing a file of this size costs as little as reading its modification time, which may be wrong.
         try:
             content: bytes | str = read_bytes(self._path)
         except ConfigurationError as error:
             content = error.message
-        settled, self._seen = content == self._seen, content
-        if not settled or content == self._handled:
+        is_stable, self._seen = content == self._seen, content
+        if not is_stable or content == self._handled:
             return ()
         try:
             workspace = self._workspace(content)
@@ -94,5 +94,5 @@ class FileWatch:
 
     def _workspace(self, content: bytes | str) -> Workspace:
         if isinstance(content, str):
-            raise ConfigurationError(content)  # what reading it said
+            raise ConfigurationError(content)  # the error of reading the file
         return read_content(content, str(self._path), environment=self._environment, catalog=self._catalog)

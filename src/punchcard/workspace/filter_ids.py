@@ -1,4 +1,4 @@
-"""Ids of filters: a file gives none, so a filter keeps the id that one of its title has had."""
+"""Ids of filters. Config files contain none, so a filter gets the id of the stored filter with the same title."""
 
 import hashlib
 from dataclasses import replace
@@ -6,29 +6,29 @@ from dataclasses import replace
 from punchcard.workspace.model import Destination, DestinationFilter
 
 
-def assign_filter_ids(wanted: Destination, standing: Destination | None) -> Destination:
-    """The destination with an id for each filter. The same filters get the same ids at any time."""
-    taken = {one.id for one in wanted.filters if one.id}
+def assign_filter_ids(desired: Destination, current: Destination | None) -> Destination:
+    """Return the destination with an id for each filter. Ids are deterministic: the same filters get the same ids."""
+    used_ids = {destination_filter.id for destination_filter in desired.filters if destination_filter.id}
     by_title: dict[str, list[str]] = {}
-    for one in standing.filters if standing else ():
-        if one.id and one.id not in taken:
-            by_title.setdefault(one.title, []).append(one.id)
+    for destination_filter in current.filters if current else ():
+        if destination_filter.id and destination_filter.id not in used_ids:
+            by_title.setdefault(destination_filter.title, []).append(destination_filter.id)
     destination_filters: list[DestinationFilter] = []
-    for one in wanted.filters:
-        id_ = one.id
+    for destination_filter in desired.filters:
+        id_ = destination_filter.id
         if not id_:
-            known = by_title.get(one.title)
-            id_ = known.pop(0) if known else _new_id(wanted.slug, one.title, taken)
-            taken.add(id_)
-        destination_filters.append(replace(one, id=id_))
-    return replace(wanted, filters=tuple(destination_filters))
+            known = by_title.get(destination_filter.title)
+            id_ = known.pop(0) if known else _new_id(desired.slug, destination_filter.title, used_ids)
+            used_ids.add(id_)
+        destination_filters.append(replace(destination_filter, id=id_))
+    return replace(desired, filters=tuple(destination_filters))
 
 
-def _new_id(slug: str, title: str, taken: set[str]) -> str:
+def _new_id(slug: str, title: str, used_ids: set[str]) -> str:
     number = 0
     while True:
         text = f"{slug}\n{title}\n{number}".encode("utf-8", "surrogatepass")
         id_ = f"flt_{hashlib.sha256(text).hexdigest()[:16]}"
-        if id_ not in taken:
+        if id_ not in used_ids:
             return id_
         number += 1

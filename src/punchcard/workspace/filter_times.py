@@ -1,4 +1,4 @@
-"""When filters were made and changed: what a caller cannot say is carried over from the filter of the same id."""
+"""Creation and update times of filters, carried over from the stored filter with the same id."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,33 +9,42 @@ from punchcard.workspace.model import Destination, DestinationFilter
 
 
 def assign_filter_times(
-    wanted: Destination, standing: Destination | None, *, now: datetime, changed_at: Callable[[], datetime | None]
+    desired: Destination, current: Destination | None, *, now: datetime, changed_at: Callable[[], datetime | None]
 ) -> Destination:
-    """The destination with the times and the source of each filter. `createdAt` never changes, whatever else does.
+    """Return the destination with the times and the source of each filter. `created_at` never changes.
 
     Args:
-        changed_at: When the standing destination was last changed: what filters without times showed so far.
+        changed_at: Returns when the current destination was last changed, for filters stored without times.
     """
-    known = {one.id: one for one in standing.filters} if standing is not None else {}
-    filters = [_set_times(one, known.get(one.id), now=now, changed_at=changed_at) for one in wanted.filters]
-    return replace(wanted, filters=tuple(filters))
+    known = (
+        {destination_filter.id: destination_filter for destination_filter in current.filters}
+        if current is not None
+        else {}
+    )
+    filters = [
+        _set_times(destination_filter, known.get(destination_filter.id), now=now, changed_at=changed_at)
+        for destination_filter in desired.filters
+    ]
+    return replace(desired, filters=tuple(filters))
 
 
 def _set_times(
-    wanted: DestinationFilter,
-    standing: DestinationFilter | None,
+    desired: DestinationFilter,
+    current: DestinationFilter | None,
     *,
     now: datetime,
     changed_at: Callable[[], datetime | None],
 ) -> DestinationFilter:
-    if standing is None:
-        return replace(wanted, created_at=wanted.created_at or to_iso(now), updated_at=wanted.updated_at or to_iso(now))
-    before = standing.created_at or to_iso(changed_at() or now)
+    if current is None:
+        return replace(
+            desired, created_at=desired.created_at or to_iso(now), updated_at=desired.updated_at or to_iso(now)
+        )
+    created_at = current.created_at or to_iso(changed_at() or now)
     carried = replace(
-        wanted,
-        created_at=before,
-        updated_at=standing.updated_at or before,
-        source=wanted.source or standing.source,
+        desired,
+        created_at=created_at,
+        updated_at=current.updated_at or created_at,
+        source=desired.source or current.source,
     )
-    same = replace(standing, created_at=carried.created_at, updated_at=carried.updated_at)
-    return carried if carried == same else replace(carried, updated_at=to_iso(now))
+    unchanged = replace(current, created_at=carried.created_at, updated_at=carried.updated_at)
+    return carried if carried == unchanged else replace(carried, updated_at=to_iso(now))

@@ -1,4 +1,4 @@
-"""What a workspace may say about who is who."""
+"""Validation of the identity rules of a workspace."""
 
 import re
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ _SECTIONS = ("traits", "properties", "context")
 
 
 def identity_problems(rules: IdentityRules) -> Iterator[Problem]:
-    """All that is wrong with the rules."""
+    """Yield the problems of the identity rules."""
     for type_ in rules.priority:
         yield from _type_problems(("identity", "priority"), type_)
         if rules.priority.count(type_) > 1:
-            yield Problem(path=("identity", "priority"), message=f'"{type_}" is listed twice')
+            yield Problem(path=("identity", "priority"), message=f'"{type_}" is listed twice.')
     for type_, limit in rules.limits.items():
         path: KeyPath = ("identity", "limits", type_)
         yield from _type_problems(path, type_)
@@ -26,37 +26,39 @@ def identity_problems(rules: IdentityRules) -> Iterator[Problem]:
         path = ("identity", "periods", type_)
         yield from _type_problems(path, type_)
         if period not in PERIODS:
-            yield Problem(path=path, message=f'"{period}" is no period; there are {", ".join(PERIODS)}')
+            yield Problem(path=path, message=f'"{period}" is not a period. Use one of {", ".join(PERIODS)}.')
     yield from _blocked_problems(rules.blocked)
-    for type_, place in rules.properties.items():
+    for type_, field_path in rules.properties.items():
         path = ("identity", "properties", type_)
         yield from _type_problems(path, type_)
         if type_ in (USER_ID, ANONYMOUS_ID):
-            yield Problem(path=path, message=f"{type_} has its own place in every event")
-        first, *rest = place.split(".")
-        if first not in _SECTIONS or not rest or not all(rest):
-            message = f'"{place}" is no place of an event; expected for example "traits.phone" or "properties.memberId"'
+            yield Problem(path=path, message=f"{type_} is always read from the event itself and cannot be mapped.")
+        section, *inner = field_path.split(".")
+        if section not in _SECTIONS or not inner or not all(inner):
+            message = (
+                f'"{field_path}" is not a field of an event. Use, for example, "traits.phone" or "properties.memberId".'
+            )
             yield Problem(path=path, message=message)
 
 
 def _type_problems(path: KeyPath, type_: str) -> Iterator[Problem]:
     if not _TYPE.fullmatch(type_) or len(type_) > _TYPE_CHARACTERS_MAX:
-        message = f'"{type_}" is no type of id; expected lower-case letters, digits and _, such as "member_id"'
+        message = f'"{type_}" is not an identifier type. Use lower-case letters, digits and _, such as "member_id".'
         yield Problem(path=path, message=message)
 
 
 def _limit_problems(path: KeyPath, limit: int) -> Iterator[Problem]:
     if not 1 <= limit <= IDS_MAX:
-        yield Problem(path=path, message=f"must be between 1 and {IDS_MAX}, is {limit}")
+        yield Problem(path=path, message=f"Must be between 1 and {IDS_MAX}, is {limit}.")
 
 
 def _blocked_problems(blocked: tuple[str, ...]) -> Iterator[Problem]:
     for index, value in enumerate(blocked):
         path: KeyPath = ("identity", "blocked", index)
         if not value.strip():
-            yield Problem(path=path, message="must not be empty")
+            yield Problem(path=path, message="Must not be empty.")
         elif is_pattern(value):
             try:
                 re.compile(value[1:-1])
             except re.error as error:
-                yield Problem(path=path, message=f"{value} is not a regular expression: {error}")
+                yield Problem(path=path, message=f"{value} is not a regular expression: {error}.")

@@ -1,4 +1,4 @@
-"""On which line of a TOML file a key stands: tomllib does not say, and a person wants to jump there."""
+"""Finds the line of a key in a TOML file, which tomllib does not report, for error messages."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,27 @@ _KEY_PART = re.compile(r""""((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 
 
 def find_line(path: KeyPath, *, text: str, document: Mapping[str, object]) -> int | None:
-    """The line, counted from 1, of the key or of the nearest thing around it that has a line of its own.
+    """Return the line, counted from 1, of the key or of the nearest enclosing table.
 
-    Reads line by line, so a multi-line text that looks like TOML may mislead it; the key path says it rightly anyway.
+    The file is read line by line, so a multi-line text that looks like TOML may give a wrong line. Messages contain the
+    key path as well, which is always right.
 
     Args:
-        path: Entries of lists by slug or index.
-        text: The file.
-        document: The same file parsed, to find entries by slug.
+        path: Key path with entries of lists by slug or index.
+        text: Text of the file.
+        document: The parsed file, to find entries by slug.
     """
     lines = _lines_by_path(text)
-    wanted = _by_index(path, document)
-    while wanted:
-        if wanted in lines:
-            return lines[wanted]
-        wanted = wanted[:-1]
+    indexed_path = _by_index(path, document)
+    while indexed_path:
+        if indexed_path in lines:
+            return lines[indexed_path]
+        indexed_path = indexed_path[:-1]
     return None
 
 
 def has_path(path: KeyPath, document: Mapping[str, object]) -> bool:
-    """True if the document has something at the path."""
+    """Return True if the document has a value at the path."""
     return len(_by_index(path, document)) == len(path)
 
 
@@ -52,7 +53,7 @@ def _lines_by_path(text: str) -> Mapping[KeyPath, int]:
 
 
 def _table_path(names: Sequence[str], counts: dict[KeyPath, int], *, opens_entry: bool) -> KeyPath:
-    # `[destinations.settings]` is about the newest `[[destinations]]`.
+    # `[destinations.settings]` belongs to the last `[[destinations]]`.
     path: KeyPath = ()
     for depth, name in enumerate(names):
         path = (*path, name)
@@ -68,7 +69,7 @@ def _split_key(dotted: str) -> tuple[str, ...]:
 
 
 def _by_index(path: KeyPath, document: Mapping[str, object]) -> KeyPath:
-    """The path with indexes for slugs, as far as the document goes."""
+    """Return the path with indexes instead of slugs, up to the first key that the document lacks."""
     key_path: KeyPath = ()
     value: object = document
     for part in path:

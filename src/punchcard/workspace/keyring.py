@@ -1,4 +1,4 @@
-"""The key that encrypts stored secrets, and the mask under which people see them."""
+"""The key that encrypts stored secrets, and the mask that is shown instead of a secret."""
 
 import hashlib
 import hmac
@@ -15,12 +15,12 @@ from punchcard.errors import ConfigurationError
 
 MASK = "••••"
 WRONG_SECRET_KEY = "wrong_secret_key"
-"""The code of the error for secrets that another key has encrypted."""
+"""Code of the error for secrets that were encrypted with another key."""
 
 _VISIBLE_CHARACTERS = 4
-# A shorter secret would lose too much of itself to the mask.
+# The last characters of a shorter secret would reveal too much of it.
 _VISIBLE_FROM_LENGTH = 12
-# Fixed, so that every process on the same key can read what another wrote; the key is long or scrypt makes up for it.
+# Fixed, so that every process with the same key can decrypt. Scrypt makes up for a short key.
 _SALT = b"punchcard stored secrets, 1"
 
 
@@ -28,71 +28,73 @@ class Keyring:
     """Encrypts and decrypts stored secrets with a key derived from any text.
 
     Args:
-        secret_key: The operator's text, or what the data folder keeps.
+        secret_key: Secret key set by the operator, or the one in the data folder.
     """
 
     def __init__(self, secret_key: str) -> None:
-        # 16 MB and some 50 ms, once a process: enough to make guessing a short text dear.
+        # 16 MB and some 50 ms, once per process: enough to make guessing a short key expensive.
         key = Scrypt(salt=_SALT, length=64, n=2**14, r=8, p=1).derive(secret_key.encode())
         self._fernet = Fernet(urlsafe_b64encode(key[:32]))
         self._fingerprint_key = key[32:]
 
     def encrypt(self, text: str) -> str:
-        """The text so that only this key reads it."""
+        """Return the encrypted text."""
         return self._fernet.encrypt(text.encode()).decode()
 
     def decrypt(self, token: str) -> str:
-        """What `encrypt` was given.
+        """Return the decrypted text.
 
         Raises:
-            ConfigurationError: it was encrypted with another key.
+            ConfigurationError: The text was encrypted with another key.
         """
         try:
             return self._fernet.decrypt(token.encode()).decode()
         except InvalidToken as error:
             raise ConfigurationError(
-                "the stored secrets were encrypted with another key: set PUNCHCARD_SECRET_KEY to the one used before "
-                "(or put the old `secret-key` file back into the data folder), "
-                "or `punchcard apply` a file that holds every secret in plain text",
+                "The stored secrets were encrypted with another key. Set PUNCHCARD_SECRET_KEY to the key used before, "
+                "put the old `secret-key` file back into the data folder, "
+                "or run `punchcard apply` with a file that has every secret in plain text.",
                 code=WRONG_SECRET_KEY,
             ) from error
 
     def fingerprint(self, content: bytes) -> str:
-        """64 hex digits that change with the content and give nothing of it away."""
+        """Return 64 hex digits that identify the content without revealing it."""
         return hmac.new(self._fingerprint_key, content, hashlib.sha256).hexdigest()
 
 
 def open_keyring(secret_key: str | None, path: Path) -> Keyring:
-    """The keyring of the operator's key, else of the one kept at `path`, which is made if there is none.
+    """Return the keyring of the operator's key, else of the key stored at `path`, which is created if missing.
 
     Raises:
-        ConfigurationError: the kept key is empty or cannot be read.
+        ConfigurationError: The stored key is empty, or cannot be read or written.
     """
     if secret_key:
         return Keyring(secret_key)
     try:
         if not path.exists():
             _write_new_key(path)
-        kept = path.read_text().strip()
+        stored_key = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: the secret key cannot be kept or read: {error}") from error
-    if not kept:
-        raise ConfigurationError(f"{path}: the secret key is empty; put the old file back or set PUNCHCARD_SECRET_KEY")
-    return Keyring(kept)
+        raise ConfigurationError(f"{path}: The secret key cannot be read or written: {error}.") from error
+    if not stored_key:
+        raise ConfigurationError(
+            f"{path}: The secret key is empty. Put the old file back, or set PUNCHCARD_SECRET_KEY."
+        )
+    return Keyring(stored_key)
 
 
 def mask(secret: str) -> str:
-    """How a secret is shown: `••••` and, if it is long, its last four characters."""
+    """Return the mask of a secret: `••••` and, if it is long, its last four characters."""
     return MASK + (secret[-_VISIBLE_CHARACTERS:] if len(secret) >= _VISIBLE_FROM_LENGTH else "")
 
 
 def is_masked(text: str) -> bool:
-    """True if the text is what `mask` shows of some secret."""
+    """Return True if the text is a mask as returned by `mask`."""
     return text.startswith(MASK)
 
 
 def _write_new_key(path: Path) -> None:
-    # Whole or not at all, and the first of several processes wins: secrets encrypted with a lost key are lost.
+    # Atomic, and the first of several processes wins: secrets encrypted with a lost key are lost.
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 600
     try:

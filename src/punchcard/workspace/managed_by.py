@@ -1,6 +1,6 @@
-"""Sources and destinations that Punchcard keeps for callers of the partner endpoint, who bring their settings along.
+"""Managed sources and destinations: created for callers of the partner endpoint, who send their settings along.
 
-One pair for each account at the partner, so that its ledger goes on whatever the other settings become.
+There is one pair for each account at the partner, so that its ledger continues when other settings change.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ _WRITE_KEY_BYTES = 24
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One account at a partner.
+    """An account at a partner.
 
     Attributes:
         type: Slug of the destination definition.
-        ids: What names the account, such as business and location.
+        ids: Values that identify the account, such as business and location.
     """
 
     type: str
@@ -35,7 +35,7 @@ class Account:
 
     @property
     def slug(self) -> str:
-        """The word of its source and its destination."""
+        """Slug of its source and its destination."""
         text = "-".join(self.ids)
         if not _PLAIN.fullmatch(text):
             text = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()[:20]
@@ -43,7 +43,7 @@ class Account:
 
 
 def derive_account(definition: Definition, settings: Mapping[str, object]) -> Account:
-    """The account that settings name: by all of them that are required text and no secret."""
+    """Return the account that the settings identify: by all required texts that are not secrets."""
     keys = [
         setting.key
         for setting in definition.settings
@@ -53,38 +53,40 @@ def derive_account(definition: Definition, settings: Mapping[str, object]) -> Ac
 
 
 def inherit_options(destinations: Iterable[Destination], account: Account) -> dict[str, object]:
-    """The options of the account's destination; before there is one, those of the first of its type."""
-    alike = sorted(
+    """Return the options of the account's destination, or of the first destination of its type if there is none."""
+    same_type = sorted(
         (destination for destination in destinations if destination.type == account.type),
         key=lambda destination: destination.slug,
     )
-    for one in alike:
-        if one.slug == account.slug:
-            return dict(one.options)
-    # Which events are given once a day is said by their names, and this account may name others.
-    return {key: value for key, value in alike[0].options.items() if key != "oncePerDay"} if alike else {}
+    for destination in same_type:
+        if destination.slug == account.slug:
+            return dict(destination.options)
+    # `oncePerDay` lists event names, and this account may use other names.
+    return {key: value for key, value in same_type[0].options.items() if key != "oncePerDay"} if same_type else {}
 
 
 def save_managed_destination(
     store: Store, account: Account, settings: Mapping[str, object], *, clock: Clock, keyring: Keyring
 ) -> None:
-    """Make these the settings of the account's destination, which is made if there is none.
+    """Save the settings of the account's destination, which is created if it does not exist.
 
-    Maps grow: what another sender of the same account has mapped stays mapped, as each event is judged by its own.
-    A new destination gets the options of the first one of its type, such as another address of the partner.
+    Maps are merged: entries of other senders of the same account are kept, because each event is processed with the
+    settings that it came with. A new destination gets the options of the first destination of its type, such as
+    another address of the partner.
 
     Raises:
-        ConfigurationError: the settings are not valid, or the config file names the account's slug itself.
-        StorageError: the store cannot be written.
+        ConfigurationError: The settings are not valid, or the configuration uses the account's slug otherwise.
+        StorageError: The store cannot be written.
     """
 
     def change(workspace: Workspace) -> Workspace:
         slug = account.slug
         source = next((source for source in workspace.sources if source.slug == slug), None)
-        standing = next((destination for destination in workspace.destinations if destination.slug == slug), None)
-        if any(one is not None and not one.is_managed for one in (source, standing)):
+        current = next((destination for destination in workspace.destinations if destination.slug == slug), None)
+        if any(existing is not None and not existing.is_managed for existing in (source, current)):
             raise ConfigurationError(
-                f"the configuration has a {slug} of its own, so the partner endpoint cannot keep one by that name"
+                f"The configuration has its own source or destination {slug}, a slug that the partner endpoint needs. "
+                "Choose another slug for it."
             )
         if source is None:
             name = f"Segment's cloud for {account.type} {', '.join(account.ids)}"
@@ -95,7 +97,7 @@ def save_managed_destination(
             slug=slug,
             type=account.type,
             sources=(slug,),
-            settings=_merge_maps({} if standing is None else standing.settings, settings),
+            settings=_merge_maps({} if current is None else current.settings, settings),
             options=inherit_options(workspace.destinations, account),
             is_managed=True,
         )
@@ -111,10 +113,10 @@ def save_managed_destination(
     edit(store, change, clock=clock, keyring=keyring, actor="partner endpoint")
 
 
-def _merge_maps(standing: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
-    grown = {**standing, **given}
-    for key, value in given.items():
-        before = standing.get(key)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            grown[key] = {**before, **value}
-    return grown
+def _merge_maps(current: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    merged = {**current, **changes}
+    for key, value in changes.items():
+        current_value = current.get(key)
+        if isinstance(value, Mapping) and isinstance(current_value, Mapping):
+            merged[key] = {**current_value, **value}
+    return merged

@@ -1,4 +1,4 @@
-"""The configuration as one value: what file, App and Public API edit and the loops run on."""
+"""The configuration as one value, edited by file, App and Public API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from punchcard.profiles.rules import IdentityRules
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A word for people on a source, such as `environment:production`. Nothing acts on it."""
+    """A label of a source, such as `environment:production`. Labels have no effect."""
 
     key: str
     value: str
@@ -21,14 +21,13 @@ class Source:
     """Where events come from.
 
     Attributes:
-        slug: Its word in keys and files, `[a-z0-9-]`, never changed.
-        name: Its name for people.
+        slug: Identifier in keys and files, `[a-z0-9-]`, never changed.
+        name: Display name.
         write_keys: Credentials of its senders; several while one is being replaced.
-        type: What sends, as a word of the catalog of sources; it chooses the snippets that people are shown.
+        type: Type in the catalog of sources, which selects the snippets that the App shows.
         enabled: False refuses its events (`source_disabled`).
-        is_managed: Punchcard has made it for callers of the partner endpoint: a config file neither holds nor removes
-            it.
-        labels: As the Public API has set them; a config file neither holds nor removes them.
+        is_managed: True if the partner endpoint manages it: config files neither contain nor remove it.
+        labels: Labels set with the Public API; config files neither contain nor remove them.
     """
 
     slug: str
@@ -42,18 +41,18 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationFilter:
-    """A destination filter as configured: kept whole until the filter language reads it.
+    """A destination filter as configured.
 
     Attributes:
-        title: Its name for people, at most 64 characters.
+        title: Display name, at most 64 characters.
         condition: FQL text (`if` in files).
-        enabled: False leaves it out.
-        actions: The actions as data, e.g. `{"type": "DROP"}`.
-        description: What it is for.
-        id: Given when it is applied; it outlives changes as long as the title stays, or the API changes it by its id.
-        source: Slug of the source that the Public API was given with it; a filter is asked for events of every source.
-        created_at: ISO text, given when it is applied and never changed; "" for one of a version that kept none.
-        updated_at: ISO text of its last change; "" likewise.
+        enabled: False if the filter is not applied.
+        actions: Actions as data, e.g. `{"type": "DROP"}`.
+        description: Description for people.
+        id: Assigned when the filter is first saved; it stays as long as the title stays, or the API uses the id.
+        source: Slug of the source that was sent with it to the Public API; the filter applies to events of all sources.
+        created_at: ISO text, assigned when the filter is first saved; "" if an old version has stored it.
+        updated_at: ISO text of the last change; "" if an old version has stored it.
     """
 
     title: str
@@ -72,16 +71,16 @@ class Destination:
     """A configured instance of a destination definition.
 
     Attributes:
-        slug: Its word in files, the API and the ledger; never changed.
+        slug: Identifier in files, the API and the ledger; never changed.
         type: Slug of the definition in the catalog.
-        name: Its name for people; empty for the definition's.
-        sources: Slugs of the sources whose events it gets.
-        enabled: False: gets nothing, what is queued stays queued.
-        consent: Categories of consent that it belongs to: it gets an event that states consent only if all are given.
-        settings: The partner's settings under their wire keys, plain text secrets included.
-        options: Our own tuning under its keys, without defaults filled in.
+        name: Display name; empty for the definition's name.
+        sources: Slugs of the connected sources.
+        enabled: False if it receives no events; its queue is kept.
+        consent: Consent categories: it gets an event with consent preferences only if all of them are granted.
+        settings: The partner's settings by their wire keys, with secrets in plain text.
+        options: Punchcard's own options, without defaults.
         filters: Destination filters in order.
-        is_managed: As of a source.
+        is_managed: True if the partner endpoint manages it, as for sources.
     """
 
     slug: str
@@ -102,17 +101,17 @@ class Computation:
 
     Attributes:
         kind: `audience` or `computed_trait`; both share one set of keys.
-        key: Its trait on profiles and in payloads, snake_case, never changed.
-        name: Its name for people.
-        definition: Text of the query language.
-        description: What it is for.
-        enabled: False stops computing; its members stay what they were.
-        destinations: Slugs of the destinations that are told.
-        send: How they are told: `identify`, `track` or both.
-        sync: When: `real-time`, or a rhythm such as `every 2 hours`.
-        include_anonymous: True counts people to whom nothing but an anonymous id leads.
-        include_history: False counts only events from its creation on.
-        when_removed: What destinations are told when it is switched off or deleted: `keep` (nothing) or `false`.
+        key: Name of the trait on profiles and in payloads, snake_case, never changed.
+        name: Display name.
+        definition: Text in the query language.
+        description: Description for people.
+        enabled: False stops computing; its members stay as they are.
+        destinations: Slugs of the destinations that it is synced to.
+        send: Calls that sync it: `identify`, `track` or both.
+        sync: `real-time`, or an interval such as `every 2 hours`.
+        include_anonymous: True includes people who are known by an anonymous id only.
+        include_history: False counts only events since its creation.
+        when_removed: What destinations receive when it is disabled or deleted: `keep` (nothing) or `false`.
     """
 
     kind: str
@@ -134,12 +133,12 @@ class Workspace:
     """The whole configuration.
 
     Attributes:
-        name: The business's name.
-        timezone: IANA name; decides what "a day" is.
-        day_borders: Where days begin and end for audiences and computed traits: `timezone`, or `utc`.
-        identity: How profiles are told apart.
-        labels: Those that sources may have, beside those that they do.
-        webhook_allowed_networks: Networks with private addresses that webhooks may be sent to, e.g. `10.0.0.0/8`.
+        name: Name of the business.
+        timezone: IANA name; defines when a day begins.
+        day_borders: Days of audiences and computed traits: `timezone`, or `utc`.
+        identity: Rules of identity resolution.
+        labels: Labels that sources may have, in addition to those in use.
+        webhook_allowed_networks: Private networks that webhooks may be sent to, e.g. `10.0.0.0/8`.
     """
 
     name: str = "My workspace"
@@ -153,13 +152,13 @@ class Workspace:
     computations: tuple[Computation, ...] = ()
 
     def zone(self) -> ZoneInfo:
-        """The time zone as a value."""
+        """Return the time zone."""
         return ZoneInfo(self.timezone)
 
     def day_zone(self, zone: ZoneInfo) -> ZoneInfo:
-        """The zone in which days begin and end for audiences and computed traits.
+        """Return the time zone of days in audiences and computed traits.
 
         Args:
-            zone: The time zone as a value.
+            zone: Time zone of the workspace.
         """
         return ZoneInfo("UTC") if self.day_borders == "utc" else zone

@@ -1,4 +1,4 @@
-"""The workspace in the store: read whole, write what changed, secrets encrypted."""
+"""Reads the workspace from the store and writes changed parts, with encrypted secrets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,11 +23,11 @@ PartKey = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredWorkspace:
-    """The configuration at one revision.
+    """The stored configuration at one revision.
 
     Attributes:
-        unreadable: Parts that could not be read whole, by kind and slug: why. What could be read of them is in
-            `workspace`, for people to see; nothing else may act on it.
+        unreadable: Why a part could not be read completely, by kind and slug. `workspace` has what could be read of it,
+            to be shown to people only.
     """
 
     revision: int
@@ -36,29 +36,29 @@ class StoredWorkspace:
 
 
 def load(store: Store, keyring: Keyring) -> StoredWorkspace:
-    """The configuration as it stands, secrets in plain text; parts are in order of their slugs.
+    """Return the stored configuration with secrets in plain text and parts sorted by slug.
 
     Raises:
-        ConfigurationError: all secrets were encrypted with another key. (Of one destination among others, that
-            destination is unreadable.)
-        StorageError: the store is away.
+        ConfigurationError: All secrets were encrypted with another key. (If this affects only some destinations, they
+            are unreadable.)
+        StorageError: The store is unavailable.
     """
     with store.reading() as work:
         while True:
             revision = configuration.revision_of(work)
-            found = read(work)
-            # PostgreSQL shows each statement what was committed before it: a change may fall between the two.
+            stored = read(work)
+            # On PostgreSQL each statement sees what was committed before it, so a change may come between the two.
             if configuration.revision_of(work) == revision:
                 break
-    workspace, sealed = _unseal_readable(found.workspace, keyring)
-    return StoredWorkspace(revision=revision, workspace=workspace, unreadable={**sealed, **found.unreadable})
+    workspace, sealed = _unseal_readable(stored.workspace, keyring)
+    return StoredWorkspace(revision=revision, workspace=workspace, unreadable={**sealed, **stored.unreadable})
 
 
 def load_write_keys(store: Store) -> frozenset[str]:
-    """Every write key that a source has, disabled ones too, as far as the rows of sources can be read.
+    """Return the write keys of all sources, including disabled ones, as far as they can be read.
 
     Raises:
-        StorageError: the store is away.
+        StorageError: The store is unavailable.
     """
     with store.reading() as work:
         documents = configuration.read_documents(work)
@@ -67,42 +67,44 @@ def load_write_keys(store: Store) -> frozenset[str]:
 
 
 def read(work: Connection) -> StoredWorkspace:
-    """The configuration as it stands, secrets still sealed. Whatever a document holds, the others are read."""
-    about = Workspace()
+    """Return the stored configuration with sealed secrets. A damaged document does not affect the others."""
+    workspace = Workspace()
     sources: list[Source] = []
     destinations: list[Destination] = []
     computations: list[Computation] = []
     unreadable: dict[PartKey, str] = {}
-    connected_to_unknown: set[str] = set()
+    with_unknown_sources: set[str] = set()
 
     def part_of(document: StoredDocument, type_: type[Part]) -> Part:
-        found = read_part(document, type_)
-        if found.problem is not None:
-            unreadable[document.kind, document.slug] = found.problem
-            if "sources" in found.lost:
-                connected_to_unknown.add(document.slug)
-        return found.part
+        salvaged = read_part(document, type_)
+        if salvaged.problem is not None:
+            unreadable[document.kind, document.slug] = salvaged.problem
+            if "sources" in salvaged.lost:
+                with_unknown_sources.add(document.slug)
+        return salvaged.part
 
     for document in configuration.read_documents(work):
         match document.kind:
             case "workspace":
-                about = part_of(document, Workspace)
+                workspace = part_of(document, Workspace)
             case "source":
                 sources.append(part_of(document, Source))
             case "destination":
                 destinations.append(part_of(document, Destination))
             case "audience" | "computed_trait":
                 computations.append(part_of(document, Computation))
-    # A destination whose sources cannot be read may be any source's: events are held for it rather than lost to it.
-    every = tuple(source.slug for source in sources)
+    # If the sources of a destination cannot be read, it may be connected to any of them: events of all are held for it.
+    source_slugs = tuple(source.slug for source in sources)
     destinations = [
-        replace(destination, sources=every) if destination.slug in connected_to_unknown else destination
+        replace(destination, sources=source_slugs) if destination.slug in with_unknown_sources else destination
         for destination in destinations
     ]
     return StoredWorkspace(
         revision=configuration.revision_of(work),
         workspace=sort_parts(
-            replace(about, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations))
+            replace(
+                workspace, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations)
+            )
         ),
         unreadable=unreadable,
     )
@@ -110,15 +112,15 @@ def read(work: Connection) -> StoredWorkspace:
 
 def write(
     work: Connection,
-    wanted: Workspace,
+    desired: Workspace,
     *,
     current: Workspace,
     clock: Clock,
     keyring: Keyring,
     catalog: Catalog = CATALOG,
 ) -> None:
-    """Store every part of `wanted` that differs from `current`, and forget the parts that it lacks."""
-    old, new = parts_by_key(current), parts_by_key(wanted)
+    """Store every part of `desired` that differs from `current`, and delete the parts that it lacks."""
+    old, new = parts_by_key(current), parts_by_key(desired)
     changed = [(key, part) for key, part in new.items() if old.get(key) != part]
     configuration.save_documents(
         work,
@@ -138,7 +140,7 @@ def write(
 
 
 def _unseal_readable(workspace: Workspace, keyring: Keyring) -> tuple[Workspace, dict[PartKey, str]]:
-    """The workspace with its secrets in plain text; those of an unreadable destination stay sealed."""
+    """Return the workspace with secrets in plain text; those that cannot be decrypted stay sealed."""
     destinations: list[Destination] = []
     problems: dict[PartKey, str] = {}
     errors: list[ConfigurationError] = []
@@ -153,12 +155,12 @@ def _unseal_readable(workspace: Workspace, keyring: Keyring) -> tuple[Workspace,
         with_secrets += has_sealed_values(destination)
         destinations.append(plain)
     if errors and len(errors) == with_secrets:
-        raise errors[0]  # not one is readable: it is the key that is wrong
+        raise errors[0]  # no secret can be decrypted, so the key is wrong
     return replace(workspace, destinations=tuple(destinations)), problems
 
 
 def sort_parts(workspace: Workspace) -> Workspace:
-    """The workspace with its parts in order of their slugs: the order in a file means nothing."""
+    """Return the workspace with its parts sorted by slug: the order in a file has no meaning."""
     return replace(
         workspace,
         sources=tuple(sorted(workspace.sources, key=lambda source: source.slug)),
@@ -168,7 +170,7 @@ def sort_parts(workspace: Workspace) -> Workspace:
 
 
 def parts_by_key(workspace: Workspace) -> Mapping[PartKey, Workspace | Source | Destination | Computation]:
-    """Every part by its kind and slug; the workspace's own fields are one part without a slug."""
+    """Return every part by kind and slug; the workspace's own fields are one part without a slug."""
     parts: dict[PartKey, Workspace | Source | Destination | Computation] = {
         ("workspace", ""): replace(workspace, sources=(), destinations=(), computations=())
     }

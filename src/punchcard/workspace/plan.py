@@ -1,4 +1,4 @@
-"""What would change between two workspaces, part by part and key by key, secrets masked."""
+"""The difference between two workspaces, by part and key, with masked secrets."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,18 +15,18 @@ _GENERATED_FIELDS = ("id", "source", "created_at", "updated_at")  # of a filter
 
 
 class ChangeKind(StrEnum):
-    """What happens to a part."""
+    """Kinds of changes of a part."""
 
-    ADD = "add"  # it is new
+    ADD = "add"
     CHANGE = "change"  # some of its values differ
-    REMOVE = "remove"  # it goes
+    REMOVE = "remove"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValueChange:
-    """One value before and after, as people may see it; None where there is none.
+    """A value before and after the change, with masked secrets; None if it is absent.
 
-    A changed secret may look the same on both sides.
+    A changed secret may have the same mask on both sides.
     """
 
     path: KeyPath
@@ -36,12 +36,12 @@ class ValueChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What happens to one part of the workspace.
+    """Change of one part of the workspace.
 
     Attributes:
         part: `workspace`, `source`, `destination`, `audience` or `computed_trait`.
-        slug: Which one; empty for the workspace's own fields.
-        values: The values that differ, in order of their paths.
+        slug: Slug or key of the part; empty for the workspace's own fields.
+        values: Values that differ, in order of their paths.
     """
 
     kind: ChangeKind
@@ -50,15 +50,15 @@ class Change:
     values: tuple[ValueChange, ...]
 
 
-def plan(current: Workspace, wanted: Workspace, *, catalog: Catalog = CATALOG) -> list[Change]:
-    """What must change for `current` to become `wanted`; empty if nothing must. The order of parts means nothing."""
-    before, after = _sides(current, catalog), _sides(wanted, catalog)
+def plan(current: Workspace, desired: Workspace, *, catalog: Catalog = CATALOG) -> list[Change]:
+    """Return the changes that turn `current` into `desired`. The order of parts is ignored."""
+    before, after = _sides(current, catalog), _sides(desired, catalog)
     changes = (_change(key, before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys()))
     return [change for change in changes if change is not None]
 
 
 def render(changes: Sequence[Change]) -> str:
-    """The changes for people, one value a line, with a count at the end."""
+    """Return the changes as text, with one value per line and counts at the end."""
     if not changes:
         return "no changes"
     lines: list[str] = []
@@ -83,17 +83,17 @@ _PART_KINDS = ("workspace", "source", "destination", "audience", "computed_trait
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
-    about: dict[KeyPath, object] = {(key,): getattr(workspace, key) for key in _WORKSPACE_FIELDS}
-    about.update(_leaves(("identity",), vars(workspace.identity)))
+    workspace_fields: dict[KeyPath, object] = {(key,): getattr(workspace, key) for key in _WORKSPACE_FIELDS}
+    workspace_fields.update(_leaves(("identity",), vars(workspace.identity)))
     if workspace.labels:
-        about["labels",] = [asdict(label) for label in workspace.labels]
-    sides = {(0, ""): _Side(about, about)}
+        workspace_fields["labels",] = [asdict(label) for label in workspace.labels]
+    sides = {(0, ""): _Side(workspace_fields, workspace_fields)}
     for source in workspace.sources:
         values = dict(_values(to_plain(source)))
         sides[1, source.slug] = _Side(values, dict(_values(to_plain(mask_source(source)))))
     for destination in workspace.destinations:
-        shown = mask_secrets(destination, catalog=catalog)
-        sides[2, destination.slug] = _Side(dict(_values(to_plain(destination))), dict(_values(to_plain(shown))))
+        masked = mask_secrets(destination, catalog=catalog)
+        sides[2, destination.slug] = _Side(dict(_values(to_plain(destination))), dict(_values(to_plain(masked))))
     for computation in workspace.computations:
         values = dict(_values(to_plain(computation)))
         sides[_PART_KINDS.index(computation.kind), computation.key] = _Side(values, values)
@@ -114,7 +114,7 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
         for index, item in enumerate(value):
             yield from _leaves((*path, index), item)
     elif value == "" or (path == ("labels",) and not value):
-        return  # left out
+        return  # an empty value is the same as none
     elif path[0] == "filters" and path[-1] in _GENERATED_FIELDS:
         return
     else:
@@ -140,7 +140,7 @@ def _render_value(value: ValueChange, kind: ChangeKind) -> str:
         return after
     if kind is ChangeKind.REMOVE:
         return before
-    return f"{before} → {after}" + (" (another secret)" if before == after else "")
+    return f"{before} → {after}" + (" (changed secret)" if before == after else "")
 
 
 def _render_json(value: object) -> str:

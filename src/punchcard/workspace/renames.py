@@ -1,4 +1,4 @@
-"""Audiences and computed traits that a config file renames without meaning to: another name gives another key."""
+"""Detects audiences and computed traits that a config file may rename by accident: the derived key changes as well."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from punchcard.workspace.computations import read_definition
 from punchcard.workspace.model import Computation, Workspace
 
 UNCONFIRMED: Final = "rename_unconfirmed"
-"""The code of the error for a rename that nobody has confirmed."""
+"""Code of the error for an unconfirmed rename."""
 
 _KINDS: Final = {"audience": "audience", "computed_trait": "computed trait"}
-_SIMILARITY_MIN: Final = 0.6  # as difflib takes words for close
+_SIMILARITY_MIN: Final = 0.6  # difflib's default for close matches
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuspectedRename:
-    """One that goes while another like it comes, whose key is made of its name.
+    """A removed computation and a similar new one with a derived key.
 
     Attributes:
-        old: As it is now.
-        new: As the file has it.
+        old: The removed computation.
+        new: The computation in the file.
     """
 
     old: Computation
@@ -33,42 +33,42 @@ class SuspectedRename:
     def __str__(self) -> str:
         old, new = self.old, self.new
         destinations = " and ".join(old.destinations)
-        keeps = f", and {destinations} keeps its last values under {old.key}" if destinations else ""
-        again = ""
+        kept_values = f", and {destinations} keeps the last values of {old.key}" if destinations else ""
+        reentry = ""
         if "track" in new.send and new.kind == "audience" and new.destinations:
-            again = " Everybody in it enters again, which may earn points again."
+            reentry = " All members enter the audience again, which may earn points again."
         return (
-            f'{_KINDS[old.kind]} "{old.name}" seems to be renamed to "{new.name}". Its key is made of its name, so '
-            f"this removes {old.key} and adds {new.key}{keeps}.{again} To go on with the same one, give it "
-            f'key = "{old.key}"; to make a new one, give it key = "{new.key}"'
+            f'The {_KINDS[old.kind]} "{old.name}" seems to be renamed to "{new.name}". Its key is derived from its '
+            f"name, so this removes {old.key} and adds {new.key}{kept_values}.{reentry} To keep it, set "
+            f'key = "{old.key}". To create a new one, set key = "{new.key}".'
         )
 
 
 def find_renames(before: Workspace, after: Workspace, *, derived_keys: Collection[str]) -> list[SuspectedRename]:
-    """The renames that `after` seems to hold.
+    """Return the suspected renames between two workspaces.
 
     Args:
-        derived_keys: Keys in `after` that are made of names: who gives a key means it.
+        derived_keys: Keys in `after` that are derived from names. An explicit key is never suspected.
     """
     keys = {computation.key for computation in after.computations}
     known = {computation.key for computation in before.computations}
-    gone = [computation for computation in before.computations if computation.key not in keys]
+    removed = [computation for computation in before.computations if computation.key not in keys]
     renames = []
     for new in after.computations:
         if new.key in known or new.key not in derived_keys:
             continue
-        alike = max(((_similarity(old, new), old) for old in gone), key=lambda pair: pair[0], default=None)
-        if alike is not None and alike[0] >= _SIMILARITY_MIN:
-            gone.remove(alike[1])
-            renames.append(SuspectedRename(old=alike[1], new=new))
+        best_match = max(((_similarity(old, new), old) for old in removed), key=lambda pair: pair[0], default=None)
+        if best_match is not None and best_match[0] >= _SIMILARITY_MIN:
+            removed.remove(best_match[1])
+            renames.append(SuspectedRename(old=best_match[1], new=new))
     return renames
 
 
 def refuse_renames(before: Workspace, after: Workspace, *, derived_keys: Collection[str]) -> None:
-    """Refuse a workspace that seems to rename a computation without a key.
+    """Raise an error if a workspace seems to rename computations by accident.
 
     Raises:
-        ConfigurationError: code `rename_unconfirmed`, a line for each.
+        ConfigurationError: Code `rename_unconfirmed`, one line for each rename.
     """
     renames = find_renames(before, after, derived_keys=derived_keys)
     if renames:
@@ -76,32 +76,32 @@ def refuse_renames(before: Workspace, after: Workspace, *, derived_keys: Collect
 
 
 def describe_removals(before: Workspace, after: Workspace) -> Iterator[str]:
-    """What happens to the values of each computation that goes."""
+    """Yield a sentence about the values of each computation that is removed."""
     keys = {computation.key for computation in after.computations}
-    for one in before.computations:
-        if one.key in keys:
+    for computation in before.computations:
+        if computation.key in keys:
             continue
-        kept = f"{one.key}: its last values stay on profiles as custom traits"
-        destinations = " and ".join(one.destinations)
+        sentence = f"{computation.key}: The last values stay on profiles as custom traits"
+        destinations = " and ".join(computation.destinations)
         if not destinations:
-            yield kept
-        elif one.kind == "audience" and one.when_removed == "false":
-            yield f"{kept}; {destinations} is told false for everybody in it"
+            yield f"{sentence}."
+        elif computation.kind == "audience" and computation.when_removed == "false":
+            yield f"{sentence}, and {destinations} receives false for every member."
         else:
-            also = ', unless it has when_removed = "false" before it is removed' if one.kind == "audience" else ""
-            yield f"{kept}; {destinations} keeps what it was told{also}"
+            hint = ' Set when_removed = "false" before removing it to send false instead.'
+            yield f"{sentence}, and {destinations} keeps them.{hint if computation.kind == 'audience' else ''}"
 
 
 def _similarity(old: Computation, new: Computation) -> float:
-    """From 0 to 1; 1 for the same definition."""
+    """Return the similarity from 0 to 1; 1 for the same definition."""
     if old.kind != new.kind:
         return 0
     pairs = ((_normalize(old), _normalize(new)), (old.name.lower(), new.name.lower()))
     return max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
 
-def _normalize(one: Computation) -> str:
+def _normalize(computation: Computation) -> str:
     try:
-        return to_text(read_definition(one))
+        return to_text(read_definition(computation))
     except DefinitionError:
-        return one.definition
+        return computation.definition

@@ -1,4 +1,4 @@
-"""Reads a stored part of the configuration as far as it can be read: a damaged document stops no other part."""
+"""Reads stored parts of the configuration as far as possible: a damaged document affects no other part."""
 
 import dataclasses
 import typing
@@ -17,11 +17,11 @@ _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 @dataclass(frozen=True, kw_only=True)
 class SalvagedPart(Generic[Part]):
-    """A part as it was read.
+    """A part as far as it could be read.
 
     Attributes:
-        problem: Why the document could not be read whole, None if it could.
-        lost: Names of the members that stand at their defaults, because they could not be read.
+        problem: Why the document could not be read completely, None if it could.
+        lost: Names of the members that have their defaults because they could not be read.
     """
 
     part: Part
@@ -30,17 +30,17 @@ class SalvagedPart(Generic[Part]):
 
 
 def read_part(document: StoredDocument, type_: type[Part]) -> SalvagedPart[Part]:
-    """Return the part that a document holds; of a damaged one, every member that can be read.
+    """Return the part in a document; of a damaged document, every member that can be read.
 
-    A part with a problem says what is left of it to people and to the lookup of write keys. Nothing may act on it as if
-    it were what an operator has configured.
+    A part with a problem may only be shown to people and used to look up write keys. It must not be used as if an
+    operator had configured it so.
     """
     identity = _identity(document, type_)
     try:
         return SalvagedPart(part=dataclasses.replace(msgspec.json.decode(document.body, type=type_), **identity))
     except _UNREADABLE as error:
         name = f"{document.kind} {document.slug}".rstrip()
-        problem = f"the stored {name} cannot be read: {error}"
+        problem = f"The stored {name} cannot be read: {error}."
     try:
         members: Mapping[str, Any] = msgspec.json.decode(document.body, type=dict[str, Any])
     except _UNREADABLE:
@@ -63,14 +63,14 @@ def read_part(document: StoredDocument, type_: type[Part]) -> SalvagedPart[Part]
 
 
 def _identity(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
-    """The members by which others find the part, as its row states them."""
+    """Return the identifying members of the part, taken from its row."""
     if type_ is Workspace:
         return {}
     return {"kind": document.kind, "key": document.slug} if type_ is Computation else {"slug": document.slug}
 
 
 def _required(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
-    """Values for the members without a default."""
+    """Return values for the members without a default."""
     required: dict[type, dict[str, Any]] = {
         Workspace: {},
         Source: {"name": document.slug, "write_keys": ()},
@@ -81,7 +81,7 @@ def _required(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
 
 
 def _write_keys(members: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write keys wherever the document still states some: events that come with them must not count as nobody's."""
+    """Return the write keys that the document still contains: events with them must not count as unknown."""
     stated = members.get("write_keys", members.get("write_key"))
     if isinstance(stated, str):
         return (stated,)

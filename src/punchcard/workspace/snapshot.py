@@ -1,4 +1,4 @@
-"""The configuration compiled for the loops, and a watch that keeps it fresh without asking the store each time."""
+"""The compiled configuration, and a watch that keeps it up to date without reading the store each time."""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -29,20 +29,20 @@ from punchcard.workspace.telemetry import WorkspaceTelemetry
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RoutedDestination:
-    """A destination ready for use.
+    """A compiled destination.
 
     Attributes:
-        name: Its key in the `integrations` object.
-        settings: The partner's typed settings, None if they cannot be known.
-        supported: The calls it takes.
-        fingerprint: Changes whenever settings, secrets, options or `network` do.
-        network: To which addresses its client may connect.
-        destination: As configured; disabled ones are here too.
-        invalid: Why this version cannot use it as it is stored (its document, settings or a filter), else None. Then
-            its events are held until it is corrected, and its outbox waits.
-        invalid_for_event: Why the settings that came with an event cannot be used, None if they can or none came.
-        filters: Its filters that are enabled, compiled; none if it is invalid.
-        event_settings: The settings that came with an event, as its effect keeps them; None but for such an event.
+        name: Key in the `integrations` object.
+        settings: The partner's typed settings, None if they cannot be read.
+        supported: Supported calls.
+        fingerprint: Changes with settings, secrets, options and `network`.
+        network: Addresses that its client may connect to.
+        destination: Destination as configured; it may be disabled.
+        invalid: Why this version cannot use the stored document, settings or filters, else None. While it is invalid,
+            its events are held and nothing is delivered.
+        invalid_for_event: Why the settings sent with an event cannot be used, None if they can or none were sent.
+        filters: Compiled enabled filters; none if it is invalid.
+        event_settings: Settings sent with an event, as its effect stores them; None for all other events.
     """
 
     slug: str
@@ -61,7 +61,7 @@ class RoutedDestination:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceRoute:
-    """A source and where its events go: all its destinations, disabled ones too, in order of their slugs."""
+    """A source and its destinations, including disabled ones, sorted by slug."""
 
     source: Source
     destinations: tuple[RoutedDestination, ...]
@@ -73,8 +73,8 @@ class PartProblem:
 
     Attributes:
         kind: `workspace`, `source`, `destination` or `computation`.
-        slug: Which one; "" for the workspace's own fields.
-        message: Why.
+        slug: Slug or key of the part; "" for the workspace's own fields.
+        message: Sentence that says why.
     """
 
     kind: str
@@ -84,20 +84,20 @@ class PartProblem:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
-    """The whole configuration at one revision.
+    """The compiled configuration at one revision.
 
     Attributes:
-        by_write_key: Every write key, those of disabled sources too.
-        destinations: By slug.
-        known_names: Names that mean a destination in the `integrations` object.
-        routes: As `by_write_key`, with the ways by which audiences and computed traits are told among them.
-        computations: Audiences and computed traits by key, those that are switched off too.
-        identity: How profiles are told apart.
-        day_zone: In which days begin and end for audiences and computed traits.
-        own_write_keys: By destination, the write key under which audiences and computed traits are told to it.
-        invalid_computations: Why a computation cannot be used, by key: it keeps its members and tells nobody.
-        network: To which addresses webhooks may be sent.
-        unreadable: Parts whose stored document cannot be read whole, by kind and slug: why.
+        by_write_key: Routes by write key, including those of disabled sources.
+        destinations: Destinations by slug.
+        known_names: Names of destinations in the `integrations` object.
+        routes: As `by_write_key`, plus the routes of Engage's own sources.
+        computations: Audiences and computed traits by key, including disabled ones.
+        identity: Rules of identity resolution.
+        day_zone: Time zone of days in audiences and computed traits.
+        own_write_keys: Write key of Engage's own source, by destination.
+        invalid_computations: Why a computation cannot be used, by key. It keeps its members and is not synced.
+        network: Addresses that webhooks may be sent to.
+        unreadable: Why a stored document cannot be read completely, by kind and slug.
     """
 
     revision: int
@@ -115,23 +115,23 @@ class Snapshot:
     network: NetworkPolicy = PUBLIC_ONLY
 
     def problems(self) -> list[PartProblem]:
-        """What this version cannot use of the stored configuration; empty if all is well."""
-        found = dict(self.unreadable)
+        """Return the parts of the stored configuration that this version cannot use."""
+        messages = dict(self.unreadable)
         for slug, destination in self.destinations.items():
             if destination.invalid is not None:
-                found["destination", slug] = destination.invalid
+                messages["destination", slug] = destination.invalid
         for key, message in self.invalid_computations.items():
-            found.setdefault(("computation", key), message)
+            messages.setdefault(("computation", key), message)
         return [
             PartProblem(kind="computation" if kind in COMPUTATION_KINDS else kind, slug=slug, message=message)
-            for (kind, slug), message in sorted(found.items())
+            for (kind, slug), message in sorted(messages.items())
             if kind in ("workspace", "source", "destination", "computation")
         ]
 
 
-def compile_snapshot(standing: StoredWorkspace, *, keyring: Keyring, catalog: Catalog = CATALOG) -> Snapshot:
-    """The configuration in the form that the loops use. What is wrong with one part stops that part alone."""
-    workspace, unreadable = standing.workspace, standing.unreadable
+def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Catalog = CATALOG) -> Snapshot:
+    """Compile the stored configuration. A problem in one part affects that part only."""
+    workspace, unreadable = stored.workspace, stored.unreadable
     zone, broken_workspace = _read_zone(workspace, unreadable)
     network = _read_network(workspace)
     destinations = {
@@ -147,7 +147,7 @@ def compile_snapshot(standing: StoredWorkspace, *, keyring: Keyring, catalog: Ca
     routes = [
         SourceRoute(
             source=source,
-            destinations=tuple(one for one in destinations.values() if source.slug in one.destination.sources),
+            destinations=tuple(routed for routed in destinations.values() if source.slug in routed.destination.sources),
         )
         for source in workspace.sources
     ]
@@ -157,7 +157,7 @@ def compile_snapshot(standing: StoredWorkspace, *, keyring: Keyring, catalog: Ca
         computation for computation in workspace.computations if computation.key not in broken
     )
     return Snapshot(
-        revision=standing.revision,
+        revision=stored.revision,
         zone=zone,
         day_zone=workspace.day_zone(zone),
         identity=workspace.identity,
@@ -176,22 +176,22 @@ def compile_snapshot(standing: StoredWorkspace, *, keyring: Keyring, catalog: Ca
 
 
 def _read_zone(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[ZoneInfo, str | None]:
-    """The workspace's time zone; if it is not known, UTC and why: nothing may be awarded by the wrong days."""
+    """Return the workspace's time zone, or UTC and a problem: awards must not be based on the wrong days."""
     problem = unreadable.get(("workspace", ""))
     try:
         return workspace.zone(), problem
-    except Exception as error:  # noqa: BLE001  # a name that is stored may be anything, and the files of zones be away
-        return ZoneInfo("UTC"), problem or f"the workspace's time zone cannot be used: {format_error(error)}"
+    except Exception as error:  # noqa: BLE001  # the stored name may be anything, and the zone files may be missing
+        return ZoneInfo("UTC"), problem or f"The workspace's time zone cannot be used: {format_error(error)}."
 
 
 def _built_in_names(catalog: Catalog) -> Iterable[str]:
-    """The names of the destinations that are loaded: packages that nobody has configured are not asked for."""
+    """Return the names of the loaded destinations. Packages that no destination uses are not loaded for this."""
     partners = catalog.loaded() if isinstance(catalog, DestinationCatalog) else catalog.values()
     return (partner.definition.name for partner in partners)
 
 
 def _read_network(workspace: Workspace) -> NetworkPolicy:
-    """The addresses that webhooks may be sent to; public ones only if what is stored cannot be read."""
+    """Return the addresses that webhooks may be sent to; public ones only if the stored networks are invalid."""
     try:
         return NetworkPolicy(allowed=read_networks(workspace.webhook_allowed_networks))
     except (TypeError, ValueError, AttributeError):
@@ -199,19 +199,19 @@ def _read_network(workspace: Workspace) -> NetworkPolicy:
 
 
 def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
-    """The way of what audiences and computed traits tell one destination: as a source of its own, and no other's."""
+    """Return the route that syncs audiences and computed traits to one destination, with a source of its own."""
     slug = f"{OWN_SOURCES}{destination.slug}"
-    # Nobody outside knows the key, so nobody else can say that a person has entered an audience.
+    # The key is secret, so that no sender can claim that somebody has entered an audience.
     write_key = f"{OWN_SOURCES}{keyring.fingerprint(slug.encode())}"
     source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=(write_key,))
     return SourceRoute(source=source, destinations=(destination,))
 
 
 class SnapshotWatch:
-    """The newest snapshot, asking the store for its revision now and then. Safe to use from several threads.
+    """Provides the newest snapshot, polling the revision in the store. Thread-safe.
 
     Args:
-        interval_seconds: The store is asked at most this often.
+        interval_seconds: Minimum time between two polls.
     """
 
     def __init__(
@@ -237,11 +237,11 @@ class SnapshotWatch:
         self._problems: frozenset[PartProblem] = frozenset()
 
     def current(self) -> Snapshot:
-        """The newest snapshot that could be read; nearly free while no question to the store is due.
+        """Return the newest snapshot that could be read. Cheap unless a poll is due.
 
         Raises:
-            ConfigurationError: there is no good snapshot yet, and the stored configuration cannot be read.
-            StorageError: there is no good snapshot yet, and the store is away.
+            ConfigurationError: There is no good snapshot yet, and the stored configuration cannot be read.
+            StorageError: There is no good snapshot yet, and the store is unavailable.
         """
         snapshot = self._snapshot
         if snapshot is None:
@@ -255,37 +255,37 @@ class SnapshotWatch:
             self._refreshing.release()
 
     def has_write_key(self, key: str) -> bool:
-        """True if a source has this write key, whether or not the rest of the configuration can be used.
+        """Return True if a source has this write key, even if the rest of the configuration cannot be used.
 
-        The Tracking API asks this of every request, so it never raises.
+        Never raises: the Tracking API calls this for every request.
         """
         if self._snapshot is not None or self._clock.monotonic() >= self._due_at:
             try:
                 self.current()
             except PunchcardError as error:
-                # Without a snapshot each request would ask the store.
+                # Without a snapshot, each request would poll the store.
                 self._due_at = self._clock.monotonic() + self._interval_seconds
                 self._report_failure(error)
         return key in self._write_keys
 
     def newest(self) -> Snapshot:
-        """The snapshot of what stands in the store now, the last good one while that cannot be read.
+        """Return the snapshot of the stored configuration, or the last good one while that cannot be read.
 
-        For routing: who has saved a change and sends an event then, has it judged by that change.
+        For routing: a saved change applies to every event that is sent after it.
 
         Raises:
-            ConfigurationError: there is no good snapshot yet, and the stored configuration cannot be read.
-            StorageError: there is no good snapshot yet, and the store is away.
+            ConfigurationError: There is no good snapshot yet, and the stored configuration cannot be read.
+            StorageError: There is no good snapshot yet, and the store is unavailable.
         """
         with self._refreshing:
             return self._refresh(None) if self._snapshot is None else self._refresh_or_keep(self._snapshot)
 
     def refresh(self) -> Snapshot:
-        """The snapshot of what stands in the store now, for a caller that has just changed it.
+        """Return the snapshot of the stored configuration, for a caller that has just changed it.
 
         Raises:
-            ConfigurationError: the stored configuration cannot be read.
-            StorageError: the store is away.
+            ConfigurationError: The stored configuration cannot be read.
+            StorageError: The store is unavailable.
         """
         with self._refreshing:
             return self._refresh(self._snapshot)
@@ -306,7 +306,7 @@ class SnapshotWatch:
         with self._store.reading() as work:
             revision = configuration.revision_of(work)
         if last is None or revision != last.revision:
-            # First what the Tracking API needs: it does not depend on whether the rest can be compiled.
+            # Write keys first: the Tracking API needs them even if the rest cannot be compiled.
             self._write_keys = persistence.load_write_keys(self._store)
             last = self._compile()
             self._report_problems(last.problems())
@@ -323,7 +323,7 @@ class SnapshotWatch:
             raise
         except Exception as error:
             raise ConfigurationError(
-                f"the stored configuration cannot be compiled: {format_error(error)}", code="unusable_configuration"
+                f"The stored configuration cannot be compiled: {format_error(error)}.", code="unusable_configuration"
             ) from error
 
     def _report_failure(self, error: PunchcardError) -> None:
@@ -332,22 +332,22 @@ class SnapshotWatch:
         self._reported_failure = error.message
 
     def _report_problems(self, problems: Iterable[PartProblem]) -> None:
-        found = frozenset(problems)
-        for problem in sorted(found - self._problems, key=lambda one: (one.kind, one.slug)):
+        current = frozenset(problems)
+        for problem in sorted(current - self._problems, key=lambda problem: (problem.kind, problem.slug)):
             if problem.kind == "destination":
                 self._telemetry.destination_invalidated(destination=problem.slug, detail=problem.message)
             else:
                 self._telemetry.part_invalidated(kind=problem.kind, slug=problem.slug, detail=problem.message)
-        self._problems = found
+        self._problems = current
 
 
 def _compile_destination(
     destination: Destination, keyring: Keyring, catalog: Catalog, *, network: NetworkPolicy, broken: str | None
 ) -> RoutedDestination:
-    """The destination ready for use, or why it is not.
+    """Compile a destination; if it cannot be used, the result says why.
 
     Args:
-        broken: Why it must not be used whatever its settings are, else None.
+        broken: Why it must not be used even if its settings are valid, else None.
     """
     partner = catalog.get(destination.type) or MissingPartner(
         destination.type, find_load_problem(catalog, destination.type)
@@ -363,7 +363,7 @@ def _compile_destination(
         fingerprint = settings_fingerprint(destination, keyring)
         if network.allowed:
             fingerprint = keyring.fingerprint(f"{fingerprint} {network.allowed}".encode())
-    except Exception as error:  # noqa: BLE001  # whatever is wrong with one destination must not stop the others
+    except Exception as error:  # noqa: BLE001  # a problem of one destination must not affect the others
         invalid = invalid or format_error(error)
     if broken is not None:
         settings = None
@@ -384,15 +384,17 @@ def _compile_destination(
 
 
 def _compile_filters(filters: Iterable[DestinationFilter]) -> DestinationFilters:
-    """The enabled ones as one function.
+    """Compile the enabled filters.
 
     Raises:
-        ConfigurationError: naming the filter that cannot be used.
+        ConfigurationError: A filter cannot be compiled; the message names it.
     """
     definitions = [
-        FilterDefinition(title=one.title, condition=one.condition, actions=one.actions)
-        for one in filters
-        if one.enabled
+        FilterDefinition(
+            title=destination_filter.title, condition=destination_filter.condition, actions=destination_filter.actions
+        )
+        for destination_filter in filters
+        if destination_filter.enabled
     ]
     try:
         return DestinationFilters(definitions)

@@ -1,4 +1,4 @@
-"""The catalog of sources: what may send. All speak the Tracking API; the type chooses the snippets that people see."""
+"""The catalog of sources. All types use the Tracking API; the type selects the snippets that the App shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ DEFAULT_SOURCE_TYPE: Final = "http-api"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceType:
-    """One entry."""
+    """One entry of the catalog."""
 
     slug: str
     name: str
@@ -38,13 +38,13 @@ _TYPES: Final = (
     SourceType(
         slug=DEFAULT_SOURCE_TYPE,
         name="HTTP API",
-        description="Whatever can send JSON over HTTP: curl, a till, a back office.",
+        description="Anything that can send JSON over HTTP: curl, a POS, a back office.",
         category="Server",
     ),
     SourceType(
         slug="segment",
         name="Segment's cloud",
-        description="Segment's Webhook destination, for those whose sources stay there.",
+        description="Segment's Webhook destination, for sources that stay at Segment.",
         category="Cloud app",
     ),
 )

@@ -1,4 +1,4 @@
-"""Typed reading of a TOML document that notes every problem with its path and goes on."""
+"""Typed reading of a TOML document that collects all problems with their paths."""
 
 import difflib
 import math
@@ -18,13 +18,13 @@ _KINDS: Mapping[type, str] = {
 
 
 class TableReader:
-    """One table of the document. Wrong values are noted in `problems` and read as if left out.
+    """One table of the document. Wrong values are added to `problems` and read as if they were missing.
 
     Args:
-        path: Where the table stands.
-        values: What it holds.
-        environment: Values of the `${NAME}` in its texts.
-        problems: Takes what is wrong.
+        path: Path of the table.
+        values: Values of the table.
+        environment: Values for `${NAME}` in texts.
+        problems: List that problems are added to.
     """
 
     def __init__(
@@ -35,25 +35,25 @@ class TableReader:
         self._problems = problems
         self._values: Mapping[str, object] = values if isinstance(values, dict) else {}
         if not isinstance(values, dict):
-            self.note((), f"must be a table, not {_kind(values)}")
+            self.note((), f"Must be a table, not {_kind(values)}.")
 
     def note(self, path: KeyPath, message: str) -> None:
-        """Remember a problem at a path below this table."""
+        """Add a problem at a path below this table."""
         self._problems.append(Problem(path=(*self.path, *path), message=message))
 
     def only(self, *known: str) -> None:
-        """Note every key that is not known."""
+        """Add a problem for every unknown key."""
         for key in self._values.keys() - set(known):
             nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f'; did you mean "{nearest[0]}"?' if nearest else f"; known: {', '.join(known)}"
-            self.note((key,), f"unknown key{hint}")
+            hint = f'Did you mean "{nearest[0]}"?' if nearest else f"Known keys: {', '.join(known)}."
+            self.note((key,), f"Unknown key. {hint}")
 
     def has(self, key: str) -> bool:
-        """True if the table has the key, whatever it holds."""
+        """Return True if the table has the key, whatever its value."""
         return key in self._values
 
     def text(self, key: str, *, default: str | None = None) -> str:
-        """A text; required if there is no default."""
+        """Return a text; required if there is no default."""
         value = self._values.get(key)
         if isinstance(value, str):
             return self._filled((key,), value)
@@ -61,7 +61,7 @@ class TableReader:
         return default or ""
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """True or false."""
+        """Return a truth value."""
         value = self._values.get(key)
         if isinstance(value, bool):
             return value
@@ -69,7 +69,7 @@ class TableReader:
         return default
 
     def number(self, key: str, *, default: int) -> int:
-        """A whole number."""
+        """Return a whole number."""
         value = self._values.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -77,11 +77,11 @@ class TableReader:
         return default
 
     def names(self) -> Sequence[str]:
-        """The keys of the table."""
+        """Return the keys of the table."""
         return list(self._values)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts."""
+        """Return a list of texts."""
         value = self._values.get(key)
         if not isinstance(value, list):
             self._note_absence(key, list, required=True)
@@ -91,23 +91,23 @@ class TableReader:
             if isinstance(item, str):
                 texts.append(self._filled((key, index), item))
             else:
-                self.note((key, index), f"must be text, not {_kind(item)}")
+                self.note((key, index), f"Must be text, not {_kind(item)}.")
         return tuple(texts)
 
     def table(self, key: str) -> "TableReader":
-        """A table inside, empty if left out."""
+        """Return an inner table, empty if it is missing."""
         return self._reader((key,), self._values.get(key, {}))
 
     def tables(self, key: str) -> Sequence["TableReader"]:
-        """A list of tables, empty if left out."""
+        """Return a list of tables, empty if it is missing."""
         value = self._values.get(key, [])
         if not isinstance(value, list):
-            self.note((key,), f"must be a list of tables (`[[{key}]]`), not {_kind(value)}")
+            self.note((key,), f"Must be a list of tables (`[[{key}]]`), not {_kind(value)}.")
             return ()
         return [self._reader((key, index), item) for index, item in enumerate(value)]
 
     def free(self) -> dict[str, object]:
-        """The whole table as data, with its texts filled in: its keys are another's to check."""
+        """Return the whole table as data, with variables substituted. The caller validates its keys."""
         return {key: self._plain((key,), value) for key, value in self._values.items()}
 
     def _reader(self, path: KeyPath, values: object) -> "TableReader":
@@ -122,7 +122,7 @@ class TableReader:
             return [self._plain((*path, index), item) for index, item in enumerate(value)]
         if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return value
-        self.note(path, f"must be text, a finite number, true or false, a list or a table, not {_kind(value)}")
+        self.note(path, f"Must be text, a finite number, true or false, a list or a table, not {_kind(value)}.")
         return None
 
     def _filled(self, path: KeyPath, text: str) -> str:
@@ -132,11 +132,11 @@ class TableReader:
             self.note(path, str(error))
             return text
 
-    def _note_absence(self, key: str, wanted: type, *, required: bool) -> None:
+    def _note_absence(self, key: str, expected: type, *, required: bool) -> None:
         if key in self._values:
-            self.note((key,), f"must be {_KINDS[wanted]}, not {_kind(self._values[key])}")
+            self.note((key,), f"Must be {_KINDS[expected]}, not {_kind(self._values[key])}.")
         elif required:
-            self.note((key,), "is missing")
+            self.note((key,), "Is missing.")
 
 
 def _kind(value: object) -> str:

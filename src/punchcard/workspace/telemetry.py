@@ -1,4 +1,4 @@
-"""What the workspace tells: log lines (noun and past participle)."""
+"""Log events of the workspace."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,59 +10,70 @@ from punchcard.workspace.plan import Change
 
 @dataclass(frozen=True)
 class WorkspaceTelemetry:
-    """The workspace's log lines. Write keys and secrets are not in them."""
+    """Log events of the workspace. They contain no write keys and no secrets."""
 
     log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.workspace"))
 
     def configuration_changed(self, *, revision: int, changes: Sequence[Change]) -> None:
-        """A new revision stands."""
+        """A new revision of the configuration was saved."""
         parts = [f"{change.kind} {change.part} {change.slug}".rstrip() for change in changes]
         self.log.info("configuration_changed", revision=revision, parts=parts)
 
     def dropping_filter_saved(self, *, warning: str) -> None:
-        """A new filter would have dropped events that earn points."""
-        self.log.warning("filter_drops_mapped_events", detail=warning, next_step="nothing, if that is what it is for")
+        """A filter was saved that would have dropped events that earn points."""
+        self.log.warning(
+            "filter_drops_mapped_events",
+            detail=warning,
+            next_step="check the filter; do nothing if it is meant to drop them",
+        )
 
     def definition_warned(self, *, warning: str) -> None:
-        """A new definition asks for an event, a property or a trait that nobody has."""
-        self.log.warning("definition_names_unknown", detail=warning, next_step="nothing, if it is still to come")
+        """A definition was saved that uses an unknown event, property or trait."""
+        self.log.warning(
+            "definition_names_unknown",
+            detail=warning,
+            next_step="check the name; do nothing if it will be received later",
+        )
 
     def config_file_refused(self, *, path: str, reason: str) -> None:
-        """A changed config file is not valid: the running configuration stays."""
+        """A changed config file is not valid. The running configuration stays in use."""
         self.log.error(
-            "config_file_refused", path=path, reason=reason, next_step="correct the file; it is then applied by itself"
+            "config_file_refused",
+            path=path,
+            reason=reason,
+            next_step="correct the file; it is then applied automatically",
         )
 
     def config_file_unconfirmed(self, *, path: str, reason: str) -> None:
-        """A config file seems to rename an audience or computed trait: the running configuration stays."""
+        """A config file seems to rename an audience or computed trait. The running configuration stays in use."""
         self.log.error(
             "config_file_unconfirmed",
             path=path,
             reason=reason,
-            next_step="give each of them a `key` in the file, or run `punchcard apply` with --yes",
+            next_step="set a `key` for each of them in the file, or run `punchcard apply` with --yes",
         )
 
     def config_file_postponed(self, *, path: str, reason: str) -> None:
-        """A changed config file could not be stored; it is tried again."""
+        """A changed config file could not be stored. It is retried."""
         self.log.warning("config_file_postponed", path=path, reason=reason)
 
     def configuration_reload_failed(self, *, reason: str) -> None:
-        """The newest configuration cannot be read: the last good one goes on."""
+        """The stored configuration cannot be read. The last good one stays in use."""
         self.log.error("configuration_reload_failed", reason=reason)
 
     def configuration_reload_recovered(self, *, revision: int) -> None:
-        """The configuration can be read again."""
+        """The stored configuration can be read again."""
         self.log.info("configuration_reload_recovered", revision=revision)
 
     def destination_invalidated(self, *, destination: str, detail: str) -> None:
-        """A stored destination cannot be used by this version: its events are held until it is corrected."""
+        """This version cannot use a stored destination. Its events are held until it is corrected."""
         self.log.error(
             "destination_invalidated",
             destination=destination,
             detail=detail,
-            next_step="correct its settings or filters; the events that are held for it are planned then",
+            next_step="correct its settings or filters; its held events are then planned",
         )
 
     def part_invalidated(self, *, kind: str, slug: str, detail: str) -> None:
-        """Another stored part cannot be used by this version."""
+        """This version cannot use a stored part other than a destination."""
         self.log.error("configuration_part_invalidated", kind=kind, slug=slug, detail=detail, next_step="correct it")

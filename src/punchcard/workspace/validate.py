@@ -1,4 +1,4 @@
-"""The one validation of a configuration, whichever way it came in."""
+"""Validation of a configuration, the same for file, App and API."""
 
 import re
 import zoneinfo
@@ -31,7 +31,7 @@ SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _NAME_CHARACTERS_MAX = 200
 _LABELS_MAX = 100
 _LABEL_CHARACTERS_MAX = 100
-# A colon would end the user name of HTTP Basic, in which write keys travel.
+# Write keys are sent as user name of HTTP Basic, which a colon would end.
 _WRITE_KEY = re.compile(r"[!-9;-~]{1,128}")
 
 
@@ -39,22 +39,22 @@ def validate(workspace: Workspace, *, catalog: Catalog = CATALOG) -> None:
     """Refuse a workspace that must not be saved.
 
     Raises:
-        ConfigurationError: all that is wrong, one line each.
+        ConfigurationError: The workspace is invalid; one line per problem.
     """
     raise_problems(list(find_problems(workspace, catalog=catalog)))
 
 
 def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_masks: bool = False) -> Iterator[Problem]:
-    """All that is wrong with the workspace.
+    """Yield the problems of the workspace.
 
     Args:
-        allow_masks: True if a masked secret may stand for the stored one, which is not known here.
+        allow_masks: True if a mask may stand for the stored secret, which is not known here.
     """
     yield from _name_problems(("workspace", "name"), workspace.name)
     yield from _timezone_problems(workspace.timezone)
     if workspace.day_borders not in DAY_BORDERS:
         expected = " or ".join(f'"{known}"' for known in DAY_BORDERS)
-        message = f'"{workspace.day_borders}" is not known; expected {expected}'
+        message = f'"{workspace.day_borders}" is not known. Use {expected}.'
         yield Problem(path=("workspace", "day_borders"), message=message)
     yield from _network_problems(workspace.webhook_allowed_networks)
     yield from identity_problems(workspace.identity)
@@ -69,7 +69,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
         yield from _label_problems(path, source.labels)
         if source.type not in SOURCE_TYPES:
             known = ", ".join(sorted(SOURCE_TYPES))
-            yield Problem(path=(*path, "type"), message=f'there is no source of type "{source.type}"; known: {known}')
+            yield Problem(path=(*path, "type"), message=f'There is no source of type "{source.type}". Types: {known}.')
     known_sources = {source.slug for source in workspace.sources}
     slugs = [destination.slug for destination in workspace.destinations]
     for path, destination in zip(entry_paths("destinations", slugs), workspace.destinations, strict=True):
@@ -89,7 +89,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
 
 
 def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:
-    """Paths of a list's entries: by slug where that is enough to find the entry, else by index."""
+    """Return the paths of a list's entries: by slug if it is unique, else by index."""
     return [
         (kind, slug) if isinstance(slug, str) and slug and slugs.count(slug) == 1 else (kind, index)
         for index, slug in enumerate(slugs)
@@ -98,9 +98,9 @@ def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:
 
 def _name_problems(path: KeyPath, name: str) -> Iterator[Problem]:
     if not name.strip():
-        yield Problem(path=path, message="must not be empty")
+        yield Problem(path=path, message="Must not be empty.")
     elif len(name) > _NAME_CHARACTERS_MAX:
-        yield Problem(path=path, message=f"has {len(name)} characters, at most {_NAME_CHARACTERS_MAX} are allowed")
+        yield Problem(path=path, message=f"Has {len(name)} characters. At most {_NAME_CHARACTERS_MAX} are allowed.")
 
 
 def _timezone_problems(timezone: str) -> Iterator[Problem]:
@@ -109,7 +109,7 @@ def _timezone_problems(timezone: str) -> Iterator[Problem]:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         yield Problem(
             path=("workspace", "timezone"),
-            message=f'"{timezone}" is not a time zone; expected an IANA name such as "America/Los_Angeles"',
+            message=f'"{timezone}" is not a time zone. Use an IANA name such as "America/Los_Angeles".',
         )
 
 
@@ -120,7 +120,7 @@ def _network_problems(networks: Sequence[str]) -> Iterator[Problem]:
         except ValueError as error:
             yield Problem(
                 path=("workspace", "webhookAllowedNetworks", index),
-                message=f"is not a network such as 10.0.0.0/8: {error}",
+                message=f"Is not a network such as 10.0.0.0/8: {error}.",
             )
 
 
@@ -128,79 +128,79 @@ def _slug_problems(path: KeyPath, slug: str, slugs: Sequence[str]) -> Iterator[P
     if not SLUG.fullmatch(slug):
         yield Problem(
             path=(*path, "slug"),
-            message=f'"{slug}" is not a slug; expected at most 64 lower-case letters, digits and hyphens',
+            message=f'"{slug}" is not a slug. Use at most 64 lower-case letters, digits and hyphens.',
         )
     elif slugs.count(slug) > 1:
-        yield Problem(path=(*path, "slug"), message=f'"{slug}" is used more than once')
+        yield Problem(path=(*path, "slug"), message=f'"{slug}" is used more than once.')
     elif path[0] == "sources" and slug.startswith(OWN_SOURCES):
-        message = f'"{OWN_SOURCES}…" is how Punchcard names the sources of audiences and computed traits'
+        message = f'Slugs that begin with "{OWN_SOURCES}" are reserved for audiences and computed traits.'
         yield Problem(path=(*path, "slug"), message=message)
 
 
 def _write_key_problems(path: KeyPath, source: Source, uses: Counter[str]) -> Iterator[Problem]:
     path = (*path, "write_keys")
     if not source.write_keys:
-        yield Problem(path=path, message="at least one write key is needed")
+        yield Problem(path=path, message="Add at least one write key.")
     for key, count in Counter(source.write_keys).items():
         if not _WRITE_KEY.fullmatch(key):
             yield Problem(
-                path=path, message="a write key is 1 to 128 printable ASCII characters without spaces and colons"
+                path=path, message="A write key has 1 to 128 printable ASCII characters without spaces and colons."
             )
         elif uses[key] > 1:
-            yield Problem(path=path, message=f'"{key}" is the write key of another source too')
+            yield Problem(path=path, message=f'"{key}" is also the write key of another source.')
         elif count > 1:
-            yield Problem(path=path, message=f'"{key}" is listed twice')
+            yield Problem(path=path, message=f'"{key}" is listed twice.')
 
 
 def _label_problems(path: KeyPath, labels: Sequence[Label]) -> Iterator[Problem]:
     if len(labels) > _LABELS_MAX:
-        yield Problem(path=(*path, "labels"), message=f"has {len(labels)} labels, at most {_LABELS_MAX} are allowed")
+        yield Problem(path=(*path, "labels"), message=f"Has {len(labels)} labels. At most {_LABELS_MAX} are allowed.")
     for index, label in enumerate(labels):
         for name, text in (("key", label.key), ("value", label.value)):
             if not text.strip() or len(text) > _LABEL_CHARACTERS_MAX or "/" in text or not text.isprintable():
-                message = f"must have 1 to {_LABEL_CHARACTERS_MAX} printable characters and no slash"
+                message = f"Must have 1 to {_LABEL_CHARACTERS_MAX} printable characters and no slash."
                 yield Problem(path=(*path, "labels", index, name), message=message)
         if len(label.description) > _NAME_CHARACTERS_MAX:
-            message = f"has {len(label.description)} characters, at most {_NAME_CHARACTERS_MAX} are allowed"
+            message = f"Has {len(label.description)} characters. At most {_NAME_CHARACTERS_MAX} are allowed."
             yield Problem(path=(*path, "labels", index, "description"), message=message)
 
 
-def _connection_problems(path: KeyPath, destination: Destination, known: set[str]) -> Iterator[Problem]:
+def _connection_problems(path: KeyPath, destination: Destination, sources: set[str]) -> Iterator[Problem]:
     for source, count in Counter(destination.sources).items():
-        if source not in known:
-            listed = ", ".join(sorted(known)) or "none"
-            yield Problem(path=(*path, "sources"), message=f'there is no source "{source}"; known: {listed}')
+        if source not in sources:
+            listed = ", ".join(sorted(sources)) or "none"
+            yield Problem(path=(*path, "sources"), message=f'There is no source "{source}". Sources: {listed}.')
         elif count > 1:
-            yield Problem(path=(*path, "sources"), message=f'source "{source}" is listed twice')
+            yield Problem(path=(*path, "sources"), message=f'Source "{source}" is listed twice.')
 
 
 def _consent_problems(path: KeyPath, consent: Sequence[str]) -> Iterator[Problem]:
     for category, count in Counter(consent).items():
         if not category.strip() or len(category) > _NAME_CHARACTERS_MAX:
-            message = f"a category of consent has 1 to {_NAME_CHARACTERS_MAX} characters"
+            message = f"A consent category has 1 to {_NAME_CHARACTERS_MAX} characters."
             yield Problem(path=(*path, "consent"), message=message)
         elif count > 1:
-            yield Problem(path=(*path, "consent"), message=f'"{category}" is listed twice')
+            yield Problem(path=(*path, "consent"), message=f'"{category}" is listed twice.')
 
 
 def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog) -> Iterator[Problem]:
     partner = catalog.get(destination.type)
     if partner is None:
         if (problem := find_load_problem(catalog, destination.type)) is not None:
-            message = f'the package of "{destination.type}" could not be loaded ({problem})'
+            message = f'The package of "{destination.type}" could not be loaded ({problem}).'
             yield Problem(path=(*path, "type"), message=message)
             return
         known = ", ".join(sorted(catalog)) or "none"
         yield Problem(
-            path=(*path, "type"), message=f'there is no destination of type "{destination.type}"; known: {known}'
+            path=(*path, "type"), message=f'There is no destination of type "{destination.type}". Types: {known}.'
         )
         return
     try:
         partner.read_settings(destination.settings, destination.options)
     except ConfigurationError as error:
         yield from _partner_problems(path, error)
-    except Exception as error:  # noqa: BLE001  # what is stored may be of any shape; a partner's code checks its values
-        yield Problem(path=path, message=f"these settings cannot be read: {type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001  # stored settings may have any shape, and a partner's code may not expect it
+        yield Problem(path=path, message=f"These settings cannot be read: {type(error).__name__}: {error}.")
 
 
 def _masked_paths(path: KeyPath, destination: Destination, catalog: Catalog) -> frozenset[KeyPath]:
@@ -216,10 +216,10 @@ def _masked_paths(path: KeyPath, destination: Destination, catalog: Catalog) -> 
 
 
 def _partner_problems(path: KeyPath, error: ConfigurationError) -> Iterator[Problem]:
-    # A partner names its keys from `settings` or `options` on, one problem a line.
+    # A partner reports one problem per line, with a key path that begins with `settings` or `options`.
     for line in error.message.splitlines():
-        place, colon, message = line.partition(": ")
-        section, _, key = place.partition(".")
+        key_path, colon, message = line.partition(": ")
+        section, _, key = key_path.partition(".")
         if colon and section in ("settings", "options") and key:
             yield Problem(path=(*path, section, *key.split(".", 1)), message=message)
         else:
@@ -229,34 +229,40 @@ def _partner_problems(path: KeyPath, error: ConfigurationError) -> Iterator[Prob
 def _filter_problems(path: KeyPath, filters: Sequence[DestinationFilter]) -> Iterator[Problem]:
     path = (*path, "filters")
     if len(filters) > FILTERS_MAX:
-        yield Problem(path=path, message=f"has {len(filters)} filters, at most {FILTERS_MAX} are allowed")
-    for index, one in enumerate(filters):
-        yield from _single_filter_problems((*path, index), one)
+        yield Problem(path=path, message=f"Has {len(filters)} filters. At most {FILTERS_MAX} are allowed.")
+    for index, destination_filter in enumerate(filters):
+        yield from _single_filter_problems((*path, index), destination_filter)
 
 
-def _single_filter_problems(path: KeyPath, one: DestinationFilter) -> Iterable[Problem]:
-    if not 1 <= len(one.title) <= TITLE_CHARACTERS_MAX:
+def _single_filter_problems(path: KeyPath, destination_filter: DestinationFilter) -> Iterable[Problem]:
+    if not 1 <= len(destination_filter.title) <= TITLE_CHARACTERS_MAX:
         yield Problem(
             path=(*path, "title"),
-            message=f"must have 1 to {TITLE_CHARACTERS_MAX} characters, has {len(one.title)}",
+            message=f"Must have 1 to {TITLE_CHARACTERS_MAX} characters, has {len(destination_filter.title)}.",
         )
-    # Those that are switched off too: switching on must not be what finds a mistake.
+    # Disabled filters are validated too, so that enabling one cannot fail.
     problems: list[Problem] = []
     try:
-        condition = parse(one.condition)
+        condition = parse(destination_filter.condition)
     except ConditionError as error:
         problems.append(Problem(path=(*path, "if"), message=error.message))
     else:
         argument_problems = find_argument_problems(condition)
         problems += [Problem(path=(*path, "if"), message=message) for message in argument_problems]
     try:
-        read_actions(one.actions)
+        read_actions(destination_filter.actions)
     except ActionError as error:
         problems.append(Problem(path=(*path, "actions", *error.path), message=error.message))
     if not problems:
-        # What routing will do with it: a filter that is valid and does not compile would stop its destination.
+        # Compile the filter as routing does: a valid filter that does not compile would stop its destination.
         try:
-            check_filter(FilterDefinition(title=one.title, condition=one.condition, actions=one.actions))
+            check_filter(
+                FilterDefinition(
+                    title=destination_filter.title,
+                    condition=destination_filter.condition,
+                    actions=destination_filter.actions,
+                )
+            )
         except ConfigurationError as error:
             problems.append(Problem(path=(*path, "if"), message=error.message))
     yield from problems

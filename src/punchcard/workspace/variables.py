@@ -1,4 +1,4 @@
-"""`${ENV_NAME}` in the texts of a config file."""
+"""Substitutes `${ENV_NAME}` in the texts of a config file."""
 
 import re
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 
 
 class MissingVariableError(ValueError):
-    """A text refers to what cannot be filled in."""
+    """A text refers to a variable that cannot be substituted."""
 
 
 def substitute_variables(text: str, environment: Mapping[str, str]) -> str:
-    """The text with every `${NAME}` replaced by the variable's value; `$${` stands for `${` itself.
+    """Return the text with every `${NAME}` replaced by the variable's value; `$${` stands for `${` itself.
 
     Raises:
-        MissingVariableError: a variable is not set, or `${` is not followed by a name and `}`.
+        MissingVariableError: A variable is not set, or `${` is not followed by a name and `}`.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -22,14 +22,16 @@ def substitute_variables(text: str, environment: Mapping[str, str]) -> str:
             return "${"
         name = match[1]
         if name is None:
-            raise MissingVariableError('"${" must be followed by a variable\'s name and "}"; write "$${" for the text')
+            raise MissingVariableError(
+                '"${" must be followed by a variable\'s name and "}". Write "$${" for a literal "${".'
+            )
         if name not in environment:
-            raise MissingVariableError(f"the environment variable {name} is not set")
+            raise MissingVariableError(f"The environment variable {name} is not set.")
         return environment[name]
 
     return _REFERENCE.sub(value, text)
 
 
 def escape_variables(text: str) -> str:
-    """The text as a file must hold it so that `substitute_variables` gives it back."""
+    """Return the text escaped so that `substitute_variables` returns it unchanged."""
     return text.replace("${", "$${")

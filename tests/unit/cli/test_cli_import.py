@@ -8,7 +8,7 @@ import pytest
 
 from punchcard.cli.importing import sender
 from punchcard.cli.running import run
-from punchcard.testing.tracking_api import BREAK, LOSE_ANSWER, RecordingTrackingApi
+from punchcard.testing.tracking_api import BREAK, LOSE_RESPONSE, RecordingTrackingApi
 
 HEADING = "event,userId,timestamp,properties.order_id,properties.revenue"
 
@@ -102,14 +102,14 @@ def test_another_source_gets_events_of_its_own(api: RecordingTrackingApi, tmp_pa
     [
         pytest.param([503, 503, 503], id="nothing durable"),
         pytest.param([BREAK, BREAK], id="connection broken"),
-        pytest.param([LOSE_ANSWER], id="answer lost"),
-        pytest.param([200, 429, 500, BREAK, LOSE_ANSWER, 502], id="all of it, half-way"),
+        pytest.param([LOSE_RESPONSE], id="answer lost"),
+        pytest.param([200, 429, 500, BREAK, LOSE_RESPONSE, 502], id="all of it, half-way"),
     ],
 )
 def test_troubles_are_waited_out(
     troubles: list[int], api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.troubles = troubles
+    api.failures = troubles
     assert import_(api, orders(tmp_path, 300)) == 0
     assert {event["userId"] for event in api.events()} == {f"u{number}" for number in range(300)}
     assert len({event["messageId"] for event in api.events()}) == 300
@@ -132,7 +132,7 @@ def test_a_server_that_stays_away_is_given_up(
 def test_a_server_that_never_will_take_it_ends_the_import(
     trouble: int, says: str, api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.troubles = [trouble]
+    api.failures = [trouble]
     assert import_(api, orders(tmp_path, 5)) == 1
     assert says in capsys.readouterr().err
     assert api.requests == []
@@ -142,7 +142,7 @@ def test_a_server_that_never_will_take_it_ends_the_import(
 def test_a_refused_event_costs_its_neighbours_nothing(
     tells_index: bool, api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.tells_index = tells_index
+    api.reports_index = tells_index
     api.refuses = lambda event: "no such luck" if event["userId"] in ("u0", "u57", "u58", "u249") else None
     assert import_(api, orders(tmp_path, 250)) == 1
     told = capsys.readouterr()

@@ -117,7 +117,7 @@ def test_properties_that_are_no_json_object_are_a_wrong_call(
 def test_what_the_server_does_not_take_is_told_in_one_line(
     trouble: int, says: str, api: RecordingTrackingApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.troubles = [trouble]
+    api.failures = [trouble]
     assert send(api, "track", "X", "--user-id", "a") == 1
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)

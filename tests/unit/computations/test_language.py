@@ -27,13 +27,13 @@ from punchcard.computations.printer import to_text
         "trait('seen').within_last(12 hours) OR trait('seen').before_last(45 minutes)",
     ],
 )
-def test_what_is_read_is_printed_so_that_it_is_read_the_same(text):
+def test_printed_definition_is_parsed_as_the_same_definition(text):
     definition = parse_audience(text)
     assert parse_audience(to_text(definition)) == definition
 
 
 @pytest.mark.parametrize(
-    ("text", "position", "said"),
+    ("text", "position", "problem"),
     [
         ("", 0, "a definition is expected"),
         ("event('A').count()", 18, "an audience is a condition"),
@@ -41,7 +41,7 @@ def test_what_is_read_is_printed_so_that_it_is_read_the_same(text):
         ("event('A').count() >= 'x'", 19, "`count` is a number"),
         ("event('A').sum(property('x')).contains('y')", 30, "`sum` is a number"),
         ("events('A').count() >= 1", 0, "did you mean `event`?"),
-        ("property('x') = 1", 0, "stands inside `.where( … )`"),
+        ("property('x') = 1", 0, "use it inside `.where( … )`"),
         ("event('A').where( property('x') > 'y' ).count() >= 1", 32, "compare numbers"),
         ("event('A').count() >= 1 AND", 27, "is expected"),
         ("event('A", 6, "closing '"),
@@ -49,9 +49,13 @@ def test_what_is_read_is_printed_so_that_it_is_read_the_same(text):
         ("event('A').within(1 month).count() = 1", 20, "a month has no fixed length: write days, such as 30 days"),
         ("event('A').within(2 years).count() = 1", 20, "365 days"),
         ("trait('x').within_last(1 quarter)", 25, "90 days"),
-        ("event('A').between(10 days, 7 days).count() = 1", 11, "the nearer border comes first"),
-        ("event('A').within(parent: 1 day).count() = 1", 18, "`parent:` stands in the where of another event"),
-        ("event('A').where( property('a') = property('b.$') ).count() > 1", 34, "left of a comparison"),
+        ("event('A').between(10 days, 7 days).count() = 1", 11, "the shorter duration comes first"),
+        (
+            "event('A').within(parent: 1 day).count() = 1",
+            18,
+            "`parent:` is only allowed inside `where` of another event",
+        ),
+        ("event('A').where( property('a') = property('b.$') ).count() > 1", 34, "on the left side in where"),
         ("event('A').where( property('a.$.b.$') = 1 ).count() > 1", 27, "any entry of one list"),
         ("trait('x').before_date('soon')", 11, "a date is expected"),
         ("trait('x').before_date('2026-02-30')", 11, "a date is expected"),
@@ -68,29 +72,29 @@ def test_what_is_read_is_printed_so_that_it_is_read_the_same(text):
         ("!trait('x') = 1", 0, "write `NOT"),
         ("event(‘A’).count() = 1", 6, "straight quotes"),
         ("trait('x') = 1 /* why", 15, "this comment needs its closing */"),
-        ("trait('x') = 1 // why", 15, "a comment is /* like this */"),
+        ("trait('x') = 1 // why", 15, "write comments as /* … */"),
         ("trait('') = 1", 6, "the name of a trait is expected"),
         ("trait('a..b') = 1", 6, "the name of a trait is expected"),
         ("trait('$.b') = 1", 6, "any entry of one list"),
-        ("trait('a') = trait('b.$')", 13, "left of a comparison"),
+        ("trait('a') = trait('b.$')", 13, "on the left side in where"),
         ("event('A').where( property('a.*') = 1 ).count() = 1", 27, "any entry of a list is `$`"),
-        ("event('A').count( ) = '\x00'", 23, "this character cannot be part"),
+        ("event('A').count( ) = '\x00'", 23, "this character is not allowed"),
         ("event('A').sum(property('x') as string) > 1", 32, "`as number` is expected"),
-        ("event('A').unique(property('x') as number).exists()", 32, "`as` stands in sum(…), avg(…), min(…)"),
+        ("event('A').unique(property('x') as number).exists()", 32, "`as` needs sum(…), avg(…), min(…)"),
         ("event('A').max(property('x') as array) > 1", 32, "`as number` or `as string` is expected"),
         ("event('A').mode(property('x') as list).exists()", 33, "`as string` or `as number` or `as array`"),
         ("event('A').where( event('B').mode(property('x')).exists() ).count() = 1", 11, "takes no mode(…)"),
-        ("event('A').between(parent: 1 day, 2 days).count() = 1", 19, "`parent:` stands in the where"),
-        ("ALL NOT event('A').count() >= 1", 0, "accounts are not part"),
+        ("event('A').between(parent: 1 day, 2 days).count() = 1", 19, "`parent:` is only allowed inside `where`"),
+        ("ALL NOT event('A').count() >= 1", 0, "accounts are not supported"),
         ("entity('x') = 1", 0, "linked entities"),
         ("trait('x') = 1 trait('y') = 1", 15, "`AND`, `OR`"),
         ("(" * 40 + "trait('x') = 1" + ")" * 40, 20, "nested more than"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_its_place(text, position, said):
+def test_invalid_definition_is_refused_with_its_position(text, position, problem):
     with pytest.raises(DefinitionError) as caught:
         parse_audience(text)
-    assert said in caught.value.message
+    assert problem in caught.value.message
     assert caught.value.position == position
 
 

@@ -13,7 +13,7 @@ from punchcard.store.engine import Store
 from punchcard.store.operator_actions import dismiss
 from punchcard.store.orders import wake_refunds
 from punchcard.store.schema import EffectState
-from punchcard.testing.effects import new_effect, standing
+from punchcard.testing.effects import new_effect, stored_effect
 from punchcard.testing.order_ledger import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
@@ -47,7 +47,7 @@ def test_an_award_and_a_user_property_need_no_ledger(ledger: OrderLedger) -> Non
     assert quantity_of(ledger.prepare(AWARD)) == "9.99"
     with ledger.store.unit_of_work() as work:
         outbox.add(work, [new_effect("trait", quantity=None, attributes={"vip": True})], now=ledger.clock.now())
-        trait = standing(work, "trait")
+        trait = stored_effect(work, "trait")
         assert prepare(
             work, trait, partner=PerkvillePartner(), options=ledger.options, now=ledger.clock.now()
         ) == Ready(quantity=None)
@@ -147,7 +147,7 @@ def test_a_dismissed_award_earned_nothing(ledger: OrderLedger) -> None:
     ledger.record_results(AWARD, EffectState.PARKED, reason="partner_unavailable")
     ledger.add(REFUND, "-5")
     with ledger.store.unit_of_work() as work:
-        assert dismiss(work, [standing(work, AWARD).id], detail="by hand", now=ledger.clock.now()) == 1
+        assert dismiss(work, [stored_effect(work, AWARD).id], detail="by hand", now=ledger.clock.now()) == 1
     result = ledger.prepare()
     assert refusal_of(result) == NOTHING_EARNED
     assert "dismissed" in detail_of(result)
@@ -326,7 +326,7 @@ def test_a_refund_is_woken_by_its_order_under_either_id(
 ) -> None:
     ledger.add(REFUND, "-8", source_order=of_refund)
     with ledger.store.unit_of_work() as work:
-        effect = standing(work, REFUND)
+        effect = stored_effect(work, REFUND)
         outbox.put(
             work,
             effect.id,

@@ -17,7 +17,7 @@ from punchcard.store.engine import Store
 from punchcard.store.operator_actions import dismiss, reopen
 from punchcard.store.orders import ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER, wake_refunds
 from punchcard.store.schema import EffectState
-from punchcard.testing.effects import standing
+from punchcard.testing.effects import stored_effect
 from punchcard.testing.order_ledger import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
@@ -111,7 +111,7 @@ def put_aside(ledger: OrderLedger, key: str) -> None:
         now = ledger.clock.now()
         outbox.put(
             work,
-            standing(work, key).id,
+            stored_effect(work, key).id,
             state=EffectState(result.state),
             reason=result.reason,
             detail=result.detail,
@@ -122,7 +122,7 @@ def put_aside(ledger: OrderLedger, key: str) -> None:
 
 def state_of(ledger: OrderLedger, key: str) -> tuple[EffectState, str | None]:
     with ledger.store.reading() as work:
-        found = standing(work, key)
+        found = stored_effect(work, key)
     return found.state, found.reason
 
 
@@ -137,7 +137,7 @@ def test_a_waiting_refund_is_due_when_its_order_has_ended(ledger: OrderLedger) -
     assert wake(ledger, delivered={"another"}) == 0
     assert wake(ledger, delivered={"o-1"}) == 1
     with ledger.store.reading() as work:
-        assert standing(work, REFUND).due_at == ledger.clock.now()
+        assert stored_effect(work, REFUND).due_at == ledger.clock.now()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_refund_of_an_order_that_earned_nothing_comes_back_once_that_is_delive
     assert wake(ledger, ended={"o-1"}) == 0
     assert state_of(ledger, REFUND) == NOTHING_EARNED
     with ledger.store.unit_of_work() as work:
-        assert reopen(work, [standing(work, AWARD).id], now=ledger.clock.now()) == 1
+        assert reopen(work, [stored_effect(work, AWARD).id], now=ledger.clock.now()) == 1
     ledger.deliver(AWARD)
     assert wake(ledger, delivered={"o-1"}) == 1
     assert quantity_of(ledger.prepare()) == "-5"
@@ -193,7 +193,7 @@ def test_a_refund_that_a_person_has_dismissed_does_not_come_back(ledger: OrderLe
     ledger.set(refund_wait_seconds=0)
     put_aside(ledger, REFUND)
     with ledger.store.unit_of_work() as work:
-        dismiss(work, [standing(work, REFUND).id], detail="by hand", now=ledger.clock.now())
+        dismiss(work, [stored_effect(work, REFUND).id], detail="by hand", now=ledger.clock.now())
     assert wake(ledger, delivered={"o-1"}) == 0
     assert state_of(ledger, REFUND) == (EffectState.REJECTED, "dismissed")
 

@@ -56,7 +56,7 @@ def test_a_number_that_json_does_not_have_is_null(token: str, template: str, pat
     event = event_of(with_members(f'"userId":"ann","properties":{template % token}'))
     assert json.loads(bytes(event.wire.properties)) == expected
     assert json.loads(event.raw)["properties"] == expected
-    assert sentences(event) == [f"{path} was {token}, which JSON does not have, and is null"]
+    assert sentences(event) == [f"{path} was {token}, which JSON does not allow, and is read as null"]
 
 
 def test_texts_that_name_such_numbers_stay() -> None:
@@ -79,7 +79,8 @@ def test_a_single_call_is_repaired_likewise() -> None:
 def test_what_is_repaired_in_the_context_of_a_batch_is_noted_on_each_event() -> None:
     body = b'{"context":{"x":NaN},"batch":[%s,%s]}' % (GOOD % 1, GOOD % 2)
     items = read_request(body, call="batch", received_at=RECEIVED, position=7)
-    assert [sentences(item) for item in items] == [["context.x was NaN, which JSON does not have, and is null"]] * 2
+    repaired = "context.x was NaN, which JSON does not allow, and is read as null"
+    assert [sentences(item) for item in items] == [[repaired]] * 2
 
 
 def test_of_a_batch_that_stands_twice_the_last_counts_with_its_notes() -> None:
@@ -198,10 +199,7 @@ TIMES = [
     pytest.param("true", ["timestamp cannot be read as a time: true; the time of receipt is used"], id="a boolean"),
     pytest.param(
         '"2027-01-01T00:00:00Z"',
-        [
-            "timestamp is not believed: it says 2027-01-01 00:00 UTC, which is in the future; "
-            "the time of receipt is used"
-        ],
+        ["timestamp 2027-01-01 00:00 UTC is in the future; the time of receipt is used"],
         id="the future",
     ),
 ]
@@ -221,8 +219,8 @@ def test_a_time_of_sending_that_cannot_be_read_is_noted() -> None:
 @pytest.mark.parametrize(
     ("written", "text", "sentence"),
     [
-        (r'"half \ud83d"', "half �", "properties.x held half of a character, which is read as �"),
-        ('"two\nlines\x00"', "two\nlines\x00", "properties.x held a control character that JSON wants escaped"),
+        (r'"half \ud83d"', "half �", "properties.x had half of a surrogate pair, which is read as �"),
+        ('"two\nlines\x00"', "two\nlines\x00", "properties.x had a control character that JSON requires to be escaped"),
         (r'"\ud83d\ude00 \\ud83d"', "😀 \\ud83d", None),
     ],
 )
@@ -235,7 +233,7 @@ def test_text_that_json_does_not_allow_is_repaired(written: str, text: str, sent
 def test_nesting_beyond_the_limit_is_noted() -> None:
     event = event_of(with_members('"userId":"ann","properties":' + '{"a":' * 3_000 + "NaN" + "}" * 3_000))
     (note,) = sentences(event)
-    assert note.endswith("was nested deeper than 100 levels, and is null")
+    assert note.endswith("was nested deeper than 100 levels and is read as null")
 
 
 def test_notes_are_limited() -> None:

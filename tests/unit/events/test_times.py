@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from punchcard.events.times import corrected, read_time
+from punchcard.events.times import correct_time, read_time
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -118,18 +118,18 @@ def test_what_nobody_can_have_meant_is_none(value: object) -> None:
 def test_a_wrong_clock_is_corrected_by_when_it_sent() -> None:
     received = NEW_YEAR
     slow = timedelta(hours=-5)
-    happened = corrected(
+    happened = correct_time(
         NEW_YEAR - timedelta(minutes=2) + slow, sent_at=NEW_YEAR - timedelta(seconds=1) + slow, received_at=received
     )
     assert happened == NEW_YEAR - timedelta(minutes=2) + timedelta(seconds=1)
 
 
 def test_without_its_own_time_an_event_happened_when_it_was_received() -> None:
-    assert corrected(None, sent_at=NEW_YEAR, received_at=NEW_YEAR + timedelta(1)) == NEW_YEAR + timedelta(1)
+    assert correct_time(None, sent_at=NEW_YEAR, received_at=NEW_YEAR + timedelta(1)) == NEW_YEAR + timedelta(1)
 
 
 def test_without_the_time_of_sending_the_senders_word_stands() -> None:
-    assert corrected(NEW_YEAR, sent_at=None, received_at=NEW_YEAR + timedelta(1)) == NEW_YEAR
+    assert correct_time(NEW_YEAR, sent_at=None, received_at=NEW_YEAR + timedelta(1)) == NEW_YEAR
 
 
 instants = st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -139,7 +139,7 @@ instants = st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(9998,
 def test_a_corrected_time_is_always_one_that_can_be_told(
     original: datetime, sent_at: datetime, received_at: datetime
 ) -> None:
-    found = corrected(original, sent_at=sent_at, received_at=received_at)
+    found = correct_time(original, sent_at=sent_at, received_at=received_at)
     assert 1900 <= found.year <= 9998
     assert found.tzinfo is UTC
 

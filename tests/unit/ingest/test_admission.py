@@ -46,7 +46,7 @@ async def count_limited(admission: Admission, partner: Partner, addresses: list[
     limited: list[float] = []
     for number, address in enumerate(addresses):
         try:
-            await admission.ask(("account", f"random-{address}-{number}"), address=address, question=partner)
+            await admission.check(("account", f"random-{address}-{number}"), address=address, verify=partner)
         except TooManyKeysError as error:
             limited.append(error.retry_after_seconds)
     assert all(seconds > 0 for seconds in limited)
@@ -90,14 +90,14 @@ def test_what_the_partner_says_is_remembered(result: Refusal | None, seconds: fl
     async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(result)
         for _ in range(50):
-            assert await admission.ask(("a", "k"), address="x", question=partner) == result
+            assert await admission.check(("a", "k"), address="x", verify=partner) == result
         assert admission.is_accepted(("a", "k")) is (result is None)
         assert partner.queries == 1
-        assert await admission.ask(("another account", "k"), address="x", question=partner) == result
+        assert await admission.check(("another account", "k"), address="x", verify=partner) == result
         assert partner.queries == 2
         clock.advance(seconds + 1)
         assert not admission.is_accepted(("a", "k"))
-        await admission.ask(("a", "k"), address="x", question=partner)
+        await admission.check(("a", "k"), address="x", verify=partner)
         assert partner.queries == 3
 
     run(trace)
@@ -106,9 +106,9 @@ def test_what_the_partner_says_is_remembered(result: Refusal | None, seconds: fl
 def test_a_partner_that_cannot_be_asked_is_asked_again() -> None:
     async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(DOWN)
-        assert await admission.ask(("a", "k"), address="x", question=partner) == DOWN
+        assert await admission.check(("a", "k"), address="x", verify=partner) == DOWN
         partner.result = None
-        assert await admission.ask(("a", "k"), address="x", question=partner) is None
+        assert await admission.check(("a", "k"), address="x", verify=partner) is None
 
     run(trace)
 
@@ -117,9 +117,9 @@ def test_calls_with_the_same_key_share_one_question_and_few_are_asked_at_once() 
     async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(None)
         partner.gate = asyncio.Event()
-        calls = [asyncio.create_task(admission.ask(("a", "k"), address="x", question=partner)) for _ in range(30)]
+        calls = [asyncio.create_task(admission.check(("a", "k"), address="x", verify=partner)) for _ in range(30)]
         others = [
-            asyncio.create_task(admission.ask(("a", f"k{n}"), address=f"192.0.2.{n}", question=partner))
+            asyncio.create_task(admission.check(("a", f"k{n}"), address=f"192.0.2.{n}", verify=partner))
             for n in range(200)
         ]
         await asyncio.sleep(0)
@@ -140,7 +140,7 @@ def test_memory_is_bounded_whatever_strangers_send() -> None:
     async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(NO)
         for number in range(12_000):
-            await admission.ask(("a", str(number)), address=f"10.{number // 250}.{number % 250}.1", question=partner)
+            await admission.check(("a", str(number)), address=f"10.{number // 250}.{number % 250}.1", verify=partner)
         assert len(admission._results) <= 10_000
         assert len(admission._allowances) <= 10_000
 

@@ -15,7 +15,7 @@ from punchcard.ingest.content import (
     read_content,
 )
 from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import uncompressed
+from punchcard.log.sqlite import decompress
 
 TEXT = '{"userId":"Ännchen","event":"Größe 😀"}'
 UTF8 = TEXT.encode()
@@ -51,7 +51,7 @@ def test_the_text_comes_out(received: bytes, encodings: list[str], is_gzip: bool
     expected = b" \n" + UTF8 if received.startswith(b" ") else UTF8
     assert content == Content(expected, is_gzip)
     if is_gzip:  # the log keeps the bytes as they came, and must read the same from them
-        assert uncompressed(NewRecord(0, "k", "track", "gzip", received, "")) == UTF8
+        assert decompress(NewRecord(0, "k", "track", "gzip", received, "")) == UTF8
 
 
 UNREADABLE = [

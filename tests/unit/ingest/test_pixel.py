@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from punchcard.ingest.pixel import pixel_body
 
-EVENT = {"userId": "ann", "event": "Opened >>> ??? ünd", "writeKey": "wk"}
+EVENT = {"userId": "ann", "event": "OpenedRequest >>> ??? ünd", "writeKey": "wk"}
 STANDARD = base64.b64encode(json.dumps(EVENT, ensure_ascii=False).encode()).decode()
 
 SAME = [
@@ -28,11 +28,11 @@ def test_packed_json_is_unpacked(data: str) -> None:
 
 
 def test_plain_keys_with_dots_lie_deeper() -> None:
-    body = pixel_body(b"userId=ann&event=Opened&properties.list=7&properties.a.b=x&context.ip=&writeKey=wk")
+    body = pixel_body(b"userId=ann&event=OpenedRequest&properties.list=7&properties.a.b=x&context.ip=&writeKey=wk")
     assert body is not None
     assert json.loads(body) == {
         "userId": "ann",
-        "event": "Opened",
+        "event": "OpenedRequest",
         "properties": {"list": "7", "a": {"b": "x"}},
         "context": {"ip": ""},
         "writeKey": "wk",

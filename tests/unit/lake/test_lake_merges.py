@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from punchcard.lake.compaction import merges
+from punchcard.lake.compaction import plan_merges
 from punchcard.lake.data_file import DataFile
 
 TODAY = datetime.date(2026, 1, 2)
@@ -42,12 +42,12 @@ def files(*rows: int, day: datetime.date = TODAY, start: int = 0) -> list[DataFi
          "next tier", "no larger than needed"],
 )  # fmt: skip
 def test_small_neighbours_of_today_are_merged_in_tiers(rows: list[int], groups: list[list[int]]) -> None:
-    assert [[one.rows for one in group] for group in merges(files(*rows))] == groups
+    assert [[one.rows for one in group] for group in plan_merges(files(*rows))] == groups
 
 
 def test_a_day_gone_by_is_merged_whole_and_never_with_another() -> None:
     yesterday = TODAY - datetime.timedelta(days=1)
-    groups = merges([*files(30, start=100), *files(30, 500, day=yesterday)])
+    groups = plan_merges([*files(30, start=100), *files(30, 500, day=yesterday)])
     assert [[one.rows for one in group] for group in groups] == [[30, 500]]
 
 
@@ -64,19 +64,19 @@ def test_a_day_gone_by_is_merged_whole_and_never_with_another() -> None:
 )
 def test_files_of_a_day_gone_by_grow_once_more(rows: list[int], groups: list[list[int]]) -> None:
     yesterday = TODAY - datetime.timedelta(days=1)
-    found = merges([*files(30, start=100), *files(*rows, day=yesterday)])
+    found = plan_merges([*files(30, start=100), *files(*rows, day=yesterday)])
     assert [[one.rows for one in group] for group in found] == groups
 
 
 def test_merges_come_in_log_order_whatever_the_order_of_the_files() -> None:
-    (group,) = merges(files(*[30] * 16)[::-1])
+    (group,) = plan_merges(files(*[30] * 16)[::-1])
     assert [one.first_position for one in group] == list(range(16))
 
 
 def test_repeated_merging_comes_to_an_end_with_few_files() -> None:
     now = files(*[30] * 5_000)
     rounds = 0
-    while found := merges(now):
+    while found := plan_merges(now):
         rounds += 1
         for group in found:
             rows = sum(one.rows for one in group)

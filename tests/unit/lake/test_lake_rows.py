@@ -14,8 +14,8 @@ from punchcard.lake.schema import COLUMNS, ROW_GROUP_ROWS, LakeRows
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC)
 NOW_MICROS = 1_767_323_045_678_901
-FAILED = '[{"destination":null,"fate":"failed_on_ingest","reason":"source_disabled"}]'
-QUOTED = '[{"destination":null,"fate":"refused","detail":"it said \\"fate\\":\\"failed_on_ingest\\""}]'
+FAILED = '[{"destination":null,"status":"failed_on_ingest","reason":"source_disabled"}]'
+QUOTED = '[{"destination":null,"status":"refused","detail":"it said \\"status\\":\\"failed_on_ingest\\""}]'
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def test_every_column_holds_what_was_added() -> None:
             "log_position": 7,
             "event_index": 0,
             "payload": '{"a":1}',
-            "fates": "[]",
+            "results": "[]",
             "notes": None,
         }
     ]

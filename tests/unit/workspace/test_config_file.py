@@ -288,7 +288,7 @@ name = "Loyal"
         pytest.param('title = "t"\nif = "a"\nenabled = false', "at least one action", id="no action"),
         pytest.param(
             'title = "t"\nif = "a"\nenabled = false\nactions = [{ type = "ERASE" }]',
-            "'ERASE' is not an action; known: DROP, SAMPLE, DROP_PROPERTIES, ALLOW_PROPERTIES",
+            "'ERASE' is not an action. Actions are DROP, SAMPLE, DROP_PROPERTIES, ALLOW_PROPERTIES.",
             id="unknown action",
         ),
         pytest.param('title = "t"\nif = "a"\nenabled = false\nactions = ["DROP"]', "must be a table", id="not a table"),

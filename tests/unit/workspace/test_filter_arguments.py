@@ -13,15 +13,15 @@ OPERATORS = "'=' '!=' '>' '>=' '<' '<='"
 @pytest.mark.parametrize(
     ("condition", "part"),
     [
-        ("semver( context.app.version, '==', '2' )", f"no operator '=='; its operators are {OPERATORS}"),
+        ("semver( context.app.version, '==', '2' )", f"no operator '=='. Its operators are {OPERATORS}."),
         ("semver( context.app.version, '', '2' )", "no operator ''"),
         ("semver( context.app.version, 1, '2' )", "no operator 1"),
         ("!(type = 'track' and semver( p.v, '~', '2' ))", "no operator '~'"),
         ("semver( context.app.version, '>', 'v2' )", "cannot read 'v2' as a version"),
         ("semver( '1.2.3.4', '>', p.v )", "cannot read '1.2.3.4' as a version"),
         ("match( p.a, '[' )", "cannot read the pattern '['"),
-        ("typeof( p.a ) = 'text'", "never gives 'text'; it gives string, number"),
-        ("'boolean' != typeof( p.a )", "never gives 'boolean'"),
+        ("typeof( p.a ) = 'text'", "never returns 'text'. It returns string, number"),
+        ("'boolean' != typeof( p.a )", "never returns 'boolean'"),
     ],
 )
 def test_an_argument_that_a_function_does_not_know_is_refused_when_saved(condition, part):

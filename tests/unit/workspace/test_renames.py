@@ -121,8 +121,8 @@ def test_apply_asks_before_a_rename_and_a_dry_run_says_so(apply):
 def test_apply_names_what_nobody_has(apply):
     status, _, err = apply(audience("Buyers", "event('Order Completed').count() >= 1 AND trait('address.city') = 'x'"))
     assert status == 0
-    assert 'warning: buyers: no event "Order Completed" has come yet' in err
-    assert 'warning: buyers: nobody has a trait "address" yet' in err
+    assert 'warning: buyers: No event "Order Completed" was received yet' in err
+    assert 'warning: buyers: Nobody has a trait "address" yet' in err
     again = apply(audience("Buyers", "event('Order Completed').count() >= 1 AND trait('address.city') = 'x'"))
     assert "warning" not in again[2], "it is said when it is saved, once"
 

@@ -1,4 +1,4 @@
-"""The pages, a module for each group of them; every handler stands in a `HANDLERS`."""
+"""The pages, one module for each group. Each module lists its handlers in `HANDLERS`."""
 
 from punchcard.app.pages import (
     audiences,

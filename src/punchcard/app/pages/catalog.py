@@ -1,4 +1,4 @@
-"""The catalog of destinations, and adding one: choose a source, paste the API key, business, location."""
+"""The catalog of destinations, and the form that adds a destination."""
 
 import asyncio
 from collections.abc import Mapping
@@ -23,28 +23,28 @@ from punchcard.workspace.model import Destination, Source, Workspace
 @get("/catalog")
 @run_in_executor
 def show_catalog(context: ContextDependency) -> Page:
-    """What events can be sent to."""
-    asked = context.query("q")
-    definitions = [one.definition for one in CATALOG.values() if _matches(one.definition, asked)]
-    names = [one.definition.name for one in CATALOG.values()]
-    return context.page("catalog.html", asked=asked, found=definitions, names=names, broken=CATALOG.problems)
+    """List the destinations that events can be sent to."""
+    search = context.query("q")
+    definitions = [partner.definition for partner in CATALOG.values() if _matches(partner.definition, search)]
+    names = [partner.definition.name for partner in CATALOG.values()]
+    return context.page("catalog.html", search=search, definitions=definitions, names=names, broken=CATALOG.problems)
 
 
 @get("/catalog/{slug:str}")
 @run_in_executor
 def show_entry(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """One destination of the catalog."""
+    """Show one entry of the catalog."""
     definition = _partner(slug).definition
     matching_destinations = [
         destination for destination in context.dependencies.workspace().destinations if destination.type == slug
     ]
-    return context.page("catalog_entry.html", definition=definition, standing=matching_destinations)
+    return context.page("catalog_entry.html", definition=definition, destinations=matching_destinations)
 
 
 @get("/catalog/{slug:str}/add", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_add(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The form for a new destination."""
+    """Show the form for a new destination."""
     definition = _partner(slug).definition
     values = {field.key: field.default for field in (*definition.settings, *definition.options)}
     return _form(context, definition, values, FormErrors(), source=context.query("source"), status=200)
@@ -53,27 +53,27 @@ def show_add(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/catalog/{slug:str}/add", status_code=200)
 @run_in_executor
 def add(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Save the new destination; its map is next."""
+    """Add a destination and continue with its event map."""
     partner = _partner(slug)
     definition = partner.definition
     settings, options = _read(context, definition)
     source, errors = context.field("source"), FormErrors()
-    made: list[str] = []
+    new_slug: list[str] = []
 
     def change(workspace: Workspace) -> Workspace:
         chosen = source
         if chosen == "+":
             chosen = unique_slug("website", {source.slug for source in workspace.sources})
-            fresh = Source(slug=chosen, name="Website", write_keys=(generate_write_key(),), type="javascript")
-            workspace = add_source(fresh)(workspace)
-        made[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
+            new_source = Source(slug=chosen, name="Website", write_keys=(generate_write_key(),), type="javascript")
+            workspace = add_source(new_source)(workspace)
+        new_slug[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
         destination = Destination(
-            slug=made[0], type=definition.slug, sources=(chosen,), settings=settings, options=options
+            slug=new_slug[0], type=definition.slug, sources=(chosen,), settings=settings, options=options
         )
         return add_destination(destination)(workspace)
 
     if not source:
-        errors.fields["source"] = "choose the source whose events it should get"
+        errors.fields["source"] = "Choose a source."
     try:
         partner.read_settings(settings, options)
         if not errors:
@@ -87,41 +87,41 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
     if errors:
         return _form(context, definition, {**settings, **options}, errors, source=source, status=422)
     if definition.event_map is None:
-        return context.redirect(f"/destinations/{made[0]}", notices=[f"{definition.name} was added."])
+        return context.redirect(f"/destinations/{new_slug[0]}", notices=[f"{definition.name} was added."])
     return context.redirect(
-        f"/destinations/{made[0]}/map",
-        notices=[f"{definition.name} was added. Now say which events earn points."],
+        f"/destinations/{new_slug[0]}/map",
+        notices=[f"{definition.name} was added. Now choose which events earn points."],
     )
 
 
 @post("/catalog/{slug:str}/check", status_code=200)
 async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Ask the partner about settings that are not saved yet."""
+    """Check settings at the partner before they are saved."""
     partner = _partner(slug)
     settings, options = _read(context, partner.definition)
     try:
         typed = partner.read_settings(settings, options)
     except ConfigurationError as error:
-        return context.fragment("findings.html", found=(), errors=error.message.splitlines())
+        return context.fragment("findings.html", findings=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
     connection = await check_connection(partner, typed, subject=partner.definition.name, network=network)
     event_map = partner.definition.event_map
     if event_map is not None:
-        # Nothing can be mapped before it is added.
+        # The event map is edited after the destination was added.
         connection = [finding for finding in connection if finding.subject != event_map.key]
-    return context.fragment("findings.html", found=connection, errors=())
+    return context.fragment("findings.html", findings=connection, errors=())
 
 
 def _partner(slug: str) -> Partner:
     partner = CATALOG.get(slug)
     if partner is None:
-        raise NotFoundError(f"there is no destination {slug} in the catalog")
+        raise NotFoundError(f"There is no destination {slug} in the catalog.")
     return partner
 
 
-def _matches(definition: Definition, asked: str) -> bool:
+def _matches(definition: Definition, search: str) -> bool:
     words = " ".join((definition.name, definition.description, *definition.categories)).lower()
-    return all(word in words for word in asked.lower().split())
+    return all(word in words for word in search.lower().split())
 
 
 def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
@@ -139,11 +139,11 @@ def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, ob
 
 
 def _by_line(error: ConfigurationError) -> FormErrors:
-    """What a partner says of its settings: a line a problem, each beginning with its key path."""
+    """Return the problems of a partner's settings: one per line, each beginning with its key path."""
     errors = FormErrors()
     for line in error.message.splitlines():
-        path, found, message = line.partition(": ")
-        if found and path.startswith(("settings.", "options.")):
+        path, colon, message = line.partition(": ")
+        if colon and path.startswith(("settings.", "options.")):
             errors.fields[path] = message
         else:
             errors.general.append(line)

@@ -1,4 +1,4 @@
-"""The pages for "why did Ann not get her points?", and for who else is there: everything of one customer."""
+"""Customers: the search, and everything about one customer, including why an event earned nothing."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ from punchcard.app.request_context import ContextDependency, Page, RequestContex
 from punchcard.destinations.port import CustomerBalance
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import find_customer
+from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store import ledger, profile_queries, profile_search
 from punchcard.store.effects import StoredEffect
@@ -33,7 +34,7 @@ _PEOPLE = 50
 _NAMES = 200
 _IDS_MAX = 10
 _DIGITS_MAX = 19
-_EARNED = frozenset({EventStatus.DELIVERED, EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
+_EARNED = frozenset({EventStatus.DELIVERED, *OPEN_STATUSES})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,25 +42,26 @@ class _Account:
     """A customer at one destination.
 
     Attributes:
-        units: What was delivered, of the transactions shown.
-        standing: What the partner says, None if it does not know them.
-        problem: Why the partner could not be asked, None if it could.
+        units: Delivered units of the listed transactions.
+        balance: The customer's balance at the partner, None if the partner does not know the customer.
+        problem: Why the partner could not be queried, None if it could.
     """
 
     destination: RoutedDestination
     transactions: list[tuple[StoredEffect, EventStatus]]
     units: Decimal
-    standing: CustomerBalance | None
+    balance: CustomerBalance | None
     problem: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Profile:
-    """What Engage knows of a person.
+    """A profile of Engage.
 
     Attributes:
-        audiences: Those that they are in.
-        traits: All others by name; `labels` are the names of audiences and computed traits by key.
+        audiences: Audiences that the person is in.
+        traits: All other traits by name.
+        labels: Names of audiences and computed traits by key.
     """
 
     profile: StoredProfile
@@ -72,32 +74,33 @@ class _Profile:
     labels: Mapping[str, str]
 
     def values(self, type_: str) -> list[str]:
-        """Their external ids of a type, newest first."""
-        return [one.value for one in reversed(self.ids) if one.type == type_]
+        """Return the external ids of a type, newest first."""
+        return [external_id.value for external_id in reversed(self.ids) if external_id.type == type_]
 
 
 @get("/customers")
 @run_in_executor
 def find_customers(context: ContextDependency) -> Page:
-    """The search for a customer, and below it people: with a trait, or those who came last."""
-    asked, trait, value = (context.query(name).replace("\x00", "") for name in ("q", "trait", "value"))
-    if "@" in asked and "." in asked.rpartition("@")[2]:
-        return context.redirect("/customers/" + quote(asked, safe=""))
+    """Search for customers, and list people with a trait or the newest people."""
+    search, trait, value = (context.query(name).replace("\x00", "") for name in ("q", "trait", "value"))
+    if "@" in search and "." in search.rpartition("@")[2]:
+        return context.redirect("/customers/" + quote(search, safe=""))
     before = context.query("before")
-    place = int(before) if before.isdecimal() and len(before) < _DIGITS_MAX else None
+    before_id = int(before) if before.isdecimal() and len(before) < _DIGITS_MAX else None
     workspace = context.dependencies.workspace()
-    found: Sequence[profile_search.FoundPerson] = ()
+    matches: Sequence[profile_search.FoundPerson] = ()
     customers: list[str] = []
     with context.dependencies.store.reading() as work:
-        if asked:
-            found = profile_search.named(work, asked, limit=_LIKE_SHOWN)
-            known = {value for one in found for type_, value in one.ids if type_ == EMAIL}
-            customers = [one for one in ledger.customers_like(work, asked, limit=_LIKE_SHOWN) if one not in known]
+        if search:
+            matches = profile_search.named(work, search, limit=_LIKE_SHOWN)
+            known = {value for match in matches for type_, value in match.ids if type_ == EMAIL}
+            emails = ledger.customers_like(work, search, limit=_LIKE_SHOWN)
+            customers = [email for email in emails if email not in known]
         if trait:
             texts = _json_texts(value)
-            people = profile_search.with_trait(work, trait, values=texts, limit=_PEOPLE + 1, before=place)
+            people = profile_search.with_trait(work, trait, values=texts, limit=_PEOPLE + 1, before=before_id)
         else:
-            people = profile_search.newest(work, limit=_PEOPLE + 1, before=place)
+            people = profile_search.newest(work, limit=_PEOPLE + 1, before=before_id)
         names = profile_search.names_of_traits(work, limit=_NAMES)
     page = {
         "trait": trait,
@@ -106,112 +109,116 @@ def find_customers(context: ContextDependency) -> Page:
     }
     return context.page(
         "customers.html",
-        asked=asked,
-        found=found,
+        search=search,
+        matches=matches,
         customers=customers,
         people=people[:_PEOPLE],
         trait=trait,
         value=value,
-        following=urlencode({name: one for name, one in page.items() if one}) if page["before"] else "",
-        is_first=place is None,
+        following=urlencode({name: text for name, text in page.items() if text}) if page["before"] else "",
+        is_first=before_id is None,
         labels={computation.key: computation.name for computation in workspace.computations},
         kinds={computation.key: computation.kind for computation in workspace.computations},
         names=sorted({*names, *(computation.key for computation in workspace.computations)}),
     )
 
 
-@get("/customers/{who:path}")
-async def show_customer(context: ContextDependency, who: FromPath[str]) -> Page:
-    """Balance, transactions, and for each event that earned nothing, why."""
-    who = unquote(context.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
-    known, person = await asyncio.to_thread(_who, context, who)
+@get("/customers/{customer_id:path}")
+async def show_customer(context: ContextDependency, customer_id: FromPath[str]) -> Page:
+    """Show balances, transactions, and why events earned nothing."""
+    customer_id = unquote(context.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
+    profile, person = await asyncio.to_thread(_find_profile, context, customer_id)
     before = _place(context.query("before"))
     events = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=_EVENTS, before=before)
     snapshot = await asyncio.to_thread(context.dependencies.current)
     accounts = await asyncio.gather(
         *(_account(context, destination, person) for destination in snapshot.destinations.values() if person.emails)
     )
-    return await asyncio.to_thread(_rendered, context, who, person, known, events, accounts)
+    return await asyncio.to_thread(_rendered, context, customer_id, person, profile, events, accounts)
 
 
 async def _account(context: RequestContext, destination: RoutedDestination, person: CustomerIds) -> _Account:
     transactions = await asyncio.to_thread(_transactions, context, destination.slug, person.emails)
-    standing, problem = None, None
+    balance, problem = None, None
     if destination.destination.enabled or transactions:
-        standing, problem = await find_customer(destination, person.emails[0])
+        balance, problem = await find_customer(destination, person.emails[0])
     units = sum(
-        (one.quantity or Decimal(0) for one, status in transactions if status is EventStatus.DELIVERED and one.perk),
+        (
+            effect.quantity or Decimal(0)
+            for effect, status in transactions
+            if status is EventStatus.DELIVERED and effect.perk
+        ),
         Decimal(0),
     )
-    return _Account(destination=destination, transactions=transactions, units=units, standing=standing, problem=problem)
+    return _Account(destination=destination, transactions=transactions, units=units, balance=balance, problem=problem)
 
 
 def _transactions(context: RequestContext, slug: str, emails: Sequence[str]) -> list[tuple[StoredEffect, EventStatus]]:
     with context.dependencies.store.reading() as work:
-        found = [
-            one
+        effects_found = [
+            effect
             for email in emails
-            for one in ledger.page(work, ledger.LedgerQuery(destination=slug, customer=email), count=_TRANSACTIONS)
+            for effect in ledger.page(work, ledger.LedgerQuery(destination=slug, customer=email), count=_TRANSACTIONS)
         ]
-    found.sort(key=lambda one: one.id, reverse=True)
-    return [(one, current_status(one)) for one in found]
+    effects_found.sort(key=lambda effect: effect.id, reverse=True)
+    return [(effect, current_status(effect)) for effect in effects_found]
 
 
 def _rendered(
     context: RequestContext,
-    who: str,
+    customer_id: str,
     person: CustomerIds,
-    known: _Profile | None,
+    profile: _Profile | None,
     events: EventPage,
     accounts: list[_Account],
 ) -> Page:
     following = events.following
-    heading = who
-    if known is not None and who == known.profile.public_id:
-        heading = next(iter([*person.emails, *person.user_ids]), "Somebody without email and user id")
+    heading = customer_id
+    if profile is not None and customer_id == profile.profile.public_id:
+        heading = next(iter([*person.emails, *person.user_ids]), "Person without email and user id")
     return context.page(
         "customer.html",
-        who=who,
+        customer_id=customer_id,
         heading=heading,
         person=person,
-        known=known,
+        profile=profile,
         accounts=accounts,
-        barren=[event for event in events.events if not _has_earned(event)],
+        unearned=[event for event in events.events if not _has_earned(event)],
         events=events.events,
         following=f"{following[0]}-{following[1]}" if following else "",
     )
 
 
-def _who(context: RequestContext, who: str) -> tuple[_Profile | None, CustomerIds]:
-    """The profile that an id of whatever type leads to, if there is one, and by what its events are found."""
+def _find_profile(context: RequestContext, customer_id: str) -> tuple[_Profile | None, CustomerIds]:
+    """Return the profile with an id of any type, None if there is none, and the ids that its events are found by."""
     with context.dependencies.store.reading() as work:
-        found = profile_search.find(work, who)
-    known = _profile(context, found) if found is not None else None
-    own = known.values(EMAIL) + known.values(USER_ID) if known is not None else []
-    if known is not None and not {who, who.lower()} & set(own):
-        person = CustomerIds(emails=(), user_ids=())  # named by an id that events are not found by
+        stored_profile = profile_search.find(work, customer_id)
+    profile = _profile(context, stored_profile) if stored_profile is not None else None
+    own = profile.values(EMAIL) + profile.values(USER_ID) if profile is not None else []
+    if profile is not None and not {customer_id, customer_id.lower()} & set(own):
+        person = CustomerIds(emails=(), user_ids=())  # events cannot be searched by this type of id
     else:
-        person = context.dependencies.browser.person(who)
-    if known is None:
-        known = _profile_of_events(context, person)
-    if known is not None:
+        person = context.dependencies.browser.person(customer_id)
+    if profile is None:
+        profile = _profile_of_events(context, person)
+    if profile is not None:
         person = CustomerIds(
-            emails=_joined(person.emails, known.values(EMAIL)),
-            user_ids=_joined(person.user_ids, known.values(USER_ID)),
-            anonymous_ids=tuple(known.values(ANONYMOUS_ID))[:_IDS_MAX],
+            emails=_joined(person.emails, profile.values(EMAIL)),
+            user_ids=_joined(person.user_ids, profile.values(USER_ID)),
+            anonymous_ids=tuple(profile.values(ANONYMOUS_ID))[:_IDS_MAX],
         )
-    return known, person
+    return profile, person
 
 
-def _joined(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*some, *others]))[:_IDS_MAX]
+def _joined(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*first, *second]))[:_IDS_MAX]
 
 
 def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile | None:
-    """The profile that one of the ids leads to with which somebody's events came."""
-    asked = [(EMAIL, email) for email in person.emails] + [(USER_ID, user_id) for user_id in person.user_ids]
+    """Return the profile that has one of the ids of a person's events."""
+    ids = [(EMAIL, email) for email in person.emails] + [(USER_ID, user_id) for user_id in person.user_ids]
     with context.dependencies.store.reading() as work:
-        for type_, value in asked:
+        for type_, value in ids:
             profile = profile_queries.find_profile(work, type_, value)
             if profile is not None:
                 break
@@ -220,23 +227,23 @@ def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile
     return _profile(context, profile)
 
 
-def _profile(context: RequestContext, found: StoredProfile) -> _Profile:
+def _profile(context: RequestContext, profile: StoredProfile) -> _Profile:
     with context.dependencies.store.reading() as work:
-        traits = [trait for trait in profile_queries.traits_by_name(work, found.id) if trait.value != "null"]
+        traits = [trait for trait in profile_queries.traits_by_name(work, profile.id) if trait.value != "null"]
         return _Profile(
-            profile=found,
-            ids=profile_queries.external_ids_of(work, found.id),
+            profile=profile,
+            ids=profile_queries.external_ids_of(work, profile.id),
             audiences=[trait for trait in traits if trait.computation == "audience" and trait.value == "true"],
             traits=[trait for trait in traits if trait.computation != "audience"],
-            history=profile_queries.history_of(work, found.id, limit=_HISTORY),
-            merges=profile_queries.merges_into(work, found.id),
-            conflicts=profile_queries.conflicts_of(work, found.id, limit=_HISTORY),
+            history=profile_queries.history_of(work, profile.id, limit=_HISTORY),
+            merges=profile_queries.merges_into(work, profile.id),
+            conflicts=profile_queries.conflicts_of(work, profile.id, limit=_HISTORY),
             labels={computation.key: computation.name for computation in context.dependencies.workspace().computations},
         )
 
 
 def _json_texts(value: str) -> Sequence[str]:
-    """What a trait may hold that somebody types so: a text, or a number, true or false."""
+    """Return the JSON values that a typed text may mean: a text, or a number, true or false."""
     if not value:
         return ()
     return tuple({value, json.dumps(value), json.dumps(value, ensure_ascii=False)})
@@ -247,8 +254,8 @@ def _has_earned(seen: SeenEvent) -> bool:
 
 
 def _place(text: str) -> tuple[int, int] | None:
-    position, found, index = text.partition("-")
-    return (int(position), int(index)) if found and position.isdecimal() and index.isdecimal() else None
+    position, dash, index = text.partition("-")
+    return (int(position), int(index)) if dash and position.isdecimal() and index.isdecimal() else None
 
 
 HANDLERS = (find_customers, show_customer)

@@ -1,4 +1,4 @@
-"""The live debugger of a source: its events as they come in, with what becomes of each."""
+"""The live debugger of a source: its events as they arrive, with their results."""
 
 import asyncio
 import json
@@ -20,26 +20,26 @@ _DIGITS_MAX = 19
 @get("/sources/{slug:str}/debugger")
 @run_in_executor
 def show_debugger(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The newest events of a source, and from then on what comes in."""
+    """Show the newest events of a source; new ones are streamed."""
     source = find_source(context.dependencies.workspace(), slug)
-    found = context.dependencies.browser.page(EventQuery(source=slug), limit=_SHOWN_FIRST)
-    return context.page("debugger.html", source=source, events=found.events)
+    page = context.dependencies.browser.page(EventQuery(source=slug), limit=_SHOWN_FIRST)
+    return context.page("debugger.html", source=source, events=page.events)
 
 
 @get("/sources/{slug:str}/live")
 async def stream(context: ContextDependency, slug: FromPath[str]) -> ServerSentEvent:
-    """Server-sent events: each the rows of the table that are new or stand otherwise now, as a JSON text of HTML."""
+    """Stream server-sent events, each with new or changed rows of the table as HTML in a JSON string."""
 
     async def messages() -> AsyncIterator[ServerSentEventMessage]:
         yield ServerSentEventMessage(comment="watching", retry=1000)
-        async for news in context.dependencies.live.watch():
-            own = [one for one in news if one.event.source == slug]
+        async for batch in context.dependencies.live.watch():
+            own = [seen for seen in batch if seen.event.source == slug]
             if own:
                 values = {"context": context, "events": own}
                 rows = await asyncio.to_thread(context.renderer.render, "debugger_rows.html", values)
                 yield ServerSentEventMessage(data=json.dumps(rows), event="events")
-            elif not news:
-                yield ServerSentEventMessage(comment="still here")
+            elif not batch:
+                yield ServerSentEventMessage(comment="keep-alive")
 
     return ServerSentEvent(messages())
 
@@ -47,14 +47,14 @@ async def stream(context: ContextDependency, slug: FromPath[str]) -> ServerSentE
 @get("/sources/{slug:str}/live/{place:str}")
 @run_in_executor
 def show_row(context: ContextDependency, slug: FromPath[str], place: FromPath[str]) -> Page:
-    """What a row of the debugger shows when it is opened: the event as it was received."""
+    """Return the body of an opened row: the event as it was received."""
     position, _, index = place.partition("-")
     if not (position.isdecimal() and index.isdecimal() and len(position) < _DIGITS_MAX):
-        raise NotFoundError("there is no such event")
-    found = context.dependencies.browser.at((int(position), int(index)))
-    if found is None or found.event.source != slug:
-        raise NotFoundError("there is no such event")
-    return context.fragment("debugger_row_body.html", seen=found)
+        raise NotFoundError("There is no such event.")
+    seen = context.dependencies.browser.at((int(position), int(index)))
+    if seen is None or seen.event.source != slug:
+        raise NotFoundError("There is no such event.")
+    return context.fragment("debugger_row_body.html", seen=seen)
 
 
 HANDLERS = (show_debugger, stream, show_row)

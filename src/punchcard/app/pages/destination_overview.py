@@ -1,4 +1,4 @@
-"""One destination's pipeline, stage by stage; every number opens what stands behind it."""
+"""A destination's pipeline, stage by stage. Every number links to its events or transactions."""
 
 from urllib.parse import urlencode
 
@@ -9,6 +9,7 @@ from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
+from punchcard.operations.statuses import status_label
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held_for
@@ -23,7 +24,7 @@ _NAMES_SHOWN = 50
 @get("/destinations/{slug:str}")
 @run_in_executor
 def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """How its events of a time ended."""
+    """Show how the events of a period ended."""
     dependencies, period = context.dependencies, read_period(context)
     destination = find_destination(dependencies.workspace(), slug)
     with dependencies.store.reading() as work:
@@ -41,15 +42,15 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         last_pause = last_pause_of(work, slug)
         held = count_held_for(work, slug)
     buckets = period.buckets()
-    shown = [
+    charted = [
         status for status in (EffectState.DELIVERED, EventStatus.REFUSED, EffectState.REJECTED) if status in series
     ]
     chart = {
         "times": [bucket.timestamp() for bucket in buckets],
         "zone": context.dependencies.workspace().timezone,
         "series": [
-            {"label": str(status).capitalize(), "values": [series[status].get(bucket, 0) for bucket in buckets]}
-            for status in shown
+            {"label": status_label(status), "values": [series[status].get(bucket, 0) for bucket in buckets]}
+            for status in charted
         ],
     }
     names: dict[tuple[str, str], dict[str, int]] = {}
@@ -64,14 +65,14 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
         last_pause=last_pause,
         held=held,
-        chart=chart if shown else None,
+        chart=chart if charted else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],
-        behind=lambda stage, reason="": _behind(slug, period, stage, reason),
+        stage_path=lambda stage, reason="": _stage_path(slug, period, stage, reason),
     )
 
 
-def _behind(slug: str, period: Period, stage: Stage, reason: str) -> str:
-    """Where the events, or the transactions, behind a number are listed."""
+def _stage_path(slug: str, period: Period, stage: Stage, reason: str) -> str:
+    """Return the path of the list of a stage's events or transactions."""
     if stage.status in _IN_LEDGER and stage.status != EventStatus.PENDING:
         query = {"time": period.key, "state": stage.status, "reason": reason}
         return f"/destinations/{slug}/transactions?{urlencode({k: v for k, v in query.items() if v})}"

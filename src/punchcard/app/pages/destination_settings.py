@@ -1,4 +1,4 @@
-"""A destination's settings, by the fields of its definition."""
+"""A destination's settings: a form derived from its definition."""
 
 import asyncio
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _QUEUED = tuple(state for state in EffectState if state.is_open or state is Effe
 @get("/destinations/{slug:str}/settings")
 @run_in_executor
 def show_settings(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The form."""
+    """Show the form."""
     destination = find_destination(context.dependencies.workspace(), slug)
     return _form(context, destination, _values(destination), FormErrors(), status=200)
 
@@ -38,7 +38,7 @@ def show_settings(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/destinations/{slug:str}/settings", status_code=200)
 @run_in_executor
 def save(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Save it; what is queued is sent by the new settings."""
+    """Save the settings. Queued transactions are sent with the new settings."""
     destination = find_destination(context.dependencies.workspace(), slug)
     definition = _definition(destination)
     settings, options = _read(context, definition)
@@ -46,14 +46,14 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         context.edit(
             change_destination(
                 slug,
-                lambda one: replace(
-                    one,
+                lambda current: replace(
+                    current,
                     name=context.field("name"),
                     enabled=context.field("enabled") == "on",
                     sources=tuple(context.fields("sources")),
                     consent=tuple(word for word in context.field("consent").split() if word),
-                    settings=merge_settings(one.settings, settings),
-                    options=_without_defaults({**one.options, **options}, definition),
+                    settings=merge_settings(current.settings, settings),
+                    options=_without_defaults({**current.options, **options}, definition),
                 ),
             )
         )
@@ -65,16 +65,18 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
             name.removeprefix("settings.").removeprefix("options."): field for name, field in errors.fields.items()
         }
         return _form(context, destination, {**settings, **options}, errors, status=422)
-    return context.redirect(f"/destinations/{slug}/settings", notices=["Saved. It is in force from now on."])
+    return context.redirect(
+        f"/destinations/{slug}/settings", notices=["The settings were saved and apply immediately."]
+    )
 
 
 @post("/destinations/{slug:str}/check", status_code=200)
 async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Ask the partner about the settings as they stand in the form."""
+    """Check the settings in the form at the partner."""
     destination = find_destination(await asyncio.to_thread(context.dependencies.workspace), slug)
     partner = CATALOG[destination.type]
     settings, options = _read(context, partner.definition)
-    wanted = restore_masked_secrets(
+    proposed = restore_masked_secrets(
         replace(
             destination,
             settings=merge_settings(destination.settings, settings),
@@ -83,18 +85,18 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
         destination,
     )
     try:
-        typed = partner.read_settings(wanted.settings, wanted.options)
+        typed = partner.read_settings(proposed.settings, proposed.options)
     except ConfigurationError as error:
-        return context.fragment("findings.html", found=(), errors=error.message.splitlines())
+        return context.fragment("findings.html", findings=(), errors=error.message.splitlines())
     network = (await asyncio.to_thread(context.dependencies.current)).network
     connection = await check_connection(partner, typed, subject=slug, network=network)
-    return context.fragment("findings.html", found=connection, errors=())
+    return context.fragment("findings.html", findings=connection, errors=())
 
 
 @post("/destinations/{slug:str}/remove", status_code=200)
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Only a destination with nothing in its queue; its ledger stays."""
+    """Delete a destination with an empty queue. Its ledger is kept."""
 
     def queued() -> int:
         with context.dependencies.store.reading() as work:
@@ -102,13 +104,13 @@ def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
             return waiting + count_held_for(work, slug)
 
     context.edit(remove_destination(slug, queued=queued))
-    return context.redirect("/destinations", notices=[f"{slug} was removed. Its ledger stays on record."])
+    return context.redirect("/destinations", notices=[f"{slug} was deleted. Its ledger is kept."])
 
 
 def _definition(destination: Destination) -> Definition:
     partner = CATALOG.get(destination.type)
     if partner is None:
-        raise ConfigurationError(f"this version has no destination of type {destination.type}")
+        raise ConfigurationError(f"This version has no destination of type {destination.type}.")
     return partner.definition
 
 
@@ -122,10 +124,10 @@ def _option_fields(definition: Definition) -> list[SettingField]:
 
 def _values(destination: Destination) -> Mapping[str, object]:
     definition = _definition(destination)
-    shown = mask_secrets(destination)
+    masked = mask_secrets(destination)
     return {
-        **with_defaults(shown.settings, definition.settings),
-        **with_defaults(shown.options, definition.options),
+        **with_defaults(masked.settings, definition.settings),
+        **with_defaults(masked.options, definition.options),
     }
 
 
@@ -136,7 +138,7 @@ def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, ob
 
 
 def _without_defaults(options: Mapping[str, object], definition: Definition) -> dict[str, object]:
-    """The options that say something: a default of a later version is taken by who never chose."""
+    """Drop options equal to their default, so that a default changed by a later version applies."""
     defaults = {field.key: field.default for field in definition.options}
     return {
         key: value

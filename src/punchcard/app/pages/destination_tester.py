@@ -1,4 +1,4 @@
-"""The Event Tester: what an event would do, filter by filter; then it is really sent, and followed until it arrives."""
+"""The Event Tester: previews an event filter by filter, sends it, and follows it until it is delivered."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import LakeError, PunchcardError
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.operations.tester import EventTestResult, try_event
-from punchcard.store.event_results import EventStatus
 from punchcard.store.token_store import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import find_destination
@@ -22,17 +22,16 @@ from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _EVENT_BYTES_MAX = 32 * 1024
 _SAMPLES = 20
-_GOING_ON = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
 
 
 @get("/destinations/{slug:str}/tester")
 @run_in_executor
 def show_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The form, with an event to begin with."""
+    """Show the form with an example event."""
     destination = find_destination(context.dependencies.workspace(), slug)
     samples = _newest_events(context, destination)
-    wanted = context.query("event")
-    chosen = next((sample for sample in samples if sample.event.message_id == wanted), None)
+    message_id = context.query("event")
+    chosen = next((sample for sample in samples if sample.event.message_id == message_id), None)
     return context.page(
         "tester.html",
         destination=destination,
@@ -43,15 +42,15 @@ def show_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
 
 @post("/destinations/{slug:str}/tester", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 async def run_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """What the event would do; with the button that sends, it is really taken in."""
+    """Preview the event, or send it if the send button was pressed."""
     sends = context.field("send") == "yes"
     if sends:
         context.require_role(Role.EDITOR)
     text = context.field("event").encode()
     try:
         tested = await asyncio.to_thread(_try, context, slug, text)
-    except (PunchcardError, _WrongEvent) as error:
-        return context.fragment("tester_wrong.html", said=str(getattr(error, "message", error)))
+    except (PunchcardError, _InvalidInputError) as error:
+        return context.fragment("tester_error.html", message=str(getattr(error, "message", error)))
     if sends and tested.message_id is not None:
         await context.dependencies.append(tested.record(context.dependencies.clock))
         destination = find_destination(await asyncio.to_thread(context.dependencies.workspace), slug)
@@ -67,7 +66,7 @@ async def run_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
         context.fragment,
         "tester_result.html",
         tested=tested,
-        shown=[result for result in tested.results if result.destination in (None, slug)],
+        results=[result for result in tested.results if result.destination in (None, slug)],
         others=[result for result in tested.results if result.destination not in (None, slug)],
     )
 
@@ -75,23 +74,28 @@ async def run_tester(context: ContextDependency, slug: FromPath[str]) -> Page:
 @get("/destinations/{slug:str}/tester/sent")
 @run_in_executor
 def follow(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """How far the sent event has come; asked again until it has arrived."""
+    """Show the progress of the sent event. The page polls until it is completed."""
     message_id = context.query("id")
     trace = context.dependencies.traces.trace(message_id)
-    goes_on = trace is None or any(result.status in _GOING_ON for result in trace.results)
+    is_unfinished = trace is None or any(result.status in OPEN_STATUSES for result in trace.results)
     destination = find_destination(context.dependencies.workspace(), slug)
     return context.fragment(
-        "tester_sent.html", slug=slug, destination=destination, message_id=message_id, trace=trace, goes_on=goes_on
+        "tester_sent.html",
+        slug=slug,
+        destination=destination,
+        message_id=message_id,
+        trace=trace,
+        is_unfinished=is_unfinished,
     )
 
 
-class _WrongEvent(Exception):  # noqa: N818  # said beside the form, no error of the product
-    """What was typed cannot be tried."""
+class _InvalidInputError(Exception):
+    """The input cannot be tested. The message is shown beside the form."""
 
 
 def _try(context: RequestContext, slug: str, text: bytes) -> EventTestResult:
     if len(text) > _EVENT_BYTES_MAX:
-        raise _WrongEvent("one event has at most 32 KB")
+        raise _InvalidInputError("An event has at most 32 KB.")
     snapshot = context.dependencies.current()
     route = _route(snapshot, slug, context.field("source"))
     return try_event(text, route, store=context.dependencies.store, clock=context.dependencies.clock, snapshot=snapshot)
@@ -101,7 +105,7 @@ def _route(snapshot: Snapshot, slug: str, source: str) -> SourceRoute:
     for route in snapshot.by_write_key.values():
         if route.source.slug == source and any(destination.slug == slug for destination in route.destinations):
             return route
-    raise _WrongEvent("choose a source that this destination gets events of")
+    raise _InvalidInputError("Choose a source that is connected to this destination.")
 
 
 def _newest_events(context: RequestContext, destination: Destination) -> list[SeenEvent]:
@@ -114,13 +118,13 @@ def _newest_events(context: RequestContext, destination: Destination) -> list[Se
                 EventQuery(source=source, type="track"), limit=_SAMPLES
             ).events
         ]
-    except LakeError:  # they are only suggestions: the form works without them
+    except LakeError:  # samples are optional
         return []
     return sorted(samples, key=lambda sample: sample.place, reverse=True)
 
 
 def _sample(seen: SeenEvent) -> str:
-    """A real event as a new one: without what would make it the same one again."""
+    """Return a received event as a new one, without its ids and times."""
     try:
         event = json.loads(seen.event.payload)
     except ValueError:
@@ -131,7 +135,7 @@ def _sample(seen: SeenEvent) -> str:
 
 
 def _example(destination: Destination) -> str:
-    """An event of the first mapped name, as the destination's page shows one."""
+    """Return an example event with the first mapped name."""
     partner = CATALOG.get(destination.type)
     names = [] if partner is None else mapped_names(partner.definition, destination.settings)
     name = names[0] if names else "Order Completed"

@@ -13,21 +13,21 @@ from punchcard.store.pauses import pause_of
 @get("/destinations")
 @run_in_executor
 def list_destinations(context: ContextDependency) -> Page:
-    """Every destination, with how the last day went."""
+    """List destinations with the numbers of the last 24 hours."""
     dependencies = context.dependencies
     now = dependencies.clock.now()
     snapshot = dependencies.current()
     rows = []
     with dependencies.store.reading() as work:
-        for slug, one in snapshot.destinations.items():
+        for slug, routed in snapshot.destinations.items():
             pipeline = read_pipeline(
                 work,
                 destination=slug,
-                sources=one.destination.sources,
+                sources=routed.destination.sources,
                 begin=now - timedelta(hours=24),
                 end=now + timedelta(minutes=1),
             )
-            rows.append((one, pipeline, pause_of(work, slug)))
+            rows.append((routed, pipeline, pause_of(work, slug)))
     return context.page("destinations.html", rows=rows)
 
 

@@ -1,4 +1,4 @@
-"""The editor of a destination's event map: beside the names that come in, and the values that there are."""
+"""The editor of a destination's event map, with received event names and possible values."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,24 @@ from punchcard.destinations.event_names import find_map_warnings, near_names
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, MappingChoice
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.sentences import as_sentence
 from punchcard.store.counts import CountQuery, Dimension, read_counts, seen_names
 from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError, change_destination, find_destination, merge_settings
 from punchcard.workspace.model import Destination
 
 _LATELY = timedelta(days=30)
-_CLOCKS_DIFFER = timedelta(minutes=5)  # of the process that counted, and of this one
+_CLOCK_SKEW_MAX = timedelta(minutes=5)  # between this process and the one that counts
 _UNMAPPED_SHOWN = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the map, with what is known of it.
+    """One row of the map.
 
     Attributes:
-        seen: How many such events came in the last 30 days.
-        order_like: How many of them look like orders and earned 1.
+        seen: Number of such events in the last 30 days.
+        order_like: Number of them that look like orders but were counted as 1 unit.
     """
 
     name: str
@@ -45,29 +46,29 @@ class Row:
 
 @get("/destinations/{slug:str}/map")
 async def show_map(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The map as it stands; its values are read from the destination."""
+    """Show the map, with the possible values read from the partner."""
     destination = await _destination(context, slug)
-    standing = destination.settings.get(_map_field(destination).key)
-    return await _shown(
-        context, destination, standing if isinstance(standing, Mapping) else {}, FormErrors(), status=200
+    event_map = destination.settings.get(_map_field(destination).key)
+    return await _page(
+        context, destination, event_map if isinstance(event_map, Mapping) else {}, FormErrors(), status=200
     )
 
 
 @post("/destinations/{slug:str}/map", status_code=200)
 async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Save the map; it is in force for events that are routed from now on."""
+    """Save the map. It applies to all events routed from now on."""
     destination = await _destination(context, slug)
     key = _map_field(destination).key
-    wanted = read_map(context, key)
+    event_map = read_map(context, key)
     try:
-        await _save(context, slug, key, wanted)
+        await _save(context, slug, key, event_map)
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
         errors = form_errors_from(error, names={f"settings.{key}": "map"})
-        return await _shown(context, destination, wanted, errors, status=422)
-    events = f"{len(wanted)} {'event earns' if len(wanted) == 1 else 'events earn'} points"
-    return context.redirect(f"/destinations/{slug}/map", notices=[f"Saved: {events} from now on."])
+        return await _page(context, destination, event_map, errors, status=422)
+    events = f"{len(event_map)} {'event earns' if len(event_map) == 1 else 'events earn'} points"
+    return context.redirect(f"/destinations/{slug}/map", notices=[f"The map was saved: {events} from now on."])
 
 
 @run_in_executor
@@ -76,16 +77,21 @@ def _destination(context: RequestContext, slug: str) -> Destination:
 
 
 @run_in_executor
-def _save(context: RequestContext, slug: str, key: str, wanted: Mapping[str, str]) -> Sequence[str]:
+def _save(context: RequestContext, slug: str, key: str, event_map: Mapping[str, str]) -> Sequence[str]:
     return context.edit(
-        change_destination(slug, lambda one: replace(one, settings=merge_settings(one.settings, {key: dict(wanted)})))
+        change_destination(
+            slug,
+            lambda destination: replace(
+                destination, settings=merge_settings(destination.settings, {key: dict(event_map)})
+            ),
+        )
     )
 
 
-async def _shown(
+async def _page(
     context: RequestContext,
     destination: Destination,
-    standing: Mapping[str, object],
+    event_map: Mapping[str, object],
     errors: FormErrors,
     *,
     status: int,
@@ -95,8 +101,8 @@ async def _shown(
     mapping_choices, problem = await context.mapping_choices.read(
         routed, bypass_cache="refresh" in context.request.query_params
     )
-    seen, order_like = await _seen(context, destination)
-    values = {str(name): str(value) for name, value in standing.items()}
+    seen, order_like = await _count_events(context, destination)
+    values = {str(name): str(value) for name, value in event_map.items()}
     known = {mapping_choice.value: mapping_choice for mapping_choice in mapping_choices}
     near = near_names(list(values), seen)
     unmapped = sorted(((name, count) for name, count in seen.items() if name not in values), key=lambda pair: -pair[1])
@@ -129,13 +135,13 @@ async def _shown(
 
 
 @run_in_executor
-def _seen(context: RequestContext, destination: Destination) -> tuple[dict[str, int], dict[str, int]]:
-    """How many events of each name came in lately, and how many of those look like orders and earned 1."""
+def _count_events(context: RequestContext, destination: Destination) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the counts of recent events by name, and of those that look like orders but were counted as 1 unit."""
     now = context.dependencies.clock.now()
     since = now - _LATELY
     looks_like_order = CountQuery(
         begin=since,
-        end=now + _CLOCKS_DIFFER,
+        end=now + _CLOCK_SKEW_MAX,
         destination=destination.slug,
         statuses=[EventStatus.PENDING],
         reasons=[LOOKS_LIKE_ORDER],
@@ -155,23 +161,23 @@ def _warning(
     *,
     label: str,
 ) -> str:
-    """What the operator should know of a line, "" if nothing."""
+    """Return a warning about a row, "" for none."""
     notes = []
     if known and value not in known:
-        notes.append(f"this {label} was not found at the partner")
+        notes.append(f"The partner has no such {label}.")
     elif (choice := known.get(value)) is not None and choice.note and not _fits(name, choice):
         notes.append(choice.note)
     if not seen.get(name):
-        notes.append("never seen in 30 days")
+        notes.append("No such event was received in the last 30 days.")
     if near:
-        notes.append(f"“{near[0]}” was seen and is not mapped: names must be the same to the letter")
+        notes.append(f"“{near[0]}” was received and is not mapped. Names must match exactly.")
     if "refund" in name.lower():
-        notes.append("takes points away only with an order_id")
-    return "; ".join(notes)
+        notes.append("Points are taken back only if the event has an order_id.")
+    return " ".join(as_sentence(note) for note in notes)
 
 
 def _fits(name: str, choice: MappingChoice) -> bool:
-    """Whether a value that redeems is what the event needs."""
+    """Return True if the event is a refund and the value redeems points."""
     return "refund" in name.lower() and choice.note.startswith("redeems")
 
 
@@ -179,7 +185,7 @@ def _map_field(destination: Destination) -> SettingField:
     partner = CATALOG.get(destination.type)
     field = None if partner is None else partner.definition.event_map
     if field is None:
-        raise NotFoundError(f"{destination.slug} has nothing to map events to")
+        raise NotFoundError(f"{destination.slug} has no event map.")
     return field
 
 

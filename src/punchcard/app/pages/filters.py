@@ -1,4 +1,4 @@
-"""A destination's filters: the list, and the editor with its builder, its FQL text and its look at real events."""
+"""A destination's filters: the list, and the editor with builder, FQL text and a preview with received events."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import change_destination, change_filter, find_destination, find_filter
 from punchcard.workspace.model import Destination, DestinationFilter
 
-_TRIED_ON = 50
+_PREVIEW_EVENTS = 50
 _NEW = DestinationFilter(title="", condition="", actions=({"type": "DROP"},))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
-    """What a filter makes of one real event."""
+class PreviewedEvent:
+    """Effect of a filter on one received event."""
 
     seen: SeenEvent
     explained: Explained
@@ -36,25 +36,25 @@ class Tried:
 @get("/destinations/{slug:str}/filters")
 @run_in_executor
 def list_filters(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Every filter, in the order in which they are asked."""
+    """List the filters in the order in which they are applied."""
     return context.page("filters.html", destination=find_destination(context.dependencies.workspace(), slug))
 
 
 @get("/destinations/{slug:str}/filters/new", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_new(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The editor, empty."""
+    """Show the editor for a new filter."""
     return _editor(context, find_destination(context.dependencies.workspace(), slug), _NEW, FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/filters/new", status_code=200)
 @run_in_executor
 def create(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Save a new filter; who saves it is told what it would have dropped of last week's awards."""
+    """Create a filter. A warning says which of last week's awards it would have dropped."""
     return _save(
         context,
         slug,
-        lambda fresh: lambda destination: replace(destination, filters=(*destination.filters, fresh)),
+        lambda new_filter: lambda destination: replace(destination, filters=(*destination.filters, new_filter)),
         _NEW,
     )
 
@@ -62,7 +62,7 @@ def create(context: ContextDependency, slug: FromPath[str]) -> Page:
 @get("/destinations/{slug:str}/filters/{filter_id:str}")
 @run_in_executor
 def show_filter(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
-    """The editor with a filter."""
+    """Show the editor for an existing filter."""
     destination = find_destination(context.dependencies.workspace(), slug)
     return _editor(context, destination, find_filter(destination, filter_id), FormErrors(), status=200)
 
@@ -71,52 +71,54 @@ def show_filter(context: ContextDependency, slug: FromPath[str], filter_id: From
 @run_in_executor
 def change(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Save a changed filter."""
-    standing = find_filter(find_destination(context.dependencies.workspace(), slug), filter_id)
-    return _save(context, slug, lambda fresh: change_filter(filter_id, lambda _: fresh), standing)
+    current = find_filter(find_destination(context.dependencies.workspace(), slug), filter_id)
+    return _save(context, slug, lambda new_filter: change_filter(filter_id, lambda _: new_filter), current)
 
 
 @post("/destinations/{slug:str}/filters/{filter_id:str}/remove", status_code=200)
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
-    """Events go on as if it had never been."""
+    """Delete a filter."""
     context.edit(change_destination(slug, change_filter(filter_id, lambda _: None)))
-    return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was removed."])
+    return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was deleted."])
 
 
 @post("/destinations/{slug:str}/filters/new/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """What the filter in the form makes of the newest real events of the destination's sources."""
+    """Preview the filter in the form with the newest events of the destination's sources."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    errors, fresh = _read(context, _NEW)
-    tried: Sequence[Tried] = ()
-    if not errors and fresh.condition:
+    errors, new_filter = _read(context, _NEW)
+    tried: Sequence[PreviewedEvent] = ()
+    if not errors and new_filter.condition:
         try:
-            tried = _tried(context, destination, fresh)
+            tried = _preview(context, destination, new_filter)
         except ConfigurationError as error:
             errors.fields["if"] = error.message
     return context.fragment(
         "filter_preview.html",
-        is_blank=not fresh.condition,
+        is_blank=not new_filter.condition,
         errors=errors,
-        tried=tried,
-        matched=sum(1 for one in tried if one.explained.matched),
-        rows=parse_rows(fresh.condition),
+        previewed=tried,
+        matched=sum(1 for result in tried if result.explained.matched),
+        rows=parse_rows(new_filter.condition),
     )
 
 
-def _tried(context: RequestContext, destination: Destination, fresh: DestinationFilter) -> list[Tried]:
-    definition = FilterDefinition(title=fresh.title or "this filter", condition=fresh.condition, actions=fresh.actions)
+def _preview(context: RequestContext, destination: Destination, new_filter: DestinationFilter) -> list[PreviewedEvent]:
+    definition = FilterDefinition(
+        title=new_filter.title or "this filter", condition=new_filter.condition, actions=new_filter.actions
+    )
     check_filter(definition)
     compiled = DestinationFilters([definition])
     newest = [
         seen
         for source in destination.sources
-        for seen in context.dependencies.browser.page(EventQuery(source=source), limit=_TRIED_ON).events
+        for seen in context.dependencies.browser.page(EventQuery(source=source), limit=_PREVIEW_EVENTS).events
     ]
-    newest.sort(key=lambda one: one.place, reverse=True)
+    newest.sort(key=lambda seen: seen.place, reverse=True)
     tried = []
-    for seen in newest[:_TRIED_ON]:
+    for seen in newest[:_PREVIEW_EVENTS]:
         event = seen.event
         (item,) = read_request(
             b'{"batch":[%s]}' % event.payload,
@@ -126,12 +128,12 @@ def _tried(context: RequestContext, destination: Destination, fresh: Destination
         )
         if isinstance(item, Event):
             (explained,) = compiled.explain(item)
-            tried.append(Tried(seen=seen, explained=explained))
+            tried.append(PreviewedEvent(seen=seen, explained=explained))
     return tried
 
 
-def _read(context: RequestContext, standing: DestinationFilter) -> tuple[FormErrors, DestinationFilter]:
-    """The filter of the form."""
+def _read(context: RequestContext, current: DestinationFilter) -> tuple[FormErrors, DestinationFilter]:
+    """Return the filter in the form."""
     errors = FormErrors()
     kind = context.field("action") or "DROP"
     action: dict[str, object] = {"type": kind}
@@ -140,14 +142,14 @@ def _read(context: RequestContext, standing: DestinationFilter) -> tuple[FormErr
         try:
             action["percent"] = float(context.field("percent")) / 100
         except ValueError:
-            errors.fields["percent"] = "a number from 0 to 100"
+            errors.fields["percent"] = "Enter a number from 0 to 100."
         if context.field("path"):
             action["path"] = context.field("path")
     elif kind in ("DROP_PROPERTIES", "ALLOW_PROPERTIES"):
         fields = _fields(context.field("fields"))
         action["fields"] = fields
         if not fields:
-            errors.fields["fields"] = "name at least one property, one a line: properties.phone"
+            errors.fields["fields"] = "Enter at least one property, one per line, such as properties.phone."
     elif kind == "KEEP":
         action = {}
     return errors, DestinationFilter(
@@ -155,28 +157,28 @@ def _read(context: RequestContext, standing: DestinationFilter) -> tuple[FormErr
         condition=context.field("if"),
         description=context.field("description"),
         enabled=context.field("enabled") == "on",
-        actions=standing.actions if kind == "KEEP" else (action,),
-        id=standing.id,
+        actions=current.actions if kind == "KEEP" else (action,),
+        id=current.id,
     )
 
 
 def _fields(text: str) -> dict[str, list[str]]:
-    """Lines such as `properties.address.city` as actions state them: `{"properties.address": ["city"]}`."""
-    found: dict[str, list[str]] = {}
+    """Return lines such as `properties.address.city` in the form of actions: `{"properties.address": ["city"]}`."""
+    fields: dict[str, list[str]] = {}
     for line in filter(None, (line.strip() for line in text.splitlines())):
-        place, _, key = line.rpartition(".")
-        found.setdefault(place or "properties", []).append(key)
-    return found
+        prefix, _, key = line.rpartition(".")
+        fields.setdefault(prefix or "properties", []).append(key)
+    return fields
 
 
-def _save(context: RequestContext, slug: str, put: object, standing: DestinationFilter) -> Page:
+def _save(context: RequestContext, slug: str, put: object, current: DestinationFilter) -> Page:
     assert callable(put)
     destination = find_destination(context.dependencies.workspace(), slug)
-    errors, fresh = _read(context, standing)
+    errors, new_filter = _read(context, current)
     warnings: Sequence[str] = ()
     if not errors:
         try:
-            warnings = context.edit(change_destination(slug, put(fresh)))
+            warnings = context.edit(change_destination(slug, put(new_filter)))
         except ConfigurationError as error:
             if error.code == "not_found":
                 raise
@@ -184,36 +186,43 @@ def _save(context: RequestContext, slug: str, put: object, standing: Destination
             errors.fields |= {_name(path): text for path, text in form_errors.fields.items()}
             errors.general += form_errors.general
     if errors:
-        return _editor(context, destination, fresh, errors, status=422)
+        return _editor(context, destination, new_filter, errors, status=422)
     return context.redirect(
-        f"/destinations/{slug}/filters", notices=[f"“{fresh.title}” was saved, and is in force.", *warnings]
+        f"/destinations/{slug}/filters", notices=[f"“{new_filter.title}” was saved and applies immediately.", *warnings]
     )
 
 
 def _name(path: str) -> str:
-    """The field of the form for a path such as `filters[2].if`."""
+    """Return the form field for a path such as `filters[2].if`."""
     last = path.rpartition(".")[2]
     return last if last in ("title", "if", "description") else "actions"
 
 
 def _editor(
-    context: RequestContext, destination: Destination, shown: DestinationFilter, errors: FormErrors, *, status: int
+    context: RequestContext,
+    destination: Destination,
+    destination_filter: DestinationFilter,
+    errors: FormErrors,
+    *,
+    status: int,
 ) -> Page:
-    action = shown.actions[0] if len(shown.actions) == 1 else {}
+    action = destination_filter.actions[0] if len(destination_filter.actions) == 1 else {}
     fields = action.get("fields")
-    lines = [f"{place}.{key}" for place, keys in fields.items() for key in keys] if isinstance(fields, Mapping) else []
+    lines = (
+        [f"{prefix}.{key}" for prefix, keys in fields.items() for key in keys] if isinstance(fields, Mapping) else []
+    )
     percent = action.get("percent")
     return context.page(
         "filter.html",
         status=status,
         destination=destination,
-        shown=shown,
+        destination_filter=destination_filter,
         action=action.get("type", "KEEP"),
-        actions_text=json.dumps(list(shown.actions), indent=2),
+        actions_text=json.dumps(list(destination_filter.actions), indent=2),
         percent=context.field("percent") or (f"{float(percent) * 100:g}" if isinstance(percent, int | float) else "10"),
         path=action.get("path", ""),
         fields="\n".join(lines) or context.field("fields"),
-        rows=parse_rows(shown.condition),
+        rows=parse_rows(destination_filter.condition),
         operators=OPERATORS,
         errors=errors,
     )

@@ -1,4 +1,4 @@
-"""The first page: how it goes, and what needs a person."""
+"""Home: key figures, alerts, and the getting started guide."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from punchcard.workspace.model import Destination, Workspace
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of the guide to the first point."""
+    """One step of the getting started guide."""
 
     title: str
     text: str
@@ -36,7 +36,7 @@ class Step:
 
 @get("/")
 async def show_home(context: ContextDependency) -> Page:
-    """How it goes. What one unit gives is asked meanwhile, and shown the next time."""
+    """Show key figures and alerts. Points per unit are read in the background and shown on the next visit."""
     for destination in (await asyncio.to_thread(context.dependencies.current)).destinations.values():
         if destination.destination.enabled:
             context.mapping_choices.refresh_in_background(destination)
@@ -53,21 +53,27 @@ def _home(context: RequestContext) -> Page:
         received = read_series(
             work, destination=None, source=None, begin=period.begin, end=period.end, width=period.width
         ).get(RECEIVED, {})
-        ever = read_award_totals(work, begin=_beginning(period), end=period.end, destination=None) if not totals else 1
+        year_totals = (
+            read_award_totals(work, begin=_year_before(period), end=period.end, destination=None) if not totals else 1
+        )
     points = _points(context, totals)
     units = sum((total.units for total in totals), Decimal(0))
-    given = points if points is not None else [(total.begin, total.units) for total in totals]
+    awarded = points if points is not None else [(total.begin, total.units) for total in totals]
     buckets = period.buckets()
-    came, booked = [received.get(bucket, 0) for bucket in buckets], _by_bucket(given, buckets)
+    event_counts, award_counts = [received.get(bucket, 0) for bucket in buckets], _by_bucket(awarded, buckets)
     chart = {
         "times": [bucket.timestamp() for bucket in buckets],
         "zone": workspace.timezone,
         "series": [
-            {"label": "Events received", "values": came},
-            {"label": "Points given" if points is not None else "Units booked", "values": booked, "scale": "right"},
+            {"label": "Events received", "values": event_counts},
+            {
+                "label": "Points given" if points is not None else "Units booked",
+                "values": award_counts,
+                "scale": "right",
+            },
         ],
     }
-    waiting = [one.oldest_created_at for one in backlog if one.state is not EffectState.PARKED]
+    waiting = [entry.oldest_created_at for entry in backlog if entry.state is not EffectState.PARKED]
     return context.page(
         "home.html",
         workspace=workspace,
@@ -80,42 +86,42 @@ def _home(context: RequestContext) -> Page:
         points=None if points is None else sum((value for _, value in points), Decimal(0)),
         oldest=min(waiting, default=None),
         chart=chart,
-        chart_rows=list(zip(buckets, came, booked, strict=True)),
-        steps=_steps(workspace, has_delivered=bool(ever)),
+        chart_rows=list(zip(buckets, event_counts, award_counts, strict=True)),
+        steps=_steps(workspace, has_delivered=bool(year_totals)),
     )
 
 
 def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
-    """The guide, in the order in which the destination's page goes."""
+    """Return the steps of the guide."""
     destination = next((destination for destination in workspace.destinations if not destination.is_managed), None)
     path = f"/destinations/{destination.slug}" if destination else ""
-    guided = _guided()
-    label = guided.event_map.value_label if guided.event_map is not None else "value"
+    definition = _guide_definition()
+    label = definition.event_map.value_label if definition.event_map is not None else "value"
     steps = [
         Step(
             title="Add a source",
-            text="Where events come from: your website, your till, your app.",
+            text="Events come from a source: your website, your POS, your app.",
             path="/sources/new",
             label="Add source",
             done=any(not source.is_managed for source in workspace.sources),
         ),
         Step(
-            title=f"Add {guided.name}",
-            text="Find it in the catalog, choose the source, paste the API key, business and location.",
-            path=f"/catalog?q={guided.name}",
+            title=f"Add {definition.name}",
+            text="Open it in the catalog, choose the source, and enter API key, business and location.",
+            path=f"/catalog?q={definition.name}",
             label="Open the catalog",
             done=destination is not None,
         ),
         Step(
             title=f"Map events to {label}s",
-            text=f"Say which events earn points, and which {label} each of them awards.",
+            text=f"Choose which events earn points, and the {label} for each of them.",
             path=f"{path}/map",
             label="Map events",
             done=destination is not None and _is_mapped(destination),
         ),
         Step(
-            title="Send a test event and see the point arrive",
-            text="The tester shows what would be sent, then really sends it.",
+            title="Send a test event",
+            text="Preview what would be sent, then send the event and see the points arrive.",
             path=f"{path}/tester",
             label="Open the tester",
             done=has_delivered,
@@ -128,8 +134,8 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
     ]
 
 
-def _guided() -> Definition:
-    """Return the destination that the guide leads to: the first whose events are mapped."""
+def _guide_definition() -> Definition:
+    """Return the destination of the guide: the first one with an event map."""
     definitions = [partner.definition for partner in CATALOG.loaded()]
     return next((definition for definition in definitions if definition.event_map is not None), definitions[0])
 
@@ -143,31 +149,31 @@ def _is_mapped(destination: Destination) -> bool:
 
 
 def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple[datetime, Decimal]] | None:
-    """Points by hour, if what one unit of every value gives has been read from the partner of late."""
-    given: list[tuple[datetime, Decimal]] = []
+    """Return the points by hour, None unless the points per unit of every value are cached."""
+    points: list[tuple[datetime, Decimal]] = []
     for total in totals:
-        each = context.mapping_choices.points_per_unit(total.destination, total.perk)
-        if each is None:
+        unit_points = context.mapping_choices.points_per_unit(total.destination, total.perk)
+        if unit_points is None:
             return None
-        given.append((total.begin, total.units * abs(each)))
-    return given if totals else None
+        points.append((total.begin, total.units * abs(unit_points)))
+    return points if totals else None
 
 
 def _by_bucket(values: Sequence[tuple[datetime, Decimal]], buckets: Sequence[datetime]) -> list[Decimal]:
     sums = dict.fromkeys(buckets, Decimal(0))
     for at, value in values:
-        place = next((bucket for bucket in reversed(buckets) if bucket <= at), None)
-        if place is not None:
-            sums[place] += value
+        bucket_ = next((bucket for bucket in reversed(buckets) if bucket <= at), None)
+        if bucket_ is not None:
+            sums[bucket_] += value
     return [sums[bucket] for bucket in buckets]
 
 
-def _beginning(period: Period) -> datetime:
+def _year_before(period: Period) -> datetime:
     return period.begin.replace(year=period.begin.year - 1, day=1)
 
 
 def _alert_path(alert: Alert) -> str:
-    """Where the operator can do something about it, "" if that is not in the App."""
+    """Return the path of the page where the operator can act on the alert, "" if there is none."""
     base = f"/destinations/{alert.destination}"
     match alert.kind:
         case AlertKind.INVALID | AlertKind.HELD if not alert.destination:

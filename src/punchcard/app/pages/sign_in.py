@@ -1,4 +1,4 @@
-"""Signing in and out, and the first visit of all: making the owner."""
+"""Signing in and out, and the setup page that creates the owner."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ from punchcard.store.operators import (
 from punchcard.store.token_store import Role, verify_token
 from punchcard.workspace.editing import rename_workspace
 
-# By an email from one address, and by an address with whatever emails: enough for typing errors, too few for guessing.
+# Failed attempts by email and address, and by address alone: enough for typing errors, too few for guessing.
 _FAILURES_BY_BOTH_MAX = 8
 _FAILURES_BY_ADDRESS_MAX = 40
 _BUSY_RETRY_SECONDS = 5
@@ -47,7 +47,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 @get("/welcome", opt={PUBLIC: True})
 @run_in_executor
 def show_welcome(context: ContextDependency) -> Page:
-    """The first page of a new Punchcard."""
+    """Show the setup page of a new Punchcard."""
     if _has_owner(context):
         return context.redirect("/")
     return _welcome(context, FormErrors(), status=200)
@@ -55,7 +55,7 @@ def show_welcome(context: ContextDependency) -> Page:
 
 @post("/welcome", opt={PUBLIC: True}, status_code=200)
 async def make_owner(context: ContextDependency) -> Page:
-    """Make the owner, name the workspace, and sign in."""
+    """Create the owner, name the workspace, and sign in."""
     refusal = await asyncio.to_thread(_refuse_owner, context)
     if refusal is not None:
         return refusal
@@ -64,7 +64,7 @@ async def make_owner(context: ContextDependency) -> Page:
 
 
 def _refuse_owner(context: RequestContext) -> Page | None:
-    """Return the page that says why no owner is made of the form, None if one can be."""
+    """Return the page with errors if the owner cannot be created from the form, else None."""
     if _has_owner(context):
         return context.redirect("/sign-in")
     errors = FormErrors()
@@ -73,7 +73,7 @@ def _refuse_owner(context: RequestContext) -> Page | None:
     if not context.field("name"):
         errors.fields["name"] = "Enter your name."
     if len(context.field("password")) < LENGTH_MIN:
-        errors.fields["password"] = f"Use at least {LENGTH_MIN} characters; three or four words do well."
+        errors.fields["password"] = f"Use at least {LENGTH_MIN} characters, for example three or four words."
     if context.field("timezone") not in TIMEZONES:
         errors.fields["timezone"] = "Choose a time zone from the list."
     if not context.field("workspace"):
@@ -104,7 +104,7 @@ def _create_owner(context: RequestContext, password: str) -> Page:
             changes="[]",
         )
     context.dependencies.edit_as(
-        rename_workspace(context.field("workspace"), context.field("timezone")), f"operator {operator.email}"
+        f"operator {operator.email}", rename_workspace(context.field("workspace"), context.field("timezone"))
     )
     return _signed_in(context, operator, "/")
 
@@ -112,7 +112,7 @@ def _create_owner(context: RequestContext, password: str) -> Page:
 @get("/sign-in", opt={PUBLIC: True})
 @run_in_executor
 def show_sign_in(context: ContextDependency) -> Page:
-    """Who are you?"""
+    """Show the sign-in page."""
     if context.operator is not None:
         return context.redirect(local_path(context.query("next")))
     if not _has_owner(context):
@@ -122,34 +122,34 @@ def show_sign_in(context: ContextDependency) -> Page:
 
 @post("/sign-in", opt={PUBLIC: True}, status_code=200)
 async def sign_in(context: ContextDependency) -> Page:
-    """Check the password; too many wrong ones make the next wait."""
+    """Sign in. After too many failed attempts, further ones are refused for a while."""
     attempt = await asyncio.to_thread(_begin_attempt, context)
     if attempt is None:
-        return _sign_in_page(context, 429, "Too many attempts. Wait a quarter of an hour, then try again.")
-    # As typed: a blank at the end of a password is a part of it.
+        return _sign_in_page(context, 429, "Too many attempts. Try again in 15 minutes.")
+    # Not stripped: a blank at the end belongs to the password.
     password = next(iter(context.form.get("password", ())), "")
     stored = attempt.operator.password if attempt.operator else None
     try:
         is_accepted = await context.passwords.run(verify_password, stored, password)
     except PasswordsBusyError as error:
-        await asyncio.to_thread(_withdraw_attempt, context, attempt)  # nobody has looked at the password
+        await asyncio.to_thread(_withdraw_attempt, context, attempt)  # the password was not verified
         page = _sign_in_page(context, 503, error.message)
         page.headers["Retry-After"] = str(_BUSY_RETRY_SECONDS)
         return page
     if attempt.operator is None or not is_accepted:
-        return _sign_in_page(context, 401, "This email and this password do not belong together.")
+        return _sign_in_page(context, 401, "Wrong email or password.")
     return await asyncio.to_thread(_accept_attempt, context, attempt, attempt.operator)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Attempt:
-    """One attempt to sign in, counted as failed until it succeeds.
+    """An attempt to sign in, counted as failed until it succeeds.
 
     Attributes:
-        operator: Who has this email, None if nobody has.
-        subject: Email and address, under which failures are counted.
-        address: The client's address, under which failures with whatever emails are counted.
-        counted: The ids of the failures that this attempt was counted as.
+        operator: Operator with this email, None if there is none.
+        subject: Email and address, by which failures are counted.
+        address: The client's address, by which failures with any email are counted.
+        counted: Ids of the failures that were recorded for this attempt.
     """
 
     operator: Operator | None
@@ -159,10 +159,10 @@ class _Attempt:
 
 
 def _begin_attempt(context: RequestContext) -> _Attempt | None:
-    """Count the attempt as a failure before the password is checked, so that attempts at once count too.
+    """Count the attempt as failed before the password is verified, so that concurrent attempts are counted too.
 
     Returns:
-        None if too many have failed already.
+        None if too many attempts have failed already.
     """
     clock = context.dependencies.clock
     email = context.field("email").lower()
@@ -209,7 +209,7 @@ def sign_out(context: ContextDependency) -> Page:
 
 
 def _signed_in(context: RequestContext, operator: Operator, path: str) -> Page:
-    # A new secret each time: one that somebody has put into the browser before is worth nothing.
+    # A new secret for each sign-in prevents session fixation.
     with context.dependencies.store.unit_of_work() as work:
         if context.secret:
             end_session(work, context.secret)
@@ -237,7 +237,7 @@ def _has_owner(context: RequestContext) -> bool:
 
 
 def _needs_code(context: RequestContext) -> bool:
-    """Who comes from elsewhere must show that the server is theirs; who sits at it need not."""
+    """Return True if the request is not local: the client must then prove access to the server with the admin token."""
     client = context.request.client
     return client is None or client.host not in _LOOPBACK or "x-forwarded-for" in context.request.headers
 

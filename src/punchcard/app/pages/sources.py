@@ -1,4 +1,4 @@
-"""Sources: write keys, snippets to copy, and what came in with keys that no source has."""
+"""Sources: write keys, snippets, and requests with unknown write keys."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,22 +40,22 @@ from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE, SOURCE_TYPES
 
 _LATELY = timedelta(days=7)
 _UNKNOWN_SHOWN = 20
-# In the order in which they are shown: what loses something first.
+# In display order: notes about lost information first.
 NOTE_MEANINGS = {
-    TIME_UNREADABLE: "Time could not be read: the time of receipt was used",
-    TIME_NOT_BELIEVED: "Time in the future: the time of receipt was used",
-    VALUE_NOT_FINITE: "NaN or Infinity: read as null",
-    JSON_REPAIRED: "Text that JSON does not allow: repaired",
-    TIME_CONVERTED: "Time in another form than ISO-8601: read",
+    TIME_UNREADABLE: "Invalid time: time of receipt used",
+    TIME_NOT_BELIEVED: "Time in the future: time of receipt used",
+    VALUE_NOT_FINITE: "NaN or Infinity: replaced by null",
+    JSON_REPAIRED: "Invalid JSON: repaired",
+    TIME_CONVERTED: "Time not in ISO-8601: converted",
     VALUE_CONVERTED: "Value of another type: converted",
-    VALUE_ABSENT: "Empty value: counted as absent",
+    VALUE_ABSENT: "Empty value: ignored",
 }
 
 
 @get("/sources")
 @run_in_executor
 def list_sources(context: ContextDependency) -> Page:
-    """Every source, with how much came from it of late."""
+    """List sources with the number of events of the last 24 hours."""
     dependencies = context.dependencies
     now = dependencies.clock.now()
     with dependencies.store.reading() as work:
@@ -71,19 +71,19 @@ def list_sources(context: ContextDependency) -> Page:
         )
         rejected = read_rejected_requests(work, "")
         rejected_counts = count_rejected_requests(work, since=now - timedelta(hours=24))
-    strangers = sum(unknown.values())
+    unknown_count = sum(unknown.values())
     query = EventQuery(status="failed_on_ingest", destination="", reason="unknown_source", begin=now - _LATELY)
     try:
-        shown = dependencies.browser.page(query, limit=_UNKNOWN_SHOWN).events if strangers else ()
-    except LakeError:  # this page is where people look for missing events: it says the rest without the lake
-        shown = None
+        unknown_events = dependencies.browser.page(query, limit=_UNKNOWN_SHOWN).events if unknown_count else ()
+    except LakeError:  # the rest of the page works without the lake
+        unknown_events = None
     return context.page(
         "sources.html",
         sources=dependencies.workspace().sources,
         received={str(source): count for (source,), count in received.items()},
         types=SOURCE_TYPES,
-        strangers=strangers,
-        shown=shown,
+        unknown_count=unknown_count,
+        unknown_events=unknown_events,
         rejected=rejected,
         rejected_counts=rejected_counts,
     )
@@ -92,19 +92,19 @@ def list_sources(context: ContextDependency) -> Page:
 @get("/sources/new", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_new(context: ContextDependency) -> Page:
-    """The form for a new source."""
+    """Show the form for a new source."""
     return _new(context, {"type": context.query("type") or DEFAULT_SOURCE_TYPE}, FormErrors(), status=200)
 
 
 @post("/sources/new", status_code=200)
 @run_in_executor
 def create(context: ContextDependency) -> Page:
-    """Save the new source."""
+    """Create a source."""
     name, errors = context.field("name"), FormErrors()
     slug = context.field("slug") or suggest_slug(name)
     source = Source(slug=slug, name=name or slug, write_keys=(generate_write_key(),), type=context.field("type"))
     if not slug:
-        errors.fields["name"] = "give it a name of letters or digits"
+        errors.fields["name"] = "Enter a name with letters or digits."
     else:
         try:
             context.edit(add_source(source))
@@ -115,35 +115,37 @@ def create(context: ContextDependency) -> Page:
     if errors:
         typed = {"name": name, "slug": context.field("slug"), "type": context.field("type")}
         return _new(context, typed, errors, status=422)
-    return context.redirect(f"/sources/{slug}", notices=[f"{source.name} was added. Copy a snippet, and send."])
+    return context.redirect(f"/sources/{slug}", notices=[f"{source.name} was added. Copy a snippet to send events."])
 
 
 @get("/sources/{slug:str}")
 @run_in_executor
 def show_source(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """One source: its keys, and how to send with them."""
+    """Show a source with its write keys and snippets."""
     return _shown(context, find_source(context.dependencies.workspace(), slug), FormErrors(), status=200)
 
 
 @post("/sources/{slug:str}", status_code=200)
 @run_in_executor
 def change(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Its name, and whether it is on."""
+    """Change name and status of a source."""
     name, enabled = context.field("name"), context.field("enabled") == "on"
     try:
-        context.edit(change_source(slug, lambda one: replace(one, name=name, enabled=enabled)))
+        context.edit(change_source(slug, lambda source: replace(source, name=name, enabled=enabled)))
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
         return _shown(context, find_source(context.dependencies.workspace(), slug), form_errors_from(error), status=422)
-    return context.redirect(f"/sources/{slug}", notices=["Saved."])
+    return context.redirect(f"/sources/{slug}", notices=["The source was saved."])
 
 
 @post("/sources/{slug:str}/keys", status_code=200)
 @run_in_executor
 def add_key(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """One more write key, as when one is to be replaced."""
-    context.edit(change_source(slug, lambda one: replace(one, write_keys=(*one.write_keys, generate_write_key()))))
+    """Add a write key, for example to replace another one."""
+    context.edit(
+        change_source(slug, lambda source: replace(source, write_keys=(*source.write_keys, generate_write_key())))
+    )
     return context.redirect(
         f"/sources/{slug}", notices=["A write key was added. Both work until you remove the old one."]
     )
@@ -152,7 +154,7 @@ def add_key(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/sources/{slug:str}/keys/remove", status_code=200)
 @run_in_executor
 def remove_key(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Events with this key are refused from now on."""
+    """Remove a write key. Events with this key are refused from now on."""
     context.edit(change_source(slug, remove_write_key(context.field("key"))))
     return context.redirect(f"/sources/{slug}", notices=["The write key was removed."])
 
@@ -160,9 +162,9 @@ def remove_key(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/sources/{slug:str}/remove", status_code=200)
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Only a source that no destination gets events of."""
+    """Delete a source without connected destinations."""
     context.edit(remove_source(slug))
-    return context.redirect("/sources", notices=[f"{slug} was removed. Its events and awards stay on record."])
+    return context.redirect("/sources", notices=[f"{slug} was deleted. Its events and awards are kept."])
 
 
 def _new(context: RequestContext, typed: Mapping[str, str], errors: FormErrors, *, status: int) -> Page:

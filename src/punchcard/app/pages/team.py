@@ -1,4 +1,4 @@
-"""The people who sign in: their roles and passwords."""
+"""Team: the operators with their roles and passwords."""
 
 import asyncio
 import json
@@ -31,13 +31,13 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")
 @get("/settings/team", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def show_team(context: ContextDependency) -> Page:
-    """Everybody."""
+    """List all operators."""
     return _team(context, FormErrors(), status=200)
 
 
 @post("/settings/team", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 async def add_operator(context: ContextDependency) -> Page:
-    """Somebody new, with a temporary password that the owner tells them."""
+    """Add an operator with a temporary password."""
     errors = FormErrors()
     email, name, role, password = (context.field(field) for field in ("email", "name", "role", "password"))
     if not _EMAIL.fullmatch(email):
@@ -57,63 +57,63 @@ async def add_operator(context: ContextDependency) -> Page:
 def _create_operator(context: RequestContext, *, email: str, name: str, role: Role, password: str) -> Page:
     try:
         with context.dependencies.store.unit_of_work() as work:
-            made = create_operator(
+            operator = create_operator(
                 work, email=email, name=name, role=role, password=password, clock=context.dependencies.clock
             )
-            _write_down(work, context, "add", made.id, "role", None, role)
+            _record_audit_event(work, context, "add", operator.id, "role", None, role)
     except ConfigurationError as error:
         return _team(context, FormErrors(fields={"email": error.message}), status=422)
-    return context.redirect("/settings/team", notices=[f"{name} can sign in now."])
+    return context.redirect("/settings/team", notices=[f"{name} was added and can sign in now."])
 
 
 @post("/settings/team/role", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def change_role(context: ContextDependency) -> Page:
-    """Another role, from the next request on."""
+    """Change a role. It applies from the next request on."""
     id_, role = context.field("id"), context.field("role")
     if role not in set(Role):
-        raise ConfigurationError("choose a role")
+        raise ConfigurationError("Choose a role.")
     with context.dependencies.store.unit_of_work() as work:
         operator = find_operator(work, id_)
         if operator is None:
-            raise NotFoundError("there is no such operator")
+            raise NotFoundError("There is no such operator.")
         change_operator(work, id_, role=Role(role))
-        _write_down(work, context, "change", id_, "role", operator.role, role)
-    return context.redirect("/settings/team", notices=[f"{operator.name} is {role.replace('_', ' ')} now."])
+        _record_audit_event(work, context, "change", id_, "role", operator.role, role)
+    return context.redirect("/settings/team", notices=[f"The role of {operator.name} is {role.replace('_', ' ')} now."])
 
 
 @post("/settings/team/remove", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def remove(context: ContextDependency) -> Page:
-    """Their sessions end at once."""
+    """Remove an operator. Their sessions end immediately."""
     id_ = context.field("id")
     with context.dependencies.store.unit_of_work() as work:
         operator = find_operator(work, id_)
         if operator is None:
-            raise NotFoundError("there is no such operator")
+            raise NotFoundError("There is no such operator.")
         remove_operator(work, id_)
-        _write_down(work, context, "remove", id_, "role", operator.role, None)
-    return context.redirect("/settings/team", notices=[f"{operator.name} cannot sign in any more."])
+        _record_audit_event(work, context, "remove", id_, "role", operator.role, None)
+    return context.redirect("/settings/team", notices=[f"{operator.name} was removed and cannot sign in any more."])
 
 
 @get("/settings/password")
 @run_in_executor
 def show_password(context: ContextDependency) -> Page:
-    """The form for one's own password."""
+    """Show the form that changes one's own password."""
     return context.page("password.html", errors=FormErrors(), length_min=LENGTH_MIN)
 
 
 @post("/settings/password", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 async def change_password(context: ContextDependency) -> Page:
-    """Another password; all other sessions end."""
+    """Change one's own password. All other sessions end."""
     assert context.operator is not None
     errors = FormErrors()
-    current = next(iter(context.form.get("standing", ())), "")
-    chosen = next(iter(context.form.get("fresh", ())), "")
+    current = next(iter(context.form.get("current", ())), "")
+    chosen = next(iter(context.form.get("new", ())), "")
     if not await context.passwords.run(verify_password, context.operator.password, current):
-        errors.fields["standing"] = "This is not your password."
+        errors.fields["current"] = "This is not your password."
     if len(chosen) < LENGTH_MIN:
-        errors.fields["fresh"] = f"Use at least {LENGTH_MIN} characters."
+        errors.fields["new"] = f"Use at least {LENGTH_MIN} characters."
     if errors:
         return context.page("password.html", status=422, errors=errors, length_min=LENGTH_MIN)
     stored = await context.passwords.run(hash_password, chosen)
@@ -124,11 +124,11 @@ def _store_password(context: RequestContext, operator: Operator, password: str) 
     with context.dependencies.store.unit_of_work() as work:
         change_operator(work, operator.id, password=password)
         secret = begin_session(work, operator, clock=context.dependencies.clock)
-        _write_down(work, context, "change", operator.id, "password", None, None)
-    return context.set_session_cookie(context.redirect("/settings", notices=["Your password is changed."]), secret)
+        _record_audit_event(work, context, "change", operator.id, "password", None, None)
+    return context.set_session_cookie(context.redirect("/settings", notices=["Your password was changed."]), secret)
 
 
-def _write_down(
+def _record_audit_event(
     work: Connection, context: RequestContext, kind: str, id: str, path: str, before: str | None, after: str | None
 ) -> None:
     audit.record(
@@ -144,9 +144,9 @@ def _write_down(
 
 def _team(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
     with context.dependencies.store.reading() as work:
-        everybody = list_operators(work)
+        operators = list_operators(work)
     return context.page(
-        "team.html", status=status, errors=errors, everybody=everybody, roles=list(Role), length_min=LENGTH_MIN
+        "team.html", status=status, errors=errors, operators=operators, roles=list(Role), length_min=LENGTH_MIN
     )
 
 

@@ -1,4 +1,4 @@
-"""The ledger of a destination: searched, and what is parked tried again or dismissed."""
+"""The ledger of a destination: search, and retry or dismissal of parked awards."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +14,7 @@ from punchcard.app.periods import read_period
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
 from punchcard.store import ledger
 from punchcard.store.counts import CountQuery, read_counts
 from punchcard.store.event_results import EventStatus
@@ -25,16 +26,6 @@ from punchcard.workspace.model import Destination
 
 _ROWS = 50
 _COUNTED_MAX = 10_000
-_STATES = {
-    "open": tuple(state for state in EffectState if state.is_open),
-    "pending": (EffectState.PENDING, EffectState.SENDING),
-    "retrying": (EffectState.RETRYING,),
-    "unknown": (EffectState.UNKNOWN,),
-    "waiting": (EffectState.RETRYING, EffectState.PARKED),
-    "parked": (EffectState.PARKED,),
-    "rejected": (EffectState.REJECTED,),
-    "delivered": (EffectState.DELIVERED,),
-}
 _RETRYABLE = (EffectState.PARKED, EffectState.REJECTED)
 _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
@@ -42,74 +33,84 @@ _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 @get("/destinations/{slug:str}/transactions")
 @run_in_executor
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """The ledger, newest first."""
+    """List the ledger, newest first."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    query, asked = _query(context, destination)
+    query, params = _query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
         total = _total(work, query)
-        shown = rows[:_ROWS]
-        ids = [one.id for one in shown]
+        page_rows = rows[:_ROWS]
+        ids = [effect.id for effect in page_rows]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
     return context.page(
         "transactions.html",
         destination=destination,
         rows=[
-            (one, current_status(one), [attempt_trace(each) for each in attempts[one.id]], conflicts[one.id])
-            for one in shown
+            (
+                effect,
+                current_status(effect),
+                [attempt_trace(attempt) for attempt in attempts[effect.id]],
+                conflicts[effect.id],
+            )
+            for effect in page_rows
         ],
         total=total,
         counted_max=_COUNTED_MAX,
-        asked=asked,
-        query=urlencode({name: value for name, value in asked.items() if value}),
-        following=str(shown[-1].id) if len(rows) > _ROWS else "",
-        states=list(_STATES),
-        retryable=any(one.state in _RETRYABLE for one in shown),
+        params=params,
+        query=urlencode({name: value for name, value in params.items() if value}),
+        following=str(page_rows[-1].id) if len(rows) > _ROWS else "",
+        states=[
+            (",".join(OPEN_STATUSES), "In delivery"),
+            *((status, status_label(status)) for status in LEDGER_STATUSES),
+        ],
+        retryable=any(effect.state in _RETRYABLE for effect in page_rows),
     )
 
 
 @post("/destinations/{slug:str}/transactions", status_code=200)
 @run_in_executor
 def act(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Try parked ones again, or put them aside: those chosen, or all that match."""
+    """Retry or dismiss awards: the selected ones, or all that match."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    query, asked = _query(context, destination)
+    query, params = _query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
     with context.dependencies.store.unit_of_work() as work:
         effect_ids: Sequence[int]
         if context.field("which") == "all":
             states = (EffectState.PARKED,) if does_dismiss else _RETRYABLE
-            chosen = [state for state in states if not query.states or state in query.states]
+            chosen = [state for state in states if not query.statuses or EventStatus(state) in query.statuses]
             effect_ids = ledger.ids(work, replace(query, states=chosen)) if chosen else ()
         else:
             numbers = [int(field) for field in context.fields("id") if field.isdecimal()]
             effect_ids = ledger.own_ids(work, slug, numbers)
         act_on = dismiss_chosen if does_dismiss else retry_chosen
-        done = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
-    award = "award" if done == 1 else "awards"
-    said = f"{done:,} {award} dismissed." if does_dismiss else f"{done:,} {award} back in the queue."
-    if not done:
-        said = "Nothing was changed: choose parked awards first."
+        count = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
+    award = "award" if count == 1 else "awards"
+    notice = f"{count:,} {award} dismissed." if does_dismiss else f"{count:,} {award} back in the queue."
+    if not count:
+        notice = "Nothing was changed. Select parked awards first."
     return context.redirect(
-        f"/destinations/{slug}/transactions", notices=[said], **{name: one for name, one in asked.items() if one}
+        f"/destinations/{slug}/transactions",
+        notices=[notice],
+        **{name: value for name, value in params.items() if value},
     )
 
 
 def _total(work: Connection, query: ledger.LedgerQuery) -> int:
-    """How many match; of a time it is what the overview says, which is counted, of all times no more than shown."""
+    """Return the number of matches: from the counters if possible, so that it equals the overview; else counted."""
     begin, end = query.begin, query.end
-    one_by_one = (query.customer, query.order_id, query.sets, query.without_reason)
-    if begin is None or end is None or one_by_one != (None, None, None, None):
+    uncounted = (query.customer, query.order_id, query.sets, query.without_reason)
+    if begin is None or end is None or uncounted != (None, None, None, None):
         return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
-    if query.states == _STATES["open"]:
+    if set(query.statuses) == set(OPEN_STATUSES):
         if query.reason is not None or query.event_name is not None:
             return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
         planned = [EventStatus.PENDING]
         open_ = _counted(work, query, planned, begin, end) - _counted(work, query, _ENDS, begin, end)
-        return max(0, open_)  # as the overview says
-    if query.states and not any(state.is_open for state in query.states):
-        return _counted(work, query, query.states, begin, end)
+        return max(0, open_)  # as in the overview
+    if query.statuses and not set(query.statuses) & set(OPEN_STATUSES):
+        return _counted(work, query, query.statuses, begin, end)
     return ledger.count(work, query, at_most=_COUNTED_MAX + 1)
 
 
@@ -125,31 +126,31 @@ def _counted(
 
 
 def _query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:
-    """What is asked for, by the address or (of a form) by its fields; and the same to be said in an address."""
+    """Return the query from the URL or the form, and its parameters for links."""
     names = ("time", "state", "reason", "event", "q", "property", "without")
-    asked = {name: context.query(name) or context.field(name) for name in names}
-    text = asked["q"]
+    params = {name: context.query(name) or context.field(name) for name in names}
+    text = params["q"]
     is_email = "@" in text
-    timed = asked["time"] != ""
+    timed = params["time"] != ""
     period = read_period(context)
     values: dict[str, Any] = {
         "customer": text if is_email else None,
         "order_id": text if text and not is_email else None,
-        "reason": asked["reason"] or None,
-        "event_name": asked["event"] or None,
-        "sets": asked["property"] or None,
+        "reason": params["reason"] or None,
+        "event_name": params["event"] or None,
+        "sets": params["property"] or None,
         "source": OWN_SOURCES + destination.slug,
-        "without_reason": asked["without"] or None,
+        "without_reason": params["without"] or None,
         "begin": period.begin if timed else None,
         "end": period.end if timed else None,
     }
     return (
         ledger.LedgerQuery(
             destination=destination.slug,
-            states=_STATES.get(asked["state"], ()),
+            statuses=parse_ledger_statuses(params["state"]),
             **values,
         ),
-        asked,
+        params,
     )
 
 

@@ -1,4 +1,4 @@
-"""Settings of the workspace, tokens of the API, and the audit log."""
+"""Settings of the workspace, API tokens, and the audit log."""
 
 import json
 import zoneinfo
@@ -23,7 +23,7 @@ _AUDIT_ROWS = 50
 @get("/settings")
 @run_in_executor
 def show_settings(context: ContextDependency) -> Page:
-    """Name, time zone, and the whole configuration as a file."""
+    """Show name, time zone, and the configuration as a file."""
     return _settings(context, FormErrors(), status=200)
 
 
@@ -34,21 +34,21 @@ def save_settings(context: ContextDependency) -> Page:
     try:
         context.edit(rename_workspace(context.field("name"), context.field("timezone")))
     except ConfigurationError as error:
-        return _settings(context, _named(form_errors_from(error)), status=422)
-    return context.redirect("/settings", notices=["Saved."])
+        return _settings(context, _workspace_errors(form_errors_from(error)), status=422)
+    return context.redirect("/settings", notices=["The settings were saved."])
 
 
 @get("/settings/tokens", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def show_tokens(context: ContextDependency) -> Page:
-    """The tokens of the Public API."""
+    """List the tokens of the Public API."""
     return _tokens(context, FormErrors(), secret="", status=200)
 
 
 @post("/settings/tokens", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def create_token(context: ContextDependency) -> Page:
-    """A new token; it is shown on this answer, and never again."""
+    """Create a token. Its secret is shown in this response only."""
     with context.dependencies.store.unit_of_work() as work:
         try:
             _, secret = make_token(
@@ -68,7 +68,7 @@ def create_token(context: ContextDependency) -> Page:
 @post("/settings/tokens/revoke", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def revoke_token(context: ContextDependency) -> Page:
-    """It is refused from the next request on."""
+    """Revoke a token. It is refused from the next request on."""
     with context.dependencies.store.unit_of_work() as work:
         remove_token(work, context.field("id"), actor=context.actor, clock=context.dependencies.clock)
     return context.redirect("/settings/tokens", notices=["The token was revoked."])
@@ -77,18 +77,18 @@ def revoke_token(context: ContextDependency) -> Page:
 @get("/settings/audit")
 @run_in_executor
 def show_audit(context: ContextDependency) -> Page:
-    """Who changed what, newest first."""
+    """List changes, newest first."""
     before = context.query("before")
     query = audit.AuditQuery(resource_type=context.query("type") or None, resource_id=context.query("resource") or None)
     with context.dependencies.store.reading() as work:
         rows = audit.list_events(
             work, query, count=_AUDIT_ROWS + 1, before_id=int(before) if before.isdecimal() else None
         )
-    shown = rows[:_AUDIT_ROWS]
+    page_rows = rows[:_AUDIT_ROWS]
     return context.page(
         "audit.html",
-        rows=[(one, json.loads(one.changes)) for one in shown],
-        following=str(shown[-1].id) if len(rows) > _AUDIT_ROWS else "",
+        rows=[(event, json.loads(event.changes)) for event in page_rows],
+        following=str(page_rows[-1].id) if len(rows) > _AUDIT_ROWS else "",
     )
 
 
@@ -107,14 +107,14 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
     )
 
 
-def _named(errors: FormErrors) -> FormErrors:
-    """`workspace.name` has one key less than the parts of lists."""
+def _workspace_errors(errors: FormErrors) -> FormErrors:
+    """Attach errors such as `workspace.name` to their fields: their path has no slug, unlike those of other parts."""
     fields: Mapping[str, str] = {name.rpartition(".")[2]: field for name, field in errors.fields.items()}
-    for said in list(errors.general):
-        path, found, message = said.partition(": ")
-        if found and path.startswith("workspace."):
+    for line in list(errors.general):
+        path, colon, message = line.partition(": ")
+        if colon and path.startswith("workspace."):
             fields = {**fields, path.removeprefix("workspace."): message}
-            errors.general.remove(said)
+            errors.general.remove(line)
     return FormErrors(fields=dict(fields), general=errors.general)
 
 

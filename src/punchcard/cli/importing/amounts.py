@@ -1,6 +1,6 @@
-"""Amounts as spreadsheets write them: decimal commas, thousands separators, currency signs. Nothing is guessed.
+"""Parses amounts as spreadsheets write them: decimal commas, thousands separators, currency signs. Nothing is guessed.
 
-`1,234` is a thousand to some and one and a bit to others. A column is read only if its cells agree on the decimal sign.
+`1,234` may be 1234 or 1.234. A column is accepted only if its cells agree on the decimal sign.
 """
 
 import re
@@ -24,11 +24,11 @@ _EXAMPLES_MAX: Final = 4
 
 @dataclass(frozen=True)
 class AmountFormat:
-    """How the cells of a column are read.
+    """Number format of a column.
 
     Attributes:
-        decimal: The decimal sign: "." or ",".
-        examples: A few cells, each with the number that it is read as.
+        decimal: Decimal sign: "." or ",".
+        examples: Some cells with their parsed numbers.
     """
 
     decimal: str
@@ -36,11 +36,11 @@ class AmountFormat:
 
 
 class AmbiguousAmountsError(ValueError):
-    """The cells of a column do not say which sign is the decimal one, or contradict each other."""
+    """The decimal sign of a column is ambiguous or inconsistent."""
 
 
 def read_amount(cell: str, *, decimal: str) -> str | None:
-    """The number that a cell says, as JSON writes it; None if it is no amount with this decimal sign."""
+    """Return the number in a cell in JSON notation, None if it is not an amount with this decimal sign."""
     text = cell.strip()
     signed = _SIGNED.fullmatch(text)
     if signed is None or (signed["minus"] == "(") != (signed["end"] == ")"):
@@ -57,13 +57,13 @@ def read_amount(cell: str, *, decimal: str) -> str | None:
 
 
 def detect_format(cells: Iterable[str]) -> AmountFormat | None:
-    """How a column of amounts is to be read; None if all its cells are JSON numbers, or none is an amount.
+    """Return the number format of a column, None if all cells are JSON numbers or no cell is an amount.
 
     Args:
-        cells: Those that are not empty.
+        cells: Cells that are not empty.
 
     Raises:
-        AmbiguousAmountsError: the cells do not agree, or could be read in two ways.
+        AmbiguousAmountsError: The decimal sign is ambiguous or inconsistent.
     """
     signs = set(DECIMAL_SIGNS)
     odd: list[str] = []
@@ -71,7 +71,7 @@ def detect_format(cells: Iterable[str]) -> AmountFormat | None:
     for cell in dict.fromkeys(cells):
         readable = {sign for sign in DECIMAL_SIGNS if read_amount(cell, decimal=sign) is not None}
         if not readable:
-            continue  # no amount at all: it stays text, and the rules refuse it with its reason
+            continue  # not an amount: it stays text, and the mapping refuses it with a reason
         if not JSON_NUMBER.fullmatch(cell.strip()):
             odd.append(cell)
         if len(readable) == 1:

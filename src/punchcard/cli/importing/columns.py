@@ -1,19 +1,19 @@
-"""What the heading of a column means: where its cells go in the event, and as what.
+"""Meaning of column headings: the field of the event and the type of its cells.
 
 ========================  =============================================================================================
 heading                   cells
 ========================  =============================================================================================
 `event`, `userId` …       members of the event, always text
-`properties.revenue` …    amounts of the e-commerce spec: numbers, digit by digit as they stand in the file; a cell
-                          that is no JSON number stays text, and the rules decide
-`properties.order_id` …   anything else under `properties`, `traits`, `context`: text
+`properties.revenue` …    amounts of the e-commerce spec: numbers, digit by digit as in the file; a cell that is not a
+                          JSON number stays text, and the mapping decides
+`properties.order_id` …   anything else in `properties`, `traits`, `context`: text
 `integrations.Perkville`  true or false
-`properties.x:number`     as said: `:number`, `:boolean`, `:json` or `:text`
+`properties.x:number`     explicit type: `:number`, `:boolean`, `:json` or `:text`
 `properties`              a whole object as JSON, also `traits`, `context`, `integrations`
 ========================  =============================================================================================
 
-Further dots go further inside. An empty cell is left out. A mapping may give a column another heading, and the columns
-of a warehouse's table are known by theirs.
+More dots mean nested members. Empty cells are ignored. A mapping may rename columns, and the columns of warehouse
+tables are recognized.
 """
 
 import difflib
@@ -42,10 +42,10 @@ TEXT_MEMBERS = (
     "category",
     "email",
 )
-# Warehouses have it; the import takes it where there is no timestamp.
+# Warehouse tables have it; the import uses it if there is no timestamp.
 _TIME_MEMBERS = ("originalTimestamp",)
 OBJECT_MEMBERS = ("properties", "traits", "context", "integrations")
-# Number properties of Segment's e-commerce spec. Only these, so that an id with leading zeros stays what it is.
+# Number properties of Segment's e-commerce spec. No others, so that ids with leading zeros stay unchanged.
 _AMOUNTS = frozenset(
     ("revenue", "value", "total", "subtotal", "shipping", "tax", "discount", "price", "quantity", "position")
 )
@@ -56,14 +56,14 @@ _NO_MAPPING = ImportMapping()
 
 
 class CellType(StrEnum):
-    """As what a cell goes into the event."""
+    """Type of a column's cells."""
 
-    TEXT = "text"  # as it stands
-    AMOUNT = "amount"  # a number if it is one, else text
+    TEXT = "text"  # unchanged
+    AMOUNT = "amount"  # a number if possible, else text
     NUMBER = "number"  # a number, else the row is refused
     BOOLEAN = "boolean"  # true or false
     JSON = "json"  # any JSON
-    LEFT_OUT = "left_out"  # not at all
+    IGNORED = "ignored"  # not imported
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Column:
     """One column.
 
     Attributes:
-        heading: As the file has it.
-        path: Where its cells go: `("context", "traits", "email")`.
-        decimal: The decimal sign of its amounts, None if they are JSON numbers.
+        heading: Heading in the file.
+        path: Path of the field in the event: `("context", "traits", "email")`.
+        decimal: Decimal sign of its amounts, None if they are JSON numbers.
     """
 
     heading: str
@@ -83,14 +83,14 @@ class Column:
 
 
 class CellError(ValueError):
-    """A cell is not what its column's heading says."""
+    """A cell does not have the type of its column."""
 
 
 def read_headings(headings: Sequence[str], *, file: str, mapping: ImportMapping = _NO_MAPPING) -> list[Column]:
-    """The columns of a file.
+    """Return the columns of a file.
 
     Raises:
-        ConfigurationError: headings that nobody knows, all in one line, or that contradict each other.
+        ConfigurationError: Headings are unknown (all in one line) or contradict each other.
     """
     names = [heading.strip() for heading in headings]
     problems = _mapping_problems(names, mapping, file=file)
@@ -104,21 +104,21 @@ def read_headings(headings: Sequence[str], *, file: str, mapping: ImportMapping 
             unknown.append(name)
     if unknown:
         problems.append(f"{file}: {_unknown_columns(unknown)}")
-    used = [column for column in columns if column.type is not CellType.LEFT_OUT]
+    used = [column for column in columns if column.type is not CellType.IGNORED]
     for index, column in enumerate(used):
         clash = next((other for other in used[:index] if _overlap(other.path, column.path)), None)
         if clash is not None:
-            problems.append(f"{file}: column {column.heading!r} says the same as column {clash.heading!r}")
+            problems.append(f"{file}: Columns {column.heading!r} and {clash.heading!r} are mapped to the same field.")
     if problems:
         raise ConfigurationError("\n".join(problems))
     return columns
 
 
 def read_cell(column: Column, cell: str) -> object:
-    """A cell of text as the value that goes into the event.
+    """Return the value of a text cell in the event.
 
     Raises:
-        CellError: it is not what its heading says.
+        CellError: The cell does not have the type of its column.
     """
     match column.type:
         case CellType.TEXT:
@@ -128,24 +128,24 @@ def read_cell(column: Column, cell: str) -> object:
         case CellType.NUMBER:
             stripped = cell.strip()
             if not JSON_NUMBER.fullmatch(stripped):
-                raise CellError(f"{column.heading}: {cell!r} is not a number such as 12 or 9.99")
+                raise CellError(f"{column.heading}: {cell!r} is not a number such as 12 or 9.99.")
             return msgspec.Raw(stripped.encode())
         case CellType.BOOLEAN:
             if cell.strip().lower() not in ("true", "false"):
-                raise CellError(f"{column.heading}: {cell!r} is neither true nor false")
+                raise CellError(f"{column.heading}: {cell!r} is neither true nor false.")
             return cell.strip().lower() == "true"
         case CellType.JSON:
             return _json(column, cell)
-        case CellType.LEFT_OUT:
-            raise AssertionError(f"the column {column.heading} is left out")
+        case CellType.IGNORED:
+            raise AssertionError(f"The column {column.heading} is ignored.")
 
 
 def set_member(members: dict[str, object], path: tuple[str, ...], value: object) -> None:
-    """Set a value inside nested objects, making them on the way."""
+    """Set a value in nested objects, creating them as needed."""
     inner = members
     for key in path[:-1]:
         step = inner.setdefault(key, {})
-        assert isinstance(step, dict), "headings that contradict each other are refused"
+        assert isinstance(step, dict), "contradicting headings are refused"
         inner = step
     inner[path[-1]] = value
 
@@ -156,12 +156,12 @@ def _amount(column: Column, cell: str) -> object:
         return msgspec.Raw(stripped.encode()) if JSON_NUMBER.fullmatch(stripped) else cell
     number = read_amount(stripped, decimal=column.decimal)
     if number is None and any(character.isdecimal() for character in stripped):
-        raise CellError(f"{column.heading}: {cell!r} is not an amount with the decimal sign {column.decimal!r}")
+        raise CellError(f"{column.heading}: {cell!r} is not an amount with the decimal sign {column.decimal!r}.")
     return cell if number is None else msgspec.Raw(number.encode())
 
 
 def _mapped_column(name: str, names: Sequence[str], mapping: ImportMapping) -> Column | None:
-    """The column with this heading, None if nobody knows it."""
+    """Return the column with this heading, None if it is unknown."""
     if name in mapping.columns:
         field = mapping.columns[name]
     elif is_warehouse_table(names) and (_column(name) is None or name == "event"):
@@ -171,15 +171,15 @@ def _mapped_column(name: str, names: Sequence[str], mapping: ImportMapping) -> C
         if not field:
             return None
     if not field:
-        return Column(name, (), CellType.LEFT_OUT)
+        return Column(name, (), CellType.IGNORED)
     column = _column(field)
     return None if column is None else replace(column, heading=name)
 
 
 def _mapping_problems(names: Sequence[str], mapping: ImportMapping, *, file: str) -> list[str]:
-    problems = [f"{file}: there is no column {name!r} to map" for name in mapping.columns if name not in names]
+    problems = [f"{file}: There is no column {name!r} to map." for name in mapping.columns if name not in names]
     problems += [
-        f"{file}: column {name!r} is mapped to {field!r}, which is not a field of an event"
+        f"{file}: Column {name!r} is mapped to {field!r}, which is not a field of an event."
         for name, field in mapping.columns.items()
         if name in names and field and _column(field) is None
     ]
@@ -214,16 +214,16 @@ def _usual_type(path: tuple[str, ...]) -> CellType:
 
 
 def _unknown_columns(names: Sequence[str]) -> str:
-    """What to do about columns that nobody knows, in one line however many they are."""
-    shown = ", ".join(
-        f"{name!r}{_suggest(name)}" if name else "one that has no heading" for name in names[:_UNKNOWN_SHOWN_MAX]
+    """Return a message about unknown columns, in one line."""
+    listed = ", ".join(
+        f"{name!r}{_suggest(name)}" if name else "a column without a heading" for name in names[:_UNKNOWN_SHOWN_MAX]
     )
     more = f" and {len(names) - _UNKNOWN_SHOWN_MAX} more" if len(names) > _UNKNOWN_SHOWN_MAX else ""
     example = next((name for name in names if name), "COLUMN")
-    mapped, left_out = shlex.quote(f"{example}=properties.{example}"), shlex.quote(f"{example}=")
-    are = "column is not known" if len(names) == 1 else "columns are not known"
+    mapped, ignored = shlex.quote(f"{example}=properties.{example}"), shlex.quote(f"{example}=")
+    subject = "column is unknown" if len(names) == 1 else "columns are unknown"
     return (
-        f"{len(names)} {are}: {shown}{more}; say what it is with --map {mapped}, or leave it out with --map {left_out}"
+        f"{len(names)} {subject}: {listed}{more}. Map a column with --map {mapped}, or ignore it with --map {ignored}."
     )
 
 
@@ -233,9 +233,9 @@ def _suggest(heading: str) -> str:
     return f" (perhaps {near[0]})" if near else ""
 
 
-def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    shorter = min(len(one), len(other))
-    return one[:shorter] == other[:shorter]
+def _overlap(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    shorter = min(len(first), len(second))
+    return first[:shorter] == second[:shorter]
 
 
 def _json(column: Column, cell: str) -> object:

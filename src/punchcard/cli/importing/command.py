@@ -1,4 +1,4 @@
-"""One import from the first row to the last."""
+"""Runs an import from the first row to the last."""
 
 import sys
 import time
@@ -21,8 +21,7 @@ from punchcard.events.times import read_time
 
 _EVENT_BYTES_MAX = 32 * 1024
 _SAVE_SECONDS = 0.5
-# The server corrects a timestamp by how long ago it was sent; a row's time is what the file says. So these, which
-# archives of Segment carry, stay behind.
+# The server corrects timestamps by `sentAt`, but the times in a file are final. Archives of Segment have these members.
 _DROPPED_MEMBERS = ("sentAt", "receivedAt", "originalTimestamp")
 _MESSAGE_IDS_MAX = 200_000  # some 20 MB
 _NOTES_MAX = 10
@@ -31,15 +30,15 @@ _EMPTY_VALUES = (None, "", msgspec.Raw(b"null"), msgspec.Raw(b'""'))
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """How a file is imported.
+    """Options of an import.
 
     Attributes:
         strict: True to stop when a row is not accepted.
-        restart: True to begin at the first row whatever an earlier run achieved.
-        is_confirmed: True to ask nothing.
-        save_mapping: Where to write the mapping, None for nowhere.
-        token: Of the Public API, to ask what the rows earned; None to look for one.
-        data: The data folder on this machine, which may hold one.
+        restart: True to begin at the first row even if an earlier import was interrupted.
+        is_confirmed: True to ask for no confirmation.
+        save_mapping: File to write the mapping to, None for none.
+        token: Token of the Public API, to count what the rows earned; None to look for one.
+        data: Data folder on this machine, which may contain a token.
     """
 
     strict: bool = False
@@ -51,20 +50,20 @@ class ImportOptions:
 
 
 def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping, options: ImportOptions) -> int:
-    """Send every row of a file, in order; returns 0 if all were accepted, else 1.
+    """Send every row of a file, in order; return 0 if all were accepted, else 1.
 
     Args:
-        mapping: What the file's columns are.
+        mapping: Mapping of the file's columns.
 
     Raises:
-        ConfigurationError: the file's format or its columns are not understood, or the URL is none.
-        PunchcardError: the file cannot be read on, or the server takes nothing from us.
+        ConfigurationError: The file's format, its columns or the URL are invalid.
+        PunchcardError: The file cannot be read, or the server accepts nothing.
     """
     client = TrackingClient(url, write_key)
     identity = FileIdentity(path, write_key=write_key)
-    kept = ProgressFile.of(identity.key(client.url))
+    progress_file = ProgressFile.for_key(identity.key(client.url))
     if options.restart:
-        kept.forget()
+        progress_file.delete()
     reader = open_rows(path, mapping)
     try:
         for notice in reader.notices:
@@ -75,14 +74,14 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
         begun = time.monotonic()
         with open_display(path.name, reader.size) as display:
             sender = Sender(
-                client, on_waiting=lambda problem, seconds: display.say(f"{problem}; trying again in {seconds:.1f} s")
+                client, on_waiting=lambda problem, seconds: display.say(f"{problem} Retrying in {seconds:.1f} s.")
             )
-            run = _Run(reader, identity, sender, kept, display, mapping=mapping, strict=options.strict)
+            run = _Run(reader, identity, sender, progress_file, display, mapping=mapping, strict=options.strict)
             try:
-                finished = run.to_the_end()
+                finished = run.send_all()
             except KeyboardInterrupt:
-                run.keep_progress()
-                display.say("stopped; the same command goes on from here")
+                run.save_progress()
+                display.say("Interrupted. Run the same command to continue.")
                 raise
         counts, seconds = run.counts, time.monotonic() - begun
         token = find_token(options.token, url=url, data=options.data)
@@ -90,8 +89,8 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
     finally:
         client.close()
         reader.close()
-    of_the_first = f" of the first {_MESSAGE_IDS_MAX:,} sent" if len(run.message_ids) == _MESSAGE_IDS_MAX else ""
-    earned = "" if earnings.earned is None else f", {earnings.sentence}{of_the_first}"
+    limit_note = f" of the first {_MESSAGE_IDS_MAX:,} sent" if len(run.message_ids) == _MESSAGE_IDS_MAX else ""
+    earned = "" if earnings.earned is None else f", {earnings.sentence}{limit_note}"
     print(
         f"{counts.read} rows read, {counts.sent} sent, {counts.refused} refused{earned} "
         f"({seconds:.1f} s, {counts.sent_now / max(seconds, 1e-3):,.0f} rows/s)"
@@ -100,21 +99,21 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
         print(earnings.sentence)
     if run.users_by_email:
         rows = "1 row" if run.users_by_email == 1 else f"{run.users_by_email:,} rows"
-        print(f"{rows} without a user id: the email address is used")
+        print(f"{rows} without a user id: the email address was used.")
     if not finished:
-        print("stopped: a row is not accepted (--strict)", file=sys.stderr)
+        print("Stopped: a row was not accepted (--strict).", file=sys.stderr)
     return 1 if counts.refused else 0
 
 
 class _Run:
-    """One run over the file: what is settled, what waits for its batch."""
+    """One run over the file, with its counts and progress."""
 
     def __init__(
         self,
         reader: RowReader,
         identity: FileIdentity,
         sender: Sender,
-        kept: ProgressFile,
+        progress_file: ProgressFile,
         display: Display,
         *,
         mapping: ImportMapping,
@@ -128,28 +127,28 @@ class _Run:
         self._reader = reader
         self._identity = identity
         self._sender = sender
-        self._kept = kept
+        self._progress_file = progress_file
         self._display = display
         self._strict = strict
         self._instance: str | None = None
         self._recorded_row = 0
         self._saved_at = time.monotonic()
 
-    def to_the_end(self) -> bool:
-        """Send everything; False if it stopped at a row that is not accepted."""
+    def send_all(self) -> bool:
+        """Send everything; return False if it stopped at a row that was not accepted."""
         self._instance = self._sender.instance()
-        standing = self._kept.load(instance=self._instance)
-        if standing is not None:
-            self._recorded_row = standing.row
-            self.counts = Counts(read=standing.read, sent=standing.sent, refused=standing.refused)
+        earlier = self._progress_file.load(instance=self._instance)
+        if earlier is not None:
+            self._recorded_row = earlier.row
+            self.counts = Counts(read=earlier.read, sent=earlier.sent, refused=earlier.refused)
             self._display.say(
-                f"going on after row {standing.row}, up to which an earlier run came (--restart begins again)"
+                f"Continuing after row {earlier.row}, where an earlier import was interrupted (--restart begins again)."
             )
         for batch, bad in self._batches():
             refused = bad + (self._sender.send(batch) if batch else [])
             self.counts.refused += len(refused)
             accepted = len(batch) - (len(refused) - len(bad))
-            self._remember(batch, refused)
+            self._record_message_ids(batch, refused)
             self.counts.sent += accepted
             self.counts.sent_now += accepted
             for row in sorted(refused, key=lambda row: row.number):
@@ -159,33 +158,33 @@ class _Run:
             if refused and self._strict:
                 return False
             if time.monotonic() - self._saved_at > _SAVE_SECONDS:
-                self.keep_progress()
-        self._kept.forget()
+                self.save_progress()
+        self._progress_file.delete()
         return True
 
-    def _remember(self, batch: Sequence[ReadyRow], refused: Sequence[BadRow]) -> None:
+    def _record_message_ids(self, batch: Sequence[ReadyRow], refused: Sequence[BadRow]) -> None:
         numbers = {row.number for row in refused}
         room = _MESSAGE_IDS_MAX - len(self.message_ids)
         self.message_ids += [row.message_id for row in batch if row.number not in numbers][:room]
 
-    def keep_progress(self) -> None:
-        """Keep how far this run came, for the next one."""
+    def save_progress(self) -> None:
+        """Save the progress, so that the next run can continue."""
         self._saved_at = time.monotonic()
         if self._instance is None or self._recorded_row == 0:
             return
-        done = self.counts
-        self._kept.save(
+        counts = self.counts
+        self._progress_file.save(
             Progress(
                 instance=self._instance,
                 row=self._recorded_row,
-                read=done.sent + done.refused,
-                sent=done.sent,
-                refused=done.refused,
+                read=counts.sent + counts.refused,
+                sent=counts.sent,
+                refused=counts.refused,
             )
         )
 
     def _batches(self) -> Iterator[tuple[list[ReadyRow], list[BadRow]]]:
-        """Rows by the batch, with the bad ones among them; under `strict` a batch ends before the first bad row."""
+        """Yield batches of rows and of bad rows; with `strict`, the last batch ends before the first bad row."""
         ready: list[ReadyRow] = []
         bad: list[BadRow] = []
         size = 0
@@ -226,7 +225,7 @@ class _Run:
                 self.users_by_email += 1
         if members.get("type") in _EMPTY_VALUES:
             if members.get("event") in _EMPTY_VALUES:
-                return BadRow(row.number, "has neither a type nor an event name (--event NAME gives it one)")
+                return BadRow(row.number, "Has neither a type nor an event name. Use --event NAME to set one.")
             members["type"] = "track"
         if members.get("timestamp") in _EMPTY_VALUES and members.get("originalTimestamp") not in _EMPTY_VALUES:
             members["timestamp"] = members["originalTimestamp"]
@@ -234,22 +233,22 @@ class _Run:
             members.pop(key, None)
         is_timed = members.get("timestamp") not in _EMPTY_VALUES
         if is_timed and read_time(_plain(members["timestamp"])) is None:
-            # The server would take the time of receipt instead, and years of history would happen today.
-            shown = _format_timestamp(members)
-            return BadRow(row.number, f"timestamp: expected a time such as 2026-01-02T03:04:05Z, not {shown}")
+            # The server would use the time of receipt instead, and years of history would happen today.
+            timestamp = _format_timestamp(members)
+            return BadRow(row.number, f"timestamp: {timestamp} is not a time such as 2026-01-02T03:04:05Z.")
         if members.get("messageId") in _EMPTY_VALUES:
             members["messageId"] = self._identity.message_id(row.number, row.content, is_timed=is_timed)
         try:
             event = msgspec.json.encode(members)
         except UnicodeEncodeError as error:
-            return BadRow(row.number, f"holds text that is not Unicode: {error}")
+            return BadRow(row.number, f"Contains text that is not Unicode: {error}.")
         if len(event) > _EVENT_BYTES_MAX:
-            return BadRow(row.number, f"is an event of {len(event)} bytes; at most {_EVENT_BYTES_MAX} are taken")
+            return BadRow(row.number, f"Has {len(event)} bytes. An event has at most {_EVENT_BYTES_MAX}.")
         return ReadyRow(row.number, event, str(_plain(members["messageId"])))
 
 
 def _find_email(members: Mapping[str, object]) -> str | None:
-    """The email address that a row carries, where destinations look for it; None if it carries none."""
+    """Return the email address in a row, None if there is none. Searches the fields that destinations use."""
     context = _inner(members, "context")
     holders = (members, _inner(members, "properties"), _inner(context, "traits"), _inner(members, "traits"))
     for holder in holders:

@@ -22,41 +22,41 @@ class CsvRows:
     """Reads a CSV file.
 
     Args:
-        mapping: What its columns are.
+        mapping: Mapping of its columns.
     """
 
     def __init__(self, path: Path, mapping: ImportMapping = _NO_MAPPING) -> None:
         self._path = path
         self._mapping = mapping
         self._decimals: Mapping[str, str] = {}
-        looked_at = CountedFile(path)
+        sample = CountedFile(path)
         try:
-            self.encoding = detect_encoding(looked_at.content)
+            self.encoding = detect_encoding(sample.content)
         finally:
-            looked_at.close()
+            sample.close()
         self._file = CountedFile(path)
         self._text = io.TextIOWrapper(self._file.content, encoding=self.encoding, newline="")
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return self._file.size
 
     @property
     def position(self) -> int:
-        """Bytes read."""
+        """Number of bytes read."""
         return self._file.position
 
     @property
     def notices(self) -> list[str]:
-        """What a person should know before the import."""
-        return [f"{self._path}: read as Windows-1252, as it is not UTF-8"] if self.encoding == WINDOWS else []
+        """Notices to print before the import."""
+        return [f"{self._path}: The file is not UTF-8. It is read as Windows-1252."] if self.encoding == WINDOWS else []
 
-    def amount_readings(self) -> dict[str, AmountFormat]:
-        """By column, how amounts that are no JSON numbers will be read, found out from the first 10,000 rows.
+    def detect_amount_formats(self) -> dict[str, AmountFormat]:
+        """Return the number formats of columns with amounts that are not JSON numbers, from the first 10,000 rows.
 
         Raises:
-            ConfigurationError: a column does not say which sign is the decimal one.
+            ConfigurationError: The decimal sign of a column is ambiguous.
         """
         other = CsvRows(self._path, self._mapping)
         try:
@@ -69,21 +69,21 @@ class CsvRows:
                 reading = detect_format(cell)
             except AmbiguousAmountsError as error:
                 raise ConfigurationError(
-                    f"{self._path}: column {column!r}: {error}; say which with --decimal comma or --decimal point"
+                    f"{self._path}: column {column!r}: {error}. Set --decimal comma or --decimal point."
                 ) from error
             if reading is not None:
                 readings[column] = reading
         return readings
 
-    def read_amounts(self, decimals: Mapping[str, str]) -> None:
-        """Read the amounts of columns with these decimal signs."""
+    def set_decimals(self, decimals: Mapping[str, str]) -> None:
+        """Set the decimal signs of columns."""
         self._decimals = decimals
 
     def columns(self) -> list[Column]:
-        """The columns, without reading on.
+        """Return the columns without reading rows.
 
         Raises:
-            ConfigurationError: they are not understood.
+            ConfigurationError: The headings are invalid.
         """
         other = CsvRows(self._path, self._mapping)
         try:
@@ -92,7 +92,7 @@ class CsvRows:
             other.close()
 
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
-        """The rows behind row number `after`; the first line is row 1, blank ones before the heading included."""
+        """Yield the rows after row number `after`. Rows are counted from the first line, including blank lines."""
         number = 1
         try:
             separator, columns, number = self._heading()
@@ -104,7 +104,7 @@ class CsvRows:
                 except csv.Error as error:
                     number += 1
                     if number > after:
-                        yield BadRow(number, f"is not CSV: {error}")
+                        yield BadRow(number, f"Is not CSV: {error}.")
                     continue
                 if cells is None:
                     return
@@ -112,9 +112,11 @@ class CsvRows:
                 if number > after and any(cells):
                     yield _row(number, columns, cells)
         except UnicodeDecodeError as error:
-            raise PunchcardError(f"{self._path}: near row {number + 1}: is not UTF-8 text: {error}") from error
+            raise PunchcardError(
+                f"{self._path}: near row {number + 1}: The file is not UTF-8 text: {error}."
+            ) from error
         except (OSError, EOFError) as error:
-            raise PunchcardError(f"{self._path}: near row {number + 1}: cannot be read on: {error}") from error
+            raise PunchcardError(f"{self._path}: near row {number + 1}: The file cannot be read: {error}.") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -130,20 +132,22 @@ class CsvRows:
                 number += 1
                 heading = self._text.readline()
         except UnicodeDecodeError as error:
-            raise ConfigurationError(f"{self._path}: is not text: {error}") from error
+            raise ConfigurationError(f"{self._path}: The file is not text: {error}.") from error
         separator = max(_SEPARATORS, key=heading.count)
         headings = next(csv.reader([heading], delimiter=separator), [])
         columns = read_headings(headings, file=str(self._path), mapping=self._mapping)
         if not columns:
-            raise ConfigurationError(f"{self._path}: is empty; expected a row of headings and a row for each event")
+            raise ConfigurationError(
+                f"{self._path}: The file is empty. It needs a row of headings and a row for each event."
+            )
         return separator, [replace(column, decimal=self._decimals.get(column.heading)) for column in columns], number
 
     def _amount_cells(self) -> dict[str, list[str]]:
         separator, columns, _ = self._heading()
         places = {index: column.heading for index, column in enumerate(columns) if column.type is CellType.AMOUNT}
-        found: dict[str, list[str]] = {heading: [] for heading in places.values()}
+        cells_by_heading: dict[str, list[str]] = {heading: [] for heading in places.values()}
         if not places:
-            return found
+            return cells_by_heading
         reader = csv.reader(self._text, delimiter=separator, strict=True)
         for _ in range(_SAMPLED_ROWS):
             try:
@@ -151,26 +155,26 @@ class CsvRows:
             except csv.Error:
                 continue
             except (UnicodeDecodeError, OSError, EOFError):
-                break  # it is told when the rows are read
+                break  # reported when the rows are read
             if cells is None:
                 break
             for index, heading in places.items():
                 if index < len(cells) and cells[index].strip():
-                    found[heading].append(cells[index])
-        return found
+                    cells_by_heading[heading].append(cells[index])
+        return cells_by_heading
 
 
 def _row(number: int, columns: list[Column], cells: list[str]) -> EventRow | BadRow:
     if len(cells) != len(columns):
-        return BadRow(number, f"has {len(cells)} cells, but the heading has {len(columns)}")
+        return BadRow(number, f"Has {len(cells)} cells, but the heading has {len(columns)}.")
     members: dict[str, object] = {}
-    said = []
+    filled_cells = []
     try:
         for column, cell in zip(columns, cells, strict=True):
-            if cell and column.type is not CellType.LEFT_OUT:
+            if cell and column.type is not CellType.IGNORED:
                 set_member(members, column.path, read_cell(column, cell))
-                said.append(f"{column.heading}\x1f{cell}")
+                filled_cells.append(f"{column.heading}\x1f{cell}")
     except CellError as error:
         return BadRow(number, str(error))
-    # Sorted, so that moving a column does not make other events of the same rows.
-    return EventRow(number, members, "\x1e".join(sorted(said)).encode(errors="surrogatepass"))
+    # Sorted, so that moving a column does not change message ids.
+    return EventRow(number, members, "\x1e".join(sorted(filled_cells)).encode(errors="surrogatepass"))

@@ -1,4 +1,4 @@
-"""What a person sees while an import runs, on standard error: a bar on a terminal, a line now and then elsewhere."""
+"""Progress display of an import on standard error: a bar on a terminal, otherwise a line now and then."""
 
 import sys
 import time
@@ -13,12 +13,12 @@ _BAR_SECONDS = 0.1
 
 @dataclass
 class Counts:
-    """How an import stands.
+    """Counts of an import.
 
     Attributes:
         read: Rows read.
         sent: Rows that the server accepted.
-        refused: Rows that are no event, or that the server refused.
+        refused: Rows that are not events, or that the server refused.
         sent_now: Rows accepted in this run.
     """
 
@@ -29,17 +29,17 @@ class Counts:
 
 
 class Display(Protocol):
-    """Shows how an import goes."""
+    """Shows the progress of an import."""
 
     def show(self, position: int, counts: Counts) -> None:
-        """The import came to `position` of the file."""
+        """Show the position in the file and the counts."""
 
     def say(self, text: str) -> None:
-        """Something happened that a person should read."""
+        """Print a message."""
 
 
 def open_display(name: str, size: int) -> AbstractContextManager[Display]:
-    """The display that fits standard error, for a file of `size`."""
+    """Return the display for a file of `size`: a bar if standard error is a terminal."""
     return _Bar(name, size) if sys.stderr.isatty() else _Lines(size)
 
 

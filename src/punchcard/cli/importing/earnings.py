@@ -1,4 +1,4 @@
-"""How many rows of an import earned points: asked of the product once it has routed them."""
+"""Counts the rows of an import that earned points, once Punchcard has routed them."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,11 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Earnings:
-    """What the product says of the rows that were sent.
+    """Awards of the sent rows.
 
     Attributes:
-        earned: How many of them have an award in the ledger, None if that cannot be said.
-        sentence: For the summary.
+        earned: Number of rows with an award in the ledger, None if it is not known.
+        sentence: Sentence for the summary.
     """
 
     earned: int | None
@@ -50,11 +50,11 @@ class _TraceData(msgspec.Struct):
 
 
 def find_token(token: str | None, *, url: str, data: Path) -> str | None:
-    """The token of the Public API: as given, or of the data folder if the URL is this machine's."""
+    """Return the token of the Public API: the given one, or the one in the data folder for a URL on this machine."""
     if token:
         return token
     if urlsplit(url).hostname not in _LOOPBACK:
-        return None  # another machine gets no token that was not meant for it
+        return None  # never send this machine's token to another machine
     try:
         return (data / "admin-token").read_text().strip() or None
     except OSError:
@@ -64,25 +64,25 @@ def find_token(token: str | None, *, url: str, data: Path) -> str | None:
 def count_earnings(
     client: TrackingClient, message_ids: Sequence[str], *, token: str | None, wait_seconds: float = _WAIT_SECONDS
 ) -> Earnings:
-    """How many of the events earned; waits until the last one is routed, but not for ever.
+    """Return how many of the events earned; wait until the last one is routed, up to a limit.
 
     Args:
-        message_ids: Of the events that were accepted, in the order in which they were sent.
-        token: Of the Public API.
+        message_ids: Message ids of the accepted events, in the order in which they were sent.
+        token: Token of the Public API.
     """
     if not message_ids:
         return Earnings(0, "0 earned")
     if token is None:
-        return Earnings(None, "whether they earned: give --token, or look at the source's events in the App")
+        return Earnings(None, "To see what the rows earned, set --token, or open the source's events in the App.")
     deadline = time.monotonic() + wait_seconds
     try:
         while not _is_routed(client, message_ids[-1], token):
             if time.monotonic() > deadline:
-                return Earnings(None, "not all of them are routed yet; the events in the App show what they earn")
+                return Earnings(None, "Not all rows are routed yet. The events in the App show what they earned.")
             time.sleep(_PAUSE_SECONDS)
         earned = sum(_earned(client, ids, token) for ids in _chunks(message_ids))
     except (UnreachableError, msgspec.DecodeError):
-        return Earnings(None, "whether they earned cannot be asked there; the events in the App show it")
+        return Earnings(None, "The server does not report what the rows earned. The events in the App show it.")
     return Earnings(earned, f"{earned} earned")
 
 

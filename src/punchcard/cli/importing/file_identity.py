@@ -1,8 +1,8 @@
-"""Message ids that are the same each time a file is imported, so that a row never counts twice.
+"""Derives message ids that are the same each time a file is imported, so that no row counts twice.
 
-A row's id is made of its content, its row number and the write key. So importing the file again, after rows were added
-at its end or bad ones mended, sends only what is new. A row without a timestamp happens "now", so the same row in
-another file may well be another event: the content of the whole file goes into its id as well.
+A row's id is derived from its content, its row number and the write key. Importing a file again, after rows were
+appended or corrected, therefore adds only the new ones. A row without a timestamp happens at the time of the import, so
+the same row in another file may be another event: its id also depends on the content of the whole file.
 """
 
 import hashlib
@@ -15,20 +15,20 @@ _HEAD_BYTES = 65_536
 
 
 class FileIdentity:
-    """What tells one file from another."""
+    """Identity of a file."""
 
     def __init__(self, path: Path, *, write_key: str) -> None:
         self._path = path.resolve()
         self._salt = hashlib.sha256(b"\0".join([_SCHEME, write_key.encode()])).digest()
 
     def message_id(self, number: int, content: bytes, *, is_timed: bool) -> str:
-        """The id of a row that brings none of its own."""
+        """Return the message id of a row without one."""
         file = b"" if is_timed else self._whole
         digest = hashlib.sha256(b"%b%b%d\0%b" % (self._salt, file, number, content))
         return f"import-{digest.hexdigest()[:40]}"
 
     def key(self, url: str) -> str:
-        """Names this file, as it is now, on its way to this server: the key of the progress kept."""
+        """Return the key of the saved progress of this file, with its present content, for a server."""
         with self._path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
         size = self._path.stat().st_size

@@ -1,4 +1,4 @@
-"""Rows of JSON: lines, objects over several lines, an array, or `{"batch": […]}`."""
+"""Rows of a JSON file: JSON lines, objects over several lines, an array, or `{"batch": […]}`."""
 
 import codecs
 import itertools
@@ -19,7 +19,7 @@ from punchcard.events.faults import UNREADABLE
 from punchcard.events.notes import Note
 from punchcard.events.repair import decode_repaired
 
-_LINE_BYTES_MAX: Final = 1 << 20  # an event has at most 32 KB; a file without line ends must not fill the memory
+_LINE_BYTES_MAX: Final = 1 << 20  # an event has at most 32 KB; bounds the memory for files without line ends
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _MARK: Final = codecs.BOM_UTF8
 
@@ -42,29 +42,29 @@ class JsonRows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        looked_at = CountedFile(path)
+        sample = CountedFile(path)
         encoding = None
-        with suppress(OSError, EOFError, zlib.error):  # it says so when its rows are read
-            encoding = detect_utf_16(looked_at.content.read(2))
-        looked_at.close()
+        with suppress(OSError, EOFError, zlib.error):  # reported when the rows are read
+            encoding = detect_utf_16(sample.content.read(2))
+        sample.close()
         self._file = CountedFile(path)
         self._content: BinaryIO = self._file.content
         if encoding is not None:
-            # As PowerShell's `>` writes it.
+            # PowerShell's `>` writes UTF-16.
             self._content = cast(BinaryIO, codecs.EncodedFile(self._file.content, "utf-8", encoding))
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return self._file.size
 
     @property
     def position(self) -> int:
-        """Bytes read."""
+        """Number of bytes read."""
         return self._file.position
 
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
-        """The events behind row `after`: a row is a line, or a later number where a line has several events."""
+        """Yield the events after row `after`. Rows are lines; if a line has several events, later rows are shifted."""
         number = 0
         try:
             for line, text in self._texts():
@@ -75,9 +75,9 @@ class JsonRows:
                     if number > after:
                         yield _row(number, event)
         except (OSError, EOFError) as error:
-            raise PunchcardError(f"{self._path}: near row {number + 1}: cannot be read on: {error}") from error
+            raise PunchcardError(f"{self._path}: near row {number + 1}: The file cannot be read: {error}.") from error
         except UnicodeDecodeError as error:
-            raise PunchcardError(f"{self._path}: near row {number + 1}: is not text: {error}") from error
+            raise PunchcardError(f"{self._path}: near row {number + 1}: The file is not text: {error}.") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -87,10 +87,10 @@ class JsonRows:
         try:
             decode_repaired(_items.decode, text, has_batch=False)
         except UNREADABLE as error:
-            raise PunchcardError(f"{self._path}: is not a JSON array of events: {error}") from error
+            raise PunchcardError(f"{self._path}: The file is not a JSON array of events: {error}.") from error
 
     def _texts(self) -> Iterator[tuple[int, bytes]]:
-        """Each JSON text, with the number of its first line."""
+        """Yield each JSON text with the number of its first line."""
         lines = self._lines()
         waiting: list[tuple[int, bytes]] = []
         while waiting or (first := next(lines, None)) is not None:
@@ -105,12 +105,12 @@ class JsonRows:
                 waiting.pop(0)
                 continue
             count = self._complete(waiting, lines)
-            # A line whose text does not end is a broken one: its neighbours are read by themselves.
+            # If a text does not end, only its first line is broken: the following lines are read separately.
             yield number, b"".join(text for _, text in waiting[:count]).strip()
             del waiting[:count]
 
     def _complete(self, waiting: list[tuple[int, bytes]], lines: Iterator[tuple[int, bytes]]) -> int:
-        """How many of the waiting lines make one text, after reading on; 1 if it does not end within reach."""
+        """Return how many of the waiting lines form one text, reading more lines as needed; 1 if it does not end."""
         is_array = waiting[0][1].lstrip().startswith(b"[")
         level = size = 0
         for count in itertools.count(1):
@@ -124,10 +124,10 @@ class JsonRows:
             size += len(text)
             if level <= 0:
                 return count
-            # An array is one text however long it is; its items are small.
+            # An array is one text of any length; its items are small.
             if size > _LINE_BYTES_MAX and not is_array:
                 return 1
-        raise AssertionError("counting does not end")
+        raise AssertionError("unreachable")
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         number = 1
@@ -135,19 +135,19 @@ class JsonRows:
         is_array = line.lstrip().startswith(b"[")
         while line:
             if len(line) >= _LINE_BYTES_MAX and not line.endswith(b"\n"):
-                line += self._rest_of_line(is_kept=is_array)
+                line += self._rest_of_line(keep_content=is_array)
             yield number, line
             number, line = number + 1, self._content.readline(_LINE_BYTES_MAX)
 
-    def _rest_of_line(self, *, is_kept: bool) -> bytes:
-        parts = []
-        while (part := self._content.readline(_LINE_BYTES_MAX)) and not part.endswith(b"\n"):
-            parts.append(part if is_kept else b"")
-        return b"".join([*parts, part if is_kept else b"\n"])
+    def _rest_of_line(self, *, keep_content: bool) -> bytes:
+        chunks = []
+        while (chunk := self._content.readline(_LINE_BYTES_MAX)) and not chunk.endswith(b"\n"):
+            chunks.append(chunk if keep_content else b"")
+        return b"".join([*chunks, chunk if keep_content else b"\n"])
 
 
 def _open_brackets(text: bytes) -> int:
-    """How many more brackets are opened than closed, texts left aside."""
+    """Return the number of opened minus closed brackets, ignoring those in strings."""
     level = 0
     for token in _TOKEN.finditer(text):
         if token[0] in (b"{", b"["):
@@ -158,7 +158,7 @@ def _open_brackets(text: bytes) -> int:
 
 
 def _split_events(text: bytes) -> Iterator[bytes]:
-    """The events of a JSON text: itself, the items of an array, or those of a batch with what the batch says of all."""
+    """Yield the events of a JSON text: the text itself, the items of an array, or those of a batch."""
     if text.startswith(b"["):
         try:
             items, _ = decode_repaired(_items.decode, text, has_batch=False)
@@ -186,5 +186,5 @@ def _row(number: int, text: bytes) -> EventRow | BadRow:
     try:
         members, repaired = decode_repaired(_decoder.decode, text, has_batch=False)
     except UNREADABLE as error:
-        return BadRow(number, f"is not a JSON object: {error}")
+        return BadRow(number, f"Is not a JSON object: {error}.")
     return EventRow(number, dict(members), text, tuple(note.detail for note in repaired.notes.get(None, ())))

@@ -1,13 +1,13 @@
-"""What a person says about a file's columns: by options, or by a mapping file that is used again.
+"""Mapping of a file's columns, from options or a mapping file.
 
 ::
 
-    event = "Order Completed"           # of rows that name none
-    decimal = ","                       # the decimal sign of amounts
+    event = "Order Completed"           # for rows without an event name
+    decimal = ","                       # decimal sign of amounts
 
     [columns]
     "Order No" = "properties.order_id"
-    "Notes" = ""                        # left out
+    "Notes" = ""                        # ignored
 """
 
 import tomllib
@@ -25,12 +25,12 @@ _DECIMAL_WORDS: Final = {"comma": ",", "point": "."}
 
 @dataclass(frozen=True, kw_only=True)
 class ImportMapping:
-    """How the columns of a file become members of events.
+    """Mapping of the columns of a file to fields of events.
 
     Attributes:
-        columns: Field by column; an empty field leaves the column out.
-        event: Name of the event for rows that name none.
-        decimal: The decimal sign of amounts, None to find out.
+        columns: Field by column; a column with an empty field is ignored.
+        event: Event name for rows without one.
+        decimal: Decimal sign of amounts, None to detect it.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -39,27 +39,25 @@ class ImportMapping:
 
 
 def read_mapping(*, file: Path | None, columns: Sequence[str], event: str | None, decimal: str | None) -> ImportMapping:
-    """The mapping that options say, over what a file says.
+    """Return the mapping in a file, overridden by options.
 
     Args:
-        file: A mapping file.
-        columns: Each as `COLUMN=FIELD`.
+        file: Mapping file.
+        columns: Options of the form `COLUMN=FIELD`.
         decimal: `comma` or `point`.
 
     Raises:
-        ConfigurationError: the file or an option is wrong.
+        ConfigurationError: The file or an option is invalid.
     """
     saved = ImportMapping() if file is None else _read_file(file)
     mapped = dict(saved.columns)
     for option in columns:
         column, sign, target = option.rpartition("=")
         if not sign or not column.strip():
-            raise ConfigurationError(
-                f"--map {option}: expected COLUMN=FIELD, e.g. --map 'Order No=properties.order_id'"
-            )
+            raise ConfigurationError(f"--map {option}: Use COLUMN=FIELD, e.g. --map 'Order No=properties.order_id'.")
         mapped[column.strip()] = target.strip()
     if decimal is not None and decimal not in _DECIMAL_WORDS:
-        raise ConfigurationError(f"--decimal {decimal}: expected comma or point")
+        raise ConfigurationError(f"--decimal {decimal}: Use comma or point.")
     return ImportMapping(
         columns=mapped,
         event=event or saved.event,
@@ -68,10 +66,10 @@ def read_mapping(*, file: Path | None, columns: Sequence[str], event: str | None
 
 
 def save_mapping(mapping: ImportMapping, file: Path) -> None:
-    """Write the mapping so that `read_mapping` reads it again.
+    """Write the mapping to a file for `read_mapping`.
 
     Raises:
-        ConfigurationError: the file cannot be written.
+        ConfigurationError: The file cannot be written.
     """
     import tomli_w
 
@@ -82,24 +80,24 @@ def save_mapping(mapping: ImportMapping, file: Path) -> None:
     try:
         file.write_text(tomli_w.dumps(content), encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"--save-mapping {file}: {error.strerror}") from error
+        raise ConfigurationError(f"--save-mapping {file}: {error.strerror}.") from error
 
 
 def _read_file(file: Path) -> ImportMapping:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"--mapping {file}: cannot be read: {error}") from error
+        raise ConfigurationError(f"--mapping {file}: The file cannot be read: {error}.") from error
     unknown = [key for key in content if key not in _KEYS]
     columns, event, decimal = content.get("columns", {}), content.get("event"), content.get("decimal")
     if unknown:
-        raise ConfigurationError(f"--mapping {file}: {', '.join(unknown)}: not known; expected {', '.join(_KEYS)}")
-    if not isinstance(columns, dict) or not all(isinstance(target, str) for target in columns.values()):
         raise ConfigurationError(
-            f'--mapping {file}: columns: expected texts such as "Order No" = "properties.order_id"'
+            f"--mapping {file}: {', '.join(unknown)}: Unknown key. Known keys: {', '.join(_KEYS)}."
         )
+    if not isinstance(columns, dict) or not all(isinstance(target, str) for target in columns.values()):
+        raise ConfigurationError(f'--mapping {file}: columns: Use texts such as "Order No" = "properties.order_id".')
     if event is not None and not isinstance(event, str):
-        raise ConfigurationError(f"--mapping {file}: event: expected a text")
+        raise ConfigurationError(f"--mapping {file}: event: Must be text.")
     if decimal not in (None, *DECIMAL_SIGNS):
-        raise ConfigurationError(f'--mapping {file}: decimal: expected "," or "."')
+        raise ConfigurationError(f'--mapping {file}: decimal: Use "," or ".".')
     return ImportMapping(columns=columns, event=event, decimal=decimal)

@@ -1,4 +1,4 @@
-"""Rows of a Parquet file: columns are called as in CSV; structs, maps and lists become objects and arrays."""
+"""Rows of a Parquet file. Columns are named as in CSV; structs, maps and lists become objects and arrays."""
 
 import math
 import struct
@@ -32,7 +32,7 @@ class ParquetRows:
     """Reads a Parquet file.
 
     Args:
-        mapping: What its columns are.
+        mapping: Mapping of its columns.
     """
 
     notices: tuple[str, ...] = ()
@@ -43,12 +43,12 @@ class ParquetRows:
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise ConfigurationError(f"{path}: is not a Parquet file: {error}") from error
+            raise ConfigurationError(f"{path}: This is not a Parquet file: {error}.") from error
         self.size: int = self._file.metadata.num_rows
         self.position = 0
 
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
-        """The rows behind row number `after`, counted from 1."""
+        """Yield the rows after row number `after`, counted from 1."""
         schema = self._file.schema_arrow
         columns = read_headings(schema.names, file=str(self._path), mapping=self._mapping)
         singles = [pa.types.is_float32(field.type) for field in schema]
@@ -61,7 +61,9 @@ class ParquetRows:
                 for index in range(max(0, after - begin), batch.num_rows):
                     yield _row(begin + index + 1, columns, [column[index] for column in cells], singles)
         except (pa.ArrowException, OSError) as error:
-            raise PunchcardError(f"{self._path}: near row {self.position + 1}: cannot be read on: {error}") from error
+            raise PunchcardError(
+                f"{self._path}: near row {self.position + 1}: The file cannot be read: {error}."
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -69,7 +71,7 @@ class ParquetRows:
 
 
 def _cells(column: pa.Array) -> list[object]:
-    # Nanoseconds do not fit Python's datetime; events have milliseconds.
+    # Python's datetime has no nanoseconds; events have milliseconds.
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
     cells: list[object] = column.to_pylist(maps_as_pydicts="strict")
@@ -80,14 +82,14 @@ def _row(number: int, columns: list[Column], cells: list[object], singles: list[
     members: dict[str, object] = {}
     try:
         for column, cell, is_single in zip(columns, cells, singles, strict=True):
-            if cell is None or cell == "" or column.type is CellType.LEFT_OUT:
+            if cell is None or cell == "" or column.type is CellType.IGNORED:
                 continue
             if isinstance(cell, str):
                 set_member(members, column.path, read_cell(column, cell))
                 continue
             value = _single(cell) if is_single and isinstance(cell, float) else _plain(column.heading, cell)
             set_member(members, column.path, _as_text(value) if column.path[0] in TEXT_MEMBERS else value)
-        # Keys in order, so that moving a column does not make other events of the same rows.
+        # Sorted by key, so that moving a column does not change message ids.
         content = _encoder.encode(dict(sorted(members.items())))
     except (CellError, ValueError, TypeError) as error:
         return BadRow(number, str(error))
@@ -95,18 +97,18 @@ def _row(number: int, columns: list[Column], cells: list[object], singles: list[
 
 
 def _plain(heading: str, value: object) -> object:
-    """A cell as a value that JSON has; nulls inside objects are left out."""
+    """Return a cell as a JSON value; nulls in objects are removed."""
     match value:
         case bool() | int() | str():
             return value
         case float():
             if not math.isfinite(value):
-                raise CellError(f"{heading}: {value} is not a number that JSON has")
+                raise CellError(f"{heading}: {value} is not a JSON number.")
             return value
         case Decimal():
             return msgspec.Raw(f"{value:f}".encode())
         case datetime():
-            # Parquet's local times have no zone; they are taken for UTC.
+            # Local times in Parquet have no zone and are read as UTC.
             moment = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
             return moment.isoformat().replace("+00:00", "Z")
         case date() | time():
@@ -116,13 +118,13 @@ def _plain(heading: str, value: object) -> object:
         case list():
             return [None if item is None else _plain(heading, item) for item in value]
         case _:
-            raise CellError(f"{heading}: {type(value).__name__} is not something that JSON has")
+            raise CellError(f"{heading}: A {type(value).__name__} cannot be written as JSON.")
 
 
 def _single(value: float) -> object:
-    # A 32-bit 9.99 must not become 9.989999771118164: the shortest digits that give the same 32 bits are meant.
+    # A 32-bit 9.99 must not become 9.989999771118164: use the shortest digits with the same 32 bits.
     if not math.isfinite(value):
-        raise CellError(f"{value} is not a number that JSON has")
+        raise CellError(f"{value} is not a JSON number.")
     for digits in range(6, 10):
         text = f"{value:.{digits}g}"
         if struct.unpack("f", struct.pack("f", float(text)))[0] == value:
@@ -131,9 +133,9 @@ def _single(value: float) -> object:
 
 
 def _as_text(value: object) -> str:
-    # Members of the envelope are text on the wire: a user id that is a number in the file, say.
+    # Members of the envelope are text on the wire, for example a user id that is a number in the file.
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise CellError(f"{value!r} stands where text is expected")
+        raise CellError(f"{value!r} is not text.")
     return str(value)

@@ -1,4 +1,4 @@
-"""What a person confirms before an import: how amounts are read that are not plain numbers."""
+"""Confirmation of detected number formats before an import."""
 
 import sys
 from collections.abc import Mapping
@@ -14,45 +14,45 @@ _NAMES = {",": "a decimal comma", ".": "a decimal point"}
 
 
 def confirm_amounts(reader: RowReader, mapping: ImportMapping, *, is_confirmed: bool) -> ImportMapping:
-    """Find out how the amounts of a CSV file are written, show it, and ask; nothing if they are plain numbers.
+    """Detect the number formats of a CSV file, show them, and ask for confirmation unless all are plain numbers.
 
     Args:
-        mapping: With a decimal sign in it nothing is asked.
-        is_confirmed: True to show it, and not to ask.
+        mapping: Mapping of the columns; a decimal sign in it needs no confirmation.
+        is_confirmed: True to show the formats without asking.
 
     Returns:
-        The mapping with the decimal sign, if all columns agree on one: for the next file.
+        The mapping, with the decimal sign if all columns have the same one.
 
     Raises:
-        ConfigurationError: the amounts of a column could be read in two ways, or nobody is there to be asked.
-        PunchcardError: the person said no.
+        ConfigurationError: The decimal sign of a column is ambiguous, or there is no terminal for the confirmation.
+        PunchcardError: The person declined.
     """
     if not isinstance(reader, CsvRows):
         return mapping
     if mapping.decimal is not None:
-        reader.read_amounts({column.heading: mapping.decimal for column in reader.columns()})
+        reader.set_decimals({column.heading: mapping.decimal for column in reader.columns()})
         return mapping
-    readings = reader.amount_readings()
-    if not readings:
+    formats = reader.detect_amount_formats()
+    if not formats:
         return mapping
-    _show(readings)
+    _show(formats)
     if not is_confirmed:
         _confirm()
-    reader.read_amounts({column: reading.decimal for column, reading in readings.items()})
-    decimals = {reading.decimal for reading in readings.values()}
+    reader.set_decimals({column: format_.decimal for column, format_ in formats.items()})
+    decimals = {format_.decimal for format_ in formats.values()}
     return replace(mapping, decimal=decimals.pop()) if len(decimals) == 1 else mapping
 
 
-def _show(readings: Mapping[str, AmountFormat]) -> None:
-    for column, reading in readings.items():
-        examples = ", ".join(f"{cell!r} as {number}" for cell, number in reading.examples)
-        print(f"Column {column!r} has {_NAMES[reading.decimal]}: {examples}", file=sys.stderr)
+def _show(formats: Mapping[str, AmountFormat]) -> None:
+    for column, format_ in formats.items():
+        examples = ", ".join(f"{cell!r} as {number}" for cell, number in format_.examples)
+        print(f"Column {column!r} has {_NAMES[format_.decimal]}: {examples}", file=sys.stderr)
 
 
 def _confirm() -> None:
     if not sys.stdin.isatty():
-        raise ConfigurationError("confirm this reading of the amounts with --yes, or say --decimal comma or point")
+        raise ConfigurationError("Confirm these formats with --yes, or set --decimal comma or point.")
     import typer
 
-    if not typer.confirm("Read the amounts like this?", err=True):
-        raise PunchcardError("nothing was sent")
+    if not typer.confirm("Use these formats?", err=True):
+        raise PunchcardError("Nothing was sent.")

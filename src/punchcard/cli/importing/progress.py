@@ -1,7 +1,7 @@
-"""How far an import came, kept in the user's state folder (`$XDG_STATE_HOME` or `~/.local/state`) for the next run.
+"""Progress of an import, saved in the user's state folder (`$XDG_STATE_HOME` or `~/.local/state`) for the next run.
 
-It only spares work: message ids make sure that a row sent twice counts once. So it is trusted only for the very
-storage that took the rows. A server that does not name its storage, or another one, gets all rows again.
+This only saves work: message ids ensure that a row sent twice counts once. The progress is used only for the storage
+that accepted the rows. A server with another storage, or an unknown one, gets all rows again.
 """
 
 import os
@@ -13,11 +13,11 @@ import msgspec
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far an import came.
+    """Progress of an import.
 
     Attributes:
-        instance: What the server called its storage.
-        row: The last row that is settled: accepted, or refused and reported.
+        instance: Id of the server's storage.
+        row: Last completed row: accepted, or refused and reported.
         read: Rows read so far.
         sent: Rows accepted so far.
         refused: Rows refused so far.
@@ -32,26 +32,26 @@ class Progress(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ProgressFile:
-    """The file that keeps one import's progress."""
+    """File with the progress of one import."""
 
     path: Path
 
     @classmethod
-    def of(cls, key: str) -> "ProgressFile":
-        """The file of the import with this key."""
+    def for_key(cls, key: str) -> "ProgressFile":
+        """Return the file of the import with this key."""
         home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
         return cls(Path(home) / "punchcard" / "imports" / f"{key}.json")
 
     def load(self, *, instance: str | None) -> Progress | None:
-        """What was kept for this storage, None if nothing was."""
+        """Return the progress for this storage, None if there is none."""
         try:
-            kept = msgspec.json.decode(self.path.read_bytes(), type=Progress)
+            progress = msgspec.json.decode(self.path.read_bytes(), type=Progress)
         except (OSError, msgspec.DecodeError):
             return None
-        return kept if kept.instance == instance else None
+        return progress if progress.instance == instance else None
 
     def save(self, progress: Progress) -> None:
-        """Keep it, whole or not at all. Where nothing can be kept, the next run sends all rows again."""
+        """Save the progress atomically. If it cannot be saved, the next run sends all rows again."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=self.path.parent)
@@ -61,8 +61,8 @@ class ProgressFile:
         except OSError:
             return
 
-    def forget(self) -> None:
-        """Keep nothing: the import is complete, or is to begin again."""
+    def delete(self) -> None:
+        """Delete the progress: the import is complete, or begins again."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError:

@@ -1,4 +1,4 @@
-"""A row of an imported file as every format gives it."""
+"""Rows of an imported file, and the readers of file formats."""
 
 import gzip
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ class EventRow:
     """One event of the file.
 
     Attributes:
-        number: Where it stands: the line for JSON lines, the row as a spreadsheet counts it (the heading is row 1)
-            for CSV, the row from 1 for Parquet.
-        members: The event as the Tracking API takes it, top level by key; values can be encoded as JSON.
-        content: Bytes that are the same whenever the same row is read, for its message id.
-        notes: What had to be repaired to read it, a sentence each.
+        number: Row number: the line for JSON lines, the row as counted by spreadsheets (the heading is row 1) for CSV,
+            the row counted from 1 for Parquet.
+        members: Top-level members of the event; values can be encoded as JSON.
+        content: Bytes that are the same whenever the row is read, for its message id.
+        notes: Sentences about repairs of the row.
     """
 
     number: int
@@ -30,10 +30,10 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that is no event, or that the server refused.
+    """A row that is not an event, or that the server refused.
 
     Attributes:
-        reason: Why, for a person.
+        reason: Sentence that says why.
     """
 
     number: int
@@ -44,34 +44,34 @@ _NO_MAPPING = ImportMapping()
 
 
 class RowReader(Protocol):
-    """Reads one format."""
+    """Reads one file format."""
 
     @property
     def size(self) -> int:
-        """How much there is to read, in the unit of `position`."""
+        """Size of the file, in the unit of `position`."""
 
     @property
     def position(self) -> int:
-        """How much of it has been read."""
+        """How much of the file was read."""
 
     @property
     def notices(self) -> Sequence[str]:
-        """What a person should know before the import."""
+        """Notices to print before the import."""
 
     def rows(self, *, after: int) -> Iterator[EventRow | BadRow]:
-        """The rows behind row number `after`, in order.
+        """Yield the rows after row number `after`, in order.
 
         Raises:
-            ConfigurationError: the file as a whole cannot be understood (a column that nobody knows, say).
-            PunchcardError: it cannot be read on.
+            ConfigurationError: The file as a whole is invalid, for example because of an unknown column.
+            PunchcardError: The file cannot be read.
         """
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
 
 
 class CountedFile:
-    """A file read as bytes, unpacked if its name ends with `.gz`, that knows how much of it was read."""
+    """A file read as bytes that counts them; it is decompressed if its name ends with `.gz`."""
 
     def __init__(self, path: Path) -> None:
         self._raw = path.open("rb")
@@ -81,30 +81,28 @@ class CountedFile:
 
     @property
     def position(self) -> int:
-        """Bytes of the file itself that were read."""
+        """Number of bytes read from the file itself."""
         return self._raw.tell()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._raw.close()
 
 
 def open_rows(path: Path, mapping: ImportMapping = _NO_MAPPING) -> RowReader:
-    """The reader of the file's format, told by its name.
+    """Open the reader of the file's format, which its name determines.
 
     Args:
-        mapping: What its columns are; JSON has none.
+        mapping: Mapping of its columns; not used for JSON.
 
     Raises:
-        ConfigurationError: the name tells no format that can be imported.
+        ConfigurationError: The name has no known ending.
     """
     name = path.name.lower().removesuffix(".gz")
     for suffixes, open_reader in _FORMATS.items():
         if name.endswith(suffixes):
             return open_reader(path, mapping)
-    raise ConfigurationError(
-        f"{path}: expected a name that ends with .csv, .jsonl, .ndjson, .json or .parquet (or .gz)"
-    )
+    raise ConfigurationError(f"{path}: The name must end with .csv, .jsonl, .ndjson, .json or .parquet (or .gz).")
 
 
 def _csv(path: Path, mapping: ImportMapping) -> RowReader:

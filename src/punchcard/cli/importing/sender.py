@@ -1,4 +1,4 @@
-"""Sends rows in batches, in order, one batch at a time: waits and tries again, and finds the event that is refused."""
+"""Sends rows in order, one batch at a time, with retries, and finds the event that makes a batch fail."""
 
 import random
 import time
@@ -10,21 +10,21 @@ from punchcard.cli.tracking_client import TrackingClient, TrackingResponse, Unre
 from punchcard.errors import PunchcardError
 
 BATCH_EVENTS_MAX = 100
-BATCH_BYTES_MAX = 450_000  # the Tracking API takes 500 KB
+BATCH_BYTES_MAX = 450_000  # the Tracking API accepts 500 KB
 _FIRST_WAIT_SECONDS = 0.2
 _WAIT_SECONDS_MAX = 5.0
 _RETRY_AFTER_SECONDS_MAX = 60.0
-# A server is given this long to come back once it has answered; one that never did is rather a wrong address.
+# A server that has responded before gets more time to come back: one that never did is probably a wrong URL.
 _GIVE_UP_SECONDS = 600.0
 _GIVE_UP_AT_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyRow:
-    """A row as it goes out.
+    """A row ready to be sent.
 
     Attributes:
-        event: Its JSON, message id included.
+        event: JSON of the event, including its message id.
     """
 
     number: int
@@ -36,8 +36,8 @@ class Sender:
     """Sends rows to one Tracking API.
 
     Args:
-        client: Where to.
-        on_waiting: Told why and how many seconds it waits before trying again.
+        client: Client of the Tracking API.
+        on_waiting: Called with the problem and the seconds until the next try.
     """
 
     def __init__(self, client: TrackingClient, *, on_waiting: Callable[[str, float], None]) -> None:
@@ -46,10 +46,10 @@ class Sender:
         self._has_answered = False
 
     def instance(self) -> str | None:
-        """What the server calls its storage, None if it does not say.
+        """Return the id of the server's storage, None if the server does not send it.
 
         Raises:
-            PunchcardError: it did not answer, however long we waited.
+            PunchcardError: The server did not respond in time.
         """
         deadline = self._deadline()
         wait = _FIRST_WAIT_SECONDS
@@ -57,24 +57,24 @@ class Sender:
             try:
                 instance = self._client.instance()
             except UnreachableError as error:
-                wait = self._wait(error.message, wait, asked=None, deadline=deadline)
+                wait = self._wait(error.message, wait, retry_after=None, deadline=deadline)
                 continue
             self._has_answered = True
             return instance
 
     def send(self, rows: Sequence[ReadyRow]) -> list[BadRow]:
-        """Send the rows as one batch; returns those that the server refuses, and why. All others are durable then.
+        """Send the rows as one batch; return those that the server refuses. All others are then durable.
 
         Raises:
-            PunchcardError: the server does not know the write key, is no Tracking API, or did not come back.
+            PunchcardError: The server does not know the write key, is not a Tracking API, or did not respond in time.
         """
         response = self._post(b'{"batch":[' + b",".join(row.event for row in rows) + b"]}")
         if response.is_accepted:
             return []
         if response.status not in (400, 413):
             raise PunchcardError(f"{self._client.url}: {_refusal(response)}", code="not_accepted")
-        # One bad event makes the server refuse its whole batch. If it does not say which one that is, halving the batch
-        # finds it. Rows stay in order, and one that was taken all the same counts once, by its message id.
+        # One invalid event makes the server refuse the whole batch. If the response has no index, halving the batch
+        # finds it. Rows stay in order, and a row that was accepted anyway counts once, because of its message id.
         index = 0 if len(rows) == 1 else response.index
         if index is None or not 0 <= index < len(rows):
             middle = len(rows) // 2
@@ -88,26 +88,28 @@ class Sender:
         deadline = self._deadline()
         wait = _FIRST_WAIT_SECONDS
         while True:
-            asked = None
+            retry_after = None
             try:
                 response = self._client.post("batch", body)
             except UnreachableError as error:
                 problem = error.message
             else:
                 self._has_answered = True
-                if not response.is_retryable_later:
+                if not response.is_retryable:
                     return response
-                problem = f"{self._client.url}: HTTP {response.status} {response.message}".rstrip()
-                asked = response.retry_after_seconds
-            wait = self._wait(problem, wait, asked=asked, deadline=deadline)
+                problem = f"{self._client.url}: HTTP {response.status} {response.message}".rstrip(" .") + "."
+                retry_after = response.retry_after_seconds
+            wait = self._wait(problem, wait, retry_after=retry_after, deadline=deadline)
 
     def _deadline(self) -> float:
         return time.monotonic() + (_GIVE_UP_SECONDS if self._has_answered else _GIVE_UP_AT_START_SECONDS)
 
-    def _wait(self, problem: str, wait: float, *, asked: float | None, deadline: float) -> float:
+    def _wait(self, problem: str, wait: float, *, retry_after: float | None, deadline: float) -> float:
         if time.monotonic() >= deadline:
-            raise PunchcardError(f"{problem}; given up: run the same command again when the server is back")
-        seconds = wait * (0.5 + random.random() / 2) if asked is None else min(asked, _RETRY_AFTER_SECONDS_MAX)
+            raise PunchcardError(f"{problem} Run the same command again when the server is available.")
+        seconds = (
+            wait * (0.5 + random.random() / 2) if retry_after is None else min(retry_after, _RETRY_AFTER_SECONDS_MAX)
+        )
         self._on_waiting(problem, seconds)
         time.sleep(seconds)
         return min(_WAIT_SECONDS_MAX, wait * 2)
@@ -116,8 +118,8 @@ class Sender:
 def _refusal(response: TrackingResponse) -> str:
     match response.status:
         case 401 | 403:
-            return f"the write key is not known there: {response.message}; see [[sources]] in the config file"
+            return f"The server does not know the write key: {response.message}. See [[sources]] in the config file."
         case 404 | 405:
-            return "there is no Tracking API at this address"
+            return "There is no Tracking API at this URL."
         case _:
             return f"HTTP {response.status}: {response.message}"

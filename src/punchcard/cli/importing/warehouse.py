@@ -1,4 +1,4 @@
-"""Columns of a table that Segment wrote to a warehouse: where their cells go in the event.
+"""Columns of tables that Segment wrote to a warehouse, and their fields in events.
 
 Source: Segment's documentation, "Warehouse schemas": `id` is the message id, `context_*` the flattened context, all
 other columns of a track table are properties.
@@ -37,18 +37,18 @@ _TIMES: Final = frozenset({"received_at", "original_timestamp", "sent_at"})
 
 
 def is_warehouse_table(headings: Collection[str]) -> bool:
-    """True if the headings are those of a table that Segment wrote to a warehouse."""
+    """Return True if the headings are those of a table that Segment wrote to a warehouse."""
     return "id" in headings and not _TIMES.isdisjoint(headings)
 
 
 def warehouse_field(heading: str, headings: Collection[str]) -> str:
-    """The field of a column, as a heading of ours says it; "" to leave the column out.
+    """Return the field of a column in the notation of headings, "" to ignore the column.
 
     Args:
-        headings: All of the table.
+        headings: All headings of the table.
     """
     if heading == "event":
-        # Beside `event_text` it is the event's name as the name of a table.
+        # In a table with `event_text`, this is the table name.
         return IGNORED if "event_text" in headings else heading
     if (
         heading == "received_at"
@@ -59,7 +59,7 @@ def warehouse_field(heading: str, headings: Collection[str]) -> str:
     if heading in _FIELDS:
         return _FIELDS[heading]
     if heading.startswith("_"):
-        return IGNORED  # of the warehouse's own loaders
+        return IGNORED  # added by loaders of warehouses
     if heading.startswith(_CONSENT):
         return f"context.consent.categoryPreferences.{heading.removeprefix(_CONSENT)}:boolean"
     if heading.startswith("context_consent"):

@@ -26,7 +26,7 @@ SETTINGS = (
     SettingField(
         key="locationId",
         label="Location ID",
-        description="The Perkville location that every transaction is booked at. Ask support@perkville.com for it.",
+        description="The Perkville location of every transaction. Ask support@perkville.com for it.",
         type=FieldType.STRING,
         required=True,
     ),
@@ -42,8 +42,8 @@ SETTINGS = (
         key="eventToPerkMap",
         label="Event to Perk Map",
         description=(
-            "Event names and the perk each of them awards, such as Checked In: 123456. An event whose name is not "
-            "listed here earns nothing and ends with an error."
+            "Event names and the perk that each of them awards, such as Checked In: 123456. An event that is not "
+            "listed here earns nothing."
         ),
         type=FieldType.TEXT_MAP,
         required=True,
@@ -57,7 +57,7 @@ OPTIONS = (
     SettingField(
         key="apiBaseUrl",
         label="API address",
-        description="Where Perkville's API is; another one for the sandbox or a proxy.",
+        description="The address of Perkville's API; change it for the sandbox or a proxy.",
         type=FieldType.STRING,
         required=True,
         default="https://api.perkville.com",
@@ -66,7 +66,7 @@ OPTIONS = (
     SettingField(
         key="requestsPerSecond",
         label="Transactions per second",
-        description="At most this many transactions are sent each second; 0 means no limit.",
+        description="Maximum number of transactions sent per second; 0 means no limit.",
         type=FieldType.NUMBER,
         default=2,
         minimum=0,
@@ -74,8 +74,8 @@ OPTIONS = (
     ),
     SettingField(
         key="concurrency",
-        label="Transactions at once",
-        description="At most this many transactions are on their way at one time, never two of one customer.",
+        label="Concurrent transactions",
+        description="Maximum number of transactions in flight, never two of one customer.",
         type=FieldType.NUMBER,
         default=32,
         minimum=1,
@@ -84,8 +84,8 @@ OPTIONS = (
     ),
     SettingField(
         key="requestTimeoutSeconds",
-        label="Time-out",
-        description="After this many seconds without an answer a request is given up, and its outcome is read back.",
+        label="Timeout",
+        description="Seconds to wait for a response. After that, the outcome of the request is read back.",
         type=FieldType.NUMBER,
         default=10,
         minimum=0.1,
@@ -95,8 +95,8 @@ OPTIONS = (
         key="unknownWaitSeconds",
         label="Wait before reading back",
         description=(
-            "How many seconds after a lost answer the request may still be performed. Only then Perkville is asked "
-            "whether the transaction stands, and only if it does not is it sent again."
+            "Seconds after a lost response in which the request may still be performed. After that, Perkville is asked "
+            "whether the transaction exists; only if it does not is it sent again."
         ),
         type=FieldType.NUMBER,
         default=10,
@@ -106,7 +106,7 @@ OPTIONS = (
     SettingField(
         key="retryBaseSeconds",
         label="First wait before a retry",
-        description="Seconds before the first retry; the waits after it grow exponentially.",
+        description="Seconds before the first retry; later waits grow exponentially.",
         type=FieldType.NUMBER,
         default=30,
         minimum=0.01,
@@ -114,8 +114,8 @@ OPTIONS = (
     ),
     SettingField(
         key="retryAttemptsMax",
-        label="Tries",
-        description="After this many tries a transaction is parked for a person; it is never dropped.",
+        label="Attempts",
+        description="After this many attempts a transaction is parked for an operator; it is never dropped.",
         type=FieldType.NUMBER,
         default=10,
         minimum=1,
@@ -138,7 +138,7 @@ OPTIONS = (
         label="An order id is unique within",
         description=(
             "destination: the same order id from any source of this destination is the same order, awarded once. "
-            "source: each source counts its own orders, as registers do that each begin with 1."
+            "source: each source numbers its own orders, like registers that all start at 1."
         ),
         type=FieldType.SELECT,
         default="destination",
@@ -146,10 +146,10 @@ OPTIONS = (
     ),
     SettingField(
         key="refundWaitHours",
-        label="Wait for the order of a refund",
+        label="Wait for a refund's order",
         description=(
-            "A refund that arrives before its order waits this many hours for it. Then it is parked for a person; 0 "
-            "does not wait."
+            "A refund that arrives before its order waits this many hours for it. After that it is parked for an "
+            "operator; 0 does not wait."
         ),
         type=FieldType.NUMBER,
         default=24,
@@ -160,9 +160,9 @@ OPTIONS = (
         key="refundFollows",
         label="A refund follows",
         description=(
-            "order: points are taken only from the customer whom the order was awarded to; a refund for another "
-            "customer or for an unknown order is parked. event: they are taken from the customer whom the refund "
-            "event names, for an unknown order too if the event has an amount."
+            "order: points are taken only from the customer of the order; a refund for another customer or for an "
+            "unknown order is parked. event: points are taken from the customer named in the refund event, also for an "
+            "unknown order if the event has an amount."
         ),
         type=FieldType.SELECT,
         default="order",
@@ -179,8 +179,8 @@ OPTIONS = (
         key="wire",
         label="Wire names",
         description=(
-            "Other names for parts of Perkville's API than the ones assumed, should Perkville use others; the names "
-            "that can be replaced are listed in wire.py."
+            "Names of parts of Perkville's API that differ from the assumed ones; wire.py lists the names that can be "
+            "replaced."
         ),
         type=FieldType.TEXT_MAP,
         default={},
@@ -191,7 +191,7 @@ PERKVILLE = Definition(
     id="60de4ee01f55f299594f38ed",
     slug="perkville",
     name="Perkville",
-    description="Customer rewards and referrals: points for check-ins, purchases and whatever else you track.",
+    description="Customer rewards and referrals: points for check-ins, purchases and any other event you track.",
     website="https://www.perkville.com/",
     categories=("Referrals",),
     supported=frozenset({EventType.TRACK, EventType.IDENTIFY}),
@@ -204,7 +204,7 @@ PERKVILLE = Definition(
     capabilities=frozenset(Capability),
     reasons=REASONS,
     delivery_note=(
-        "Each award is booked exactly once: after a lost response, Perkville is asked before anything is sent again."
+        "Each award is delivered exactly once: after a lost response, Perkville is asked before anything is sent again."
     ),
     more_options="Another address of the API, for a sandbox",
     add_steps=(

@@ -1,4 +1,4 @@
-"""The reason codes that only Perkville gives, by the status of the event that has them."""
+"""The reason codes that only Perkville returns, by the status of their events."""
 
 from typing import Final
 
@@ -7,16 +7,16 @@ from punchcard.destinations.reasons import reason as _reason
 WAITING: Final = (
     _reason(
         "looks_like_order",
-        "the event has an amount or the number of an order, but no `order_id`, so it earns 1 and not its amount; its "
-        "trace names the member",
+        "the event has an amount or an order number but no `order_id`, so it earns 1 and not its amount; its trace "
+        "names the member",
         "send the order's id as `properties.order_id`",
     ),
 )
 REFUSED: Final = (
     _reason(
         "not_allowlisted",
-        "the event's name is not in `eventToPerkMap`; names must be the same to the letter",
-        "add it, if it should earn points",
+        "the event's name is not in `eventToPerkMap`; names are compared exactly",
+        "add it if it should earn points",
     ),
     _reason(
         "missing_email",
@@ -24,7 +24,7 @@ REFUSED: Final = (
         "`event.email`, `traits.email`, `context.traits.email`)",
         "send the customer's address",
     ),
-    _reason("invalid_email", "the first address that is present is none", "correct the sender"),
+    _reason("invalid_email", "the email address is invalid", "correct the sender"),
     _reason(
         "missing_amount",
         "an order without `revenue`, `value` or `total`, or a refund without them whose `products` is empty or has a "
@@ -33,81 +33,81 @@ REFUSED: Final = (
     ),
     _reason(
         "invalid_amount",
-        "the first of these that is present is no amount that can be counted, or is negative",
+        "the amount is not a number, or is negative",
         "send a number such as 9.99",
     ),
-    _reason("zero_amount", "the amount is zero, or rounds to it", "nothing: there are no points to give"),
+    _reason("zero_amount", "the amount is zero, or is rounded to zero", "nothing: there is nothing to award"),
     _reason(
         "invalid_order_id invalid_refund_id",
-        "`order_id` or `refund_id` is neither text nor a whole number, too long, or has control characters",
+        "`order_id` or `refund_id` is neither text nor an integer, is too long, or contains control characters",
         "correct the sender",
     ),
-    _reason("invalid_timestamp", "a once-a-day event at a time that is on no calendar day", "correct the sender"),
-    _reason("no_computed_trait", "an identify call that carries no computed trait or audience", "nothing"),
+    _reason("invalid_timestamp", "the time of a once-a-day event is not on a calendar day", "correct the sender"),
+    _reason("no_computed_trait", "an identify call without a computed trait or audience", "nothing"),
     _reason("invalid_trait", "a trait that Perkville's user properties cannot hold", "correct the trait"),
 )
-REPEATED: Final = (_reason("once_per_day", "the customer has had this perk on this local day", "nothing"),)
+REPEATED: Final = (_reason("once_per_day", "the customer already got this perk on this local day", "nothing"),)
 RETRYING: Final = (
     _reason(
         "no_connection",
         "the customer is not known at Perkville yet, so no user property can be set",
-        "nothing: it is tried for some hours, and again with their first award",
+        "nothing: it is retried for some hours, and again after their first award",
     ),
     _reason(
         "read_back_unclear",
-        "what Perkville shows of the customer decides nothing, so no user property is set. (A transaction "
-        "that is read back keeps the reason under `unknown`)",
-        "nothing; if it lasts, Perkville's API is not as assumed: see the option `wire`",
+        "Perkville's data about the customer is inconclusive, so no user property is set. (A transaction that is read "
+        "back has this reason with the status `unknown`)",
+        "nothing; if it lasts, Perkville's API differs from what is assumed: see the option `wire`",
     ),
     _reason(
         "waiting_for_order",
-        "a refund whose order is not delivered yet, or has not arrived yet; the sentence says until when it waits. The "
-        "customer's other transactions go on",
-        "nothing: it is done as soon as the order is delivered",
+        "the order of the refund is not delivered yet, or has not arrived yet; the detail names when the wait ends. "
+        "The customer's other transactions continue",
+        "nothing: it is performed as soon as the order is delivered",
     ),
 )
 PERSON: Final = (
     _reason(
         "refund_unknown_order",
-        "a refund of an order that has not arrived within `refundWaitHours`; nothing was taken",
-        "nothing, if the order still comes: the refund follows by itself. To take points for an order that Punchcard "
-        'never saw, `refundFollows = "event"`, then `punchcard retry`',
+        "the order of the refund has not arrived within `refundWaitHours`; nothing was taken",
+        "nothing, if the order still arrives: the refund follows automatically. To take points for an order that "
+        'Punchcard never received, set `refundFollows = "event"`, then run `punchcard retry`',
     ),
     _reason(
         "order_not_delivered",
-        "a refund whose order was still parked after `refundWaitHours`",
-        "retry or dismiss the order; once it is delivered, the refund follows by itself",
+        "the order of the refund was still parked after `refundWaitHours`",
+        "retry or dismiss the order; once it is delivered, the refund follows automatically",
     ),
     _reason(
         "order_earned_nothing",
-        "a refund of an order that was refused or rejected: there is nothing to take back",
-        "nothing; if the order is delivered after all, the refund follows by itself",
+        "the order of the refund was refused or rejected: there is nothing to take back",
+        "nothing; if the order is delivered later, the refund follows automatically",
     ),
     _reason(
         "refund_other_customer",
-        "a refund for another customer than the one whom the order was awarded to; the sentence has both addresses",
-        'dismiss it; or `refundFollows = "event"`, then `punchcard retry`, to take the points from the customer of the '
-        "refund",
+        "the refund names another customer than the order; the detail has both addresses",
+        'dismiss it; or set `refundFollows = "event"` and run `punchcard retry` to take the points from the customer '
+        "of the refund",
     ),
     _reason(
         "refund_tracked_twice",
-        "another source tracked a refund of the same order, customer and amount within a day, and not both carry a "
+        "another source tracked a refund of the same order, customer and amount within a day, and not both have a "
         "`refund_id`: it is the same refund",
         "nothing; if it is a second refund, send each with its own `refund_id`",
     ),
-    _reason("refund_nothing_left", "all that was awarded for the order has been removed before", "nothing"),
+    _reason("refund_nothing_left", "everything awarded for the order was already removed", "nothing"),
     _reason("perk_unknown", "Perkville does not have this perk, or it belongs to another business", "correct the map"),
     _reason(
         "perk_unusable",
-        "booking this perk would do the opposite of what is asked, or nobody knows what",
+        "a transaction with this perk would do the opposite of what is requested, or its effect is unknown",
         "map the event to a perk of the right kind, or set `refundMethod`",
     ),
     _reason(
         "location_unknown business_unknown",
-        "Perkville does not take the location or the business",
+        "Perkville does not accept the location or the business",
         "correct the setting",
     ),
-    _reason("email_refused", "Perkville does not take this address", "correct it at the source"),
+    _reason("email_refused", "Perkville does not accept this address", "correct it at the source"),
     _reason("connection_ambiguous", "Perkville shows two customers for one address", "ask Perkville"),
 )
 

@@ -12,14 +12,14 @@ SETTINGS = (
     SettingField(
         key="url",
         label="Webhook URL",
-        description="Where events are sent by POST, such as https://example.com/segment.",
+        description="Events are sent to this address by POST, such as https://example.com/segment.",
         type=FieldType.STRING,
         required=True,
     ),
     SettingField(
         key="headers",
         label="Headers",
-        description="HTTP headers that are sent with every request, ASCII only. They are encrypted at rest and masked.",
+        description="HTTP headers sent with every request, ASCII only. They are encrypted at rest and masked.",
         type=FieldType.TEXT_MAP,
         default={},
         secret=True,
@@ -28,8 +28,8 @@ SETTINGS = (
         key="sharedSecret",
         label="Shared secret",
         description=(
-            "If set, each request is signed with it: X-Signature is the hexadecimal HMAC-SHA1 of the request body, "
-            "or the headers of Standard Webhooks are sent instead (option signature)."
+            "If set, each request is signed: X-Signature is the hexadecimal HMAC-SHA1 of the request body, or the "
+            "headers of Standard Webhooks are sent instead (option signature)."
         ),
         type=FieldType.STRING,
         default="",
@@ -39,8 +39,8 @@ SETTINGS = (
         key="batchSize",
         label="Batch size",
         description=(
-            "1 sends each event as a JSON object. With more, each request is a JSON array of up to so many events; "
-            "nothing waits for a batch to fill."
+            "1 sends each event as a JSON object. With more, each request is a JSON array of up to this many events; a "
+            "batch does not wait until it is full."
         ),
         type=FieldType.NUMBER,
         default=1,
@@ -52,8 +52,8 @@ SETTINGS = (
         key="triggers",
         label="Triggers",
         description=(
-            "The calls that are sent: track, identify, page, screen, group, alias. Add a filter to send only some "
-            "events of a call."
+            "The calls to send: track, identify, page, screen, group, alias. Add a filter to send only some events of "
+            "a call."
         ),
         type=FieldType.ARRAY,
         default=ALL_CALLS,
@@ -65,9 +65,9 @@ OPTIONS = (
         key="template",
         label="Body template",
         description=(
-            "JSON that makes the body of an event; empty sends the whole event. "
+            "JSON template of the body; empty sends the whole event. "
             '{"@path": "$.properties.email"} is the value of a member, {"@template": "Hello {{traits.name}}"} a text, '
-            'and {"@literal": …} stands as it is. A member whose path is missing is left out.'
+            'and {"@literal": …} is copied unchanged. A member with a missing path is left out.'
         ),
         type=FieldType.STRING,
         default="",
@@ -100,7 +100,7 @@ OPTIONS = (
     SettingField(
         key="requestsPerSecond",
         label="Requests per second",
-        description="At most this many requests are sent each second; 0 means no limit.",
+        description="Maximum number of requests sent per second; 0 means no limit.",
         type=FieldType.NUMBER,
         default=0,
         minimum=0,
@@ -108,8 +108,8 @@ OPTIONS = (
     ),
     SettingField(
         key="concurrency",
-        label="Requests at once",
-        description="At most this many requests are in flight at one time, never two with events of one user.",
+        label="Concurrent requests",
+        description="Maximum number of requests in flight, never two with events of one user.",
         type=FieldType.NUMBER,
         default=16,
         minimum=1,
@@ -118,8 +118,8 @@ OPTIONS = (
     ),
     SettingField(
         key="requestTimeoutSeconds",
-        label="Time-out",
-        description="After this many seconds without a response a request is given up.",
+        label="Timeout",
+        description="Seconds to wait for a response.",
         type=FieldType.NUMBER,
         default=10,
         minimum=0.1,
@@ -128,7 +128,7 @@ OPTIONS = (
     SettingField(
         key="retryBaseSeconds",
         label="First wait before a retry",
-        description="Seconds before the first retry; the waits after it grow exponentially.",
+        description="Seconds before the first retry; later waits grow exponentially.",
         type=FieldType.NUMBER,
         default=30,
         minimum=0.01,
@@ -136,8 +136,8 @@ OPTIONS = (
     ),
     SettingField(
         key="retryAttemptsMax",
-        label="Tries",
-        description="After this many tries an event is parked for an operator; it is never dropped.",
+        label="Attempts",
+        description="After this many attempts an event is parked for an operator; it is never dropped.",
         type=FieldType.NUMBER,
         default=10,
         minimum=1,
@@ -158,9 +158,9 @@ WEBHOOKS = Definition(
     options=OPTIONS,
     kinds=(KindDefinition(name=WEBHOOK_CALL, label="Webhook call"),),
     reasons=REASONS,
-    deletion="Requests to delete a user are not forwarded: tell the receiver of them yourself.",
+    deletion="Requests to delete a user are not forwarded: notify the receiver yourself.",
     delivery_note=(
-        "At least once: a receiver cannot be asked whether it got an event, so after a lost response the event is "
-        "sent again. Drop repeats by messageId, which is the same in every try."
+        "At least once: a receiver cannot be asked whether it received an event, so after a lost response the event is "
+        "sent again. Drop duplicates by messageId, which is the same in every attempt."
     ),
 )

@@ -1,11 +1,11 @@
-"""The reason codes that only Webhooks gives."""
+"""The reason codes that only Webhooks returns."""
 
 from punchcard.destinations.reasons import reason
 
 REASONS = (
     reason(
         "webhook_body_too_large",
-        "the template makes more than 512 KB of this event",
+        "the body that the template makes of the event is larger than 512 KB",
         "use fewer or smaller members in the template",
     ),
     reason(
@@ -20,17 +20,17 @@ REASONS = (
     ),
     reason(
         "webhook_unauthorized",
-        "the receiver answered 401 or 403: it does not accept the headers or the signature",
+        "the receiver responded 401 or 403: it does not accept the headers or the signature",
         "correct `headers` or `sharedSecret`, then retry",
     ),
     reason(
         "webhook_refused",
-        "the receiver answered with another 4xx status or 501: it does not take this event",
-        "as its response says, then retry",
+        "the receiver responded with another 4xx status or 501: it does not accept this event",
+        "correct what its response names, then retry",
     ),
     reason(
         "batch_refused",
-        "the receiver refused a batch, and what it would say of this event alone is not known yet",
+        "the receiver refused a batch, and it is not known yet whether it accepts this event alone",
         "nothing: it is sent again in a smaller batch. If it lasts, set `batchSize` to 1",
     ),
 )

@@ -1,4 +1,4 @@
-"""Looks once a second whether log and store still belong together, in a thread of its own."""
+"""Check once a second, in a separate thread, whether log and store still belong together."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ _SECONDS = 1.0
 
 
 @contextmanager
-def keep_guard(guard: LogGuard, *, on_failure: Callable[[PunchcardError], None] | None = None) -> Iterator[None]:
-    """Keep looking until the block ends.
+def run_guard(guard: LogGuard, *, on_failure: Callable[[PunchcardError], None] | None = None) -> Iterator[None]:
+    """Check until the block ends.
 
     Args:
-        on_failure: Called once log and store do not belong together any more. Without it the process goes on: it
-            takes no events (`LogGuard.refusal`), and notes an older store as at a start.
+        on_failure: Called once log and store no longer belong together. Without it the process goes on: it accepts no
+            events (`LogGuard.refusal`), and handles an older store as at a start.
     """
     stopping = threading.Event()
-    keeper = _Keeper(guard, stopping, on_failure)
-    thread = threading.Thread(target=keeper.run, name="log-guard", daemon=True)
+    checker = _GuardChecker(guard, stopping, on_failure)
+    thread = threading.Thread(target=checker.run, name="log-guard", daemon=True)
     thread.start()
     try:
         yield
@@ -31,7 +31,7 @@ def keep_guard(guard: LogGuard, *, on_failure: Callable[[PunchcardError], None] 
         thread.join()
 
 
-class _Keeper:
+class _GuardChecker:
     def __init__(
         self, guard: LogGuard, stopping: threading.Event, on_failure: Callable[[PunchcardError], None] | None
     ) -> None:
@@ -41,13 +41,13 @@ class _Keeper:
         self._log = structlog.get_logger("punchcard.log")
 
     def run(self) -> None:
-        """Look until stopped, or until it fails and somebody is to be called."""
+        """Check until stopped, or until a failure is reported to the callback."""
         last_error = ""
         while not self._stopping.wait(_SECONDS):
             try:
-                self._look()
+                self._check()
                 last_error = ""
-            except StorageError as error:  # for a moment, as a rule; requests and routing say so themselves
+            except StorageError as error:  # usually temporary; requests and routing report it too
                 if error.message != last_error:
                     last_error = error.message
                     self._log.warning("log_check_failed", error=error.message)
@@ -58,7 +58,7 @@ class _Keeper:
                 if self._on_failure is not None or isinstance(error, OtherLogError):
                     return
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
             if self._guard.is_private:
                 self._guard.check()

@@ -1,4 +1,4 @@
-"""Opens the parts that the settings name: store, keyring, log, lake. Every process starts here."""
+"""Open what the settings name: store, keyring, log, lake. Every process starts here."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,31 +21,31 @@ from punchcard.workspace.snapshot import Snapshot
 
 
 def open_store(settings: Settings) -> Store:
-    """The store, its schema up to date.
+    """Open the store and update its schema.
 
     Raises:
-        ConfigurationError: the URL names an engine that the store does not speak.
-        StorageError: the database is away.
+        ConfigurationError: The URL names an unsupported engine.
+        StorageError: The database is not available.
     """
     return Store(settings.store_url())
 
 
 def open_keyring(settings: Settings) -> Keyring:
-    """The key of stored secrets: the operator's, else the one kept in the data folder, made if there is none."""
+    """Open the key of stored secrets: the operator's, otherwise the one in the data folder, created if missing."""
     return keyring_of(settings.secret_key.reveal() or None, settings.secret_key_path())
 
 
 @contextmanager
 def open_log(settings: Settings) -> Iterator[SqliteEventLog]:
-    """The event log, closed at the end of the block.
+    """Open the event log; it is closed at the end of the block.
 
     Raises:
-        ConfigurationError: the log's URL names a kind that this version does not have.
-        StorageError: the log cannot be opened.
+        ConfigurationError: The log's URL names an unsupported kind.
+        StorageError: The log cannot be opened.
     """
     scheme, _, path = settings.event_log_url().partition(":///")
     if scheme != "sqlite" or not path:
-        raise ConfigurationError(f"log_url: this version keeps its log in SQLite (sqlite:///path), not {scheme}")
+        raise ConfigurationError(f"log_url: The log can only be in SQLite (sqlite:///path), not in {scheme}.")
     log = SqliteEventLog(Path(path))
     try:
         yield log
@@ -57,15 +57,15 @@ def open_log(settings: Settings) -> Iterator[SqliteEventLog]:
 def open_guarded_log(
     settings: Settings, store: Store, *, current: Callable[[], Snapshot]
 ) -> Iterator[tuple[SqliteEventLog, LogGuard]]:
-    """The event log for appending, routing and sending, bound to the store, with its guard.
+    """Open the event log for appending, routing and sending, bound to the store, with its guard.
 
     Args:
-        current: The configuration as it stands in the store.
+        current: Returns the current configuration of the store.
 
     Raises:
-        OtherLogError: the store belongs to another log.
-        ConfigurationError: see `open_log`.
-        StorageError: log or store is away.
+        OtherLogError: The store belongs to another log.
+        ConfigurationError: See `open_log`.
+        StorageError: Log or store is not available.
     """
     with open_log(settings) as log:
         guard = guard_of(settings, store, log, current=current)
@@ -74,11 +74,11 @@ def open_guarded_log(
 
 
 def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: Callable[[], Snapshot]) -> LogGuard:
-    """The guard of an open log, which has not looked at it yet."""
+    """Return the guard of an open log, which has not checked it yet."""
 
-    def landing_seconds() -> float:
-        partners = [destination for destination in current().destinations.values() if destination.invalid is None]
-        waits = [one.partner.delivery_options(one.settings).unknown_wait_seconds for one in partners]
+    def outcome_wait_seconds() -> float:
+        destinations = [destination for destination in current().destinations.values() if destination.invalid is None]
+        waits = [each.partner.delivery_options(each.settings).unknown_wait_seconds for each in destinations]
         return max(waits, default=DeliveryOptions().unknown_wait_seconds)
 
     log_path = settings.event_log_url().removeprefix("sqlite:///")
@@ -88,7 +88,7 @@ def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: 
         lake=LakeReader(settings.lake_location()),
         clock=SystemClock(),
         is_private=not settings.database_url.reveal() and not settings.log_url.reveal(),
-        landing_seconds=landing_seconds,
+        landing_seconds=outcome_wait_seconds,
         log_place=log_path,
         generation_file=GenerationFile(settings.data / "generation"),
     )
@@ -96,7 +96,7 @@ def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: 
 
 @contextmanager
 def open_reading(settings: Settings) -> Iterator[TraceReader]:
-    """What `trace` reads: log, lake and store, whether or not `up` is running."""
+    """Open what `trace` reads: log, lake and store, whether or not `up` is running."""
     store = open_store(settings)
     try:
         with store.reading() as work:

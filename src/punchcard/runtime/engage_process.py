@@ -1,4 +1,4 @@
-"""The Engage process beside the worker: profiles, computed traits and audiences, and what destinations are told."""
+"""The Engage process beside the worker: profiles, computed traits, audiences, and their sync to destinations."""
 
 import argparse
 import os
@@ -26,12 +26,12 @@ _LEADERSHIP_LOOK_SECONDS = 1.0
 _FAILED = 1
 
 
-class Engaging:
-    """Everything of the Engage process."""
+class EngageProcess:
+    """The Engage process."""
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         from punchcard.engage.telemetry import EngageTelemetry
-        from punchcard.runtime.assemble import open_keyring, open_store
+        from punchcard.runtime.assembly import open_keyring, open_store
         from punchcard.workspace.snapshot import SnapshotWatch
 
         self._settings = settings
@@ -44,7 +44,7 @@ class Engaging:
         )
 
     def run(self) -> int:
-        """Work until stopped; returns the exit status."""
+        """Work until stopped; return the exit status."""
         with closing(self._store), self._store.leadership("engage") as leadership:
             while not self._stopping.is_set():
                 try:
@@ -58,18 +58,18 @@ class Engaging:
         return 0
 
     def _can_work(self) -> bool:
-        """False while the rules by which people are told apart cannot be read: merging by others cannot be undone."""
+        """Return False while the identity rules cannot be read, because merging by other rules cannot be undone."""
         return ("workspace", "") not in self._watch.newest().unreadable
 
     def _lead(self, leadership: "Leadership") -> None:
-        """Work until stopped, until another process leads, until storage fails or the workspace cannot be read."""
+        """Work until stopped, another process leads, storage fails, or the workspace cannot be read."""
         from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
         from punchcard.engage.fact_store import FactStore
         from punchcard.engage.recovery import RestoredSync
-        from punchcard.engage.requests import answer_requests
+        from punchcard.engage.requests import process_requests
         from punchcard.engage.sync_dispatch import SyncDispatcher
         from punchcard.lake.reader import LakeReader
-        from punchcard.runtime.assemble import open_guarded_log
+        from punchcard.runtime.assembly import open_guarded_log
 
         settings = self._settings
         lake = LakeReader(settings.lake_location())
@@ -107,20 +107,20 @@ class Engaging:
                     engine.check()
                     check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
                 zone = self._watch.newest().day_zone
-                answer_requests(self._store, facts, clock=self._clock, zone=zone)
+                process_requests(self._store, facts, clock=self._clock, zone=zone)
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
 
 def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
-    """Keep profiles, traits and audiences until SIGTERM or SIGINT; returns the exit status.
+    """Compute profiles, traits and audiences until SIGTERM or SIGINT; return the exit status.
 
     Args:
-        until_stdin_closes: Stop as well when the parent process is gone.
+        until_stdin_closes: Also stop when the parent process is gone.
 
     Raises:
-        PunchcardError: storage cannot be opened.
+        PunchcardError: Storage cannot be opened.
     """
-    prepare_metrics(settings.data, fresh=False)
+    prepare_metrics(settings.data, reset=False)
     configure_logs(level=settings.log_level, format=settings.log_format)
     collect_rarely()
     stopping = threading.Event()
@@ -129,10 +129,10 @@ def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
     if until_stdin_closes:
         threading.Thread(target=_wait_for_parent, args=(stopping,), daemon=True).start()
     try:
-        return Engaging(settings, stopping).run()
+        return EngageProcess(settings, stopping).run()
     except PunchcardError:
         raise
-    except Exception as error:  # noqa: BLE001  # the process's outer loop: log, stop, let the parent start us again
+    except Exception as error:  # noqa: BLE001  # outer loop of the process: log, stop, let the parent start it again
         structlog.get_logger("punchcard.engage").error("engage_stopped", exc_info=error)
         return _FAILED
 

@@ -1,0 +1,64 @@
+"""The running configuration as operators read and edit it."""
+
+from collections.abc import Sequence
+
+from punchcard.clock import Clock
+from punchcard.lake.reader import LakeReader
+from punchcard.operations.save_warnings import find_save_warnings
+from punchcard.store.engine import Store
+from punchcard.workspace import persistence
+from punchcard.workspace.apply import edit
+from punchcard.workspace.editing import Edit
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import Workspace
+from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
+
+
+class RunningConfiguration:
+    """Reads and edits the configuration in the store.
+
+    Args:
+        watch: Provides the compiled configuration.
+        lake: Events that changed filters and definitions are checked with.
+    """
+
+    def __init__(self, store: Store, keyring: Keyring, watch: SnapshotWatch, *, lake: LakeReader, clock: Clock) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._watch = watch
+        self._lake = lake
+        self._clock = clock
+
+    def snapshot(self) -> Snapshot:
+        """Return the compiled configuration.
+
+        Raises:
+            ConfigurationError: There is no good snapshot yet, and the stored configuration cannot be read.
+            StorageError: There is no good snapshot yet, and the store is unavailable.
+        """
+        return self._watch.newest()
+
+    def workspace(self) -> Workspace:
+        """Return the configuration as stored, with secrets in plain text.
+
+        Raises:
+            ConfigurationError: All secrets were encrypted with another key.
+            StorageError: The store is unavailable.
+        """
+        return persistence.load(self._store, self._keyring).workspace
+
+    def edit(self, change: Edit, *, actor: str) -> Sequence[str]:
+        """Change the configuration; return warnings about likely mistakes.
+
+        Args:
+            actor: Who makes the change, for the audit log.
+
+        Raises:
+            ConfigurationError: The changed configuration is not valid. Nothing was changed.
+            StorageError: The store cannot be written.
+        """
+        before = self.workspace()
+        edit(self._store, change, clock=self._clock, keyring=self._keyring, actor=actor)
+        self._watch.refresh()
+        after = self.workspace()
+        return find_save_warnings(before, after, store=self._store, lake=self._lake, clock=self._clock).all()

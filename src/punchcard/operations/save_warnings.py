@@ -1,0 +1,39 @@
+"""Warnings about likely mistakes in a changed configuration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from punchcard.clock import Clock
+from punchcard.lake.reader import LakeReader
+from punchcard.operations.unknown_names import find_unknown_names
+from punchcard.store.engine import Store
+from punchcard.traces.filter_reach import tell_reach
+from punchcard.workspace.model import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveWarnings:
+    """Warnings about likely mistakes, as sentences.
+
+    Attributes:
+        filters: Filters that would have dropped events which earn points.
+        definitions: Audiences and computed traits that use unknown names.
+    """
+
+    filters: Sequence[str]
+    definitions: Sequence[str]
+
+    def all(self) -> list[str]:
+        """Return all warnings."""
+        return [*self.filters, *self.definitions]
+
+
+def find_save_warnings(
+    before: Workspace, after: Workspace, *, store: Store, lake: LakeReader, clock: Clock
+) -> SaveWarnings:
+    """Return warnings about new and changed filters and definitions. The lake is read only if there are any."""
+    now = clock.now()
+    return SaveWarnings(
+        filters=tell_reach(before, after, lake=lake, now=now),
+        definitions=find_unknown_names(before, after, store=store, lake=lake, now=now),
+    )

@@ -1,0 +1,111 @@
+"""Statuses of events and transactions: names, labels and filters, the same for App, Public API and command line."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from punchcard.errors import ConfigurationError
+from punchcard.store.event_results import EventStatus
+from punchcard.store.reconciliation_differences import DifferenceKind
+from punchcard.store.reconciliations import ReconciliationStatus
+from punchcard.store.simulations import SimulationStatus
+
+
+class Tone(StrEnum):
+    """How well an event is doing, shown as a color."""
+
+    SUCCESS = "success"
+    PROGRESS = "progress"  # continues without an operator
+    NEUTRAL = "neutral"  # nothing to deliver
+    WARNING = "warning"  # earned nothing: check the configuration or the sender
+    ERROR = "error"  # an operator must act
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusInfo:
+    """How a status is shown."""
+
+    label: str
+    tone: Tone
+
+
+STATUSES: Final[Mapping[EventStatus, StatusInfo]] = MappingProxyType(
+    {
+        EventStatus.FAILED_ON_INGEST: StatusInfo(label="Failed on ingest", tone=Tone.WARNING),
+        EventStatus.FILTERED_AT_SOURCE: StatusInfo(label="Filtered at source", tone=Tone.NEUTRAL),
+        EventStatus.FILTERED_AT_DESTINATION: StatusInfo(label="Filtered at destination", tone=Tone.NEUTRAL),
+        EventStatus.REFUSED: StatusInfo(label="Refused", tone=Tone.WARNING),
+        EventStatus.PENDING: StatusInfo(label="Pending", tone=Tone.PROGRESS),
+        EventStatus.RETRYING: StatusInfo(label="Retrying", tone=Tone.PROGRESS),
+        EventStatus.UNKNOWN: StatusInfo(label="Unknown", tone=Tone.PROGRESS),
+        EventStatus.PARKED: StatusInfo(label="Parked", tone=Tone.ERROR),
+        EventStatus.REJECTED: StatusInfo(label="Rejected", tone=Tone.ERROR),
+        EventStatus.DELIVERED: StatusInfo(label="Delivered", tone=Tone.SUCCESS),
+        EventStatus.DUPLICATE: StatusInfo(label="Duplicate", tone=Tone.NEUTRAL),
+        EventStatus.CONFLICT: StatusInfo(label="Conflict", tone=Tone.ERROR),
+    }
+)
+"""All statuses, in the order in which an event may get them."""
+
+_TONES_OF_OPERATIONS: Final[Mapping[str, Tone]] = MappingProxyType(
+    {
+        ReconciliationStatus.QUEUED: Tone.PROGRESS,
+        ReconciliationStatus.READING: Tone.PROGRESS,
+        ReconciliationStatus.COMPARING: Tone.PROGRESS,
+        ReconciliationStatus.FINISHED: Tone.SUCCESS,
+        ReconciliationStatus.FAILED: Tone.ERROR,
+        "waiting": Tone.WARNING,
+        SimulationStatus.RUNNING: Tone.PROGRESS,
+        DifferenceKind.MISSING_AT_PARTNER: Tone.ERROR,
+        DifferenceKind.UNKNOWN_TO_US: Tone.WARNING,
+        DifferenceKind.CONTENT_DIFFERS: Tone.ERROR,
+        DifferenceKind.REVERSED: Tone.WARNING,
+        DifferenceKind.PENDING_TOO_LONG: Tone.WARNING,
+        DifferenceKind.DOUBLED: Tone.ERROR,
+    }
+)
+
+LEDGER_STATUSES: Final = (
+    EventStatus.PENDING,
+    EventStatus.RETRYING,
+    EventStatus.UNKNOWN,
+    EventStatus.PARKED,
+    EventStatus.REJECTED,
+    EventStatus.DELIVERED,
+)
+"""Statuses of transactions in the ledger; all others are decided by routing."""
+
+OPEN_STATUSES: Final = (EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN)
+"""Statuses of transactions that are still in delivery."""
+
+
+def status_label(status: str) -> str:
+    """Return the label of a status."""
+    info = STATUSES.get(EventStatus(status)) if status in set(EventStatus) else None
+    return status.replace("_", " ").capitalize() if info is None else info.label
+
+
+def status_tone(status: str) -> Tone:
+    """Return the tone of a status: of an event, a reconciliation or a simulation; or of the kind of a difference."""
+    info = STATUSES.get(EventStatus(status)) if status in set(EventStatus) else None
+    return _TONES_OF_OPERATIONS.get(status, Tone.NEUTRAL) if info is None else info.tone
+
+
+def parse_ledger_statuses(text: str) -> Sequence[EventStatus]:
+    """Return the statuses in a comma-separated filter such as `retrying,parked`; none for an empty text.
+
+    Raises:
+        ConfigurationError: A name is not a status of transactions.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = {status.value: status for status in LEDGER_STATUSES}
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f'"{name}" is not a state of transactions. Use {", ".join(known)}, or several separated by commas.',
+                code="invalid_request",
+                field="state",
+            )
+    return tuple(known[name] for name in names)

@@ -1,0 +1,69 @@
+"""Apply a workspace, with warnings about possible mistakes in it."""
+
+from collections.abc import Collection, Sequence
+
+from punchcard.clock import SystemClock
+from punchcard.lake.reader import LakeReader
+from punchcard.operations.save_warnings import SaveWarnings, find_save_warnings
+from punchcard.runtime.settings import Settings
+from punchcard.store.engine import Store
+from punchcard.workspace import persistence
+from punchcard.workspace.apply import apply, preview
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import Workspace
+from punchcard.workspace.plan import Change
+from punchcard.workspace.renames import refuse_renames
+from punchcard.workspace.telemetry import WorkspaceTelemetry
+
+
+def apply_with_warnings(
+    store: Store, workspace: Workspace, *, settings: Settings, keyring: Keyring, actor: str, dry_run: bool = False
+) -> tuple[Sequence[Change], SaveWarnings]:
+    """Apply a workspace, or only return what that would change.
+
+    Args:
+        actor: The actor for the audit log.
+
+    Returns:
+        The changes, and warnings about them.
+
+    Raises:
+        ConfigurationError: The workspace is invalid.
+        StorageError: The store is not available.
+    """
+    with store.reading() as work:
+        before = persistence.read(work).workspace
+    if dry_run:
+        changes = preview(store, workspace, keyring=keyring)
+    else:
+        changes = apply(store, workspace, clock=SystemClock(), keyring=keyring, actor=actor)
+    lake = LakeReader(settings.lake_location())
+    return changes, find_save_warnings(before, workspace, store=store, lake=lake, clock=SystemClock())
+
+
+def refuse_unconfirmed(store: Store, workspace: Workspace, derived_keys: Collection[str]) -> None:
+    """Refuse what only a person can confirm: that an audience or computed trait is renamed without its key.
+
+    Raises:
+        ConfigurationError: One line for each, with the text to write.
+        StorageError: The store is not available.
+    """
+    with store.reading() as work:
+        before = persistence.read(work).workspace
+    refuse_renames(before, workspace, derived_keys=derived_keys)
+
+
+def apply_and_log(store: Store, workspace: Workspace, *, settings: Settings, keyring: Keyring) -> Sequence[Change]:
+    """Apply a workspace and log its warnings.
+
+    Raises:
+        ConfigurationError: The workspace is invalid.
+        StorageError: The store is not available.
+    """
+    changes, warnings = apply_with_warnings(store, workspace, settings=settings, keyring=keyring, actor="config file")
+    telemetry = WorkspaceTelemetry()
+    for warning in warnings.filters:
+        telemetry.dropping_filter_saved(warning=warning)
+    for warning in warnings.definitions:
+        telemetry.definition_warned(warning=warning)
+    return changes
