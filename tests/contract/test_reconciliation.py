@@ -72,32 +72,34 @@ class Desk:
         self.server.deliver(rounds=6)
 
     def request(self, method: str, path: str, body: object = None) -> Any:
-        answer = self.server.request(method, path, None if body is None else json.dumps(body).encode())
-        assert answer.status == 200, answer.body
-        return answer.json()["data"]
+        response = self.server.request(method, path, None if body is None else json.dumps(body).encode())
+        assert response.status == 200, response.body
+        return response.json()["data"]
 
     def reconcile(self, *, plan: ReconciliationPlan | None = None) -> dict[str, Any]:
         """Ask for a reconciliation, have it made, and read it."""
         requested = self.request("POST", PATH, {"since": "30d"})["reconciliation"]
         assert requested["status"] == "queued"
         self.server.reconcile(plan=plan)
-        found: dict[str, Any] = self.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
-        return found
+        reconciliation: dict[str, Any] = self.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
+        return reconciliation
 
     def resolve(self, reconciliation: dict[str, Any], action: str, **which: object) -> dict[str, int]:
-        found: dict[str, int] = self.request(
+        resolved: dict[str, int] = self.request(
             "POST", f"{PATH}/{reconciliation['id']}/resolve", {"action": action, **which}
         )
-        return found
+        return resolved
 
     def transaction(self, number: str) -> dict[str, Any]:
         """The sandbox's transaction of an order."""
-        (found,) = [one for one in self.sandbox.transactions() if one["trans_source_id"] == KEY.format(number)]
-        return found
+        (reconciliation,) = [
+            item for item in self.sandbox.transactions() if item["trans_source_id"] == KEY.format(number)
+        ]
+        return reconciliation
 
     def intervene(self, method: str, path: str, body: object = None) -> None:
-        answer = self.sandbox.request(method, f"/sandbox/transactions{path}", body=body)
-        assert answer.status in (200, 201, 204), answer.body
+        response = self.sandbox.request(method, f"/sandbox/transactions{path}", body=body)
+        assert response.status in (200, 201, 204), response.body
 
     def book(self, **members: object) -> None:
         """Somebody books a transaction at the sandbox."""
@@ -112,15 +114,17 @@ class Desk:
         self.intervene("POST", "", body)
 
     def ledger(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.request("GET", "/api/destinations/perkville/transactions")["transactions"]
-        return found
+        reconciliation: list[dict[str, Any]] = self.request("GET", "/api/destinations/perkville/transactions")[
+            "transactions"
+        ]
+        return reconciliation
 
 
 @contextmanager
 def _desk(tmp_path: Path, sandbox: SandboxProcess, store_url: str, options: str = "") -> Iterator[Desk]:
     sandbox.faults({})
-    for one in sandbox.transactions():
-        sandbox.request("DELETE", f"/sandbox/transactions/{one['transaction_id']}")
+    for item in sandbox.transactions():
+        sandbox.request("DELETE", f"/sandbox/transactions/{item['transaction_id']}")
     config = CONFIG.format(url=sandbox.url, options=options)
     with PublicApiServer(tmp_path, store_url, config) as server:
         # The sandbox is a process of its own, with the machine's clock.
@@ -150,11 +154,15 @@ def test_both_sides_agree_and_transactions_of_others_are_counted_apart(any_desk:
     desk.book(quantity="7")
     desk.book(trans_source_id="FRONTDESK:1", quantity="1")
     desk.book(trans_source_id="SEG:another-shop:ORDER:1:order-completed", quantity="1")
-    found = desk.reconcile()
-    assert (found["status"], found["differences"], found["differencesOpen"]) == ("finished", [], 0)
-    assert found["ledger"] == found["partner"] == {"count": 3, "quantity": "8.5"}
-    assert found["others"] == {"count": 3, "quantity": "9"}
-    assert found["customersUnchecked"] == 0
+    reconciliation = desk.reconcile()
+    assert (reconciliation["status"], reconciliation["differences"], reconciliation["differencesOpen"]) == (
+        "finished",
+        [],
+        0,
+    )
+    assert reconciliation["ledger"] == reconciliation["partner"] == {"count": 3, "quantity": "8.5"}
+    assert reconciliation["others"] == {"count": 3, "quantity": "9"}
+    assert reconciliation["customersUnchecked"] == 0
 
 
 def _delete(desk: Desk) -> None:
@@ -190,14 +198,14 @@ def test_a_difference_is_found_with_its_proof(desk: Desk, cause: Any, kind: str,
     desk.award(desk.order("1"), desk.order("2", email="bob@example.com"))
     cause(desk)
     before = desk.ledger()
-    found = desk.reconcile()
-    (difference,) = found["differences"]
+    reconciliation = desk.reconcile()
+    (difference,) = reconciliation["differences"]
     assert (difference["kind"], difference["effectKey"], difference["state"]) == (kind, KEY.format("1"), "open")
     assert difference["email"] == "ann@example.com"
     assert proof in difference["detail"]
     assert difference["ours"]["quantity"] == "10"
     assert (difference["theirs"] is None) == (kind == "missing_at_partner")
-    assert found["ledger"]["count"] == 2
+    assert reconciliation["ledger"]["count"] == 2
     assert desk.ledger() == before  # nothing is corrected by itself
 
 
@@ -207,16 +215,16 @@ def test_a_transaction_that_the_partner_has_not_decided_is_pending(desk: Desk) -
     # Its time is before the period: what is not listed any more would be reported as missing.
     _change(transaction_dt=desk.server.clock.now().isoformat())(desk)
     assert desk.reconcile()["differences"] == []
-    found = desk.reconcile(plan=ReconciliationPlan(pending_hours=1e-6))
-    assert [one["kind"] for one in found["differences"]] == ["pending_too_long"]
+    reconciliation = desk.reconcile(plan=ReconciliationPlan(pending_hours=1e-6))
+    assert [item["kind"] for item in reconciliation["differences"]] == ["pending_too_long"]
 
 
 def test_a_deleted_award_is_sent_again_once(desk: Desk) -> None:
     desk.award(desk.order("1"))
     _delete(desk)
-    found = desk.reconcile()
-    assert desk.resolve(found, "send_again") == {"resolved": 1, "left": 0}
-    assert desk.resolve(found, "send_again") == {"resolved": 0, "left": 0}
+    reconciliation = desk.reconcile()
+    assert desk.resolve(reconciliation, "send_again") == {"resolved": 1, "left": 0}
+    assert desk.resolve(reconciliation, "send_again") == {"resolved": 0, "left": 0}
     desk.server.deliver(rounds=6)
     assert len(desk.sandbox.transactions()) == 1
     assert desk.reconcile()["differences"] == []
@@ -227,9 +235,9 @@ def test_a_deleted_award_is_sent_again_once(desk: Desk) -> None:
 def test_an_award_that_is_there_after_all_is_not_sent_again(desk: Desk) -> None:
     desk.award(desk.order("1"))
     _delete(desk)
-    found = desk.reconcile()
+    reconciliation = desk.reconcile()
     desk.book(trans_source_id=KEY.format("1"), email="ann@example.com", quantity="10")
-    desk.resolve(found, "send_again", ids=[found["differences"][0]["id"]])
+    desk.resolve(reconciliation, "send_again", ids=[reconciliation["differences"][0]["id"]])
     desk.server.deliver(rounds=6)
     assert len(desk.sandbox.transactions()) == 1
     assert [attempt["action"] for attempt in desk.ledger()[0]["attempts"]] == ["send", "read_back"]
@@ -274,9 +282,9 @@ def test_an_award_that_was_accepted_as_absent_is_read_back_if_it_is_retried(desk
 def test_a_dismissed_difference_stays_dismissed_until_a_side_changes(desk: Desk) -> None:
     desk.award(desk.order("1"))
     _change(quantity="12")(desk)
-    found = desk.reconcile()
-    assert desk.resolve(found, "send_again") == {"resolved": 0, "left": 1}  # that does not fit it
-    assert desk.resolve(found, "dismiss", kind="content_differs") == {"resolved": 1, "left": 0}
+    reconciliation = desk.reconcile()
+    assert desk.resolve(reconciliation, "send_again") == {"resolved": 0, "left": 1}  # that does not fit it
+    assert desk.resolve(reconciliation, "dismiss", kind="content_differs") == {"resolved": 1, "left": 0}
     again = desk.reconcile()
     assert (again["differencesOpen"], again["differencesTotal"]) == (0, 1)
     assert again["differences"][0]["resolvedBy"] == "token test"
@@ -290,10 +298,10 @@ def test_what_the_ledger_has_lost_is_rebuilt_and_never_awarded_again(any_desk: D
     desk.book(trans_source_id=KEY.format("9"), email="Ann@example.com", quantity="10")
     desk.book(trans_source_id="SEG:website:EVENT:m5", perk="123457", quantity="1")
     desk.book(trans_source_id="SEG:perkville:REFUND:9:r1", perk="123458", quantity="4", email="ann@example.com")
-    found = desk.reconcile()
-    assert {one["kind"] for one in found["differences"]} == {"unknown_to_us"}
-    assert found["partner"] == {"count": 3, "quantity": "7"}
-    assert desk.resolve(found, "accept", kind="unknown_to_us") == {"resolved": 3, "left": 0}
+    reconciliation = desk.reconcile()
+    assert {item["kind"] for item in reconciliation["differences"]} == {"unknown_to_us"}
+    assert reconciliation["partner"] == {"count": 3, "quantity": "7"}
+    assert desk.resolve(reconciliation, "accept", kind="unknown_to_us") == {"resolved": 3, "left": 0}
     rows = {row["effectKey"] if "effectKey" in row else row["transaction"]["effectKey"]: row for row in desk.ledger()}
     assert {row["status"] for row in rows.values()} == {"delivered"}
     order, refund = rows[KEY.format("9")], rows["SEG:perkville:REFUND:9:r1"]
@@ -313,10 +321,10 @@ def test_what_the_ledger_counts_as_rejected_and_the_partner_has_is_unknown_to_us
     _delete(desk)
     desk.resolve(desk.reconcile(), "accept")
     desk.book(trans_source_id=KEY.format("1"), email="ann@example.com", quantity="10")
-    found = desk.reconcile()
-    (difference,) = found["differences"]
+    reconciliation = desk.reconcile()
+    (difference,) = reconciliation["differences"]
     assert (difference["kind"], difference["ours"]["status"]) == ("unknown_to_us", "rejected")
-    desk.resolve(found, "accept")
+    desk.resolve(reconciliation, "accept")
     assert desk.ledger()[0]["status"] == "delivered"
     assert desk.reconcile()["differences"] == []
 
@@ -326,10 +334,10 @@ def test_an_award_that_is_neither_delivered_nor_ended_is_pending_too_long(desk: 
     desk.server.route()
     assert desk.reconcile()["differences"] == []
     desk.server.clock.advance(25 * 3600)
-    found = desk.reconcile()
-    assert [one["kind"] for one in found["differences"]] == ["pending_too_long"]
-    assert desk.resolve(found, "accept") == {"resolved": 0, "left": 1}  # the partner has nothing to accept
-    assert desk.resolve(found, "send_again") == {"resolved": 1, "left": 0}
+    reconciliation = desk.reconcile()
+    assert [item["kind"] for item in reconciliation["differences"]] == ["pending_too_long"]
+    assert desk.resolve(reconciliation, "accept") == {"resolved": 0, "left": 1}  # the partner has nothing to accept
+    assert desk.resolve(reconciliation, "send_again") == {"resolved": 1, "left": 0}
     desk.server.deliver(rounds=2)
     assert len(desk.sandbox.transactions()) == 1
 
@@ -339,44 +347,48 @@ def test_an_award_for_another_business_is_not_compared(desk: Desk) -> None:
     with desk.server.store.unit_of_work() as work:
         work.exec_driver_sql('UPDATE effects SET event_settings = \'{"businessId": "43"}\'')
     _delete(desk)
-    found = desk.reconcile()
-    assert (found["differences"], found["notCompared"], found["ledger"]["count"]) == ([], 1, 0)
+    reconciliation = desk.reconcile()
+    assert (reconciliation["differences"], reconciliation["notCompared"], reconciliation["ledger"]["count"]) == (
+        [],
+        1,
+        0,
+    )
 
 
 def test_it_waits_while_the_partner_is_down_and_goes_on_by_itself(desk: Desk) -> None:
     desk.award(desk.order("1"))
     desk.sandbox.faults({"status": 503})
-    found = desk.reconcile()
-    assert found["status"] == "reading"
-    assert found["waitingSince"] is not None
-    assert "503" in found["detail"]
+    reconciliation = desk.reconcile()
+    assert reconciliation["status"] == "reading"
+    assert reconciliation["waitingSince"] is not None
+    assert "503" in reconciliation["detail"]
     desk.sandbox.faults({})
     desk.server.reconcile()
-    again = desk.request("GET", f"{PATH}/{found['id']}")["reconciliation"]
+    again = desk.request("GET", f"{PATH}/{reconciliation['id']}")["reconciliation"]
     assert (again["status"], again["waitingSince"], again["detail"]) == ("finished", None, "")
 
 
 def test_refused_credentials_are_waited_for_too(desk: Desk) -> None:
     desk.server.configure(CONFIG.format(url=desk.sandbox.url, options="").replace("sandbox-token", "revoked"))
-    found = desk.reconcile()
-    assert (found["status"], found["waitingSince"] is None) == ("reading", False)
+    reconciliation = desk.reconcile()
+    assert (reconciliation["status"], reconciliation["waitingSince"] is None) == ("reading", False)
 
 
 def test_a_list_is_read_in_pages(tmp_path: Path, sandbox: SandboxProcess) -> None:
     options = 'wire = { reconcilePageLimit = "2" }'
     with _desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}", options) as desk:
         desk.award(*(desk.order(str(number)) for number in range(5)))
-        found = desk.reconcile()
-    assert (found["read"], found["differences"], found["partner"]["count"]) == (5, [], 5)
+        reconciliation = desk.reconcile()
+    assert (reconciliation["read"], reconciliation["differences"], reconciliation["partner"]["count"]) == (5, [], 5)
 
 
 def test_history_and_errors_of_the_call(desk: Desk) -> None:
     first, second = desk.reconcile(), desk.reconcile()
     page = desk.request("GET", f"{PATH}?count=1")
-    assert [one["id"] for one in page["reconciliations"]] == [second["id"]]
+    assert [item["id"] for item in page["reconciliations"]] == [second["id"]]
     assert page["reconciliations"][0]["differences"] is None
     following = desk.request("GET", f"{PATH}?count=1&cursor={page['pagination']['next']}")
-    assert [one["id"] for one in following["reconciliations"]] == [first["id"]]
+    assert [item["id"] for item in following["reconciliations"]] == [first["id"]]
     for path, body, status, field in (
         (PATH, {"since": "yesterday"}, 422, None),
         (PATH, {"since": "2999-01-01T00:00:00Z"}, 400, "since"),
@@ -385,8 +397,8 @@ def test_history_and_errors_of_the_call(desk: Desk) -> None:
         (f"{PATH}/999/resolve", {"action": "accept"}, 404, None),
         (f"{PATH}/{first['id']}/resolve", {"action": "accept", "kind": "x"}, 400, "kind"),
     ):
-        answer = desk.server.request("POST", path, json.dumps(body).encode())
-        assert (answer.status, answer.error["field"]) == (status, field), answer.body
+        response = desk.server.request("POST", path, json.dumps(body).encode())
+        assert (response.status, response.error["field"]) == (status, field), response.body
 
 
 def test_one_that_is_cancelled_is_not_made(desk: Desk) -> None:

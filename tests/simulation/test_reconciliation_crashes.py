@@ -1,4 +1,4 @@
-"""A reconciliation, and a decision about its differences, whose process ends between any two writes."""
+"""A reconciliation, and resolving its differences, while the process ends between any two writes."""
 
 import asyncio
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from punchcard.store.reconciliations import (
     list_reconciliations,
 )
 from punchcard.store.schema import EffectState
-from punchcard.testing.effects import standing
+from punchcard.testing.effects import stored_effect
 from punchcard.testing.partner import LIST, Booking, ScriptedSettings, Step
 from punchcard.testing.world import OPTIONS, SLUG, ProcessEnd, World, batch_of, track
 
@@ -50,8 +50,8 @@ def awarded(world: World) -> None:
     for _ in range(4):
         world.deliver(room=10)
         for number in range(3):
-            world.leave(number)
-            world.hear(0)
+            world.perform(number)
+            world.receive_result(0)
     world.deliver(room=0)
     assert sorted(world.partner.keys()) == [key(0), key(1), key(2)]
     book: dict[str, Booking] = {booking.effect.effect_key: booking for booking in world.partner.book}
@@ -67,7 +67,7 @@ def request(world: World) -> None:
 
 
 def reconcile(world: World) -> bool:
-    """One process makes what is to be done."""
+    """One process takes the oldest reconciliation as far as possible."""
     settings = ScriptedSettings(token=next(iter(world.partner.tokens)), options=OPTIONS)
     target = DeliveryTarget(slug=SLUG, partner=world.partner, settings=settings, options=OPTIONS, fingerprint="f")
     destination = ReconciledDestination(
@@ -95,8 +95,8 @@ def newest(world: World) -> Reconciliation:
 
 def differences(world: World) -> list[tuple[str, str]]:
     with world.store.reading() as work:
-        found = list_differences(work, DifferenceQuery(reconciliation_id=newest(world).id), count=100)
-    return sorted((one.kind.value, one.effect_key) for one in found)
+        differences_found = list_differences(work, DifferenceQuery(reconciliation_id=newest(world).id), count=100)
+    return sorted((difference.kind.value, difference.effect_key) for difference in differences_found)
 
 
 EXPECTED = [("doubled", key(2)), ("missing_at_partner", key(0))]
@@ -106,13 +106,13 @@ def test_it_ends_alike_wherever_its_process_ended(world: World) -> None:
     awarded(world)
     for points in range(1, 100):
         request(world)
-        world.fuse.light(points, bang=ProcessEnd())
+        world.fuse.set(points, error=ProcessEnd())
         try:
             reconcile(world)
         except ProcessEnd:
             world.crash()
         else:
-            world.fuse.put_out()
+            world.fuse.clear()
             break
         reconcile(world)
         run = newest(world)
@@ -128,7 +128,7 @@ def test_a_storage_fault_anywhere_is_tried_again(world: World) -> None:
     awarded(world)
     for points in (1, 3, 5, 7, 9):
         request(world)
-        world.fuse.light(points, bang=StorageError("the disk is full"))
+        world.fuse.set(points, error=StorageError("the disk is full"))
         with pytest.raises(StorageError):
             reconcile(world)
         assert reconcile(world)
@@ -168,7 +168,7 @@ def test_a_decision_is_whole_or_not_made_at_all(world: World) -> None:
     reconcile(world)
     query = DifferenceQuery(reconciliation_id=newest(world).id, kind="missing_at_partner")
     for points in range(1, 20):
-        world.fuse.light(points, bang=ProcessEnd())
+        world.fuse.set(points, error=ProcessEnd())
         try:
             resolve_differences(
                 world.store, None, query, action=DifferenceAction.SEND_AGAIN, actor="test", clock=world.clock
@@ -176,17 +176,17 @@ def test_a_decision_is_whole_or_not_made_at_all(world: World) -> None:
         except ProcessEnd:
             world.crash()
         else:
-            world.fuse.put_out()
+            world.fuse.clear()
             break
         with world.store.reading() as work:
             (difference,) = list_differences(work, query, count=10)
-            state = standing(work, key(0), destination=SLUG).state
+            state = stored_effect(work, key(0), destination=SLUG).state
         is_resolved = difference.state is DifferenceState.RESENT
         assert state is (EffectState.UNKNOWN if is_resolved else EffectState.DELIVERED)
     for _ in range(4):
         world.pass_time(60)
         world.deliver(room=10)
-        world.leave(0)
-        world.hear(0)
+        world.perform(0)
+        world.receive_result(0)
     world.deliver(room=0)
     assert world.partner.keys().count(key(0)) == 1

@@ -110,7 +110,7 @@ def reconciliation_body(
         by_kind=view.by_kind(),
         differences_total=view.differences_total,
         differences_open=view.differences_open,
-        differences=[_difference_body(one) for one in shown] if with_differences else None,
+        differences=[_difference_body(difference) for difference in shown] if with_differences else None,
         pagination=page if with_differences else None,
     )
 

@@ -63,7 +63,7 @@ def create_reconciliation(
     since = read_instant(data.since, option="since", now=now, zone=dependencies.current().zone, is_past=True)
     with dependencies.store.unit_of_work() as work:
         reconciliation = request_reconciliation(work, destination, since=since, actor=dependencies.actor, now=now)
-    return _answer(dependencies, reconciliation)
+    return _respond(dependencies, reconciliation)
 
 
 @get("/destinations/{destination_id:str}/reconciliations", summary="Reconciliations, newest first")
@@ -104,26 +104,28 @@ def get_reconciliation(
     cursor: FromQuery[str | None] = None,
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_MAX,
     kind: FromQuery[str | None] = None,
-    standing: Annotated[str | None, QueryParameter(name="state")] = None,  # `state` is a word of the framework's own
+    state_filter: Annotated[
+        str | None, QueryParameter(name="state")
+    ] = None,  # `state` is a word of the framework's own
 ) -> dict[str, dict[str, ReconciliationBody]]:
     """How far it is, the totals of both sides, and a page of its differences."""
-    for name, value, choices in (("kind", kind, DifferenceKind), ("state", standing, DifferenceState)):
+    for name, value, choices in (("kind", kind, DifferenceKind), ("state", state_filter, DifferenceState)):
         if value is not None and value not in set(choices):
             raise bad_request(f"{name} is one of {', '.join(choices)}", name)
     reconciliation = _reconciliation(dependencies, destination_id, reconciliation_id)
     query = DifferenceQuery(
         reconciliation_id=reconciliation.id,
         kind=kind,
-        states=() if standing is None else (DifferenceState(standing),),
+        states=() if state_filter is None else (DifferenceState(state_filter),),
     )
     after = _number(cursor, "cursor") or 0
-    return _answer(dependencies, reconciliation, query, count=count, after_id=after)
+    return _respond(dependencies, reconciliation, query, count=count, after_id=after)
 
 
 @post(
     "/destinations/{destination_id:str}/reconciliations/{reconciliation_id:str}/resolve",
     status_code=200,
-    summary="Decide what becomes of differences",
+    summary="Resolve differences",
 )
 @run_in_executor
 def resolve_reconciliation(
@@ -136,7 +138,7 @@ def resolve_reconciliation(
     if data.kind is not None and data.kind not in set(DifferenceKind):
         raise bad_request(f"kind is one of {', '.join(DifferenceKind)}", "kind")
     reconciliation = _reconciliation(dependencies, destination_id, reconciliation_id)
-    ids = None if data.ids is None else [number for one in data.ids if (number := _number(one, "ids")) is not None]
+    ids = None if data.ids is None else [number for text in data.ids if (number := _number(text, "ids")) is not None]
     resolution = resolve_differences(
         dependencies.store,
         dependencies.current().destinations.get(destination_id),
@@ -161,7 +163,7 @@ def cancel_reconciliation_call(
     reconciliation = _reconciliation(dependencies, destination_id, reconciliation_id)
     with dependencies.store.unit_of_work() as work:
         cancel_reconciliation(work, reconciliation, actor=dependencies.actor, now=dependencies.clock.now())
-    return _answer(dependencies, _reconciliation(dependencies, destination_id, reconciliation_id))
+    return _respond(dependencies, _reconciliation(dependencies, destination_id, reconciliation_id))
 
 
 def _destination(dependencies: Any, slug: str) -> RoutedDestination:  # as the framework hands it over
@@ -188,7 +190,7 @@ def _number(text: str | None, field: str) -> int | None:
     return int(text)
 
 
-def _answer(
+def _respond(
     dependencies: Any,  # as the framework hands it over
     reconciliation: Reconciliation,
     query: DifferenceQuery | None = None,

@@ -82,7 +82,7 @@ def list_simulations(
     following = str(shown[-1].id) if len(listed) > count else None
     return {
         "data": SimulationPage(
-            simulations=[simulation_body(one) for one in shown],
+            simulations=[simulation_body(simulation) for simulation in shown],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }

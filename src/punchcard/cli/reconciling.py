@@ -73,7 +73,7 @@ def _chosen(snapshot: Snapshot, slug: str | None) -> list[str]:
             known = ", ".join(sorted(snapshot.destinations)) or "none"
             raise ConfigurationError(f"--destination {slug}: there is no such destination (configured: {known})")
         return [slug]
-    slugs = [one.slug for one in snapshot.destinations.values() if can_reconcile(one)]
+    slugs = [destination.slug for destination in snapshot.destinations.values() if can_reconcile(destination)]
     if not slugs:
         raise ConfigurationError("there is no destination that lists what it has booked")
     return slugs

@@ -80,15 +80,15 @@ def simulate_configuration(
 
 
 def _chosen(snapshot: Snapshot, slug: str | None) -> RoutedDestination:
-    usable = [one for one in snapshot.destinations.values() if can_simulate(one)]
+    usable = [item for item in snapshot.destinations.values() if can_simulate(item)]
     if slug is not None:
-        found = snapshot.destinations.get(slug)
-        if found is None:
+        destination = snapshot.destinations.get(slug)
+        if destination is None:
             known = ", ".join(sorted(snapshot.destinations)) or "none"
             raise ConfigurationError(f"--destination {slug}: there is no such destination (configured: {known})")
-        return found
+        return destination
     if len(usable) != 1:
-        names = ", ".join(one.slug for one in usable)
+        names = ", ".join(item.slug for item in usable)
         raise ConfigurationError(
             f"say which destination: --destination {names}" if usable else "there is no destination that awards points"
         )
@@ -101,7 +101,7 @@ def _proposal(
     stored = current.destination
     if config is not None:
         workspace = read_content(config.read_bytes(), str(config), environment=os.environ)
-        same = [one for one in workspace.destinations if one.slug == current.slug]
+        same = [item for item in workspace.destinations if item.slug == current.slug]
         if not same:
             raise ConfigurationError(f"{config}: there is no destination {current.slug} in it")
         stored = same[0]
@@ -111,7 +111,7 @@ def _proposal(
         if event_map is None:
             raise ConfigurationError(f"--map: {current.name} maps no events")
         settings[event_map.key] = _mapped(settings.get(event_map.key), maps)
-    filters = [proposed_filter(one) for one in stored.filters]
+    filters = [proposed_filter(item) for item in stored.filters]
     if condition is not None:
         filters.append(ProposedFilter(if_=condition, title="--filter"))
     if config is not None:
@@ -119,8 +119,8 @@ def _proposal(
     return propose(current, settings=settings if maps else None, filters=filters if condition is not None else None)
 
 
-def _mapped(standing: object, maps: Sequence[str]) -> dict[str, str]:
-    mapped = {str(name): str(value) for name, value in standing.items()} if isinstance(standing, dict) else {}
+def _mapped(current_map: object, maps: Sequence[str]) -> dict[str, str]:
+    mapped = {str(name): str(value) for name, value in current_map.items()} if isinstance(current_map, dict) else {}
     for text in maps:
         name, sign, perk = text.rpartition("=")
         if not sign or not name.strip():

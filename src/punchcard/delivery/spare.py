@@ -1,7 +1,7 @@
-"""Lets other work ask a partner in the part of the rate limit that deliveries leave.
+"""Permits for requests to a partner from the part of the rate limit that deliveries do not use.
 
-A destination has one rate limit. Its deliveries take what they can use; what is left in a turn of their loop goes to
-whoever waits here, one request each. While awards use the whole limit, nobody else is let through.
+A destination has one rate limit. Its deliveries take what they can use; what is left in a cycle is granted
+to the requests that wait here. While awards use the whole limit, no other request gets a permit.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class RequestPermits(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """False while another process delivers, so that nothing is to be asked here."""
+        """False while another process delivers, so no request may be made here."""
 
     async def acquire(self) -> None:
         """Wait until one request may be made."""
@@ -37,7 +37,7 @@ class SparePermits:
         self.is_open = False
 
     def on_request(self, wake: Callable[[], None]) -> None:
-        """Have `wake` called whenever somebody begins to wait."""
+        """Call `wake` whenever a request begins to wait."""
         self._wake = wake
 
     async def acquire(self) -> None:
@@ -49,7 +49,9 @@ class SparePermits:
             await permit
         finally:
             if not permit.done() or permit.cancelled():
-                self._waiting = deque(one for one in self._waiting if one is not permit)
+                self._waiting = deque(
+                    waiting_permit for waiting_permit in self._waiting if waiting_permit is not permit
+                )
 
     def slow_down(self, seconds: float) -> None:
         """Have deliveries slow down as well."""
@@ -72,7 +74,7 @@ class SparePermits:
                 permit.set_result(None)
 
     def is_waiting(self) -> bool:
-        """Whether anybody waits."""
+        """Whether a request waits."""
         return bool(self._waiting)
 
 

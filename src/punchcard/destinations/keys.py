@@ -44,7 +44,7 @@ def read_key(key: str) -> KeyParts | None:
 
 
 def is_own_key(key: str, scopes: Collection[str]) -> bool:
-    """Whether a key has our form and one of these scopes, which may stand in it hashed."""
+    """Whether a key has our form and one of these scopes, plain or hashed."""
     found = _KEY.fullmatch(key)
     return found is not None and any(found[1] in (key_part(scope), hashed_part(scope)) for scope in scopes)
 

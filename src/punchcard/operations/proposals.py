@@ -90,11 +90,11 @@ def propose(
 
 
 def propose_destination(
-    current: RoutedDestination, wanted: Destination, *, filters: Sequence[ProposedFilter]
+    current: RoutedDestination, proposed: Destination, *, filters: Sequence[ProposedFilter]
 ) -> Proposal:
     """Another version of the destination as a whole, as of a config file."""
     proposal = propose(
-        current, settings=wanted.settings, options=wanted.options, filters=filters, sources=wanted.sources
+        current, settings=proposed.settings, options=proposed.options, filters=filters, sources=proposed.sources
     )
     return replace(proposal, is_whole=True)
 
@@ -141,9 +141,13 @@ def _base(
 
 def _compile_filters(filters: Sequence[ProposedFilter]) -> DestinationFilters:
     definitions = [
-        FilterDefinition(title=one.title, condition=one.if_, actions=tuple(one.actions))
-        for one in filters
-        if one.enabled
+        FilterDefinition(
+            title=proposed_filter_item.title,
+            condition=proposed_filter_item.if_,
+            actions=tuple(proposed_filter_item.actions),
+        )
+        for proposed_filter_item in filters
+        if proposed_filter_item.enabled
     ]
     for number, definition in enumerate(definitions):
         try:

@@ -1,6 +1,6 @@
-"""Reconciliations as operators see them: ask for one, look at it, and decide what becomes of its differences.
+"""Reconciliations as operators use them: request one, cancel it, and resolve its differences.
 
-Nothing is corrected by itself. Whatever is done to an award and to the difference that led to it is one unit of work.
+Nothing is corrected automatically. An award and the difference that concerns it change in one unit of work.
 """
 
 import json
@@ -169,23 +169,31 @@ class _Resolver:
 
     def resolve(self, differences: Sequence[StoredDifference]) -> int:
         """Resolve those that the action fits; returns how many."""
-        fitting = [one for one in differences if self._action in ACTIONS.get(one.kind, ())]
+        fitting = [difference for difference in differences if self._action in ACTIONS.get(difference.kind, ())]
         match self._action:
             case DifferenceAction.SEND_AGAIN:
-                state, fitting = DifferenceState.RESENT, [one for one in fitting if one.effect_id is not None]
+                state, fitting = (
+                    DifferenceState.RESENT,
+                    [difference for difference in fitting if difference.effect_id is not None],
+                )
                 self._send_again(fitting)
             case DifferenceAction.ACCEPT:
-                state, fitting = DifferenceState.ACCEPTED, [one for one in fitting if self._accept(one)]
+                state, fitting = (
+                    DifferenceState.ACCEPTED,
+                    [difference for difference in fitting if self._accept(difference)],
+                )
             case DifferenceAction.DISMISS:
                 state = DifferenceState.DISMISSED
-        resolved = resolve(self._work, [one.id for one in fitting], state=state, by=self._actor, now=self._now)
+        resolved = resolve(
+            self._work, [difference.id for difference in fitting], state=state, by=self._actor, now=self._now
+        )
         if resolved:
             self._write_down(differences[0].destination, resolved)
         return resolved
 
     def _send_again(self, differences: Sequence[StoredDifference]) -> None:
         detail = f"Read back, and sent again if it is not there, as {self._actor} has decided after a comparison."
-        effect_ids = [one.effect_id for one in differences if one.effect_id is not None]
+        effect_ids = [difference.effect_id for difference in differences if difference.effect_id is not None]
         corrections.send_again(self._work, effect_ids, detail=detail, now=self._now)
 
     def _accept(self, difference: StoredDifference) -> bool:

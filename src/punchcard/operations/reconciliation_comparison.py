@@ -42,8 +42,8 @@ class ComparisonRules:
     """By what is compared.
 
     Attributes:
-        scopes: Slugs that stand in keys of this destination.
-        is_listed: Whether an effect with these settings of its event stands in the lists that were read.
+        scopes: Slugs used in keys of this destination.
+        is_listed: Whether an effect with these event settings is part of the lists that were read.
         pending_before: What was planned before and is neither delivered nor ended has been pending for too long.
     """
 
@@ -57,8 +57,8 @@ class Comparison:
     """What a comparison has found.
 
     Attributes:
-        needed_refs: Customers whose address must be read from the partner before the comparison is complete.
-        unread_refs: Customers whose address was never read, and that nothing contradicts.
+        needed_refs: Customers for whom the addresses must be read from the partner to complete the comparison.
+        unread_refs: Customers for whom the addresses were never read, and that nothing contradicts.
     """
 
     differences: Sequence[NewDifference]
@@ -78,7 +78,7 @@ class _Sum:
 
 
 def compare(work: Connection, reconciliation: Reconciliation, rules: ComparisonRules) -> Comparison:
-    """Compare both sides of a reconciliation whose transactions were all read."""
+    """Compare both sides of a reconciliation after all transactions were read."""
     return _Comparing(work, reconciliation, rules).run()
 
 
@@ -90,7 +90,7 @@ class _Comparing:
         self._run = reconciliation
         self._until = reconciliation.until
         self._rules = rules
-        self._found: list[NewDifference] = []
+        self._differences: list[NewDifference] = []
         self._ledger, self._partner, self._others = _Sum(), _Sum(), _Sum()
         self._not_compared = 0
         self._customers = _Customers(work, reconciliation)
@@ -101,7 +101,9 @@ class _Comparing:
             self._work, self._run.destination, kind=_KIND, since=self._run.since, until=self._until
         ):
             shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in effects])
-            self._customers.load({one.customer_ref for some in shown.values() for one in some})
+            self._customers.load(
+                {transaction.customer_ref for transactions in shown.values() for transaction in transactions}
+            )
             for effect in effects:
                 self._compare_delivered(effect, shown.get(effect.effect_key, []))
         for transactions in read_transactions(self._work, self._run.id):
@@ -119,7 +121,7 @@ class _Comparing:
             customers_unchecked=len(unread),
         )
         return Comparison(
-            differences=self._found, totals=totals, needed_refs=self._customers.needed(), unread_refs=unread
+            differences=self._differences, totals=totals, needed_refs=self._customers.needed(), unread_refs=unread
         )
 
     # --- the ledger's side ---
@@ -129,9 +131,9 @@ class _Comparing:
             self._not_compared += 1
             return
         self._ledger.add(effect.quantity)
-        active = [one for one in shown if one.status == TransactionStatus.ACTIVE]
-        for one in active:
-            self._partner.add(one.quantity)
+        active = [transaction for transaction in shown if transaction.status == TransactionStatus.ACTIVE]
+        for transaction in active:
+            self._partner.add(transaction.quantity)
         if len(active) > 1:
             self._differ(
                 DifferenceKind.DOUBLED,
@@ -141,12 +143,12 @@ class _Comparing:
             )
         elif active:
             self._compare_content(effect, active[0])
-        elif pending := [one for one in shown if one.status == TransactionStatus.PENDING]:
+        elif pending := [transaction for transaction in shown if transaction.status == TransactionStatus.PENDING]:
             if _since(pending[0].booked_at, effect.created_at) < self._rules.pending_before:
                 word = pending[0].status_text
                 detail = f"The partner shows transaction {pending[0].partner_id} as {word}: it does not count yet."
                 self._differ(DifferenceKind.PENDING_TOO_LONG, effect, pending, detail)
-        elif taken_back := [one for one in shown if one.status == TransactionStatus.REVERSED]:
+        elif taken_back := [transaction for transaction in shown if transaction.status == TransactionStatus.REVERSED]:
             detail = f"The partner shows transaction {taken_back[0].partner_id} as {taken_back[0].status_text}."
             self._differ(DifferenceKind.REVERSED, effect, taken_back, detail)
         else:
@@ -179,8 +181,8 @@ class _Comparing:
     # --- the partner's side ---
 
     def _compare_shown(self, transactions: Sequence[ShownTransaction]) -> None:
-        active = [one for one in transactions if one.status == TransactionStatus.ACTIVE]
-        keys = [one.effect_key for one in active if one.effect_key is not None]
+        active = [transaction for transaction in transactions if transaction.status == TransactionStatus.ACTIVE]
+        keys = [transaction.effect_key for transaction in active if transaction.effect_key is not None]
         effects = effects_by_key(self._work, self._run.destination, keys)
         for transaction in active:
             effect = effects.get(transaction.effect_key or "")
@@ -202,7 +204,7 @@ class _Comparing:
     def _unknown(self, effect: StoredEffect | None, transaction: ShownTransaction, detail: str) -> None:
         self._partner.add(transaction.quantity)
         emails = self._customers.must_know(transaction.customer_ref)
-        self._found.append(
+        self._differences.append(
             NewDifference(
                 kind=DifferenceKind.UNKNOWN_TO_US,
                 effect_key=transaction.effect_key or "",
@@ -225,9 +227,13 @@ class _Comparing:
             chunk = pending[begin : begin + 400]
             shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in chunk])
             for effect in chunk:
-                booked = [one for one in shown.get(effect.effect_key, []) if one.status == TransactionStatus.ACTIVE]
-                for one in booked:
-                    self._partner.add(one.quantity)
+                booked = [
+                    transaction
+                    for transaction in shown.get(effect.effect_key, [])
+                    if transaction.status == TransactionStatus.ACTIVE
+                ]
+                for transaction in booked:
+                    self._partner.add(transaction.quantity)
                 where = f"the partner has booked it as {_listed_ids(booked)}" if booked else "the partner has nothing"
                 detail = f"Planned {effect.created_at:%Y-%m-%d %H:%M} UTC and {effect.state} still; {where}."
                 self._differ(DifferenceKind.PENDING_TOO_LONG, effect, booked, detail)
@@ -237,7 +243,7 @@ class _Comparing:
     def _differ(
         self, kind: DifferenceKind, effect: StoredEffect, shown: Sequence[ShownTransaction], detail: str
     ) -> None:
-        self._found.append(
+        self._differences.append(
             NewDifference(
                 kind=kind,
                 effect_key=effect.effect_key,
@@ -261,11 +267,13 @@ class _Comparing:
             "status": first.status_text or first.status,
             "bookedAt": None if first.booked_at is None else to_iso(first.booked_at),
         }
-        return side if len(shown) == 1 else {**side, "transactionIds": [one.partner_id for one in shown]}
+        return (
+            side if len(shown) == 1 else {**side, "transactionIds": [transaction.partner_id for transaction in shown]}
+        )
 
 
 class _Customers:
-    """Which customers of the partner are whose, and of which that must still be read.
+    """Maps customers of the partner to addresses, and collects those that must still be read.
 
     The partner names a customer by an id. As long as every id goes with one address of the ledger and every address
     with one id, nothing contradicts; where something does, the addresses are read from the partner.
@@ -294,14 +302,14 @@ class _Customers:
         return () if customer is None else customer.emails
 
     def must_know(self, ref: str) -> Sequence[str]:
-        """The addresses of a customer, who is to be read if that was never done."""
+        """The addresses of a customer, which must be read if they never were."""
         emails = self.known(ref)
         if ref and ref not in self._known:
             self._needed[ref] = None
         return emails
 
     def emails_of(self, customer: str, ref: str) -> Sequence[str]:
-        """The addresses of a customer, to be compared with the ledger's; none if they cannot be told yet."""
+        """The addresses of a customer, to be compared with the ledger's; none if they are unknown yet."""
         if not ref:
             return ()
         known = self._known.get(ref)
@@ -347,5 +355,5 @@ def _since(booked_at: datetime | None, created_at: datetime) -> datetime:
 
 
 def _listed_ids(transactions: Sequence[ShownTransaction]) -> str:
-    ids = [one.partner_id for one in transactions]
+    ids = [transaction.partner_id for transaction in transactions]
     return f"transaction {ids[0]}" if len(ids) == 1 else f"transactions {', '.join(ids)}"

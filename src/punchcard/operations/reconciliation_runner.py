@@ -29,7 +29,7 @@ from punchcard.store.reconciliations import SCHEDULE, Reconciliation, Reconcilia
 
 T = TypeVar("T")
 
-# Customers whose address is read from the partner for no other reason than that it never was. One request each.
+# Customers for whom addresses are read only because they never were, one request each.
 _NEW_CUSTOMERS_MAX: Final = 1_000
 _DIFFERENCES_PER_UNIT: Final = 500
 _DROPPED_PER_UNIT: Final = 2_000
@@ -60,7 +60,7 @@ class ReconciledDestination:
     """A destination as a reconciliation sees it at one moment.
 
     Attributes:
-        scopes: Slugs that stand in its keys.
+        scopes: Slugs used in its keys.
         zone: The workspace's time zone.
     """
 
@@ -70,7 +70,7 @@ class ReconciledDestination:
 
 
 class ReconciliationRunner:
-    """Makes what is to be done for one destination. Only one process does at a time.
+    """Makes the reconciliations of one destination. Only one process does at a time.
 
     Args:
         current: The destination as configured now, None while it cannot be used.
@@ -98,7 +98,7 @@ class ReconciliationRunner:
         self._retry_at = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Make whatever is to be done until `stopping` is set."""
+        """Make reconciliations until `stopping` is set."""
         while not stopping.is_set():
             try:
                 if self._permits.is_open and not self.seconds_until_retry():
@@ -114,7 +114,7 @@ class ReconciliationRunner:
         return max(0.0, self._retry_at - self._clock.monotonic())
 
     async def run_once(self, stopping: asyncio.Event) -> bool:
-        """Go on with the oldest one that is to be done; False if there is none, or another process makes it.
+        """Continue the oldest unfinished one; False if there is none, or another process makes it.
 
         Raises:
             StorageError: the store is away.
@@ -181,7 +181,11 @@ class ReconciliationRunner:
         since = reconciliation.since - CLOCKS_DIFFER
         await self._permits.acquire()
         page = await client.list_transactions(since, cursor=reconciliation.cursor)
-        compared = [_shown(one) for one in page.transactions if one.booked_at is None or one.booked_at >= since]
+        compared = [
+            _shown(transaction)
+            for transaction in page.transactions
+            if transaction.booked_at is None or transaction.booked_at >= since
+        ]
         await asyncio.to_thread(
             lambda: self._in_unit(
                 lambda work: reconciliations.add_page(
@@ -248,7 +252,7 @@ class ReconciliationRunner:
                 reconciliation_id=reconciliation.id, differences=len(differences), read=reconciliation.read
             )
 
-    # --- what is to be done ---
+    # --- state ---
 
     def _next(self) -> Reconciliation | None:
         self._schedule()

@@ -63,8 +63,10 @@ def view_history(
 ) -> list[ReconciliationView]:
     """A page of a destination's reconciliations, newest first, without their differences."""
     listed = list_reconciliations(work, destination, count=count, before_id=before_id)
-    counts = count_differences(work, [one.id for one in listed])
-    return [ReconciliationView(reconciliation=one, counts=counts[one.id]) for one in listed]
+    counts = count_differences(work, [reconciliation.id for reconciliation in listed])
+    return [
+        ReconciliationView(reconciliation=reconciliation, counts=counts[reconciliation.id]) for reconciliation in listed
+    ]
 
 
 def count_open_differences(work: Connection, destinations: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -15,10 +15,10 @@ def parse_time_of_day(text: str) -> time | None:
     """
     if not text:
         return None
-    found = _TIME_OF_DAY.fullmatch(text)
-    if found is None:
+    match = _TIME_OF_DAY.fullmatch(text)
+    if match is None:
         raise ValueError(f"expected a time of day such as 03:00, or nothing, not {text!r}")
-    return time(int(found[1]), int(found[2]))
+    return time(int(match[1]), int(match[2]))
 
 
 def last_occurrence(time_of_day: time, *, zone: ZoneInfo, now: datetime) -> datetime:

@@ -100,7 +100,7 @@ class SimulatedOrders:
         order_ids = list(self._rows)
         for begin in range(0, len(order_ids), _ORDERS_AT_ONCE):
             chunk = order_ids[begin : begin + _ORDERS_AT_ONCE]
-            refunded = [one for one in chunk if any(row.is_refund for row in self._rows[one])]
+            refunded = [order_id for order_id in chunk if any(row.is_refund for row in self._rows[order_id])]
             stored = effects_by_order(work, self._destination.slug, refunded)
             for order_id in chunk:
                 earlier: list[LedgerRow] = [row for row in stored.get(order_id, ()) if row.received_at < self._before]

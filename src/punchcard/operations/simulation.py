@@ -29,7 +29,7 @@ from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.workspace.snapshot import RoutedDestination
 
-_PARTS: Final = 32  # stretches of the log: progress is told, and a wish to stop is heard, after each
+_PARTS: Final = 32  # stretches of the log: progress is reported, and cancellation checked, after each
 _DECIDED_AT_ONCE: Final = 2_000
 NOT_MAPPED: Final = "not_allowlisted"
 _BEHIND_ALL: Final = 2**31 - 1  # an event index that none is beyond
@@ -117,7 +117,7 @@ def simulate(
 
     Args:
         points: What one unit of each mapped value is worth, as far as the partner says so.
-        on_progress: Told how many stretches are done, of how many. It may raise `SimulationCancelledError`.
+        on_progress: Called with the planned stretches and their total; it may raise `SimulationCancelledError`.
         plan: Plans stretches: `plan_here`, or something that has several processes do it.
 
     Raises:
@@ -165,13 +165,18 @@ def plan_stretch(lake: Lake, scope: SimulationScope, selection: EventSelection, 
     planned = PlannedStretch()
     destination = as_enabled(scope.destination)
     for _, events in lake.select(selection, after=(begin, _BEHIND_ALL), through=end):
-        for row, _, answer in plan_events(events, destination, zone=scope.zone):
-            if not isinstance(answer, Intent):
-                planned.refused[row.event or "", answer.reason or answer.status] += 1
-            elif answer.kind == EffectKind.TRANSACTION:
+        for row, _, plan_result in plan_events(events, destination, zone=scope.zone):
+            if not isinstance(plan_result, Intent):
+                planned.refused[row.event or "", plan_result.reason or plan_result.status] += 1
+            elif plan_result.kind == EffectKind.TRANSACTION:
                 planned.rows.append(
                     PlannedRow(
-                        row.log_position, row.event_index, row.source or "", row.message_id, row.received_at, answer
+                        row.log_position,
+                        row.event_index,
+                        row.source or "",
+                        row.message_id,
+                        row.received_at,
+                        plan_result,
                     )
                 )
     return planned

@@ -158,7 +158,7 @@ class OutcomeBuilder:
         return _text(sum((quantity(row) * (self._worth(perk) or _ZERO) for (_, perk), row in rows), _ZERO))
 
     def _worth(self, perk: str | None) -> Decimal | None:
-        """What one unit is worth. Of a perk that redeems, the sign stands in the quantity already."""
+        """What one unit is worth. For a perk that redeems, the quantity has the sign already."""
         points = None if perk is None else self._points.get(perk)
         return None if points is None else abs(points)
 

@@ -96,7 +96,7 @@ class SimulationRunner:
     """Makes simulations, one after the other. One that did not come to its end is made again.
 
     Args:
-        current: The configuration as it stands in the store.
+        current: The stored configuration.
         points_of: What one unit of each value is worth.
         planning: Opens, for one simulation, what plans stretches of the log, perhaps in several processes.
     """

@@ -45,7 +45,7 @@ class ReconciliationTelemetry:
         )
 
     def loop_failed(self, *, error: BaseException) -> None:
-        """What is to be done could not be found out: tried again."""
+        """The next reconciliation could not be determined: tried again."""
         self.log.error("reconciliation_loop_failed", destination=self.destination, exc_info=error)
 
     def storage_failed(self, *, error: str) -> None:

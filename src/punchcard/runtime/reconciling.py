@@ -15,17 +15,17 @@ from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
 
 def target_of(snapshot: Snapshot, slug: str) -> DeliveryTarget | None:
     """A destination as it is delivered to, None if it is not there or cannot be used."""
-    found = snapshot.destinations.get(slug)
-    if found is None or found.invalid is not None:
+    destination = snapshot.destinations.get(slug)
+    if destination is None or destination.invalid is not None:
         return None
     return DeliveryTarget(
         slug=slug,
-        partner=found.partner,
-        settings=found.settings,
-        options=found.partner.delivery_options(found.settings),
-        fingerprint=found.fingerprint,
-        enabled=found.destination.enabled,
-        network=found.network,
+        partner=destination.partner,
+        settings=destination.settings,
+        options=destination.partner.delivery_options(destination.settings),
+        fingerprint=destination.fingerprint,
+        enabled=destination.destination.enabled,
+        network=destination.network,
     )
 
 

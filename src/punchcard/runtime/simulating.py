@@ -1,7 +1,7 @@
 """The process beside the worker that makes simulations: it starts when one is asked for, and ends when all are made.
 
-Planning is divided among processes of its own, each with one stretch of the log at a time; what is new and what a
-duplicate is decided here, in the log's order.
+Planning is divided among processes of its own, each with one stretch of the log at a time; new effects and
+duplicates are determined here, in the log's order.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def _end_with_parent() -> None:
 
 
 class SimulationProcess:
-    """Starts a process for each simulation that is to be made. For a thread of the worker."""
+    """Starts a process for each requested simulation. For a thread of the worker."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
@@ -98,7 +98,7 @@ class SimulationProcess:
         self._failures: Counter[int] = Counter()
 
     def keep_running(self, stopping: threading.Event) -> None:
-        """Look for simulations until stopped. One whose process ends before it is made is made again."""
+        """Look for simulations until stopped. A simulation that did not finish is started again."""
         while not stopping.wait(_POLL_SECONDS):
             try:
                 with self._store.reading() as work:

@@ -99,7 +99,7 @@ def change_delivered(
 
 
 def deliver_booked(work: Connection, effect_id: int, *, partner_id: str, detail: str, now: datetime) -> bool:
-    """Say of an effect that is not on its way that the partner has booked it; False if it is, or is delivered."""
+    """Mark an effect as delivered that the partner has booked; False if it is in flight, or delivered already."""
     states = (*_WAITING, EffectState.PARKED, EffectState.REJECTED)
     row = work.execute(select(effects.c.quantity, effects.c.requested_quantity).where(effects.c.id == effect_id)).one()
     return _correct(

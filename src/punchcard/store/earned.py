@@ -1,4 +1,4 @@
-"""What was earned in a period, as a simulation is compared with it: awards that were delivered or are on their way."""
+"""What was earned in a period, as a simulation is compared with it: delivered and open awards."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

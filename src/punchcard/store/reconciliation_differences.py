@@ -27,7 +27,7 @@ class DifferenceKind(StoredEnum):
 
 
 class DifferenceState(StoredEnum):
-    """What became of a difference."""
+    """The state of a difference."""
 
     OPEN = "open"  # nobody has decided
     RESENT = "resent"  # the award is read back, and sent again if it is not there
@@ -126,13 +126,13 @@ def list_differences(
 ) -> list[StoredDifference]:
     """A page of differences, in the order in which they were found."""
     columns = reconciliation_differences.c
-    chosen = _asked(select(reconciliation_differences), query).where(columns.id > after_id)
+    chosen = _filtered(select(reconciliation_differences), query).where(columns.id > after_id)
     return [_difference(row) for row in work.execute(chosen.order_by(columns.id).limit(count))]
 
 
 def count_differences(work: Connection, reconciliation_ids: Sequence[int]) -> dict[int, dict[tuple[str, str], int]]:
     """How many differences each reconciliation has, by kind and state."""
-    counts: dict[int, dict[tuple[str, str], int]] = {one: {} for one in reconciliation_ids}
+    counts: dict[int, dict[tuple[str, str], int]] = {reconciliation_id: {} for reconciliation_id in reconciliation_ids}
     columns = reconciliation_differences.c
     grouped = (columns.reconciliation_id, columns.kind, columns.state)
     chosen = select(*grouped, func.count()).where(columns.reconciliation_id.in_(list(reconciliation_ids)))
@@ -174,7 +174,7 @@ def _decided(work: Connection, destination: str, keys: set[str]) -> dict[tuple[A
     return decided
 
 
-def _asked(chosen: Select[*tuple[Any, ...]], query: DifferenceQuery) -> Select[*tuple[Any, ...]]:
+def _filtered(chosen: Select[*tuple[Any, ...]], query: DifferenceQuery) -> Select[*tuple[Any, ...]]:
     columns = reconciliation_differences.c
     chosen = chosen.where(columns.reconciliation_id == query.reconciliation_id)
     if query.kind is not None:

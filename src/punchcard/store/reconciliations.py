@@ -58,7 +58,7 @@ class Totals:
     Attributes:
         others_count: The partner's transactions that are not of this destination.
         not_compared: Awards that the partner lists elsewhere: their event brought another account.
-        customers_unchecked: Customers of the partner whose address was not read, so that it was not compared.
+        customers_unchecked: Customers of the partner for whom the address was not read, and so not compared.
     """
 
     ledger_count: int = 0
@@ -204,7 +204,7 @@ def newest_scheduled_at(work: Connection, destination: str) -> datetime | None:
 
 
 def next_unfinished(work: Connection, destination: str) -> Reconciliation | None:
-    """The oldest reconciliation of a destination that is to be done, None if there is none."""
+    """The oldest unfinished reconciliation of a destination, None if there is none."""
     columns = reconciliations.c
     chosen = select(reconciliations).where(columns.destination == destination, columns.status.in_(_UNFINISHED))
     row = work.execute(chosen.order_by(columns.id).limit(1)).one_or_none()
@@ -254,7 +254,7 @@ def add_page(
     )
     if moved.rowcount != 1:
         return False
-    rows = [_transaction_row(reconciliation_id, one) for one in transactions]
+    rows = [_transaction_row(reconciliation_id, transaction) for transaction in transactions]
     if rows:
         # A list that grows at its front shows some transactions again on its next page.
         work.execute(_inserting(work, reconciliation_transactions).on_conflict_do_nothing(), rows)

@@ -25,7 +25,7 @@ reconciliations = Table(
     Column("others_count", BigInteger, nullable=False),  # transactions that are not of this destination
     Column("others_quantity", Text, nullable=False),
     Column("not_compared", BigInteger, nullable=False),  # awards that the partner lists elsewhere
-    Column("customers_unchecked", BigInteger, nullable=False),  # whose address was not read from the partner
+    Column("customers_unchecked", BigInteger, nullable=False),  # for whom the address was not read
     Column("finished_at", Instant),
 )
 Index("ix_reconciliations_destination", reconciliations.c.destination, reconciliations.c.id)

@@ -16,7 +16,7 @@ from punchcard.store.stored_enum import StoredEnum
 class SimulationStatus(StoredEnum):
     """How far a simulation is."""
 
-    QUEUED = "queued"  # nobody has begun, or whoever did is gone
+    QUEUED = "queued"  # not started
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"  # it cannot be done; the detail says why
@@ -110,7 +110,7 @@ def count_simulations(work: Connection, destination: str) -> int:
 
 
 def next_simulation(work: Connection) -> Simulation | None:
-    """The oldest simulation that is to be made, None if there is none."""
+    """The oldest unfinished simulation, None if there is none."""
     chosen = select(simulations).where(simulations.c.status.in_(_UNFINISHED)).order_by(simulations.c.id).limit(1)
     row = work.execute(chosen).one_or_none()
     return None if row is None else _simulation(row)

@@ -1,4 +1,4 @@
-"""What deliveries leave of the rate limit goes to whoever waits for it, and nothing more."""
+"""Permits are granted only from the part of the rate limit that deliveries do not use."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ def test_a_permit_is_granted_only_of_what_deliveries_were_offered_and_left() -> 
     assert asyncio.run(run()) == [(0, 1), (1, 0), (1, 0), (2, 0), (3, 0)]
 
 
-def test_whoever_gives_up_takes_no_permit_with_it() -> None:
+def test_a_cancelled_wait_uses_no_permit() -> None:
     async def run() -> tuple[bool, int]:
         bucket, permits = TokenBucket(2, ManualClock()), SparePermits()
         given_up = asyncio.create_task(permits.acquire())
@@ -54,7 +54,7 @@ def test_a_partner_that_asks_to_slow_down_is_left_alone_by_deliveries_too() -> N
     assert bucket.available() == 1
 
 
-def test_whoever_begins_to_wait_wakes_the_loop() -> None:
+def test_a_new_wait_wakes_the_delivery_loop() -> None:
     async def run() -> int:
         permits, woken = SparePermits(), []
         permits.on_request(lambda: woken.append(1))

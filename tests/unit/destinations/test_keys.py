@@ -1,4 +1,4 @@
-"""Keys are told apart by whose they are, and taken apart as far as they are not hashed."""
+"""Own keys are distinguished from other keys, and split into their parts unless those are hashed."""
 
 from datetime import date
 
@@ -29,7 +29,7 @@ def test_a_key_of_ours_has_our_form_and_one_of_our_scopes(key: str, *, expected:
     assert is_own_key(key, ["perkville", "website", LONG]) is expected
 
 
-def test_hashed_parts_are_not_told() -> None:
+def test_hashed_parts_are_unknown() -> None:
     parts = read_key(event_key("website", message_id="a b"))
     assert parts is not None
     assert (parts.scope, parts.kind, list(parts.parts)) == ("website", "EVENT", [None])

@@ -32,5 +32,5 @@ def test_what_is_no_time_of_day_is_refused(text: str) -> None:
 )
 def test_the_last_occurrence_is_of_the_zones_clocks(now: str, expected: str) -> None:
     instant = datetime.fromisoformat(now).replace(tzinfo=UTC)
-    found = last_occurrence(time(3), zone=BERLIN, now=instant)
-    assert found.astimezone(UTC) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+    occurrence = last_occurrence(time(3), zone=BERLIN, now=instant)
+    assert occurrence.astimezone(UTC) == datetime.fromisoformat(expected).replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Reconciliations of a destination: the history, one with its differences, and what is decided of them."""
+"""Reconciliations of a destination: the history, and one reconciliation with its differences and actions."""
 
 from datetime import timedelta
 
@@ -91,14 +91,14 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
         kinds=list(DifferenceKind),
         states=list(DifferenceState),
         actions=ACTIONS,
-        asked={"kind": kind, "state": state},
+        query_values={"kind": kind, "state": state},
     )
 
 
 @post("/destinations/{slug:str}/reconciliation/{number:str}", status_code=200)
 @run_in_executor
 def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
-    """Cancel it, or decide what becomes of differences: those chosen, or all that the page lists."""
+    """Cancel a reconciliation, or resolve its differences: the selected ones, or all of a kind."""
     reconciliation = _reconciliation(context, slug, number)
     dependencies, do = context.dependencies, context.field("do")
     path = f"/destinations/{slug}/reconciliation/{reconciliation.id}"
@@ -110,7 +110,7 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
         raise ConfigurationError("Choose what to do.")
     are_all = context.field("which") == "all"
     kind = context.field("kind")
-    ids = None if are_all else [int(one) for one in context.fields("id") if _is_number(one)]
+    ids = None if are_all else [int(text) for text in context.fields("id") if _is_number(text)]
     resolution = resolve_differences(
         dependencies.store,
         dependencies.current().destinations.get(slug),
@@ -141,10 +141,10 @@ def _done(action: DifferenceAction, count: int) -> str:
 
 def _reconciliation(context: RequestContext, slug: str, number: str) -> Reconciliation:
     with context.dependencies.store.reading() as work:
-        found = reconciliation_by_id(work, slug, int(number)) if _is_number(number) else None
-    if found is None:
+        reconciliation = reconciliation_by_id(work, slug, int(number)) if _is_number(number) else None
+    if reconciliation is None:
         raise NotFoundError(f"there is no reconciliation {number} of {slug}")
-    return found
+    return reconciliation
 
 
 def _is_number(text: str) -> bool:

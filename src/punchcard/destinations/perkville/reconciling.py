@@ -1,7 +1,7 @@
 """Lists what Perkville has booked for the business, to be compared with the ledger.
 
 No filter by time and no order of the list is documented, so every transaction is read, in large pages.
-Every call is one request: whoever makes it decides when the next one may go.
+Every call is one request, so the caller decides when the next one is sent.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class _Cursor(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         first: The first transaction of the page before: an offset that is not obeyed shows it again.
-        keys: Transactions so far whose key is shown.
+        keys: Transactions so far that show their key.
         hidden: Transactions so far without a member for the key.
     """
 
