@@ -37,7 +37,7 @@ def measure() -> list[float]:
             with store.reading() as work:
                 changes = identity_resolution.plan_changes(work, reading.people, rules=rules, reserved=())
             with store.unit_of_work() as work:
-                identity_resolution.write_changes_changes_changes_changes(work, changes)
+                identity_resolution.write_changes(work, changes)
             rates.append(_BATCH / (time.process_time() - begun))
         store.close()
     return rates[1:]

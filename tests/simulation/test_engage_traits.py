@@ -60,7 +60,7 @@ def taken_in(batches: Sequence[Sequence[PersonEvent]]) -> Iterator[Store]:
                 changes = identity_resolution.plan_changes(
                     work, list(batch), rules=IdentityRules(), reserved={"reserved"}
                 )
-                identity_resolution.write_changes_changes(work, changes)
+                identity_resolution.write_changes(work, changes)
         yield store
 
 

@@ -15,7 +15,7 @@ from punchcard.store.profiles import owners_of
 from punchcard.store.schema_engage import profile_traits, profiles
 
 _EVENTS_PER_PART = 50_000
-_ROWS_PER_PART = 50_000
+_ROWS_PER_BATCH = 50_000
 
 
 def restore(
@@ -92,13 +92,13 @@ def _restore_people(facts: FactStore, store: Store) -> int:
     facts.run("DELETE FROM traits")
     count = 0
     with store.reading() as work:
-        rows = work.execution_options(yield_per=_ROWS_PER_PART).execute(
+        people = work.execution_options(yield_per=_ROWS_PER_BATCH).execute(
             select(profiles.c.id, profiles.c.is_known).where(profiles.c.merged_into.is_(None))
         )
-        for part in rows.partitions(_ROWS_PER_PART):
-            facts.add_people([(row[0], bool(row[1])) for row in part])
-            count += len(part)
-        traits = work.execution_options(yield_per=_ROWS_PER_PART).execute(
+        for batch in people.partitions(_ROWS_PER_BATCH):
+            facts.add_people([(row[0], bool(row[1])) for row in batch])
+            count += len(batch)
+        traits = work.execution_options(yield_per=_ROWS_PER_BATCH).execute(
             select(
                 profile_traits.c.profile_id,
                 profile_traits.c.name,
@@ -106,6 +106,6 @@ def _restore_people(facts: FactStore, store: Store) -> int:
                 profile_traits.c.computation,
             )
         )
-        for part in traits.partitions(_ROWS_PER_PART):
-            facts.set_traits([(row[0], row[1], row[2], row[3]) for row in part])
+        for rows in traits.partitions(_ROWS_PER_BATCH):
+            facts.set_traits([(row[0], row[1], row[2], row[3]) for row in rows])
     return count

@@ -171,7 +171,7 @@ class LakeWriter:
             return
         missing = []
         if self._location.folder is not None:
-            missing = [file.path for file in table.files() if self._location.size_of(file.path) != file.bytes]
+            missing = [file.path for file in table.files() if self._location.file_bytes(file.path) != file.bytes]
             missing += [f"_delta_log/{path.name}" for path in damaged_commits(self._location.folder)]
         if missing:
             more = f" and {len(missing) - _FILES_NAMED_MAX} more" if len(missing) > _FILES_NAMED_MAX else ""

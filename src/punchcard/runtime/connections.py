@@ -106,7 +106,7 @@ class Connections:
         self.telemetry = ConnectionTelemetry()
         self.connections_max = _allowed_connections(limits.connections_max)
         if self.connections_max < limits.connections_max:
-            self.telemetry.connections_limited(wanted=limits.connections_max, allowed=self.connections_max)
+            self.telemetry.connections_limited(requested=limits.connections_max, allowed=self.connections_max)
         self._open: set[Connection] = set()
         self._closing: set[Connection] = set()  # no longer counted, but watched until they are gone
         self._by_address: Counter[str] = Counter()

@@ -1,5 +1,7 @@
 """Results by their name: of requests to Engage in the column `result`, of events in the stored batches."""
 
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +11,7 @@ down_revision = "0024"
 
 
 def upgrade() -> None:
-    """Rename the column; the statement is the same on both engines. Batches that the lake lacks are encoded anew."""
+    """Rename the column; the statement is the same on both engines. Result batches are re-encoded."""
     op.execute("ALTER TABLE engage_requests RENAME COLUMN answer TO result")
     connection = op.get_bind()
     batches = sa.table("result_batches", sa.column("first_position", sa.BigInteger), sa.column("body", sa.LargeBinary))
@@ -18,7 +20,7 @@ def upgrade() -> None:
         connection.execute(sa.update(batches).where(batches.c.first_position == position).values(body=renamed))
 
 
-def _rename_members(batch: dict[str, list[object]]) -> dict[str, object]:
+def _rename_members(batch: dict[str, Any]) -> dict[str, object]:
     return {
         "distinct": [[_rename(result, "fate", "status") for result in results] for results in batch["distinct"]],
         "records": [_rename(record, "fates", "results") for record in batch["records"]],
