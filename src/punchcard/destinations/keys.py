@@ -37,16 +37,16 @@ class KeyParts:
 
 def read_key(key: str) -> KeyParts | None:
     """Take a key apart; None if it does not have the form of a key."""
-    found = _KEY.fullmatch(key)
-    if found is None or len(key) > KEY_CHARACTERS_MAX:
+    match = _KEY.fullmatch(key)
+    if match is None or len(key) > KEY_CHARACTERS_MAX:
         return None
-    return KeyParts(scope=_plain(found[1]), kind=found[2], parts=[_plain(part) for part in found[3].split(":")])
+    return KeyParts(scope=_plain(match[1]), kind=match[2], parts=[_plain(part) for part in match[3].split(":")])
 
 
 def is_own_key(key: str, scopes: Collection[str]) -> bool:
     """Whether a key has our form and one of these scopes, plain or hashed."""
-    found = _KEY.fullmatch(key)
-    return found is not None and any(found[1] in (key_part(scope), hashed_part(scope)) for scope in scopes)
+    match = _KEY.fullmatch(key)
+    return match is not None and any(match[1] in (key_part(scope), hashed_part(scope)) for scope in scopes)
 
 
 def event_key(source: str, *, message_id: str) -> EffectKey:

@@ -122,8 +122,8 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
     notices = [_done(DifferenceAction(do), resolution.done)]
     if resolution.left:
         notices.append(f"{resolution.left:,} were left: this does not fit them, or they have changed meanwhile.")
-    asked = {name: value for name in ("kind", "state") if (value := context.field(name))}
-    return context.redirect(path, notices=notices, **asked)
+    query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
+    return context.redirect(path, notices=notices, **query_values)
 
 
 def _done(action: DifferenceAction, count: int) -> str:
