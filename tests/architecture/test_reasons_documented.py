@@ -49,6 +49,8 @@ NO_REASONS = {
     "routing_halted",
     "another_log",
     "older_store",
+    "keys_not_shown",
+    "not_supported",
 }
 CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
 NAMES = {"code", "reason", "repeat_reason", "note_code"}

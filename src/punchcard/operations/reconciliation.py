@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import EffectKind, KeyContent, KeyReader
+from punchcard.destinations.port import EffectKind
+from punchcard.destinations.reconciling import KeyContent, KeyReader
 from punchcard.errors import ConfigurationError, InvariantError
 from punchcard.store import audit, corrections
 from punchcard.store.corrections import RebuiltEffect

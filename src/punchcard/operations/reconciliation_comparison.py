@@ -15,21 +15,21 @@ from sqlalchemy import Connection
 
 from punchcard.clock import to_iso
 from punchcard.destinations.keys import is_own_key
-from punchcard.destinations.port import EffectKind, TransactionStatus
+from punchcard.destinations.port import EffectKind
+from punchcard.destinations.reconciling import TransactionStatus
 from punchcard.errors import InvariantError
 from punchcard.store.delivered import delivered_effects, open_effects_before
 from punchcard.store.effects import StoredEffect, decimal_text
 from punchcard.store.outbox import effects_by_key
-from punchcard.store.reconciliation_differences import DifferenceKind, NewDifference
-from punchcard.store.reconciliations import (
+from punchcard.store.partner_transactions import (
     PartnerCustomer,
-    Reconciliation,
     ShownTransaction,
-    Totals,
     customers_by_ref,
     read_transactions,
     transactions_by_key,
 )
+from punchcard.store.reconciliation_differences import DifferenceKind, NewDifference
+from punchcard.store.reconciliations import Reconciliation, Totals
 from punchcard.store.schema import EffectState
 
 # How far the partner's clock may be from ours: what it has booked a moment before the period may be of the period.

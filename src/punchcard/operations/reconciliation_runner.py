@@ -16,7 +16,7 @@ from punchcard.delivery.retry import bounded
 from punchcard.delivery.spare import RequestPermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import PartnerTransaction, ReconcileClient
+from punchcard.destinations.reconciling import PartnerTransaction, ReconcileClient
 from punchcard.errors import DeliveryError, InvariantError, RejectedError, RetryableError, StorageError
 from punchcard.operations.reconciliation_comparison import CLOCKS_DIFFER, Comparison, ComparisonRules, compare
 from punchcard.operations.schedules import last_occurrence, parse_time_of_day
@@ -24,8 +24,9 @@ from punchcard.operations.telemetry import ReconciliationTelemetry
 from punchcard.store import reconciliations
 from punchcard.store.engine import Leadership, Store
 from punchcard.store.ledger import first_created_at
+from punchcard.store.partner_transactions import ShownTransaction, drop_transactions, save_customer
 from punchcard.store.reconciliation_differences import NewDifference, add_differences, clear_differences
-from punchcard.store.reconciliations import SCHEDULE, Reconciliation, ReconciliationStatus, ShownTransaction
+from punchcard.store.reconciliations import SCHEDULE, Reconciliation, ReconciliationStatus
 
 T = TypeVar("T")
 
@@ -260,7 +261,9 @@ class ReconciliationRunner:
             unfinished = reconciliations.next_unfinished(work, self._slug)
         if unfinished is None:
             while self._in_unit(
-                lambda work: reconciliations.drop_transactions(work, self._slug, limit=_DROPPED_PER_UNIT)
+                lambda work: drop_transactions(
+                    work, reconciliations.newest_ended(work, self._slug), limit=_DROPPED_PER_UNIT
+                )
             ):
                 continue
         return unfinished
@@ -300,7 +303,7 @@ class ReconciliationRunner:
 
     def _save_customer(self, reconciliation_id: int, ref: str, emails: Sequence[str], detail: str) -> bool:
         with self._store.unit_of_work() as work:
-            reconciliations.save_customer(work, self._slug, ref, emails, now=self._clock.now())
+            save_customer(work, self._slug, ref, emails, now=self._clock.now())
             return reconciliations.note_progress(work, reconciliation_id, detail=detail)
 
     async def _postpone(self, reconciliation_id: int, error: DeliveryError) -> None:

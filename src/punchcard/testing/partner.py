@@ -23,16 +23,13 @@ from punchcard.destinations.port import (
     EffectKind,
     Finding,
     Intent,
-    KeyContent,
     KeyScope,
     MappingChoice,
     PartnerClient,
-    PartnerTransaction,
     Performed,
-    TransactionPage,
-    TransactionStatus,
 )
 from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
+from punchcard.destinations.reconciling import KeyContent
 from punchcard.errors import (
     CredentialsError,
     OutcomeUnknownError,
@@ -41,6 +38,7 @@ from punchcard.errors import (
     RetryableError,
 )
 from punchcard.events.model import Event, EventType
+from punchcard.testing.listed_bookings import ListedBookings
 
 LIST = "list"
 """The key under which a script says how requests for lists are treated."""
@@ -293,7 +291,7 @@ class ScriptedPartner:
         return self._after_hanging
 
 
-class ScriptedClient:
+class ScriptedClient(ListedBookings):
     """The client of a scripted partner."""
 
     def __init__(self, partner: ScriptedPartner, settings: ScriptedSettings) -> None:
@@ -364,38 +362,12 @@ class ScriptedClient:
         """Return None: no customer is known."""
         return None
 
-    async def list_transactions(self, since: datetime, *, cursor: str | None) -> TransactionPage:
-        """Pages of two bookings; the script for the key `list` says how each request is treated."""
-        await asyncio.sleep(0)
+    def _book(self) -> Sequence[Booking]:
+        return self._partner.book
+
+    def _before_listing(self) -> None:
         self._partner.land()
         self._fail(self._partner.next_read(LIST))
-        first = int(cursor or 0)
-        shown = self._partner.book[first : first + 2]
-        return TransactionPage(
-            transactions=[
-                PartnerTransaction(
-                    partner_id=booking.partner_id,
-                    effect_key=booking.effect.effect_key,
-                    customer_ref=f"customer of {booking.effect.email.lower()}",
-                    mapping_value=booking.effect.perk,
-                    quantity=booking.effect.quantity,
-                    status=TransactionStatus.ACTIVE,
-                    status_text="ACTIVE",
-                    booked_at=None,
-                )
-                for booking in shown
-            ],
-            cursor=str(first + len(shown)) if shown else None,
-        )
-
-    async def read_customer_emails(self, customer_ref: str) -> Sequence[str]:
-        """The address that the reference holds."""
-        await asyncio.sleep(0)
-        return [customer_ref.removeprefix("customer of ")]
-
-    def lists(self, event_settings: Mapping[str, object] | None) -> bool:
-        """All that was performed."""
-        return True
 
     async def close(self) -> None:
         """Record that the client was closed."""

@@ -6,7 +6,7 @@ import pytest
 
 from punchcard.destinations.keys import event_key, is_own_key, read_key
 from punchcard.destinations.perkville.keys import DayKey, OrderKey, RefundKey, read_key_content
-from punchcard.destinations.port import KeyContent
+from punchcard.destinations.reconciling import KeyContent
 
 LONG = "s" * 120
 

@@ -22,15 +22,8 @@ from punchcard.destinations.perkville.wire import (
     patch_connection,
     post_transaction,
 )
-from punchcard.destinations.port import (
-    CustomerBalance,
-    Effect,
-    EffectKind,
-    Finding,
-    MappingChoice,
-    Performed,
-    TransactionPage,
-)
+from punchcard.destinations.port import CustomerBalance, Effect, EffectKind, Finding, MappingChoice, Performed
+from punchcard.destinations.reconciling import TransactionPage
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
 
 
@@ -140,7 +133,7 @@ class PerkvilleClient:
         return await read_user_emails(self._http, self._settings, customer_ref)
 
     def lists(self, event_settings: Mapping[str, object] | None) -> bool:
-        """Whether an effect whose event brought these settings is booked for this client's business."""
+        """Whether an effect with these event settings is booked for this client's business."""
         return with_event_settings(self._settings, event_settings).business_id == self._settings.business_id
 
     async def close(self) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from punchcard.destinations.keys import KEY_CHARACTERS_MAX, digest, event_key, hashed_part, join_key, key_part, read_key
-from punchcard.destinations.port import EffectKey, KeyContent
+from punchcard.destinations.port import EffectKey
+from punchcard.destinations.reconciling import KeyContent
 
 __all__ = ["KEY_CHARACTERS_MAX", "DayKey", "OrderKey", "RefundKey", "event_key", "name_slug", "read_key_content"]
 

@@ -12,8 +12,9 @@ from punchcard.destinations.perkville.keys import read_key_content
 from punchcard.destinations.perkville.preview import preview
 from punchcard.destinations.perkville.refunds import decide_refund
 from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
-from punchcard.destinations.port import DeliveryOptions, Effect, Intent, KeyContent, PartnerClient
+from punchcard.destinations.port import DeliveryOptions, Effect, Intent, PartnerClient
 from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
+from punchcard.destinations.reconciling import KeyContent
 from punchcard.errors import InvariantError
 from punchcard.events.model import Event, EventType
 

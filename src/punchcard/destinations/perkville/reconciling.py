@@ -14,7 +14,7 @@ from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.pagination import Item, item_of, page_of, unclear
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.perkville.wire import Wire, amount_of, id_of, is_one_of, list_page, read_one
-from punchcard.destinations.port import PartnerTransaction, TransactionPage, TransactionStatus
+from punchcard.destinations.reconciling import PartnerTransaction, TransactionPage, TransactionStatus
 from punchcard.errors import InvariantError, RejectedError
 
 _NOT_FOUND = 404

@@ -68,7 +68,7 @@ def _create_differences() -> None:
     op.create_table(
         "reconciliation_differences",
         sa.Column("id", _RISING_ID, autoincrement=True, nullable=False),
-        sa.Column("reconciliation_id", sa.BigInteger(), nullable=False),
+        sa.Column("reconciliation_id", _RISING_ID, nullable=False),
         sa.Column("destination", sa.String(128), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("effect_key", sa.String(255), nullable=False),
