@@ -7,8 +7,8 @@ from punchcard.clock import to_iso
 from punchcard.operations.simulation_outcome import (
     CustomerChange,
     SimulatedEvent,
-    SimulationOutcome,
     SimulationTotals,
+    read_outcome,
 )
 from punchcard.store.simulations import Simulation
 
@@ -64,10 +64,3 @@ def simulation_body(simulation: Simulation) -> SimulationBody:
         gaining=[] if outcome is None else outcome.gaining,
         losing=[] if outcome is None else outcome.losing,
     )
-
-
-def read_outcome(simulation: Simulation) -> SimulationOutcome | None:
-    """What it came to, None before it is finished."""
-    if simulation.outcome is None:
-        return None
-    return msgspec.json.decode(simulation.outcome, type=SimulationOutcome)

@@ -140,7 +140,8 @@ class Windows:
             files: The files by their first position.
         """
         remaining = [file for file in files if file.last_position > self.after and file.first_position <= self._through]
-        if not remaining:
+        # A file may reach beyond the last position that is selected.
+        if not remaining or self.after >= self._through:
             return None
         self.after = max(self.after, remaining[0].first_position - 1)
         ends = sorted({min(file.last_position, self._through) for file in remaining})

@@ -11,6 +11,7 @@ import msgspec
 from punchcard.destinations.port import Intent
 from punchcard.store.earned import EarnedEffect
 from punchcard.store.effects import decimal_text
+from punchcard.store.simulations import Simulation
 
 CUSTOMERS_SHOWN: Final = 20
 _ZERO: Final = Decimal(0)
@@ -180,6 +181,13 @@ class OutcomeBuilder:
             )
             for _, email, simulated, actual in sorted(changed)
         ]
+
+
+def read_outcome(simulation: Simulation) -> SimulationOutcome | None:
+    """The outcome of a simulation, None until it is finished."""
+    if simulation.outcome is None:
+        return None
+    return msgspec.json.decode(simulation.outcome, type=SimulationOutcome)
 
 
 def with_cost(outcome: SimulationOutcome, cost_per_point: Decimal | None) -> SimulationOutcome:

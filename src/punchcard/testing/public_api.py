@@ -34,6 +34,7 @@ from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.reconciliation_runner import ReconciliationPlan, ReconciliationRunner
 from punchcard.operations.running_configuration import RunningConfiguration
+from punchcard.operations.simulations import SimulationRunner
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
@@ -111,7 +112,7 @@ class PublicApiServer:
         self.partner = ScriptedPartner(clock=self.clock)
         self.delivers_really = False  # True: by the destination's own client, to where its settings say
         self._facts_path = folder / "engage.duckdb"
-        self._lake = lake
+        self.lake_location = lake
         self._engine: ComputationEngine | None = None
         self._traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
         self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
@@ -178,7 +179,7 @@ class PublicApiServer:
             self._facts = FactStore(self._facts_path)
             self._engine = ComputationEngine(
                 store=self.store,
-                lake=LakeReader(self._lake),
+                lake=LakeReader(self.lake_location),
                 facts=self._facts,
                 clock=self.clock,
                 current=self.watch.newest,
@@ -232,6 +233,17 @@ class PublicApiServer:
 
         return asyncio.run(run())
 
+    def simulate(self) -> bool:
+        """Run the oldest simulation; False if there is none."""
+        runner = SimulationRunner(
+            store=self.store,
+            lake=LakeReader(self.lake_location),
+            clock=self.clock,
+            current=self.watch.newest,
+            points_of=lambda _: {},
+        )
+        return runner.run_next()
+
     def claim(self, *, slug: str = "perkville") -> None:
         """Claim what is due without results: the requests are in delivery."""
         cycle(self.store, self._target(slug), [], room=100, clock=self.clock, telemetry=DeliveryTelemetry(slug))
@@ -279,7 +291,7 @@ class PublicApiServer:
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,
             configuration=RunningConfiguration(
-                self.store, self._keyring, self.watch, lake=LakeReader(self._lake), clock=self.clock
+                self.store, self._keyring, self.watch, lake=LakeReader(self.lake_location), clock=self.clock
             ),
             commit=commit,
         )
