@@ -184,7 +184,7 @@ def _effect(order: int, key: str, message_id: str, received: datetime, *, positi
         received_at=received,
         customer=email,
         email=email,
-        perk="123456",
+        item="123456",
         requested_quantity=Decimal("9.99"),
         attributes=None,
         order_id=f"order-{order}",
@@ -222,17 +222,17 @@ def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
         Ended(
             id=effect.id,
             attempts=1,
-            kind=effect.kind,
             source=effect.source,
             destination=effect.destination,
             event_type=effect.event_type,
             event_name=effect.event_name,
             state=EffectState.DELIVERED,
             reason=None,
-            perk=effect.perk,
+            item=effect.item,
             quantity="9.99",
             received_at=at,
             settled_at=at + timedelta(milliseconds=40),
+            replay=None,
         )
         for effect in stored
     ]

@@ -143,7 +143,7 @@ def _fill(store: Store) -> None:
                     received_at=now,
                     customer=f"c{number % 5000}@example.com",
                     email=f"c{number % 5000}@example.com",
-                    perk="123456",
+                    item="123456",
                     requested_quantity=Decimal("9.99"),
                     attributes=None,
                     order_id=str(number),

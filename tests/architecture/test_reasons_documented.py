@@ -29,6 +29,7 @@ MODULES = (
     "store/effects.py",
     "store/operator_actions.py",
     "store/outbox.py",
+    "store/pauses.py",
     "store/recoveries.py",
     "traces/trace.py",
     "traces/tail.py",
@@ -55,7 +56,14 @@ NO_REASONS = {
 CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
 NAMES = {"code", "reason", "repeat_reason", "note_code"}
 # Where codes that several modules share stand as constants.
-CONSTANTS_OF = ("destinations/port.py", "store/effects.py", "store/orders.py")
+CONSTANTS_OF = (
+    "destinations/perkville/reasons.py",
+    "destinations/port.py",
+    "destinations/preparation.py",
+    "store/effects.py",
+    "store/orders.py",
+    "store/pauses.py",
+)
 # Functions that take a reason by position.
 TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "EventResult": 2, "filtered": 0, "_repeat": 1}
 

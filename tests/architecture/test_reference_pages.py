@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import punchcard.delivery.telemetry
 import punchcard.engage.telemetry
 import punchcard.ingest.telemetry
+import punchcard.operations.telemetry
 import punchcard.routing.telemetry
 import punchcard.runtime.telemetry  # noqa: F401  # imported for the metrics that they register
 from punchcard.api import bodies
@@ -99,7 +100,7 @@ def test_every_key_of_the_config_file_has_its_row() -> None:
         for partner in CATALOG.values()
         for field in (*partner.definition.settings, *partner.definition.options)
     }
-    tables = {"workspace", "identity", "sources", "audiences", "computed_traits"}
+    tables = {"workspace", "identity", "sources", "audiences", "computed_traits", "alert_channels", "alert_rules"}
     text = page("config-file.md")
     assert set(rows(text.partition("## `[workspace]`")[2])) == (read_by_the_parser - tables | of_partners | {"sources"})
     assert all(re.search(rf"\[\[?{table}\]", text) for table in (*tables, "destinations"))
@@ -205,7 +206,6 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         bodies.EventTraceBody,
         bodies.EventCopy,
         bodies.ResultBody,
-        bodies.Transaction,
         bodies.AttemptBody,
         bodies.Conflict,
         bodies.LedgerRow,
@@ -236,6 +236,14 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
 def test_every_member_of_an_answer_is_documented(body: type[msgspec.Struct]) -> None:
     words = {word for code in marked(page("public-api.md")) for word in re.findall(r"\w+", code)}
     assert {field.encode_name for field in msgspec.structs.fields(body)} - words == set()
+
+
+def test_every_member_of_a_transaction_is_documented() -> None:
+    definitions = [partner.definition for partner in CATALOG.loaded()]
+    members = {shown.member for definition in definitions for shown in definition.summary_columns}
+    words = {word for code in marked(page("public-api.md")) for word in re.findall(r"\w+", code)}
+    assert members
+    assert {*members, *bodies.TRANSACTION_MEMBERS} - words == set()
 
 
 def test_the_example_of_a_definition_as_json_equals_its_text() -> None:

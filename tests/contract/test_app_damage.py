@@ -50,7 +50,7 @@ def test_home_tells_of_an_unreadable_record_and_leads_to_it(world: PublicApiServ
     world.send({"userId": "ann", "event": "Checked In", "messageId": "fine"})
     world.route()
     home = owner.get("/").text
-    assert "<strong>1 record could not be read</strong>" in home
+    assert "<strong>1 record could not be read in the last seven days.</strong>" in home
     assert "/events?time=7d&amp;status=failed_on_ingest&amp;reason=unreadable_record" in home
     world.clock.advance(timedelta(days=8).total_seconds())
     assert "could not be read" not in owner.get("/").text
@@ -68,7 +68,7 @@ def test_home_tells_of_a_lake_that_cannot_be_used_and_of_what_it_lost(
     assert "The data lake cannot be used" in home
     assert "A file is missing &lt;b&gt;." in home
     assert "<code>punchcard lake repair</code>" in home
-    assert "<strong>3 events of the data lake were lost</strong>" in home
+    assert "<strong>3 events were lost from the data lake" in home
     with world.store.unit_of_work() as work:
         note_lake_success(work)
         note_lake_loss(work, 0, begin=None, end=None, now=now)

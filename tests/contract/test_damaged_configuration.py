@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from punchcard.operations.alerts import AlertKind, find_alerts
+from punchcard.operations.alerts import find_alerts
 from punchcard.runtime.readiness import read_problems
 from punchcard.store.held import count_held, count_held_for
 from punchcard.store.schema import configuration_documents, held_records
@@ -31,6 +31,7 @@ from punchcard.testing.damage import (
 )
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 

@@ -15,7 +15,9 @@ from structlog.testing import capture_logs
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import DeliveryTarget
-from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind, RefundFollows
+from punchcard.destinations.perkville.definition import TRANSACTION
+from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
+from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
 from punchcard.errors import StorageError
 from punchcard.store import ledger, outbox
 from punchcard.store.effects import Action, StoredEffect
@@ -306,11 +308,11 @@ async def test_what_a_killed_worker_had_on_its_way_is_read_back_by_the_next(rig:
         sent = stored_effect(connection, "sent")
     await client.perform(
         Effect(
-            kind=EffectKind.TRANSACTION,
+            kind=TRANSACTION,
             effect_key=EffectKey("sent"),
             email=sent.email,
             event_name=sent.event_name,
-            perk=sent.perk,
+            item=sent.item,
             quantity=sent.quantity,
             attributes=None,
         )
@@ -388,8 +390,7 @@ async def test_only_one_of_two_deliveries_of_a_destination_sends(rig: Rig) -> No
 async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was_awarded(small_rig: Rig) -> None:
     rig = small_rig
     # As Segment's page says: of whomever the event names.
-    options = replace(rig.settings.options, refund_follows=RefundFollows.EVENT)
-    rig.settings = replace(rig.settings, options=options)
+    rig.settings = replace(rig.settings, refunds=RefundRules(follows=RefundFollows.EVENT))
     now = SystemClock().now()
     with rig.store.unit_of_work() as work:
         outbox.add(work, [new_effect("award", quantity="10", order_id="o")], now=now)

@@ -123,5 +123,5 @@ def test_the_config_file_keeps_days_in_utc() -> None:
     assert Workspace(timezone="America/Los_Angeles").day_zone(LOS_ANGELES) == LOS_ANGELES
     for workspace in read.values():
         assert read_content(export(workspace).encode(), "file", environment={}) == workspace
-    with pytest.raises(Exception, match='"Utc" is not known; expected "timezone" or "utc"'):
+    with pytest.raises(Exception, match=r'"Utc" is not known\. Use "timezone" or "utc"'):
         read_content(text % b"Utc", "file", environment={})

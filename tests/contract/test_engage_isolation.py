@@ -8,7 +8,7 @@ from sqlalchemy import text, update
 from punchcard.engage.person_events import UnsyncedCall, read_events
 from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.lake.reader import LakeEvent, LakeResult
-from punchcard.operations.alerts import AlertKind, find_alerts
+from punchcard.operations.alerts import find_alerts
 from punchcard.operations.engagement import list_computation_statuses
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
@@ -16,6 +16,7 @@ from punchcard.store import engage_tables as stored
 from punchcard.store.engine import Store
 from punchcard.store.schema_engage import computation_states, synced
 from punchcard.testing.sync_world import BEGIN, SyncWorld
+from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.model import Workspace
 
 SPENT = "event('Order Completed').count() >= 1"

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import select
 
-from punchcard.destinations.port import EffectKind
+from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.operations.alerts import find_alerts
 from punchcard.store import engage_tables, outbox
 from punchcard.store.effects import NewEffect
@@ -287,7 +287,7 @@ def test_a_destination_that_is_behind_with_awards_is_told_nothing_else(telling):
     award = NewEffect(
         destination="perkville",
         effect_key="SEG:web:EVENT:award",
-        kind=EffectKind.TRANSACTION,
+        kind=TRANSACTION,
         source="web",
         message_id="award",
         event_name="Order Completed",
@@ -296,7 +296,7 @@ def test_a_destination_that_is_behind_with_awards_is_told_nothing_else(telling):
         received_at=BEGIN,
         customer="zoe@example.com",
         email="zoe@example.com",
-        perk="1",
+        item="1",
         requested_quantity=Decimal(1),
         attributes=None,
         order_id=None,

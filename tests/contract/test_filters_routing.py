@@ -79,11 +79,11 @@ def test_a_filter_that_drops_an_event_is_named_in_its_result() -> None:
     result = result_of(planned, event(properties={"email": "boss@acme.example"}))
     assert (result.status, result.reason) == (EventStatus.FILTERED_AT_DESTINATION, "FILTERED_BY_RULES")
     assert result.detail == "filter \"no staff\" drops events with contains( properties.email, '@acme.example' )"
-    assert intent_of(planned, event()).perk == "123457"
+    assert intent_of(planned, event()).item == "123457"
 
 
 def test_a_filter_that_is_switched_off_drops_nothing() -> None:
-    assert intent_of(planner(flt("all", enabled=False)), event()).perk == "123457"
+    assert intent_of(planner(flt("all", enabled=False)), event()).item == "123457"
 
 
 def test_what_filters_judge_differently_is_not_remembered_as_the_same() -> None:
@@ -180,7 +180,7 @@ def test_an_event_that_a_filter_cannot_judge_is_not_sent_and_that_is_told() -> N
     body = b'{"batch":[{"type":"track","userId":"ann","event":"Checked In","properties":%s}]}' % huge
     (given,) = read_request(body, call="batch", received_at=ManualClock().now(), position=1)
     assert isinstance(given, Event)
-    assert intent_of(planner(flt("event = 'x'")), given).perk == "123457"
+    assert intent_of(planner(flt("event = 'x'")), given).item == "123457"
     result = result_of(planner(flt("event = 'x'"), flt("properties.note = 'x'", title="asks")), given)
     assert result.reason == "FILTERED_BY_RULES"
     assert str(result.detail).startswith('filter "asks" cannot be applied to this event (')

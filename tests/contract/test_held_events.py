@@ -11,7 +11,7 @@ import pytest
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import Event
 from punchcard.filters.destination_filters import DestinationFilters
-from punchcard.operations.alerts import AlertKind, find_alerts
+from punchcard.operations.alerts import find_alerts
 from punchcard.store import ledger
 from punchcard.store.recoveries import RecoveryReason, start_recovery
 from punchcard.store.schema import EffectState
@@ -27,6 +27,7 @@ from punchcard.testing.damage import (
 )
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.workspace.alert_rules import AlertKind
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_what_is_held_stays_held_while_the_destination_is_switched_off(world: Pu
     world.route()
     assert awarded(world, "perkville") == []
     assert results(world, "m1")["perkville"]["status"] == "pending"
-    assert results(world, "m2")["perkville"]["reason"] == "destination_disabled"
+    assert results(world, "m2")["perkville"]["reason"] == "destination_off"
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1"]
@@ -272,7 +273,7 @@ def test_what_is_left_of_an_unreadable_destination_is_never_saved_as_the_whole(s
     # Its filters cannot be read, so an edit would lose them, and staff would get points.
     refused = world.request("PATCH", "/api/destinations/perkville", json.dumps({"name": "Points"}).encode())
     assert refused.status == 422
-    assert "cannot be changed piece by piece" in refused.body.decode()
+    assert "cannot be changed partially" in refused.body.decode()
     world.configure(CONFIG)
     world.route()
     assert results(world, "m1")["perkville"]["reason"] == "FILTERED_BY_RULES"

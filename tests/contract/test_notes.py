@@ -79,7 +79,7 @@ def test_one_event_with_nan_costs_no_neighbour_and_says_so_wherever_it_is_read(w
     page = owner.get("/events/odd").text
     assert "properties.margin was NaN" in page
     source = owner.get("/sources/website").text
-    assert "NaN or Infinity: read as null" in source
+    assert "NaN or Infinity: replaced by null" in source
     assert "Value of another type: converted" in source
 
 
@@ -113,7 +113,7 @@ def test_times_that_cannot_be_read_are_counted_for_their_source(world: PublicApi
     owner = FormBrowser(world)
     owner.sign_in("owner@acme.example")
     page = owner.get("/sources/website").text
-    assert "Time could not be read" in page
+    assert "Invalid time: time of receipt used" in page
     assert "2 events" in page
     assert trace(world, "d")["notes"] == []
 

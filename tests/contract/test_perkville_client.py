@@ -526,7 +526,7 @@ def test_a_used_key_answered_with_the_original_is_delivered(sandbox: SandboxProc
 def test_a_perk_that_cannot_be_awarded_is_rejected_in_words(
     sandbox: SandboxProcess, perk: str, quantity: str, code: str, words: str
 ) -> None:
-    award = new_award(perk=perk, quantity=Decimal(quantity))
+    award = new_award(item=perk, quantity=Decimal(quantity))
 
     async def use(client: PerkvilleClient) -> None:
         with pytest.raises(RejectedError) as caught:
@@ -540,7 +540,7 @@ def test_a_perk_that_cannot_be_awarded_is_rejected_in_words(
 
 @pytest.mark.parametrize(("perk", "sent"), [("123456", "-5"), ("123458", "5")], ids=["earning", "redeeming"])
 def test_points_are_removed_in_the_sandbox(sandbox: SandboxProcess, perk: str, sent: str) -> None:
-    removal = new_award(perk=perk, quantity=Decimal(-5))
+    removal = new_award(item=perk, quantity=Decimal(-5))
 
     async def use(client: PerkvilleClient) -> None:
         assert (await client.perform(removal)).note is None

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from punchcard.operations.alerts import find_alerts
 from punchcard.operations.reconciliation_runner import ReconciliationPlan
 from punchcard.store.schema import EffectState
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.workspace.alert_rules import AlertKind
 
 CONFIG = """
 [[sources]]
@@ -419,3 +421,18 @@ def test_counts_follow_every_correction(desk: Desk) -> None:
         )
     assert rows == [(1000, 1)]
     assert (ends[EffectState.DELIVERED], ends[EffectState.REJECTED]) == (1, 1)
+
+
+def test_open_differences_are_an_alert_until_they_are_resolved(desk: Desk) -> None:
+    desk.award(desk.order("1"))
+    _delete(desk)
+    reconciliation = desk.reconcile()
+
+    def alerts() -> list[tuple[str, int]]:
+        with desk.server.store.reading() as work:
+            listed = find_alerts(work, desk.server.watch.newest(), now=desk.server.clock.now())
+        return [(alert.subject, alert.count) for alert in listed if alert.kind is AlertKind.LEDGER]
+
+    assert alerts() == [("perkville", 1)]
+    desk.resolve(reconciliation, "dismiss")
+    assert alerts() == []

@@ -227,7 +227,7 @@ def test_an_event_of_the_partner_endpoint_is_planned_under_the_settings_that_cam
     restored.in_log(body, call="partner")
     restored.replay()
     (found,) = restored.effects()
-    assert found.perk == "123460"
+    assert found.item == "123460"
 
 
 def test_an_identify_and_a_track_call_of_one_change_are_both_known_again(restored: Restored) -> None:

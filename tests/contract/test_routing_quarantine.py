@@ -196,7 +196,7 @@ SPOILED = {
     "customer is missing": lambda intent: replace(intent, customer=None),
     "quantity is no number": lambda intent: replace(intent, quantity="many"),
     "attributes are no JSON": lambda intent: replace(intent, attributes={"a": object()}),
-    "perk is no text": lambda intent: replace(intent, perk=object()),
+    "item is no text": lambda intent: replace(intent, item=object()),
 }
 
 
@@ -238,7 +238,7 @@ VAST = "".join(f"{number * number:x}" for number in range(3_000))
     [
         pytest.param({"order_id": VAST}, id="too large for an index, which is reported as if the database were away"),
         pytest.param({"customer": VAST}, id="too long for its column"),
-        pytest.param({"perk": "\x00"}, id="NUL"),
+        pytest.param({"item": "\x00"}, id="NUL"),
     ],
 )
 def test_what_only_postgresql_cannot_hold_is_the_events_fault(

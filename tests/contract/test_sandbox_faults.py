@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.sandbox.faults import Faults, Misfortune, Strike
+from punchcard.sandbox.faults import Fault, FaultInjector, Faults
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.sandbox import SandboxProcess, SandboxReply
 
@@ -225,20 +225,20 @@ def test_a_throttled_request_is_answered_429(sandbox: SandboxProcess) -> None:
 
 def test_the_throttle_lets_so_many_through_in_a_second() -> None:
     clock = ManualClock()
-    misfortune = Misfortune(clock)
-    misfortune.switch(Faults(requests_per_second=5))
-    assert [misfortune.seconds_to_wait() for _ in range(7)] == [0, 0, 0, 0, 0, 1, 1]
+    injector = FaultInjector(clock)
+    injector.set_faults(Faults(requests_per_second=5))
+    assert [injector.seconds_to_wait() for _ in range(7)] == [0, 0, 0, 0, 0, 1, 1]
     clock.advance(0.2)
-    assert [misfortune.seconds_to_wait() for _ in range(2)] == [0, 1]
+    assert [injector.seconds_to_wait() for _ in range(2)] == [0, 1]
     clock.advance(100)
-    assert [misfortune.seconds_to_wait() for _ in range(6)] == [0, 0, 0, 0, 0, 1]
+    assert [injector.seconds_to_wait() for _ in range(6)] == [0, 0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(("rate", "fewest", "most"), [(0, 0, 0), (0.2, 150, 250), (1, 1000, 1000)])
 def test_the_rate_is_the_share_of_requests_that_are_hit(rate: float, fewest: int, most: int) -> None:
-    misfortune = Misfortune(ManualClock(seed=1))
-    misfortune.switch(Faults(reset=True, rate=rate))
-    hits = sum(misfortune.strike(is_write=True) is Strike.RESET for _ in range(1000))
+    injector = FaultInjector(ManualClock(seed=1))
+    injector.set_faults(Faults(reset=True, rate=rate))
+    hits = sum(injector.next_fault(is_write=True) is Fault.RESET for _ in range(1000))
     assert fewest <= hits <= most
 
 
@@ -256,7 +256,7 @@ def test_requests_are_counted(tmp_path: Path) -> None:
             "status_200": 1,
             "status_404": 1,
             "status_504": 1,
-            "answer_lost": 1,
+            "response_lost": 1,
             "reset": 1,
-            "no_answer": 1,
+            "no_response": 1,
         }

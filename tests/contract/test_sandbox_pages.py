@@ -146,7 +146,7 @@ def test_the_faults_form_switches_what_the_judge_switches(sandbox: SandboxProces
     assert shown == {"status": 503, "rate": 0.5, "afterCommit": True, "duplicateAnswer": "409"}
     page = get(sandbox, "/faults/")
     assert 'name="afterCommit" checked' in page
-    assert "Faults are switched on" in get(sandbox, "/perks/")
+    assert "Faults are enabled" in get(sandbox, "/perks/")
     for wrong in ({"status": "abc"}, {"rate": "7"}, {"status": "5.5"}, {"rate": "nan"}):
         assert send(sandbox, "/faults/", **wrong).status == 400
     assert sandbox.request("GET", "/sandbox/faults").json() == shown

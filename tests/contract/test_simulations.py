@@ -133,7 +133,7 @@ def test_the_reconciliation_pages_show_and_start_comparisons(server: PublicApiSe
     add_operators(server)
     browser = FormBrowser(server)
     assert browser.sign_in("owner@acme.example").status == 303
-    base = "/destinations/perkville/reconciliation"
+    base = "/destinations/perkville/reconciliations"
     assert "Not compared yet" in browser.get(base).text
     assert browser.post(base, days="30").status == 303
     assert "Queued" in browser.get(f"{base}/1").text

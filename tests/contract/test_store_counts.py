@@ -96,7 +96,7 @@ def test_an_effect_counts_once_where_it_ends_and_its_units_are_summed(store: Sto
     with store.reading() as work:
         (total,) = read_award_totals(work, **ALWAYS, destination=DESTINATION)
         p95 = latency_percentile(work, 95, **ALWAYS, destination=DESTINATION)
-    assert (total.units, total.transactions, total.perk) == (Decimal("9.99"), 1, "123456")
+    assert (total.units, total.transactions, total.item) == (Decimal("9.99"), 1, "123456")
     assert p95 is not None
     assert 2.0 <= p95.total_seconds() <= 2.0 * 1.2
 

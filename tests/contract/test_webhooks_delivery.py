@@ -106,7 +106,7 @@ def _new(message_id: str, user: str) -> NewEffect:
         received_at=datetime(2026, 1, 2, tzinfo=UTC),
         customer="",
         email="",
-        perk=None,
+        item=None,
         requested_quantity=None,
         attributes=None,
         order_id=None,

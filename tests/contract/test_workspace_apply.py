@@ -154,8 +154,8 @@ def test_masked_secret_keeps_the_stored_one_while_the_rest_changes(store: Store)
 @pytest.mark.parametrize(
     ("first", "words"),
     [
-        pytest.param(Workspace(), "none is stored", id="nothing stored"),
-        pytest.param(WORKSPACE, "the stored one is another", id="another stored"),
+        pytest.param(Workspace(), "no secret is stored", id="nothing stored"),
+        pytest.param(WORKSPACE, "the stored secret differs", id="another stored"),
     ],
 )
 def test_masked_secret_that_is_not_the_stored_one_is_refused(store: Store, first: Workspace, words: str) -> None:
@@ -182,9 +182,9 @@ def test_invalid_workspace_changes_nothing_and_all_problems_are_told(store: Stor
 def test_wrong_key_says_what_to_do_and_a_secret_given_anew_mends_it(store: Store) -> None:
     make(store, WORKSPACE)
     other = Keyring("another key")
-    with pytest.raises(ConfigurationError, match="set PUNCHCARD_SECRET_KEY to the one used before"):
+    with pytest.raises(ConfigurationError, match="Set PUNCHCARD_SECRET_KEY to the key used before"):
         load(store, other)
-    with pytest.raises(ConfigurationError, match="cannot be read; give the secret itself"):
+    with pytest.raises(ConfigurationError, match=r"cannot be read\. Enter the secret itself"):
         make(store, with_settings(apiKey="••••1234"), other)
     assert make(store, WORKSPACE, other) == ["change destination perkville"]
     assert load(store, other).workspace == WORKSPACE

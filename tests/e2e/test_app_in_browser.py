@@ -258,7 +258,7 @@ def test_the_debugger_shows_an_event_as_it_comes_with_what_becomes_of_it(
         expect(row).to_contain_text('"messageId": "live-1"')
         page.get_by_role("button", name="Pause").click()
         product.send("track", {**event, "messageId": "live-2"}, write_key=WRITE_KEY)
-        expect(page.get_by_text("Paused, 1 new")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("Paused, 1 new")).to_be_visible()
         page.get_by_role("button", name="Go on").click()
         expect(page.locator(".live-row").first).to_contain_text("Refused")
         page.get_by_label("Search the events shown").fill("live-1")

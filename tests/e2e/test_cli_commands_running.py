@@ -183,13 +183,13 @@ def test_retry_shows_asks_and_puts_back(own_product: ProductProcess, sandbox: Sa
     assert unasked.returncode == 2
     assert "--yes" in unasked.stderr
     assert message_id in unasked.stdout
-    assert "nothing to retry" in command(*retry, "--reason", "something_else", "--yes").stdout
+    assert "Nothing to retry" in command(*retry, "--reason", "something_else", "--yes").stdout
     assert command(*retry, "--destination", "nowhere", "--yes").returncode == 2
     assert transactions_of(sandbox, customer) == []
 
     done = command(*retry, message_id, "--yes")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "1 back in the queue"
+    assert done.stdout.splitlines()[-1] == "1 back in the queue."
     product.wait_for_status(message_id, "delivered")
     assert len(transactions_of(sandbox, customer)) == 1
 

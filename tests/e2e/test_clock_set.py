@@ -39,12 +39,12 @@ def test_awards_that_wait_for_a_time_that_was_never_meant_are_listed_and_freed(t
         sandbox.faults({})
         data = product.data
         nothing = command("retry", "--data", str(data))
-        assert "nothing to retry" in nothing.stdout
+        assert "Nothing to retry" in nothing.stdout
         move_into_the_future(data)
         listed = command("retry", "--data", str(data), sent[0], "--yes")
         assert listed.returncode == 0, listed.stderr
         assert sent[0] in listed.stdout
-        assert "the clock was set since" in listed.stdout
+        assert "because of a wrong clock" in listed.stdout
         assert "1 back in the queue" in listed.stdout
         # The others are freed by the worker itself.
         with ProductProcess(tmp_path / "product", content) as product:

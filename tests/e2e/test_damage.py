@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from punchcard.errors import LakeError
+from punchcard.lake.reader import LakeReader
 from punchcard.testing.product import ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
@@ -47,8 +49,18 @@ def damage_lake(lake: Path) -> None:
 
 
 def in_lake(data: Path) -> list[str]:
+    """The message ids of all events of the lake, none while it cannot be read."""
+    try:
+        return [event.message_id for event in LakeReader(str(data / "lake")).between(0, 10**9)]
+    except LakeError:
+        return []
+
+
+def queried(data: Path) -> list[str]:
+    """The same, as an operator sees them."""
     done = command("lake", "query", "SELECT message_id FROM events", "--json", "--data", str(data))
-    return [json.loads(line)["message_id"] for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)["message_id"] for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["while it runs", "and a restart"])
@@ -85,6 +97,7 @@ def test_a_damaged_lake_stops_no_award_is_told_and_is_repaired_while_all_runs(
         for message_id in sent[4:]:
             check_in(product, message_id)
         wait_until(lambda: Counter(in_lake(product.data)) == Counter(sent))
+        assert Counter(queried(product.data)) == Counter(sent)
         assert command("lake", "repair", "--data", str(product.data)).stdout.startswith("The data lake is whole")
         wait_until(lambda: product.call("GET", "/health/ready")[1] == {"status": "ready"})
         booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())

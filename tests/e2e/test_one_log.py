@@ -5,11 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from punchcard.testing.product import ProductProcess, command, configuration
@@ -67,6 +67,14 @@ class WorkerProcess:
 
 def wait_until_delivered(sandbox: SandboxProcess, count: int) -> None:
     wait_until(lambda: len(sandbox.transactions()) >= count, sandbox.transactions)
+
+
+def generation(database: dict[str, str]) -> int:
+    """How often the log has been opened, and shown since to be in use, as the database knows it."""
+    with psycopg.connect(database["PUNCHCARD_DATABASE_URL"]) as connection:
+        row = connection.execute("SELECT generation FROM log_binding").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def readiness(product: ProductProcess) -> tuple[int, Any]:
@@ -144,7 +152,9 @@ def test_a_copy_that_was_made_under_a_running_process_does_not_start(
         product.track("Checked In", VISIT, messageId="before")
         wait_until_delivered(sandbox, 1)
         shutil.copytree(product.data, tmp_path / "second")
-        time.sleep(2.5)  # the process that runs has shown since that it does
+        copied = generation(database)
+        # The process that runs shows that it does, once a second.
+        wait_until(lambda: generation(database) > copied + 1)
         refused = run("worker", tmp_path / "second", database)
         assert refused.returncode == 1
         assert "older copy" in refused.stderr

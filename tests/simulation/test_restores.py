@@ -61,4 +61,4 @@ def test_the_simulation_notices_what_a_restore_would_double_or_lose(
 
     with pytest.raises((BrokenPromiseError, InvariantError)) as caught:
         tell_traces()
-    assert "in the story of seed" in caught.value.__notes__[0]
+    assert "in the run of seed" in caught.value.__notes__[0]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from punchcard.delivery import stages
+from punchcard.delivery import stages, waking
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.outcomes import PartnerResult
 from punchcard.delivery.outcomes import classify_outcome as real_classify_outcome
@@ -115,7 +115,7 @@ def forget_earlier_refunds(patch: pytest.MonkeyPatch) -> None:
 def park_at_once(patch: pytest.MonkeyPatch) -> None:
     """A refund that comes before its order does not wait, and does not follow it."""
     patch.setattr(refunds, "_deadline", lambda refund, _options: refund.created_at)
-    patch.setattr(stages, "wake_refunds", lambda *_arguments, **_options: 0)
+    patch.setattr(waking, "wake_dependents", lambda *_arguments, **_options: 0)
     patch.setattr(World, "retry", lambda _self: 0)
 
 
@@ -145,4 +145,4 @@ def test_the_simulation_notices_what_would_double_or_lose_an_award(
     # The judge says it, or the store's own last line of defence does.
     with pytest.raises((BrokenPromiseError, InvariantError)) as caught:
         tell_traces()
-    assert "in the story of seed" in caught.value.__notes__[0]
+    assert "in the run of seed" in caught.value.__notes__[0]

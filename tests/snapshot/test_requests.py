@@ -105,7 +105,7 @@ def outcome(case: Case) -> Mapping[str, object]:
         effect_key=intent.effect_key,
         email=intent.email,
         event_name=intent.event_name,
-        perk=intent.perk,
+        item=intent.item,
         quantity=intent.quantity,
         attributes=intent.attributes,
     )

@@ -13,6 +13,7 @@ from litestar.openapi import OpenAPIConfig
 
 from punchcard import __version__
 from punchcard.api import errors
+from punchcard.api.alerts import HANDLERS as ALERTS
 from punchcard.api.api_dependencies import REQUIRED_ROLE, ApiDependencies
 from punchcard.api.audit import list_audit_events
 from punchcard.api.catalog import (
@@ -23,6 +24,7 @@ from punchcard.api.catalog import (
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
+from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
     create_destination,
     delete_destination,
@@ -43,6 +45,7 @@ from punchcard.api.labels import add_source_labels, create_label, delete_label, 
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import list_regulations
+from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.simulations import HANDLERS as SIMULATIONS
 from punchcard.api.sources import (
     create_source,
@@ -110,6 +113,9 @@ HANDLERS = (
     delete_label,
     add_source_labels,
     replace_source_labels,
+    *ALERTS,
+    *DESTINATION_STATES,
+    *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,
     *RECONCILIATIONS,

@@ -1,6 +1,7 @@
 """The JSON bodies of the Public API, as types: camelCase on the wire, times in ISO-8601 UTC."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -9,6 +10,7 @@ from punchcard.operations.tester import EventTestResult
 from punchcard.store.effects import StoredEffect
 from punchcard.store.ledger import StoredAttempt, StoredConflict
 from punchcard.traces.event_profile import ProfileTrace
+from punchcard.traces.summary import NO_TYPES
 from punchcard.traces.trace import (
     AttemptTrace,
     EventTrace,
@@ -24,19 +26,19 @@ class _Body(msgspec.Struct, kw_only=True, rename="camel"):
     pass
 
 
-class Transaction(_Body):
-    """The effect of an event. `quantity` is a signed decimal as text, in units of the perk.
+Transaction = dict[str, Any]
+"""The effect of an event: `TRANSACTION_MEMBERS`, and the `Definition.summary_columns` of its destination.
 
-    `summary` describes an effect that is neither a quantity of a perk nor a user property.
-    """
+Each of the latter is a text or null. The OpenAPI document lists those of all destinations.
+"""
 
-    effect_key: str
-    perk: str | None
-    email: str
-    quantity: str | None
-    perkville_id: str | None
-    attributes: dict[str, Any] | None = None
-    summary: str | None = None
+TRANSACTION_MEMBERS: Final = {
+    "effectKey": "The effect's unique name",
+    "email": "The customer",
+    "attributes": "The attributes that it sets at the customer, null if it sets none",
+    "summary": "What it is, in a few words, null if other members say it",
+}
+"""The members that every transaction has, with what they hold."""
 
 
 class AttemptBody(_Body):
@@ -77,11 +79,22 @@ class EventProfile(_Body):
     audiences: list[str]
 
 
+class EventReplayBody(_Body):
+    """One time that the event was replayed: `status` is what that gave by itself."""
+
+    id: str
+    destination: str
+    replayed_at: str
+    status: str
+    reason: str | None
+    detail: str | None
+
+
 class EventTraceBody(_Body, omit_defaults=True):
     """One event as received, with its results. `profile` is null if the event has none, or none is known yet.
 
     `others` are events of other sources with the same message id, with their results; absent if there are none.
-    `notes` are sentences about values that were converted to read the event.
+    `notes` are sentences about values that were converted to read the event. `replays` is absent if there were none.
     """
 
     event: msgspec.Raw
@@ -93,6 +106,7 @@ class EventTraceBody(_Body, omit_defaults=True):
     results: list[ResultBody]
     copies: list[EventCopy]
     others: list["EventTraceBody"] = []
+    replays: list[EventReplayBody] = []
 
 
 class Conflict(_Body):
@@ -220,6 +234,17 @@ def event_trace(trace: EventTrace) -> EventTraceBody:
             for copy in trace.copies
         ],
         others=[event_trace(other) for other in trace.others],
+        replays=[
+            EventReplayBody(
+                id=replay.replay,
+                destination=replay.destination,
+                replayed_at=to_iso(replay.replayed_at),
+                status=replay.status,
+                reason=replay.reason,
+                detail=replay.detail,
+            )
+            for replay in trace.replays
+        ],
     )
 
 
@@ -231,8 +256,18 @@ def _profile(trace: ProfileTrace) -> EventProfile:
     )
 
 
-def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: list[StoredConflict]) -> LedgerRow:
-    """Return the body of a row of the ledger."""
+def ledger_row(
+    effect: StoredEffect,
+    attempts: list[StoredAttempt],
+    conflicts: list[StoredConflict],
+    *,
+    types: Mapping[str, str] = NO_TYPES,
+) -> LedgerRow:
+    """Return the body of a row of the ledger.
+
+    Args:
+        types: The type of each configured destination by its slug.
+    """
     return LedgerRow(
         id=str(effect.id),
         effect_key=effect.effect_key,
@@ -247,7 +282,7 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
         received_at=to_iso(effect.received_at),
         settled_at=None if effect.settled_at is None else to_iso(effect.settled_at),
         next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
-        transaction=transaction(transaction_trace(effect)),
+        transaction=transaction(transaction_trace(effect, types=types)),
         attempts=[_attempt(attempt_trace(attempt)) for attempt in attempts],
         conflicts=[_conflict(conflict) for conflict in conflicts],
     )
@@ -255,15 +290,13 @@ def ledger_row(effect: StoredEffect, attempts: list[StoredAttempt], conflicts: l
 
 def transaction(trace: TransactionTrace) -> Transaction:
     """Return the body of a transaction."""
-    return Transaction(
-        effect_key=trace.effect_key,
-        perk=trace.perk,
-        email=trace.email,
-        quantity=trace.quantity,
-        perkville_id=trace.partner_id,
-        attributes=None if trace.attributes is None else dict(trace.attributes),
-        summary=trace.summary,
-    )
+    return {
+        "effectKey": trace.effect_key,
+        "email": trace.email,
+        **{shown.member: trace.value_of(shown.column) for shown in trace.columns},
+        "attributes": None if trace.attributes is None else dict(trace.attributes),
+        "summary": trace.summary,
+    }
 
 
 def _conflict(stored: StoredConflict) -> Conflict:

@@ -41,7 +41,12 @@ _STAGES: Mapping[str, tuple[bool, Sequence[str]]] = {
     "filtered-at-source": (True, (EventStatus.FILTERED_AT_SOURCE, EventStatus.DUPLICATE)),
     "filtered-at-destination": (
         False,
-        (EventStatus.FILTERED_AT_DESTINATION, EventStatus.DUPLICATE, EventStatus.CONFLICT),
+        (
+            EventStatus.FILTERED_AT_DESTINATION,
+            EventStatus.DESTINATION_OFF,
+            EventStatus.DUPLICATE,
+            EventStatus.CONFLICT,
+        ),
     ),
     "failed-delivery": (False, (EventStatus.REFUSED, EffectState.REJECTED, EffectState.PARKED)),
     "successful-delivery": (False, (EffectState.DELIVERED,)),

@@ -1,9 +1,14 @@
 """The API's OpenAPI document: derived from the handlers by the framework, plus the errors that any call may return."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from litestar import Request
 from litestar.openapi.plugins import JsonRenderPlugin
+
+from punchcard.api.bodies import TRANSACTION_MEMBERS
+from punchcard.destinations.catalog import CATALOG
+from punchcard.destinations.definition import Definition
 
 _ERROR: Final = {
     "type": "object",
@@ -30,9 +35,14 @@ _ERROR: Final = {
         }
     },
 }
+_TRANSACTION_OR_NULL: Final = {"oneOf": [{"$ref": "#/components/schemas/Transaction"}, {"type": "null"}]}
+_WITH_TRANSACTION: Final = ("ResultBody", "LedgerRow", "TestedDestination")
+"""Bodies with a member `transaction`: the framework does not know its members."""
+
 _CLOSED: Final = ("Options", "OptionsUpdate")
 """Bodies that forbid unknown members, which the framework does not document."""
 
+_ALWAYS_TEXT: Final = ("effectKey", "email")
 _MEANINGS: Final = {
     "400": "A parameter or the body is invalid",
     "401": "The token is missing or invalid",
@@ -43,6 +53,20 @@ _MEANINGS: Final = {
 }
 
 
+def _transaction_schema(definitions: Iterable[Definition]) -> dict[str, Any]:
+    """Return the schema of a transaction: what all have, and what each destination shows of its own."""
+    properties: dict[str, Any] = {
+        name: {"type": "string" if name in _ALWAYS_TEXT else ["string", "null"], "description": meaning}
+        for name, meaning in TRANSACTION_MEMBERS.items()
+    }
+    properties["attributes"]["type"] = ["object", "null"]
+    for definition in definitions:
+        for shown in definition.summary_columns:
+            description = f"{shown.label}, of a destination of type {definition.slug}"
+            properties.setdefault(shown.member, {"type": ["string", "null"], "description": description})
+    return {"type": "object", "required": list(TRANSACTION_MEMBERS), "properties": properties}
+
+
 class DocumentedErrors(JsonRenderPlugin):
     """Renders the document as JSON and adds the errors."""
 
@@ -50,6 +74,9 @@ class DocumentedErrors(JsonRenderPlugin):
         """Return the document as JSON."""
         schemas = openapi_schema.setdefault("components", {}).setdefault("schemas", {})
         schemas["Errors"] = _ERROR
+        schemas["Transaction"] = _transaction_schema(loaded.definition for loaded in CATALOG.loaded())
+        for name in _WITH_TRANSACTION:
+            schemas[name]["properties"]["transaction"] = _TRANSACTION_OR_NULL
         for name in _CLOSED:
             schemas[name]["additionalProperties"] = False
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}

@@ -43,10 +43,13 @@ def list_transactions(
         page_rows = rows[:count]
         ids = [row.id for row in page_rows]
         attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
+    types = dependencies.current().destination_types
     following = str(page_rows[-1].id) if len(rows) > count else None
     return {
         "data": bodies.LedgerPage(
-            transactions=[bodies.ledger_row(row, attempts[row.id], conflicts[row.id]) for row in page_rows],
+            transactions=[
+                bodies.ledger_row(row, attempts[row.id], conflicts[row.id], types=types) for row in page_rows
+            ],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }

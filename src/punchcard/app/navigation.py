@@ -21,6 +21,7 @@ class Entry:
 
 ENTRIES = (
     Entry(label="Home", path="/", icon="home"),
+    Entry(label="Alerts", path="/alerts", icon="alert-triangle"),
     Entry(label="Customers", path="/customers", icon="users"),
     Entry(label="Audiences", path="/audiences", icon="users-group"),
     Entry(label="Events", path="/events", icon="activity"),

@@ -14,7 +14,7 @@ from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Capability, Definition
+from punchcard.destinations.definition import Capability, Definition, LedgerColumn
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.token_store import Role
@@ -66,6 +66,7 @@ class Renderer:
             status_color=_status_color,
             reason_meaning=_reason_meaning,
             reason_remedy=_reason_remedy,
+            inline_code=_inline_code,
             json=json_text,
         )
         self._templates.globals.update(
@@ -79,6 +80,7 @@ class Renderer:
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
+            column_label=_column_label,
             lists_transactions=_lists_transactions,
             version=__version__,
         )
@@ -159,6 +161,14 @@ def _lists_transactions(destination: Destination) -> bool:
     return definition is not None and Capability.RECONCILE in definition.capabilities
 
 
+def _column_label(destination: Destination, column: str) -> str:
+    """Return what the destination calls a column of the ledger, such as `Reward`; the column's own name by default."""
+    definition = _find_definition(destination)
+    columns = () if definition is None else definition.summary_columns
+    own = LedgerColumn(column)
+    return next((shown.label for shown in columns if shown.column is own), own.value.replace("_", " ").capitalize())
+
+
 def _join_names(names: Iterable[str]) -> str:
     """Return the names as a phrase: `a, b and c`."""
     *first, last = list(names)
@@ -173,6 +183,12 @@ def _duration(seconds: int) -> str:
     if seconds < 2 * _DAY:
         return f"{seconds // _HOUR} h"
     return f"{seconds // _DAY} days"
+
+
+def _inline_code(text: str) -> Markup:
+    """Return a sentence with the text between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def _number(value: int | float | Decimal | None) -> str:

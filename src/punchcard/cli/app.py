@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
 from punchcard.cli.lake_commands import lake
@@ -24,6 +25,7 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
 from punchcard.errors import ConfigurationError
 
@@ -94,7 +96,7 @@ def punchcard(
 def demo(
     port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port of Punchcard.")] = 8080,
 ) -> int:
-    """Run a demo on this machine: a sandbox Perkville, Punchcard, and a simulated gym that sends events."""
+    """Run a demo on this machine: the sandbox, Punchcard, and a simulated gym that sends events."""
     from punchcard.runtime.demo import run_demo
 
     return run_demo(port=port)
@@ -160,7 +162,7 @@ def worker(data: Data = None) -> int:
 
 
 @app.command(
-    short_help="Run a local Perkville for tests.",
+    short_help="Run a local loyalty partner for tests.",
     epilog=example("punchcard sandbox --data ./sandbox-data --port 9100"),
 )
 def sandbox(
@@ -170,13 +172,12 @@ def sandbox(
         int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port to listen on, 0 for any free port.")
     ] = 9100,
 ) -> None:
-    """Run a local Perkville for tests: its API, its pages, and faults to switch on."""
+    """Run the sandbox, a local loyalty partner for tests: its API, its pages, and faults to switch on."""
     from punchcard.runtime.data_folder import prepare_data_folder
-    from punchcard.sandbox.database import DEVELOPMENT_TOKEN
-    from punchcard.sandbox.server import serve_sandbox
+    from punchcard.sandbox.server import ready_line, serve_sandbox
 
     def announce(bound_port: int) -> None:
-        print(f"Sandbox Perkville ready at http://{host}:{bound_port} (API key: {DEVELOPMENT_TOKEN})", flush=True)
+        print(ready_line(host, bound_port), flush=True)
 
     prepare_data_folder(data)
     serve_sandbox(data=data, host=host, port=port, on_ready=announce)
@@ -217,7 +218,7 @@ def export(data: Data = None) -> None:
     epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
 )
 def check(config: ConfigFile = None, data: Data = None) -> int:
-    """Check whether awards can be delivered: storage, configuration, and token, location and perks at Perkville.
+    """Check whether awards can be delivered: storage, configuration, and the settings of each destination.
 
     With --config, check a config file before it is applied.
     """
@@ -314,7 +315,9 @@ def trace(
 @app.command(
     short_help="Put parked and rejected awards back in the queue.",
     epilog=example(
-        "punchcard retry", "punchcard retry --destination perkville --reason perk_unknown", "punchcard retry MESSAGE_ID"
+        "punchcard retry",
+        "punchcard retry --destination loyalty --reason outcome_unknown",
+        "punchcard retry MESSAGE_ID",
     ),
 )
 def retry(
@@ -371,6 +374,7 @@ def adopt_log(
     return adopt_now(settings, assume_yes=yes)
 
 
+app.command(name="replay", short_help=SHORT_HELP, epilog=EPILOG)(replay)
 app.add_typer(
     audience,
     name="audience",
@@ -384,8 +388,14 @@ app.add_typer(
 app.add_typer(
     destination,
     name="destination",
-    short_help="Write your own destinations.",
-    epilog=example("punchcard destination new acme-rewards"),
+    short_help="Pause destinations and switch them off, and write destinations of your own.",
+    epilog=example("punchcard destination pause perkville --until 2h", "punchcard destination new acme-rewards"),
+)
+app.add_typer(
+    alerts,
+    name="alerts",
+    short_help="List and acknowledge alerts, and test alert channels.",
+    epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(
     lake,
@@ -476,6 +486,3 @@ def _reserve(name: str, purpose: str) -> None:
         epilog=example(f"punchcard {name}"),
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(refuse)
-
-
-_reserve("replay", "process stored events again")

@@ -5,14 +5,74 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import example
+from punchcard.cli.options import Data, example, load_existing_settings
 
 destination = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 
 @destination.callback()
 def destination_commands() -> None:
-    """Write your own destinations."""
+    """Pause destinations and switch them off, and write destinations of your own."""
+
+
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The destination.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for everyone who wonders.")]
+
+
+@destination.command(
+    "pause",
+    short_help="Stop sending; events are queued.",
+    epilog=example(
+        "punchcard destination pause perkville --reason 'new perks on Monday'",
+        "punchcard destination pause perkville --until 2h",
+    ),
+)
+def pause(
+    slug: Slug,
+    reason: Reason = "",
+    until: Annotated[
+        str | None, typer.Option(metavar="T", help="When it resumes by itself: 2026-11-30T08:00, or 2h, 3d.")
+    ] = None,
+    data: Data = None,
+) -> int:
+    """Stop sending to a destination. Its events are planned and queued, and go out in order once it is resumed."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.destination_states import pause_now
+
+    return pause_now(settings, slug, reason=reason, until=until)
+
+
+@destination.command(
+    "resume", short_help="Send what was queued, and go on.", epilog=example("punchcard destination resume perkville")
+)
+def resume(slug: Slug, data: Data = None) -> int:
+    """Let a paused destination deliver again, whatever paused it."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.destination_states import resume_now
+
+    return resume_now(settings, slug)
+
+
+@destination.command(
+    "off",
+    short_help="Record events instead of delivering them.",
+    epilog=example("punchcard destination off perkville --reason 'the programme ends'"),
+)
+def off(slug: Slug, reason: Reason = "", data: Data = None) -> int:
+    """Switch a destination off. Its events are recorded as `destination_off`, and earn nothing unless replayed."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.destination_states import switch_off_now
+
+    return switch_off_now(settings, slug, reason=reason)
+
+
+@destination.command("on", short_help="Deliver events again.", epilog=example("punchcard destination on perkville"))
+def on(slug: Slug, data: Data = None) -> int:
+    """Switch a destination on. Events recorded while it was off stay recorded: replay them to deliver them."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.destination_states import switch_on_now
+
+    return switch_on_now(settings, slug)
 
 
 @destination.command(

@@ -27,7 +27,7 @@ ContextJson = Annotated[
     str | None, typer.Option("--context", metavar="JSON", help='Context, e.g. {"traits": {"email": …}}.')
 ]
 Integrations = Annotated[
-    str | None, typer.Option(metavar="JSON", help='Integrations, e.g. {"All": true, "Perkville": false}.')
+    str | None, typer.Option(metavar="JSON", help='Integrations, e.g. {"All": true, "Webhooks": false}.')
 ]
 
 

@@ -6,11 +6,12 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from punchcard.destinations.definition import LedgerColumn
 from punchcard.events.model import WireEvent
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.event_profile import ProfileTrace
-from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace
+from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
 
 _STYLES = {
     Tone.SUCCESS: "green",
@@ -38,6 +39,12 @@ def print_text(trace: EventTrace, console: Console) -> None:
         console.print(Text(f"    {line}"))
     for result in trace.results:
         _print_result(result, trace, console)
+    for replay in trace.replays:
+        status = replay.status.value.replace("_", " ") + (f" ({replay.reason})" if replay.reason else "")
+        replayed = (
+            f"Replayed to {replay.destination} {_instant(replay.replayed_at)} by replay {replay.replay}: {status}"
+        )
+        console.print(Text("\n") + Text(_clean(replayed)))
     for copy in trace.copies:
         results = ", ".join(sorted({_status_text(result) for result in copy.results}))
         console.print(Text(f"\nThe same message id was received again {_instant(copy.received_at)}: {results}"))
@@ -62,14 +69,12 @@ def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> N
         transaction = result.transaction
         if transaction.summary is not None:
             _line(console, "effect", transaction.summary)
-        elif transaction.perk is None:
-            _line(console, "user property", f"{_attributes(transaction.attributes)} for {transaction.email}")
         else:
-            quantity = "pending amount" if transaction.quantity is None else transaction.quantity
-            _line(console, "transaction", f"{quantity} × perk {transaction.perk} for {transaction.email}")
+            _line(console, transaction.kind.lower(), f"{_effect_text(transaction)} for {transaction.email}")
         _line(console, "effect key", transaction.effect_key)
         if transaction.partner_id is not None:
-            _line(console, "partner's id", transaction.partner_id)
+            label = transaction.label_of(LedgerColumn.PARTNER_ID) or "destination's id"
+            _line(console, label, transaction.partner_id)
     for attempt in result.attempts:
         _line(console, f"attempt {attempt.number}", _attempt_text(attempt))
     if result.status in (EventStatus.PARKED, EventStatus.REJECTED):
@@ -124,8 +129,12 @@ def _attempt_text(attempt: AttemptTrace) -> str:
     return " · ".join(words)
 
 
-def _attributes(attributes: object) -> str:
-    return msgspec.json.encode(attributes).decode()
+def _effect_text(transaction: TransactionTrace) -> str:
+    if transaction.item is None:
+        return msgspec.json.encode(transaction.attributes).decode()
+    quantity = "pending amount" if transaction.quantity is None else transaction.quantity
+    label = transaction.label_of(LedgerColumn.ITEM).lower()
+    return f"{quantity} × {label} {transaction.item}" if label else f"{quantity} × {transaction.item}"
 
 
 def _instant(instant: datetime) -> str:

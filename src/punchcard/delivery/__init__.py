@@ -1,1 +1,1 @@
-"""Delivery: makes each effect of the outbox happen once at its partner: claim, prepare, attempt, settle."""
+"""Delivery: makes each effect of the outbox happen once at its partner: claim, prepare, attempt, record the result."""

@@ -35,7 +35,7 @@ _STOOD_STILL = "this process stood still after it had claimed the effect: nothin
 class SendBefore:
     """When the first byte of a claimed request must have left: by both clocks.
 
-    The one that never goes back cannot be set, but stands still while a machine is suspended.
+    The one that never goes back cannot be set, but stops while a machine is suspended.
 
     Attributes:
         elapsed: On the clock that never goes back.
@@ -52,10 +52,10 @@ class SendBefore:
 async def perform_attempt(
     client: PartnerClient, attempt: Attempt, *, send_before: SendBefore, clock: Clock, telemetry: DeliveryTelemetry
 ) -> PartnerResult:
-    """Make the one call of a started attempt; every way it can end is an answer."""
+    """Make the one call of a started attempt; every way in which it can end is a result."""
     if send_before.is_over(clock):
         return RetryableError(_STOOD_STILL, code="late")
-    effect = effect_to_perform(attempt.effect, perk=attempt.perk, quantity=attempt.quantity)
+    effect = effect_to_perform(attempt.effect, item=attempt.item, quantity=attempt.quantity)
     try:
         if attempt.action is not Action.READ_BACK:
             return await client.perform(effect)
@@ -69,11 +69,11 @@ async def perform_attempt(
         return OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
 
 
-def effect_to_perform(stored: StoredEffect, *, perk: str | None, quantity: Decimal | None) -> Effect:
+def effect_to_perform(stored: StoredEffect, *, item: str | None, quantity: Decimal | None) -> Effect:
     """Return a stored effect as its destination's client takes it.
 
     Args:
-        perk: The perk to use now.
+        item: The item to use now.
         quantity: Signed units, as decided.
     """
     return Effect(
@@ -81,7 +81,7 @@ def effect_to_perform(stored: StoredEffect, *, perk: str | None, quantity: Decim
         effect_key=EffectKey(stored.effect_key),
         email=stored.email,
         event_name=stored.event_name,
-        perk=perk,
+        item=item,
         quantity=quantity,
         attributes=stored.attributes,
         event_settings=stored.event_settings,
@@ -152,7 +152,7 @@ async def attempt_batch(
     if send_before.is_over(clock):
         error = RetryableError(_STOOD_STILL, code="late")
         return [error] * len(batch)
-    effects = [effect_to_perform(one.effect, perk=one.perk, quantity=one.quantity) for one in batch]
+    effects = [effect_to_perform(attempt.effect, item=attempt.item, quantity=attempt.quantity) for attempt in batch]
     try:
         results: Sequence[Performed | DeliveryError] = await client.perform_batch(effects)
         if len(results) != len(batch):

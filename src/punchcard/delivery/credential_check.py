@@ -21,10 +21,10 @@ _VERIFY_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What the partner said of the credentials.
+    """The result of a check of the credentials.
 
     Attributes:
-        refusal: Why they are not accepted, or why that cannot be told; None if they are accepted.
+        refusal: Why they are not accepted, or why that is not known; None if they are accepted.
     """
 
     pause: Pause
@@ -108,7 +108,7 @@ class CredentialCheck:
                 return pause if end_pause(work, pause, by=PauseEnd.CHECK, now=now) else None
         checks = pause.checks if result is None else pause.checks + 1
         wait = check_wait_seconds(checks, options=options, jitter=self._clock.jitter())
-        # That the partner is down now, or cannot be read, is no reason for the pause.
+        # The pause keeps its reason: that the partner is down now, or cannot be read, is not one.
         refusal = None if result is None else result.refusal
         detail = refusal.message if isinstance(refusal, CredentialsError | RejectedError) else None
         with store.unit_of_work() as work:
@@ -125,5 +125,5 @@ class CredentialCheck:
             return CheckResult(pause=pause, refusal=DeliveryError("the partner did not answer in time", code="timeout"))
         except Exception as error:  # noqa: BLE001  # a defect of ours must not end the destination's deliveries
             self._telemetry.credential_check_failed(error=error)
-            return CheckResult(pause=pause, refusal=DeliveryError(f"Punchcard failed while it asked: {error!r}"))
+            return CheckResult(pause=pause, refusal=DeliveryError(f"Punchcard failed during the check: {error!r}"))
         return CheckResult(pause=pause, refusal=None)

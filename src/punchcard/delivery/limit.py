@@ -50,7 +50,7 @@ class TokenBucket:
         return max(closed, (1 - self._tokens) / self._rate(), 0.0)
 
     def slow_down(self, seconds: float) -> None:
-        """The partner asked for fewer requests: grant none for `seconds`, then fewer than before."""
+        """The partner requires fewer requests: grant none for `seconds`, then fewer than before."""
         self._fill()
         now = self._clock.monotonic()
         if now >= self._closed_until:  # one answer of many at once is enough to halve the rate

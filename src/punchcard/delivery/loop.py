@@ -1,4 +1,4 @@
-"""Delivers one destination: asks the store for work, keeps requests in flight, settles their answers."""
+"""Delivers one destination: claims effects, keeps requests in flight, records their results."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
@@ -133,7 +133,9 @@ class DestinationDelivery:
             self._woken.clear()
             target = self._current()
             if target is None and self._target is not None and self._answered:
-                target = replace(self._target, enabled=False)  # removed: what is on its way is settled all the same
+                target = replace(
+                    self._target, enabled=False
+                )  # removed: results of requests in flight are recorded all the same
             if target is None:
                 await self._rest(_STANDBY_SECONDS)
                 continue
@@ -223,7 +225,7 @@ class DestinationDelivery:
             self._check.begin(await self._client_for(target), done=self._woken)
 
     async def _may_send(self, target: DeliveryTarget, attempts: Sequence[Attempt]) -> bool:
-        """Ask `before_sending`; if it fails, settle the attempts as not made."""
+        """Call `before_sending`; if it fails, record the attempts as not made."""
         try:
             await self._in_thread(self._before_sending)
         except Exception as error:  # noqa: BLE001  # whatever it is, nothing may leave now
@@ -297,7 +299,7 @@ class DestinationDelivery:
         due = await self._in_thread(self._next_due)
         if due is None:
             return self._poll_seconds
-        # Work that is due but not claimable waits for something in flight, whose end wakes the loop.
+        # An effect that is due but not claimable waits for one in flight, and the end of that one wakes the loop.
         until = (due - self._clock.now()).total_seconds()
         return min(self._poll_seconds, until) if until > 0 else self._poll_seconds
 
@@ -313,7 +315,7 @@ class DestinationDelivery:
         try:
             await self._step(self._target, room=0)
         except StorageError as error:
-            # The attempts stay without a settlement: the next start reads them back.
+            # The attempts stay without a result: the next start reads them back.
             self._telemetry.storage_failed(error=error.message)
         except Exception as error:  # noqa: BLE001  # the same
             self._telemetry.loop_failed(error=error)

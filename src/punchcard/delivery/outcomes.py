@@ -19,11 +19,11 @@ PartnerResult = Performed | DeliveryError | None
 def classify_outcome(
     attempt: Attempt, result: PartnerResult, *, clock: Clock, options: DeliveryOptions
 ) -> AttemptResult:
-    """The settlement of an attempt.
+    """Return what follows from the result of an attempt.
 
     Args:
         attempt: The attempt.
-        result: What `perform` returned or raised; for a read-back, what `find` did (None: it surely does not stand).
+        result: What `perform` returned or raised; for a read-back, what `find` did (None: surely not performed).
         clock: Gives the present and the jitter.
         options: The destination's retry schedule.
     """
@@ -47,7 +47,7 @@ def _classify_send(attempt: Attempt, result: PartnerResult, *, clock: Clock, opt
         case CredentialsError():
             return _moved(attempt, result, AttemptOutcome.CREDENTIALS, EffectState.RETRYING, now, now, counts=False)
         case RejectedError(code="duplicate_key") if options.on_unknown is OnUnknown.READ_BACK:
-            # Our id is used: by an attempt of ours whose answer was lost, most likely. Look before believing it.
+            # The key is used, most likely by an earlier attempt of which the response was lost: read back first.
             return _moved(attempt, result, AttemptOutcome.UNKNOWN, EffectState.UNKNOWN, now, now, counts=False)
         case RejectedError():
             return _moved(attempt, result, AttemptOutcome.REJECTED, EffectState.REJECTED, now, now)
@@ -82,7 +82,7 @@ def _classify_send(attempt: Attempt, result: PartnerResult, *, clock: Clock, opt
 def _in_doubt(
     attempt: Attempt, error: OutcomeUnknownError, now: datetime, *, clock: Clock, options: DeliveryOptions
 ) -> AttemptResult:
-    # The destination cannot be asked: it is sent again (at least once), or an operator decides.
+    # The destination cannot be read back: the effect is sent again (at least once), or an operator decides.
     if options.on_unknown is OnUnknown.PARK:
         detail = f"{CANNOT_READ_BACK}; {error.message}"
         return _moved(
@@ -146,7 +146,7 @@ def _not_there(attempt: Attempt, now: datetime, *, clock: Clock, options: Delive
     tries = attempt.effect.tries
     absent = RetryableError("the partner has nothing under this key: it was not performed", code="not_performed")
     if tries >= options.tries_max:
-        # What each attempt was answered is lost from the effect by its own read-back, so the last one is said again.
+        # The read-back has replaced the attempt's response in the effect's detail, so that is repeated here.
         detail = f"{absent.message}; given up after {tries} tries; the last: {attempt.effect.detail or 'no words'}"
         return _moved(
             attempt, absent, AttemptOutcome.NOT_FOUND, EffectState.PARKED, now, now, detail=detail, counts=False
@@ -230,7 +230,7 @@ def _delivered(attempt: Attempt, performed: Performed, now: datetime) -> Attempt
 
 
 def _booked(attempt: Attempt, performed: Performed) -> Decimal | None:
-    """What a refund has taken that the ledger had never decided: one of a run that it knows nothing of."""
+    """The amount that the ledger had never decided: of an effect of a run that it knows nothing of."""
     effect = attempt.effect
     if attempt.action is not Action.READ_BACK or not effect.is_refund or effect.quantity is not None:
         return None
@@ -240,7 +240,7 @@ def _booked(attempt: Attempt, performed: Performed) -> Decimal | None:
 def _found_words(attempt: Attempt) -> str:
     if attempt.effect.reason == STORE_RESTORED:
         return "found by reading back: it was delivered before the database was restored from an older copy"
-    # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut refund.
+    # Takes the place of the sentence about the lost answer, which had taken the place of the one about a cut amount.
     requested_quantity = attempt.effect.requested_quantity
     if attempt.quantity == requested_quantity or attempt.quantity is None:
         return "found by reading back"

@@ -15,12 +15,18 @@ __all__ = ["NotReady", "Ready", "prepare"]
 
 
 def prepare(
-    work: Connection, effect: StoredEffect, *, partner: Partner, options: DeliveryOptions, now: datetime
+    work: Connection,
+    effect: StoredEffect,
+    *,
+    partner: Partner,
+    settings: object,
+    options: DeliveryOptions,
+    now: datetime,
 ) -> Ready | NotReady:
-    """Decide the amount of one effect. Only refunds need the ledger: it knows what was awarded for their order.
+    """Decide the amount of one effect. Only those that depend on their order need the ledger, which knows the others.
 
     Raises:
-        InvariantError: an effect of the refund's order cannot be read, so what is left of the order is not known.
+        InvariantError: an effect of its order cannot be read, so nothing that depends on the order can be decided.
     """
     if not effect.is_refund or effect.order_id is None or Capability.PREPARATION not in partner.definition.capabilities:
         return Ready(quantity=effect.requested_quantity)
@@ -35,4 +41,4 @@ def prepare(
     if not any(not row.is_refund for row in of_order):
         refusal = refusal_of_order(work, effect.destination, effect.order_id, source=source)
     others = [row for row in of_order if row.id != effect.id]
-    return partner.prepare(effect, others, refusal=refusal, options=options, now=now)
+    return partner.prepare(effect, others, refusal=refusal, settings=settings, now=now)

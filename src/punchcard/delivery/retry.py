@@ -19,7 +19,7 @@ def wait_seconds(tries: int, *, base_seconds: float, jitter: float, retry_after_
         tries: Tries made so far, at least 1.
         base_seconds: The first wait.
         jitter: A random factor in [0, 1); spreads the wait between 0.8 and 1.2 of its length.
-        retry_after_seconds: What the partner asked for; not undercut, four hours at most. Where it is shorter than
+        retry_after_seconds: What the partner requires; not undercut, four hours at most. Where it is shorter than
             planned, it is followed for the first three tries.
 
     Returns:
@@ -29,7 +29,7 @@ def wait_seconds(tries: int, *, base_seconds: float, jitter: float, retry_after_
     planned *= 1 - _SPREAD / 2 + _SPREAD * jitter
     if retry_after_seconds is None:
         return planned
-    # All that were told the same moment would come back at the same moment.
+    # All that were given the same moment would come back at the same moment.
     requested_seconds = bounded(retry_after_seconds) * (1 + _SPREAD / 2 * jitter)
     return requested_seconds if tries <= _SHORTER_WAITS_MAX else max(requested_seconds, planned)
 
@@ -61,5 +61,5 @@ def longest_check_wait_seconds(options: DeliveryOptions) -> float:
 
 
 def bounded(retry_after_seconds: float) -> float:
-    """What the partner asked for, as a number of seconds that makes sense."""
+    """Return the wait that the partner requires, within bounds."""
     return min(max(0.0, retry_after_seconds), _RETRY_AFTER_MAX_SECONDS)

@@ -22,11 +22,11 @@ from punchcard.workspace.snapshot import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Retryable:
-    """What an operator has asked about.
+    """The effects that match an operator's request.
 
     Attributes:
         effects: Parked and rejected ones.
-        pauses: Of the destinations concerned.
+        pauses: For refused credentials, of the destinations concerned.
         overlong: Open ones that wait for a time that cannot be meant: the clock was set forward, and back since.
     """
 
@@ -59,7 +59,7 @@ def find_retryable(
     message_ids: Sequence[str],
     now: datetime,
 ) -> Retryable:
-    """What matches; of everything that nobody has dismissed if nothing is asked for.
+    """What matches; of everything that is not dismissed if there is no condition.
 
     Args:
         configured: The destinations that there are, by slug.
@@ -70,7 +70,10 @@ def find_retryable(
     if not message_ids and reason is None:
         # Nothing needs to be parked for a paused destination to be worth another try.
         concerned |= set(configured) if destination is None else {destination}
-    pauses = [pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None]
+    # A pause that a person has begun is ended by a person who means that.
+    pauses = [
+        pause for slug in sorted(concerned) if (pause := pause_of(work, slug)) is not None and not pause.is_by_operator
+    ]
     overlong = [
         effect
         for slug, options in configured.items()

@@ -1,8 +1,8 @@
-"""The life of a delivery, one function per stage, in order: claim, prepare, attempt, settle.
+"""The life of a delivery, one function per stage, in order: claim, prepare, attempt, record the result.
 
-`cycle` runs settle, claim and prepare in one unit of work; `attempts.py` is the only stage that talks to the partner.
-Between the two lies the rule that keeps awards single: an attempt is durable before its first byte leaves, and one
-that has no settlement is never repeated before the partner was asked.
+`cycle` records results, claims and prepares in one unit of work; `attempts.py` is the only stage that talks to the
+partner. Between the two lies the rule that keeps awards single: an attempt is durable before its first byte leaves, and
+one without a result is never repeated before it was read back.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,16 +18,15 @@ from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.outcomes import CANNOT_READ_BACK, PartnerResult, classify_outcome
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.delivery.telemetry import DeliveryTelemetry
+from punchcard.delivery.waking import wake_others
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
-from punchcard.destinations.port import DeliveryOptions, EffectKind, OnUnknown, Partner
+from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner, RemapsItems
 from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
 from punchcard.store import outbox
 from punchcard.store.effects import Action, Attempt, AttemptResult, OrderingGroup, StoredEffect
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.orders import wake_refunds
 from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.schema import EffectState
-from punchcard.store.waiting import wake_waiting
 
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
@@ -57,7 +56,7 @@ class DeliveryTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedAttempt:
-    """An attempt with what came of it, waiting to be settled.
+    """An attempt with its result, which is not recorded yet.
 
     Attributes:
         fingerprint: Of the settings that the attempt was made with; they may have changed since.
@@ -77,8 +76,8 @@ class Cycle:
         attempts: Attempts that may leave now.
         send_before: When the first byte of each must have left.
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
-        paused: True if the destination delivers nothing: it is disabled, or its credentials were refused.
-        pause: The refusal, None if its credentials are good.
+        paused: True if the destination delivers nothing: it is disabled or paused.
+        pause: The refusal, None if its credentials are good or a person has paused it.
     """
 
     attempts: Sequence[Attempt]
@@ -99,16 +98,16 @@ def cycle(
     busy: Collection[OrderingGroup] = (),
     watch: ClockWatch | None = None,
 ) -> Cycle:
-    """Settle what has come back, then claim and prepare what `room` requests carry, all in one unit of work.
+    """Record the results, then claim and prepare what `room` requests carry, all in one unit of work.
 
     Args:
         room: How many requests may be started.
         watch: Corrects due times if the wall clock was set, before anything is claimed by them.
-        busy: Lanes in which the caller has an effect on its way: nothing of them is claimed, however late its answer
-            comes.
+        busy: Ordering groups of which the caller has an effect in flight: nothing of them is claimed, however late its
+            result comes.
 
     Raises:
-        StorageError: nothing of it happened; call again with the same answers.
+        StorageError: nothing of it happened; call again with the same results.
     """
     try:
         return _cycle(
@@ -142,16 +141,16 @@ def _cycle(
     """
     with store.unit_of_work() as work:
         if apart:
-            recorded = _settle_apart(work, target, completed, clock=clock, telemetry=telemetry)
+            recorded = _record_results_apart(work, target, completed, clock=clock, telemetry=telemetry)
         else:
             recorded = record_results(work, target, completed, clock=clock)
         # One reading for all that follows: the clock may be set at any time.
         reading = (watch or ClockWatch(clock)).read()
         now = reading.now
         corrected = 0 if watch is None else watch.correct(work, target.slug, reading, target.options)
-        resumed = _resume_if_changed(work, target, now=now)
-        refused = pause_of(work, target.slug)
-        paused = not target.enabled or refused is not None
+        ended_by = _end_pause_if_over(work, target, now=now)
+        lasting = pause_of(work, target.slug)
+        paused = not target.enabled or lasting is not None
         if paused:
             claimed = []
         elif apart:
@@ -161,7 +160,7 @@ def _cycle(
         attempt = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
     if watch is not None:
         watch.done(reading)
-    _report(recorded, corrected=corrected, resumed=resumed, telemetry=telemetry)
+    _report(recorded, corrected=corrected, ended_by=ended_by, telemetry=telemetry)
     return Cycle(
         attempts=attempt,
         send_before=SendBefore(
@@ -169,17 +168,19 @@ def _cycle(
         ),
         moved=len(claimed) - len(attempt),
         paused=paused,
-        pause=refused,
+        pause=None if lasting is None or lasting.is_by_operator else lasting,
     )
 
 
-def _report(recorded: "RecordedResults", *, corrected: int, resumed: bool, telemetry: DeliveryTelemetry) -> None:
+def _report(
+    recorded: "RecordedResults", *, corrected: int, ended_by: PauseEnd | None, telemetry: DeliveryTelemetry
+) -> None:
     """Log what a cycle did, once it is committed: what a failed unit of work has not done is not reported."""
     try:
         if corrected:
             telemetry.waits_corrected(count=corrected)
-        if resumed:
-            telemetry.destination_resumed(by=PauseEnd.SETTINGS)
+        if ended_by is not None:
+            telemetry.destination_resumed(by=ended_by)
         recorded.report(telemetry)
     except Exception as error:  # noqa: BLE001  # what was started just now must be sent all the same
         telemetry.report_failed(error=error)
@@ -201,7 +202,7 @@ def _begin_all(
     written = 0
     for effect in claimed:
         if effect.ordering_group in ordering_groups:
-            continue  # a refund that has waited for its order, and the first of its ordering key: one of them at a time
+            continue  # one that has waited for its order, and the first of its ordering key: one of them at a time
         if apart:
             new_attempt = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
         else:
@@ -213,7 +214,7 @@ def _begin_all(
         if apart:
             written = len(begun)
         elif effect.is_refund:
-            # The next refund of the same order must find this one in the ledger.
+            # The next one that depends on the same order must find this one in the ledger.
             outbox.start(work, begun[written:], now=now, lease_until=lease_until)
             written = len(begun)
     outbox.start(work, begun[written:], now=now, lease_until=lease_until)
@@ -311,7 +312,7 @@ def lease_seconds(options: DeliveryOptions) -> float:
 def claim(
     work: Connection, target: DeliveryTarget, *, room: int, busy: Collection[OrderingGroup], now: datetime
 ) -> list[StoredEffect]:
-    """Effects that are due and first in their customer's ordering key, so that no order is overtaken by its refund."""
+    """Effects that are due and first in their ordering key, so that no order is overtaken by what depends on it."""
     if room <= 0:
         return []
     # One unit of work must stay short, however many effects a request may carry.
@@ -340,14 +341,14 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
             effect=effect,
             number=effect.attempts + 1,
             action=Action.READ_BACK,
-            perk=effect.perk,
+            item=effect.item,
             quantity=effect.quantity
             if effect.quantity is not None
             else _estimate(work, target, effect, now=clock.now()),
             detail=effect.detail,
         )
     now = clock.now()
-    ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
+    ready = _prepare(work, target, effect, now=now)
     if isinstance(ready, NotReady):
         outbox.put(
             work,
@@ -359,25 +360,29 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
             now=now,
         )
         return None
-    perk = effect.perk
-    if effect.event_settings is None:
+    item = effect.item
+    if item is not None and effect.event_settings is None and isinstance(target.partner, RemapsItems):
         # The map may have been corrected since the event was planned; the newest one decides. An event that brought a
         # map of its own was planned by that.
-        perk = target.partner.remap(effect.event_name, target.settings) or effect.perk
-    if effect.kind == EffectKind.TRANSACTION and not ready.quantity:
+        item = target.partner.remap(effect.event_name, target.settings) or effect.item
+    if item is not None and not ready.quantity:
         raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")
     return Attempt(
         effect=effect,
         number=effect.attempts + 1,
         action=Action.SEND,
-        perk=perk,
+        item=item,
         quantity=ready.quantity,
         detail=ready.detail,
     )
 
 
+def _prepare(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Ready | NotReady:
+    return prepare(work, effect, partner=target.partner, settings=target.settings, options=target.options, now=now)
+
+
 def _begin_in_doubt(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Attempt | None:
-    """Begin an effect that was perhaps performed, at a destination that cannot be asked: send it again, or park it."""
+    """Begin an effect that was perhaps performed, at a destination that cannot be read back: resend or park it."""
     if target.options.on_unknown is OnUnknown.PARK:
         outbox.put(
             work,
@@ -393,15 +398,15 @@ def _begin_in_doubt(work: Connection, target: DeliveryTarget, effect: StoredEffe
         effect=effect,
         number=effect.attempts + 1,
         action=Action.SEND,
-        perk=effect.perk,
+        item=effect.item,
         quantity=effect.requested_quantity,
         detail=effect.detail,
     )
 
 
 def _estimate(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Decimal | None:
-    """What a refund takes that was perhaps performed by a run that the ledger knows nothing of."""
-    ready = prepare(work, effect, partner=target.partner, options=target.options, now=now)
+    """The amount of an effect that was perhaps performed by a run that the ledger knows nothing of."""
+    ready = _prepare(work, target, effect, now=now)
     return ready.quantity if isinstance(ready, Ready) else None
 
 
@@ -410,8 +415,8 @@ class RecordedResults:
     """What `record_results` has written.
 
     Attributes:
-        attempt_results: Each answer with what it led to.
-        ignored: Answers that came too late to move their effect.
+        attempt_results: Each completed attempt with what follows from it.
+        ignored: Results that came too late to change their effect.
         paused_by: The refusal that paused the destination just now, if one did.
     """
 
@@ -420,7 +425,7 @@ class RecordedResults:
     paused_by: CredentialsError | None
 
     def report(self, telemetry: DeliveryTelemetry) -> None:
-        """Tell logs and metrics."""
+        """Report to logs and metrics."""
         if self.ignored:
             telemetry.late_results_ignored(count=self.ignored)
         if self.paused_by is not None:
@@ -446,7 +451,7 @@ class RecordedResults:
 def record_results(
     work: Connection, target: DeliveryTarget, completed: Sequence[CompletedAttempt], *, clock: Clock
 ) -> RecordedResults:
-    """Write what became of attempts; refused credentials pause the destination, once."""
+    """Write the results of attempts; refused credentials pause the destination, once."""
     attempt_results = [
         (
             completed_attempt,
@@ -463,7 +468,7 @@ def record_results(
     )
 
 
-def _settle_apart(
+def _record_results_apart(
     work: Connection,
     target: DeliveryTarget,
     completed: Sequence[CompletedAttempt],
@@ -471,24 +476,24 @@ def _settle_apart(
     clock: Clock,
     telemetry: DeliveryTelemetry,
 ) -> RecordedResults:
-    """Settle each attempt by itself: an answer that cannot be recorded is an unknown outcome, and is read back."""
+    """Record each result by itself: one that cannot be recorded is an unknown outcome, and is read back."""
     attempt_results: list[tuple[CompletedAttempt, AttemptResult]] = []
     moved = 0
-    for one in completed:
-        result = _settle_one(work, target, one, clock=clock, telemetry=telemetry)
+    for completed_attempt in completed:
+        result = _record_result(work, target, completed_attempt, clock=clock, telemetry=telemetry)
         if result is None:
             continue
         attempt_result, count = result
-        attempt_results.append((one, attempt_result))
+        attempt_results.append((completed_attempt, attempt_result))
         moved += count
         try:
             with work.begin_nested():
-                _wake(work, target, [(one, attempt_result)], clock=clock)
+                _wake(work, target, [(completed_attempt, attempt_result)], clock=clock)
         except Exception as error:
             if _is_storage_fault(error):
                 raise
             # What waits looks by itself from time to time.
-            telemetry.wake_failed(effect_key=one.attempt.effect.effect_key, error=error)
+            telemetry.wake_failed(effect_key=completed_attempt.attempt.effect.effect_key, error=error)
     return RecordedResults(
         attempt_results=attempt_results,
         ignored=len(attempt_results) - moved,
@@ -496,23 +501,37 @@ def _settle_apart(
     )
 
 
-def _settle_one(
-    work: Connection, target: DeliveryTarget, one: CompletedAttempt, *, clock: Clock, telemetry: DeliveryTelemetry
+def _record_result(
+    work: Connection,
+    target: DeliveryTarget,
+    completed_attempt: CompletedAttempt,
+    *,
+    clock: Clock,
+    telemetry: DeliveryTelemetry,
 ) -> tuple[AttemptResult, int] | None:
-    """Settle one attempt; None if the effect had to be parked without reading anything of it."""
-    result = one.result
+    """Record the result of an attempt; None if the effect had to be parked without reading anything of it."""
+    result = completed_attempt.result
     for _ in range(2):
         try:
             with work.begin_nested():
-                attempt_result = classify_outcome(one.attempt, result, clock=clock, options=target.options)
+                attempt_result = classify_outcome(
+                    completed_attempt.attempt, result, clock=clock, options=target.options
+                )
                 return attempt_result, outbox.record_results(work, [attempt_result])
         except Exception as error:
             if _is_storage_fault(error):
                 raise
-            telemetry.settlement_failed(effect_key=one.attempt.effect.effect_key, error=error)
+            telemetry.settlement_failed(effect_key=completed_attempt.attempt.effect.effect_key, error=error)
             result = OutcomeUnknownError(f"Punchcard could not record the response: {_described(error)}")
             last = error
-    _set_aside(work, one.attempt.effect.id, last, now=clock.now(), telemetry=telemetry, number=one.attempt.number)
+    _set_aside(
+        work,
+        completed_attempt.attempt.effect.id,
+        last,
+        now=clock.now(),
+        telemetry=telemetry,
+        number=completed_attempt.attempt.number,
+    )
     return None
 
 
@@ -522,9 +541,10 @@ def _pause_if_refused(
     # A refusal of settings that have been changed in the meantime says nothing of the new ones.
     refusal = next(
         (
-            one.result
-            for one in completed
-            if isinstance(one.result, CredentialsError) and one.fingerprint == target.fingerprint
+            completed_attempt.result
+            for completed_attempt in completed
+            if isinstance(completed_attempt.result, CredentialsError)
+            and completed_attempt.fingerprint == target.fingerprint
         ),
         None,
     )
@@ -548,38 +568,20 @@ def _wake(
     *,
     clock: Clock,
 ) -> None:
-    """Let other effects of the customers and orders look again now."""
-    # Whoever has got points is known at the partner now: what was to be set at them need not wait any longer.
-    known = {
-        one.attempt.effect.customer
-        for one, attempt_result in attempt_results
-        if attempt_result.state is EffectState.DELIVERED and one.attempt.effect.kind == EffectKind.TRANSACTION
-    }
-    if known:
-        wake_waiting(work, target.slug, known, now=clock.now())
-    _wake_refunds(work, target, attempt_results, clock=clock)
+    outcomes = [
+        (completed_attempt.attempt.effect, attempt_result.state)
+        for completed_attempt, attempt_result in attempt_results
+    ]
+    wake_others(work, target.slug, target.partner.definition, outcomes, now=clock.now())
 
 
-def _wake_refunds(
-    work: Connection,
-    target: DeliveryTarget,
-    attempt_results: Sequence[tuple[CompletedAttempt, AttemptResult]],
-    *,
-    clock: Clock,
-) -> None:
-    """Let refunds look again at the orders whose awards have ended."""
-    ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
-    for completed_attempt, attempt_result in attempt_results:
-        effect = completed_attempt.attempt.effect
-        if effect.order_id is not None and not effect.is_refund and attempt_result.state in ends:
-            ends[attempt_result.state].add(effect.order_id)
-    delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
-    if delivered or rejected:
-        wake_refunds(work, target.slug, delivered=delivered, ended=rejected, now=clock.now())
-
-
-def _resume_if_changed(work: Connection, target: DeliveryTarget, *, now: datetime) -> bool:
+def _end_pause_if_over(work: Connection, target: DeliveryTarget, *, now: datetime) -> PauseEnd | None:
+    """End the destination's pause if its end has come, or other settings may be accepted; returns what ended it."""
     lasting = pause_of(work, target.slug)
-    if lasting is None or lasting.settings_fingerprint == target.fingerprint:
-        return False
-    return end_pause(work, lasting, by=PauseEnd.SETTINGS, now=now)
+    if lasting is None:
+        return None
+    if lasting.is_by_operator:
+        by, is_over = PauseEnd.SCHEDULE, lasting.until is not None and lasting.until <= now
+    else:
+        by, is_over = PauseEnd.SETTINGS, lasting.settings_fingerprint != target.fingerprint
+    return by if is_over and end_pause(work, lasting, by=by, now=now) else None

@@ -35,7 +35,7 @@ class DeliveryTelemetry:
         _attempt_seconds.labels(self.destination).observe(seconds)
 
     def effect_delivered(self, *, seconds: float) -> None:
-        """One effect stands at the partner."""
+        """One effect was performed."""
         _award_seconds.labels(self.destination).observe(seconds)
 
     def effect_parked(self, *, effect_key: str, state: str, reason: str | None, detail: str | None) -> None:
@@ -50,7 +50,7 @@ class DeliveryTelemetry:
         )
 
     def destination_paused(self, *, detail: str) -> None:
-        """The partner refuses the credentials: said once, everything stays queued."""
+        """The partner refuses the credentials: reported once, everything stays queued."""
         self.log.error(
             "destination_paused",
             destination=self.destination,
@@ -63,7 +63,7 @@ class DeliveryTelemetry:
         self.log.info("destination_resumed", destination=self.destination, by=by)
 
     def credential_check_failed(self, *, error: BaseException) -> None:
-        """Our own defect while the partner was asked about the credentials; it is asked again later."""
+        """Our own defect during a check of the credentials; it is repeated later."""
         self.log.error("credential_check_failed", destination=self.destination, exc_info=error)
 
     def waits_corrected(self, *, count: int) -> None:
@@ -75,7 +75,7 @@ class DeliveryTelemetry:
         self.log.warning("orphans_released", destination=self.destination, count=count)
 
     def late_results_ignored(self, *, count: int) -> None:
-        """Answers came for attempts that are no longer the newest of their effects."""
+        """Results came for attempts that are no longer the newest of their effects."""
         self.log.warning("late_answers_ignored", destination=self.destination, count=count)
 
     def storage_failed(self, *, error: str) -> None:
@@ -97,7 +97,7 @@ class DeliveryTelemetry:
         self.log.error("settlement_failed", destination=self.destination, effect_key=effect_key, exc_info=error)
 
     def wake_failed(self, *, effect_key: str, error: BaseException) -> None:
-        """Our own defect after an effect was settled: what waits for it looks again by itself."""
+        """Our own defect after a result was recorded: what waits for the effect is prepared again in time."""
         self.log.error("wake_failed", destination=self.destination, effect_key=effect_key, exc_info=error)
 
     def cycle_failed(self, *, error: BaseException) -> None:

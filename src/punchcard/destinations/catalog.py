@@ -18,7 +18,7 @@ from punchcard.destinations.port import Partner
 from punchcard.destinations.webhooks.partner import WebhooksPartner
 
 ENTRY_POINT_GROUP: Final = "punchcard.destinations"
-_METHODS: Final = ("read_settings", "plan", "supported_calls", "remap", "delivery_options", "preview", "client")
+_METHODS: Final = ("read_settings", "plan", "supported_calls", "delivery_options", "preview", "client")
 
 
 def find_entry_points() -> Iterable[EntryPoint]:
@@ -50,7 +50,7 @@ class DestinationCatalog(Mapping[str, Partner]):
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Why packages could not be loaded, by slug; of those that have been asked for."""
+        """Why packages could not be loaded, by slug, of those that have been requested."""
         return dict(self._problems)
 
     def loaded(self) -> list[Partner]:

@@ -1,6 +1,6 @@
 """A destination definition as data: forms, validation, config-file checks and reference pages are derived from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from punchcard.destinations.reasons import Reason
@@ -60,7 +60,7 @@ class Capability(StrEnum):
 
     VALUE_CHOICES = "value_choices"  # lists the values that event names can be mapped to
     BALANCES = "balances"  # knows the balance of a customer
-    AMOUNTS = "amounts"  # its effects have a quantity that can be added up
+    AMOUNTS = "amounts"  # its effects have a quantity that can be added up by item
     PREPARATION = "preparation"  # decides the amount of a refund by its order's rows, when it is claimed
     RECONCILE = "reconcile"  # lists what it has booked, to be compared with the ledger
     EVENT_SETTINGS = "event_settings"  # an event may bring its own settings (partner endpoint)
@@ -73,10 +73,47 @@ class KindDefinition:
     Attributes:
         name: As the outbox stores it, e.g. `webhook_call`.
         label: As pages show it, e.g. `Webhook call`.
+        has_item: True if its effects have an item and a quantity.
     """
 
     name: str
     label: str
+    has_item: bool = False
+
+
+class LedgerColumn(StrEnum):
+    """The columns of the ledger that a destination has its own names for."""
+
+    ITEM = "item"  # what an effect gives or takes
+    QUANTITY = "quantity"  # how many units of it, signed
+    PARTNER_ID = "partner_id"  # the destination's id of what it stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryColumn:
+    """A column of the ledger under the destination's own name.
+
+    Attributes:
+        member: Its member in the API and in exports, in camelCase, e.g. `reward`.
+        label: Its name on pages, in sentence case, e.g. `Reward`.
+    """
+
+    column: LedgerColumn
+    member: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReopenedReasons:
+    """The reasons for which an effect that depends on its order has ended, and is prepared again.
+
+    Attributes:
+        on_any_end: Parked effects, prepared again when another effect of the order ends or its event is refused.
+        on_delivery: Rejected effects, prepared again when another effect of the order is delivered.
+    """
+
+    on_any_end: frozenset[str] = frozenset()
+    on_delivery: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +128,10 @@ class Definition:
         settings: The partner's settings, in form order.
         options: Our own tuning, each with a default.
         kinds: The kinds of effects that its mapping returns.
+        summary_columns: What API, exports, pages and traces show of an effect beside its key and customer, in order.
+        reopened: With `Capability.PREPARATION`: which effects are prepared again after they have ended.
+        managed_prefix: Begin of the identifiers of sources and destinations that are added for callers of its partner
+            endpoint; "" for `partner-<slug>`.
         capabilities: What it can do beyond performing effects.
         reasons: The reason codes that only this destination gives, with their texts.
         deletion: What becomes of a request to delete a user's data, in a sentence for its page; "" if nothing does.
@@ -109,12 +150,20 @@ class Definition:
     settings: tuple[SettingField, ...]
     options: tuple[SettingField, ...]
     kinds: tuple[KindDefinition, ...] = ()
+    summary_columns: tuple[SummaryColumn, ...] = ()
+    reopened: ReopenedReasons = field(default_factory=ReopenedReasons)
+    managed_prefix: str = ""
     capabilities: frozenset[Capability] = frozenset()
     reasons: tuple[Reason, ...] = ()
     deletion: str = ""
     delivery_note: str = ""
     add_steps: tuple[str, ...] = ()
     more_options: str = "More options"
+
+    @property
+    def item_kind(self) -> str | None:
+        """The kind of the effects that have an item and a quantity, None if there is none."""
+        return next((kind.name for kind in self.kinds if kind.has_item), None)
 
     @property
     def event_map(self) -> SettingField | None:

@@ -46,7 +46,7 @@ def folded_event_name(name: str) -> str:
     `Order Completed`, ` order_completed`, `OrderCompleted` and `ORDER-COMPLETED` are folded to the same text.
     """
     compatible = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    visible = "".join(one for one in compatible if unicodedata.category(one) not in ("Cf", "Cc"))
+    visible = "".join(letter for letter in compatible if unicodedata.category(letter) not in ("Cf", "Cc"))
     # A name of nothing but signs is not like every other such name.
     return _SEPARATORS.sub("", visible) or visible
 
@@ -77,7 +77,7 @@ def near_names(names: Collection[str], counts: Mapping[str, int]) -> Mapping[str
     by_folded: dict[str, list[str]] = defaultdict(list)
     for name in sorted(counts, key=lambda count: (-counts[count], count)):
         by_folded[folded_event_name(name)].append(name)
-    return {name: [one for one in by_folded[folded_event_name(name)] if one not in names] for name in names}
+    return {name: [alike for alike in by_folded[folded_event_name(name)] if alike not in names] for name in names}
 
 
 def _blank_warnings(names: Collection[str]) -> Iterator[MapWarning]:

@@ -1,4 +1,4 @@
-"""To which addresses a destination may connect whose URL somebody types into a form. Pure.
+"""The addresses to which a destination may connect if its URL is typed into a form. Pure.
 
 A URL that a user enters must not reach into the network that Punchcard runs in: neighbouring machines, its own other
 ports, the metadata service of a cloud. Only public addresses are allowed, and the networks that the workspace names.
@@ -28,9 +28,9 @@ class NetworkPolicy:
         except ValueError:
             return False
         spellings = _spellings(parsed)
-        if any(each in network for network in self.allowed for each in spellings):
+        if any(address in network for network in self.allowed for address in spellings):
             return True
-        return all(each.is_global and not (each.is_multicast or each.is_reserved) for each in spellings)
+        return all(address.is_global and not (address.is_multicast or address.is_reserved) for address in spellings)
 
 
 PUBLIC_ONLY: Final = NetworkPolicy()

@@ -1,4 +1,4 @@
-"""What routing and delivery ask of a destination: a pure plan, and a client that performs effects at the partner."""
+"""The interface of a destination: a pure mapping of events, and a client that performs effects at the partner."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,6 @@ from punchcard.errors import DeliveryError
 from punchcard.events.model import Event, EventType
 
 EffectKey = NewType("EffectKey", str)
-
-
-class EffectKind(StrEnum):
-    """The kinds of effects that change points or customers. A destination may declare others (`Definition.kinds`)."""
-
-    TRANSACTION = "transaction"  # points given or taken
-    USER_PROPERTY = "user_property"  # a computed trait or audience membership set at the customer
 
 
 LOOKS_LIKE_ORDER: Final = "looks_like_order"
@@ -55,33 +48,27 @@ class OnUnknown(StrEnum):
     PARK = "park"  # leave the decision to an operator: at most once until then
 
 
-class RefundFollows(StrEnum):
-    """What a refund goes by where the event and the ledger differ."""
-
-    ORDER = "order"  # takes points only of the order's customer, and only for an order that the ledger knows
-    EVENT = "event"  # takes them of the customer that the event names, as Segment's page of the destination says
-
-
 @dataclass(frozen=True, kw_only=True)
 class Intent:
     """One effect as an event plans it: what is to happen, for whom, under which key.
 
-    Holds nothing from the settings that may change before delivery but the perk, which is looked up again when a parked
-    award is retried. An event that brought its own settings keeps them: what stands in the configuration is not its.
+    Holds nothing from the settings that may change before delivery but the item, which is looked up again before the
+    effect is sent. An event that brought its own settings keeps them: the configuration's are not its own.
 
     Attributes:
-        kind: One of the destination's kinds.
+        kind: One of `Definition.kinds`.
         effect_key: Derived idempotency key, unique at the destination.
         customer: The email lower-cased, "" if the effect is not about a customer.
         email: The email as sent, trimmed; "" likewise.
-        event_name: The track event's name; `identify` for a user property.
-        perk: The perk id mapped to the event's name, None for a user property.
-        quantity: Units of the perk (currency units for an order), at most two decimals, never zero; negative takes
-            away. None for a refund that carries no amount: the ledger's award for the order decides.
-        order_id: The order that is paid for or refunded, None for anything else.
-        is_refund: True if points are to be removed.
+        event_name: The track event's name; the call's for an effect that is not of a track call.
+        item: What the effect gives or takes, by its id at the destination. None for an effect without a quantity.
+        quantity: Signed units of the item, at most two decimals, never zero; negative takes away. None without an item,
+            and for a refund that carries no amount: it is decided when the effect is prepared.
+        order_id: The order that is paid for or refunded, None for anything else. Effects of one order are compared.
+        is_refund: True if the effect depends on the others of its order: it is prepared when it is claimed, and again
+            when one of them ends. Such a destination has `Capability.PREPARATION`.
         refund_id: The sender's own id of a refund; None if it gave none, or for anything else.
-        attributes: JSON-able user properties to set, snake_cased, None for a transaction.
+        attributes: JSON-able attributes to set at the customer, one effect one attribute; None for any other effect.
         scoped_key: The key with its scope left open; None if the scope is always the source.
         scope: Within what `scoped_key` is unique.
         other_keys: The keys of the same order or refund under the other texts of its ids: an earlier version told them
@@ -94,7 +81,8 @@ class Intent:
         ordering_key: Effects of one kind with the same key are performed in order, one at a time; None for `customer`.
         payload: The destination's own value as JSON text, which routing, outbox and delivery do not read. None if all
             that it needs stands in the other fields.
-        summary: What lists show of the effect, a few words; None if they are made of quantity and perk.
+        summary: What lists show of the effect, a few words; None if the fields that they show otherwise
+            (`Definition.summary_columns`, attributes) say it.
     """
 
     kind: str
@@ -102,7 +90,7 @@ class Intent:
     customer: str
     email: str
     event_name: str
-    perk: str | None = None
+    item: str | None = None
     quantity: Decimal | None = None
     order_id: str | None = None
     is_refund: bool = False
@@ -126,8 +114,8 @@ class Effect:
     """One effect ready to be performed: an intent whose amount is decided.
 
     Attributes:
-        perk: The perk to use now.
-        quantity: Signed units, never None for a transaction.
+        item: The item to use now.
+        quantity: Signed units, never None with an item.
         event_settings: The settings that came with the event, in place of the destination's; None if none came.
         payload: As of its intent.
     """
@@ -136,7 +124,7 @@ class Effect:
     effect_key: EffectKey
     email: str
     event_name: str
-    perk: str | None
+    item: str | None
     quantity: Decimal | None
     attributes: Mapping[str, object] | None
     event_settings: Mapping[str, object] | None = None
@@ -148,9 +136,9 @@ class Performed:
     """The partner performed the effect.
 
     Attributes:
-        status: HTTP status of the answer, None if it was found by reading back.
-        partner_id: The partner's id of what it stored, None if it did not say.
-        note: A sentence where the partner's answer differs from what was asked (another quantity, say), else None.
+        status: HTTP status of the response, None if it was found by reading back.
+        partner_id: The partner's id of what it stored, None if it gave none.
+        note: A sentence where the partner's response differs from the request (another quantity, say), else None.
         units: How many units the partner shows for what was found by reading back, without a sign; else None.
     """
 
@@ -174,8 +162,6 @@ class DeliveryOptions:
         check_base_seconds: How soon credentials that were refused are checked for the first time.
         check_longest_seconds: The longest wait between two such checks.
         order_scope: Within what an order id names one order.
-        refund_wait_seconds: How long a refund waits for its order.
-        refund_follows: What a refund goes by where the event and its order differ.
         on_unknown: What follows an attempt whose outcome is not known.
         batch_size: Effects that one request may carry. With more than 1 the client is a `BatchClient`.
         batch_bytes: Bytes of payloads that one request may carry; a single larger effect goes alone.
@@ -190,8 +176,6 @@ class DeliveryOptions:
     check_base_seconds: float = 5
     check_longest_seconds: float = 300
     order_scope: KeyScope = KeyScope.DESTINATION
-    refund_wait_seconds: float = 86_400
-    refund_follows: RefundFollows = RefundFollows.ORDER
     on_unknown: OnUnknown = OnUnknown.READ_BACK
     batch_size: int = 1
     batch_bytes: int = 900_000
@@ -203,7 +187,7 @@ class Finding:
 
     Attributes:
         ok: False if an operator must act.
-        subject: What was looked at, e.g. `perk 123456`.
+        subject: What was looked at, e.g. `location 7`.
         message: What was found, in a sentence.
     """
 
@@ -214,7 +198,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class MappingChoice:
-    """Something of the partner's that event names can be mapped to: a perk.
+    """Something of the partner's that event names can be mapped to.
 
     Attributes:
         value: Its id, as the map holds it.
@@ -266,7 +250,7 @@ class PartnerClient(Protocol):
         Raises:
             CredentialsError: it does not accept them.
             RejectedError: the account is not there, or not theirs.
-            RetryableError: it cannot be asked at the moment.
+            RetryableError: it cannot be reached at the moment.
         """
 
     async def close(self) -> None:
@@ -278,7 +262,7 @@ class ReadBackClient(Protocol):
     """A client that can read back, as `OnUnknown.READ_BACK` asks of it."""
 
     async def find(self, effect: Effect) -> Performed | None:
-        """Read back whether the effect stands at the partner; None if it surely does not (yet)."""
+        """Read back whether the effect was performed; None if it surely was not (yet)."""
 
 
 @runtime_checkable
@@ -303,6 +287,17 @@ class BalancesClient(Protocol):
 
     async def customer(self, email: str) -> CustomerBalance | None:
         """What the partner knows of a customer; None if it does not know them."""
+
+
+@runtime_checkable
+class RemapsItems(Protocol):
+    """A destination whose settings map event names to items. A corrected map counts for what is not sent yet."""
+
+    def remap(self, event_name: str, settings: object) -> str | None:
+        """The item that the settings map the event name to now, None if none.
+
+        What it returns replaces the item of an effect before it is sent.
+        """
 
 
 class Partner(Protocol):
@@ -332,22 +327,19 @@ class Partner(Protocol):
     def supported_calls(self, settings: object) -> frozenset[EventType]:
         """The calls that a destination with these settings takes: all that its definition supports, or fewer."""
 
-    def remap(self, event_name: str, settings: object) -> str | None:
-        """The perk that the settings map the event name to now, None if none."""
-
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """How these settings want their effects delivered."""
 
     def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
         """The request that `perform` would make, for people to look at: `{"method", "url", "body"}`, no secrets.
 
-        Where the client first reads something from the partner to decide (a perk's kind), the preview assumes the
-        usual case and says so under `note`.
+        Where the client first reads something from the partner to decide, the preview assumes the usual case and says
+        so under `note`.
         """
 
     def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
         """A client for these settings.
 
         Args:
-            network: To which addresses a client may connect whose address somebody types into a form.
+            network: The addresses to which a client may connect if its address is typed into a form.
         """

@@ -1,12 +1,13 @@
-"""The optional part of the port by which a destination decides a refund's amount against the ledger."""
+"""The optional part of the port by which a destination decides an effect's amount against the ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
-from punchcard.destinations.port import DeliveryOptions
+WAITING_FOR_ORDER: Final = "waiting_for_order"
+"""The reason of a `NotReady` that lets the customer's other effects go first, and is prepared again in time."""
 
 
 class LedgerRow(Protocol):
@@ -46,7 +47,7 @@ class LedgerRow(Protocol):
 
     @property
     def is_refund(self) -> bool:
-        """Whether points are to be removed."""
+        """Whether the effect depends on the others of its order."""
 
     @property
     def refund_id(self) -> str | None:
@@ -103,7 +104,7 @@ class NotReady:
 
 @runtime_checkable
 class PreparesEffects(Protocol):
-    """A destination with `Capability.PREPARATION`: it decides a refund's amount when the refund is claimed."""
+    """A destination with `Capability.PREPARATION`: it decides an effect's amount when the effect is claimed."""
 
     def prepare(
         self,
@@ -111,12 +112,16 @@ class PreparesEffects(Protocol):
         others: Sequence[LedgerRow],
         *,
         refusal: str | None,
-        options: DeliveryOptions,
+        settings: object,
         now: datetime,
     ) -> Ready | NotReady:
-        """Decide what to send for a refund, or where it goes instead. Pure.
+        """Decide what to send for an effect that depends on its order, or where it goes instead. Pure.
+
+        It is called when the effect is claimed. One that waits (`WAITING_FOR_ORDER`) is claimed again when another
+        effect of its order ends, and so is one that has ended for a reason of `Definition.reopened`.
 
         Args:
             others: All other effects of its order, oldest first.
             refusal: Reason code with which the order's event was refused, None if it was not.
+            settings: The destination's typed settings.
         """

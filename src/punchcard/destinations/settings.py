@@ -3,11 +3,12 @@
 import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
 from punchcard.destinations.definition import FieldType, SettingField
+from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import ConfigurationError, InvariantError
 
 # Every whole number up to here is exact as a float; nothing that a setting means comes near.
@@ -72,6 +73,10 @@ class Values:
             raise InvariantError(f"setting {key} is not a number")
         return value
 
+    def number_or(self, key: str, default: float) -> float:
+        """The value of a number field; the default if there is no field with this key."""
+        return self.number(key) if key in self._values else default
+
     def texts(self, key: str) -> tuple[str, ...]:
         """The value of an array field."""
         value = self._values[key]
@@ -85,6 +90,24 @@ class Values:
         if not isinstance(value, Mapping):
             raise InvariantError(f"setting {key} is not a table")
         return MappingProxyType({str(name): str(item) for name, item in value.items()})
+
+
+def read_delivery(options: Values) -> DeliveryOptions:
+    """Return how effects are delivered, by the options that mean the same for every destination.
+
+    Those are `requestsPerSecond`, `concurrency`, `retryBaseSeconds`, `retryAttemptsMax`, `unknownWaitSeconds` and
+    `requestTimeoutSeconds`. What the destination has no field for is as `DeliveryOptions` has it.
+    """
+    default = DeliveryOptions()
+    return replace(
+        default,
+        requests_per_second=options.number_or("requestsPerSecond", default.requests_per_second),
+        concurrency=int(options.number_or("concurrency", default.concurrency)),
+        retry_base_seconds=options.number_or("retryBaseSeconds", default.retry_base_seconds),
+        tries_max=int(options.number_or("retryAttemptsMax", default.tries_max)),
+        unknown_wait_seconds=options.number_or("unknownWaitSeconds", default.unknown_wait_seconds),
+        request_timeout_seconds=options.number_or("requestTimeoutSeconds", default.request_timeout_seconds),
+    )
 
 
 def split_web_address(text: str) -> SplitResult | None:
@@ -110,16 +133,16 @@ def read_section(
 
     Args:
         section: `settings` or `options`, the beginning of each key path.
-        fields: What may stand there.
-        given: What stands there.
+        fields: The fields of the section.
+        given: The values of the section.
         problems: What is wrong is added here.
 
     Returns:
         The values, None if any of them cannot be used.
     """
-    found = list(_find_problems(section, fields, given))
-    problems.extend(found)
-    if found:
+    section_problems = list(_find_problems(section, fields, given))
+    problems.extend(section_problems)
+    if section_problems:
         return None
     # As in Segment's catalog, null is a value that was left out.
     return Values({field.key: field.default if given.get(field.key) is None else given[field.key] for field in fields})
@@ -143,7 +166,7 @@ def _find_problems(
 
 def _suggestion(key: str, known: Iterable[str]) -> str:
     known = sorted(known)
-    folded = {one.lower(): one for one in known}
+    folded = {known_key.lower(): known_key for known_key in known}
     close = difflib.get_close_matches(key.lower(), folded, n=1)
     if close:
         return f'; did you mean "{folded[close[0]]}"?'
@@ -206,12 +229,12 @@ def _check_text_map(path: str, field: SettingField, value: object) -> Iterator[S
             yield _wrong_type(f"{path}.{name}", "text", item)
 
 
-def _wrong_type(path: str, wanted: str, value: object) -> SettingsProblem:
+def _wrong_type(path: str, expected: str, value: object) -> SettingsProblem:
     # The value itself is not shown: it may be a secret in the wrong place.
     hint = ""
-    if wanted == "text" and isinstance(value, int | float) and not isinstance(value, bool):
+    if expected == "text" and isinstance(value, int | float) and not isinstance(value, bool):
         hint = ": put it in quotes"
-    return SettingsProblem(path=path, message=f"must be {wanted}, not {_kind(value)}{hint}")
+    return SettingsProblem(path=path, message=f"must be {expected}, not {_kind(value)}{hint}")
 
 
 def _kind(value: object) -> str:

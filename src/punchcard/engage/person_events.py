@@ -27,7 +27,8 @@ TRAITS_MAX = 300
 _TRAIT_NAME_CHARACTERS_MAX = 256
 _OWN_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
 _IDENTIFY = "identify"
-_NOT_REACHED = frozenset({"destination_disabled", "INVALID_SETTINGS"})  # unrelated to the call: it is sent again
+# Unrelated to the call: it is sent again. Earlier versions wrote `destination_disabled`.
+_NOT_REACHED = frozenset({"destination_off", "destination_disabled", "INVALID_SETTINGS"})
 _VIEWED = {EventType.PAGE: (PAGE_VIEWED, "page_name"), EventType.SCREEN: (SCREEN_VIEWED, "screen_name")}
 
 

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, select
 
 from punchcard.clock import Clock, to_micros
-from punchcard.destinations.port import EffectKind
 from punchcard.engage.call_size import FittedValue
 from punchcard.engage.debounce import DEBOUNCE, delayed_until, read_changes, with_change
 from punchcard.engage.isolation import is_isolated
@@ -226,7 +225,7 @@ def _awards_wait(work: Connection, slug: str, now: datetime) -> bool:
     waiting = select(effects.c.id).where(
         effects.c.destination == slug,
         effects.c.is_open,
-        effects.c.kind == EffectKind.TRANSACTION.value,
+        effects.c.item.is_not(None),
         effects.c.state == EffectState.PENDING,
         effects.c.due_at < now - _AWARDS_WAIT,
     )
@@ -238,7 +237,7 @@ def _calls_in_delivery(work: Connection, slug: str) -> int:
         effects.c.destination == slug,
         effects.c.is_open,
         effects.c.source == OWN_SOURCES + slug,
-        effects.c.kind != EffectKind.TRANSACTION.value,  # every kind of effect except awards
+        effects.c.item.is_(None),  # a call of any destination but what gives or takes units
         effects.c.reason.is_distinct_from("no_connection"),  # waits for a customer, not for its turn
     )
     return int(work.scalar(query) or 0)

@@ -277,7 +277,8 @@ class ForwardedApp:
                 return pause_of(work, slug)
 
         pause = await asyncio.to_thread(pause_now)
-        if pause is not None:
+        # What a person has paused is queued: the sender has nothing to correct.
+        if pause is not None and not pause.is_by_operator:
             raise _RefusedCallError(
                 401, f"{pause.description}. The event is stored and delivered once the API key is accepted or replaced."
             )

@@ -1,125 +1,68 @@
 """Alerts: what an operator must act on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
+from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
-from punchcard.operations.reconciliation_views import count_open_differences
+from punchcard.operations.alert_model import Alert, Condition
+from punchcard.operations.delivery_alerts import (
+    find_low_success_rates,
+    find_old_queues,
+    find_parked,
+    find_rejected,
+    find_unreachable,
+)
+from punchcard.operations.destination_states import DestinationState, read_status
+from punchcard.operations.process_alerts import (
+    find_config_file_alerts,
+    find_failing_channels,
+    find_machine_alerts,
+    find_missing_processes,
+)
+from punchcard.operations.reconciliation_alerts import find_ledger_differences
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
 from punchcard.store.ledger import Backlog, backlog
-from punchcard.store.pauses import PauseEnd, last_pause_of, pause_of
+from punchcard.store.pauses import PauseEnd, last_pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
-from punchcard.store.schema import EffectState, effects
 from punchcard.store.sync_outcomes import failed_syncs, keys_of_failed_syncs
+from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 
 _RECENT = timedelta(days=7)
-_UNMAPPED_IN_VOLUME = 20
 _NAMES_MAX = 5
-
-
-class AlertKind(StrEnum):
-    """Kinds of alerts."""
-
-    PAUSED = "paused"  # a destination is paused: its credentials are refused
-    RESUMED = "resumed"  # a destination was paused in the last 7 days and resumed by itself
-    INVALID = "invalid"  # this version cannot use a part of the configuration; events for a destination are held
-    HELD = "held"  # events could not be planned for a destination and are held until the cause is corrected
-    PARKED = "parked"  # awards are not retried until an operator retries or dismisses them
-    CONFLICT = "conflict"  # orders were received again with different content in the last 7 days
-    UNMAPPED = "unmapped"  # many events have a name that is not mapped
-    COMPUTATION = "computation"  # an audience or computed trait cannot be computed, or its check found differences
-    SYNC = "sync"  # a destination lacks values of an audience or computed trait
-    QUARANTINED = "quarantined"  # log records or events could not be processed in the last 7 days
-    LAKE = "lake"  # the lake cannot be read or written
-    LAKE_LOSS = "lake_loss"  # a repair of the lake in the last 7 days could not restore some events
-    RESTORED = "restored"  # the store was restored from an older copy; awards since then are read back
-    DIFFERENCES = "differences"  # the ledger and the partner's transactions differ
-    UNKNOWN_SOURCE = "unknown_source"  # events were received with a write key that belongs to no source
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alert:
-    """A condition that an operator must act on.
-
-    Attributes:
-        subject: What the alert is about: a destination's slug, an event name, a computation's key, …
-        destination: Slug of the destination; "" if the alert is not about one.
-        count: Number of events or awards; 0 if the kind has none.
-        detail: Additional sentence, "" for none.
-        until: When the condition ended, None while it lasts.
-        next_check_at: When Punchcard checks again automatically, None if it does not.
-    """
-
-    kind: AlertKind
-    subject: str
-    destination: str = ""
-    count: int = 0
-    reason: str = ""
-    detail: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    next_check_at: datetime | None = None
+# What is counted is an alert only from the threshold of its rule on.
+_COUNTED = frozenset(
+    {
+        *(AlertKind.PARKED, AlertKind.REJECTED, AlertKind.CONFLICT, AlertKind.UNMAPPED),
+        *(AlertKind.QUARANTINED, AlertKind.UNKNOWN_SOURCE, AlertKind.LEDGER),
+    }
+)
 
 
 def find_alerts(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
-    """Return the current alerts, those that stop awards first."""
-    alerts = _invalid(work, snapshot)
-    for slug in snapshot.destinations:
-        if (pause := pause_of(work, slug)) is not None:
-            alerts.append(
-                Alert(
-                    kind=AlertKind.PAUSED,
-                    subject=slug,
-                    destination=slug,
-                    detail=pause.detail,
-                    since=pause.since,
-                    next_check_at=pause.next_check_at,
-                )
-            )
-    alerts += _parked(work)
-    alerts += _storage(work, now - _RECENT)
-    alerts += _resumed(work, snapshot, now=now)
-    alerts += _differences(work, snapshot)
-    alerts += _restored(work, now)
-    alerts += _computations(work, snapshot)
-    alerts += _syncs(work, snapshot)
-    begin, end = now - _RECENT, now + timedelta(days=1)
-    conflicts = read_counts(
-        work, CountQuery(statuses=[EventStatus.CONFLICT], begin=begin, end=end), by=[Dimension.DESTINATION]
-    )
-    alerts += [
-        Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
-        for (slug,), count in conflicts.items()
+    """Return the current alerts, those that stop awards first, without those that take long to find."""
+    return [alert for condition in CONDITIONS for alert in find_by(condition, work, snapshot, now=now)]
+
+
+def find_by(condition: Condition, work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
+    """Return the alerts of one condition that the rules of the workspace ask for."""
+    rules = snapshot.alert_rules
+    kinds = [kind for kind in condition.kinds if rules[kind].enabled]
+    if not kinds:
+        return []
+    return [
+        alert
+        for alert in condition.find(work, snapshot, now)
+        if alert.kind in kinds and (alert.kind not in _COUNTED or alert.count >= rules[alert.kind].threshold)
     ]
-    unmapped = read_counts(
-        work,
-        CountQuery(statuses=[EventStatus.REFUSED], reasons=["not_allowlisted"], begin=begin, end=end),
-        by=[Dimension.DESTINATION, Dimension.EVENT_NAME],
-    )
-    most = sorted(unmapped.items(), key=lambda pair: -pair[1])
-    alerts += [
-        Alert(kind=AlertKind.UNMAPPED, subject=str(name), destination=str(slug), count=count)
-        for (slug, name), count in most[:_NAMES_MAX]
-        if count >= _UNMAPPED_IN_VOLUME
-    ]
-    unknown = read_counts(
-        work,
-        CountQuery(statuses=[EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"], begin=begin, end=end),
-        by=[],
-    )
-    if count := sum(unknown.values()):
-        alerts.append(Alert(kind=AlertKind.UNKNOWN_SOURCE, subject="", count=count))
-    return alerts
 
 
 def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
@@ -127,7 +70,61 @@ def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
     return backlog(work, list(snapshot.destinations))
 
 
-def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Alert]:
+def _stopped(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
+    """Return destinations that are paused or off."""
+    since = now - _RECENT
+    alerts = []
+    for slug, routed in snapshot.destinations.items():
+        status = read_status(work, routed.destination)
+        if status.state is DestinationState.ON:
+            continue
+        recorded = 0
+        if status.state is DestinationState.OFF:
+            query = CountQuery(
+                statuses=[EventStatus.DESTINATION_OFF], begin=since, end=since + 2 * _RECENT, destination=slug
+            )
+            recorded = sum(read_counts(work, query, by=[]).values())
+        alerts.append(
+            Alert(
+                kind=AlertKind.PAUSED if status.state is DestinationState.PAUSED else AlertKind.OFF,
+                subject=slug,
+                destination=slug,
+                count=recorded,
+                reason=status.reason,
+                detail=status.detail,
+                since=status.since,
+                until=status.until,
+                next_check_at=status.next_check_at,
+                actor=status.actor or "",
+            )
+        )
+    return alerts
+
+
+def _conflicts(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    counts = read_counts(work, _lately(now, [EventStatus.CONFLICT]), by=[Dimension.DESTINATION])
+    for (slug,), count in counts.items():
+        yield Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
+
+
+def _unmapped(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    query = _lately(now, [EventStatus.REFUSED], reasons=["not_allowlisted"])
+    counts = read_counts(work, query, by=[Dimension.DESTINATION, Dimension.EVENT_NAME])
+    for (slug, name), count in sorted(counts.items(), key=lambda pair: -pair[1])[:_NAMES_MAX]:
+        yield Alert(kind=AlertKind.UNMAPPED, subject=str(name), destination=str(slug), count=count)
+
+
+def _unknown_sources(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    query = _lately(now, [EventStatus.FAILED_ON_INGEST], reasons=["unknown_source"])
+    if count := sum(read_counts(work, query, by=[]).values()):
+        yield Alert(kind=AlertKind.UNKNOWN_SOURCE, subject="", count=count)
+
+
+def _lately(now: datetime, statuses: Sequence[str], *, reasons: Sequence[str] = ()) -> CountQuery:
+    return CountQuery(statuses=statuses, reasons=reasons, begin=now - _RECENT, end=now + timedelta(days=1))
+
+
+def _resumed(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Return recent pauses that ended without an operator: no action is needed, but operators should know."""
     lasts = [last for slug in snapshot.destinations if (last := last_pause_of(work, slug)) is not None]
     return [
@@ -144,7 +141,7 @@ def _resumed(work: Connection, snapshot: Snapshot, *, now: datetime) -> list[Ale
     ]
 
 
-def _invalid(work: Connection, snapshot: Snapshot) -> list[Alert]:
+def _invalid(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Return the parts of the configuration that cannot be used, and the destinations with held events."""
     held_by_destination = {held.destination: held for held in count_held(work)}
     alerts = []
@@ -177,7 +174,7 @@ def _invalid(work: Connection, snapshot: Snapshot) -> list[Alert]:
     return alerts
 
 
-def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
+def _computations(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Return audiences and computed traits that failed, or that a check has found to be wrong."""
     invalid = snapshot.invalid_computations
     failed = [
@@ -195,7 +192,7 @@ def _computations(work: Connection, snapshot: Snapshot) -> list[Alert]:
     ]
 
 
-def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
+def _syncs(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Return computations with values that a destination rejected, refused or was never sent."""
     queues = queue_sizes(work)
     alerts = []
@@ -219,26 +216,9 @@ def _syncs(work: Connection, snapshot: Snapshot) -> list[Alert]:
     return alerts
 
 
-def _differences(work: Connection, snapshot: Snapshot) -> list[Alert]:
-    """What the newest reconciliation of each destination has found and nobody has decided."""
-    alerts = []
-    for slug, counts in count_open_differences(work, list(snapshot.destinations)).items():
-        if counts:
-            kinds = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in counts.items())
-            alerts.append(
-                Alert(
-                    kind=AlertKind.DIFFERENCES,
-                    subject=slug,
-                    destination=slug,
-                    count=sum(counts.values()),
-                    detail=kinds,
-                )
-            )
-    return alerts
-
-
-def _storage(work: Connection, since: datetime) -> list[Alert]:
+def _storage(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Return alerts about quarantined log records and about the lake."""
+    since = now - _RECENT
     alerts = [
         Alert(
             kind=AlertKind.QUARANTINED,
@@ -257,7 +237,7 @@ def _storage(work: Connection, since: datetime) -> list[Alert]:
     return alerts
 
 
-def _restored(work: Connection, now: datetime) -> list[Alert]:
+def _restored(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Return the alert about a restored store, kept until every award is read back and for 7 days."""
     recovery = newest_recovery(work)
     if recovery is None:
@@ -297,15 +277,26 @@ def _count_awards(count: int, predicate: str) -> str:
     return f"{count:,} {'award' if count == 1 else 'awards'} {predicate}"
 
 
-def _parked(work: Connection) -> list[Alert]:
-    columns = effects.c
-    rows = work.execute(
-        select(columns.destination, columns.reason, func.count(), func.min(columns.settled_at))
-        .where(columns.state == EffectState.PARKED)
-        .group_by(columns.destination, columns.reason)
-        .order_by(func.count().desc())
-    )
-    return [
-        Alert(kind=AlertKind.PARKED, subject=slug, destination=slug, count=count, reason=reason or "", since=since)
-        for slug, reason, count, since in rows
-    ]
+CONDITIONS: Final = (
+    Condition(kinds=frozenset({AlertKind.INVALID, AlertKind.HELD}), find=_invalid),
+    Condition(kinds=frozenset({AlertKind.PAUSED, AlertKind.OFF}), find=_stopped),
+    Condition(kinds=frozenset({AlertKind.WORKER, AlertKind.ENGAGE}), find=find_missing_processes),
+    Condition(kinds=frozenset({AlertKind.DISK, AlertKind.CERTIFICATE}), find=find_machine_alerts),
+    Condition(kinds=frozenset({AlertKind.UNREACHABLE}), find=find_unreachable),
+    Condition(kinds=frozenset({AlertKind.PARKED}), find=find_parked),
+    Condition(kinds=frozenset({AlertKind.REJECTED}), find=find_rejected),
+    Condition(kinds=frozenset({AlertKind.QUEUE_AGE}), find=find_old_queues),
+    Condition(kinds=frozenset({AlertKind.SUCCESS_RATE}), find=find_low_success_rates),
+    Condition(kinds=frozenset({AlertKind.QUARANTINED, AlertKind.LAKE, AlertKind.LAKE_LOSS}), find=_storage),
+    Condition(kinds=frozenset({AlertKind.RESUMED}), find=_resumed),
+    Condition(kinds=frozenset({AlertKind.RESTORED}), find=_restored),
+    Condition(kinds=frozenset({AlertKind.RENAME, AlertKind.CONFIG_FILE}), find=find_config_file_alerts),
+    Condition(kinds=frozenset({AlertKind.COMPUTATION}), find=_computations),
+    Condition(kinds=frozenset({AlertKind.SYNC}), find=_syncs),
+    Condition(kinds=frozenset({AlertKind.CONFLICT}), find=_conflicts),
+    Condition(kinds=frozenset({AlertKind.LEDGER}), find=find_ledger_differences),
+    Condition(kinds=frozenset({AlertKind.UNMAPPED}), find=_unmapped),
+    Condition(kinds=frozenset({AlertKind.UNKNOWN_SOURCE}), find=_unknown_sources),
+    Condition(kinds=frozenset({AlertKind.CHANNEL}), find=find_failing_channels),
+)
+"""What every page of alerts looks at, those that stop awards first."""

@@ -90,14 +90,14 @@ class Backtest:
         Args:
             work: Of the store; only read.
         """
-        answers: list[Intent | EventResult] = []
+        plans: list[Intent | EventResult] = []
         planned: list[PlannedEffect] = []
-        for row, event, answer in plan_events(events, self._destination, zone=self._zone):
-            answers.append(answer)
-            if event is not None and isinstance(answer, Intent):
+        for row, event, plan in plan_events(events, self._destination, zone=self._zone):
+            plans.append(plan)
+            if event is not None and isinstance(plan, Intent):
                 planned.append(
                     PlannedEffect(
-                        planned=Planned(self._destination, answer),
+                        planned=Planned(self._destination, plan),
                         event=event,
                         source=row.source or "",
                         position=row.log_position,
@@ -107,8 +107,6 @@ class Backtest:
                 )
         decided = iter(self._ledger.decide(work, planned))
         return [
-            BacktestedEvent(row, answer, next(decided))
-            if isinstance(answer, Intent)
-            else BacktestedEvent(row, None, answer)
-            for row, answer in zip(events, answers, strict=True)
+            BacktestedEvent(row, plan, next(decided)) if isinstance(plan, Intent) else BacktestedEvent(row, None, plan)
+            for row, plan in zip(events, plans, strict=True)
         ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from punchcard.clock import Clock
+from punchcard.lake.reader import LakeReader
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
 from punchcard.operations.live import LiveEvents
@@ -30,6 +31,7 @@ class Dependencies:
     """
 
     store: Store
+    lake: LakeReader
     traces: TraceReader
     browser: EventBrowser
     live: LiveEvents

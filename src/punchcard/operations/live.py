@@ -73,7 +73,7 @@ class LiveEvents:
     def _step(self) -> list[SeenEvent]:
         self._read_new()
         self._refresh_unrouted()
-        seen = self._browser.told(list(self._open.values()))
+        seen = self._browser.with_results(list(self._open.values()))
         for event in seen:
             if not _is_unrouted(event.event) and all(result.status not in OPEN_STATUSES for result in event.results):
                 self._open.pop(event.place, None)

@@ -17,6 +17,7 @@ _STOPPED = (
     EventStatus.REFUSED,
     EventStatus.DUPLICATE,
     EventStatus.CONFLICT,
+    EventStatus.DESTINATION_OFF,
 )
 _COMPLETED = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
@@ -88,7 +89,11 @@ def read_pipeline(
             _stage(upstream, status, None)
             for status in (EventStatus.FAILED_ON_INGEST, EventStatus.FILTERED_AT_SOURCE, EventStatus.DUPLICATE)
         ],
-        stopped=[_stage(own, status, destination) for status in _STOPPED],
+        stopped=[
+            stage
+            for status in _STOPPED
+            if (stage := _stage(own, status, destination)).count or status is not EventStatus.DESTINATION_OFF
+        ],
         completed=completed,
         # Effects planned before counts existed are counted when they complete: the difference may be negative.
         in_delivery=max(0, planned - sum(stage.count for stage in completed)),

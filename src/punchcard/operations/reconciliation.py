@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import EffectKind
 from punchcard.destinations.reconciling import KeyContent, KeyReader
 from punchcard.errors import ConfigurationError, InvariantError
 from punchcard.store import audit, corrections
@@ -39,6 +38,7 @@ from punchcard.store.reconciliations import (
 from punchcard.workspace.snapshot import RoutedDestination
 
 _PER_UNIT_OF_WORK: Final = 200
+_TRANSACTION: Final = "transaction"  # the kind of a rebuilt effect at a destination that is not configured any more
 
 
 class DifferenceAction(StrEnum):
@@ -216,7 +216,7 @@ class _Resolver:
                     self._work,
                     difference.effect_id,
                     quantity=_quantity(theirs),
-                    perk=theirs.get("perk"),
+                    item=theirs.get("perk"),
                     detail=words,
                 )
             case DifferenceKind.UNKNOWN_TO_US | DifferenceKind.PENDING_TOO_LONG if difference.theirs is not None:
@@ -241,12 +241,12 @@ class _Resolver:
         return RebuiltEffect(
             destination=difference.destination,
             effect_key=difference.effect_key,
-            kind=EffectKind.TRANSACTION,
+            kind=self._kind(),
             source=content.source or "",
             message_id=content.message_id or f"rebuilt-{theirs['transactionId']}",
             event_name=content.event_name or "",
             email=difference.email,
-            perk=None if perk is None else str(perk),
+            item=None if perk is None else str(perk),
             quantity=_quantity(theirs),
             order_id=content.order_id,
             is_refund=content.is_refund,
@@ -254,6 +254,11 @@ class _Resolver:
             partner_id=str(theirs["transactionId"]),
             booked_at=self._now if booked_at is None else datetime.fromisoformat(str(booked_at)),
         )
+
+    def _kind(self) -> str:
+        """The kind of effects that book something."""
+        kinds = () if self._destination is None else self._destination.partner.definition.kinds
+        return next((kind.name for kind in kinds if kind.has_item), _TRANSACTION)
 
     def _key_content(self, effect_key: str) -> KeyContent:
         if self._destination is None or self._destination.settings is None:

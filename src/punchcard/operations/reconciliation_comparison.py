@@ -15,7 +15,6 @@ from sqlalchemy import Connection
 
 from punchcard.clock import to_iso
 from punchcard.destinations.keys import is_own_key
-from punchcard.destinations.port import EffectKind
 from punchcard.destinations.reconciling import TransactionStatus
 from punchcard.errors import InvariantError
 from punchcard.store.delivered import delivered_effects, open_effects_before
@@ -34,7 +33,6 @@ from punchcard.store.schema import EffectState
 
 # How far the partner's clock may be from ours: what it has booked a moment before the period may be of the period.
 CLOCKS_DIFFER: Final = timedelta(days=1)
-_KIND: Final = EffectKind.TRANSACTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +95,7 @@ class _Comparing:
 
     def run(self) -> Comparison:
         """Compare the ledger's side, then the partner's, then what is pending."""
-        for effects in delivered_effects(
-            self._work, self._run.destination, kind=_KIND, since=self._run.since, until=self._until
-        ):
+        for effects in delivered_effects(self._work, self._run.destination, since=self._run.since, until=self._until):
             shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in effects])
             self._customers.load(
                 {transaction.customer_ref for transactions in shown.values() for transaction in transactions}
@@ -169,8 +165,8 @@ class _Comparing:
             notes.append(
                 f"the partner has booked {decimal_text(abs(theirs))} units instead of {decimal_text(abs(ours))}"
             )
-        if None not in (effect.perk, transaction.mapping_value) and effect.perk != transaction.mapping_value:
-            notes.append(f"it is booked for {transaction.mapping_value} instead of {effect.perk}")
+        if None not in (effect.item, transaction.mapping_value) and effect.item != transaction.mapping_value:
+            notes.append(f"it is booked for {transaction.mapping_value} instead of {effect.item}")
         emails = self._customers.emails_of(effect.customer, transaction.customer_ref)
         if emails and effect.customer not in emails:
             notes.append(f"it is booked for {', '.join(emails)} instead of {effect.email}")
@@ -222,7 +218,7 @@ class _Comparing:
     # --- what is pending ---
 
     def _compare_pending(self) -> None:
-        pending = open_effects_before(self._work, self._run.destination, kind=_KIND, before=self._rules.pending_before)
+        pending = open_effects_before(self._work, self._run.destination, before=self._rules.pending_before)
         for begin in range(0, len(pending), 400):
             chunk = pending[begin : begin + 400]
             shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in chunk])
@@ -341,7 +337,7 @@ def _ours(effect: StoredEffect) -> Mapping[str, object]:
     return {
         "status": effect.state.value,
         "quantity": decimal_text(quantity),
-        "perk": effect.perk,
+        "perk": effect.item,
         "email": effect.email,
         "messageId": effect.message_id,
         "event": effect.event_name,

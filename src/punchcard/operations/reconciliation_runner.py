@@ -18,9 +18,9 @@ from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.definition import Capability
 from punchcard.destinations.reconciling import PartnerTransaction, ReconcileClient
 from punchcard.errors import DeliveryError, InvariantError, RejectedError, RetryableError, StorageError
+from punchcard.operations.comparison_telemetry import ReconciliationTelemetry
 from punchcard.operations.reconciliation_comparison import CLOCKS_DIFFER, Comparison, ComparisonRules, compare
 from punchcard.operations.schedules import last_occurrence, parse_time_of_day
-from punchcard.operations.telemetry import ReconciliationTelemetry
 from punchcard.store import reconciliations
 from punchcard.store.engine import Leadership, Store
 from punchcard.store.ledger import first_created_at

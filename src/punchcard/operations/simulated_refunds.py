@@ -131,7 +131,7 @@ class SimulatedOrders:
         for refund in list(waiting):
             source = refund.source if options.order_scope is KeyScope.SOURCE else None
             others = [row for row in decided if source in (None, row.source)]
-            ready = partner.prepare(refund, others, refusal=None, options=options, now=now)
+            ready = partner.prepare(refund, others, refusal=None, settings=self._destination.settings, now=now)
             if isinstance(ready, Ready):
                 refund.quantity = ready.quantity
                 yield refund.intent, ready.quantity, ""

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from punchcard.destinations.port import EffectKind, Intent
+from punchcard.destinations.port import Intent, RemapsItems
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.lake_event import LakeEvent
 from punchcard.lake.selection import EventSelection
@@ -168,7 +168,7 @@ def plan_stretch(lake: Lake, scope: SimulationScope, selection: EventSelection, 
         for row, _, plan_result in plan_events(events, destination, zone=scope.zone):
             if not isinstance(plan_result, Intent):
                 planned.refused[row.event or "", plan_result.reason or plan_result.status] += 1
-            elif plan_result.kind == EffectKind.TRANSACTION:
+            elif plan_result.item is not None:
                 planned.rows.append(
                     PlannedRow(
                         row.log_position,
@@ -241,4 +241,7 @@ def _names_to_plan(scope: SimulationScope, seen: Mapping[str, int], awarded: Ite
 
 
 def _mapped(destination: RoutedDestination, name: str) -> str | None:
-    return None if destination.settings is None else destination.partner.remap(name, destination.settings)
+    partner = destination.partner
+    if destination.settings is None or not isinstance(partner, RemapsItems):
+        return None
+    return partner.remap(name, destination.settings)

@@ -106,11 +106,11 @@ class OutcomeBuilder:
 
     def award(self, intent: Intent, quantity: Decimal | None) -> None:
         """Count what an event would earn, or take back."""
-        row = self._rows.setdefault((intent.event_name, intent.perk), _Row())
+        row = self._rows.setdefault((intent.event_name, intent.item), _Row())
         row.awards += 1
         row.quantity += quantity or _ZERO
         row.customers.add(intent.customer)
-        self._add(self._simulated, intent.customer, intent.perk, quantity)
+        self._add(self._simulated, intent.customer, intent.item, quantity)
 
     def earned(self, effect: EarnedEffect) -> None:
         """Count what was earned."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.destinations.definition import Capability
 from punchcard.errors import ConfigurationError, PunchcardError, StorageError
+from punchcard.operations.comparison_telemetry import SimulationTelemetry
 from punchcard.operations.partner_queries import list_mapping_choices
 from punchcard.operations.proposals import Proposal, compile_proposal, read_proposal
 from punchcard.operations.simulation import (
@@ -23,7 +24,6 @@ from punchcard.operations.simulation import (
     simulate,
 )
 from punchcard.operations.simulation_outcome import SimulationOutcome
-from punchcard.operations.telemetry import SimulationTelemetry
 from punchcard.store.engine import Store
 from punchcard.store.simulations import (
     Simulation,

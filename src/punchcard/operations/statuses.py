@@ -36,6 +36,7 @@ STATUSES: Final[Mapping[EventStatus, StatusInfo]] = MappingProxyType(
         EventStatus.FAILED_ON_INGEST: StatusInfo(label="Failed on ingest", tone=Tone.WARNING),
         EventStatus.FILTERED_AT_SOURCE: StatusInfo(label="Filtered at source", tone=Tone.NEUTRAL),
         EventStatus.FILTERED_AT_DESTINATION: StatusInfo(label="Filtered at destination", tone=Tone.NEUTRAL),
+        EventStatus.DESTINATION_OFF: StatusInfo(label="Destination off", tone=Tone.WARNING),
         EventStatus.REFUSED: StatusInfo(label="Refused", tone=Tone.WARNING),
         EventStatus.PENDING: StatusInfo(label="Pending", tone=Tone.PROGRESS),
         EventStatus.RETRYING: StatusInfo(label="Retrying", tone=Tone.PROGRESS),

@@ -1,68 +1,57 @@
-"""What long operations tell: log lines (noun and past participle)."""
+"""What alerts log and count."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
+import prometheus_client
 import structlog
 
-
-@dataclass(frozen=True)
-class ReconciliationTelemetry:
-    """Log lines of the reconciliations of one destination."""
-
-    destination: str
-    log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.reconciliation"))
-
-    def reconciliation_started(self, *, reconciliation_id: int) -> None:
-        """The partner's transactions are read now."""
-        self.log.info("reconciliation_started", destination=self.destination, reconciliation=reconciliation_id)
-
-    def reconciliation_finished(self, *, reconciliation_id: int, differences: int, read: int) -> None:
-        """Both sides were compared."""
-        self.log.info(
-            "reconciliation_finished",
-            destination=self.destination,
-            reconciliation=reconciliation_id,
-            differences=differences,
-            read=read,
-        )
-
-    def reconciliation_postponed(self, *, reconciliation_id: int, error: str) -> None:
-        """The partner cannot be asked at the moment: it goes on by itself."""
-        self.log.warning(
-            "reconciliation_postponed", destination=self.destination, reconciliation=reconciliation_id, error=error
-        )
-
-    def reconciliation_failed(
-        self, *, reconciliation_id: int, error: str, exc_info: BaseException | None = None
-    ) -> None:
-        """It cannot be done; its page says why."""
-        self.log.error(
-            "reconciliation_failed",
-            destination=self.destination,
-            reconciliation=reconciliation_id,
-            error=error,
-            exc_info=exc_info,
-        )
-
-    def loop_failed(self, *, error: BaseException) -> None:
-        """The next reconciliation could not be determined: tried again."""
-        self.log.error("reconciliation_loop_failed", destination=self.destination, exc_info=error)
-
-    def storage_failed(self, *, error: str) -> None:
-        """The store is away: tried again."""
-        self.log.warning("reconciliation_storage_failed", destination=self.destination, error=error)
+_changes = prometheus_client.Counter(
+    "punchcard_alert_changes", "Alerts that were raised or resolved.", ["kind", "state"]
+)
+_notices = prometheus_client.Counter(
+    "punchcard_alert_notices", "Attempts to send a notice of an alert, by result.", ["channel", "result"]
+)
+_failures = prometheus_client.Counter(
+    "punchcard_alert_conditions_failed", "Evaluations of alert rules that failed.", ["kind"]
+)
 
 
-@dataclass(frozen=True)
-class SimulationTelemetry:
-    """Log lines of simulations."""
+class AlertTelemetry:
+    """Log lines and metrics of alerts."""
 
-    log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.simulation"))
+    def __init__(self) -> None:
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("punchcard.alerts")
 
-    def simulation_failed(self, *, simulation_id: int, error: BaseException) -> None:
-        """A defect ended it; its page says so."""
-        self.log.error("simulation_failed", simulation=simulation_id, exc_info=error)
+    def alert_changed(self, *, state: str, kind: str, severity: str, title: str) -> None:
+        """An alert was raised or resolved."""
+        _changes.labels(kind, state).inc()
+        self._log.info(f"alert_{state}", kind=kind, severity=severity, title=title)
+
+    def condition_failed(self, *, kinds: Sequence[str], error: Exception) -> None:
+        """Rules could not be evaluated; their alerts stay as they are."""
+        for kind in kinds:
+            _failures.labels(kind).inc()
+        self._log.error("alert_condition_failed", kinds=list(kinds), exc_info=error)
+
+    def notice_sent(self, *, channel: str, type: str, notice_id: int) -> None:
+        """A channel has taken a notice."""
+        _notices.labels(channel, "sent").inc()
+        self._log.info("alert_notice_sent", channel=channel, type=type, notice=notice_id)
+
+    def notice_failed(self, *, channel: str, type: str, notice_id: int, error: str) -> None:
+        """A channel has not taken a notice; it is tried again."""
+        _notices.labels(channel, "failed").inc()
+        self._log.warning("alert_notice_failed", channel=channel, type=type, notice=notice_id, error=error)
+
+    def notice_given_up(self, *, channel: str, type: str, notice_id: int, error: str) -> None:
+        """A channel has not taken a notice for days; it is not tried any more."""
+        _notices.labels(channel, "given_up").inc()
+        self._log.error("alert_notice_given_up", channel=channel, type=type, notice=notice_id, error=error)
+
+    def loop_failed(self, *, error: Exception) -> None:
+        """The loop of alerts met a defect, and goes on."""
+        self._log.error("alert_loop_failed", exc_info=error)
 
     def storage_failed(self, *, error: str) -> None:
-        """Store or lake is away: tried again."""
-        self.log.warning("simulation_storage_failed", error=error)
+        """The store is away; alerts are evaluated again when it is back."""
+        self._log.warning("alert_storage_failed", error=error)

@@ -121,9 +121,10 @@ def _test_intent(
     )
     (result,) = resolve_conflicts(work, [planned_effect], now=clock.now())
     slug = planned.destination.slug
+    types = {slug: planned.destination.destination.type}
     stored = effect_by_key(work, slug, planned.intent.effect_key)
     if result.status is not EventStatus.PENDING or stored is None:
-        transaction_ = None if stored is None else transaction_trace(stored)
+        transaction_ = None if stored is None else transaction_trace(stored, types=types)
         return DestinationTestResult(
             destination=slug,
             status=result.status,
@@ -133,8 +134,15 @@ def _test_intent(
             request=None,
         )
     options = planned.destination.partner.delivery_options(planned.destination.settings)
-    ready = prepare(work, stored, partner=planned.destination.partner, options=options, now=clock.now())
-    transaction = transaction_trace(stored)
+    ready = prepare(
+        work,
+        stored,
+        partner=planned.destination.partner,
+        settings=planned.destination.settings,
+        options=options,
+        now=clock.now(),
+    )
+    transaction = transaction_trace(stored, types=types)
     if isinstance(ready, NotReady):
         return DestinationTestResult(
             destination=slug,
@@ -144,7 +152,7 @@ def _test_intent(
             transaction=transaction,
             request=None,
         )
-    effect = effect_to_perform(replace(stored, event_settings=None), perk=stored.perk, quantity=ready.quantity)
+    effect = effect_to_perform(replace(stored, event_settings=None), item=stored.item, quantity=ready.quantity)
     quantity = None if ready.quantity is None else f"{ready.quantity:f}"
     return DestinationTestResult(
         destination=slug,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
+from punchcard.errors import UnreadableRecordError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event, message_key
 from punchcard.events.parse import IngestFailure
@@ -16,6 +17,8 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event
 from punchcard.routing.planning import Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
+from punchcard.routing.replay_record import REPLAY, ReplayBatch, read_replay
+from punchcard.routing.replayed_events import plan_replay
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
 from punchcard.store.held import HeldEvent
@@ -39,7 +42,7 @@ FailingEvents = dict[tuple[int, int], Exception]
 
 @dataclass
 class Batch:
-    """What routing knows of a run of records: items with their results, claims whose result the ledger still decides.
+    """What routing knows of a run of records: items with their results, planned effects that the ledger still decides.
 
     `items`, `results` and `sources` run in parallel by record; `planned_effects` point into them.
     """
@@ -50,15 +53,16 @@ class Batch:
     results: list[list[tuple[EventResult, ...]]] = field(default_factory=list)
     planned_effects: list[PlannedEffect] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
-    held: list[HeldEvent] = field(default_factory=list)  # whose destination cannot plan them now
+    held: list[HeldEvent] = field(default_factory=list)  # that their destination cannot plan now
     message_keys: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
     refused_orders: list[RefusedOrder] = field(default_factory=list)
     destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
     routed: ResultBatch = field(default_factory=lambda: ResultBatch([], []))  # all results, once they are committed
     notes: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # see `count_notes`
+    replays: dict[int, ReplayBatch] = field(default_factory=dict)  # by the number of their record
 
     def give(self, decided: Sequence[EventResult]) -> None:
-        """Add what the ledger has said of each claim."""
+        """Add the result of each planned effect."""
         for (record, event), result in zip(self.places, decided, strict=True):
             self.results[record][event] += (result,)
             if result.status is EventStatus.PENDING and result.destination:
@@ -106,12 +110,25 @@ def plan_batch(
         batch.items.append(items if not failing else _without(items, number, failing))
         results: list[tuple[EventResult, ...]] = []
         batch.results.append(results)
-        if route is None or planner is None:
+        if (replay := _replay_in(record, items)) is not None:
+            plan_replay(batch, number, replay, snapshot, behind=behind)
+        elif route is None or planner is None:
             unknown = _unknown_source(record.write_key)
             results.extend(_failed(item) if _cannot_be_read(item) else unknown for item in items)
         else:
             _plan_record(batch, number, planner, source=route.source.slug, index=index, behind=behind)
     return batch
+
+
+def _replay_in(record: LogRecord, items: Sequence[Item]) -> ReplayBatch | None:
+    """The replay that a record holds; None if it is another record, or one that cannot be read."""
+    if record.call != REPLAY:
+        return None
+    try:
+        replay = read_replay(record)
+    except UnreadableRecordError:
+        return None
+    return replay if len(replay.events) == len(items) else None
 
 
 def _plan_record(
@@ -139,7 +156,7 @@ def _plan_record(
                 continue
         decided, planned = plan.decided, plan.planned
         if seen_before:
-            # Its own effect stands in the ledger, if it made one; whether this copy agrees with it, the ledger says.
+            # Its own effect is in the ledger, if it made one; the ledger decides whether this copy agrees with it.
             decided = () if planned else _SEEN_BEFORE
         else:
             if plan.refused_orders:
@@ -189,10 +206,15 @@ def _failed(item: IngestFailure) -> tuple[EventResult, ...]:
 
 
 def result_batch(batch: Batch) -> ResultBatch:
-    """The batch's results in their compact form."""
+    """The batch's results in their compact form.
+
+    A replay's record has none: its events are in the lake already, and their new results are kept by themselves.
+    """
     numbers: dict[tuple[EventResult, ...], int] = {}
     records = []
-    for record, source, results in zip(batch.records, batch.sources, batch.results, strict=True):
+    for number, (record, source, results) in enumerate(zip(batch.records, batch.sources, batch.results, strict=True)):
+        if number in batch.replays:
+            results = []
         indices = [numbers.setdefault(event_results, len(numbers)) for event_results in results]
         records.append(RoutedRecord(position=record.position, source=source, results=indices))
     return ResultBatch(distinct=list(numbers), records=records)
@@ -210,7 +232,7 @@ def lake_rows(results: ResultBatch, items_by_record: Sequence[Sequence[Item]], r
     texts = [to_json(event_results) for event_results in results.distinct]
     for record, items, received_at in zip(results.records, items_by_record, received, strict=True):
         rows.add_record(
-            items,
+            items[: len(record.results)],
             source=record.source,
             received_at=received_at,
             position=record.position,
@@ -254,6 +276,8 @@ def counts_to_keep(results: ResultBatch, batch: Batch) -> Counter[CountKey]:
     counts: Counter[CountKey] = Counter()
     for record, items, routed in zip(batch.records, batch.items, results.records, strict=True):
         bucket = record.received_at - record.received_at % MINUTE_MICROS
+        if not routed.results:
+            continue
         alike = Counter(
             (item.type, item.wire.event, number) if isinstance(item, Event) else ("", None, number)
             for item, number in zip(items, routed.results, strict=True)

@@ -1,7 +1,7 @@
 """Turns intents into outbox entries within the unit of work: new, duplicate or conflict, as the ledger says.
 
 An order is the same order under every key that its destination has given it: within the destination, or within one of
-its sources, as earlier versions and the option `orderIdScope` have it. So a claim is compared with its order's rows.
+its sources, as earlier versions and the option `orderIdScope` have it. So an effect is compared with its order's rows.
 """
 
 from collections import defaultdict
@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
 from punchcard.events.commerce import normalize_id
@@ -19,8 +20,9 @@ from punchcard.routing.planning import Planned
 from punchcard.store import outbox
 from punchcard.store.effects import NewEffect, StoredEffect, storable
 from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_refunds
+from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_dependents
 from punchcard.store.recoveries import Recovery
+from punchcard.workspace.snapshot import RoutedDestination
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class PlannedEffect:
 
     Attributes:
         seen_before: True if the message id was seen lately: nothing new may come of it.
+        replay: Id of the replay by which the event is planned again; None if it is planned for the first time.
     """
 
     planned: Planned
@@ -37,6 +40,7 @@ class PlannedEffect:
     position: int
     index: int
     seen_before: bool
+    replay: str | None = None
 
 
 _Row = StoredEffect | NewEffect
@@ -73,7 +77,7 @@ class _Ledger:
 def resolve_conflicts(
     work: Connection, planned_effects: Sequence[PlannedEffect], *, now: datetime, recovery: Recovery | None = None
 ) -> list[EventResult]:
-    """Add the effects that are new and say of every claim what became of it, in order.
+    """Add the effects that are new; returns the result of every planned effect, in order.
 
     Args:
         recovery: The last time that the store was restored from an older copy.
@@ -160,7 +164,7 @@ class LedgerPreview:
 
 
 def refused_orders(refused: Sequence[tuple[str, str, str]], event: Event, source: str) -> list[RefusedOrder]:
-    """The orders of an event for which an award was refused.
+    """Return the orders of an event for which an award was refused.
 
     Args:
         refused: Destination, order id and reason of each.
@@ -178,11 +182,31 @@ def refused_orders(refused: Sequence[tuple[str, str, str]], event: Event, source
     ]
 
 
-def record_refusals(work: Connection, refused: Sequence[RefusedOrder], *, now: datetime) -> None:
-    """Keep which orders earned nothing, and let refunds that wait for them know."""
+def record_refusals(
+    work: Connection,
+    refused: Sequence[RefusedOrder],
+    *,
+    destinations: Mapping[str, RoutedDestination],
+    now: datetime,
+) -> None:
+    """Keep which orders earned nothing, and let effects that depend on them be prepared again.
+
+    Args:
+        destinations: By slug: those that refused an order.
+    """
     record_refused_orders(work, refused)
     for slug in sorted({order.destination for order in refused}):
-        wake_refunds(work, slug, ended={order.order_id for order in refused if order.destination == slug}, now=now)
+        definition = destinations[slug].partner.definition
+        if Capability.PREPARATION not in definition.capabilities:
+            continue
+        wake_dependents(
+            work,
+            slug,
+            ended={order.order_id for order in refused if order.destination == slug},
+            reopened=definition.reopened.on_any_end,
+            reopened_on_delivery=definition.reopened.on_delivery,
+            now=now,
+        )
 
 
 def _load(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> _Ledger:
@@ -209,7 +233,7 @@ def _keys_to_load(planned_effect: PlannedEffect) -> Iterator[str]:
     intent = planned_effect.planned.intent
     yield intent.effect_key
     if intent.scoped_key is not None and intent.on_repeat is OnRepeat.DUPLICATE:
-        # What is given once a day is found by its key alone; it may stand under that of any of the sources.
+        # What is given once a day is found by its key alone, which may be that of any of the sources.
         yield from (intent.scoped_key.within(scope) for scope in _scopes(planned_effect))
 
 
@@ -219,12 +243,12 @@ def _scopes(planned_effect: PlannedEffect) -> list[str]:
 
 
 def _existing(planned_effect: PlannedEffect, new_effect: NewEffect, ledger: _Ledger) -> _Row | None:
-    """The effect that the claim would make once more, None if there is none."""
+    """Return the effect that the planned one would repeat, None if there is none."""
     candidates = _candidates(planned_effect, ledger)
     exact = ledger.by_key.get(new_effect.effect_key)
     if exact is not None:
         candidates.insert(0, exact)
-    # Under several keys an order may stand with several contents: what agrees with one of them is nothing new.
+    # An order with several keys may have several contents: what agrees with one of them is not new.
     return next((row for row in candidates if _same_content(row, new_effect)), candidates[0] if candidates else None)
 
 
@@ -299,7 +323,7 @@ def _from(existing: _Row, new_effect: NewEffect) -> str:
 
 
 def _noted(intent: Intent) -> str:
-    """How the ids were read, without which nobody could see why two orders are one."""
+    """Return how the ids were read: it explains why two orders are one."""
     return "" if intent.order_id is None or intent.note is None else f". {intent.note}"
 
 
@@ -354,7 +378,7 @@ def _new_effect(planned_effect: PlannedEffect) -> NewEffect:
         received_at=planned_effect.event.received_at,
         customer=intent.customer,
         email=intent.email,
-        perk=intent.perk,
+        item=intent.item,
         requested_quantity=intent.quantity,
         attributes=intent.attributes,
         order_id=intent.order_id,
@@ -365,4 +389,5 @@ def _new_effect(planned_effect: PlannedEffect) -> NewEffect:
         event_type=planned_effect.event.type,
         payload=intent.payload,
         summary=intent.summary,
+        replay=planned_effect.replay,
     )

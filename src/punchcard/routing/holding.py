@@ -182,7 +182,7 @@ class Holding:
         for held in events:
             event, under = self._read(held, records.get(held.log_position), destination)
             if event is None:
-                continue  # what is said of it stays: nobody can read it here
+                continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
             answer = try_plan(event, under, source=held.source, zone=snapshot.zone)
             if isinstance(answer, RefusedError):
@@ -205,7 +205,7 @@ class Holding:
             )
         # Events that a restored copy still holds may have been planned and sent by the run that came after it.
         decided = resolve_conflicts(work, planned_effects, now=now, recovery=newest_recovery(work))
-        record_refusals(work, refused, now=now)
+        record_refusals(work, refused, destinations=snapshot.destinations, now=now)
         results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], events_by_id, results, now)
 
@@ -260,7 +260,7 @@ class Holding:
 
 
 def hold_events(work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> None:
-    """Keep events, with those of the records that they stand in."""
+    """Store events, with their records."""
     positions = {event.log_position for event in events}
     hold(work, events, [_held_record(record) for record in records if record.position in positions])
 

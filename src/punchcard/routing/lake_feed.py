@@ -260,7 +260,7 @@ class LakeFeed:
         return dropped
 
     def trim_log(self, *, older_than_micros: int) -> int:
-        """Forget some of the oldest log records that the lake holds and that are old enough; returns how many.
+        """Delete a portion of the oldest log records that the lake holds and that are old enough; returns how many.
 
         Their results go with them: until then, rows that the lake loses can be made again.
         """
@@ -303,7 +303,7 @@ class LakeFeed:
         routed = {record.position: record for record in batch.records if record.position > after}
         records = self._read_again(batch, after=after)
         if len(records) < len(routed):
-            # The log was lost. Its events cannot be shown any more; their effects stand in the ledger and go on.
+            # The log was lost. Its events cannot be shown any more; their effects are in the ledger and go on.
             self._telemetry.lake_records_lost(records=len(routed) - len(records))
         results = ResultBatch(batch.distinct, [routed[record.position] for record in records])
         items = [read_items(record, len(routed[record.position].results)) for record in records]

@@ -62,7 +62,7 @@ class LogGuard:
     Args:
         is_private: True if the store is a file beside the log, which no other data folder can use: then a log that
             was lost is replaced by the new one without asking.
-        landing_seconds: How long a request may still land at a partner whose sender has ended.
+        landing_seconds: How long a request may still arrive at a partner after its sender has ended.
         log_place: Where the log is, for messages.
         generation_file: Beside the log, to tell when log and store are restored from one older copy.
 

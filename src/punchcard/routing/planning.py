@@ -71,7 +71,7 @@ class Planner:
     def plan(self, event: Event) -> Plan:
         """Return what becomes of the event at each destination.
 
-        A result that is pending stands for an event that its destination cannot plan now: it is to be held.
+        A pending result means that the destination cannot plan the event now: it is to be held.
         """
         if self._stopped is not None:
             return self._stopped
@@ -242,7 +242,8 @@ def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Eve
         return EventResult(destination.slug, EventStatus.FILTERED_AT_DESTINATION, reason, detail)
 
     if not destination.destination.enabled:
-        return filtered("destination_disabled", f"{destination.slug} is switched off: enable it to deliver events")
+        detail = f"{destination.slug} was off; switch it on and replay the event to deliver it"
+        return EventResult(destination.slug, EventStatus.DESTINATION_OFF, "destination_off", detail)
     if destination.invalid_for_event is not None:
         return filtered(
             "INVALID_SETTINGS", f"the settings that came with the event are not valid: {destination.invalid_for_event}"
@@ -262,4 +263,7 @@ def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Eve
 
 
 def _is_same_for_all(result: EventResult) -> bool:
-    return result.status is EventStatus.FILTERED_AT_DESTINATION or result.reason in _SAME_FOR_ALL
+    return (
+        result.status in (EventStatus.FILTERED_AT_DESTINATION, EventStatus.DESTINATION_OFF)
+        or result.reason in _SAME_FOR_ALL
+    )

@@ -63,15 +63,15 @@ class FailureRun:
 
 def records_to_keep(batch: Batch, *, now: datetime) -> list[QuarantinedRecord]:
     """What is kept of a batch's quarantined records and events."""
-    kept: list[QuarantinedRecord] = []
+    quarantined: list[QuarantinedRecord] = []
     for number, results in enumerate(batch.results):
         for index, event_results in enumerate(results):
             if is_quarantined(event_results):
                 result = next(event_result for event_result in event_results if event_result.reason in QUARANTINED)
-                kept.append(_kept(batch, number, index, result, now))
+                quarantined.append(_kept(batch, number, index, result, now))
                 if result.reason == UNREADABLE_RECORD:
                     break  # the whole record is kept with its first event
-    return kept
+    return quarantined
 
 
 def _kept(batch: Batch, number: int, index: int, result: EventResult, now: datetime) -> QuarantinedRecord:

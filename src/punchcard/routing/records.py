@@ -25,6 +25,7 @@ from punchcard.events.parse import (
 )
 from punchcard.log.port import LogRecord
 from punchcard.log.sqlite import decompress, salvage
+from punchcard.routing.replay_record import REPLAY, read_replay, restore_events
 
 Item = Event | IngestFailure
 
@@ -33,7 +34,7 @@ INTERNAL_ERROR: Final = "internal_error"
 QUARANTINED: Final = frozenset({UNREADABLE_RECORD, INTERNAL_ERROR})
 """The reasons of results whose record is kept for an operator."""
 
-_CALLS = frozenset({BATCH, *FORWARDED, *(one.value for one in EventType)})
+_CALLS = frozenset({BATCH, *FORWARDED, *(event_type.value for event_type in EventType)})
 # What a body that holds no JSON object reads as; one that came through the Tracking API never did.
 _NO_OBJECT = frozenset({"empty_batch", "unreadable_json", "event_not_object"})
 _MESSAGE_ID = re.compile(rb'"message_?Id"\s*:\s*"([^"\\]{1,%d})"' % MESSAGE_ID_LENGTH_MAX, re.IGNORECASE)
@@ -47,6 +48,8 @@ def read_record(record: LogRecord) -> Sequence[Item]:
         `QUARANTINED` for a record that cannot be read.
     """
     try:
+        if record.call == REPLAY:
+            return restore_events(read_replay(record))
         body = decompress(record)
         if record.call not in _CALLS:
             raise UnreadableRecordError(f'The log record has the unknown call "{record.call[:40]}".')
@@ -79,7 +82,7 @@ def read_items(record: LogRecord, count: int) -> Sequence[Item]:
 
 
 def internal_failure(item: Item, detail: str) -> IngestFailure:
-    """What stands in the place of an event on which Punchcard fails."""
+    """Return the item that replaces an event on which Punchcard fails."""
     return IngestFailure("internal_error", detail, item.message_id, item.raw)
 
 

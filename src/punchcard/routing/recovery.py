@@ -28,6 +28,7 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import hold_events
 from punchcard.routing.lake_events import read_lake_event
 from punchcard.routing.planning import Planned, plan_at, with_settings
+from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
 from punchcard.store.engine import Store
@@ -66,7 +67,7 @@ class LakeReplay:
     """Plans again what the lake holds behind the store's position. For the process that leads routing.
 
     Args:
-        current: The configuration as it stands in the store.
+        current: The configuration in the store.
     """
 
     def __init__(
@@ -153,8 +154,11 @@ class LakeReplay:
         batch = plan_batch(records, snapshot, planners=planners, index=MessageIndex(1))
         decided = resolve_conflicts(work, batch.planned_effects, now=self._clock.now(), recovery=recovery)
         batch.give(decided)
-        record_refusals(work, batch.refused_orders, now=self._clock.now())
+        record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=self._clock.now())
         hold_events(work, batch.held, records)
+        if batch.replays:
+            moved = keep_replayed(work, batch, now=self._clock.now())
+            add_counts(work, self._counted_names.limit(work, moved))
         add_counts(work, self._counted_names.limit(work, counts_to_keep(result_batch(batch), batch)))
         return decided
 
@@ -218,7 +222,7 @@ def _planned_effect(
 def _intent(
     event: Event, destination: RoutedDestination, *, source: str, snapshot: Snapshot, has_passed: bool
 ) -> Intent:
-    """What the event plans; gates that it has passed once are not asked again where they are closed today.
+    """What the event plans; gates that it has passed once are not checked again if they are closed today.
 
     Args:
         has_passed: Whether it has; an event that was held has not.

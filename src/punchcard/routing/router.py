@@ -27,6 +27,7 @@ from punchcard.routing.holding import Holding
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records_to_keep
 from punchcard.routing.records import QUARANTINED, describe, read_record
+from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.counts import add_counts
 from punchcard.store.engine import Store, is_storage_fault
@@ -51,7 +52,7 @@ class Router:
     """Routes the log in order. One at a time: the store's leadership and the position itself see to that.
 
     Args:
-        current: The configuration as it stands in the store.
+        current: The configuration in the store.
         index: The message ids seen lately, filled up to the position in the store.
         feed: Takes the routed rows to the lake.
         on_effects: Called with the slugs of the destinations that got new effects, after they are committed.
@@ -93,7 +94,7 @@ class Router:
         return self._position
 
     def step(self) -> int:
-        """Route the next records, after some of the events that were held; returns how many, 0 if there are none.
+        """Route the next records, after a portion of the held events; returns how many, 0 if there are none.
 
         A record or event on which Punchcard fails is quarantined, and the others go on: see `quarantine`.
 
@@ -136,9 +137,11 @@ class Router:
                 raise PositionMovedError(f"the log position is no longer {self._position}")
             decided = resolve_conflicts(work, batch.planned_effects, now=now, recovery=self._recovery)
             batch.give(decided)
-            record_refusals(work, batch.refused_orders, now=now)
+            record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=now)
             if self._recovery is not None and self._recovery.routed_at is None:
                 add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
+            if batch.replays:
+                add_counts(work, self._counted_names.limit(work, keep_replayed(work, batch, now=now)))
             results = result_batch(batch)
             save_results(work, results)
             add_counts(work, self._counted_names.limit(work, counts_to_keep(results, batch)))
@@ -171,7 +174,7 @@ class Router:
         raise RoutingHaltedError(f"routing cannot write its results: {describe(error)}") from error
 
     def _failing_events(self, records: Sequence[LogRecord]) -> FailingEvents:
-        """The events of a single record whose effects cannot be written, found out by trying."""
+        """Return the events of a single record that cannot be written, found by trying."""
         batch = self._plan(records, self._current(), None)
         failing: FailingEvents = {}
         with self._store.trial() as work:
@@ -221,8 +224,9 @@ class Router:
         )
         self._telemetry.events_held(held=Counter(event.destination for event in batch.held))
         by_source: Counter[str] = Counter()
-        for source, items in zip(batch.sources, batch.items, strict=True):
-            by_source[source or ""] += len(items)
+        for number, (source, items) in enumerate(zip(batch.sources, batch.items, strict=True)):
+            if number not in batch.replays:
+                by_source[source or ""] += len(items)
         by_status = counts_by_status(results)
         for (_, source, reason), count in batch.notes.items():
             self._telemetry.events_noted(source=source, reason=reason, count=count)
@@ -238,7 +242,7 @@ class Router:
                 )
 
     def _replan(self) -> int:
-        """Plan some of the events that were held and can be planned now; returns how many were tried."""
+        """Plan a portion of the held events that can be planned now; returns how many were tried."""
         replanned = self._holding.replan(self._current())
         if replanned.affected:
             self._on_effects(replanned.affected)

@@ -100,8 +100,15 @@ def open_reading(settings: Settings) -> Iterator[TraceReader]:
     store = open_store(settings)
     try:
         with store.reading() as work:
-            rules = persistence.read(work).workspace.identity
+            workspace = persistence.read(work).workspace
+        types = {destination.slug: destination.type for destination in workspace.destinations}
         with open_log(settings) as log:
-            yield TraceReader(log=log, lake=LakeReader(settings.lake_location()), store=store, rules=lambda: rules)
+            yield TraceReader(
+                log=log,
+                lake=LakeReader(settings.lake_location()),
+                store=store,
+                rules=lambda: workspace.identity,
+                types=lambda: types,
+            )
     finally:
         store.close()

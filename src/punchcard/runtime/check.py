@@ -76,21 +76,21 @@ def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:
     if destination.invalid is not None:
         return [Finding(ok=False, subject=slug, message=destination.invalid)]
     if not destination.destination.enabled:
-        return [Finding(ok=True, subject=slug, message="is disabled; the partner is not checked")]
+        return [Finding(ok=True, subject=slug, message="is off; the partner is not checked")]
     findings = asyncio.run(
         check_connection(destination.partner, destination.settings, subject=slug, network=destination.network)
     )
     with store.reading() as work:
         paused = pause_of(work, slug)
     if paused is not None:
-        findings.append(
-            Finding(
-                ok=False,
-                subject=slug,
-                message=f"delivery is paused, {paused.description}. It resumes automatically once the credentials are "
-                "accepted or the settings change, and with `punchcard retry`.",
-            )
+        ending = (
+            "resume it with `punchcard destination resume`"
+            if paused.is_by_operator
+            else "it resumes automatically once the credentials are accepted or the settings change, and with "
+            "`punchcard retry`"
         )
+        message = f"delivery is paused, {paused.description}; {ending}"
+        findings.append(Finding(ok=False, subject=slug, message=message))
     return [
         Finding(
             ok=finding.ok,

@@ -45,6 +45,16 @@ class EngageProcess:
 
     def run(self) -> int:
         """Work until stopped; return the exit status."""
+        from punchcard.runtime.heartbeats import ENGAGE, HeartbeatThread
+
+        heartbeat = HeartbeatThread(self._settings, self._store, clock=self._clock, process=ENGAGE)
+        heartbeat.start()
+        try:
+            return self._run()
+        finally:
+            heartbeat.stop()
+
+    def _run(self) -> int:
         with closing(self._store), self._store.leadership("engage") as leadership:
             while not self._stopping.is_set():
                 try:
@@ -90,6 +100,7 @@ class EngageProcess:
                 settings=ComputationEngineSettings(events_max=settings.engage_events_max),
             )
             dispatcher = SyncDispatcher(store=self._store, log=log, clock=self._clock)
+            _stop_on_signals(self._stopping)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
             look_at = 0.0
             while not self._stopping.is_set() and self._can_work():
@@ -124,8 +135,8 @@ def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
     configure_logs(level=settings.log_level, format=settings.log_format)
     collect_rarely()
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    # Until it works it has nothing to finish: a signal ends it at once, whatever it imports or waits for.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if until_stdin_closes:
         threading.Thread(target=_wait_for_parent, args=(stopping,), daemon=True).start()
     try:
@@ -135,6 +146,12 @@ def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
     except Exception as error:  # noqa: BLE001  # outer loop of the process: log, stop, let the parent start it again
         structlog.get_logger("punchcard.engage").error("engage_stopped", exc_info=error)
         return _FAILED
+
+
+def _stop_on_signals(stopping: threading.Event) -> None:
+    """Finish the step when asked to stop, from now on."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
 
 
 def _wait_for_parent(stopping: threading.Event) -> None:

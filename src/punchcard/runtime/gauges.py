@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from punchcard.clock import SystemClock
 from punchcard.operations.reconciliation_views import count_open_differences
 from punchcard.runtime.metrics import Gauge
+from punchcard.store.alert_notices import count_pending_notices
+from punchcard.store.alerts import count_open_alerts
 from punchcard.store.engine import Store
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
@@ -32,7 +34,9 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         lake_position = position_of(connection, LAKE)
         lake = read_lake_status(connection)
         quarantined = count_quarantined(connection)
+        open_alerts = count_open_alerts(connection)
         differences = count_open_differences(connection, slugs)
+        notices = count_pending_notices(connection)
     return [
         Gauge(
             "punchcard_outbox_effects",
@@ -48,7 +52,7 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         ),
         Gauge(
             "punchcard_destination_paused",
-            "1 while a destination delivers nothing because its credentials are refused.",
+            "1 while a destination is paused: by a person, or because its credentials are refused.",
             ["destination"],
             [([slug], float(is_paused)) for slug, is_paused in paused.items()],
         ),
@@ -60,13 +64,25 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         ),
         Gauge(
             "punchcard_ledger_differences",
-            "Differences between ledger and partner that nobody has decided, by kind.",
+            "Open differences between ledger and partner, by kind.",
             ["destination", "kind"],
             [
                 ([slug, str(kind)], float(counts.get(kind, 0)))
                 for slug, counts in differences.items()
                 for kind in DifferenceKind
             ],
+        ),
+        Gauge(
+            "punchcard_alerts",
+            "Alerts that are not resolved, by state and severity.",
+            ["state", "severity"],
+            [([state, severity], float(count)) for (state, severity), count in open_alerts.items()],
+        ),
+        Gauge(
+            "punchcard_alert_notices_pending",
+            "Notices of alerts that wait to be sent.",
+            ["channel"],
+            [([channel], float(count)) for channel, count in notices.items()],
         ),
         Gauge("punchcard_http_connections", "Open connections.", [], [([], float(connections))]),
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),

@@ -39,7 +39,14 @@ def build_operator_side(
     browser = EventBrowser(log=log, lake=lake, store=store)
     dependencies = Dependencies(
         store=store,
-        traces=TraceReader(log=log, lake=lake, store=store, rules=lambda: watch.newest().identity),
+        lake=lake,
+        traces=TraceReader(
+            log=log,
+            lake=lake,
+            store=store,
+            rules=lambda: watch.newest().identity,
+            types=lambda: watch.newest().destination_types,
+        ),
         browser=browser,
         live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),
         clock=SystemClock(),

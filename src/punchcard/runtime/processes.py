@@ -22,6 +22,7 @@ from punchcard.runtime.settings import Settings, TlsMode, read_settings
 
 if TYPE_CHECKING:
     from punchcard.runtime.serve import Serving
+    from punchcard.workspace.file_watch import FileWatch
 
 _FAILED = 1
 
@@ -38,20 +39,9 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
     _prepare(settings, reset_counters=True)
     from punchcard.runtime.child_process import ChildProcess
     from punchcard.runtime.serve import Serving
-    from punchcard.runtime.workspace_changes import apply_and_log, refuse_unconfirmed
-    from punchcard.workspace.file_watch import FileWatch
 
     with Serving(settings, config_file="" if config is None else str(config)) as serving:
-        watch = None
-        if config is not None:
-            watch = FileWatch(
-                config,
-                lambda workspace: apply_and_log(serving.store, workspace, settings=settings, keyring=serving.keyring),
-                environment=os.environ,
-                confirm=lambda workspace, derived_keys: refuse_unconfirmed(serving.store, workspace, derived_keys),
-            )
-            watch.apply_now()
-            serving.watch.refresh()
+        watch = _watch_config_file(serving, settings, config)
         token = serving.first_token()
         stopping = threading.Event()
         worker = ChildProcess(settings, name="worker", module="punchcard.runtime.processes")
@@ -83,6 +73,26 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
             for thread in threads:
                 thread.join()
     return 0
+
+
+def _watch_config_file(serving: "Serving", settings: Settings, config: Path | None) -> "FileWatch | None":
+    """Apply the config file and return what applies it again whenever it changes; None without a file."""
+    from punchcard.runtime.workspace_changes import apply_and_log, refuse_unconfirmed, report_config_file
+    from punchcard.workspace.file_watch import FileWatch
+
+    if config is None:
+        report_config_file(serving.store, "", None)  # problems of a file that is not used any more
+        return None
+    watch = FileWatch(
+        config,
+        lambda workspace: apply_and_log(serving.store, workspace, settings=settings, keyring=serving.keyring),
+        environment=os.environ,
+        confirm=lambda workspace, derived_keys: refuse_unconfirmed(serving.store, workspace, derived_keys),
+        report=lambda error: report_config_file(serving.store, str(config), error),
+    )
+    watch.apply_now()
+    serving.watch.refresh()
+    return watch
 
 
 def run_serve(settings: Settings) -> int:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -38,6 +38,9 @@ from punchcard.store.operators import count_operators
 from punchcard.store.token_store import ensure_admin_token
 from punchcard.workspace.keyring import WRONG_SECRET_KEY, Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
+
+if TYPE_CHECKING:
+    from punchcard.runtime.alerting import AlertLoop
 
 Scope = Any  # ASGI's own dictionaries
 Receive = Callable[[], Awaitable[Any]]
@@ -69,6 +72,7 @@ class Serving:
         self.settings = settings
         self.config_file = config_file
         self._open = ExitStack()
+        self._alerts: AlertLoop | None = None
 
     def __enter__(self) -> "Serving":
         settings = self.settings
@@ -135,7 +139,11 @@ class Serving:
             on_stop: Called on the signal, before the responses in progress are complete. It must not wait.
         """
         sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
-        uvloop.run(self._serve(on_ready, on_stop))
+        try:
+            uvloop.run(self._serve(on_ready, on_stop))
+        finally:
+            if self._alerts is not None:
+                self._alerts.stop()
 
     async def _serve(self, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         settings = self.settings
@@ -168,7 +176,7 @@ class Serving:
 
         def ready() -> None:
             on_ready()
-            threading.Thread(target=app.load, name="operator-side", daemon=True).start()
+            threading.Thread(target=self._load, args=(app,), name="operator-side", daemon=True).start()
 
         server = HttpServer(
             app,
@@ -184,6 +192,20 @@ class Serving:
         finally:
             await rejections.close()
             await asyncio.to_thread(commit.stop)
+
+    def _load(self, app: "_Dispatch") -> None:
+        app.load()
+        self._start_alerts()
+
+    def _start_alerts(self) -> None:
+        # Its imports take a while, as the operator side's: not before the Tracking API is ready.
+        from punchcard.runtime.alerting import AlertLoop
+        from punchcard.runtime.heartbeats import SERVE
+
+        self._alerts = AlertLoop(
+            self.settings, self.store, current=self.watch.current, clock=SystemClock(), process=SERVE
+        )
+        self._alerts.start()
 
     def _source_of(self, write_key: str) -> str | None:
         """Return the slug of the source with this write key."""

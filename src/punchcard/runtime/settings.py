@@ -117,6 +117,7 @@ class Settings:
     engage_poll_seconds: float
     engage_events_max: int
     engage_check_hours: float
+    alert_poll_seconds: float
     config_poll_seconds: float
     shutdown_seconds: float
 

@@ -22,9 +22,9 @@ from punchcard.clock import SystemClock
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.selection import EventSelection
+from punchcard.operations.comparison_telemetry import SimulationTelemetry
 from punchcard.operations.simulation import Lake, PlannedStretch, PlanStretches, SimulationScope, plan_stretch
 from punchcard.operations.simulations import SimulationRunner
-from punchcard.operations.telemetry import SimulationTelemetry
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.child_process import as_environment
 from punchcard.runtime.logs import configure_logs

@@ -18,15 +18,18 @@ from punchcard.delivery.stages import DeliveryTarget
 from punchcard.errors import LakeError, PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
+from punchcard.operations.replay_runner import ReplayRunner
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
 from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.guard_thread import run_guard
+from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import SimulationProcess
@@ -43,6 +46,9 @@ _IDLE_POLL_SECONDS = 0.02
 _IDLE_AFTER_POLLS = 2_000
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
+# A replay gives way to live events between any two of its portions.
+_REPLAY_POLL_SECONDS = 0.02
+_REPLAY_IDLE_SECONDS = 0.25
 _LEADERSHIP_LOOK_SECONDS = 1.0
 # Share of the shutdown time that requests in flight may take; the rest is for recording their outcomes.
 _SENDING_SHARE = 0.7
@@ -118,6 +124,8 @@ class Worker:
         routing.start()
         restarting = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
         restarting.start()
+        alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
+        alerts.start()
         simulating = threading.Thread(
             target=SimulationProcess(self._settings, self._store).keep_running,
             args=(self._stopping,),
@@ -128,6 +136,7 @@ class Worker:
             await self._deliver(guard, stopping)
         finally:
             stop()
+            await asyncio.to_thread(alerts.stop)
             await asyncio.to_thread(routing.join)
             await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
             await asyncio.to_thread(restarting.join)
@@ -218,11 +227,37 @@ class Worker:
             )
             flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
             flushing.start()
+            runner = ReplayRunner(
+                store=self._store,
+                log=log,
+                lake=reader,
+                clock=self._clock,
+                current=self._watch.current,
+                before_append=guard.check,
+            )
+            over = threading.Event()
+            replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
+            replaying.start()
             try:
                 self._step_while_leading(router, leadership)
             finally:
+                over.set()
                 feed.close()
+                replaying.join()
                 flushing.join()
+
+    def _run_replays(self, runner: ReplayRunner, over: threading.Event) -> None:
+        """Take confirmed replays on, whatever one of them meets, until this process routes no more."""
+        busy = False
+        while not over.wait(_REPLAY_POLL_SECONDS if busy else _REPLAY_IDLE_SECONDS):
+            try:
+                busy = runner.step()
+            except StorageError as error:
+                RoutingTelemetry().storage_failed(error=error.message)
+                over.wait(_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001  # no defect around replays may stop awards
+                self._log.error("replays_failed", exc_info=error)
+                over.wait(_RETRY_SECONDS)
 
     def _fill_index(self, feed: LakeFeed) -> MessageIndex:
         """Load the recent message ids, as far as the lake can be read; the ledger has those that matter for awards."""

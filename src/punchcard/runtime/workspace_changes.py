@@ -3,9 +3,16 @@
 from collections.abc import Collection, Sequence
 
 from punchcard.clock import SystemClock
+from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.save_warnings import SaveWarnings, find_save_warnings
 from punchcard.runtime.settings import Settings
+from punchcard.store.config_file_status import (
+    ConfigFileProblem,
+    clear_config_file_problem,
+    read_config_file_problem,
+    write_config_file_problem,
+)
 from punchcard.store.engine import Store
 from punchcard.workspace import persistence
 from punchcard.workspace.apply import apply, preview
@@ -51,6 +58,24 @@ def refuse_unconfirmed(store: Store, workspace: Workspace, derived_keys: Collect
     with store.reading() as work:
         before = persistence.read(work).workspace
     refuse_renames(before, workspace, derived_keys=derived_keys)
+
+
+def report_config_file(store: Store, path: str, error: ConfigurationError | None) -> None:
+    """Record why the config file was not applied, for the alert about it; None if it was applied.
+
+    Raises:
+        StorageError: The store is not available.
+    """
+    with store.reading() as work:
+        known = read_config_file_problem(work)
+    if error is None and known is None:
+        return
+    with store.unit_of_work() as work:
+        if error is None:
+            clear_config_file_problem(work)
+            return
+        problem = ConfigFileProblem(path=path, code=error.code, detail=error.message, since=SystemClock().now())
+        write_config_file_problem(work, problem)
 
 
 def apply_and_log(store: Store, workspace: Workspace, *, settings: Settings, keyring: Keyring) -> Sequence[Change]:

@@ -5,20 +5,19 @@ import sys
 from pathlib import Path
 
 from punchcard.errors import ConfigurationError
-from punchcard.sandbox.database import DEVELOPMENT_TOKEN
-from punchcard.sandbox.server import serve_sandbox
+from punchcard.sandbox.server import ready_line, serve_sandbox
 
 
 def main() -> int:
-    """Serve until stopped, having printed one line when ready."""
+    """Serve until stopped; print a line when ready."""
     parser = argparse.ArgumentParser(prog="python -m punchcard.sandbox", description="The local Perkville.")
-    parser.add_argument("--data", type=Path, default=Path("sandbox-data"), help="folder that keeps its state")
+    parser.add_argument("--data", type=Path, default=Path("sandbox-data"), help="the data folder")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9100, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=9100, help="0 selects a free one")
     arguments = parser.parse_args()
 
     def announce(port: int) -> None:
-        print(f"Sandbox Perkville ready at http://{arguments.host}:{port} (API key: {DEVELOPMENT_TOKEN})", flush=True)
+        print(ready_line(arguments.host, port), flush=True)
 
     try:
         serve_sandbox(data=arguments.data, host=arguments.host, port=arguments.port, on_ready=announce)

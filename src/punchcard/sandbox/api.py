@@ -1,6 +1,6 @@
-"""Perkville's API, version 2: bearer tokens, the lists and details of every collection, and the two writes.
+"""Perkville's API, version 2: bearer tokens, lists and details of every collection, and the two writes.
 
-What is answered, and by what a list can be narrowed, is in `resources`; the rules of a transaction are in `awards`.
+Objects and filters of collections are in `resources`; the rules of a transaction are in `awards`.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ ATTRIBUTE_KEY_LENGTH_MAX = 100
 
 
 class PerkvilleApi:
-    """Answers what arrives below `/v2/`."""
+    """Responds to requests below `/v2/`."""
 
     def __init__(self, database: Database, clock: Clock, faults: Callable[[], Faults]) -> None:
         self._database = database
@@ -37,10 +37,10 @@ class PerkvilleApi:
         self._faults = faults
 
     def response(self, request: Request) -> SandboxResponse:
-        """Answer one request.
+        """Return the response to a request.
 
         Raises:
-            StorageError: a change cannot be stored now.
+            StorageError: A change cannot be stored now.
         """
         if not self._is_authenticated(request):
             return not_authenticated()
@@ -62,8 +62,8 @@ class PerkvilleApi:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return False
-        known = self._database.row("SELECT 1 FROM tokens WHERE token = ? AND revoked_us IS NULL", (token.strip(),))
-        return known is not None
+        row = self._database.row("SELECT 1 FROM tokens WHERE token = ? AND revoked_us IS NULL", (token.strip(),))
+        return row is not None
 
     def _without_slash(self, request: Request) -> SandboxResponse:
         if request.is_write:
@@ -87,7 +87,7 @@ class PerkvilleApi:
         if isinstance(listing, str):
             return invalid(FieldError(WHOLE_REQUEST, listing, "invalid_filter"))
         objects = resource.page(self._database, listing.conditions, limit=listing.limit, offset=listing.offset)
-        # No total and no next page: a client must not come to depend on what is not promised.
+        # No total and no next page: clients must not depend on what Perkville does not promise.
         return json_response(200, {"meta": {"limit": listing.limit, "offset": listing.offset}, "objects": objects})
 
     def _me(self) -> SandboxResponse:
@@ -96,11 +96,11 @@ class PerkvilleApi:
         return not_found("/v2/users/me/") if user is None else json_response(200, user)
 
     def _item(self, request: Request, resource: Resource, *, item_id: int) -> SandboxResponse:
-        found = resource.find(self._database, item_id)
-        if found is None:
+        item = resource.find(self._database, item_id)
+        if item is None:
             return not_found(request.path)
         if request.method == "GET":
-            return json_response(200, found)
+            return json_response(200, item)
         if resource.name != "connections":
             return method_not_allowed(request.method, ("GET",))
         if request.method != "PATCH":
@@ -115,12 +115,12 @@ class PerkvilleApi:
             row = self._database.row(
                 "SELECT custom_attributes FROM connections WHERE connection_id = ?", (connection_id,)
             )
-            assert row is not None, "the connection was found a moment ago, and none is ever removed"
+            assert row is not None, "the connection was found above, and connections are never removed"
             merged = msgspec.json.decode(row["custom_attributes"], type=dict[str, msgspec.Raw]) | attributes
-            kept = {key: value for key, value in merged.items() if bytes(value) != b"null"}
+            remaining = {key: value for key, value in merged.items() if bytes(value) != b"null"}
             self._database.write(
                 "UPDATE connections SET custom_attributes = ?, last_mod_us = ? WHERE connection_id = ?",
-                (msgspec.json.encode(kept).decode(), to_micros(self._clock.now()), connection_id),
+                (msgspec.json.encode(remaining).decode(), to_micros(self._clock.now()), connection_id),
             )
         return json_response(200, RESOURCES["connections"].find(self._database, connection_id))
 
@@ -139,9 +139,9 @@ def _check_body(request: Request) -> SandboxResponse | None:
 
 
 def _read_attributes(body: bytes) -> dict[str, msgspec.Raw] | FieldError:
-    """The attributes to merge, from `{"custom_attributes": {"vip": true}}`; a null takes an attribute away.
+    """Read the attributes to merge from `{"custom_attributes": {"vip": true}}`; null removes an attribute.
 
-    The values stay the JSON that was sent: a number is given back digit for digit.
+    Values stay the JSON text that was sent: a number is returned digit for digit.
     """
     keys = read_object(body)
     if isinstance(keys, FieldError):

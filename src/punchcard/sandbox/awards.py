@@ -1,4 +1,4 @@
-"""The rules of a transaction: who may get which perk where, how many points that makes, and that none is made twice."""
+"""The rules of a transaction: who may get which perk where, how many points, and never twice."""
 
 import sqlite3
 from dataclasses import replace
@@ -16,10 +16,10 @@ from punchcard.sandbox.web import SandboxResponse, json_response
 
 
 def post_transaction(database: Database, clock: Clock, *, faults: Faults, body: bytes) -> SandboxResponse:
-    """Answer `POST /v2/transactions/`: 201 with the stored transaction, or why there is none.
+    """Respond to `POST /v2/transactions/`: 201 with the stored transaction, or why it was refused.
 
     Raises:
-        StorageError: it cannot be stored now.
+        StorageError: It cannot be stored now.
     """
     order = read_order(body)
     if isinstance(order, list):
@@ -33,15 +33,15 @@ def post_transaction(database: Database, clock: Clock, *, faults: Faults, body: 
             return invalid(*problems)
         original = None if faults.accepts_duplicates else _find_duplicate(database, order)
         if original is not None:
-            return _duplicate_answer(database, original, order=order, status=faults.duplicate_status)
+            return _duplicate_response(database, original, order=order, status=faults.duplicate_status)
         transaction_id = _store(database, order, now_us=to_micros(clock.now()))
     return json_response(201, RESOURCES["transactions"].find(database, transaction_id))
 
 
 def void_transaction(database: Database, clock: Clock, *, transaction_id: int) -> bool:
-    """Take a transaction back as staff do: it becomes VOID, and a VOID_REF of the opposite quantity offsets it.
+    """Void a transaction as staff do: it becomes VOID, and a VOID_REF of the opposite quantity offsets it.
 
-    Its `trans_source_id` stays used. False if there is no such transaction, or it is not ACTIVE.
+    Its `trans_source_id` stays used. Return whether there was such an ACTIVE transaction.
     """
     with database.unit_of_work():
         row = database.row(
@@ -69,7 +69,7 @@ def void_transaction(database: Database, clock: Clock, *, transaction_id: int) -
 
 
 def points_total(*, classification: str, points: int, quantity: Decimal) -> Decimal:
-    """What a transaction does to the balance: points per unit times units, taken away if the perk is a REDEEM."""
+    """Return the change of the balance: points per unit times units, negative if the perk is a REDEEM."""
     total = points * quantity
     return -total if classification == "REDEEM" else total
 
@@ -95,13 +95,13 @@ def _rounded(order: Order, faults: Faults) -> Order:
 def _check(database: Database, clock: Clock, *, order: Order, faults: Faults) -> list[FieldError]:
     location = database.row("SELECT * FROM locations WHERE location_id = ?", (order.location_id,))
     perk = database.row("SELECT * FROM perks WHERE perk_id = ?", (order.perk_id,))
-    found = [
+    results = [
         _check_location(location, order),
         _check_perk(perk, order),
         _check_quantity(perk, order=order, faults=faults),
         _check_user(database, order),
     ]
-    problems = [problem for problem in found if problem is not None]
+    problems = [problem for problem in results if problem is not None]
     if not problems and location is not None and order.limit_to_once_per_calendar_day:
         problems = _check_once_a_day(database, clock, order=order, timezone=location["timezone"])
     return problems
@@ -135,7 +135,7 @@ def _check_quantity(perk: sqlite3.Row | None, *, order: Order, faults: Faults) -
     if order.quantity < 0 and faults.negative == "refuse":
         return FieldError("quantity", "quantity must be positive", "negative_quantity")
     if order.quantity < 0 and perk is not None and perk["classification"] == "REDEEM":
-        # A redemption already takes away: a negative one would give points for nothing.
+        # A redemption takes points: a negative one would give points.
         return FieldError("quantity", "quantity of a REDEEM perk must be positive", "negative_quantity")
     if faults.fractional == "refuse" and order.quantity != order.quantity.to_integral_value():
         return FieldError("quantity", "quantity must be a whole number", "fractional_quantity")
@@ -172,7 +172,7 @@ def _find_duplicate(database: Database, order: Order) -> int | None:
     return None if row is None else int(row["transaction_id"])
 
 
-def _duplicate_answer(database: Database, original: int, *, order: Order, status: int) -> SandboxResponse:
+def _duplicate_response(database: Database, original: int, *, order: Order, status: int) -> SandboxResponse:
     if status == 200:
         return json_response(200, RESOURCES["transactions"].find(database, original))
     message = f"A transaction with trans_source_id {order.trans_source_id} already exists"
@@ -227,7 +227,7 @@ def connection_of(database: Database, business_id: int, *, user_id: int, now_us:
     )
     if row is not None:
         return int(row["connection_id"])
-    # Somebody who has not joined earns all the same; the connection waits for them.
+    # Customers who have not joined earn points too, on a pending connection.
     return database.write(
         "INSERT INTO connections (business_id, user_id, status, last_mod_us) VALUES (?, ?, 'PENDING', ?)",
         (business_id, user_id, now_us),
@@ -237,12 +237,12 @@ def connection_of(database: Database, business_id: int, *, user_id: int, now_us:
 def change_balance(
     database: Database, connection_id: int, *, perk: sqlite3.Row, quantity: Decimal, now_us: int
 ) -> None:
-    """Add a transaction's points; `perk` is any row with classification and points. A balance may go below zero."""
+    """Add a transaction's points; `perk` is any row with classification and points. A balance may become negative."""
     total = points_total(classification=perk["classification"], points=perk["points"], quantity=quantity)
     row = database.row(
         "SELECT point_balance, lifetime_earned_points FROM connections WHERE connection_id = ?", (connection_id,)
     )
-    assert row is not None, "the connection was found or made in the same unit of work"
+    assert row is not None, "the connection was found or created in the same unit of work"
     balance = Decimal(row["point_balance"]) + total
     lifetime = Decimal(row["lifetime_earned_points"]) + (total if perk["classification"] == "EARN" else 0)
     database.write(

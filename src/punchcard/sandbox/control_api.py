@@ -1,4 +1,4 @@
-"""What tests use below `/sandbox/`: switch faults on, and read the truth that no answer on the wire can hide."""
+"""The endpoints below `/sandbox/` for tests: enable faults, and read everything that is stored."""
 
 import asyncio
 from decimal import Decimal
@@ -10,7 +10,7 @@ from punchcard.clock import Clock, from_micros
 from punchcard.errors import ConfigurationError
 from punchcard.sandbox.awards import points_total
 from punchcard.sandbox.database import Database, snapshot
-from punchcard.sandbox.faults import Misfortune, parse_faults
+from punchcard.sandbox.faults import FaultInjector, parse_faults
 from punchcard.sandbox.interventions import intervene
 from punchcard.sandbox.web import Request, SandboxResponse, json_response
 
@@ -24,7 +24,7 @@ FROM transactions JOIN users USING (user_id) ORDER BY transaction_id
 
 
 class ListedTransaction(msgspec.Struct, frozen=True):
-    """One stored transaction with everything known of it; ids are plain numbers, quantities exact decimals as text."""
+    """A stored transaction with its customer; ids are plain numbers, quantities exact decimals as text."""
 
     transaction_id: int
     business: int
@@ -43,7 +43,7 @@ class ListedTransaction(msgspec.Struct, frozen=True):
     received_at: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class TransactionList(msgspec.Struct, frozen=True):
     """All transactions, in the order in which they were stored."""
 
     count: int
@@ -51,47 +51,47 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class ControlApi:
-    """Answers what arrives below `/sandbox/`."""
+    """Responds to requests below `/sandbox/`."""
 
-    def __init__(self, database: Database, clock: Clock, misfortune: Misfortune) -> None:
+    def __init__(self, database: Database, clock: Clock, injector: FaultInjector) -> None:
         self._database = database
         self._clock = clock
-        self._misfortune = misfortune
+        self._injector = injector
 
     async def response(self, request: Request) -> SandboxResponse:
-        """Answer one request; a long one is read in another thread, from a snapshot."""
+        """Return the response to a request; a long list is read in another thread, from a snapshot."""
         match request.method, request.path[len(PREFIX) :]:
             case "GET", "transactions":
                 body = await asyncio.to_thread(_all_transactions, self._database.path)
                 return SandboxResponse(200, body)
             case "GET", "faults":
-                return json_response(200, self._misfortune.faults)
+                return json_response(200, self._injector.faults)
             case "PUT", "faults":
-                return self._switch(request)
+                return self._set_faults(request)
             case "GET", "requests":
-                return json_response(200, {"counts": dict(sorted(self._misfortune.counts.items()))})
+                return json_response(200, {"counts": dict(sorted(self._injector.counts.items()))})
             case _, path if path.partition("/")[0] == "transactions" and request.is_write:
                 return intervene(self._database, self._clock, request, path=path.removeprefix("transactions"))
         return json_response(404, {"error": f"There is no {request.method} {request.path}"})
 
-    def _switch(self, request: Request) -> SandboxResponse:
+    def _set_faults(self, request: Request) -> SandboxResponse:
         try:
-            self._misfortune.switch(parse_faults(request.body))
+            self._injector.set_faults(parse_faults(request.body))
         except ConfigurationError as exc:
             return json_response(400, {"error": exc.message})
-        return json_response(200, self._misfortune.faults)
+        return json_response(200, self._injector.faults)
 
 
 def _all_transactions(path: Path) -> bytes:
     with snapshot(path) as connection:
         transactions = [_listed(row) for row in connection.execute(_ALL_TRANSACTIONS)]
-    return msgspec.json.encode(Verdict(len(transactions), transactions))
+    return msgspec.json.encode(TransactionList(len(transactions), transactions))
 
 
 def _listed(row: tuple[object, ...]) -> ListedTransaction:
     (*ids, email, title, classification, points, quantity, status, source_id, send_email, micros) = row
     total = points_total(classification=str(classification), points=int(str(points)), quantity=Decimal(str(quantity)))
-    transaction_id, business, location, perk, user = (int(str(each)) for each in ids)
+    transaction_id, business, location, perk, user = (int(str(id_)) for id_ in ids)
     return ListedTransaction(
         transaction_id=transaction_id,
         business=business,

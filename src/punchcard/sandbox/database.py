@@ -1,7 +1,7 @@
-"""The sandbox's state: one SQLite file, its tables, and the business it is seeded with.
+"""The sandbox's state: a SQLite file, its tables, and the business in it.
 
-A commit in WAL mode without an fsync survives the death of the process, however violent, which is what is promised; the
-last moments before a power cut are not, and nobody's points hang on them here.
+A commit in WAL mode without an fsync survives the death of the process, which is all that is promised. The last commits
+before a power cut may be lost; no real points depend on them.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ FILE_NAME = "sandbox.db"
 SCHEMA_VERSION = 2
 
 DEVELOPMENT_TOKEN = "sandbox-token"
-"""Always known, so that config files can be written before the sandbox first runs."""
+"""Always valid, so that config files can be written before the sandbox first runs."""
 
 TIMEZONE = "America/Los_Angeles"
 
@@ -25,7 +25,7 @@ _SCHEMA = """
 CREATE TABLE businesses (
     business_id INTEGER PRIMARY KEY, name TEXT NOT NULL, slug TEXT NOT NULL, status TEXT NOT NULL,
     timezone TEXT NOT NULL,
-    is_staffed INTEGER NOT NULL  -- whether the admin whose tokens these are works there
+    is_staffed INTEGER NOT NULL  -- whether the owner of the tokens works there
 ) STRICT;
 CREATE TABLE locations (
     location_id INTEGER PRIMARY KEY, business_id INTEGER NOT NULL REFERENCES businesses, name TEXT NOT NULL,
@@ -37,7 +37,7 @@ CREATE TABLE perks (
 ) STRICT;
 CREATE TABLE users (
     user_id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT NOT NULL,
-    email_key TEXT NOT NULL UNIQUE,  -- lower-cased: one person, however the address is typed
+    email_key TEXT NOT NULL UNIQUE,  -- lower-cased: an address is the same person in any case
     first_name TEXT NOT NULL DEFAULT '', last_name TEXT NOT NULL DEFAULT '', last_mod_us INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE connections (
@@ -53,7 +53,7 @@ CREATE TABLE transactions (
     transaction_id INTEGER PRIMARY KEY AUTOINCREMENT, business_id INTEGER NOT NULL REFERENCES businesses,
     location_id INTEGER NOT NULL REFERENCES locations, perk_id INTEGER NOT NULL REFERENCES perks,
     user_id INTEGER NOT NULL REFERENCES users, title TEXT NOT NULL, classification TEXT NOT NULL,
-    points INTEGER NOT NULL,  -- per unit, as the perk said at the time
+    points INTEGER NOT NULL,  -- per unit, copied from the perk
     quantity TEXT NOT NULL,  -- an exact decimal
     transaction_us INTEGER NOT NULL, status TEXT NOT NULL, trans_source_id TEXT, send_email INTEGER NOT NULL
 ) STRICT;
@@ -83,7 +83,7 @@ _PERKS = [
     (123459, 41, "Early Bird", "A promotion that has ended", "EARN", 5, "INACTIVE"),
     (123460, 41, "Class Attended", "Five points for each class", "EARN", 5, "ACTIVE"),
     (123461, 41, "Friend Referred", "Fifty points when a friend joins", "EARN", 50, "ACTIVE"),
-    (123462, 41, "App OpenedRequest", "Tracked only: counts, but earns nothing", "EARN", 0, "ACTIVE"),
+    (123462, 41, "App OpenedRequest", "Tracked only: earns no points", "EARN", 0, "ACTIVE"),
     (123463, 41, "Free Smoothie", "A reward for a hundred points", "REDEEM", 100, "ACTIVE"),
     (223456, 42, "Globex Visit", "Belongs to another business", "EARN", 10, "ACTIVE"),
 ]
@@ -91,36 +91,36 @@ ADMIN_EMAIL = "admin@acme-fitness.example"
 
 
 class Database:
-    """The one connection through which everything reads and writes; its user is the one thread of the server."""
+    """The only connection for reads and writes, used by the single thread of the server."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = _connect(path)
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         return self._connection.execute(sql, parameters).fetchall()
 
     def row(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Row | None:
-        """The first row of a query, None if it has none."""
-        found: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
-        return found
+        """Return the first row of a query, None if it has none."""
+        row: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
+        return row
 
     def count(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
-        """The one number of a counting query."""
+        """Return the number from a counting query."""
         (number,) = self._connection.execute(sql, parameters).fetchone()
         return int(number)
 
     def write(self, sql: str, parameters: tuple[object, ...] = ()) -> int:
-        """Run one change inside a unit of work; the id of an inserted row."""
+        """Run a statement inside a unit of work; return the id of an inserted row."""
         return self._connection.execute(sql, parameters).lastrowid or 0
 
     @contextmanager
     def unit_of_work(self) -> Iterator[None]:
-        """Everything inside is stored together at the end, or not at all.
+        """Store everything that is written inside together at the end, or nothing.
 
         Raises:
-            StorageError: SQLite cannot store it now (disk full, file locked by somebody else).
+            StorageError: SQLite cannot store it now (disk full, file locked by another process).
         """
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -133,18 +133,18 @@ class Database:
         except sqlite3.OperationalError as exc:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            raise StorageError(f"The sandbox cannot store anything: {exc}") from exc
+            raise StorageError(f"The sandbox cannot store data: {exc}. Check disk space and permissions.") from exc
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and let go of it."""
+        """Fold the write-ahead log into the file, and close the file."""
         self._connection.close()
 
 
 def open_database(folder: Path, clock: Clock) -> Database:
-    """Open the state in `folder`, making and seeding it if it is not there.
+    """Open the state in `folder`, and create it if it is missing.
 
     Raises:
-        ConfigurationError: the folder cannot hold it, or holds a sandbox of another version.
+        ConfigurationError: The folder cannot be used, or has a sandbox of another version.
     """
     try:
         folder = folder.resolve()
@@ -155,24 +155,26 @@ def open_database(folder: Path, clock: Clock) -> Database:
             if version == 0:
                 _create(database, clock)
             elif version == 1:
-                _let_ids_repeat(database)
+                _allow_repeated_ids(database)
                 version = SCHEMA_VERSION
         ZoneInfo(TIMEZONE)
     except ZoneInfoNotFoundError as exc:
-        raise ConfigurationError(f"This machine does not know the time zone {TIMEZONE}: install tzdata") from exc
+        raise ConfigurationError(f"The time zone {TIMEZONE} is missing on this machine. Install tzdata.") from exc
     except (OSError, sqlite3.Error, StorageError) as exc:
-        raise ConfigurationError(f"The sandbox cannot keep its state in {folder}: {exc}") from exc
+        raise ConfigurationError(
+            f"The sandbox cannot store its state in {folder}: {exc}. Use another --data folder."
+        ) from exc
     if version not in {0, SCHEMA_VERSION}:
         raise ConfigurationError(
-            f"{database.path} was made by another version of the sandbox ({version}, this one is {SCHEMA_VERSION}). "
-            "Give it another data folder, or remove that one."
+            f"{database.path} was created by another version of the sandbox ({version}; this version is"
+            f" {SCHEMA_VERSION}). Use another data folder, or remove this one."
         )
     return database
 
 
 @contextmanager
 def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection of its own for one long read, usable in another thread; it sees one moment of the state."""
+    """Open a separate connection for a long read, usable in another thread; it reads a consistent snapshot."""
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
     try:
         connection.execute("BEGIN")
@@ -192,8 +194,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _let_ids_repeat(database: Database) -> None:
-    """Bring a state of version 1, in which no `trans_source_id` could be stored twice, to version 2."""
+def _allow_repeated_ids(database: Database) -> None:
+    """Migrate version 1, in which a `trans_source_id` could not be stored twice, to version 2."""
     database.write("DROP INDEX transactions_by_source_id")
     database.write("CREATE INDEX transactions_by_source_id ON transactions (business_id, trans_source_id)")
     database.write("PRAGMA user_version = 2")

@@ -1,16 +1,16 @@
-"""What Perkville answers when it does not do what was asked: the v2 error body, and the edge in front of it."""
+"""Error responses: Perkville's v2 error body, and the pages of the edge in front of it."""
 
 from dataclasses import dataclass
 
 from punchcard.sandbox.web import SandboxResponse, html_response, json_response
 
 WHOLE_REQUEST = "__all__"
-"""The key of an error that belongs to no single field."""
+"""The key of an error that belongs to the whole request."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing that is wrong with a request: the field, a sentence, and a code."""
+    """A problem of a request: the field, a sentence, and a code."""
 
     field: str
     message: str
@@ -18,7 +18,7 @@ class FieldError:
 
 
 def refusal(status: int, error_type: str, problems: list[FieldError]) -> SandboxResponse:
-    """The v2 error body.
+    """Return a response with the v2 error body.
 
     `{"error_type": "validation_error", "errors": {"perk": [{"message": "Perk 5 does not exist", "code":
     "does_not_exist"}]}}`. Only `oauth_error` is known from the real service; the other types are named here.
@@ -30,30 +30,30 @@ def refusal(status: int, error_type: str, problems: list[FieldError]) -> Sandbox
 
 
 def invalid(*problems: FieldError, status: int = 400) -> SandboxResponse:
-    """The data is wrong."""
+    """Return the response for invalid data."""
     return refusal(status, "validation_error", list(problems))
 
 
 def not_authenticated() -> SandboxResponse:
-    """There is no token, or it is not known, or it was revoked."""
+    """Return the response for a missing, unknown or revoked token."""
     message = "Invalid or expired bearer token"
     return refusal(401, "oauth_error", [FieldError(WHOLE_REQUEST, message, "invalid_token")])
 
 
 def not_found(path: str) -> SandboxResponse:
-    """No such object, or no such address."""
+    """Return the response for an object or URL that does not exist."""
     return refusal(404, "not_found", [FieldError(WHOLE_REQUEST, f"There is nothing at {path}", "not_found")])
 
 
 def method_not_allowed(method: str, allowed: tuple[str, ...]) -> SandboxResponse:
-    """The address exists, the verb does not."""
+    """Return the response for a method that the URL does not support."""
     problem = FieldError(WHOLE_REQUEST, f"{method} is not allowed here", "method_not_allowed")
     response = refusal(405, "method_not_allowed", [problem])
     return SandboxResponse(response.status, response.body, headers=(("Allow", ", ".join(allowed)),))
 
 
 def unavailable(status: int, *, retry_after_seconds: int | None = None, html: bool = False) -> SandboxResponse:
-    """Perkville cannot answer now, in JSON, or in HTML as the edge in front of it does."""
+    """Return the response of an unavailable service, as JSON, or as HTML like the edge in front of it."""
     headers = () if retry_after_seconds is None else (("Retry-After", str(retry_after_seconds)),)
     if html:
         page = f"<!DOCTYPE html><html><head><title>{status}</title></head><body><h1>Error {status}</h1></body></html>"
@@ -64,13 +64,13 @@ def unavailable(status: int, *, retry_after_seconds: int | None = None, html: bo
 
 
 def throttled(retry_after_seconds: int) -> SandboxResponse:
-    """Too many requests in a second."""
+    """Return the response to too many requests per second."""
     problem = FieldError(WHOLE_REQUEST, "Request was throttled", "throttled")
     response = refusal(429, "throttled", [problem])
     return SandboxResponse(response.status, response.body, headers=(("Retry-After", str(retry_after_seconds)),))
 
 
 def edge_block() -> SandboxResponse:
-    """The edge turns a caller away that does not say who it is, in HTML."""
+    """Return the HTML page with which the edge refuses clients without a User-Agent."""
     page = "<!DOCTYPE html><html><head><title>Access denied</title></head><body><h1>Access denied</h1></body></html>"
     return html_response(403, page)

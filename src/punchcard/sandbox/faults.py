@@ -1,6 +1,6 @@
-"""The bad days that can be switched on: which fault hits a request, and how the throttle counts.
+"""Faults to enable: which fault a request gets, and how the throttle counts.
 
-Faults are no part of the stored state: a sandbox that is started again is healthy.
+Faults are not stored: a restarted sandbox has none.
 """
 
 import enum
@@ -18,12 +18,12 @@ BODILESS_STATUSES = frozenset({204, 205, 304})
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """What is switched on; the defaults are a healthy service.
+    """The enabled faults; by default none.
 
-    `status`, `reset`, `after_commit` and `html` go wrong for one request in `1 / rate`; the other switches always hold.
-    Without `after_commit`, a hit request is not performed: its connection is reset, else it is answered with `status`
-    (503 if only `html` is set). With `after_commit`, a hit write is performed and then its answer is lost: 504, or a
-    reset connection; a hit read suffers from `status` alone, so that a reader can find out what was stored.
+    `status`, `reset`, `after_commit` and `html` fail the fraction `rate` of all requests; the others always apply.
+    Without `after_commit`, the request is not performed: its connection is reset, or the response is `status` (503 if
+    only `html` is set). With `after_commit`, a write is performed and then its response is lost: 504, or a reset
+    connection; a read only fails with `status`, so that a client can find out what was stored.
     """
 
     status: Annotated[int, Meta(ge=200, le=599)] | None = None
@@ -40,50 +40,51 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
 
     @property
     def accepts_duplicates(self) -> bool:
-        """Whether a reused `trans_source_id` is stored a second time, as a service does that does not look at it."""
+        """Whether a reused `trans_source_id` is stored again, as by a service that ignores it."""
         return self.duplicate_answer == "accept"
 
     @property
     def duplicate_status(self) -> int:
-        """The status that answers a reused `trans_source_id` where it is refused."""
+        """The status with which a reused `trans_source_id` is refused."""
         return int(self.duplicate_answer)
 
-    def strikes(self, *, is_write: bool) -> "Strike | None":
-        """How a hit request goes wrong, None if nothing is switched on for its kind."""
+    def fault_for(self, *, is_write: bool) -> "Fault | None":
+        """Return the fault of a failing request, None if none is enabled for its kind."""
         if self.after_commit:
             if is_write:
-                return Strike.ANSWER_LOST
-            return Strike.ANSWERED if self.status is not None else None
+                return Fault.RESPONSE_LOST
+            return Fault.ERROR if self.status is not None else None
         if self.reset:
-            return Strike.RESET
-        return Strike.ANSWERED if self.status is not None or self.html else None
+            return Fault.RESET
+        return Fault.ERROR if self.status is not None or self.html else None
 
 
-class Strike(enum.Enum):
-    """The ways in which a request goes wrong."""
+class Fault(enum.Enum):
+    """How a request fails."""
 
-    RESET = "reset"  # the connection is torn down, nothing is performed
-    ANSWERED = "answered"  # an error is answered, nothing is performed
-    ANSWER_LOST = "answer_lost"  # performed, and the answer never arrives
+    RESET = "reset"  # the connection is reset without performing anything
+    ERROR = "error"  # an error response without performing anything
+    RESPONSE_LOST = "response_lost"  # performed, and the response is lost
 
 
 def parse_faults(body: bytes) -> Faults:
     """Read the JSON of `PUT /sandbox/faults`.
 
     Raises:
-        ConfigurationError: it is no JSON object, or a key or value is not known; the message says which.
+        ConfigurationError: The JSON is invalid, or has an unknown key or value; the message says which.
     """
     try:
         faults = msgspec.json.decode(body, type=Faults)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"These faults cannot be switched on: {exc}", code="invalid_faults") from exc
+        raise ConfigurationError(f"The faults are invalid: {exc}.", code="invalid_faults") from exc
     if faults.status in BODILESS_STATUSES:
-        raise ConfigurationError(f"status {faults.status} has no body to answer with", code="invalid_faults")
+        message = f"Status {faults.status} has no response body. Choose another status."
+        raise ConfigurationError(message, code="invalid_faults")
     return faults
 
 
-class Misfortune:
-    """Holds what is switched on, decides for each request, and counts what happened."""
+class FaultInjector:
+    """Holds the enabled faults, decides for each request, and counts requests and faults."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -94,17 +95,17 @@ class Misfortune:
 
     @property
     def faults(self) -> Faults:
-        """What is switched on."""
+        """The enabled faults."""
         return self._faults
 
-    def switch(self, faults: Faults) -> None:
-        """Switch exactly these faults on; the throttle starts with a full allowance."""
+    def set_faults(self, faults: Faults) -> None:
+        """Enable exactly these faults; the throttle starts with a full allowance."""
         self._faults = faults
         self._tokens = _burst(faults)
         self._refilled_at = self._clock.monotonic()
 
     def seconds_to_wait(self) -> int:
-        """Take one request out of the allowance: 0 if there was one left, else whole seconds until there is."""
+        """Take a request out of the allowance; return 0 if there was one left, else the whole seconds to wait."""
         rate = self._faults.requests_per_second
         if rate is None:
             return 0
@@ -117,13 +118,13 @@ class Misfortune:
         self.counts["throttled"] += 1
         return max(1, math.ceil((1 - self._tokens) / rate))
 
-    def strike(self, *, is_write: bool) -> Strike | None:
-        """Throw the dice for one request."""
-        strike = self._faults.strikes(is_write=is_write)
-        if strike is None or self._clock.jitter() >= self._faults.rate:
+    def next_fault(self, *, is_write: bool) -> Fault | None:
+        """Choose at random whether a request fails, and return its fault."""
+        fault = self._faults.fault_for(is_write=is_write)
+        if fault is None or self._clock.jitter() >= self._faults.rate:
             return None
-        self.counts[strike.value] += 1
-        return strike
+        self.counts[fault.value] += 1
+        return fault
 
 
 def _burst(faults: Faults) -> float:

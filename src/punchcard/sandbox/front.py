@@ -1,4 +1,4 @@
-"""The front of the sandbox: reads a request whole, lets the bad day happen, and passes it on to the part it is for."""
+"""The entry of the sandbox: reads a request, applies the faults, and dispatches it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -11,17 +11,17 @@ from punchcard.sandbox.api import PerkvilleApi
 from punchcard.sandbox.control_api import ControlApi
 from punchcard.sandbox.database import Database
 from punchcard.sandbox.error_bodies import edge_block, throttled, unavailable
-from punchcard.sandbox.faults import Faults, Misfortune, Strike
+from punchcard.sandbox.faults import Fault, FaultInjector, Faults
 from punchcard.sandbox.pages.site import Site
 from punchcard.sandbox.web import Request, SandboxResponse
 
 RESET_EXTENSION = "punchcard.reset"
-"""Where the server puts a function that tears the connection down; see `server.ResettableProtocol`."""
+"""Key of the server's function that resets the connection; see `server.ResettableProtocol`."""
 
 READ_BYTES_MAX = 1_048_576
-"""No body is read further than this; what is too large for the API is refused by the API in its own words."""
+"""Maximum bytes read of a body; the API itself refuses bodies that are too large for it."""
 
-# The shapes of ASGI, whose messages are dictionaries of anything.
+# The types of ASGI; messages are dictionaries of anything.
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,28 +32,28 @@ class Front:
     """The ASGI application."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._misfortune = Misfortune(clock)
-        self._api = PerkvilleApi(database, clock, faults=lambda: self._misfortune.faults)
-        self._control_api = ControlApi(database, clock, self._misfortune)
-        self._site = Site(database, clock, self._misfortune)
+        self._injector = FaultInjector(clock)
+        self._api = PerkvilleApi(database, clock, faults=lambda: self._injector.faults)
+        self._control_api = ControlApi(database, clock, self._injector)
+        self._site = Site(database, clock, self._injector)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or tear its connection down."""
+        """Respond to a request, or reset its connection."""
         request = await _read(scope, receive)
         if request is None:
-            return  # the caller has gone
-        response = await self._answer(request)
+            return  # the client has disconnected
+        response = await self._respond(request)
         if response is None:
             scope["extensions"][RESET_EXTENSION]["reset"]()
-            await receive()  # returns when the connection is gone, so that the server does not answer after all
+            await receive()  # returns once the connection is closed, so that the server sends no response
             return
         await _write(response, send)
 
-    async def _answer(self, request: Request) -> SandboxResponse | None:
+    async def _respond(self, request: Request) -> SandboxResponse | None:
         if request.path.startswith(api.PREFIX):
-            response = await self._play(request)
-            self._misfortune.counts["requests"] += 1
-            self._misfortune.counts["no_answer" if response is None else f"status_{response.status}"] += 1
+            response = await self._respond_with_faults(request)
+            self._injector.counts["requests"] += 1
+            self._injector.counts["no_response" if response is None else f"status_{response.status}"] += 1
             return response
         try:
             if request.path.startswith(control_api.PREFIX):
@@ -62,23 +62,23 @@ class Front:
         except StorageError as exc:
             return SandboxResponse(503, exc.message.encode(), "text/plain; charset=utf-8")
 
-    async def _play(self, request: Request) -> SandboxResponse | None:
-        """Perkville's answer on the day that is switched on; None for no answer at all."""
-        faults = self._misfortune.faults
+    async def _respond_with_faults(self, request: Request) -> SandboxResponse | None:
+        """Return the response of the API under the enabled faults, None for no response."""
+        faults = self._injector.faults
         if not request.headers.get("user-agent"):
             return edge_block()
         if faults.latency_ms:
             await asyncio.sleep(faults.latency_ms / 1000)
-        if wait_seconds := self._misfortune.seconds_to_wait():
+        if wait_seconds := self._injector.seconds_to_wait():
             return throttled(wait_seconds if faults.retry_after is None else faults.retry_after)
-        strike = self._misfortune.strike(is_write=request.is_write)
-        if strike is Strike.RESET:
+        fault = self._injector.next_fault(is_write=request.is_write)
+        if fault is Fault.RESET:
             return None
-        if strike is Strike.ANSWERED:
+        if fault is Fault.ERROR:
             return unavailable(faults.status or 503, retry_after_seconds=faults.retry_after, html=faults.html)
         response = self._perform(request)
-        if strike is Strike.ANSWER_LOST:
-            return _lost(faults)
+        if fault is Fault.RESPONSE_LOST:
+            return _lost_response(faults)
         return response
 
     def _perform(self, request: Request) -> SandboxResponse:
@@ -88,7 +88,7 @@ class Front:
             return unavailable(503)
 
 
-def _lost(faults: Faults) -> SandboxResponse | None:
+def _lost_response(faults: Faults) -> SandboxResponse | None:
     return None if faults.reset else unavailable(504, html=faults.html)
 
 

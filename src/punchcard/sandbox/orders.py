@@ -1,7 +1,7 @@
-"""The body of `POST /v2/transactions/`: which keys it may have, of which types, within which bounds.
+"""The body of `POST /v2/transactions/`: its keys, types and limits.
 
-The real key names and bounds are not published. This is as strict as a careful service would be: an unknown key is
-refused rather than ignored, so that a misspelt one cannot quietly drop a `trans_source_id`.
+The real names and limits are not published. An unknown key is refused instead of ignored, so that a misspelt key cannot
+silently drop a `trans_source_id`.
 """
 
 import re
@@ -20,7 +20,7 @@ SOURCE_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,100}")
 """A `trans_source_id`: at most 100 printable ASCII characters."""
 
 QUANTITY_PATTERN = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,6})?")
-"""Plain decimals below a million million units; more places than any currency has, no exponent, no blanks."""
+"""Plain decimals below 10^12 units; more decimal places than any currency has, no exponent, no blanks."""
 
 _EMAIL_WORD = r"[^\s\x00-\x1f\x7f@<>(),;:\"\\.]+"
 EMAIL_PATTERN = re.compile(rf"{_EMAIL_WORD}(?:\.{_EMAIL_WORD})*@{_EMAIL_WORD}(?:\.{_EMAIL_WORD})+")
@@ -29,9 +29,9 @@ EMAIL_LENGTH_MAX = 254
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a well-formed body asks for; whether it may be granted is for `awards` to say.
+    """A well-formed request; `awards` checks whether it is granted.
 
-    Exactly one of `email` and `user_id` is set. `quantity` is what was sent, digit for digit.
+    Either `email` or `user_id` is set. `quantity` is what was sent, digit for digit.
     """
 
     business_id: int
@@ -75,7 +75,7 @@ def _read_quantity(key: str, raw: msgspec.Raw) -> Value | FieldError:
     text = _json(raw, str)
     if text is None:
         value = _json(raw, Decimal)
-        # A number may have an exponent, which must not be written out before it is known to be small.
+        # A number may have an exponent and must not be expanded before it is known to be small.
         text = format(value, "f") if value is not None and value.is_finite() and -20 < value.adjusted() < 20 else ""
     if not QUANTITY_PATTERN.fullmatch(text):
         return FieldError(key, "quantity must be a decimal number of units", "invalid_quantity")
@@ -99,7 +99,7 @@ def _read_source_id(key: str, raw: msgspec.Raw) -> Value | FieldError:
 
 
 _READERS: Mapping[str, tuple[str, Read]] = {
-    # key on the wire: (field of an Order, how it is read)
+    # key on the wire: (field of an Order, reader)
     "business": ("business_id", partial(_read_reference, "businesses")),
     "location": ("location_id", partial(_read_reference, "locations")),
     "perk": ("perk_id", partial(_read_reference, "perks")),
@@ -114,7 +114,7 @@ _REQUIRED = ("business", "location", "perk", "quantity")
 
 
 def read_object(body: bytes) -> dict[str, msgspec.Raw] | FieldError:
-    """The keys of a JSON object, their values not yet looked at."""
+    """Return the members of a JSON object, with undecoded values."""
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -122,7 +122,7 @@ def read_object(body: bytes) -> dict[str, msgspec.Raw] | FieldError:
 
 
 def read_order(body: bytes) -> Order | list[FieldError]:
-    """Read a body; everything that is wrong with it, if anything is."""
+    """Read a body; return all its problems if there are any."""
     keys = read_object(body)
     if isinstance(keys, FieldError):
         return [keys]

@@ -1,4 +1,4 @@
-"""What each collection of the API answers and can be filtered by: one table row per collection."""
+"""The objects and filters of each collection of the API: a table row per collection."""
 
 import re
 import sqlite3
@@ -12,12 +12,12 @@ from punchcard.sandbox.database import Database
 from punchcard.sandbox.web import Request
 
 Parse = Callable[[str], object]
-"""Turns a filter's text into the value to compare with; None if the text makes no sense."""
+"""Converts a filter's text to the value to compare with; None if the text is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One query field a list can be narrowed by."""
+    """A query field that filters a list."""
 
     condition: str
     parse: Parse
@@ -25,7 +25,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One collection. Lists are in the order of the ids: a stable order, and not the newest first."""
+    """A collection. Lists are in ascending order of ids: a stable order, and not the newest first."""
 
     name: str
     select: str
@@ -34,26 +34,26 @@ class Resource:
     render: Callable[[sqlite3.Row], dict[str, object]]
 
     def find(self, database: Database, item_id: int) -> dict[str, object] | None:
-        """The object with this id as the API writes it."""
+        """Return the object with this id as in the API."""
         row = database.row(f"{self.select} WHERE {self.id_column} = ?", (item_id,))
         return None if row is None else self.render(row)
 
     def page(
         self, database: Database, conditions: Mapping[str, object], *, limit: int, offset: int
     ) -> list[dict[str, object]]:
-        """One page of the objects that meet all `conditions` (filter name to parsed value)."""
+        """Return a page of the objects that meet all `conditions` (filter name to parsed value)."""
         where = " AND ".join(self.filters[name].condition for name in conditions) or "TRUE"
         sql = f"{self.select} WHERE {where} ORDER BY {self.id_column} LIMIT ? OFFSET ?"
         return [self.render(row) for row in database.rows(sql, (*conditions.values(), limit, offset))]
 
 
 def uri(collection: str, item_id: object) -> str:
-    """How the API names an object: `/v2/perks/123456/`."""
+    """Return the API's name of an object: `/v2/perks/123456/`."""
     return f"/v2/{collection}/{item_id}/"
 
 
 def reference_id(collection: str, text: str) -> int | None:
-    """The id in `/v2/perks/123456/` or `123456`; None if the text is neither."""
+    """Return the id in `/v2/perks/123456/` or `123456`; None if the text is neither."""
     match = re.fullmatch(rf"(?:/v2/{collection}/([0-9]{{1,18}})/)|([0-9]{{1,18}})", text)
     return None if match is None else int(match[1] or match[2])
 
@@ -71,12 +71,12 @@ def _word(text: str) -> object:
 
 
 def moment(micros: int | None, separator: str = "T") -> str | None:
-    """A stored instant as the API writes it: `2026-01-02T03:04:05+00:00`."""
+    """Format a stored time as in the API: `2026-01-02T03:04:05+00:00`."""
     return None if micros is None else from_micros(micros).isoformat(separator, timespec="seconds")
 
 
 def number(text: str) -> object:
-    """A stored decimal as a JSON number, digit for digit."""
+    """Return a stored decimal as a JSON number, digit for digit."""
     return msgspec.Raw(text.encode())
 
 
@@ -132,8 +132,8 @@ def _user(row: sqlite3.Row) -> dict[str, object]:
         "birthday": None,
         "phone_number": None,
         "emails": [{"email": row["email"], "primary": True}],
-        "connections": [uri("connections", each) for each in connections.split(",")] if connections else [],
-        # Users are the one collection seen with a space instead of the T.
+        "connections": [uri("connections", id_) for id_ in connections.split(",")] if connections else [],
+        # Only users were seen with a space instead of the T.
         "last_mod_dt": moment(row["last_mod_us"], " "),
         "resource_uri": uri("users", row["user_id"]),
     }
@@ -252,7 +252,7 @@ RESOURCES: Mapping[str, Resource] = {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a list request asks for."""
+    """The filters and the page of a list request."""
 
     conditions: Mapping[str, object]
     limit: int
@@ -264,7 +264,7 @@ LIMIT_MAX = 1000
 
 
 def read_listing(resource: Resource, request: Request) -> Listing | str:
-    """The filters and the page that a list request names; a sentence if one of them is not understood."""
+    """Read the filters and the page of a list request; return a sentence if one of them is invalid."""
     conditions: dict[str, object] = {}
     page = {"limit": LIMIT_DEFAULT, "offset": 0}
     try:
@@ -279,9 +279,9 @@ def read_listing(resource: Resource, request: Request) -> Listing | str:
         elif name in resource.filters:
             value = resource.filters[name].parse(text)
             if value is None:
-                return f"{text!r} is no value for the filter {name}"
+                return f"{text!r} is not a value for the filter {name}"
             conditions[name] = value
         elif not (name == "format" and text == "json"):
             return f"The '{name}' field does not allow filtering"
-    # As usual with this kind of API, a limit of 0 asks for as many as there may be.
+    # As usual with this kind of API, a limit of 0 means the maximum.
     return Listing(conditions, min(page["limit"] or LIMIT_MAX, LIMIT_MAX), page["offset"])

@@ -13,14 +13,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
-from punchcard.sandbox.database import open_database
+from punchcard.sandbox.database import DEVELOPMENT_TOKEN, open_database
 from punchcard.sandbox.front import RESET_EXTENSION, Front
 
 GRACE_SECONDS = 2
-"""How long a request under way may take to finish once the sandbox is told to stop."""
+"""How long a request in progress may take to finish when the sandbox stops."""
 
 KEEP_ALIVE_SECONDS = 75
-"""As long as usual edges keep an idle connection; shorter would trip clients over connections that close under them."""
+"""As long as usual edges; a shorter time would close connections that clients are about to use."""
 
 BACKLOG = 1024
 
@@ -31,13 +31,13 @@ def serve_sandbox(
     """Serve the sandbox until SIGTERM or SIGINT, then return.
 
     Args:
-        data: The folder that keeps its state; made if it is not there.
+        data: The folder of its state; created if it is missing.
         host: The address to listen on.
-        port: The port to listen on; 0 takes a free one.
-        on_ready: Called once with the port when requests are taken.
+        port: The port to listen on; 0 selects a free one.
+        on_ready: Called with the port once requests are accepted.
 
     Raises:
-        ConfigurationError: the folder cannot keep the state, or the address cannot be listened on.
+        ConfigurationError: The folder cannot be used, or the address is not available.
     """
     clock = SystemClock()
     with contextlib.closing(open_database(data, clock)) as database, _listen(host, port) as listener:
@@ -55,23 +55,28 @@ def serve_sandbox(
         _Server(config, on_ready=on_ready).run(sockets=[listener])
 
 
+def ready_line(host: str, port: int) -> str:
+    """Return the line that says where the sandbox takes requests, and with which key."""
+    return f"Sandbox Perkville ready at http://{host}:{port} (API key: {DEVELOPMENT_TOKEN})"
+
+
 class ResettableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, and a way for the application to reset the connection as a broken network does."""
+    """uvicorn's HTTP protocol with a function to reset the connection, like a broken network."""
 
     def on_message_begin(self) -> None:
-        """Offer the reset to the application of each request."""
+        """Offer the function to the application of each request."""
         super().on_message_begin()
         self.scope["extensions"] = {RESET_EXTENSION: {"reset": self._reset}}
 
     def _reset(self) -> None:
         peer = self.transport.get_extra_info("socket")
-        # To linger for no time at all means: drop what is not sent, and say RST instead of FIN.
+        # Lingering for 0 seconds drops unsent data and sends RST instead of FIN.
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready and which a signal ends without an error status."""
+    """uvicorn's server, which reports when it is ready and exits without an error status on a signal."""
 
     def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[int], None] | None) -> None:
         super().__init__(config)
@@ -84,7 +89,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own raises the signal again after a clean stop, so that the process would seem to have been killed.
+        # uvicorn raises the signal again after a clean stop, and the process would seem to have been killed.
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -102,4 +107,5 @@ def _listen(host: str, port: int) -> socket.socket:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
     except (OSError, OverflowError) as exc:
-        raise ConfigurationError(f"The sandbox cannot listen on {host} port {port}: {exc}") from exc
+        message = f"The sandbox cannot listen on {host} port {port}: {exc}. Choose another --port."
+        raise ConfigurationError(message) from exc

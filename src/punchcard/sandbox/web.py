@@ -1,4 +1,4 @@
-"""One HTTP request and one answer as plain values, so that everything behind the front is a function between them."""
+"""HTTP requests and responses as plain values, so that everything behind the front is a function between them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from urllib.parse import parse_qsl
 import msgspec
 
 QUERY_FIELDS_MAX = 100
-"""More fields than this in a query or a form are nobody's honest request."""
+"""Maximum number of fields in a query or form; honest requests have fewer."""
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came in: header names are lower-case, the path is decoded, the body is whole."""
+    """A received request: header names are in lower case, the path is decoded, the body is complete."""
 
     method: str
     path: str
@@ -23,18 +23,18 @@ class Request:
     body: bytes = b""
 
     def query(self) -> dict[str, str]:
-        """The query's fields; of a repeated one, the last.
+        """Return the query's fields; of a repeated field, the last.
 
         Raises:
-            ValueError: there are too many fields.
+            ValueError: There are too many fields.
         """
         return dict(parse_qsl(self.query_string, keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX))
 
     def form(self) -> dict[str, str]:
-        """The fields of a posted form, stripped of surrounding blanks.
+        """Return the fields of a posted form, without surrounding blanks.
 
         Raises:
-            ValueError: there are too many fields.
+            ValueError: There are too many fields.
         """
         text = self.body.decode("utf-8", "replace")
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX)
@@ -42,13 +42,13 @@ class Request:
 
     @property
     def is_write(self) -> bool:
-        """Whether the request asks for a change."""
+        """Whether the request may change data."""
         return self.method not in {"GET", "HEAD", "OPTIONS"}
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxResponse:
-    """What goes out."""
+    """A response to send."""
 
     status: int
     body: bytes = b""
@@ -57,10 +57,10 @@ class SandboxResponse:
 
 
 def json_response(status: int, value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> SandboxResponse:
-    """An answer whose body is `value` as JSON; a Decimal is written as an exact number."""
+    """Return a response with `value` as its JSON body; a Decimal is written as an exact number."""
     return SandboxResponse(status, _ENCODER.encode(value), headers=headers)
 
 
 def html_response(status: int, page: str, *, headers: tuple[tuple[str, str], ...] = ()) -> SandboxResponse:
-    """An answer whose body is an HTML page."""
+    """Return a response with an HTML page as its body."""
     return SandboxResponse(status, page.encode(), "text/html; charset=utf-8", headers)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.schema import configuration_documents, revisions
+from punchcard.store.upsert import insert_into
 
 _REVISION = "configuration"
 
@@ -35,8 +35,7 @@ def revision_of(work: Connection) -> int:
 def lock_revision(work: Connection) -> int:
     """The revision, held against every other writer of the configuration until the unit of work ends."""
     # PostgreSQL can only lock a row that is there; SQLite's units of work exclude each other anyway.
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-    work.execute(engine_insert(revisions).values(name=_REVISION, value=0).on_conflict_do_nothing())
+    work.execute(insert_into(work, revisions).values(name=_REVISION, value=0).on_conflict_do_nothing())
     return work.scalar(select(revisions.c.value).where(revisions.c.name == _REVISION).with_for_update()) or 0
 
 

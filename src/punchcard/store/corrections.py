@@ -29,7 +29,7 @@ class RebuiltEffect:
     message_id: str
     event_name: str
     email: str
-    perk: str | None
+    item: str | None
     quantity: Decimal | None
     order_id: str | None
     is_refund: bool
@@ -80,21 +80,21 @@ def reject_delivered(work: Connection, effect_id: int, *, reason: str, detail: s
 
 
 def change_delivered(
-    work: Connection, effect_id: int, *, quantity: Decimal | None, perk: str | None, detail: str
+    work: Connection, effect_id: int, *, quantity: Decimal | None, item: str | None, detail: str
 ) -> bool:
     """Give a delivered effect the content that the partner has booked; False if it is not delivered now.
 
     Args:
         quantity: Without a sign: the effect keeps its own. None leaves it.
-        perk: None leaves it.
+        item: None leaves it.
     """
     row = work.execute(select(effects.c.quantity).where(effects.c.id == effect_id)).one_or_none()
     values: dict[str, object] = {"detail": storable(detail)}
     if quantity is not None and row is not None:
         takes_away = row.quantity is not None and Decimal(row.quantity) < 0
         values["quantity"] = decimal_text(-abs(quantity) if takes_away else abs(quantity))
-    if perk is not None:
-        values["perk"] = storable(perk)
+    if item is not None:
+        values["item"] = storable(item)
     return _correct(work, effect_id, (EffectState.DELIVERED,), **values)
 
 
@@ -140,7 +140,7 @@ def rebuild(work: Connection, lost: RebuiltEffect, *, detail: str, now: datetime
             received_at=lost.booked_at,
             customer=customer,
             email=lost.email,
-            perk=storable_or_none(lost.perk),
+            item=storable_or_none(lost.item),
             requested_quantity=quantity,
             quantity=quantity,
             order_id=storable_or_none(lost.order_id),

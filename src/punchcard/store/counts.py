@@ -14,14 +14,14 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, delete, func, select, type_coerce
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.effects import storable
 from punchcard.store.schema import EffectState, award_totals, delivery_latencies, effects, result_counts
+from punchcard.store.upsert import insert_into
 
 RECEIVED = "received"
-"""Stands among the results for every event that came in, whatever became of it."""
+"""The status that counts every received event, whatever its results are."""
 
 OTHER_NAMES = "(other names)"
 """Stands for the event names beyond the first few hundred of a source in an hour: see `routing.counted_names`."""
@@ -34,7 +34,6 @@ HOUR_MICROS = 60 * MINUTE_MICROS
 _TEXT_CHARACTERS_MAX = 256
 _KEYS_PER_QUERY = 400
 _BANDS_PER_DOUBLING = 4
-_TRANSACTION = "transaction"  # the kind of an effect that books units
 
 
 class CountKey(NamedTuple):
@@ -44,7 +43,7 @@ class CountKey(NamedTuple):
         bucket: Where the minute or hour begins, microseconds since 1970.
         source: Slug, "" if unknown.
         destination: Slug, "" for a result before any.
-        event_type: One of the six calls, "" for what is no valid event.
+        event_type: One of the six calls, "" for what is not a valid event.
         event_name: Of a track call, "" for any other.
         status: `RECEIVED`, a result of routing (`pending`: an effect was planned), or the state in which an effect
             ended.
@@ -61,7 +60,7 @@ class CountKey(NamedTuple):
 
 
 class Dimension(StrEnum):
-    """By what counts can be told apart."""
+    """The dimensions by which counts are grouped."""
 
     TIME = "time"  # where the bucket begins
     SOURCE = "source"
@@ -74,11 +73,11 @@ class Dimension(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CountQuery:
-    """Which counts are asked for; None asks for all.
+    """A filter of counts; None matches all.
 
     Attributes:
         begin: The first instant.
-        end: The first instant that is not asked for any more.
+        end: The first instant behind.
         destination: Slug; "" for what was decided before any destination.
     """
 
@@ -107,21 +106,21 @@ def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
 
 
 class Ended(NamedTuple):
-    """An effect with what matters of it once it has ended; `perk` and `quantity` as sent."""
+    """An effect as it is counted once it has ended; `item` and `quantity` as sent."""
 
     id: int
     attempts: int
-    kind: str
     source: str
     destination: str
     event_type: str | None
     event_name: str
     state: str
     reason: str | None
-    perk: str | None
+    item: str | None
     quantity: str | None
     received_at: datetime
     settled_at: datetime
+    replay: str | None
 
 
 def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
@@ -132,7 +131,7 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
     bands: Counter[tuple[datetime, str, int]] = Counter()
     for effect in ended:
         received = to_micros(effect.received_at)
-        event_type = effect.event_type or ("track" if effect.kind == _TRANSACTION else "identify")
+        event_type = effect.event_type or ("identify" if effect.item is None else "track")
         key = CountKey(
             bucket=received - received % MINUTE_MICROS,
             source=effect.source,
@@ -146,16 +145,17 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
         if effect.state != EffectState.DELIVERED:
             continue
         hour = _hour(effect.received_at)
-        bands[hour, effect.destination, _band(effect.settled_at - effect.received_at)] += sign
-        if effect.kind == _TRANSACTION:
-            place = (hour, effect.destination, (effect.perk or "")[:_TEXT_CHARACTERS_MAX])
+        if effect.replay is None:  # the age of a replayed event is not a delivery time
+            bands[hour, effect.destination, _band(effect.settled_at - effect.received_at)] += sign
+        if effect.item is not None:
+            place = (hour, effect.destination, effect.item[:_TEXT_CHARACTERS_MAX])
             units[place] += sign * int((Decimal(effect.quantity or 0) * 100).to_integral_value())
             transactions[place] += sign
     add_counts(work, counts)
     totals = [
-        {"bucket": hour, "destination": slug, "perk": perk, "hundredths": number, "transactions": transactions[place]}
+        {"bucket": hour, "destination": slug, "item": item, "hundredths": number, "transactions": transactions[place]}
         for place, number in units.items()
-        for hour, slug, perk in [place]
+        for hour, slug, item in [place]
     ]
     _add(work, award_totals, totals, ["hundredths", "transactions"])
     latencies = [
@@ -166,19 +166,19 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
 
 
 def ended_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
-    """Those of the effects that have ended, held against other writers until the unit of work ends."""
+    """Return those of the effects that have ended, locked until the unit of work ends."""
     return _held(work, effect_ids, effects.c.is_open.is_(False))
 
 
 def ending_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
-    """Those of the effects that are on their way, held likewise; state, reason and end are still to come."""
+    """Return those of the effects that are in flight, locked likewise; state, reason and end are still to come."""
     return _held(work, effect_ids, effects.c.state == EffectState.SENDING)
 
 
 def read_counts(
     work: Connection, query: CountQuery, *, by: Sequence[Dimension], width_micros: int = HOUR_MICROS
 ) -> dict[tuple[object, ...], int]:
-    """The counts, told apart as asked.
+    """Return the counts, grouped by dimensions.
 
     Args:
         by: The dimensions, in the order in which the keys of the answer hold them; a time is an aware datetime.
@@ -200,7 +200,7 @@ def read_counts(
 
 
 def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> dict[str, int]:
-    """The names of the track calls that came in from these sources, and how many of each."""
+    """Return the names of the track calls that were received from these sources, and the number of each."""
     columns = result_counts.c
     rows = work.execute(
         select(columns.event_name, func.sum(columns.count))
@@ -232,17 +232,17 @@ def counted_names(work: Connection, *, source: str, begin: int, end: int) -> lis
 
 @dataclass(frozen=True, kw_only=True)
 class AwardTotal:
-    """Units of one perk that were delivered for events of one hour."""
+    """Units of one item that were delivered for events of one hour."""
 
     begin: datetime
     destination: str
-    perk: str
+    item: str
     units: Decimal
     transactions: int
 
 
 def read_award_totals(work: Connection, *, begin: datetime, end: datetime, destination: str | None) -> list[AwardTotal]:
-    """What was awarded for events of a time, by the hour of their receipt."""
+    """Return what was awarded for the events of a period, by the hour of their receipt."""
     columns = award_totals.c
     chosen = select(award_totals).where(columns.bucket >= _hour(begin), columns.bucket < end)
     if destination is not None:
@@ -251,7 +251,7 @@ def read_award_totals(work: Connection, *, begin: datetime, end: datetime, desti
         AwardTotal(
             begin=row.bucket,
             destination=row.destination,
-            perk=row.perk,
+            item=row.item,
             units=Decimal(row.hundredths) / 100,
             transactions=row.transactions,
         )
@@ -262,7 +262,7 @@ def read_award_totals(work: Connection, *, begin: datetime, end: datetime, desti
 def latency_percentile(
     work: Connection, percent: float, *, begin: datetime, end: datetime, destination: str | None
 ) -> timedelta | None:
-    """From receipt to delivery: so many percent took no longer, to a fifth more; None if nothing was delivered."""
+    """Return the percentile of the time from receipt to delivery, accurate to ±20 %; None if nothing was delivered."""
     columns = delivery_latencies.c
     chosen = select(columns.band, func.sum(columns.count)).where(columns.bucket >= _hour(begin), columns.bucket < end)
     if destination is not None:
@@ -278,7 +278,7 @@ def latency_percentile(
 
 
 def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120) -> int:
-    """Put counts that are older than two days together by the hour; returns how many rows that took away."""
+    """Merge counts older than two days by the hour; returns the number of rows merged."""
     columns = result_counts.c
     micros = type_coerce(columns.bucket, BigInteger)
     old = (columns.bucket < now - MINUTES_KEPT, micros % HOUR_MICROS != 0)
@@ -337,8 +337,7 @@ def _column(dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
 def _add(work: Connection, table: Table, rows: Sequence[Mapping[str, object]], summed: Sequence[str]) -> None:
     if not rows:
         return
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-    adding = engine_insert(table)
+    adding = insert_into(work, table)
     keys = [column.name for column in table.primary_key]
     work.execute(
         adding.on_conflict_do_update(

@@ -13,13 +13,9 @@ _ROWS_PER_READ = 2_000
 
 
 def delivered_effects(
-    work: Connection, destination: str, *, kind: str, since: datetime, until: datetime
+    work: Connection, destination: str, *, since: datetime, until: datetime
 ) -> Iterator[list[StoredEffect]]:
-    """Effects for events received since then and delivered until then, in chunks.
-
-    Args:
-        kind: Of the effects.
-    """
+    """Effects for events received since then and delivered until then, in chunks."""
     columns = effects.c
     after = (to_micros(since), 0)
     received = type_coerce(columns.received_at, BigInteger)
@@ -34,20 +30,20 @@ def delivered_effects(
         yield [
             effect_of(row)
             for row in rows
-            if row.kind == kind
+            if row.item is not None
             and row.state == EffectState.DELIVERED
             and row.settled_at is not None
             and row.settled_at <= until
         ]
 
 
-def open_effects_before(work: Connection, destination: str, *, kind: str, before: datetime) -> list[StoredEffect]:
+def open_effects_before(work: Connection, destination: str, *, before: datetime) -> list[StoredEffect]:
     """Effects that were planned before an instant and are in the queue still, oldest first."""
     columns = effects.c
     chosen = select(effects).where(
         columns.destination == destination,
         columns.is_open == true(),
-        columns.kind == kind,
+        columns.item.is_not(None),
         columns.created_at < before,
     )
     return [effect_of(row) for row in work.execute(chosen.order_by(columns.id))]

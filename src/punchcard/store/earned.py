@@ -11,7 +11,6 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from punchcard.store.schema import EffectState, effects
 
-_TRANSACTION = "transaction"  # the kind of an effect that books units
 _ROWS_AT_ONCE = 10_000
 
 
@@ -30,7 +29,7 @@ def earned_effects(
 ) -> Iterator[EarnedEffect]:
     """Return what events of a period have earned, of the event log up to a position."""
     columns = effects.c
-    chosen = select(columns.event_name, columns.perk, columns.customer, columns.quantity)
+    chosen = select(columns.event_name, columns.item, columns.customer, columns.quantity)
     statement = _of_period(chosen, destination, begin=begin, end=end, through=through)
     for event_name, perk, customer, quantity in work.execute(statement.execution_options(yield_per=_ROWS_AT_ONCE)):
         yield EarnedEffect(event_name, perk, customer, Decimal(quantity or 0))
@@ -47,7 +46,7 @@ def _of_period(chosen: Select[Any], destination: str, *, begin: datetime, end: d
     is_earned: ColumnElement[bool] = or_(columns.state == EffectState.DELIVERED, columns.is_open == true())
     return chosen.where(
         columns.destination == destination,
-        columns.kind == _TRANSACTION,
+        columns.item.is_not(None),
         columns.received_at >= begin,
         columns.received_at < end,
         columns.log_position <= through,

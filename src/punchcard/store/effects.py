@@ -14,11 +14,11 @@ from punchcard.store.schema import EffectState
 
 T = TypeVar("T")
 
-# Reasons of a parked effect that may stand at the partner all the same.
+# Reasons of a parked effect that was perhaps performed.
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
-# Why a refund that has not been sent yet lets the customer's other transactions go first.
+# Why an effect that has not been sent yet lets the customer's other effects go first.
 WAITING_FOR_ORDER = "waiting_for_order"
-# Of an attempt that no answer came to while its worker lived.
+# Of an attempt whose worker stopped before the response came.
 NO_ANSWER = "the worker stopped before the answer came"
 # Why a delivered effect was corrected to rejected, after a comparison with what the partner has booked.
 ABSENT_AT_PARTNER = "absent_at_partner"
@@ -32,7 +32,7 @@ SENT_AGAIN = "sent_again"
 
 @dataclass(frozen=True, kw_only=True)
 class NewEffect:
-    """An effect as routing adds it. Quantities are signed; None leaves the amount of a refund to the ledger."""
+    """An effect as routing adds it. Quantities are signed; None for none, or one that preparation decides."""
 
     destination: str
     effect_key: str
@@ -45,7 +45,7 @@ class NewEffect:
     received_at: datetime
     customer: str
     email: str
-    perk: str | None
+    item: str | None
     requested_quantity: Decimal | None
     attributes: Mapping[str, object] | None
     order_id: str | None
@@ -56,6 +56,7 @@ class NewEffect:
     event_type: str | None = None
     payload: str | None = None
     summary: str | None = None
+    replay: str | None = None
 
 
 OrderingGroup = tuple[str, str]
@@ -81,7 +82,7 @@ class StoredEffect:
     received_at: datetime
     customer: str
     email: str
-    perk: str | None
+    item: str | None
     requested_quantity: Decimal | None
     quantity: Decimal | None
     attributes: Mapping[str, object] | None
@@ -130,12 +131,12 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """An effect on its way: committed as such before the first byte leaves."""
+    """An attempt in flight: committed before its first byte leaves."""
 
     effect: StoredEffect
     number: int
     action: Action
-    perk: str | None
+    item: str | None
     quantity: Decimal | None
     detail: str | None
 
@@ -145,7 +146,7 @@ class AttemptResult:
     """How one attempt ended and what follows for its effect.
 
     Attributes:
-        counts: False if the try is not held against the effect (the partner only asked to slow down, say).
+        counts: False if the try does not count against the effect (the partner only required fewer requests, say).
         quantity: Signed units that the partner booked, where the ledger did not know them; None leaves what it has.
     """
 
@@ -196,7 +197,7 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         received_at=values["received_at"],
         customer=values["customer"],
         email=values["email"],
-        perk=values["perk"],
+        item=values["item"],
         requested_quantity=requested_quantity,
         quantity=quantity,
         attributes=attributes,
@@ -236,21 +237,21 @@ def _json_object(text: str) -> Mapping[str, object]:
 
 
 def decimal_text(value: Decimal | None) -> str | None:
-    """As the ledger keeps an amount: all its digits, never an exponent."""
+    """Return an amount as the ledger stores it: all its digits, never an exponent."""
     return None if value is None else f"{value:f}"
 
 
 def storable(text: str) -> str:
-    """The text as both engines can keep it: no U+0000 for PostgreSQL, no half of a surrogate pair for either."""
+    """Return the text as both engines can store it: no U+0000 (PostgreSQL), no half of a surrogate pair (both)."""
     text = text.replace("\x00", "\ufffd")
     try:
         text.encode()
     except UnicodeEncodeError:
-        # A header's bytes that are no UTF-8 come as such halves.
+        # The bytes of a header that are not UTF-8 arrive as such halves.
         return text.encode("utf-8", "replace").decode()
     return text
 
 
 def storable_or_none(text: str | None) -> str | None:
-    """The same of a text that may be missing."""
+    """Return a text that may be missing as `storable` does."""
     return None if text is None else storable(text)

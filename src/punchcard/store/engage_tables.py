@@ -18,7 +18,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.bulk import execute_many
 from punchcard.store.effects import storable
@@ -35,6 +34,7 @@ from punchcard.store.schema_engage import (
     synced,
 )
 from punchcard.store.stored_enum import StoredEnum
+from punchcard.store.upsert import insert_into
 
 NOBODY = ("false", "null")
 """The values of those who are no members, or have no value any more."""
@@ -111,10 +111,6 @@ class Request:
     body: str
 
 
-def _insert(work: Connection) -> Any:
-    return sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-
-
 def states(work: Connection) -> list[ComputationState]:
     """All states, those of deleted computations too as long as something is left to be told of them."""
     return [
@@ -127,13 +123,13 @@ def save_states(work: Connection, states: Sequence[ComputationState]) -> None:
     """Keep these states, each in the place of the one with its key."""
     for state in states:
         values = {name: getattr(state, name) for name in computation_states.c.keys()}  # noqa: SIM118
-        added = _insert(work)(computation_states).values(**values)
+        added = insert_into(work, computation_states).values(**values)
         work.execute(added.on_conflict_do_update(index_elements=["key"], set_=values))
 
 
 def save_size(work: Connection, key: str, *, size: int, at: datetime, bucket: datetime) -> None:
     """Note a size for its hour; the last of an hour stands."""
-    added = _insert(work)(computation_sizes).values(key=key, bucket=bucket, size=size)
+    added = insert_into(work, computation_sizes).values(key=key, bucket=bucket, size=size)
     work.execute(added.on_conflict_do_update(index_elements=["key", "bucket"], set_={"size": size}))
 
 
@@ -158,7 +154,7 @@ def enqueue(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Whoever waits already keeps waiting, but no longer than the new row would, and not for another value: this is one.
     """
-    added = _insert(work)(sync_queue)
+    added = insert_into(work, sync_queue)
     waits = sync_queue.c.waits_for
     execute_many(
         work,
@@ -187,7 +183,7 @@ def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datet
         literal(is_resync),
     ).where(profile_traits.c.name == key, profile_traits.c.computation != "", profile_traits.c.value.not_in(NOBODY))
     columns = ["destination", "key", "profile_id", "queued_at", "due_at", "is_resync"]
-    added = _insert(work)(sync_queue).from_select(columns, everybody)
+    added = insert_into(work, sync_queue).from_select(columns, everybody)
     work.execute(
         added.on_conflict_do_update(
             index_elements=["destination", "key", "profile_id"],
@@ -215,7 +211,7 @@ def enqueue_synced(work: Connection, *, destination: str, key: str, at: datetime
         .where(synced.c.destination == destination, synced.c.key == key, synced.c.value.not_in(NOBODY))
         .distinct()
     )
-    added = _insert(work)(sync_queue).from_select(
+    added = insert_into(work, sync_queue).from_select(
         ["destination", "key", "profile_id", "queued_at", "due_at"], last_sync
     )
     work.execute(added.on_conflict_do_nothing())
@@ -296,10 +292,10 @@ def dequeue(work: Connection, due: Due, *, waits_for: str | None = None, due_at:
         work.execute(delete(sync_queue).where(*where))
 
 
-def hold_failed(work: Connection, one: Due, detail: str) -> None:
+def hold_failed(work: Connection, due: Due, detail: str) -> None:
     """Sync nothing more of somebody for now, because Punchcard fails on it."""
-    dequeue(work, one, waits_for=SYNC_FAILED)
-    _explain(work, one.destination, one.key, one.profile_id, detail=detail, waits_for=SYNC_FAILED)
+    dequeue(work, due, waits_for=SYNC_FAILED)
+    _explain(work, due.destination, due.key, due.profile_id, detail=detail, waits_for=SYNC_FAILED)
 
 
 def explain_refusal(work: Connection, destination: str, key: str, profile_id: int, *, detail: str) -> None:
@@ -380,7 +376,7 @@ def pauses(work: Connection) -> dict[str, datetime]:
 
 def pause(work: Connection, destination: str, *, at: datetime, actor: str) -> None:
     """Tell a destination nothing until `resume`."""
-    added = _insert(work)(sync_pauses).values(destination=destination, since=at, actor=actor)
+    added = insert_into(work, sync_pauses).values(destination=destination, since=at, actor=actor)
     work.execute(added.on_conflict_do_nothing())
 
 

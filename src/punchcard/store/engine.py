@@ -23,11 +23,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.sqlite import enable_write_ahead_log
-from punchcard.store import schema_engage, schema_reconciliation  # noqa: F401  # their tables are part of the metadata
+from punchcard.store import (  # their tables are part of the metadata
+    schema_alerts,  # noqa: F401
+    schema_engage,  # noqa: F401
+    schema_reconciliation,  # noqa: F401
+    schema_replay,  # noqa: F401
+)
 from punchcard.store.schema import metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0026"
+HEAD_MIGRATION = "0024"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.

@@ -13,6 +13,7 @@ class EventStatus(StoredEnum):
     FAILED_ON_INGEST = "failed_on_ingest"  # not a valid event, or from no source
     FILTERED_AT_SOURCE = "filtered_at_source"  # the source's own rules keep it back
     FILTERED_AT_DESTINATION = "filtered_at_destination"  # consent, integrations object, call type or filter
+    DESTINATION_OFF = "destination_off"  # recorded while the destination was off; can be replayed
     REFUSED = "refused"  # the destination's mapping does not take it
     PENDING = "pending"  # an effect waits to be delivered
     RETRYING = "retrying"  # surely not performed yet, will be tried again
@@ -21,7 +22,7 @@ class EventStatus(StoredEnum):
     REJECTED = "rejected"  # the partner refused it for good
     DELIVERED = "delivered"  # performed once
     DUPLICATE = "duplicate"  # the event or its effect was there before
-    CONFLICT = "conflict"  # its effect key stands in the ledger with other content
+    CONFLICT = "conflict"  # its effect key is in the ledger with other content
 
 
 class EventResult(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,7 +58,7 @@ class RoutedRecord(msgspec.Struct, frozen=True):
 
 
 class ResultBatch(msgspec.Struct, frozen=True):
-    """The results of a run of log records. Most events share few distinct results, so those stand once."""
+    """The results of a run of log records. Most events share few distinct results, so those are stored once."""
 
     distinct: list[tuple[EventResult, ...]]
     records: list[RoutedRecord]

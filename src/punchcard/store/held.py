@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, exists, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.effects import storable
 from punchcard.store.event_results import EventResult
 from punchcard.store.schema import held_events, held_records
+from punchcard.store.upsert import insert_into
 
 _KEYS_PER_QUERY = 200
 _GIVEN_LATER = ("id", "released_at", "result")
@@ -19,7 +19,7 @@ _json = msgspec.json.Encoder()
 _result = msgspec.json.Decoder(EventResult)
 
 Place = tuple[int, int]
-"""Where an event stands in the log: position of its record, and its number in the record."""
+"""The place of an event in the log: position of its record, and its number in the record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +72,18 @@ class HeldCount:
 
 
 def hold(work: Connection, events: Sequence[HeldEvent], records: Collection[HeldRecord]) -> None:
-    """Keep events and the records that they stand in. What is held already stays as it is."""
+    """Store events with their records. What is held already stays as it is."""
     if not events:
         return
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
     work.execute(
-        engine_insert(held_records).on_conflict_do_nothing(),
+        insert_into(work, held_records).on_conflict_do_nothing(),
         [{column.name: getattr(record, column.name) for column in held_records.columns} for record in records],
     )
     names = [column.name for column in held_events.columns if column.name not in _GIVEN_LATER]
     rows = [{name: getattr(event, name) for name in names} for event in events]
     for row in rows:
         row["message_id"], row["detail"] = storable(row["message_id"]), storable(row["detail"])
-    work.execute(engine_insert(held_events).on_conflict_do_nothing(), rows)
+    work.execute(insert_into(work, held_events).on_conflict_do_nothing(), rows)
 
 
 def waiting_destinations(work: Connection) -> list[str]:
@@ -124,7 +123,7 @@ def read_records(work: Connection, positions: Collection[int]) -> dict[int, Held
 
 
 def release(work: Connection, results: Mapping[int, EventResult], *, now: datetime) -> None:
-    """Write down what became of events that were held, by their ids, and forget records that none needs any more."""
+    """Store the results of events that were held, by their ids, and delete records that none needs any more."""
     for event_id, result in results.items():
         work.execute(
             update(held_events)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.effects import storable
 from punchcard.store.schema import lake_status
+from punchcard.store.upsert import insert_into
 
 _DETAIL_CHARACTERS_MAX = 1_000
 
@@ -41,7 +41,7 @@ def read_lake_status(work: Connection) -> LakeStatus:
 
 
 def note_lake_failure(work: Connection, detail: str, *, now: datetime) -> None:
-    """Say that the lake cannot be used; since when, stands as it is."""
+    """Store that the lake cannot be used; the time since when is not changed."""
     since = read_lake_status(work).failing_since or now
     _write(work, {"failing_since": since, "detail": storable(detail[:_DETAIL_CHARACTERS_MAX])})
 
@@ -59,6 +59,5 @@ def note_lake_loss(
 
 
 def _write(work: Connection, values: dict[str, object]) -> None:
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
     row = {"id": 1, "detail": "", "lost_events": 0, **values}
-    work.execute(engine_insert(lake_status).values(row).on_conflict_do_update(index_elements=["id"], set_=values))
+    work.execute(insert_into(work, lake_status).values(row).on_conflict_do_update(index_elements=["id"], set_=values))

@@ -28,7 +28,6 @@ from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState, delivery_attempts, effect_conflicts, effects
 
 _OVERTAKING_MAX = 10_000
-_USER_PROPERTY = "user_property"  # as destinations name this kind of effect
 _IDS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -57,7 +56,7 @@ class StoredConflict:
 
 
 def earning_messages(work: Connection, message_ids: Sequence[str]) -> list[str]:
-    """Those of the message ids whose events have an award in the ledger that was not rejected, in the order given."""
+    """Return those of the message ids whose events have an award that was not rejected, in the order given."""
     earning: set[str] = set()
     ids = [storable(message_id) for message_id in message_ids]
     for begin in range(0, len(ids), _IDS_PER_QUERY):
@@ -66,7 +65,7 @@ def earning_messages(work: Connection, message_ids: Sequence[str]) -> list[str]:
             work.scalars(
                 select(effects.c.message_id).where(
                     effects.c.message_id.in_(portion),
-                    effects.c.kind == "transaction",
+                    effects.c.item.is_not(None),
                     effects.c.state != EffectState.REJECTED,
                 )
             )
@@ -91,7 +90,7 @@ def effect_by_key(work: Connection, destination: str, effect_key: str) -> Stored
 
 
 def attempts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[StoredAttempt]]:
-    """The attempts of each effect in order."""
+    """Return the attempts of each effect in order."""
     attempts: dict[int, list[StoredAttempt]] = {effect_id: [] for effect_id in effect_ids}
     statement = (
         select(delivery_attempts)
@@ -125,7 +124,7 @@ def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerQuery:
-    """Which rows of a destination's ledger are asked for; None and () ask for all.
+    """A filter of a destination's ledger; None and () match all.
 
     Attributes:
         customer: An email in any case.
@@ -133,7 +132,7 @@ class LedgerQuery:
         begin: Of events received from here on.
         end: And before this.
         without_reason: All but those with this reason.
-        sets: Only calls that set this user property.
+        sets: Only effects that set this attribute.
         source: With `sets`: only of this source.
     """
 
@@ -162,7 +161,7 @@ def page(work: Connection, query: LedgerQuery, *, count: int, before_id: int | N
 
 
 def _first_id(work: Connection, query: LedgerQuery) -> int | None:
-    """An id that no row of the time asked for is below: ids rise as events are received, but for a few."""
+    """Return a lower bound of the ids of a period: ids rise as events are received, but for a few."""
     if query.begin is None:
         return None
     columns = effects.c
@@ -176,7 +175,7 @@ def _first_id(work: Connection, query: LedgerQuery) -> int | None:
 
 
 def count(work: Connection, query: LedgerQuery, *, at_most: int | None = None) -> int:
-    """How many rows of the ledger match; no further than `at_most`."""
+    """Return the number of rows that match; counts no further than `at_most`."""
     if at_most is None:
         return work.scalar(_asked(select(func.count()), query)) or 0
     limited = _asked(select(effects.c.id), query).limit(at_most).subquery()
@@ -184,12 +183,12 @@ def count(work: Connection, query: LedgerQuery, *, at_most: int | None = None) -
 
 
 def ids(work: Connection, query: LedgerQuery) -> list[int]:
-    """The ids of all rows that match, oldest first."""
+    """Return the ids of all rows that match, oldest first."""
     return list(work.scalars(_asked(select(effects.c.id), query).order_by(effects.c.id)))
 
 
 def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> list[int]:
-    """Those of the ids that are the destination's, oldest first."""
+    """Return those of the ids that are the destination's, oldest first."""
     ids: list[int] = []
     for begin in range(0, len(effect_ids), _IDS_PER_QUERY):
         chunk = effect_ids[begin : begin + _IDS_PER_QUERY]
@@ -198,7 +197,7 @@ def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> li
 
 
 def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:
-    """Customers of the ledger whose email begins with the text, in order."""
+    """Return the customers of the ledger with an email that begins with the text, in order."""
     customers: dict[str, None] = {}
     begin = text.strip().lower()
     for destination in work.scalars(select(effects.c.destination).distinct()):
@@ -228,7 +227,7 @@ def needing_a_person(
     """Parked and rejected effects that match, oldest first: what `punchcard retry` shows."""
     statement = select(effects).where(effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]))
     if reason is None and not message_ids:
-        # What somebody has dismissed comes back only when it is asked for.
+        # What an operator has dismissed comes back only by its reason or message id.
         statement = statement.where(or_(effects.c.reason.is_(None), effects.c.reason.not_in(DISMISSED_REASONS)))
     if destination is not None:
         statement = statement.where(effects.c.destination == destination)
@@ -250,7 +249,7 @@ class Backlog:
 
 
 def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
-    """What is open or parked, by destination and state. Reads only small indexes, so it stays cheap for ever."""
+    """Return what is open or parked, by destination and state. Reads only small indexes, so it stays cheap."""
     parts = [
         select(effects.c.destination, effects.c.state, func.count(), func.min(effects.c.created_at))
         .where(effects.c.destination.in_(destinations), chosen)
@@ -264,17 +263,17 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
 
 
 def first_created_at(work: Connection, destination: str) -> datetime | None:
-    """When the destination's first effect was planned, None if there is none."""
+    """Return when the first effect of the destination was planned, None if there is none."""
     first: datetime | None = work.scalar(
         select(effects.c.created_at).where(effects.c.destination == destination).order_by(effects.c.id).limit(1)
     )
     return first
 
 
-def sets_property(name: str, table: FromClause = effects) -> ColumnElement[bool]:
-    """That a row of the ledger (`table`: or of an alias of it) sets this user property; each sets one."""
+def sets_attribute(name: str, table: FromClause = effects) -> ColumnElement[bool]:
+    """Return the condition that a row of the ledger (`table`: of an alias of it) sets this attribute; each sets one."""
     begin = json.dumps({name: 0}).removesuffix("0}")
-    return and_(table.c.kind == _USER_PROPERTY, func.substr(table.c.attributes, 1, len(begin)) == begin)
+    return and_(table.c.attributes.is_not(None), func.substr(table.c.attributes, 1, len(begin)) == begin)
 
 
 def _has_status(statuses: Sequence[EventStatus]) -> ColumnElement[bool]:
@@ -309,13 +308,13 @@ def _asked(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*t
     if query.without_reason is not None:
         statement = statement.where(columns.reason.is_distinct_from(query.without_reason))
     if query.sets is not None:
-        statement = statement.where(sets_property(query.sets))
+        statement = statement.where(sets_attribute(query.sets))
         if query.source is not None:
             statement = statement.where(columns.source == query.source)
     states = (*query.states, *(EffectState(status) for status in query.statuses))
     if states and all(state.is_open for state in states):
         statement = statement.where(columns.is_open == true())  # there is a small index of these
-    # Not by their index: a list is in the order of ids, and sorting a month of rows takes longer than skipping some.
+    # Not by their index: a list is in the order of ids, and sorting a month of rows takes longer than skipping a few.
     received = type_coerce(columns.received_at, BigInteger) + 0
     if query.begin is not None:
         statement = statement.where(received >= to_micros(query.begin))

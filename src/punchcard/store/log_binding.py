@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.schema import log_binding
+from punchcard.store.upsert import insert_into
 
 _ONLY_ROW = 1
 
@@ -42,17 +42,15 @@ def read_binding(work: Connection, *, for_update: bool = False) -> LogBinding | 
 
 def bind(work: Connection, binding: LogBinding, *, now: datetime) -> None:
     """Bind the store to a log, in the place of any that it was bound to before."""
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
     values = {"log_id": binding.log_id, "generation": binding.generation, "bound_at": now}
-    statement = engine_insert(log_binding).values(id=_ONLY_ROW, **values)
+    statement = insert_into(work, log_binding).values(id=_ONLY_ROW, **values)
     work.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
 
 def bind_if_unbound(work: Connection, binding: LogBinding, *, now: datetime) -> bool:
     """Bind a store that has no log yet; False if another process has bound it in the meantime."""
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
     values = {"log_id": binding.log_id, "generation": binding.generation, "bound_at": now}
-    statement = engine_insert(log_binding).values(id=_ONLY_ROW, **values).on_conflict_do_nothing()
+    statement = insert_into(work, log_binding).values(id=_ONLY_ROW, **values).on_conflict_do_nothing()
     return work.execute(statement.returning(log_binding.c.id)).first() is not None
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.schema import note_counts
+from punchcard.store.upsert import insert_into
 
 _DAY_MICROS = 86_400_000_000
 PRUNED_PER_UNIT = 1_000
@@ -26,8 +26,7 @@ def add_note_counts(work: Connection, counts: Mapping[tuple[int, str, str], int]
         by_day[key] = by_day.get(key, 0) + number
     if not by_day:
         return
-    insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-    adding = insert(note_counts)
+    adding = insert_into(work, note_counts)
     work.execute(
         adding.on_conflict_do_update(
             index_elements=["day", "source", "reason"],

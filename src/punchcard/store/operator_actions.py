@@ -15,7 +15,7 @@ _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old bu
 
 
 def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int:
-    """Put parked or rejected effects back in the queue with fresh tries; returns how many.
+    """Put parked or rejected effects back in the queue with all their tries; returns how many.
 
     One whose outcome was never known is read back before anything is sent again, and so is one that ended before the
     store was restored from an older copy: it may have been retried and delivered since.
@@ -44,7 +44,7 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
 
 
 def dismiss(work: Connection, effect_ids: Sequence[int], *, detail: str, now: datetime) -> int:
-    """Put parked effects aside for good; returns how many. One that may stand at the partner keeps that doubt."""
+    """Dismiss parked effects for good; returns how many. One that was perhaps performed keeps that doubt."""
     dismissed = 0
     for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
         chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]

@@ -1,4 +1,4 @@
-"""What the store knows of orders: their awards and refunds, orders that earned nothing, refunds that wait for them."""
+"""What the store knows of orders: their effects, orders that earned nothing, effects that depend on them."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -19,20 +19,14 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.events.commerce import id_variants, normalize_id
 from punchcard.store.effects import WAITING_FOR_ORDER, StoredEffect, effect_of, storable
 from punchcard.store.note_counts import PRUNED_PER_UNIT
 from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState, effects, refused_orders
+from punchcard.store.upsert import insert_into
 
-ORDER_EARNED_NOTHING: Final = "order_earned_nothing"
-ORDER_NOT_DELIVERED: Final = "order_not_delivered"
-REFUND_UNKNOWN_ORDER: Final = "refund_unknown_order"
-
-# Why a refund has ended for want of an award, and so is looked at again once there is one.
-_WITHOUT_AWARD: Final = (ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER)
 _ORDERS_PER_QUERY: Final = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -53,7 +47,7 @@ class RefusedOrder:
 
 
 def waits_for_order(table: FromClause) -> ColumnElement[bool]:
-    """That a row is a refund which leaves its ordering key to others until its order is settled."""
+    """That a row leaves its ordering key to others until its order has ended."""
     return and_(table.c.state == EffectState.RETRYING, func.coalesce(table.c.reason, "") == WAITING_FOR_ORDER)
 
 
@@ -73,17 +67,16 @@ def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str
 
 
 def _stored_ids(order_ids: Iterable[str]) -> list[str]:
-    """Return every text under which rows of these orders may stand."""
+    """Return every text under which rows of these orders may be stored."""
     return sorted({variant for order_id in order_ids for variant in id_variants(storable(order_id))})
 
 
 def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> None:
-    """Keep that these orders earned nothing, by the newest refusal of each."""
+    """Store that these orders earned nothing, by the newest refusal of each."""
     newest = {(order.destination, order.order_id, order.source): order for order in refused}
     if not newest:
         return
-    insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-    adding = insert(refused_orders)
+    adding = insert_into(work, refused_orders)
     keys = [column.name for column in refused_orders.primary_key]
     changed = {name: adding.excluded[name] for name in ("reason", "message_id", "received_at")}
     work.execute(
@@ -106,22 +99,24 @@ def record_refused_orders(work: Connection, refused: Iterable[RefusedOrder]) -> 
 def prune_refused_orders(work: Connection, *, before: datetime, limit: int = PRUNED_PER_UNIT) -> int:
     """Delete at most `limit` orders that were refused before an instant; returns how many.
 
-    An order with a refund that waits or is parked stays, because that refund is decided by the refusal.
+    An order with a dependent effect that waits or is parked stays, because that effect is decided by the refusal.
     """
     columns = refused_orders.c
     keys = list(refused_orders.primary_key)
-    has_refund = exists().where(
+    has_dependent = exists().where(
         effects.c.destination == columns.destination,
         effects.c.order_id == columns.order_id,
         effects.c.is_refund == true(),
         or_(effects.c.is_open == true(), effects.c.state == EffectState.PARKED),
     )
-    chosen = select(*keys).where(columns.received_at < before, ~has_refund).order_by(columns.received_at).limit(limit)
+    chosen = (
+        select(*keys).where(columns.received_at < before, ~has_dependent).order_by(columns.received_at).limit(limit)
+    )
     return work.execute(delete(refused_orders).where(tuple_(*keys).in_(chosen))).rowcount
 
 
 def refusal_of_order(work: Connection, destination: str, order_id: str, *, source: str | None) -> str | None:
-    """The reason for which the order was refused, None if it was not.
+    """Return the reason for which the order was refused, None if it was not.
 
     Args:
         source: Only if it came from this source; None for any.
@@ -136,25 +131,29 @@ def refusal_of_order(work: Connection, destination: str, order_id: str, *, sourc
     return reason
 
 
-def wake_refunds(
+def wake_dependents(
     work: Connection,
     destination: str,
     *,
     delivered: Collection[str] = (),
     ended: Collection[str] = (),
+    reopened: Collection[str],
+    reopened_on_delivery: Collection[str],
     now: datetime,
 ) -> int:
-    """Let refunds look at their order again now; returns how many.
+    """Let effects that depend on an order be prepared again now; returns how many.
 
-    Those that wait for it are due. Those that ended because there was no award are put back in the queue.
+    Those that wait for it are due. Those that have ended for one of the reasons are put back in the queue.
 
     Args:
-        delivered: Ids of orders of which an award was delivered just now.
-        ended: Ids of orders of which an award has ended otherwise, or was refused.
+        delivered: Ids of orders of which an effect was delivered just now.
+        ended: Ids of orders of which an effect has ended otherwise, or was refused.
+        reopened: Reasons of parked effects that are put back in any case.
+        reopened_on_delivery: Reasons of rejected effects that are put back if an effect of their order was delivered.
     """
     woken = 0
     order_ids = _stored_ids((*delivered, *ended))
-    awarded = set(_stored_ids(delivered))
+    delivered_ids = set(_stored_ids(delivered))
     columns = effects.c
     for begin in range(0, len(order_ids), _ORDERS_PER_QUERY):
         chunk = order_ids[begin : begin + _ORDERS_PER_QUERY]
@@ -163,7 +162,7 @@ def wake_refunds(
                 columns.destination == destination,
                 columns.order_id.in_(chunk),
                 columns.is_refund.is_(True),
-                columns.reason.in_((WAITING_FOR_ORDER, ORDER_EARNED_NOTHING, *_WITHOUT_AWARD)),
+                columns.reason.in_({WAITING_FOR_ORDER, *reopened, *reopened_on_delivery}),
             )
         ).all()
         waiting = [row.id for row in rows if row.state == EffectState.RETRYING]
@@ -172,8 +171,12 @@ def wake_refunds(
         again = [
             row.id
             for row in rows
-            if (row.state == EffectState.PARKED and row.reason in _WITHOUT_AWARD)
-            or (row.state == EffectState.REJECTED and row.order_id in awarded)
+            if (row.state == EffectState.PARKED and row.reason in reopened)
+            or (
+                row.state == EffectState.REJECTED
+                and row.reason in reopened_on_delivery
+                and row.order_id in delivered_ids
+            )
         ]
         woken += len(waiting) + reopen(work, again, now=now)
     return woken

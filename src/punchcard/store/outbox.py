@@ -1,7 +1,7 @@
-"""The outbox: effects added by routing, claimed, attempted and settled by delivery. All writes to `effects`."""
+"""The outbox: effects added by routing, claimed and attempted by delivery, their results. All writes to `effects`."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import (
@@ -83,7 +83,7 @@ _START = (
         state=EffectState.SENDING,
         lease_until=bindparam("b_lease_until"),
         attempts=bindparam("b_number"),
-        perk=bindparam("b_perk"),
+        item=bindparam("b_item"),
         quantity=bindparam("b_quantity"),
         detail=bindparam("b_detail"),
     )
@@ -121,14 +121,14 @@ _SETTLE = (
 
 
 def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> dict[str, StoredEffect]:
-    """The effects that stand under these keys already."""
+    """Return the effects that have these keys."""
     return {effect.effect_key: effect for effect in _chosen(work, destination, effects.c.effect_key, keys)}
 
 
 def effects_by_message(
     work: Connection, destination: str, message_ids: Iterable[str]
 ) -> dict[tuple[str, str], StoredEffect]:
-    """The effects that these messages have made already, for ever, by source and message id."""
+    """Return the effects that these messages have made, however long ago, by source and message id."""
     stored = {storable(message_id) for message_id in message_ids}
     return {
         (effect.source, effect.message_id): effect
@@ -144,7 +144,7 @@ def add(work: Connection, new: Sequence[NewEffect], *, now: datetime, recovery: 
             run that it does not know is read back first.
 
     Raises:
-        InvariantError: a key stands in the ledger already. The unique index is the last line of defence.
+        InvariantError: a key is in the ledger already. The unique index is the last line of defence.
     """
     if not new:
         return
@@ -170,7 +170,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "received_at": effect.received_at,
                 "customer": effect.customer,
                 "email": effect.email,
-                "perk": effect.perk,
+                "item": effect.item,
                 "requested_quantity": decimal_text(effect.requested_quantity),
                 "quantity": None if effect.is_refund else decimal_text(effect.requested_quantity),
                 "attributes": None
@@ -184,6 +184,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "event_type": effect.event_type,
                 "payload": storable_or_none(effect.payload),
                 "summary": storable_or_none(effect.summary),
+                "replay": effect.replay,
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "reason": None,
@@ -192,18 +193,27 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "tries": 0,
                 "due_at": now,
                 "created_at": now,
-                **({} if recovery is None else recovery.state_columns(effect.log_position, now)),
+                **_doubt(effect, recovery, now),
             }
             for effect in new
         ],
     )
 
 
+def _doubt(effect: NewEffect, recovery: Recovery | None, now: datetime) -> Mapping[str, object]:
+    """The state of a new effect that may have been performed by a run that this store knows nothing of."""
+    if recovery is None:
+        return {}
+    # The ledger may have lost what an event received earlier has earned, and a replay has no other memory of it.
+    is_older = effect.replay is not None and effect.received_at <= recovery.noticed_at
+    return recovery.doubt(now) if is_older else recovery.state_columns(effect.log_position, now)
+
+
 def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
-    """Keep an event whose key stands in the ledger with other content.
+    """Store an event whose key is in the ledger with other content.
 
     Raises:
-        InvariantError: the very event is kept already: its log record was routed before.
+        InvariantError: the event is stored already: its log record was routed before.
     """
     content = {
         "source": new.source,
@@ -228,14 +238,14 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
 
 
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
-    """Effects that are due and first in their ordering key, oldest due first. The caller starts or settles each.
+    """Return effects that are due and first in their ordering key, oldest due first. The caller starts or moves each.
 
-    A refund that waits for its order stands in nobody's way, and may be due beside the first of its ordering key: the
-    caller starts one of a ordering key at most.
+    An effect that waits for its order holds up no other, and may be due beside the first of its ordering key: the
+    caller starts one of an ordering key at most.
 
-    A customer's transactions are one ordering key and their user properties another: a property may wait for a customer
-    whom the partner does not know yet, and whom the first transaction makes known. A ordering key is also closed while
-    anything of it is on its way: an older effect that an operator has put back in the queue waits for it.
+    Effects of two kinds are ordered apart: an attribute may wait for a customer whom the destination does not know yet,
+    and whom the first effect of another kind makes known. Nothing of an ordering key is claimed while an effect of it
+    is in flight: an older one that an operator has put back in the queue waits for it.
     """
     return [
         effect_of(row)
@@ -244,13 +254,13 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
 
 
 def claimable_ids(work: Connection, destination: str, *, now: datetime, limit: int) -> list[int]:
-    """The ids of what `claimable` would return, also of rows that cannot be read."""
+    """Return the ids of what `claimable` would return, also of rows that cannot be read."""
     statement = _CLAIMABLE.with_only_columns(effects.c.id)
     return list(work.scalars(statement, {"b_destination": destination, "b_now": now, "b_limit": limit}))
 
 
 def effect_by_id(work: Connection, effect_id: int) -> StoredEffect:
-    """The effect with this id, which must be there."""
+    """Return the effect with this id, which must exist."""
     return effect_of(work.execute(select(effects).where(effects.c.id == effect_id)).one())
 
 
@@ -271,7 +281,7 @@ def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_
             {
                 "b_id": attempt.effect.id,
                 "b_number": attempt.number,
-                "b_perk": attempt.perk,
+                "b_item": attempt.item,
                 "b_quantity": decimal_text(attempt.quantity),
                 "b_detail": storable_or_none(attempt.detail),
                 "b_lease_until": lease_until,
@@ -284,8 +294,8 @@ def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_
 def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -> int:
     """Write how attempts ended; returns how many effects that moved.
 
-    An attempt settles its effect only while it is the newest one: a worker that was thought dead and answers late
-    changes nothing that its successor has decided.
+    Only the newest attempt of an effect changes it: a worker that was thought dead and reports late changes nothing
+    that its successor has decided.
     """
     if not attempt_results:
         return 0
@@ -327,7 +337,7 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
 
 
 def _count_ends_of(work: Connection, attempt_results: Sequence[AttemptResult]) -> None:
-    """Count the effects that these settlements end."""
+    """Count the effects that these results end."""
     ends = {
         attempt_result.effect_id: attempt_result
         for attempt_result in attempt_results
@@ -379,9 +389,9 @@ def put(
 def set_aside(
     work: Connection, effect_id: int, *, detail: str, now: datetime, number: int | None = None, count: bool = True
 ) -> None:
-    """Park an effect that a defect of Punchcard has met. Reads nothing of it: perhaps it cannot be read.
+    """Park an effect on which Punchcard failed. Reads nothing of it, because perhaps it cannot be read.
 
-    What may stand at the partner keeps that doubt, so that it is read back if it is retried.
+    One that was perhaps performed keeps that doubt, so that it is read back if it is retried.
 
     Args:
         number: Only if this is still its newest attempt.
@@ -408,7 +418,7 @@ def set_aside(
 
 
 def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
-    """Say of an attempt whose lease is over that its outcome is unknown."""
+    """Record that the outcome of an attempt is unknown, because its lease is over."""
     work.execute(
         update(delivery_attempts)
         .where(
@@ -423,14 +433,14 @@ def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
 def release_orphans(
     work: Connection, destination: str, *, now: datetime, due_at: datetime, own: Collection[tuple[int, int]] = ()
 ) -> int:
-    """Say of every effect that a stopped worker had on its way that its outcome is unknown; returns how many.
+    """Record that the outcome of all that a stopped worker had in flight is unknown; returns the number of effects.
 
     To be called only by the one process that holds the destination's delivery leadership.
 
     Args:
         due_at: When none of their requests can land any more. Not when their leases say: those were written down by
             another process, perhaps by another clock.
-        own: Ids and attempts of the effects that the caller itself has on their way.
+        own: Ids and attempts of the effects that the caller itself has in flight.
     """
     sending = select(effects.c.id, effects.c.attempts).where(
         effects.c.destination == destination, effects.c.state == EffectState.SENDING

@@ -1,13 +1,17 @@
-"""Destinations that deliver nothing because their credentials were refused, and how the last such time ended."""
+"""Destinations that are paused, by a person or because their credentials were refused, and how the last pause ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from punchcard.store.effects import storable
 from punchcard.store.schema import destination_pauses
 from punchcard.store.stored_enum import StoredEnum
+
+PAUSED_BY_OPERATOR: Final = "destination_paused"
+"""The reason of a pause that a person has begun."""
 
 # Credentials that are refused again so soon after a check has accepted them are checked at the intervals reached.
 _FLAPPING = timedelta(minutes=15)
@@ -18,21 +22,26 @@ class PauseEnd(StoredEnum):
 
     CHECK = "check"  # the partner accepts the credentials again
     SETTINGS = "settings"  # the settings have changed
-    OPERATOR = "operator"  # somebody asked for another try
+    OPERATOR = "operator"  # an operator retried or resumed it
+    SCHEDULE = "schedule"  # its scheduled end was reached
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pause:
     """Why a destination delivers nothing, or delivered nothing the last time.
 
-    It ends when a check finds that the partner accepts the credentials, when the settings have another fingerprint, or
-    by an operator's retry.
+    A pause for refused credentials ends when a check finds that the partner accepts them, when the settings have
+    another fingerprint, or by an operator's retry. One that a person has begun ends by a person, or at its end.
 
     Attributes:
-        checks: How often the partner was asked in vain since it began.
-        next_check_at: When the partner is asked next, None before that is planned.
+        detail: The partner's response, or the reason that the operator gave.
+        settings_fingerprint: Of the refused credentials; "" for a pause by an operator.
+        checks: How many checks have failed since it began.
+        next_check_at: When the credentials are checked next, None before that is planned.
         ended_at: None while it lasts.
         ended_by: None while it lasts.
+        actor: Who has begun it; None if it began by itself.
+        until: When it ends by itself, None if it does not.
     """
 
     destination: str
@@ -44,12 +53,24 @@ class Pause:
     next_check_at: datetime | None = None
     ended_at: datetime | None = None
     ended_by: PauseEnd | None = None
+    actor: str | None = None
+    until: datetime | None = None
+
+    @property
+    def is_by_operator(self) -> bool:
+        """True if a person has paused the destination; False if its credentials were refused."""
+        return self.actor is not None
 
     @property
     def description(self) -> str:
-        """The pause in a sentence without its end: since when, why, and when the partner is asked next."""
+        """The pause in a sentence without its end: since when, why, and when it ends or the partner is asked next."""
+        since = f"since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        if self.is_by_operator:
+            reason = f" ({self.detail})" if self.detail else ""
+            until = "" if self.until is None else f", until {self.until:%Y-%m-%d %H:%M:%S} UTC"
+            return f"paused by {self.actor} {since}{reason}{until}"
         when = "is due" if self.next_check_at is None else f"at {self.next_check_at:%Y-%m-%d %H:%M:%S} UTC"
-        return f"credentials refused since {self.since:%Y-%m-%d %H:%M:%S} UTC ({self.detail}); next check {when}"
+        return f"credentials refused {since} ({self.detail}); next check {when}"
 
 
 def pause_of(work: Connection, destination: str) -> Pause | None:
@@ -68,8 +89,30 @@ def last_pause_of(work: Connection, destination: str) -> Pause | None:
     return Pause(**values, ended_by=None if ended_by is None else PauseEnd(ended_by))
 
 
+def pause_by_operator(
+    work: Connection, destination: str, *, actor: str, detail: str, until: datetime | None, now: datetime
+) -> Pause:
+    """Pause a destination in somebody's name; a pause that lasts is replaced, and keeps its beginning.
+
+    While it lasts nothing is sent, so that refused credentials are noticed only after it.
+    """
+    current = pause_of(work, destination)
+    since = current.since if current is not None and current.is_by_operator else now
+    new = Pause(
+        destination=destination,
+        reason=PAUSED_BY_OPERATOR,
+        detail=storable(detail),
+        since=since,
+        settings_fingerprint="",
+        actor=storable(actor),
+        until=until,
+    )
+    _replace(work, new)
+    return new
+
+
 def pause(work: Connection, new: Pause) -> bool:
-    """Pause a destination; False if it is paused already.
+    """Pause a destination because its credentials were refused; False if it is paused already.
 
     If a check has ended the last pause only a while ago, that one goes on: the partner accepts the credentials when it
     is asked, and refuses them when it is to do something.
@@ -80,28 +123,34 @@ def pause(work: Connection, new: Pause) -> bool:
     since, checks = new.since, new.checks
     if last is not None and last.ended_by is PauseEnd.CHECK and new.since - (last.ended_at or new.since) < _FLAPPING:
         since, checks = last.since, last.checks + 1
+    _replace(work, replace(new, since=since, checks=checks))
+    return True
+
+
+def _replace(work: Connection, new: Pause) -> None:
     work.execute(delete(destination_pauses).where(destination_pauses.c.destination == new.destination))
     work.execute(
         insert(destination_pauses).values(
             destination=new.destination,
             reason=new.reason,
             detail=storable(new.detail),
-            since=since,
+            since=new.since,
             settings_fingerprint=new.settings_fingerprint,
-            checks=checks,
+            checks=new.checks,
+            actor=new.actor,
+            until=new.until,
         )
     )
-    return True
 
 
 def plan_check(
     work: Connection, pause: Pause, *, checks: int, next_check_at: datetime, detail: str | None = None
 ) -> bool:
-    """Write down when the partner is asked next; False if it is another pause that lasts now, or none.
+    """Store when the next check is; False if another pause lasts now, or none.
 
     Args:
-        checks: How often it was asked in vain.
-        detail: What it said, None to leave what stands.
+        checks: How many checks have failed.
+        detail: Its response, None to leave the current one.
     """
     changed = update(destination_pauses).where(_is_still(pause)).values(checks=checks, next_check_at=next_check_at)
     if detail is not None:

@@ -6,12 +6,12 @@ Results are kept as long as their log records are: with both, rows that the lake
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
 from punchcard.store.event_results import ResultBatch, decode_batch, encode_batch
 from punchcard.store.schema import log_positions, result_batches
+from punchcard.store.upsert import insert_into
 
 ROUTING = "routing"
 LAKE = "lake"
@@ -24,11 +24,10 @@ def position_of(work: Connection, consumer: str) -> int:
 
 
 def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
-    """Move the consumer from `expected` to `to`; False if it does not stand there: another process has moved it."""
+    """Move the consumer from `expected` to `to`; False if it is not there: another process has moved it."""
     if expected == 0:
         # Two processes that start on an empty store together: the second finds the row of the first.
-        engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-        first = engine_insert(log_positions).values(consumer=consumer, position=to).on_conflict_do_nothing()
+        first = insert_into(work, log_positions).values(consumer=consumer, position=to).on_conflict_do_nothing()
         if work.execute(first.returning(log_positions.c.consumer)).first() is not None:
             return True
     moved = work.execute(
@@ -40,9 +39,8 @@ def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
 
 
 def note_position(work: Connection, consumer: str, position: int) -> None:
-    """Say where a consumer stands whose own storage decides that."""
-    engine_insert = sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-    noted = engine_insert(log_positions).values(consumer=consumer, position=position)
+    """Store the position of a consumer that keeps its position in its own storage."""
+    noted = insert_into(work, log_positions).values(consumer=consumer, position=position)
     work.execute(noted.on_conflict_do_update(index_elements=["consumer"], set_={"position": position}))
 
 

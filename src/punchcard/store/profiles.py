@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.bulk import execute_many
 from punchcard.store.schema_engage import (
@@ -24,6 +23,7 @@ from punchcard.store.schema_engage import (
     sync_queue,
     synced,
 )
+from punchcard.store.upsert import insert_into
 
 _PER_QUERY = 450  # pairs; both engines take some hundreds of values in a statement
 _T = TypeVar("_T")
@@ -140,7 +140,7 @@ def add_ids(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def add_conflicts(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep conflicts, each once."""
-    execute_many(work, _insert(work)(profile_conflicts).on_conflict_do_nothing(), rows)
+    execute_many(work, insert_into(work, profile_conflicts).on_conflict_do_nothing(), rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +228,7 @@ def _merge_queue(work: Connection, into: Mapping[int, int]) -> None:
         work.execute(delete(sync_queue).where(moved))
     if rows:
         work.execute(
-            _insert(work)(sync_queue).on_conflict_do_nothing(),
+            insert_into(work, sync_queue).on_conflict_do_nothing(),
             [{**row, "profile_id": into[row["profile_id"]]} for row in rows],
         )
 
@@ -250,10 +250,6 @@ def _merge_conflicts(work: Connection, into: Mapping[int, int]) -> None:
     add_conflicts(work, moved)
 
 
-def _insert(work: Connection) -> Any:
-    return sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert
-
-
 def traits_of(
     work: Connection, profile_ids: Collection[int], names: Collection[str] | None = None
 ) -> list[StoredTrait]:
@@ -269,7 +265,7 @@ def traits_of(
 
 def keep_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
     """Let these traits stand, each in the place of the one that stands."""
-    added = _insert(work)(profile_traits)
+    added = insert_into(work, profile_traits)
     columns = ("value", "computation", "updated_at", "source", "message_id", "seq")
     changed = added.on_conflict_do_update(
         index_elements=["profile_id", "name"], set_={name: added.excluded[name] for name in columns}

@@ -69,8 +69,10 @@ class Recovery:
 
     def state_columns(self, log_position: int, now: datetime) -> Mapping[str, object]:
         """The columns of a new effect's state, for `outbox.add`: empty if nothing is in doubt."""
-        if not self.is_in_doubt(log_position, now):
-            return {}
+        return self.doubt(now) if self.is_in_doubt(log_position, now) else {}
+
+    def doubt(self, now: datetime) -> Mapping[str, object]:
+        """The columns of an effect's state that must be read back before anything is sent."""
         due_at = max(now, self.read_back_from)
         return {"state": EffectState.UNKNOWN, "reason": STORE_RESTORED, "detail": _DETAIL, "due_at": due_at}
 

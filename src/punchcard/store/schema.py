@@ -52,13 +52,13 @@ class Instant(TypeDecorator[datetime]):
 
 
 class EffectState(StoredEnum):
-    """Where an effect stands."""
+    """The states of an effect."""
 
     PENDING = "pending"  # waits for its first attempt
-    SENDING = "sending"  # claimed by a worker; with its lease over, what became of it is unknown
+    SENDING = "sending"  # claimed by a worker; once its lease is over, its outcome is unknown
     RETRYING = "retrying"  # surely not performed yet; waits for its next attempt
     UNKNOWN = "unknown"  # perhaps performed; will be read back before anything is sent again
-    PARKED = "parked"  # needs a person: tries used up, or the outcome cannot be told
+    PARKED = "parked"  # needs an operator: tries used up, or the outcome cannot be found out
     REJECTED = "rejected"  # surely not performed; the partner refused it for good
     DELIVERED = "delivered"  # performed once
 
@@ -177,7 +177,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("received_at", Instant, nullable=False),
     Column("customer", String(320), nullable=False),  # email lower-cased; "" if it is not about one
     Column("email", String(320), nullable=False),
-    Column("perk", Text),
+    Column("item", Text),  # what the effect gives or takes, by its id at the destination; null if it has no quantity
     Column("requested_quantity", Text),  # decimal text, as the event asks; null: the ledger decides
     Column("quantity", Text),  # decimal text, as sent; null until decided
     Column("attributes", Text),  # JSON of user properties
@@ -200,7 +200,8 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("ordering_key", String(320), nullable=False, server_default=""),
     Column("event_type", String(16)),  # one of the six calls; null for a row of before it was kept
     Column("payload", Text),  # the destination's own value as JSON; null if it needs none beside these columns
-    Column("summary", Text),  # what lists show; null if they make it of quantity and perk
+    Column("summary", Text),  # what lists show; null if they make it of the other columns
+    Column("replay", String(36)),  # id of the replay that has made it, null for none
     UniqueConstraint("destination", "effect_key"),
 )
 # The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
@@ -225,7 +226,7 @@ Index(
 Index("ix_effects_message", effects.c.message_id, effects.c.destination)
 Index("ix_effects_customer", effects.c.destination, effects.c.customer, effects.c.id)
 Index("ix_effects_destination", effects.c.destination, effects.c.id)
-# Lists by time of receipt: what stands behind the numbers of an hour.
+# Lists by time of receipt: the effects behind the numbers of an hour.
 Index("ix_effects_received", effects.c.destination, effects.c.received_at, effects.c.id)
 Index("ix_effects_state", effects.c.state, effects.c.destination, effects.c.id)
 Index(
@@ -257,11 +258,11 @@ delivery_attempts = Table(
     Column("started_at", Instant, nullable=False),
     Column("settled_at", Instant),
     Column("status", Integer),
-    Column("outcome", String(16)),  # null: not settled, so unknown once the lease is over
+    Column("outcome", String(16)),  # null: no result, so unknown once the lease is over
     Column("detail", Text),
 )
 
-effect_conflicts = Table(  # events whose effect key stands in the ledger with other content: kept, shown, never sent
+effect_conflicts = Table(  # events with an effect key that is in the ledger with other content: kept, shown, never sent
     "effect_conflicts",
     metadata,
     Column("id", RisingId, primary_key=True, autoincrement=True),
@@ -310,7 +311,7 @@ Index(
     postgresql_where=text("released_at IS NULL"),
 )
 
-destination_pauses = Table(  # the last time that a destination's credentials were refused: one row per destination
+destination_pauses = Table(  # the last time that a destination was paused: one row per destination
     "destination_pauses",
     metadata,
     Column("destination", String(128), primary_key=True),
@@ -321,7 +322,9 @@ destination_pauses = Table(  # the last time that a destination's credentials we
     Column("checks", Integer, nullable=False, server_default=text("0")),  # of the credentials, in vain, since it began
     Column("next_check_at", Instant),
     Column("ended_at", Instant),  # null while nothing is delivered
-    Column("ended_by", String(16)),  # check, settings or operator
+    Column("ended_by", String(16)),  # check, settings, operator or schedule
+    Column("actor", Text),  # who paused it; null if its credentials were refused
+    Column("until", Instant),  # when it ends by itself; null if it does not
 )
 
 api_tokens = Table(
@@ -366,7 +369,7 @@ result_counts = (
         Column("bucket", Instant, primary_key=True),  # where the minute or hour begins
         Column("source", String(128), primary_key=True),  # "" if unknown
         Column("destination", String(128), primary_key=True),  # "" for a result before any
-        Column("event_type", String(16), primary_key=True),  # "" for what is no valid event
+        Column("event_type", String(16), primary_key=True),  # "" for what is not a valid event
         Column("event_name", String(256), primary_key=True),  # "" for a call without
         Column("status", String(32), primary_key=True),  # of routing, `received`, or how an effect has ended
         Column("reason", String(64), primary_key=True),  # "" for none
@@ -380,7 +383,7 @@ award_totals = Table(  # units delivered, by the hour in which their events were
     metadata,
     Column("bucket", Instant, primary_key=True),
     Column("destination", String(128), primary_key=True),
-    Column("perk", String(256), primary_key=True),
+    Column("item", String(256), primary_key=True),
     Column("hundredths", BigInteger, nullable=False),  # of units, signed
     Column("transactions", BigInteger, nullable=False),
 )

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from punchcard.clock import to_micros
 from punchcard.store.effects import DISMISSED_REASONS
-from punchcard.store.ledger import sets_property
+from punchcard.store.ledger import sets_attribute
 from punchcard.store.schema import EffectState, effects
 from punchcard.store.schema_engage import HAS_VALUE, computation_sizes, computation_states, synced
 from punchcard.store.waiting import NO_CONNECTION
@@ -79,7 +79,7 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
     people = select(func.count(synced.c.profile_id.distinct())).where(
         synced.c.destination == destination, synced.c.key == key, HAS_VALUE
     )
-    own = (effects.c.destination == destination, effects.c.source == source, sets_property(key))
+    own = (effects.c.destination == destination, effects.c.source == source, sets_attribute(key))
     parts = [
         select(effects.c.state, effects.c.reason, func.count().label("calls"))
         .where(*own, chosen)
@@ -116,11 +116,11 @@ def failed_syncs(work: Connection, key: str, *, destination: str, source: str) -
         later.c.destination == columns.destination,
         later.c.customer == columns.customer,
         later.c.id > columns.id,
-        sets_property(key, later),
+        sets_attribute(key, later),
     )
     chosen = (
         select(columns.attributes, columns.email, columns.state, columns.reason, columns.detail, columns.settled_at)
-        .where(*_failed(destination, source), sets_property(key), ~is_replaced)
+        .where(*_failed(destination, source), sets_attribute(key), ~is_replaced)
         .order_by(columns.id.desc())
         .limit(FAILED_MAX)
     )

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from punchcard.store.schema_engage import IS_CUT, synced
+from punchcard.store.upsert import insert_into
 
 UNSYNCED = ""
 """What stands for the value of a call that did not arrive."""
@@ -55,7 +54,7 @@ def synced_value_of_email(work: Connection, *, destination: str, key: str, email
 def save_synced(work: Connection, value: Synced) -> None:
     """Note what a destination is told, in the place of what it was told before."""
     values = {name: getattr(value, name) for name in synced.c.keys()}  # noqa: SIM118
-    added = _insert(work)(synced).values(**values)
+    added = insert_into(work, synced).values(**values)
     work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
 
 
@@ -79,7 +78,3 @@ def count_cut_lists(work: Connection, *, destination: str, key: str) -> int:
     """How many emails have a list of a computation that was cut."""
     query = select(func.count()).where(synced.c.destination == destination, synced.c.key == key, IS_CUT)
     return int(work.scalar(query) or 0)
-
-
-def _insert(work: Connection) -> Any:
-    return sqlite.insert if work.dialect.name == "sqlite" else postgresql.insert

@@ -1,4 +1,4 @@
-"""User properties that wait for a partner to know the customer: tried again once something proves that it does."""
+"""Attributes that wait for a destination to know the customer: tried again once something proves that it does."""
 
 import json
 from collections import defaultdict
@@ -12,22 +12,25 @@ from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState, effects
 
 NO_CONNECTION = "no_connection"
-"""The reason of an effect for whose customer the partner has nobody yet."""
+"""The reason of an effect whose customer the destination does not know yet."""
 
-_USER_PROPERTY = "user_property"
 _CUSTOMERS_PER_QUERY = 400
 
 
 def wake_waiting(work: Connection, destination: str, customers: Collection[str], *, now: datetime) -> int:
     """Let what waits for these customers to be known be tried now, parked ones too; returns how many.
 
-    A parked one stays where it is if a later one has set the same property since: the older value must not come back.
+    A parked one stays where it is if a later one has set the same attribute since: the older value must not come back.
     """
     woken = 0
     listed = sorted(customers)
     for begin in range(0, len(listed), _CUSTOMERS_PER_QUERY):
         batch = listed[begin : begin + _CUSTOMERS_PER_QUERY]
-        own = (effects.c.destination == destination, effects.c.customer.in_(batch), effects.c.kind == _USER_PROPERTY)
+        own = (
+            effects.c.destination == destination,
+            effects.c.customer.in_(batch),
+            effects.c.attributes.is_not(None),
+        )
         waiting = (*own, effects.c.reason == NO_CONNECTION)
         states = {row.state for row in work.execute(select(effects.c.state).where(*waiting))}
         if EffectState.RETRYING in states:

@@ -57,6 +57,8 @@ _STATUSES = (
     *(511, 520, 522, 530, 598, 599),
 )
 _IO_EVENTS = ("open", "socket.", "subprocess.", "os.system", "os.listdir", "os.scandir", "urllib.", "sqlite3.")
+_MEMBER = re.compile(r"[a-z][A-Za-z0-9]*")
+_MEMBERS_OF_ALL = frozenset({"effectKey", "email", "attributes", "summary"})
 _watched = threading.local()
 
 
@@ -99,6 +101,7 @@ class DestinationSuite:
         assert definition.supported <= frozenset(EventType)
         assert definition.kinds, "declare the kinds of effects that the mapping returns"
         assert all(kind.name and len(kind.name) <= 32 and kind.label for kind in definition.kinds)
+        assert sum(kind.has_item for kind in definition.kinds) <= 1, "one kind of effect has an item and a quantity"
         for fields in (definition.settings, definition.options):
             keys = [field.key for field in fields]
             assert len(keys) == len(set(keys)), f"a key is used twice: {keys}"
@@ -107,6 +110,13 @@ class DestinationSuite:
         without_default = [field.key for field in definition.options if field.default is None]
         assert without_default == [], f"options must have a default: {without_default}"
         assert sum(field.is_event_map for field in definition.settings) <= 1
+
+    def test_summary_columns_have_names_of_their_own(self) -> None:
+        columns = self.destination.definition.summary_columns
+        assert all(_MEMBER.fullmatch(shown.member) and shown.label.strip() for shown in columns), columns
+        for names in ([shown.member for shown in columns], [shown.column for shown in columns]):
+            assert len(names) == len(set(names)), f"shown twice: {names}"
+        assert not {shown.member for shown in columns} & _MEMBERS_OF_ALL, "a member that every transaction has"
 
     def test_reasons_have_texts(self) -> None:
         for reason in self.destination.definition.reasons:
@@ -126,7 +136,7 @@ class DestinationSuite:
         assert options.batch_size >= 1
         assert self.destination.supported_calls(typed) <= self.destination.definition.supported
 
-    def test_required_settings_are_asked_for(self) -> None:
+    def test_required_settings_are_required(self) -> None:
         for field in self.destination.definition.settings:
             if field.default is None:
                 without = {key: value for key, value in self.settings.items() if key != field.key}
@@ -248,7 +258,7 @@ class DestinationSuite:
             if options.batch_size > 1:
                 assert isinstance(client, BatchClient), "batch_size is above 1, and the client has no `perform_batch`"
             if Capability.VALUE_CHOICES in definition.capabilities:
-                assert isinstance(client, ChoicesClient), "VALUE_CHOICES is declared, and the client has no `offers`"
+                assert isinstance(client, ChoicesClient), "VALUE_CHOICES is declared, without `mapping_choices`"
                 assert definition.event_map is not None, "VALUE_CHOICES is declared, and no setting is the event map"
             if Capability.PREPARATION in definition.capabilities:
                 assert isinstance(self.destination, PreparesEffects), "PREPARATION is declared without `prepare`"
@@ -308,8 +318,9 @@ def _check_field(field: SettingField) -> None:
 
 
 def _check_intent(intent: Intent, destination: Partner) -> None:
-    kinds = {kind.name for kind in destination.definition.kinds}
-    assert intent.kind in kinds, f"{intent.kind} is not declared: {kinds}"
+    kinds = {kind.name: kind for kind in destination.definition.kinds}
+    assert intent.kind in kinds, f"{intent.kind} is not declared: {sorted(kinds)}"
+    assert (intent.item is not None) == kinds[intent.kind].has_item, "has_item of the kind says otherwise"
     assert 0 < len(intent.effect_key) <= _KEY_CHARACTERS_MAX
     assert intent.effect_key.isascii()
     assert intent.effect_key.isprintable()
@@ -323,6 +334,11 @@ def _check_intent(intent: Intent, destination: Partner) -> None:
         assert isinstance(intent.quantity, Decimal)
         assert intent.quantity.is_finite()
         assert intent.quantity != 0
+        assert intent.item is not None, "a quantity of nothing: without an item it is not added up"
+    if intent.is_refund:
+        assert Capability.PREPARATION in destination.definition.capabilities, "is_refund is for prepared effects"
+    elif intent.item is not None:
+        assert intent.quantity is not None, "an item without a quantity"
     if intent.note_code is not None:
         assert _CODE.fullmatch(intent.note_code)
 
@@ -333,7 +349,7 @@ def _effect_of(intent: Intent) -> Effect:
         effect_key=EffectKey(intent.effect_key),
         email=intent.email,
         event_name=intent.event_name,
-        perk=intent.perk,
+        item=intent.item,
         quantity=intent.quantity,
         attributes=intent.attributes,
         payload=intent.payload,

@@ -45,7 +45,7 @@ def new_effect(
         received_at=received_at,
         customer=customer,
         email=customer,
-        perk="123456",
+        item="123456" if attributes is None else None,
         requested_quantity=None if quantity is None else Decimal(quantity),
         attributes=attributes,
         order_id=order_id,
@@ -65,7 +65,7 @@ def started(effect: StoredEffect, *, action: Action = Action.SEND, quantity: Dec
         effect=effect,
         number=effect.attempts + 1,
         action=action,
-        perk=effect.perk,
+        item=effect.item,
         quantity=effect.quantity if quantity is None else quantity,
         detail=None,
     )

@@ -122,7 +122,7 @@ def call_about(
 ) -> None:
     """Add a call that sets a user property, the `number`th for this customer, with its state at the destination."""
     new = new_effect(f"{source}:{key}:{email}:{number}", customer=email, quantity=None, attributes={key: value})
-    outbox.add(work, [replace(new, source=source, perk=None, event_name="identify")], now=new.received_at)
+    outbox.add(work, [replace(new, source=source, event_name="identify")], now=new.received_at)
     effect = stored_effect(work, new.effect_key)
     if state is not EffectState.PENDING:
         outbox.put(

@@ -30,7 +30,7 @@ SOURCE = "website"
 
 
 class FailingPartner(ScriptedPartner):
-    """A partner whose mapping fails on some events.
+    """A partner with a mapping that fails on some events.
 
     Attributes:
         faults: An exception to raise, or a change of the intent, by the property `fault` of the event.

@@ -38,7 +38,7 @@ class ListedBookings:
                     partner_id=booking.partner_id,
                     effect_key=booking.effect.effect_key,
                     customer_ref=f"customer of {booking.effect.email.lower()}",
-                    mapping_value=booking.effect.perk,
+                    mapping_value=booking.effect.item,
                     quantity=booking.effect.quantity,
                     status=TransactionStatus.ACTIVE,
                     status_text="ACTIVE",

@@ -44,7 +44,7 @@ def effect(key: str, **changes: object) -> NewEffect:
         "received_at": ManualClock().now(),
         "customer": "ann@example.com",
         "email": "ann@example.com",
-        "perk": "123457",
+        "item": "123457",
         "requested_quantity": Decimal(1),
         "attributes": None,
         "order_id": None,

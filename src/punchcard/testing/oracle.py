@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from sqlalchemy import func, select
 
+from punchcard.log.port import LogRecord
 from punchcard.store import ledger
 from punchcard.store.effects import StoredEffect
 from punchcard.store.positions import LAKE, position_of, results_after
@@ -150,17 +151,18 @@ class Oracle:
     def _read_on(self) -> None:
         for record in self._world.log_records(self._read_through):
             self._read_through = record.position
-            body = record.body
-            if record.encoding == "zstd":
-                import zstandard
+            self._read_record(record)
 
-                body = zstandard.ZstdDecompressor().decompressobj().decompress(body)
-            source = next(slug for slug, key in WRITE_KEYS.items() if key == record.write_key)
-            for index, event in enumerate(json.loads(body)["batch"]):
-                self._events += 1
-                self._oblige(
-                    event, source=source, place=record.position * 1_000 + index, received_at=record.received_at
-                )
+    def _read_record(self, record: LogRecord) -> None:
+        body = record.body
+        if record.encoding == "zstd":
+            import zstandard
+
+            body = zstandard.ZstdDecompressor().decompressobj().decompress(body)
+        source = next(slug for slug, key in WRITE_KEYS.items() if key == record.write_key)
+        for index, event in enumerate(json.loads(body)["batch"]):
+            self._events += 1
+            self._oblige(event, source=source, place=record.position * 1_000 + index, received_at=record.received_at)
 
     def _oblige(self, event: dict[str, object], *, source: str, place: int, received_at: int) -> None:
         message_id, properties = str(event["messageId"]), event["properties"]

@@ -12,15 +12,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from punchcard.clock import Clock
-from punchcard.destinations.definition import Capability, Definition, KindDefinition
+from punchcard.destinations.definition import Capability, Definition
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
-from punchcard.destinations.perkville.refunds import decide_refund
+from punchcard.destinations.perkville.definition import PERKVILLE, TRANSACTION
+from punchcard.destinations.perkville.refunds import RefundRules, decide_refund
 from punchcard.destinations.port import (
     CustomerBalance,
     DeliveryOptions,
     Effect,
     EffectKey,
-    EffectKind,
     Finding,
     Intent,
     KeyScope,
@@ -64,12 +64,14 @@ class ScriptedSettings:
     """The settings of a scripted partner.
 
     Attributes:
-        token: The credential of every request.
-        perks: Event name to perk.
+        token: The credential that goes with every request.
+        items: Event name to item.
+        refunds: What a refund waits for and goes by.
     """
 
     token: str = "good"
-    perks: Mapping[str, str] = field(default_factory=dict)
+    items: Mapping[str, str] = field(default_factory=dict)
+    refunds: RefundRules = field(default_factory=RefundRules)
     options: DeliveryOptions = field(default_factory=lambda: DeliveryOptions(requests_per_second=0))
 
 
@@ -122,7 +124,8 @@ class ScriptedPartner:
         supported=frozenset({EventType.TRACK}),
         settings=(),
         options=(),
-        kinds=tuple(KindDefinition(name=kind, label=kind.capitalize()) for kind in EffectKind),
+        kinds=PERKVILLE.kinds,
+        reopened=PERKVILLE.reopened,
         capabilities=frozenset(
             {
                 Capability.VALUE_CHOICES,
@@ -215,14 +218,14 @@ class ScriptedPartner:
             key = scoped.within(destination if scope is KeyScope.DESTINATION else source)
         sign = -1 if read.refund else 1
         return Intent(
-            kind=EffectKind.TRANSACTION,
+            kind=TRANSACTION,
             effect_key=key,
             scoped_key=scoped,
             scope=scope,
             customer=read.email.lower(),
             email=read.email,
             event_name=event.wire.event or "",
-            perk="1",
+            item="1",
             quantity=None if read.quantity is None else sign * read.quantity,
             order_id=read.order_id,
             is_refund=read.refund,
@@ -234,8 +237,8 @@ class ScriptedPartner:
         return self.definition.supported
 
     def remap(self, event_name: str, settings: object) -> str | None:
-        """Return the perk of the settings."""
-        return _settings(settings).perks.get(event_name)
+        """Return the item of the settings."""
+        return _settings(settings).items.get(event_name)
 
     def prepare(
         self,
@@ -243,11 +246,11 @@ class ScriptedPartner:
         others: Sequence[LedgerRow],
         *,
         refusal: str | None,
-        options: DeliveryOptions,
+        settings: object,
         now: datetime,
     ) -> Ready | NotReady:
         """Prepare like Perkville."""
-        return decide_refund(effect, others, refusal=refusal, options=options, now=now)
+        return decide_refund(effect, others, refusal=refusal, rules=_settings(settings).refunds, now=now)
 
     def read_key(self, effect_key: str, settings: object) -> KeyContent:
         """Nothing is told by a key."""

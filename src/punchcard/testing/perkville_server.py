@@ -12,28 +12,29 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from punchcard.destinations.perkville.client import PerkvilleClient
+from punchcard.destinations.perkville.definition import TRANSACTION, USER_PROPERTY
 from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
-from punchcard.destinations.port import Effect, EffectKey, EffectKind
+from punchcard.destinations.port import Effect, EffectKey
 from punchcard.errors import DeliveryError
 from punchcard.testing.clock import ManualClock
 
 TOKEN = "sandbox-token"
 KEY = EffectKey("SEG:perkville:ORDER:o1:order-completed")
 AWARD = Effect(
-    kind=EffectKind.TRANSACTION,
+    kind=TRANSACTION,
     effect_key=KEY,
     email="Ann+x@example.com",
     event_name="Order Completed",
-    perk="123456",
+    item="123456",
     quantity=Decimal("9.99"),
     attributes=None,
 )
 VIP = Effect(
-    kind=EffectKind.USER_PROPERTY,
+    kind=USER_PROPERTY,
     effect_key=EffectKey("SEG:website:EVENT:m1"),
     email="ann@example.com",
     event_name="identify",
-    perk=None,
+    item=None,
     quantity=None,
     attributes={"vip": True},
 )

@@ -33,6 +33,7 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.reconciliation_runner import ReconciliationPlan, ReconciliationRunner
+from punchcard.operations.replay_runner import ReplayRunner
 from punchcard.operations.running_configuration import RunningConfiguration
 from punchcard.operations.simulations import SimulationRunner
 from punchcard.routing.dedupe import MessageIndex
@@ -56,6 +57,7 @@ from punchcard.workspace.keyring import open_keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
 SCRIPTED = ScriptedSettings()
+_REPLAY_ROUNDS = 21  # one customer's awards of a whole portion go out one by one
 
 
 class ApiResponse(NamedTuple):
@@ -173,6 +175,25 @@ class PublicApiServer:
         """Write all routed events to the lake, and delete their results from the store."""
         self._feed.flush()
 
+    def run_replays(self, *, slug: str = "perkville", steps_max: int = 1_000) -> None:
+        """Confirmed replays are done to their end, with routing and delivery beside them."""
+        runner = self.replay_runner()
+        for _ in range(steps_max):
+            if not runner.step():
+                return
+            self.route()
+            self.deliver(slug=slug, rounds=_REPLAY_ROUNDS)
+
+    def replay_runner(self) -> ReplayRunner:
+        """What does replays, as in a restarted process."""
+        return ReplayRunner(
+            store=self.store,
+            log=self.log,
+            lake=LakeReader(self.lake_location),
+            clock=self.clock,
+            current=self.watch.newest,
+        )
+
     def engage(self) -> None:
         """Run Engage until it is idle: identities, traits, audiences of the events in the lake."""
         if self._engine is None:
@@ -249,7 +270,7 @@ class PublicApiServer:
         cycle(self.store, self._target(slug), [], room=100, clock=self.clock, telemetry=DeliveryTelemetry(slug))
 
     def _target(self, slug: str) -> DeliveryTarget:
-        routed = self.watch.current().destinations[slug]
+        routed = self.watch.newest().destinations[slug]
         options = routed.partner.delivery_options(routed.settings)
         return DeliveryTarget(
             slug=slug,
@@ -257,6 +278,7 @@ class PublicApiServer:
             settings=routed.settings,
             options=replace(options, requests_per_second=0, tries_max=3),
             fingerprint=routed.fingerprint,
+            enabled=routed.destination.enabled,
         )
 
     # --- client ---
@@ -286,6 +308,7 @@ class PublicApiServer:
         """
         dependencies = Dependencies(
             store=self.store,
+            lake=LakeReader(self.lake_location),
             traces=self._traces,
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),

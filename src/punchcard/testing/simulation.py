@@ -98,7 +98,7 @@ def simulate(
     oracle = Oracle(world)
     try:
         for _ in range(steps):
-            _set_fuse(world, chance)
+            set_fuse(world, chance)
             _step(world, producer, chance)
             oracle.always()
             if also is not None:
@@ -148,7 +148,8 @@ def run_until_idle(world: World) -> None:
 _CLOCK_CHANGES = (-18_000, 18_000, -3_600, 3_600, -40, 40, -7, 7, -(10**8), 10**8)
 
 
-def _set_fuse(world: World, chance: Random) -> None:
+def set_fuse(world: World, chance: Random) -> None:
+    """Let the process end, or the storage fail, at one of the next points; mostly do not."""
     world.fuse.clear()
     if chance.random() < 0.12:
         error = ProcessEnd() if chance.random() < 0.7 else StorageError("The disk is full.")

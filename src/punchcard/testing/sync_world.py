@@ -58,16 +58,16 @@ class SyncWorld:
         """Configure one computed trait."""
         self.world.configure(self.world.trait(key, definition, **{"destinations": ("perkville",), **more}))
 
-    def order(self, who: str, **more: Any) -> None:
+    def order(self, user_id: str, **more: Any) -> None:
         """Receive an order of a person; `more` replaces members of the call."""
         self.number += 1
-        call = {"type": "track", "event": "Order Completed", "userId": who, "messageId": f"m{self.number}"}
-        self.world.receive([{**call, "properties": {"email": f"{who}@example.com"}, **more}])
+        call = {"type": "track", "event": "Order Completed", "userId": user_id, "messageId": f"m{self.number}"}
+        self.world.receive([{**call, "properties": {"email": f"{user_id}@example.com"}, **more}])
 
-    def identify(self, who: str, **traits: Any) -> None:
+    def identify(self, user_id: str, **traits: Any) -> None:
         """Receive traits of a person."""
         self.number += 1
-        self.world.receive([{"type": "identify", "userId": who, "messageId": f"m{self.number}", "traits": traits}])
+        self.world.receive([{"type": "identify", "userId": user_id, "messageId": f"m{self.number}", "traits": traits}])
 
     def run_until_idle(self) -> None:
         """Compute and sync until there is nothing left to do."""

@@ -21,7 +21,8 @@ from punchcard.delivery.attempts import SendBefore, perform_attempt
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, EffectKind
+from punchcard.destinations.perkville.refunds import RefundRules
+from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
 from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
@@ -45,7 +46,8 @@ from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRout
 SLUG = "partner"
 SOURCE, OTHER_SOURCE = "website", "server"
 WRITE_KEYS = {SOURCE: "wk", OTHER_SOURCE: "wk2"}
-OPTIONS = DeliveryOptions(requests_per_second=0, tries_max=6, refund_wait_seconds=300)
+OPTIONS = DeliveryOptions(requests_per_second=0, tries_max=6)
+_REFUNDS = RefundRules(wait_seconds=300)
 _LATE_SECONDS = 5.0  # below the wait after an unknown outcome, as that wait promises
 _IDS_MIN = 12  # so few that the ledger must remember what this index forgets
 _BAD_SENDS = [step for step in Step if step not in (Step.PERFORM, Step.HANG, Step.REFUSE_TOKEN)]
@@ -263,7 +265,7 @@ class World:
         self._tokens += 1
         token = f"t{self._tokens}"
         self.partner.tokens = {token}
-        self._settings = ScriptedSettings(token=token, options=OPTIONS)
+        self._settings = ScriptedSettings(token=token, options=OPTIONS, refunds=_REFUNDS)
 
     def retry(self) -> int:
         """Requeue everything that needs attention like an operator; return how much that was."""
@@ -374,11 +376,11 @@ class World:
     def _cut_off(self, attempt: Attempt) -> None:
         # The request was sent or not; if it was, it arrived, or will arrive.
         effect = Effect(
-            kind=EffectKind(attempt.effect.kind),
+            kind=attempt.effect.kind,
             effect_key=EffectKey(attempt.effect.effect_key),
             email=attempt.effect.email,
             event_name=attempt.effect.event_name,
-            perk=attempt.perk,
+            item=attempt.item,
             quantity=attempt.quantity,
             attributes=attempt.effect.attributes,
         )
@@ -423,12 +425,12 @@ class World:
         for keys in self.lake().recent_message_keys(_IDS_MIN):
             index.add_all(keys)
         index.add_all(recovered)
-        snapshot = self._snapshot()
+        self.configuration = self._snapshot()
         self.router = Router(
             log=self.log,
             store=self.store,
             clock=self.clock,
-            current=lambda: snapshot,
+            current=lambda: self.configuration,
             index=index,
             feed=self.feed,
             on_effects=lambda slugs: None,

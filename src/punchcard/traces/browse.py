@@ -14,6 +14,7 @@ from punchcard.log.sqlite import decompress
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.held import with_results_of_held
+from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.tail import Tail
 from punchcard.traces.trace import ResultTrace, effects_met, result_trace
 
@@ -22,19 +23,19 @@ _EMAILS_MAX = 10
 _UNROUTED_MAX = 50  # records: a page shows no more events than these hold
 
 EventPosition = tuple[int, int]
-"""Log position and index: where an event stands."""
+"""The place of an event: log position and index."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeenEvent:
-    """One event of a list, with its results as they stand now."""
+    """One event of a list, with its current results."""
 
     event: LakeEvent
     results: tuple[ResultTrace, ...]
 
     @property
     def place(self) -> EventPosition:
-        """Where it stands in the log."""
+        """Its place in the log."""
         return self.event.log_position, self.event.event_index
 
 
@@ -90,18 +91,18 @@ class EventBrowser:
             StorageError: log, lake or store is away.
         """
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
-        # What waits for routing has no result yet, so none of it is what is asked for.
+        # An event that waits for routing has no result yet, so it does not match.
         unrouted_max = _UNROUTED_MAX if query.status in (None, EventStatus.PENDING) else 0
-        found = self._late(
-            lambda one: _matches(one, query),
+        events = self._late(
+            lambda event: _matches(event, query),
             needles=[query.name] if query.name else (),
             limit=limit,
             before=before,
             unrouted_max=unrouted_max,
         )
-        if len(found) <= limit:
-            found += self._lake.page(query, limit=limit + 1, before=before)
-        return self._page(found, limit=limit, before=before)
+        if len(events) <= limit:
+            events += self._lake.page(query, limit=limit + 1, before=before)
+        return self._page(events, limit=limit, before=before)
 
     def person(self, named: str) -> CustomerIds:
         """Who is meant, by the newest events that name them.
@@ -113,15 +114,15 @@ class EventBrowser:
         email, user_id = (named.lower(), None) if "@" in named else (None, named)
         person_query = PersonQuery(emails=[email] if email else (), user_ids=[user_id] if user_id else ())
         known = self._of(person_query, limit=200, before=None)
-        emails = [one.email for one in known if one.email]
-        user_ids = [one.user_id for one in known if one.user_id]
+        emails = [event.email for event in known if event.email]
+        user_ids = [event.user_id for event in known if event.user_id]
         return CustomerIds(
             emails=tuple(dict.fromkeys([*([email] if email else []), *emails]))[:_EMAILS_MAX],
             user_ids=tuple(dict.fromkeys([*([user_id] if user_id else []), *user_ids]))[:_USER_IDS_MAX],
         )
 
     def events_of(self, person: CustomerIds, *, limit: int, before: EventPosition | None = None) -> EventPage:
-        """The newest events of a customer: those with one of their ids, unless another's email or user id stands in it.
+        """The newest events of a customer: those with one of their ids, unless it has another's email or user id.
 
         A page may be short: two people may have used the same device.
 
@@ -130,7 +131,7 @@ class EventBrowser:
         """
         person_query = PersonQuery(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
         page = self._page(self._of(person_query, limit=limit + 1, before=before), limit=limit, before=before)
-        return replace(page, events=[one for one in page.events if _is_theirs(one.event, person)])
+        return replace(page, events=[seen for seen in page.events if _is_theirs(seen.event, person)])
 
     def routed_events_of(self, query: PersonQuery, *, limit: int, beyond: EventPosition | None = None) -> Timeline:
         """The first events that a question asks for, in its order, of all that has its results.
@@ -145,12 +146,12 @@ class EventBrowser:
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
         late = self._tail.events(may_hold=_holding(needles)) if needles else ()
         newest_events = [
-            one
-            for one in itertools.takewhile(lambda one: one.log_position <= routed, late)
-            if _is_asked(one, query, beyond)
+            event
+            for event in itertools.takewhile(lambda event: event.log_position <= routed, late)
+            if _is_asked(event, query, beyond)
         ]
         newest_events += self._lake.events_of_person(query, limit=limit + 1, beyond=beyond)
-        by_place = {(one.log_position, one.event_index): one for one in newest_events}
+        by_place = {(event.log_position, event.event_index): event for event in newest_events}
         places = sorted(by_place, reverse=not query.oldest_first)
         return Timeline(
             events=[by_place[place] for place in places[:limit]],
@@ -168,9 +169,9 @@ class EventBrowser:
         late = [
             event for event in self._tail.events(after=position - 1, records_max=1) if event.log_position == position
         ]
-        for one in (*self._lake.between(position, position), *late):
-            if (one.log_position, one.event_index) == place:
-                return self.told([one])[0]
+        for event in (*self._lake.between(position, position), *late):
+            if (event.log_position, event.event_index) == place:
+                return self.with_results([event])[0]
         return None
 
     def in_lake(self, first_position: int, last_position: int) -> list[LakeEvent]:
@@ -181,21 +182,21 @@ class EventBrowser:
         """
         return self._lake.between(first_position, last_position)
 
-    def told(self, events: Sequence[LakeEvent]) -> list[SeenEvent]:
-        """The events with their results as they stand now."""
+    def with_results(self, events: Sequence[LakeEvent]) -> list[SeenEvent]:
+        """Return the events with their current results."""
         with self._store.reading() as work:
-            return _told(work, events)
+            return _seen_events(work, events)
 
     def _of(self, query: PersonQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
-        found = self._late(
+        events = self._late(
             lambda value: _is_asked(value, query, None),
             needles=[value for _, value in query.ids],
             limit=limit,
             before=before,
         )
-        if len(found) <= limit:
-            found += self._lake.events_of_person(query, limit=limit, beyond=before)
-        return found
+        if len(events) <= limit:
+            events += self._lake.events_of_person(query, limit=limit, beyond=before)
+        return events
 
     def _late(
         self,
@@ -209,23 +210,23 @@ class EventBrowser:
         """The newest events that match and may not be in the lake yet, no more than one beyond the limit.
 
         Args:
-            needles: One of them must stand in such an event, in whatever case; none for nothing in particular.
+            needles: Such an event contains one of them, in any case; none for no such condition.
         """
         lake_events: list[LakeEvent] = []
         late = self._tail.newest(unrouted_max=unrouted_max, may_hold=_holding(needles) if needles else lambda _: True)
-        for one in late:
-            if matches(one) and (before is None or (one.log_position, one.event_index) < before):
-                lake_events.append(one)
+        for event in late:
+            if matches(event) and (before is None or (event.log_position, event.event_index) < before):
+                lake_events.append(event)
                 if len(lake_events) > limit:
                     break
         return lake_events
 
-    def _page(self, found: Iterable[LakeEvent], *, limit: int, before: EventPosition | None) -> EventPage:
-        by_place = {(one.log_position, one.event_index): one for one in found}
-        newest = sorted((one for one in by_place if before is None or one < before), reverse=True)[: limit + 1]
+    def _page(self, events: Iterable[LakeEvent], *, limit: int, before: EventPosition | None) -> EventPage:
+        by_place = {(event.log_position, event.event_index): event for event in events}
+        newest = sorted((place for place in by_place if before is None or place < before), reverse=True)[: limit + 1]
         shown = newest[:limit]
         return EventPage(
-            events=self.told([by_place[place] for place in shown]),
+            events=self.with_results([by_place[place] for place in shown]),
             following=shown[-1] if len(newest) > limit else None,
         )
 
@@ -235,11 +236,12 @@ def _is_theirs(event: LakeEvent, person: CustomerIds) -> bool:
     return event.email in person.emails or event.user_id in person.user_ids or named == (None, None)
 
 
-def _told(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
-    events = with_results_of_held(work, events)
+def _seen_events(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
+    events = with_results_of_replays(work, with_results_of_held(work, events))
     met = effects_met(work, events)
     return [
-        SeenEvent(event=one, results=tuple(result_trace(result, met, None) for result in one.results)) for one in events
+        SeenEvent(event=event, results=tuple(result_trace(result, met, None) for result in event.results))
+        for event in events
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a filter would have done to the events of the last week: told when it is saved, before points are missed."""
+"""What a filter would have done to the events of the last week: a warning when it is saved."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -51,12 +51,14 @@ def find_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: da
     Raises:
         StorageError: the lake cannot be read.
     """
-    standing = {destination.slug: destination for destination in before.destinations}
+    current = {destination.slug: destination for destination in before.destinations}
     filter_reaches: list[FilterReach] = []
     for destination in after.destinations:
-        known = standing[destination.slug].filters if destination.slug in standing else ()
+        known = current[destination.slug].filters if destination.slug in current else ()
         matching_filters = [
-            one for one in destination.filters if one.enabled and not _stands(one, known) and _drops(one)
+            new_filter
+            for new_filter in destination.filters
+            if new_filter.enabled and not _stands(new_filter, known) and _drops(new_filter)
         ]
         if matching_filters and destination.enabled:
             filter_reaches += _reach(destination, matching_filters, lake, now)
@@ -64,12 +66,12 @@ def find_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: da
 
 
 def tell_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: datetime) -> list[str]:
-    """The same as sentences, for whoever saves filters; a lake that cannot be read is said in one."""
+    """Return the same as sentences for the person who saves filters, also that the lake cannot be read."""
     try:
-        return [str(one) for one in find_reach(before, after, lake=lake, now=now)]
+        return [str(reach) for reach in find_reach(before, after, lake=lake, now=now)]
     except Exception as error:  # noqa: BLE001  # a warning beside a change that is saved already must not fail it
         reason = error.message if isinstance(error, PunchcardError) else f"{type(error).__name__}: {error}"
-        return [f"whether filters would have dropped events of the last week cannot be told: {reason}"]
+        return [f"whether filters would have dropped events of the last week is not known: {reason}"]
 
 
 def _reach(
@@ -78,7 +80,7 @@ def _reach(
     names = _mapped_names(destination)
     if not names:
         return []
-    compiled = [DestinationFilters([_definition(one)]) for one in filters]
+    compiled = [DestinationFilters([_definition(new_filter)]) for new_filter in filters]
     dropped: list[Counter[str]] = [Counter() for _ in filters]
     seen = 0
     since = now - timedelta(days=_DAYS)
@@ -89,13 +91,13 @@ def _reach(
         if not isinstance(event, Event):
             continue
         seen += 1
-        for one, counts in zip(compiled, dropped, strict=True):
-            outcome = one.apply(event)
+        for candidate, counts in zip(compiled, dropped, strict=True):
+            outcome = candidate.apply(event)
             if outcome is not None and outcome.event is None:
                 counts[row.event or ""] += 1
     return [
-        FilterReach(destination=destination.slug, title=one.title, dropped=counts, seen=seen)
-        for one, counts in zip(filters, dropped, strict=True)
+        FilterReach(destination=destination.slug, title=new_filter.title, dropped=counts, seen=seen)
+        for new_filter, counts in zip(filters, dropped, strict=True)
         if counts
     ]
 
@@ -112,13 +114,15 @@ def _keys(value: object) -> Iterable[str]:
     return value.keys() if isinstance(value, dict) else ()
 
 
-def _stands(one: DestinationFilter, known: Sequence[DestinationFilter]) -> bool:
-    return any((old.condition, old.actions) == (one.condition, one.actions) and old.enabled for old in known)
+def _stands(new_filter: DestinationFilter, known: Sequence[DestinationFilter]) -> bool:
+    return any(
+        (old.condition, old.actions) == (new_filter.condition, new_filter.actions) and old.enabled for old in known
+    )
 
 
-def _drops(one: DestinationFilter) -> bool:
-    return any(action.get("type") in ("DROP", "SAMPLE") for action in one.actions)
+def _drops(new_filter: DestinationFilter) -> bool:
+    return any(action.get("type") in ("DROP", "SAMPLE") for action in new_filter.actions)
 
 
-def _definition(one: DestinationFilter) -> FilterDefinition:
-    return FilterDefinition(title=one.title, condition=one.condition, actions=one.actions)
+def _definition(new_filter: DestinationFilter) -> FilterDefinition:
+    return FilterDefinition(title=new_filter.title, condition=new_filter.condition, actions=new_filter.actions)

@@ -111,6 +111,12 @@ WAITING: Final = (
         "earlier events of the destination are held and must be planned first; this one is planned after them",
         "nothing",
     ),
+    _reason(
+        "destination_paused",
+        "an operator has [paused](../how-to/pause-a-destination.md) the destination; the detail says who, since when "
+        "and why",
+        "nothing, or resume the destination",
+    ),
     _reason("retried", "an operator put it back into the queue", "nothing"),
     _reason(
         "not_in_ledger",
@@ -119,8 +125,14 @@ WAITING: Final = (
         "check at the destination whether it was delivered; see [restore](../how-to/operate.md#restore)",
     ),
 )
+OFF: Final = (
+    _reason(
+        "destination_off",
+        "the destination was off when the event was received",
+        "switch it on, then [replay](../how-to/replay-events.md) the events",
+    ),
+)
 DESTINATION: Final = (
-    _reason("destination_disabled", "the destination is switched off", "`enabled = true`, if it should get events"),
     _reason(
         "FILTERED_BY_END_USER_CONSENT",
         "the event states consent (`context.consent`), but not to every category in `consent` of the destination",
@@ -262,7 +274,7 @@ PERSON: Final = (
     ),
 )
 
-_ALL: Final = (*INGEST, *SOURCE, *WAITING, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON)
+_ALL: Final = (*INGEST, *SOURCE, *WAITING, *OFF, *DESTINATION, *REFUSED, *REPEATED, *RETRYING, *UNKNOWN, *PERSON)
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({code: reason for reason in _ALL for code in reason.codes})
 """The reasons that the core gives, by their code."""
 
@@ -277,7 +289,7 @@ def find_reason(code: str | None) -> Reason | None:
 
 def plain(text: str) -> str:
     """A text without its marks."""
-    return _MARKUP.sub(lambda found: found.group(1) or found.group(2), text)
+    return _MARKUP.sub(lambda match: match.group(1) or match.group(2), text)
 
 
 def table(reasons: Sequence[Reason]) -> str:

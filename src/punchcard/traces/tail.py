@@ -11,6 +11,7 @@ from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.lake.schema import extract_columns
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.records import Item, read_items, read_record
+from punchcard.routing.replay_record import REPLAY
 from punchcard.store.engine import Store
 from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
 from punchcard.store.positions import LAKE, ROUTING, position_of, results_between
@@ -110,7 +111,7 @@ class Tail:
             return position_of(connection, ROUTING)
 
     def routed_again(self, events: Sequence[LakeEvent]) -> list[LakeEvent]:
-        """Those of the events whose results the store keeps, with them.
+        """Return those of the events that have results in the store, with them.
 
         Args:
             events: At least one, as they were read before they were routed.
@@ -120,12 +121,12 @@ class Tail:
         """
         places = [event.log_position for event in events]
         routed_at = self._routed_between(min(places), max(places))
-        found = []
-        for one in events:
-            if one.log_position in routed_at:
-                source, results = _results_at(routed_at, one.log_position, one.event_index)
-                found.append(replace(one, source=source, results=_lake_results(results)))
-        return found
+        routed = []
+        for event in events:
+            if event.log_position in routed_at:
+                source, results = _results_at(routed_at, event.log_position, event.event_index)
+                routed.append(replace(event, source=source, results=_lake_results(results)))
+        return routed
 
     def _begin(self) -> int:
         """The position behind which the lake may lack events."""
@@ -142,9 +143,9 @@ class Tail:
 
     def _between(self, after: int, last: int) -> list[LogRecord]:
         log_records: list[LogRecord] = []
-        while after < last and (some := self._log.read(after, records_max=last - after, bytes_max=_BYTES)):
-            log_records += (one for one in some if one.position <= last)
-            after = some[-1].position
+        while after < last and (records := self._log.read(after, records_max=last - after, bytes_max=_BYTES)):
+            log_records += (record for record in records if record.position <= last)
+            after = records[-1].position
         return log_records
 
     def last_position(self) -> int:
@@ -160,6 +161,8 @@ def _may_hold(may_hold: Callable[[LogRecord], bool], record: LogRecord) -> bool:
 
 
 def _events_of(record: LogRecord, routed_at: _RoutedAt) -> list[LakeEvent]:
+    if record.call == REPLAY:
+        return []  # its events are shown where they stand themselves
     routed = routed_at.get(record.position)
     items = read_record(record) if routed is None else read_items(record, len(routed[1].results))
     return [

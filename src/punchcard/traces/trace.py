@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from punchcard.destinations.definition import LedgerColumn, SummaryColumn
 from punchcard.errors import LakeError
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
 from punchcard.log.port import EventLog, LogRecord
@@ -17,11 +18,14 @@ from punchcard.store.engine import Store
 from punchcard.store.event_results import EventStatus
 from punchcard.store.ledger import StoredAttempt, attempts_of
 from punchcard.store.outbox import effects_by_key
-from punchcard.store.pauses import Pause, pause_of
+from punchcard.store.pauses import pause_of
 from punchcard.store.schema import EffectState
+from punchcard.store.switches import SwitchedOff, current_switch, last_switched_off
 from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
+from punchcard.traces.replayed import ReplayTrace, replay_traces, with_results_of_replays
+from punchcard.traces.summary import NO_TYPES, kind_label, summary_columns
 from punchcard.traces.tail import Tail
 
 
@@ -43,23 +47,43 @@ class TransactionTrace:
     """The effect that an event made, or met.
 
     Attributes:
-        quantity: Signed decimal text as sent or to be sent; None while the ledger has not decided a refund's amount.
-        partner_id: The partner's id of it.
-        summary: What it is, in a few words, if it is not a quantity of a perk or a user property.
+        kind: The label of its kind.
+        item: What it gives or takes, by its id at the destination; None if it has no quantity.
+        quantity: Signed decimal text as sent or to be sent; None while a refund's amount is not decided.
+        partner_id: The destination's id of it.
+        attributes: The attributes that it sets; None if it sets none.
+        summary: What it is, in a few words; None if item and quantity or attributes say it.
+        columns: What its destination shows of it, in order, under its own names.
     """
 
     effect_key: str
-    perk: str | None
+    kind: str
+    item: str | None
     email: str
     quantity: str | None
     partner_id: str | None
     attributes: Mapping[str, object] | None
     summary: str | None = None
+    columns: Sequence[SummaryColumn] = ()
+
+    def value_of(self, column: LedgerColumn) -> str | None:
+        """Return the value in a column."""
+        match column:
+            case LedgerColumn.ITEM:
+                return self.item
+            case LedgerColumn.QUANTITY:
+                return self.quantity
+            case LedgerColumn.PARTNER_ID:
+                return self.partner_id
+
+    def label_of(self, column: LedgerColumn) -> str:
+        """Return the destination's name of a column, "" if it does not show it."""
+        return next((shown.label for shown in self.columns if shown.column is column), "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTrace:
-    """What became of the event at one destination (None: before any)."""
+    """The result of the event at one destination (None: before any)."""
 
     destination: str | None
     status: EventStatus
@@ -71,7 +95,7 @@ class ResultTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class EventTrace:
-    """One event as received, and all that became of it.
+    """One event as received, and its results.
 
     Attributes:
         source: Slug of its source, None if its write key was unknown.
@@ -80,6 +104,7 @@ class EventTrace:
         profile: Whose it is, None if nobody is known by its ids (yet).
         copies: Other events with the same message id from the same source, which came later and did nothing.
         others: Events of other sources with the same message id: events of their own, with their own copies.
+        replays: Each time that it was replayed, oldest first.
     """
 
     message_id: str
@@ -91,6 +116,7 @@ class EventTrace:
     profile: ProfileTrace | None = None
     copies: tuple["EventTrace", ...] = ()
     others: tuple["EventTrace", ...] = ()
+    replays: tuple[ReplayTrace, ...] = ()
 
 
 _WAITING = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
@@ -102,19 +128,27 @@ class TraceReader:
     """Finds events by message id: the last seconds in the log, everything else in the lake.
 
     Args:
-        rules: By which events are people's, as they stand.
+        rules: The current identity rules.
+        types: The type of each configured destination by its slug, as they are now.
     """
 
     def __init__(
-        self, *, log: EventLog, lake: LakeReader, store: Store, rules: Callable[[], IdentityRules] = IdentityRules
+        self,
+        *,
+        log: EventLog,
+        lake: LakeReader,
+        store: Store,
+        rules: Callable[[], IdentityRules] = IdentityRules,
+        types: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._tail = Tail(log=log, store=store)
         self._lake = lake
         self._store = store
         self._rules = rules
+        self._types = types
 
     def trace(self, message_id: str, *, source: str | None = None) -> EventTrace | None:
-        """The story of the first event with this id, None if none was ever received.
+        """Return the trace of the first event with this id, None if none was ever received.
 
         Args:
             source: Slug of the source whose event is meant, where several sources use the same id. None for the event
@@ -125,15 +159,15 @@ class TraceReader:
             StorageError: log or store is away.
         """
         # The log first: an event that moves to the lake in between is then found there, never in neither.
-        found = {(one.log_position, one.event_index): one for one in self._in_log(message_id)}
-        found |= {(one.log_position, one.event_index): one for one in self._in_lake(message_id)}
+        by_place = {(event.log_position, event.event_index): event for event in self._in_log(message_id)}
+        by_place |= {(event.log_position, event.event_index): event for event in self._in_lake(message_id)}
         by_source: dict[str | None, list[EventTrace]] = {}
-        for place in sorted(found):
-            event = self._told(message_id, found[place])
+        for place in sorted(by_place):
+            event = self._trace_of(message_id, by_place[place])
             by_source.setdefault(event.source, []).append(event)
         if source is not None and source not in by_source:
             return None
-        # What no source is known of is no event, or waits for routing: whatever has a source says more.
+        # Without a known source it is not an event, or waits for routing: one with a source says more.
         known_first = sorted(by_source, key=lambda slug: slug is None)
         traces = [_with_copies(by_source[slug]) for slug in known_first]
         if not traces:
@@ -146,8 +180,8 @@ class TraceReader:
         try:
             return self._lake.find(message_id)
         except LakeError:
-            if found := self._in_log(message_id, after=0):
-                return found
+            if events := self._in_log(message_id, after=0):
+                return events
             raise
 
     def _in_log(self, message_id: str, *, after: int | None = None) -> list[LakeEvent]:
@@ -159,55 +193,94 @@ class TraceReader:
 
         return [event for event in self._tail.events(after=after, may_hold=may_hold) if event.message_id == message_id]
 
-    def _told(self, message_id: str, copy: LakeEvent) -> EventTrace:
+    def _trace_of(self, message_id: str, copy: LakeEvent) -> EventTrace:
         with self._store.reading() as connection:
-            (copy,) = with_results_of_held(connection, [copy])
+            (copy,) = with_results_of_replays(connection, with_results_of_held(connection, [copy]))
+            replays = replay_traces(connection, copy)
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
             profile = profile_trace(connection, copy, IdReader(self._rules()))
-            pauses = {slug: pause for slug, _ in met if (pause := pause_of(connection, slug)) is not None}
+            waits = {slug: wait for slug, _ in met if (wait := _wait_of(connection, slug)) is not None}
+            switches = _switches(connection, copy)
+        types = self._types()
         return EventTrace(
             message_id=message_id,
             received_at=copy.received_at,
             source=copy.source,
             event=mask_write_keys(copy.payload),
-            results=tuple(_with_pause(result_trace(result, met, attempts), pauses) for result in copy.results),
+            results=tuple(
+                _with_switch(_with_wait(result_trace(result, met, attempts, types=types), waits), switches)
+                for result in copy.results
+            ),
             notes=copy.notes,
             profile=profile,
+            replays=replays,
         )
 
 
-def _with_pause(result: ResultTrace, pauses: Mapping[str, Pause]) -> ResultTrace:
+def _wait_of(work: Connection, destination: str) -> tuple[str, str] | None:
+    """Why nothing is sent to a destination now, as reason and sentence; None if it delivers."""
+    if (switch := current_switch(work, destination)) is not None:
+        return "destination_off", f"{destination} is {switch.description}; what was queued before waits"
+    pause = pause_of(work, destination)
+    return None if pause is None else (pause.reason, pause.description)
+
+
+def _with_wait(result: ResultTrace, waits: Mapping[str, tuple[str, str]]) -> ResultTrace:
     """The result, with what its effect waits for if its destination delivers nothing now."""
-    pause = pauses.get(result.destination or "")
-    if pause is None or result.status not in _WAITING:
+    wait = waits.get(result.destination or "")
+    if wait is None or result.status not in _WAITING:
         return result
-    return replace(result, reason=result.reason or pause.reason, detail=pause.description)
+    return replace(result, reason=result.reason or wait[0], detail=wait[1])
+
+
+def _switches(work: Connection, event: LakeEvent) -> dict[str, SwitchedOff]:
+    """When the destinations that were off for the event had been switched off."""
+    off = [result.destination for result in event.results if result.status == EventStatus.DESTINATION_OFF]
+    return {
+        slug: switch
+        for slug in off
+        if slug and (switch := last_switched_off(work, slug, before=event.received_at)) is not None
+    }
+
+
+def _with_switch(result: ResultTrace, switches: Mapping[str, SwitchedOff]) -> ResultTrace:
+    """The result, with since when and why its destination was off if it was."""
+    switch = switches.get(result.destination or "")
+    if switch is None or result.status is not EventStatus.DESTINATION_OFF:
+        return result
+    return replace(result, detail=f"{result.detail}. It was {switch.description}")
 
 
 def current_status(effect: StoredEffect) -> EventStatus:
-    """Where an effect stands, in the words of the API."""
+    """Return the status of an effect, as in the API."""
     if effect.state is EffectState.SENDING:
         return EventStatus.PENDING if effect.attempts <= 1 else EventStatus.RETRYING
     return EventStatus(effect.state)
 
 
-def transaction_trace(effect: StoredEffect) -> TransactionTrace:
-    """The effect as the API and `trace` show it."""
+def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYPES) -> TransactionTrace:
+    """Return an effect as the API and `trace` show it.
+
+    Args:
+        types: The type of each configured destination by its slug.
+    """
     quantity = effect.quantity if effect.quantity is not None else effect.requested_quantity
     return TransactionTrace(
         effect_key=effect.effect_key,
-        perk=effect.perk,
+        kind=kind_label(effect.destination, effect.kind, types=types),
+        item=effect.item,
         email=effect.email,
         quantity=None if quantity is None else f"{quantity:f}",
         partner_id=effect.partner_id,
         attributes=effect.attributes,
         summary=effect.summary,
+        columns=summary_columns(effect.destination, effect.kind, types=types),
     )
 
 
 def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
-    """One attempt as the API and `trace` show it."""
+    """Return an attempt as the API and `trace` show it."""
     duration = None
     if attempt.settled_at is not None:
         # Not below zero, though the clock may have been set back meanwhile.
@@ -224,24 +297,31 @@ def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
 
 
 def effects_met(work: Connection, events: Sequence[LakeEvent]) -> EffectsMet:
-    """The effects that the events made, or met in the ledger."""
-    wanted: dict[str, set[str]] = {}
+    """Return the effects that the events made, or whose keys they repeat."""
+    keys_by_destination: dict[str, set[str]] = {}
     for event in events:
         for result in event.results:
             if result.effect_key and result.destination:
-                wanted.setdefault(result.destination, set()).add(result.effect_key)
+                keys_by_destination.setdefault(result.destination, set()).add(result.effect_key)
     return {
-        (slug, key): effect for slug, keys in wanted.items() for key, effect in effects_by_key(work, slug, keys).items()
+        (slug, key): effect
+        for slug, keys in keys_by_destination.items()
+        for key, effect in effects_by_key(work, slug, keys).items()
     }
 
 
 def result_trace(
-    result: LakeResult, met: EffectsMet, attempts: Mapping[int, Sequence[StoredAttempt]] | None
+    result: LakeResult,
+    met: EffectsMet,
+    attempts: Mapping[int, Sequence[StoredAttempt]] | None,
+    *,
+    types: Mapping[str, str] = NO_TYPES,
 ) -> ResultTrace:
-    """What became of an event at one destination, as it stands now.
+    """Return the current result of an event at one destination.
 
     Args:
         attempts: Of the effects; None leaves them out.
+        types: The type of each configured destination by its slug.
     """
     effect = met.get((result.destination or "", result.effect_key)) if result.effect_key else None
     if effect is None and result.effect_key and result.status == EventStatus.PENDING:
@@ -270,7 +350,7 @@ def result_trace(
         status=current_status(effect) if planned else EventStatus(result.status),
         reason=effect.reason if planned else result.reason,
         detail=_joined(effect.detail, result.detail) if planned else result.detail,
-        transaction=transaction_trace(effect),
+        transaction=transaction_trace(effect, types=types),
         attempts=tuple(attempt_trace(attempt) for attempt in attempts[effect.id]) if planned and attempts else (),
     )
 
@@ -281,7 +361,7 @@ def _joined(detail: str | None, note: str | None) -> str | None:
 
 
 def _may_hold(body: bytes, message_id: bytes) -> bool:
-    """False if no event of the body can have this id: it is not there, and nothing stands there by an escape."""
+    """False if no event of the body can have this id: it is not there, and there is no escape that could spell it."""
     return message_id in body or b"\\" in body
 
 

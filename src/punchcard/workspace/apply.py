@@ -14,11 +14,12 @@ from punchcard.errors import ConfigurationError, InvariantError
 from punchcard.store import audit, configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import persistence
+from punchcard.workspace.alert_settings import restore_secrets, unseal_channel
 from punchcard.workspace.document import Catalog, secret_keys, unseal
 from punchcard.workspace.filter_ids import assign_filter_ids
 from punchcard.workspace.filter_times import assign_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
-from punchcard.workspace.model import Destination, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, Workspace
 from punchcard.workspace.persistence import PartKey
 from punchcard.workspace.plan import Change, plan
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems, render_path
@@ -208,7 +209,17 @@ def _unseal_readable(workspace: Workspace, keyring: Keyring) -> Workspace:
         except ConfigurationError:
             return destination
 
-    return replace(workspace, destinations=tuple(readable(destination) for destination in workspace.destinations))
+    def readable_channel(channel: AlertChannel) -> AlertChannel:
+        try:
+            return unseal_channel(channel, keyring)
+        except ConfigurationError:
+            return channel
+
+    return replace(
+        workspace,
+        destinations=tuple(readable(destination) for destination in workspace.destinations),
+        alert_channels=tuple(readable_channel(channel) for channel in workspace.alert_channels),
+    )
 
 
 def _complete(desired: Workspace, current: Workspace, catalog: Catalog) -> Workspace:
@@ -229,6 +240,7 @@ def _complete(desired: Workspace, current: Workspace, catalog: Catalog) -> Works
                 )
                 for destination in desired.destinations
             ),
+            alert_channels=restore_secrets(desired.alert_channels, current.alert_channels, problems),
         )
     )
     before = Counter(map(_signature, find_problems(current, catalog=catalog)))
@@ -289,6 +301,10 @@ def _drop_replaced_unreadable(current: Workspace, unreadable: Mapping[PartKey, s
         computations=tuple(
             computation for computation in current.computations if (computation.kind, computation.key) not in replaced
         ),
+        alert_channels=tuple(
+            channel for channel in current.alert_channels if ("alert_channel", channel.slug) not in replaced
+        ),
+        alert_rules=tuple(rule for rule in current.alert_rules if ("alert_rule", rule.rule) not in replaced),
     )
 
 

@@ -8,10 +8,14 @@ import msgspec
 from punchcard.destinations.catalog import CATALOG, DestinationCatalog
 from punchcard.destinations.port import Partner
 from punchcard.workspace.keyring import Keyring, mask
-from punchcard.workspace.model import Computation, Destination, Source, Workspace
+from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
 
 Catalog = Mapping[str, Partner]
 """Partners by the slug of their definition."""
+
+
+ConfigurationPart = Workspace | Source | Destination | Computation | AlertChannel | AlertRule
+"""What is stored as one document."""
 
 
 def find_load_problem(catalog: Catalog, type_: str) -> str | None:
@@ -22,7 +26,7 @@ def find_load_problem(catalog: Catalog, type_: str) -> str | None:
 _SEALED_KEY = "$sealed"  # no setting is an object with such a key, so a sealed value cannot be mistaken
 
 
-def to_plain(part: Workspace | Source | Destination | Computation) -> dict[str, object]:
+def to_plain(part: ConfigurationPart) -> dict[str, object]:
     """Return the part as data that JSON can express."""
     return msgspec.to_builtins(part)  # type: ignore[no-any-return]
 

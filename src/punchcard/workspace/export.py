@@ -6,8 +6,17 @@ import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.profiles.rules import IdentityRules
+from punchcard.workspace.alert_settings import mask_channel
 from punchcard.workspace.document import Catalog, mask_secrets, to_plain
-from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import (
+    AlertChannel,
+    AlertRule,
+    Computation,
+    Destination,
+    DestinationFilter,
+    Source,
+    Workspace,
+)
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.variables import escape_variables
 
@@ -35,6 +44,8 @@ def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
         else:
             blocks += _destination(mask_secrets(destination, catalog=catalog))
     blocks += [_computation(computation) for computation in workspace.computations]
+    blocks += [_alert_channel(mask_channel(channel)) for channel in workspace.alert_channels]
+    blocks += [_alert_rule(rule) for rule in workspace.alert_rules]
     return "\n".join(blocks)
 
 
@@ -76,6 +87,21 @@ def _computation(computation: Computation) -> str:
         if key != "kind" and (value != standard[key] or key in ("key", "name", "definition"))
     }
     return f"[[{computation.kind}s]]\n" + tomli_w.dumps(_literal(values))
+
+
+def _alert_channel(channel: AlertChannel) -> str:
+    standard = to_plain(AlertChannel(slug="", name="", url=""))
+    values = {
+        key: value
+        for key, value in to_plain(channel).items()
+        if key != "slug" and (value != standard[key] or key in ("name", "url", "severity"))
+    }
+    return "[[alert_channels]]\n" + tomli_w.dumps(_literal(values))
+
+
+def _alert_rule(rule: AlertRule) -> str:
+    values = {key: value for key, value in to_plain(rule).items() if value not in (None, "")}
+    return "[[alert_rules]]\n" + tomli_w.dumps(_literal(values))
 
 
 def _filter(destination_filter: DestinationFilter) -> str:

@@ -9,8 +9,17 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
 from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.document import Catalog
+from punchcard.workspace.editing import suggest_slug
 from punchcard.workspace.key_lines import find_line, has_path
-from punchcard.workspace.model import Computation, Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import (
+    AlertChannel,
+    AlertRule,
+    Computation,
+    Destination,
+    DestinationFilter,
+    Source,
+    Workspace,
+)
 from punchcard.workspace.problems import KeyPath, Problem
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.tables import TableReader
@@ -94,7 +103,16 @@ def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset
 
 
 def _read(root: TableReader) -> Workspace:
-    root.only("workspace", "identity", "sources", "destinations", "audiences", "computed_traits")
+    root.only(
+        "workspace",
+        "identity",
+        "sources",
+        "destinations",
+        "audiences",
+        "computed_traits",
+        "alert_channels",
+        "alert_rules",
+    )
     about = root.table("workspace")
     about.only("name", "timezone", "day_borders", "webhookAllowedNetworks")
     standard = Workspace()
@@ -111,6 +129,8 @@ def _read(root: TableReader) -> Workspace:
             for kind, key in (("audience", "audiences"), ("computed_trait", "computed_traits"))
             for table in root.tables(key)
         ),
+        alert_channels=tuple(_alert_channel(table) for table in root.tables("alert_channels")),
+        alert_rules=tuple(_alert_rule(table) for table in root.tables("alert_rules")),
     )
 
 
@@ -195,6 +215,30 @@ def _computation(table: TableReader, kind: str) -> Computation:
         include_anonymous=table.flag("include_anonymous", default=False),
         include_history=table.flag("include_history", default=True),
         when_removed=table.text("when_removed", default=standard.when_removed),
+    )
+
+
+def _alert_channel(table: TableReader) -> AlertChannel:
+    table.only("name", "url", "severity", "quiet_hours", "secret", "enabled")
+    name = table.text("name")
+    return AlertChannel(
+        slug=suggest_slug(name),
+        name=name,
+        url=table.text("url"),
+        severity=table.text("severity", default=AlertChannel.severity),
+        quiet_hours=table.text("quiet_hours", default=""),
+        secret=table.text("secret", default=""),
+        enabled=table.flag("enabled", default=True),
+    )
+
+
+def _alert_rule(table: TableReader) -> AlertRule:
+    table.only("rule", "enabled", "severity", "threshold")
+    return AlertRule(
+        rule=table.text("rule"),
+        enabled=table.flag("enabled", default=True),
+        severity=table.text("severity", default=""),
+        threshold=table.decimal("threshold") if table.has("threshold") else None,
     )
 
 

@@ -21,6 +21,7 @@ class FileWatch:
         environment: Values for `${ENV_NAME}` in the file.
         confirm: Called with a workspace and its derived keys before it is applied. It raises a ConfigurationError for
             changes that need a confirmation: the file is then not applied until it is changed.
+        report: Called with the reason why the file was not applied, None if it was.
     """
 
     def __init__(
@@ -31,9 +32,11 @@ class FileWatch:
         environment: Mapping[str, str],
         catalog: Catalog = CATALOG,
         confirm: Callable[[Workspace, Collection[str]], None] | None = None,
+        report: Callable[[ConfigurationError | None], None] = lambda _: None,
     ) -> None:
         self._path = path
         self._confirm = confirm
+        self._report = report
         self._apply = apply
         self._environment = environment
         self._catalog = catalog
@@ -52,7 +55,7 @@ class FileWatch:
         """
         content = read_bytes(self._path)
         workspace = self._workspace(content)
-        changes = self._apply(workspace) if self._is_confirmed(workspace, content) else ()
+        changes = self._applied(workspace, content)
         self._handled = self._seen = content
         return changes
 
@@ -72,9 +75,10 @@ class FileWatch:
             return ()
         try:
             workspace = self._workspace(content)
-            changes = self._apply(workspace) if self._is_confirmed(workspace, content) else ()
+            changes = self._applied(workspace, content)
         except ConfigurationError as error:
             self._telemetry.config_file_refused(path=str(self._path), reason=error.message)
+            self._report_safely(error)
             changes = ()
         except StorageError as error:
             self._telemetry.config_file_postponed(path=str(self._path), reason=error.message)
@@ -82,15 +86,24 @@ class FileWatch:
         self._handled = content
         return changes
 
-    def _is_confirmed(self, workspace: Workspace, content: bytes | str) -> bool:
-        if self._confirm is None or isinstance(content, str):
-            return True
+    def _applied(self, workspace: Workspace, content: bytes | str) -> Sequence[Change]:
+        """Apply a workspace, unless somebody has to confirm it first; then nothing is changed."""
+        if self._confirm is not None and not isinstance(content, str):
+            try:
+                self._confirm(workspace, derived_keys(content, environment=self._environment))
+            except ConfigurationError as error:
+                self._telemetry.config_file_unconfirmed(path=str(self._path), reason=error.message)
+                self._report(error)
+                return ()
+        changes = self._apply(workspace)
+        self._report(None)
+        return changes
+
+    def _report_safely(self, error: ConfigurationError) -> None:
         try:
-            self._confirm(workspace, derived_keys(content, environment=self._environment))
-        except ConfigurationError as error:
-            self._telemetry.config_file_unconfirmed(path=str(self._path), reason=error.message)
-            return False
-        return True
+            self._report(error)
+        except StorageError as away:
+            self._telemetry.config_file_postponed(path=str(self._path), reason=away.message)
 
     def _workspace(self, content: bytes | str) -> Workspace:
         if isinstance(content, str):

@@ -27,10 +27,12 @@ class Account:
 
     Attributes:
         type: Slug of the destination definition.
+        prefix: Begin of the identifiers of its source and destination.
         ids: Values that identify the account, such as business and location.
     """
 
     type: str
+    prefix: str
     ids: tuple[str, ...]
 
     @property
@@ -39,7 +41,7 @@ class Account:
         text = "-".join(self.ids)
         if not _PLAIN.fullmatch(text):
             text = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()[:20]
-        return f"partner-{text}" if self.type == "perkville" else f"partner-{self.type}-{text}"
+        return f"{self.prefix}-{text}"
 
 
 def derive_account(definition: Definition, settings: Mapping[str, object]) -> Account:
@@ -49,7 +51,11 @@ def derive_account(definition: Definition, settings: Mapping[str, object]) -> Ac
         for setting in definition.settings
         if setting.type is FieldType.STRING and setting.required and not setting.secret
     ]
-    return Account(type=definition.slug, ids=tuple(str(settings.get(key, "")).strip() for key in keys))
+    return Account(
+        type=definition.slug,
+        prefix=definition.managed_prefix or f"partner-{definition.slug}",
+        ids=tuple(str(settings.get(key, "")).strip() for key in keys),
+    )
 
 
 def inherit_options(destinations: Iterable[Destination], account: Account) -> dict[str, object]:

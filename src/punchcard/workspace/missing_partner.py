@@ -41,10 +41,6 @@ class MissingPartner:
         """Raise a ConfigurationError: the type is missing."""
         raise ConfigurationError(self._reason)
 
-    def remap(self, event_name: str, settings: object) -> str | None:
-        """Raise a ConfigurationError: the type is missing."""
-        raise ConfigurationError(self._reason)
-
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """Raise a ConfigurationError: the type is missing."""
         raise ConfigurationError(self._reason)

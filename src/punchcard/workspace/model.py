@@ -129,6 +129,45 @@ class Computation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlertChannel:
+    """Where notices of alerts are sent.
+
+    Attributes:
+        slug: Its identifier in the API, made of its name when it is added.
+        name: Its name for people.
+        url: A URL of Apprise, or an `https://` one for the generic webhook. It may hold a password.
+        severity: The lowest severity that is sent.
+        quiet_hours: When only critical alerts are sent, such as `22:00-07:00` in the workspace's time zone; "" never.
+        secret: Signs what the generic webhook sends, as Standard Webhooks; "" for no signature.
+        enabled: False sends nothing.
+    """
+
+    slug: str
+    name: str
+    url: str = field(repr=False)
+    severity: str = "warning"
+    quiet_hours: str = ""
+    secret: str = field(default="", repr=False)
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertRule:
+    """What differs from the defaults of one alert rule.
+
+    Attributes:
+        rule: Its name.
+        severity: "" for the rule's own.
+        threshold: None for the rule's own.
+    """
+
+    rule: str
+    enabled: bool = True
+    severity: str = ""
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workspace:
     """The whole configuration.
 
@@ -150,6 +189,8 @@ class Workspace:
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
     computations: tuple[Computation, ...] = ()
+    alert_channels: tuple[AlertChannel, ...] = ()
+    alert_rules: tuple[AlertRule, ...] = ()
 
     def zone(self) -> ZoneInfo:
         """Return the time zone."""

@@ -12,9 +12,10 @@ from punchcard.errors import ConfigurationError
 from punchcard.store import configuration
 from punchcard.store.configuration import StoredDocument
 from punchcard.store.engine import Store
-from punchcard.workspace.document import Catalog, has_sealed_values, seal, unseal
+from punchcard.workspace.alert_settings import has_sealed_text, seal_channel, unseal_channel
+from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed_values, seal, unseal
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.model import Computation, Destination, Source, Workspace
+from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
 from punchcard.workspace.salvage import Part, read_part
 
 PartKey = tuple[str, str]
@@ -72,6 +73,8 @@ def read(work: Connection) -> StoredWorkspace:
     sources: list[Source] = []
     destinations: list[Destination] = []
     computations: list[Computation] = []
+    channels: list[AlertChannel] = []
+    rules: list[AlertRule] = []
     unreadable: dict[PartKey, str] = {}
     with_unknown_sources: set[str] = set()
 
@@ -93,21 +96,26 @@ def read(work: Connection) -> StoredWorkspace:
                 destinations.append(part_of(document, Destination))
             case "audience" | "computed_trait":
                 computations.append(part_of(document, Computation))
+            case "alert_channel":
+                channels.append(part_of(document, AlertChannel))
+            case "alert_rule":
+                rules.append(part_of(document, AlertRule))
     # If the sources of a destination cannot be read, it may be connected to any of them: events of all are held for it.
     source_slugs = tuple(source.slug for source in sources)
     destinations = [
         replace(destination, sources=source_slugs) if destination.slug in with_unknown_sources else destination
         for destination in destinations
     ]
-    return StoredWorkspace(
-        revision=configuration.revision_of(work),
-        workspace=sort_parts(
-            replace(
-                workspace, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations)
-            )
-        ),
-        unreadable=unreadable,
+    workspace = replace(
+        workspace,
+        sources=tuple(sources),
+        destinations=tuple(destinations),
+        computations=tuple(computations),
+        alert_channels=tuple(channels),
+        alert_rules=tuple(rules),
     )
+    revision = configuration.revision_of(work)
+    return StoredWorkspace(revision=revision, workspace=sort_parts(workspace), unreadable=unreadable)
 
 
 def write(
@@ -128,9 +136,7 @@ def write(
             StoredDocument(
                 kind=kind,
                 slug=slug,
-                body=msgspec.json.encode(
-                    seal(part, keyring, catalog=catalog) if isinstance(part, Destination) else part
-                ).decode(),
+                body=msgspec.json.encode(_sealed(part, keyring, catalog)).decode(),
             )
             for (kind, slug), part in changed
         ],
@@ -139,9 +145,17 @@ def write(
     configuration.remove_documents(work, old.keys() - new.keys())
 
 
+def _sealed(part: ConfigurationPart, keyring: Keyring, catalog: Catalog) -> ConfigurationPart:
+    """The part as it is stored."""
+    if isinstance(part, Destination):
+        return seal(part, keyring, catalog=catalog)
+    return seal_channel(part, keyring) if isinstance(part, AlertChannel) else part
+
+
 def _unseal_readable(workspace: Workspace, keyring: Keyring) -> tuple[Workspace, dict[PartKey, str]]:
     """Return the workspace with secrets in plain text; those that cannot be decrypted stay sealed."""
     destinations: list[Destination] = []
+    channels: list[AlertChannel] = []
     problems: dict[PartKey, str] = {}
     errors: list[ConfigurationError] = []
     with_secrets = 0
@@ -154,9 +168,17 @@ def _unseal_readable(workspace: Workspace, keyring: Keyring) -> tuple[Workspace,
             plain = destination
         with_secrets += has_sealed_values(destination)
         destinations.append(plain)
+    for channel in workspace.alert_channels:
+        with_secrets += has_sealed_text(channel)
+        try:
+            channels.append(unseal_channel(channel, keyring))
+        except ConfigurationError as error:
+            errors.append(error)
+            problems["alert_channel", channel.slug] = error.message
+            channels.append(channel)
     if errors and len(errors) == with_secrets:
         raise errors[0]  # no secret can be decrypted, so the key is wrong
-    return replace(workspace, destinations=tuple(destinations)), problems
+    return replace(workspace, destinations=tuple(destinations), alert_channels=tuple(channels)), problems
 
 
 def sort_parts(workspace: Workspace) -> Workspace:
@@ -166,15 +188,21 @@ def sort_parts(workspace: Workspace) -> Workspace:
         sources=tuple(sorted(workspace.sources, key=lambda source: source.slug)),
         destinations=tuple(sorted(workspace.destinations, key=lambda destination: destination.slug)),
         computations=tuple(sorted(workspace.computations, key=lambda computation: computation.key)),
+        alert_channels=tuple(sorted(workspace.alert_channels, key=lambda channel: channel.slug)),
+        alert_rules=tuple(sorted(workspace.alert_rules, key=lambda rule: rule.rule)),
     )
 
 
-def parts_by_key(workspace: Workspace) -> Mapping[PartKey, Workspace | Source | Destination | Computation]:
+def parts_by_key(workspace: Workspace) -> Mapping[PartKey, ConfigurationPart]:
     """Return every part by kind and slug; the workspace's own fields are one part without a slug."""
-    parts: dict[PartKey, Workspace | Source | Destination | Computation] = {
-        ("workspace", ""): replace(workspace, sources=(), destinations=(), computations=())
+    parts: dict[PartKey, ConfigurationPart] = {
+        ("workspace", ""): replace(
+            workspace, sources=(), destinations=(), computations=(), alert_channels=(), alert_rules=()
+        )
     }
     parts.update({("source", source.slug): source for source in workspace.sources})
     parts.update({("destination", destination.slug): destination for destination in workspace.destinations})
     parts.update({(computation.kind, computation.key): computation for computation in workspace.computations})
+    parts.update({("alert_channel", channel.slug): channel for channel in workspace.alert_channels})
+    parts.update({("alert_rule", rule.rule): rule for rule in workspace.alert_rules})
     return parts

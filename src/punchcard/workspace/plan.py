@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from punchcard.destinations.catalog import CATALOG
+from punchcard.workspace.alert_settings import mask_channel
 from punchcard.workspace.document import Catalog, mask_secrets, mask_source, to_plain
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.problems import KeyPath, render_path
@@ -39,7 +40,7 @@ class Change:
     """Change of one part of the workspace.
 
     Attributes:
-        part: `workspace`, `source`, `destination`, `audience` or `computed_trait`.
+        part: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `alert_channel` or `alert_rule`.
         slug: Slug or key of the part; empty for the workspace's own fields.
         values: Values that differ, in order of their paths.
     """
@@ -79,7 +80,7 @@ class _Side:
 
 _EMPTY = _Side({}, {})
 _WORKSPACE_FIELDS = ("name", "timezone", "day_borders", "webhook_allowed_networks")
-_PART_KINDS = ("workspace", "source", "destination", "audience", "computed_trait")
+_PART_KINDS = ("workspace", "source", "destination", "audience", "computed_trait", "alert_channel", "alert_rule")
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
@@ -97,12 +98,18 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
     for computation in workspace.computations:
         values = dict(_values(to_plain(computation)))
         sides[_PART_KINDS.index(computation.kind), computation.key] = _Side(values, values)
+    for channel in workspace.alert_channels:
+        values = dict(_values(to_plain(channel)))
+        sides[5, channel.slug] = _Side(values, dict(_values(to_plain(mask_channel(channel)))))
+    for rule in workspace.alert_rules:
+        values = {path: value for path, value in _values(to_plain(rule)) if value is not None}
+        sides[6, rule.rule] = _Side(values, values)
     return sides
 
 
 def _values(values: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
     for key, value in values.items():
-        if key not in ("slug", "is_managed", "kind", "key"):
+        if key not in ("slug", "is_managed", "kind", "key", "rule"):
             yield from _leaves((key,), value)
 
 

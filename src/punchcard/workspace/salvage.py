@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from punchcard.store.configuration import StoredDocument
-from punchcard.workspace.model import Computation, Destination, Source, Workspace
+from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
 
-Part = TypeVar("Part", Workspace, Source, Destination, Computation)
+Part = TypeVar("Part", Workspace, Source, Destination, Computation, AlertChannel, AlertRule)
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
@@ -66,6 +66,8 @@ def _identity(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
     """Return the identifying members of the part, taken from its row."""
     if type_ is Workspace:
         return {}
+    if type_ is AlertRule:
+        return {"rule": document.slug}
     return {"kind": document.kind, "key": document.slug} if type_ is Computation else {"slug": document.slug}
 
 
@@ -76,6 +78,8 @@ def _required(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
         Source: {"name": document.slug, "write_keys": ()},
         Destination: {"type": "unreadable", "sources": ()},
         Computation: {"name": document.slug, "definition": ""},
+        AlertChannel: {"name": document.slug, "url": ""},
+        AlertRule: {},
     }
     return required[type_]
 

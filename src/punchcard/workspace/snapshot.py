@@ -17,11 +17,12 @@ from punchcard.profiles.rules import IdentityRules
 from punchcard.store import configuration
 from punchcard.store.engine import Store
 from punchcard.workspace import persistence
+from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
 from punchcard.workspace.document import Catalog, find_load_problem, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
-from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.problems import format_error
 from punchcard.workspace.telemetry import WorkspaceTelemetry
@@ -72,7 +73,7 @@ class PartProblem:
     """A part of the stored configuration that this version cannot use.
 
     Attributes:
-        kind: `workspace`, `source`, `destination` or `computation`.
+        kind: `workspace`, `source`, `destination`, `computation` or `alert_channel`.
         slug: Slug or key of the part; "" for the workspace's own fields.
         message: Sentence that says why.
     """
@@ -97,6 +98,8 @@ class Snapshot:
         own_write_keys: Write key of Engage's own source, by destination.
         invalid_computations: Why a computation cannot be used, by key. It keeps its members and is not synced.
         network: Addresses that webhooks may be sent to.
+        alert_rules: Every alert rule, with the changes of the workspace.
+        alert_channels: Alert channels by slug, including disabled ones; without those that cannot be read.
         unreadable: Why a stored document cannot be read completely, by kind and slug.
     """
 
@@ -113,6 +116,13 @@ class Snapshot:
     invalid_computations: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
     network: NetworkPolicy = PUBLIC_ONLY
+    alert_rules: Mapping[AlertKind, EffectiveRule] = field(default_factory=lambda: DEFAULT_RULES)
+    alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
+
+    @property
+    def destination_types(self) -> Mapping[str, str]:
+        """The type of each destination by its slug."""
+        return {slug: routed.destination.type for slug, routed in self.destinations.items()}
 
     def problems(self) -> list[PartProblem]:
         """Return the parts of the stored configuration that this version cannot use."""
@@ -125,7 +135,7 @@ class Snapshot:
         return [
             PartProblem(kind="computation" if kind in COMPUTATION_KINDS else kind, slug=slug, message=message)
             for (kind, slug), message in sorted(messages.items())
-            if kind in ("workspace", "source", "destination", "computation")
+            if kind in ("workspace", "source", "destination", "computation", "alert_channel")
         ]
 
 
@@ -172,7 +182,14 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         invalid_computations=MappingProxyType({**invalid, **broken}),
         unreadable=unreadable,
         network=network,
+        alert_rules=effective_rules(workspace.alert_rules),
+        alert_channels=_readable_channels(workspace, unreadable),
     )
+
+
+def _readable_channels(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> Mapping[str, AlertChannel]:
+    channels = (channel for channel in workspace.alert_channels if ("alert_channel", channel.slug) not in unreadable)
+    return MappingProxyType({channel.slug: channel for channel in channels})
 
 
 def _read_zone(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[ZoneInfo, str | None]:

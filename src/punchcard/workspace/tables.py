@@ -76,6 +76,14 @@ class TableReader:
         self._note_absence(key, int, required=False)
         return default
 
+    def decimal(self, key: str) -> float | None:
+        """A finite number; None if it is left out or is not one."""
+        value = self._values.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+        self._note_absence(key, float, required=False)
+        return None
+
     def names(self) -> Sequence[str]:
         """Return the keys of the table."""
         return list(self._values)

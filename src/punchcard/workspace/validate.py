@@ -18,6 +18,7 @@ from punchcard.filters.destination_filters import (
 )
 from punchcard.filters.fql_lexer import ConditionError
 from punchcard.filters.parser import parse
+from punchcard.workspace.alert_settings import channel_problems, rule_problems
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
 from punchcard.workspace.document import Catalog, find_load_problem, secret_keys
 from punchcard.workspace.identity_settings import identity_problems
@@ -86,6 +87,8 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
         )
         yield from _filter_problems(path, destination.filters)
     yield from computation_problems(workspace)
+    yield from channel_problems(workspace.alert_channels, allow_masks=allow_masks)
+    yield from rule_problems(workspace.alert_rules)
 
 
 def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:

@@ -217,13 +217,13 @@ def test_a_computed_trait_is_said_of_a_funnel_too():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (Line(event="A", times="often"), "count is a whole number"),
-        (Line(event="A", measure="sum", of="x", times="much"), "how much is a number"),
-        (Line(event="A", span="within", window="x"), "the time is a whole number"),
-        (Line(event="A", span="between", begin="9", window="3"), "the smaller number comes first"),
+        (Line(event="A", times="often"), "count must be a whole number"),
+        (Line(event="A", measure="sum", of="x", times="much"), "amount must be a number"),
+        (Line(event="A", span="within", window="x"), "time must be a whole number"),
+        (Line(event="A", span="between", begin="9", window="3"), "Enter the smaller number first"),
         (
             Line(kind="trait", conditions=(TraitCondition(path="a", operator="within_last", value="x"),)),
-            "how many days is a whole number",
+            "number of days must be a whole number",
         ),
     ],
     ids=["times", "amount", "window", "between", "days"],

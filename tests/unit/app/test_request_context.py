@@ -3,12 +3,13 @@
 import json
 from urllib.parse import quote
 
+import argon2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from punchcard.app.forms import form_errors_from
-from punchcard.app.passwords import hash_password, verify_password
+from punchcard.app.passwords import DUMMY_HASH, hash_password, verify_password
 from punchcard.app.rendering import json_text
 from punchcard.app.request_context import csrf_token, local_path, read_notices
 from punchcard.errors import ConfigurationError
@@ -47,6 +48,11 @@ def test_passwords() -> None:
     assert not verify_password(None, "there is no such operator")
     with pytest.raises(ConfigurationError, match="at least 12"):
         hash_password("short")
+
+
+def test_the_password_of_nobody_is_checked_with_the_cost_of_a_real_one() -> None:
+    parameters = argon2.extract_parameters(DUMMY_HASH)
+    assert parameters == argon2.extract_parameters(hash_password("correct horse battery"))
 
 
 def test_problems_stand_beside_their_fields() -> None:

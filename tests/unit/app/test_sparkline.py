@@ -17,12 +17,12 @@ def trend(*points: tuple[int, int]) -> Trend:
 @pytest.mark.parametrize(
     ("points", "path", "description"),
     [
-        ([], "", "not known yet"),
-        ([(30, 7), (0, 7)], "M0.0 14.0H120.0V14.0", "7 throughout 30 days"),
+        ([], "", "No data yet"),
+        ([(30, 7), (0, 7)], "M0.0 14.0H120.0V14.0", "Unchanged at 7 for 30 days"),
         (
             [(15, 1000), (0, 2000)],
             "M60.0 26.0H120.0V2.0",
-            "30 days: from 1,000 to 2,000, least 1,000, most 2,000",
+            "30 days: from 1,000 to 2,000, minimum 1,000, maximum 2,000",
         ),
     ],
     ids=["nothing", "level", "from the middle"],

@@ -171,7 +171,7 @@ def test_a_line_that_is_no_event_is_named(
     file = tmp_path / "events.jsonl"
     file.write_text('{"type": "track"}\n{"type":\n')
     assert send(api, "batch", str(file)) == 1
-    assert "event 2" in capsys.readouterr().err
+    assert "Event 2" in capsys.readouterr().err
 
 
 def test_a_timestamp_that_cannot_be_read_is_a_wrong_call(

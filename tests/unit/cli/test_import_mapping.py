@@ -168,7 +168,7 @@ def test_columns_are_mapped_left_out_and_saved(
     file, saved = written(tmp_path, SALES), tmp_path / "sales.toml"
     options = [*MAPPED, "--map", "Note=", "--event", "Order Completed", "--save-mapping", str(saved)]
     assert import_(api, file, *options) == 0
-    assert "1 row without a user id: the email address is used" in capsys.readouterr().out
+    assert "1 row without a user id: the email address was used" in capsys.readouterr().out
     assert import_(api, file, "--mapping", str(saved), "--restart") == 0
     first, again = api.events()
     assert first == again
@@ -183,7 +183,7 @@ def test_unknown_columns_are_told_in_one_line(
     heading = ",".join(["event", *(f"Column {number}" for number in range(30))])
     assert import_(api, written(tmp_path, f"{heading}\n")) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "30 columns are not known" in line
+    assert "30 columns are unknown" in line
     assert "'Column 19' and 10 more" in line
     assert "--map 'Column 0='" in line
 
@@ -194,7 +194,7 @@ def test_unknown_columns_are_told_in_one_line(
         (["--map", "Nobody=userId"], "no column 'Nobody'"),
         (["--map", "Order No"], "COLUMN=FIELD"),
         (["--map", "Order No=order"], "not a field"),
-        ([*MAPPED, "--map", "Note=properties.total"], "says the same"),
+        ([*MAPPED, "--map", "Note=properties.total"], "mapped to the same field"),
     ],
 )
 def test_a_mapping_that_cannot_be_is_refused(
@@ -323,7 +323,7 @@ def test_a_broken_object_among_pretty_printed_ones_costs_no_neighbour(
     content = json.dumps(A) + '\n{"event": "broken",\n' + json.dumps(B, indent=1) + "\n" + json.dumps(A)
     assert import_(api, written(tmp_path, content, name="x.jsonl")) == 1
     assert [event["event"] for event in api.events()] == ["A", "B", "A"]
-    assert "row 2: is not a JSON object" in capsys.readouterr().err
+    assert "row 2: Is not a JSON object" in capsys.readouterr().err
 
 
 def test_values_that_json_does_not_have_are_null_and_told(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from punchcard.cli.trace_text import print_text
+from punchcard.destinations.perkville.definition import PERKVILLE
 from punchcard.store.event_results import EventStatus
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
@@ -19,11 +20,13 @@ DELIVERED = ResultTrace(
     detail=None,
     transaction=TransactionTrace(
         effect_key="SEG:perkville:ORDER:1:order-completed",
-        perk="123456",
+        kind="Transaction",
+        item="123456",
         email="ann@example.com",
         quantity="9.99",
         partner_id="17",
         attributes=None,
+        columns=PERKVILLE.summary_columns,
     ),
     attempts=(
         AttemptTrace(
@@ -73,7 +76,7 @@ def test_a_delivered_award_is_told_from_receipt_to_the_partners_id() -> None:
         "perkville: delivered",
         "transaction 9.99 × perk 123456 for ann@example.com",
         "effect key SEG:perkville:ORDER:1:order-completed",
-        "partner's id 17",
+        "Perkville id 17",
         "attempt 1 2026-01-02 03:04:05.678 UTC · send · unknown · 10000 ms · no answer in 10 s",
         "attempt 2 2026-01-02 03:04:25.678 UTC · read back · HTTP 200 · delivered · 12 ms",
     ):
@@ -110,7 +113,9 @@ def test_a_refusal_is_told_with_its_reason() -> None:
 
 def test_what_needs_a_person_is_told_with_the_next_step() -> None:
     parked = replace(DELIVERED, status=EventStatus.PARKED, reason="tries_used_up", detail="gave up after 10 tries")
-    assert lines_of(replace(STORY, results=(parked,)))[-1] == ("next step when the cause is mended: punchcard retry m1")
+    assert lines_of(replace(STORY, results=(parked,)))[-1] == (
+        "next step correct the cause, then run: punchcard retry m1"
+    )
 
 
 def test_a_result_before_any_destination_and_an_unknown_source_are_told() -> None:
@@ -123,7 +128,7 @@ def test_a_result_before_any_destination_and_an_unknown_source_are_told() -> Non
         attempts=(),
     )
     lines = lines_of(replace(STORY, source=None, results=(failed,)))
-    assert "no known source" in lines[1]
+    assert "an unknown source" in lines[1]
     assert lines[-1] == "before any destination: failed on ingest (unknown_source)"
 
 
@@ -138,12 +143,14 @@ def test_later_copies_are_told() -> None:
     )
     copy = replace(STORY, received_at=AT + timedelta(hours=1), results=(duplicate,))
     last = lines_of(replace(STORY, copies=(copy,)))[-1]
-    assert last == "The same message id came again 2026-01-02 04:04:05.678 UTC: duplicate (same_message_id)"
+    assert last == "The same message id was received again 2026-01-02 04:04:05.678 UTC: duplicate (same_message_id)"
 
 
 def test_a_user_property_is_told_as_one() -> None:
     assert DELIVERED.transaction is not None
-    transaction = replace(DELIVERED.transaction, perk=None, quantity=None, attributes={"vip": True})
+    transaction = replace(
+        DELIVERED.transaction, kind="User property", item=None, quantity=None, attributes={"vip": True}
+    )
     lines = lines_of(replace(STORY, results=(replace(DELIVERED, transaction=transaction),)))
     assert 'user property {"vip":true} for ann@example.com' in lines
 

@@ -33,7 +33,7 @@ EFFECT = StoredEffect(
     received_at=NOW,
     customer="ann@example.com",
     email="ann@example.com",
-    perk="1",
+    item="1",
     requested_quantity=Decimal("9.99"),
     quantity=Decimal("9.99"),
     attributes=None,
@@ -58,7 +58,7 @@ class MiddleClock(ManualClock):
 
 def make_attempt(action: Action, *, tries: int = 0, reason: str | None = None) -> Attempt:
     effect = replace(EFFECT, tries=tries, reason=reason)
-    return Attempt(effect=effect, number=1, action=action, perk="1", quantity=EFFECT.quantity, detail=None)
+    return Attempt(effect=effect, number=1, action=action, item="1", quantity=EFFECT.quantity, detail=None)
 
 
 DONE = Performed(status=201, partner_id="p1")

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.delivery.preparation import NotReady, Ready, prepare
-from punchcard.destinations.perkville.partner import PerkvillePartner
-from punchcard.destinations.port import KeyScope, RefundFollows
+from punchcard.delivery.preparation import NotReady, Ready
+from punchcard.destinations.perkville.refunds import RefundFollows
+from punchcard.destinations.port import KeyScope
 from punchcard.store import outbox
 from punchcard.store.engine import Store
 from punchcard.store.operator_actions import dismiss
-from punchcard.store.orders import wake_refunds
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import new_effect, stored_effect
-from punchcard.testing.order_ledger import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+from punchcard.testing.perkville_orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
 NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")
@@ -47,10 +46,7 @@ def test_an_award_and_a_user_property_need_no_ledger(ledger: OrderLedger) -> Non
     assert quantity_of(ledger.prepare(AWARD)) == "9.99"
     with ledger.store.unit_of_work() as work:
         outbox.add(work, [new_effect("trait", quantity=None, attributes={"vip": True})], now=ledger.clock.now())
-        trait = stored_effect(work, "trait")
-        assert prepare(
-            work, trait, partner=PerkvillePartner(), options=ledger.options, now=ledger.clock.now()
-        ) == Ready(quantity=None)
+    assert ledger.prepare("trait") == Ready(quantity=None)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +88,9 @@ def test_a_refund_of_an_unknown_order_waits_for_it_and_is_parked_then(ledger: Or
 
 def test_how_long_a_refund_waits_is_an_option(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
-    ledger.set(refund_wait_seconds=0)
+    ledger.set_refunds(wait_seconds=0)
     assert refusal_of(ledger.prepare()) == (EffectState.PARKED, "refund_unknown_order")
-    ledger.set(refund_wait_seconds=60)
+    ledger.set_refunds(wait_seconds=60)
     result = ledger.prepare()
     assert isinstance(result, NotReady)
     assert 0 < result.wait_seconds <= 60
@@ -108,7 +104,7 @@ def test_a_waiting_refund_looks_again_long_before_its_wait_is_over(ledger: Order
 
 
 def test_a_refund_that_follows_the_event_takes_what_it_asks_for_an_unknown_order(ledger: OrderLedger) -> None:
-    ledger.set(refund_follows=RefundFollows.EVENT)
+    ledger.set_refunds(follows=RefundFollows.EVENT)
     ledger.add(REFUND, "-12.50")
     ledger.add(OTHER_REFUND, None)
     assert refusal_of(ledger.prepare()) == WAITING
@@ -263,7 +259,7 @@ def test_a_refund_for_another_customer_is_parked_with_both_addresses(ledger: Ord
 
 
 def test_a_refund_that_follows_the_event_takes_from_the_customer_it_names_and_no_more(ledger: OrderLedger) -> None:
-    ledger.set(refund_follows=RefundFollows.EVENT)
+    ledger.set_refunds(follows=RefundFollows.EVENT)
     ledger.add(AWARD, "10")
     ledger.deliver(AWARD)
     ledger.add(REFUND, "-14", customer=BOB)
@@ -290,7 +286,7 @@ def test_an_order_is_found_whichever_source_told_of_it(ledger: OrderLedger) -> N
     ledger.deliver(AWARD)
     ledger.add(REFUND, None, source="website")
     assert quantity_of(ledger.prepare()) == "-10"
-    ledger.set(order_scope=KeyScope.SOURCE)
+    ledger.set_delivery(order_scope=KeyScope.SOURCE)
     assert refusal_of(ledger.prepare()) == WAITING
 
 
@@ -298,7 +294,7 @@ def test_refusals_have_the_scope_of_orders(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
     ledger.refuse("zero_amount", source="server")
     assert refusal_of(ledger.prepare()) == NOTHING_EARNED
-    ledger.set(order_scope=KeyScope.SOURCE)
+    ledger.set_delivery(order_scope=KeyScope.SOURCE)
     assert refusal_of(ledger.prepare()) == WAITING
 
 
@@ -336,4 +332,4 @@ def test_a_refund_is_woken_by_its_order_under_either_id(
             due_at=ledger.clock.now(),
             now=ledger.clock.now(),
         )
-        assert wake_refunds(work, "perkville", delivered={of_award}, now=ledger.clock.now()) == woken
+    assert ledger.wake(delivered={of_award}) == woken

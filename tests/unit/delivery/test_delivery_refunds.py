@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 
 from punchcard.delivery.preparation import NotReady, Ready
-from punchcard.destinations.perkville import refunds
-from punchcard.destinations.perkville.refunds import OPEN_STATES
+from punchcard.destinations import preparation
+from punchcard.destinations.perkville.refunds import OPEN_STATES, RefundFollows
 from punchcard.destinations.perkville.refunds import UNCERTAIN_REASONS as UNCERTAIN
-from punchcard.destinations.port import RefundFollows
 from punchcard.store import outbox
 from punchcard.store.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDER
 from punchcard.store.engine import Store
 from punchcard.store.operator_actions import dismiss, reopen
-from punchcard.store.orders import ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER, wake_refunds
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import stored_effect
-from punchcard.testing.order_ledger import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+from punchcard.testing.perkville_orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
 NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")
@@ -82,7 +80,7 @@ PAIRS: list[tuple[str, list[tuple[str, str | None, str | None, str]], list[int]]
 def test_a_refund_that_two_sources_track_is_taken_once(
     ledger: OrderLedger, told: list[tuple[str, str | None, str | None, str]], copies: list[int]
 ) -> None:
-    ledger.set(refund_follows=RefundFollows.EVENT)
+    ledger.set_refunds(follows=RefundFollows.EVENT)
     ledger.add(AWARD, "1000")
     ledger.deliver(AWARD)
     for number, (source, amount, refund_id, customer) in enumerate(told):
@@ -126,16 +124,11 @@ def state_of(ledger: OrderLedger, key: str) -> tuple[EffectState, str | None]:
     return found.state, found.reason
 
 
-def wake(ledger: OrderLedger, **orders: set[str]) -> int:
-    with ledger.store.unit_of_work() as work:
-        return wake_refunds(work, "perkville", now=ledger.clock.now(), **orders)
-
-
 def test_a_waiting_refund_is_due_when_its_order_has_ended(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
     put_aside(ledger, REFUND)
-    assert wake(ledger, delivered={"another"}) == 0
-    assert wake(ledger, delivered={"o-1"}) == 1
+    assert ledger.wake(delivered={"another"}) == 0
+    assert ledger.wake(delivered={"o-1"}) == 1
     with ledger.store.reading() as work:
         assert stored_effect(work, REFUND).due_at == ledger.clock.now()
 
@@ -157,18 +150,18 @@ def test_a_refund_does_not_wait_for_years_if_the_clock_is_set_back(
     assert state_of(ledger, REFUND) == expected
     ledger.add(AWARD, "9")
     ledger.deliver(AWARD)
-    assert wake(ledger, delivered={"o-1"}) == 1
+    assert ledger.wake(delivered={"o-1"}) == 1
     assert quantity_of(ledger.prepare()) == "-5"
 
 
 def test_a_parked_refund_comes_back_once_its_order_is_delivered(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
-    ledger.set(refund_wait_seconds=0)
+    ledger.set_refunds(wait_seconds=0)
     put_aside(ledger, REFUND)
     assert state_of(ledger, REFUND) == (EffectState.PARKED, "refund_unknown_order")
     ledger.add(AWARD, "9")
     ledger.deliver(AWARD)
-    assert wake(ledger, delivered={"o-1"}) == 1
+    assert ledger.wake(delivered={"o-1"}) == 1
     assert state_of(ledger, REFUND)[0] is EffectState.PENDING
     assert quantity_of(ledger.prepare()) == "-5"
 
@@ -179,29 +172,27 @@ def test_a_refund_of_an_order_that_earned_nothing_comes_back_once_that_is_delive
     ledger.record_results(AWARD, EffectState.REJECTED, reason="perk_unknown")
     ledger.add(REFUND, None)
     put_aside(ledger, REFUND)
-    assert wake(ledger, ended={"o-1"}) == 0
+    assert ledger.wake(ended={"o-1"}) == 0
     assert state_of(ledger, REFUND) == NOTHING_EARNED
     with ledger.store.unit_of_work() as work:
         assert reopen(work, [stored_effect(work, AWARD).id], now=ledger.clock.now()) == 1
     ledger.deliver(AWARD)
-    assert wake(ledger, delivered={"o-1"}) == 1
+    assert ledger.wake(delivered={"o-1"}) == 1
     assert quantity_of(ledger.prepare()) == "-5"
 
 
 def test_a_refund_that_a_person_has_dismissed_does_not_come_back(ledger: OrderLedger) -> None:
     ledger.add(REFUND, "-5")
-    ledger.set(refund_wait_seconds=0)
+    ledger.set_refunds(wait_seconds=0)
     put_aside(ledger, REFUND)
     with ledger.store.unit_of_work() as work:
         dismiss(work, [stored_effect(work, REFUND).id], detail="by hand", now=ledger.clock.now())
-    assert wake(ledger, delivered={"o-1"}) == 0
+    assert ledger.wake(delivered={"o-1"}) == 0
     assert state_of(ledger, REFUND) == (EffectState.REJECTED, "dismissed")
 
 
 def test_perkville_and_the_ledger_use_the_same_words() -> None:
-    """The ledger wakes refunds by these words, and neither may import the other."""
+    """Neither may import the other."""
     assert {state.value for state in EffectState if state.is_open} == OPEN_STATES
     assert UNCERTAIN == UNCERTAIN_REASONS
-    text = Path(refunds.__file__).read_text()
-    words = (WAITING_FOR_ORDER, ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER)
-    assert [word for word in words if f'reason="{word}"' not in text] == []
+    assert preparation.WAITING_FOR_ORDER == WAITING_FOR_ORDER

@@ -28,7 +28,7 @@ def rows(heading: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    "row", rows("The message names the character and shows what stands there."), ids=lambda r: r[0]
+    "row", rows("The message names the position and shows the text at that position."), ids=lambda r: r[0]
 )
 def test_a_condition_that_is_refused_gets_the_message_on_the_page(row: list[str]) -> None:
     condition, message = row
@@ -51,7 +51,7 @@ def test_the_conditions_that_are_shown_are_read(row: list[str]) -> None:
 
 
 def test_all_functions_are_there_and_no_other() -> None:
-    table = PAGE.split("| function | gives |", 1)[1].split("\n\n", 1)[0]
+    table = PAGE.split("| function | returns |", 1)[1].split("\n\n", 1)[0]
     assert set(re.findall(r"`(\w+)\( ", table)) == set(FUNCTIONS)
 
 

@@ -55,13 +55,13 @@ def test_the_text_comes_out(received: bytes, encodings: list[str], is_gzip: bool
 
 
 UNREADABLE = [
-    pytest.param(PACKED[:-4], ["gzip"], "cut off", id="cut off in its sum"),
-    pytest.param(PACKED[:-20], ["gzip"], "cut off", id="cut off in its data"),
-    pytest.param(PACKED[:2], ["gzip"], "cut off", id="only the beginning"),
-    pytest.param(PACKED[:-20], [], "cut off", id="cut off without a header"),
-    pytest.param(PACKED + PACKED[:12], ["gzip"], "cut off", id="second member cut off"),
+    pytest.param(PACKED[:-4], ["gzip"], "incomplete", id="cut off in its sum"),
+    pytest.param(PACKED[:-20], ["gzip"], "incomplete", id="cut off in its data"),
+    pytest.param(PACKED[:2], ["gzip"], "incomplete", id="only the beginning"),
+    pytest.param(PACKED[:-20], [], "incomplete", id="cut off without a header"),
+    pytest.param(PACKED + PACKED[:12], ["gzip"], "incomplete", id="second member cut off"),
     pytest.param(PACKED[:-8] + bytes(8), ["gzip"], "damaged", id="another sum"),
-    pytest.param(PACKED + b"x", ["gzip"], "follows", id="something behind it"),
+    pytest.param(PACKED + b"x", ["gzip"], "followed by data", id="something behind it"),
     pytest.param(b"not packed", ["gzip"], "not gzip", id="neither gzip nor JSON"),
     pytest.param(zlib.compress(UTF8), ["gzip"], "not gzip", id="zlib"),
     pytest.param(b"", ["gzip"], "not gzip", id="nothing"),

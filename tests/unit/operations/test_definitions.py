@@ -68,8 +68,8 @@ PLACES: dict[str, tuple[object, str, str]] = {
         {"kind": "comparison", "left": {"kind": "property", "path": "a"}, "operator": "exists"}, "", "stands inside",
     ),
     "no conditions": ({"kind": "not", "condition": {"kind": "and", "conditions": []}}, ".condition", "expected"),
-    "what has no words": (having(since=5), "", "would be lost"),
-    "a frequency of no mode": (having(min_frequency=3), "", "would be lost"),
+    "what has no words": (having(since=5), "", "cannot be expressed"),
+    "a frequency of no mode": (having(min_frequency=3), "", "cannot be expressed"),
     "too many": ({"kind": "and", "conditions": [ONCE] * 51}, "", "at most 50"),
     "a value, no condition": (BOUGHT, "", "an audience is a condition"),
 }  # fmt: skip

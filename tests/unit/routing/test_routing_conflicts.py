@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from punchcard.destinations.perkville.definition import TRANSACTION, USER_PROPERTY
 from punchcard.destinations.perkville.keys import DayKey, OrderKey, RefundKey
-from punchcard.destinations.port import EffectKey, EffectKind, Intent, KeyScope, OnRepeat, ScopedKey
+from punchcard.destinations.port import EffectKey, Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
@@ -27,12 +28,12 @@ from punchcard.workspace.snapshot import RoutedDestination
 
 CLOCK = ManualClock()
 INTENT = Intent(
-    kind=EffectKind.TRANSACTION,
+    kind=TRANSACTION,
     effect_key=EffectKey("SEG:website:ORDER:o1:order-completed"),
     customer="ann@example.com",
     email="Ann@example.com",
     event_name="Order Completed",
-    perk="123456",
+    item="123456",
     quantity=Decimal("9.99"),
     order_id="o1",
 )
@@ -112,7 +113,7 @@ def test_a_new_intent_becomes_a_pending_effect_with_all_it_knows(store: Store) -
     with store.reading() as connection:
         effect = effect_by_key(connection, "perkville", INTENT.effect_key)
     assert effect is not None
-    assert (effect.customer, effect.email, effect.perk) == ("ann@example.com", "Ann@example.com", "123456")
+    assert (effect.customer, effect.email, effect.item) == ("ann@example.com", "Ann@example.com", "123456")
     assert (effect.quantity, effect.order_id, effect.source) == (Decimal("9.99"), "o1", "website")
     assert (effect.message_id, effect.received_at) == ("m1", CLOCK.now())
 
@@ -211,10 +212,10 @@ def test_user_properties_are_compared_by_what_they_set(store: Store) -> None:
     def trait(message_id: str, value: object, *, key: str = "SEG:website:EVENT:t") -> PlannedEffect:
         return planned_effect(
             message_id,
-            kind=EffectKind.USER_PROPERTY,
+            kind=USER_PROPERTY,
             effect_key=EffectKey(key),
             quantity=None,
-            perk=None,
+            item=None,
             order_id=None,
             attributes={"vip": value, "tags": ["a", "ä"]},
         )
@@ -380,7 +381,7 @@ def test_a_refused_order_is_kept_and_wakes_its_refunds(store: Store) -> None:
         received_at=CLOCK.now(),
     )
     with store.unit_of_work() as work:
-        record_refusals(work, [refused, refused], now=CLOCK.now())
+        record_refusals(work, [refused, refused], destinations={"perkville": PERKVILLE}, now=CLOCK.now())
         assert refusal_of_order(work, "perkville", "o1", source=None) == "zero_amount"
         assert refusal_of_order(work, "perkville", "o1", source="website") is None
         assert refusal_of_order(work, "second", "o1", source=None) is None
@@ -458,7 +459,7 @@ def test_a_refusal_is_found_for_the_whole_number(store: Store) -> None:
         )
     ]
     with store.unit_of_work() as work:
-        record_refusals(work, refused, now=CLOCK.now())
+        record_refusals(work, refused, destinations={"perkville": PERKVILLE}, now=CLOCK.now())
     with store.reading() as connection:
         for order_id, reason in (("1001", "zero_amount"), ("1001.0", "zero_amount"), ("1001.00", None)):
             assert refusal_of_order(connection, "perkville", order_id, source="website") == reason

@@ -61,12 +61,12 @@ def test_a_part_that_is_not_ready_in_time_is_named_with_its_log(
     assert str(log) in caught.value.message
 
 
-def test_an_app_that_does_not_answer_is_named_with_its_log(
+def test_app_that_does_not_respond_is_named_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_tcp_port: int
 ) -> None:
     monkeypatch.setattr(demo, "_START_SECONDS", 0.2)
     running = demo._Running(f"http://127.0.0.1:{free_tcp_port}", tmp_path / "up.log")
     with pytest.raises(PunchcardError) as caught:
         demo._create_owner(running)
-    assert "did not answer" in caught.value.message
+    assert "did not respond" in caught.value.message
     assert str(tmp_path / "up.log") in caught.value.message

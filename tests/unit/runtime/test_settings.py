@@ -64,10 +64,10 @@ def test_everything_is_kept_in_the_data_folder_unless_urls_say_otherwise() -> No
 @pytest.mark.parametrize(
     ("variable", "text", "words"),
     [
-        pytest.param("PUNCHCARD_PORTS", "1", "nearest is PUNCHCARD_PORT", id="misspelt"),
-        pytest.param("PUNCHCARD_LAKE_FLUSH_SECOND", "1", "nearest is PUNCHCARD_LAKE_FLUSH_SECONDS", id="singular"),
-        pytest.param("PUNCHCARD_port", "1", "nearest is PUNCHCARD_PORT", id="lower case"),
-        pytest.param("PUNCHCARD_PORT", "http", "0 to 65535, not 'http'", id="port is text"),
+        pytest.param("PUNCHCARD_PORTS", "1", "Did you mean PUNCHCARD_PORT?", id="misspelt"),
+        pytest.param("PUNCHCARD_LAKE_FLUSH_SECOND", "1", "Did you mean PUNCHCARD_LAKE_FLUSH_SECONDS?", id="singular"),
+        pytest.param("PUNCHCARD_port", "1", "Did you mean PUNCHCARD_PORT?", id="lower case"),
+        pytest.param("PUNCHCARD_PORT", "http", "0 to 65535 is expected, not 'http'", id="port is text"),
         pytest.param("PUNCHCARD_PORT", "65536", "0 to 65535", id="port too high"),
         pytest.param("PUNCHCARD_LAKE_ROWS_MAX", "0", "above 0", id="no rows"),
         pytest.param("PUNCHCARD_LAKE_ROWS_MAX", "1.5", "whole number", id="half a row"),
@@ -118,7 +118,7 @@ def test_a_public_url_is_without_its_last_slash(text: str, expected: str) -> Non
     "text", ["points.example.com", "ftp://x", "https://", "https://x?y", 'https://x"', "https://a b"]
 )
 def test_a_public_url_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="PUNCHCARD_PUBLIC_URL: expected a URL"):
+    with pytest.raises(ConfigurationError, match="PUNCHCARD_PUBLIC_URL: A URL"):
         read_settings({"PUNCHCARD_PUBLIC_URL": text})
 
 
@@ -129,5 +129,5 @@ def test_trusted_proxies_are_addresses_and_networks(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["*", "localhost", "10.0.0.0/40", "10.0.0.1 10.0.0.2"])
 def test_trusted_proxies_that_are_no_addresses_are_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="addresses or networks"):
+    with pytest.raises(ConfigurationError, match="Addresses or networks"):
         read_settings({"PUNCHCARD_TRUSTED_PROXIES": text})

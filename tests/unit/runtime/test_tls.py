@@ -82,11 +82,11 @@ CASES = [
     pytest.param(certificate_in_der, r"no certificate in PEM form", id="DER"),
     pytest.param(damaged_certificate, r"cannot be used", id="damaged"),
     pytest.param(key_of_another, r"is not the key of the certificate", id="the key of another"),
-    pytest.param(exchanged, r"the wrong way round", id="exchanged"),
-    pytest.param(certificate_without_key, r"give its file as tls_key", id="no key"),
-    pytest.param(key_without_certificate, r"give tls_cert", id="no certificate"),
+    pytest.param(exchanged, r"Are tls_cert and tls_key swapped\?", id="exchanged"),
+    pytest.param(certificate_without_key, r"Set its file as tls_key", id="no key"),
+    pytest.param(key_without_certificate, r"Set tls_cert", id="no certificate"),
     pytest.param(encrypted_key, r"openssl pkey", id="an encrypted key"),
-    pytest.param(both_kinds, r"leave tls_cert and tls_key out", id="both kinds"),
+    pytest.param(both_kinds, r"Remove tls_cert and tls_key", id="both kinds"),
 ]
 
 

@@ -16,9 +16,9 @@ def audience(key: str, definition: str = GOOD, **more: str) -> Computation:
 @pytest.mark.parametrize(
     ("computation", "message"),
     [
-        (audience("a", sync="every 99999999999999999999 days"), "is no rhythm"),
-        (audience("a", sync="every " + "9" * 5_000 + " hours"), "is no rhythm"),
-        (audience("a", sync="every 0 hours"), "is no rhythm"),
+        (audience("a", sync="every 99999999999999999999 days"), "is not a sync interval"),
+        (audience("a", sync="every " + "9" * 5_000 + " hours"), "is not a sync interval"),
+        (audience("a", sync="every 0 hours"), "is not a sync interval"),
         (audience("a", "("), ""),
         (audience("a", "(" * 5_000 + GOOD + ")" * 5_000), ""),
         (audience("a", f"not {GOOD} and " * 3_000 + GOOD), ""),
@@ -36,7 +36,7 @@ def test_what_cannot_be_used_is_a_problem_and_no_exception(computation: Computat
 def test_a_key_that_is_the_address_of_a_page_is_refused() -> None:
     (problem,) = find_problems(Workspace(computations=(audience("new"), audience("newcomers"))))
     assert problem.path == ("audiences", 0, "key")
-    assert "give another key" in problem.message
+    assert "Choose another key" in problem.message
 
 
 def test_a_definition_that_the_compiler_fails_on_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,10 @@ def test_a_definition_that_the_compiler_fails_on_is_not_saved(monkeypatch: pytes
 
     monkeypatch.setattr("punchcard.workspace.computations.statement", fail)
     (problem,) = find_problems(Workspace(computations=(audience("a", "event('Only here').count() >= 1"),)))
-    assert problem.message == "this definition cannot be compiled: ValueError: a defect of the compiler"
+    assert (
+        problem.message
+        == "This definition cannot be compiled. Please report this. ValueError: a defect of the compiler"
+    )
     assert problem.path == ("audiences", 0, "definition")
 
 

@@ -140,13 +140,17 @@ def test_minimal_file_is_valid() -> None:
     ("old", "new", "expected"),
     [
         pytest.param(
-            '"wk"', '"${WK}"', "3: sources.website.write_key: the environment variable WK is not set", id="env"
+            '"wk"', '"${WK}"', "3: sources.website.write_key: The environment variable WK is not set", id="env"
         ),
         pytest.param('"wk"', '"${WK"', '3: sources.website.write_key: "${" must be followed by', id="open brace"),
-        pytest.param('"wk"', '"w k"', "3: sources.website.write_key: a write key is 1 to 128", id="blank in write key"),
-        pytest.param('"wk"', '""', "3: sources.website.write_key: a write key is 1 to 128", id="empty write key"),
-        pytest.param('"wk"', "7", "3: sources.website.write_key: must be text, not a number", id="number as text"),
-        pytest.param('write_key = "wk"', "write_keys = []", "3: sources.website.write_keys: at least one", id="no key"),
+        pytest.param(
+            '"wk"', '"w k"', "3: sources.website.write_key: A write key has 1 to 128", id="blank in write key"
+        ),
+        pytest.param('"wk"', '""', "3: sources.website.write_key: A write key has 1 to 128", id="empty write key"),
+        pytest.param('"wk"', "7", "3: sources.website.write_key: Must be text, not a number", id="number as text"),
+        pytest.param(
+            'write_key = "wk"', "write_keys = []", "3: sources.website.write_keys: Add at least one", id="no key"
+        ),
         pytest.param(
             'write_key = "wk"',
             'write_keys = ["a", "a"]',
@@ -154,37 +158,37 @@ def test_minimal_file_is_valid() -> None:
             id="key twice",
         ),
         pytest.param(
-            'write_key = "wk"', "", '1: sources.website.write_keys: is missing; give "write_key"', id="key left out"
+            'write_key = "wk"', "", '1: sources.website.write_keys: Is missing. Set "write_key"', id="key left out"
         ),
         pytest.param(
             'write_key = "wk"',
             'write_key = "wk"\nwrite_keys = ["b"]',
-            '4: sources.website.write_keys: give either "write_key" or "write_keys", not both',
+            '4: sources.website.write_keys: Set either "write_key" or "write_keys", not both',
             id="key and keys",
         ),
         pytest.param(
-            'source = "website"', 'source = "web"', "7: destinations.perkville.source: there is no", id="source"
+            'source = "website"', 'source = "web"', "7: destinations.perkville.source: There is no", id="source"
         ),
         pytest.param(
-            'source = "website"', "", '4: destinations.perkville.sources: is missing; give "source"', id="no source"
+            'source = "website"', "", '4: destinations.perkville.sources: Is missing. Set "source"', id="no source"
         ),
-        pytest.param('type = "perkville"', 'type = "gym"', "6: destinations.perkville.type: there is no", id="type"),
+        pytest.param('type = "perkville"', 'type = "gym"', "6: destinations.perkville.type: There is no", id="type"),
         pytest.param('slug = "website"', 'slug = "Web Site"', "is not a slug", id="bad slug"),
-        pytest.param('slug = "website"', "", "1: sources[0].slug: is missing", id="no slug"),
+        pytest.param('slug = "website"', "", "1: sources[0].slug: Is missing", id="no slug"),
         pytest.param(
             'write_key = "wk"',
             'write_key = "wk"\nenabled = "no"',
-            "4: sources.website.enabled: must be true or",
+            "4: sources.website.enabled: Must be true or",
             id="flag",
         ),
         pytest.param(
             'write_key = "wk"',
             'write_key = "wk"\ncolour = 1',
-            "4: sources.website.colour: unknown key; known",
+            "4: sources.website.colour: Unknown key. Known",
             id="key",
         ),
         pytest.param(
-            'write_key = "wk"', 'write_key = "wk"\nenabeld = true', 'unknown key; did you mean "enabled"?', id="typo"
+            'write_key = "wk"', 'write_key = "wk"\nenabeld = true', 'Unknown key. Did you mean "enabled"?', id="typo"
         ),
         pytest.param('apiKey = "k"', "apiKey = 5", "9: destinations.perkville.settings.apiKey: ", id="setting type"),
         pytest.param('apiKey = "k"', "", "8: destinations.perkville.settings.apiKey: ", id="setting missing"),
@@ -194,16 +198,16 @@ def test_minimal_file_is_valid() -> None:
         pytest.param(
             'apiKey = "k"',
             "apiKey = 2026-01-01",
-            "9: destinations.perkville.settings.apiKey: must be text",
+            "9: destinations.perkville.settings.apiKey: Must be text",
             id="a date",
         ),
         pytest.param(
-            'apiKey = "k"', "apiKey = nan", "9: destinations.perkville.settings.apiKey: must be text", id="nan"
+            'apiKey = "k"', "apiKey = nan", "9: destinations.perkville.settings.apiKey: Must be text", id="nan"
         ),
         pytest.param(
             "eventToPerkMap = {}",
             'eventToPerkMap = { "A.b" = "${NONE}" }',
-            '13: destinations.perkville.settings.eventToPerkMap."A.b": the environment variable NONE is not set',
+            '13: destinations.perkville.settings.eventToPerkMap."A.b": The environment variable NONE is not set',
             id="deep in a map",
         ),
         pytest.param(
@@ -245,15 +249,15 @@ name = "Loyal"
 """
     )
     expected = [
-        "punchcard.toml:1: color: unknown key",
-        "punchcard.toml:14: audiences[0].definition: is missing",
+        "punchcard.toml:1: color: Unknown key",
+        "punchcard.toml:14: audiences[0].definition: Is missing",
         'punchcard.toml:3: workspace.timezone: "Mars/Olympus" is not a time zone',
         'punchcard.toml:5: sources[0].slug: "website" is used more than once',
-        'punchcard.toml:6: sources[0].write_key: "wk" is the write key of another source too',
+        'punchcard.toml:6: sources[0].write_key: "wk" is also the write key of another sourc',
         'punchcard.toml:8: sources[1].slug: "website" is used more than once',
-        'punchcard.toml:9: sources[1].write_key: "wk" is the write key of another source too',
-        'punchcard.toml:13: destinations.gym.source: there is no source "shop"',
-        'punchcard.toml:12: destinations.gym.type: there is no destination of type "swarm"',
+        'punchcard.toml:9: sources[1].write_key: "wk" is also the write key of another sourc',
+        'punchcard.toml:13: destinations.gym.source: There is no source "shop"',
+        'punchcard.toml:12: destinations.gym.type: There is no destination of type "swarm"',
     ]
     assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected
 
@@ -277,21 +281,21 @@ name = "Loyal"
             id="percent in hundreds",
         ),
         pytest.param(
-            'if = "a"\nenabled = false\nactions = [{ type = "DROP" }]', "[0].title: is missing", id="no title"
+            'if = "a"\nenabled = false\nactions = [{ type = "DROP" }]', "[0].title: Is missing", id="no title"
         ),
         pytest.param(
             f'title = "{"t" * 65}"\nif = "a"\nenabled = false\nactions = [{{ type = "DROP" }}]',
-            "must have 1 to 64 characters, has 65",
+            "Must have 1 to 64 characters, has 65",
             id="long title",
         ),
-        pytest.param('title = "t"\nenabled = false\nactions = [{ type = "DROP" }]', "if: is missing", id="no if"),
+        pytest.param('title = "t"\nenabled = false\nactions = [{ type = "DROP" }]', "if: Is missing", id="no if"),
         pytest.param('title = "t"\nif = "a"\nenabled = false', "at least one action", id="no action"),
         pytest.param(
             'title = "t"\nif = "a"\nenabled = false\nactions = [{ type = "ERASE" }]',
             "'ERASE' is not an action. Actions are DROP, SAMPLE, DROP_PROPERTIES, ALLOW_PROPERTIES.",
             id="unknown action",
         ),
-        pytest.param('title = "t"\nif = "a"\nenabled = false\nactions = ["DROP"]', "must be a table", id="not a table"),
+        pytest.param('title = "t"\nif = "a"\nenabled = false\nactions = ["DROP"]', "Must be a table", id="not a table"),
     ],
 )
 def test_bad_filter_is_refused(filter_lines: str, expected: str) -> None:
@@ -303,7 +307,7 @@ def test_bad_filter_is_refused(filter_lines: str, expected: str) -> None:
 def test_more_than_ten_filters_are_refused() -> None:
     one = '[[destinations.filters]]\ntitle = "t"\nif = "a"\nenabled = false\nactions = [{ type = "DROP" }]\n'
     assert len(read(MINIMAL + one * 10).destinations[0].filters) == 10
-    assert "has 11 filters, at most 10" in problems(MINIMAL + one * 11)[0]
+    assert "Has 11 filters. At most 10" in problems(MINIMAL + one * 11)[0]
 
 
 @pytest.mark.parametrize(
@@ -315,9 +319,9 @@ def test_more_than_ten_filters_are_refused() -> None:
         pytest.param(b'name = "\xff"', "is not UTF-8 text", id="encoding"),
         pytest.param(b"x = " + b"[" * 5000, "is not valid TOML", id="deep"),
         pytest.param(b"#" * (4 * 1024 * 1024 + 1), "larger than", id="huge"),
-        pytest.param(b"workspace = 1\n[[sources]]\nslug = 3\n", "workspace: must be a table", id="shapes"),
-        pytest.param(b"sources = 1\n", "sources: must be a list of tables", id="not a list"),
-        pytest.param(b"sources = [1]\n", "sources[0]: must be a table, not a number", id="list of numbers"),
+        pytest.param(b"workspace = 1\n[[sources]]\nslug = 3\n", "workspace: Must be a table", id="shapes"),
+        pytest.param(b"sources = 1\n", "sources: Must be a list of tables", id="not a list"),
+        pytest.param(b"sources = [1]\n", "sources[0]: Must be a table, not a number", id="list of numbers"),
     ],
 )
 def test_unreadable_content_is_refused_with_its_reason(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -360,18 +364,20 @@ def test_rules_of_identity_are_read_and_what_is_left_out_is_the_default() -> Non
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        pytest.param('"member_id"]', '"Member Id"]', '2: identity.priority: "Member Id" is no type of id', id="type"),
-        pytest.param('"member_id"]', '"user_id"]', '2: identity.priority: "user_id" is listed twice', id="twice"),
-        pytest.param("email = 3", "email = 0", "3: identity.limits.email: must be between 1 and 1000", id="limit"),
-        pytest.param('"monthly"', '"daily"', '5: identity.periods.email: "daily" is no period', id="period"),
-        pytest.param("email = 3", "email = true", "3: identity.limits.email: must be a number", id="limit's type"),
-        pytest.param("limit = 20", "limit = -1", "4: identity.limit: must be between 1 and 1000", id="other limit"),
-        pytest.param('"/^0+$/"', '"/^(0$/"', "6: identity.blocked[1]: /^(0$/ is not a regular", id="pattern"),
-        pytest.param('"none"', '""', "6: identity.blocked[0]: must not be empty", id="empty value"),
-        pytest.param("traits.memberId", "memberId", '"memberId" is no place of an event', id="place"),
-        pytest.param("{ member_id", "{ user_id", "user_id has its own place in every event", id="own place"),
         pytest.param(
-            "limit = 20", "limits_of = 20", '4: identity.limits_of: unknown key; did you mean "limits"', id="key"
+            '"member_id"]', '"Member Id"]', '2: identity.priority: "Member Id" is not an identifier type', id="type"
+        ),
+        pytest.param('"member_id"]', '"user_id"]', '2: identity.priority: "user_id" is listed twice', id="twice"),
+        pytest.param("email = 3", "email = 0", "3: identity.limits.email: Must be between 1 and 1000", id="limit"),
+        pytest.param('"monthly"', '"daily"', '5: identity.periods.email: "daily" is not a period', id="period"),
+        pytest.param("email = 3", "email = true", "3: identity.limits.email: Must be a number", id="limit's type"),
+        pytest.param("limit = 20", "limit = -1", "4: identity.limit: Must be between 1 and 1000", id="other limit"),
+        pytest.param('"/^0+$/"', '"/^(0$/"', "6: identity.blocked[1]: /^(0$/ is not a regular", id="pattern"),
+        pytest.param('"none"', '""', "6: identity.blocked[0]: Must not be empty", id="empty value"),
+        pytest.param("traits.memberId", "memberId", '"memberId" is not a field of an event', id="place"),
+        pytest.param("{ member_id", "{ user_id", "user_id is always read from the event itself", id="own place"),
+        pytest.param(
+            "limit = 20", "limits_of = 20", '4: identity.limits_of: Unknown key. Did you mean "limits"', id="key"
         ),
     ],
 )

@@ -99,3 +99,28 @@ def test_start_fails_on_a_broken_file(path: Path) -> None:
     path.write_text("[workspace")
     with pytest.raises(ConfigurationError, match="not valid TOML"):
         FileWatch(path, Applied(), environment={}).apply_now()
+
+
+def test_why_a_file_was_not_applied_is_reported_until_it_is(path: Path) -> None:
+    reports: list[str | None] = []
+    unconfirmed = ["second"]
+
+    def confirm(workspace: Workspace, _keys: object) -> None:
+        if workspace.name in unconfirmed:
+            raise ConfigurationError("who renames it?", code="rename_unconfirmed")
+
+    watch = FileWatch(
+        path,
+        Applied(),
+        environment={},
+        confirm=confirm,
+        report=lambda error: reports.append(None if error is None else error.code),
+    )
+    watch.apply_now()
+    write(path, "second")
+    poll(watch)
+    path.write_text("not TOML")
+    poll(watch)
+    write(path, "third")
+    poll(watch)
+    assert reports == [None, "rename_unconfirmed", "invalid_configuration", None]

@@ -12,7 +12,7 @@ def test_same_text_reads_what_it_encrypted_and_another_says_what_to_do() -> None
     token = Keyring("correct horse").encrypt("secret of Åse")
     assert "secret" not in token
     assert Keyring("correct horse").decrypt(token) == "secret of Åse"
-    with pytest.raises(ConfigurationError, match="set PUNCHCARD_SECRET_KEY to the one used before") as caught:
+    with pytest.raises(ConfigurationError, match="Set PUNCHCARD_SECRET_KEY to the key used before") as caught:
         Keyring("battery staple").decrypt(token)
     assert caught.value.code == "wrong_secret_key"
 
@@ -57,7 +57,7 @@ def test_processes_that_start_together_end_with_one_key(tmp_path: Path) -> None:
 
 def test_empty_kept_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret-key").write_text("\n")
-    with pytest.raises(ConfigurationError, match="the secret key is empty"):
+    with pytest.raises(ConfigurationError, match="The secret key is empty"):
         open_keyring(None, tmp_path / "secret-key")
 
 

@@ -51,7 +51,7 @@ def test_rules_of_identity_are_told_by_key_path() -> None:
 def test_secrets_are_masked_and_another_secret_of_the_same_ending_is_told_apart() -> None:
     assert '"••••1234" → "••••9999"' in render(plan(WORKSPACE, with_settings(apiKey="a-token-of-acme-9999")))
     told = render(plan(WORKSPACE, with_settings(apiKey="b-token-of-acme-1234")))
-    assert '"••••1234" → "••••1234" (another secret)' in told
+    assert '"••••1234" → "••••1234" (changed secret)' in told
     assert "token-of" not in told
 
 

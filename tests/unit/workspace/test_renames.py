@@ -71,15 +71,20 @@ def test_what_is_said_names_both_ways_and_what_stays_behind():
     workspace, keys = read(audience("VIPs").replace("destinations", 'send = ["track"]\ndestinations'))
     with pytest.raises(Exception, match="seems to be renamed") as caught:
         refuse_renames(read(audience("Buyers"))[0], workspace, derived_keys=keys)
-    for part in ('key = "buyers"', 'key = "vips"', "perkville keeps its last values under buyers", "enters again"):
+    for part in (
+        'key = "buyers"',
+        'key = "vips"',
+        "perkville keeps the last values of buyers",
+        "enter the audience again",
+    ):
         assert part in str(caught.value)
 
 
 def test_a_removal_says_what_becomes_of_the_values():
     before = read(audience("Kept"), audience("Told", when_removed="false"), trait("Count"))[0]
     notes = {note.partition(":")[0]: note for note in describe_removals(before, Workspace())}
-    assert "perkville keeps what it was told" in notes["kept"]
-    assert "perkville is told false for everybody in it" in notes["told"]
+    assert "perkville keeps them" in notes["kept"]
+    assert "perkville receives false for every member" in notes["told"]
     assert "stay on profiles" in notes["count"]
     assert "perkville" not in notes["count"]
 
@@ -105,7 +110,7 @@ def test_apply_asks_before_a_rename_and_a_dry_run_says_so(apply):
     assert "seems to be renamed" in err
     assert "- audience buyers" in out
     assert "+ audience vips" in out
-    assert "note: buyers: its last values stay on profiles" in out
+    assert "Note: buyers: The last values stay on profiles" in out
     status, out, err = apply(audience("VIPs"))
     assert (status, out) == (2, ""), "there is nobody to ask"
     assert 'key = "buyers"' in err
@@ -121,17 +126,17 @@ def test_apply_asks_before_a_rename_and_a_dry_run_says_so(apply):
 def test_apply_names_what_nobody_has(apply):
     status, _, err = apply(audience("Buyers", "event('Order Completed').count() >= 1 AND trait('address.city') = 'x'"))
     assert status == 0
-    assert 'warning: buyers: No event "Order Completed" was received yet' in err
-    assert 'warning: buyers: Nobody has a trait "address" yet' in err
+    assert 'Warning: buyers: No event "Order Completed" was received yet' in err
+    assert 'Warning: buyers: Nobody has a trait "address" yet' in err
     again = apply(audience("Buyers", "event('Order Completed').count() >= 1 AND trait('address.city') = 'x'"))
-    assert "warning" not in again[2], "it is said when it is saved, once"
+    assert "Warning" not in again[2], "a warning is printed only when the definition changes"
 
 
 @pytest.mark.parametrize("name", ["Покупатели", "顧客", "!!!"])
 def test_a_name_without_latin_letters_asks_for_a_key(apply, name):
     status, _, err = apply(audience(name))
     assert status == 2
-    assert "the name has no Latin letter and no digit to make a key of: give a key" in err
+    assert "The name has no Latin letter or digit to derive a key from. Enter a key" in err
     assert apply(audience(name, key="buyers"))[0] == 0
 
 

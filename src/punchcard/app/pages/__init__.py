@@ -1,12 +1,14 @@
 """The pages, one module for each group. Each module lists its handlers in `HANDLERS`."""
 
 from punchcard.app.pages import (
+    alerts,
     audiences,
     catalog,
     customers,
     debugger,
     destination_overview,
     destination_settings,
+    destination_states,
     destination_tester,
     destinations,
     event_map,
@@ -14,6 +16,7 @@ from punchcard.app.pages import (
     filters,
     home,
     reconciliation,
+    replays,
     sign_in,
     simulations,
     sources,
@@ -25,12 +28,15 @@ from punchcard.app.pages import (
 HANDLERS = (
     *sign_in.HANDLERS,
     *home.HANDLERS,
+    *alerts.HANDLERS,
     *catalog.HANDLERS,
     *sources.HANDLERS,
     *debugger.HANDLERS,
     *destinations.HANDLERS,
     *destination_overview.HANDLERS,
     *destination_settings.HANDLERS,
+    *destination_states.HANDLERS,
+    *replays.HANDLERS,
     *event_map.HANDLERS,
     *filters.HANDLERS,
     *destination_tester.HANDLERS,

@@ -146,7 +146,7 @@ async def _account(context: RequestContext, destination: RoutedDestination, pers
         (
             effect.quantity or Decimal(0)
             for effect, status in transactions
-            if status is EventStatus.DELIVERED and effect.perk
+            if status is EventStatus.DELIVERED and effect.item
         ),
         Decimal(0),
     )

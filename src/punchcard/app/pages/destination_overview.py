@@ -7,6 +7,7 @@ from litestar.params import FromPath
 
 from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page
+from punchcard.operations.destination_states import read_status
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
 from punchcard.operations.statuses import status_label
@@ -40,6 +41,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
             by=[Dimension.EVENT_TYPE, Dimension.EVENT_NAME, Dimension.STATUS],
         )
         last_pause = last_pause_of(work, slug)
+        destination_status = read_status(work, destination)
         held = count_held_for(work, slug)
     buckets = period.buckets()
     charted = [
@@ -64,6 +66,7 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
         pipeline=pipeline,
         pause=last_pause if last_pause is not None and last_pause.ended_at is None else None,
         last_pause=last_pause,
+        destination_status=destination_status,
         held=held,
         chart=chart if charted else None,
         names=sorted(names.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:_NAMES_SHOWN],

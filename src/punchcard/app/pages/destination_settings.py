@@ -66,7 +66,7 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         }
         return _form(context, destination, {**settings, **options}, errors, status=422)
     return context.redirect(
-        f"/destinations/{slug}/settings", notices=["The settings were saved and apply immediately."]
+        f"/destinations/{slug}/settings", notices=["The settings were saved and apply immediately."], saved="1"
     )
 
 

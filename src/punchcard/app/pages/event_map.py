@@ -68,7 +68,9 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         errors = form_errors_from(error, names={f"settings.{key}": "map"})
         return await _page(context, destination, event_map, errors, status=422)
     events = f"{len(event_map)} {'event earns' if len(event_map) == 1 else 'events earn'} points"
-    return context.redirect(f"/destinations/{slug}/map", notices=[f"The map was saved: {events} from now on."])
+    return context.redirect(
+        f"/destinations/{slug}/map", notices=[f"The map was saved: {events} from now on."], saved="1"
+    )
 
 
 @run_in_executor

@@ -7,7 +7,7 @@ from litestar import get
 from litestar.params import FromPath
 
 from punchcard.app.periods import read_period
-from punchcard.app.request_context import ContextDependency, Page
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.statuses import LEDGER_STATUSES
@@ -16,6 +16,7 @@ from punchcard.store.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError
 
 _ROWS = 50
+_REPLAYS_OFFERED_MAX = 3
 _FIELDS = ("source", "type", "name", "destination", "status", "reason")
 
 
@@ -64,6 +65,7 @@ def list_events(context: ContextDependency) -> Page:
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[source.slug for source in dependencies.workspace().sources],
         destinations=[destination.slug for destination in dependencies.workspace().destinations],
+        replay_paths=[(slug, _replay_path(slug, filters, period.key)) for slug in _replayable(context, filters)],
         # Events have the result of routing; the later statuses of a pending one are in the ledger.
         statuses=[status for status in EventStatus if status not in LEDGER_STATUSES[1:]],
     )
@@ -79,6 +81,19 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
     if trace is None:
         raise NotFoundError(f"No event with the message id {message_id} was received.")
     return context.page("event.html", trace=trace)
+
+
+def _replayable(context: RequestContext, filters: Mapping[str, str]) -> list[str]:
+    """The destinations to which the events of a list can be replayed."""
+    slugs = [destination.slug for destination in context.dependencies.workspace().destinations]
+    return [slug for slug in slugs if filters["destination"] in ("", slug)][:_REPLAYS_OFFERED_MAX]
+
+
+def _replay_path(slug: str, filters: Mapping[str, str], time: str) -> str:
+    """The form of a replay with the filter of a list."""
+    names = {"name": "event", "source": "source", "type": "type", "status": "status", "reason": "reason"}
+    query = {field: filters[name] for name, field in names.items() if filters[name]}
+    return f"/destinations/{slug}/replays?{urlencode({**query, 'time': time})}"
 
 
 def _query_suffix(params: Mapping[str, str]) -> str:

@@ -80,7 +80,7 @@ def change(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[
 def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Delete a filter."""
     context.edit(change_destination(slug, change_filter(filter_id, lambda _: None)))
-    return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was deleted."])
+    return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was deleted."], saved="1")
 
 
 @post("/destinations/{slug:str}/filters/new/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
@@ -188,7 +188,9 @@ def _save(context: RequestContext, slug: str, put: object, current: DestinationF
     if errors:
         return _editor(context, destination, new_filter, errors, status=422)
     return context.redirect(
-        f"/destinations/{slug}/filters", notices=[f"“{new_filter.title}” was saved and applies immediately.", *warnings]
+        f"/destinations/{slug}/filters",
+        notices=[f"“{new_filter.title}” was saved and applies immediately.", *warnings],
+        saved="1",
     )
 
 

@@ -13,11 +13,10 @@ from punchcard.app.request_context import ContextDependency, Page, RequestContex
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
 from punchcard.destinations.event_names import mapped_names
-from punchcard.errors import UnreadableRecordError
-from punchcard.operations.alerts import Alert, AlertKind, find_alerts, read_backlog
+from punchcard.operations.alerts import read_backlog
+from punchcard.operations.current_alerts import read_current_alerts
 from punchcard.operations.overview import read_series
 from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
-from punchcard.store.event_results import EventStatus
 from punchcard.store.schema import EffectState
 from punchcard.workspace.model import Destination, Workspace
 
@@ -47,7 +46,9 @@ def _home(context: RequestContext) -> Page:
     dependencies, period = context.dependencies, read_period(context)
     workspace, snapshot = dependencies.workspace(), dependencies.current()
     with dependencies.store.reading() as work:
-        alerts = find_alerts(work, snapshot, now=dependencies.clock.now())
+        alerts = read_current_alerts(
+            work, snapshot, now=dependencies.clock.now(), points_per_unit=context.mapping_choices.points_per_unit
+        )
         backlog = read_backlog(work, snapshot)
         totals = read_award_totals(work, begin=period.begin, end=period.end, destination=None)
         received = read_series(
@@ -79,7 +80,6 @@ def _home(context: RequestContext) -> Page:
         workspace=workspace,
         time=period.key,
         alerts=alerts,
-        alert_path=_alert_path,
         received=sum(received.values()),
         delivered=sum(total.transactions for total in totals),
         units=units,
@@ -152,7 +152,7 @@ def _points(context: RequestContext, totals: Sequence[AwardTotal]) -> list[tuple
     """Return the points by hour, None unless the points per unit of every value are cached."""
     points: list[tuple[datetime, Decimal]] = []
     for total in totals:
-        unit_points = context.mapping_choices.points_per_unit(total.destination, total.perk)
+        unit_points = context.mapping_choices.points_per_unit(total.destination, total.item)
         if unit_points is None:
             return None
         points.append((total.begin, total.units * abs(unit_points)))
@@ -170,41 +170,6 @@ def _by_bucket(values: Sequence[tuple[datetime, Decimal]], buckets: Sequence[dat
 
 def _year_before(period: Period) -> datetime:
     return period.begin.replace(year=period.begin.year - 1, day=1)
-
-
-def _alert_path(alert: Alert) -> str:
-    """Return the path of the page where the operator can act on the alert, "" if there is none."""
-    base = f"/destinations/{alert.destination}"
-    match alert.kind:
-        case AlertKind.INVALID | AlertKind.HELD if not alert.destination:
-            return "/sources" if alert.reason == "source" else "/destinations"
-        case AlertKind.HELD:
-            return base
-        case AlertKind.INVALID if alert.detail.startswith("filter "):
-            return f"{base}/filters"
-        case AlertKind.PAUSED | AlertKind.INVALID:
-            return f"{base}/settings"
-        case AlertKind.RESUMED:
-            return base
-        case AlertKind.PARKED:
-            return f"{base}/transactions?state=parked" + (f"&reason={alert.reason}" if alert.reason else "")
-        case AlertKind.CONFLICT:
-            return f"/events?time=7d&destination={alert.destination}&status=conflict"
-        case AlertKind.UNMAPPED:
-            return f"{base}/map"
-        case AlertKind.QUARANTINED:
-            status = EventStatus.FAILED_ON_INGEST if alert.reason == UnreadableRecordError.code else EventStatus.REFUSED
-            return f"/events?time=7d&status={status}&reason={alert.reason}"
-        case AlertKind.LAKE | AlertKind.LAKE_LOSS:
-            return ""
-        case AlertKind.COMPUTATION | AlertKind.SYNC:
-            return f"/audiences/{alert.subject}"
-        case AlertKind.DIFFERENCES:
-            return f"{base}/reconciliation"
-        case AlertKind.RESTORED:
-            return "/events?time=7d"
-        case _:
-            return "/sources"
 
 
 HANDLERS = (show_home,)

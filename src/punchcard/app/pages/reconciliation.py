@@ -26,7 +26,7 @@ _DAYS = (1, 7, 30, 90, 365)
 _ID_DIGITS_MAX = 19
 
 
-@get("/destinations/{slug:str}/reconciliation")
+@get("/destinations/{slug:str}/reconciliations")
 @run_in_executor
 def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
     """The reconciliations of a destination, newest first."""
@@ -44,7 +44,7 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
     )
 
 
-@post("/destinations/{slug:str}/reconciliation", status_code=200)
+@post("/destinations/{slug:str}/reconciliations", status_code=200)
 @run_in_executor
 def begin(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Ask for a reconciliation."""
@@ -59,10 +59,10 @@ def begin(context: ContextDependency, slug: FromPath[str]) -> Page:
         reconciliation = request_reconciliation(
             work, destination, since=now - timedelta(days=int(days)), actor=context.actor, now=now
         )
-    return context.redirect(f"/destinations/{slug}/reconciliation/{reconciliation.id}")
+    return context.redirect(f"/destinations/{slug}/reconciliations/{reconciliation.id}")
 
 
-@get("/destinations/{slug:str}/reconciliation/{number:str}")
+@get("/destinations/{slug:str}/reconciliations/{number:str}")
 @run_in_executor
 def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """One reconciliation with a page of its differences."""
@@ -95,13 +95,13 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
     )
 
 
-@post("/destinations/{slug:str}/reconciliation/{number:str}", status_code=200)
+@post("/destinations/{slug:str}/reconciliations/{number:str}", status_code=200)
 @run_in_executor
 def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """Cancel a reconciliation, or resolve its differences: the selected ones, or all of a kind."""
     reconciliation = _reconciliation(context, slug, number)
     dependencies, do = context.dependencies, context.field("do")
-    path = f"/destinations/{slug}/reconciliation/{reconciliation.id}"
+    path = f"/destinations/{slug}/reconciliations/{reconciliation.id}"
     if do == "cancel":
         with dependencies.store.unit_of_work() as work:
             cancel_reconciliation(work, reconciliation, actor=context.actor, now=dependencies.clock.now())

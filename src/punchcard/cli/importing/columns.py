@@ -7,7 +7,7 @@ heading                   cells
 `properties.revenue` …    amounts of the e-commerce spec: numbers, digit by digit as in the file; a cell that is not a
                           JSON number stays text, and the mapping decides
 `properties.order_id` …   anything else in `properties`, `traits`, `context`: text
-`integrations.Perkville`  true or false
+`integrations.NAME`       true or false, for one destination
 `properties.x:number`     explicit type: `:number`, `:boolean`, `:json` or `:text`
 `properties`              a whole object as JSON, also `traits`, `context`, `integrations`
 ========================  =============================================================================================

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from punchcard.clock import Clock, SystemClock
 from punchcard.destinations.perkville.checking import find_findings, verify_account
+from punchcard.destinations.perkville.definition import USER_PROPERTY
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.pagination import Item, item_of, read_list
 from punchcard.destinations.perkville.perk_choices import list_mapping_choices
@@ -22,7 +23,7 @@ from punchcard.destinations.perkville.wire import (
     patch_connection,
     post_transaction,
 )
-from punchcard.destinations.port import CustomerBalance, Effect, EffectKind, Finding, MappingChoice, Performed
+from punchcard.destinations.port import CustomerBalance, Effect, Finding, MappingChoice, Performed
 from punchcard.destinations.reconciling import TransactionPage
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
 
@@ -50,7 +51,7 @@ class PerkvilleClient:
             OutcomeUnknownError: perhaps performed.
         """
         deadline = Deadline(self._settings.delivery.request_timeout_seconds)
-        if effect.kind == EffectKind.USER_PROPERTY:
+        if effect.kind == USER_PROPERTY:
             return await self._set_property(effect, deadline)
         return await self._book(effect, deadline)
 
@@ -65,7 +66,7 @@ class PerkvilleClient:
         delivery = self._settings.delivery
         # Many pages may be read. They must end before the lease does, which outlasts these two waits.
         deadline = Deadline(delivery.request_timeout_seconds + delivery.unknown_wait_seconds)
-        if effect.kind == EffectKind.USER_PROPERTY:
+        if effect.kind == USER_PROPERTY:
             return await self._find_property(effect, deadline)
         return await self._find_transaction(effect, deadline)
 
@@ -141,10 +142,10 @@ class PerkvilleClient:
         await self._http.close()
 
     async def _book(self, effect: Effect, deadline: Deadline) -> Performed:
-        if effect.perk is None or not effect.quantity:
+        if effect.item is None or not effect.quantity:
             raise InvariantError(f"transaction {effect.effect_key} has no perk or no quantity")
         settings = with_event_settings(self._settings, effect.event_settings)
-        perk = await self._perks.get(effect.perk, deadline=deadline)
+        perk = await self._perks.get(effect.item, deadline=deadline)
         quantity = signed_quantity(effect.quantity, perk, method=settings.refund_method, event_name=effect.event_name)
         request = post_transaction(
             settings.wire,
@@ -205,48 +206,48 @@ class PerkvilleClient:
         connection = await self._connection(effect.email, deadline)
         if connection is None:
             return None
-        standing = connection.get(self._settings.wire.attributes_key)
-        if not isinstance(standing, Mapping):
+        current = connection.get(self._settings.wire.attributes_key)
+        if not isinstance(current, Mapping):
             # It is not shown. Setting it once more does no harm: the second time changes nothing.
             return None
         attributes = _attributes(effect)
-        if all(name in standing and _same_json(standing[name], value) for name, value in attributes.items()):
+        if all(name in current and _same_json(current[name], value) for name, value in attributes.items()):
             return Performed(status=None, partner_id=self._connection_id(connection))
         return None
 
     async def _connection(self, email: str, deadline: Deadline) -> Item | None:
         wire = self._settings.wire
         for address in dict.fromkeys((email, email.lower())):
-            found: dict[str, Item] = {}
+            connections: dict[str, Item] = {}
             async for item in read_list(
                 self._http, self._settings, wire.connections_path, email=address, deadline=deadline
             ):
                 if id_of(item.get(wire.business_key)) in (None, self._settings.business_id):
-                    found[self._connection_id(item)] = item
-                if len(found) > 1:
+                    connections[self._connection_id(item)] = item
+                if len(connections) > 1:
                     # An address names one customer. With two, the filter was not obeyed, and a stranger may be meant.
                     raise RejectedError(
                         f"Perkville shows more than one connection for {email}: whom to set a property at is not clear",
                         code="connection_ambiguous",
                     )
-            if found:
-                return next(iter(found.values()))
+            if connections:
+                return next(iter(connections.values()))
         return None
 
     def _connection_id(self, connection: Item) -> str:
         wire = self._settings.wire
-        found = id_of(connection.get(wire.connection_id_key)) or id_of(connection.get(wire.resource_uri_key))
-        if found is None:
+        connection_id = id_of(connection.get(wire.connection_id_key)) or id_of(connection.get(wire.resource_uri_key))
+        if connection_id is None:
             raise RetryableError("Perkville shows a connection without an id", code="read_back_unclear")
-        return found
+        return connection_id
 
-    def _performed(self, item: Item, asked: Decimal | None, *, status: int | None) -> Performed:
+    def _performed(self, item: Item, requested: Decimal | None, *, status: int | None) -> Performed:
         wire = self._settings.wire
         notes = []
         booked = amount_of(item.get(wire.quantity_key))
         # The sign is left out: of a perk that redeems, either may be shown.
-        if booked is not None and asked is not None and abs(booked) != abs(asked):
-            notes.append(f"Perkville booked {amount_text(abs(booked))} units instead of {amount_text(abs(asked))}")
+        if booked is not None and requested is not None and abs(booked) != abs(requested):
+            notes.append(f"Perkville booked {amount_text(abs(booked))} units instead of {amount_text(abs(requested))}")
         state = item.get(wire.transaction_status_key)
         if isinstance(state, str) and not is_one_of(state, wire.active_statuses):
             notes.append(f"at Perkville its status is {state[:50]}")
@@ -274,12 +275,12 @@ def _attributes(effect: Effect) -> Mapping[str, object]:
     return {name: property_value(value) for name, value in effect.attributes.items()}
 
 
-def _same_json(one: object, other: object) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
+def _same_json(value: object, other: object) -> bool:
+    if isinstance(value, bool) or isinstance(other, bool):
         # In Python true equals 1, at Perkville it does not.
-        return one is other
-    if isinstance(one, int | float | Decimal) and isinstance(other, int | float | Decimal):
-        return Decimal(str(one)) == Decimal(str(other))
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same_json, one, other))
-    return one == other
+        return value is other
+    if isinstance(value, int | float | Decimal) and isinstance(other, int | float | Decimal):
+        return Decimal(str(value)) == Decimal(str(other))
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(_same_json, value, other))
+    return value == other

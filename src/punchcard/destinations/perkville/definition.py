@@ -1,8 +1,30 @@
 """Perkville's catalog entry, its five settings and our options, as data."""
 
-from punchcard.destinations.definition import Capability, Definition, FieldType, KindDefinition, SettingField
-from punchcard.destinations.perkville.reasons import REASONS
+from typing import Final
+
+from punchcard.destinations.definition import (
+    Capability,
+    Definition,
+    FieldType,
+    KindDefinition,
+    LedgerColumn,
+    ReopenedReasons,
+    SettingField,
+    SummaryColumn,
+)
+from punchcard.destinations.perkville.reasons import (
+    ORDER_EARNED_NOTHING,
+    ORDER_NOT_DELIVERED,
+    REASONS,
+    REFUND_UNKNOWN_ORDER,
+)
 from punchcard.events.model import EventType
+
+TRANSACTION: Final = "transaction"
+"""The kind of effect that gives or takes points."""
+
+USER_PROPERTY: Final = "user_property"
+"""The kind of effect that sets a computed trait or audience membership at the customer."""
 
 SETTINGS = (
     SettingField(
@@ -198,9 +220,20 @@ PERKVILLE = Definition(
     settings=SETTINGS,
     options=OPTIONS,
     kinds=(
-        KindDefinition(name="transaction", label="Transaction"),
-        KindDefinition(name="user_property", label="User property"),
+        KindDefinition(name=TRANSACTION, label="Transaction", has_item=True),
+        KindDefinition(name=USER_PROPERTY, label="User property"),
     ),
+    summary_columns=(
+        SummaryColumn(column=LedgerColumn.QUANTITY, member="quantity", label="Quantity"),
+        SummaryColumn(column=LedgerColumn.ITEM, member="perk", label="Perk"),
+        SummaryColumn(column=LedgerColumn.PARTNER_ID, member="perkvilleId", label="Perkville id"),
+    ),
+    reopened=ReopenedReasons(
+        on_any_end=frozenset({ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER}),
+        on_delivery=frozenset({ORDER_EARNED_NOTHING}),
+    ),
+    # Without the type, as stored effect keys have it.
+    managed_prefix="partner",
     capabilities=frozenset(Capability),
     reasons=REASONS,
     delivery_note=(

@@ -94,14 +94,14 @@ def order_members(event: Event) -> OrderMembers:
     if not _is_object(raw):
         return OrderMembers()
     try:
-        found = _order_members(raw)
+        properties = _order_members(raw)
     except _UNREADABLE as exc:
         raise _unreadable("properties", exc) from exc
-    if has_value(found.order_id) and has_value(found.revenue) and has_value(found.email):
-        return found  # nothing that another spelling could add
+    if has_value(properties.order_id) and has_value(properties.revenue) and has_value(properties.email):
+        return properties  # nothing that another spelling could add
     members = exact_members(raw, PROPERTIES)
     if members is None:
-        return found
+        return properties
     return OrderMembers(**{name: members[name] for name in OrderMembers.__struct_fields__ if name in members})
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from punchcard.destinations.event_names import folded_event_name, is_refund_name
 from punchcard.destinations.perkville import keys
+from punchcard.destinations.perkville.definition import TRANSACTION, USER_PROPERTY
 from punchcard.destinations.perkville.fields import (
     FieldRef,
     OrderMembers,
@@ -32,7 +33,7 @@ from punchcard.destinations.perkville.fields import (
 )
 from punchcard.destinations.perkville.property_values import property_value
 from punchcard.destinations.perkville.settings import PerkvilleSettings
-from punchcard.destinations.port import LOOKS_LIKE_ORDER, EffectKind, Intent, KeyScope, OnRepeat
+from punchcard.destinations.port import LOOKS_LIKE_ORDER, Intent, KeyScope, OnRepeat
 from punchcard.errors import RefusedError
 from punchcard.events.commerce import id_variants
 from punchcard.events.model import Event, EventType
@@ -117,7 +118,7 @@ def _order(
         refusal.context["order_id"] = key.order_id
         raise
     return Intent(
-        kind=EffectKind.TRANSACTION,
+        kind=TRANSACTION,
         effect_key=key.within(scope),
         scoped_key=key,
         scope=key_scope,
@@ -125,7 +126,7 @@ def _order(
         customer=email.lower(),
         email=email,
         event_name=key.event_name,
-        perk=perk,
+        item=perk,
         quantity=quantity,
         order_id=key.order_id,
     )
@@ -150,15 +151,15 @@ def _refund(
     refund_ids = (event.message_id,) if refund_id is None else id_variants(refund_id)
     same = (keys.RefundKey(order, refund) for order in id_variants(order_id) for refund in refund_ids)
     return Intent(
-        kind=EffectKind.TRANSACTION,
+        kind=TRANSACTION,
         effect_key=key.within(scope),
         scoped_key=key,
         scope=key_scope,
-        other_keys=tuple(one for one in same if one != key),
+        other_keys=tuple(other_key for other_key in same if other_key != key),
         customer=email.lower(),
         email=email,
         event_name=name,
-        perk=perk,
+        item=perk,
         # Without an amount the ledger decides: it knows what was awarded for the order.
         quantity=None if amount is None else -amount,
         order_id=order_id,
@@ -172,12 +173,12 @@ def _other(event: Event, properties: OrderMembers, *, source: str, name: str, pe
     email = _track_email(event, properties)
     hint = find_order_hint(event)
     return Intent(
-        kind=EffectKind.TRANSACTION,
+        kind=TRANSACTION,
         effect_key=keys.event_key(source, message_id=event.message_id),
         customer=email.lower(),
         email=email,
         event_name=name,
-        perk=perk,
+        item=perk,
         quantity=ONE,
         note=None if hint is None else _order_note(name, hint),
         note_code=None if hint is None else LOOKS_LIKE_ORDER,
@@ -261,7 +262,7 @@ def _plan_identify(event: Event, *, source: str) -> Intent:
         )
     )
     return Intent(
-        kind=EffectKind.USER_PROPERTY,
+        kind=USER_PROPERTY,
         effect_key=keys.event_key(source, message_id=event.message_id),
         customer=email.lower(),
         email=email,

@@ -93,8 +93,8 @@ def page_of(response: Response, settings: PerkvilleSettings) -> tuple[list[Item]
 
 
 def _count(meta: object, key: str) -> int:
-    found = meta.get(key) if isinstance(meta, dict) else None
-    return found if isinstance(found, int) and not isinstance(found, bool) else 0
+    number = meta.get(key) if isinstance(meta, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) else 0
 
 
 def unclear(why: str, response: Response) -> RetryableError:

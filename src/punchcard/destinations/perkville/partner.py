@@ -1,4 +1,7 @@
-"""Perkville as routing and delivery know it: the partner's entry in the catalog."""
+"""Perkville as routing and delivery know it: the partner's entry in the catalog.
+
+What makes requests is imported at first use: every process reads the catalog, and few need an HTTP client.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.perkville import mapping
-from punchcard.destinations.perkville.client import PerkvilleClient
 from punchcard.destinations.perkville.definition import PERKVILLE
 from punchcard.destinations.perkville.keys import read_key_content
 from punchcard.destinations.perkville.preview import preview
@@ -54,11 +56,11 @@ class PerkvillePartner:
         others: Sequence[LedgerRow],
         *,
         refusal: str | None,
-        options: DeliveryOptions,
+        settings: object,
         now: datetime,
     ) -> Ready | NotReady:
         """Decide what a refund takes back."""
-        return decide_refund(effect, others, refusal=refusal, options=options, now=now)
+        return decide_refund(effect, others, refusal=refusal, rules=_own(settings).refunds, now=now)
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """How these settings want their effects delivered."""
@@ -74,6 +76,8 @@ class PerkvillePartner:
 
     def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
         """A client for these settings. It connects to the option `apiBaseUrl`, which may be a sandbox at home."""
+        from punchcard.destinations.perkville.client import PerkvilleClient
+
         return PerkvilleClient(_own(settings))
 
 

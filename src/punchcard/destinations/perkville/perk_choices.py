@@ -26,7 +26,9 @@ async def list_mapping_choices(http: PerkvilleHttp, settings: PerkvilleSettings)
         perk = read_perk(item, perk_id, wire)
         if perk.business_id in (None, settings.business_id):
             perks[perk_id] = perk
-    return sorted(map(_mapping_choice, perks.values()), key=lambda one: (bool(one.note), one.title.lower(), one.value))
+    return sorted(
+        map(_mapping_choice, perks.values()), key=lambda choice: (bool(choice.note), choice.title.lower(), choice.value)
+    )
 
 
 def _mapping_choice(perk: Perk) -> MappingChoice:

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import msgspec
 
+from punchcard.destinations.perkville.definition import USER_PROPERTY
 from punchcard.destinations.perkville.settings import PerkvilleSettings, RefundMethod, with_event_settings
 from punchcard.destinations.perkville.wire import patch_connection, post_transaction
-from punchcard.destinations.port import Effect, EffectKind
+from punchcard.destinations.port import Effect
 from punchcard.errors import InvariantError
 
 
@@ -20,7 +21,7 @@ def preview(effect: Effect, settings: PerkvilleSettings) -> Mapping[str, object]
     """
     note = None
     settings = with_event_settings(settings, effect.event_settings)
-    if effect.kind == EffectKind.USER_PROPERTY:
+    if effect.kind == USER_PROPERTY:
         request = patch_connection(settings.wire, "connection", effect.attributes or {})
         note = "`connection` stands for the id of the customer's connection, which is looked up first"
     else:

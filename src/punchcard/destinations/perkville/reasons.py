@@ -4,6 +4,10 @@ from typing import Final
 
 from punchcard.destinations.reasons import reason as _reason
 
+ORDER_EARNED_NOTHING: Final = "order_earned_nothing"
+ORDER_NOT_DELIVERED: Final = "order_not_delivered"
+REFUND_UNKNOWN_ORDER: Final = "refund_unknown_order"
+
 WAITING: Final = (
     _reason(
         "looks_like_order",
@@ -68,18 +72,18 @@ RETRYING: Final = (
 )
 PERSON: Final = (
     _reason(
-        "refund_unknown_order",
+        REFUND_UNKNOWN_ORDER,
         "the order of the refund has not arrived within `refundWaitHours`; nothing was taken",
         "nothing, if the order still arrives: the refund follows automatically. To take points for an order that "
         'Punchcard never received, set `refundFollows = "event"`, then run `punchcard retry`',
     ),
     _reason(
-        "order_not_delivered",
+        ORDER_NOT_DELIVERED,
         "the order of the refund was still parked after `refundWaitHours`",
         "retry or dismiss the order; once it is delivered, the refund follows automatically",
     ),
     _reason(
-        "order_earned_nothing",
+        ORDER_EARNED_NOTHING,
         "the order of the refund was refused or rejected: there is nothing to take back",
         "nothing; if the order is delivered later, the refund follows automatically",
     ),

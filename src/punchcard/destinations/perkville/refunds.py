@@ -5,12 +5,14 @@ awarded to its customer for the order, less what was taken back before. Until th
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Final
 
-from punchcard.destinations.port import DeliveryOptions, RefundFollows
-from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
+from punchcard.destinations.perkville.reasons import ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER
+from punchcard.destinations.preparation import WAITING_FOR_ORDER, LedgerRow, NotReady, Ready
 
 # As the ledger names them; a test holds both to the same words.
 OPEN_STATES: Final = frozenset({"pending", "sending", "retrying", "unknown"})
@@ -21,12 +23,32 @@ _LOOK_AGAIN_SECONDS: Final = 300.0
 _SAME_REFUND: Final = timedelta(hours=24)
 
 
+class RefundFollows(StrEnum):
+    """What a refund goes by where the event and the ledger differ."""
+
+    ORDER = "order"  # takes points only of the order's customer, and only for an order that the ledger knows
+    EVENT = "event"  # takes them of the customer that the event names, as Segment's page of the destination says
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundRules:
+    """What a refund waits for and goes by.
+
+    Attributes:
+        wait_seconds: How long a refund waits for its order.
+        follows: What it goes by where the event and its order differ.
+    """
+
+    wait_seconds: float = 86_400
+    follows: RefundFollows = RefundFollows.ORDER
+
+
 def decide_refund(
     refund: LedgerRow,
     others: Sequence[LedgerRow],
     *,
     refusal: str | None,
-    options: DeliveryOptions,
+    rules: RefundRules,
     now: datetime,
 ) -> Ready | NotReady:
     """Decide what to do with a refund.
@@ -44,17 +66,17 @@ def decide_refund(
             f"{original.message_id}: the same customer and amount within a day. To take points twice, send each refund "
             "with its own refund_id.",
         )
-    awards = [one for one in others if not one.is_refund]
+    awards = [other for other in others if not other.is_refund]
     if any(award.state in OPEN_STATES for award in awards):
         return _waiting(f"The award for order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
     if any(award.state == "parked" for award in awards):
-        return _wait_for_parked(refund, options, now)
+        return _wait_for_parked(refund, rules, now)
     delivered = [award for award in awards if award.state == "delivered"]
     if not delivered:
-        return _without_award(refund, awards, refusal=refusal, options=options, now=now)
-    own = [one for one in delivered if one.customer == refund.customer]
-    if not own and options.refund_follows is RefundFollows.ORDER:
-        customers = ", ".join(dict.fromkeys(one.email for one in delivered))
+        return _without_award(refund, awards, refusal=refusal, rules=rules, now=now)
+    own = [award for award in delivered if award.customer == refund.customer]
+    if not own and rules.follows is RefundFollows.ORDER:
+        customers = ", ".join(dict.fromkeys(award.email for award in delivered))
         return NotReady(
             state="parked",
             reason="refund_other_customer",
@@ -62,7 +84,7 @@ def decide_refund(
             'was taken from either. Dismiss it, or set refundFollows = "event" and retry it to take the points from '
             f"{refund.email}.",
         )
-    return _from_balance(refund, own or delivered, delivered, [one for one in others if one.is_refund])
+    return _from_balance(refund, own or delivered, delivered, [other for other in others if other.is_refund])
 
 
 def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | None:
@@ -72,13 +94,15 @@ def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | 
     ids, which then differ. So a shop that tracks every refund in two places is right also for two equal refunds.
     """
     alike = [
-        one
-        for one in others
-        if one.is_refund and one.customer == refund.customer and one.requested_quantity == refund.requested_quantity
+        other
+        for other in others
+        if other.is_refund
+        and other.customer == refund.customer
+        and other.requested_quantity == refund.requested_quantity
     ]
-    number = sum(one.source == refund.source and one.id < refund.id for one in alike)
-    for source in sorted({one.source for one in alike} - {refund.source}):
-        theirs = sorted((one for one in alike if one.source == source), key=lambda one: one.id)
+    number = sum(other.source == refund.source and other.id < refund.id for other in alike)
+    for source in sorted({other.source for other in alike} - {refund.source}):
+        theirs = sorted((other for other in alike if other.source == source), key=lambda other: other.id)
         if len(theirs) <= number:
             continue
         pair = theirs[number]
@@ -88,14 +112,14 @@ def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | 
     return None
 
 
-def _wait_for_parked(refund: LedgerRow, options: DeliveryOptions, now: datetime) -> NotReady:
+def _wait_for_parked(refund: LedgerRow, rules: RefundRules, now: datetime) -> NotReady:
     parked = f"The award for order {refund.order_id} is parked"
-    until = _deadline(refund, options, now)
+    until = _deadline(refund, rules, now)
     if now < until:
         return _waiting(f"{parked}; waiting for it until {_shown(until)}.", (until - now).total_seconds())
     return NotReady(
         state="parked",
-        reason="order_not_delivered",
+        reason=ORDER_NOT_DELIVERED,
         detail=f"{parked} itself: retry or dismiss that first. Once it is delivered, this refund follows by itself.",
     )
 
@@ -105,30 +129,30 @@ def _without_award(
     awards: Sequence[LedgerRow],
     *,
     refusal: str | None,
-    options: DeliveryOptions,
+    rules: RefundRules,
     now: datetime,
 ) -> Ready | NotReady:
     cause = awards[-1].reason if awards else refusal
     if cause is not None or awards:
         return NotReady(
             state="rejected",
-            reason="order_earned_nothing",
+            reason=ORDER_EARNED_NOTHING,
             detail=f"Order {refund.order_id} earned nothing ({cause or 'rejected'}), so there is nothing to take back.",
         )
-    until = _deadline(refund, options, now)
+    until = _deadline(refund, rules, now)
     if now < until:
         return _waiting(
             f"Waiting for order {refund.order_id} until {_shown(until)}: no award for it is on record yet.",
             (until - now).total_seconds(),
         )
-    if options.refund_follows is RefundFollows.EVENT and refund.requested_quantity is not None:
+    if rules.follows is RefundFollows.EVENT and refund.requested_quantity is not None:
         return Ready(
             quantity=refund.requested_quantity,
             detail=f"No award for order {refund.order_id} is on record; taken as the event asks.",
         )
     return NotReady(
         state="parked",
-        reason="refund_unknown_order",
+        reason=REFUND_UNKNOWN_ORDER,
         detail=f"No award for order {refund.order_id} is on record: nothing was taken. It follows by itself if the "
         'order still arrives. To take points for an unknown order, set refundFollows = "event" and retry it'
         + (", with an amount in the event." if refund.requested_quantity is None else "."),
@@ -145,10 +169,10 @@ def _from_balance(
     removed = _removed(refunds)
     if len(own) < len(awards):
         # Several customers have awards under this order id: each takes back their own, and all together no more.
-        mine = _removed([one for one in refunds if one.customer == refund.customer])
+        mine = _removed([other for other in refunds if other.customer == refund.customer])
         removed = max(mine, awarded - (_units(awards) - removed))
     left = awarded - removed
-    asked = None if refund.requested_quantity is None else -refund.requested_quantity
+    requested = None if refund.requested_quantity is None else -refund.requested_quantity
     balance = f"{awarded:f} awarded for order {refund.order_id}, {removed:f} removed before"
     if left <= 0:
         return NotReady(
@@ -156,11 +180,11 @@ def _from_balance(
             reason="refund_nothing_left",
             detail=f"nothing is left to remove: {balance}",
         )
-    if asked is None:
+    if requested is None:
         return Ready(quantity=-left, detail=f"no amount in the refund: {left:f} taken from the ledger ({balance})")
-    if asked > left:
-        return Ready(quantity=-left, detail=f"cut from {asked:f} to {left:f}: {balance}")
-    return Ready(quantity=-asked)
+    if requested > left:
+        return Ready(quantity=-left, detail=f"cut from {requested:f} to {left:f}: {balance}")
+    return Ready(quantity=-requested)
 
 
 def _units(effects: Sequence[LedgerRow]) -> Decimal:
@@ -184,15 +208,15 @@ def _may_be_performed(refund: LedgerRow) -> bool:
 def _waiting(detail: str, seconds: float) -> NotReady:
     return NotReady(
         state="retrying",
-        reason="waiting_for_order",
+        reason=WAITING_FOR_ORDER,
         detail=detail,
         wait_seconds=min(seconds, _LOOK_AGAIN_SECONDS),
     )
 
 
-def _deadline(refund: LedgerRow, options: DeliveryOptions, now: datetime) -> datetime:
+def _deadline(refund: LedgerRow, rules: RefundRules, now: datetime) -> datetime:
     # From when it was planned, not received: what has waited in the log has not waited for its order.
-    wait = timedelta(seconds=options.refund_wait_seconds)
+    wait = timedelta(seconds=rules.wait_seconds)
     # Planned later than the whole wait from now: the clock was set back, and the refund might wait for years. It still
     # follows by itself if the order's award comes.
     return now if refund.created_at - now > wait else refund.created_at + wait

@@ -290,8 +290,8 @@ def _is_duplicate(complaint: Complaint, wire: Wire) -> bool:
 def _message(response: Response, complaints: list[Complaint], secret: str) -> str:
     # Masked before anything is cut, so that no part of the secret is left at an end.
     words = _words(response, complaints, secret).replace(secret, _MASK)[:_SHOWN_MAX]
-    found = f" (request {response.request_id})" if response.request_id else ""
-    return f"Perkville answered {response.status}: {one_line(words)[:WORDS_CHARACTERS_MAX]}{found}"
+    suffix = f" (request {response.request_id})" if response.request_id else ""
+    return f"Perkville answered {response.status}: {one_line(words)[:WORDS_CHARACTERS_MAX]}{suffix}"
 
 
 def _words(response: Response, complaints: list[Complaint], secret: str) -> str:

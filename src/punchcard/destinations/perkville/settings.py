@@ -8,9 +8,17 @@ from types import MappingProxyType
 
 from punchcard.destinations.event_names import folded_event_name
 from punchcard.destinations.perkville.definition import OPTIONS, SETTINGS
+from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
 from punchcard.destinations.perkville.wire import DEFAULT_WIRE, Wire, read_wire
-from punchcard.destinations.port import DeliveryOptions, KeyScope, RefundFollows
-from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse, split_web_address
+from punchcard.destinations.port import DeliveryOptions, KeyScope
+from punchcard.destinations.settings import (
+    SettingsProblem,
+    Values,
+    read_delivery,
+    read_section,
+    refuse,
+    split_web_address,
+)
 from punchcard.errors import InvariantError
 
 # Ids stand in paths such as /v2/perks/123456/.
@@ -35,6 +43,7 @@ class PerkvilleSettings:
         api_key: The bearer token; left out of the repr.
         event_to_perk_map: Event name to perk id: the allowlist.
         names_by_folded: Mapped names by their folded form, for a hint when only their spelling differs.
+        refunds: What a refund waits for and goes by.
         once_per_day: Mapped event names awarded at most once per customer and local day.
         wire: How Perkville's API names things.
     """
@@ -47,6 +56,7 @@ class PerkvilleSettings:
     names_by_folded: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     api_base_url: str = "https://api.perkville.com"
     refund_method: RefundMethod = RefundMethod.AUTO
+    refunds: RefundRules = field(default_factory=RefundRules)
     once_per_day: frozenset[str] = frozenset()
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     wire: Wire = DEFAULT_WIRE
@@ -100,18 +110,11 @@ def _typed(own: Values, ours: Values, wire: Wire) -> PerkvilleSettings:
         names_by_folded=MappingProxyType({folded_event_name(name): name for name in perks}),
         api_base_url=ours.text("apiBaseUrl").strip().rstrip("/"),
         refund_method=RefundMethod(ours.text("refundMethod")),
-        once_per_day=frozenset(ours.texts("oncePerDay")),
-        delivery=DeliveryOptions(
-            requests_per_second=ours.number("requestsPerSecond"),
-            concurrency=int(ours.number("concurrency")),
-            retry_base_seconds=ours.number("retryBaseSeconds"),
-            tries_max=int(ours.number("retryAttemptsMax")),
-            unknown_wait_seconds=ours.number("unknownWaitSeconds"),
-            request_timeout_seconds=ours.number("requestTimeoutSeconds"),
-            order_scope=KeyScope(ours.text("orderIdScope")),
-            refund_wait_seconds=ours.number("refundWaitHours") * 3600,
-            refund_follows=RefundFollows(ours.text("refundFollows")),
+        refunds=RefundRules(
+            wait_seconds=ours.number("refundWaitHours") * 3600, follows=RefundFollows(ours.text("refundFollows"))
         ),
+        once_per_day=frozenset(ours.texts("oncePerDay")),
+        delivery=replace(read_delivery(ours), order_scope=KeyScope(ours.text("orderIdScope"))),
         wire=wire,
     )
 

@@ -170,13 +170,13 @@ def post_transaction(
     Args:
         quantity: What to send, its sign already as Perkville wants it.
     """
-    if effect.perk is None:
+    if effect.item is None:
         raise InvariantError(f"transaction {effect.effect_key} has no perk")
     text = amount_text(quantity)
     members: list[tuple[str, object]] = [
         (wire.business_key, reference(wire.business_reference, business_id)),
         (wire.location_key, reference(wire.location_reference, location_id)),
-        (wire.perk_key, reference(wire.perk_reference, effect.perk)),
+        (wire.perk_key, reference(wire.perk_reference, effect.item)),
         (wire.email_key, effect.email),
         (wire.quantity_key, text if wire.quantity_form == "text" else msgspec.Raw(text.encode())),
         (wire.send_email_key, send_email is not (wire.send_email_inverted == "true")),
@@ -236,8 +236,8 @@ def id_of(value: object) -> str | None:
     if isinstance(value, int):
         # A number beyond all bounds is no id, and has no text in Python.
         return str(value) if abs(value) < 10**_ID_CHARACTERS_MAX else None
-    found = value.rstrip("/").rpartition("/")[2]
-    return found if 0 < len(found) <= _ID_CHARACTERS_MAX else None
+    id_text = value.rstrip("/").rpartition("/")[2]
+    return id_text if 0 < len(id_text) <= _ID_CHARACTERS_MAX else None
 
 
 def amount_of(value: object) -> Decimal | None:

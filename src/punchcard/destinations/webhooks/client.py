@@ -103,6 +103,17 @@ class WebhooksClient:
     async def verify(self) -> None:
         """Do nothing: a receiver's credentials cannot be checked without an event, and nothing is ever paused."""
 
+    async def post(self, body: bytes, *, request_id: str) -> int:
+        """Send a body of JSON, signed as events are; returns the status of a success.
+
+        Args:
+            request_id: The same in every try of the same body.
+
+        Raises:
+            DeliveryError: as `perform`.
+        """
+        return await self._post(body, request_id=request_id, seconds=self._settings.delivery.request_timeout_seconds)
+
     async def close(self) -> None:
         """Release the connections."""
         if self._session is not None:
@@ -130,12 +141,16 @@ class WebhooksClient:
 
     async def _send(self, calls: Sequence[WebhookCall], *, seconds: float) -> Performed:
         body = request_body(calls, self._settings)
+        status = await self._post(body, request_id=request_id(calls), seconds=seconds)
+        return Performed(status=status, partner_id=None)
+
+    async def _post(self, body: bytes, *, request_id: str, seconds: float) -> int:
         at = int(self._clock.now().timestamp())
         headers = {
             "Content-Type": "application/json",
-            **signature_headers(self._settings, body, request_id=request_id(calls), at=at),
+            **signature_headers(self._settings, body, request_id=request_id, at=at),
         }
-        return Performed(status=await self._exchange("POST", body, headers, seconds=seconds), partner_id=None)
+        return await self._exchange("POST", body, headers, seconds=seconds)
 
     async def _exchange(self, method: str, body: bytes, headers: Mapping[str, str], *, seconds: float) -> int:
         """Send a request and return the status of a success."""

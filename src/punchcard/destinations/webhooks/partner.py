@@ -1,4 +1,7 @@
-"""Webhooks behind the port of all destinations: its entry in the catalog."""
+"""Webhooks behind the port of all destinations: its entry in the catalog.
+
+What makes requests is imported at first use: every process reads the catalog, and few need an HTTP client.
+"""
 
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
@@ -8,7 +11,6 @@ import msgspec
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, Effect, Intent, PartnerClient
 from punchcard.destinations.webhooks import mapping
-from punchcard.destinations.webhooks.client import WebhooksClient, request_body
 from punchcard.destinations.webhooks.definition import WEBHOOKS
 from punchcard.destinations.webhooks.settings import WebhooksSettings, read_settings
 from punchcard.errors import InvariantError
@@ -40,16 +42,14 @@ class WebhooksPartner:
         """Return the calls of the setting `triggers`."""
         return _own(settings).calls
 
-    def remap(self, event_name: str, settings: object) -> str | None:
-        """Return None: nothing is mapped."""
-        return None
-
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """Return how these settings want their calls delivered."""
         return _own(settings).delivery
 
     def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
         """Return the request that `perform` would make, for people to look at: no headers, as they may be secret."""
+        from punchcard.destinations.webhooks.client import request_body
+
         own = _own(settings)
         body = request_body([mapping.read_call(effect.payload)], own)
         note = f"signed with the shared secret ({'webhook-signature' if own.is_standard else 'X-Signature'})"
@@ -62,6 +62,8 @@ class WebhooksPartner:
 
     def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
         """Return a client for these settings."""
+        from punchcard.destinations.webhooks.client import WebhooksClient
+
         return WebhooksClient(_own(settings), network=network)
 
 

@@ -4,12 +4,19 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
 from punchcard.destinations.port import DeliveryOptions, OnUnknown
-from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse, split_web_address
+from punchcard.destinations.settings import (
+    SettingsProblem,
+    Values,
+    read_delivery,
+    read_section,
+    refuse,
+    split_web_address,
+)
 from punchcard.destinations.webhooks.definition import ALL_CALLS, OPTIONS, SETTINGS
 from punchcard.destinations.webhooks.template import Template, TemplateError
 from punchcard.errors import InvariantError
@@ -88,14 +95,10 @@ def _typed(own: Values, ours: Values, template: Template | None) -> WebhooksSett
         batch_size=batch_size,
         calls=frozenset(EventType(call) for call in own.texts("triggers")),
         template=template,
-        delivery=DeliveryOptions(
-            requests_per_second=ours.number("requestsPerSecond"),
-            concurrency=int(ours.number("concurrency")),
-            retry_base_seconds=ours.number("retryBaseSeconds"),
-            tries_max=int(ours.number("retryAttemptsMax")),
+        delivery=replace(
+            read_delivery(ours),
             # Nothing is read back, so nothing waits for a lost request to land.
             unknown_wait_seconds=0,
-            request_timeout_seconds=ours.number("requestTimeoutSeconds"),
             on_unknown=OnUnknown(ours.text("unknownOutcome")),
             batch_size=batch_size,
         ),

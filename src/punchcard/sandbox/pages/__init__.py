@@ -1,4 +1,4 @@
-"""The sandbox's own pages: server-rendered, no script, nothing fetched from elsewhere.
+"""The sandbox's own pages: server-rendered, without scripts and external resources.
 
-`site` holds the route table, the look and the guard; each other module answers a few pages.
+`site` has the routes, the style and the protection of forms; each other module has some pages.
 """

@@ -1,4 +1,4 @@
-"""Settings > Apps: making, showing and revoking the tokens that the API takes."""
+"""Settings > Apps: create, show and revoke API tokens."""
 
 import secrets
 
@@ -19,26 +19,26 @@ SCOPES = (
 
 
 def list_tokens(view: View, request: Request, _: int) -> SandboxResponse:
-    """The apps that are connected, each with its token."""
+    """Show the connected apps with their tokens."""
     tokens = view.database.rows("SELECT * FROM tokens ORDER BY revoked_us IS NOT NULL, created_us DESC")
     return view.page("apps.html", request, tokens=tokens)
 
 
-def ask_for_token(view: View, request: Request, _: int) -> SandboxResponse:
-    """What accepting means, before it is accepted."""
+def confirm_token(view: View, request: Request, _: int) -> SandboxResponse:
+    """Show the permissions of a token before it is created."""
     return view.page("accept.html", request, scopes=SCOPES)
 
 
-def make_token(view: View, request: Request, _: int) -> SandboxResponse:
-    """Accept: Segment gets a token of its own."""
+def create_token(view: View, request: Request, _: int) -> SandboxResponse:
+    """Create a token for Segment."""
     token = secrets.token_hex(TOKEN_BYTES)
     with view.database.unit_of_work():
         view.database.write("INSERT INTO tokens VALUES (?, 'Segment', ?, NULL)", (token, to_micros(view.clock.now())))
-    return redirect(PATH, done="token_made")
+    return redirect(PATH, done="token_created")
 
 
 def revoke_token(view: View, request: Request, _: int) -> SandboxResponse:
-    """Make a token worthless."""
+    """Revoke a token."""
     token = _posted_token(request)
     if isinstance(token, FieldError):
         return view.page("message.html", request, status=400, title="Not revoked", message=token.message)
@@ -51,7 +51,7 @@ def revoke_token(view: View, request: Request, _: int) -> SandboxResponse:
 
 
 def restore_token(view: View, request: Request, _: int) -> SandboxResponse:
-    """Make the development token work again; any other that was revoked stays revoked."""
+    """Make the development token valid again; other revoked tokens stay revoked."""
     with view.database.unit_of_work():
         view.database.write("UPDATE tokens SET revoked_us = NULL WHERE token = ?", (DEVELOPMENT_TOKEN,))
     return redirect(PATH, done="token_restored")
@@ -62,4 +62,4 @@ def _posted_token(request: Request) -> str | FieldError:
         token = request.form().get("token", "")
     except ValueError:
         token = ""
-    return token or FieldError("token", "The form does not say which token to revoke.", "required")
+    return token or FieldError("token", "The token is missing. Choose a token to revoke.", "required")

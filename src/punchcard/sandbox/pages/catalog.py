@@ -1,4 +1,4 @@
-"""The pages of what a business offers: its perks, which can be added and changed, and its locations."""
+"""The pages of perks, which can be added and changed, and locations."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from punchcard.sandbox.pages.view import View, redirect
 from punchcard.sandbox.web import Request, SandboxResponse
 
 OWN_BUSINESS_ID = 41
-"""The business whose perks can be changed; the others are there to be told apart."""
+"""The business with perks that can be changed; the other businesses serve to test refusals."""
 
 TITLE_LENGTH_MAX = 100
 PERK_FORM_EMPTY = {"title": "", "description": "", "classification": "EARN", "points": "1", "status": "ACTIVE"}
@@ -20,7 +20,7 @@ GROUP BY perk_id ORDER BY perks.business_id, perk_id
 
 
 def list_perks(view: View, request: Request, _: int) -> SandboxResponse:
-    """All perks, and a form for one more."""
+    """Show all perks, and a form to add one."""
     return _perks_page(view, request, form=PERK_FORM_EMPTY, problems=[])
 
 
@@ -39,7 +39,7 @@ def add_perk(view: View, request: Request, _: int) -> SandboxResponse:
 
 
 def show_perk(view: View, request: Request, perk_id: int) -> SandboxResponse:
-    """One perk in a form."""
+    """Show a perk in a form."""
     row = view.database.row("SELECT * FROM perks WHERE perk_id = ?", (perk_id,))
     if row is None:
         return _no_such_perk(view, request)
@@ -48,7 +48,7 @@ def show_perk(view: View, request: Request, perk_id: int) -> SandboxResponse:
 
 
 def save_perk(view: View, request: Request, perk_id: int) -> SandboxResponse:
-    """Change a perk; what was awarded before stays as it was."""
+    """Change a perk; stored transactions do not change."""
     if view.database.row("SELECT 1 FROM perks WHERE perk_id = ?", (perk_id,)) is None:
         return _no_such_perk(view, request)
     form = _read_form(request)
@@ -64,7 +64,7 @@ def save_perk(view: View, request: Request, perk_id: int) -> SandboxResponse:
 
 
 def list_locations(view: View, request: Request, _: int) -> SandboxResponse:
-    """All locations with the business each belongs to."""
+    """Show all locations with their businesses."""
     rows = view.database.rows(
         "SELECT locations.*, businesses.name AS business_name FROM locations JOIN businesses USING (business_id)"
         " ORDER BY business_id, location_id"
@@ -86,20 +86,20 @@ def _no_such_perk(view: View, request: Request) -> SandboxResponse:
 
 def _read_form(request: Request) -> dict[str, str]:
     try:
-        sent = request.form()
+        fields = request.form()
     except ValueError:
-        sent = {}
-    return {key: sent.get(key, "") for key in PERK_FORM_EMPTY}
+        fields = {}
+    return {key: fields.get(key, "") for key in PERK_FORM_EMPTY}
 
 
 def _problems(form: Mapping[str, str]) -> list[str]:
     problems = []
     if not 0 < len(form["title"]) <= TITLE_LENGTH_MAX:
-        problems.append(f"Give the perk a title of at most {TITLE_LENGTH_MAX} characters.")
+        problems.append(f"Enter a title of at most {TITLE_LENGTH_MAX} characters.")
     if form["classification"] not in {"EARN", "REDEEM"}:
         problems.append("A perk either earns points (EARN) or takes them (REDEEM).")
     if not re.fullmatch("[0-9]{1,6}", form["points"]):
-        problems.append("Points per unit are a whole number from 0 to 999999.")
+        problems.append("Points per unit must be an integer from 0 to 999999.")
     if form["status"] not in {"ACTIVE", "INACTIVE"}:
         problems.append("A perk is either ACTIVE or INACTIVE.")
     return problems

@@ -1,4 +1,4 @@
-"""The pages of the customers, their balances, and what they earned and redeemed."""
+"""The pages of customers, balances and transactions."""
 
 import sqlite3
 
@@ -13,7 +13,7 @@ _TRANSACTIONS_FROM = "FROM transactions JOIN users USING (user_id)"
 
 
 def list_customers(view: View, request: Request, _: int) -> SandboxResponse:
-    """Everybody who is connected to the business, the latest changed first; searched by email."""
+    """Show everybody who is connected to the business, most recently changed first; can be searched by email."""
     search = query_field(request, "q")
     where, parameters = ("WHERE email_key LIKE ? ESCAPE '\\'", (like(search.lower()),)) if search else ("", ())
     pager = read_pager(request, view.database.count(f"SELECT count(*) {_CUSTOMERS_FROM} {where}", parameters))
@@ -27,7 +27,7 @@ def list_customers(view: View, request: Request, _: int) -> SandboxResponse:
 
 
 def show_customer(view: View, request: Request, connection_id: int) -> SandboxResponse:
-    """One customer with the own transactions, newest first."""
+    """Show a customer with their transactions, newest first."""
     row = view.database.row(f"SELECT connections.*, email {_CUSTOMERS_FROM} WHERE connection_id = ?", (connection_id,))
     if row is None:
         message = "There is no customer with this connection."
@@ -46,7 +46,7 @@ def show_customer(view: View, request: Request, connection_id: int) -> SandboxRe
 
 
 def list_transactions(view: View, request: Request, _: int) -> SandboxResponse:
-    """All transactions, newest first; searched by email, title or `trans_source_id`."""
+    """Show all transactions, newest first; can be searched by email, title or `trans_source_id`."""
     search = query_field(request, "q")
     where, parameters = "", tuple[str, ...]()
     if search:
@@ -58,9 +58,9 @@ def list_transactions(view: View, request: Request, _: int) -> SandboxResponse:
 
 
 def void(view: View, request: Request, transaction_id: int) -> SandboxResponse:
-    """Void a transaction as staff would."""
-    done = void_transaction(view.database, view.clock, transaction_id=transaction_id)
-    return redirect("/transactions/", done="voided" if done else "not_voided")
+    """Void a transaction, as staff do."""
+    is_voided = void_transaction(view.database, view.clock, transaction_id=transaction_id)
+    return redirect("/transactions/", done="voided" if is_voided else "not_voided")
 
 
 def _transactions(view: View, *, where: str, parameters: tuple[object, ...], pager: Pager) -> list[sqlite3.Row]:
@@ -73,7 +73,7 @@ def _transactions(view: View, *, where: str, parameters: tuple[object, ...], pag
 
 
 def _attributes(row: sqlite3.Row) -> dict[str, str]:
-    """The custom attributes as a person reads them: texts bare, the rest as JSON."""
+    """Return the custom attributes for display: texts without quotes, other values as JSON."""
     values: dict[str, msgspec.Raw] = msgspec.json.decode(row["custom_attributes"], type=dict[str, msgspec.Raw])
     return {key: _readable(bytes(value)) for key, value in sorted(values.items())}
 

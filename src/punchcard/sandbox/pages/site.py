@@ -1,4 +1,4 @@
-"""The sandbox's web site: which page answers which address, and who may send its forms."""
+"""The sandbox's web site: its routes, and the protection of its forms."""
 
 import re
 from collections.abc import Callable
@@ -6,19 +6,19 @@ from urllib.parse import urlsplit
 
 from punchcard.clock import Clock
 from punchcard.sandbox.database import Database
-from punchcard.sandbox.faults import Misfortune
-from punchcard.sandbox.pages import apps, catalog, customers, switches
+from punchcard.sandbox.faults import FaultInjector
+from punchcard.sandbox.pages import apps, catalog, customers, fault_form
 from punchcard.sandbox.pages.view import FOLDER, View
 from punchcard.sandbox.web import Request, SandboxResponse
 
 Page = Callable[[View, Request, int], SandboxResponse]
-"""Answers a request; the number is the id in the address, 0 if it has none."""
+"""Responds to a request; the number is the id in the URL, 0 if it has none."""
 
 ROUTES: list[tuple[str, str, Page]] = [
-    ("GET", r"/", switches.home),
+    ("GET", r"/", fault_form.home),
     ("GET", r"/settings/usr/apps/", apps.list_tokens),
-    ("GET", r"/settings/usr/apps/segment/", apps.ask_for_token),
-    ("POST", r"/settings/usr/apps/segment/", apps.make_token),
+    ("GET", r"/settings/usr/apps/segment/", apps.confirm_token),
+    ("POST", r"/settings/usr/apps/segment/", apps.create_token),
     ("POST", r"/settings/usr/apps/revoke/", apps.revoke_token),
     ("POST", r"/settings/usr/apps/restore/", apps.restore_token),
     ("GET", r"/perks/", catalog.list_perks),
@@ -30,8 +30,8 @@ ROUTES: list[tuple[str, str, Page]] = [
     ("GET", r"/customers/([0-9]{1,18})/", customers.show_customer),
     ("GET", r"/transactions/", customers.list_transactions),
     ("POST", r"/transactions/([0-9]{1,18})/void/", customers.void),
-    ("GET", r"/faults/", switches.show_faults),
-    ("POST", r"/faults/", switches.switch_faults),
+    ("GET", r"/faults/", fault_form.show_faults),
+    ("POST", r"/faults/", fault_form.save_faults),
 ]
 
 _SECURITY_HEADERS = (
@@ -47,18 +47,18 @@ _STYLE_PATH = "/static/sandbox.css"
 
 
 class Site:
-    """Answers what is neither the API nor the judge's."""
+    """Responds to all requests outside of the API and the control API."""
 
-    def __init__(self, database: Database, clock: Clock, misfortune: Misfortune) -> None:
-        self._view = View(database, clock, misfortune)
+    def __init__(self, database: Database, clock: Clock, injector: FaultInjector) -> None:
+        self._view = View(database, clock, injector)
         self._style = (FOLDER / "static" / "sandbox.css").read_bytes()
         self._routes = [(method, re.compile(pattern), page) for method, pattern, page in ROUTES]
 
     def response(self, request: Request) -> SandboxResponse:
-        """Answer one request.
+        """Return the response to a request.
 
         Raises:
-            StorageError: a change cannot be stored now.
+            StorageError: A change cannot be stored now.
         """
         if request.path == _STYLE_PATH:
             return SandboxResponse(200, self._style, "text/css; charset=utf-8", (("Cache-Control", "max-age=60"),))
@@ -69,7 +69,7 @@ class Site:
 
     def _page(self, request: Request) -> SandboxResponse:
         if request.is_write and not is_same_site(request):
-            message = "This form was sent from another site, so nothing was done."
+            message = "This form was sent from another site and is refused. Use the sandbox's own page."
             return self._view.page("message.html", request, status=403, title="Refused", message=message)
         for method, pattern, page in self._routes:
             match = pattern.fullmatch(request.path)
@@ -80,9 +80,9 @@ class Site:
 
 
 def is_same_site(request: Request) -> bool:
-    """Whether a form comes from these pages, or from a tool that is no browser.
+    """Return whether a form was sent by these pages, or by a tool that is not a browser.
 
-    Browsers say where a form comes from; another site's page in the same browser must not change anything here.
+    Browsers send the origin of a form; a page of another site must not change data here.
     """
     fetch_site = request.headers.get("sec-fetch-site")
     if fetch_site is not None:

@@ -1,4 +1,4 @@
-"""What every page is made with: the templates, the notices, and the state behind them."""
+"""What all pages share: templates, notices, and access to the state."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -13,51 +13,51 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from punchcard.clock import Clock, from_micros
 from punchcard.sandbox.awards import points_total
 from punchcard.sandbox.database import DEVELOPMENT_TOKEN, TIMEZONE, Database
-from punchcard.sandbox.faults import Faults, Misfortune
+from punchcard.sandbox.faults import FaultInjector, Faults
 from punchcard.sandbox.web import Request, SandboxResponse, html_response
 
 FOLDER = Path(__file__).parent
 ROWS_PER_PAGE = 50
 
 NOTICES = {
-    "token_made": "A token was made. Show it below, and copy it into the destination's API Key.",
-    "token_revoked": "The token was revoked: requests with it are answered 401 from now on.",
+    "token_created": "The token was created. Show it below, and copy it into the destination's API Key.",
+    "token_revoked": "The token was revoked: requests with it now get 401.",
     "token_restored": "The development token works again.",
     "perk_added": "The perk was added. Map an event to its id.",
-    "perk_saved": "The perk was saved. Transactions from before keep the points they had.",
+    "perk_saved": "The perk was saved. Earlier transactions keep their points.",
     "voided": "The transaction was voided and its points were taken back.",
-    "not_voided": "That transaction is not active, so there is nothing to void.",
-    "faults_on": "These faults are switched on.",
-    "faults_off": "All faults are off.",
+    "not_voided": "The transaction is not active and cannot be voided.",
+    "faults_on": "These faults are enabled.",
+    "faults_off": "All faults are disabled.",
 }
-"""What a page may say about the form just sent; the address carries the key, never the text."""
+"""Notices about the form just sent; the URL has the key, never the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pager:
-    """Where a long list stands; pages count from 1."""
+    """A page of a long list; pages count from 1."""
 
     number: int
     rows_total: int
 
     @property
     def pages_total(self) -> int:
-        """How many pages there are, at least one."""
+        """Number of pages, at least one."""
         return max(1, -(-self.rows_total // ROWS_PER_PAGE))
 
     @property
     def offset(self) -> int:
-        """How many rows stand before this page."""
+        """Number of rows before this page."""
         return (self.number - 1) * ROWS_PER_PAGE
 
 
 class View:
-    """Renders a page from a template and values."""
+    """Renders pages from templates and values."""
 
-    def __init__(self, database: Database, clock: Clock, misfortune: Misfortune) -> None:
+    def __init__(self, database: Database, clock: Clock, injector: FaultInjector) -> None:
         self.database = database
         self.clock = clock
-        self.misfortune = misfortune
+        self.injector = injector
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -71,19 +71,19 @@ class View:
         self._templates.globals["development_token"] = DEVELOPMENT_TOKEN
 
     def page(self, template: str, request: Request, *, status: int = 200, **values: object) -> SandboxResponse:
-        """The page of this template."""
+        """Return a page rendered from a template."""
         text = self._templates.get_template(template).render(
             path=request.path,
             base_url=f"http://{request.headers.get('host', '')}",
             notice=NOTICES.get(query_field(request, "done")),
-            faults_on=self.misfortune.faults != Faults(),
+            faults_on=self.injector.faults != Faults(),
             **values,
         )
         return html_response(status, text)
 
 
 def query_field(request: Request, name: str) -> str:
-    """One field of the query, stripped; empty if it is not there or the query cannot be read."""
+    """Return a field of the query, stripped; empty if it is missing or the query is invalid."""
     try:
         return request.query().get(name, "").strip()
     except ValueError:
@@ -91,19 +91,19 @@ def query_field(request: Request, name: str) -> str:
 
 
 def read_pager(request: Request, rows_total: int) -> Pager:
-    """The page asked for, brought within what there is."""
+    """Return the requested page, limited to the existing ones."""
     text = query_field(request, "page")
-    asked = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
-    return Pager(max(1, min(asked, Pager(1, rows_total).pages_total)), rows_total)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    return Pager(max(1, min(number, Pager(1, rows_total).pages_total)), rows_total)
 
 
 def redirect(path: str, **query: object) -> SandboxResponse:
-    """Send the browser on with a GET, so that reloading does not post again."""
+    """Redirect the browser with a GET, so that a reload does not post again."""
     return SandboxResponse(303, headers=(("Location", f"{path}?{urlencode(query)}" if query else path),))
 
 
 def like(text: str) -> str:
-    r"""A LIKE pattern that finds the text anywhere; use with `ESCAPE '\'`."""
+    r"""Return a LIKE pattern that finds the text anywhere; use with `ESCAPE '\'`."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
 
@@ -116,11 +116,11 @@ def _moment(micros: int | None) -> str:
 
 
 def _amount(value: str | Decimal) -> str:
-    """A decimal for reading, with thousands apart."""
+    """Format a decimal with thousands separators."""
     return f"{Decimal(value):,f}"
 
 
 def _points(row: sqlite3.Row) -> str:
-    """What a transaction did to the balance, with its sign."""
+    """Format the change of the balance by a transaction, with its sign."""
     total = points_total(classification=row["classification"], points=row["points"], quantity=Decimal(row["quantity"]))
     return f"+{_amount(total)}" if total > 0 else _amount(total)

@@ -10,8 +10,11 @@ from sqlalchemy import Connection
 from punchcard.errors import ConfigurationError
 
 
-def upgrade(work: Connection) -> None:
+def upgrade(work: Connection, *, revision: str = "head") -> None:
     """Run every migration that the database does not have yet.
+
+    Args:
+        revision: The last one to run, for tests of those behind it.
 
     Raises:
         ConfigurationError: the database was written by a newer Punchcard.
@@ -21,7 +24,7 @@ def upgrade(work: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = work
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     except CommandError as error:
         raise ConfigurationError(
             f"the database cannot be brought up to date ({error}): it may have been written by a newer Punchcard"

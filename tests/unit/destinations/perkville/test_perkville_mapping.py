@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from punchcard.destinations.perkville.definition import TRANSACTION, USER_PROPERTY
 from punchcard.destinations.perkville.fields import is_email
 from punchcard.destinations.perkville.keys import OrderKey
 from punchcard.destinations.perkville.mapping import plan, remap, snake_case
 from punchcard.destinations.perkville.settings import read_settings
-from punchcard.destinations.port import EffectKind, Intent, OnRepeat
+from punchcard.destinations.port import Intent, OnRepeat
 from punchcard.errors import RefusedError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 
@@ -74,12 +75,12 @@ def test_the_pages_own_example() -> None:
         )
     )
     assert intent == Intent(
-        kind=EffectKind.TRANSACTION,
+        kind=TRANSACTION,
         effect_key=intent.effect_key,
         customer="example@example.com",
         email="example@example.com",
         event_name="Order Completed",
-        perk="123456",
+        item="123456",
         quantity=Decimal("9.99"),
         order_id="o283h08fh2390f923uofu23",
         scoped_key=OrderKey("o283h08fh2390f923uofu23", "Order Completed"),
@@ -266,7 +267,7 @@ def test_an_email_address(text: str, usable: bool) -> None:
 def test_a_refund_removes_points(properties: Mapping[str, Any], quantity: str | None, key: str) -> None:
     intent = planned(order(properties, name="Order Refunded"))
     assert intent.is_refund
-    assert intent.perk == "123458"
+    assert intent.item == "123458"
     assert intent.order_id == "o1"
     assert intent.quantity == (None if quantity is None else Decimal(quantity))
     assert intent.effect_key == key
@@ -363,10 +364,10 @@ def computed(key: str, value: object, *, kind: str = "audience", **members: Any)
 )
 def test_a_computed_trait_or_audience_is_a_user_property(one: Event, attributes: Mapping[str, object]) -> None:
     intent = planned(one)
-    assert intent.kind is EffectKind.USER_PROPERTY
+    assert intent.kind is USER_PROPERTY
     assert intent.attributes == attributes
     assert intent.effect_key == "SEG:website:EVENT:m1"
-    assert (intent.perk, intent.quantity, intent.email) == (None, None, "ann@example.com")
+    assert (intent.item, intent.quantity, intent.email) == (None, None, "ann@example.com")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.destinations.perkville.perks import Direction, Perk, read_perk, signed_quantity
 from punchcard.destinations.perkville.settings import RefundMethod
 from punchcard.destinations.perkville.wire import (
@@ -19,15 +20,15 @@ from punchcard.destinations.perkville.wire import (
     post_transaction,
     read_wire,
 )
-from punchcard.destinations.port import Effect, EffectKey, EffectKind
+from punchcard.destinations.port import Effect, EffectKey
 from punchcard.errors import RejectedError
 
 EFFECT = Effect(
-    kind=EffectKind.TRANSACTION,
+    kind=TRANSACTION,
     effect_key=EffectKey("SEG:s:EVENT:m1"),
     email="ann+x@example.com",
     event_name="Checked In",
-    perk="5",
+    item="5",
     quantity=Decimal("9.99"),
     attributes=None,
 )

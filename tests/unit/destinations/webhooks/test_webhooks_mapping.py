@@ -78,7 +78,7 @@ def test_a_template_makes_the_body() -> None:
 def test_each_of_the_six_calls_has_a_name_and_an_order(event: str, name: str, ordering_key: str) -> None:
     intent = plan(event)
     assert (intent.kind, intent.event_name, intent.ordering_key) == ("webhook_call", name, ordering_key)
-    assert (intent.customer, intent.quantity, intent.perk) == ("", None, None)
+    assert (intent.customer, intent.quantity, intent.item) == ("", None, None)
 
 
 def test_keys_are_stable_and_differ_by_event_and_source() -> None:

@@ -1,4 +1,4 @@
-"""The first page, and the page on which faults are switched on and off."""
+"""The first page, and the page on which faults are set."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ _CHOICES = {
 
 
 def home(view: View, request: Request, _: int) -> SandboxResponse:
-    """Where things are, and how to send the first transaction."""
+    """Show the main pages, and how to send a first transaction."""
     counts = {
         name: view.database.count(f"SELECT count(*) FROM {name}") for name in ("transactions", "connections", "perks")
     }
@@ -27,44 +27,44 @@ def home(view: View, request: Request, _: int) -> SandboxResponse:
 
 
 def show_faults(view: View, request: Request, _: int) -> SandboxResponse:
-    """The switches as they stand."""
-    return _faults_page(view, request, faults=view.misfortune.faults)
+    """Show the enabled faults."""
+    return _faults_page(view, request, faults=view.injector.faults)
 
 
-def switch_faults(view: View, request: Request, _: int) -> SandboxResponse:
-    """Switch exactly the faults of the form on."""
+def save_faults(view: View, request: Request, _: int) -> SandboxResponse:
+    """Enable exactly the faults of the form."""
     try:
         faults = parse_faults(msgspec.json.encode(_as_json(request.form())))
     except (ConfigurationError, ValueError) as exc:
-        message = exc.message if isinstance(exc, ConfigurationError) else f"A field is not a number: {exc}"
-        return _faults_page(view, request, faults=view.misfortune.faults, problem=message)
-    view.misfortune.switch(faults)
+        message = exc.message if isinstance(exc, ConfigurationError) else f"A field is not a number: {exc}."
+        return _faults_page(view, request, faults=view.injector.faults, problem=message)
+    view.injector.set_faults(faults)
     return redirect("/faults/", done="faults_off" if faults == Faults() else "faults_on")
 
 
 def _faults_page(view: View, request: Request, *, faults: Faults, problem: str = "") -> SandboxResponse:
-    shown: dict[str, object] = dict.fromkeys((*_NUMBERS, *_FLAGS), "") | msgspec.to_builtins(faults)
-    shown = {name: options[0] for name, options in _CHOICES.items()} | shown
+    values: dict[str, object] = dict.fromkeys((*_NUMBERS, *_FLAGS), "") | msgspec.to_builtins(faults)
+    values = {name: options[0] for name, options in _CHOICES.items()} | values
     return view.page(
         "faults.html",
         request,
         status=400 if problem else 200,
-        values=shown,
+        values=values,
         choices=_CHOICES,
         problem=problem,
         json=msgspec.json.encode(faults).decode(),
-        counts=dict(sorted(view.misfortune.counts.items())),
+        counts=dict(sorted(view.injector.counts.items())),
     )
 
 
 def _as_json(form: Mapping[str, str]) -> dict[str, object]:
-    """The form's fields as `PUT /sandbox/faults` would have them; an empty field is a switch left alone."""
+    """Return the form's fields as in `PUT /sandbox/faults`; empty fields are left out."""
     if "clear" in form:
         return {}
     faults: dict[str, object] = {name: True for name in _FLAGS if name in form}
     faults |= {name: form[name] for name in _CHOICES if name in form}
     for name in _NUMBERS:
         if text := form.get(name, ""):
-            # A number with a point stays one, so that the field's own rule says what is wrong with it.
+            # A number with a point stays one, so that the rule of the field reports the problem.
             faults[name] = float(text) if "." in text else int(text)
     return faults

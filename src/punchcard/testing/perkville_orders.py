@@ -1,17 +1,21 @@
 """The effects of one order for tests of refunds, in any state, in a real store."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from punchcard.delivery.preparation import NotReady, Ready, prepare
+from punchcard.destinations.perkville.definition import PERKVILLE
 from punchcard.destinations.perkville.partner import PerkvillePartner
+from punchcard.destinations.perkville.refunds import RefundRules
+from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store import outbox
 from punchcard.store.effects import AttemptOutcome
 from punchcard.store.engine import Store
-from punchcard.store.orders import RefusedOrder, record_refused_orders
+from punchcard.store.orders import RefusedOrder, record_refused_orders, wake_dependents
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import attempt_result, new_effect, started, stored_effect
@@ -26,6 +30,7 @@ class OrderLedger:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.clock = ManualClock()
+        self.refunds = RefundRules()
         self.options = DeliveryOptions()
 
     def add(
@@ -81,9 +86,30 @@ class OrderLedger:
 
     def prepare(self, key: str = REFUND) -> Ready | NotReady:
         """Return the preparation of an effect now."""
+        settings = PerkvilleSettings(api_key="k", business_id="41", location_id="7", refunds=self.refunds)
         with self.store.unit_of_work() as work:
             effect = stored_effect(work, key)
-            return prepare(work, effect, partner=PerkvillePartner(), options=self.options, now=self.clock.now())
+            return prepare(
+                work,
+                effect,
+                partner=PerkvillePartner(),
+                settings=settings,
+                options=self.options,
+                now=self.clock.now(),
+            )
+
+    def wake(self, *, delivered: Collection[str] = (), ended: Collection[str] = ()) -> int:
+        """Let refunds of these orders be prepared again; returns how many."""
+        with self.store.unit_of_work() as work:
+            return wake_dependents(
+                work,
+                "perkville",
+                delivered=delivered,
+                ended=ended,
+                reopened=PERKVILLE.reopened.on_any_end,
+                reopened_on_delivery=PERKVILLE.reopened.on_delivery,
+                now=self.clock.now(),
+            )
 
     def refuse(self, reason: str, *, source: str = "website") -> None:
         """Record that the order was refused."""
@@ -98,6 +124,10 @@ class OrderLedger:
         with self.store.unit_of_work() as work:
             record_refused_orders(work, [refused])
 
-    def set(self, **options: Any) -> None:
-        """Change options of the destination."""
+    def set_refunds(self, **rules: Any) -> None:
+        """Change what refunds wait for and go by."""
+        self.refunds = replace(self.refunds, **rules)
+
+    def set_delivery(self, **options: Any) -> None:
+        """Change how effects are delivered."""
         self.options = replace(self.options, **options)

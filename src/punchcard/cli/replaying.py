@@ -1,0 +1,253 @@
+"""What `punchcard replay` does: shows the plan, asks, has the worker do it, and shows how far that is."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from punchcard.cli.instants import read_instant
+from punchcard.cli.trace_text import printable
+from punchcard.clock import SystemClock
+from punchcard.errors import ConfigurationError
+from punchcard.lake.reader import LakeReader
+from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
+from punchcard.operations.replays import (
+    cancel_replay,
+    get_replay,
+    pause_replay,
+    resume_replay,
+    save_replay,
+    start_replay,
+)
+from punchcard.runtime.assembly import open_keyring, open_store
+from punchcard.runtime.settings import Settings
+from punchcard.store.engine import Store
+from punchcard.store.replayed_events import count_replayed
+from punchcard.store.replays import Replay, ReplayPlan, ReplaySelection, ReplayStatus, list_replays
+from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
+
+_ACTOR = "command line"
+_CHANGES = {"pause": pause_replay, "resume": resume_replay, "cancel": cancel_replay}
+_LISTED_MAX = 50
+_PLAIN_WIDTH = 200
+_POLL_SECONDS = 0.5
+_STALLED_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """Which events are meant, as it was typed."""
+
+    since: str | None
+    until: str | None
+    events: Sequence[str]
+    customer: str | None
+    reasons: Sequence[str]
+    message_ids: Sequence[str]
+
+    def read(self, snapshot: Snapshot) -> ReplaySelection:
+        """The same with its instants.
+
+        Raises:
+            ConfigurationError: one is none.
+        """
+        now, zone = SystemClock().now(), snapshot.zone
+        begin, end = (
+            None if text is None else read_instant(text, option=option, now=now, zone=zone, is_past=True)
+            for option, text in (("--since", self.since), ("--until", self.until))
+        )
+        return ReplaySelection(
+            since=begin,
+            until=end,
+            events=tuple(self.events),
+            customer=self.customer,
+            reasons=tuple(self.reasons),
+            message_ids=tuple(self.message_ids),
+        )
+
+
+def replay_events(settings: Settings, slug: str, selected: Selected, *, dry_run: bool, sure: bool, wait: bool) -> int:
+    """Plan a replay and show it; once it is confirmed, have it done.
+
+    Returns:
+        0 if it was done, there is nothing to do or only the plan was wanted; 1 if the operator declined, or it failed.
+
+    Raises:
+        ConfigurationError: there is no such destination, it is off, or there is nobody to ask.
+        StorageError: store or lake is away.
+    """
+    with _opened(settings, slug) as (store, snapshot, destination):
+        lake = LakeReader(settings.lake_location())
+        if not wait_for_lake(store, lake, seconds=LAKE_SECONDS):
+            print("the data lake does not have the newest events yet: they are not in this plan", file=sys.stderr)
+        replay = plan_replay(
+            store,
+            lake,
+            snapshot,
+            slug,
+            selected.read(snapshot),
+            clock=SystemClock(),
+            actor=_ACTOR,
+            points_per_unit=read_points_per_unit(destination),
+        )
+        _show_plan(replay.plan, slug)
+        if dry_run or not replay.plan.awards:
+            return 0
+        if not destination.destination.enabled:
+            raise ConfigurationError(f"{slug} is off: `punchcard destination on {slug}`, then replay its events")
+        if not sure and not _agreed(replay.plan):
+            print("nothing was changed", file=sys.stderr)
+            return 1
+        with store.unit_of_work() as work:
+            save_replay(work, replay)
+            started = start_replay(work, replay.id, destination, actor=_ACTOR, now=SystemClock().now())
+        print(f"replay {replay.id} has started")
+        return _follow(store, started) if wait else 0
+
+
+def change_replay(settings: Settings, slug: str, id: str, action: str) -> int:
+    """Pause, resume or cancel a replay; returns the exit status.
+
+    Raises:
+        ConfigurationError: there is no such replay, or it is in another state.
+        StorageError: the store is away.
+    """
+    with _opened(settings, slug) as (store, _, _), store.unit_of_work() as work:
+        replay = _CHANGES[action](work, id, slug, actor=_ACTOR, now=SystemClock().now())
+    print(f"replay {id} is {replay.status}")
+    return 0
+
+
+def show_replays(settings: Settings, slug: str) -> int:
+    """Print the replays of a destination, newest first; returns the exit status.
+
+    Raises:
+        ConfigurationError: there is no such destination.
+        StorageError: the store is away.
+    """
+    with _opened(settings, slug) as (store, _, _), store.reading() as work:
+        replays = list_replays(work, destination=slug, count=_LISTED_MAX)
+    if not replays:
+        print(f"{slug} has no replays")
+        return 0
+    table = Table("id", "created", "by", "status", "events", "done", "replayed", "detail", box=None)
+    table.columns[0].no_wrap = True
+    for replay in replays:
+        cells = (
+            replay.id,
+            f"{replay.created_at:%Y-%m-%d %H:%M} UTC",
+            replay.actor,
+            replay.status.value,
+            f"{replay.plan.events:,}",
+            f"{replay.done:,}",
+            f"{replay.appended:,}",
+            replay.detail,
+        )
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
+    _console().print(table)
+    return 0
+
+
+@contextmanager
+def _opened(settings: Settings, slug: str) -> Iterator[tuple[Store, Snapshot, RoutedDestination]]:
+    store = open_store(settings)
+    try:
+        snapshot = SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current()
+        destination = snapshot.destinations.get(slug)
+        if destination is None:
+            known = ", ".join(sorted(snapshot.destinations)) or "none"
+            raise ConfigurationError(f"--destination {slug}: there is no such destination (configured: {known})")
+        yield store, snapshot, destination
+    finally:
+        store.close()
+
+
+def _show_plan(plan: ReplayPlan, slug: str) -> None:
+    console = _console()
+    period = ""
+    if plan.first_received_at is not None and plan.last_received_at is not None:
+        period = f", received {plan.first_received_at:%Y-%m-%d %H:%M} to {plan.last_received_at:%Y-%m-%d %H:%M} UTC"
+    lines = [
+        ("events", f"{plan.events:,}{period}"),
+        ("awards", f"{plan.awards:,} at {slug}"),
+        ("quantity", f"{plan.quantity:,f}"),
+        ("points", "not known: the partner does not say" if plan.points is None else f"{plan.points:,f}"),
+        ("in ledger", f"{plan.already_in_ledger:,} already: nothing is done again"),
+        *(("refused", f"{count:,} {reason}") for reason, count in plan.refused.items()),
+    ]
+    for label, words in lines:
+        console.print(Text(f"{label:<10}", style="dim") + Text(printable(words)))
+    if plan.sample:
+        table = Table("message id", "event", "email", "received", "quantity", "item", box=None, title="For example")
+        for award in plan.sample:
+            cells = (
+                award.message_id,
+                award.event,
+                award.email,
+                f"{award.received_at:%Y-%m-%d %H:%M} UTC",
+                "" if award.quantity is None else f"{award.quantity:f}",
+                award.item or "",
+            )
+            table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
+        console.print(table)
+
+
+def _agreed(plan: ReplayPlan) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigurationError("there is no terminal to ask at; say --yes to replay what is shown")
+    awards = "1 award" if plan.awards == 1 else f"{plan.awards:,} awards"
+    return input(f"Replay these events for {awards}? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _follow(store: Store, replay: Replay) -> int:
+    """Show how far the worker is until the replay is over; returns the exit status."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    moved_at, is_shown = time.monotonic(), False
+    try:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            task = progress.add_task("replaying", total=replay.plan.events, completed=replay.done)
+            while not replay.status.is_over and replay.status is not ReplayStatus.PAUSED:
+                time.sleep(_POLL_SECONDS)
+                with store.reading() as work:
+                    newer = get_replay(work, replay.id, replay.destination)
+                if newer != replay:
+                    moved_at = time.monotonic()
+                elif not is_shown and time.monotonic() - moved_at > _STALLED_SECONDS:
+                    is_shown = True
+                    reason = newer.detail or "it does not move: is a worker running?"
+                    progress.console.print(printable(reason))
+                replay = newer
+                progress.update(task, completed=min(replay.done, replay.plan.events))
+    except KeyboardInterrupt:
+        print(
+            f"the replay goes on; cancel it: punchcard replay --destination {replay.destination} --cancel {replay.id}"
+        )
+        return 130
+    with store.reading() as work:
+        results = count_replayed(work, replay.id)
+    counts = [_result_text(status, count) for status, count in sorted(results.items())]
+    detail = f". {replay.detail}" if replay.detail else ""
+    print(printable(f"replay {replay.status}: {', '.join(counts) or 'nothing'}{detail}"))
+    return 1 if replay.status is ReplayStatus.FAILED else 0
+
+
+def _result_text(status: str, count: int) -> str:
+    match status:
+        case "pending":
+            return f"{count:,} {'award' if count == 1 else 'awards'} queued"
+        case "duplicate":
+            return f"{count:,} in the ledger already"
+        case _:
+            return f"{count:,} {status.replace('_', ' ')}"
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)

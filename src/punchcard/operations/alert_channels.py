@@ -1,0 +1,166 @@
+"""Sends one notice to one alert channel: a signed webhook, or whatever Apprise knows."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from punchcard.clock import Clock, to_iso
+from punchcard.destinations.network import NetworkPolicy
+from punchcard.destinations.webhooks.client import WebhooksClient
+from punchcard.destinations.webhooks.settings import read_settings
+from punchcard.errors import ConfigurationError, DeliveryError, PunchcardError
+from punchcard.events.times import read_time
+from punchcard.operations.alert_evaluation import NoticeBody
+from punchcard.operations.alert_texts import count_noun, format_moment
+from punchcard.store.alert_notices import NoticeType
+from punchcard.store.alerts import AlertState
+from punchcard.workspace.alert_rules import Severity
+from punchcard.workspace.alert_settings import is_webhook, url_scheme
+from punchcard.workspace.model import AlertChannel
+
+_SIGNATURE: Final = {"signature": "standard-webhooks"}
+_HEADINGS: Final = {NoticeType.REMINDER: "Still open", NoticeType.RESOLVED: "Resolved", NoticeType.TEST: "Test"}
+
+
+class ChannelError(PunchcardError):
+    """The alert channel did not take the notice."""
+
+    code = "channel_failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """One notice to send.
+
+    Attributes:
+        id: The same in every try, so that receivers can drop repeats.
+        timestamp: When it was written.
+    """
+
+    id: str
+    type: NoticeType
+    body: NoticeBody
+    timestamp: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendingContext:
+    """What every notice is sent with.
+
+    Attributes:
+        network: To which addresses webhooks may connect.
+        zone: The workspace's time zone, for times in texts.
+    """
+
+    network: NetworkPolicy
+    zone: ZoneInfo
+    clock: Clock
+
+
+def send_notice(channel: AlertChannel, notice: Notice, context: SendingContext) -> None:
+    """Send a notice; returns once the channel has taken it. Waits for the network.
+
+    Raises:
+        ChannelError: the channel has not taken it; the message says why.
+    """
+    if is_webhook(channel.url):
+        asyncio.run(_post(channel, notice, context))
+    else:
+        _notify(channel, notice, context)
+
+
+def check_notice(channel: AlertChannel, *, public_url: str, clock: Clock) -> Notice:
+    """Return a notice by which people can see whether a channel works."""
+    now = clock.now()
+    return Notice(
+        id=f"alert_test_{clock.new_id()}",
+        type=NoticeType.TEST,
+        timestamp=now,
+        body=NoticeBody(
+            id="",
+            kind="test",
+            severity=Severity.INFO,
+            state="",
+            title=f"This is a test of the alert channel {channel.name}.",
+            detail="Alerts of Punchcard are sent here.",
+            remedy="",
+            url=f"{public_url.rstrip('/')}/alerts/channels",
+            since=to_iso(now),
+            destination="",
+            count=0,
+            customers=0,
+            points=None,
+        ),
+    )
+
+
+def webhook_body(notice: Notice) -> bytes:
+    """Return what the generic webhook is sent: the same bytes in every try."""
+    return msgspec.json.encode(
+        {"type": notice.type, "timestamp": to_iso(notice.timestamp), "data": msgspec.to_builtins(notice.body)}
+    )
+
+
+def notice_subject(notice: Notice) -> str:
+    """Return the heading of a notice for people."""
+    heading = _HEADINGS.get(notice.type) or notice.body.severity.capitalize()
+    return f"[Punchcard] {heading}: {notice.body.title}"
+
+
+def notice_text(notice: Notice, zone: ZoneInfo) -> str:
+    """Return a notice as plain text for people."""
+    body = notice.body
+    lines = [body.detail] if body.detail else []
+    if notice.type is not NoticeType.TEST:
+        since = read_time(body.since)
+        lines += ["", f"Since: {format_moment(since, zone)}"]
+        if body.customers:
+            affected = [count_noun(body.count, "award"), count_noun(body.customers, "customer")]
+            affected += [f"{body.points} points"] if body.points is not None else []
+            lines.append(f"Affected: {', '.join(affected)}")
+    if body.remedy and body.state != AlertState.RESOLVED:
+        lines += ["", f"What to do: {body.remedy}"]
+    return "\n".join([*lines, "", body.url]).strip()
+
+
+async def _post(channel: AlertChannel, notice: Notice, context: SendingContext) -> None:
+    try:
+        settings = read_settings(
+            {"url": channel.url.strip(), "sharedSecret": channel.secret}, _SIGNATURE if channel.secret else {}
+        )
+    except ConfigurationError as error:
+        raise ChannelError(error.message) from error
+    client = WebhooksClient(settings, network=context.network, clock=context.clock)
+    try:
+        await client.post(webhook_body(notice), request_id=notice.id)
+    except DeliveryError as error:
+        raise ChannelError(error.message) from error
+    finally:
+        await client.close()
+
+
+def _notify(channel: AlertChannel, notice: Notice, context: SendingContext) -> None:
+    import apprise  # takes a second and 40 MB: not before a channel needs it
+
+    logging.getLogger(apprise.LOGGER_NAME).propagate = False  # its results say what it logs
+    service = apprise.Apprise()
+    if not service.add(channel.url.strip()):
+        raise ChannelError(f"Apprise cannot use this {url_scheme(channel.url)}:// URL")
+    resolved = notice.type is NoticeType.RESOLVED
+    kinds = {Severity.WARNING.value: apprise.NotifyType.WARNING, Severity.CRITICAL.value: apprise.NotifyType.FAILURE}
+    result = service.notify(
+        title=notice_subject(notice),
+        body=notice_text(notice, context.zone),
+        notify_type=apprise.NotifyType.SUCCESS
+        if resolved
+        else kinds.get(notice.body.severity, apprise.NotifyType.INFO),
+        body_format=apprise.NotifyFormat.TEXT,
+    )
+    if not result:
+        lines = [entry.message for service in result.results for attempt in service.attempts for entry in attempt.logs]
+        raise ChannelError("; ".join(dict.fromkeys(lines)) or f"{url_scheme(channel.url)}:// did not take the notice")

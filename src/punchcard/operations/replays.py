@@ -1,0 +1,115 @@
+"""Replays: keeping a plan, and confirming, pausing and canceling it. The same for App, Public API and command line.
+
+The worker does what is confirmed: see `replay_runner`. What a replay would do: see `replay_planning`.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from punchcard.errors import ConfigurationError
+from punchcard.store import audit
+from punchcard.store.replays import Replay, ReplayStatus, add_replay, change_status, find_replay
+from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.snapshot import RoutedDestination
+
+
+def save_replay(work: Connection, replay: Replay) -> None:
+    """Keep a planned replay until somebody confirms it."""
+    add_replay(work, replay)
+
+
+def start_replay(work: Connection, id: str, destination: RoutedDestination, *, actor: str, now: datetime) -> Replay:
+    """Confirm a planned replay: the worker does it from now on.
+
+    Raises:
+        NotFoundError: there is no such replay of the destination.
+        ConfigurationError: it was started before, or the destination is off.
+    """
+    if not destination.destination.enabled:
+        message = f"{destination.slug} is off: switch it on, then start the replay"
+        raise ConfigurationError(message, code="destination_off")
+    return _change(work, id, destination.slug, ReplayStatus.RUNNING, (ReplayStatus.PLANNED,), "start", actor, now)
+
+
+def pause_replay(work: Connection, id: str, destination: str, *, actor: str, now: datetime) -> Replay:
+    """Stop a running replay until it is resumed.
+
+    Raises:
+        NotFoundError: there is no such replay of the destination.
+        ConfigurationError: it is not running.
+    """
+    return _change(work, id, destination, ReplayStatus.PAUSED, (ReplayStatus.RUNNING,), "pause", actor, now)
+
+
+def resume_replay(work: Connection, id: str, destination: str, *, actor: str, now: datetime) -> Replay:
+    """Let a paused replay go on where it was.
+
+    Raises:
+        NotFoundError: there is no such replay of the destination.
+        ConfigurationError: it is not paused.
+    """
+    return _change(work, id, destination, ReplayStatus.RUNNING, (ReplayStatus.PAUSED,), "resume", actor, now)
+
+
+def cancel_replay(work: Connection, id: str, destination: str, *, actor: str, now: datetime) -> Replay:
+    """End a replay; what it has replayed by now stays.
+
+    Raises:
+        NotFoundError: there is no such replay of the destination.
+        ConfigurationError: it is over.
+    """
+    possible = (ReplayStatus.PLANNED, ReplayStatus.RUNNING, ReplayStatus.PAUSED)
+    return _change(work, id, destination, ReplayStatus.CANCELED, possible, "cancel", actor, now)
+
+
+def get_replay(work: Connection, id: str, destination: str) -> Replay:
+    """The replay of a destination with this id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    replay = find_replay(work, id)
+    if replay is None or replay.destination != destination:
+        raise NotFoundError(f"{destination} has no replay {id}")
+    return replay
+
+
+def record_in_audit(
+    work: Connection, replay: Replay, action: str, *, before: ReplayStatus, actor: str, now: datetime
+) -> None:
+    """Write down what was done about a replay, or how it has ended."""
+    changes: list[dict[str, object]] = [
+        {"path": f"replay {replay.id}", "before": before, "after": replay.status},
+        {"path": "events", "before": None, "after": replay.plan.events if action == "start" else replay.done},
+        {"path": "awards", "before": None, "after": replay.plan.awards if action == "start" else replay.appended},
+    ]
+    audit.record(
+        work,
+        at=now,
+        actor=actor,
+        kind=f"replay_{action}",
+        resource_type="destination",
+        resource_id=replay.destination,
+        changes=json.dumps(changes),
+    )
+
+
+def _change(
+    work: Connection,
+    id: str,
+    destination: str,
+    status: ReplayStatus,
+    possible_from: Sequence[ReplayStatus],
+    action: str,
+    actor: str,
+    now: datetime,
+) -> Replay:
+    replay = get_replay(work, id, destination)
+    if not change_status(work, replay, status, possible_from=possible_from, now=now):
+        raise ConfigurationError(f"the replay is {replay.status}: it cannot {action} now", code="replay_status")
+    changed = get_replay(work, id, destination)
+    record_in_audit(work, changed, action, before=replay.status, actor=actor, now=now)
+    return changed

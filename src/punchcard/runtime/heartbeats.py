@@ -1,0 +1,84 @@
+"""Each process reports now and then that it is alive, and what it sees of its machine."""
+
+import shutil
+import socket
+import threading
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+from cryptography import x509
+
+from punchcard.clock import Clock
+from punchcard.errors import StorageError
+from punchcard.runtime.settings import Settings, TlsMode
+from punchcard.runtime.tls import self_signed_certificate
+from punchcard.store.engine import Store
+from punchcard.store.heartbeats import Heartbeat, write_heartbeat
+
+SERVE: Final = "serve"
+WORKER: Final = "worker"
+ENGAGE: Final = "engage"
+_JOIN_SECONDS: Final = 2.0
+
+
+class HeartbeatThread:
+    """Reports that a process is alive which has no loop of alerts."""
+
+    def __init__(self, settings: Settings, store: Store, *, clock: Clock, process: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._process = process
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End at once."""
+        self._stopping.set()
+        self._thread.join(_JOIN_SECONDS)
+
+    def _run(self) -> None:
+        # Not at once: a process that ends again and again within seconds is not alive.
+        while not self._stopping.wait(self._settings.alert_poll_seconds):
+            try:
+                with self._store.unit_of_work() as work:
+                    write_heartbeat(work, observe(self._settings, self._process, now=self._clock.now()))
+            except StorageError as error:
+                structlog.get_logger("punchcard.heartbeat").warning("heartbeat_failed", error=error.message)
+
+
+def observe(settings: Settings, process: str, *, now: datetime) -> Heartbeat:
+    """Return what a process reports of itself and its machine."""
+    heartbeat = Heartbeat(process=process, host=socket.gethostname(), seen_at=now)
+    disks = []
+    for folder in (settings.data, Path(settings.lake_location())):
+        try:
+            usage = shutil.disk_usage(folder)
+        except OSError:  # the lake may be a URL, or its folder not be made yet
+            continue
+        disks.append((usage.free / max(usage.total, 1), usage.free, usage.total, str(folder)))
+    if disks:
+        _, free, total, path = min(disks)
+        heartbeat = replace(heartbeat, disk_free_bytes=free, disk_total_bytes=total, disk_path=path)
+    return replace(heartbeat, certificate_expires_at=_expiry(settings)) if process == SERVE else heartbeat
+
+
+def _expiry(settings: Settings) -> datetime | None:
+    if settings.tls is TlsMode.SELF_SIGNED:
+        path = self_signed_certificate(settings.data)
+    elif settings.tls_cert:
+        path = Path(settings.tls_cert)
+    else:
+        return None
+    try:
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError):
+        return None  # the connections say so, each time
+    return min((certificate.not_valid_after_utc for certificate in certificates), default=None)

@@ -1,0 +1,11 @@
+"""INSERT with ON CONFLICT: both engines have it, and SQLAlchemy has a statement of its own for each of them."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def insert_into(work: Connection, table: Table) -> Any:
+    """Return the INSERT of the connection's engine, for `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    return sqlite.insert(table) if work.dialect.name == "sqlite" else postgresql.insert(table)

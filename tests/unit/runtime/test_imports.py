@@ -1,0 +1,40 @@
+"""A process imports what it needs: every start, restart and command waits for its imports, and keeps their memory."""
+
+import subprocess
+import sys
+
+import pytest
+
+UNNEEDED = {
+    "aiohttp",  # until something is sent
+    "alembic",  # unless the store is of an older version
+    "argon2",
+    "cryptography.x509",  # unless the certificate is self-signed
+    "deltalake",
+    "duckdb",
+    "jinja2",
+    "litestar",
+    "psycopg",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "sqlglot",
+}
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        pytest.param("punchcard.runtime.processes, punchcard.runtime.serve", id="serve"),
+        pytest.param("punchcard.runtime.processes, punchcard.runtime.worker", id="worker"),
+        pytest.param(
+            "punchcard.runtime.engaging, punchcard.runtime.assemble, punchcard.engage.computation_engine, "
+            "punchcard.engage.fact_store, punchcard.engage.sync_dispatch, punchcard.engage.requests",
+            id="engage",
+        ),
+    ],
+)
+def test_a_process_imports_nothing_that_it_may_never_need(modules: str) -> None:
+    code = f"import sys, {modules}; print(*sorted({UNNEEDED!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
