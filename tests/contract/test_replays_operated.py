@@ -46,7 +46,7 @@ def started(world: PublicApiServer, **options: Any) -> Replay:
     """A replay of everything in the lake, started at a pace of one award at a time."""
     rows = plan_replay(
         world.store,
-        LakeReader(world._lake),
+        LakeReader(world.lake_location),
         world.watch.newest(),
         "perkville",
         ReplaySelection(**options),
