@@ -303,7 +303,7 @@ def test_a_part_appears_when_it_is_chosen_with_the_cursor_in_it_and_goes_again(
     assert shown not in editor.post("/audiences/new/builder", **BOUGHT, **stored, drop=f"0.{part}").text
 
 
-def test_a_property_of_what_followed_is_asked_for_and_goes_again(editor: FormBrowser) -> None:
+def test_a_property_of_what_followed_is_requested_and_goes_again(editor: FormBrowser) -> None:
     assert "then_ask" not in editor.post("/audiences/new/builder", **BOUGHT).text, "nothing follows yet"
     funnel = {**BOUGHT, "l0_then": "did", "l0_then_event": "Order Refunded"}
     page = editor.post("/audiences/new/builder", **funnel, l0_more="then_ask").text
@@ -352,7 +352,7 @@ def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -
     assert "says more than lines can show" not in page
 
 
-def test_a_trait_inside_another_is_asked_for_in_a_line_and_one_that_nobody_has_is_warned_about(
+def test_a_trait_inside_another_is_requested_in_a_line_and_one_that_nobody_has_is_warned_about(
     world: PublicApiServer, editor: FormBrowser
 ) -> None:
     with world.store.unit_of_work() as work:

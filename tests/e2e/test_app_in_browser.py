@@ -344,7 +344,7 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         picture(page, "audiences")
 
 
-def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser, product: ProductProcess) -> None:
+def test_everything_that_the_builder_knows_is_shown_by_choosing(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "olga@acme.example", viewport={"width": 390, "height": 860}) as page:
         page.goto("/audiences/new")
         text = page.get_by_label("Query")
