@@ -300,8 +300,8 @@ def warnings(world: SyncWorld) -> list[str]:
     workspace = Workspace(computations=tuple(world.world.computations.values()))
     return [
         warning
-        for one in list_computation_statuses(world.store, workspace)
-        for each in one.pending_syncs
+        for computation_status in list_computation_statuses(world.store, workspace)
+        for each in computation_status.pending_syncs
         for warning in each.warnings
     ]
 

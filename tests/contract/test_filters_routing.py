@@ -51,11 +51,11 @@ def planner(*filters: DestinationFilter, consent: tuple[str, ...] = ()) -> Plann
 def event(name: str = "Checked In", **content: Any) -> Event:
     body = {"type": "track", "userId": "ann", "event": name, "messageId": "m1", **content}
     body.setdefault("properties", {"email": "ann@example.com"})
-    (found,) = read_request(
+    (item,) = read_request(
         json.dumps({"batch": [body]}).encode(), call="batch", received_at=ManualClock().now(), position=1
     )
-    assert isinstance(found, Event)
-    return found
+    assert isinstance(item, Event)
+    return item
 
 
 def result_of(planned: Planner, given: Event) -> EventResult:
@@ -70,8 +70,8 @@ def intent_of(planned: Planner, given: Event) -> Intent:
     plan = planned.plan(given)
     results, intents = plan.decided, plan.planned
     assert results == ()
-    (found,) = intents
-    return found.intent
+    (intent,) = intents
+    return intent.intent
 
 
 def test_a_filter_that_drops_an_event_is_named_in_its_result() -> None:
@@ -143,14 +143,14 @@ def test_only_the_allowed_properties_are_there_for_the_mapping() -> None:
 
 def test_a_sample_by_a_path_is_the_same_for_one_customer_always() -> None:
     planned = planner(flt("all", {"type": "SAMPLE", "percent": 0.3, "path": "userId"}))
-    kept = {}
+    stored = {}
     for number in range(400):
         given = event(userId=f"user-{number}")
-        kept[number] = bool(planned.plan(given).planned)
-        assert bool(planned.plan(given).planned) is kept[number]
-        assert bool(planned.plan(event(userId=f"user-{number}", messageId=f"other-{number}")).planned) is kept[number]
-    assert 0.2 < sum(kept.values()) / len(kept) < 0.4
-    out = next(number for number, stays in kept.items() if not stays)
+        stored[number] = bool(planned.plan(given).planned)
+        assert bool(planned.plan(given).planned) is stored[number]
+        assert bool(planned.plan(event(userId=f"user-{number}", messageId=f"other-{number}")).planned) is stored[number]
+    assert 0.2 < sum(stored.values()) / len(stored) < 0.4
+    out = next(number for number, stays in stored.items() if not stays)
     assert result_of(planned, event(userId=f"user-{out}")).detail == (
         'filter "a filter" keeps a sample of 0.3 by userId, and this event is not in it'
     )

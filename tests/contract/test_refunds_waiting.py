@@ -55,7 +55,7 @@ class Delivery:
                 return
             answered = []
             for started in done.attempts:
-                answer = asyncio.run(
+                result = asyncio.run(
                     perform_attempt(
                         client,
                         started,
@@ -64,7 +64,7 @@ class Delivery:
                         telemetry=DeliveryTelemetry(DESTINATION),
                     )
                 )
-                answered.append(CompletedAttempt(attempt=started, result=answer, seconds=0.0, fingerprint="f"))
+                answered.append(CompletedAttempt(attempt=started, result=result, seconds=0.0, fingerprint="f"))
         raise AssertionError("it does not come to rest")
 
     def restart(self) -> None:
@@ -77,7 +77,7 @@ class Delivery:
             return stored_effect(work, key)
 
     def book(self) -> list[str]:
-        return [f"{one.effect.effect_key} {one.effect.quantity}" for one in self.partner.book]
+        return [f"{item.effect.effect_key} {item.effect.quantity}" for item in self.partner.book]
 
 
 @pytest.fixture

@@ -63,8 +63,10 @@ def record_results(
     store: Store, clock: ManualClock, effect: StoredEffect, state: EffectState, reason: str | None = None
 ) -> int:
     with store.unit_of_work() as work:
-        one = attempt_result(effect, clock=clock, state=state, outcome=AttemptOutcome.REJECTED, reason=reason, number=1)
-        return outbox.record_results(work, [one])
+        item = attempt_result(
+            effect, clock=clock, state=state, outcome=AttemptOutcome.REJECTED, reason=reason, number=1
+        )
+        return outbox.record_results(work, [item])
 
 
 def key(name: str, at: datetime, status: str = RECEIVED) -> CountKey:

@@ -63,10 +63,10 @@ def store(store_url: str) -> Iterator[Store]:
     store.close()
 
 
-def make(store: Store, wanted: Workspace, keyring: Keyring = KEYRING) -> list[str]:
+def make(store: Store, workspace: Workspace, keyring: Keyring = KEYRING) -> list[str]:
     return [
-        f"{one.kind} {one.part} {one.slug}".strip()
-        for one in apply(store, wanted, clock=CLOCK, keyring=keyring, actor="a test")
+        f"{item.kind} {item.part} {item.slug}".strip()
+        for item in apply(store, workspace, clock=CLOCK, keyring=keyring, actor="a test")
     ]
 
 
@@ -221,14 +221,14 @@ def test_edits_made_at_the_same_time_are_all_kept(store: Store) -> None:
 
 
 def test_whole_files_applied_at_the_same_time_end_as_one_of_them(store: Store) -> None:
-    wanted = [
+    expected = [
         replace(WORKSPACE, name=f"W{n}", sources=(replace(WORKSPACE.sources[0], slug=f"s{n}"),), destinations=())
         for n in range(4)
     ]
-    threads = [threading.Thread(target=make, args=(store, one)) for one in wanted]
+    threads = [threading.Thread(target=make, args=(store, item)) for item in expected]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert load(store, KEYRING).workspace in wanted
+    assert load(store, KEYRING).workspace in expected
     assert revision(store) == 4

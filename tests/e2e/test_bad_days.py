@@ -82,16 +82,16 @@ def times_standing(sandbox: SandboxProcess, message_ids: list[str]) -> list[int]
 
 def wait_for_attempt(product: ProductProcess, message_id: str) -> dict[str, object]:
     """The first attempt of an award, as soon as it has ended."""
-    found: list[dict[str, object]] = []
+    result: list[dict[str, object]] = []
 
     def ended() -> bool:
         trace = product.trace(message_id)
         attempts = trace["results"][0]["attempts"] if trace is not None and trace["results"] else []
-        found[:] = [attempt for attempt in attempts if attempt["outcome"] is not None]
-        return bool(found)
+        result[:] = [attempt for attempt in attempts if attempt["outcome"] is not None]
+        return bool(result)
 
     wait_until(ended)
-    return found[0]
+    return result[0]
 
 
 FAULTS = [
@@ -114,7 +114,7 @@ def test_each_fault_alone_neither_loses_nor_doubles_an_award(
 ) -> None:
     sandbox.faults(faults)
     sent = [check_in(product) for _ in range(3)]
-    assert {wait_for_attempt(product, one)["outcome"] for one in sent} == {first_outcome}
+    assert {wait_for_attempt(product, item)["outcome"] for item in sent} == {first_outcome}
     sandbox.faults({})
     for message_id in sent:
         product.wait_for_status(message_id, "delivered")
@@ -163,8 +163,8 @@ def test_perkville_down_at_the_start_is_waited_for(tmp_path: Path) -> None:
 def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
     tmp_path: Path, sandbox: SandboxProcess
 ) -> None:
-    wrong = "wrong-token-of-acme"
-    content = configuration(perkville_url=sandbox.url, options=QUICK, api_key=wrong)
+    problem = "wrong-token-of-acme"
+    content = configuration(perkville_url=sandbox.url, options=QUICK, api_key=problem)
     with ProductProcess(tmp_path, content, environment={"PUNCHCARD_LOG_LEVEL": "debug"}) as product:
         sent = [check_in(product) for _ in range(3)]
         wait_until(lambda: product.logged("destination_paused"))
@@ -195,7 +195,7 @@ def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
     (paused,) = product.logged("destination_paused")
     assert paused["level"] == "error"
     assert len(product.logged("destination_resumed")) == 1
-    secrets = (wrong, "sandbox-token", WRITE_KEY, "wk_of_somebody_else", token, "@example.com", "words-of-a-body")
+    secrets = (problem, "sandbox-token", WRITE_KEY, "wk_of_somebody_else", token, "@example.com", "words-of-a-body")
     assert [secret for secret in secrets if secret in product.log] == []
 
 
@@ -283,7 +283,7 @@ def metrics(product: ProductProcess) -> list[tuple[str, dict[str, str], float]]:
 
 def metric(product: ProductProcess, name: str, **labels: str) -> float:
     """The sum of all values of a metric with these labels."""
-    return sum(value for found, have, value in metrics(product) if found == name and labels.items() <= have.items())
+    return sum(value for item, have, value in metrics(product) if item == name and labels.items() <= have.items())
 
 
 def test_metrics_of_both_processes_are_in_one_answer(product: ProductProcess, sandbox: SandboxProcess) -> None:
@@ -377,7 +377,7 @@ def test_a_second_up_on_the_same_data_stands_by_and_takes_over(tmp_path: Path, s
         first.wait_for_status(sent[0], "delivered")
         with ProductProcess(tmp_path) as second:
             assert metric(first, "punchcard_ingest_requests_total", call="track", status="200") >= 1
-            sent += [check_in(one) for _ in range(10) for one in (first, second)]
+            sent += [check_in(item) for _ in range(10) for item in (first, second)]
             for message_id in sent:
                 second.wait_for_status(message_id, "delivered")
             first.stop()
@@ -423,15 +423,15 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
                 headers={"Content-Type": "application/json"},
             )
             try:
-                answer = urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
+                response = urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
             except urllib.error.HTTPError as refused:
-                answer = refused
-            with answer:
-                statuses[answer.status] += 1
-                if answer.status == 200:
+                response = refused
+            with response:
+                statuses[response.status] += 1
+                if response.status == 200:
                     acknowledged.append(message_id)
                 else:
-                    assert answer.headers["Retry-After"]
+                    assert response.headers["Retry-After"]
             assert sum(statuses.values()) < 2000, f"a disk without room takes every event: {statuses}"
         assert set(statuses) <= {200, 503}
 

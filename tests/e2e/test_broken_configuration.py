@@ -64,7 +64,9 @@ def test_a_stored_filter_that_does_not_compile_holds_its_destination_and_nothing
         assert "a path has at most 100 parts" in held["detail"]
         status, ready = product.call("GET", "/health/ready")
         assert (status, ready["status"]) == (200, "ready")
-        assert [(one["code"], one["slug"]) for one in ready["problems"]] == [("destination_invalid", "perkville")]
+        assert [(problem["code"], problem["slug"]) for problem in ready["problems"]] == [
+            ("destination_invalid", "perkville")
+        ]
         checked = command("check", "--data", str(product.data))
         assert checked.returncode == 1
         assert 'PROBLEM  perkville: filter "no staff"' in checked.stderr

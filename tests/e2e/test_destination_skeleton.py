@@ -82,7 +82,9 @@ def test_an_installed_destination_delivers_beside_a_broken_one(tmp_path: Path, m
             assert product.wait_for_status("m2", "refused")["reason"] == "acme_missing_user"
             status, catalog = product.call("GET", "/api/catalog/destinations?pagination.count=100")
             assert status == 200
-            assert {"acme", "perkville", "webhooks"} <= {one["slug"] for one in catalog["data"]["destinationsCatalog"]}
+            assert {"acme", "perkville", "webhooks"} <= {
+                item["slug"] for item in catalog["data"]["destinationsCatalog"]
+            }
         (request,) = receiver.requests
         assert request.headers["authorization"] == "Bearer key-of-acme"
         assert request.headers["idempotency-key"] == "SEG:website:EVENT:m1"

@@ -143,12 +143,12 @@ def _judge_on(product_port: int, sandbox_port: int, folder: Path, awards: int, s
         sending.join()
         product.stop()
         sandbox.stop()
-    times = Counter(one["trans_source_id"] for one in stands)
+    times = Counter(stand["trans_source_id"] for stand in stands)
     assert {key: count for key, count in times.items() if count > 1} == {}, f"seed {seed}: doubled"
-    found = {one["trans_source_id"]: Decimal(one["quantity"]) for one in stands}
-    missing = {key: quantity for key, quantity in sent.expected.items() if key not in found}
+    result = {stand["trans_source_id"]: Decimal(stand["quantity"]) for stand in stands}
+    missing = {key: quantity for key, quantity in sent.expected.items() if key not in result}
     assert missing == {}, f"seed {seed}: missing; parked are {parked}"
-    assert found == sent.expected, f"seed {seed}: other amounts than sent"
+    assert result == sent.expected, f"seed {seed}: other amounts than sent"
 
 
 def _wait_until_idle(product: ProductProcess, sandbox: SandboxProcess, count: int, *, seconds: float) -> None:

@@ -102,7 +102,7 @@ def test_a_call_is_seen_in_trace_and_ledger(tmp_path: Path) -> None:
         assert "no such member" in rejected["detail"]
         delivered = product.wait_for_status("good", "delivered")
         assert delivered["transaction"]["summary"] == "identify call"
-        assert [one["status"] for one in delivered["attempts"]] == [200]
+        assert [attempt["status"] for attempt in delivered["attempts"]] == [200]
         trace = command("trace", "bad", "--data", str(product.data)).stdout
         assert "page call" in trace
         assert "no such member" in trace

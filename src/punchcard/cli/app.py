@@ -389,7 +389,7 @@ app.add_typer(
     destination,
     name="destination",
     short_help="Pause destinations and switch them off, and write destinations of your own.",
-    epilog=example("punchcard destination pause perkville --until 2h", "punchcard destination new acme-rewards"),
+    epilog=example("punchcard destination pause loyalty --until 2h", "punchcard destination new acme-rewards"),
 )
 app.add_typer(
     alerts,

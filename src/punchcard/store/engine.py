@@ -23,11 +23,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.sqlite import enable_write_ahead_log
-from punchcard.store import schema_alerts, schema_engage, schema_replay  # noqa: F401  # their tables are part of the metadata
+from punchcard.store import (  # noqa: F401  # their tables are part of the metadata
+    schema_alerts,
+    schema_engage,
+    schema_ownership,
+    schema_replay,
+)
 from punchcard.store.schema import metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0025"
+HEAD_MIGRATION = "0027"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.
@@ -36,7 +41,7 @@ _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def is_storage_fault(error: BaseException) -> bool:
-    """Whether a database that is full, locked, damaged or away has raised this, and not what was to be written."""
+    """Whether a database that is full, locked, damaged or away has raised this, and not the written values."""
     if isinstance(error, OperationalError):
         return not str(getattr(error.orig, "sqlstate", None) or "").startswith(_LIMIT_EXCEEDED)
     if isinstance(error, (InterfaceError, InternalError, PoolTimeoutError)) or type(error) is DatabaseError:
@@ -129,7 +134,7 @@ class Store:
             raise fault from error
 
     def _fault(self, error: Exception, doing: str) -> StorageError | None:
-        """Return the error to raise where the database is at fault, None where what was to be written is.
+        """Return the error to raise where the database is at fault, None where the written values are.
 
         Args:
             doing: `written` or `read`.
@@ -167,7 +172,7 @@ class Store:
             StorageError: it does not.
         """
         with self.unit_of_work() as work:
-            # A real write: a full disk shows only when a page is to be stored.
+            # A real write: a full disk shows only when a page must be stored.
             work.execute(
                 text(
                     "INSERT INTO revisions (name, value) VALUES ('ping', 0)"
@@ -241,7 +246,7 @@ class Leadership(Protocol):
         """True if this process has the role now; tries to take it if it is free.
 
         Raises:
-            StorageError: it cannot be told now; the role may be lost.
+            StorageError: it is not known now; the role may be lost.
         """
 
 

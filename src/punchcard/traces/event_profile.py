@@ -1,6 +1,6 @@
-"""Whose an event is: the profile that its strongest id leads to."""
+"""The profile of an event: the one that its strongest id leads to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -39,9 +39,9 @@ def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdRe
         reader.ids_of(user_id=event.user_id, anonymous_id=event.anonymous_id, email=event.email, payload=event.payload)
         for event in events
     ]
-    owners = owners_of(work, {one for some in ids for one in some})
+    owners = owners_of(work, {external_id for ids_of_event in ids for external_id in ids_of_event})
     # An id that leads nowhere is one that Engage has not come to, or that other rules gave nobody.
-    return [next((owners[one] for one in some if one in owners), None) for some in ids]
+    return [_first_owner(ids_of_event, owners) for ids_of_event in ids]
 
 
 def profile_trace(work: Connection, event: LakeEvent, reader: IdReader) -> ProfileTrace | None:
@@ -56,3 +56,7 @@ def profile_trace(work: Connection, event: LakeEvent, reader: IdReader) -> Profi
         ids=sorted(ids_of(work, [profile.id])[profile.id]),
         audiences=sorted(trait.name for trait in traits if trait.computation == "audience" and trait.value == "true"),
     )
+
+
+def _first_owner(ids: Sequence[tuple[str, str]], owners: Mapping[tuple[str, str], int]) -> int | None:
+    return next((owners[external_id] for external_id in ids if external_id in owners), None)

@@ -1,4 +1,4 @@
-"""What became of events that routing had to hold: log and lake know only that they were held."""
+"""The results of events that routing had to hold: log and lake know only that they were held."""
 
 from collections.abc import Sequence
 
