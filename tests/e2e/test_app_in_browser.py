@@ -322,7 +322,7 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         expect(preview).to_contain_text("ann@example.com")
         page.get_by_label("Query").fill("event('Order Complete').count() >= 1")
         page.get_by_label("Query").press("Tab")
-        expect(preview).to_contain_text('did you mean "Order Completed"?')
+        expect(preview).to_contain_text('Did you mean "Order Completed"?')
         page.get_by_label("Query").fill("event('Order Completed').coun() >= 1")
         page.get_by_role("button", name="Save").click()
         expect(page.locator(".invalid-feedback")).to_contain_text("did you mean `count`?")
