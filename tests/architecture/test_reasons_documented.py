@@ -20,10 +20,12 @@ MODULES = (
     "destinations/perkville/*.py",
     "destinations/webhooks/*.py",
     "delivery/*.py",
+    "operations/reconciliation.py",
     "errors.py",
     "events/*.py",
     "filters/*.py",
     "routing/*.py",
+    "store/corrections.py",
     "store/effects.py",
     "store/operator_actions.py",
     "store/outbox.py",
@@ -48,6 +50,8 @@ NO_REASONS = {
     "routing_halted",
     "another_log",
     "older_store",
+    "keys_not_shown",
+    "not_supported",
 }
 CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
 NAMES = {"code", "reason", "repeat_reason", "note_code"}

@@ -413,6 +413,72 @@ app.add_typer(
 )
 
 
+@app.command(
+    short_help="Show what a configuration would have earned.",
+    epilog=example(
+        "punchcard simulate --map 'Class Booked=123460' --since 30d",
+        "punchcard simulate --config new.toml --since 7d --format csv",
+        "punchcard simulate --filter \"contains( properties.email, '@acme.example' )\"",
+    ),
+)
+def simulate(
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Config file to plan under, not applied."),
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="EVENT=PERK", help="Map an event to a perk besides; without a perk, to none."),
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option("--filter", metavar="FQL", help="Drop besides what this condition is true for.")
+    ] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help='Of events received since then: a time, or a distance such as "30d".')
+    ] = "30d",
+    destination: Annotated[str | None, typer.Option(metavar="SLUG", help="If several award points.")] = None,
+    output: Annotated[
+        str, typer.Option("--format", metavar="table|json|csv", help="How to print the result.")
+    ] = "table",
+    data: Data = None,
+) -> int:
+    """Show what a configuration would have earned, beside what was earned; changes nothing."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.simulating import simulate_configuration
+
+    return simulate_configuration(
+        settings,
+        destination=destination,
+        config=config,
+        maps=maps or [],
+        condition=condition,
+        since=since,
+        output=output,
+    )
+
+
+@app.command(
+    short_help="Compare the ledger with what Perkville has booked.",
+    epilog=example("punchcard reconcile", "punchcard reconcile --destination perkville --since 7d --format json"),
+)
+def reconcile(
+    destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this destination.")] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help='Of events received since then: a time, or a distance such as "30d".')
+    ] = "30d",
+    output: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the result.")] = "table",
+    data: Data = None,
+) -> int:
+    """Compare the ledger with what Perkville has booked; ends with 1 if they differ. Nothing is corrected.
+
+    Where `up` or a worker is running, that one reads Perkville, within the rate limit of its deliveries.
+    """
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.reconciling import reconcile_ledger
+
+    return reconcile_ledger(settings, destination=destination, since=since, output=output)
+
+
 def _reserve(name: str, purpose: str) -> None:
     """Register the name of a command that is not available yet."""
 
@@ -426,7 +492,3 @@ def _reserve(name: str, purpose: str) -> None:
         epilog=example(f"punchcard {name}"),
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(refuse)
-
-
-_reserve("reconcile", "compare the ledger with a destination")
-_reserve("simulate", "preview what other settings would have awarded")
