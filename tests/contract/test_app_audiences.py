@@ -108,7 +108,7 @@ def test_an_audience_says_how_its_destination_took_it_and_each_number_opens_what
     for link, count in links:
         listed = viewer.get(link.replace("&amp;", "&")).text
         assert re.search(rf"card-title flex-fill\">{count} transactions?<", listed), link
-        assert "Only what sets the user property “regulars”" in listed
+        assert "Only changes of the user property “regulars”" in listed
 
 
 def test_rejected_and_parked_values_show_on_page_api_and_home_until_a_later_value_replaces_them(
@@ -254,7 +254,7 @@ def test_who_has_an_anonymous_id_alone_has_a_page_too(viewer: FormBrowser, who: 
 @pytest.mark.usefixtures("people")
 def test_nobody_is_made_up(viewer: FormBrowser) -> None:
     assert "Unknown customer: nobody" in words(viewer.get("/customers/nobody").text)
-    assert "Nobody is known by this id" in words(viewer.get("/customers?q=nobody").text)
+    assert "No customer matches" in words(viewer.get("/customers?q=nobody").text)
     assert viewer.get("/customers?before=99999999999999999999&trait=%00").status == 200
 
 
