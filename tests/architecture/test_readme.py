@@ -3,15 +3,15 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -23,18 +23,16 @@ def blocks() -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 class Newcomer:
-    """Does what the blocks say, in a folder of their own and on free ports."""
+    """Does what the blocks say, in a folder of their own and on other ports.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        ports: What to write in place of the ports 8080 and 9100.
+    """
+
+    def __init__(self, folder: Path, ports: Mapping[str, int]) -> None:
         self.folder = folder
-        self.ports = {"8080": free_port(), "9100": free_port()}
+        self.ports = ports
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PUNCHCARD_")}
         # `make install` made it there; the page calls everything by that name.
         (folder / ".venv").symlink_to(sys.prefix)
@@ -60,7 +58,7 @@ class Newcomer:
 
     @contextmanager
     def terminal(self, command: str, *, says: str) -> Iterator[None]:
-        """A terminal in which the command goes on running, once it has said that it does."""
+        """A terminal in which the command keeps running; yields once its first line is there."""
         with (self.folder / "terminal.log").open("a") as errors:
             process = subprocess.Popen(
                 ["sh", "-c", f"exec {self.here(command)}"],
@@ -86,14 +84,20 @@ class Newcomer:
 
 
 def test_the_readme_leads_to_the_first_points(tmp_path: Path) -> None:
-    newcomer = Newcomer(tmp_path)
+    with ExitStack() as reservations:
+        ports = {port: reservations.enter_context(reserved_port()) for port in ("8080", "9100")}
+        follow(Newcomer(tmp_path, ports))
+
+
+def follow(newcomer: Newcomer) -> None:
+    """Do what the section says, in its order."""
     texts = blocks()
     assert [language for language, _ in texts] == ["sh", "toml", "sh", "sh", "sh", "python", "sh"]
     (_, first), (_, config), (_, start), (_, check), (_, by_curl), (_, by_python), (_, by_command) = texts
     install, sandbox = first.splitlines()
     assert install == "make install"
-    (tmp_path / "punchcard.toml").write_text(newcomer.here(config))
-    (tmp_path / "send.py").write_text(newcomer.here(by_python))
+    (newcomer.folder / "punchcard.toml").write_text(newcomer.here(config))
+    (newcomer.folder / "send.py").write_text(newcomer.here(by_python))
     with ExitStack() as terminals:
         terminals.enter_context(newcomer.terminal(sandbox, says="Sandbox Perkville ready"))
         terminals.enter_context(newcomer.terminal(start.strip(), says="Punchcard is up"))

@@ -2,21 +2,20 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "first-points.md"
 START_SECONDS = 30
-# An award is on its way for a moment, and a changed file is taken up a few seconds later.
 
 BLOCK = re.compile(r"([^\n]+)\n\n```(\w+)\n(.*?)```", re.DOTALL)
 
@@ -31,7 +30,7 @@ class Block(NamedTuple):
 
 def blocks() -> list[Block]:
     text = PAGE.read_text()
-    # Blocks that follow upon each other have no text between them; the fence stands in its place.
+    # Consecutive blocks have no text between them; a dash takes its place.
     return [Block(*match.groups()) for match in BLOCK.finditer(text.replace("```\n\n```", "```\n\n-\n\n```"))]
 
 
@@ -42,15 +41,9 @@ def general(output: str) -> str:
     return re.sub(r"\d+ ms", "N ms", output)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(command: str, folder: Path, environment: dict[str, str], expected: str) -> Iterator[None]:
-    """A command of its own terminal, whose first line is the expected one."""
+    """A command in a terminal of its own; its first line must be the expected one."""
     with (folder / "terminal.log").open("a") as errors:
         process = subprocess.Popen(
             ["sh", "-c", f"exec {command}"],
@@ -99,7 +92,13 @@ def outcome(command: str, folder: Path, environment: dict[str, str], *, stated: 
 
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     """A newcomer who follows the page word for word sees what the page says."""
-    ports = {"8080": str(free_port()), "9100": str(free_port())}
+    with ExitStack() as reservations:
+        ports = {port: str(reservations.enter_context(reserved_port())) for port in ("8080", "9100")}
+        follow(tmp_path, ports)
+
+
+def follow(tmp_path: Path, ports: Mapping[str, str]) -> None:
+    """Do what the page says, in its order, on other ports than 8080 and 9100."""
 
     def here(text: str) -> str:
         return re.sub(r"(127\.0\.0\.1):(8080|9100)", lambda match: f"{match[1]}:{ports[match[2]]}", text)

@@ -61,8 +61,8 @@ class TrackingServer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, body=body, headers=dict(headers or {}))
-            answer = connection.getresponse()
-            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
             connection.close()
 
@@ -82,20 +82,20 @@ class TrackingServer:
             connection.sendall(text)
             if then_close:
                 return b""
-            found = b""
+            result = b""
             try:
                 while part := connection.recv(65_536):
-                    found += part
-                    if b"\r\n\r\n" in found and found.endswith(b"}"):
+                    result += part
+                    if b"\r\n\r\n" in result and result.endswith(b"}"):
                         break
             except TimeoutError:
-                return found  # the server waits for more: what it has said until now is all
-            return found
+                return result  # the server waits for more: what it has said until now is all
+            return result
 
     def recorded(self) -> list[tuple[str, str, str, bytes]]:
         """What is in the log: call, write key, sender's address, body."""
-        found = self.log.read(0, records_max=10_000, bytes_max=1 << 40)
-        return [(one.call, one.write_key, one.ip, decompress(one)) for one in found]
+        result = self.log.read(0, records_max=10_000, bytes_max=1 << 40)
+        return [(item.call, item.write_key, item.ip, decompress(item)) for item in result]
 
 
 @pytest.fixture

@@ -112,12 +112,12 @@ def test_the_first_visitor_becomes_the_owner_and_nobody_after(fresh: PublicApiSe
 def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
     fresh: PublicApiServer, field: str, value: str, said: str
 ) -> None:
-    answer = FormBrowser(fresh).send("POST", "/welcome", {**OWNER, field: value})
-    assert answer.status == 422
-    assert said in answer.text
-    kept = "Olga" if field != "name" else "olga@acme.example"
-    assert f'value="{kept}"' in answer.text
-    assert PASSWORD not in answer.text
+    response = FormBrowser(fresh).send("POST", "/welcome", {**OWNER, field: value})
+    assert response.status == 422
+    assert said in response.text
+    stored = "Olga" if field != "name" else "olga@acme.example"
+    assert f'value="{stored}"' in response.text
+    assert PASSWORD not in response.text
 
 
 def test_who_comes_from_elsewhere_must_show_the_admin_token_first(fresh: PublicApiServer) -> None:
@@ -135,9 +135,9 @@ def test_who_comes_from_elsewhere_must_show_the_admin_token_first(fresh: PublicA
 
 @pytest.mark.parametrize("path", PAGES)
 def test_nobody_sees_a_page_without_signing_in(stranger: FormBrowser, path: str) -> None:
-    answer = stranger.get(path)
-    assert answer.status == 303
-    assert answer.headers["location"].startswith("/sign-in")
+    response = stranger.get(path)
+    assert response.status == 303
+    assert response.headers["location"].startswith("/sign-in")
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/settings/team", "/settings/tokens", "/nothing/here"])
@@ -160,18 +160,18 @@ def test_no_page_needs_what_the_policy_forbids(owner: FormBrowser, path: str) ->
 
 
 def test_a_wrong_password_and_an_unknown_email_are_answered_alike(stranger: FormBrowser) -> None:
-    one, other = stranger.sign_in("owner@acme.example", "wrong"), stranger.sign_in("nobody@acme.example", "wrong")
-    assert one.status == other.status == 401
-    assert one.text.replace("owner@", "") == other.text.replace("nobody@", "")
+    item, other = stranger.sign_in("owner@acme.example", "wrong"), stranger.sign_in("nobody@acme.example", "wrong")
+    assert item.status == other.status == 401
+    assert item.text.replace("owner@", "") == other.text.replace("nobody@", "")
 
 
 def test_a_session_begins_with_a_new_secret_and_ends_when_it_is_left(world: PublicApiServer) -> None:
     browser = FormBrowser(world)
     browser.cookies["punchcard_session"] = "planted-by-somebody"
-    answer = browser.sign_in("owner@acme.example")
-    cookie = answer.cookies["punchcard_session"]
+    response = browser.sign_in("owner@acme.example")
+    cookie = response.cookies["punchcard_session"]
     assert "planted-by-somebody" not in cookie
-    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= {one.strip() for one in cookie.split(";")}
+    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= {item.strip() for item in cookie.split(";")}
     secret = browser.cookies["punchcard_session"]
     assert browser.post("/sign-out").headers["location"] == "/sign-in"
     browser.cookies["punchcard_session"] = secret
@@ -188,8 +188,8 @@ def test_a_session_ends_by_itself(world: PublicApiServer, owner: FormBrowser, ho
 
 def test_guessing_is_slowed_down_and_the_right_password_waits_too(world: PublicApiServer) -> None:
     browser = FormBrowser(world)
-    answers = [browser.sign_in("owner@acme.example", f"guess {number}").status for number in range(10)]
-    assert answers == [401] * 8 + [429] * 2
+    responses = [browser.sign_in("owner@acme.example", f"guess {number}").status for number in range(10)]
+    assert responses == [401] * 8 + [429] * 2
     assert browser.sign_in("owner@acme.example").status == 429
     assert browser.sign_in("editor@acme.example").status == 303
     world.clock.advance(15 * 60 + 1)
@@ -231,8 +231,8 @@ def test_who_wanted_a_page_gets_it_after_signing_in(stranger: FormBrowser) -> No
 
 def test_a_form_without_what_our_pages_hold_changes_nothing(owner: FormBrowser) -> None:
     for form in ({}, {"_csrf": "0" * 64}):
-        answer = owner.send("POST", "/settings", {"name": "Hijacked", "timezone": "UTC", **form})
-        assert answer.status == 403
+        response = owner.send("POST", "/settings", {"name": "Hijacked", "timezone": "UTC", **form})
+        assert response.status == 403
     assert "Hijacked" not in owner.get("/settings").text
 
 

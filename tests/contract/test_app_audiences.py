@@ -77,7 +77,7 @@ def test_the_list_says_how_each_has_changed_in_a_week_and_draws_a_month(
     assert "1,220 +12 in 7 days" in words(page)
     assert "5 −3 in 7 days" in words(page)
     assert "9 new" in words(page)
-    assert 'aria-label="30 days: from 1,000 to 1,220, least 1,000, most 1,220"' in page
+    assert 'aria-label="30 days: from 1,000 to 1,220, minimum 1,000, maximum 1,220"' in page
     assert page.count('<svg class="sparkline"') == 3
     assert "style=" not in page
 
@@ -126,7 +126,7 @@ def test_rejected_and_parked_values_show_on_page_api_and_home_until_a_later_valu
     assert "2 values of regulars are not at perkville" in words(viewer.get("/").text)
     (sync,) = world.request("GET", call).json()["data"]["audience"]["syncs"]
     assert sync["outcome"]["failedCount"] == 2
-    assert [(one["email"], one["state"], one["reason"]) for one in sync["outcome"]["failed"]] == [
+    assert [(item["email"], item["state"], item["reason"]) for item in sync["outcome"]["failed"]] == [
         ("r@example.com", "rejected", "rejected"),
         ("p@example.com", "parked", "outcome_unknown"),
     ]
@@ -216,7 +216,7 @@ def test_people_with_a_trait_come_page_by_page(viewer: FormBrowser) -> None:
     (following,) = re.findall(r'href="(/customers\?[^"]*before[^"]*)"', first)
     second = viewer.get(following.replace("&amp;", "&")).text
     listed = [re.findall(r"(many\d\d)@example.com</a>", page) for page in (first, second)]
-    assert [len(one) for one in listed] == [50, 10]
+    assert [len(item) for item in listed] == [50, 10]
     assert len({*listed[0], *listed[1]}) == 60
 
 
@@ -272,8 +272,8 @@ BOUGHT = {"kind": "audience", "line": "0", "l0_kind": "did", "l0_event": "Order 
 
 
 def definition(page: str) -> str:
-    (found,) = re.findall(r'name="rendered" value="([^"]*)"', page)
-    return html.unescape(found)
+    (item,) = re.findall(r'name="rendered" value="([^"]*)"', page)
+    return html.unescape(item)
 
 
 @pytest.mark.parametrize(
@@ -294,35 +294,35 @@ def test_a_part_appears_when_it_is_chosen_with_the_cursor_in_it_and_goes_again(
     page = editor.post("/audiences/new/builder", **BOUGHT, l0_more=more).text
     assert shown in page
     assert page.count("autofocus") == 1
-    kept = {"l0_path": "", "l0_operator": "=", "l0_value": ""} if more == "ask" else {}
+    stored = {"l0_path": "", "l0_operator": "=", "l0_value": ""} if more == "ask" else {}
     if more in ("did", "did_not"):
-        kept = {"l0_then": more, "l0_then_event": "x"}
+        stored = {"l0_then": more, "l0_then_event": "x"}
     elif more == "source":
-        kept = {"l0_source": "website"}
+        stored = {"l0_source": "website"}
     part = {"ask": "ask0", "source": "source"}.get(more, "then")
-    assert shown not in editor.post("/audiences/new/builder", **BOUGHT, **kept, drop=f"0.{part}").text
+    assert shown not in editor.post("/audiences/new/builder", **BOUGHT, **stored, drop=f"0.{part}").text
 
 
-def test_a_property_of_what_followed_is_asked_for_and_goes_again(editor: FormBrowser) -> None:
+def test_a_property_of_what_followed_is_requested_and_goes_again(editor: FormBrowser) -> None:
     assert "then_ask" not in editor.post("/audiences/new/builder", **BOUGHT).text, "nothing follows yet"
     funnel = {**BOUGHT, "l0_then": "did", "l0_then_event": "Order Refunded"}
     page = editor.post("/audiences/new/builder", **funnel, l0_more="then_ask").text
     assert "Property of what followed" in page
     assert page.count("autofocus") == 1
-    asked = {"l0_then_path": "sku", "l0_then_operator": "same", "l0_then_value": ""}
+    requested = {"l0_then_path": "sku", "l0_then_operator": "same", "l0_then_value": ""}
     child = "event('Order Refunded').where( property('sku') = property(parent: 'sku') ).count() >= 1"
-    page = editor.post("/audiences/new/builder", **funnel, **asked).text
+    page = editor.post("/audiences/new/builder", **funnel, **requested).text
     assert definition(page) == f"event('Order Completed').where( {child} ).count() >= 2"
-    page = editor.post("/audiences/new/builder", **funnel, **asked, drop="0.then_ask0").text
+    page = editor.post("/audiences/new/builder", **funnel, **requested, drop="0.then_ask0").text
     assert definition(page) == "event('Order Completed').where( event('Order Refunded').count() >= 1 ).count() >= 2"
-    page = editor.post("/audiences/new/builder", **funnel, **asked, drop="0.then").text
+    page = editor.post("/audiences/new/builder", **funnel, **requested, drop="0.then").text
     assert definition(page) == "event('Order Completed').count() >= 2"
 
 
 def test_lines_are_added_and_removed_and_a_wrong_one_is_named(editor: FormBrowser) -> None:
     assert editor.post("/audiences/new/builder", **BOUGHT, add="on").text.count('name="line"') == 2
-    wrong = editor.post("/audiences/new/builder", **{**BOUGHT, "l0_times": "often"}).text
-    assert "count is a whole number, not “often”" in wrong
+    refused = editor.post("/audiences/new/builder", **{**BOUGHT, "l0_times": "often"}).text
+    assert "count must be a whole number, not “often”" in refused
 
 
 def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -> None:
@@ -352,7 +352,7 @@ def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -
     assert "says more than lines can show" not in page
 
 
-def test_a_trait_inside_another_is_asked_for_in_a_line_and_one_that_nobody_has_is_warned_about(
+def test_a_trait_inside_another_is_requested_in_a_line_and_one_that_nobody_has_is_warned_about(
     world: PublicApiServer, editor: FormBrowser
 ) -> None:
     with world.store.unit_of_work() as work:
@@ -363,11 +363,13 @@ def test_a_trait_inside_another_is_asked_for_in_a_line_and_one_that_nobody_has_i
     line = {"kind": "audience", "line": "0", "l0_kind": "trait", "l0_operator-0": "=", "definition": "", "rendered": ""}
     more = {"send": "identify", "history": "all"}
     for name, path, warnings in (("In Austin", "address.city", 0), ("Misspelt", "adress.city", 1)):
-        asked = {"l0_path": path, "l0_operator": "=", "l0_value": "Austin"}
-        saved = editor.post("/audiences/new", name=name, **line, **asked, **more)
+        requested = {"l0_path": path, "l0_operator": "=", "l0_value": "Austin"}
+        saved = editor.post("/audiences/new", name=name, **line, **requested, **more)
         assert saved.status == 303, words(saved.text)
-        said = words(editor.get(saved.headers["location"]).text)
-        assert said.count('Nobody has a trait "adress" yet. Did you mean "address"?'.replace('"', "&#34;")) == warnings
+        message = words(editor.get(saved.headers["location"]).text)
+        assert (
+            message.count('Nobody has a trait "adress" yet. Did you mean "address"?'.replace('"', "&#34;")) == warnings
+        )
     assert definition(editor.get("/audiences/in_austin/edit").text) == "trait('address.city') = 'Austin'"
 
 

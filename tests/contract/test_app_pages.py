@@ -112,8 +112,8 @@ def test_whatever_an_event_holds_is_shown_as_text(world: PublicApiServer, owner:
 def test_a_saved_secret_never_leaves_the_server(owner: FormBrowser) -> None:
     for path in PAGES:
         assert "a-secret-that-nobody-sees" not in owner.get(path).text, path
-    kept = owner.get("/destinations/perkville/settings").text
-    assert "••••sees" in kept
+    stored = owner.get("/destinations/perkville/settings").text
+    assert "••••sees" in stored
 
 
 def test_settings_saved_with_the_masked_secret_keep_it(world: PublicApiServer, owner: FormBrowser) -> None:
@@ -148,12 +148,12 @@ def test_wrong_settings_are_named_beside_their_fields_and_kept(owner: FormBrowse
         "sources": "website",
         "enabled": "on",
     }
-    answer = owner.post("/destinations/perkville/settings", **form, requestsPerSecond="lots", retryBaseSeconds="-1")
-    assert answer.status == 422
+    response = owner.post("/destinations/perkville/settings", **form, requestsPerSecond="lots", retryBaseSeconds="-1")
+    assert response.status == 422
     for name in ("businessId", "locationId", "requestsPerSecond", "retryBaseSeconds"):
-        assert f'id="w-{name}"' in answer.text, name
-    assert 'value="x y"' in answer.text
-    assert 'value="lots"' in answer.text
+        assert f'id="w-{name}"' in response.text, name
+    assert 'value="x y"' in response.text
+    assert 'value="lots"' in response.text
 
 
 @pytest.mark.parametrize(
@@ -163,24 +163,24 @@ def test_wrong_settings_are_named_beside_their_fields_and_kept(owner: FormBrowse
         ({**FILTER, "title": ""}, "title", ""),
         ({**FILTER, "action": "SAMPLE", "percent": "most"}, "percent", "a number from 0 to 100"),
         ({**FILTER, "action": "SAMPLE", "percent": "400"}, "actions", ""),
-        ({**FILTER, "action": "DROP_PROPERTIES", "fields": ""}, "fields", "name at least one"),
+        ({**FILTER, "action": "DROP_PROPERTIES", "fields": ""}, "fields", "Enter at least one property"),
     ],
     ids=["condition", "title", "percent", "percent beyond", "no fields"],
 )
 def test_a_wrong_filter_says_what_is_wrong_and_keeps_what_was_typed(
     owner: FormBrowser, form: dict[str, str], field: str, said: str
 ) -> None:
-    answer = owner.post("/destinations/perkville/filters/new", **form)
-    assert answer.status == 422
-    assert "invalid-feedback" in answer.text
-    assert said in answer.text
-    assert html.escape(form["if"]) in answer.text
+    response = owner.post("/destinations/perkville/filters/new", **form)
+    assert response.status == 422
+    assert "invalid-feedback" in response.text
+    assert said in response.text
+    assert html.escape(form["if"]) in response.text
 
 
 def test_a_filter_is_made_changed_and_removed(world: PublicApiServer, owner: FormBrowser) -> None:
     def standing() -> Any:
-        (one,) = world.watch.newest().destinations.values()
-        return one.destination.filters
+        (destination,) = world.watch.newest().destinations.values()
+        return destination.destination.filters
 
     sample = {"action": "SAMPLE", "percent": "25", "path": "userId"}
     assert owner.post("/destinations/perkville/filters/new", **{**FILTER, **sample}).status == 303
@@ -207,14 +207,14 @@ def test_every_change_is_written_down_with_the_operator(owner: FormBrowser) -> N
 
 
 @pytest.mark.parametrize("path", ["/sources/none", "/destinations/none", "/events/none", "/catalog/none", "/nothing"])
-def test_what_is_not_there_is_said_on_a_page(owner: FormBrowser, path: str) -> None:
-    answer = owner.get(path)
-    assert (answer.status, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+def test_what_is_not_there_is_shown_on_a_page(owner: FormBrowser, path: str) -> None:
+    response = owner.get(path)
+    assert (response.status, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
 
 
 def test_a_program_that_asks_for_nothing_known_gets_json(owner: FormBrowser) -> None:
-    answer = owner.send("GET", "/nothing", headers={"Accept": "application/json"})
-    assert (answer.status, answer.headers["content-type"]) == (404, "application/json")
+    response = owner.send("GET", "/nothing", headers={"Accept": "application/json"})
+    assert (response.status, response.headers["content-type"]) == (404, "application/json")
 
 
 def test_a_form_that_is_too_large_is_refused(owner: FormBrowser) -> None:

@@ -49,7 +49,7 @@ def fill(facts: FactStore, life, known) -> dict[int, Person]:
     for table in ("facts", "traits", "people"):
         facts.run(f"DELETE FROM {table}")
     rows = FactRows()
-    people = {one: Person([], known) for one in (1, 2, 3)}
+    people = {item: Person([], known) for item in (1, 2, 3)}
     for seq, (profile, hours, name, source, properties, context) in enumerate(life):
         at = NOW + hours * HOUR
         rows.profiles.append(profile)
@@ -80,8 +80,8 @@ def plain(definition: Definition, value: object) -> object:
 
 
 def answers(facts: FactStore, definition: Definition, zone: ZoneInfo) -> dict[int, object]:
-    asked = statement([ComputationQuery(definition=definition)], now=NOW, zone=zone)
-    rows = facts.rows(f"SELECT profile, {value_json(definition, 'c0')} FROM ({asked})")
+    requested = statement([ComputationQuery(definition=definition)], now=NOW, zone=zone)
+    rows = facts.rows(f"SELECT profile, {value_json(definition, 'c0')} FROM ({requested})")
     is_text = (isinstance(definition, Events) and definition.reducer in (
         Reducer.FIRST, Reducer.LAST, Reducer.MODE, Reducer.UNIQUE,
     )) or getattr(definition, "as_text", False)  # fmt: skip
@@ -98,10 +98,10 @@ def test_any_definition_over_any_life_gives_what_the_reference_says(facts, defin
         for profile, person in people.items()
         if (value := plain(definition, expected_result(definition, person, NOW, zone))) is not None
     }
-    found = answers(facts, definition, zone)
+    result = answers(facts, definition, zone)
     if isinstance(definition, Events) and definition.reducer is Reducer.MODE:
-        found = {profile: value if isinstance(value, str) else json.dumps(value) for profile, value in found.items()}
-    assert found == expected
+        result = {profile: value if isinstance(value, str) else json.dumps(value) for profile, value in result.items()}
+    assert result == expected
 
 
 @EXAMPLES

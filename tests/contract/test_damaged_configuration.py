@@ -110,7 +110,7 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     restore(world, whole)
     world.route()
     assert awarded(world, "perkville") == ["m1", "m3"]
-    assert {one: results(world, one)["perkville"]["status"] for one in ("m1", "m2", "m3", "m4")} == {
+    assert {item: results(world, item)["perkville"]["status"] for item in ("m1", "m2", "m3", "m4")} == {
         "m1": "pending",
         "m2": "filtered_at_destination",
         "m3": "pending",
@@ -231,8 +231,8 @@ def test_a_part_that_cannot_be_read_does_not_keep_others_from_being_changed(sqli
 
     def change(content: dict[str, Any]) -> None:
         content["consent"] = "ads"
-        for one in content["filters"]:
-            del one["id"]  # completing it would give one, and save what is left of the rest
+        for filter in content["filters"]:
+            del filter["id"]  # completing it would give one, and save what is left of the rest
 
     damage(world, change)
     with world.store.reading() as work:

@@ -61,8 +61,8 @@ class OddClient(ScriptedClient):
             self._odd.enter(effect)
         if isinstance(self._odd.answer, BaseException):
             raise self._odd.answer
-        answer: Any = self._odd.answer
-        return answer  # type: ignore[no-any-return]
+        result: Any = self._odd.answer
+        return result  # type: ignore[no-any-return]
 
 
 class Rig:
@@ -197,17 +197,17 @@ async def test_a_damaged_effect_is_parked_and_all_others_go_on(rig: Rig, damage:
     assert "Punchcard failed on this effect" in str(detail)
 
 
-async def test_a_damaged_effect_hides_no_others_and_is_delivered_once_it_is_mended(rig: Rig) -> None:
+async def test_a_damaged_effect_hides_no_others_and_is_delivered_once_it_is_repaired(rig: Rig) -> None:
     rig.add(*batch())
     rig.execute(set_bad("quantity = 'ten'"))
     async with rig.running():
         await until(rig.is_idle)
         with rig.store.unit_of_work() as work:
             listed = ledger.needing_a_person(work, destination=DESTINATION, reason=None, message_ids=[])
-            assert [one.effect_key for one in listed] == ["bad"]
+            assert [item.effect_key for item in listed] == ["bad"]
             assert "ten" in (listed[0].unreadable or "")
             work.execute(text(set_bad("quantity = '1'")))
-            assert reopen(work, [one.id for one in listed], now=SystemClock().now()) == 1
+            assert reopen(work, [item.id for item in listed], now=SystemClock().now()) == 1
         await until(rig.is_idle)
     assert sorted(rig.partner.keys()) == ["after", "bad", "before", "behind"]
 

@@ -190,7 +190,7 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
     by_customer: dict[str, list[str]] = defaultdict(list)
     for key in booked:
         by_customer[key.split("/")[0]].append(key)
-    refused = {one.effect_key for one in rejected}
+    refused = {item.effect_key for item in rejected}
     for customer in range(customers):
         expected = [f"{customer}/{number:02}" for number in range(each) if f"{customer}/{number:02}" not in refused]
         assert by_customer[str(customer)] == expected
@@ -219,7 +219,7 @@ async def test_a_lost_request_is_sent_again_under_the_same_key(rig: Rig) -> None
     assert rig.partner.keys() == ["a"]
 
 
-async def test_tries_used_up_park_the_effect_and_the_lane_goes_on(small_rig: Rig) -> None:
+async def test_tries_used_up_park_the_effect_and_the_queue_continues(small_rig: Rig) -> None:
     small_rig.partner.script("a", [Step.BUSY] * 10)
     small_rig.settings = ScriptedSettings(options=replace(QUICK, retry_base_seconds=0.001))
     small_rig.add("a", "b")
@@ -245,7 +245,7 @@ async def test_refused_credentials_pause_say_so_once_and_lose_nothing(rig: Rig) 
             rig.settings = replace(rig.settings, token="new")
             rig.delivery.wake()
             await until(lambda: rig.open_count() == 0)
-    assert [one["event"] for one in logs if one["event"].startswith("destination_")] == [
+    assert [log["event"] for log in logs if log["event"].startswith("destination_")] == [
         "destination_paused",
         "destination_resumed",
     ]
@@ -322,7 +322,7 @@ async def test_what_a_killed_worker_had_on_its_way_is_read_back_by_the_next(rig:
         await until(lambda: rig.open_count() == 0)
     assert sorted(rig.partner.keys()) == ["behind", "never left", "sent"]
     assert rig.actions("sent") == [(Action.SEND, "unknown"), (Action.READ_BACK, "delivered")]
-    assert [one for one, _ in rig.actions("never left")] == [Action.SEND, Action.READ_BACK, Action.SEND]
+    assert [action for action, _ in rig.actions("never left")] == [Action.SEND, Action.READ_BACK, Action.SEND]
 
 
 async def test_answers_survive_a_store_that_cannot_be_written_for_a_while(small_rig: Rig) -> None:
@@ -402,7 +402,7 @@ async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was
             outbox.add(work, [refund], now=now)
     async with rig.running():
         await until(lambda: rig.open_count() == 0)
-    assert sorted(str(one.effect.quantity) for one in rig.partner.book) == ["-2", "-8", "10"]
+    assert sorted(str(item.effect.quantity) for item in rig.partner.book) == ["-2", "-8", "10"]
 
 
 async def test_nothing_leaves_before_it_is_noted_that_something_is_sent(small_rig: Rig) -> None:

@@ -165,7 +165,7 @@ async def test_credentials_that_are_accepted_again_let_delivery_resume_and_leave
     assert (last.ended_by, last.reason) == (PauseEnd.CHECK, "credentials_refused")
     assert last.ended_at is not None
     assert last.since < last.ended_at
-    assert [(one["event"], one.get("by")) for one in logs if one["event"].startswith("destination_")] == [
+    assert [(log["event"], log.get("by")) for log in logs if log["event"].startswith("destination_")] == [
         ("destination_paused", None),
         ("destination_resumed", "check"),
     ]
@@ -260,10 +260,10 @@ async def test_an_operator_and_a_new_token_resume_at_once(small_rig: Rig) -> Non
                 rig.partner.tokens = {rig.settings.token}
                 with rig.store.unit_of_work() as work:
                     now = SystemClock().now()
-                    found = find_retryable(
+                    retryable = find_retryable(
                         work, configured={DESTINATION: QUICK}, destination=None, reason=None, message_ids=[], now=now
                     )
-                    retry(work, found, actor="ann", now=now)
+                    retry(work, retryable, actor="ann", now=now)
             else:
                 rig.partner.tokens = {"new"}
                 rig.settings = replace(rig.settings, token="new")
@@ -354,10 +354,10 @@ def test_a_pause_is_ended_by_what_was_found_of_it_and_of_no_later_one(store_url:
         assert resume(work, DESTINATION, by=PauseEnd.OPERATOR, now=clock.now())
         assert not resume(work, DESTINATION, by=PauseEnd.OPERATOR, now=clock.now())
         assert pause(work, refused("two"))
-        fresh = pause_of(work, DESTINATION)
-        assert fresh is not None
-        assert (fresh.checks, fresh.since) == (0, clock.now())
-        assert end_pause(work, fresh, by=PauseEnd.CHECK, now=clock.now())
+        created = pause_of(work, DESTINATION)
+        assert created is not None
+        assert (created.checks, created.since) == (0, clock.now())
+        assert end_pause(work, created, by=PauseEnd.CHECK, now=clock.now())
         clock.advance(3_600)
         assert pause(work, refused("two"))
         later = pause_of(work, DESTINATION)

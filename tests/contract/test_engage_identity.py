@@ -88,7 +88,7 @@ def test_a_blocked_value_is_nobodys(world: EngageWorld) -> None:
     world.identify_by(IdentityRules(blocked=("/^guest[0-9]*$/", "Walk-In")))
     world.receive([visit(1, userId="Guest12"), visit(2, userId="walk-in"), visit(3, userId="-1")])
     world.run_until_idle()
-    assert [owner(world, "user_id", one) for one in ("Guest12", "walk-in")] == [None, None]
+    assert [owner(world, "user_id", item) for item in ("Guest12", "walk-in")] == [None, None]
     assert owner(world, "user_id", "-1") is not None
 
 
@@ -99,8 +99,8 @@ def test_facts_follow_a_store_that_is_put_back_from_an_older_copy(tmp_path: Path
         world.configure(world.audience("visitors", "event('Checked In').count() >= 2", include_anonymous=True))
         world.receive([visit(1, anonymousId="x"), visit(2, anonymousId="y")])
         world.run_until_idle()
-        with closing(sqlite3.connect(path)) as running, closing(sqlite3.connect(copy)) as kept:
-            running.backup(kept)
+        with closing(sqlite3.connect(path)) as running, closing(sqlite3.connect(copy)) as stored:
+            running.backup(stored)
         world.receive([visit(3, anonymousId="x", userId="ann"), visit(4, anonymousId="y", userId="ann")])
         world.run_until_idle()
         assert len(world.values("visitors")) == 1, "both are Ann"
@@ -111,7 +111,7 @@ def test_facts_follow_a_store_that_is_put_back_from_an_older_copy(tmp_path: Path
         world.store = store
         world.identify_by(IdentityRules(blocked=("ann",)))
         world.run_until_idle()
-        owners = {owner(world, "anonymous_id", one) for one in ("x", "y")}
+        owners = {owner(world, "anonymous_id", item) for item in ("x", "y")}
         assert set(world.values("visitors")) == owners
         assert len(owners) == 2
         assert world.engine is not None

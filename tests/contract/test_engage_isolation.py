@@ -58,12 +58,12 @@ def statuses(engage: SyncWorld) -> dict[str, str]:
 
 def alerts(engage: SyncWorld) -> list[tuple[AlertKind, str]]:
     with engage.store.reading() as work:
-        found = find_alerts(work, engage.world.current(), now=engage.world.clock.now())
-    return [(one.kind, one.subject) for one in found]
+        result = find_alerts(work, engage.world.current(), now=engage.world.clock.now())
+    return [(item.kind, item.subject) for item in result]
 
 
 @pytest.mark.parametrize("is_live", [False, True], ids=["first values", "kept up to date"])
-def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_live):
+def test_a_computation_with_unwritable_values_fails_alone(engage, is_live):
     configure(engage, "bad", "good", "last")
     if is_live:
         engage.order("ann")
@@ -84,7 +84,7 @@ def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_liv
     assert sizes == members  # what was rolled back is not counted
 
 
-def test_a_computation_whose_stored_state_cannot_be_read_is_held_alone(engage):
+def test_a_computation_with_unreadable_state_is_held_alone(engage):
     configure(engage, "bad", "good")
     engage.run_until_idle()
     engage.world.crash()
@@ -123,9 +123,9 @@ def test_a_profile_that_cannot_be_synced_is_held_and_the_others_are_synced(engag
     assert engage.synced_values("good")[2:] == [("bea@example.com", 2)]
     assert engage.queue() == {("perkville", "good", "failed"): 1}
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
-    (one,) = list_computation_statuses(engage.store, workspace)
-    (warning,) = one.pending_syncs[0].warnings
-    assert one.pending_syncs[0].failed == 1
+    (computation_statuse,) = list_computation_statuses(engage.store, workspace)
+    (warning,) = computation_statuse.pending_syncs[0].warnings
+    assert computation_statuse.pending_syncs[0].failed == 1
     assert "1 person could not be synced" in warning
     assert (AlertKind.SYNC, "good") in alerts(engage)
     with engage.store.unit_of_work() as work:
@@ -152,9 +152,12 @@ def test_a_call_that_the_mapping_refused_shows_on_its_computation_until_another_
     with engage.store.unit_of_work() as work:
         requeue_unsent(work, [refused], engage.world.clock.now())
     workspace = Workspace(computations=tuple(engage.world.computations.values()))
-    (one,) = list_computation_statuses(engage.store, workspace)
-    assert one.pending_syncs[0].refused == 1
-    assert "1 value was refused by perkville's mapping (traits.good must be text)" in one.pending_syncs[0].warnings[0]
+    (computation_statuse,) = list_computation_statuses(engage.store, workspace)
+    assert computation_statuse.pending_syncs[0].refused == 1
+    assert (
+        "1 value was refused by perkville's mapping (traits.good must be text)"
+        in computation_statuse.pending_syncs[0].warnings[0]
+    )
     assert (AlertKind.SYNC, "good") in alerts(engage)
     engage.order("ann")
     engage.run_until_idle()

@@ -37,19 +37,19 @@ def test_a_size_stands_until_the_next_in_trends_of_all_keys_at_once(store: Store
     keep(store, "new", {days[5]: 4}, now=9)
     keep(store, "untold", {}, now=0)
     sizes = {"grows": 22, "shrinks": 20, "stays": 7, "new": 9, "untold": 0}
-    found = compute_trends(store, sizes, clock=ManualClock(start=NOW))
-    assert {key: one.week_change for key, one in found.items()} == {
+    trends = compute_trends(store, sizes, clock=ManualClock(start=NOW))
+    assert {key: trend.week_change for key, trend in trends.items()} == {
         "grows": 12,
         "shrinks": -10,
         "stays": 0,
         "new": None,
         "untold": None,
     }
-    assert [size for _, size in found["grows"].points] == [5, 10, 14, 22]
-    assert found["grows"].points[0][0] == NOW - timedelta(days=30)
-    assert [size for _, size in found["stays"].points] == [7, 7]
-    assert found["new"].points[0][0] == NOW.replace(minute=0) - days[5]
-    assert found["untold"].points == []
+    assert [size for _, size in trends["grows"].points] == [5, 10, 14, 22]
+    assert trends["grows"].points[0][0] == NOW - timedelta(days=30)
+    assert [size for _, size in trends["stays"].points] == [7, 7]
+    assert trends["new"].points[0][0] == NOW.replace(minute=0) - days[5]
+    assert trends["untold"].points == []
 
 
 def test_of_many_sizes_the_last_of_six_hours_is_shown_and_a_week_ago_is_exact(store: Store) -> None:
@@ -99,14 +99,14 @@ def test_people_are_found_the_same_on_both_engines(store: Store) -> None:
         annie = add_person(work, ("email", "annie@example.com"), ("user_id", "ann"), at=NOW, traits={"plan": "basic"})
         visitor = add_person(work, ("anonymous_id", "ann"), at=NOW)
     with store.reading() as work:
-        assert [one.profile_id for one in search.named(work, "ann", limit=9)] == [annie, visitor, ann]
-        assert [one.profile_id for one in search.named(work, "ANN@", limit=9)] == [ann]
-        found = search.find(work, "ann")
-        assert found is not None
-        assert found.id == annie
+        assert [item.profile_id for item in search.named(work, "ann", limit=9)] == [annie, visitor, ann]
+        assert [item.profile_id for item in search.named(work, "ANN@", limit=9)] == [ann]
+        result = search.find(work, "ann")
+        assert result is not None
+        assert result.id == annie
         assert search.find(work, "nobody") is None
-        assert [one.profile_id for one in search.newest(work, limit=2)] == [visitor, annie]
-        assert [one.profile_id for one in search.with_trait(work, "plan", limit=9, before=annie)] == [ann]
-        assert [one.value for one in search.with_trait(work, "plan", limit=9, values=['"basic"'])] == ['"basic"']
+        assert [item.profile_id for item in search.newest(work, limit=2)] == [visitor, annie]
+        assert [item.profile_id for item in search.with_trait(work, "plan", limit=9, before=annie)] == [ann]
+        assert [item.value for item in search.with_trait(work, "plan", limit=9, values=['"basic"'])] == ['"basic"']
         assert search.names_of_traits(work, limit=9) == ["plan"]
         assert search.types_of_ids(work) == ["anonymous_id", "email", "phone", "user_id"]

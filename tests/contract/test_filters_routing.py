@@ -51,11 +51,11 @@ def planner(*filters: DestinationFilter, consent: tuple[str, ...] = ()) -> Plann
 def event(name: str = "Checked In", **content: Any) -> Event:
     body = {"type": "track", "userId": "ann", "event": name, "messageId": "m1", **content}
     body.setdefault("properties", {"email": "ann@example.com"})
-    (found,) = read_request(
+    (item,) = read_request(
         json.dumps({"batch": [body]}).encode(), call="batch", received_at=ManualClock().now(), position=1
     )
-    assert isinstance(found, Event)
-    return found
+    assert isinstance(item, Event)
+    return item
 
 
 def result_of(planned: Planner, given: Event) -> EventResult:
@@ -70,8 +70,8 @@ def intent_of(planned: Planner, given: Event) -> Intent:
     plan = planned.plan(given)
     results, intents = plan.decided, plan.planned
     assert results == ()
-    (found,) = intents
-    return found.intent
+    (intent,) = intents
+    return intent.intent
 
 
 def test_a_filter_that_drops_an_event_is_named_in_its_result() -> None:
@@ -86,7 +86,7 @@ def test_a_filter_that_is_switched_off_drops_nothing() -> None:
     assert intent_of(planner(flt("all", enabled=False)), event()).item == "123457"
 
 
-def test_what_filters_judge_differently_is_not_remembered_as_the_same() -> None:
+def test_what_filters_evaluate_differently_is_not_remembered_as_the_same() -> None:
     planned = planner(flt("properties.test", title="no tests"))
     for _ in range(2):
         assert result_of(planned, event("Sauna Visited")).reason == "not_allowlisted"
@@ -94,11 +94,11 @@ def test_what_filters_judge_differently_is_not_remembered_as_the_same() -> None:
         assert result_of(planned, event("Sauna Visited", properties={"test": False})).reason == "not_allowlisted"
 
 
-def test_a_call_that_the_destination_does_not_take_is_told_before_any_filter() -> None:
+def test_a_call_that_the_destination_does_not_take_is_reported_before_any_filter() -> None:
     assert result_of(planner(flt("all")), event(type="page")).reason == "unsupported_event_type"
 
 
-def test_consent_is_asked_before_the_integrations_object_and_any_filter() -> None:
+def test_consent_is_checked_before_the_integrations_object_and_any_filter() -> None:
     planned = planner(flt("all"), consent=("marketing",))
     refused = {"consent": {"categoryPreferences": {"marketing": False}}}
     given = {"consent": {"categoryPreferences": {"marketing": True}}}
@@ -143,14 +143,14 @@ def test_only_the_allowed_properties_are_there_for_the_mapping() -> None:
 
 def test_a_sample_by_a_path_is_the_same_for_one_customer_always() -> None:
     planned = planner(flt("all", {"type": "SAMPLE", "percent": 0.3, "path": "userId"}))
-    kept = {}
+    stored = {}
     for number in range(400):
         given = event(userId=f"user-{number}")
-        kept[number] = bool(planned.plan(given).planned)
-        assert bool(planned.plan(given).planned) is kept[number]
-        assert bool(planned.plan(event(userId=f"user-{number}", messageId=f"other-{number}")).planned) is kept[number]
-    assert 0.2 < sum(kept.values()) / len(kept) < 0.4
-    out = next(number for number, stays in kept.items() if not stays)
+        stored[number] = bool(planned.plan(given).planned)
+        assert bool(planned.plan(given).planned) is stored[number]
+        assert bool(planned.plan(event(userId=f"user-{number}", messageId=f"other-{number}")).planned) is stored[number]
+    assert 0.2 < sum(stored.values()) / len(stored) < 0.4
+    out = next(number for number, stays in stored.items() if not stays)
     assert result_of(planned, event(userId=f"user-{out}")).detail == (
         'filter "a filter" keeps a sample of 0.3 by userId, and this event is not in it'
     )
@@ -175,7 +175,7 @@ def test_samples_come_before_drops_and_drops_before_changes() -> None:
     assert result_of(planner(change), event()).reason == "missing_email"
 
 
-def test_an_event_that_a_filter_cannot_judge_is_not_sent_and_that_is_told() -> None:
+def test_an_event_that_a_filter_cannot_evaluate_is_not_sent_and_that_is_reported() -> None:
     huge = b'{"email":"ann@example.com","note":1e400}'  # JSON by its grammar, and no number that anything can hold
     body = b'{"batch":[{"type":"track","userId":"ann","event":"Checked In","properties":%s}]}' % huge
     (given,) = read_request(body, call="batch", received_at=ManualClock().now(), position=1)

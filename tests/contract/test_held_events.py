@@ -125,9 +125,9 @@ def test_a_destination_with_held_events_is_not_removed(sqlite_world: PublicApiSe
     damage(world, with_condition("properties.staff = "))
     world.send(order("m1", number="1"))
     world.route()
-    answer = world.request("DELETE", "/api/destinations/perkville")
-    assert answer.status == 422
-    assert "1 transactions" in answer.error["message"]
+    response = world.request("DELETE", "/api/destinations/perkville")
+    assert response.status == 422
+    assert "1 transactions" in response.error["message"]
 
 
 def test_what_a_restored_copy_holds_is_read_back_before_it_is_sent(world: PublicApiServer) -> None:
@@ -282,8 +282,8 @@ def test_what_is_left_of_an_unreadable_destination_is_never_saved_as_the_whole(s
 def test_the_tester_says_that_an_event_would_be_held(sqlite_world: PublicApiServer) -> None:
     world = sqlite_world
     damage(world, with_condition("properties.staff = "))
-    answer = world.request("POST", "/api/events/test?source=website", json.dumps(order("m1", number="1")).encode())
-    assert answer.status == 200
-    found = {one["destination"]: one for one in answer.json()["data"]["results"]}
-    assert (found["perkville"]["status"], found["perkville"]["reason"]) == ("pending", "destination_on_hold")
-    assert found["second"]["request"] is not None
+    response = world.request("POST", "/api/events/test?source=website", json.dumps(order("m1", number="1")).encode())
+    assert response.status == 200
+    result = {item["destination"]: item for item in response.json()["data"]["results"]}
+    assert (result["perkville"]["status"], result["perkville"]["reason"]) == ("pending", "destination_on_hold")
+    assert result["second"]["request"] is not None

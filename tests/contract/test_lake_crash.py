@@ -46,16 +46,18 @@ def test_a_writer_killed_at_any_moment_leaves_no_gap_and_no_double(tmp_path: Pat
     for _ in range(6):
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, url], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
-        with writer.stdout as said:
-            acknowledged = int(said.readline())
+        with writer.stdout as message:
+            acknowledged = int(message.readline())
             time.sleep(chance.random() * 0.4)
             writer.send_signal(signal.SIGKILL)
-            acknowledged = max([acknowledged, *(int(line) for line in said if line.endswith("\n"))])
+            acknowledged = max([acknowledged, *(int(line) for line in message if line.endswith("\n"))])
         writer.wait()
         assert LakeWriter(url).last_position() >= acknowledged
     last = LakeWriter(url).last_position()
     assert acknowledged <= last
-    found = sorted(one for some in LakeReader(url).recent_message_keys(10_000_000) for one in some)
-    assert found == [
+    result = sorted(
+        item for recent_message_key in LakeReader(url).recent_message_keys(10_000_000) for item in recent_message_key
+    )
+    assert result == [
         f"s {position:05}-{index:02}" for position in range(1, last + 1) for index in range(_EVENTS_PER_POSITION)
     ]

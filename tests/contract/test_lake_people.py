@@ -48,7 +48,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def found(url: str, *, limit: int = 99, beyond: tuple[int, int] | None = None, **asked: Any) -> list[int]:
     """The log positions of what is found."""
     query = PersonQuery(**{**ANN, **asked})
-    return [one.log_position for one in LakeReader(url).events_of_person(query, limit=limit, beyond=beyond)]
+    return [event.log_position for event in LakeReader(url).events_of_person(query, limit=limit, beyond=beyond)]
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 50])

@@ -62,13 +62,13 @@ def a_writer(url: str) -> Iterator[Callable[[], int]]:
     """Another process that appends, merges and vacuums; the next position that it has written."""
     writer = subprocess.Popen([sys.executable, "-c", _WRITER, url], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
-    said = writer.stdout
+    message = writer.stdout
     try:
-        yield lambda: int(said.readline())
+        yield lambda: int(message.readline())
     finally:
         writer.kill()
         writer.wait()
-        said.close()
+        message.close()
 
 
 def by_lake_query(url: str, sql: str) -> list[tuple[Any, ...]]:

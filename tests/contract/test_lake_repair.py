@@ -61,7 +61,7 @@ def damaged(filled: Path, tmp_path: Path) -> Iterator[Installation]:
 
 def data_files(lake: Path) -> list[Path]:
     named = [table_file.path for table_file in _table_files(lake)]
-    return sorted(lake / one for one in named)
+    return sorted(lake / item for item in named)
 
 
 def _table_files(lake: Path) -> list[object]:
@@ -131,7 +131,7 @@ def catch_up(installation: Installation) -> None:
 
 def assert_whole(installation: Installation, *, until: int) -> None:
     catch_up(installation)
-    seen = Counter(one.message_id for one in installation.in_lake())
+    seen = Counter(item.message_id for item in installation.in_lake())
     assert seen == Counter(f"m-{number}" for number in range(1, until + 1))
     LakeWriter(str(installation.lake_folder)).check()
 

@@ -87,7 +87,9 @@ def expected(lake: LakeReader) -> list[tuple[int, int]]:
     received = (
         event
         for event in lake.between(0, 10**9)
-        if not any(one.status == "failed_on_ingest" or one.reason == "duplicate_message_id" for one in event.results)
+        if not any(
+            result.status == "failed_on_ingest" or result.reason == "duplicate_message_id" for result in event.results
+        )
     )
     return [(event.log_position, event.event_index) for event in received]
 
@@ -99,9 +101,9 @@ def test_every_received_event_comes_once_and_in_order(
     monkeypatch.setattr(reader, "ROWS_PER_QUERY_MAX", rows)
     monkeypatch.setattr(selection, "ROWS_PER_QUERY_MAX", rows)
     monkeypatch.setattr(selection, "_FIRST_WINDOW_ROWS", rows)
-    found = places(lake, EventSelection())
-    assert found == expected(lake)
-    assert len(found) > DAYS * RECORDS_PER_DAY
+    matches = places(lake, EventSelection())
+    assert matches == expected(lake)
+    assert len(matches) > DAYS * RECORDS_PER_DAY
 
 
 def test_it_goes_on_behind_any_event(lake: LakeReader) -> None:
@@ -110,7 +112,7 @@ def test_it_goes_on_behind_any_event(lake: LakeReader) -> None:
         assert places(lake, EventSelection(), after=place) == everything[number + 1 :]
 
 
-def test_it_ends_where_it_is_told_to(lake: LakeReader) -> None:
+def test_it_ends_where_it_is_set_to(lake: LakeReader) -> None:
     everything = expected(lake)
     assert places(lake, EventSelection(), through=20) == [place for place in everything if place[0] <= 20]
 

@@ -74,7 +74,9 @@ def append(writer: LakeWriter, position: int, *message_ids: str) -> None:
 
 def all_ids(url: str) -> list[str]:
     return sorted(
-        one.removeprefix("website ") for some in LakeReader(url).recent_message_keys(10_000_000) for one in some
+        item.removeprefix("website ")
+        for recent_message_key in LakeReader(url).recent_message_keys(10_000_000)
+        for item in recent_message_key
     )
 
 
@@ -118,8 +120,8 @@ def test_an_event_is_read_back_as_it_was_appended(url: str) -> None:
 def test_what_is_no_valid_event_is_found_too(url: str) -> None:
     rows = rows_at(1, Failed("derived", b"[1,2]"), results=FAILED)
     LakeWriter(url).append(rows, first_position=1, last_position=1)
-    (found,) = LakeReader(url).find("derived")
-    assert (found.type, found.timestamp, found.payload, found.results[0].reason) == ("", None, b"[1,2]", "invalid")
+    (item,) = LakeReader(url).find("derived")
+    assert (item.type, item.timestamp, item.payload, item.results[0].reason) == ("", None, b"[1,2]", "invalid")
 
 
 @pytest.mark.parametrize(
@@ -137,15 +139,15 @@ def test_what_is_no_valid_event_is_found_too(url: str) -> None:
 def test_odd_content_comes_back_unchanged(url: str, message_id: str, raw: bytes) -> None:
     rows = rows_at(1, an_event("before"), an_event(message_id, raw=raw), an_event("after"))
     LakeWriter(url).append(rows, first_position=1, last_position=1)
-    (found,) = LakeReader(url).find(message_id)
-    assert (found.message_id, found.payload) == (message_id, raw)
+    (item,) = LakeReader(url).find(message_id)
+    assert (item.message_id, item.payload) == (message_id, raw)
 
 
 def test_all_copies_of_a_message_id_are_found_oldest_first(url: str) -> None:
     writer = LakeWriter(url)
     append(writer, 1, "twice", "once")
     append(writer, 2, "other", "twice")
-    assert [(one.log_position, one.event_index) for one in LakeReader(url).find("twice")] == [(1, 0), (2, 1)]
+    assert [(item.log_position, item.event_index) for item in LakeReader(url).find("twice")] == [(1, 0), (2, 1)]
 
 
 def test_a_lake_that_is_not_there_holds_nothing(url: str) -> None:
@@ -168,7 +170,7 @@ def test_the_newest_message_ids_come_first_and_without_failures(url: str) -> Non
     for position in range(1, 5):
         append(writer, position, f"a-{position}", f"b-{position}")
     writer.append(rows_at(5, Failed("no event", b"?"), results=FAILED), first_position=5, last_position=5)
-    newest = [one for some in LakeReader(url).recent_message_keys(3) for one in some]
+    newest = [item for recent_message_key in LakeReader(url).recent_message_keys(3) for item in recent_message_key]
     assert newest == ["website b-4", "website a-4", "website b-3"]
 
 
@@ -289,7 +291,7 @@ def test_events_are_found_while_others_are_appended_and_merged(url: str) -> None
     def read() -> None:
         while not stop.is_set():
             position = writer_at[0]
-            if [one.log_position for one in reader.find(f"m-{position}")] != [position]:
+            if [item.log_position for item in reader.find(f"m-{position}")] != [position]:
                 failures.append(f"m-{position}")
 
     writer_at = [1]
@@ -314,11 +316,11 @@ def test_merging_keeps_rows_order_and_the_position(url: str) -> None:
     assert writer.compact() == 39
     assert writer.compact() == 0
     assert writer.last_position() == LakeWriter(url).last_position() == 40
-    newest = [one for some in LakeReader(url).recent_message_keys(3) for one in some]
+    newest = [item for recent_message_key in LakeReader(url).recent_message_keys(3) for item in recent_message_key]
     assert newest == ["website n-40", "website m-40", "website n-39"]
     assert len(all_ids(url)) == 80
     append(writer, 41, "m-41")
-    assert [one.log_position for one in LakeReader(url).find("m-07")] == [7]
+    assert [item.log_position for item in LakeReader(url).find("m-07")] == [7]
 
 
 def test_a_merge_that_loses_the_race_changes_nothing(url: str) -> None:
@@ -361,7 +363,7 @@ def test_the_log_stays_short_and_old_views_find_their_way(url: str) -> None:
             for path in log.iterdir():
                 os.utime(path, (1_000_000_000, 1_000_000_000))
     assert len(list(log.glob("*.json"))) < 30
-    assert [one.log_position for one in reader.find("m-105")] == [105]
+    assert [item.log_position for item in reader.find("m-105")] == [105]
     append(late_writer, 110, "m-110")
     assert len(all_ids(url)) == 110
 

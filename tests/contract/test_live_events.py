@@ -69,9 +69,9 @@ class Watcher:
     async def until(self, message_id: str, status: str) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while status not in self.told.get(message_id, []):
-                for one in await anext(self._stream):
-                    statement = ",".join(str(status.reason or status.status) for status in one.results)
-                    self.told.setdefault(one.event.message_id, []).append(statement)
+                for item in await anext(self._stream):
+                    statement = ",".join(str(status.reason or status.status) for status in item.results)
+                    self.told.setdefault(item.event.message_id, []).append(statement)
 
     async def follows(self) -> None:
         """Return once everything that is sent from now on is new to it."""

@@ -47,7 +47,7 @@ def record(number: int, *, padding: int = 0) -> NewRecord:
 
 
 def bodies(log: SqliteEventLog) -> list[bytes]:
-    return [decompress(one).strip() for one in everything(log)]
+    return [decompress(item).strip() for item in everything(log)]
 
 
 def everything(log: SqliteEventLog) -> Sequence[LogRecord]:
@@ -90,7 +90,7 @@ def test_a_commit_that_fails_leaves_nothing_of_its_group(log: SqliteEventLog) ->
     assert log.last_position() == 0
 
 
-def test_a_locked_file_is_waited_for_and_then_told(
+def test_a_locked_file_is_waited_for_and_then_reported(
     log: SqliteEventLog, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.2)
@@ -109,7 +109,7 @@ def test_a_locked_file_is_waited_for_and_then_told(
         impatient.close()
 
 
-def test_a_file_that_is_no_database_is_told(path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported(path: Path) -> None:
     path.write_bytes(b"these are not the records you are looking for" * 100)
     with pytest.raises(StorageError, match="cannot be opened"):
         SqliteEventLog(path)
@@ -124,7 +124,7 @@ def test_the_write_ahead_file_does_not_grow_for_ever(log: SqliteEventLog, path: 
         assert time.monotonic() < until
         log.append([record(1)])
         time.sleep(0.05)
-    assert sum(len(one.body) == 512_000 for one in everything(log)) == 60 * 4
+    assert sum(len(item.body) == 512_000 for item in everything(log)) == 60 * 4
 
 
 class _Counting:
@@ -153,8 +153,8 @@ async def test_requests_that_arrive_together_share_commits_and_get_their_own_pos
     counting = _Counting(log)
     with committing(counting) as commit:
         positions = await asyncio.gather(*(commit.submit(record(number)) for number in range(300)))
-    found = {one.position: decompress(one) for one in everything(log)}
-    assert [found[position] for position in positions] == [b'{"n":%d}' % number for number in range(300)]
+    result = {item.position: decompress(item) for item in everything(log)}
+    assert [result[position] for position in positions] == [b'{"n":%d}' % number for number in range(300)]
     assert len(counting.commits) < 150
     assert max(counting.commits) <= 64
 
@@ -171,16 +171,18 @@ async def test_a_commit_is_limited_by_bytes_but_takes_one_record_of_any_size(log
 
 
 @on_a_loop
-async def test_all_of_a_group_are_told_when_it_cannot_be_durable_and_later_ones_are_taken(log: SqliteEventLog) -> None:
+async def test_all_of_a_group_are_reported_when_it_cannot_be_durable_and_later_ones_are_taken(
+    log: SqliteEventLog,
+) -> None:
     with committing(log) as commit:
         with no_room_for_files_above(32 * 1024):
-            answers = await asyncio.gather(*map(commit.submit, map(record, range(40))), return_exceptions=True)
-        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+            results = await asyncio.gather(*map(commit.submit, map(record, range(40))), return_exceptions=True)
+        refused = [result for result in results if isinstance(result, BaseException)]
         assert refused
-        assert all(isinstance(answer, StorageError) for answer in refused)
+        assert all(isinstance(result, StorageError) for result in refused)
         await commit.submit(record(99))
-    kept = [b'{"n":%d}' % number for number, answer in enumerate(answers) if isinstance(answer, int)]
-    assert bodies(log) == [*kept, b'{"n":99}']
+    stored = [b'{"n":%d}' % number for number, result in enumerate(results) if isinstance(result, int)]
+    assert bodies(log) == [*stored, b'{"n":99}']
 
 
 @on_a_loop

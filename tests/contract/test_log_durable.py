@@ -110,8 +110,8 @@ def test_a_disk_without_room_keeps_what_was_acknowledged_and_takes_more_once_the
             acknowledged.extend(range(first, first + records))
 
     def kept() -> list[int]:
-        found = log.read(0, records_max=10_000, bytes_max=1 << 40)
-        return [int(one.body.split(b" ", 1)[0]) for one in found]
+        result = log.read(0, records_max=10_000, bytes_max=1 << 40)
+        return [int(item.body.split(b" ", 1)[0]) for item in result]
 
     try:
         for records in (3, 7, 1):

@@ -35,8 +35,8 @@ def new(store_url: str, tmp_path: Path) -> Iterator[Callable[..., Installation]]
             return made[-1]
 
         yield make
-        for one in made:
-            one.close_logs()
+        for item in made:
+            item.close_logs()
 
 
 New = Callable[..., Installation]
@@ -164,7 +164,7 @@ def test_a_log_that_is_removed_under_a_running_process_takes_nothing_more(new: N
     with pytest.raises(StorageError) as refused:
         log.append([record()])
     assert refused.value.code == "log_replaced"
-    with pytest.raises(OtherLogError, match="restart"):
+    with pytest.raises(OtherLogError, match="Restart Punchcard"):
         guard.check()
     assert guard.refusal is not None
 
@@ -212,7 +212,7 @@ def test_a_log_is_adopted_with_all_that_waits_in_it(new: New) -> None:
     assert second.guard().adopt() == 3
     second.start().check()
     waiting = second.log().read(7, records_max=10, bytes_max=1_000)
-    assert [one.received_at for one in waiting] == [0, 1, 2]
+    assert [item.received_at for item in waiting] == [0, 1, 2]
     assert second.append(1) > waiting[-1].position
     with pytest.raises(OtherLogError):
         first.start()

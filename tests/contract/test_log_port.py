@@ -58,8 +58,8 @@ def numbered(first: int, count: int) -> list[NewRecord]:
     return [record(b'{"n":%d}' % number) for number in range(first, first + count)]
 
 
-def content(found: LogRecord) -> tuple[object, ...]:
-    return (found.received_at, found.write_key, found.call, found.ip, decompress(found))
+def content(log_record: LogRecord) -> tuple[object, ...]:
+    return (log_record.received_at, log_record.write_key, log_record.call, log_record.ip, decompress(log_record))
 
 
 def test_an_empty_log_has_nothing_to_read(log: EventLog) -> None:
@@ -82,17 +82,17 @@ def test_an_empty_log_has_nothing_to_read(log: EventLog) -> None:
 def test_a_record_is_read_as_it_was_appended(log: EventLog, body: bytes) -> None:
     given = record(body, write_key="wk'\"; DROP TABLE records", call="batch", ip="203.0.113.9")
     (position,) = log.append([given])
-    (found,) = log.read(0, **EVERYTHING)
-    assert found.position == position
-    assert content(found) == (given.received_at, given.write_key, given.call, given.ip, body)
+    (item,) = log.read(0, **EVERYTHING)
+    assert item.position == position
+    assert content(item) == (given.received_at, given.write_key, given.call, given.ip, body)
 
 
 def test_what_came_packed_is_given_back_unpacked_to_the_reader(log: EventLog) -> None:
     import gzip
 
     log.append([record(gzip.compress(b'{"a":1}'), encoding="gzip")])
-    (found,) = log.read(0, **EVERYTHING)
-    assert decompress(found) == b'{"a":1}'
+    (item,) = log.read(0, **EVERYTHING)
+    assert decompress(item) == b'{"a":1}'
 
 
 def test_positions_rise_in_the_order_of_appending(log: EventLog) -> None:
@@ -101,26 +101,26 @@ def test_positions_rise_in_the_order_of_appending(log: EventLog) -> None:
     positions = [*first, *second]
     assert positions == sorted(set(positions))
     assert log.last_position() == positions[-1]
-    found = log.read(0, **EVERYTHING)
-    assert [one.position for one in found] == positions
-    assert [decompress(one) for one in found] == [b'{"n":%d}' % number for number in range(5)]
+    result = log.read(0, **EVERYTHING)
+    assert [item.position for item in result] == positions
+    assert [decompress(item) for item in result] == [b'{"n":%d}' % number for number in range(5)]
 
 
 def test_reading_goes_on_behind_a_position(log: EventLog) -> None:
     positions = log.append(numbered(0, 5))
-    assert [one.position for one in log.read(positions[2], **EVERYTHING)] == list(positions[3:])
+    assert [item.position for item in log.read(positions[2], **EVERYTHING)] == list(positions[3:])
     assert list(log.read(positions[-1], **EVERYTHING)) == []
 
 
 def test_reading_is_limited_by_number(log: EventLog) -> None:
     positions = log.append(numbered(0, 5))
-    assert [one.position for one in log.read(0, records_max=2, bytes_max=1 << 40)] == list(positions[:2])
+    assert [item.position for item in log.read(0, records_max=2, bytes_max=1 << 40)] == list(positions[:2])
 
 
 def test_reading_is_limited_by_what_senders_wrote_but_never_stuck(log: EventLog) -> None:
     positions = log.append([record(b"x" * 10_000) for _ in range(5)])
-    assert [one.position for one in log.read(0, records_max=9, bytes_max=25_000)] == list(positions[:3])
-    assert [one.position for one in log.read(0, records_max=9, bytes_max=1)] == [positions[0]]
+    assert [item.position for item in log.read(0, records_max=9, bytes_max=25_000)] == list(positions[:3])
+    assert [item.position for item in log.read(0, records_max=9, bytes_max=1)] == [positions[0]]
 
 
 def test_a_reopened_log_is_the_same_log(open_log: Opener) -> None:
@@ -128,7 +128,7 @@ def test_a_reopened_log_is_the_same_log(open_log: Opener) -> None:
     positions = before.append(numbered(0, 3))
     before.close()
     after = open_log()
-    assert [one.position for one in after.read(0, **EVERYTHING)] == list(positions)
+    assert [item.position for item in after.read(0, **EVERYTHING)] == list(positions)
     assert after.append(numbered(3, 1))[0] > positions[-1]
 
 
@@ -136,7 +136,7 @@ def test_a_reader_opened_before_sees_what_is_appended_elsewhere(open_log: Opener
     reading, writing = open_log(), open_log()
     assert list(reading.read(0, **EVERYTHING)) == []
     positions = writing.append(numbered(0, 2))
-    assert [one.position for one in reading.read(0, **EVERYTHING)] == list(positions)
+    assert [item.position for item in reading.read(0, **EVERYTHING)] == list(positions)
     assert reading.last_position() == positions[-1]
 
 
@@ -144,7 +144,7 @@ def test_trimmed_records_are_gone_and_their_positions_never_come_again(open_log:
     log = open_log()
     positions = log.append(numbered(0, 5))
     assert log.trim(positions[3], records_max=3) == 3
-    assert [one.position for one in log.read(0, **EVERYTHING)] == list(positions[3:])
+    assert [item.position for item in log.read(0, **EVERYTHING)] == list(positions[3:])
     assert log.trim(positions[-1], records_max=100) == 2
     assert log.last_position() == positions[-1]
     log.close()
@@ -160,7 +160,7 @@ def test_a_lost_log_goes_on_behind_what_was_routed_of_it(open_log: Opener) -> No
     assert list(log.append([record()])) == [41]
     log.continue_after(7)
     assert list(log.append([record()])) == [42]
-    assert [one.position for one in log.read(40, records_max=10, bytes_max=10**6)] == [41, 42]
+    assert [item.position for item in log.read(40, records_max=10, bytes_max=10**6)] == [41, 42]
 
 
 def test_many_appenders_lose_and_mix_nothing(open_log: Opener) -> None:
@@ -178,9 +178,9 @@ def test_many_appenders_lose_and_mix_nothing(open_log: Opener) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    found = {one.position: decompress(one) for one in logs[0].read(0, **EVERYTHING)}
+    result = {item.position: decompress(item) for item in logs[0].read(0, **EVERYTHING)}
     assert len(positions) == 6 * 25 * 3
-    assert found == positions
+    assert result == positions
 
 
 def test_a_closed_log_says_so(log: EventLog) -> None:
@@ -215,18 +215,20 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path: Path, 
         [sys.executable, "-c", APPENDING, str(path)], stdout=subprocess.PIPE, text=True, bufsize=1
     )
     assert writer.stdout is not None
-    told = [writer.stdout.readline() for _ in range(acknowledged_min)]
+    reported = [writer.stdout.readline() for _ in range(acknowledged_min)]
     writer.send_signal(signal.SIGKILL)
-    told += writer.stdout.readlines()
+    reported += writer.stdout.readlines()
     writer.wait()
     writer.stdout.close()
-    acknowledged = {int(position): int(number) for position, number in (line.split() for line in told if "\n" in line)}
+    acknowledged = {
+        int(position): int(number) for position, number in (line.split() for line in reported if "\n" in line)
+    }
     log = SqliteEventLog(path)
     try:
-        found = {one.position: decompress(one) for one in log.read(0, **EVERYTHING)}
-        assert all(b'{"n":%d,' % number in found[position] for position, number in acknowledged.items())
+        result = {item.position: decompress(item) for item in log.read(0, **EVERYTHING)}
+        assert all(b'{"n":%d,' % number in result[position] for position, number in acknowledged.items())
         # A commit is whole or not at all, and the log goes on.
-        assert len(found) % 4 == 0
-        assert log.append(numbered(0, 1))[0] > max(found)
+        assert len(result) % 4 == 0
+        assert log.append(numbered(0, 1))[0] > max(result)
     finally:
         log.close()

@@ -52,9 +52,9 @@ def event(message_id: str, **members: Any) -> dict[str, Any]:
 
 
 def trace(world: PublicApiServer, message_id: str) -> Any:
-    answer = world.request("GET", f"/api/events/{message_id}")
-    assert answer.status == 200, answer.body
-    return answer.json()["data"]
+    response = world.request("GET", f"/api/events/{message_id}")
+    assert response.status == 200, response.body
+    return response.json()["data"]
 
 
 def test_one_event_with_nan_costs_no_neighbour_and_says_so_wherever_it_is_read(world: PublicApiServer) -> None:
@@ -120,7 +120,7 @@ def test_times_that_cannot_be_read_are_counted_for_their_source(world: PublicApi
 
 def test_the_event_tester_tells_notes_too(world: PublicApiServer) -> None:
     body = b'{"event": "Checked In", "userId": 7, "properties": {"email": "ann@example.com"}, "context": []}'
-    answer = world.request("POST", "/api/events/test", body, headers={"Content-Type": "application/json"})
-    assert answer.status == 200, answer.body
-    assert len(answer.json()["data"]["notes"]) == 2
-    assert json.loads(answer.body)["data"]["results"][0]["status"] == "pending"
+    response = world.request("POST", "/api/events/test", body, headers={"Content-Type": "application/json"})
+    assert response.status == 200, response.body
+    assert len(response.json()["data"]["notes"]) == 2
+    assert json.loads(response.body)["data"]["results"][0]["status"] == "pending"

@@ -38,8 +38,8 @@ def new(store_url: str, tmp_path: Path) -> Iterator[Callable[..., Installation]]
             return made[-1]
 
         yield make
-        for one in made:
-            one.close_logs()
+        for item in made:
+            item.close_logs()
 
 
 New = Callable[..., Installation]
@@ -64,7 +64,7 @@ def test_an_older_store_puts_every_open_effect_in_doubt(new: New) -> None:
     installation.set_binding(older)
     installation.clock.advance(60)
     guard = installation.start()
-    effects = {one.effect_key: one for one in stored(installation)}
+    effects = {item.effect_key: item for item in stored(installation)}
     for state in EffectState:
         expected = EffectState.UNKNOWN if state.is_open else state
         assert effects[state].state is expected
@@ -77,8 +77,8 @@ def test_an_older_store_puts_every_open_effect_in_doubt(new: New) -> None:
     assert recovery.doubt_until is None
     with installation.store.reading() as work:
         assert count_in_doubt(work) == 4
-        (said,) = audit.list_events(work, AuditQuery(), count=9)
-    assert '"effects read back at perkville"' in said.changes
+        (event,) = audit.list_events(work, AuditQuery(), count=9)
+    assert '"effects read back at perkville"' in event.changes
     # Noticed once; from here on both are as one again.
     guard.check()
     installation.start()
@@ -99,8 +99,8 @@ def test_what_ended_before_a_restore_is_read_back_when_it_is_retried(new: New) -
         outbox.add(work, [effect("parked"), effect("rejected")], now=now)
         for number, key in enumerate(("parked", "rejected"), 1):
             del number
-            (found,) = outbox.effects_by_key(work, "perkville", [key]).values()
-            outbox.put(work, found.id, state=EffectState(key), reason="perk_unknown", detail=None, due_at=now, now=now)
+            (item,) = outbox.effects_by_key(work, "perkville", [key]).values()
+            outbox.put(work, item.id, state=EffectState(key), reason="perk_unknown", detail=None, due_at=now, now=now)
     installation.start()
     installation.set_binding(older)
     installation.clock.advance(60)
@@ -109,7 +109,7 @@ def test_what_ended_before_a_restore_is_read_back_when_it_is_retried(new: New) -
         found_ids = [effect.id for effect in outbox.effects_by_key(work, "perkville", ["parked", "rejected"]).values()]
         assert reopen(work, found_ids, now=installation.clock.now()) == 2
         again = outbox.effects_by_key(work, "perkville", ["parked", "rejected"])
-    assert {one.state for one in again.values()} == {EffectState.UNKNOWN}
+    assert {entry.state for entry in again.values()} == {EffectState.UNKNOWN}
 
 
 def test_a_store_that_does_not_know_its_log_is_an_older_one(new: New) -> None:

@@ -57,14 +57,14 @@ def track(api: PublicApiServer, source: str, message_id: str, event: str, **prop
 
 
 def data(api: PublicApiServer, target: str, *, status: int = 200) -> Any:
-    answer = api.request("GET", target)
-    assert answer.status == status, answer.body
-    return answer.json().get("data")
+    response = api.request("GET", target)
+    assert response.status == status, response.body
+    return response.json().get("data")
 
 
 def result(api: PublicApiServer, message_id: str, source: str) -> Any:
-    (found,) = data(api, f"/api/events/{message_id}?source={source}")["results"]
-    return found
+    (item,) = data(api, f"/api/events/{message_id}?source={source}")["results"]
+    return item
 
 
 def test_one_order_of_two_sources_is_awarded_and_refunded_once(api: PublicApiServer) -> None:
@@ -75,7 +75,7 @@ def test_one_order_of_two_sources_is_awarded_and_refunded_once(api: PublicApiSer
     track(api, "website", "b3", "Order Refunded", order_id="1001", total=-20)
     track(api, "website", "b4", "Order Refunded", order_id="1001", total=500)
     api.deliver(rounds=10)
-    assert [f"{one.effect.quantity}" for one in api.partner.book] == ["50", "-20", "-30"]
+    assert [f"{item.effect.quantity}" for item in api.partner.book] == ["50", "-20", "-30"]
     again = result(api, "s1", "server")
     assert (again["status"], again["reason"]) == ("duplicate", "same_effect")
     assert "from source website" in again["detail"]
@@ -96,14 +96,14 @@ def test_two_sources_number_their_events_alike_and_both_earn(
     if in_lake:
         api.feed_lake()
     api.deliver(rounds=4)
-    assert sorted(one.effect.effect_key for one in api.partner.book) == ["SEG:server:EVENT:1", "SEG:website:EVENT:1"]
+    assert sorted(item.effect.effect_key for item in api.partner.book) == ["SEG:server:EVENT:1", "SEG:website:EVENT:1"]
     first = data(api, "/api/events/1")
     assert (first["source"], len(first["copies"])) == ("website", 1)
     (other,) = first["others"]
     assert (other["source"], other["results"][0]["status"], len(other["copies"])) == ("server", "delivered", 1)
     chosen = data(api, "/api/events/1?source=server")
     assert (chosen["source"], chosen["event"]["properties"]["club"]) == ("server", "server")
-    assert [one["source"] for one in chosen["others"]] == ["website"]
+    assert [item["source"] for item in chosen["others"]] == ["website"]
     data(api, "/api/events/1?source=nowhere", status=404)
     page = owner.get("/events/1")
     assert 'href="/events/1?source=server"' in page.text
@@ -115,13 +115,13 @@ def test_an_event_of_one_source_has_no_others(api: PublicApiServer) -> None:
     assert "others" not in data(api, "/api/events/1")
 
 
-def test_each_register_counts_its_own_orders_if_told_so(api: PublicApiServer) -> None:
+def test_each_till_counts_its_own_orders_if_configured(api: PublicApiServer) -> None:
     api.configure(CONFIG.replace('"destination"', '"source"'))
     for source in KEYS:
         track(api, source, f"o-{source}", "Order Completed", order_id=1, revenue=5)
         track(api, source, f"r-{source}", "Order Refunded", order_id=1)
     api.deliver(rounds=8)
-    assert sorted(f"{one.effect.quantity}" for one in api.partner.book) == ["-5", "-5", "5", "5"]
+    assert sorted(f"{item.effect.quantity}" for item in api.partner.book) == ["-5", "-5", "5", "5"]
     # One destination again: what both have awarded is not awarded once more, whatever the source.
     api.configure(CONFIG)
     track(api, "server", "again", "Order Completed", order_id=1, revenue=5)
@@ -140,7 +140,7 @@ def test_a_refund_shows_until_when_it_waits_and_is_done_after_its_order(
     assert "Waiting for order 77 until" in owner.get("/destinations/perkville/transactions").text
     track(api, "server", "late", "Order Completed", order_id="77", total=30)
     api.deliver(rounds=6)
-    assert [f"{one.effect.quantity}" for one in api.partner.book] == ["30", "-30"]
+    assert [f"{item.effect.quantity}" for item in api.partner.book] == ["30", "-30"]
 
 
 def test_a_refund_of_an_order_that_was_refused_takes_nothing(api: PublicApiServer) -> None:
@@ -157,9 +157,9 @@ def test_what_looks_like_an_order_says_so_and_is_counted_on_the_map(api: PublicA
     track(api, "website", "like", "Order Completed", orderNumber="7", revenue=50)
     track(api, "website", "visit", "Checked In", minutes=45)
     api.deliver(rounds=3)
-    found = result(api, "like", "website")
-    assert (found["status"], found["reason"], found["transaction"]["quantity"]) == ("delivered", None, "1")
-    assert "properties.orderNumber" in found["detail"] or "properties.revenue" in found["detail"]
+    matches = result(api, "like", "website")
+    assert (matches["status"], matches["reason"], matches["transaction"]["quantity"]) == ("delivered", None, "1")
+    assert "properties.orderNumber" in matches["detail"] or "properties.revenue" in matches["detail"]
     assert result(api, "visit", "website")["detail"] is None
     page = html.unescape(owner.get("/destinations/perkville/map").text)
     assert page.count("looks like an order") == 1
@@ -170,8 +170,8 @@ def test_what_looks_like_an_order_says_so_and_is_counted_on_the_map(api: PublicA
 
 def test_a_tested_event_says_that_it_looks_like_an_order(api: PublicApiServer) -> None:
     event = {"event": "Checked In", "userId": "ann", "properties": {"email": EMAIL, "cart_id": "c"}}
-    answer = api.request("POST", "/api/events/test?source=website", json.dumps(event).encode())
-    (tested,) = answer.json()["data"]["results"]
+    response = api.request("POST", "/api/events/test?source=website", json.dumps(event).encode())
+    (tested,) = response.json()["data"]["results"]
     assert (tested["status"], tested["reason"]) == ("pending", "looks_like_order")
     assert "properties.cart_id" in tested["detail"]
 

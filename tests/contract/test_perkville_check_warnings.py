@@ -29,4 +29,4 @@ def test_the_check_warns_of_a_map_that_will_surprise_and_does_not_fail_for_it(tm
     assert len(warnings) == 2
     assert all(warning.startswith("warning: ") for warning in warnings)
     assert "of 50 earns 100" in warnings[1]
-    assert [one for one in ordinary if "warning" in one.message] == []
+    assert [item for item in ordinary if "warning" in item.message] == []

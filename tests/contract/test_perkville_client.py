@@ -129,7 +129,7 @@ def test_a_post_is_sent_once_and_its_end_is_called_by_its_name(reply: Reply, kin
     error, server = outcome_of(answering(reply), requestTimeoutSeconds=0.5)
     assert type(error) is kind
     assert len(server.posts) == 1
-    assert not any(one.path == "/elsewhere/" for one in server.asked)
+    assert not any(entry.path == "/elsewhere/" for entry in server.requests)
     assert TOKEN not in str(error)
 
 
@@ -164,7 +164,7 @@ def test_retry_after_is_handed_on() -> None:
     assert error.retry_after_seconds == 3
 
 
-def test_a_duplicate_is_told_apart() -> None:
+def test_a_duplicate_is_distinguished() -> None:
     errors = {"trans_source_id": [{"message": "already exists", "code": "duplicate_trans_source_id"}]}
     error, _ = outcome_of(answering(Reply(400, {"error_type": "validation_error", "errors": errors})))
     assert isinstance(error, RejectedError)
@@ -219,7 +219,7 @@ def test_a_kept_connection_that_the_server_closed_does_not_post_twice() -> None:
 def test_nothing_is_posted_when_the_perk_is_not_known_to_be_right(
     reply: Reply, kind: type[DeliveryError], code: str
 ) -> None:
-    error, server = outcome_of(lambda asked: reply, requestTimeoutSeconds=0.5)
+    error, server = outcome_of(lambda requested: reply, requestTimeoutSeconds=0.5)
     assert isinstance(error, kind)
     assert error.code == code
     assert not server.posts
@@ -249,7 +249,7 @@ def test_a_perk_is_read_once_in_ten_minutes_however_many_awards_wait_for_it() ->
                 *(client.perform(replace(AWARD, effect_key=EffectKey(f"SEG:s:EVENT:{n}"))) for n in range(20))
             )
             assert len(server.posts) == 20
-            assert len(server.asked) == 21
+            assert len(server.requests) == 21
 
     asyncio.run(run())
 
@@ -258,8 +258,8 @@ def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
     perks = iter([REDEEMING, EARNING])
 
     async def run() -> None:
-        def reply(asked: ReceivedRequest) -> Reply:
-            return Reply(201, STORED) if asked.method == "POST" else Reply(body=next(perks))
+        def reply(received_request: ReceivedRequest) -> Reply:
+            return Reply(201, STORED) if received_request.method == "POST" else Reply(body=next(perks))
 
         async with serving(reply) as (client, _):
             with pytest.raises(RejectedError):
@@ -270,23 +270,23 @@ def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
 
 
 def test_reading_back_asks_for_the_customers_transactions_page_by_page() -> None:
-    found, server = found_by(pages([item(1), item(2, "x")], [item(3, KEY.upper()), item(4)], [item(5, KEY)]))
-    assert found == Performed(status=None, partner_id="5", units=Decimal("9.99"))
-    first = server.asked[0]
+    result, server = found_by(pages([item(1), item(2, "x")], [item(3, KEY.upper()), item(4)], [item(5, KEY)]))
+    assert result == Performed(status=None, partner_id="5", units=Decimal("9.99"))
+    first = server.requests[0]
     assert first.query == {
         "business": ["41"],
         "user__emails__email": ["Ann+x@example.com"],
         "limit": ["100"],
         "offset": ["0"],
     }
-    assert [one.query["offset"] for one in server.asked] == [["0"], ["2"], ["4"]]
+    assert [entry.query["offset"] for entry in server.requests] == [["0"], ["2"], ["4"]]
 
 
 def test_what_is_not_there_is_surely_not_performed() -> None:
-    found, server = found_by(pages([item(1), item(2, "x")], [item(3)]))
-    assert found is None
+    result, server = found_by(pages([item(1), item(2, "x")], [item(3)]))
+    assert result is None
     # In the case as given and in lower case, each until a page is empty.
-    emails = [one.query["user__emails__email"][0] for one in server.asked]
+    emails = [entry.query["user__emails__email"][0] for entry in server.requests]
     assert emails == ["Ann+x@example.com"] * 3 + ["ann+x@example.com"] * 3
 
 
@@ -305,41 +305,43 @@ def test_what_is_not_there_is_surely_not_performed() -> None:
     ],
     ids=str,
 )
-def test_a_list_is_read_whatever_is_said_of_it(meta: object) -> None:
-    def reply(asked: ReceivedRequest) -> Reply:
-        found = [item(1), item(2, KEY)] if asked.query["offset"] == ["0"] else []
-        return Reply(body={"objects": found} if meta is None else {"meta": meta, "objects": found})
+def test_a_list_is_read_whatever_its_type(meta: object) -> None:
+    def reply(received_request: ReceivedRequest) -> Reply:
+        result = [item(1), item(2, KEY)] if received_request.query["offset"] == ["0"] else []
+        return Reply(body={"objects": result} if meta is None else {"meta": meta, "objects": result})
 
-    found, _ = found_by(reply)
-    assert found == Performed(status=None, partner_id="2", units=Decimal("9.99"))
+    result, _ = found_by(reply)
+    assert result == Performed(status=None, partner_id="2", units=Decimal("9.99"))
 
 
 def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
-    found, _ = found_by(pages([item(1)], obeys_offset=False))
-    assert found is None
+    result, _ = found_by(pages([item(1)], obeys_offset=False))
+    assert result is None
 
 
 @pytest.mark.parametrize(
     "reply",
     [
         pytest.param(pages([item(1), item(2)], obeys_offset=False), id="a-full-page-for-ever"),
-        pytest.param(lambda asked: Reply(body={"results": []}), id="no-list"),
-        pytest.param(lambda asked: Reply(body={"objects": [1]}), id="no-objects-in-the-list"),
-        pytest.param(lambda asked: Reply(body=b""), id="empty-body"),
-        pytest.param(lambda asked: Reply(body={"objects": []}, cut=3), id="broken-off"),
+        pytest.param(lambda requested: Reply(body={"results": []}), id="no-list"),
+        pytest.param(lambda requested: Reply(body={"objects": [1]}), id="no-objects-in-the-list"),
+        pytest.param(lambda requested: Reply(body=b""), id="empty-body"),
+        pytest.param(lambda requested: Reply(body={"objects": []}, cut=3), id="broken-off"),
         pytest.param(pages([{"resource_uri": "/v2/transactions/1/"}]), id="ids-are-not-shown"),
         pytest.param(pages([{**item(1), "trans_source_id": {"id": KEY}}]), id="ids-of-another-shape"),
         pytest.param(pages([{**item(1), "trans_source_id": 5}]), id="ids-as-numbers"),
-        pytest.param(lambda asked: Reply(body={"meta": {"total_count": 3}, "objects": []}), id="fewer-than-it-says"),
-        pytest.param(lambda asked: Reply(body={"objects": [{"trans_source_id": "x"}]}), id="a-list-without-an-end"),
-        pytest.param(lambda asked: Reply(body={"objects": {"0": item(1)}}), id="an-object-of-objects"),
-        pytest.param(lambda asked: Reply(body={"objects": [item(1), None]}), id="null-in-the-list"),
-        pytest.param(lambda asked: Reply(status=503), id="503"),
-        pytest.param(lambda asked: Reply(status=504), id="504"),
-        pytest.param(lambda asked: Reply(reset=True), id="reset"),
+        pytest.param(
+            lambda requested: Reply(body={"meta": {"total_count": 3}, "objects": []}), id="fewer-than-it-says"
+        ),
+        pytest.param(lambda requested: Reply(body={"objects": [{"trans_source_id": "x"}]}), id="a-list-without-an-end"),
+        pytest.param(lambda requested: Reply(body={"objects": {"0": item(1)}}), id="an-object-of-objects"),
+        pytest.param(lambda requested: Reply(body={"objects": [item(1), None]}), id="null-in-the-list"),
+        pytest.param(lambda requested: Reply(status=503), id="503"),
+        pytest.param(lambda requested: Reply(status=504), id="504"),
+        pytest.param(lambda requested: Reply(reset=True), id="reset"),
     ],
 )
-def test_what_cannot_be_told_is_not_called_absent(reply: Callable[[ReceivedRequest], Reply]) -> None:
+def test_what_cannot_be_determined_is_not_called_absent(reply: Callable[[ReceivedRequest], Reply]) -> None:
     error, _ = found_by(reply)
     assert isinstance(error, RetryableError)
 
@@ -348,7 +350,7 @@ def test_a_user_property_is_set_at_the_customers_connection() -> None:
     elsewhere = connection(7, business="/v2/businesses/42/")
     performed, server = outcome_of(answering(Reply(200, {}), listed=[elsewhere, connection(8)]), VIP)
     assert performed == Performed(status=200, partner_id="8")
-    (patch,) = [one for one in server.asked if one.method == "PATCH"]
+    (patch,) = [entry for entry in server.requests if entry.method == "PATCH"]
     assert (patch.path, patch.body) == ("/v2/connections/8/", {"custom_attributes": {"vip": True}})
 
 
@@ -365,7 +367,7 @@ def test_a_user_property_of_nobody_in_particular_is_not_set(
     error, server = outcome_of(answering(Reply(200, {}), listed=listed), VIP)
     assert isinstance(error, kind)
     assert error.code == code
-    assert all(one.method == "GET" for one in server.asked)
+    assert all(entry.method == "GET" for entry in server.requests)
 
 
 @pytest.mark.parametrize(
@@ -386,11 +388,11 @@ def test_a_user_property_is_read_back_by_its_value(
     attributes: object, wanted: Mapping[str, object], stands: bool
 ) -> None:
     listed = [connection(8, custom_attributes=attributes)]
-    found, _ = found_by(answering(Reply(), listed=listed), replace(VIP, attributes=wanted))
-    assert found == (Performed(status=None, partner_id="8") if stands else None)
+    result, _ = found_by(answering(Reply(), listed=listed), replace(VIP, attributes=wanted))
+    assert result == (Performed(status=None, partner_id="8") if stands else None)
 
 
-def test_a_user_property_whose_answer_is_lost_is_unknown() -> None:
+def test_a_user_property_with_a_lost_response_is_unknown() -> None:
     error, _ = outcome_of(answering(Reply(reset=True), listed=[connection(8)]), VIP)
     assert isinstance(error, OutcomeUnknownError)
 
@@ -444,16 +446,16 @@ def test_an_award_stands_in_the_sandbox_and_is_found_again(sandbox: SandboxProce
         assert await client.find(award) is None
         performed = await client.perform(award)
         assert (performed.status, performed.note) == (201, None)
-        found = await client.find(award)
-        assert found is not None
-        assert found.partner_id == performed.partner_id
+        result = await client.find(award)
+        assert result is not None
+        assert result.partner_id == performed.partner_id
 
     with_client(sandbox, use)
     assert stored(sandbox, award) == ["9.99"]
 
 
 @pytest.mark.parametrize("faults", [{"afterCommit": True}, {"afterCommit": True, "reset": True}], ids=["504", "reset"])
-def test_an_award_whose_answer_is_lost_is_unknown_and_found(sandbox: SandboxProcess, faults: dict[str, object]) -> None:
+def test_an_award_with_a_lost_response_is_unknown_and_found(sandbox: SandboxProcess, faults: dict[str, object]) -> None:
     award = new_award()
 
     async def use(client: PerkvilleClient) -> None:
@@ -588,13 +590,13 @@ def test_a_wrong_token_is_the_operators_to_mend(sandbox: SandboxProcess) -> None
 
 
 def checked(sandbox: SandboxProcess, **changes: object) -> list[tuple[bool, str, str]]:
-    found: list[tuple[bool, str, str]] = []
+    result: list[tuple[bool, str, str]] = []
 
     async def use(client: PerkvilleClient) -> None:
-        found.extend((one.ok, one.subject, one.message) for one in await client.check())
+        result.extend((entry.ok, entry.subject, entry.message) for entry in await client.check())
 
     with_client(sandbox, use, **changes)
-    return found
+    return result
 
 
 def test_a_good_configuration_is_checked_without_complaint(sandbox: SandboxProcess) -> None:
@@ -625,9 +627,9 @@ def test_a_good_configuration_is_checked_without_complaint(sandbox: SandboxProce
 def test_what_does_not_fit_is_found_by_the_check(
     sandbox: SandboxProcess, changes: dict[str, object], subject: str, words: str
 ) -> None:
-    wrong = [(found, message) for ok, found, message in checked(sandbox, **changes) if not ok]
-    assert subject in [found for found, _ in wrong]
-    assert any(words in message for found, message in wrong if found == subject)
+    problem = [(match, message) for ok, match, message in checked(sandbox, **changes) if not ok]
+    assert subject in [match for match, _ in problem]
+    assert any(words in message for match, message in problem if match == subject)
 
 
 def test_many_at_once_each_stand_once(sandbox: SandboxProcess, tmp_path: Path) -> None:

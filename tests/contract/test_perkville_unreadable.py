@@ -85,9 +85,11 @@ class TestWhatCannotBeRead:
             assert isinstance(error, RetryableError)
 
     def test_of_a_later_page_is_not_the_end_of_the_list(self, body: bytes, headers: dict[str, str], cut: int) -> None:
-        def reply(asked: ReceivedRequest) -> Reply:
+        def reply(received_request: ReceivedRequest) -> Reply:
             return (
-                pages([item(1), item(2)])(asked) if asked.query["offset"] == ["0"] else Reply(200, body, headers, cut)
+                pages([item(1), item(2)])(received_request)
+                if received_request.query["offset"] == ["0"]
+                else Reply(200, body, headers, cut)
             )
 
         error, _ = found_by(reply)
@@ -96,7 +98,7 @@ class TestWhatCannotBeRead:
     def test_of_a_connection_sets_nothing_again(self, body: bytes, headers: dict[str, str], cut: int) -> None:
         result, server = outcome_of(answering(Reply(200, body, headers, cut), listed=[connection(8)]), VIP)
         assert isinstance(result, Performed | OutcomeUnknownError)
-        assert len([one for one in server.asked if one.method == "PATCH"]) == 1
+        assert len([entry for entry in server.requests if entry.method == "PATCH"]) == 1
 
     @pytest.mark.parametrize("effort", ["verify", "customer", "mapping_choices"])
     def test_of_an_account_proves_nothing(self, body: bytes, headers: dict[str, str], cut: int, effort: str) -> None:

@@ -86,8 +86,10 @@ def pipeline(world: PublicApiServer) -> Pipeline:
 
 def test_the_stages_of_a_pipeline_add_up(world: PublicApiServer) -> None:
     fill(world)
-    found = pipeline(world)
-    stages = {(one.destination, one.status): one.count for one in (*found.upstream, *found.stopped, *found.completed)}
+    result = pipeline(world)
+    stages = {
+        (item.destination, item.status): item.count for item in (*result.upstream, *result.stopped, *result.completed)
+    }
     assert {place: count for place, count in stages.items() if count} == {
         (None, "failed_on_ingest"): 1,
         ("perkville", "filtered_at_destination"): 1,
@@ -97,9 +99,9 @@ def test_the_stages_of_a_pipeline_add_up(world: PublicApiServer) -> None:
         ("perkville", "delivered"): 4,
         ("perkville", "rejected"): 1,
     }
-    assert found.received == sum(stages.values()) + found.in_delivery
-    assert found.in_delivery == 1
-    refused = next(one for one in found.stopped if one.status == "refused")
+    assert result.received == sum(stages.values()) + result.in_delivery
+    assert result.in_delivery == 1
+    refused = next(item for item in result.stopped if item.status == "refused")
     assert list(refused.reasons) == [("not_allowlisted", 2), ("invalid_email", 1)]
 
 
@@ -126,7 +128,7 @@ def test_a_list_of_events_is_paged_without_a_gap_over_log_and_lake(world: Public
     before = None
     while True:
         page = world.browser.page(EventQuery(), limit=3, before=before)
-        seen += [one.event.message_id for one in page.events]
+        seen += [item.event.message_id for item in page.events]
         if page.following is None:
             break
         before = page.following
@@ -144,12 +146,12 @@ def test_a_customer_is_found_by_email_and_by_the_user_ids_that_came_with_it(
         world.feed_lake()
     person = world.browser.person(" M1@Example.com ")
     assert (list(person.emails), list(person.user_ids)) == (["m1@example.com"], ["u1"])
-    found = world.browser.events_of(person, limit=10).events
-    assert [(one.event.message_id, [result.reason for result in one.results]) for one in found] == [
+    events = world.browser.events_of(person, limit=10).events
+    assert [(item.event.message_id, [result.reason for result in item.results]) for item in events] == [
         ("without-email", ["missing_email"]),
         ("m-1", [None]),
     ]
-    assert [one.event.message_id for one in world.browser.events_of(world.browser.person("u2"), limit=10).events] == [
+    assert [item.event.message_id for item in world.browser.events_of(world.browser.person("u2"), limit=10).events] == [
         "m-2"
     ]
 
@@ -169,12 +171,12 @@ def test_what_a_customer_did_before_signing_in_is_listed_and_what_another_did_on
     if in_lake:
         world.feed_lake()
     ann = CustomerIds(emails=(), user_ids=("ann",), anonymous_ids=("device",))
-    assert [one.event.message_id for one in world.browser.events_of(ann, limit=10).events] == ["ann", "before"]
+    assert [item.event.message_id for item in world.browser.events_of(ann, limit=10).events] == ["ann", "before"]
 
 
 def ask(world: PublicApiServer, path: str) -> Any:
-    answer = world.request("GET", path)
-    return answer.status, json.loads(answer.body)
+    response = world.request("GET", path)
+    return response.status, json.loads(response.body)
 
 
 def overview(world: PublicApiServer, stage: str, more: str = "") -> Any:
@@ -200,15 +202,15 @@ def test_the_delivery_overview_tells_each_stage(world: PublicApiServer, stage: s
     status, content = overview(world, stage)
     assert status == 200, content
     assert content["data"]["total"] == total
-    assert sum(one["total"] for one in content["data"]["dataset"]) == total
-    assert all(sum(point["count"] for point in one["series"]) == one["total"] for one in content["data"]["dataset"])
+    assert sum(item["total"] for item in content["data"]["dataset"]) == total
+    assert all(sum(point["count"] for point in item["series"]) == item["total"] for item in content["data"]["dataset"])
 
 
 def test_the_delivery_overview_is_grouped_and_filtered_as_segments_client_asks(world: PublicApiServer) -> None:
     fill(world)
     _, content = overview(world, "failed-delivery", "&groupBy%5B0%5D=eventName&groupBy%5B1%5D=discardReason")
-    found = {(one["eventName"], one["discardReason"]): one["total"] for one in content["data"]["dataset"]}
-    assert found[("Locker OpenedRequest", "not_allowlisted")] == 2
+    result = {(item["eventName"], item["discardReason"]): item["total"] for item in content["data"]["dataset"]}
+    assert result[("Locker OpenedRequest", "not_allowlisted")] == 2
     _, content = overview(world, "failed-delivery", "&filter%5BdiscardReason%5D%5B0%5D=invalid_email")
     assert content["data"]["total"] == 1
 
@@ -234,7 +236,7 @@ def test_metrics_and_pipeline_of_a_destination(world: PublicApiServer) -> None:
     fill(world)
     _, content = ask(world, "/api/destinations/perkville/delivery-metrics")
     summary = content["data"]["deliveryMetricsSummary"]
-    totals = {one["metricName"]: one["total"] for one in summary["metrics"]}
+    totals = {metric["metricName"]: metric["total"] for metric in summary["metrics"]}
     assert totals == {"successes": 4, "filtered": 3, "discarded": 4, "parked": 0}
     _, content = ask(world, "/api/destinations/perkville/pipeline")
     assert content["data"]["received"] == 13
@@ -243,7 +245,7 @@ def test_metrics_and_pipeline_of_a_destination(world: PublicApiServer) -> None:
     assert (waiting["state"], waiting["count"]) == ("pending", 1)
 
 
-def test_parked_transactions_are_put_aside_by_api_and_come_back_when_asked_for(world: PublicApiServer) -> None:
+def test_parked_transactions_are_dismissed_by_api_and_come_back_when_requested(world: PublicApiServer) -> None:
     refund = {"order_id": "never-seen"}
     mapped = CONFIG.replace('"Order Completed" = ', '"Order Refunded" = "123456", "Order Completed" = ')
     no_wait = "[destinations.options]\nrefundWaitHours = 0\n[[destinations.filters]]"
@@ -254,10 +256,12 @@ def test_parked_transactions_are_put_aside_by_api_and_come_back_when_asked_for(w
     _, listed = ask(world, "/api/destinations/perkville/transactions?state=parked")
     (row,) = listed["data"]["transactions"]
     body = json.dumps({"ids": [row["id"], "nonsense", "9" * 30]}).encode()
-    answer = world.request("POST", "/api/destinations/perkville/transactions/dismiss", body)
-    assert json.loads(answer.body) == {"data": {"dismissed": 1}}
+    response = world.request("POST", "/api/destinations/perkville/transactions/dismiss", body)
+    assert json.loads(response.body) == {"data": {"dismissed": 1}}
     _, listed = ask(world, "/api/destinations/perkville/transactions")
-    assert [(one["status"], one["reason"]) for one in listed["data"]["transactions"]] == [("rejected", "dismissed")]
+    assert [(transaction["status"], transaction["reason"]) for transaction in listed["data"]["transactions"]] == [
+        ("rejected", "dismissed")
+    ]
     assert "token test" in listed["data"]["transactions"][0]["detail"]
     retry = "/api/destinations/perkville/transactions/retry"
     assert json.loads(world.request("POST", retry, b"{}").body)["data"]["reopened"] == 0

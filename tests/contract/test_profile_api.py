@@ -46,22 +46,22 @@ def ask(api: PublicApiServer, path: str, **parameters: object) -> ApiResponse:
 
 
 def told(api: PublicApiServer, path: str, **parameters: object) -> Any:
-    answer = ask(api, path, **parameters)
-    assert answer.status == 200, answer.body
-    return answer.json()
+    result = ask(api, path, **parameters)
+    assert result.status == 200, result.body
+    return result.json()
 
 
 def names(api: PublicApiServer, path: str, **parameters: object) -> list[str]:
     """The message ids of a page of events."""
-    return [one["message_id"] for one in told(api, f"{path}/events", **parameters)["data"]]
+    return [item["message_id"] for item in told(api, f"{path}/events", **parameters)["data"]]
 
 
 def error(api: PublicApiServer, path: str, **parameters: object) -> tuple[int, str, str]:
-    answer = ask(api, path, **parameters)
-    content = answer.json()
+    result = ask(api, path, **parameters)
+    content = result.json()
     assert set(content) == {"error"}
     assert set(content["error"]) == {"code", "message"}
-    return answer.status, content["error"]["code"], content["error"]["message"]
+    return result.status, content["error"]["code"], content["error"]["message"]
 
 
 def receive(api: PublicApiServer, *events: dict[str, Any], call: str = "track") -> None:
@@ -81,7 +81,7 @@ def visit(number: int, **more: Any) -> dict[str, Any]:
 # --- whose events
 
 
-def test_events_of_all_ids_of_a_profile_are_told_newest_first(api: PublicApiServer) -> None:
+def test_events_of_all_ids_of_a_profile_are_reported_newest_first(api: PublicApiServer) -> None:
     receive(
         api,
         {"messageId": "before-sign-in", "anonymousId": "a-1"},
@@ -98,7 +98,9 @@ def test_events_of_all_ids_of_a_profile_are_told_newest_first(api: PublicApiServ
 
 
 @pytest.mark.parametrize("feed", [False, True])
-def test_events_that_are_not_in_the_lake_yet_are_told_once_they_are_routed(api: PublicApiServer, *, feed: bool) -> None:
+def test_events_that_are_not_in_the_lake_yet_are_reported_once_they_are_routed(
+    api: PublicApiServer, *, feed: bool
+) -> None:
     receive(api, visit(1))
     api.send({"event": "Checked In", **visit(2)})
     assert names(api, "ann") == ["m1"]
@@ -109,7 +111,7 @@ def test_events_that_are_not_in_the_lake_yet_are_told_once_they_are_routed(api: 
     assert names(api, "ann", sort="asc") == ["m1", "m2"]
 
 
-def test_who_shares_a_device_is_not_told_the_others_events(api: PublicApiServer) -> None:
+def test_who_shares_a_device_does_not_see_the_others_events(api: PublicApiServer) -> None:
     receive(
         api,
         {"messageId": "hers", "anonymousId": "shared", "userId": "ann"},
@@ -137,7 +139,7 @@ def test_events_are_chosen_by_name_and_time(api: PublicApiServer) -> None:
     assert names(api, "ann", include="Page Viewed") == ["p"]
     (page,) = told(api, "ann/events", include="Page Viewed")["data"]
     assert (page["type"], page["event"], page["properties"]["page_name"]) == ("page", "Page Viewed", "Docs")
-    times = [one["timestamp"] for one in told(api, "ann/events", sort="asc")["data"]]
+    times = [item["timestamp"] for item in told(api, "ann/events", sort="asc")["data"]]
     assert names(api, "ann", start=times[1], end=times[3]) == ["m3", "m2"]
     assert names(api, "ann", end="2026-01-02") == []
     assert len(names(api, "ann", start="2026-01-02")) == 4
@@ -153,7 +155,7 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
     following, arrived = "", 5
     while True:
         page = told(api, "ann/events", limit=2, sort=sort, **({"next": following} if following else {}))
-        read += [one["message_id"] for one in page["data"]]
+        read += [item["message_id"] for item in page["data"]]
         assert page["cursor"]["limit"] == 2
         following = page["cursor"]["next"]
         assert page["cursor"]["has_more"] == bool(following)
@@ -169,7 +171,7 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
     assert read == [f"m{number}" for number in expected]
 
 
-def test_an_event_is_told_in_segments_shape(api: PublicApiServer) -> None:
+def test_an_event_is_reported_in_segments_shape(api: PublicApiServer) -> None:
     receive(api, visit(1, properties={"revenue": 5}, context={"page": {"path": "/x"}}))
     page = told(api, "user_id:ann/events")
     public_id = told(api, "ann/metadata", verbose="true")["metadata"]["profile_id"]
@@ -194,11 +196,11 @@ def test_an_event_is_told_in_segments_shape(api: PublicApiServer) -> None:
 # --- ids, traits, metadata
 
 
-def test_external_ids_are_told_in_pages(api: PublicApiServer) -> None:
+def test_external_ids_are_reported_in_pages(api: PublicApiServer) -> None:
     receive(api, *(visit(number, anonymousId=f"a-{number}") for number in range(4)))
     first = told(api, "ann/external_ids", limit=3, verbose="true")
     second = told(api, "ann/external_ids", limit=3, next=first["cursor"]["next"])
-    ids = [(one["type"], one["id"], one["first_message_id"]) for page in (first, second) for one in page["data"]]
+    ids = [(item["type"], item["id"], item["first_message_id"]) for page in (first, second) for item in page["data"]]
     assert ids[:2] == [("anonymous_id", "a-0", "m0"), ("user_id", "ann", "m0")]
     assert ids[2:] == [("anonymous_id", f"a-{number}", f"m{number}") for number in (1, 2, 3)]
     assert (first["cursor"]["has_more"], second["cursor"]["has_more"]) == (True, False)
@@ -272,9 +274,9 @@ def test_who_is_not_there_and_who_may_not_ask(api: PublicApiServer) -> None:
 
 def test_every_answer_has_an_id_of_its_own(api: PublicApiServer) -> None:
     receive(api, visit(1))
-    answers = [ask(api, path) for path in ("ann/traits", "ann/traits", "nobody/traits", "ann/nothing")]
-    assert [answer.status for answer in answers] == [200, 200, 404, 404]
-    assert len({answer.headers["request-id"] for answer in answers}) == 4
+    results = [ask(api, path) for path in ("ann/traits", "ann/traits", "nobody/traits", "ann/nothing")]
+    assert [result.status for result in results] == [200, 200, 404, 404]
+    assert len({result.headers["request-id"] for result in results}) == 4
 
 
 def test_a_hundred_requests_a_second_are_answered_and_no_more(api: PublicApiServer) -> None:

@@ -46,9 +46,9 @@ def order(message_id: str = "m1", *, number: str = "1001", revenue: object = 9.9
 
 
 def data(api: PublicApiServer, target: str) -> Any:
-    answer = api.request("GET", target)
-    assert answer.status == 200, answer.body
-    content = answer.json()
+    response = api.request("GET", target)
+    assert response.status == 200, response.body
+    content = response.json()
     assert set(content) == {"data"}
     return content["data"]
 
@@ -70,7 +70,7 @@ def test_an_event_that_is_not_routed_yet_is_found(api: PublicApiServer) -> None:
 
 
 @pytest.mark.parametrize("in_lake", [False, True])
-def test_an_awarded_event_is_told_with_its_transaction_and_attempt(api: PublicApiServer, *, in_lake: bool) -> None:
+def test_an_awarded_event_is_reported_with_its_transaction_and_attempt(api: PublicApiServer, *, in_lake: bool) -> None:
     api.send(order())
     api.route()
     assert data(api, "/api/events/m1")["results"][0]["status"] == "pending"
@@ -131,21 +131,21 @@ def test_a_message_that_came_twice_shows_its_copy(api: PublicApiServer) -> None:
         ("/events/", "%2Fevents%2F"),
     ],
 )
-def test_any_message_id_can_be_asked_for(api: PublicApiServer, message_id: str, target: str) -> None:
+def test_any_message_id_can_be_requested(api: PublicApiServer, message_id: str, target: str) -> None:
     api.send(order(message_id))
-    answer = api.request("GET", f"/api/events/{target}")
-    assert answer.status == 200, answer.body
-    assert answer.json()["data"]["messageId"] == message_id
+    response = api.request("GET", f"/api/events/{target}")
+    assert response.status == 200, response.body
+    assert response.json()["data"]["messageId"] == message_id
 
 
 def test_an_event_that_never_came_is_not_found(api: PublicApiServer) -> None:
-    answer = api.request("GET", "/api/events/never")
-    assert answer.status == 404
-    assert answer.error["type"] == "not-found"
-    assert "never" in answer.error["message"]
+    response = api.request("GET", "/api/events/never")
+    assert response.status == 404
+    assert response.error["type"] == "not-found"
+    assert "never" in response.error["message"]
 
 
-def test_what_is_saved_judges_the_next_event(api: PublicApiServer) -> None:
+def test_what_is_saved_evaluates_the_next_event(api: PublicApiServer) -> None:
     sauna = {"userId": "ann", "event": "Sauna Visited", "properties": {"email": "ann@example.com"}}
     api.send({**sauna, "messageId": "before"})
     api.route()
@@ -177,7 +177,7 @@ def test_the_ledger_is_paged_newest_first(api: PublicApiServer) -> None:
     assert (seen, pages) == (["m4", "m3", "m2", "m1", "m0"], 3)
 
 
-def test_the_ledger_is_asked_by_customer_and_state(api: PublicApiServer) -> None:
+def test_the_ledger_is_queried_by_customer_and_state(api: PublicApiServer) -> None:
     bob = order("bob", number="7", email="bob@example.com")
     api.send(order(), bob)
     api.route()
@@ -220,9 +220,9 @@ def test_a_key_that_came_with_other_content_shows_its_conflict(api: PublicApiSer
     ],
 )
 def test_a_wrong_parameter_is_named(api: PublicApiServer, query: str, field: str) -> None:
-    answer = api.request("GET", f"/api/destinations/perkville/transactions{query}")
-    assert answer.status == 400
-    assert (answer.error["type"], answer.error["field"]) == ("bad-request", field)
+    response = api.request("GET", f"/api/destinations/perkville/transactions{query}")
+    assert response.status == 400
+    assert (response.error["type"], response.error["field"]) == ("bad-request", field)
 
 
 def test_a_destination_that_is_not_there_is_not_found(api: PublicApiServer) -> None:
@@ -230,9 +230,9 @@ def test_a_destination_that_is_not_there_is_not_found(api: PublicApiServer) -> N
 
 
 def retry(api: PublicApiServer, body: object) -> Any:
-    answer = api.request("POST", "/api/destinations/perkville/transactions/retry", json.dumps(body).encode())
-    assert answer.status == 200, answer.body
-    return answer.json()["data"]
+    response = api.request("POST", "/api/destinations/perkville/transactions/retry", json.dumps(body).encode())
+    assert response.status == 200, response.body
+    return response.json()["data"]
 
 
 def test_parked_ones_are_tried_again_and_that_is_written_down(api: PublicApiServer) -> None:
@@ -256,9 +256,9 @@ def test_parked_ones_are_tried_again_and_that_is_written_down(api: PublicApiServ
 
 
 def tried(api: PublicApiServer, event: object, query: str = "") -> Any:
-    answer = api.request("POST", f"/api/events/test{query}", json.dumps(event).encode())
-    assert answer.status == 200, answer.body
-    return answer.json()["data"]
+    response = api.request("POST", f"/api/events/test{query}", json.dumps(event).encode())
+    assert response.status == 200, response.body
+    return response.json()["data"]
 
 
 def test_the_tester_shows_the_request_and_sends_nothing(api: PublicApiServer) -> None:
@@ -274,7 +274,7 @@ def test_the_tester_shows_the_request_and_sends_nothing(api: PublicApiServer) ->
     assert api.request("GET", "/api/events/m1").status == 404
 
 
-def test_the_tester_sends_when_asked(api: PublicApiServer) -> None:
+def test_the_tester_sends_on_request(api: PublicApiServer) -> None:
     assert tried(api, order(), "?send=true")["sent"] is True
     api.route()
     assert [row["messageId"] for row in ledger(api)["transactions"]] == ["m1"]
@@ -312,16 +312,16 @@ def test_the_tester_says_why_an_event_is_none(api: PublicApiServer, event: objec
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"nonsense", b'"text"', b"\xff", b"{" * 90_000, b"x" * 40_000, b"null"])
 def test_the_tester_refuses_what_is_no_event(api: PublicApiServer, body: bytes) -> None:
-    answer = api.request("POST", "/api/events/test", body)
-    assert answer.status == 400
-    assert answer.error["message"]
+    response = api.request("POST", "/api/events/test", body)
+    assert response.status == 400
+    assert response.error["message"]
 
 
 def test_the_tester_asks_which_source_when_there_are_two(api: PublicApiServer) -> None:
     api.configure(CONFIG + SECOND_SOURCE)
-    answer = api.request("POST", "/api/events/test", json.dumps(order()).encode())
-    assert (answer.status, answer.error["field"]) == (400, "source")
-    assert "till, website" in answer.error["message"]
+    response = api.request("POST", "/api/events/test", json.dumps(order()).encode())
+    assert (response.status, response.error["field"]) == (400, "source")
+    assert "till, website" in response.error["message"]
     assert tried(api, order(), "?source=website")["results"][0]["status"] == "pending"
     assert tried(api, {**order(), "writeKey": "wk_website"})["results"][0]["status"] == "pending"
     assert [result["reason"] for result in tried(api, order(), "?source=till")["results"]] == ["no_destination"]
@@ -333,9 +333,9 @@ def test_the_tester_asks_which_source_when_there_are_two(api: PublicApiServer) -
 
 def preview(api: PublicApiServer, condition: str, payload: object, **action: Any) -> Any:
     body = {"filter": {"if": condition, "actions": [action or {"type": "DROP"}]}, "payload": payload}
-    answer = api.request("POST", "/api/destination/filters/preview", json.dumps(body).encode())
-    assert answer.status == 200, answer.body
-    return answer.json()["data"]
+    response = api.request("POST", "/api/destination/filters/preview", json.dumps(body).encode())
+    assert response.status == 200, response.body
+    return response.json()["data"]
 
 
 def test_a_filter_is_tried_on_a_payload(api: PublicApiServer) -> None:
@@ -361,9 +361,9 @@ def test_a_filter_is_tried_on_a_payload(api: PublicApiServer) -> None:
     ],
 )
 def test_a_preview_that_cannot_be_made_says_why(api: PublicApiServer, body: object, part: str) -> None:
-    answer = api.request("POST", "/api/destination/filters/preview", json.dumps(body).encode())
-    assert answer.status == 400
-    assert part in answer.error["message"]
+    response = api.request("POST", "/api/destination/filters/preview", json.dumps(body).encode())
+    assert response.status == 400
+    assert part in response.error["message"]
 
 
 # --- tokens, and errors of every kind
@@ -381,24 +381,24 @@ CALLS = [
 @pytest.mark.parametrize(
     "sent", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic {token}", "{token}", "Bearer {token}x"]
 )
-def test_without_a_token_of_the_workspace_nothing_is_told(
+def test_without_a_token_of_the_workspace_nothing_is_reported(
     api: PublicApiServer, method: str, target: str, sent: str
 ) -> None:
     header = sent.replace("{token}", api.token)
-    answer = api.request(method, target, b"{}" if method == "POST" else None, headers={"Authorization": header})
-    assert answer.status == 401
-    assert answer.error["type"] == "unauthorized"
-    assert answer.headers["www-authenticate"] == "Bearer"
+    response = api.request(method, target, b"{}" if method == "POST" else None, headers={"Authorization": header})
+    assert response.status == 401
+    assert response.error["type"] == "unauthorized"
+    assert response.headers["www-authenticate"] == "Bearer"
 
 
 def test_the_scheme_of_a_token_is_read_in_any_case(api: PublicApiServer) -> None:
-    answer = api.request(
+    response = api.request(
         "GET", "/api/destinations/perkville/transactions", headers={"Authorization": f"bearer  {api.token} "}
     )
-    assert answer.status == 200
+    assert response.status == 200
 
 
-def test_what_is_not_there_is_told_in_the_same_shape(api: PublicApiServer) -> None:
+def test_what_is_not_there_is_reported_in_the_same_shape(api: PublicApiServer) -> None:
     assert api.request("GET", "/api/nothing").error["type"] == "not-found"
     other = api.request("DELETE", "/api/events/m1")
     assert other.error["type"] == "method-not-allowed"
@@ -406,23 +406,23 @@ def test_what_is_not_there_is_told_in_the_same_shape(api: PublicApiServer) -> No
     assert api.request("GET", "/api/events/").status == 404
 
 
-def test_a_store_that_is_away_is_told_as_that(api: PublicApiServer, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_reported_as_that(api: PublicApiServer, tmp_path: Path) -> None:
     api.store.close()  # it connects again by itself, so its file has to go
     database, moved = tmp_path / "punchcard.db", tmp_path / "moved.db"
     database.rename(moved)
     database.mkdir()
-    answer = api.request("GET", "/api/destinations/perkville/transactions")
-    assert answer.status == 503
-    assert (answer.error["type"], answer.headers["retry-after"]) == ("unavailable", "1")
+    response = api.request("GET", "/api/destinations/perkville/transactions")
+    assert response.status == 503
+    assert (response.error["type"], response.headers["retry-after"]) == ("unavailable", "1")
     database.rmdir()
     moved.rename(database)
     assert api.request("GET", "/api/destinations/perkville/transactions").status == 200
 
 
 def test_the_description_of_the_api_needs_no_token_and_names_every_call(api: PublicApiServer) -> None:
-    answer = api.request("GET", "/api/openapi.json", headers={"Authorization": ""})
-    assert answer.status == 200
-    described = answer.json()
+    response = api.request("GET", "/api/openapi.json", headers={"Authorization": ""})
+    assert response.status == 200
+    described = response.json()
     calls = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
     assert {
         ("GET", "/api/events/{message_id}"),
@@ -430,8 +430,8 @@ def test_the_description_of_the_api_needs_no_token_and_names_every_call(api: Pub
         ("PATCH", "/api/sources/{source_id}"),
     } < calls
     assert len(calls) == len(HANDLERS)
-    parameters = {one["name"] for methods in described["paths"].values() for call in methods.values()
-                  for one in call.get("parameters", [])}  # fmt: skip
+    parameters = {item["name"] for methods in described["paths"].values() for call in methods.values()
+                  for item in call.get("parameters", [])}  # fmt: skip
     assert "dependencies" not in parameters
     for methods in described["paths"].values():
         for operation in methods.values():

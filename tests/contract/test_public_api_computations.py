@@ -48,9 +48,9 @@ def call(api: PublicApiServer, method: str, path: str, body: object = None, *, t
 
 def done(api: PublicApiServer, method: str, path: str, body: object = None, *, token: str | None = None) -> Any:
     """The data of a call that succeeds."""
-    answer = call(api, method, path, body, token=token)
-    assert answer.status == 200, answer.body
-    return answer.json()["data"]
+    response = call(api, method, path, body, token=token)
+    assert response.status == 200, response.body
+    return response.json()["data"]
 
 
 def made(api: PublicApiServer, kind: str = "audience", **more: object) -> Any:
@@ -69,7 +69,7 @@ def author(one: dict[str, str]) -> tuple[str, str, bool]:
 
 
 @pytest.mark.parametrize("kind", PATHS)
-def test_who_made_a_computation_and_who_changed_it_last_is_told(api: PublicApiServer, kind: str) -> None:
+def test_who_made_a_computation_and_who_changed_it_last_is_reported(api: PublicApiServer, kind: str) -> None:
     shop = done(api, "POST", "/api/tokens", {"name": "the shop", "role": "editor"})["secret"]
     id_ = made(api, kind)["id"]
     assert author(done(api, "GET", f"{PATHS[kind]}/{id_}")[kind]) == ("token test", "token test", False)
@@ -80,18 +80,18 @@ def test_who_made_a_computation_and_who_changed_it_last_is_told(api: PublicApiSe
     assert done(api, "PATCH", f"{PATHS[kind]}/{id_}", {"enabled": False})[kind] == changed
 
 
-def test_telling_everybody_again_is_no_change_of_the_audience(api: PublicApiServer) -> None:
-    one = made(api, destinations=["perkville"])
+def test_syncing_everybody_again_is_no_change_of_the_audience(api: PublicApiServer) -> None:
+    item = made(api, destinations=["perkville"])
     api.clock.advance(60)
-    done(api, "POST", f"{PATHS['audience']}/{one['id']}/resync", {})
-    assert author(done(api, "GET", f"{PATHS['audience']}/{one['id']}")["audience"]) == (
+    done(api, "POST", f"{PATHS['audience']}/{item['id']}/resync", {})
+    assert author(done(api, "GET", f"{PATHS['audience']}/{item['id']}")["audience"]) == (
         "token test",
         "token test",
         False,
     )
 
 
-def test_one_made_again_under_its_key_begins_anew(api: PublicApiServer) -> None:
+def test_a_computation_created_again_under_its_key_starts_again(api: PublicApiServer) -> None:
     first = made(api)
     done(api, "PATCH", f"{PATHS['audience']}/{first['id']}", {"enabled": False})
     done(api, "DELETE", f"{PATHS['audience']}/{first['id']}")
@@ -105,27 +105,27 @@ def test_where_the_audit_log_says_nothing_the_author_is_unknown(api: PublicApiSe
     made(api)
     with api.store.unit_of_work() as work:
         work.execute(update(audit_events).values(resource_id="another"))
-    (one, _) = done(api, "GET", PATHS["audience"])["audiences"]
-    assert author(one) == ("unknown", "unknown", False)
-    assert one["createdAt"].endswith("Z")
+    (audience, _) = done(api, "GET", PATHS["audience"])["audiences"]
+    assert author(audience) == ("unknown", "unknown", False)
+    assert audience["createdAt"].endswith("Z")
 
 
 def test_the_authors_of_a_page_cost_one_query(api: PublicApiServer) -> None:
     for number in range(5):
         made(api, name=f"Number {number}")
-    asked: list[str] = []
+    requested: list[str] = []
 
     def note(_: object, __: object, statement: str, *___: object) -> None:
         if "FROM audit_events" in statement:
-            asked.append(statement)
+            requested.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        found = done(api, "GET", PATHS["audience"])["audiences"]
+        audiences = done(api, "GET", PATHS["audience"])["audiences"]
     finally:
         event.remove(Engine, "before_cursor_execute", note)
-    assert [one["createdBy"] for one in found] == ["config file", *["token test"] * 5]
-    assert len(asked) == 1
+    assert [item["createdBy"] for item in audiences] == ["config file", *["token test"] * 5]
+    assert len(requested) == 1
 
 
 # --- what it asks, as text and as JSON
@@ -137,24 +137,24 @@ MODEL = {"audience": ONCE, "computedTrait": BOUGHT}
 
 @pytest.mark.parametrize("kind", PATHS)
 def test_a_definition_given_as_json_is_kept_as_text_and_read_back_as_both(api: PublicApiServer, kind: str) -> None:
-    one = made(api, kind, definition={"model": MODEL[kind]})
-    assert one["definition"] == {"query": QUERY[kind], "model": MODEL[kind], "type": "USERS"}
-    assert done(api, "PATCH", f"{PATHS[kind]}/{one['id']}", {"definition": one["definition"]})[kind] == one
+    item = made(api, kind, definition={"model": MODEL[kind]})
+    assert item["definition"] == {"query": QUERY[kind], "model": MODEL[kind], "type": "USERS"}
+    assert done(api, "PATCH", f"{PATHS[kind]}/{item['id']}", {"definition": item["definition"]})[kind] == item
     daily = {**BOUGHT, "window": {"end": {"amount": 1, "unit": "day"}}}
-    fresh = {"model": {**ONCE, "left": daily} if kind == "audience" else daily}
-    changed = done(api, "PATCH", f"{PATHS[kind]}/{one['id']}", {"definition": fresh})[kind]
+    created = {"model": {**ONCE, "left": daily} if kind == "audience" else daily}
+    changed = done(api, "PATCH", f"{PATHS[kind]}/{item['id']}", {"definition": created})[kind]
     assert changed["definition"]["query"] == QUERY[kind].replace(".count", ".within(1 day).count")
 
 
 @pytest.mark.parametrize("path", [*PATHS.values(), *(f"{path}/previews" for path in PATHS.values())])
 def test_a_definition_that_cannot_be_meant_is_refused_with_its_place(api: PublicApiServer, path: str) -> None:
-    wrong = {
+    problem = {
         "definition.model.left.reducer": {"model": {**ONCE, "left": {**BOUGHT, "reducer": "product"}}},
         "definition.query": {"query": "event('Order Completed').coun()"},
         "definition.model": {"query": QUERY["audience" if "audiences" in path else "computedTrait"], "model": ONCE
                              if "computed" in path else BOUGHT},
     }  # fmt: skip
-    for field, definition in wrong.items():
+    for field, definition in problem.items():
         (error,) = call(api, "POST", path, {"name": "FormErrors", "definition": definition}).json()["errors"]
         assert (error["field"], error["status"], error["type"]) == (field, 422, "invalid_definition"), error
         assert error.get("data") == ({"position": 25} if field == "definition.query" else None)
@@ -168,11 +168,11 @@ def test_a_definition_that_cannot_be_meant_is_refused_with_its_place(api: Public
 
 
 def test_history_can_be_left_out_later_and_what_is_fixed_is_refused(api: PublicApiServer) -> None:
-    one = made(api, options={"includeAnonymousUsers": True})
-    path = f"{PATHS['audience']}/{one['id']}"
+    item = made(api, options={"includeAnonymousUsers": True})
+    path = f"{PATHS['audience']}/{item['id']}"
     changed = done(api, "PATCH", path, {"options": {"includeHistoricalData": False, "includeAnonymousUsers": True}})
     assert changed["audience"]["options"] == {"includeAnonymousUsers": True, "includeHistoricalData": False}
-    same = {"key": one["key"], "computeCadence": one["computeCadence"], "options": changed["audience"]["options"]}
+    same = {"key": item["key"], "computeCadence": item["computeCadence"], "options": changed["audience"]["options"]}
     assert done(api, "PATCH", path, same) == changed
     for field, body in {
         "options.includeAnonymousUsers": {"name": "No", "options": {"includeAnonymousUsers": False}},

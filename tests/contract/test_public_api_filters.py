@@ -40,9 +40,9 @@ SAVED = {
 @pytest.mark.parametrize("condition", SAVED.values(), ids=SAVED)
 def test_odd_names_are_saved_by_the_api_and_work(world: PublicApiServer, condition: str) -> None:
     body = {"if": condition, "title": "odd", "enabled": True, "actions": [{"type": "DROP"}]}
-    answer = world.request("POST", "/api/destination/perkville/filters", json.dumps(body).encode())
-    assert answer.status == 200, answer.body
-    assert answer.json()["data"]["filter"]["if"] == condition
+    response = world.request("POST", "/api/destination/perkville/filters", json.dumps(body).encode())
+    assert response.status == 200, response.body
+    assert response.json()["data"]["filter"]["if"] == condition
     world.send(order("m1", number="1"))
     world.route()
     assert awarded(world, "perkville") == ["m1"]
@@ -63,9 +63,9 @@ def test_what_does_not_compile_is_refused_and_not_saved(
     world = sqlite_world
     body = {"if": "all", "title": "odd", "enabled": True, "actions": [{"type": "DROP"}], **part}
     before = world.watch.newest().revision
-    answer = world.request("POST", "/api/destination/perkville/filters", json.dumps(body).encode())
-    assert answer.status == 422
-    assert message in answer.error["message"]
+    response = world.request("POST", "/api/destination/perkville/filters", json.dumps(body).encode())
+    assert response.status == 422
+    assert message in response.error["message"]
     assert world.watch.newest().revision == before
 
 
@@ -86,13 +86,13 @@ PREVIEWS = {
 @pytest.mark.parametrize("part", PREVIEWS.values(), ids=PREVIEWS)
 def test_a_preview_never_fails(sqlite_world: PublicApiServer, part: dict[str, Any]) -> None:
     body = {"filter": {"if": "a", "actions": [{"type": "DROP"}]}, "payload": {"a": 1}, **part}
-    answer = sqlite_world.request("POST", "/api/destination/filters/preview", json.dumps(body).encode())
-    assert answer.status in (200, 400), answer.body
+    response = sqlite_world.request("POST", "/api/destination/filters/preview", json.dumps(body).encode())
+    assert response.status in (200, 400), response.body
 
 
 @pytest.mark.parametrize("depth", [500, 5_000, 200_000])
 def test_a_preview_of_a_payload_of_any_depth_does_not_fail(sqlite_world: PublicApiServer, depth: int) -> None:
     deep = '{"a":' * depth + "1" + "}" * depth
     body = '{"filter": {"if": "a.a.a = 1", "actions": [{"type": "DROP"}]}, "payload": ' + deep + "}"
-    answer = sqlite_world.request("POST", "/api/destination/filters/preview", body.encode())
-    assert answer.status in (200, 400), answer.body
+    response = sqlite_world.request("POST", "/api/destination/filters/preview", body.encode())
+    assert response.status in (200, 400), response.body

@@ -64,9 +64,9 @@ def call(api: PublicApiServer, method: str, path: str, body: object = None, *, t
 
 def made(api: PublicApiServer, role: str, name: str = "somebody") -> tuple[str, str]:
     """The id and the secret of a new token."""
-    answer = call(api, "POST", "/api/tokens", {"name": name, "role": role})
-    assert answer.status == 200, answer.body
-    content = answer.json()["data"]
+    response = call(api, "POST", "/api/tokens", {"name": name, "role": role})
+    assert response.status == 200, response.body
+    content = response.json()["data"]
     assert (content["token"]["name"], content["token"]["role"]) == (name, role)
     return content["token"]["id"], content["secret"]
 
@@ -77,19 +77,19 @@ def test_each_role_may_what_it_may_and_no_more(
 ) -> None:
     for role in ROLES:
         _, secret = made(api, role)
-        answer = call(api, method, path, body, token=secret)
+        response = call(api, method, path, body, token=secret)
         if ROLES.index(role) >= ROLES.index(needed):
-            assert answer.status in (200, 404, 422), (role, answer.body)
+            assert response.status in (200, 404, 422), (role, response.body)
         else:
-            assert answer.status == 403, (role, answer.body)
-            assert answer.error["type"] == "forbidden"
-            assert needed in answer.error["message"]
+            assert response.status == 403, (role, response.body)
+            assert response.error["type"] == "forbidden"
+            assert needed in response.error["message"]
 
 
 def test_a_token_is_shown_once_and_refused_once_revoked(api: PublicApiServer) -> None:
     id_, secret = made(api, "editor", "the shop")
     listed = call(api, "GET", "/api/tokens").json()["data"]["tokens"]
-    assert [one["name"] for one in listed] == ["test", "the shop"]
+    assert [item["name"] for item in listed] == ["test", "the shop"]
     assert secret not in json.dumps(listed)
     assert listed[1]["lastUsedAt"] is None
     assert call(api, "GET", "/api/sources", token=secret).status == 200
@@ -111,19 +111,19 @@ def test_the_last_owners_token_stays(api: PublicApiServer) -> None:
 
 @pytest.mark.parametrize("body", [{"name": "", "role": "owner"}, {"name": "x", "role": "king"}, {"name": "x"}, {}, []])
 def test_a_token_that_cannot_be_made_says_why(api: PublicApiServer, body: object) -> None:
-    answer = call(api, "POST", "/api/tokens", body)
-    assert answer.status == 400
-    assert answer.error["message"]
+    response = call(api, "POST", "/api/tokens", body)
+    assert response.status == 400
+    assert response.error["message"]
 
 
 # --- the audit log
 
 
 def events(api: PublicApiServer, query: str = "") -> list[Any]:
-    answer = call(api, "GET", f"/api/audit-events{query}")
-    assert answer.status == 200, answer.body
-    found: list[Any] = answer.json()["data"]["events"]
-    return found
+    response = call(api, "GET", f"/api/audit-events{query}")
+    assert response.status == 200, response.body
+    result: list[Any] = response.json()["data"]["events"]
+    return result
 
 
 def test_every_change_is_written_down_with_who_when_before_and_after(api: PublicApiServer) -> None:
@@ -152,12 +152,12 @@ def test_a_change_that_changes_nothing_or_is_refused_is_not_written_down(api: Pu
     assert len(events(api)) == before
 
 
-def test_the_audit_log_is_asked_by_resource_and_time_and_paged(api: PublicApiServer) -> None:
+def test_the_audit_log_is_queried_by_resource_and_time_and_paged(api: PublicApiServer) -> None:
     for name in ("A", "B", "C"):
         api.clock.advance(60)
         assert call(api, "PATCH", "/api/sources/website", {"name": name}).status == 200
     source = events(api, "?resourceType=source&resourceId=website")
-    assert [one["changes"][0]["after"] for one in source[:3]] == ["C", "B", "A"]
+    assert [item["changes"][0]["after"] for item in source[:3]] == ["C", "B", "A"]
     since = source[1]["timestamp"]
     assert len(events(api, f"?startTime={since}")) == 2
     assert all(event["timestamp"] < since for event in events(api, f"?endTime={since}"))
@@ -166,7 +166,7 @@ def test_the_audit_log_is_asked_by_resource_and_time_and_paged(api: PublicApiSer
     second = call(api, "GET", f"/api/audit-events?pagination%5Bcount%5D=2&pagination%5Bcursor%5D={following}").json()[
         "data"
     ]
-    ids = [int(one["id"]) for one in first["events"] + second["events"]]
+    ids = [int(item["id"]) for item in first["events"] + second["events"]]
     assert ids == sorted(ids, reverse=True)
     assert len(set(ids)) == 4
     for query in ("?startTime=soon", "?pagination%5Bcursor%5D=x", "?pagination%5Bcount%5D=0"):

@@ -68,11 +68,11 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
 def test_every_answer_is_one_that_the_document_names(api: PublicApiServer) -> None:
     document = schemathesis.openapi.from_url(f"http://127.0.0.1:{api.port}/api/openapi.json")
     broken: dict[str, str] = {}
-    asked = 0
-    for found in document.get_all_operations():
-        operation = found.ok()
+    requested = 0
+    for all_operation in document.get_all_operations():
+        operation = all_operation.ok()
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            asked += 1
+            requested += 1
             try:
                 _ask(operation, mode, api.token)
             except Unsatisfiable:
@@ -81,8 +81,8 @@ def test_every_answer_is_one_that_the_document_names(api: PublicApiServer) -> No
                 )  # a call that takes nothing cannot be asked wrongly
             except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # all that is broken is told at once
                 broken[f"{operation.method.upper()} {operation.path} {mode}"] = str(error)[:1500]
-    assert asked > 2 * 30
-    assert not broken, "\n\n".join(f"{name}\n{said}" for name, said in broken.items())
+    assert requested > 2 * 30
+    assert not broken, "\n\n".join(f"{name}\n{message}" for name, message in broken.items())
 
 
 def _ask(operation: Any, mode: GenerationMode, token: str) -> None:

@@ -21,9 +21,9 @@ def world(tmp_path: Path, sqlite_url: str) -> Iterator[PublicApiServer]:
 
 
 def call(world: PublicApiServer, method: str, path: str, body: object = None, *, status: int = 200) -> Any:
-    answer = world.request(method, path, None if body is None else json.dumps(body).encode())
-    assert answer.status == status, answer.body
-    return answer.json().get("data")
+    response = world.request(method, path, None if body is None else json.dumps(body).encode())
+    assert response.status == status, response.body
+    return response.json().get("data")
 
 
 def labels_of(world: PublicApiServer, slug: str) -> Any:
@@ -32,8 +32,8 @@ def labels_of(world: PublicApiServer, slug: str) -> Any:
 
 def filter_named(world: PublicApiServer, title: str) -> dict[str, Any]:
     filters = call(world, "GET", "/api/destination/perkville/filters")["filters"]
-    (found,) = [one for one in filters if one["title"] == title]
-    return dict(found)
+    (item,) = [filter for filter in filters if filter["title"] == title]
+    return dict(item)
 
 
 def test_labels_survive_a_config_file_and_every_other_change(world: PublicApiServer) -> None:
@@ -44,7 +44,7 @@ def test_labels_survive_a_config_file_and_every_other_change(world: PublicApiSer
     call(world, "PATCH", "/api/sources/website", {"enabled": False})
     assert labels_of(world, "website") == LABELS
     assert labels_of(world, "pos") == []
-    assert [one["key"] for one in call(world, "GET", "/api/labels")["labels"]] == ["environment", "free", "team"]
+    assert [label["key"] for label in call(world, "GET", "/api/labels")["labels"]] == ["environment", "free", "team"]
 
 
 BAD_LABELS = {
@@ -93,8 +93,8 @@ def test_a_filter_keeps_its_creation_whoever_changes_it(world: PublicApiServer) 
 
 def test_a_filter_of_a_version_without_times_keeps_what_it_has_shown(world: PublicApiServer) -> None:
     def without_times(content: dict[str, Any]) -> None:
-        for one in content["filters"]:
-            del one["created_at"], one["updated_at"], one["source"]
+        for filter in content["filters"]:
+            del filter["created_at"], filter["updated_at"], filter["source"]
 
     damage(world, without_times)
     before = filter_named(world, "no staff")

@@ -124,8 +124,8 @@ class Restored:
 
     def effects(self) -> list[StoredEffect]:
         with self.store.reading() as work:
-            found = ledger.page(work, ledger.LedgerQuery(destination=SLUG), count=100)
-        return sorted(found, key=lambda one: one.id)
+            result = ledger.page(work, ledger.LedgerQuery(destination=SLUG), count=100)
+        return sorted(result, key=lambda item: item.id)
 
 
 @pytest.fixture
@@ -148,14 +148,14 @@ def test_what_was_planned_is_planned_again_and_in_doubt(restored: Restored) -> N
         visit("m3", event="Order Refunded", properties=refund), {**PENDING, "effectKey": "SEG:website:REFUND:7:r1"}
     )
     recovery = restored.replay()
-    found = restored.effects()
-    assert [(one.effect_key, one.requested_quantity, one.is_refund) for one in found] == [
+    effects = restored.effects()
+    assert [(item.effect_key, item.requested_quantity, item.is_refund) for item in effects] == [
         ("SEG:website:EVENT:m1", Decimal(1), False),
         ("SEG:website:ORDER:7:order-completed", Decimal("9.99"), False),
         ("SEG:website:REFUND:7:r1", None, True),
     ]
-    assert {(one.state, one.reason) for one in found} == {(EffectState.UNKNOWN, "store_restored")}
-    assert {one.due_at for one in found} == {recovery.read_back_from}
+    assert {(item.state, item.reason) for item in effects} == {(EffectState.UNKNOWN, "store_restored")}
+    assert {item.due_at for item in effects} == {recovery.read_back_from}
     assert (recovery.planned, recovery.not_planned) == (3, 0)
 
 
@@ -163,9 +163,9 @@ def test_the_key_and_the_id_of_then_stand(restored: Restored) -> None:
     """A key of an older version, and an id that was derived from the place in the log."""
     restored.in_lake(visit(None), {**PENDING, "effectKey": "SEG:older:form"})
     restored.replay()
-    (found,) = restored.effects()
-    assert found.effect_key == "SEG:older:form"
-    assert found.message_id.startswith("derived-")
+    (effect,) = restored.effects()
+    assert effect.effect_key == "SEG:older:form"
+    assert effect.message_id.startswith("derived-")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_what_planned_nothing_then_plans_nothing_now(restored: Restored, result:
     ],
     ids=["disabled", "detached", "filtered", "consent"],
 )
-def test_a_gate_that_was_passed_then_is_not_asked_again(restored: Restored, changes: dict[str, Any]) -> None:
+def test_a_gate_that_was_passed_then_is_not_checked_again(restored: Restored, changes: dict[str, Any]) -> None:
     restored.in_lake(visit(), {**PENDING, "effectKey": "SEG:website:EVENT:m1"})
     restored.configure(**changes)
     assert restored.replay().planned == 1
@@ -214,7 +214,7 @@ def test_what_cannot_be_planned_any_more_is_named(restored: Restored, changes: d
         recovery = restored.replay()
     assert (recovery.planned, recovery.not_planned) == (0, 2)
     named = [line for line in lines if line["event"] == "lost_effect_not_planned"]
-    assert [(one["message_id"], one["reason"]) for one in named] == [("m1", reason), ("m2", reason)]
+    assert [(item["message_id"], item["reason"]) for item in named] == [("m1", reason), ("m2", reason)]
     with restored.store.reading() as work:
         (alert,) = find_alerts(work, restored.snapshot(), now=restored.clock.now())
     assert "2 awards cannot be planned again" in alert.detail
@@ -226,8 +226,8 @@ def test_an_event_of_the_partner_endpoint_is_planned_under_the_settings_that_cam
     restored.in_lake(body, {**PENDING, "effectKey": "SEG:website:EVENT:m1"}, call="partner")
     restored.in_log(body, call="partner")
     restored.replay()
-    (found,) = restored.effects()
-    assert found.item == "123460"
+    (effect,) = restored.effects()
+    assert effect.item == "123460"
 
 
 def test_an_identify_and_a_track_call_of_one_change_are_both_known_again(restored: Restored) -> None:
@@ -249,8 +249,8 @@ def test_an_identify_and_a_track_call_of_one_change_are_both_known_again(restore
 def test_an_event_that_was_held_is_planned_as_if_it_were_new(restored: Restored) -> None:
     restored.in_lake(visit(), {**PENDING, "reason": "planning_failed"})
     assert restored.replay().planned == 1
-    (found,) = restored.effects()
-    assert (found.effect_key, found.state) == ("SEG:website:EVENT:m1", EffectState.UNKNOWN)
+    (effect,) = restored.effects()
+    assert (effect.effect_key, effect.state) == ("SEG:website:EVENT:m1", EffectState.UNKNOWN)
 
 
 def test_an_event_that_was_held_is_held_again_while_the_log_has_it(restored: Restored) -> None:
@@ -275,9 +275,9 @@ def test_a_record_of_the_log_that_the_lake_has_lost_is_planned_in_doubt(restored
     restored.last = 1
     restored.in_lake(visit("m2"), {**PENDING, "effectKey": "SEG:website:EVENT:m2"})
     assert restored.replay().planned == 2
-    found = restored.effects()
-    assert {one.effect_key for one in found} == {"SEG:website:EVENT:m1", "SEG:website:EVENT:m2"}
-    assert {one.state for one in found} == {EffectState.UNKNOWN}
+    effects = restored.effects()
+    assert {item.effect_key for item in effects} == {"SEG:website:EVENT:m1", "SEG:website:EVENT:m2"}
+    assert {item.state for item in effects} == {EffectState.UNKNOWN}
 
 
 def test_events_count_as_they_did(restored: Restored) -> None:
@@ -287,8 +287,8 @@ def test_events_count_as_they_did(restored: Restored) -> None:
     with restored.store.reading() as work:
         columns = result_counts.c
         rows = work.execute(select(columns.destination, columns.status, columns.reason, columns.count))
-        found = {(row[0], row[1], row[2]): row[3] for row in rows}
-    assert found == {
+        result = {(row[0], row[1], row[2]): row[3] for row in rows}
+    assert result == {
         ("", "received", ""): 2,
         (SLUG, "pending", ""): 1,
         (SLUG, "refused", "missing_email"): 1,
@@ -328,16 +328,16 @@ def test_engage_knows_again_what_it_has_sent_before_it_goes_on(restored: Restore
         mark_routed(work, recovery.id, now=at)
     assert sync.step()
     with restored.store.reading() as work:
-        found = {
+        result = {
             email: synced_value_of_email(work, destination=SLUG, key="vip", email=email)
             for email in ("ann@example.com", "bob@example.com", "eve@example.com", "new@example.com")
         }
-    ann, new = found["ann@example.com"], found["new@example.com"]
+    ann, new = result["ann@example.com"], result["new@example.com"]
     assert ann is not None
     assert (ann.sequence, ann.value, ann.profile_id) == (5, "false", 5)
     assert (ann.tracked, ann.track_sequence) == ("false", 5)
-    assert found["bob@example.com"] == newer
-    assert found["eve@example.com"] is None
+    assert result["bob@example.com"] == newer
+    assert result["eve@example.com"] is None
     assert new is not None
     assert (new.sequence, new.value) == (1, "true")
     assert sync.step()

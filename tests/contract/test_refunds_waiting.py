@@ -55,7 +55,7 @@ class Delivery:
                 return
             answered = []
             for started in done.attempts:
-                answer = asyncio.run(
+                result = asyncio.run(
                     perform_attempt(
                         client,
                         started,
@@ -64,7 +64,7 @@ class Delivery:
                         telemetry=DeliveryTelemetry(DESTINATION),
                     )
                 )
-                answered.append(CompletedAttempt(attempt=started, result=answer, seconds=0.0, fingerprint="f"))
+                answered.append(CompletedAttempt(attempt=started, result=result, seconds=0.0, fingerprint="f"))
         raise AssertionError("it does not come to rest")
 
     def restart(self) -> None:
@@ -77,7 +77,7 @@ class Delivery:
             return stored_effect(work, key)
 
     def book(self) -> list[str]:
-        return [f"{one.effect.effect_key} {one.effect.quantity}" for one in self.partner.book]
+        return [f"{item.effect.effect_key} {item.effect.quantity}" for item in self.partner.book]
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_refund_before_its_order_lets_others_go_first_and_follows_its_order(de
     assert delivery.book() == ["visit 1", "order 50", "refund -20", "second visit 1"]
 
 
-def test_a_refund_is_done_as_soon_as_its_order_is_delivered_in_another_lane(delivery: Delivery) -> None:
+def test_a_refund_is_done_as_soon_as_its_order_is_delivered_in_another_queue(delivery: Delivery) -> None:
     delivery.add(refund(customer=BOB), order(customer=ANN))
     delivery.run()
     assert delivery.effect("refund").reason == "refund_other_customer"

@@ -77,18 +77,18 @@ class World:
 
     def rejected(self, source: str = "website") -> list[dict[str, Any]]:
         path = f"/api/sources/{source}/rejected-requests" if source else "/api/rejected-requests"
-        answer = self.api.request("GET", path)
-        assert answer.status == 200, answer.body
-        found = answer.json()["data"]["rejectedRequests"]
-        assert isinstance(found, list)
-        return found
+        response = self.api.request("GET", path)
+        assert response.status == 200, response.body
+        rejected_requests = response.json()["data"]["rejectedRequests"]
+        assert isinstance(rejected_requests, list)
+        return rejected_requests
 
     def wait_for(self, source: str, is_there: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not is_there(found := self.rejected(source)):
-            assert time.monotonic() < deadline, found
+        while not is_there(result := self.rejected(source)):
+            assert time.monotonic() < deadline, result
             time.sleep(0.05)
-        return found
+        return result
 
 
 @pytest.fixture
@@ -102,15 +102,15 @@ def test_a_malformed_request_is_found_at_its_source_with_reason_and_cure(world: 
     body = b'{"batch":[,{"type":"track","userId":"u1","context":{"library":{"name":"analytics-ios","version":"4.1.1"}},'
     body += b'"traits":{"email":"ann@example.com"}}],"writeKey":"wk_website"}'
     assert world.post("/v1/batch", body, key="") == 400
-    (found,) = world.wait_for("website", bool)
-    assert (found["status"], found["reason"], found["path"]) == (400, "invalid_request", "/v1/batch")
-    assert "begins with a comma" in found["message"]
-    assert "update the library" in found["message"]
-    assert (found["library"], found["userAgent"]) == ("analytics-ios 4.1.1", "analytics-ruby/2.4")
-    assert (found["bodyBytes"], found["network"]) == (len(body), "127.0.0.0/24")
-    assert found["bodyStart"].startswith('{"batch":[,{"type":"track","userId":"u1"')
-    assert "ann@example.com" not in str(found)
-    assert "wk_website" not in str(found)
+    (item,) = world.wait_for("website", bool)
+    assert (item["status"], item["reason"], item["path"]) == (400, "invalid_request", "/v1/batch")
+    assert "begins with a comma" in item["message"]
+    assert "update the library" in item["message"]
+    assert (item["library"], item["userAgent"]) == ("analytics-ios 4.1.1", "analytics-ruby/2.4")
+    assert (item["bodyBytes"], item["network"]) == (len(body), "127.0.0.0/24")
+    assert item["bodyStart"].startswith('{"batch":[,{"type":"track","userId":"u1"')
+    assert "ann@example.com" not in str(item)
+    assert "wk_website" not in str(item)
     assert world.rejected("till") == world.rejected("") == []
     owner = FormBrowser(world.api)
     owner.sign_in("owner@acme.example")
@@ -144,9 +144,9 @@ def test_every_rejection_is_kept(
     world: World, path: str, body: bytes, headers: dict[str, str], status: int, words: str
 ) -> None:
     assert world.post(path, body, **headers) == status
-    (found,) = world.wait_for("website", bool)
-    assert (found["status"], found["path"]) == (status, path)
-    assert words in found["message"]
+    (item,) = world.wait_for("website", bool)
+    assert (item["status"], item["path"]) == (status, path)
+    assert words in item["message"]
 
 
 def test_what_is_taken_is_not_kept_as_rejected(world: World) -> None:
@@ -160,8 +160,8 @@ def test_a_request_without_a_known_write_key_is_kept_apart(world: World) -> None
     strict = {"X_Punchcard_Strict": "1"}
     assert world.post("/v1/track", json.dumps(EVENT).encode(), key="wk_gone_for_ever", **strict) == 401
     assert world.post("/v1/track", json.dumps(EVENT).encode(), key="") == 400
-    wait = world.wait_for("", lambda found: len(found) == 2)
-    assert [one["status"] for one in wait] == [400, 401]
+    wait = world.wait_for("", lambda result: len(result) == 2)
+    assert [item["status"] for item in wait] == [400, 401]
     assert "wk_gone_for_ever" not in str(wait)
     assert world.rejected("website") == []
     owner = FormBrowser(world.api)
@@ -216,12 +216,14 @@ def test_only_the_newest_are_stored(store_url: str) -> None:
                 add_rejected_requests(work, noise)
         with store.reading() as work:
             rejected_requests = read_rejected_requests(work, "website")
-            assert [one.message for one in rejected_requests] == [f"number {number}" for number in range(119, 69, -1)]
+            assert [rejected_request.message for rejected_request in rejected_requests] == [
+                f"number {number}" for number in range(119, 69, -1)
+            ]
             assert len(rejected_requests) == KEPT_PER_SOURCE
             assert len(read_rejected_requests(work, "till")) == 1
             unknown = read_rejected_requests(work, "")
             assert len(unknown) == KEPT_PER_SOURCE
-            networks = [one.network for one in unknown]
+            networks = [item.network for item in unknown]
             assert max(map(networks.count, networks)) == KEPT_PER_NETWORK
             assert count_rejected_requests(work, since=ManualClock().now())["website"] == KEPT_PER_SOURCE
     finally:
@@ -266,8 +268,8 @@ UTF_16 = {"with a mark": "utf-16", "little end first": "utf-16-le", "big end fir
 def test_a_body_in_utf_16_is_readable_and_masked(world: World, encoding: str) -> None:
     body = '{"event":"Checked In","apiKey":"short","email":"ann@example.com",'.encode(encoding)
     assert world.post("/v1/track", body) == 400
-    (found,) = world.wait_for("website", bool)
-    assert found["bodyStart"].removeprefix("\ufeff") == '{"event":"Checked In","apiKey":"***","email":"***",'
+    (item,) = world.wait_for("website", bool)
+    assert item["bodyStart"].removeprefix("\ufeff") == '{"event":"Checked In","apiKey":"***","email":"***",'
 
 
 PATHS = {
@@ -282,5 +284,5 @@ PATHS = {
 @pytest.mark.parametrize(("path", "shown"), PATHS.items(), ids=PATHS)
 def test_a_path_says_which_call_was_meant_without_what_is_secret(world: World, path: str, shown: str) -> None:
     assert world.post(path, b"{}") == 404
-    (found,) = world.wait_for("website", bool)
-    assert found["path"] == shown
+    (item,) = world.wait_for("website", bool)
+    assert item["path"] == shown

@@ -104,13 +104,13 @@ def test_a_damaged_record_is_quarantined_and_the_others_are_awarded(
     assert installation.route() == 1
     assert installation.effect_keys() == [key("a"), key("c"), key("d")]
     installation.feed.flush()
-    [damaged] = [one for one in installation.in_lake() if one.log_position == position]
+    [damaged] = [item for item in installation.in_lake() if item.log_position == position]
     assert results(installation, damaged.message_id) == UNREADABLE
     with installation.store.reading() as work:
-        [kept] = quarantined(work, limit=10)
-        assert [(one.reason, one.count) for one in count_quarantined(work)] == [("unreadable_record", 1)]
-    assert (kept.position, kept.event_index, kept.reason) == (position, None, "unreadable_record")
-    assert kept.message_id == damaged.message_id
+        [stored] = quarantined(work, limit=10)
+        assert [(item.reason, item.count) for item in count_quarantined(work)] == [("unreadable_record", 1)]
+    assert (stored.position, stored.event_index, stored.reason) == (position, None, "unreadable_record")
+    assert stored.message_id == damaged.message_id
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_a_body_that_is_no_json_object_any_more_is_quarantined(
     assert installation.route() == 3
     assert installation.effect_keys() == [key("a"), key("b")]
     with installation.store.reading() as work:
-        [kept] = quarantined(work, limit=10)
-    assert (kept.position, kept.reason, kept.body) == (position, "unreadable_record", body)
-    assert results(installation, kept.message_id) == UNREADABLE
+        [stored] = quarantined(work, limit=10)
+    assert (stored.position, stored.reason, stored.body) == (position, "unreadable_record", body)
+    assert results(installation, stored.message_id) == UNREADABLE
 
 
 @pytest.mark.parametrize("pack", [bytes, zstandard.compress, gzip.compress], ids=["plain", "zstd", "gzip"])
@@ -201,7 +201,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED)
-def test_an_event_whose_effect_cannot_be_written_is_quarantined_alone(on_each_store: Installation, spoil: str) -> None:
+def test_an_event_with_an_unwritable_effect_is_quarantined_alone(on_each_store: Installation, spoil: str) -> None:
     installation = on_each_store
     installation.partner.faults["spoil"] = SPOILED[spoil]
     installation.send(award("a"), award("b", order_id="1"))
@@ -213,8 +213,8 @@ def test_an_event_whose_effect_cannot_be_written_is_quarantined_alone(on_each_st
     assert installation.effect_keys("second") == [name.replace("partner", "second") for name in keys]
     assert results(installation, "bad") == [(None, "failed_on_ingest", "internal_error")]
     with installation.store.reading() as work:
-        [kept] = quarantined(work, limit=10)
-    assert (kept.message_id, kept.event_index, kept.reason) == ("bad", 1, "internal_error")
+        [stored] = quarantined(work, limit=10)
+    assert (stored.message_id, stored.event_index, stored.reason) == ("bad", 1, "internal_error")
     installation.partner.faults["spoil"] = lambda intent: intent  # the defect is mended, the event is sent again
     installation.send(award("bad", fault="spoil"), award("e"))
     installation.route()
@@ -286,7 +286,7 @@ def test_a_storage_fault_quarantines_nothing(tmp_path: Path, store_url: str) -> 
     installation.route()
     assert installation.effect_keys() == [key("a")]
     with store.reading() as work:
-        assert [one.message_id for one in quarantined(work, limit=10)] == ["bad"]
+        assert [item.message_id for item in quarantined(work, limit=10)] == ["bad"]
     installation.close()
     store.close()
 
@@ -328,10 +328,10 @@ def test_a_lake_row_that_cannot_be_made_costs_its_columns_and_nothing_else(insta
     installation.send(award("a"), award("b", order_id="1", revenue=huge, value=f"{huge}", total=-huge), award("c"))
     installation.route()
     installation.feed.flush()
-    found = installation.in_lake()
-    assert [one.message_id for one in found] == ["a", "b", "c"]
+    in_lake = installation.in_lake()
+    assert [item.message_id for item in in_lake] == ["a", "b", "c"]
     assert len(installation.effect_keys()) == 3
-    assert Decimal(json.loads(found[1].payload)["properties"]["revenue"]) == huge
+    assert Decimal(json.loads(in_lake[1].payload)["properties"]["revenue"]) == huge
 
 
 def test_a_restart_in_the_midst_quarantines_a_record_once(on_each_store: Installation) -> None:

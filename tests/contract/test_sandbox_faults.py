@@ -51,9 +51,9 @@ def stored(sandbox: SandboxProcess, source_id: str) -> int:
 def test_a_status_is_answered_and_nothing_is_stored(sandbox: SandboxProcess, status: int) -> None:
     sandbox.faults({"status": status, "retryAfter": 7})
     source_id = new_id()
-    answer = post(sandbox, source_id)
-    assert (answer.status, answer.headers["retry-after"]) == (status, "7")
-    assert set(answer.json()) == {"error_type", "errors"}
+    response = post(sandbox, source_id)
+    assert (response.status, response.headers["retry-after"]) == (status, "7")
+    assert set(response.json()) == {"error_type", "errors"}
     assert sandbox.request("GET", BUSINESS).status == status
     assert stored(sandbox, source_id) == 0
 
@@ -73,9 +73,9 @@ def test_without_retry_after_there_is_no_such_header(sandbox: SandboxProcess) ->
 )
 def test_an_error_can_be_a_page(sandbox: SandboxProcess, faults: dict[str, object], status: int) -> None:
     sandbox.faults(faults)
-    answer = sandbox.request("GET", BUSINESS)
-    assert (answer.status, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
-    assert answer.body.startswith(b"<!DOCTYPE html>")
+    response = sandbox.request("GET", BUSINESS)
+    assert (response.status, response.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert response.body.startswith(b"<!DOCTYPE html>")
 
 
 def test_a_reset_connection_carries_no_answer_and_stores_nothing(sandbox: SandboxProcess) -> None:
@@ -115,8 +115,8 @@ def test_after_commit_leaves_reads_alone(sandbox: SandboxProcess) -> None:
 def test_after_commit_loses_the_answer_of_a_patch_too(sandbox: SandboxProcess) -> None:
     post(sandbox, new_id())
     sandbox.faults({"afterCommit": True})
-    answer = sandbox.request("PATCH", "/v2/connections/1/", body={"custom_attributes": {"lost": "answer"}})
-    assert answer.status == 504
+    response = sandbox.request("PATCH", "/v2/connections/1/", body={"custom_attributes": {"lost": "answer"}})
+    assert response.status == 504
     assert sandbox.request("GET", "/v2/connections/1/").json()["custom_attributes"] == {"lost": "answer"}
 
 
@@ -163,9 +163,9 @@ def test_quantities_are_taken_as_switched(
     sandbox: SandboxProcess, faults: dict[str, object], quantity: str, outcome: str
 ) -> None:
     sandbox.faults(faults)
-    answer = post(sandbox, new_id(), quantity)
-    found = answer.json()["quantity"] if answer.status == 201 else answer.json()["errors"]["quantity"][0]["code"]
-    assert found == outcome
+    response = post(sandbox, new_id(), quantity)
+    result = response.json()["quantity"] if response.status == 201 else response.json()["errors"]["quantity"][0]["code"]
+    assert result == outcome
 
 
 def test_faults_are_read_back_and_cleared(sandbox: SandboxProcess) -> None:
@@ -179,7 +179,7 @@ def test_faults_are_read_back_and_cleared(sandbox: SandboxProcess) -> None:
     assert sandbox.request("GET", BUSINESS).status == 200
 
 
-def test_faults_leave_the_judge_and_the_pages_alone(sandbox: SandboxProcess) -> None:
+def test_faults_leave_the_control_api_and_the_pages_alone(sandbox: SandboxProcess) -> None:
     sandbox.faults({"reset": True})
     assert sandbox.request("GET", "/sandbox/transactions").status == 200
     assert sandbox.request("GET", "/transactions/").status == 200
@@ -207,17 +207,17 @@ def test_faults_leave_the_judge_and_the_pages_alone(sandbox: SandboxProcess) -> 
 )
 def test_faults_that_are_not_known_are_refused_by_name(sandbox: SandboxProcess, faults: object, named: str) -> None:
     sandbox.faults({"html": True})
-    answer = sandbox.request("PUT", "/sandbox/faults", body=faults)
-    assert answer.status == 400
-    assert named in answer.json()["error"]
+    response = sandbox.request("PUT", "/sandbox/faults", body=faults)
+    assert response.status == 400
+    assert named in response.json()["error"]
     assert sandbox.request("GET", "/sandbox/faults").json() == {"html": True}
 
 
 def test_a_throttled_request_is_answered_429(sandbox: SandboxProcess) -> None:
     sandbox.faults({"requestsPerSecond": 0.001})
     assert sandbox.request("GET", BUSINESS).status == 200
-    answer = sandbox.request("GET", BUSINESS)
-    assert (answer.status, int(answer.headers["retry-after"]) > 900) == (429, True)
+    response = sandbox.request("GET", BUSINESS)
+    assert (response.status, int(response.headers["retry-after"]) > 900) == (429, True)
     sandbox.faults({"requestsPerSecond": 0.001, "retryAfter": 3})
     sandbox.request("GET", BUSINESS)
     assert sandbox.request("GET", BUSINESS).headers["retry-after"] == "3"

@@ -21,9 +21,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 
 
 def get(sandbox: SandboxProcess, path: str) -> str:
-    answer = sandbox.request("GET", path, headers={"Authorization": ""})
-    assert answer.status == 200
-    return answer.body.decode()
+    response = sandbox.request("GET", path, headers={"Authorization": ""})
+    assert response.status == 200
+    return response.body.decode()
 
 
 def send(sandbox: SandboxProcess, path: str, **fields: object) -> SandboxReply:
@@ -38,18 +38,18 @@ def award(sandbox: SandboxProcess, email: str, source_id: str | None = None, per
 
 @pytest.mark.parametrize("path", ["/customers/", "/transactions/"])
 def test_an_empty_page_says_what_to_do_next(tmp_path: Path, path: str) -> None:
-    with SandboxProcess(tmp_path) as fresh:
-        page = get(fresh, path)
+    with SandboxProcess(tmp_path) as created:
+        page = get(created, path)
     assert "yet" in page
-    assert "by hand" in page
+    assert "send a transaction" in page.lower()
 
 
 def test_generate_accept_and_show_make_a_token_that_works(sandbox: SandboxProcess) -> None:
     assert "Generate Token" in get(sandbox, "/settings/usr/apps/")
     assert "Accept" in get(sandbox, "/settings/usr/apps/segment/")
-    answer = send(sandbox, "/settings/usr/apps/segment/")
-    assert answer.status == 303
-    page = get(sandbox, answer.headers["location"])
+    response = send(sandbox, "/settings/usr/apps/segment/")
+    assert response.status == 303
+    page = get(sandbox, response.headers["location"])
     assert "Show token" in page
     (token,) = re.findall(r">([0-9a-f]{40})<", page)
     bearer = {"Authorization": f"Bearer {token}"}
@@ -77,8 +77,8 @@ def test_a_perk_is_added_changed_and_switched_off(sandbox: SandboxProcess) -> No
     assert "Guest Brought" in get(sandbox, path)
     assert send(sandbox, path, **fields | {"points": 30, "status": "INACTIVE"}).status == 303
     assert award(sandbox, "guest@example.com", perk=perk["perk_id"]).json()["errors"]["perk"][0]["code"] == "not_active"
-    (kept,) = [each for each in sandbox.transactions() if each["email"] == "guest@example.com"]
-    assert kept["points"] == 25
+    (stored,) = [each for each in sandbox.transactions() if each["email"] == "guest@example.com"]
+    assert stored["points"] == 25
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_a_form_that_is_wrong_comes_back_with_what_was_typed(
 ) -> None:
     fields = {"title": "Kept Title", "points": 1, "classification": "EARN", "status": "ACTIVE"} | changes
     for path in ("/perks/", "/perks/123457/"):
-        answer = send(sandbox, path, **fields)
-        assert answer.status == 400
-        assert b'role="alert"' in answer.body
-        assert changes == {"title": ""} or b"Kept Title" in answer.body
+        response = send(sandbox, path, **fields)
+        assert response.status == 400
+        assert b'role="alert"' in response.body
+        assert changes == {"title": ""} or b"Kept Title" in response.body
     assert sandbox.request("GET", "/v2/perks/123457/").json()["title"] == "Checked In"
 
 
@@ -119,14 +119,14 @@ def test_a_search_means_its_text_and_nothing_else(sandbox: SandboxProcess, text:
 
 
 def test_transactions_are_paged_newest_first(tmp_path: Path) -> None:
-    with SandboxProcess(tmp_path) as fresh:
+    with SandboxProcess(tmp_path) as created:
         for number in range(60):
-            award(fresh, "many@example.com", f"SEG:paged:{number}")
-        first, second = get(fresh, "/transactions/"), get(fresh, "/transactions/?page=2")
+            award(created, "many@example.com", f"SEG:paged:{number}")
+        first, second = get(created, "/transactions/"), get(created, "/transactions/?page=2")
         matches = re.findall(r"SEG:paged:(\d+)", first + second)
         assert [int(each) for each in matches] == list(range(59, -1, -1))
-        assert "Page 2 of 2" in get(fresh, "/transactions/?page=999")
-        assert re.findall(r"SEG:paged:(\d+)", get(fresh, "/transactions/?q=paged:17")) == ["17"]
+        assert "Page 2 of 2" in get(created, "/transactions/?page=999")
+        assert re.findall(r"SEG:paged:(\d+)", get(created, "/transactions/?q=paged:17")) == ["17"]
 
 
 def test_a_transaction_is_voided_by_its_button(sandbox: SandboxProcess) -> None:
@@ -139,7 +139,7 @@ def test_a_transaction_is_voided_by_its_button(sandbox: SandboxProcess) -> None:
     assert "not_voided" in send(sandbox, f"/transactions/{transaction_id}/void/").headers["location"]
 
 
-def test_the_faults_form_switches_what_the_judge_switches(sandbox: SandboxProcess) -> None:
+def test_the_faults_form_switches_what_the_control_api_sets(sandbox: SandboxProcess) -> None:
     fields = {"status": "503", "rate": "0.5", "retryAfter": "", "afterCommit": "on", "duplicateAnswer": "409"}
     assert send(sandbox, "/faults/", **fields).status == 303
     shown = sandbox.request("GET", "/sandbox/faults").json()
@@ -147,8 +147,8 @@ def test_the_faults_form_switches_what_the_judge_switches(sandbox: SandboxProces
     page = get(sandbox, "/faults/")
     assert 'name="afterCommit" checked' in page
     assert "Faults are enabled" in get(sandbox, "/perks/")
-    for wrong in ({"status": "abc"}, {"rate": "7"}, {"status": "5.5"}, {"rate": "nan"}):
-        assert send(sandbox, "/faults/", **wrong).status == 400
+    for problem in ({"status": "abc"}, {"rate": "7"}, {"status": "5.5"}, {"rate": "nan"}):
+        assert send(sandbox, "/faults/", **problem).status == 400
     assert sandbox.request("GET", "/sandbox/faults").json() == shown
     send(sandbox, "/faults/", clear="1", status="503")
     assert sandbox.request("GET", "/sandbox/faults").json() == {}
@@ -207,8 +207,8 @@ def test_pages_forbid_scripts_and_frames(sandbox: SandboxProcess) -> None:
 
 def test_a_page_that_is_not_there_says_so(sandbox: SandboxProcess) -> None:
     for path in ("/nothing/", "/perks/1/", "/customers/999/", "/perks/" + "9" * 30 + "/"):
-        answer = sandbox.request("GET", path)
-        assert (answer.status, b"<h1>" in answer.body) == (404, True)
+        response = sandbox.request("GET", path)
+        assert (response.status, b"<h1>" in response.body) == (404, True)
 
 
 class _Outline(HTMLParser):

@@ -27,10 +27,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 
 
 def objects(sandbox: SandboxProcess, path: str) -> list[dict[str, object]]:
-    answer = sandbox.request("GET", path)
-    assert answer.status == 200, answer.body
-    found: list[dict[str, object]] = answer.json()["objects"]
-    return found
+    response = sandbox.request("GET", path)
+    assert response.status == 200, response.body
+    result: list[dict[str, object]] = response.json()["objects"]
+    return result
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def objects(sandbox: SandboxProcess, path: str) -> list[dict[str, object]]:
 def test_a_list_is_paged_and_says_no_total(
     sandbox: SandboxProcess, query: str, meta: dict[str, int], length: int
 ) -> None:
-    answer = sandbox.request("GET", f"/v2/transactions/{query}").json()
-    assert set(answer) == {"meta", "objects"}
-    assert (answer["meta"], len(answer["objects"])) == (meta, length)
+    response = sandbox.request("GET", f"/v2/transactions/{query}").json()
+    assert set(response) == {"meta", "objects"}
+    assert (response["meta"], len(response["objects"])) == (meta, length)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_transactions_are_filtered(sandbox: SandboxProcess, query: str, length: 
     ],
 )
 def test_a_filter_that_is_not_understood_is_refused(sandbox: SandboxProcess, path: str) -> None:
-    answer = sandbox.request("GET", path)
-    assert (answer.status, answer.json()["errors"]["__all__"][0]["code"]) == (400, "invalid_filter")
+    response = sandbox.request("GET", path)
+    assert (response.status, response.json()["errors"]["__all__"][0]["code"]) == (400, "invalid_filter")
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ def test_balances_are_found_by_business(sandbox: SandboxProcess) -> None:
 
 def test_custom_attributes_are_merged(sandbox: SandboxProcess) -> None:
     def patch(attributes: object) -> object:
-        answer = sandbox.request("PATCH", "/v2/connections/1/", body={"custom_attributes": attributes})
-        assert answer.status == 200
-        return answer.json()["custom_attributes"]
+        response = sandbox.request("PATCH", "/v2/connections/1/", body={"custom_attributes": attributes})
+        assert response.status == 200
+        return response.json()["custom_attributes"]
 
     assert patch({"vip": True, "tier": "gold"}) == {"vip": True, "tier": "gold"}
     assert patch({"vip": False, "spend": 9.99}) == {"vip": False, "tier": "gold", "spend": 9.99}
@@ -189,27 +189,29 @@ def test_a_patch_that_is_not_understood_is_refused(sandbox: SandboxProcess, body
         ("POST", "/v2/transactions", 404),
     ],
 )
-def test_what_is_not_there_is_said_in_the_v2_body(sandbox: SandboxProcess, method: str, path: str, status: int) -> None:
-    answer = sandbox.request(method, path)
-    assert answer.status == status
-    assert set(answer.json()) == {"error_type", "errors"}
+def test_what_is_not_there_is_shown_in_the_v2_body(
+    sandbox: SandboxProcess, method: str, path: str, status: int
+) -> None:
+    response = sandbox.request(method, path)
+    assert response.status == status
+    assert set(response.json()) == {"error_type", "errors"}
 
 
 def test_a_read_without_the_trailing_slash_is_sent_on(sandbox: SandboxProcess) -> None:
-    answer = sandbox.request("GET", "/v2/perks?business=41")
-    assert (answer.status, answer.headers["location"]) == (301, "/v2/perks/?business=41")
+    response = sandbox.request("GET", "/v2/perks?business=41")
+    assert (response.status, response.headers["location"]) == (301, "/v2/perks/?business=41")
 
 
 @pytest.mark.parametrize(
     "authorization", ["", "Bearer ", "Bearer wrong", "Basic c2FuZGJveC10b2tlbjo=", "sandbox-token"]
 )
 def test_only_a_bearer_token_opens_the_api(sandbox: SandboxProcess, authorization: str) -> None:
-    answer = sandbox.request("GET", "/v2/businesses/41/", headers={"Authorization": authorization})
-    assert answer.status == 401
-    assert answer.json()["error_type"] == "oauth_error"
-    assert answer.json()["errors"]["__all__"][0]["code"] == "invalid_token"
+    response = sandbox.request("GET", "/v2/businesses/41/", headers={"Authorization": authorization})
+    assert response.status == 401
+    assert response.json()["error_type"] == "oauth_error"
+    assert response.json()["errors"]["__all__"][0]["code"] == "invalid_token"
 
 
 def test_a_caller_that_does_not_say_who_it_is_meets_the_edge(sandbox: SandboxProcess) -> None:
-    answer = sandbox.request("GET", "/v2/businesses/41/", headers={"User-Agent": ""})
-    assert (answer.status, answer.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    response = sandbox.request("GET", "/v2/businesses/41/", headers={"User-Agent": ""})
+    assert (response.status, response.headers["content-type"]) == (403, "text/html; charset=utf-8")

@@ -90,18 +90,20 @@ def test_the_same_trans_source_id_posted_at_once_is_stored_once(tmp_path: Path) 
     with SandboxProcess(tmp_path) as sandbox, ThreadPoolExecutor(16) as pool:
         for round_number in range(5):
             source_id = f"SEG:race:{round_number}"
-            answers = pool.map(
+            responses = pool.map(
                 lambda number, source_id=source_id: post(sandbox, source_id, f"c{number}@example.com"), range(16)
             )
-            assert sorted(answer.status for answer in answers) == [201] + [400] * 15
+            assert sorted(result.status for result in responses) == [201] + [400] * 15
         assert len(sandbox.transactions()) == 5
 
 
 def test_many_customers_at_once_are_all_stored(tmp_path: Path) -> None:
     with SandboxProcess(tmp_path) as sandbox, ThreadPoolExecutor(16) as pool:
         numbers = range(400)
-        answers = list(pool.map(lambda number: post(sandbox, f"SEG:{number}", f"c{number % 40}@example.com"), numbers))
-        assert {answer.status for answer in answers} == {201}
+        responses = list(
+            pool.map(lambda number: post(sandbox, f"SEG:{number}", f"c{number % 40}@example.com"), numbers)
+        )
+        assert {result.status for result in responses} == {201}
         assert sorted(each["trans_source_id"] for each in sandbox.transactions()) == sorted(f"SEG:{n}" for n in numbers)
         balances = sandbox.request("GET", "/v2/connection-balances/?limit=100").json()["objects"]
         assert [each["balance"] for each in balances] == [99.9] * 40

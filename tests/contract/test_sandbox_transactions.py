@@ -62,22 +62,22 @@ def first_problem(answer: SandboxReply) -> tuple[int, str, str, str]:
 
 
 def balance(sandbox: SandboxProcess, email: str) -> Decimal:
-    answer = sandbox.request("GET", f"/v2/connections/?business=41&user__emails__email={email}")
-    (connection,) = json.loads(answer.body, parse_float=Decimal, parse_int=Decimal)["objects"]
+    response = sandbox.request("GET", f"/v2/connections/?business=41&user__emails__email={email}")
+    (connection,) = json.loads(response.body, parse_float=Decimal, parse_int=Decimal)["objects"]
     return Decimal(connection["point_balance"])
 
 
 def call(api: PerkvilleApi, method: str, path: str, body: object = None) -> tuple[int, Any]:
     headers = {"authorization": "Bearer sandbox-token", "content-type": "application/json"}
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = api.response(Request(method, path, headers=headers, body=sent))
-    return answer.status, json.loads(answer.body)
+    response = api.response(Request(method, path, headers=headers, body=sent))
+    return response.status, json.loads(response.body)
 
 
 def test_a_transaction_is_answered_with_the_stored_object(sandbox: SandboxProcess) -> None:
-    answer = post(sandbox, email=new_email(), trans_source_id="SEG:website:ORDER:whole-object")
-    assert answer.status == 201
-    stored = answer.json()
+    response = post(sandbox, email=new_email(), trans_source_id="SEG:website:ORDER:whole-object")
+    assert response.status == 201
+    stored = response.json()
     assert stored | {"transaction_id": 0, "user": "", "transaction_dt": "", "resource_uri": ""} == {
         "transaction_id": 0,
         "title": "Order Completed",
@@ -115,10 +115,10 @@ def test_a_transaction_is_answered_with_the_stored_object(sandbox: SandboxProces
 def test_a_quantity_is_an_exact_decimal(sandbox: SandboxProcess, sent: object, echoed: str) -> None:
     if isinstance(sent, bytes):
         text = json.dumps({**ORDER_COMPLETED, "quantity": 0}).replace('"quantity": 0', f'"quantity": {sent.decode()}')
-        answer = sandbox.request("POST", "/v2/transactions/", body=text.encode())
+        response = sandbox.request("POST", "/v2/transactions/", body=text.encode())
     else:
-        answer = post(sandbox, quantity=sent)
-    assert (answer.status, answer.json().get("quantity")) == (201, echoed)
+        response = post(sandbox, quantity=sent)
+    assert (response.status, response.json().get("quantity")) == (201, echoed)
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_a_transaction_is_refused_with_the_reason_and_nothing_is_stored(
 
 
 def test_another_business_is_not_served(sandbox: SandboxProcess) -> None:
-    answer = post(sandbox, business="/v2/businesses/42/", location="/v2/locations/8/", perk="/v2/perks/223456/")
-    assert (answer.status, answer.json()["error_type"]) == (403, "permission_error")
+    response = post(sandbox, business="/v2/businesses/42/", location="/v2/locations/8/", perk="/v2/perks/223456/")
+    assert (response.status, response.json()["error_type"]) == (403, "permission_error")
 
 
 def test_ids_are_taken_as_well_as_uris(sandbox: SandboxProcess) -> None:
@@ -297,7 +297,7 @@ def test_transactions_without_a_trans_source_id_are_all_stored(sandbox: SandboxP
     assert balance(sandbox, email) == Decimal("19.98")
 
 
-def test_the_judge_sees_everything(sandbox: SandboxProcess) -> None:
+def test_the_control_api_lists_everything(sandbox: SandboxProcess) -> None:
     email = new_email()
     stored = post(sandbox, email=email, trans_source_id="SEG:judge", send_email=True).json()
     (judged,) = [each for each in sandbox.transactions() if each["email"] == email]
@@ -382,8 +382,8 @@ def test_any_json_is_stored_or_refused(tmp_path_factory: pytest.TempPathFactory,
     """No body whatever makes the sandbox fail: what cannot be a transaction is the sender's fault, and said so."""
     clock = ManualClock()
     database = open_database(tmp_path_factory.mktemp("state"), clock)
-    status, answer = call(PerkvilleApi(database, clock, faults=Faults), "POST", "/v2/transactions/", body)
+    status, response = call(PerkvilleApi(database, clock, faults=Faults), "POST", "/v2/transactions/", body)
     stored = database.count("SELECT count(*) FROM transactions")
     database.close()
     assert (status, stored) in {(201, 1), (400, 0), (403, 0), (413, 0)}
-    assert status == 201 or answer["errors"]
+    assert status == 201 or response["errors"]

@@ -63,8 +63,10 @@ def record_results(
     store: Store, clock: ManualClock, effect: StoredEffect, state: EffectState, reason: str | None = None
 ) -> int:
     with store.unit_of_work() as work:
-        one = attempt_result(effect, clock=clock, state=state, outcome=AttemptOutcome.REJECTED, reason=reason, number=1)
-        return outbox.record_results(work, [one])
+        item = attempt_result(
+            effect, clock=clock, state=state, outcome=AttemptOutcome.REJECTED, reason=reason, number=1
+        )
+        return outbox.record_results(work, [item])
 
 
 def key(name: str, at: datetime, status: str = RECEIVED) -> CountKey:
@@ -72,7 +74,7 @@ def key(name: str, at: datetime, status: str = RECEIVED) -> CountKey:
     return CountKey(micros - micros % 60_000_000, "website", "", "track", name, status, "")
 
 
-def test_counts_add_up_and_are_told_apart_as_asked(store: Store) -> None:
+def test_counts_add_up_and_are_distinguished_as_requested(store: Store) -> None:
     for number in (1, 2):
         with store.unit_of_work() as work:
             add_counts(work, {key("A", RECEIVED_AT): number, key("B", RECEIVED_AT + timedelta(hours=2)): 10})

@@ -186,11 +186,12 @@ def test_all_migrations_from_nothing_lead_to_the_very_schema_that_a_new_store_ha
     with engine.begin() as connection:
         upgrade(connection)
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD_MIGRATION
-        found = described(connection)
+        result = described(connection)
+    engine.dispose()
     # Alembic makes its own table with a primary key; ours holds one row all the same.
-    for tables in (expected, found):
+    for tables in (expected, result):
         tables.pop("alembic_version")
-    assert found == expected
+    assert result == expected
 
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(empty_store_url: str) -> None:
@@ -292,7 +293,7 @@ def test_more_roles_than_the_pool_has_connections_leave_room_for_work(empty_post
     roles = [store.leadership(f"delivery-{number}") for number in range(20)]
     held = [role.__enter__() for role in roles]
     try:
-        assert all(one.held() for one in held)
+        assert all(item.held() for item in held)
         store.ping()
     finally:
         for role in roles:

@@ -46,7 +46,7 @@ def add(store: Store, clock: ManualClock, *keys: str, customer: str = "ann@examp
 
 def claimable_keys(store: Store, clock: ManualClock, *, limit: int = 100) -> list[str]:
     with store.unit_of_work() as work:
-        return [one.effect_key for one in outbox.claimable(work, DESTINATION, now=clock.now(), limit=limit)]
+        return [item.effect_key for item in outbox.claimable(work, DESTINATION, now=clock.now(), limit=limit)]
 
 
 def claim(store: Store, clock: ManualClock, *, limit: int = 100) -> list[StoredEffect]:
@@ -119,15 +119,15 @@ def test_claiming_takes_one_effect_of_each_customer_in_order(store: Store, clock
     assert claimable_keys(store, clock) == ["ann 2"]
 
 
-def test_other_destinations_have_lanes_of_their_own(store: Store, clock: ManualClock) -> None:
+def test_other_destinations_have_separate_queues(store: Store, clock: ManualClock) -> None:
     add(store, clock, "a")
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("b", destination="other")], now=clock.now())
         other = outbox.claimable(work, "other", now=clock.now(), limit=9)
-    assert [one.effect_key for one in other] == ["b"]
+    assert [item.effect_key for item in other] == ["b"]
 
 
-def test_a_lane_waits_while_its_first_effect_waits_for_its_retry(store: Store, clock: ManualClock) -> None:
+def test_a_queue_waits_while_its_first_effect_waits_for_its_retry(store: Store, clock: ManualClock) -> None:
     add(store, clock, "first", "second")
     (first,) = claim(store, clock)
     later = clock.now() + timedelta(seconds=60)
@@ -163,7 +163,7 @@ def test_a_user_property_that_waits_for_its_customer_holds_up_no_transaction(sto
 
 
 @pytest.mark.parametrize("end", [EffectState.PARKED, EffectState.REJECTED, EffectState.DELIVERED])
-def test_a_lane_goes_on_behind_an_effect_that_has_come_to_an_end(
+def test_a_queue_continues_after_an_effect_that_has_come_to_an_end(
     store: Store, clock: ManualClock, end: EffectState
 ) -> None:
     add(store, clock, "first", "second")
@@ -186,7 +186,7 @@ def test_a_reopened_effect_goes_first_but_not_beside_one_in_flight(store: Store,
     assert claimable_keys(store, clock) == ["first"]
 
 
-def test_a_reopened_effect_does_not_wait_for_one_whose_lease_is_over(store: Store, clock: ManualClock) -> None:
+def test_a_reopened_effect_does_not_wait_for_an_effect_with_an_expired_lease(store: Store, clock: ManualClock) -> None:
     add(store, clock, "first", "second")
     (first,) = claim(store, clock)
     record_results(
@@ -270,7 +270,7 @@ def test_several_settlements_say_how_many_of_them_moved_something(store: Store, 
         add(store, clock, f"k{number}", customer=f"c{number}@example.com")
     claimed = claim(store, clock)
     record_results(store, attempt_result(claimed[3], clock=clock))
-    assert record_results(store, *(attempt_result(one, clock=clock) for one in claimed)) == 4
+    assert record_results(store, *(attempt_result(item, clock=clock) for item in claimed)) == 4
 
 
 def test_orphans_become_unknown_and_wait_until_their_request_can_no_longer_land(
@@ -313,7 +313,7 @@ def test_reopening_gives_fresh_tries_and_asks_first_where_the_outcome_is_not_kno
         store, attempt_result(effect, clock=clock, state=state, outcome=AttemptOutcome.UNKNOWN, reason=reason)
     )
     with store.unit_of_work() as work:
-        assert [one.id for one in needing_a_person(work)] == [effect.id]
+        assert [item.id for item in needing_a_person(work)] == [effect.id]
     clock.advance(3_600)
     with store.unit_of_work() as work:
         assert reopen(work, [effect.id], now=clock.now()) == 1
@@ -409,8 +409,8 @@ def test_threads_that_claim_at_once_never_get_the_same_effect_nor_two_of_a_custo
             while quiet < 20:
                 claimed = claim(store, clock, limit=3)
                 quiet = 0 if claimed else quiet + 1
-                got.extend((one.customer, one.effect_key) for one in claimed)
-                record_results(store, *(attempt_result(one, clock=clock) for one in claimed))
+                got.extend((item.customer, item.effect_key) for item in claimed)
+                record_results(store, *(attempt_result(item, clock=clock) for item in claimed))
         except BaseException as error:  # noqa: BLE001  # a thread's failure must reach the test
             failures.append(error)
 
@@ -422,7 +422,7 @@ def test_threads_that_claim_at_once_never_get_the_same_effect_nor_two_of_a_custo
     assert not failures
     assert len(got) == len(set(got)) == 60
     for customer in {customer for customer, _ in got}:
-        own = [key for one, key in got if one == customer]
+        own = [key for item, key in got if item == customer]
         assert own == sorted(own)
     with store.reading() as connection:
         assert connection.scalar(text("SELECT count(*) FROM delivery_attempts")) == 60

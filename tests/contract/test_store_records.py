@@ -134,7 +134,7 @@ def test_a_batch_of_results_survives_encoding(original: ResultBatch) -> None:
 
 def test_a_destination_is_paused_once_and_resumed_once(store: Store) -> None:
     now = ManualClock().now()
-    wanted = Pause(
+    expected = Pause(
         destination="perkville",
         reason="credentials_refused",
         detail="no",
@@ -145,9 +145,9 @@ def test_a_destination_is_paused_once_and_resumed_once(store: Store) -> None:
     with store.unit_of_work() as work:
         assert pause_of(work, "perkville") is None
         assert not resume(work, "perkville", by=PauseEnd.OPERATOR, now=now)
-        assert pause(work, wanted)
+        assert pause(work, expected)
         assert not pause(work, other)
-        assert pause_of(work, "perkville") == wanted
+        assert pause_of(work, "perkville") == expected
         assert pause_of(work, "other") is None
         assert resume(work, "perkville", by=PauseEnd.OPERATOR, now=now)
         assert pause(work, other)
@@ -167,7 +167,7 @@ def fill(store: Store, clock: ManualClock) -> None:
         begin_all(work, claimed, now=clock.now(), lease_until=clock.now() + timedelta(seconds=25))
         states = [EffectState.DELIVERED, EffectState.PARKED, EffectState.REJECTED]
         outbox.record_results(
-            work, [attempt_result(one, clock=clock, state=state) for one, state in zip(claimed, states, strict=True)]
+            work, [attempt_result(item, clock=clock, state=state) for item, state in zip(claimed, states, strict=True)]
         )
 
 
@@ -176,18 +176,18 @@ def test_the_ledger_is_paged_newest_first_and_filtered(store: Store) -> None:
     with store.reading() as connection:
         first = ledger.page(connection, LedgerQuery(destination=DESTINATION), count=4)
         second = ledger.page(connection, LedgerQuery(destination=DESTINATION), count=99, before_id=first[-1].id)
-        assert [one.effect_key for one in [*first, *second]] == [f"k{number}" for number in range(8, -1, -1)]
+        assert [item.effect_key for item in [*first, *second]] == [f"k{number}" for number in range(8, -1, -1)]
         assert ledger.page(connection, LedgerQuery(destination="other"), count=9) == []
         of_one = ledger.page(connection, LedgerQuery(destination=DESTINATION, customer=" C1@Example.com "), count=9)
-        assert [one.effect_key for one in of_one] == ["k7", "k4", "k1"]
+        assert [item.effect_key for item in of_one] == ["k7", "k4", "k1"]
         states = [EffectState.PARKED, EffectState.REJECTED]
         parked = ledger.page(connection, LedgerQuery(destination=DESTINATION, states=states), count=9)
-        assert [one.effect_key for one in parked] == ["k2", "k1"]
+        assert [item.effect_key for item in parked] == ["k2", "k1"]
         assert ledger.count(connection, LedgerQuery(destination=DESTINATION)) == 9
         assert ledger.count(connection, LedgerQuery(destination=DESTINATION, states=[EffectState.PENDING])) == 6
 
 
-def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None:
+def test_the_ledger_is_queried_by_time_order_reason_and_name(store: Store) -> None:
     clock = ManualClock()
     start = clock.now()
     with store.unit_of_work() as work:
@@ -201,11 +201,11 @@ def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None
     def keys(**more: object) -> list[str]:
         with store.reading() as work:
             query = replace(ledger_query, **more)  # type: ignore[arg-type]
-            found = [one.effect_key for one in ledger.page(work, query, count=99)]
-            assert ledger.count(work, query) == len(found)
-            assert ledger.count(work, query, at_most=2) == min(2, len(found))
-            assert len(ledger.ids(work, query)) == len(found)
-            return found
+            effect_key = [item.effect_key for item in ledger.page(work, query, count=99)]
+            assert ledger.count(work, query) == len(effect_key)
+            assert ledger.count(work, query, at_most=2) == min(2, len(effect_key))
+            assert len(ledger.ids(work, query)) == len(effect_key)
+            return effect_key
 
     hour = timedelta(hours=1)
     assert keys(begin=start + 2 * hour, end=start + 4 * hour) == ["t3", "t2"]
@@ -222,18 +222,18 @@ def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None
 def test_what_needs_a_person_is_found_by_destination_reason_and_message(store: Store) -> None:
     fill(store, ManualClock())
     with store.reading() as connection:
-        assert [one.effect_key for one in ledger.needing_a_person(connection)] == ["k1", "k2"]
+        assert [item.effect_key for item in ledger.needing_a_person(connection)] == ["k1", "k2"]
         assert ledger.needing_a_person(connection, destination="other") == []
         assert ledger.needing_a_person(connection, reason="perk_unknown") == []
         chosen = ledger.needing_a_person(connection, message_ids=["message of k2", "message of k0"])
-        assert [one.effect_key for one in chosen] == ["k2"]
+        assert [item.effect_key for item in chosen] == ["k2"]
 
 
 def test_the_backlog_counts_what_is_open_or_parked(store: Store) -> None:
     clock = ManualClock()
     fill(store, clock)
     with store.reading() as connection:
-        counted = {one.state: one.count for one in ledger.backlog(connection, [DESTINATION, "other"])}
+        counted = {item.state: item.count for item in ledger.backlog(connection, [DESTINATION, "other"])}
     assert counted == {EffectState.PENDING: 6, EffectState.PARKED: 1}
 
 
@@ -293,7 +293,7 @@ def test_claiming_on_postgresql_reads_the_small_indexes_of_open_effects(postgres
     store.close()
 
 
-def test_a_log_record_whose_results_are_kept_already_is_refused(store: Store) -> None:
+def test_a_log_record_with_stored_results_is_refused(store: Store) -> None:
     with store.unit_of_work() as work:
         save_results(work, batch(1, 4))
     with pytest.raises(InvariantError, match="routed twice"), store.unit_of_work() as work:

@@ -73,13 +73,13 @@ class World:
             return stored_effect(connection, key)
 
     def retryable(self, **chosen: object) -> Retryable:
-        asked = {"destination": None, "reason": None, "message_ids": [], **chosen}
+        requested = {"destination": None, "reason": None, "message_ids": [], **chosen}
         with self.store.reading() as connection:
             return find_retryable(
                 connection,
                 configured={DESTINATION: OPTIONS},
                 now=self.clock.now(),
-                **asked,  # type: ignore[arg-type]
+                **requested,  # type: ignore[arg-type]
             )
 
 
@@ -245,14 +245,14 @@ def test_a_person_can_list_and_free_what_waits_for_a_time_that_was_never_meant(w
     world.put_off("a", state=EffectState.RETRYING, seconds=30)
     world.put_off("b", state=EffectState.UNKNOWN, seconds=30)
     world.clock.set_wall_clock(by=-seconds)
-    found = world.retryable()
-    assert [one.effect_key for one in found.overlong] == ["a", "b"]
-    assert not found.is_nothing
-    assert [one.effect_key for one in world.retryable(message_ids=["message of a"]).overlong] == ["a"]
-    assert [one.effect_key for one in world.retryable(reason="outcome_unknown").overlong] == ["b"]
+    retryable = world.retryable()
+    assert [item.effect_key for item in retryable.overlong] == ["a", "b"]
+    assert not retryable.is_nothing
+    assert [item.effect_key for item in world.retryable(message_ids=["message of a"]).overlong] == ["a"]
+    assert [item.effect_key for item in world.retryable(reason="outcome_unknown").overlong] == ["b"]
     assert world.retryable(destination="another").is_nothing
     with world.store.unit_of_work() as work:
-        assert retry(work, found, actor="ann", now=world.clock.now()) == 2
+        assert retry(work, retryable, actor="ann", now=world.clock.now()) == 2
     assert world.retryable().is_nothing
     assert world.effect("a").due_at == world.clock.now()
     assert world.effect("b").due_at > world.clock.now() + timedelta(seconds=OPTIONS.unknown_wait_seconds)

@@ -41,10 +41,10 @@ MALFORMED = [
 @pytest.mark.parametrize("call", ["track", "batch"])
 @pytest.mark.parametrize("body", MALFORMED)
 def test_what_is_no_json_object_is_refused(tracking: Any, call: str, body: bytes) -> None:
-    answer = tracking.post(call, body)
-    assert answer.status == 400
-    assert answer.json()["success"] is False
-    assert answer.json()["code"] == "invalid_request"
+    response = tracking.post(call, body)
+    assert response.status == 400
+    assert response.json()["success"] is False
+    assert response.json()["code"] == "invalid_request"
     assert tracking.recorded() == []
 
 
@@ -66,7 +66,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize("body", TAKEN)
-def test_what_is_an_object_is_taken_and_judged_later(tracking: Any, body: bytes) -> None:
+def test_what_is_an_object_is_taken_and_evaluated_later(tracking: Any, body: bytes) -> None:
     assert tracking.post("track", body).status == 200
     ((_, _, _, recorded),) = tracking.recorded()
     assert recorded == body, "what is repaired is repaired when it is read"
@@ -74,21 +74,21 @@ def test_what_is_an_object_is_taken_and_judged_later(tracking: Any, body: bytes)
 
 def test_sizes_are_limited_to_the_byte(tracking: Any) -> None:
     assert tracking.post("track", sized(32 * 1024)).status == 200
-    answer = tracking.post("track", sized(32 * 1024 + 1))
-    assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
+    response = tracking.post("track", sized(32 * 1024 + 1))
+    assert (response.status, response.json()["code"]) == (400, "invalid_request")
     batch = b'{"batch":[' + b",".join([sized(30_000)] * 17) + b"]"
     assert tracking.post("batch", batch + b" " * (500 * 1024 - len(batch) - 1) + b"}").status == 200
-    answer = tracking.post("batch", batch + b" " * (500 * 1024 - len(batch)) + b"}")
-    assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
+    response = tracking.post("batch", batch + b" " * (500 * 1024 - len(batch)) + b"}")
+    assert (response.status, response.json()["code"]) == (400, "invalid_request")
     assert len(tracking.recorded()) == 2
 
 
 def test_a_small_body_that_unpacks_to_a_huge_one_is_refused(tracking: Any) -> None:
     bomb = gzip.compress(b"[" + b" " * 200_000_000 + b"]")
-    answer = tracking.request(
+    response = tracking.request(
         "POST", "/v1/batch", bomb, {"Authorization": "Basic d2tfd2Vic2l0ZTo=", "Content-Encoding": "gzip"}
     )
-    assert answer.status == 400
+    assert response.status == 400
     assert tracking.recorded() == []
 
 
@@ -102,7 +102,7 @@ def test_a_small_body_that_unpacks_to_a_huge_one_is_refused(tracking: Any) -> No
         pytest.param("gzip, gzip", b"{}", 415, id="twice"),
     ],
 )
-def test_an_encoding_that_cannot_be_read_is_told(tracking: Any, encoding: str, body: bytes, status: int) -> None:
+def test_an_encoding_that_cannot_be_read_is_reported(tracking: Any, encoding: str, body: bytes, status: int) -> None:
     assert tracking.post("batch", body, Content_Encoding=encoding).status == status
     assert tracking.recorded() == []
 
@@ -141,18 +141,18 @@ STRICT = [
 def test_strict_mode_tells_at_once_what_is_recorded_otherwise(
     tracking: Any, call: str, body: object, reason: str, index: int | None
 ) -> None:
-    answer = tracking.post(call, body, X_Punchcard_Strict="1")
-    assert (answer.status, answer.json()["code"]) == (400, reason)
+    response = tracking.post(call, body, X_Punchcard_Strict="1")
+    assert (response.status, response.json()["code"]) == (400, reason)
     if index is not None:
-        assert answer.json()["index"] == index
+        assert response.json()["index"] == index
     assert tracking.recorded() == []
     assert tracking.post(call, body).status == 200
     assert len(tracking.recorded()) == 1
 
 
-def test_a_client_that_sends_too_slowly_is_told_and_dropped(tracking: Any) -> None:
-    answer = tracking.raw(HEAD + b"Content-Length: 100\r\n\r\n{")
-    assert b" 408 " in answer.partition(b"\r\n")[0]
+def test_a_client_that_sends_too_slowly_is_reported_and_dropped(tracking: Any) -> None:
+    result = tracking.raw(HEAD + b"Content-Length: 100\r\n\r\n{")
+    assert b" 408 " in result.partition(b"\r\n")[0]
     assert tracking.recorded() == []
 
 
@@ -173,8 +173,8 @@ def test_a_body_in_chunks_is_one_body(tracking: Any) -> None:
 
 def test_an_endless_body_is_refused_before_it_ends(tracking: Any) -> None:
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    answer = tracking.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 4)
-    assert b" 400 " in answer.partition(b"\r\n")[0]
+    result = tracking.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 4)
+    assert b" 400 " in result.partition(b"\r\n")[0]
     assert tracking.recorded() == []
 
 
@@ -187,17 +187,17 @@ def test_what_is_no_http_harms_nobody(tracking: Any, text: bytes) -> None:
     assert tracking.post("track", EVENT).status == 200
 
 
-def test_a_log_that_fails_is_answered_503_and_asked_again(tracking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_fails_is_answered_503_and_retried(tracking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(records: object) -> None:
         raise StorageError("the event log cannot be written: database or disk is full")
 
     with monkeypatch.context() as failing:
         failing.setattr(tracking.log, "append", full)
-        answer = tracking.post("track", EVENT)
-    assert answer.status == 503
-    assert int(answer.headers["retry-after"]) >= 1
-    assert answer.json()["success"] is False
-    assert "disk is full" in str(answer.json()["message"])
+        response = tracking.post("track", EVENT)
+    assert response.status == 503
+    assert int(response.headers["retry-after"]) >= 1
+    assert response.json()["success"] is False
+    assert "disk is full" in str(response.json()["message"])
     assert tracking.post("track", EVENT).status == 200
     assert len(tracking.recorded()) == 1
 
@@ -218,6 +218,6 @@ def test_a_log_that_fails_is_answered_503_and_asked_again(tracking: Any, monkeyp
     strict=st.sampled_from(["", "1"]),
 )
 def test_anything_at_all_is_taken_or_refused(tracking: Any, body: bytes, call: str, strict: str) -> None:
-    answer = tracking.post(call, body, X_Punchcard_Strict=strict)
-    assert answer.status in (200, 400)
-    assert answer.json()["success"] is (answer.status == 200)
+    response = tracking.post(call, body, X_Punchcard_Strict=strict)
+    assert response.status in (200, 400)
+    assert response.json()["success"] is (response.status == 200)

@@ -16,9 +16,9 @@ def basic(text: str) -> str:
 
 @pytest.mark.parametrize("call", SINGLE)
 def test_a_single_call_is_durable_when_it_is_answered(tracking: Any, call: str) -> None:
-    answer = tracking.post(call, EVENT)
-    assert (answer.status, answer.body) == (200, b'{"success":true}')
-    assert answer.headers["content-type"] == "application/json"
+    response = tracking.post(call, EVENT)
+    assert (response.status, response.body) == (200, b'{"success":true}')
+    assert response.headers["content-type"] == "application/json"
     assert tracking.recorded() == [(call, "wk_website", "", json.dumps(EVENT).encode())]
 
 
@@ -32,8 +32,8 @@ def test_both_names_of_a_batch_are_one_record(tracking: Any, path: str) -> None:
 @pytest.mark.parametrize(("path", "call"), [(call[0], call) for call in SINGLE] + [("b", "batch")])
 def test_the_browsers_short_names_note_the_senders_address(tracking: Any, path: str, call: str) -> None:
     assert tracking.post(path, {"batch": [EVENT]} if call == "batch" else EVENT).status == 200
-    ((found, _, ip, _),) = tracking.recorded()
-    assert (found, ip) == (call, "127.0.0.1")
+    ((item, _, ip, _),) = tracking.recorded()
+    assert (item, ip) == (call, "127.0.0.1")
 
 
 def test_a_path_may_end_with_a_slash(tracking: Any) -> None:
@@ -77,17 +77,17 @@ def test_the_write_key_is_found(tracking: Any, authorization: str, in_body: str 
     ],
 )
 def test_without_a_write_key_nothing_is_taken(tracking: Any, authorization: str, body: object) -> None:
-    answer = tracking.post("track", body, Authorization=authorization)
-    assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
-    assert "write key" in str(answer.json()["message"])
+    response = tracking.post("track", body, Authorization=authorization)
+    assert (response.status, response.json()["code"]) == (400, "invalid_request")
+    assert "write key" in str(response.json()["message"])
     assert tracking.recorded() == []
 
 
 def test_an_unknown_write_key_is_taken_and_in_strict_mode_refused(tracking: Any) -> None:
     unknown = basic("wk_nobody:")
     assert tracking.post("track", EVENT, Authorization=unknown).status == 200
-    answer = tracking.post("track", EVENT, Authorization=unknown, X_Punchcard_Strict="1")
-    assert (answer.status, answer.json()["code"]) == (401, "unknown_source")
+    response = tracking.post("track", EVENT, Authorization=unknown, X_Punchcard_Strict="1")
+    assert (response.status, response.json()["code"]) == (401, "unknown_source")
     assert len(tracking.recorded()) == 1
 
 
@@ -104,17 +104,17 @@ def test_a_packed_body_is_the_same_event(tracking: Any) -> None:
 
 
 def test_browsers_are_allowed_from_every_origin(tracking: Any) -> None:
-    asked = {
+    requested = {
         "Origin": "https://shop.example.com",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type",
     }
-    answer = tracking.request("OPTIONS", "/v1/t", headers=asked)
-    assert answer.status == 204
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert "POST" in answer.headers["access-control-allow-methods"]
+    response = tracking.request("OPTIONS", "/v1/t", headers=requested)
+    assert response.status == 204
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "POST" in response.headers["access-control-allow-methods"]
     for name in ("authorization", "content-type"):
-        assert name in answer.headers["access-control-allow-headers"]
+        assert name in response.headers["access-control-allow-headers"]
     for status, body in ((200, EVENT), (400, b"{")):
         given = tracking.post("t", body)
         assert (given.status, given.headers["access-control-allow-origin"]) == (status, "*")
@@ -123,27 +123,27 @@ def test_browsers_are_allowed_from_every_origin(tracking: Any) -> None:
 @pytest.mark.parametrize("call", ["track", "page"])
 def test_a_pixel_is_a_picture_and_an_event(tracking: Any, call: str) -> None:
     data = base64.b64encode(json.dumps({**EVENT, "writeKey": "wk_website"}).encode()).decode().rstrip("=")
-    answer = tracking.request("GET", f"/v1/pixel/{call}?data={data}")
-    assert (answer.status, answer.headers["content-type"]) == (200, "image/gif")
-    assert answer.body.startswith(b"GIF89a")
-    ((found, key, _, body),) = tracking.recorded()
-    assert (found, key, json.loads(body)["userId"]) == (call, "wk_website", "ann")
+    response = tracking.request("GET", f"/v1/pixel/{call}?data={data}")
+    assert (response.status, response.headers["content-type"]) == (200, "image/gif")
+    assert response.body.startswith(b"GIF89a")
+    ((item, key, _, body),) = tracking.recorded()
+    assert (item, key, json.loads(body)["userId"]) == (call, "wk_website", "ann")
 
 
 @pytest.mark.parametrize("query", ["", "?data=!!!", "?data=e30", "?data=" + "A" * 60_000, "?a=b&writeKey=", "?%ff=1"])
 def test_a_pixel_without_an_event_is_a_picture_all_the_same(tracking: Any, query: str) -> None:
-    answer = tracking.request("GET", f"/v1/pixel/track{query}")
-    assert answer.status in (200, 400, 414, 431)
+    response = tracking.request("GET", f"/v1/pixel/track{query}")
+    assert response.status in (200, 400, 414, 431)
     assert tracking.recorded() == []
 
 
 def test_libraries_get_the_settings_they_ask_for_first(tracking: Any) -> None:
-    answer = tracking.request("GET", "/v1/projects/wk_website/settings", headers={"Host": "events.example.com"})
-    assert answer.status == 200
-    segment = answer.json()["integrations"]["Segment.io"]  # type: ignore[index]
+    response = tracking.request("GET", "/v1/projects/wk_website/settings", headers={"Host": "events.example.com"})
+    assert response.status == 200
+    segment = response.json()["integrations"]["Segment.io"]  # type: ignore[index]
     assert segment["apiKey"] == "wk_website"
     assert segment["apiHost"] == "events.example.com/v1"
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-allow-origin"] == "*"
     assert tracking.request("GET", "/v1/projects/wk_nobody/settings").status == 404
 
 
@@ -162,8 +162,8 @@ def test_libraries_get_the_settings_they_ask_for_first(tracking: Any) -> None:
         ("POST", "/v1/" + "x" * 5_000, 404),
     ],
 )
-def test_a_wrong_method_or_path_is_told(tracking: Any, method: str, path: str, status: int) -> None:
-    answer = tracking.request(method, path, b"{}")
-    assert answer.status == status
-    assert answer.json()["success"] is False
+def test_a_wrong_method_or_path_is_reported(tracking: Any, method: str, path: str, status: int) -> None:
+    response = tracking.request(method, path, b"{}")
+    assert response.status == status
+    assert response.json()["success"] is False
     assert tracking.recorded() == []

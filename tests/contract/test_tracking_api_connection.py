@@ -27,13 +27,13 @@ def connected(tracking: Any) -> socket.socket:
 
 def answers(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
     """Status and body of the next answers on the connection."""
-    found = []
+    result = []
     for _ in range(count):
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        found.append((answer.status, answer.read()))
-        answer.close()
-    return found
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        result.append((response.status, response.read()))
+        response.close()
+    return result
 
 
 def test_requests_on_one_connection_are_answered_one_after_the_other(tracking: Any) -> None:
@@ -74,14 +74,14 @@ def test_requests_sent_without_waiting_are_all_taken_in_their_order(tracking: An
 def test_a_refused_request_does_not_harm_the_next_on_its_connection(tracking: Any, refused: bytes, status: int) -> None:
     with connected(tracking) as connection:
         connection.sendall(refused)
-        ((found, _),) = answers(connection, 1)
-        assert found == status
+        ((item, _),) = answers(connection, 1)
+        assert item == status
         connection.sendall(post("track", TEXT))
         assert answers(connection, 1) == [(200, b'{"success":true}')]
     assert [body for *_, body in tracking.recorded()] == [TEXT]
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(tracking: Any) -> None:
+def test_a_client_that_asks_first_gets_100_continue(tracking: Any) -> None:
     head, _, body = post("track", TEXT, headers=b"Expect: 100-continue\r\n").partition(b"\r\n\r\n")
     with connected(tracking) as connection:
         connection.sendall(head + b"\r\n\r\n")
@@ -99,7 +99,7 @@ def test_a_client_that_goes_away_before_its_answer_has_been_heard(tracking: Any)
 
 
 @pytest.mark.parametrize("path", ["track", "m", "t"])
-def test_a_body_that_comes_too_slowly_is_told_whatever_the_call(tracking: Any, path: str) -> None:
+def test_a_body_that_comes_too_slowly_is_reported_whatever_the_call(tracking: Any, path: str) -> None:
     with connected(tracking) as connection:
         connection.sendall(post(path, b"{" * 100)[:-50])
         ((status, _),) = answers(connection, 1)
@@ -133,12 +133,12 @@ def test_head_is_answered_without_a_body_and_leaves_the_connection_usable(
     connection = http.client.HTTPConnection("127.0.0.1", tracking.port, timeout=PATIENCE_SECONDS)
     for _ in range(2):
         connection.request("HEAD", path)
-        answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (status, b"")
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (status, b"")
     connection.request("GET", "/v1/projects/wk_website/settings")
-    answer = connection.getresponse()
-    assert answer.status == 200
-    answer.read()
+    response = connection.getresponse()
+    assert response.status == 200
+    response.read()
     connection.close()
     assert tracking.recorded() == []
 

@@ -44,15 +44,15 @@ def told_to_come_again(answer: Any) -> None:
 
 
 @pytest.mark.parametrize("call", ["track", "t", "batch", "import"])
-def test_a_full_disk_is_told_and_only_what_was_acknowledged_stands(tracking: Any, call: str) -> None:
+def test_a_full_disk_is_reported_and_only_what_was_acknowledged_is_stored(tracking: Any, call: str) -> None:
     """Promise: 200 and recorded are the same thing."""
     body = {"batch": [{**EVENT, "type": "track"}]} if call in ("batch", "import") else EVENT
     acknowledged = 0
     with no_room_for_files_above(SIZE_MAX):
         for _ in range(100):
-            answer = tracking.post(call, {**body, "messageId": f"m{acknowledged}"})
-            if answer.status != 200:
-                told_to_come_again(answer)
+            response = tracking.post(call, {**body, "messageId": f"m{acknowledged}"})
+            if response.status != 200:
+                told_to_come_again(response)
                 break
             acknowledged += 1
         told_to_come_again(tracking.post(call, body))
@@ -114,17 +114,17 @@ def test_a_disk_that_hangs_fills_no_memory_and_a_stop_takes_no_more(tmp_path: Pa
         async with httpx.AsyncClient(transport=transport, base_url="http://x", auth=("wk_website", "")) as client:
             sending = [asyncio.create_task(client.post("/v1/track", json=EVENT)) for _ in range(40)]
             at_once = itertools.islice(asyncio.as_completed(sending), 10)
-            refused = [await one for one in at_once]
-            assert {one.status_code for one in refused} == {503}
-            assert {one.json()["code"] for one in refused} == {"overloaded"}
-            assert all(one.headers["retry-after"] for one in refused)
+            refused = [await item for item in at_once]
+            assert {item.status_code for item in refused} == {503}
+            assert {item.json()["code"] for item in refused} == {"overloaded"}
+            assert all(item.headers["retry-after"] for item in refused)
             held.gate.set()
-            statuses = [(await one).status_code for one in sending]
+            statuses = [(await item).status_code for item in sending]
             assert len(everything(log)) == statuses.count(200) > 0
             assert (await client.post("/v1/track", json=EVENT)).status_code == 200
             await asyncio.to_thread(commit.stop)
-            answer = await client.post("/v1/track", json=EVENT)
-            assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
+            response = await client.post("/v1/track", json=EVENT)
+            assert (response.status_code, response.json()["code"]) == (503, "stopping")
             assert len(everything(log)) == statuses.count(200) + 1
 
     try:
@@ -134,4 +134,4 @@ def test_a_disk_that_hangs_fills_no_memory_and_a_stop_takes_no_more(tmp_path: Pa
 
 
 def everything(log: SqliteEventLog) -> list[bytes]:
-    return [decompress(one) for one in log.read(0, records_max=10_000, bytes_max=1 << 40)]
+    return [decompress(item) for item in log.read(0, records_max=10_000, bytes_max=1 << 40)]

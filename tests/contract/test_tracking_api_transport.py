@@ -42,8 +42,8 @@ def test_what_is_recorded_is_the_text(
     tracking: Any, call: str, text: bytes, packed: Callable[[bytes], bytes], encoding: str | None
 ) -> None:
     headers = BASIC | ({"Content-Encoding": encoding} if encoding else {})
-    answer = tracking.request("POST", f"/v1/{call}", packed(text), headers)
-    assert (answer.status, answer.body) == (200, b'{"success":true}')
+    response = tracking.request("POST", f"/v1/{call}", packed(text), headers)
+    assert (response.status, response.body) == (200, b'{"success":true}')
     assert [recorded for *_, recorded in tracking.recorded()] == [text]
 
 
@@ -62,11 +62,11 @@ def test_what_is_recorded_is_the_text(
 def test_what_cannot_be_unpacked_is_refused_with_its_reason(
     tracking: Any, body: bytes, encoding: str, status: int, message: str
 ) -> None:
-    answer = tracking.request("POST", "/v1/batch", body, BASIC | ({"Content-Encoding": encoding} if encoding else {}))
-    assert answer.status == status
-    assert answer.json()["success"] is False
-    assert message in str(answer.json()["message"])
-    assert (answer.headers.get("accept-encoding") == "gzip, identity") is (status == 415)
+    response = tracking.request("POST", "/v1/batch", body, BASIC | ({"Content-Encoding": encoding} if encoding else {}))
+    assert response.status == status
+    assert response.json()["success"] is False
+    assert message in str(response.json()["message"])
+    assert (response.headers.get("accept-encoding") == "gzip, identity") is (status == 415)
     assert tracking.recorded() == []
 
 
@@ -81,14 +81,14 @@ def test_a_preflight_allows_the_headers_that_are_requested(tracking: Any, path: 
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": requested,
     }
-    answer = tracking.request("OPTIONS", path, None, headers)
-    assert (answer.status, answer.body) == (204, b"")
-    allowed = answer.headers["access-control-allow-headers"]
+    response = tracking.request("OPTIONS", path, None, headers)
+    assert (response.status, response.body) == (204, b"")
+    allowed = response.headers["access-control-allow-headers"]
     assert allowed == f"{requested}, {LIBRARIES_HEADERS}"
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert "POST" in answer.headers["access-control-allow-methods"]
-    assert int(answer.headers["access-control-max-age"]) > 0
-    assert "access-control-allow-private-network" not in answer.headers
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "POST" in response.headers["access-control-allow-methods"]
+    assert int(response.headers["access-control-max-age"]) > 0
+    assert "access-control-allow-private-network" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_a_preflight_allows_the_headers_that_are_requested(tracking: Any, path: 
 )
 def test_a_preflight_for_headers_that_are_none_allows_those_of_the_libraries(tracking: Any, requested: str) -> None:
     headers = {"Origin": "https://shop.example", "Access-Control-Request-Headers": requested.encode().decode("latin-1")}
-    answer = tracking.request("OPTIONS", "/v1/t", None, headers)
-    assert answer.status == 204
-    assert answer.headers["access-control-allow-headers"] == LIBRARIES_HEADERS
+    response = tracking.request("OPTIONS", "/v1/t", None, headers)
+    assert response.status == 204
+    assert response.headers["access-control-allow-headers"] == LIBRARIES_HEADERS
 
 
 def test_a_preflight_from_a_public_page_to_a_private_network_is_allowed(tracking: Any) -> None:
     headers = {"Origin": "https://shop.example", "Access-Control-Request-Private-Network": "true"}
-    answer = tracking.request("OPTIONS", "/v1/t", None, headers)
-    assert answer.headers["access-control-allow-private-network"] == "true"
+    response = tracking.request("OPTIONS", "/v1/t", None, headers)
+    assert response.headers["access-control-allow-private-network"] == "true"
 
 
 @pytest.mark.parametrize("content_type", ["text/plain;charset=UTF-8", "text/plain", "application/octet-stream", ""])
@@ -138,5 +138,5 @@ def test_a_beacon_is_taken_whatever_its_type(tracking: Any, content_type: str) -
 def test_another_method_is_refused_with_those_that_are_allowed(
     tracking: Any, method: str, path: str, allowed: str
 ) -> None:
-    answer = tracking.request(method, path)
-    assert (answer.status, answer.headers["allow"]) == (405, allowed)
+    response = tracking.request(method, path)
+    assert (response.status, response.headers["allow"]) == (405, allowed)

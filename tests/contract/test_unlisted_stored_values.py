@@ -158,7 +158,7 @@ def test_a_stored_value_that_is_not_listed_is_shown_as_it_is(world: PublicApiSer
     pages = {path: owner.get(path) for path in PAGES}
     assert {path: page.status for path, page in pages.items() if page.status != 200} == {}
     calls = {path: world.request("GET", path) for path in CALLS}
-    assert {path: (answer.status, answer.body) for path, answer in calls.items() if answer.status != 200} == {}
+    assert {path: (call.status, call.body) for path, call in calls.items() if call.status != 200} == {}
     if shown := COLUMNS[column]:
         assert re.search(r"zz.unlisted", pages[shown].text, re.IGNORECASE), pages[shown].text
 

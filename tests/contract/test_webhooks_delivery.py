@@ -57,9 +57,9 @@ class Rig:
 
     def effect(self, message_id: str) -> StoredEffect:
         with self.store.reading() as connection:
-            found = ledger.effect_by_key(connection, SLUG, f"SEG:website:EVENT:{message_id}")
-        assert found is not None
-        return found
+            effect_by_key = ledger.effect_by_key(connection, SLUG, f"SEG:website:EVENT:{message_id}")
+        assert effect_by_key is not None
+        return effect_by_key
 
     def actions(self, message_id: str) -> list[tuple[str, str | None]]:
         effect_id = self.effect(message_id).id
@@ -196,7 +196,7 @@ async def test_a_receiver_that_never_answers_ends_parked_and_other_users_go_on(r
     rig.add("b1", "b2", user="bad")
     rig.add("g1", "g2", user="good")
     await rig.drain()
-    assert [rig.effect(one).state for one in ("b1", "b2", "g1", "g2")] == [
+    assert [rig.effect(item).state for item in ("b1", "b2", "g1", "g2")] == [
         EffectState.PARKED,
         EffectState.PARKED,
         EffectState.DELIVERED,
@@ -254,12 +254,12 @@ async def test_a_batch_stays_within_its_bytes(rig: Rig) -> None:
     with rig.store.unit_of_work() as work:
         large = [_new(f"m{number}", f"u{number}") for number in range(12)]
         payloads = [
-            json.dumps({"messageId": one.message_id, "body": {"messageId": one.message_id, "x": "y" * 300_000}})
-            for one in large
+            json.dumps({"messageId": item.message_id, "body": {"messageId": item.message_id, "x": "y" * 300_000}})
+            for item in large
         ]
         outbox.add(
             work,
-            [_with_payload(one, payload) for one, payload in zip(large, payloads, strict=True)],
+            [_with_payload(item, payload) for item, payload in zip(large, payloads, strict=True)],
             now=SystemClock().now(),
         )
     await rig.drain()

@@ -63,10 +63,10 @@ def store(store_url: str) -> Iterator[Store]:
     store.close()
 
 
-def make(store: Store, wanted: Workspace, keyring: Keyring = KEYRING) -> list[str]:
+def make(store: Store, workspace: Workspace, keyring: Keyring = KEYRING) -> list[str]:
     return [
-        f"{one.kind} {one.part} {one.slug}".strip()
-        for one in apply(store, wanted, clock=CLOCK, keyring=keyring, actor="a test")
+        f"{item.kind} {item.part} {item.slug}".strip()
+        for item in apply(store, workspace, clock=CLOCK, keyring=keyring, actor="a test")
     ]
 
 
@@ -166,7 +166,7 @@ def test_masked_secret_that_is_not_the_stored_one_is_refused(store: Store, first
     assert load(store, KEYRING).workspace == first
 
 
-def test_invalid_workspace_changes_nothing_and_all_problems_are_told(store: Store) -> None:
+def test_invalid_workspace_changes_nothing_and_all_problems_are_reported(store: Store) -> None:
     make(store, WORKSPACE)
     with pytest.raises(ConfigurationError) as caught:
         make(store, replace(with_settings(apiKey=5), timezone="Mars", sources=WORKSPACE.sources[:1]))
@@ -179,7 +179,7 @@ def test_invalid_workspace_changes_nothing_and_all_problems_are_told(store: Stor
     assert load(store, KEYRING).workspace == WORKSPACE
 
 
-def test_wrong_key_says_what_to_do_and_a_secret_given_anew_mends_it(store: Store) -> None:
+def test_wrong_key_says_what_to_do_and_a_secret_given_again_repairs_it(store: Store) -> None:
     make(store, WORKSPACE)
     other = Keyring("another key")
     with pytest.raises(ConfigurationError, match="Set PUNCHCARD_SECRET_KEY to the key used before"):
@@ -221,14 +221,14 @@ def test_edits_made_at_the_same_time_are_all_kept(store: Store) -> None:
 
 
 def test_whole_files_applied_at_the_same_time_end_as_one_of_them(store: Store) -> None:
-    wanted = [
+    expected = [
         replace(WORKSPACE, name=f"W{n}", sources=(replace(WORKSPACE.sources[0], slug=f"s{n}"),), destinations=())
         for n in range(4)
     ]
-    threads = [threading.Thread(target=make, args=(store, one)) for one in wanted]
+    threads = [threading.Thread(target=make, args=(store, item)) for item in expected]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert load(store, KEYRING).workspace in wanted
+    assert load(store, KEYRING).workspace in expected
     assert revision(store) == 4

@@ -38,16 +38,16 @@ def test_token_is_valid_until_revoked_and_is_not_kept(store: Store) -> None:
         clock.advance(1)
         other = create_token(work, "terraform", clock=clock)
     with store.reading() as work:
-        found = verify_token(work, token)
+        result = verify_token(work, token)
         row = work.execute(text("SELECT * FROM api_tokens WHERE name = 'reporting'")).one()
-    assert found is not None
-    assert found.name == "reporting"
+    assert result is not None
+    assert result.name == "reporting"
     assert token not in [str(value) for value in row]
     assert names(store) == ["reporting", "terraform"]
 
     with store.unit_of_work() as work:
-        assert revoke_token(work, found.id)
-        assert not revoke_token(work, found.id)
+        assert revoke_token(work, result.id)
+        assert not revoke_token(work, result.id)
     assert not is_valid(store, token)
     assert is_valid(store, other)
 
@@ -98,7 +98,7 @@ def test_processes_that_start_together_make_one_token(store: Store, tmp_path: Pa
         thread.start()
     for thread in threads:
         thread.join()
-    [token] = [one for one in made if one is not None]
+    [token] = [item for item in made if item is not None]
     assert len(made) == 4
     assert is_valid(store, token)
     assert path.read_text() == token + "\n"

@@ -29,11 +29,11 @@ def skipped_or_failed(missing: str) -> None:
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """Chromium, which `make browser` installs on Debian."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
+    result = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if result is None:
         skipped_or_failed("there is no Chromium: `make browser` installs it on Debian")
-    assert found is not None
-    return found
+    assert result is not None
+    return result
 
 
 # Of a module: as long as it runs, no other test of this process can run an event loop of its own.

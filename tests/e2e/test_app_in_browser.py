@@ -93,7 +93,10 @@ def signed_in(chromium: Browser, product: ProductProcess, email: str, **options:
     context.set_default_timeout(PATIENCE_SECONDS * 1_000)
     page = context.new_page()
     page.on("pageerror", lambda error: pytest.fail(f"{page.url}: {error}"))
-    page.on("console", lambda said: said.type == "error" and "Content Security" in said.text and pytest.fail(said.text))
+    page.on(
+        "console",
+        lambda message: message.type == "error" and "Content Security" in message.text and pytest.fail(message.text),
+    )
     page.goto("/sign-in")
     page.get_by_label("Email").fill(email)
     page.get_by_label("Password").fill(PASSWORD)
@@ -215,28 +218,28 @@ def test_every_page_fits_and_has_no_barriers(
             beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert beyond <= 0, f"{path} is {beyond} px too wide at {width}"
             page.evaluate(axe)
-            found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
+            evaluate = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
             barriers = [
-                (one["id"], [node["target"] for node in one["nodes"]])
-                for one in found["violations"]
-                if one["impact"] in ("serious", "critical")
+                (violation["id"], [node["target"] for node in violation["nodes"]])
+                for violation in evaluate["violations"]
+                if violation["impact"] in ("serious", "critical")
             ]
             assert barriers == [], path
 
 
 def test_pages_obey_their_own_policy_and_load_little(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "olga@acme.example") as page:
-        said: list[str] = []
-        page.on("console", lambda one: said.append(one.text) if one.type == "error" else None)
+        message: list[str] = []
+        page.on("console", lambda item: message.append(item.text) if item.type == "error" else None)
         for path in PAGES:
             page.goto(path)
-        assert said == []
+        assert message == []
     context = chromium.new_context(base_url=product.url)
     page = context.new_page()
     client = context.new_cdp_session(page)
     client.send("Network.enable")
     loaded: list[int] = []
-    client.on("Network.loadingFinished", lambda one: loaded.append(one["encodedDataLength"]))
+    client.on("Network.loadingFinished", lambda item: loaded.append(item["encodedDataLength"]))
     page.goto("/sign-in", wait_until="networkidle")
     assert 0 < sum(loaded) < 300_000
     context.close()
@@ -259,7 +262,7 @@ def test_the_debugger_shows_an_event_as_it_comes_with_what_becomes_of_it(
         page.get_by_role("button", name="Pause").click()
         product.send("track", {**event, "messageId": "live-2"}, write_key=WRITE_KEY)
         expect(page.get_by_text("Paused, 1 new")).to_be_visible()
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Resume").click()
         expect(page.locator(".live-row").first).to_contain_text("Refused")
         page.get_by_label("Search the events shown").fill("live-1")
         expect(page.locator(".live-row:visible")).to_have_count(1)
@@ -341,7 +344,7 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         picture(page, "audiences")
 
 
-def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser, product: ProductProcess) -> None:
+def test_everything_that_the_builder_knows_is_shown_by_choosing(chromium: Browser, product: ProductProcess) -> None:
     with signed_in(chromium, product, "olga@acme.example", viewport={"width": 390, "height": 860}) as page:
         page.goto("/audiences/new")
         text = page.get_by_label("Query")
@@ -365,14 +368,14 @@ def test_everything_that_the_builder_knows_is_said_by_choosing(chromium: Browser
         page.get_by_role("button", name="Condition", exact=True).click()
         page.get_by_label("What kind of condition").nth(1).select_option("not_in")
         page.get_by_label("Audience", exact=True).select_option("Regulars")
-        said = (
+        message = (
             "event('Order Completed').where( NOT ( event('Order Refunded')"
             ".where( property('sku') = property(parent: 'sku') ).within(parent: 3 days).count() >= 1 ) )"
             ".sources('website').between(7 days, 90 days).sum(property('revenue')) >= 50"
         )
-        expect(text).to_have_value(f"{said} AND NOT ( trait('regulars') = true )")
+        expect(text).to_have_value(f"{message} AND NOT ( trait('regulars') = true )")
         page.get_by_role("button", name="Remove this condition").nth(1).click()
-        expect(text).to_have_value(said)
+        expect(text).to_have_value(message)
         page.get_by_role("button", name="Remove what followed").click()
         page.get_by_role("button", name="Remove this source").click()
         expect(text).to_have_value("event('Order Completed').between(7 days, 90 days).sum(property('revenue')) >= 50")

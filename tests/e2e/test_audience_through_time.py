@@ -119,14 +119,14 @@ class Road:
             continue
 
     def _sent(self) -> int:
-        found = self.snapshot.destinations["perkville"]
+        perkville = self.snapshot.destinations["perkville"]
         target = DeliveryTarget(
             slug="perkville",
-            partner=found.partner,
-            settings=found.settings,
-            options=found.partner.delivery_options(found.settings),
-            fingerprint=found.fingerprint,
-            enabled=found.destination.enabled,
+            partner=perkville.partner,
+            settings=perkville.settings,
+            options=perkville.partner.delivery_options(perkville.settings),
+            fingerprint=perkville.fingerprint,
+            enabled=perkville.destination.enabled,
         )
         return asyncio.run(self._deliver(target))
 
@@ -137,12 +137,12 @@ class Road:
             while True:
                 done = cycle(self.store, target, answered, room=5, clock=self.clock, telemetry=telemetry)
                 answered = []
-                for one in done.attempts:
-                    answer = await perform_attempt(
-                        client, one, send_before=done.send_before, clock=self.clock, telemetry=telemetry
+                for attempt in done.attempts:
+                    result = await perform_attempt(
+                        client, attempt, send_before=done.send_before, clock=self.clock, telemetry=telemetry
                     )
                     answered.append(
-                        CompletedAttempt(attempt=one, result=answer, seconds=0, fingerprint=target.fingerprint)
+                        CompletedAttempt(attempt=attempt, result=result, seconds=0, fingerprint=target.fingerprint)
                     )
                 sent += len(answered)
                 if not answered:
@@ -184,8 +184,8 @@ def order(road: Road, number: int) -> None:
 
 def at_perkville(sandbox: SandboxProcess) -> Any:
     """What Perkville holds of Ann under the audience's key."""
-    found = sandbox.request("GET", "/v2/connections/?business=41&user__emails__email=ann@example.com").json()
-    return (found["objects"][0]["custom_attributes"] or {}).get(KEY)
+    response = sandbox.request("GET", "/v2/connections/?business=41&user__emails__email=ann@example.com").json()
+    return (response["objects"][0]["custom_attributes"] or {}).get(KEY)
 
 
 def perks(sandbox: SandboxProcess) -> list[str]:
@@ -218,10 +218,10 @@ def test_another_order_in_time_keeps_a_member_in_and_tells_nothing(road: Road, s
     road.clock.advance(29 * 86_400)
     order(road, 2)
     road.run_until_idle()
-    asked = sandbox.counts()["requests"]
+    requested = sandbox.counts()["requests"]
     road.clock.advance(29 * 86_400)
     road.run_until_idle()
-    assert sandbox.counts()["requests"] == asked, "nothing has changed, so nobody was asked or told anything"
+    assert sandbox.counts()["requests"] == requested, "nothing has changed, so nobody was asked or told anything"
     assert at_perkville(sandbox) is True
 
 
@@ -243,7 +243,7 @@ def test_a_call_that_comes_by_while_perkville_is_switched_off_is_sent_once_it_is
     road.run_until_idle()
     assert at_perkville(sandbox) is True
     assert sorted(perks(sandbox)) == ["123456", "123457"], "entering earns its points, and once"
-    told = sandbox.counts()["requests"]
+    reported = sandbox.counts()["requests"]
     road.clock.advance(3_600)
     road.run_until_idle()
-    assert sandbox.counts()["requests"] == told
+    assert sandbox.counts()["requests"] == reported

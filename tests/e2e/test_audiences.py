@@ -71,8 +71,8 @@ def order(product: ProductProcess, who: str, revenue: float) -> None:
 
 def attributes(sandbox: SandboxProcess, email: str) -> dict[str, Any]:
     """The user properties of a customer at the sandbox."""
-    answer = sandbox.request("GET", f"/v2/connections/?business=41&user__emails__email={email}")
-    objects = answer.json()["objects"]
+    response = sandbox.request("GET", f"/v2/connections/?business=41&user__emails__email={email}")
+    objects = response.json()["objects"]
     return objects[0]["custom_attributes"] or {} if objects else {}
 
 
@@ -81,8 +81,8 @@ def profile(product: ProductProcess, path: str) -> tuple[int, Any]:
     credentials = base64.b64encode(f"{product.token}:".encode()).decode()
     request = urllib.request.Request(url, headers={"Authorization": f"Basic {credentials}"})
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            return answer.status, json.load(answer)
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
+            return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
 
@@ -177,7 +177,7 @@ def test_the_profile_api_answers_by_any_id(product):
     )
     assert traits[KEY]["value"] is True
     _, ids = profile(product, "user_id:bea/external_ids")
-    assert [(one["type"], one["id"]) for one in ids["data"]] == [("email", "bea@example.com"), ("user_id", "bea")]
+    assert [(item["type"], item["id"]) for item in ids["data"]] == [("email", "bea@example.com"), ("user_id", "bea")]
     _, events = profile(product, "user_id:bea/events?include=Order%20Completed")
     assert [event["event"] for event in events["data"]] == ["Order Completed"]
     assert profile(product, "user_id:nobody/traits") == (
@@ -186,16 +186,16 @@ def test_the_profile_api_answers_by_any_id(product):
     )
 
 
-def test_a_trace_says_whose_the_event_is_and_in_which_audiences_they_are(product):
+def test_a_trace_shows_the_profile_of_the_event_and_in_which_audiences_they_are(product):
     order(product, "gus", 12)
     wait_until(lambda: profile(product, "user_id:gus/traits?include=" + KEY)[1].get("traits", {}).get(KEY))
     message_id = profile(product, "user_id:gus/events")[1]["data"][0]["message_id"]
     known = product.call("GET", f"/api/events/{message_id}")[1]["data"]["profile"]
     assert known["externalIds"] == [{"type": "email", "id": "gus@example.com"}, {"type": "user_id", "id": "gus"}]
     assert known["audiences"] == [KEY]
-    told = command("trace", message_id, "--data", str(product.data)).stdout
-    assert f"{known['id']}: email gus@example.com, user_id gus" in told
-    assert KEY in told
+    reported = command("trace", message_id, "--data", str(product.data)).stdout
+    assert f"{known['id']}: email gus@example.com, user_id gus" in reported
+    assert KEY in reported
 
 
 def test_an_audience_is_made_looked_at_and_deleted_by_the_public_api(product):
@@ -227,12 +227,14 @@ def test_a_preview_counts_people_and_names_what_may_be_a_mistake(product):
         "event('Order Complete').count() >= 1 OR event('Order Completed').where( property('revenu') > 0 ).count() = 0"
     )
     path = "/api/spaces/punchcard/audiences/previews"
-    status, answer = product.call("POST", path, body={"definition": {"query": query}})
+    status, response = product.call("POST", path, body={"definition": {"query": query}})
     assert status == 200
-    found = answer["data"]["audiencePreview"]
-    assert found["size"]["count"] == found["people"] > 0
-    assert any('"Order Complete"' in one and '"Order Completed"' in one for one in found["warnings"])
-    assert any('"revenu"' in one and '"revenue"' in one for one in found["warnings"])
+    audience_preview = response["data"]["audiencePreview"]
+    assert audience_preview["size"]["count"] == audience_preview["people"] > 0
+    assert any(
+        '"Order Complete"' in warning and '"Order Completed"' in warning for warning in audience_preview["warnings"]
+    )
+    assert any('"revenu"' in warning and '"revenue"' in warning for warning in audience_preview["warnings"])
 
 
 def test_a_preview_takes_json_and_computed_traits(product):
@@ -245,19 +247,19 @@ def test_a_preview_takes_json_and_computed_traits(product):
         "of": {"kind": "property", "path": "revenue"},
     }
     more = {"kind": "comparison", "left": spent, "operator": "greater_than", "right": [{"kind": "literal", "value": 0}]}
-    for path, answer, model in (
+    for path, result, model in (
         ("audiences", "audiencePreview", more),
         ("computed-traits", "computedTraitPreview", spent),
     ):
-        status, said = product.call(
+        status, message = product.call(
             "POST", f"/api/spaces/punchcard/{path}/previews", body={"definition": {"model": model}}
         )
-        assert status == 200, said
-        found = said["data"][answer]
-        assert found["definition"]["model"] == model
-        assert found["size"]["count"] > 0
-        assert found["results"][0]["externalIds"]
-        assert (found["results"][0]["value"] is True) == (path == "audiences")
+        assert status == 200, message
+        matches = message["data"][result]
+        assert matches["definition"]["model"] == model
+        assert matches["size"]["count"] > 0
+        assert matches["results"][0]["externalIds"]
+        assert (matches["results"][0]["value"] is True) == (path == "audiences")
 
 
 def test_the_command_line_lists_and_previews(product):
@@ -267,9 +269,9 @@ def test_the_command_line_lists_and_previews(product):
     tried = command("audience", "preview", "event('Order Completed').count() >= 1", "--data", str(product.data))
     assert tried.returncode == 0
     assert "people" in tried.stdout
-    wrong = command("audience", "preview", "event('Order Completed').coun() >= 1", "--data", str(product.data))
-    assert wrong.returncode == 2
-    assert "did you mean `count`?" in wrong.stderr
+    problem = command("audience", "preview", "event('Order Completed').coun() >= 1", "--data", str(product.data))
+    assert problem.returncode == 2
+    assert "did you mean `count`?" in problem.stderr
 
 
 def test_a_killed_worker_loses_no_membership(product, sandbox):
@@ -278,16 +280,16 @@ def test_a_killed_worker_loses_no_membership(product, sandbox):
     wait_until(lambda: attributes(sandbox, "eve@example.com").get(KEY) is True)
 
 
-def test_the_lake_is_asked_in_sql_while_it_is_written(product):
-    answer = command(
+def test_the_lake_is_queried_in_sql_while_it_is_written(product):
+    result = command(
         "lake", "query", "SELECT count(*) AS n FROM events WHERE revenue > 0", "--json", "--data", str(product.data)
     )
-    assert json.loads(answer.stdout)["n"] > 0
+    assert json.loads(result.stdout)["n"] > 0
     refused = command("lake", "query", "SELECT * FROM read_csv('/etc/passwd')", "--data", str(product.data))
     assert refused.returncode == 2
 
 
-def test_who_is_not_at_perkville_yet_is_told_of_with_their_first_award(product, sandbox):
+def test_who_is_not_at_perkville_yet_is_synced_with_their_first_award(product, sandbox):
     call = {
         "type": "track",
         "event": "Page Read",  # in no event map: it makes a member, and no customer

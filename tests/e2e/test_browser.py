@@ -9,12 +9,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -105,9 +107,9 @@ class Shop:
 
     def message_id(self) -> str:
         """The message id of the oldest call that is done and was not asked for yet."""
-        call, found = self._done.get(timeout=PATIENCE_SECONDS)
-        assert call, found
-        return found
+        call, done = self._done.get(timeout=PATIENCE_SECONDS)
+        assert call, done
+        return done
 
     def close(self) -> None:
         self._orders.put({})
@@ -121,18 +123,18 @@ class Shop:
 @pytest.fixture(scope="module")
 def browser() -> str:
     """Chromium, which `make browser` installs on Debian."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    result = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     missing = None
     if not (LIBRARY / "index.js").exists():
         missing = "analytics.js is not installed: `make browser` does it with npm"
-    elif found is None:
+    elif result is None:
         missing = "there is no Chromium: `make browser` installs it on Debian"
     if missing is not None:
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    assert found is not None
-    return found
+    assert result is not None
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +147,8 @@ def arrived(product: ProductProcess, message_id: str) -> dict[str, Any]:
     """The story of an event, once it has one."""
 
     def trace() -> dict[str, Any]:
-        found = product.trace(message_id) or {}
-        return found if found.get("results") else {}
+        result = product.trace(message_id) or {}
+        return result if result.get("results") else {}
 
     return wait_until(trace, f"{message_id} did not arrive")
 
@@ -167,11 +169,11 @@ def test_what_a_browser_sends_arrives(tmp_path: Path, browser: str, sandbox: San
             page, identify, track = (shop.message_id() for _ in range(3))
             assert arrived(product, page)["event"]["name"] == "Shoes"
             assert arrived(product, identify)["event"]["traits"]["name"] == "Ännchen"
-            found = arrived(product, track)["event"]
-            assert found["userId"] == "ann"
-            assert found["anonymousId"]
-            assert found["context"]["ip"] == "127.0.0.1"
-            assert found["context"]["library"]["name"] == "analytics.js"
+            event = arrived(product, track)["event"]
+            assert event["userId"] == "ann"
+            assert event["anonymousId"]
+            assert event["context"]["ip"] == "127.0.0.1"
+            assert event["context"]["library"]["name"] == "analytics.js"
             assert product.wait_for_status(track, "delivered")["transaction"]["email"] == "visitor1@example.com"
         finally:
             shop.close()
@@ -181,25 +183,27 @@ def test_the_librarys_retry_queue_brings_what_could_not_be_sent(
     tmp_path: Path, browser: str, sandbox: SandboxProcess
 ) -> None:
     content = configuration(perkville_url=sandbox.url, options=QUICK)
-    product = ProductProcess(tmp_path / "product", content)
+    reservation = ExitStack()
+    port = reservation.enter_context(reserved_port())
+    product = ProductProcess(tmp_path / "product", content, port=port)
     shop = Shop(tmp_path, browser, product.url, None)
     try:
         shop.call("page")
         arrived(product, shop.message_id())
-        port = product.port
         product.stop()
         for number in range(3):
             shop.call("track", number=100 + number)
         # Each call ends when its first try has failed; the library keeps it and tries again by itself.
         time.sleep(3)
         with ProductProcess(tmp_path / "product", port=port) as again:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            wanted = {f"visitor{100 + number}@example.com" for number in range(3)}
-            while not wanted <= {transaction["email"] for transaction in sandbox.transactions()}:
-                assert time.monotonic() < deadline, "the queue was not sent"
-                time.sleep(0.2)
+            expected = {f"visitor{100 + number}@example.com" for number in range(3)}
+            wait_until(
+                lambda: expected <= {transaction["email"] for transaction in sandbox.transactions()},
+                "the queue was not sent",
+            )
             for _ in range(3):
                 again.wait_for_status(shop.message_id(), "delivered")
     finally:
         shop.close()
         product.stop()
+        reservation.close()

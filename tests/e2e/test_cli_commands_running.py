@@ -65,9 +65,9 @@ def test_what_send_prints_can_be_traced_at_once_and_when_it_is_delivered(
     message_id = send(product, "track", "Order Completed", "--user-id", "ann", "--properties", order)
     assert "Order Completed" in trace(product, message_id)
     product.wait_for_status(message_id, "delivered")
-    told = trace(product, message_id)
-    assert "perkville: delivered" in told
-    assert "9.99 × perk 123456 for traced@example.com" in told
+    reported = trace(product, message_id)
+    assert "perkville: delivered" in reported
+    assert "9.99 × perk 123456 for traced@example.com" in reported
     (transaction,) = transactions_of(sandbox, "traced@example.com")
     assert str(transaction["quantity"]) == "9.99"
     as_json = json.loads(command("trace", message_id, "--json", "--data", str(product.data)).stdout)
@@ -103,7 +103,7 @@ def test_the_pages_example_ends_as_one_transaction_whoever_sends_it(example: str
         pytest.param(WRITE_KEY, ["track", "X"], "no_user_anon_id", id="an event of nobody"),
     ],
 )
-def test_what_is_not_taken_is_told_at_once(
+def test_what_is_not_taken_is_reported_at_once(
     write_key: str, arguments: list[str], says: str, product: ProductProcess
 ) -> None:
     done = command("send", "--write-key", write_key, "--url", product.url, *arguments)
@@ -112,7 +112,7 @@ def test_what_is_not_taken_is_told_at_once(
     assert says in done.stderr
 
 
-def test_an_event_that_never_came_is_told_with_where_to_look(product: ProductProcess) -> None:
+def test_an_event_that_never_came_is_reported_with_where_to_look(product: ProductProcess) -> None:
     done = command("trace", "never-sent", "--data", str(product.data))
     assert (done.returncode, done.stdout) == (1, "")
     assert "never-sent" in done.stderr
@@ -123,9 +123,9 @@ def test_check_says_what_is_wrong_of_the_running_configuration_and_of_a_file(
     product: ProductProcess, sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
     assert command("check", "--data", str(product.data)).returncode == 0
-    wrong = tmp_path / "wrong.toml"
-    wrong.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url, event_to_perk_map={"Checked In": "999"})))
-    done = command("check", "--config", str(wrong))
+    problem = tmp_path / "wrong.toml"
+    problem.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url, event_to_perk_map={"Checked In": "999"})))
+    done = command("check", "--config", str(problem))
     assert done.returncode == 1
     assert "999" in done.stderr
     exported = tmp_path / "exported.toml"
@@ -169,8 +169,8 @@ def test_a_bad_config_file_changes_nothing_and_names_every_problem(product: Prod
 def test_retry_shows_asks_and_puts_back(own_product: ProductProcess, sandbox: SandboxProcess) -> None:
     product = own_product
     customer = "retried@example.com"
-    wrong = {"Checked In": "999", "Wrong Map Probed": "999"}
-    product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map=wrong))
+    problem = {"Checked In": "999", "Wrong Map Probed": "999"}
+    product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map=problem))
     wait_for_map(product, "Wrong Map Probed")
     message_id = send(product, "track", "Checked In", "--user-id", "a", "--properties", json.dumps({"email": customer}))
     product.wait_for_status(message_id, "rejected")

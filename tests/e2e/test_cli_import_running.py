@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -62,30 +63,30 @@ def wait_for_transactions(sandbox: SandboxProcess, number: int) -> None:
 
 
 def quantities(sandbox: SandboxProcess) -> dict[str, Decimal]:
-    found = sandbox.transactions()
-    assert Counter(one["trans_source_id"] for one in found).most_common(1)[0][1] == 1
-    return {one["trans_source_id"]: Decimal(str(one["quantity"])) for one in found}
+    transactions = sandbox.transactions()
+    assert Counter(item["trans_source_id"] for item in transactions).most_common(1)[0][1] == 1
+    return {item["trans_source_id"]: Decimal(str(item["quantity"])) for item in transactions}
 
 
 def test_an_import_killed_with_its_server_and_run_again_counts_each_order_once(tmp_path: Path) -> None:
     """Kill the server half-way, then the import itself; run it to the end twice: nothing lost, nothing doubled."""
     file, state, folder = tmp_path / "orders.csv", tmp_path / "state", tmp_path / "product"
     expected = write_orders(file)
-    with SandboxProcess(tmp_path / "sandbox") as sandbox:
+    with SandboxProcess(tmp_path / "sandbox") as sandbox, reserved_port() as port:
         content = configuration(perkville_url=sandbox.url)
-        first = ProductProcess(folder, content)
+        first = ProductProcess(folder, content, port=port)
         importing = start_import(file, first.url, state)
         wait_until_logged(first.data, 40)
         first.kill()
-        with ProductProcess(folder, port=first.port) as second:
+        with ProductProcess(folder, port=port) as second:
             wait_until_logged(second.data, 100)
             importing.kill()
             importing.communicate()
             for _ in range(2):
                 again = start_import(file, second.url, state)
-                told, errors = again.communicate(timeout=PATIENCE_SECONDS)
+                reported, errors = again.communicate(timeout=PATIENCE_SECONDS)
                 assert (again.returncode, errors.count("given up")) == (0, 0)
-                assert told.startswith(f"{_ROWS} rows read, {_ROWS} sent, 0 refused")
+                assert reported.startswith(f"{_ROWS} rows read, {_ROWS} sent, 0 refused")
             wait_for_transactions(sandbox, len(expected))
             assert second.track("Checked In", {"email": "last@example.com"}, messageId="last") == 200
             second.wait_for_status("last", "delivered")
@@ -131,16 +132,16 @@ def test_the_summary_counts_the_rows_that_earned(tmp_path: Path) -> None:
     ):
         for _ in range(2):
             importing = start_import(file, product.url, state, "--yes", "--token", product.token)
-            told, errors = importing.communicate(timeout=PATIENCE_SECONDS)
+            reported, errors = importing.communicate(timeout=PATIENCE_SECONDS)
             assert importing.returncode == 0, errors
-            assert told.startswith("4 rows read, 4 sent, 0 refused, 2 earned"), told
+            assert reported.startswith("4 rows read, 4 sent, 0 refused, 2 earned"), reported
         wait_for_transactions(sandbox, 2)
         product.wait_for_status("m2", "delivered")
         assert sorted(quantities(sandbox).values()) == [Decimal("9.5"), Decimal("1234.50")]
         trace = product.trace("m1")
         assert trace is not None
         assert trace["event"]["userId"] == "a@example.com"
-        wrong = start_import(file, product.url, state, "--yes", "--restart", "--token", "nonsense")
-        told, _ = wrong.communicate(timeout=PATIENCE_SECONDS)
-        assert wrong.returncode == 0
-        assert "cannot be asked" in told
+        problem = start_import(file, product.url, state, "--yes", "--restart", "--token", "nonsense")
+        reported, _ = problem.communicate(timeout=PATIENCE_SECONDS)
+        assert problem.returncode == 0
+        assert "cannot be asked" in reported

@@ -64,7 +64,7 @@ def queried(data: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["while it runs", "and a restart"])
-def test_a_damaged_lake_stops_no_award_is_told_and_is_repaired_while_all_runs(
+def test_a_damaged_lake_stops_no_award_is_reported_and_is_repaired_while_all_runs(
     folder: Path, sandbox: SandboxProcess, restart: bool
 ) -> None:
     name = f"lake-{restart}".lower()
@@ -73,7 +73,7 @@ def test_a_damaged_lake_stops_no_award_is_told_and_is_repaired_while_all_runs(
     try:
         for message_id in sent[:2]:
             check_in(product, message_id)
-            wait_until(lambda one=message_id: one in in_lake(product.data))
+            wait_until(lambda item=message_id: item in in_lake(product.data))
         damage_lake(product.data / "lake")
         if restart:
             product.stop()
@@ -101,13 +101,13 @@ def test_a_damaged_lake_stops_no_award_is_told_and_is_repaired_while_all_runs(
         assert command("lake", "repair", "--data", str(product.data)).stdout.startswith("The data lake is whole")
         wait_until(lambda: product.call("GET", "/health/ready")[1] == {"status": "ready"})
         booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
-        assert [booked[f"SEG:website:EVENT:{one}"] for one in sent] == [1] * len(sent)
+        assert [booked[f"SEG:website:EVENT:{item}"] for item in sent] == [1] * len(sent)
         assert "Traceback" not in product.log
     finally:
         product.stop()
 
 
-def test_an_unreadable_record_is_told_everywhere_and_stops_no_award(folder: Path, sandbox: SandboxProcess) -> None:
+def test_an_unreadable_record_is_reported_everywhere_and_stops_no_award(folder: Path, sandbox: SandboxProcess) -> None:
     with start(folder, sandbox) as product:
         check_in(product, "record-1")
     with closing(sqlite3.connect(folder / "data" / "log.db")) as log, log:

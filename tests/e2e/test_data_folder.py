@@ -31,9 +31,9 @@ def test_nobody_else_can_read_what_up_creates(tmp_path: Path) -> None:
     try:
         with ProductProcess(tmp_path, configuration(perkville_url=NOBODY)) as product:
             product.track("Checked In", {"email": "ann@example.com"})
-            found = modes(product.data)
-            assert {"log.db", "punchcard.db", "admin-token", "secret-key"} <= found.keys()
-            assert not {name: oct(mode) for name, mode in found.items() if mode & 0o077}
+            result = modes(product.data)
+            assert {"log.db", "punchcard.db", "admin-token", "secret-key"} <= result.keys()
+            assert not {name: oct(mode) for name, mode in result.items() if mode & 0o077}
     finally:
         os.umask(before)
 
@@ -60,9 +60,9 @@ def test_a_folder_of_an_earlier_version_is_closed(tmp_path: Path, used_data: Pat
         assert command_line("export", "--data", str(data)).returncode == 0
     else:
         command_line("trace", "nothing", "--data", str(data))
-    found = modes(data)
+    result = modes(data)
     for name in (".", "log.db", "punchcard.db", "admin-token", "secret-key"):
-        assert not found[name] & 0o077, name
+        assert not result[name] & 0o077, name
 
 
 def test_the_admin_token_is_not_printed_into_files(tmp_path: Path) -> None:

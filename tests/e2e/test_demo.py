@@ -86,9 +86,9 @@ def demo(folder: Path) -> Iterator[Demo]:
 
 
 def transactions(sandbox_url: str) -> list[dict[str, object]]:
-    with urllib.request.urlopen(f"{sandbox_url}/sandbox/transactions", timeout=120) as answer:
-        found: list[dict[str, object]] = json.load(answer)["transactions"]
-    return found
+    with urllib.request.urlopen(f"{sandbox_url}/sandbox/transactions", timeout=120) as response:
+        result: list[dict[str, object]] = json.load(response)["transactions"]
+    return result
 
 
 def is_gone(url: str) -> bool:

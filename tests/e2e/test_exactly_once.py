@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from segment.analytics.client import Client
 
+from punchcard.testing.ports import reserved_port
 from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
 from punchcard.testing.sandbox import SandboxProcess
 
@@ -113,9 +114,16 @@ def _wreak_havoc(
 
 
 def _judge(folder: Path, awards: int, seed: int) -> None:
+    with reserved_port() as product_port, reserved_port() as sandbox_port:
+        _judge_on(product_port, sandbox_port, folder, awards, seed)
+
+
+def _judge_on(product_port: int, sandbox_port: int, folder: Path, awards: int, seed: int) -> None:
     chance = random.Random(seed)
-    sandbox = SandboxProcess(folder / "sandbox")
-    product = ProductProcess(folder, configuration(perkville_url=sandbox.url, options={"retryAttemptsMax": 100}))
+    sandbox = SandboxProcess(folder / "sandbox", port=sandbox_port)
+    product = ProductProcess(
+        folder, configuration(perkville_url=sandbox.url, options={"retryAttemptsMax": 100}), port=product_port
+    )
     sent = _Sent()
     done = threading.Event()
     sending = threading.Thread(target=_send_all, args=(product.url, awards, seed, sent, done))
@@ -135,12 +143,12 @@ def _judge(folder: Path, awards: int, seed: int) -> None:
         sending.join()
         product.stop()
         sandbox.stop()
-    times = Counter(one["trans_source_id"] for one in stands)
+    times = Counter(stand["trans_source_id"] for stand in stands)
     assert {key: count for key, count in times.items() if count > 1} == {}, f"seed {seed}: doubled"
-    found = {one["trans_source_id"]: Decimal(one["quantity"]) for one in stands}
-    missing = {key: quantity for key, quantity in sent.expected.items() if key not in found}
+    result = {stand["trans_source_id"]: Decimal(stand["quantity"]) for stand in stands}
+    missing = {key: quantity for key, quantity in sent.expected.items() if key not in result}
     assert missing == {}, f"seed {seed}: missing; parked are {parked}"
-    assert found == sent.expected, f"seed {seed}: other amounts than sent"
+    assert result == sent.expected, f"seed {seed}: other amounts than sent"
 
 
 def _wait_until_idle(product: ProductProcess, sandbox: SandboxProcess, count: int, *, seconds: float) -> None:

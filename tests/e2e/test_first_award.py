@@ -61,7 +61,7 @@ def standing(sandbox: SandboxProcess, email: str) -> list[dict[str, Any]]:
 
 
 def quantities(sandbox: SandboxProcess, email: str) -> list[str]:
-    return [one["quantity"] for one in standing(sandbox, email)]
+    return [item["quantity"] for item in standing(sandbox, email)]
 
 
 def test_the_pages_example_is_one_transaction_whoever_sends_it(
@@ -158,7 +158,7 @@ def test_a_refund_on_a_perk_that_redeems_has_a_positive_quantity(
     order = {"order_id": fresh_id(), "email": email}
     track(product, "Order Completed", {**order, "revenue": 20})
     product.wait_for_status(track(product, "Points Redeemed Refund", order), "delivered")
-    assert [(one["quantity"], one["points_total"]) for one in standing(sandbox, email)] == [
+    assert [(item["quantity"], item["points_total"]) for item in standing(sandbox, email)] == [
         ("20", "20"),
         ("20", "-20"),
     ]
@@ -299,12 +299,12 @@ def test_the_integrations_object_decides_where_an_event_goes(
 def test_a_batchs_integrations_object_holds_for_its_events_unless_they_say_otherwise(
     email: str, product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
-    kept, sent = fresh_id(), fresh_id()
+    stored, sent = fresh_id(), fresh_id()
     event = {"type": "track", "userId": "ann", "event": "Checked In", "properties": {"email": email}}
     own = {**event, "messageId": sent, "integrations": {"Perkville": True}}
-    body = {"integrations": {"Perkville": False}, "batch": [{**event, "messageId": kept}, own]}
+    body = {"integrations": {"Perkville": False}, "batch": [{**event, "messageId": stored}, own]}
     assert product.send("batch", body)[0] == 200
-    product.wait_for_status(kept, "filtered_at_destination")
+    product.wait_for_status(stored, "filtered_at_destination")
     product.wait_for_status(sent, "delivered")
     assert len(standing(sandbox, email)) == 1
 
@@ -341,8 +341,8 @@ def computed(product: ProductProcess, email: str, *, key: str, value: object, cl
 def attributes(sandbox: SandboxProcess, email: str) -> dict[str, object]:
     path = f"/v2/connections/?business=41&user__emails__email={email}&limit=10&offset=0"
     (connection,) = sandbox.request("GET", path, headers={"User-Agent": "test"}).json()["objects"]
-    found: dict[str, object] = connection["custom_attributes"]
-    return found
+    custom_attributes: dict[str, object] = connection["custom_attributes"]
+    return custom_attributes
 
 
 def test_computed_traits_become_user_properties_of_a_known_customer(
@@ -413,11 +413,13 @@ def test_a_message_id_that_was_seen_before_does_nothing(
     trace = product.trace(message_id)
     assert trace is not None
     repeated = [copy["results"][0] for copy in trace["copies"]]
-    assert [(one["status"], one["reason"]) for one in repeated] == [("duplicate", "duplicate_message_id")] * 2
+    assert [(item["status"], item["reason"]) for item in repeated] == [("duplicate", "duplicate_message_id")] * 2
     assert quantities(sandbox, email) == ["1"]
 
 
-def test_an_unknown_write_key_is_taken_and_told(product: ProductProcess, email: str, sandbox: SandboxProcess) -> None:
+def test_an_unknown_write_key_is_taken_and_reported(
+    product: ProductProcess, email: str, sandbox: SandboxProcess
+) -> None:
     message_id = fresh_id()
     event = {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": {"email": email}}
     assert product.send("track", event, write_key="wk_of_nobody") == (200, {"success": True})

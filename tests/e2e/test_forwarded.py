@@ -111,18 +111,18 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("change", "status", "said", "reason"), REFUSED)
-def test_what_earns_nothing_is_told_to_segment_and_stays_on_record(
+def test_what_earns_nothing_is_reported_to_segment_and_stays_on_record(
     product: ProductProcess, change: dict[str, Any], status: int, said: str, reason: str
 ) -> None:
     sent = new_id("refused")
-    answer = partner(product, {**event(sent), **change})
-    assert answer[0] == status
-    assert said in message_of(answer)
+    outcome = partner(product, {**event(sent), **change})
+    assert outcome[0] == status
+    assert said in message_of(outcome)
     result = product.wait_for_status(sent, "refused", "filtered_at_destination", "failed_on_ingest")
     assert result["reason"] == reason
 
 
-def test_each_event_is_judged_by_the_settings_that_came_with_it(product: ProductProcess) -> None:
+def test_each_event_is_evaluated_by_the_settings_that_came_with_it(product: ProductProcess) -> None:
     without = {**SETTINGS, "eventToPerkMap": {"Order Completed": "123456"}}
     more = {**SETTINGS, "eventToPerkMap": {"Class Attended": "123460"}}
     before, removed, added = new_id("before"), new_id("removed"), new_id("added")
@@ -156,9 +156,9 @@ def test_a_call_that_cannot_be_taken_says_why_and_leaves_nothing(
     product: ProductProcess, given: dict[str, Any], status: int, said: str
 ) -> None:
     sent = new_id("not-taken")
-    answer = partner(product, given.pop("body", event(sent)), **given)
-    assert answer[0] == status
-    assert said in message_of(answer)
+    result = partner(product, given.pop("body", event(sent)), **given)
+    assert result[0] == status
+    assert said in message_of(result)
     assert product.trace(sent) is None
 
 
@@ -174,8 +174,8 @@ def test_random_keys_reach_perkville_seldom_and_hold_no_good_caller_up(tmp_path:
         again = [partner(product, event(new_id("again")), key="random-0")[0] for _ in range(20)]
         assert set(statuses) == {401, 429}
         assert again == [401] * 20
-        asked = own.counts()["status_401"]
-        assert asked <= 60 - statuses.count(429)
+        requested = own.counts()["status_401"]
+        assert requested <= 60 - statuses.count(429)
         last = new_id("last")
         assert partner(product, event(last))[0] == 202
         product.wait_for_status(last, "delivered")
@@ -195,7 +195,7 @@ def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one
     assert booked(sandbox, f"{known}@example.com") == ["1"]
 
 
-def test_a_refused_token_is_told_to_segment_and_the_event_waits(tmp_path: Path, sandbox: SandboxProcess) -> None:
+def test_a_refused_token_is_reported_to_segment_and_the_event_waits(tmp_path: Path, sandbox: SandboxProcess) -> None:
     first, waiting = new_id("first"), new_id("waiting")
     with ProductProcess(tmp_path, configuration(perkville_url=sandbox.url)) as product:
         assert partner(product, event(first))[0] == 202
@@ -203,9 +203,9 @@ def test_a_refused_token_is_told_to_segment_and_the_event_waits(tmp_path: Path, 
         sandbox.faults({"status": 401, "rate": 1})
         assert partner(product, event(new_id("pauses")))[0] == 202
         wait_until(lambda: product.logged("destination_paused"))
-        answer = partner(product, event(waiting))
-        assert answer[0] == 401
-        assert "is kept" in message_of(answer)
+        result = partner(product, event(waiting))
+        assert result[0] == 401
+        assert "is kept" in message_of(result)
         assert product.wait_for_status(waiting, "pending")
         assert booked(sandbox, f"{waiting}@example.com") == []
 
@@ -243,14 +243,14 @@ def signature(text: object) -> str:
 
 
 def test_a_webhook_brings_one_event_or_a_list_signed_or_not(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    one, first, second = (
+    item, first, second = (
         event(new_id("höok"), properties={"email": f"{new_id('hook')}@example.com"}) for _ in range(3)
     )
     for _ in range(2):
-        assert webhook(product, one)[0] == 200
-        assert webhook(product, one, X_Signature=signature(one))[0] == 200
+        assert webhook(product, item)[0] == 200
+        assert webhook(product, item, X_Signature=signature(item))[0] == 200
         assert webhook(product, [first, second], X_Signature=signature(first))[0] == 200
-    for sent in (one, first, second):
+    for sent in (item, first, second):
         product.wait_for_status(sent["messageId"].replace("ö", "%C3%B6"), "delivered")
         assert booked(sandbox, sent["properties"]["email"]) == ["1"]
 
@@ -258,9 +258,9 @@ def test_a_webhook_brings_one_event_or_a_list_signed_or_not(product: ProductProc
 def test_many_events_of_one_webhook_call_all_arrive(product: ProductProcess) -> None:
     ids = [new_id("many") for _ in range(3_000)]
     wide = {"email": "many@example.com", "note": "x" * 600}
-    assert webhook(product, [event(one, "Sauna Visited", properties=wide) for one in ids])[0] == 200
-    for one in (ids[0], ids[1_500], ids[-1]):
-        assert product.wait_for_status(one, "refused")["reason"] == "not_allowlisted"
+    assert webhook(product, [event(item, "Sauna Visited", properties=wide) for item in ids])[0] == 200
+    for item in (ids[0], ids[1_500], ids[-1]):
+        assert product.wait_for_status(item, "refused")["reason"] == "not_allowlisted"
 
 
 @pytest.mark.parametrize(
@@ -278,11 +278,11 @@ def test_many_events_of_one_webhook_call_all_arrive(product: ProductProcess) -> 
 def test_a_webhook_that_cannot_be_taken_says_why(
     product: ProductProcess, body: object, headers: dict[str, str], write_key: str, status: int
 ) -> None:
-    answer = webhook(
+    result = webhook(
         product, body, write_key=write_key, **{k: v.encode().decode("latin-1") for k, v in headers.items()}
     )
-    assert answer[0] == status
-    assert message_of(answer)
+    assert result[0] == status
+    assert message_of(result)
 
 
 def test_deletions_are_on_record_once_and_are_no_events(product: ProductProcess) -> None:
@@ -298,10 +298,13 @@ def test_deletions_are_on_record_once_and_are_no_events(product: ProductProcess)
     assert product.trace(by_partner) is None
     status, body = product.call("GET", "/api/regulations?count=1000")
     assert status == 200
-    kept = {one["messageId"]: (one["source"], one["subjectIds"]) for one in body["data"]["regulations"]}
-    assert kept[by_partner] == ("partner-41-7", ["u1"])
-    assert kept[by_webhook] == ("website", ["u2"])
-    assert len(kept) == body["data"]["pagination"]["totalEntries"]
+    stored = {
+        regulation["messageId"]: (regulation["source"], regulation["subjectIds"])
+        for regulation in body["data"]["regulations"]
+    }
+    assert stored[by_partner] == ("partner-41-7", ["u1"])
+    assert stored[by_webhook] == ("website", ["u2"])
+    assert len(stored) == body["data"]["pagination"]["totalEntries"]
 
 
 # --- the Destination Function
@@ -350,7 +353,7 @@ def test_the_destination_function_tells_segment_what_to_do(
     assert said in outcome["message"]
 
 
-def test_the_destination_function_is_retried_while_nothing_can_be_asked(
+def test_the_destination_function_is_retried_while_nothing_can_be_queried(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     sandbox.faults({"status": 503, "rate": 1})

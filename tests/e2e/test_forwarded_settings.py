@@ -52,11 +52,11 @@ def test_an_event_is_delivered_with_the_settings_that_came_with_it(
         assert partner(product, event(message_id), settings=settings)[0] == 202
     for message_id, settings in sent.items():
         product.wait_for_status(message_id, "delivered")
-        (found,) = [
+        (item,) = [
             transaction for transaction in sandbox.transactions() if transaction["email"] == f"{message_id}@example.com"
         ]
         default = {"perk": 123457, "send_email": False}[member]
-        assert str(found[member]) == str(default if settings is SETTINGS else booked_as)
+        assert str(item[member]) == str(default if settings is SETTINGS else booked_as)
 
 
 def test_settings_that_are_left_out_have_their_default_not_the_value_of_another_call(
@@ -69,10 +69,10 @@ def test_settings_that_are_left_out_have_their_default_not_the_value_of_another_
     assert partner(product, event(null), settings={**SETTINGS, "sendEmail": None})[0] == 202
     for message_id in (with_email, without, null):
         product.wait_for_status(message_id, "delivered")
-        (found,) = [
+        (item,) = [
             transaction for transaction in sandbox.transactions() if transaction["email"] == f"{message_id}@example.com"
         ]
-        assert found["send_email"] == (message_id == with_email)
+        assert item["send_email"] == (message_id == with_email)
 
 
 def test_one_order_with_other_settings_is_one_order(product: ProductProcess, sandbox: SandboxProcess) -> None:
@@ -84,8 +84,8 @@ def test_one_order_with_other_settings_is_one_order(product: ProductProcess, san
     assert partner(product, event(again, "Order Completed", properties=order), settings=other)[0] == 202
     product.wait_for_status(again, "duplicate")
     product.wait_for_status(first, "delivered")
-    (found,) = [transaction for transaction in sandbox.transactions() if transaction["email"] == f"{first}@example.com"]
-    assert (found["quantity"], found["perk"], found["send_email"]) == ("5", 123456, False)
+    (item,) = [transaction for transaction in sandbox.transactions() if transaction["email"] == f"{first}@example.com"]
+    assert (item["quantity"], item["perk"], item["send_email"]) == ("5", 123456, False)
 
 
 def test_the_settings_of_an_event_outlive_a_crash_and_later_calls(tmp_path: Path, sandbox: SandboxProcess) -> None:
@@ -103,30 +103,32 @@ def test_the_settings_of_an_event_outlive_a_crash_and_later_calls(tmp_path: Path
         sandbox.faults({})
         product.wait_for_status(early, "delivered")
         product.wait_for_status(late, "delivered")
-    found = {
+    result = {
         transaction["email"]: (transaction["perk"], transaction["send_email"]) for transaction in sandbox.transactions()
     }
-    assert found[f"{early}@example.com"] == (123457, False)
-    assert found[f"{late}@example.com"] == (123456, True)
+    assert result[f"{early}@example.com"] == (123457, False)
+    assert result[f"{late}@example.com"] == (123456, True)
     # Nothing of the token is readable in what stands on disk.
     for file in tmp_path.rglob("*.db*"):
         assert SandboxProcess.token.encode() not in file.read_bytes(), file
 
 
 def test_a_retried_event_keeps_the_perk_that_came_with_it(product: ProductProcess, sandbox: SandboxProcess) -> None:
-    wrong, right = new_id("wrong"), new_id("right")
+    problem, right = new_id("wrong"), new_id("right")
     settings = {**SETTINGS, "eventToPerkMap": {"Sauna Visited": "999"}}
-    assert partner(product, event(wrong, "Sauna Visited"), settings=settings)[0] == 202
-    assert product.wait_for_status(wrong, "rejected")["reason"] == "perk_unknown"
+    assert partner(product, event(problem, "Sauna Visited"), settings=settings)[0] == 202
+    assert product.wait_for_status(problem, "rejected")["reason"] == "perk_unknown"
     better = {**SETTINGS, "eventToPerkMap": {"Sauna Visited": "123457"}}
     assert partner(product, event(right, "Sauna Visited"), settings=better)[0] == 202
     product.wait_for_status(right, "delivered")
-    status, _ = product.call("POST", "/api/destinations/partner-41-7/transactions/retry", body={"messageIds": [wrong]})
+    status, _ = product.call(
+        "POST", "/api/destinations/partner-41-7/transactions/retry", body={"messageIds": [problem]}
+    )
     assert status == 200
-    wait_until(lambda: len(product.wait_for_status(wrong, "rejected", "pending")["attempts"]) >= 2)
-    result = product.wait_for_status(wrong, "rejected")
+    wait_until(lambda: len(product.wait_for_status(problem, "rejected", "pending")["attempts"]) >= 2)
+    result = product.wait_for_status(problem, "rejected")
     assert (result["transaction"]["perk"], result["reason"]) == ("999", "perk_unknown")
-    assert booked(sandbox, f"{wrong}@example.com") == []
+    assert booked(sandbox, f"{problem}@example.com") == []
 
 
 def header(value: object) -> dict[str, dict[str, str]]:
@@ -175,9 +177,9 @@ def test_bad_settings_are_refused_in_words_and_never_replaced_by_those_of_anothe
 ) -> None:
     assert partner(product, event(new_id("good")))[0] == 202  # there is a stored account with a map of its own
     sent = new_id("bad-settings")
-    answer = partner(product, event(sent), **given)
-    assert answer[0] == 400
-    assert said in message_of(answer)
+    result = partner(product, event(sent), **given)
+    assert result[0] == 400
+    assert said in message_of(result)
     assert booked(sandbox, f"{sent}@example.com") == []
 
 

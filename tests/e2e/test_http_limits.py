@@ -151,8 +151,8 @@ def test_heads_are_limited_to_the_byte_and_the_answer_says_why(
 ) -> None:
     with connect(patient) as connection:
         connection.sendall(head)
-        found, body = response(connection)
-    assert found == status
+        result, body = response(connection)
+    assert result == status
     if status != 200:
         assert json.loads(body)["success"] is False
 
@@ -353,9 +353,9 @@ def test_each_request_gets_its_own_answer(patient: ProductProcess, text: bytes, 
 def test_more_requests_ahead_than_allowed_are_answered_in_part(patient: ProductProcess) -> None:
     with connect(patient) as connection:
         connection.sendall(b"GET /health/live HTTP/1.1\r\n\r\n" * 2_000)
-        found = statuses(connection)
-    assert 1 <= len(found) < 2_000
-    assert set(found) == {200}
+        result = statuses(connection)
+    assert 1 <= len(result) < 2_000
+    assert set(result) == {200}
 
 
 # --- connections ---
@@ -374,8 +374,8 @@ def test_silent_connections_beyond_the_descriptors_do_not_keep_senders_out(tmp_p
         assert len(list(Path(f"/proc/{product.pid}/fd").iterdir())) < 480
         for _ in range(20):
             sender.request("POST", "/v1/track", body)
-            answer = sender.getresponse()
-            assert (answer.status, answer.read()) == (200, b'{"success":true}')
+            reply = sender.getresponse()
+            assert (reply.status, reply.read()) == (200, b'{"success":true}')
             assert product.call("GET", "/health/ready")[0] == 200
             assert product.call("GET", "/api/sources")[0] == 200
         assert refused(product, "connections_full") > 100

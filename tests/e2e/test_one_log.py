@@ -97,12 +97,12 @@ def test_a_process_with_another_data_folder_refuses_to_start(
         wait_until_delivered(sandbox, 1)
         for half in ("serve", "worker", "up", "check"):
             refused = run(half, tmp_path / "second", database)
-            said = refused.stdout + refused.stderr
+            message = refused.stdout + refused.stderr
             assert refused.returncode == 1, half
-            assert "belongs to event log" in said, half
-            assert "--data" in said
-            assert "adopt-log" in said
-            assert "Traceback" not in said
+            assert "belongs to event log" in message, half
+            assert "--data" in message
+            assert "adopt-log" in message
+            assert "Traceback" not in message
         # Who was there first is not disturbed.
         assert readiness(product)[0] == 200
         assert product.track("Checked In", VISIT, messageId="second") == 200

@@ -29,12 +29,12 @@ def email() -> str:
 
 
 def content(sandbox: SandboxProcess, **options: object) -> dict[str, Any]:
-    found: dict[str, Any] = configuration(perkville_url=sandbox.url, options=options)
-    found["sources"].append({"slug": "server", "write_key": KEYS["server"]})
-    (destination,) = found["destinations"]
+    result: dict[str, Any] = configuration(perkville_url=sandbox.url, options=options)
+    result["sources"].append({"slug": "server", "write_key": KEYS["server"]})
+    (destination,) = result["destinations"]
     del destination["source"]
     destination["sources"] = list(KEYS)
-    return found
+    return result
 
 
 def track(product: ProductProcess, source: str, event: str, message_id: str = "", **properties: object) -> str:

@@ -62,11 +62,11 @@ def test_workspace_and_catalog(told: dict[str, Any]) -> None:
     assert (entry["slug"], entry["name"]) == ("perkville", "Perkville")
     assert (webhooks["slug"], webhooks["name"]) == ("webhooks", "Webhooks")
     assert told["destinationMetadata"]["destinationMetadata"] == entry
-    assert [one["name"] for one in entry["options"]] == [
+    assert [option["name"] for option in entry["options"]] == [
         "apiKey", "businessId", "locationId", "sendEmail", "eventToPerkMap",
     ]  # fmt: skip
-    first = [one["slug"] for one in told["sourceCatalog"]["sourcesCatalog"]]
-    second = [one["slug"] for one in told["sourceCatalogNext"]["sourcesCatalog"]]
+    first = [option["slug"] for option in told["sourceCatalog"]["sourcesCatalog"]]
+    second = [option["slug"] for option in told["sourceCatalogNext"]["sourcesCatalog"]]
     assert first + second == sorted(first + second)
     assert len({*first, *second}) == 6
     assert told["sourceCatalogNext"]["pagination"]["previous"]
@@ -79,7 +79,7 @@ def test_sources_and_their_keys(told: dict[str, Any]) -> None:
     both = told["addKey"]["source"]["writeKeys"]
     assert both[0] == first_key
     assert told["removeKey"] == {"status": "SUCCESS"}
-    listed = {one["id"]: one for one in told["listSources"]["sources"]}
+    listed = {item["id"]: item for item in told["listSources"]["sources"]}
     assert set(listed) == {"shop", "website"}
     assert listed["shop"]["writeKeys"] == both[1:]
     assert listed["shop"]["name"] == told["updateSource"]["source"]["name"] == "The shop"
@@ -94,8 +94,11 @@ def test_destinations(told: dict[str, Any]) -> None:
     assert made["settings"]["apiKey"] == "••••oken"
     changed = told["updateDestination"]["destination"]
     assert changed["settings"]["eventToPerkMap"] == {"Checked In": "123457", "Order Completed": "123456"}
-    assert [one["id"] for one in told["connected"]["destinations"]] == ["perkville-2"]
-    assert [one["id"] for one in told["listDestinations"]["destinations"]] == ["perkville", "perkville-2"]
+    assert [destination["id"] for destination in told["connected"]["destinations"]] == ["perkville-2"]
+    assert [destination["id"] for destination in told["listDestinations"]["destinations"]] == [
+        "perkville",
+        "perkville-2",
+    ]
     (problem,) = told["createDestinationBad"]["errors"]
     assert (told["createDestinationBad"]["status"], problem["field"]) == (422, "settings.locationId")
     assert "sandbox-token" not in json.dumps(told)
@@ -115,7 +118,7 @@ def test_filters(told: dict[str, Any]) -> None:
 
 
 def test_delivery_in_numbers(told: dict[str, Any]) -> None:
-    by_name = {(one["eventName"], one["eventType"]): one["total"] for one in told["received"]["dataset"]}
+    by_name = {(item["eventName"], item["eventType"]): item["total"] for item in told["received"]["dataset"]}
     assert by_name == {("Checked In", "track"): 1, ("Locker OpenedRequest", "track"): 1}
     (delivered,) = told["delivered"]["dataset"]
     assert (delivered["eventName"], delivered["total"], len(delivered["series"])) == ("Checked In", 1, 1)
@@ -139,7 +142,7 @@ def test_audiences_and_computed_traits_as_the_clients_models_have_them(
     assert (got["id"], got["definition"]["query"]) == (made["id"], made["definition"]["query"])
     assert (got["createdAt"], got["updatedAt"]) == (made["createdAt"], made["updatedAt"])
     pages = told[f"{kind}.list"], told[f"{kind}.listNext"]
-    assert [one["name"] for page in pages for one in page[listed]] == [
+    assert [item["name"] for page in pages for item in page[listed]] == [
         f"{kind} {name}" for name in ("One", "Three", "Two")
     ]
     assert [page["pagination"]["totalEntries"] for page in pages] == [3, 3]

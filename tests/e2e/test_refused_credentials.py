@@ -44,7 +44,7 @@ def test_a_token_that_is_refused_for_seconds_needs_nobody(tmp_path: Path) -> Non
             emails = [transaction["email"] for transaction in sandbox.transactions()]
             assert sorted(emails) == sorted(set(emails))
             assert {f"{message_id}@example.com" for message_id in sent} <= set(emails)
-        assert [one["by"] for one in product.logged("destination_resumed")] == ["check"]
+        assert [item["by"] for item in product.logged("destination_resumed")] == ["check"]
 
 
 def test_a_refused_token_is_checked_by_the_worker_that_comes_after_a_crash(tmp_path: Path) -> None:

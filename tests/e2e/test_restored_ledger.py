@@ -63,7 +63,7 @@ def test_an_older_copy_of_the_database_finds_what_was_delivered_since(
         assert product.wait_for_status("before", "delivered")["transaction"]["perkvilleId"] == "1"
         lost = product.wait_for_status("between", "delivered")
         assert lost["transaction"]["perkvilleId"] == "2"
-        assert [one["action"] for one in lost["attempts"]] == ["read_back"]
+        assert [attempt["action"] for attempt in lost["attempts"]] == ["read_back"]
         assert "older copy" in lost["detail"]
         assert product.send("batch", {"batch": []})[0] == 200
         product.track("Order Completed", ORDER, messageId="order-again")
@@ -71,10 +71,12 @@ def test_an_older_copy_of_the_database_finds_what_was_delivered_since(
         assert again["transaction"]["effectKey"] == ORDER_KEY
     assert product.logged("lake_stopped") == []
     assert product.logged("worker_stopped") == []
-    (found,) = product.logged("older_store_found")
-    assert found["level"] == "error"
+    (item,) = product.logged("older_store_found")
+    assert item["level"] == "error"
     keys = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
-    assert sorted(keys) == sorted([*(f"SEG:website:EVENT:{one}" for one in ("before", "between", "after")), ORDER_KEY])
+    assert sorted(keys) == sorted(
+        [*(f"SEG:website:EVENT:{attempt}" for attempt in ("before", "between", "after")), ORDER_KEY]
+    )
 
 
 def test_events_go_on_after_the_log_was_lost(tmp_path: Path, sandbox: SandboxProcess) -> None:

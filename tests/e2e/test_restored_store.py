@@ -73,17 +73,17 @@ class Sale:
 
 def sales(first: int, count: int) -> list[Sale]:
     """Orders and visits, every third order refunded without an amount: the ledger decides what it takes."""
-    found: list[Sale] = []
+    result: list[Sale] = []
     for number in range(first, first + count):
-        found += [Sale(number, "order"), Sale(number, "visit")]
+        result += [Sale(number, "order"), Sale(number, "visit")]
         if number % 3 == 0:
-            found.append(Sale(number, "refund"))
-    return found
+            result.append(Sale(number, "refund"))
+    return result
 
 
 def send(product: ProductProcess, sales: list[Sale], suffix: str) -> None:
     for begin in range(0, len(sales), 10):
-        batch = {"batch": [one.message(suffix) for one in sales[begin : begin + 10]]}
+        batch = {"batch": [sale.message(suffix) for sale in sales[begin : begin + 10]]}
         assert product.send("batch", batch)[0] == 200
 
 
@@ -195,12 +195,12 @@ def test_nothing_is_doubled_and_nothing_is_lost(
     if damage.declared:
         declared = command("recover", "--yes", "--data", str(data))
         assert (declared.returncode, declared.stdout.split()[0]) == (0, str(len(queued)))
-    told = before + queued + since + lost
-    expected = sorted((one.key, one.quantity) for one in told)
+    reported = before + queued + since + lost
+    expected = sorted((item.key, item.quantity) for item in reported)
     with ProductProcess(folder) as product:
         if damage.is_complete:
-            wait_until(lambda: len(book(sandbox)) >= len(told), lambda: book(sandbox))
-        send(product, told, "2")
+            wait_until(lambda: len(book(sandbox)) >= len(reported), lambda: book(sandbox))
+        send(product, reported, "2")
         product.track("Checked In", {"email": "last@example.com"}, messageId="last")
         product.wait_for_status("last", "delivered")
         wait_until(lambda: open_effects(data) == 0, lambda: open_effects(data))
@@ -241,11 +241,11 @@ def test_a_postgresql_database_that_is_restored_finds_what_was_delivered_since(
             send(product, before + since, "2")
             product.track("Checked In", {"email": "last@example.com"}, messageId="last")
             product.wait_for_status("last", "delivered")
-            for one in since:
-                if one.kind != "visit":
-                    product.wait_for_status(str(one.message("2")["messageId"]), "duplicate")
+            for item in since:
+                if item.kind != "visit":
+                    product.wait_for_status(str(item.message("2")["messageId"]), "duplicate")
             assert product.logged("older_store_found")
     finally:
         copy_postgres(empty_postgres_url, source="template1", target=f"{name}_copy")
     booked = [row for row in book(sandbox) if row[0] != "SEG:website:EVENT:last"]
-    assert booked == sorted((one.key, one.quantity) for one in before + since)
+    assert booked == sorted((item.key, item.quantity) for item in before + since)

@@ -156,9 +156,11 @@ class Terraform:
 
 def ids(product: ProductProcess) -> dict[str, tuple[str, str]]:
     _, body = product.call("GET", "/api/destinations")
-    (slug,) = [one["id"] for one in body["data"]["destinations"] if one["name"] == "Points"]
+    (slug,) = [destination["id"] for destination in body["data"]["destinations"] if destination["name"] == "Points"]
     _, body = product.call("GET", f"/api/destination/{slug}/filters")
-    return {one["title"]: (one["id"], one["createdAt"]) for one in body["data"]["filters"]}
+    return {
+        destination["title"]: (destination["id"], destination["createdAt"]) for destination in body["data"]["filters"]
+    }
 
 
 def test_what_is_applied_stays_and_changes_in_place(tmp_path: Path, product: ProductProcess) -> None:
@@ -173,7 +175,10 @@ def test_what_is_applied_stays_and_changes_in_place(tmp_path: Path, product: Pro
 
     terraform.write(name="The old shop", condition='properties.a\\\\\\"b = 1')
     changed = json.loads(terraform.run("plan", "-out=changes") and terraform.run("show", "-json", "changes"))
-    actions = {one["address"]: one["change"]["actions"] for one in changed["resource_changes"]}
+    actions = {
+        resource_change["address"]: resource_change["change"]["actions"]
+        for resource_change in changed["resource_changes"]
+    }
     assert actions["segment_destination_filter.plain"] == actions["segment_source.shop"] == ["update"]
     terraform.run("apply", "-auto-approve")
     assert "No changes" in terraform.run("plan", "-detailed-exitcode")

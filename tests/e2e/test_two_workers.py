@@ -70,16 +70,16 @@ def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
         for number in range(ROUNDS):
             batch = [event(f"two-{number}-{index}") for index in range(PER_ROUND)]
             wait_until(lambda batch=batch: product.send("batch", {"batch": batch})[0] == 200)
-            sent += [str(one["messageId"]) for one in batch]
+            sent += [str(item["messageId"]) for item in batch]
             # All are routed, and their rows wait for the lake in the leader's memory when it loses the lead.
             wait_until(lambda due=len(sent): len(sandbox.transactions()) >= due)  # noqa: B008
             connection.execute(end_sessions)
         wait_until(lambda: len(sandbox.transactions()) == len(sent))
         booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
-        assert booked == Counter(f"SEG:website:EVENT:{one}" for one in sent)
+        assert booked == Counter(f"SEG:website:EVENT:{item}" for item in sent)
         lake = LakeReader(str(product.data / "lake"))
         wait_until(lambda: len(lake.between(0, 10**9)) >= len(sent))
-        assert Counter(one.message_id for one in lake.between(0, 10**9)) == Counter(sent)
+        assert Counter(item.message_id for item in lake.between(0, 10**9)) == Counter(sent)
         assert product.worker_pid() == worker
         assert second.poll() is None
         for log in (product.log, (product.folder / "second.log").read_text()):

@@ -42,8 +42,10 @@ class AnyTrace(RuleBasedStateMachine):
         refund_id=st.none() | st.sampled_from(["r1", "r2"]),
     )
     def refund(self, source: str, email: str, order: int, cents: int | None, refund_id: str | None) -> None:
-        asked = None if cents is None else f"{cents / 100:.2f}"
-        event = track(self._id(), email=email, order_id=f"o{order}", quantity=asked, refund=True, refund_id=refund_id)
+        requested = None if cents is None else f"{cents / 100:.2f}"
+        event = track(
+            self._id(), email=email, order_id=f"o{order}", quantity=requested, refund=True, refund_id=refund_id
+        )
         self._send(event, source)
 
     @rule(source=SOURCES, email=EMAILS)

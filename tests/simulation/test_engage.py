@@ -104,13 +104,13 @@ class Story:
         with self.world.store.reading() as work:
             rows = work.exec_driver_sql("SELECT value, profile_id FROM external_ids WHERE type = 'user_id'")
             names = {profile: value for value, profile in rows}
-        kept = {key: {names[p]: v for p, v in self.world.values(key).items()} for key, _ in computations}
+        stored = {key: {names[p]: v for p, v in self.world.values(key).items()} for key, _ in computations}
         for key, definition in computations:
             expected = {}
             for who in names.values():
                 traits = {
                     **self.traits[who],
-                    **{k: True for k, _ in computations if k.startswith("a") and who in kept[k]},
+                    **{k: True for k, _ in computations if k.startswith("a") and who in stored[k]},
                 }
                 if (
                     value := plain(definition, expected_result(definition, Person(self.lives[who], traits), now))
@@ -118,10 +118,10 @@ class Story:
                     expected[who] = value
             # Who had counted something and has nothing left is at 0, which the reference does not tell from never.
             is_count = isinstance(definition, Events) and definition.reducer in COUNTING
-            found = {
-                who: read(definition, value) for who, value in kept[key].items() if not (is_count and value == "0")
+            result = {
+                who: read(definition, value) for who, value in stored[key].items() if not (is_count and value == "0")
             }
-            assert found == expected, key
+            assert result == expected, key
 
 
 def plain(definition, value):
@@ -153,8 +153,8 @@ def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, 
         configure(world, definitions)
         story = Story(world)
         world.start()
-        for some, hours, what in steps:
-            story.goes_on(some, what)
+        for step, hours, what in steps:
+            story.goes_on(step, what)
             world.run_until_idle()
             story.agrees(definitions)
             assert world.engine.check() == 0
@@ -177,13 +177,13 @@ def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audi
             definitions.append(("a3", checked(world_condition())))
         story = Story(world)
         middle = len(steps) // 2
-        for some, hours, _ in steps[:middle]:
-            story.receive(some)
+        for step, hours, _ in steps[:middle]:
+            story.receive(step)
             world.advance(hours=hours)
         world.run_until_idle()
         configure(world, definitions)
-        for some, hours, what in steps[middle:]:
-            story.goes_on(some, what)
+        for step, hours, what in steps[middle:]:
+            story.goes_on(step, what)
             (world.engine or world.start()).step()
             world.advance(hours=hours)
         world.run_until_idle()
@@ -195,7 +195,10 @@ def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audi
 
 def configure(world, definitions):
     world.configure(
-        *((world.trait if isinstance(one, Events) else world.audience)(key, one) for key, one in definitions)
+        *(
+            (world.trait if isinstance(definition, Events) else world.audience)(key, definition)
+            for key, definition in definitions
+        )
     )
 
 

@@ -225,10 +225,10 @@ class Story:
             body = zstandard.ZstdDecompressor().decompress(record.body) if record.encoding == "zstd" else record.body
             for call in json.loads(body)["batch"]:
                 calls.setdefault(call["messageId"], call)
-        found = defaultdict(list)
+        result = defaultdict(list)
         for call in calls.values():
-            found[call["traits"]["email"]].append(call["traits"][self.key])
-        return found
+            result[call["traits"]["email"]].append(call["traits"][self.key])
+        return result
 
     def members(self) -> dict[int, bool]:
         """Of each profile whether it is in the audience, by the facts."""
@@ -246,7 +246,7 @@ class Story:
 
 @EXAMPLES
 @given(key=st.sampled_from(sorted(DEFINITIONS)), rhythm=st.sampled_from(["real-time", "every 1 hour"]), steps=steps)
-def test_a_destination_ends_up_told_what_is_so_and_nothing_twice_in_a_row(key, rhythm, steps):
+def test_a_destination_ends_up_with_the_current_values_and_nothing_twice_consecutively(key, rhythm, steps):
     with (
         TemporaryDirectory() as folder,
         closing(DyingStore(f"sqlite:///{folder}/store.db")) as store,
@@ -261,8 +261,8 @@ def test_a_destination_ends_up_told_what_is_so_and_nothing_twice_in_a_row(key, r
         story.fate = Fate()
         story.end()
         assert story.world.engine.check() == 0
-        told, members, emails = story.synced_values(), story.members(), story.emails()
-        for email, values in told.items():
+        reported, members, emails = story.synced_values(), story.members(), story.emails()
+        for email, values in reported.items():
             assert values[-1] == members[emails[email]], email
             repeated = sum(before == after for before, after in pairwise(values))
             assert repeated <= story.resyncs, email
@@ -270,5 +270,5 @@ def test_a_destination_ends_up_told_what_is_so_and_nothing_twice_in_a_row(key, r
         for profile in (key for key, inside in members.items() if inside and key in emails.values()):
             with store.reading() as work:
                 newest = engage_tables.newest_email(work, profile)
-            assert newest in told, f"{newest} is in and was not told so"
+            assert newest in reported, f"{newest} is in and was not told so"
         story.world.crash()

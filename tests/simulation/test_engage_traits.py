@@ -41,7 +41,7 @@ calls = st.builds(
     st.integers(0, 1),
     st.frozensets(st.sampled_from(["user_id", "email", "anonymous_id", "card"]), min_size=1, max_size=3),
     st.integers(0, 6),
-    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), max_size=2).map(lambda one: tuple(one.items())),
+    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), max_size=2).map(lambda item: tuple(item.items())),
 )
 
 
@@ -69,7 +69,7 @@ def traits_in(store: Store) -> dict[frozenset[tuple[str, str]], dict[str, str]]:
     with store.reading() as work:
         owners = profiles.owners_of(
             work,
-            [(type_, f"{type_}-{one}") for type_ in ("user_id", "email", "anonymous_id", "card") for one in (0, 1)],
+            [(type_, f"{type_}-{item}") for type_ in ("user_id", "email", "anonymous_id", "card") for item in (0, 1)],
         )
         ids = profiles.ids_of(work, set(owners.values()))
         return {
@@ -82,11 +82,11 @@ def traits_in(store: Store) -> dict[frozenset[tuple[str, str]], dict[str, str]]:
 
 def history_in(store: Store) -> list[tuple[str, str | None, datetime]]:
     with store.reading() as work:
-        found: list[tuple[str, str | None, datetime]] = []
-        for profile in sorted({one.profile_id for one in profile_search.newest(work, limit=100)}):
+        result: list[tuple[str, str | None, datetime]] = []
+        for profile in sorted({item.profile_id for item in profile_search.newest(work, limit=100)}):
             changes = profile_queries.history_of(work, profile, limit=100)
-            found += [(change.name, change.value, change.at) for change in changes]
-        return found
+            result += [(change.name, change.value, change.at) for change in changes]
+        return result
 
 
 def newest(some: Sequence[Call]) -> dict[frozenset[tuple[str, str]], dict[str, str]]:
@@ -96,7 +96,7 @@ def newest(some: Sequence[Call]) -> dict[frozenset[tuple[str, str]], dict[str, s
         ids = {ExternalId(type_, f"{type_}-{call.person}") for type_ in call.ids}
         joined = [group for group in groups if group & ids]
         groups = [group for group in groups if not group & ids] + [ids.union(*joined)]
-    found: dict[frozenset[tuple[str, str]], dict[str, str]] = {}
+    result: dict[frozenset[tuple[str, str]], dict[str, str]] = {}
     for group in groups:
         values: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
         for number, call in enumerate(some):
@@ -104,8 +104,8 @@ def newest(some: Sequence[Call]) -> dict[frozenset[tuple[str, str]], dict[str, s
                 for name, value in call.traits:
                     values[name].append((call.at, number, value))
         last = {name: max(value)[2] for name, value in values.items()}
-        found[frozenset(group)] = {name: value for name, value in last.items() if value != "null"}
-    return found
+        result[frozenset(group)] = {name: value for name, value in last.items() if value != "null"}
+    return result
 
 
 @EXAMPLES

@@ -37,23 +37,23 @@ BY_DESTINATION_ALONE = re.compile(r"USING (?:COVERING )?INDEX (\w+) \(destinatio
 @contextmanager
 def plans() -> Iterator[dict[str, list[str]]]:
     """The plan of each statement that SQLite runs, by the statement."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
 
     def explain(
         connection: Connection, _cursor: object, statement: str, parameters: object, _context: object, is_many: bool
     ) -> None:
-        if is_many or statement in found or not statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+        if is_many or statement in result or not statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             return
         raw = connection.connection.dbapi_connection
         assert raw is not None
         cursor = raw.cursor()
         cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        found[statement] = [row[3] for row in cursor.fetchall()]
+        result[statement] = [row[3] for row in cursor.fetchall()]
         cursor.close()
 
     event.listen(Engine, "before_cursor_execute", explain)
     try:
-        yield found
+        yield result
     finally:
         event.remove(Engine, "before_cursor_execute", explain)
 
@@ -66,20 +66,20 @@ def is_slow(step: str) -> bool:
 
 
 def test_every_statement_finds_its_rows_by_an_index_that_fits(tmp_path: Path) -> None:
-    with plans() as found:
+    with plans() as result:
         simulate(tmp_path, seed=3, steps=200)
-    matching_statements = [statement for statement in found if any(f" {table}" in statement for table in GROWING)]
+    matching_statements = [statement for statement in result if any(f" {table}" in statement for table in GROWING)]
     matching_statements = [statement for statement in matching_statements if not JUDGES_OWN.match(statement)]
     assert len(matching_statements) >= 8
     slow = {
-        statement[-300:]: found[statement] for statement in matching_statements if any(map(is_slow, found[statement]))
+        statement[-300:]: result[statement] for statement in matching_statements if any(map(is_slow, result[statement]))
     }
     assert slow == {}
 
 
 def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    with plans() as found:
+    with plans() as result:
         compute_trends(store, {"regulars": 1}, clock=ManualClock())
         with store.reading() as work:
             outcome_of(work, "regulars", destination="perkville", source="engage-perkville")
@@ -96,7 +96,9 @@ def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path)
     store.close()
     scan = re.compile(rf"SCAN (?:{'|'.join((*GROWING, *OF_PEOPLE))})\b")
     slow = {
-        statement: plan for statement, plan in found.items() if any(scan.search(step) or is_slow(step) for step in plan)
+        statement: plan
+        for statement, plan in result.items()
+        if any(scan.search(step) or is_slow(step) for step in plan)
     }
-    assert len(found) >= 8
+    assert len(result) >= 8
     assert slow == {}

@@ -55,8 +55,8 @@ def resend_blindly(patch: pytest.MonkeyPatch) -> None:
     """An unknown outcome is sent again without reading back."""
 
     def blind(*arguments: object, **options: object) -> AttemptResult:
-        found = real_classify_outcome(*arguments, **options)  # type: ignore[arg-type]
-        return replace(found, state=EffectState.RETRYING) if found.outcome is AttemptOutcome.UNKNOWN else found
+        result = real_classify_outcome(*arguments, **options)  # type: ignore[arg-type]
+        return replace(result, state=EffectState.RETRYING) if result.outcome is AttemptOutcome.UNKNOWN else result
 
     patch.setattr(stages, "classify_outcome", blind)
 
@@ -96,8 +96,8 @@ def forget_answers(patch: pytest.MonkeyPatch) -> None:
     """An unknown outcome counts as delivered."""
 
     def hopeful(attempt: Attempt, answer: PartnerResult, **options: object) -> AttemptResult:
-        found = real_classify_outcome(attempt, answer, **options)  # type: ignore[arg-type]
-        return replace(found, state=EffectState.DELIVERED) if found.outcome is AttemptOutcome.UNKNOWN else found
+        result = real_classify_outcome(attempt, answer, **options)  # type: ignore[arg-type]
+        return replace(result, state=EffectState.DELIVERED) if result.outcome is AttemptOutcome.UNKNOWN else result
 
     patch.setattr(stages, "classify_outcome", hopeful)
 

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
 from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.ownership import ManagedByFileError
 from punchcard.workspace.problems import render_path
 
 _PATH_PREFIX_KEYS = 2  # `destinations.points`: the request names the part, so its path is left out
@@ -55,6 +56,9 @@ def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Respons
         return response
     if isinstance(error, NotFoundError):
         return _error_response(404, error.message)
+    if isinstance(error, ManagedByFileError):
+        toml = error.context.get("toml")
+        return _error_response(409, error.message, type_=error.code, data={"toml": toml} if toml else None)
     if isinstance(error, ConfigurationError) and (problems := error.context.get("problems")):
         return _problems_response(problems)
     is_bad = isinstance(error, IngestError) or error.code == "invalid_request"
@@ -91,10 +95,18 @@ def _problems_response(problems: object) -> Response[Any]:
 
 
 def _error_response(
-    status: int, message: str, *, field: object = None, type_: str | None = None, position: object = None
+    status: int,
+    message: str,
+    *,
+    field: object = None,
+    type_: str | None = None,
+    position: object = None,
+    data: dict[str, object] | None = None,
 ) -> Response[Any]:
     error = {"type": type_ or _TYPES.get(status, "error"), "message": message, "field": field, "status": status}
     if position is not None:
-        error["data"] = {"position": position}
+        data = {"position": position}
+    if data is not None:
+        error["data"] = data
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return Response({"errors": [error]}, status_code=status, headers=headers, media_type="application/json")

@@ -36,6 +36,7 @@ from punchcard.operations.sentences import as_sentence
 from punchcard.store.operators import Operator, count_operators, operator_of_session
 from punchcard.store.token_store import Role
 from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.ownership import ManagedByFileError
 
 _BODY_BYTES_MAX = 1 << 20
 _HOST_CHARACTERS_MAX = 100
@@ -230,6 +231,9 @@ class _Gate:
             )
         if isinstance(error, PasswordsBusyError):
             return self._error(request, 503, "Try again in a moment", error.message)
+        if isinstance(error, ManagedByFileError):
+            toml = str(error.context.get("toml", ""))
+            return self._error(request, 409, "Managed by the config file", error.message, toml=toml)
         is_save = isinstance(error, ConfigurationError) and request.method not in _SAFE_METHODS
         title = "Not saved" if is_save else "Request failed"
         return self._error(request, 422, title, as_sentence(error.message))
@@ -239,10 +243,10 @@ class _Gate:
         structlog.get_logger("punchcard.app").error("request_failed", path=request.url.path, exc_info=error)
         return self._error(request, 500, "Internal error", "This is a defect. The server's log has the details.")
 
-    def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str) -> Page:
+    def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str, *, toml: str = "") -> Page:
         context = self._current_context(request)
         try:
-            return context.page("error.html", status=status, title=title, text=text)
+            return context.page("error.html", status=status, title=title, text=text, toml=toml)
         except PunchcardError:  # the layout needs the store, which may be what is unavailable
             return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
 

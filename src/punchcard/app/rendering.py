@@ -13,6 +13,7 @@ from markupsafe import Markup
 from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
+from punchcard.app.paths import page_path, source_path
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn
 from punchcard.operations.sentences import as_sentence
@@ -73,6 +74,8 @@ class Renderer:
             asset=assets.url,
             assets_are_built=assets.are_built,
             icon=lambda name, label="": _icon(assets.url("icons.svg"), name, label),
+            page_path=page_path,
+            source_path=source_path,
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,

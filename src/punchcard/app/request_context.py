@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from litestar import Request, Response
 from litestar.di import NamedDependency
@@ -82,6 +82,31 @@ class RequestContext:
                 f"This needs the role {role.replace('_', ' ')}. Ask an owner of the workspace."
             )
 
+    def is_managed_by_file(self, kind: str, slug: str) -> bool:
+        """Return whether the config file manages a part of the configuration."""
+        return (kind, slug) in self.dependencies.current().managed_by_file
+
+    def may_change(self, kind: str, slug: str) -> bool:
+        """Return whether the operator may change a part of the configuration in the App."""
+        return self.may(Role.EDITOR) and not self.is_managed_by_file(kind, slug)
+
+    @property
+    def is_page_managed_by_file(self) -> bool:
+        """Whether this page is about a part of the configuration that the config file manages."""
+        match self.request.url.path.strip("/").split("/"):
+            case ["settings"]:
+                return self.is_managed_by_file("workspace", "")
+            case ["sources", slug, *_]:
+                return self.is_managed_by_file("source", slug)
+            case ["destinations", slug, *_]:
+                return self.is_managed_by_file("destination", slug)
+            case ["audiences", key, *_]:
+                return any(self.is_managed_by_file(kind, key) for kind in ("audience", "computed_trait"))
+            case ["alerts", "channels", slug, *_]:
+                return self.is_managed_by_file("alert_channel", slug)
+            case _:
+                return False
+
     def field(self, name: str) -> str:
         """Return a field of the form without surrounding blanks, "" if it is missing."""
         values = self.form.get(name, ())
@@ -111,16 +136,15 @@ class RequestContext:
         text = self.renderer.render(template, {"context": self, **values})
         return Response(text, status_code=status, media_type="text/html")
 
-    def redirect(self, path: str, *, notices: Sequence[str] = (), **query: str) -> Page:
+    def redirect(self, path: str, *, notices: Sequence[str] = ()) -> Page:
         """Redirect the browser with a GET, so that reloading does not post again.
 
         Args:
             notices: Sentences that the next page shows.
         """
-        target = f"{path}?{urlencode(query)}" if query else path
-        response: Page = Response("", status_code=303, headers={"Location": target})
+        response: Page = Response("", status_code=303, headers={"Location": path})
         if self.request.headers.get("hx-request"):
-            response = Response("", status_code=200, headers={"HX-Redirect": target})
+            response = Response("", status_code=200, headers={"HX-Redirect": path})
         if notices:
             text = quote(_encode_notices(notices))
             response.set_cookie(NOTICE_COOKIE, text, max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/")

@@ -188,18 +188,24 @@ def sandbox(
     epilog=example("punchcard apply punchcard.toml --dry-run", "punchcard apply punchcard.toml"),
 )
 def apply(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file; parts that it lacks are removed.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file, which manages what it names.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the changes.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation of renames.")] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Leave everything to the App afterwards: no file manages it any more.")
+    ] = False,
     data: Data = None,
 ) -> int:
     """Apply a config file as the running configuration, and show the changes.
+
+    The file manages what it names: the App and the API can no longer change it, and what a file no longer names is
+    removed. Everything else belongs to the App, and stays.
 
     Asks for confirmation if an audience or computed trait gets a new key because its name has changed.
     """
     from punchcard.cli.configuring import apply_file
 
-    return apply_file(file, load_settings(data=data), dry_run=dry_run, assume_yes=yes)
+    return apply_file(file, load_settings(data=data), dry_run=dry_run, assume_yes=yes, release=release)
 
 
 @app.command(
@@ -389,7 +395,7 @@ app.add_typer(
     destination,
     name="destination",
     short_help="Pause destinations and switch them off, and write destinations of your own.",
-    epilog=example("punchcard destination pause perkville --until 2h", "punchcard destination new acme-rewards"),
+    epilog=example("punchcard destination pause loyalty --until 2h", "punchcard destination new acme-rewards"),
 )
 app.add_typer(
     alerts,

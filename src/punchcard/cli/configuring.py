@@ -15,21 +15,24 @@ from punchcard.runtime.check import run_check
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.workspace_changes import apply_with_warnings
 from punchcard.workspace import persistence
+from punchcard.workspace.apply import release_from_file
 from punchcard.workspace.document import secret_keys
 from punchcard.workspace.export import export
 from punchcard.workspace.file import derived_keys, read_bytes, read_content, read_file
 from punchcard.workspace.keyring import Keyring, is_masked
+from punchcard.workspace.ownership import merge_file
 from punchcard.workspace.persistence import StoredWorkspace
 from punchcard.workspace.plan import render
 from punchcard.workspace.renames import describe_removals, find_renames
 from punchcard.workspace.snapshot import compile_snapshot
 
 
-def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: bool) -> int:
+def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: bool, release: bool = False) -> int:
     """Apply a config file and print the changes, or only print them.
 
     Args:
         assume_yes: True to rename audiences and computed traits without asking.
+        release: True to leave everything to the App afterwards.
 
     Returns:
         0 if the file was applied, 1 if the person declined.
@@ -44,8 +47,9 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: boo
     store = open_store(settings)
     try:
         with store.reading() as work:
-            before = persistence.read(work).workspace
-        renames = find_renames(before, workspace, derived_keys=derived_keys(content, environment=os.environ))
+            stored = persistence.read(work)
+        before, after = stored.workspace, merge_file(workspace, stored.workspace, stored.managed_by_file)
+        renames = find_renames(before, after, derived_keys=derived_keys(content, environment=os.environ))
         for rename in renames:
             print(f"Warning: {rename}", file=sys.stderr)
         if renames and not dry_run and not assume_yes and not _confirmed(len(renames)):
@@ -54,10 +58,13 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: boo
         changes, warnings = apply_with_warnings(
             store, workspace, settings=settings, keyring=open_keyring(settings), actor="command line", dry_run=dry_run
         )
+        released = release_from_file(store) if release and not dry_run else 0
     finally:
         store.close()
     print(render(changes))
-    for note in describe_removals(before, workspace):
+    if released:
+        print(f"The App manages {released} {'part' if released == 1 else 'parts'} now.")
+    for note in describe_removals(before, after):
         print(f"Note: {note}")
     for warning in warnings.all():
         print(f"Warning: {warning}", file=sys.stderr)
@@ -85,11 +92,11 @@ def print_configuration(settings: Settings) -> None:
     """
     store = open_store(settings)
     try:
-        workspace = persistence.load(store, open_keyring(settings)).workspace
+        stored = persistence.load(store, open_keyring(settings))
     finally:
         store.close()
     # Always UTF-8: the mask is not ASCII, and a file in another encoding could not be applied.
-    sys.stdout.buffer.write(export(workspace).encode())
+    sys.stdout.buffer.write(export(stored.workspace, managed=stored.managed_by_file).encode())
 
 
 def check_running(settings: Settings) -> int:

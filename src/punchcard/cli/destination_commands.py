@@ -23,8 +23,8 @@ Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for everyone who
     "pause",
     short_help="Stop sending; events are queued.",
     epilog=example(
-        "punchcard destination pause perkville --reason 'new perks on Monday'",
-        "punchcard destination pause perkville --until 2h",
+        "punchcard destination pause loyalty --reason 'new prices on Monday'",
+        "punchcard destination pause loyalty --until 2h",
     ),
 )
 def pause(
@@ -43,7 +43,7 @@ def pause(
 
 
 @destination.command(
-    "resume", short_help="Send what was queued, and go on.", epilog=example("punchcard destination resume perkville")
+    "resume", short_help="Send what was queued, and go on.", epilog=example("punchcard destination resume loyalty")
 )
 def resume(slug: Slug, data: Data = None) -> int:
     """Let a paused destination deliver again, whatever paused it."""
@@ -56,7 +56,7 @@ def resume(slug: Slug, data: Data = None) -> int:
 @destination.command(
     "off",
     short_help="Record events instead of delivering them.",
-    epilog=example("punchcard destination off perkville --reason 'the programme ends'"),
+    epilog=example("punchcard destination off loyalty --reason 'the programme ends'"),
 )
 def off(slug: Slug, reason: Reason = "", data: Data = None) -> int:
     """Switch a destination off. Its events are recorded as `destination_off`, and earn nothing unless replayed."""
@@ -66,7 +66,7 @@ def off(slug: Slug, reason: Reason = "", data: Data = None) -> int:
     return switch_off_now(settings, slug, reason=reason)
 
 
-@destination.command("on", short_help="Deliver events again.", epilog=example("punchcard destination on perkville"))
+@destination.command("on", short_help="Deliver events again.", epilog=example("punchcard destination on loyalty"))
 def on(slug: Slug, data: Data = None) -> int:
     """Switch a destination on. Events recorded while it was off stay recorded: replay them to deliver them."""
     settings = load_existing_settings(data=data)

@@ -9,9 +9,9 @@ from punchcard.errors import ConfigurationError
 
 SHORT_HELP = "Plan events of the past again under today's configuration."
 EPILOG = example(
-    "punchcard replay --destination perkville --event 'Class Booked' --since 30d",
-    "punchcard replay --destination perkville --reason destination_off --yes",
-    "punchcard replay --destination perkville --cancel REPLAY_ID",
+    "punchcard replay --destination loyalty --event 'Class Booked' --since 30d",
+    "punchcard replay --destination loyalty --reason destination_off --yes",
+    "punchcard replay --destination loyalty --cancel REPLAY_ID",
 )
 
 

@@ -1,6 +1,6 @@
 """Sees that the wall clock was set, and corrects the waits that were written down by it.
 
-Within a process nothing waits by the wall clock: requests, rates, checks and what is on its way are measured by a clock
+Within a process nothing waits by the wall clock: requests, rates, checks and what is in flight are measured by a clock
 that never goes back. What must survive a restart, the due time of an effect, is an instant of the wall clock; when that
 is set, due times are corrected in the very unit of work that claims, before anything is claimed.
 """

@@ -149,7 +149,7 @@ class DestinationDelivery:
                 done = await self._step(target, room=room)
                 await self._check_credentials(target, done)
                 if len(done.attempts) >= _MANY:
-                    # Under load, answers that come within a moment share the next unit of work.
+                    # Under load, results that come within a moment share the next unit of work.
                     await asyncio.sleep(_GATHER_SECONDS)
                 elif not done.attempts and not done.moved and not self._answered:
                     await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
@@ -244,15 +244,15 @@ class DestinationDelivery:
         self, client: PartnerClient, target: DeliveryTarget, batch: Sequence[Attempt], *, send_before: SendBefore
     ) -> None:
         begun = self._clock.monotonic()
-        answers: Sequence[PartnerResult]
+        results: Sequence[PartnerResult]
         try:
-            answers = await attempt_batch(
+            results = await attempt_batch(
                 client, batch, send_before=send_before, clock=self._clock, telemetry=self._telemetry
             )
         except asyncio.CancelledError:
-            answers = [OutcomeUnknownError("Punchcard was stopped before the answer came")] * len(batch)
+            results = [OutcomeUnknownError("Punchcard was stopped before the response came")] * len(batch)
         seconds = self._clock.monotonic() - begun
-        for attempt, result in zip(batch, answers, strict=True):
+        for attempt, result in zip(batch, results, strict=True):
             self._take(target, attempt, result, seconds=seconds)
         self._woken.set()
 

@@ -41,7 +41,7 @@ class Retryable:
 
 
 def options_by_slug(snapshot: Snapshot) -> dict[str, DeliveryOptions]:
-    """How each configured destination delivers; the defaults for one whose settings cannot be used."""
+    """How each configured destination delivers; the defaults for one that has unusable settings."""
     return {
         slug: DeliveryOptions()
         if destination.invalid is not None
@@ -127,7 +127,7 @@ def dismiss_chosen(work: Connection, destination: str, effect_ids: Sequence[int]
     """Put parked effects of one destination aside for good; returns how many.
 
     Args:
-        actor: Who does it, for the audit log and for whoever looks at the award.
+        actor: Who does it, for the audit log and for the trace of the award.
     """
     dismissed = dismiss(work, effect_ids, detail=f"dismissed by {actor} on {now:%Y-%m-%d %H:%M} UTC", now=now)
     if dismissed:

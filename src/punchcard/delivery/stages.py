@@ -295,7 +295,7 @@ def _set_aside(
 
 
 def _is_storage_fault(error: Exception) -> bool:
-    """Whether the database is at fault, so that nothing is known of any effect and all of it is to be done again."""
+    """Whether the database is at fault, so that nothing is known of any effect and all of it must be done again."""
     return isinstance(error, StorageError) or is_storage_fault(error)
 
 

@@ -39,7 +39,7 @@ class DeliveryTelemetry:
         _award_seconds.labels(self.destination).observe(seconds)
 
     def effect_parked(self, *, effect_key: str, state: str, reason: str | None, detail: str | None) -> None:
-        """An effect was parked or rejected: a person is needed."""
+        """An effect was parked or rejected: it needs attention."""
         self.log.warning(
             "effect_parked",
             destination=self.destination,
@@ -71,7 +71,7 @@ class DeliveryTelemetry:
         self.log.warning("waits_corrected", destination=self.destination, count=count)
 
     def orphans_released(self, *, count: int) -> None:
-        """Effects that a stopped worker had on its way will be read back."""
+        """Effects that a stopped worker had in flight will be read back."""
         self.log.warning("orphans_released", destination=self.destination, count=count)
 
     def late_results_ignored(self, *, count: int) -> None:

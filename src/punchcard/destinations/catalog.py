@@ -29,8 +29,8 @@ def find_entry_points() -> Iterable[EntryPoint]:
 class DestinationCatalog(Mapping[str, Partner]):
     """The destinations by slug. Safe to use from several threads.
 
-    A slug whose package cannot be loaded is among the keys, and not among the values: `get` returns None for it, and
-    `problems` says why.
+    The slug of a package that cannot be loaded is among the keys, and not among the values: `get` returns None for it,
+    and `problems` contains the reason.
 
     Args:
         built_in: Destinations that are there without a package.
@@ -43,7 +43,7 @@ class DestinationCatalog(Mapping[str, Partner]):
         self._loaded: dict[str, Partner] = {partner.definition.slug: partner for partner in built_in}
         self._built_in = frozenset(self._loaded)
         self._find = find
-        self._found: dict[str, EntryPoint] | None = None
+        self._entry_points_by_slug: dict[str, EntryPoint] | None = None
         self._problems: dict[str, str] = {}
         self._lock = threading.RLock()
         self._log = structlog.get_logger("punchcard.destinations")
@@ -81,14 +81,14 @@ class DestinationCatalog(Mapping[str, Partner]):
 
     def _entry_points(self) -> Mapping[str, EntryPoint]:
         with self._lock:
-            if self._found is None:
-                self._found = {}
+            if self._entry_points_by_slug is None:
+                self._entry_points_by_slug = {}
                 for entry_point in self._find():
-                    if entry_point.name in self._built_in or entry_point.name in self._found:
+                    if entry_point.name in self._built_in or entry_point.name in self._entry_points_by_slug:
                         self._report(entry_point.name, f"{entry_point.value}: this slug is taken", is_fatal=False)
                     else:
-                        self._found[entry_point.name] = entry_point
-            return self._found
+                        self._entry_points_by_slug[entry_point.name] = entry_point
+            return self._entry_points_by_slug
 
     def _load(self, slug: str) -> None:
         entry_point = self._entry_points().get(slug)

@@ -32,7 +32,7 @@ class SettingField:
         minimum: The smallest number allowed, None for no bound.
         maximum: The largest number allowed, None for no bound.
         whole: True if a number must be a whole one.
-        is_event_map: True for the text-map whose names are event names. A definition has one at most.
+        is_event_map: True for the text-map with event names as its names. A definition has one at most.
         value_label: What the values of an event map are, in lower case and the singular.
         is_code: True if a form shows a text in several lines, in a fixed-width font.
         is_filled: True for an option that the form for a new destination shows too, folded away.
@@ -134,7 +134,7 @@ class Definition:
             endpoint; "" for `partner-<slug>`.
         capabilities: What it can do beyond performing effects.
         reasons: The reason codes that only this destination gives, with their texts.
-        deletion: What becomes of a request to delete a user's data, in a sentence for its page; "" if nothing does.
+        deletion: What happens to a request to delete a user's data, in a sentence for its page; "" if nothing does.
         delivery_note: What a reader must know of how often a receiver may get the same event, in a sentence.
         add_steps: How to get the values of its settings, a step each, for the form that adds it.
         more_options: The label of the options that this form folds away.

@@ -11,7 +11,7 @@ from punchcard.destinations.definition import Definition
 
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _WORD_BORDERS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# What an event is about that is told several times until it is over, each time with the same order id.
+# Words for things that are tracked several times until they are over, each time with the same order id.
 _ORDER_WORDS: Final = frozenset(
     {
         *("order", "ordered", "purchase", "purchased", "checkout", "transaction", "sale", "payment", "invoice"),

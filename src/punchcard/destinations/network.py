@@ -47,7 +47,7 @@ def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 def _spellings(address: Address) -> Sequence[Address]:
-    """Return the addresses that this one leads to: an IPv6 address may hold one of IPv4, whose rules count too."""
+    """Return the addresses that this one leads to: an IPv6 address may hold one of IPv4, and its rules count too."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     if address.ipv4_mapped is not None:

@@ -27,7 +27,7 @@ class KeyScope(StrEnum):
 
 
 class ScopedKey(Protocol):
-    """An effect key whose scope is left open, so that it can be compared with keys of another scope."""
+    """An effect key with an open scope, so that it can be compared with keys of another scope."""
 
     def within(self, scope: str) -> EffectKey:
         """Return the key within the scope of that slug."""
@@ -41,7 +41,7 @@ class OnRepeat(StrEnum):
 
 
 class OnUnknown(StrEnum):
-    """What follows an attempt whose outcome is not known. The client of the first one can read back."""
+    """What follows an attempt with an unknown outcome. The client of the first one can read back."""
 
     READ_BACK = "read_back"  # ask the destination whether the effect was performed: exactly once
     RESEND = "resend"  # send it again under the same key: at least once, the receiver drops the repeat
@@ -71,16 +71,16 @@ class Intent:
         attributes: JSON-able attributes to set at the customer, one effect one attribute; None for any other effect.
         scoped_key: The key with its scope left open; None if the scope is always the source.
         scope: Within what `scoped_key` is unique.
-        other_keys: The keys of the same order or refund under the other texts of its ids: an earlier version told them
-            apart.
-        on_repeat: How a second event with the same key is judged.
+        other_keys: The keys of the same order or refund under the other texts of its ids: an earlier version
+            distinguished them.
+        on_repeat: What a second event with the same key is.
         repeat_reason: Reason code of such a duplicate.
         event_settings: The settings that came with the event, without maps and secrets; None if none came.
         note: A sentence for the event's trace where a person may have expected something else.
         note_code: Reason code that counts such events.
         ordering_key: Effects of one kind with the same key are performed in order, one at a time; None for `customer`.
         payload: The destination's own value as JSON text, which routing, outbox and delivery do not read. None if all
-            that it needs stands in the other fields.
+            that it needs is in the other fields.
         summary: What lists show of the effect, a few words; None if the fields that they show otherwise
             (`Definition.summary_columns`, attributes) say it.
     """
@@ -111,7 +111,7 @@ class Intent:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One effect ready to be performed: an intent whose amount is decided.
+    """One effect ready to be performed: an intent with its decided amount.
 
     Attributes:
         item: The item to use now.
@@ -162,7 +162,7 @@ class DeliveryOptions:
         check_base_seconds: How soon credentials that were refused are checked for the first time.
         check_longest_seconds: The longest wait between two such checks.
         order_scope: Within what an order id names one order.
-        on_unknown: What follows an attempt whose outcome is not known.
+        on_unknown: What follows an attempt with an unknown outcome.
         batch_size: Effects that one request may carry. With more than 1 the client is a `BatchClient`.
         batch_bytes: Bytes of payloads that one request may carry; a single larger effect goes alone.
     """
@@ -291,7 +291,7 @@ class BalancesClient(Protocol):
 
 @runtime_checkable
 class RemapsItems(Protocol):
-    """A destination whose settings map event names to items. A corrected map counts for what is not sent yet."""
+    """A destination that maps event names to items by its settings. A corrected map counts for what is not sent yet."""
 
     def remap(self, event_name: str, settings: object) -> str | None:
         """The item that the settings map the event name to now, None if none.

@@ -147,7 +147,7 @@ def _failures(work: Connection, slug: str) -> tuple[int, datetime | None, str]:
 def _unsent(work: Connection, kind: AlertKind, condition: ColumnElement[bool]) -> Iterable[Alert]:
     """Count awards that were not sent, by destination and reason, with their customers and units."""
     columns = effects.c
-    # For people to read: SQLite adds as floating point numbers, which are rounded to the units that Perkville takes.
+    # For people to read: SQLite adds as floating point numbers, which are rounded to the units that destinations take.
     units = func.sum(cast(func.coalesce(columns.quantity, columns.requested_quantity), Numeric(20, 2)))
     amounts: dict[tuple[str, str | None], dict[str, Decimal]] = defaultdict(dict)
     by_item = select(columns.destination, columns.reason, columns.item, units).where(

@@ -1,4 +1,4 @@
-"""One run of log records on its way through routing: parsed, planned, and turned into results and lake rows."""
+"""One run of log records in routing: parsed, planned, and turned into results and lake rows."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -97,7 +97,7 @@ def plan_batch(
     """Parse and plan a run of records. Touches no storage and leaves the index as it is.
 
     Args:
-        behind: Destinations whose new events wait until those that are held for them are planned.
+        behind: Destinations of which new events wait until the held ones are planned.
         failing: Events that are not planned again; each becomes a failure.
     """
     batch = Batch()

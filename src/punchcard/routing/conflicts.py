@@ -293,7 +293,7 @@ def _decide(planned_effect: PlannedEffect, effect: NewEffect, existing: _Row | N
             return _repeat(
                 effect,
                 "duplicate_message_id" if is_same_message else intent.repeat_reason,
-                f"{existing.effect_key} stands in the ledger already, with the same content{_from(existing, effect)}"
+                f"{existing.effect_key} is in the ledger already, with the same content{_from(existing, effect)}"
                 f"{_noted(intent)}",
                 existing.effect_key,
             )
@@ -301,7 +301,7 @@ def _decide(planned_effect: PlannedEffect, effect: NewEffect, existing: _Row | N
             effect.destination,
             EventStatus.CONFLICT,
             "same_key_other_content",
-            f"{existing.effect_key} stands in the ledger with other content: {_content(existing)} from message "
+            f"{existing.effect_key} is in the ledger with other content: {_content(existing)} from message "
             f"{existing.message_id}{_from(existing, effect)}, now {_content(effect)}; nothing was sent"
             f"{_noted(intent)}",
             existing.effect_key,

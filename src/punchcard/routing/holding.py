@@ -2,7 +2,7 @@
 
 A destination may be unusable (a stored filter that does not compile, settings that this version refuses), or filters
 and mapping may fail on one event. Such an event must neither pass a filter that might have dropped it nor be lost. It
-is kept with the record that it stands in, so that it is read again as it was, whatever the log has forgotten by then.
+is kept with its record, so that it is read again as it was, whatever the log has forgotten by then.
 """
 
 from collections import Counter
@@ -105,7 +105,7 @@ class Holding:
         return bool(self._newest)
 
     def behind(self, snapshot: Snapshot) -> frozenset[str]:
-        """Destinations that can plan, and have events that are to be planned before any new one."""
+        """Destinations that can plan, and have held events that go before any new one."""
         if snapshot.revision != self._revision:
             self._revision, self._tried = snapshot.revision, {}
         return frozenset(
@@ -120,7 +120,7 @@ class Holding:
         return {slug: newest_waiting(work, slug) for slug in {event.destination for event in events}}
 
     def note_committed(self, newest: dict[str, int]) -> None:
-        """Take note of events whose unit of work is committed."""
+        """Take note of events that are committed."""
         self._newest.update(newest)
 
     def replan(self, snapshot: Snapshot) -> Replanned:
@@ -142,7 +142,7 @@ class Holding:
         return Replanned()
 
     def _replan_at(self, slug: str, snapshot: Snapshot, *, after: int) -> tuple[Sequence[HeldEvent], Replanned]:
-        """Plan the next events of a destination; an event whose result cannot be written stays held, alone."""
+        """Plan the next events of a destination; an event with a result that cannot be written stays held, alone."""
         limit = _PLANNED_PER_STEP
         while True:
             events: Sequence[HeldEvent] = ()
@@ -184,18 +184,18 @@ class Holding:
             if event is None:
                 continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
-            answer = try_plan(event, under, source=held.source, zone=snapshot.zone)
-            if isinstance(answer, RefusedError):
-                if isinstance(order_id := answer.context.get("order_id"), str):
-                    refused += refused_orders([(held.destination, order_id, answer.code)], event, held.source)
-                answer = refusal_of(under, answer)
-            if isinstance(answer, EventResult):
-                results[held.id] = answer
+            planned = try_plan(event, under, source=held.source, zone=snapshot.zone)
+            if isinstance(planned, RefusedError):
+                if isinstance(order_id := planned.context.get("order_id"), str):
+                    refused += refused_orders([(held.destination, order_id, planned.code)], event, held.source)
+                planned = refusal_of(under, planned)
+            if isinstance(planned, EventResult):
+                results[held.id] = planned
                 continue
             claimed.append(held)
             planned_effects.append(
                 PlannedEffect(
-                    planned=Planned(under, answer),
+                    planned=Planned(under, planned),
                     event=event,
                     source=held.source,
                     position=held.log_position,

@@ -65,7 +65,7 @@ class LakeFeed:
 
     @property
     def is_behind(self) -> bool:
-        """Whether rows that the lake lacks are to be read from the log."""
+        """Whether rows that the lake lacks must be read from the log."""
         return self._behind
 
     @property
@@ -74,7 +74,7 @@ class LakeFeed:
         return self._through
 
     def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
-        """Hand over the rows of a batch whose results are committed; wait a moment while the lake is behind."""
+        """Hand over the rows of a batch with committed results; wait a moment while the lake is behind."""
         with self._changed:
             if last_position <= self._through:
                 return

@@ -3,7 +3,7 @@
 Three things may be wrong. The log is another one than the store was routed from, or an older copy of it: then nobody
 would ever route what is appended to it, so it is not used. The store is an older copy: then it does not know what was
 sent since, so every open effect is put in doubt (`start_recovery`) and what is missing is planned again
-(`routing.recovery`). Positions tell most of this. The rest is told by the generation (`LogIdentity`): it rises at
+(`routing.recovery`). Positions show most of this. The rest is shown by the generation (`LogIdentity`): it rises at
 every start, and once a second while anything is sent.
 """
 

@@ -36,11 +36,11 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of one event.
+    """The plan of one event.
 
     Attributes:
         decided: The results decided so far.
-        planned: The intents whose result the ledger decides.
+        planned: The intents that the ledger decides on.
         refused_orders: Destination, order id and reason where an award for an order was refused.
         is_final: True if `decided` is all of it, whatever the event's own content: nothing planned, held or refused
             of an order.
@@ -69,9 +69,9 @@ class Planner:
         self._stopped = None if stopped is None else Plan((stopped,), is_final=True)
 
     def plan(self, event: Event) -> Plan:
-        """Return what becomes of the event at each destination.
+        """Return the plan of the event at each destination.
 
-        A pending result means that the destination cannot plan the event now: it is to be held.
+        A pending result means that the destination cannot plan the event now: it must be held.
         """
         if self._stopped is not None:
             return self._stopped
@@ -139,7 +139,7 @@ def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDest
     """The destination as an event sees it that brings its own settings: of the stored ones, it has the secrets only."""
     definition = destination.partner.definition
     if Capability.EVENT_SETTINGS not in definition.capabilities:
-        return destination  # they are meant for the destination whose endpoint was called
+        return destination  # they are meant for the destination of the endpoint
     fields = definition.settings
     stored = destination.destination.settings
     try:

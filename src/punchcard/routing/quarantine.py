@@ -68,13 +68,13 @@ def records_to_keep(batch: Batch, *, now: datetime) -> list[QuarantinedRecord]:
         for index, event_results in enumerate(results):
             if is_quarantined(event_results):
                 result = next(event_result for event_result in event_results if event_result.reason in QUARANTINED)
-                quarantined.append(_kept(batch, number, index, result, now))
+                quarantined.append(_quarantined(batch, number, index, result, now))
                 if result.reason == UNREADABLE_RECORD:
                     break  # the whole record is kept with its first event
     return quarantined
 
 
-def _kept(batch: Batch, number: int, index: int, result: EventResult, now: datetime) -> QuarantinedRecord:
+def _quarantined(batch: Batch, number: int, index: int, result: EventResult, now: datetime) -> QuarantinedRecord:
     record, item = batch.records[number], batch.items[number][index]
     is_whole = result.reason == UNREADABLE_RECORD
     return QuarantinedRecord(

@@ -32,7 +32,7 @@ Item = Event | IngestFailure
 UNREADABLE_RECORD: Final = UnreadableRecordError.code
 INTERNAL_ERROR: Final = "internal_error"
 QUARANTINED: Final = frozenset({UNREADABLE_RECORD, INTERNAL_ERROR})
-"""The reasons of results whose record is kept for an operator."""
+"""Results with these reasons keep their record for an operator."""
 
 _CALLS = frozenset({BATCH, *FORWARDED, *(event_type.value for event_type in EventType)})
 # What a body that holds no JSON object reads as; one that came through the Tracking API never did.

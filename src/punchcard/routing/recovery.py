@@ -1,7 +1,7 @@
 """Plans again what an older store is missing: the events that the lake holds and the store has not routed.
 
 When a store was restored from an older copy, the log may have been trimmed since, so a part of its missing events is
-only in the lake. The lake also holds what became of each event, and that stands: exactly the effects that were planned
+only in the lake. The lake also holds the results of each event, and those count: exactly the effects that were planned
 then are planned again, under the keys of then. All of them are read back before anything is sent. What the lake does
 not hold is routed from the log as ever.
 """

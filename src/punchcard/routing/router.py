@@ -90,7 +90,7 @@ class Router:
 
     @property
     def position(self) -> int:
-        """The last log position whose results are committed."""
+        """The last log position with committed results."""
         return self._position
 
     def step(self) -> int:
@@ -170,7 +170,7 @@ class Router:
                 raise
             except Exception as again:  # noqa: BLE001  # then all of its events, at last
                 error = again
-        # Nothing of the record is left in what was to be written: it is not the record.
+        # Nothing of the record was left in the unit of work: it is not the record.
         raise RoutingHaltedError(f"routing cannot write its results: {describe(error)}") from error
 
     def _failing_events(self, records: Sequence[LogRecord]) -> FailingEvents:

@@ -23,7 +23,7 @@ _notes = Counter(
 )
 _latency = Histogram(
     "punchcard_routing_latency_seconds",
-    "From receipt of the newest event of a batch to the commit of its fates.",
+    "From receipt of the newest event of a batch to the commit of its results.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600),
 )
 _quarantined = Counter(

@@ -18,6 +18,7 @@ from punchcard.workspace import persistence
 from punchcard.workspace.apply import apply, preview
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Workspace
+from punchcard.workspace.ownership import merge_file
 from punchcard.workspace.plan import Change
 from punchcard.workspace.renames import refuse_renames
 from punchcard.workspace.telemetry import WorkspaceTelemetry
@@ -26,7 +27,7 @@ from punchcard.workspace.telemetry import WorkspaceTelemetry
 def apply_with_warnings(
     store: Store, workspace: Workspace, *, settings: Settings, keyring: Keyring, actor: str, dry_run: bool = False
 ) -> tuple[Sequence[Change], SaveWarnings]:
-    """Apply a workspace, or only return what that would change.
+    """Apply the workspace that a config file describes, or only return what that would change.
 
     Args:
         actor: The actor for the audit log.
@@ -39,13 +40,14 @@ def apply_with_warnings(
         StorageError: The store is not available.
     """
     with store.reading() as work:
-        before = persistence.read(work).workspace
+        stored = persistence.read(work)
+    before, after = stored.workspace, merge_file(workspace, stored.workspace, stored.managed_by_file)
     if dry_run:
-        changes = preview(store, workspace, keyring=keyring)
+        changes = preview(store, workspace, keyring=keyring, from_file=True)
     else:
-        changes = apply(store, workspace, clock=SystemClock(), keyring=keyring, actor=actor)
+        changes = apply(store, workspace, clock=SystemClock(), keyring=keyring, actor=actor, from_file=True)
     lake = LakeReader(settings.lake_location())
-    return changes, find_save_warnings(before, workspace, store=store, lake=lake, clock=SystemClock())
+    return changes, find_save_warnings(before, after, store=store, lake=lake, clock=SystemClock())
 
 
 def refuse_unconfirmed(store: Store, workspace: Workspace, derived_keys: Collection[str]) -> None:
@@ -56,8 +58,9 @@ def refuse_unconfirmed(store: Store, workspace: Workspace, derived_keys: Collect
         StorageError: The store is not available.
     """
     with store.reading() as work:
-        before = persistence.read(work).workspace
-    refuse_renames(before, workspace, derived_keys=derived_keys)
+        stored = persistence.read(work)
+    after = merge_file(workspace, stored.workspace, stored.managed_by_file)
+    refuse_renames(stored.workspace, after, derived_keys=derived_keys)
 
 
 def report_config_file(store: Store, path: str, error: ConfigurationError | None) -> None:

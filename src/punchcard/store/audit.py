@@ -60,7 +60,7 @@ def list_events(
     work: Connection, query: AuditQuery, *, count: int, before_id: int | None = None
 ) -> Sequence[AuditEvent]:
     """Events, newest first."""
-    chosen = _asked(select(audit_events), query).order_by(audit_events.c.id.desc()).limit(count)
+    chosen = _filtered(select(audit_events), query).order_by(audit_events.c.id.desc()).limit(count)
     if before_id is not None:
         chosen = chosen.where(audit_events.c.id < before_id)
     return [AuditEvent(**row._mapping) for row in work.execute(chosen)]
@@ -93,10 +93,10 @@ def newest_of_each(
 
 def count_events(work: Connection, query: AuditQuery) -> int:
     """How many events there are."""
-    return work.scalar(_asked(select(func.count()).select_from(audit_events), query)) or 0
+    return work.scalar(_filtered(select(func.count()).select_from(audit_events), query)) or 0
 
 
-def _asked(chosen: Select[*tuple[object, ...]], query: AuditQuery) -> Select[*tuple[object, ...]]:
+def _filtered(chosen: Select[*tuple[object, ...]], query: AuditQuery) -> Select[*tuple[object, ...]]:
     columns = audit_events.c
     if query.resource_type is not None:
         chosen = chosen.where(columns.resource_type == query.resource_type)

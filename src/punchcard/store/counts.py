@@ -1,7 +1,7 @@
 """How many events ended how: counted where it is decided, in the same unit of work, so that the numbers are exact.
 
 An event counts in the minute (after two days: the hour) in which it was received, wherever and whenever it ends. So the
-numbers of a period add up: what was planned has been delivered, rejected, parked or is on its way.
+numbers of a period add up: what was planned has been delivered, rejected, parked or is in delivery.
 """
 
 import math
@@ -181,13 +181,13 @@ def read_counts(
     """Return the counts, grouped by dimensions.
 
     Args:
-        by: The dimensions, in the order in which the keys of the answer hold them; a time is an aware datetime.
+        by: The dimensions, in the order in which the keys of the result contain them; a time is an aware datetime.
         width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
     """
     columns = [_column(dimension, width_micros) for dimension in by]
-    chosen: Select[*tuple[Any, ...]] = _asked(select(*columns, func.sum(result_counts.c.count)), query)
+    chosen: Select[*tuple[Any, ...]] = _filtered(select(*columns, func.sum(result_counts.c.count)), query)
     rows = work.execute(chosen.group_by(*columns) if columns else chosen)
-    answer: dict[tuple[object, ...], int] = {}
+    numbers: dict[tuple[object, ...], int] = {}
     for row in rows:
         values, number = tuple(row)[:-1], row[-1]
         if number:
@@ -195,8 +195,8 @@ def read_counts(
                 from_micros(value) if dimension is Dimension.TIME else value
                 for dimension, value in zip(by, values, strict=True)
             ]
-            answer[tuple(conditions)] = int(number)
-    return answer
+            numbers[tuple(conditions)] = int(number)
+    return numbers
 
 
 def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> dict[str, int]:
@@ -309,7 +309,7 @@ def _held(work: Connection, effect_ids: Sequence[int], condition: ColumnElement[
     return ended
 
 
-def _asked(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tuple[Any, ...]]:
+def _filtered(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tuple[Any, ...]]:
     columns = result_counts.c
     chosen = chosen.where(columns.bucket >= query.begin, columns.bucket < query.end)
     if query.source is not None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
 # Why an effect that has not been sent yet lets the customer's other effects go first.
 WAITING_FOR_ORDER = "waiting_for_order"
-# Of an attempt whose worker stopped before the response came.
+# Of an attempt that its worker did not finish.
 NO_ANSWER = "the worker stopped before the answer came"
 # Why a delivered effect was corrected to rejected, after a comparison with what the partner has booked.
 ABSENT_AT_PARTNER = "absent_at_partner"

@@ -1,4 +1,4 @@
-"""Audiences and computed traits in the store: their state, their members, and what destinations are to be told."""
+"""Audiences and computed traits in the store: their state, their members, and the queue of their syncs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ SYNC_FAILED = "failed"
 """What a row waits for on which Punchcard itself failed: its next value, a resync, or the next start of Engage."""
 
 SYNC_REFUSED = "refused"
-"""What a row waits for whose call the destination's mapping refused: its next value or a resync."""
+"""What a row waits for if the destination's mapping refused its call: its next value or a resync."""
 
-# Of rows whose value cannot be sent, see `engage.call_size`. Without parameters, for `execute_many`.
+# Of rows with a value that cannot be sent, see `engage.call_size`. Without parameters, for `execute_many`.
 _IS_REFUSED: ColumnElement[bool] = literal_column(
     "sync_queue.waits_for IN ('too_large', 'invalid', 'failed', 'refused')", Boolean
 )
@@ -58,7 +58,7 @@ class Status(StoredEnum):
     """Where a computation stands; words as Segment's."""
 
     PREPARING = "Preparing"  # waits for its first answer, or events are still read in
-    COMPUTING = "Computing"  # its definition has changed: computed anew
+    COMPUTING = "Computing"  # its definition has changed: computed again
     LIVE = "Live"  # kept up to date
     DISABLED = "Disabled"  # switched off by somebody
     FAILED = "Failed"  # cannot be computed; the detail says why
@@ -69,13 +69,13 @@ class ComputationState:
     """How a computation stands.
 
     Attributes:
-        fingerprint: Of the definition whose answers stand, "" for none yet.
+        fingerprint: Of the definition that the current results are of, "" for none yet.
         detail: A sentence for a person, "" for none.
         size: Members of an audience, people with a value of a trait.
         computed_at: For which moment its answers hold.
-        checked_at: When all of it was last computed afresh.
+        checked_at: When all of it was last computed from scratch.
         differences: What all checks together have found wrong.
-        last_sync: JSON of how its destinations were told last.
+        last_sync: JSON of how it was synced last.
     """
 
     key: str
@@ -93,7 +93,7 @@ class ComputationState:
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
-    """Somebody of whom a destination may have to be told something."""
+    """A profile that may have to be synced to a destination."""
 
     destination: str
     key: str
@@ -112,7 +112,7 @@ class Request:
 
 
 def states(work: Connection) -> list[ComputationState]:
-    """All states, those of deleted computations too as long as something is left to be told of them."""
+    """All states, those of deleted computations too while a sync of them is pending."""
     return [
         ComputationState(**{**dict(row._mapping), "status": Status(row.status)})
         for row in work.execute(select(computation_states).order_by(computation_states.c.key))
@@ -152,7 +152,7 @@ def forget_state(work: Connection, key: str) -> None:
 def enqueue(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Queue people: `destination`, `key`, `profile_id`, `queued_at`, `due_at`, perhaps `waits_for`.
 
-    Whoever waits already keeps waiting, but no longer than the new row would, and not for another value: this is one.
+    A profile that waits keeps waiting, but no longer than the new row would, and not for another value: this is one.
     """
     added = insert_into(work, sync_queue)
     waits = sync_queue.c.waits_for
@@ -199,7 +199,7 @@ def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datet
 
 
 def enqueue_synced(work: Connection, *, destination: str, key: str, at: datetime) -> None:
-    """Queue everybody of whom a destination was told a value that no longer holds, because nothing is told any more."""
+    """Queue every profile with a synced value that no longer holds, because nothing is synced any more."""
     last_sync = (
         select(
             literal(destination),
@@ -218,7 +218,7 @@ def enqueue_synced(work: Connection, *, destination: str, key: str, at: datetime
 
 
 def queued(work: Connection, *, destination: str, key: str | None = None) -> int:
-    """How many people wait to be told of at a destination."""
+    """Return the number of profiles that wait for a sync to a destination."""
     query = select(func.count()).where(sync_queue.c.destination == destination, sync_queue.c.waits_for == "")
     if key is not None:
         query = query.where(sync_queue.c.key == key)
@@ -233,7 +233,7 @@ def queue_sizes(work: Connection) -> dict[tuple[str, str, str], int]:
 
 
 def due(work: Connection, *, destination: str, at: datetime, limit: int) -> list[Due]:
-    """The next people of whom a destination is to be told, longest due first."""
+    """Return the next profiles to sync to a destination, longest due first."""
     query = (
         select(sync_queue)
         .where(sync_queue.c.waits_for == "", sync_queue.c.destination == destination, sync_queue.c.due_at <= at)
@@ -331,7 +331,7 @@ def last_failure(work: Connection, *, destination: str, key: str, waits_for: str
 
 
 def wake(work: Connection, profile_ids: Collection[int], *, waits_for: str) -> None:
-    """Let these people be told of who have waited for something that is there now."""
+    """Make these profiles due, which have waited for something that is there now."""
     for ids in chunks(profile_ids):
         work.execute(
             update(sync_queue)

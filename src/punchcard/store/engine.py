@@ -23,11 +23,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.sqlite import enable_write_ahead_log
-from punchcard.store import (  # their tables are part of the metadata
-    schema_alerts,  # noqa: F401
-    schema_engage,  # noqa: F401
-    schema_reconciliation,  # noqa: F401
-    schema_replay,  # noqa: F401
+from punchcard.store import (  # noqa: F401  # their tables are part of the metadata
+    schema_alerts,
+    schema_engage,
+    schema_ownership,
+    schema_reconciliation,
+    schema_replay,
 )
 from punchcard.store.schema import metadata
 
@@ -41,7 +42,7 @@ _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def is_storage_fault(error: BaseException) -> bool:
-    """Whether a database that is full, locked, damaged or away has raised this, and not what was to be written."""
+    """Whether a database that is full, locked, damaged or away has raised this, and not the written values."""
     if isinstance(error, OperationalError):
         return not str(getattr(error.orig, "sqlstate", None) or "").startswith(_LIMIT_EXCEEDED)
     if isinstance(error, (InterfaceError, InternalError, PoolTimeoutError)) or type(error) is DatabaseError:
@@ -134,7 +135,7 @@ class Store:
             raise fault from error
 
     def _fault(self, error: Exception, doing: str) -> StorageError | None:
-        """Return the error to raise where the database is at fault, None where what was to be written is.
+        """Return the error to raise where the database is at fault, None where the written values are.
 
         Args:
             doing: `written` or `read`.
@@ -172,7 +173,7 @@ class Store:
             StorageError: it does not.
         """
         with self.unit_of_work() as work:
-            # A real write: a full disk shows only when a page is to be stored.
+            # A real write: a full disk shows only when a page must be stored.
             work.execute(
                 text(
                     "INSERT INTO revisions (name, value) VALUES ('ping', 0)"
@@ -246,7 +247,7 @@ class Leadership(Protocol):
         """True if this process has the role now; tries to take it if it is free.
 
         Raises:
-            StorageError: it cannot be told now; the role may be lost.
+            StorageError: it is not known now; the role may be lost.
         """
 
 

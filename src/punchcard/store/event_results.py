@@ -1,4 +1,4 @@
-"""What became of an event at routing: the result per destination, and its compact form until the lake holds it."""
+"""The results of an event at routing: one per destination, and its compact form until the lake holds it."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from punchcard.store.stored_enum import StoredEnum
 
 
 class EventStatus(StoredEnum):
-    """The ends of an event and the stations on its way, as the API names them."""
+    """The statuses of an event, as the API names them."""
 
     FAILED_ON_INGEST = "failed_on_ingest"  # not a valid event, or from no source
     FILTERED_AT_SOURCE = "filtered_at_source"  # the source's own rules keep it back
@@ -18,7 +18,7 @@ class EventStatus(StoredEnum):
     PENDING = "pending"  # an effect waits to be delivered
     RETRYING = "retrying"  # surely not performed yet, will be tried again
     UNKNOWN = "unknown"  # perhaps performed, will be read back
-    PARKED = "parked"  # needs a person
+    PARKED = "parked"  # needs attention
     REJECTED = "rejected"  # the partner refused it for good
     DELIVERED = "delivered"  # performed once
     DUPLICATE = "duplicate"  # the event or its effect was there before
@@ -30,7 +30,7 @@ class EventResult(msgspec.Struct, frozen=True, rename="camel"):
 
     Attributes:
         destination: Slug, or None for a result before any destination.
-        status: What became of it.
+        status: How it ended, or how far it is.
         reason: Stable code, None for a planned effect.
         detail: A sentence for a person.
         effect_key: The effect it planned or met, if any; the ledger knows how that went on.

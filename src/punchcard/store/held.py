@@ -145,7 +145,7 @@ def hold_again(work: Connection, event_id: int, *, reason: str, detail: str) -> 
 
 
 def results_at(work: Connection, places: Collection[Place]) -> dict[tuple[Place, str], EventResult]:
-    """What became of events that were held and are released, by their place in the log and the destination."""
+    """Return the results of events that were held and are released, by their place in the log and the destination."""
     results: dict[tuple[Place, str], EventResult] = {}
     chosen_places = sorted(places)
     columns = held_events.c

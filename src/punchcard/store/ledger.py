@@ -56,7 +56,7 @@ class StoredConflict:
 
 
 def earning_messages(work: Connection, message_ids: Sequence[str]) -> list[str]:
-    """Return those of the message ids whose events have an award that was not rejected, in the order given."""
+    """Return those of the message ids of which the events have an award that was not rejected, in the order given."""
     earning: set[str] = set()
     ids = [storable(message_id) for message_id in message_ids]
     for begin in range(0, len(ids), _IDS_PER_QUERY):
@@ -152,7 +152,7 @@ class LedgerQuery:
 
 def page(work: Connection, query: LedgerQuery, *, count: int, before_id: int | None = None) -> list[StoredEffect]:
     """A page of the ledger, newest first."""
-    statement = _asked(select(effects), query)
+    statement = _filtered(select(effects), query)
     if (first := _first_id(work, query)) is not None:
         statement = statement.where(effects.c.id >= first)
     if before_id is not None:
@@ -177,14 +177,14 @@ def _first_id(work: Connection, query: LedgerQuery) -> int | None:
 def count(work: Connection, query: LedgerQuery, *, at_most: int | None = None) -> int:
     """Return the number of rows that match; counts no further than `at_most`."""
     if at_most is None:
-        return work.scalar(_asked(select(func.count()), query)) or 0
-    limited = _asked(select(effects.c.id), query).limit(at_most).subquery()
+        return work.scalar(_filtered(select(func.count()), query)) or 0
+    limited = _filtered(select(effects.c.id), query).limit(at_most).subquery()
     return work.scalar(select(func.count()).select_from(limited)) or 0
 
 
 def ids(work: Connection, query: LedgerQuery) -> list[int]:
     """Return the ids of all rows that match, oldest first."""
-    return list(work.scalars(_asked(select(effects.c.id), query).order_by(effects.c.id)))
+    return list(work.scalars(_filtered(select(effects.c.id), query).order_by(effects.c.id)))
 
 
 def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> list[int]:
@@ -291,7 +291,7 @@ def _has_status(statuses: Sequence[EventStatus]) -> ColumnElement[bool]:
     return or_(*conditions)
 
 
-def _asked(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*tuple[Any, ...]]:
+def _filtered(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select[*tuple[Any, ...]]:
     columns = effects.c
     statement = statement.where(columns.destination == query.destination)
     if query.customer is not None:

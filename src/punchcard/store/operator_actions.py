@@ -1,4 +1,4 @@
-"""What an operator does to effects that need a person: back in the queue, or aside."""
+"""What an operator does to effects that need attention: retry or dismiss."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old bu
 def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int:
     """Put parked or rejected effects back in the queue with all their tries; returns how many.
 
-    One whose outcome was never known is read back before anything is sent again, and so is one that ended before the
+    One with an unknown outcome is read back before anything is sent again, and so is one that ended before the
     store was restored from an older copy: it may have been retried and delivered since.
     """
     reopened = 0

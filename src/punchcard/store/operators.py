@@ -153,7 +153,7 @@ def end_session(work: Connection, secret: str) -> None:
 
 
 def operator_of_session(store: Store, secret: str, *, clock: Clock) -> Operator | None:
-    """Whose session it is; None if it is none, or has ended. Its use is noted, to the minute."""
+    """Return the operator of a session, None if it is unknown or has ended. Notes its use, to the minute."""
     now = clock.now()
     with store.reading() as work:
         row = work.execute(

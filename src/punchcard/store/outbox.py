@@ -210,7 +210,7 @@ def _doubt(effect: NewEffect, recovery: Recovery | None, now: datetime) -> Mappi
 
 
 def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
-    """Store an event whose key is in the ledger with other content.
+    """Store an event that repeats a key of the ledger with other content.
 
     Raises:
         InvariantError: the event is stored already: its log record was routed before.

@@ -1,4 +1,4 @@
-"""How far a consumer has come in the log, and the results that the lake may still need.
+"""The position of a consumer in the log, and the results that the lake may still need.
 
 Results are kept as long as their log records are: with both, rows that the lake has lost are made again.
 """
@@ -15,11 +15,11 @@ from punchcard.store.upsert import insert_into
 
 ROUTING = "routing"
 LAKE = "lake"
-"""The consumer whose position is the one through which the lake held everything when it was last written."""
+"""The consumer for the position through which the lake held everything when it was last written."""
 
 
 def position_of(work: Connection, consumer: str) -> int:
-    """The last log position whose results are committed, 0 at first."""
+    """Return the last log position with committed results, 0 at first."""
     return work.scalar(select(log_positions.c.position).where(log_positions.c.consumer == consumer)) or 0
 
 

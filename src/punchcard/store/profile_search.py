@@ -34,7 +34,7 @@ class FoundPerson:
 
 
 def named(work: Connection, text: str, *, limit: int) -> list[FoundPerson]:
-    """Everybody with exactly this external id of whatever type or profile id, then those whose email begins so."""
+    """Return profiles with exactly this external id or profile id, then those with an email that begins so."""
     profile_ids: dict[int, None] = {}
     profile = find_profile(work, "profile", text)
     if profile is not None:

@@ -154,11 +154,11 @@ class MergedProfile:
 
 
 def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits: Sequence[StoredTrait]) -> None:
-    """Let profiles go on for others: ids, history and what destinations were told are now their own.
+    """Let profiles go on for others: ids, history and synced values are now their own.
 
     Args:
         merges: In order; one may be merged into one that is merged in turn.
-        traits: The traits that stand on those that go on in the end, of each the newer one.
+        traits: The current traits of those that go on in the end, of each the newer one.
     """
     if not merges:
         return
@@ -175,8 +175,8 @@ def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits:
     )
     into = final_profiles([(merge.profile, merge.merged) for merge in merges])
     _join_profiles(work, into)
-    for some in chunks({*into, *into.values()}):
-        work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(some)))
+    for chunk in chunks({*into, *into.values()}):
+        work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(chunk)))
     execute_many(work, insert(profile_traits), [_values(trait) for trait in traits])
     _merge_queue(work, into)
     _merge_conflicts(work, into)

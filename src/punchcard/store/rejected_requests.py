@@ -85,10 +85,10 @@ def _row(request: RejectedRequest) -> dict[str, object]:
     return {**row, "body_start": storable(request.body_start)}
 
 
-def _forget_old(work: Connection, source: str, kept: int, network: str | None = None) -> None:
+def _forget_old(work: Connection, source: str, retained: int, network: str | None = None) -> None:
     columns = rejected_requests.c
     where = [columns.source == source, *([] if network is None else [columns.network == network])]
     # The newest that is not kept, and all before it.
-    oldest = work.scalar(select(columns.id).where(*where).order_by(columns.id.desc()).offset(kept).limit(1))
+    oldest = work.scalar(select(columns.id).where(*where).order_by(columns.id.desc()).offset(retained).limit(1))
     if oldest is not None:
         work.execute(delete(rejected_requests).where(*where, columns.id <= oldest))

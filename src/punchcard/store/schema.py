@@ -110,7 +110,7 @@ recoveries = Table(  # each time that the store was found to be older than what 
     Column("reason", String(32), nullable=False),
     Column("from_position", BigInteger, nullable=False),  # routed according to the copy
     Column("through_position", BigInteger, nullable=False),  # what may have been routed since
-    Column("read_back_from", Instant, nullable=False),  # when the last request of before can no longer land
+    Column("read_back_from", Instant, nullable=False),  # when the last earlier request can no longer land
     Column("doubt_until", Instant),  # until then every new effect is read back; null: nothing is missing
     Column("read_back", BigInteger, nullable=False),  # open effects of the copy
     Column("planned", BigInteger, nullable=False),  # effects that were missing
@@ -195,10 +195,10 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("created_at", Instant, nullable=False),
     Column("settled_at", Instant),
     Column("event_settings", Text),  # JSON of the settings that came with the event, no secrets; null if none came
-    Column("refund_id", Text),  # the sender's own; null if it gave none, or for a row of before it was kept
+    Column("refund_id", Text),  # the sender's own; null if it gave none, or for a row that is older than this column
     # Effects of one kind with the same key are performed in order. Beside the customer: not every effect has one.
     Column("ordering_key", String(320), nullable=False, server_default=""),
-    Column("event_type", String(16)),  # one of the six calls; null for a row of before it was kept
+    Column("event_type", String(16)),  # one of the six calls; null for a row that is older than this column
     Column("payload", Text),  # the destination's own value as JSON; null if it needs none beside these columns
     Column("summary", Text),  # what lists show; null if they make it of the other columns
     Column("replay", String(36)),  # id of the replay that has made it, null for none
@@ -338,7 +338,7 @@ api_tokens = Table(
     Column("last_used_at", Instant),  # to the minute
 )
 
-deletion_requests = Table(  # one row per user whose data somebody upstream wants deleted
+deletion_requests = Table(  # one row per user to delete, as requested upstream
     "deletion_requests",
     metadata,
     Column("id", RisingId, primary_key=True, autoincrement=True),

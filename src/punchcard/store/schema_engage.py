@@ -1,4 +1,4 @@
-"""The tables of profiles, traits, audiences and what was told to destinations of them."""
+"""The tables of profiles, traits, audiences and their syncs to destinations."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text, UniqueConstraint, text
 
@@ -103,10 +103,10 @@ computation_states = Table(
     Column("detail", Text, nullable=False),
     Column("size", BigInteger, nullable=False),  # members, or people with a value
     Column("computed_at", Instant),  # for which moment its answers hold
-    Column("checked_at", Instant),  # when all of it was last computed afresh
+    Column("checked_at", Instant),  # when all of it was last computed from scratch
     Column("differences", BigInteger, nullable=False),  # found by all checks together; each is a defect
     Column("created_at", Instant, nullable=False),
-    Column("last_sync", Text, nullable=False),  # JSON: how its destinations were told last, for when it is deleted
+    Column("last_sync", Text, nullable=False),  # JSON: how it was synced last, for when it is deleted
 )
 
 computation_sizes = Table(  # by the hour
@@ -117,7 +117,7 @@ computation_sizes = Table(  # by the hour
     Column("size", BigInteger, nullable=False),
 )
 
-sync_queue = Table(  # people of whom a destination may have to be told something
+sync_queue = Table(  # profiles that may have to be synced to a destination
     "sync_queue",
     metadata,
     Column("destination", String(128), primary_key=True),
@@ -126,13 +126,13 @@ sync_queue = Table(  # people of whom a destination may have to be told somethin
     Column("queued_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("waits_for", String(16), nullable=False, server_default=""),  # email, too_large … or failed: see `decide`
-    Column("is_resync", Boolean, nullable=False, server_default=text("false")),  # told again though nothing changed
+    Column("is_resync", Boolean, nullable=False, server_default=text("false")),  # synced again though nothing changed
     Column("detail", Text, nullable=False, server_default=""),  # why, of `failed` and `refused`
 )
 Index("ix_sync_queue_due", sync_queue.c.waits_for, sync_queue.c.destination, sync_queue.c.due_at)
 Index("ix_sync_queue_profile", sync_queue.c.profile_id)
 
-synced = Table(  # what each destination was told last
+synced = Table(  # the last synced values of each destination
     "synced",
     metadata,
     Column("destination", String(128), primary_key=True),

@@ -1,4 +1,4 @@
-"""Enumerations whose values are read from the store, where another version of Punchcard may have written others."""
+"""Enumerations for values of the store, where another version of Punchcard may have written others."""
 
 from enum import StrEnum
 from typing import Self

@@ -1,4 +1,4 @@
-"""What lists and pages say of audiences and traits: sizes over time, and how destinations took what they were told."""
+"""What lists and pages say of audiences and traits: sizes over time, and the outcomes of their syncs."""
 
 import json
 from collections import Counter
@@ -34,7 +34,7 @@ FAILED_MAX = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class FailedSync:
-    """A value that a destination rejected, or whose sync is parked, and that no later one has replaced.
+    """A value that a destination rejected, or that is parked, and that no later one has replaced.
 
     Attributes:
         value: JSON text.
@@ -51,13 +51,13 @@ class FailedSync:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncOutcome:
-    """How one destination took what it was told of one computation.
+    """The outcome of the syncs of one computation to one destination.
 
     Attributes:
-        synced: People of whom it was told last that they are members, or a value.
+        synced: Profiles of which the last synced value is a membership, or a value.
         no_connection: Calls that wait for the partner to know the customer.
         retrying: Calls that have failed and are tried again.
-        parked: Calls that need a person.
+        parked: Calls that need attention.
         rejected: Calls that the partner has refused for good.
         failed: The newest values that the destination does not have because of that, at most `FAILED_MAX`.
     """
@@ -71,7 +71,7 @@ class SyncOutcome:
 
 
 def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> SyncOutcome:
-    """How a destination took what it was told of a computation.
+    """Return the outcome of the syncs of a computation to a destination.
 
     Args:
         source: Of the calls: the destination's own.
@@ -106,7 +106,7 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
 
 
 def failed_syncs(work: Connection, key: str, *, destination: str, source: str) -> list[FailedSync]:
-    """The newest values of a computation that a destination rejected or whose sync is parked, and none came later.
+    """Return the newest values of a computation that a destination rejected or that are parked, and none came later.
 
     Args:
         source: Of the calls: the destination's own.

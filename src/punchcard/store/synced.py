@@ -14,7 +14,7 @@ UNSYNCED = ""
 
 @dataclass(frozen=True, kw_only=True)
 class Synced:
-    """What a destination was told last of one email and key.
+    """The last synced value of one email and key at a destination.
 
     Attributes:
         changes: JSON of the changes of the last minute, "" for none; see `engage.debounce`.
@@ -37,7 +37,7 @@ class Synced:
 
 
 def synced_values_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
-    """What a destination was told last of somebody, by email."""
+    """Return the last synced values of a profile at a destination, by email."""
     query = select(synced).where(
         synced.c.profile_id == profile_id, synced.c.destination == destination, synced.c.key == key
     )
@@ -45,21 +45,21 @@ def synced_values_of(work: Connection, *, destination: str, key: str, profile_id
 
 
 def synced_value_of_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
-    """What a destination was told last of an email, whoever it belonged to."""
+    """Return the last synced value of an email at a destination, of whatever profile."""
     query = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
     row = work.execute(query).first()
     return None if row is None else Synced(**dict(row._mapping))
 
 
 def save_synced(work: Connection, value: Synced) -> None:
-    """Note what a destination is told, in the place of what it was told before."""
+    """Store a synced value in the place of the one before."""
     values = {name: getattr(value, name) for name in synced.c.keys()}  # noqa: SIM118
     added = insert_into(work, synced).values(**values)
     work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
 
 
 def mark_unsynced(work: Connection, *, destination: str, key: str, email: str, sequence: int, call: str) -> int | None:
-    """Note that a call did not arrive, unless a later one was sent; returns the profile that is to be told of again."""
+    """Note that a call did not arrive, unless a later one was sent; returns the profile to sync again."""
     known = synced_value_of_email(work, destination=destination, key=key, email=email)
     if known is None or sequence != (known.track_sequence if call == "track" else known.sequence):
         return None

@@ -19,7 +19,7 @@ from punchcard.store.engine import Store
 from punchcard.store.schema import api_tokens
 from punchcard.store.stored_enum import StoredEnum
 
-_PREFIX = "punchcard_"  # so that a token found in a log or a repository can be told for what it is
+_PREFIX = "punchcard_"  # so that a token found in a log or a repository is recognised
 _RANDOM_BYTES = 32
 # The first token has a fixed id: two processes that start on an empty store at once cannot both make it.
 _ADMIN_ID = "admin"

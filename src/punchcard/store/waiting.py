@@ -12,7 +12,7 @@ from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState, effects
 
 NO_CONNECTION = "no_connection"
-"""The reason of an effect whose customer the destination does not know yet."""
+"""The reason of an effect for a customer that the destination does not know yet."""
 
 _CUSTOMERS_PER_QUERY = 400
 

@@ -148,7 +148,7 @@ class EventBrowser:
         newest_events = [
             event
             for event in itertools.takewhile(lambda event: event.log_position <= routed, late)
-            if _is_asked(event, query, beyond)
+            if _matches_person(event, query, beyond)
         ]
         newest_events += self._lake.events_of_person(query, limit=limit + 1, beyond=beyond)
         by_place = {(event.log_position, event.event_index): event for event in newest_events}
@@ -189,7 +189,7 @@ class EventBrowser:
 
     def _of(self, query: PersonQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         events = self._late(
-            lambda value: _is_asked(value, query, None),
+            lambda value: _matches_person(value, query, None),
             needles=[value for _, value in query.ids],
             limit=limit,
             before=before,
@@ -260,7 +260,7 @@ def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
     return may_hold
 
 
-def _is_asked(event: LakeEvent, query: PersonQuery, beyond: EventPosition | None) -> bool:
+def _matches_person(event: LakeEvent, query: PersonQuery, beyond: EventPosition | None) -> bool:
     """As the lake answers it."""
     place, at = (event.log_position, event.event_index), event.timestamp
     name = {"page": PAGE_VIEWED, "screen": SCREEN_VIEWED}.get(event.type, event.event or "")

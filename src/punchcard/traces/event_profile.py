@@ -1,6 +1,6 @@
-"""Whose an event is: the profile that its strongest id leads to."""
+"""The profile of an event: the one that its strongest id leads to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -14,12 +14,12 @@ from punchcard.store.profiles import ids_of, owners_of, traits_of
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileTrace:
-    """The person of an event, as they are known now.
+    """The profile of an event as it is now.
 
     Attributes:
         public_id: `use_…`.
-        ids: Their external ids, type and value.
-        audiences: Keys of the audiences that they are in.
+        ids: External ids, type and value.
+        audiences: Keys of the current audiences.
     """
 
     public_id: str
@@ -28,24 +28,24 @@ class ProfileTrace:
 
     @property
     def name(self) -> str:
-        """What to call them: an email, else a user id, else the profile's own id."""
+        """The display name: an email, else a user id, else the id of the profile."""
         by_type = dict(reversed(self.ids))
         return by_type.get(EMAIL) or by_type.get(USER_ID) or self.public_id
 
 
 def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdReader) -> list[int | None]:
-    """The profile of each event, None for one that is nobody's, or that Engage has not come to yet."""
+    """Return the profile of each event, None for an event without a profile, or one that Engage has not read yet."""
     ids = [
         reader.ids_of(user_id=event.user_id, anonymous_id=event.anonymous_id, email=event.email, payload=event.payload)
         for event in events
     ]
-    owners = owners_of(work, {one for some in ids for one in some})
+    owners = owners_of(work, {external_id for ids_of_event in ids for external_id in ids_of_event})
     # An id that leads nowhere is one that Engage has not come to, or that other rules gave nobody.
-    return [next((owners[one] for one in some if one in owners), None) for some in ids]
+    return [_first_owner(ids_of_event, owners) for ids_of_event in ids]
 
 
 def profile_trace(work: Connection, event: LakeEvent, reader: IdReader) -> ProfileTrace | None:
-    """The person of an event, None if nobody is known by its ids."""
+    """Return the profile of an event, None if none has its ids."""
     [owner] = owners_of_events(work, [event], reader)
     profile = None if owner is None else get_profile(work, owner)
     if profile is None:
@@ -56,3 +56,7 @@ def profile_trace(work: Connection, event: LakeEvent, reader: IdReader) -> Profi
         ids=sorted(ids_of(work, [profile.id])[profile.id]),
         audiences=sorted(trait.name for trait in traits if trait.computation == "audience" and trait.value == "true"),
     )
+
+
+def _first_owner(ids: Sequence[tuple[str, str]], owners: Mapping[tuple[str, str], int]) -> int | None:
+    return next((owners[external_id] for external_id in ids if external_id in owners), None)

@@ -16,7 +16,7 @@ from punchcard.workspace.model import Destination, DestinationFilter, Workspace
 
 _DAYS = 7
 _EVENTS_MAX = 100_000
-_NAMES_TOLD_MAX = 5
+_NAMES_SHOWN_MAX = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class FilterReach:
     seen: int
 
     def __str__(self) -> str:
-        most = sorted(self.dropped.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMES_TOLD_MAX]
+        most = sorted(self.dropped.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMES_SHOWN_MAX]
         names = [f'"{name}" {count:,}' for name, count in most]
-        if len(self.dropped) > _NAMES_TOLD_MAX:
+        if len(self.dropped) > _NAMES_SHOWN_MAX:
             names.append("…")
         newest = "newest " if self.seen >= _EVENTS_MAX else ""
         return (

@@ -101,7 +101,7 @@ class EventTrace:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
         notes: What was converted so that it could be read, a sentence each.
-        profile: Whose it is, None if nobody is known by its ids (yet).
+        profile: The profile of its ids, None if there is none (yet).
         copies: Other events with the same message id from the same source, which came later and did nothing.
         others: Events of other sources with the same message id: events of their own, with their own copies.
         replays: Each time that it was replayed, oldest first.
@@ -151,7 +151,7 @@ class TraceReader:
         """Return the trace of the first event with this id, None if none was ever received.
 
         Args:
-            source: Slug of the source whose event is meant, where several sources use the same id. None for the event
+            source: Slug of the source of the event, where several sources use the same id. None for the event
                 that was received first.
 
         Raises:
@@ -297,7 +297,7 @@ def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
 
 
 def effects_met(work: Connection, events: Sequence[LakeEvent]) -> EffectsMet:
-    """Return the effects that the events made, or whose keys they repeat."""
+    """Return the effects that the events made, or repeated."""
     keys_by_destination: dict[str, set[str]] = {}
     for event in events:
         for result in event.results:

@@ -13,6 +13,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError, InvariantError
 from punchcard.store import audit, configuration
 from punchcard.store.engine import Store
+from punchcard.store.ownership import read_file_managed, write_file_managed
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_settings import restore_secrets, unseal_channel
 from punchcard.workspace.document import Catalog, secret_keys, unseal
@@ -20,7 +21,8 @@ from punchcard.workspace.filter_ids import assign_filter_ids
 from punchcard.workspace.filter_times import assign_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import AlertChannel, Destination, Workspace
-from punchcard.workspace.persistence import PartKey
+from punchcard.workspace.ownership import merge_file, named_parts, refuse_managed
+from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.plan import Change, plan
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems, render_path
 from punchcard.workspace.telemetry import WorkspaceTelemetry
@@ -36,6 +38,7 @@ def apply(
     actor: str,
     expected_revision: int | None = None,
     is_whole: bool = False,
+    from_file: bool = False,
     catalog: Catalog = CATALOG,
 ) -> list[Change]:
     """Make `desired` the running configuration. What it lacks is removed, except what the partner endpoint manages.
@@ -46,6 +49,8 @@ def apply(
     Args:
         actor: Who makes the change, for the audit log.
         expected_revision: Revision that the change is based on; None to replace any revision.
+        from_file: True if a config file describes `desired`: it manages what it names from then on, and what belongs
+            to the App stays.
         is_whole: True if `desired` includes what the partner endpoint manages: if it is missing, it is removed.
 
     Returns:
@@ -54,6 +59,7 @@ def apply(
     Raises:
         ConfigurationError: `desired` is not valid (one line per problem), or code `configuration_changed`: another
             change was saved first. Nothing was changed.
+        ManagedByFileError: `is_whole`, and a part is changed that the config file manages.
         StorageError: The store cannot be written.
     """
     with store.unit_of_work() as work:
@@ -66,14 +72,18 @@ def apply(
             )
         stored = persistence.read(work)
         current = _unseal_readable(stored.workspace, keyring)
-        final = _complete(desired if is_whole else _add_managed(desired, current), current, catalog)
+        named = named_parts(desired) if from_file else stored.managed_by_file
         if is_whole:
+            # Before the change is validated: what the file manages must be corrected there anyway.
+            refuse_managed(plan(current, desired, catalog=catalog), desired, stored.managed_by_file, catalog=catalog)
+            final = _complete(desired, current, catalog)
             _refuse_partial_change(current, desired, stored.unreadable)
             final = _keep_unreadable_unchanged(final, current, stored.unreadable)
         else:
-            current = _drop_replaced_unreadable(current, stored.unreadable, keep=final)
+            current, final = _replace_parts(desired, current, stored, from_file=from_file, catalog=catalog)
         changes = plan(current, final, catalog=catalog)
-        if changes:
+        write_file_managed(work, named)
+        if changes or named != stored.managed_by_file:
             final = _assign_filter_times(work, current, final, clock)
             persistence.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
             if not configuration.raise_revision(work, expected=revision):
@@ -85,7 +95,24 @@ def apply(
     return changes
 
 
-def preview(store: Store, desired: Workspace, *, keyring: Keyring, catalog: Catalog = CATALOG) -> list[Change]:
+def release_from_file(store: Store) -> int:
+    """Leave everything that the config file manages to the App; return how many parts that were.
+
+    Raises:
+        StorageError: The store cannot be written.
+    """
+    with store.unit_of_work() as work:
+        revision = configuration.lock_revision(work)
+        released = read_file_managed(work)
+        if released:
+            write_file_managed(work, ())
+            configuration.raise_revision(work, expected=revision)
+    return len(released)
+
+
+def preview(
+    store: Store, desired: Workspace, *, keyring: Keyring, from_file: bool = False, catalog: Catalog = CATALOG
+) -> list[Change]:
     """Return what `apply` would change.
 
     Raises:
@@ -95,8 +122,8 @@ def preview(store: Store, desired: Workspace, *, keyring: Keyring, catalog: Cata
     with store.reading() as work:
         stored = persistence.read(work)
         current = _unseal_readable(stored.workspace, keyring)
-    final = _complete(_add_managed(desired, current), current, catalog)
-    return plan(_drop_replaced_unreadable(current, stored.unreadable, keep=final), final, catalog=catalog)
+    current, final = _replace_parts(desired, current, stored, from_file=from_file, catalog=catalog)
+    return plan(current, final, catalog=catalog)
 
 
 def edit(
@@ -140,6 +167,22 @@ def edit(
 def restore_masked_secrets(desired: Destination, current: Destination, *, catalog: Catalog = CATALOG) -> Destination:
     """Return the destination with each masked secret replaced by the stored one if they match, as `apply` does."""
     return _restore_secrets(desired, current, catalog, [])
+
+
+def _replace_parts(
+    desired: Workspace, current: Workspace, stored: StoredWorkspace, *, from_file: bool, catalog: Catalog
+) -> tuple[Workspace, Workspace]:
+    """Return the current workspace without unreadable parts that are replaced, and the final one."""
+    merged = merge_file(desired, current, stored.managed_by_file) if from_file else desired
+    final = _complete(_add_managed(merged, current), current, catalog)
+    if from_file:
+        # Of an unreadable part that belongs to the App only a remainder is known: it stays as it is stored.
+        named = named_parts(desired)
+        others = {key: reason for key, reason in stored.unreadable.items() if key not in named}
+        final = _keep_unreadable_unchanged(final, current, others)
+        replaced = {key: reason for key, reason in stored.unreadable.items() if key in named}
+        return _drop_replaced_unreadable(current, replaced, keep=final), final
+    return _drop_replaced_unreadable(current, stored.unreadable, keep=final), final
 
 
 def _record_change(work: Connection, change: Change, *, actor: str, clock: Clock) -> None:

@@ -1,13 +1,13 @@
 """Exports the running configuration as a config file. Secrets are masked, and applying the file changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.alert_settings import mask_channel
-from punchcard.workspace.document import Catalog, mask_secrets, to_plain
+from punchcard.workspace.document import Catalog, ConfigurationPart, mask_secrets, to_plain
 from punchcard.workspace.model import (
     AlertChannel,
     AlertRule,
@@ -25,28 +25,58 @@ _HEADING = """\
 # a secret, replace its mask by plain text or "${ENV_NAME}".
 """
 
+_APP_NOTE = "# Belongs to the App. If it stays in this file, the file manages it from then on.\n"
 
-def export(workspace: Workspace, *, catalog: Catalog = CATALOG) -> str:
+
+def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG) -> str:
+    """Return one part as it is written in a config file, secrets masked."""
+    match part:
+        case Workspace():
+            return "\n".join(_workspace(part))
+        case Source():
+            return "[[sources]]\n" + tomli_w.dumps(_source(part))
+        case Destination():
+            return "\n".join(_destination(mask_secrets(part, catalog=catalog)))
+        case Computation():
+            return _computation(part)
+        case AlertChannel():
+            return _alert_channel(mask_channel(part))
+        case _:
+            return _alert_rule(part)
+
+
+def export(workspace: Workspace, *, managed: Collection[tuple[str, str]] = (), catalog: Catalog = CATALOG) -> str:
     """Return the workspace as the text of a config file."""
+    blocks = [_HEADING, *_workspace(workspace)]
+    for source in workspace.sources:
+        if not source.is_managed:
+            blocks.append(_note("source", source.slug, managed) + export_part(source, catalog=catalog))
+    for destination in workspace.destinations:
+        if destination.is_managed:
+            blocks.append(f"# Managed by the partner endpoint, not part of this file: {destination.slug}\n")
+        else:
+            blocks.append(_note("destination", destination.slug, managed) + export_part(destination, catalog=catalog))
+    for computation in workspace.computations:
+        blocks.append(_note(computation.kind, computation.key, managed) + export_part(computation, catalog=catalog))
+    for channel in workspace.alert_channels:
+        blocks.append(_note("alert_channel", channel.slug, managed) + export_part(channel, catalog=catalog))
+    for rule in workspace.alert_rules:
+        blocks.append(_note("alert_rule", rule.rule, managed) + export_part(rule, catalog=catalog))
+    return "\n".join(blocks)
+
+
+def _note(kind: str, slug: str, managed: Collection[tuple[str, str]]) -> str:
+    """Return a comment on a part that belongs to the App, if the file manages others."""
+    return _APP_NOTE if managed and (kind, slug) not in managed else ""
+
+
+def _workspace(workspace: Workspace) -> list[str]:
     settings: dict[str, object] = {"name": workspace.name, "timezone": workspace.timezone}
     if workspace.day_borders != Workspace.day_borders:
         settings["day_borders"] = workspace.day_borders
     if workspace.webhook_allowed_networks:
         settings["webhookAllowedNetworks"] = list(workspace.webhook_allowed_networks)
-    blocks = [_HEADING, tomli_w.dumps({"workspace": _literal(settings)})]
-    blocks += _identity(workspace.identity)
-    blocks += [
-        "[[sources]]\n" + tomli_w.dumps(_source(source)) for source in workspace.sources if not source.is_managed
-    ]
-    for destination in workspace.destinations:
-        if destination.is_managed:
-            blocks.append(f"# Managed by the partner endpoint, not part of this file: {destination.slug}\n")
-        else:
-            blocks += _destination(mask_secrets(destination, catalog=catalog))
-    blocks += [_computation(computation) for computation in workspace.computations]
-    blocks += [_alert_channel(mask_channel(channel)) for channel in workspace.alert_channels]
-    blocks += [_alert_rule(rule) for rule in workspace.alert_rules]
-    return "\n".join(blocks)
+    return [tomli_w.dumps({"workspace": _literal(settings)}), *_identity(workspace.identity)]
 
 
 def _identity(rules: IdentityRules) -> list[str]:

@@ -12,6 +12,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.store import configuration
 from punchcard.store.configuration import StoredDocument
 from punchcard.store.engine import Store
+from punchcard.store.ownership import read_file_managed
 from punchcard.workspace.alert_settings import has_sealed_text, seal_channel, unseal_channel
 from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed_values, seal, unseal
 from punchcard.workspace.keyring import Keyring
@@ -29,11 +30,13 @@ class StoredWorkspace:
     Attributes:
         unreadable: Why a part could not be read completely, by kind and slug. `workspace` has what could be read of it,
             to be shown to people only.
+        managed_by_file: Parts that the config file names.
     """
 
     revision: int
     workspace: Workspace
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
+    managed_by_file: frozenset[PartKey] = frozenset()
 
 
 def load(store: Store, keyring: Keyring) -> StoredWorkspace:
@@ -52,7 +55,7 @@ def load(store: Store, keyring: Keyring) -> StoredWorkspace:
             if configuration.revision_of(work) == revision:
                 break
     workspace, sealed = _unseal_readable(stored.workspace, keyring)
-    return StoredWorkspace(revision=revision, workspace=workspace, unreadable={**sealed, **stored.unreadable})
+    return replace(stored, revision=revision, workspace=workspace, unreadable={**sealed, **stored.unreadable})
 
 
 def load_write_keys(store: Store) -> frozenset[str]:
@@ -115,7 +118,12 @@ def read(work: Connection) -> StoredWorkspace:
         alert_rules=tuple(rules),
     )
     revision = configuration.revision_of(work)
-    return StoredWorkspace(revision=revision, workspace=sort_parts(workspace), unreadable=unreadable)
+    return StoredWorkspace(
+        revision=revision,
+        workspace=sort_parts(workspace),
+        unreadable=unreadable,
+        managed_by_file=read_file_managed(work),
+    )
 
 
 def write(

@@ -99,6 +99,7 @@ class Snapshot:
         invalid_computations: Why a computation cannot be used, by key. It keeps its members and is not synced.
         network: Addresses that webhooks may be sent to.
         alert_rules: Every alert rule, with the changes of the workspace.
+        managed_by_file: Parts that the config file names, by kind and slug.
         alert_channels: Alert channels by slug, including disabled ones; without those that cannot be read.
         unreadable: Why a stored document cannot be read completely, by kind and slug.
     """
@@ -118,6 +119,7 @@ class Snapshot:
     network: NetworkPolicy = PUBLIC_ONLY
     alert_rules: Mapping[AlertKind, EffectiveRule] = field(default_factory=lambda: DEFAULT_RULES)
     alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
+    managed_by_file: frozenset[PartKey] = frozenset()
 
     @property
     def destination_types(self) -> Mapping[str, str]:
@@ -184,6 +186,7 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         network=network,
         alert_rules=effective_rules(workspace.alert_rules),
         alert_channels=_readable_channels(workspace, unreadable),
+        managed_by_file=stored.managed_by_file,
     )
 
 

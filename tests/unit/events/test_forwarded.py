@@ -29,9 +29,9 @@ values = st.recursive(
     ],
 )
 def test_keys_of_any_casing_stand_as_the_spec_spells_them(sent: object, read: object) -> None:
-    found = plain_event(json.dumps(sent).encode())
-    assert found is not None
-    assert json.loads(found) == read
+    result = plain_event(json.dumps(sent).encode())
+    assert result is not None
+    assert json.loads(result) == read
 
 
 def test_what_is_spelled_right_stays_to_the_byte() -> None:

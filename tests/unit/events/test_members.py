@@ -141,7 +141,9 @@ def test_exact_names_are_added_once_and_nothing_is_taken_away(properties: dict[s
     assert exact_properties(exact) == exact
     members = msgspec.json.decode(exact, type=dict[str, msgspec.Raw])
     assert properties.keys() <= members.keys()
-    has_one = any(has_value(msgspec.Raw(msgspec.json.encode(properties.get(one)))) for one in [*SPELLINGS, "order_id"])
+    has_one = any(
+        has_value(msgspec.Raw(msgspec.json.encode(properties.get(item)))) for item in [*SPELLINGS, "order_id"]
+    )
     assert has_value(members.get("order_id")) == has_one
     commerce_of(track(properties))
 

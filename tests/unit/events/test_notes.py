@@ -20,16 +20,16 @@ def read(text: bytes, *, batch_members: bytes = b"") -> Event | IngestFailure:
     body = b'{"batch":[%s,%s,%s]%s}' % (GOOD % 1, text, GOOD % 2, batch_members)
     opened = open_request(body)
     assert opened is not None
-    left, found, right = read_request(opened.body, call="batch", received_at=RECEIVED, position=7)
+    left, result, right = read_request(opened.body, call="batch", received_at=RECEIVED, position=7)
     assert [neighbour.message_id for neighbour in (left, right)] == ["good-1", "good-2"]
     assert batch_members or (left.notes, right.notes) == ((), ())
-    return found
+    return result
 
 
 def event_of(text: bytes, **options: Any) -> Event:
-    found = read(text, **options)
-    assert isinstance(found, Event), found
-    return found
+    result = read(text, **options)
+    assert isinstance(result, Event), result
+    return result
 
 
 def sentences(found: Event | IngestFailure) -> list[str]:
@@ -70,10 +70,10 @@ def test_a_single_call_is_repaired_likewise() -> None:
     body = b'{"userId":"ann","event":"x","properties":{"revenue":NaN},"timestamp":Infinity}'
     opened = open_request(body)
     assert opened is not None
-    (found,) = read_request(opened.body, call="track", received_at=RECEIVED, position=7)
-    assert isinstance(found, Event)
-    assert [note.reason for note in found.notes] == ["value_not_finite"] * 2
-    assert found.timestamp == RECEIVED
+    (item,) = read_request(opened.body, call="track", received_at=RECEIVED, position=7)
+    assert isinstance(item, Event)
+    assert [note.reason for note in item.notes] == ["value_not_finite"] * 2
+    assert item.timestamp == RECEIVED
 
 
 def test_what_is_repaired_in_the_context_of_a_batch_is_noted_on_each_event() -> None:
@@ -85,8 +85,8 @@ def test_what_is_repaired_in_the_context_of_a_batch_is_noted_on_each_event() -> 
 
 def test_of_a_batch_that_stands_twice_the_last_counts_with_its_notes() -> None:
     body = b'{"batch":[{"x":NaN}],"batch":[%s]}' % (GOOD % 1)
-    (found,) = read_request(body, call="batch", received_at=RECEIVED, position=7)
-    assert (found.message_id, found.notes) == ("good-1", ())
+    (item,) = read_request(body, call="batch", received_at=RECEIVED, position=7)
+    assert (item.message_id, item.notes) == ("good-1", ())
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_a_numeric_id_is_its_text(name: str, written: str, text: str) -> None:
 
 @pytest.mark.parametrize("written", ["true", "false", "[7]", "{}", "1e400", "1e-400", "9" * 101])
 def test_what_is_no_id_stays_a_fault(written: str) -> None:
-    found = read(with_members(f'"userId":{written}'))
-    assert isinstance(found, IngestFailure)
-    assert found.reason == "id_not_string"
+    result = read(with_members(f'"userId":{written}'))
+    assert isinstance(result, IngestFailure)
+    assert result.reason == "id_not_string"
 
 
 @pytest.mark.parametrize("written", ["[]", "[ ]", "[\n]"])
@@ -135,9 +135,9 @@ def test_an_empty_list_is_an_empty_object(name: str, written: str) -> None:
 @pytest.mark.parametrize("name", ["properties", "context", "traits"])
 @pytest.mark.parametrize("written", ["[1]", '"text"', "7", "true"])
 def test_what_is_no_object_stays_a_fault(name: str, written: str) -> None:
-    found = read(with_members(f'"userId":"ann","{name}":{written}'))
-    assert isinstance(found, IngestFailure)
-    assert found.reason == f"{name}_not_object"
+    result = read(with_members(f'"userId":"ann","{name}":{written}'))
+    assert isinstance(result, IngestFailure)
+    assert result.reason == f"{name}_not_object"
 
 
 def test_an_empty_list_in_php_gets_the_context_of_its_batch() -> None:
@@ -243,9 +243,9 @@ def test_notes_are_limited() -> None:
 
 
 def test_a_failure_keeps_what_was_noted_before() -> None:
-    found = read(b'{"type":"track","userId":7,"properties":{"x":NaN},"messageId":8}')
-    assert isinstance(found, IngestFailure)
-    assert (found.reason, found.message_id, len(found.notes)) == ("event_not_defined", "8", 3)
+    result = read(b'{"type":"track","userId":7,"properties":{"x":NaN},"messageId":8}')
+    assert isinstance(result, IngestFailure)
+    assert (result.reason, result.message_id, len(result.notes)) == ("event_not_defined", "8", 3)
 
 
 TOKENS = st.sampled_from(

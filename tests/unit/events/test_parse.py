@@ -26,10 +26,10 @@ def one(event: object, **options: Any) -> Event | IngestFailure:
     """One event sent between two good ones, which must come out untouched."""
     text = event if isinstance(event, bytes) else json.dumps(event).encode()
     good = [json.dumps({**TRACK, "messageId": f"good-{side}"}).encode() for side in ("left", "right")]
-    left, found, right = read(b'{"batch":[' + b",".join([good[0], text, good[1]]) + b"]}", **options)
+    left, result, right = read(b'{"batch":[' + b",".join([good[0], text, good[1]]) + b"]}", **options)
     assert [neighbour.message_id for neighbour in (left, right)] == ["good-left", "good-right"]
     assert all(isinstance(neighbour, Event) for neighbour in (left, right))
-    return found
+    return result
 
 
 def reason(found: Event | IngestFailure) -> str | None:
@@ -102,10 +102,10 @@ FAILURES = [
 
 @pytest.mark.parametrize(("event", "expected"), FAILURES)
 def test_a_faulty_event_ends_with_its_reason_and_costs_no_neighbour(event: object, expected: str) -> None:
-    found = one(event)
-    assert reason(found) == expected
-    assert isinstance(found, IngestFailure)
-    assert found.detail
+    result = one(event)
+    assert reason(result) == expected
+    assert isinstance(result, IngestFailure)
+    assert result.detail
 
 
 GOOD = [
@@ -134,42 +134,42 @@ GOOD = [
 
 @pytest.mark.parametrize("event", GOOD)
 def test_a_good_event_is_an_event(event: object) -> None:
-    found = one(event)
-    assert isinstance(found, Event), found
+    result = one(event)
+    assert isinstance(result, Event), result
 
 
 @pytest.mark.parametrize("levels", [500, 5_000, 80_000])
 def test_an_event_nested_beyond_reading_is_taken_without_its_depths(levels: int) -> None:
-    found = one(nested(levels))
-    assert isinstance(found, Event)
-    assert json.loads(found.raw)["properties"]["a"]["a"]["a"]
+    result = one(nested(levels))
+    assert isinstance(result, Event)
+    assert json.loads(result.raw)["properties"]["a"]["a"]["a"]
 
 
 @pytest.mark.parametrize("call", [kind.value for kind in EventType])
 def test_a_single_call_has_the_type_of_its_path(call: str) -> None:
     body = {**TRACK, "type": "nonsense", "groupId": "g", "previousId": "p"}
-    (found,) = read(body, call=call)
-    assert isinstance(found, Event)
-    assert found.type is EventType(call)
+    (item,) = read(body, call=call)
+    assert isinstance(item, Event)
+    assert item.type is EventType(call)
 
 
 @pytest.mark.parametrize("body", [{}, {"batch": []}, {"batch": None}, {"batch": "x"}, {"batch": {"a": 1}}])
 def test_a_batch_without_events_is_one_failure(body: object) -> None:
-    assert [reason(found) for found in read(body)] == ["empty_batch"]
+    assert [reason(item) for item in read(body)] == ["empty_batch"]
 
 
 def test_events_beyond_the_limit_of_a_batch_fail_each_by_itself() -> None:
-    found = read(b'{"batch":[' + b",".join([json.dumps(TRACK).encode()] * 2_503) + b"]}")
-    assert len(found) == 2_503
-    assert all(isinstance(item, Event) for item in found[:2_500])
-    assert [reason(item) for item in found[2_500:]] == ["batch_too_many_events"] * 3
+    result = read(b'{"batch":[' + b",".join([json.dumps(TRACK).encode()] * 2_503) + b"]}")
+    assert len(result) == 2_503
+    assert all(isinstance(item, Event) for item in result[:2_500])
+    assert [reason(item) for item in result[2_500:]] == ["batch_too_many_events"] * 3
 
 
-def test_a_batch_of_nonsense_by_the_hundred_thousand_is_told_in_short() -> None:
-    found = read(b'{"batch":[' + b",".join([b"1"] * 200_000) + b"]}")
-    assert len(found) == 10_001
-    assert isinstance(found[-1], IngestFailure)
-    assert "190,000" in found[-1].detail
+def test_a_batch_of_nonsense_by_the_hundred_thousand_is_reported_in_short() -> None:
+    result = read(b'{"batch":[' + b",".join([b"1"] * 200_000) + b"]}")
+    assert len(result) == 10_001
+    assert isinstance(result[-1], IngestFailure)
+    assert "190,000" in result[-1].detail
 
 
 def test_an_event_without_a_message_id_gets_one_that_is_its_own_for_ever() -> None:
@@ -201,10 +201,10 @@ def test_an_event_without_a_message_id_gets_one_that_is_its_own_for_ever() -> No
 )
 def test_the_context_of_a_batch_counts_for_each_event(own: dict[str, Any], expected: object) -> None:
     body = {"batch": [{**TRACK, **own}], "context": {"app": {"name": "till"}, "locale": "en"}}
-    (found,) = read(body)
-    assert isinstance(found, Event)
-    assert json.loads(bytes(found.wire.context)) == expected
-    assert json.loads(found.raw)["context"] == expected
+    (item,) = read(body)
+    assert isinstance(item, Event)
+    assert json.loads(bytes(item.wire.context)) == expected
+    assert json.loads(item.raw)["context"] == expected
 
 
 def test_integrations_of_a_batch_count_for_each_event() -> None:
@@ -212,23 +212,23 @@ def test_integrations_of_a_batch_count_for_each_event() -> None:
         "batch": [{**TRACK, "integrations": {"Perkville": True}}],
         "integrations": {"All": False, "Perkville": False},
     }
-    (found,) = read(body)
-    assert isinstance(found, Event)
-    assert json.loads(bytes(found.wire.integrations)) == {"All": False, "Perkville": True}
+    (item,) = read(body)
+    assert isinstance(item, Event)
+    assert json.loads(bytes(item.wire.integrations)) == {"All": False, "Perkville": True}
 
 
 def test_a_context_of_a_batch_that_is_too_large_fails_its_events_and_nothing_else() -> None:
-    found = read({"batch": [TRACK], "context": {"x": "y" * 40_000}})
-    assert [reason(item) for item in found] == ["event_too_large"]
+    result = read({"batch": [TRACK], "context": {"x": "y" * 40_000}})
+    assert [reason(item) for item in result] == ["event_too_large"]
 
 
 @pytest.mark.parametrize(
     ("own", "expected"), [({}, "203.0.113.9"), ({"context": {"ip": "198.51.100.1"}}, "198.51.100.1")]
 )
 def test_the_senders_address_is_noted_unless_the_event_names_one(own: dict[str, Any], expected: str) -> None:
-    (found,) = read({"batch": [{**TRACK, **own}]}, ip="203.0.113.9")
-    assert isinstance(found, Event)
-    assert json.loads(bytes(found.wire.context))["ip"] == expected
+    (item,) = read({"batch": [{**TRACK, **own}]}, ip="203.0.113.9")
+    assert isinstance(item, Event)
+    assert json.loads(bytes(item.wire.context))["ip"] == expected
 
 
 TIMES = [
@@ -299,17 +299,17 @@ TIMES = [
 
 @pytest.mark.parametrize(("own", "of_batch", "expected"), TIMES)
 def test_when_an_event_happened(own: dict[str, Any], of_batch: dict[str, Any], expected: datetime) -> None:
-    (found,) = read({"batch": [{**TRACK, **own}], **of_batch})
-    assert isinstance(found, Event)
-    assert found.timestamp == expected
-    assert found.received_at == RECEIVED
+    (item,) = read({"batch": [{**TRACK, **own}], **of_batch})
+    assert isinstance(item, Event)
+    assert item.timestamp == expected
+    assert item.received_at == RECEIVED
 
 
 def test_numbers_stay_as_they_were_written() -> None:
-    (found,) = read(b'{"batch":[{"type":"track","userId":"a","event":"x","properties":{"revenue":9.990, "n":1e2}}]}')
-    assert isinstance(found, Event)
-    assert b'"revenue":9.990' in bytes(found.wire.properties)
-    assert b'"n":1e2' in bytes(found.wire.properties)
+    (item,) = read(b'{"batch":[{"type":"track","userId":"a","event":"x","properties":{"revenue":9.990, "n":1e2}}]}')
+    assert isinstance(item, Event)
+    assert b'"revenue":9.990' in bytes(item.wire.properties)
+    assert b'"n":1e2' in bytes(item.wire.properties)
 
 
 KEYS = [

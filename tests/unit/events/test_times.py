@@ -136,12 +136,12 @@ instants = st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(9998,
 
 
 @given(original=instants, sent_at=instants, received_at=st.just(NEW_YEAR))
-def test_a_corrected_time_is_always_one_that_can_be_told(
+def test_a_corrected_time_is_always_one_that_can_be_shown(
     original: datetime, sent_at: datetime, received_at: datetime
 ) -> None:
-    found = correct_time(original, sent_at=sent_at, received_at=received_at)
-    assert 1900 <= found.year <= 9998
-    assert found.tzinfo is UTC
+    result = correct_time(original, sent_at=sent_at, received_at=received_at)
+    assert 1900 <= result.year <= 9998
+    assert result.tzinfo is UTC
 
 
 WORDS = st.sampled_from(

@@ -17,11 +17,11 @@ VERDICTS = json.loads((Path(__file__).parent / "data" / "tsub-verdicts.json").re
 def matches(condition: str, payload: str) -> bool:
     """The verdict of the preview, which that of routing must be too."""
     definition = FilterDefinition(title="t", condition=condition, actions=[{"type": "DROP"}])
-    found = preview(definition, payload.encode()) is None
+    result = preview(definition, payload.encode()) is None
     body = f'{{"batch":[{{"type":"track","event":"x","userId":"u",{payload.lstrip("{")}]}}'
     (event,) = read_request(body.encode(), call="batch", received_at=ManualClock().now(), position=1)
-    assert (DestinationFilters([definition]).apply(event) is not None) is found  # type: ignore[arg-type]
-    return found
+    assert (DestinationFilters([definition]).apply(event) is not None) is result  # type: ignore[arg-type]
+    return result
 
 
 @pytest.mark.parametrize("case", VERDICTS, ids=[f"{number}" for number in range(len(VERDICTS))])

@@ -30,19 +30,19 @@ def as_event(content: dict[str, Any]) -> Event:
     body = {"type": "track", "event": "x", **content}
     if "userId" not in body and "anonymousId" not in body:
         body["anonymousId"] = "nobody"
-    (found,) = read_request(
+    (item,) = read_request(
         json.dumps({"batch": [body]}).encode(), call="batch", received_at=ManualClock().now(), position=1
     )
-    assert isinstance(found, Event), found
-    return found
+    assert isinstance(item, Event), item
+    return item
 
 
 def drops(condition: str, content: dict[str, Any]) -> bool:
     """Whether a filter with this condition drops the event."""
     filters = DestinationFilters([FilterDefinition(title="t", condition=condition, actions=[{"type": "DROP"}])])
-    found = filters.apply(as_event(content))
-    assert found is None or "cannot be applied" not in found.detail
-    return found is not None
+    apply = filters.apply(as_event(content))
+    assert apply is None or "cannot be applied" not in apply.detail
+    return apply is not None
 
 
 def matches_payload(condition: str, payload: dict[str, Any]) -> bool:
@@ -296,15 +296,15 @@ names = st.text("abcxyz_-09 .$ä", min_size=1, max_size=5)
 paths = st.lists(names, min_size=1, max_size=3).map(lambda parts: Path(tuple(parts)))
 texts = st.text(max_size=6).filter(lambda text: not ("'" in text and '"' in text))
 literals = (
-    texts | st.none() | st.booleans() | st.decimals(-9999, 9999, places=2).map(lambda one: Decimal(f"{one:f}"))
+    texts | st.none() | st.booleans() | st.decimals(-9999, 9999, places=2).map(lambda item: Decimal(f"{item:f}"))
 ).map(Literal)
 values = st.recursive(
     paths | literals,
     lambda inner: (
         st.lists(inner, max_size=3).map(lambda items: ListOf(tuple(items)))
-        | st.tuples(st.sampled_from(["contains", "match"]), inner, inner).map(lambda one: Call(one[0], one[1:]))
+        | st.tuples(st.sampled_from(["contains", "match"]), inner, inner).map(lambda item: Call(item[0], item[1:]))
         | st.tuples(st.sampled_from(["length", "lowercase", "typeof", "number"]), inner).map(
-            lambda one: Call(one[0], one[1:])
+            lambda item: Call(item[0], item[1:])
         )
     ),
     max_leaves=4,
@@ -318,8 +318,8 @@ conditions = st.recursive(
     simple,
     lambda inner: (
         st.builds(Not, inner)
-        | st.lists(inner, min_size=2, max_size=3).map(lambda some: And(tuple(some)))
-        | st.lists(inner, min_size=2, max_size=3).map(lambda some: Or(tuple(some)))
+        | st.lists(inner, min_size=2, max_size=3).map(lambda items: And(tuple(items)))
+        | st.lists(inner, min_size=2, max_size=3).map(lambda items: Or(tuple(items)))
     ),
     max_leaves=5,
 )

@@ -42,13 +42,13 @@ def files(*rows: int, day: datetime.date = TODAY, start: int = 0) -> list[DataFi
          "next tier", "no larger than needed"],
 )  # fmt: skip
 def test_small_neighbours_of_today_are_merged_in_tiers(rows: list[int], groups: list[list[int]]) -> None:
-    assert [[one.rows for one in group] for group in plan_merges(files(*rows))] == groups
+    assert [[item.rows for item in group] for group in plan_merges(files(*rows))] == groups
 
 
 def test_a_day_gone_by_is_merged_whole_and_never_with_another() -> None:
     yesterday = TODAY - datetime.timedelta(days=1)
     groups = plan_merges([*files(30, start=100), *files(30, 500, day=yesterday)])
-    assert [[one.rows for one in group] for group in groups] == [[30, 500]]
+    assert [[item.rows for item in group] for group in groups] == [[30, 500]]
 
 
 @pytest.mark.parametrize(
@@ -64,23 +64,23 @@ def test_a_day_gone_by_is_merged_whole_and_never_with_another() -> None:
 )
 def test_files_of_a_day_gone_by_grow_once_more(rows: list[int], groups: list[list[int]]) -> None:
     yesterday = TODAY - datetime.timedelta(days=1)
-    found = plan_merges([*files(30, start=100), *files(*rows, day=yesterday)])
-    assert [[one.rows for one in group] for group in found] == groups
+    merges = plan_merges([*files(30, start=100), *files(*rows, day=yesterday)])
+    assert [[item.rows for item in group] for group in merges] == groups
 
 
 def test_merges_come_in_log_order_whatever_the_order_of_the_files() -> None:
     (group,) = plan_merges(files(*[30] * 16)[::-1])
-    assert [one.first_position for one in group] == list(range(16))
+    assert [item.first_position for item in group] == list(range(16))
 
 
 def test_repeated_merging_comes_to_an_end_with_few_files() -> None:
     now = files(*[30] * 5_000)
     rounds = 0
-    while found := plan_merges(now):
+    while merges := plan_merges(now):
         rounds += 1
-        for group in found:
-            rows = sum(one.rows for one in group)
-            now = [one for one in now if one not in group] + files(rows, start=group[0].first_position)
+        for group in merges:
+            rows = sum(item.rows for item in group)
+            now = [item for item in now if item not in group] + files(rows, start=group[0].first_position)
     assert rounds <= 4
     assert len(now) <= 16 * 3
-    assert sum(one.rows for one in now) == 150_000
+    assert sum(item.rows for item in now) == 150_000

@@ -93,7 +93,7 @@ def test_odd_payloads_do_not_harm_their_neighbours(raw: bytes, kept: str) -> Non
     assert batch.column("payload").to_pylist() == ["{}", kept]
 
 
-def test_a_lone_surrogate_in_an_id_is_mended() -> None:
+def test_a_lone_surrogate_in_an_id_is_repaired() -> None:
     assert rows_of(an_event("x\ud800")).to_arrow().column("message_id").to_pylist() == ["x?"]
 
 
@@ -101,8 +101,8 @@ def test_a_lone_surrogate_in_an_id_is_mended() -> None:
 def test_timestamps_are_exact(instants: list[datetime.datetime]) -> None:
     batch = rows_of(*(an_event(timestamp=instant) for instant in instants)).to_arrow()
     since = [instant - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) for instant in instants]
-    micros = [one // datetime.timedelta(microseconds=1) for one in since]
-    assert [one.value for one in batch.column("timestamp")] == micros
+    micros = [item // datetime.timedelta(microseconds=1) for item in since]
+    assert [item.value for item in batch.column("timestamp")] == micros
 
 
 @pytest.mark.parametrize(

@@ -38,26 +38,26 @@ class People:
         known = Known(merges=self.merged, since=dict(self.since))
         received = [BEGIN + timedelta(days=day) for day in days or [0] * len(events)]
         for event in events:
-            known.owners.update({one: self.owners[one] for one in event if one in self.owners})
+            known.owners.update({item: self.owners[item] for item in event if item in self.owners})
         for event in events:
             for profile in may_change(event, known.owners):
                 known.members[profile] = {key for key, owner in self.owners.items() if owner == profile}
-        found = resolve(events, known, rules=self.rules, new_profile=lambda: next(self.newest), received=received)
+        result = resolve(events, known, rules=self.rules, new_profile=lambda: next(self.newest), received=received)
         self.since.update(known.since)
-        for merge in found.merges:
+        for merge in result.merges:
             self.into[merge.merged] = merge.profile
             for key, owner in self.owners.items():
                 if owner == merge.merged:
                     self.owners[key] = merge.profile
         self.owners.update(known.owners)
-        self.profiles += found.final()
-        self.conflicts |= found.conflicts.keys()
+        self.profiles += result.final()
+        self.conflicts |= result.conflicts.keys()
 
     def groups(self) -> set[frozenset[ExternalId]]:
         by_profile: dict[int, set[ExternalId]] = {}
         for key, owner in self.owners.items():
             by_profile.setdefault(owner, set()).add(key)
-        return {frozenset(some) for some in by_profile.values()}
+        return {frozenset(item) for item in by_profile.values()}
 
 
 def test_an_id_that_nobody_has_makes_a_profile_and_leads_to_it_again():
@@ -153,7 +153,7 @@ def test_no_profile_ever_has_more_ids_than_the_rules_allow_and_none_is_lost(even
     people = People()
     people.take(events)
     for group in people.groups():
-        for type_, count in Counter(one.type for one in group).items():
+        for type_, count in Counter(item.type for item in group).items():
             assert count <= RULES.limit_of(type_)
     for event, profile in zip(events, people.profiles, strict=True):
         assert people.owners[event[0]] == profile, "an event belongs to whom its strongest id leads to"
@@ -171,8 +171,8 @@ def test_ids_are_read_from_the_context_too():
         b'{"id":"x","type":"group","collection":"accounts","encoding":"none"}],'
         b'"device":{"type":"ios","id":"d1","advertisingId":"i1","adTrackingEnabled":true,"token":"t1"}}}'
     )
-    found = IdReader(RULES).ids_of(user_id="ann", anonymous_id="x", email=None, payload=payload)
-    assert found == (
+    ids_of = IdReader(RULES).ids_of(user_id="ann", anonymous_id="x", email=None, payload=payload)
+    assert ids_of == (
         ("user_id", "ann"),
         ("anonymous_id", "x"),
         ("ios.id", "d1"),

@@ -12,6 +12,7 @@ from punchcard.app.audience_lines import Lines
 from punchcard.app.audience_parser import parse_lines
 from punchcard.app.audience_printer import print_definition
 from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.app.sparkline import draw_sparkline
 from punchcard.computations.keys import key_of
@@ -71,7 +72,8 @@ def create(context: ContextDependency) -> Page:
     except ConfigurationError as error:
         return _editor(context, computation, form_errors_from(error), is_new=True, status=422)
     return context.redirect(
-        f"/audiences/{computation.key}", notices=[f"“{computation.name}” was created and is being computed.", *warnings]
+        page_path("audiences", computation.key),
+        notices=[f"“{computation.name}” was created and is being computed.", *warnings],
     )
 
 
@@ -109,7 +111,7 @@ def change(context: ContextDependency, key: FromPath[str]) -> Page:
         warnings = context.edit(engagement.change_computation(key, lambda _: computation))
     except ConfigurationError as error:
         return _editor(context, computation, form_errors_from(error), is_new=False, status=422)
-    return context.redirect(f"/audiences/{key}", notices=[f"“{computation.name}” was saved.", *warnings])
+    return context.redirect(page_path("audiences", key), notices=[f"“{computation.name}” was saved.", *warnings])
 
 
 @post("/audiences/{key:str}/remove", status_code=200)
@@ -134,7 +136,8 @@ def resync(context: ContextDependency, key: FromPath[str]) -> Page:
         clock=dependencies.clock,
     )
     return context.redirect(
-        f"/audiences/{key}", notices=[f"{count:,} {'person was' if count == 1 else 'people were'} queued for a resync."]
+        page_path("audiences", key),
+        notices=[f"{count:,} {'person was' if count == 1 else 'people were'} queued for a resync."],
     )
 
 
@@ -145,10 +148,10 @@ def pause(context: ContextDependency, key: FromPath[str]) -> Page:
     destination = context.field("destination")
     if context.field("resume"):
         engagement.resume(context.dependencies.store, destination)
-        return context.redirect(f"/audiences/{key}", notices=[f"Syncing to {destination} was resumed."])
+        return context.redirect(page_path("audiences", key), notices=[f"Syncing to {destination} was resumed."])
     engagement.pause(context.dependencies.store, destination, actor=context.actor, clock=context.dependencies.clock)
     return context.redirect(
-        f"/audiences/{key}", notices=[f"Syncing to {destination} is paused until somebody resumes it."]
+        page_path("audiences", key), notices=[f"Syncing to {destination} is paused until somebody resumes it."]
     )
 
 

@@ -7,6 +7,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.forms import FormErrors, attach_to_fields, form_errors_from
+from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.app.setting_forms import format_values, read_setting
 from punchcard.destinations.catalog import CATALOG
@@ -87,9 +88,9 @@ def add(context: ContextDependency, slug: FromPath[str]) -> Page:
     if errors:
         return _form(context, definition, {**settings, **options}, errors, source=source, status=422)
     if definition.event_map is None:
-        return context.redirect(f"/destinations/{new_slug[0]}", notices=[f"{definition.name} was added."])
+        return context.redirect(page_path("destinations", new_slug[0]), notices=[f"{definition.name} was added."])
     return context.redirect(
-        f"/destinations/{new_slug[0]}/map",
+        page_path("destinations", new_slug[0], "map"),
         notices=[f"{definition.name} was added. Now choose which events earn points."],
     )
 

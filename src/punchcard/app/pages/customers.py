@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import unquote
 
 from litestar import get
 from litestar.params import FromPath
 
+from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.destinations.port import CustomerBalance
 from punchcard.operations.executor import run_in_executor
@@ -84,7 +85,7 @@ def find_customers(context: ContextDependency) -> Page:
     """Search for customers, and list people with a trait or the newest people."""
     search, trait, value = (context.query(name).replace("\x00", "") for name in ("q", "trait", "value"))
     if "@" in search and "." in search.rpartition("@")[2]:
-        return context.redirect("/customers/" + quote(search, safe=""))
+        return context.redirect(page_path("customers", search))
     before = context.query("before")
     before_id = int(before) if before.isdecimal() and len(before) < _DIGITS_MAX else None
     workspace = context.dependencies.workspace()
@@ -102,11 +103,6 @@ def find_customers(context: ContextDependency) -> Page:
         else:
             people = profile_search.newest(work, limit=_PEOPLE + 1, before=before_id)
         names = profile_search.names_of_traits(work, limit=_NAMES)
-    page = {
-        "trait": trait,
-        "value": value,
-        "before": str(people[_PEOPLE - 1].profile_id) if len(people) > _PEOPLE else "",
-    }
     return context.page(
         "customers.html",
         search=search,
@@ -115,7 +111,7 @@ def find_customers(context: ContextDependency) -> Page:
         people=people[:_PEOPLE],
         trait=trait,
         value=value,
-        following=urlencode({name: text for name, text in page.items() if text}) if page["before"] else "",
+        following=str(people[_PEOPLE - 1].profile_id) if len(people) > _PEOPLE else "",
         is_first=before_id is None,
         labels={computation.key: computation.name for computation in workspace.computations},
         kinds={computation.key: computation.kind for computation in workspace.computations},

@@ -1,10 +1,9 @@
 """A destination's pipeline, stage by stage. Every number links to its events or transactions."""
 
-from urllib.parse import urlencode
-
 from litestar import get
 from litestar.params import FromPath
 
+from punchcard.app.paths import page_path
 from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.operations.destination_states import read_status
@@ -77,10 +76,8 @@ def show_overview(context: ContextDependency, slug: FromPath[str]) -> Page:
 def _stage_path(slug: str, period: Period, stage: Stage, reason: str) -> str:
     """Return the path of the list of a stage's events or transactions."""
     if stage.status in _IN_LEDGER and stage.status != EventStatus.PENDING:
-        query = {"time": period.key, "state": stage.status, "reason": reason}
-        return f"/destinations/{slug}/transactions?{urlencode({k: v for k, v in query.items() if v})}"
-    query = {"time": period.key, "status": stage.status, "reason": reason, "destination": stage.destination or ""}
-    return f"/events?{urlencode({k: v for k, v in query.items() if v})}"
+        return page_path("destinations", slug, "transactions", time=period.key, state=stage.status, reason=reason)
+    return page_path("events", time=period.key, status=stage.status, reason=reason, destination=stage.destination or "")
 
 
 HANDLERS = (show_overview,)

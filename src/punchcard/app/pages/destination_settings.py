@@ -8,6 +8,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.forms import FormErrors, attach_to_fields, form_errors_from
+from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.app.setting_forms import format_values, read_setting
 from punchcard.destinations.catalog import CATALOG
@@ -66,7 +67,8 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         }
         return _form(context, destination, {**settings, **options}, errors, status=422)
     return context.redirect(
-        f"/destinations/{slug}/settings", notices=["The settings were saved and apply immediately."], saved="1"
+        page_path("destinations", slug, "settings", saved="1"),
+        notices=["The settings were saved and apply immediately."],
     )
 
 

@@ -9,6 +9,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.app.setting_forms import read_map
 from punchcard.destinations.catalog import CATALOG
@@ -69,7 +70,7 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
         return await _page(context, destination, event_map, errors, status=422)
     events = f"{len(event_map)} {'event earns' if len(event_map) == 1 else 'events earn'} points"
     return context.redirect(
-        f"/destinations/{slug}/map", notices=[f"The map was saved: {events} from now on."], saved="1"
+        page_path("destinations", slug, "map", saved="1"), notices=[f"The map was saved: {events} from now on."]
     )
 
 

@@ -1,11 +1,12 @@
 """Events: the filtered list, and the trace of one event."""
 
 from collections.abc import Mapping
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import unquote
 
 from litestar import get
 from litestar.params import FromPath
 
+from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.lake.listing import EventQuery
@@ -27,7 +28,7 @@ def list_events(context: ContextDependency) -> Page:
     dependencies, period = context.dependencies, read_period(context)
     filters = {name: context.query(name) for name in _FIELDS}
     if message_id := context.query("id"):
-        return context.redirect("/events/" + quote(message_id, safe=""))
+        return context.redirect(page_path("events", message_id))
     status = filters["status"] or None
     query = EventQuery(
         source=filters["source"] or None,
@@ -53,15 +54,12 @@ def list_events(context: ContextDependency) -> Page:
     with dependencies.store.reading() as work:
         total = sum(read_counts(work, counted, by=()).values())
     following = page.following
-    params = {**{name: value for name, value in filters.items() if value}, "time": period.key}
     return context.page(
         "events.html",
         page=page,
         total=total,
         filters=filters,
         time=period.key,
-        others=_query_suffix(filters),
-        query=urlencode(params),
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[source.slug for source in dependencies.workspace().sources],
         destinations=[destination.slug for destination in dependencies.workspace().destinations],
@@ -84,21 +82,16 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
 
 
 def _replayable(context: RequestContext, filters: Mapping[str, str]) -> list[str]:
-    """The destinations to which the events of a list can be replayed."""
+    """Return the destinations to which the events of a list can be replayed."""
     slugs = [destination.slug for destination in context.dependencies.workspace().destinations]
     return [slug for slug in slugs if filters["destination"] in ("", slug)][:_REPLAYS_OFFERED_MAX]
 
 
 def _replay_path(slug: str, filters: Mapping[str, str], time: str) -> str:
-    """The form of a replay with the filter of a list."""
+    """Return the path of the form of a replay with the filter of a list."""
     names = {"name": "event", "source": "source", "type": "type", "status": "status", "reason": "reason"}
-    query = {field: filters[name] for name, field in names.items() if filters[name]}
-    return f"/destinations/{slug}/replays?{urlencode({**query, 'time': time})}"
-
-
-def _query_suffix(params: Mapping[str, str]) -> str:
-    query = urlencode({name: value for name, value in params.items() if value})
-    return f"&{query}" if query else ""
+    query = {field: filters[name] for name, field in names.items()}
+    return page_path("destinations", slug, "replays", time=time, **query)
 
 
 def _place(text: str) -> tuple[int, int] | None:

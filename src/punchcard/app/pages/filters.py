@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from punchcard.app.filter_rows import OPERATORS, parse_rows
 from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
@@ -80,7 +81,7 @@ def change(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[
 def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[str]) -> Page:
     """Delete a filter."""
     context.edit(change_destination(slug, change_filter(filter_id, lambda _: None)))
-    return context.redirect(f"/destinations/{slug}/filters", notices=["The filter was deleted."], saved="1")
+    return context.redirect(page_path("destinations", slug, "filters", saved="1"), notices=["The filter was deleted."])
 
 
 @post("/destinations/{slug:str}/filters/new/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
@@ -188,9 +189,8 @@ def _save(context: RequestContext, slug: str, put: object, current: DestinationF
     if errors:
         return _editor(context, destination, new_filter, errors, status=422)
     return context.redirect(
-        f"/destinations/{slug}/filters",
+        page_path("destinations", slug, "filters", saved="1"),
         notices=[f"“{new_filter.title}” was saved and applies immediately.", *warnings],
-        saved="1",
     )
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from litestar import get
 
+from punchcard.app.paths import page_path
 from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.destinations.catalog import CATALOG
@@ -94,7 +95,7 @@ def _home(context: RequestContext) -> Page:
 def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
     """Return the steps of the guide."""
     destination = next((destination for destination in workspace.destinations if not destination.is_managed), None)
-    path = f"/destinations/{destination.slug}" if destination else ""
+    segments = ("destinations", destination.slug) if destination else ("destinations",)
     definition = _guide_definition()
     label = definition.event_map.value_label if definition.event_map is not None else "value"
     steps = [
@@ -108,21 +109,21 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
         Step(
             title=f"Add {definition.name}",
             text="Open it in the catalog, choose the source, and enter API key, business and location.",
-            path=f"/catalog?q={definition.name}",
+            path=page_path("catalog", q=definition.name),
             label="Open the catalog",
             done=destination is not None,
         ),
         Step(
             title=f"Map events to {label}s",
             text=f"Choose which events earn points, and the {label} for each of them.",
-            path=f"{path}/map",
+            path=page_path(*segments, "map"),
             label="Map events",
             done=destination is not None and _is_mapped(destination),
         ),
         Step(
             title="Send a test event",
             text="Preview what would be sent, then send the event and see the points arrive.",
-            path=f"{path}/tester",
+            path=page_path(*segments, "tester"),
             label="Open the tester",
             done=has_delivered,
         ),

@@ -8,6 +8,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.app.snippets import snippets_for
 from punchcard.errors import ConfigurationError, LakeError
@@ -115,7 +116,9 @@ def create(context: ContextDependency) -> Page:
     if errors:
         typed = {"name": name, "slug": context.field("slug"), "type": context.field("type")}
         return _new(context, typed, errors, status=422)
-    return context.redirect(f"/sources/{slug}", notices=[f"{source.name} was added. Copy a snippet to send events."])
+    return context.redirect(
+        page_path("sources", slug), notices=[f"{source.name} was added. Copy a snippet to send events."]
+    )
 
 
 @get("/sources/{slug:str}")
@@ -136,7 +139,7 @@ def change(context: ContextDependency, slug: FromPath[str]) -> Page:
         if error.code == "not_found":
             raise
         return _shown(context, find_source(context.dependencies.workspace(), slug), form_errors_from(error), status=422)
-    return context.redirect(f"/sources/{slug}", notices=["The source was saved."])
+    return context.redirect(page_path("sources", slug), notices=["The source was saved."])
 
 
 @post("/sources/{slug:str}/keys", status_code=200)
@@ -147,7 +150,7 @@ def add_key(context: ContextDependency, slug: FromPath[str]) -> Page:
         change_source(slug, lambda source: replace(source, write_keys=(*source.write_keys, generate_write_key())))
     )
     return context.redirect(
-        f"/sources/{slug}", notices=["A write key was added. Both work until you remove the old one."]
+        page_path("sources", slug), notices=["A write key was added. Both work until you remove the old one."]
     )
 
 
@@ -156,7 +159,7 @@ def add_key(context: ContextDependency, slug: FromPath[str]) -> Page:
 def remove_key(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Remove a write key. Events with this key are refused from now on."""
     context.edit(change_source(slug, remove_write_key(context.field("key"))))
-    return context.redirect(f"/sources/{slug}", notices=["The write key was removed."])
+    return context.redirect(page_path("sources", slug), notices=["The write key was removed."])
 
 
 @post("/sources/{slug:str}/remove", status_code=200)

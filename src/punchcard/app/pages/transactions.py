@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from litestar import get, post
 from litestar.params import FromPath
 from sqlalchemy import Connection
 
+from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
@@ -58,7 +58,6 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         total=total,
         counted_max=_COUNTED_MAX,
         params=params,
-        query=urlencode({name: value for name, value in params.items() if value}),
         following=str(page_rows[-1].id) if len(rows) > _ROWS else "",
         states=[
             (",".join(OPEN_STATUSES), "In delivery"),
@@ -90,11 +89,7 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     notice = f"{count:,} {award} dismissed." if does_dismiss else f"{count:,} {award} back in the queue."
     if not count:
         notice = "Nothing was changed. Select parked awards first."
-    return context.redirect(
-        f"/destinations/{slug}/transactions",
-        notices=[notice],
-        **{name: value for name, value in params.items() if value},
-    )
+    return context.redirect(page_path("destinations", slug, "transactions", **params), notices=[notice])
 
 
 def _total(work: Connection, query: ledger.LedgerQuery) -> int:

@@ -102,7 +102,7 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
         name=context.field("name") if errors else workspace.name,
         timezone=timezone,
         timezones=TIMEZONES if timezone in TIMEZONES else (timezone, *TIMEZONES),
-        file=export(workspace),
+        file=export(workspace, managed=context.dependencies.current().managed_by_file),
         known=timezone in zoneinfo.available_timezones(),
     )
 

@@ -1,10 +1,10 @@
-// What pages do without asking the server: nothing of it decides anything, so a page without it still works.
+// Interaction that needs no server. It is not required: every page works without it.
 (() => {
   "use strict";
   const on = (type, selector, act) =>
     document.addEventListener(type, (event) => {
-      const found = event.target.closest?.(selector);
-      if (found) act(found, event);
+      const element = event.target.closest?.(selector);
+      if (element) act(element, event);
     });
 
   on("click", "[data-theme-toggle]", () => {
@@ -36,13 +36,13 @@
   });
 
   on("change", "select[data-go]", (select) => {
-    if (select.value) location.search = select.value;
+    if (select.value) location.assign(select.value);
   });
 
   const zones = document.querySelector("[data-guess-timezone]");
   if (zones && zones.value === "UTC") {
     const guess = Intl.DateTimeFormat().resolvedOptions().timeZone;
-    if ([...zones.options].some((one) => one.value === guess)) zones.value = guess;
+    if ([...zones.options].some((option) => option.value === guess)) zones.value = guess;
   }
 
   // --- the event map ---
@@ -50,10 +50,10 @@
     const rows = document.querySelector("[data-map-rows]");
     const row = document.querySelector("[data-map-template]").content.firstElementChild.cloneNode(true);
     const number = `row-${rows.children.length + 1}-${Math.random().toString(36).slice(2, 7)}`;
-    for (const one of row.querySelectorAll("[id]")) {
-      const fresh = `${one.id}-${number}`;
-      row.querySelector(`label[for="${one.id}"]`)?.setAttribute("for", fresh);
-      one.id = fresh;
+    for (const element of row.querySelectorAll("[id]")) {
+      const id = `${element.id}-${number}`;
+      row.querySelector(`label[for="${element.id}"]`)?.setAttribute("for", id);
+      element.id = id;
     }
     rows.append(row);
     const input = row.querySelector("input");
@@ -67,11 +67,11 @@
   on("click", "[data-map-suggest]", (link, event) => {
     event.preventDefault();
     addRow(link.dataset.mapSuggest);
-    link.closest(".list-group-item").remove();
+    link.closest("[data-unmapped]").remove();
   });
 
   // --- the builder of filter conditions ---
-  // The language knows no escapes: a text with one kind of quotes stands between the other.
+  // The query language has no escapes: a text with one kind of quotes is put between the other kind.
   const quoted = (text) => (text.includes('"') ? `'${text}'` : `"${text}"`);
   const literal = (text) => (/^-?\d+(\.\d+)?$/.test(text) || ["true", "false"].includes(text) ? text : quoted(text));
   const line = (row) => {
@@ -116,10 +116,10 @@
     compose();
   });
   on("change", "[data-action]", (chosen) => {
-    for (const one of document.querySelectorAll("[data-for-action]"))
-      one.hidden = !one.dataset.forAction.split(" ").includes(chosen.value);
+    for (const element of document.querySelectorAll("[data-for-action]"))
+      element.hidden = !element.dataset.forAction.split(" ").includes(chosen.value);
   });
-  // The server says whether lines can show what was typed as text.
+  // The server decides whether the entered text can be shown as lines.
   on("input", "[data-fql]", () => {
     const builder = document.querySelector("[data-builder]");
     builder.hidden = true;
@@ -134,23 +134,23 @@
     const pause = debug.querySelector("[data-debugger-pause]");
     const state = debug.querySelector("[data-debugger-state]");
     const dot = debug.querySelector("[data-debugger-dot]");
-    const KEPT = 500;
+    const ROWS_MAX = 500;
     let waiting = new Map();
     let paused = false;
 
-    const say = () => {
+    const showPause = () => {
       if (paused) state.textContent = waiting.size ? `Paused, ${waiting.size} new` : "Paused";
     };
     const matches = (row) => row.dataset.search.includes(search.value.trim().toLowerCase());
     const put = (row) => {
-      const standing = document.getElementById(row.id);
+      const current = document.getElementById(row.id);
       row.hidden = !matches(row);
-      if (standing?.open) {
-        // What somebody reads stays as it is; only what became of it is new.
-        standing.querySelector(".live-results").replaceWith(row.querySelector(".live-results"));
+      if (current?.open) {
+        // An open row keeps its content; only its results are replaced.
+        current.querySelector(".live-results").replaceWith(row.querySelector(".live-results"));
         return;
       }
-      if (standing) standing.replaceWith(row);
+      if (current) current.replaceWith(row);
       else {
         row.classList.add("is-new");
         list.prepend(row);
@@ -160,7 +160,7 @@
     const show = () => {
       for (const row of waiting.values()) put(row);
       waiting = new Map();
-      while (list.children.length > KEPT) list.lastElementChild.remove();
+      while (list.children.length > ROWS_MAX) list.lastElementChild.remove();
       if (list.children.length) debug.querySelector("[data-debugger-empty]").hidden = true;
     };
     search.addEventListener("input", () => {
@@ -169,12 +169,12 @@
     pause.addEventListener("click", () => {
       paused = !paused;
       pause.setAttribute("aria-pressed", String(paused));
-      pause.querySelector("span").textContent = paused ? "Go on" : "Pause";
+      pause.querySelector("span").textContent = paused ? "Resume" : "Pause";
       if (!paused) {
         show();
         state.textContent = "Live";
       }
-      say();
+      showPause();
     });
     const stream = new EventSource(debug.dataset.debugger);
     stream.addEventListener("open", () => {
@@ -189,7 +189,7 @@
       const holder = document.createElement("template");
       holder.innerHTML = JSON.parse(event.data);
       for (const row of [...holder.content.children]) waiting.set(row.id, row);
-      if (paused) say();
+      if (paused) showPause();
       else show();
     });
     addEventListener("pagehide", () => stream.close());

@@ -1,14 +1,14 @@
-// Charts over time, from the numbers that the page holds beside them.
+// Charts over time. Their numbers are in a JSON element of the page.
 (() => {
   "use strict";
   const draw = () => {
     for (const place of document.querySelectorAll("[data-chart]")) {
       const data = JSON.parse(document.getElementById(place.dataset.chart).textContent);
       const style = getComputedStyle(document.documentElement);
-      const colours = ["--tblr-azure", "--tblr-green", "--tblr-orange", "--tblr-red"].map((one) => style.getPropertyValue(one));
+      const colors = ["--tblr-azure", "--tblr-green", "--tblr-orange", "--tblr-red"].map((name) => style.getPropertyValue(name));
       const text = getComputedStyle(place).color;
       const grid = { stroke: style.getPropertyValue("--tblr-border-color"), width: 1 };
-      const right = data.series.some((one) => one.scale === "right");
+      const right = data.series.some((series) => series.scale === "right");
       place.replaceChildren();
       const chart = new uPlot(
         {
@@ -19,16 +19,16 @@
           axes: [{ stroke: text, grid }, { stroke: text, grid, size: 60 }, ...(right ? [{ side: 1, scale: "right", stroke: text, grid: { show: false }, size: 60 }] : [])],
           series: [
             {},
-            ...data.series.map((one, number) => ({
-              label: one.label,
-              scale: one.scale === "right" ? "right" : "y",
-              stroke: colours[number],
+            ...data.series.map((series, number) => ({
+              label: series.label,
+              scale: series.scale === "right" ? "right" : "y",
+              stroke: colors[number],
               width: 2,
               points: { show: false },
             })),
           ],
         },
-        [data.times, ...data.series.map((one) => one.values.map(Number))],
+        [data.times, ...data.series.map((series) => series.values.map(Number))],
         place,
       );
       new ResizeObserver(() => {

@@ -32,7 +32,7 @@ async def find_findings(http: PerkvilleHttp, perks: Perks, settings: PerkvilleSe
         findings.append(_bad("Perkville", error.message))
     if not settings.event_to_perk_map:
         findings.append(_bad("eventToPerkMap", "no event is mapped to a perk, so every event ends with an error"))
-    # Such a map may be meant, so it is no failure.
+    # Such a map may be meant, so it is not a failure.
     findings += [
         _good("eventToPerkMap", f"warning: {map_warning.message}")
         for map_warning in find_map_warnings(settings.event_to_perk_map)

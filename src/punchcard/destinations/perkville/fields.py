@@ -73,7 +73,7 @@ class TraitMembers(msgspec.Struct):
 
 
 class FieldRef(NamedTuple):
-    """Where a value was looked for, and the JSON text that stands there."""
+    """The place of a value, and its JSON text."""
 
     name: str
     raw: msgspec.Raw
@@ -111,8 +111,8 @@ def product_sum(place: "FieldRef") -> Decimal | None:
     A product without a quantity counts once. The sum may be negative or zero.
 
     Raises:
-        RefusedError: `missing_amount` if a product has no price or the list is empty; `invalid_amount` if it is no list
-            of products, or a price or quantity is no number.
+        RefusedError: `missing_amount` if a product has no price or the list is empty; `invalid_amount` if it is not a
+            list of products, or a price or quantity is not a number.
     """
     if not has_value(place.raw):
         return None
@@ -370,7 +370,7 @@ def _value(place: FieldRef) -> object:
 
 
 def _is_object(raw: msgspec.Raw) -> bool:
-    # What is no object has no members; the text may begin with blanks.
+    # A value that is not an object has no members; the text may begin with blanks.
     return bool(raw) and bytes(raw).lstrip(b" \t\r\n").startswith(b"{")
 
 

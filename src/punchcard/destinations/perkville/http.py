@@ -1,4 +1,4 @@
-"""One request to Perkville over HTTP: headers, time-outs, and what is known of a request that got no answer."""
+"""One request to Perkville over HTTP: headers, time-outs, and what is known of a request without a response."""
 
 import asyncio
 from datetime import datetime
@@ -65,7 +65,7 @@ class PerkvilleHttp:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request, *, deadline: Deadline) -> Response:
-        """Send one request and read its answer.
+        """Send one request and read its response.
 
         Returns:
             A response of success with a JSON object; to a PATCH, it may also be empty.
@@ -109,8 +109,8 @@ class PerkvilleHttp:
                 timeout=aiohttp.ClientTimeout(total=seconds),
                 allow_redirects=False,
                 trace_request_ctx=sending,
-            ) as answer:
-                return Response(status=answer.status, headers=answer.headers, body=await _read(answer))
+            ) as response:
+                return Response(status=response.status, headers=response.headers, body=await _read(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise error_of_exception(exc, is_write=request.is_write, may_be_written=sending.has_connection) from exc
 
@@ -147,14 +147,14 @@ async def _on_connection(
         sending.has_connection = True
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes | None:
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     parts = bytearray()
     try:
-        async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
             parts += chunk
             if len(parts) > ANSWER_BYTES_MAX:
                 return None
     except (aiohttp.ClientError, TimeoutError, OSError):
-        # The status has come; what the rest would have said is lost.
+        # The status has come; the rest is lost.
         return None
     return bytes(parts)

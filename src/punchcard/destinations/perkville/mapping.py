@@ -52,7 +52,7 @@ def plan(event: Event, settings: PerkvilleSettings, *, source: str, destination:
     Args:
         source: Slug of the event's source, the scope of its effect key unless it is about an order.
         destination: Slug of the destination, the scope of the effect keys of orders.
-        timezone: Whose midnight counts for perks awarded once a day.
+        timezone: Its midnight counts for perks awarded once a day.
 
     Returns:
         A transaction for a track call, a user property for an identify call of Engage.
@@ -147,7 +147,7 @@ def _refund(
     place = FieldRef("properties.refund_id", properties.refund_id)
     refund_id = read_id(place)
     key = keys.RefundKey(order_id, refund_id or event.message_id)
-    # A message id is no number that a tool writes anew: only the sender's own id has other texts.
+    # A tool does not rewrite a message id as a number: only the sender's own id has other texts.
     refund_ids = (event.message_id,) if refund_id is None else id_variants(refund_id)
     same = (keys.RefundKey(order, refund) for order in id_variants(order_id) for refund in refund_ids)
     return Intent(

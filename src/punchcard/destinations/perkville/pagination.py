@@ -76,7 +76,7 @@ def item_of(response: Response) -> Item:
 
 
 def page_of(response: Response, settings: PerkvilleSettings) -> tuple[list[Item], int, int]:
-    """The objects of a page, how many there can be on it, and how many the whole list has (0: not said)."""
+    """The objects of a page, how many there can be on it, and how many the whole list has (0: not known)."""
     wire = settings.wire
     body = response.json()
     items = body.get(wire.objects_key) if isinstance(body, dict) else None

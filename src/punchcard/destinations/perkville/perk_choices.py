@@ -1,4 +1,4 @@
-"""The perks that event names can be mapped to, for whoever fills in the map."""
+"""The perks that event names can be mapped to, for the editor of the map."""
 
 from collections.abc import Iterator, Sequence
 

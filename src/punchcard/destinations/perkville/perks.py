@@ -102,7 +102,7 @@ class Perks:
 
         Raises:
             RejectedError: `perk_unknown`, there is none.
-            RetryableError: it could not be read, code `unreadable_response` if what came is no perk.
+            RetryableError: it could not be read, code `unreadable_response` if the response is not a perk.
         """
         wire = self._settings.wire
         try:
@@ -119,7 +119,7 @@ class Perks:
             ) from exc
         classification = item.get(wire.classification_key)
         if not isinstance(classification, str) or not classification.strip():
-            # Every perk has one. Without it nothing is known of the perk, and nobody has said that it is unusable.
+            # Every perk has one. Without it nothing is known of the perk, not even that it is unusable.
             raise RetryableError(
                 f'Perkville shows perk {perk_id} without a "{wire.classification_key}", so whether it gives or takes '
                 "points cannot be told",

@@ -53,7 +53,7 @@ class Content(Enum):
     EMPTY = "empty"  # nothing, or blanks
     INCOMPLETE = "incomplete"  # broken off, too long, or damaged by its compression
     PAGE = "page"  # HTML, so not Perkville's API
-    OTHER = "other"  # JSON that is no object, or no JSON
+    OTHER = "other"  # JSON that is not an object, or not JSON
 
 
 class Operation(Enum):
@@ -213,7 +213,7 @@ def error_of(
 
 
 def unreadable(response: Response, problem: str) -> RetryableError:
-    """The error for a success whose object is not what was asked for.
+    """The error for a success with another object than the requested one.
 
     Args:
         problem: What is wrong with it, the rest of a sentence.

@@ -21,9 +21,9 @@ from punchcard.destinations.settings import (
 )
 from punchcard.errors import InvariantError
 
-# Ids stand in paths such as /v2/perks/123456/.
+# Ids are part of paths such as /v2/perks/123456/.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# What may stand in an Authorization header behind "Bearer".
+# What an Authorization header may have behind "Bearer".
 _TOKEN = re.compile(r"[!-~]{1,4096}")
 
 
@@ -83,7 +83,7 @@ def read_settings(settings: Mapping[str, object], options: Mapping[str, object])
 
 
 def with_event_settings(settings: PerkvilleSettings, event_settings: Mapping[str, object] | None) -> PerkvilleSettings:
-    """The settings as an effect has them whose event brought its own: `{"businessId", "locationId", "sendEmail"}`.
+    """Return the settings of an effect with settings of its own: `{"businessId", "locationId", "sendEmail"}`.
 
     Args:
         event_settings: Validated when the event was planned; what is left out has its default. None if none came.
@@ -158,7 +158,7 @@ def _address_problems(address: str) -> Iterator[SettingsProblem]:
     elif parts.username is not None or parts.query or parts.fragment or " " in address:
         yield SettingsProblem(path=path, message="must be only scheme, host, port and path")
     elif parts.scheme == "http" and (host == "perkville.com" or host.endswith(".perkville.com")):
-        # The token would travel readable by everybody on the way.
+        # Anybody between here and there could read the token.
         yield SettingsProblem(path=path, message="Perkville is spoken to over https only")
 
 

@@ -234,7 +234,7 @@ def id_of(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     if isinstance(value, int):
-        # A number beyond all bounds is no id, and has no text in Python.
+        # A number beyond all bounds is not an id, and has no text in Python.
         return str(value) if abs(value) < 10**_ID_CHARACTERS_MAX else None
     id_text = value.rstrip("/").rpartition("/")[2]
     return id_text if 0 < len(id_text) <= _ID_CHARACTERS_MAX else None

@@ -110,7 +110,7 @@ def _name_of(event: Event) -> str:
 
 
 def _ordering_key(event: Event, source: str) -> str:
-    """Return whose events stay in order: the user's or the device's; an event of neither waits for no other."""
+    """Return the key of the user or the device: its events stay in order; an event of neither waits for no other."""
     wire = event.wire
     if wire.user_id:
         key = f"{source}:user:{wire.user_id}"

@@ -6,7 +6,7 @@
 `{"@literal": …}`                   the value as it stands, directives in it too
 ==================================  ===================================================================
 
-A member of an object whose path is missing is left out; an item of a list becomes null.
+A member of an object with a missing path is left out; an item of a list becomes null.
 """
 
 import re

@@ -1,0 +1,45 @@
+"""The status filter of the ledger selects exactly the transactions that are shown with that status, on both engines."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+
+from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES
+from punchcard.store import ledger, outbox
+from punchcard.store.engine import Store
+from punchcard.store.event_results import EventStatus
+from punchcard.store.ledger import LedgerQuery
+from punchcard.store.schema import EffectState
+from punchcard.testing.clock import ManualClock
+from punchcard.testing.effects import DESTINATION, new_effect
+from punchcard.traces.trace import current_status
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """A store with one transaction per state and number of attempts."""
+    store = Store(store_url)
+    with store.unit_of_work() as work:
+        for state in EffectState:
+            for attempts in range(3):
+                key = f"{state}-{attempts}"
+                outbox.add(work, [new_effect(key, customer=f"{key}@example.com")], now=ManualClock().now())
+                work.execute(
+                    text("update effects set state = :state, attempts = :attempts where effect_key = :key"),
+                    {"state": state.value, "attempts": attempts, "key": key},
+                )
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "statuses", [*[(status,) for status in LEDGER_STATUSES], OPEN_STATUSES], ids=lambda statuses: "+".join(statuses)
+)
+def test_the_filter_and_the_badge_agree(store: Store, statuses: tuple[EventStatus, ...]) -> None:
+    with store.reading() as work:
+        all_effects = ledger.page(work, LedgerQuery(destination=DESTINATION), count=100)
+        selected = ledger.page(work, LedgerQuery(destination=DESTINATION, statuses=statuses), count=100)
+    expected = {effect.effect_key for effect in all_effects if current_status(effect) in statuses}
+    assert expected
+    assert {effect.effect_key for effect in selected} == expected
