@@ -163,7 +163,7 @@ def test_wrong_settings_are_named_beside_their_fields_and_kept(owner: FormBrowse
         ({**FILTER, "title": ""}, "title", ""),
         ({**FILTER, "action": "SAMPLE", "percent": "most"}, "percent", "a number from 0 to 100"),
         ({**FILTER, "action": "SAMPLE", "percent": "400"}, "actions", ""),
-        ({**FILTER, "action": "DROP_PROPERTIES", "fields": ""}, "fields", "name at least one"),
+        ({**FILTER, "action": "DROP_PROPERTIES", "fields": ""}, "fields", "Enter at least one property"),
     ],
     ids=["condition", "title", "percent", "percent beyond", "no fields"],
 )
@@ -207,7 +207,7 @@ def test_every_change_is_written_down_with_the_operator(owner: FormBrowser) -> N
 
 
 @pytest.mark.parametrize("path", ["/sources/none", "/destinations/none", "/events/none", "/catalog/none", "/nothing"])
-def test_what_is_not_there_is_said_on_a_page(owner: FormBrowser, path: str) -> None:
+def test_what_is_not_there_is_shown_on_a_page(owner: FormBrowser, path: str) -> None:
     response = owner.get(path)
     assert (response.status, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
 

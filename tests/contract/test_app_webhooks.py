@@ -126,7 +126,7 @@ def test_the_tester_shows_the_request_that_a_template_makes(owner: FormBrowser) 
         ({"batchSize": "5000"}, "at most 1000"),
     ],
 )
-def test_what_cannot_be_used_is_said_beside_what_was_typed(
+def test_what_cannot_be_used_is_shown_beside_what_was_typed(
     owner: FormBrowser, change: dict[str, str], message: str
 ) -> None:
     refused = owner.post("/catalog/webhooks/add", **{**FORM, **change})

@@ -84,7 +84,7 @@ def test_it_is_packed_for_who_takes_it(ask: TraitCondition, accepted: str, is_pa
     assert (gzip.decompress(body) if is_packed else body) == (BUILT / "analytics.min.js").read_bytes()
 
 
-def test_it_is_asked_for_again_only_when_it_has_changed(ask: TraitCondition) -> None:
+def test_it_is_requested_again_only_when_it_has_changed(ask: TraitCondition) -> None:
     _, headers, _ = ask(SCRIPT)
     assert headers["cache-control"] == "public, max-age=300"
     status, again, body = ask(SCRIPT, If_None_Match=headers["etag"])
@@ -120,7 +120,7 @@ def test_nothing_else_is_served(ask: TraitCondition, method: str, path: str, sta
 
 
 @pytest.mark.parametrize("path", ["/sourceConfig", "/sourceConfig/"])
-def test_rudderstacks_library_is_told_the_source(ask: TraitCondition, path: str) -> None:
+def test_rudderstacks_library_gets_the_source(ask: TraitCondition, path: str) -> None:
     basic = "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()
     for item in (ask(path, Authorization=basic), ask(f"{path}?p=npm&writeKey={KEY}")):
         status, headers, body = item

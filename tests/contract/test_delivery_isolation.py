@@ -197,7 +197,7 @@ async def test_a_damaged_effect_is_parked_and_all_others_go_on(rig: Rig, damage:
     assert "Punchcard failed on this effect" in str(detail)
 
 
-async def test_a_damaged_effect_hides_no_others_and_is_delivered_once_it_is_mended(rig: Rig) -> None:
+async def test_a_damaged_effect_hides_no_others_and_is_delivered_once_it_is_repaired(rig: Rig) -> None:
     rig.add(*batch())
     rig.execute(set_bad("quantity = 'ten'"))
     async with rig.running():

@@ -219,7 +219,7 @@ async def test_a_lost_request_is_sent_again_under_the_same_key(rig: Rig) -> None
     assert rig.partner.keys() == ["a"]
 
 
-async def test_tries_used_up_park_the_effect_and_the_lane_goes_on(small_rig: Rig) -> None:
+async def test_tries_used_up_park_the_effect_and_the_queue_continues(small_rig: Rig) -> None:
     small_rig.partner.script("a", [Step.BUSY] * 10)
     small_rig.settings = ScriptedSettings(options=replace(QUICK, retry_base_seconds=0.001))
     small_rig.add("a", "b")

@@ -144,7 +144,7 @@ def test_two_crashes_in_a_row_leave_nobody_out(world: EngageWorld) -> None:
     assert engine_of(world).check() == 0
 
 
-def test_an_answer_to_what_is_asked_no_more_is_forgotten(world: EngageWorld) -> None:
+def test_an_result_of_an_old_request_is_forgotten(world: EngageWorld) -> None:
     also(world, "buyers", BUYERS)
     engine_of(world).step()
     world.configure(world.audience("guests", GUESTS), world.audience("buyers", "event('Order Completed').count() >= 2"))

@@ -63,7 +63,7 @@ def alerts(engage: SyncWorld) -> list[tuple[AlertKind, str]]:
 
 
 @pytest.mark.parametrize("is_live", [False, True], ids=["first values", "kept up to date"])
-def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_live):
+def test_a_computation_with_unwritable_values_fails_alone(engage, is_live):
     configure(engage, "bad", "good", "last")
     if is_live:
         engage.order("ann")
@@ -84,7 +84,7 @@ def test_a_computation_whose_values_cannot_be_written_fails_alone(engage, is_liv
     assert sizes == members  # what was rolled back is not counted
 
 
-def test_a_computation_whose_stored_state_cannot_be_read_is_held_alone(engage):
+def test_a_computation_with_unreadable_state_is_held_alone(engage):
     configure(engage, "bad", "good")
     engage.run_until_idle()
     engage.world.crash()

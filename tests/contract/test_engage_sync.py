@@ -261,7 +261,7 @@ def test_who_left_while_the_clock_was_ahead_is_back_once_it_is_right(world):
     assert world.world.engine.check() == 0
 
 
-def test_a_clock_that_goes_back_a_little_computes_nothing_anew(world):
+def test_a_clock_that_goes_back_a_little_recomputes_nothing(world):
     world.order("ann")
     world.run_until_idle()
     world.world.clock.set_wall_clock(by=-2)

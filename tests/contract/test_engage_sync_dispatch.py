@@ -67,7 +67,7 @@ def test_everybody_at_first_and_only_changes_afterwards(telling):
     assert telling.synced_values()[3:] == [("dan@example.com", True)]
 
 
-def test_in_and_out_before_it_was_told_is_told_nobody(telling):
+def test_in_and_out_before_it_was_synced_is_sent_to_nobody(telling):
     with telling.store.unit_of_work() as work:
         engage_tables.pause(work, "perkville", at=BEGIN, actor="test")
     telling.audience(definition="event('Order Completed').within(1 minute).count() >= 1")
@@ -83,7 +83,7 @@ def test_in_and_out_before_it_was_told_is_told_nobody(telling):
     assert telling.queue() == {}
 
 
-def test_who_flickers_is_told_of_once_a_minute_at_most(telling):
+def test_who_flickers_is_synced_once_a_minute_at_most(telling):
     telling.audience(definition="event('Order Completed').within(10 seconds).count() >= 1")
     telling.order("ann")
     telling.run_until_idle()
@@ -97,7 +97,7 @@ def test_who_flickers_is_told_of_once_a_minute_at_most(telling):
     assert telling.synced_values() == [("ann@example.com", True), ("ann@example.com", False)]
 
 
-def test_who_has_no_email_is_told_of_once_there_is_one(telling):
+def test_who_has_no_email_is_synced_once_there_is_one(telling):
     telling.order("ann", properties={})
     telling.run_until_idle()
     assert telling.synced_values() == []
@@ -108,7 +108,7 @@ def test_who_has_no_email_is_told_of_once_there_is_one(telling):
     assert telling.synced_values() == [("ann@example.com", True)]
 
 
-def test_a_new_email_is_told_and_leaving_is_told_to_both(telling):
+def test_a_new_email_is_reported_and_leaving_is_sent_to_both(telling):
     telling.order("ann")
     telling.run_until_idle()
     telling.world.advance(hours=1)
@@ -153,7 +153,7 @@ def test_an_audience_that_is_switched_on_again_tells_its_members_again(telling):
     assert [value for _, value in telling.synced_values()] == [True, False, True]
 
 
-def test_a_destination_that_is_connected_later_is_told_of_everybody(telling):
+def test_a_destination_that_is_connected_later_gets_everybody(telling):
     telling.audience(destinations=())
     telling.order("ann")
     telling.run_until_idle()
@@ -205,7 +205,7 @@ def test_a_crash_after_deciding_and_one_after_appending_send_nothing_twice(telli
         assert [row.value for row in work.execute(select(synced))] == ["true"]
 
 
-def test_people_who_are_merged_are_told_of_as_one(telling):
+def test_people_who_are_merged_are_synced_as_one(telling):
     telling.order("ann", properties={"email": "ann@example.com"})
     telling.world.receive(
         [
@@ -283,7 +283,7 @@ def test_what_a_check_finds_wrong_is_put_right_and_needs_a_person(telling):
     assert telling.world.engine.check() == 0
 
 
-def test_a_destination_that_is_behind_with_awards_is_told_nothing_else(telling):
+def test_a_destination_that_is_behind_with_awards_gets_nothing_else(telling):
     award = NewEffect(
         destination="perkville",
         effect_key="SEG:web:EVENT:award",

@@ -76,7 +76,7 @@ def a_filter(condition: str, *actions: dict[str, object], enabled: bool = True) 
 STAFF = a_filter("contains( properties.email, '@gym.example' )")
 
 
-def test_a_new_filter_is_told_with_its_counts(lake: LakeReader) -> None:
+def test_a_new_filter_is_reported_with_its_counts(lake: LakeReader) -> None:
     (message,) = tell_reach(workspace(), workspace(STAFF), lake=lake, now=NOW)
     assert message == (
         'filter "no staff" of perkville would have dropped 8 of the 20 mapped events of the last 7 days: '
@@ -94,7 +94,7 @@ def test_a_new_filter_is_told_with_its_counts(lake: LakeReader) -> None:
         pytest.param([], [a_filter("all", {"type": "DROP_PROPERTIES", "fields": {"": ["x"]}})], id="drops no event"),
     ],
 )
-def test_nothing_is_told_of_filters_that_cost_nobody_points(
+def test_nothing_is_reported_of_filters_that_cost_nobody_points(
     lake: LakeReader, before: Sequence[DestinationFilter], after: Sequence[DestinationFilter]
 ) -> None:
     assert find_reach(workspace(*before), workspace(*after), lake=lake, now=NOW) == []
@@ -108,7 +108,7 @@ def test_nothing_is_told_of_filters_that_cost_nobody_points(
         pytest.param([], [a_filter("all", {"type": "SAMPLE", "percent": 0})], 20, id="sample"),
     ],
 )
-def test_a_changed_filter_is_told(
+def test_a_changed_filter_is_reported(
     lake: LakeReader, before: Sequence[DestinationFilter], after: Sequence[DestinationFilter], dropped: int
 ) -> None:
     (item,) = find_reach(workspace(*before), workspace(*after), lake=lake, now=NOW)

@@ -86,7 +86,7 @@ def test_a_filter_that_is_switched_off_drops_nothing() -> None:
     assert intent_of(planner(flt("all", enabled=False)), event()).item == "123457"
 
 
-def test_what_filters_judge_differently_is_not_remembered_as_the_same() -> None:
+def test_what_filters_evaluate_differently_is_not_remembered_as_the_same() -> None:
     planned = planner(flt("properties.test", title="no tests"))
     for _ in range(2):
         assert result_of(planned, event("Sauna Visited")).reason == "not_allowlisted"
@@ -94,11 +94,11 @@ def test_what_filters_judge_differently_is_not_remembered_as_the_same() -> None:
         assert result_of(planned, event("Sauna Visited", properties={"test": False})).reason == "not_allowlisted"
 
 
-def test_a_call_that_the_destination_does_not_take_is_told_before_any_filter() -> None:
+def test_a_call_that_the_destination_does_not_take_is_reported_before_any_filter() -> None:
     assert result_of(planner(flt("all")), event(type="page")).reason == "unsupported_event_type"
 
 
-def test_consent_is_asked_before_the_integrations_object_and_any_filter() -> None:
+def test_consent_is_checked_before_the_integrations_object_and_any_filter() -> None:
     planned = planner(flt("all"), consent=("marketing",))
     refused = {"consent": {"categoryPreferences": {"marketing": False}}}
     given = {"consent": {"categoryPreferences": {"marketing": True}}}
@@ -175,7 +175,7 @@ def test_samples_come_before_drops_and_drops_before_changes() -> None:
     assert result_of(planner(change), event()).reason == "missing_email"
 
 
-def test_an_event_that_a_filter_cannot_judge_is_not_sent_and_that_is_told() -> None:
+def test_an_event_that_a_filter_cannot_evaluate_is_not_sent_and_that_is_reported() -> None:
     huge = b'{"email":"ann@example.com","note":1e400}'  # JSON by its grammar, and no number that anything can hold
     body = b'{"batch":[{"type":"track","userId":"ann","event":"Checked In","properties":%s}]}' % huge
     (given,) = read_request(body, call="batch", received_at=ManualClock().now(), position=1)

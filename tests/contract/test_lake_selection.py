@@ -112,7 +112,7 @@ def test_it_goes_on_behind_any_event(lake: LakeReader) -> None:
         assert places(lake, EventSelection(), after=place) == everything[number + 1 :]
 
 
-def test_it_ends_where_it_is_told_to(lake: LakeReader) -> None:
+def test_it_ends_where_it_is_set_to(lake: LakeReader) -> None:
     everything = expected(lake)
     assert places(lake, EventSelection(), through=20) == [place for place in everything if place[0] <= 20]
 

@@ -90,7 +90,7 @@ def test_a_commit_that_fails_leaves_nothing_of_its_group(log: SqliteEventLog) ->
     assert log.last_position() == 0
 
 
-def test_a_locked_file_is_waited_for_and_then_told(
+def test_a_locked_file_is_waited_for_and_then_reported(
     log: SqliteEventLog, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.2)
@@ -109,7 +109,7 @@ def test_a_locked_file_is_waited_for_and_then_told(
         impatient.close()
 
 
-def test_a_file_that_is_no_database_is_told(path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported(path: Path) -> None:
     path.write_bytes(b"these are not the records you are looking for" * 100)
     with pytest.raises(StorageError, match="cannot be opened"):
         SqliteEventLog(path)
@@ -171,7 +171,9 @@ async def test_a_commit_is_limited_by_bytes_but_takes_one_record_of_any_size(log
 
 
 @on_a_loop
-async def test_all_of_a_group_are_told_when_it_cannot_be_durable_and_later_ones_are_taken(log: SqliteEventLog) -> None:
+async def test_all_of_a_group_are_reported_when_it_cannot_be_durable_and_later_ones_are_taken(
+    log: SqliteEventLog,
+) -> None:
     with committing(log) as commit:
         with no_room_for_files_above(32 * 1024):
             results = await asyncio.gather(*map(commit.submit, map(record, range(40))), return_exceptions=True)

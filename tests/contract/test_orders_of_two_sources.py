@@ -115,7 +115,7 @@ def test_an_event_of_one_source_has_no_others(api: PublicApiServer) -> None:
     assert "others" not in data(api, "/api/events/1")
 
 
-def test_each_register_counts_its_own_orders_if_told_so(api: PublicApiServer) -> None:
+def test_each_till_counts_its_own_orders_if_configured(api: PublicApiServer) -> None:
     api.configure(CONFIG.replace('"destination"', '"source"'))
     for source in KEYS:
         track(api, source, f"o-{source}", "Order Completed", order_id=1, revenue=5)

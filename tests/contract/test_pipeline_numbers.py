@@ -245,7 +245,7 @@ def test_metrics_and_pipeline_of_a_destination(world: PublicApiServer) -> None:
     assert (waiting["state"], waiting["count"]) == ("pending", 1)
 
 
-def test_parked_transactions_are_put_aside_by_api_and_come_back_when_asked_for(world: PublicApiServer) -> None:
+def test_parked_transactions_are_dismissed_by_api_and_come_back_when_requested(world: PublicApiServer) -> None:
     refund = {"order_id": "never-seen"}
     mapped = CONFIG.replace('"Order Completed" = ', '"Order Refunded" = "123456", "Order Completed" = ')
     no_wait = "[destinations.options]\nrefundWaitHours = 0\n[[destinations.filters]]"

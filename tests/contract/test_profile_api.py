@@ -81,7 +81,7 @@ def visit(number: int, **more: Any) -> dict[str, Any]:
 # --- whose events
 
 
-def test_events_of_all_ids_of_a_profile_are_told_newest_first(api: PublicApiServer) -> None:
+def test_events_of_all_ids_of_a_profile_are_reported_newest_first(api: PublicApiServer) -> None:
     receive(
         api,
         {"messageId": "before-sign-in", "anonymousId": "a-1"},
@@ -98,7 +98,9 @@ def test_events_of_all_ids_of_a_profile_are_told_newest_first(api: PublicApiServ
 
 
 @pytest.mark.parametrize("feed", [False, True])
-def test_events_that_are_not_in_the_lake_yet_are_told_once_they_are_routed(api: PublicApiServer, *, feed: bool) -> None:
+def test_events_that_are_not_in_the_lake_yet_are_reported_once_they_are_routed(
+    api: PublicApiServer, *, feed: bool
+) -> None:
     receive(api, visit(1))
     api.send({"event": "Checked In", **visit(2)})
     assert names(api, "ann") == ["m1"]
@@ -109,7 +111,7 @@ def test_events_that_are_not_in_the_lake_yet_are_told_once_they_are_routed(api: 
     assert names(api, "ann", sort="asc") == ["m1", "m2"]
 
 
-def test_who_shares_a_device_is_not_told_the_others_events(api: PublicApiServer) -> None:
+def test_who_shares_a_device_does_not_see_the_others_events(api: PublicApiServer) -> None:
     receive(
         api,
         {"messageId": "hers", "anonymousId": "shared", "userId": "ann"},
@@ -169,7 +171,7 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
     assert read == [f"m{number}" for number in expected]
 
 
-def test_an_event_is_told_in_segments_shape(api: PublicApiServer) -> None:
+def test_an_event_is_reported_in_segments_shape(api: PublicApiServer) -> None:
     receive(api, visit(1, properties={"revenue": 5}, context={"page": {"path": "/x"}}))
     page = told(api, "user_id:ann/events")
     public_id = told(api, "ann/metadata", verbose="true")["metadata"]["profile_id"]
@@ -194,7 +196,7 @@ def test_an_event_is_told_in_segments_shape(api: PublicApiServer) -> None:
 # --- ids, traits, metadata
 
 
-def test_external_ids_are_told_in_pages(api: PublicApiServer) -> None:
+def test_external_ids_are_reported_in_pages(api: PublicApiServer) -> None:
     receive(api, *(visit(number, anonymousId=f"a-{number}") for number in range(4)))
     first = told(api, "ann/external_ids", limit=3, verbose="true")
     second = told(api, "ann/external_ids", limit=3, next=first["cursor"]["next"])

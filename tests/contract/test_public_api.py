@@ -70,7 +70,7 @@ def test_an_event_that_is_not_routed_yet_is_found(api: PublicApiServer) -> None:
 
 
 @pytest.mark.parametrize("in_lake", [False, True])
-def test_an_awarded_event_is_told_with_its_transaction_and_attempt(api: PublicApiServer, *, in_lake: bool) -> None:
+def test_an_awarded_event_is_reported_with_its_transaction_and_attempt(api: PublicApiServer, *, in_lake: bool) -> None:
     api.send(order())
     api.route()
     assert data(api, "/api/events/m1")["results"][0]["status"] == "pending"
@@ -131,7 +131,7 @@ def test_a_message_that_came_twice_shows_its_copy(api: PublicApiServer) -> None:
         ("/events/", "%2Fevents%2F"),
     ],
 )
-def test_any_message_id_can_be_asked_for(api: PublicApiServer, message_id: str, target: str) -> None:
+def test_any_message_id_can_be_requested(api: PublicApiServer, message_id: str, target: str) -> None:
     api.send(order(message_id))
     response = api.request("GET", f"/api/events/{target}")
     assert response.status == 200, response.body
@@ -145,7 +145,7 @@ def test_an_event_that_never_came_is_not_found(api: PublicApiServer) -> None:
     assert "never" in response.error["message"]
 
 
-def test_what_is_saved_judges_the_next_event(api: PublicApiServer) -> None:
+def test_what_is_saved_evaluates_the_next_event(api: PublicApiServer) -> None:
     sauna = {"userId": "ann", "event": "Sauna Visited", "properties": {"email": "ann@example.com"}}
     api.send({**sauna, "messageId": "before"})
     api.route()
@@ -177,7 +177,7 @@ def test_the_ledger_is_paged_newest_first(api: PublicApiServer) -> None:
     assert (seen, pages) == (["m4", "m3", "m2", "m1", "m0"], 3)
 
 
-def test_the_ledger_is_asked_by_customer_and_state(api: PublicApiServer) -> None:
+def test_the_ledger_is_queried_by_customer_and_state(api: PublicApiServer) -> None:
     bob = order("bob", number="7", email="bob@example.com")
     api.send(order(), bob)
     api.route()
@@ -274,7 +274,7 @@ def test_the_tester_shows_the_request_and_sends_nothing(api: PublicApiServer) ->
     assert api.request("GET", "/api/events/m1").status == 404
 
 
-def test_the_tester_sends_when_asked(api: PublicApiServer) -> None:
+def test_the_tester_sends_on_request(api: PublicApiServer) -> None:
     assert tried(api, order(), "?send=true")["sent"] is True
     api.route()
     assert [row["messageId"] for row in ledger(api)["transactions"]] == ["m1"]
@@ -381,7 +381,7 @@ CALLS = [
 @pytest.mark.parametrize(
     "sent", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic {token}", "{token}", "Bearer {token}x"]
 )
-def test_without_a_token_of_the_workspace_nothing_is_told(
+def test_without_a_token_of_the_workspace_nothing_is_reported(
     api: PublicApiServer, method: str, target: str, sent: str
 ) -> None:
     header = sent.replace("{token}", api.token)
@@ -398,7 +398,7 @@ def test_the_scheme_of_a_token_is_read_in_any_case(api: PublicApiServer) -> None
     assert response.status == 200
 
 
-def test_what_is_not_there_is_told_in_the_same_shape(api: PublicApiServer) -> None:
+def test_what_is_not_there_is_reported_in_the_same_shape(api: PublicApiServer) -> None:
     assert api.request("GET", "/api/nothing").error["type"] == "not-found"
     other = api.request("DELETE", "/api/events/m1")
     assert other.error["type"] == "method-not-allowed"
@@ -406,7 +406,7 @@ def test_what_is_not_there_is_told_in_the_same_shape(api: PublicApiServer) -> No
     assert api.request("GET", "/api/events/").status == 404
 
 
-def test_a_store_that_is_away_is_told_as_that(api: PublicApiServer, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_reported_as_that(api: PublicApiServer, tmp_path: Path) -> None:
     api.store.close()  # it connects again by itself, so its file has to go
     database, moved = tmp_path / "punchcard.db", tmp_path / "moved.db"
     database.rename(moved)

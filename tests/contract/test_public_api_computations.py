@@ -69,7 +69,7 @@ def author(one: dict[str, str]) -> tuple[str, str, bool]:
 
 
 @pytest.mark.parametrize("kind", PATHS)
-def test_who_made_a_computation_and_who_changed_it_last_is_told(api: PublicApiServer, kind: str) -> None:
+def test_who_made_a_computation_and_who_changed_it_last_is_reported(api: PublicApiServer, kind: str) -> None:
     shop = done(api, "POST", "/api/tokens", {"name": "the shop", "role": "editor"})["secret"]
     id_ = made(api, kind)["id"]
     assert author(done(api, "GET", f"{PATHS[kind]}/{id_}")[kind]) == ("token test", "token test", False)
@@ -80,7 +80,7 @@ def test_who_made_a_computation_and_who_changed_it_last_is_told(api: PublicApiSe
     assert done(api, "PATCH", f"{PATHS[kind]}/{id_}", {"enabled": False})[kind] == changed
 
 
-def test_telling_everybody_again_is_no_change_of_the_audience(api: PublicApiServer) -> None:
+def test_syncing_everybody_again_is_no_change_of_the_audience(api: PublicApiServer) -> None:
     item = made(api, destinations=["perkville"])
     api.clock.advance(60)
     done(api, "POST", f"{PATHS['audience']}/{item['id']}/resync", {})
@@ -91,7 +91,7 @@ def test_telling_everybody_again_is_no_change_of_the_audience(api: PublicApiServ
     )
 
 
-def test_one_made_again_under_its_key_begins_anew(api: PublicApiServer) -> None:
+def test_a_computation_created_again_under_its_key_starts_again(api: PublicApiServer) -> None:
     first = made(api)
     done(api, "PATCH", f"{PATHS['audience']}/{first['id']}", {"enabled": False})
     done(api, "DELETE", f"{PATHS['audience']}/{first['id']}")

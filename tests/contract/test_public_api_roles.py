@@ -152,7 +152,7 @@ def test_a_change_that_changes_nothing_or_is_refused_is_not_written_down(api: Pu
     assert len(events(api)) == before
 
 
-def test_the_audit_log_is_asked_by_resource_and_time_and_paged(api: PublicApiServer) -> None:
+def test_the_audit_log_is_queried_by_resource_and_time_and_paged(api: PublicApiServer) -> None:
     for name in ("A", "B", "C"):
         api.clock.advance(60)
         assert call(api, "PATCH", "/api/sources/website", {"name": name}).status == 200

@@ -195,7 +195,7 @@ def test_what_planned_nothing_then_plans_nothing_now(restored: Restored, result:
     ],
     ids=["disabled", "detached", "filtered", "consent"],
 )
-def test_a_gate_that_was_passed_then_is_not_asked_again(restored: Restored, changes: dict[str, Any]) -> None:
+def test_a_gate_that_was_passed_then_is_not_checked_again(restored: Restored, changes: dict[str, Any]) -> None:
     restored.in_lake(visit(), {**PENDING, "effectKey": "SEG:website:EVENT:m1"})
     restored.configure(**changes)
     assert restored.replay().planned == 1

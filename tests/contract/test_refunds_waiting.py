@@ -111,7 +111,7 @@ def test_a_refund_before_its_order_lets_others_go_first_and_follows_its_order(de
     assert delivery.book() == ["visit 1", "order 50", "refund -20", "second visit 1"]
 
 
-def test_a_refund_is_done_as_soon_as_its_order_is_delivered_in_another_lane(delivery: Delivery) -> None:
+def test_a_refund_is_done_as_soon_as_its_order_is_delivered_in_another_queue(delivery: Delivery) -> None:
     delivery.add(refund(customer=BOB), order(customer=ANN))
     delivery.run()
     assert delivery.effect("refund").reason == "refund_other_customer"

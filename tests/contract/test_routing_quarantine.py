@@ -201,7 +201,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED)
-def test_an_event_whose_effect_cannot_be_written_is_quarantined_alone(on_each_store: Installation, spoil: str) -> None:
+def test_an_event_with_an_unwritable_effect_is_quarantined_alone(on_each_store: Installation, spoil: str) -> None:
     installation = on_each_store
     installation.partner.faults["spoil"] = SPOILED[spoil]
     installation.send(award("a"), award("b", order_id="1"))

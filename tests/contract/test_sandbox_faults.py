@@ -179,7 +179,7 @@ def test_faults_are_read_back_and_cleared(sandbox: SandboxProcess) -> None:
     assert sandbox.request("GET", BUSINESS).status == 200
 
 
-def test_faults_leave_the_judge_and_the_pages_alone(sandbox: SandboxProcess) -> None:
+def test_faults_leave_the_control_api_and_the_pages_alone(sandbox: SandboxProcess) -> None:
     sandbox.faults({"reset": True})
     assert sandbox.request("GET", "/sandbox/transactions").status == 200
     assert sandbox.request("GET", "/transactions/").status == 200

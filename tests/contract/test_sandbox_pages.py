@@ -139,7 +139,7 @@ def test_a_transaction_is_voided_by_its_button(sandbox: SandboxProcess) -> None:
     assert "not_voided" in send(sandbox, f"/transactions/{transaction_id}/void/").headers["location"]
 
 
-def test_the_faults_form_switches_what_the_judge_switches(sandbox: SandboxProcess) -> None:
+def test_the_faults_form_switches_what_the_control_api_sets(sandbox: SandboxProcess) -> None:
     fields = {"status": "503", "rate": "0.5", "retryAfter": "", "afterCommit": "on", "duplicateAnswer": "409"}
     assert send(sandbox, "/faults/", **fields).status == 303
     shown = sandbox.request("GET", "/sandbox/faults").json()

@@ -189,7 +189,9 @@ def test_a_patch_that_is_not_understood_is_refused(sandbox: SandboxProcess, body
         ("POST", "/v2/transactions", 404),
     ],
 )
-def test_what_is_not_there_is_said_in_the_v2_body(sandbox: SandboxProcess, method: str, path: str, status: int) -> None:
+def test_what_is_not_there_is_shown_in_the_v2_body(
+    sandbox: SandboxProcess, method: str, path: str, status: int
+) -> None:
     response = sandbox.request(method, path)
     assert response.status == status
     assert set(response.json()) == {"error_type", "errors"}

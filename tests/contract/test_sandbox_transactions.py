@@ -297,7 +297,7 @@ def test_transactions_without_a_trans_source_id_are_all_stored(sandbox: SandboxP
     assert balance(sandbox, email) == Decimal("19.98")
 
 
-def test_the_judge_sees_everything(sandbox: SandboxProcess) -> None:
+def test_the_control_api_lists_everything(sandbox: SandboxProcess) -> None:
     email = new_email()
     stored = post(sandbox, email=email, trans_source_id="SEG:judge", send_email=True).json()
     (judged,) = [each for each in sandbox.transactions() if each["email"] == email]

@@ -74,7 +74,7 @@ def key(name: str, at: datetime, status: str = RECEIVED) -> CountKey:
     return CountKey(micros - micros % 60_000_000, "website", "", "track", name, status, "")
 
 
-def test_counts_add_up_and_are_told_apart_as_asked(store: Store) -> None:
+def test_counts_add_up_and_are_distinguished_as_requested(store: Store) -> None:
     for number in (1, 2):
         with store.unit_of_work() as work:
             add_counts(work, {key("A", RECEIVED_AT): number, key("B", RECEIVED_AT + timedelta(hours=2)): 10})

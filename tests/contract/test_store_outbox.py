@@ -119,7 +119,7 @@ def test_claiming_takes_one_effect_of_each_customer_in_order(store: Store, clock
     assert claimable_keys(store, clock) == ["ann 2"]
 
 
-def test_other_destinations_have_lanes_of_their_own(store: Store, clock: ManualClock) -> None:
+def test_other_destinations_have_separate_queues(store: Store, clock: ManualClock) -> None:
     add(store, clock, "a")
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("b", destination="other")], now=clock.now())
@@ -127,7 +127,7 @@ def test_other_destinations_have_lanes_of_their_own(store: Store, clock: ManualC
     assert [item.effect_key for item in other] == ["b"]
 
 
-def test_a_lane_waits_while_its_first_effect_waits_for_its_retry(store: Store, clock: ManualClock) -> None:
+def test_a_queue_waits_while_its_first_effect_waits_for_its_retry(store: Store, clock: ManualClock) -> None:
     add(store, clock, "first", "second")
     (first,) = claim(store, clock)
     later = clock.now() + timedelta(seconds=60)
@@ -163,7 +163,7 @@ def test_a_user_property_that_waits_for_its_customer_holds_up_no_transaction(sto
 
 
 @pytest.mark.parametrize("end", [EffectState.PARKED, EffectState.REJECTED, EffectState.DELIVERED])
-def test_a_lane_goes_on_behind_an_effect_that_has_come_to_an_end(
+def test_a_queue_continues_after_an_effect_that_has_come_to_an_end(
     store: Store, clock: ManualClock, end: EffectState
 ) -> None:
     add(store, clock, "first", "second")
@@ -186,7 +186,7 @@ def test_a_reopened_effect_goes_first_but_not_beside_one_in_flight(store: Store,
     assert claimable_keys(store, clock) == ["first"]
 
 
-def test_a_reopened_effect_does_not_wait_for_one_whose_lease_is_over(store: Store, clock: ManualClock) -> None:
+def test_a_reopened_effect_does_not_wait_for_an_effect_with_an_expired_lease(store: Store, clock: ManualClock) -> None:
     add(store, clock, "first", "second")
     (first,) = claim(store, clock)
     record_results(

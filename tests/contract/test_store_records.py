@@ -187,7 +187,7 @@ def test_the_ledger_is_paged_newest_first_and_filtered(store: Store) -> None:
         assert ledger.count(connection, LedgerQuery(destination=DESTINATION, states=[EffectState.PENDING])) == 6
 
 
-def test_the_ledger_is_asked_by_time_order_reason_and_name(store: Store) -> None:
+def test_the_ledger_is_queried_by_time_order_reason_and_name(store: Store) -> None:
     clock = ManualClock()
     start = clock.now()
     with store.unit_of_work() as work:
@@ -293,7 +293,7 @@ def test_claiming_on_postgresql_reads_the_small_indexes_of_open_effects(postgres
     store.close()
 
 
-def test_a_log_record_whose_results_are_kept_already_is_refused(store: Store) -> None:
+def test_a_log_record_with_stored_results_is_refused(store: Store) -> None:
     with store.unit_of_work() as work:
         save_results(work, batch(1, 4))
     with pytest.raises(InvariantError, match="routed twice"), store.unit_of_work() as work:

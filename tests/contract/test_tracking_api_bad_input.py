@@ -66,7 +66,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize("body", TAKEN)
-def test_what_is_an_object_is_taken_and_judged_later(tracking: Any, body: bytes) -> None:
+def test_what_is_an_object_is_taken_and_evaluated_later(tracking: Any, body: bytes) -> None:
     assert tracking.post("track", body).status == 200
     ((_, _, _, recorded),) = tracking.recorded()
     assert recorded == body, "what is repaired is repaired when it is read"
@@ -102,7 +102,7 @@ def test_a_small_body_that_unpacks_to_a_huge_one_is_refused(tracking: Any) -> No
         pytest.param("gzip, gzip", b"{}", 415, id="twice"),
     ],
 )
-def test_an_encoding_that_cannot_be_read_is_told(tracking: Any, encoding: str, body: bytes, status: int) -> None:
+def test_an_encoding_that_cannot_be_read_is_reported(tracking: Any, encoding: str, body: bytes, status: int) -> None:
     assert tracking.post("batch", body, Content_Encoding=encoding).status == status
     assert tracking.recorded() == []
 
@@ -150,7 +150,7 @@ def test_strict_mode_tells_at_once_what_is_recorded_otherwise(
     assert len(tracking.recorded()) == 1
 
 
-def test_a_client_that_sends_too_slowly_is_told_and_dropped(tracking: Any) -> None:
+def test_a_client_that_sends_too_slowly_is_reported_and_dropped(tracking: Any) -> None:
     result = tracking.raw(HEAD + b"Content-Length: 100\r\n\r\n{")
     assert b" 408 " in result.partition(b"\r\n")[0]
     assert tracking.recorded() == []
@@ -187,7 +187,7 @@ def test_what_is_no_http_harms_nobody(tracking: Any, text: bytes) -> None:
     assert tracking.post("track", EVENT).status == 200
 
 
-def test_a_log_that_fails_is_answered_503_and_asked_again(tracking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_fails_is_answered_503_and_retried(tracking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(records: object) -> None:
         raise StorageError("the event log cannot be written: database or disk is full")
 

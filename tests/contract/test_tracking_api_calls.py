@@ -162,7 +162,7 @@ def test_libraries_get_the_settings_they_ask_for_first(tracking: Any) -> None:
         ("POST", "/v1/" + "x" * 5_000, 404),
     ],
 )
-def test_a_wrong_method_or_path_is_told(tracking: Any, method: str, path: str, status: int) -> None:
+def test_a_wrong_method_or_path_is_reported(tracking: Any, method: str, path: str, status: int) -> None:
     response = tracking.request(method, path, b"{}")
     assert response.status == status
     assert response.json()["success"] is False

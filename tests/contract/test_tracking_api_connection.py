@@ -81,7 +81,7 @@ def test_a_refused_request_does_not_harm_the_next_on_its_connection(tracking: An
     assert [body for *_, body in tracking.recorded()] == [TEXT]
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(tracking: Any) -> None:
+def test_a_client_that_asks_first_gets_100_continue(tracking: Any) -> None:
     head, _, body = post("track", TEXT, headers=b"Expect: 100-continue\r\n").partition(b"\r\n\r\n")
     with connected(tracking) as connection:
         connection.sendall(head + b"\r\n\r\n")
@@ -99,7 +99,7 @@ def test_a_client_that_goes_away_before_its_answer_has_been_heard(tracking: Any)
 
 
 @pytest.mark.parametrize("path", ["track", "m", "t"])
-def test_a_body_that_comes_too_slowly_is_told_whatever_the_call(tracking: Any, path: str) -> None:
+def test_a_body_that_comes_too_slowly_is_reported_whatever_the_call(tracking: Any, path: str) -> None:
     with connected(tracking) as connection:
         connection.sendall(post(path, b"{" * 100)[:-50])
         ((status, _),) = answers(connection, 1)

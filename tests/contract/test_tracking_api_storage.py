@@ -44,7 +44,7 @@ def told_to_come_again(answer: Any) -> None:
 
 
 @pytest.mark.parametrize("call", ["track", "t", "batch", "import"])
-def test_a_full_disk_is_told_and_only_what_was_acknowledged_stands(tracking: Any, call: str) -> None:
+def test_a_full_disk_is_reported_and_only_what_was_acknowledged_is_stored(tracking: Any, call: str) -> None:
     """Promise: 200 and recorded are the same thing."""
     body = {"batch": [{**EVENT, "type": "track"}]} if call in ("batch", "import") else EVENT
     acknowledged = 0

@@ -239,7 +239,7 @@ async def test_one_event_that_is_refused_does_not_keep_the_others_from_the_recei
     assert len(receiver.requests) < 8
 
 
-async def test_refused_credentials_of_a_batch_are_not_asked_about_event_by_event(receiver: WebhookReceiver) -> None:
+async def test_refused_credentials_of_a_batch_are_not_verified_event_by_event(receiver: WebhookReceiver) -> None:
     receiver.decide = lambda _: Reply(status=401)
     async with client_to(receiver.url, batchSize=10) as client:
         results = await client.perform_batch([effect(f"m{number}") for number in range(8)])

@@ -166,7 +166,7 @@ def test_masked_secret_that_is_not_the_stored_one_is_refused(store: Store, first
     assert load(store, KEYRING).workspace == first
 
 
-def test_invalid_workspace_changes_nothing_and_all_problems_are_told(store: Store) -> None:
+def test_invalid_workspace_changes_nothing_and_all_problems_are_reported(store: Store) -> None:
     make(store, WORKSPACE)
     with pytest.raises(ConfigurationError) as caught:
         make(store, replace(with_settings(apiKey=5), timezone="Mars", sources=WORKSPACE.sources[:1]))
@@ -179,7 +179,7 @@ def test_invalid_workspace_changes_nothing_and_all_problems_are_told(store: Stor
     assert load(store, KEYRING).workspace == WORKSPACE
 
 
-def test_wrong_key_says_what_to_do_and_a_secret_given_anew_mends_it(store: Store) -> None:
+def test_wrong_key_says_what_to_do_and_a_secret_given_again_repairs_it(store: Store) -> None:
     make(store, WORKSPACE)
     other = Keyring("another key")
     with pytest.raises(ConfigurationError, match="Set PUNCHCARD_SECRET_KEY to the key used before"):

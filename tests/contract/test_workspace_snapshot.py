@@ -97,7 +97,7 @@ def test_destinations_are_ready_for_use(store: Store, clock: ManualClock) -> Non
     assert destination.invalid is None
 
 
-def test_change_is_seen_after_the_interval_and_not_asked_for_before(store: Store, clock: ManualClock) -> None:
+def test_change_is_seen_after_the_interval_and_not_requested_before(store: Store, clock: ManualClock) -> None:
     watch = watch_of(store, clock)
     first = watch.current()
     apply(store, replace(WORKSPACE, name="Acme"), clock=clock, keyring=KEYRING, actor="a test")
@@ -184,7 +184,7 @@ def test_wrong_key_stops_the_start(store: Store, clock: ManualClock) -> None:
         SnapshotWatch(store, Keyring("another"), clock=clock).current()
 
 
-def test_store_that_fails_keeps_the_last_good_snapshot_and_is_told_once(store: Store, clock: ManualClock) -> None:
+def test_store_that_fails_keeps_the_last_good_snapshot_and_is_reported_once(store: Store, clock: ManualClock) -> None:
     watch = watch_of(store, clock)
     good = watch.current()
     failing = True

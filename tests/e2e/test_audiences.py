@@ -186,7 +186,7 @@ def test_the_profile_api_answers_by_any_id(product):
     )
 
 
-def test_a_trace_says_whose_the_event_is_and_in_which_audiences_they_are(product):
+def test_a_trace_shows_the_profile_of_the_event_and_in_which_audiences_they_are(product):
     order(product, "gus", 12)
     wait_until(lambda: profile(product, "user_id:gus/traits?include=" + KEY)[1].get("traits", {}).get(KEY))
     message_id = profile(product, "user_id:gus/events")[1]["data"][0]["message_id"]
@@ -280,7 +280,7 @@ def test_a_killed_worker_loses_no_membership(product, sandbox):
     wait_until(lambda: attributes(sandbox, "eve@example.com").get(KEY) is True)
 
 
-def test_the_lake_is_asked_in_sql_while_it_is_written(product):
+def test_the_lake_is_queried_in_sql_while_it_is_written(product):
     result = command(
         "lake", "query", "SELECT count(*) AS n FROM events WHERE revenue > 0", "--json", "--data", str(product.data)
     )
@@ -289,7 +289,7 @@ def test_the_lake_is_asked_in_sql_while_it_is_written(product):
     assert refused.returncode == 2
 
 
-def test_who_is_not_at_perkville_yet_is_told_of_with_their_first_award(product, sandbox):
+def test_who_is_not_at_perkville_yet_is_synced_with_their_first_award(product, sandbox):
     call = {
         "type": "track",
         "event": "Page Read",  # in no event map: it makes a member, and no customer

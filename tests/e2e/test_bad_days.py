@@ -199,7 +199,7 @@ def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
     assert [secret for secret in secrets if secret in product.log] == []
 
 
-def test_a_perk_that_does_not_exist_is_told_in_perkvilles_words_and_mended_by_the_map(
+def test_a_perk_that_does_not_exist_is_reported_in_perkvilles_words_and_repaired_by_the_map(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     product.write_config(
@@ -244,7 +244,7 @@ def test_a_perk_that_does_not_exist_is_told_in_perkvilles_words_and_mended_by_th
     wait_until(lambda: len(product.logged("configuration_changed")) > changes + 2)
 
 
-def test_a_broken_config_file_changes_nothing_and_is_told_once(
+def test_a_broken_config_file_changes_nothing_and_is_reported_once(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     product.config.write_text("[workspace]\nname = ")

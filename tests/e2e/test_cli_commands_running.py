@@ -103,7 +103,7 @@ def test_the_pages_example_ends_as_one_transaction_whoever_sends_it(example: str
         pytest.param(WRITE_KEY, ["track", "X"], "no_user_anon_id", id="an event of nobody"),
     ],
 )
-def test_what_is_not_taken_is_told_at_once(
+def test_what_is_not_taken_is_reported_at_once(
     write_key: str, arguments: list[str], says: str, product: ProductProcess
 ) -> None:
     done = command("send", "--write-key", write_key, "--url", product.url, *arguments)
@@ -112,7 +112,7 @@ def test_what_is_not_taken_is_told_at_once(
     assert says in done.stderr
 
 
-def test_an_event_that_never_came_is_told_with_where_to_look(product: ProductProcess) -> None:
+def test_an_event_that_never_came_is_reported_with_where_to_look(product: ProductProcess) -> None:
     done = command("trace", "never-sent", "--data", str(product.data))
     assert (done.returncode, done.stdout) == (1, "")
     assert "never-sent" in done.stderr

@@ -64,7 +64,7 @@ def queried(data: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["while it runs", "and a restart"])
-def test_a_damaged_lake_stops_no_award_is_told_and_is_repaired_while_all_runs(
+def test_a_damaged_lake_stops_no_award_is_reported_and_is_repaired_while_all_runs(
     folder: Path, sandbox: SandboxProcess, restart: bool
 ) -> None:
     name = f"lake-{restart}".lower()
@@ -107,7 +107,7 @@ def test_a_damaged_lake_stops_no_award_is_told_and_is_repaired_while_all_runs(
         product.stop()
 
 
-def test_an_unreadable_record_is_told_everywhere_and_stops_no_award(folder: Path, sandbox: SandboxProcess) -> None:
+def test_an_unreadable_record_is_reported_everywhere_and_stops_no_award(folder: Path, sandbox: SandboxProcess) -> None:
     with start(folder, sandbox) as product:
         check_in(product, "record-1")
     with closing(sqlite3.connect(folder / "data" / "log.db")) as log, log:

@@ -417,7 +417,9 @@ def test_a_message_id_that_was_seen_before_does_nothing(
     assert quantities(sandbox, email) == ["1"]
 
 
-def test_an_unknown_write_key_is_taken_and_told(product: ProductProcess, email: str, sandbox: SandboxProcess) -> None:
+def test_an_unknown_write_key_is_taken_and_reported(
+    product: ProductProcess, email: str, sandbox: SandboxProcess
+) -> None:
     message_id = fresh_id()
     event = {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": {"email": email}}
     assert product.send("track", event, write_key="wk_of_nobody") == (200, {"success": True})

@@ -111,7 +111,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("change", "status", "said", "reason"), REFUSED)
-def test_what_earns_nothing_is_told_to_segment_and_stays_on_record(
+def test_what_earns_nothing_is_reported_to_segment_and_stays_on_record(
     product: ProductProcess, change: dict[str, Any], status: int, said: str, reason: str
 ) -> None:
     sent = new_id("refused")
@@ -122,7 +122,7 @@ def test_what_earns_nothing_is_told_to_segment_and_stays_on_record(
     assert result["reason"] == reason
 
 
-def test_each_event_is_judged_by_the_settings_that_came_with_it(product: ProductProcess) -> None:
+def test_each_event_is_evaluated_by_the_settings_that_came_with_it(product: ProductProcess) -> None:
     without = {**SETTINGS, "eventToPerkMap": {"Order Completed": "123456"}}
     more = {**SETTINGS, "eventToPerkMap": {"Class Attended": "123460"}}
     before, removed, added = new_id("before"), new_id("removed"), new_id("added")
@@ -195,7 +195,7 @@ def test_perkville_down_loses_nothing_of_a_known_account_and_puts_an_unknown_one
     assert booked(sandbox, f"{known}@example.com") == ["1"]
 
 
-def test_a_refused_token_is_told_to_segment_and_the_event_waits(tmp_path: Path, sandbox: SandboxProcess) -> None:
+def test_a_refused_token_is_reported_to_segment_and_the_event_waits(tmp_path: Path, sandbox: SandboxProcess) -> None:
     first, waiting = new_id("first"), new_id("waiting")
     with ProductProcess(tmp_path, configuration(perkville_url=sandbox.url)) as product:
         assert partner(product, event(first))[0] == 202
@@ -353,7 +353,7 @@ def test_the_destination_function_tells_segment_what_to_do(
     assert said in outcome["message"]
 
 
-def test_the_destination_function_is_retried_while_nothing_can_be_asked(
+def test_the_destination_function_is_retried_while_nothing_can_be_queried(
     product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     sandbox.faults({"status": 503, "rate": 1})

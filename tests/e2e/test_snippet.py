@@ -218,7 +218,7 @@ def test_parts_that_are_loaded_later_come_from_here(visit: Callable[..., Visit],
         ),
     ],
 )
-def test_the_settings_document_names_the_host_that_was_asked(
+def test_the_settings_document_names_the_requested_host(
     product: ProductProcess, headers: dict[str, str], api_host: str | None, protocol: str
 ) -> None:
     status, document = product.call("GET", f"/v1/projects/{WRITE_KEY}/settings", headers=headers)

@@ -246,7 +246,7 @@ class Story:
 
 @EXAMPLES
 @given(key=st.sampled_from(sorted(DEFINITIONS)), rhythm=st.sampled_from(["real-time", "every 1 hour"]), steps=steps)
-def test_a_destination_ends_up_told_what_is_so_and_nothing_twice_in_a_row(key, rhythm, steps):
+def test_a_destination_ends_up_with_the_current_values_and_nothing_twice_consecutively(key, rhythm, steps):
     with (
         TemporaryDirectory() as folder,
         closing(DyingStore(f"sqlite:///{folder}/store.db")) as store,

@@ -104,7 +104,7 @@ def test_lines_say_a_definition_and_a_definition_says_the_lines(lines, text):
         (Lines(lines=[Line(event="A")], reducer="sum"), ""),
     ],
 )
-def test_a_computed_trait_is_said_in_one_line(lines, text):
+def test_a_computed_trait_is_shown_in_one_line(lines, text):
     assert print_definition(lines, kind="computed_trait") == text
     if text:
         parse_trait(text)
@@ -207,7 +207,7 @@ def test_a_line_says_all_that_segments_builder_does(text, line):
     assert list(found.lines) == [line]
 
 
-def test_a_computed_trait_is_said_of_a_funnel_too():
+def test_a_computed_trait_is_described_for_a_funnel_too():
     text = "event('A').where( property('n') > 1 AND event('B').count() >= 1 ).within(9 days).max(property('revenue'))"
     lines = parse_lines(text, kind="computed_trait")
     assert lines is not None

@@ -27,6 +27,6 @@ def trend(*points: tuple[int, int]) -> Trend:
     ],
     ids=["nothing", "level", "from the middle"],
 )
-def test_a_line_is_level_until_the_size_changes_and_is_said_in_words(points, path, description):
+def test_a_line_is_level_until_the_size_changes_and_is_shown_in_words(points, path, description):
     line = draw_sparkline(trend(*points))
     assert (line.path, line.description) == (path, description)

@@ -92,7 +92,7 @@ def test_the_module_runs_as_a_program() -> None:
         ),
     ],
 )
-def test_a_wrong_call_is_told_in_one_line(
+def test_a_wrong_call_is_reported_in_one_line(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -147,7 +147,7 @@ def test_what_goes_wrong_in_a_command_becomes_its_exit_status(
     assert capsys.readouterr().err == told
 
 
-def test_a_defect_shows_where_only_when_asked(
+def test_a_defect_shows_where_only_on_request(
     some_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import punchcard.cli.tracing

@@ -74,7 +74,7 @@ def test_two_rows_that_say_the_same_are_two_events(api: RecordingTrackingApi, tm
     assert len({event["messageId"] for event in api.events()}) == 2
 
 
-def test_a_mended_row_is_all_that_is_new(api: RecordingTrackingApi, tmp_path: Path) -> None:
+def test_a_repaired_row_is_all_that_is_new(api: RecordingTrackingApi, tmp_path: Path) -> None:
     file = orders(tmp_path, 5)
     assert import_(api, file) == 0
     file.write_text(file.read_text().replace(",u3,", ",u33,"))
@@ -167,7 +167,7 @@ BAD_LINES = [
 ]
 
 
-def test_bad_rows_are_told_by_number_and_the_rest_arrives(
+def test_bad_rows_are_reported_by_number_and_the_rest_arrives(
     api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "events.jsonl"

@@ -67,7 +67,7 @@ def test_a_call_leaves_as_given_with_a_fresh_message_id(
     assert printed.err == ""
 
 
-def test_credentials_are_basic_and_faults_are_asked_for_at_once(api: RecordingTrackingApi) -> None:
+def test_credentials_are_basic_and_faults_are_requested_at_once(api: RecordingTrackingApi) -> None:
     assert send(api, "track", "X", "--user-id", "a") == 0
     headers = api.requests[0].headers
     assert base64.b64decode(headers["authorization"].removeprefix("Basic ")) == b"wk:"
@@ -114,7 +114,7 @@ def test_properties_that_are_no_json_object_are_a_wrong_call(
         pytest.param(BREAK, "connection broke", id="broken connection"),
     ],
 )
-def test_what_the_server_does_not_take_is_told_in_one_line(
+def test_what_the_server_does_not_take_is_reported_in_one_line(
     trouble: int, says: str, api: RecordingTrackingApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.failures = [trouble]
@@ -124,7 +124,7 @@ def test_what_the_server_does_not_take_is_told_in_one_line(
     assert says in told.err
 
 
-def test_nobody_listening_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_listening_is_reported_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["send", "--write-key", "wk", "--url", "http://127.0.0.1:1", "track", "X"]) == 1
     assert "punchcard up" in capsys.readouterr().err
 

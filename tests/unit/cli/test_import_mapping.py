@@ -111,7 +111,7 @@ def test_decimal_commas_are_shown_and_read_when_they_are_confirmed(
     assert '"revenue":1234.56' in api.requests[0].body
 
 
-def test_an_ambiguous_column_wants_the_decimal_sign_said(
+def test_an_ambiguous_column_wants_the_decimal_sign_stated(
     api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = written(tmp_path, 'event,userId,properties.revenue\nA,ann,"1,234"\n')
@@ -177,7 +177,7 @@ def test_columns_are_mapped_left_out_and_saved(
     assert api.events()[2]["properties"]["value"] == 9.99
 
 
-def test_unknown_columns_are_told_in_one_line(
+def test_unknown_columns_are_reported_in_one_line(
     api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heading = ",".join(["event", *(f"Column {number}" for number in range(30))])
@@ -326,7 +326,7 @@ def test_a_broken_object_among_pretty_printed_ones_costs_no_neighbour(
     assert "row 2: Is not a JSON object" in capsys.readouterr().err
 
 
-def test_values_that_json_does_not_have_are_null_and_told(
+def test_values_that_json_does_not_have_are_null_and_reported(
     api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = '{"event":"A","userId":"1","properties":{"x":NaN}}\n'

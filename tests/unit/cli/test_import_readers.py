@@ -111,7 +111,7 @@ def test_all_bad_headings_are_named_at_once() -> None:
         pytest.param('A,"1"2,true', "not CSV", id="broken quotes"),
     ],
 )
-def test_a_bad_csv_row_is_told_and_its_neighbours_are_read(line: str, reason: str, tmp_path: Path) -> None:
+def test_a_bad_csv_row_is_reported_and_its_neighbours_are_read(line: str, reason: str, tmp_path: Path) -> None:
     rows = read_csv(
         tmp_path, f"event,properties.n:number,properties.b\nA,1,\n{line}\nB,2,\n".replace(".b", ".b:boolean")
     )

@@ -68,7 +68,7 @@ def lines_of(trace: EventTrace) -> list[str]:
     return [" ".join(line.split()) for line in text_of(trace).splitlines()]
 
 
-def test_a_delivered_award_is_told_from_receipt_to_the_partners_id() -> None:
+def test_a_delivered_award_is_traced_from_receipt_to_the_partners_id() -> None:
     lines = lines_of(STORY)
     assert lines[0] == "track Order Completed m1"
     assert lines[1] == "received 2026-01-02 03:04:05.678 UTC from source website"
@@ -84,7 +84,7 @@ def test_a_delivered_award_is_told_from_receipt_to_the_partners_id() -> None:
     assert not any(line.startswith("next step") for line in lines)
 
 
-def test_whose_it_is_is_told_with_their_audiences() -> None:
+def test_its_profile_is_reported_with_their_audiences() -> None:
     ann = ProfileTrace(
         public_id="use_a", ids=[("email", "ann@example.com"), ("user_id", "ann")], audiences=["lapsed", "regulars"]
     )
@@ -98,7 +98,7 @@ def test_the_event_is_shown_digit_by_digit() -> None:
     assert '"revenue": 9.990' in text_of(STORY)
 
 
-def test_a_refusal_is_told_with_its_reason() -> None:
+def test_a_refusal_is_reported_with_its_reason() -> None:
     refused = ResultTrace(
         destination="perkville",
         status=EventStatus.REFUSED,
@@ -111,14 +111,14 @@ def test_a_refusal_is_told_with_its_reason() -> None:
     assert lines[-2:] == ["perkville: refused (missing_email)", "why there is no email in the event"]
 
 
-def test_what_needs_a_person_is_told_with_the_next_step() -> None:
+def test_what_needs_a_person_is_reported_with_the_next_step() -> None:
     parked = replace(DELIVERED, status=EventStatus.PARKED, reason="tries_used_up", detail="gave up after 10 tries")
     assert lines_of(replace(STORY, results=(parked,)))[-1] == (
         "next step correct the cause, then run: punchcard retry m1"
     )
 
 
-def test_a_result_before_any_destination_and_an_unknown_source_are_told() -> None:
+def test_a_result_before_any_destination_and_an_unknown_source_are_reported() -> None:
     failed = ResultTrace(
         destination=None,
         status=EventStatus.FAILED_ON_INGEST,
@@ -132,7 +132,7 @@ def test_a_result_before_any_destination_and_an_unknown_source_are_told() -> Non
     assert lines[-1] == "before any destination: failed on ingest (unknown_source)"
 
 
-def test_later_copies_are_told() -> None:
+def test_later_copies_are_reported() -> None:
     duplicate = ResultTrace(
         destination="perkville",
         status=EventStatus.DUPLICATE,
@@ -146,7 +146,7 @@ def test_later_copies_are_told() -> None:
     assert last == "The same message id was received again 2026-01-02 04:04:05.678 UTC: duplicate (same_message_id)"
 
 
-def test_a_user_property_is_told_as_one() -> None:
+def test_a_user_property_is_reported_as_one() -> None:
     assert DELIVERED.transaction is not None
     transaction = replace(
         DELIVERED.transaction, kind="User property", item=None, quantity=None, attributes={"vip": True}

@@ -157,7 +157,7 @@ def test_only_a_partner_that_says_so_makes_an_effect_delivered(
 
 
 @pytest.mark.parametrize("tries", [9, 10, 99])
-def test_a_parked_effect_whose_outcome_is_not_known_says_so_in_its_reason(tries: int) -> None:
+def test_a_parked_effect_with_an_unknown_outcome_says_so_in_its_reason(tries: int) -> None:
     for result in (BUSY, NO_PERK, LOST, STRANGE):
         attempt_result = classify_outcome(
             make_attempt(R, tries=tries, reason="worker_stopped"), result, clock=CLOCK, options=OPTIONS

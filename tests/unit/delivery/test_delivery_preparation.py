@@ -283,7 +283,7 @@ def test_customers_with_awards_under_one_order_id_take_back_their_own(ledger: Or
     assert quantity_of(ledger.prepare(OTHER_REFUND)) == "-10"
 
 
-def test_an_order_is_found_whichever_source_told_of_it(ledger: OrderLedger) -> None:
+def test_an_order_is_found_whichever_source_sent_it(ledger: OrderLedger) -> None:
     ledger.add(AWARD, "10", source="server")
     ledger.deliver(AWARD)
     ledger.add(REFUND, None, source="website")

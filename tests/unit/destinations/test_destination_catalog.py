@@ -50,7 +50,7 @@ def catalog(*names: str) -> DestinationCatalog:
     return DestinationCatalog([PerkvillePartner()], find=lambda: points)
 
 
-def test_a_package_is_imported_when_it_is_asked_for_and_not_before(package: Path) -> None:
+def test_a_package_is_imported_when_it_is_requested_and_not_before(package: Path) -> None:
     package.write_text(GOOD)
     destinations = catalog("acme")
     assert sorted(destinations) == ["acme", "perkville"]

@@ -100,7 +100,7 @@ def test_an_unknown_key_far_from_all_others_lists_them() -> None:
     ]
 
 
-def test_all_problems_are_told_at_once_one_line_each() -> None:
+def test_all_problems_are_reported_at_once_one_line_each() -> None:
     problems: list[SettingsProblem] = []
     assert read_section("settings", FIELDS, {"rate": "x", "foo": 1}, problems=problems) is None
     with pytest.raises(ConfigurationError) as caught:

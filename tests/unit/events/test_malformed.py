@@ -53,7 +53,7 @@ def test_a_malformed_body_is_explained(body: bytes, expected: str) -> None:
         (b"nonsense", False),
     ],
 )
-def test_a_single_event_is_told_from_a_batch(body: bytes, expected: bool) -> None:
+def test_a_single_event_is_distinguished_from_a_batch(body: bytes, expected: bool) -> None:
     assert is_single_event(body) is expected
 
 

@@ -165,7 +165,7 @@ def test_events_beyond_the_limit_of_a_batch_fail_each_by_itself() -> None:
     assert [reason(item) for item in result[2_500:]] == ["batch_too_many_events"] * 3
 
 
-def test_a_batch_of_nonsense_by_the_hundred_thousand_is_told_in_short() -> None:
+def test_a_batch_of_nonsense_by_the_hundred_thousand_is_reported_in_short() -> None:
     result = read(b'{"batch":[' + b",".join([b"1"] * 200_000) + b"]}")
     assert len(result) == 10_001
     assert isinstance(result[-1], IngestFailure)

@@ -136,7 +136,7 @@ instants = st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(9998,
 
 
 @given(original=instants, sent_at=instants, received_at=st.just(NEW_YEAR))
-def test_a_corrected_time_is_always_one_that_can_be_told(
+def test_a_corrected_time_is_always_one_that_can_be_shown(
     original: datetime, sent_at: datetime, received_at: datetime
 ) -> None:
     result = correct_time(original, sent_at=sent_at, received_at=received_at)

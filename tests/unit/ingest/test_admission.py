@@ -53,7 +53,7 @@ async def count_limited(admission: Admission, partner: Partner, addresses: list[
     return len(limited)
 
 
-def test_random_keys_of_one_address_are_asked_about_only_so_often() -> None:
+def test_random_keys_of_one_address_are_verified_only_so_often() -> None:
     async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(NO)
         assert await count_limited(admission, partner, ["192.0.2.1"] * 1_000) == 980
@@ -103,7 +103,7 @@ def test_what_the_partner_says_is_remembered(result: Refusal | None, seconds: fl
     run(trace)
 
 
-def test_a_partner_that_cannot_be_asked_is_asked_again() -> None:
+def test_a_partner_that_is_unavailable_is_queried_again() -> None:
     async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(DOWN)
         assert await admission.check(("a", "k"), address="x", verify=partner) == DOWN
@@ -113,7 +113,7 @@ def test_a_partner_that_cannot_be_asked_is_asked_again() -> None:
     run(trace)
 
 
-def test_calls_with_the_same_key_share_one_question_and_few_are_asked_at_once() -> None:
+def test_calls_with_the_same_key_share_one_question_and_few_are_sent_at_once() -> None:
     async def trace(admission: Admission, clock: ManualClock) -> None:
         partner = Partner(None)
         partner.gate = asyncio.Event()

@@ -72,7 +72,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("received", "encodings", "message"), UNREADABLE)
-def test_what_is_wrong_is_said(received: bytes, encodings: list[str], message: str) -> None:
+def test_what_is_wrong_is_shown(received: bytes, encodings: list[str], message: str) -> None:
     with pytest.raises(UnreadableBodyError, match=message):
         read_content(received, encodings, bytes_max=10_000)
 

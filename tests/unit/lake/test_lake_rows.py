@@ -93,7 +93,7 @@ def test_odd_payloads_do_not_harm_their_neighbours(raw: bytes, kept: str) -> Non
     assert batch.column("payload").to_pylist() == ["{}", kept]
 
 
-def test_a_lone_surrogate_in_an_id_is_mended() -> None:
+def test_a_lone_surrogate_in_an_id_is_repaired() -> None:
     assert rows_of(an_event("x\ud800")).to_arrow().column("message_id").to_pylist() == ["x?"]
 
 

@@ -76,14 +76,14 @@ PLACES: dict[str, tuple[object, str, str]] = {
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_what_is_wrong_in_a_model_is_said_with_its_place(name: str) -> None:
+def test_what_is_wrong_in_a_model_is_shown_with_its_place(name: str) -> None:
     model, place, message = PLACES[name]
     refused = refusal(model)
     assert refused.context == {"field": f"definition.model{place}"}
     assert message in refused.message
 
 
-def test_what_is_wrong_in_a_query_is_said_with_its_position() -> None:
+def test_what_is_wrong_in_a_query_is_shown_with_its_position() -> None:
     refused = refusal(None, query="event('A').count() >> 1")
     assert refused.context == {"field": "definition.query", "position": 20}
     assert "at character 21" in refused.message

@@ -159,7 +159,7 @@ REPEATS: list[tuple[str, Mapping[str, Any], tuple[EventStatus, str | None]]] = [
 @pytest.mark.parametrize(
     ("changes", "expected"), [pytest.param(changes, expected, id=name) for name, changes, expected in REPEATS]
 )
-def test_a_second_intent_is_judged_by_key_content_and_message(
+def test_a_second_intent_is_evaluated_by_key_content_and_message(
     store: Store, changes: Mapping[str, Any], expected: tuple[EventStatus, str | None], together: bool
 ) -> None:
     second = planned_effect(position=2, **changes)

@@ -28,7 +28,7 @@ UNNEEDED = {
         pytest.param("punchcard.runtime.processes, punchcard.runtime.serve", id="serve"),
         pytest.param("punchcard.runtime.processes, punchcard.runtime.worker", id="worker"),
         pytest.param(
-            "punchcard.runtime.engaging, punchcard.runtime.assemble, punchcard.engage.computation_engine, "
+            "punchcard.runtime.engage_process, punchcard.runtime.assembly, punchcard.engage.computation_engine, "
             "punchcard.engage.fact_store, punchcard.engage.sync_dispatch, punchcard.engage.requests",
             id="engage",
         ),

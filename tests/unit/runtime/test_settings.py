@@ -84,7 +84,7 @@ def test_bad_variable_is_refused_by_name(variable: str, text: str, words: str) -
     assert words in caught.value.message
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_that_is_wrong_is_reported_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         read_settings({"PUNCHCARD_PORT": "x", "PUNCHCARD_COLOUR": "red"}, {"log_format": "xml", "shape": "round"})
     assert len(caught.value.message.splitlines()) == 4

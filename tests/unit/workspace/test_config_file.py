@@ -221,14 +221,14 @@ def test_one_mistake_is_one_line_with_file_line_and_key_path(old: str, new: str,
     assert any(expected in line for line in found), found
 
 
-def test_a_mistake_is_told_once_and_not_what_follows_from_it() -> None:
+def test_a_mistake_is_reported_once_and_not_what_follows_from_it() -> None:
     assert len(problems(MINIMAL.replace('"wk"', "7"))) == 1
     assert len(problems(MINIMAL.replace('write_key = "wk"', ""))) == 1
     assert len(problems(MINIMAL.replace('source = "website"', ""))) == 1
     assert len(problems(MINIMAL.replace('apiKey = "k"', "apiKey = nan"))) == 1
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
     found = problems(
         """\
 color = "red"

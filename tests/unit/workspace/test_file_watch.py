@@ -58,7 +58,7 @@ def test_change_is_applied_once_and_only_when_it_has_settled(path: Path) -> None
     assert applied.names == ["first", "second"]
 
 
-def test_broken_file_changes_nothing_and_is_told_once_per_change(path: Path) -> None:
+def test_broken_file_changes_nothing_and_is_reported_once_per_change(path: Path) -> None:
     applied = Applied()
     watch = FileWatch(path, applied, environment={})
     watch.apply_now()

@@ -28,7 +28,7 @@ def test_order_of_parts_means_nothing() -> None:
     assert plan(replace(WORKSPACE, sources=(SOURCE, other)), replace(WORKSPACE, sources=(other, SOURCE))) == []
 
 
-def test_changes_are_told_by_key_path_with_before_and_after() -> None:
+def test_changes_are_reported_by_key_path_with_before_and_after() -> None:
     changes = plan(WORKSPACE, with_settings(eventToPerkMap={"Checked In": "2", "Order Completed": "3"}))
     assert render(changes) == (
         "~ destination perkville\n"
@@ -38,7 +38,7 @@ def test_changes_are_told_by_key_path_with_before_and_after() -> None:
     )
 
 
-def test_rules_of_identity_are_told_by_key_path() -> None:
+def test_rules_of_identity_are_reported_by_key_path() -> None:
     rules = IdentityRules(priority=("member_id",), limits={"user_id": 1, "email": 2})
     assert render(plan(WORKSPACE, replace(WORKSPACE, identity=rules))) == (
         "~ workspace\n"
@@ -48,14 +48,14 @@ def test_rules_of_identity_are_told_by_key_path() -> None:
     )
 
 
-def test_secrets_are_masked_and_another_secret_of_the_same_ending_is_told_apart() -> None:
+def test_secrets_are_masked_and_another_secret_of_the_same_ending_is_distinguished() -> None:
     assert '"••••1234" → "••••9999"' in render(plan(WORKSPACE, with_settings(apiKey="a-token-of-acme-9999")))
     told = render(plan(WORKSPACE, with_settings(apiKey="b-token-of-acme-1234")))
     assert '"••••1234" → "••••1234" (changed secret)' in told
     assert "token-of" not in told
 
 
-def test_added_and_removed_parts_are_told_with_their_values() -> None:
+def test_added_and_removed_parts_are_reported_with_their_values() -> None:
     changes = plan(WORKSPACE, Workspace(name="Acme", sources=(replace(SOURCE, slug="app"), SOURCE)))
     assert [(change.kind, change.part, change.slug) for change in changes] == [
         (ChangeKind.ADD, "source", "app"),

@@ -67,7 +67,7 @@ def test_a_rename_is_one_that_goes_while_another_like_it_comes(before, after, ex
     assert pairs(before, after) == expected
 
 
-def test_what_is_said_names_both_ways_and_what_stays_behind():
+def test_what_is_printed_names_both_ways_and_what_stays_behind():
     workspace, keys = read(audience("VIPs").replace("destinations", 'send = ["track"]\ndestinations'))
     with pytest.raises(Exception, match="seems to be renamed") as caught:
         refuse_renames(read(audience("Buyers"))[0], workspace, derived_keys=keys)

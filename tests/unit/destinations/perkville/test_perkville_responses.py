@@ -87,7 +87,7 @@ def test_every_status_with_every_body_has_its_class(content: Content, operation:
 
 
 @pytest.mark.parametrize("content", Content)
-def test_every_content_is_told_apart(content: Content) -> None:
+def test_every_content_is_distinguished(content: Content) -> None:
     assert answer(400, BODIES[content]).content is content
 
 

@@ -144,7 +144,7 @@ def test_a_perks_direction(classification: object, direction: Direction) -> None
         pytest.param("-9.99", "ACTIVITY", "auto", None, id="unclear-removal"),
     ],
 )
-def test_a_quantity_is_sent_so_that_it_does_what_is_asked(
+def test_a_quantity_is_sent_so_that_it_has_the_requested_sign(
     quantity: str, classification: str, method: str, sent: str | None
 ) -> None:
     def send() -> Decimal:
