@@ -436,3 +436,11 @@ def test_the_description_of_the_api_needs_no_token_and_names_every_call(api: Pub
     for methods in described["paths"].values():
         for operation in methods.values():
             assert {"200", "400", "401", "403", "404", "422", "503"} <= set(operation["responses"])
+
+
+def test_the_description_of_the_api_names_what_destinations_show_of_a_transaction(api: PublicApiServer) -> None:
+    schemas = api.request("GET", "/api/openapi.json").json()["components"]["schemas"]
+    members = schemas["Transaction"]["properties"]
+    assert {"effectKey", "email", "attributes", "summary", "perk", "quantity", "perkvilleId"} <= set(members)
+    for body in ("ResultBody", "LedgerRow", "TestedDestination"):
+        assert {"$ref": "#/components/schemas/Transaction"} in schemas[body]["properties"]["transaction"]["oneOf"]
