@@ -1,6 +1,8 @@
 """Replays are paused and canceled, survive a crash, give way to live awards, and are the same in App and CLI."""
 
+import html
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def started(world: PublicApiServer, **options: Any) -> Replay:
     """A replay of everything in the lake, started at a pace of one award at a time."""
     rows = plan_replay(
         world.store,
-        LakeReader(world._lake),
+        LakeReader(world.lake_location),
         world.watch.newest(),
         "perkville",
         ReplaySelection(**options),
@@ -199,8 +201,9 @@ def test_the_app_leads_from_a_list_of_events_to_the_plan_and_through_it(world: P
     browser = FormBrowser(world)
     assert browser.sign_in("owner@acme.example").status == 303
     listed = browser.get("/events?status=refused&destination=perkville&reason=not_allowlisted&name=Class+Booked").text
-    assert "/destinations/perkville/replays?event=Class+Booked" in listed
-    form = browser.get("/destinations/perkville/replays?event=Class+Booked&reason=not_allowlisted&time=24h").text
+    (link,) = re.findall(r'href="(/destinations/perkville/replays\?[^"]+)"', listed)
+    assert {"event=Class%20Booked", "reason=not_allowlisted"} < set(html.unescape(link).partition("?")[2].split("&"))
+    form = browser.get(html.unescape(link)).text
     assert 'value="Class Booked"' in form
     response = browser.post("/destinations/perkville/replays", event="Class Booked", reason="not_allowlisted")
     assert response.status == 303

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0024"
-down_revision = "0027"
+revision = "0027"
+down_revision = "0026"
 
 _RISING_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
