@@ -126,13 +126,13 @@ THIS_FILE: Final = "tests/architecture/test_language.py"  # quotes what it rejec
 # delete the row at zero. A place without a row has none.
 NAMES_LEFT: Final[dict[str, int]] = {
     "src/punchcard/testing": 6,
-    "tests/contract": 556,
-    "tests/e2e": 166,
-    "tests/simulation": 48,
-    "tests/unit": 180,
+    "tests/contract": 72,
+    "tests/e2e": 39,
+    "tests/simulation": 27,
+    "tests/unit": 85,
 }
 PHRASES_LEFT: Final[dict[str, int]] = {
-    "src/punchcard/app": 8,
+    "src/punchcard/app": 1,
     "src/punchcard/destinations": 12,
     "src/punchcard/lake": 2,
     "src/punchcard/routing": 2,
