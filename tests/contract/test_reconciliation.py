@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from punchcard.cli.reconciling import reconcile_ledger
+from punchcard.errors import ConfigurationError
 from punchcard.operations.alerts import find_alerts
 from punchcard.operations.reconciliation_runner import ReconciliationPlan
+from punchcard.runtime.settings import read_settings
 from punchcard.store.schema import EffectState
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.sandbox import SandboxProcess
@@ -436,3 +439,24 @@ def test_open_differences_are_an_alert_until_they_are_resolved(desk: Desk) -> No
     assert alerts() == [("perkville", 1)]
     desk.resolve(reconciliation, "dismiss")
     assert alerts() == []
+
+
+def test_the_command_prints_differences_and_exits_with_1(
+    desk: Desk, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    desk.award(desk.order("1"))
+    _delete(desk)
+    settings = read_settings({"PUNCHCARD_DATA": str(tmp_path)})
+
+    def run() -> tuple[int, list[str]]:
+        status = reconcile_ledger(settings, destination="perkville", since="1d", output="json")
+        (line,) = [line for line in capfdbinary.readouterr().out.splitlines() if line.startswith(b'{"data"')]
+        return status, [item["state"] for item in json.loads(line)["data"]["reconciliation"]["differences"]]
+
+    assert run() == (1, ["open"])
+    newest = desk.request("GET", f"{PATH}?count=1")["reconciliations"][0]
+    desk.resolve(newest, "dismiss")
+    assert run() == (0, ["dismissed"])
+    assert reconcile_ledger(settings, destination=None, since="1d", output="table") == 0
+    with pytest.raises(ConfigurationError):
+        reconcile_ledger(settings, destination="hooks", since="1d", output="table")

@@ -117,7 +117,7 @@ def ledger(server: PublicApiServer, begin: Any) -> Mapping[tuple[str, str], tupl
     """Awards and units in the ledger by event and perk, read by a query of its own."""
     sums: defaultdict[tuple[str, str], list[Any]] = defaultdict(lambda: [0, Decimal(0)])
     with server.store.reading() as work:
-        rows = work.exec_driver_sql("SELECT event_name, perk, quantity, state, received_at FROM effects").all()
+        rows = work.exec_driver_sql("SELECT event_name, item, quantity, state, received_at FROM effects").all()
     from punchcard.clock import to_micros
 
     for event_name, perk, quantity, state, received_at in rows:

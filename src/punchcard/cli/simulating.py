@@ -165,8 +165,6 @@ def _print(outcome: SimulationOutcome, output: str, *, slug: str, since: datetim
     cells = ["all", "", "", totals.awards, "", totals.quantity, totals.points, *sums]
     table.add_row(*("–" if cell is None else str(cell) for cell in cells))
     console.print(table)
-    if totals.cost is not None:
-        console.print(f"cost {totals.cost}, actual cost {totals.actual_cost}")
     for heading, changes in (("gain most", outcome.gaining), ("lose most", outcome.losing)):
         if changes:
             console.print(f"customers who {heading}:")

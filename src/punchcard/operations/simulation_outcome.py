@@ -46,7 +46,7 @@ class CustomerChange(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class SimulationTotals(msgspec.Struct, kw_only=True, rename="camel"):
-    """Everything together; `cost` is null unless the workspace says what a point costs."""
+    """The sums over all events and perks."""
 
     awards: int
     quantity: str
@@ -54,8 +54,6 @@ class SimulationTotals(msgspec.Struct, kw_only=True, rename="camel"):
     actual_awards: int
     actual_quantity: str
     actual_points: str | None
-    cost: str | None = None
-    actual_cost: str | None = None
 
 
 class SimulationOutcome(msgspec.Struct, kw_only=True, rename="camel"):
@@ -188,17 +186,6 @@ def read_outcome(simulation: Simulation) -> SimulationOutcome | None:
     if simulation.outcome is None:
         return None
     return msgspec.json.decode(simulation.outcome, type=SimulationOutcome)
-
-
-def with_cost(outcome: SimulationOutcome, cost_per_point: Decimal | None) -> SimulationOutcome:
-    """The outcome with money beside points, if the workspace says what a point costs."""
-    totals = outcome.totals
-    if cost_per_point is None or totals.points is None or totals.actual_points is None:
-        return outcome
-    cost, actual_cost = Decimal(totals.points) * cost_per_point, Decimal(totals.actual_points) * cost_per_point
-    return msgspec.structs.replace(
-        outcome, totals=msgspec.structs.replace(totals, cost=_text(cost), actual_cost=_text(actual_cost))
-    )
 
 
 def _by_name(item: tuple[tuple[str, str | None], _Row]) -> tuple[str, str]:
