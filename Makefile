@@ -29,7 +29,7 @@ test: browser assets ## run all tests except the soak
 
 coverage: browser assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile $(TESTS)
+	$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --timeout 1800 $(TESTS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report
 
 fresh: ## run `make demo` and `make test` on a bare Debian in a chroot (root, debootstrap, half an hour)

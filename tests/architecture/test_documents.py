@@ -204,7 +204,7 @@ def test_every_event_sent_by_a_page_is_one(sent: tuple[str, str, str]) -> None:
 
 
 def command_lines() -> list[tuple[str, list[str]]]:
-    """Every call of `punchcard` in a block that is to be typed in."""
+    """Every call of `punchcard` in a block of commands."""
     lines = []
     for block in blocks("sh", "console"):
         text = block.text.replace("\\\n", " ")

@@ -58,7 +58,7 @@ class Newcomer:
 
     @contextmanager
     def terminal(self, command: str, *, says: str) -> Iterator[None]:
-        """A terminal in which the command goes on running, once it has said that it does."""
+        """A terminal in which the command keeps running; yields once its first line is there."""
         with (self.folder / "terminal.log").open("a") as errors:
             process = subprocess.Popen(
                 ["sh", "-c", f"exec {self.here(command)}"],

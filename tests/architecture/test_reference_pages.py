@@ -1,4 +1,4 @@
-"""Every command, setting, config key, metric, call and answer of the code stands in the reference, and nothing else."""
+"""The reference lists every command, setting, config key, metric, call and response, and nothing else."""
 
 import ast
 import json
@@ -44,12 +44,12 @@ def page(name: str) -> str:
 
 
 def marked(text: str) -> set[str]:
-    """All that stands in backticks."""
+    """All text in backticks."""
     return set(re.findall(r"`([^`\n]+)`", text))
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The rows of all tables whose first cell is code, by that code."""
+    """The rows of all tables with code in their first cell, by that code."""
     matches = re.findall(r"^\| `([^`]+)` \|(.*)\|$", text, re.MULTILINE)
     return {first: [cell.strip() for cell in rest.split("|")] for first, rest in matches}
 

@@ -16,7 +16,6 @@ from punchcard.testing.waiting import PATIENCE_SECONDS
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "first-points.md"
 START_SECONDS = 30
-# An award is on its way for a moment, and a changed file is taken up a few seconds later.
 
 BLOCK = re.compile(r"([^\n]+)\n\n```(\w+)\n(.*?)```", re.DOTALL)
 
@@ -31,7 +30,7 @@ class Block(NamedTuple):
 
 def blocks() -> list[Block]:
     text = PAGE.read_text()
-    # Blocks that follow upon each other have no text between them; the fence stands in its place.
+    # Consecutive blocks have no text between them; a dash takes its place.
     return [Block(*match.groups()) for match in BLOCK.finditer(text.replace("```\n\n```", "```\n\n-\n\n```"))]
 
 
@@ -44,7 +43,7 @@ def general(output: str) -> str:
 
 @contextmanager
 def running(command: str, folder: Path, environment: dict[str, str], expected: str) -> Iterator[None]:
-    """A command of its own terminal, whose first line is the expected one."""
+    """A command in a terminal of its own; its first line must be the expected one."""
     with (folder / "terminal.log").open("a") as errors:
         process = subprocess.Popen(
             ["sh", "-c", f"exec {command}"],

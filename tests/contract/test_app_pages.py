@@ -163,7 +163,7 @@ def test_wrong_settings_are_named_beside_their_fields_and_kept(owner: FormBrowse
         ({**FILTER, "title": ""}, "title", ""),
         ({**FILTER, "action": "SAMPLE", "percent": "most"}, "percent", "a number from 0 to 100"),
         ({**FILTER, "action": "SAMPLE", "percent": "400"}, "actions", ""),
-        ({**FILTER, "action": "DROP_PROPERTIES", "fields": ""}, "fields", "name at least one"),
+        ({**FILTER, "action": "DROP_PROPERTIES", "fields": ""}, "fields", "Enter at least one property"),
     ],
     ids=["condition", "title", "percent", "percent beyond", "no fields"],
 )

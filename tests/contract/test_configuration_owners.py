@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from punchcard.errors import ConfigurationError
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.workspace import persistence
-from punchcard.workspace.apply import apply, preview
+from punchcard.workspace.apply import apply, preview, release_from_file
 from punchcard.workspace.export import export
 from punchcard.workspace.file import read_content
 from punchcard.workspace.ownership import MANAGED_BY_FILE
@@ -201,8 +202,14 @@ def test_a_file_without_what_the_app_needs_is_refused_whole(world: PublicApiServ
     }
     status, content = call(world, "POST", "/api/destinations", made)
     assert status == 200, content
-    from punchcard.errors import ConfigurationError
-
     with pytest.raises(ConfigurationError, match="website"):
         apply_file(world, RULE.format(threshold=5))
     assert apply_file(world, FILE) == []
+
+
+def test_everything_can_be_released_from_the_file(world: PublicApiServer) -> None:
+    released = release_from_file(world.store)
+    assert released == 5  # all that the file names
+    assert world.watch.newest().managed_by_file == frozenset()
+    assert call(world, "PATCH", "/api/sources/website", {"name": "Shop"})[0] == 200
+    assert release_from_file(world.store) == 0

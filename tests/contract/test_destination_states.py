@@ -258,7 +258,7 @@ def test_the_app_asks_which_is_meant_and_keeps_what_was_typed(world: PublicApiSe
         text = browser.get(path).text
         assert "udit &lt;week&gt;" in text, path
         assert "operator owner@acme.example" in text, path
-        assert "resume at" in text, path
+        assert "eliveries resume" in text, path
     audit = browser.get("/settings/audit").text
     assert "pause" in audit
 

@@ -129,7 +129,7 @@ def test_a_post_is_sent_once_and_its_end_is_called_by_its_name(reply: Reply, kin
     error, server = outcome_of(answering(reply), requestTimeoutSeconds=0.5)
     assert type(error) is kind
     assert len(server.posts) == 1
-    assert not any(entry.path == "/elsewhere/" for entry in server.asked)
+    assert not any(entry.path == "/elsewhere/" for entry in server.requests)
     assert TOKEN not in str(error)
 
 
@@ -249,7 +249,7 @@ def test_a_perk_is_read_once_in_ten_minutes_however_many_awards_wait_for_it() ->
                 *(client.perform(replace(AWARD, effect_key=EffectKey(f"SEG:s:EVENT:{n}"))) for n in range(20))
             )
             assert len(server.posts) == 20
-            assert len(server.asked) == 21
+            assert len(server.requests) == 21
 
     asyncio.run(run())
 
@@ -272,21 +272,21 @@ def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
 def test_reading_back_asks_for_the_customers_transactions_page_by_page() -> None:
     result, server = found_by(pages([item(1), item(2, "x")], [item(3, KEY.upper()), item(4)], [item(5, KEY)]))
     assert result == Performed(status=None, partner_id="5", units=Decimal("9.99"))
-    first = server.asked[0]
+    first = server.requests[0]
     assert first.query == {
         "business": ["41"],
         "user__emails__email": ["Ann+x@example.com"],
         "limit": ["100"],
         "offset": ["0"],
     }
-    assert [entry.query["offset"] for entry in server.asked] == [["0"], ["2"], ["4"]]
+    assert [entry.query["offset"] for entry in server.requests] == [["0"], ["2"], ["4"]]
 
 
 def test_what_is_not_there_is_surely_not_performed() -> None:
     result, server = found_by(pages([item(1), item(2, "x")], [item(3)]))
     assert result is None
     # In the case as given and in lower case, each until a page is empty.
-    emails = [entry.query["user__emails__email"][0] for entry in server.asked]
+    emails = [entry.query["user__emails__email"][0] for entry in server.requests]
     assert emails == ["Ann+x@example.com"] * 3 + ["ann+x@example.com"] * 3
 
 
@@ -350,7 +350,7 @@ def test_a_user_property_is_set_at_the_customers_connection() -> None:
     elsewhere = connection(7, business="/v2/businesses/42/")
     performed, server = outcome_of(answering(Reply(200, {}), listed=[elsewhere, connection(8)]), VIP)
     assert performed == Performed(status=200, partner_id="8")
-    (patch,) = [entry for entry in server.asked if entry.method == "PATCH"]
+    (patch,) = [entry for entry in server.requests if entry.method == "PATCH"]
     assert (patch.path, patch.body) == ("/v2/connections/8/", {"custom_attributes": {"vip": True}})
 
 
@@ -367,7 +367,7 @@ def test_a_user_property_of_nobody_in_particular_is_not_set(
     error, server = outcome_of(answering(Reply(200, {}), listed=listed), VIP)
     assert isinstance(error, kind)
     assert error.code == code
-    assert all(entry.method == "GET" for entry in server.asked)
+    assert all(entry.method == "GET" for entry in server.requests)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ class TestWhatCannotBeRead:
     def test_of_a_connection_sets_nothing_again(self, body: bytes, headers: dict[str, str], cut: int) -> None:
         result, server = outcome_of(answering(Reply(200, body, headers, cut), listed=[connection(8)]), VIP)
         assert isinstance(result, Performed | OutcomeUnknownError)
-        assert len([entry for entry in server.asked if entry.method == "PATCH"]) == 1
+        assert len([entry for entry in server.requests if entry.method == "PATCH"]) == 1
 
     @pytest.mark.parametrize("effort", ["verify", "customer", "mapping_choices"])
     def test_of_an_account_proves_nothing(self, body: bytes, headers: dict[str, str], cut: int, effort: str) -> None:

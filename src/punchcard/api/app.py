@@ -43,8 +43,10 @@ from punchcard.api.filters import (
 )
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.openapi import DocumentedErrors
+from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import list_regulations
 from punchcard.api.replays import HANDLERS as REPLAYS
+from punchcard.api.simulations import HANDLERS as SIMULATIONS
 from punchcard.api.sources import (
     create_source,
     create_write_key,
@@ -116,6 +118,8 @@ HANDLERS = (
     *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,
+    *RECONCILIATIONS,
+    *SIMULATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

@@ -84,6 +84,7 @@ class Renderer:
             has_amounts=_has_amounts,
             has_balances=_has_balances,
             column_label=_column_label,
+            lists_transactions=_lists_transactions,
             version=__version__,
         )
 
@@ -155,6 +156,12 @@ def _has_balances(destination: Destination) -> bool:
     """Return True if the destination can read balances of customers."""
     definition = _find_definition(destination)
     return definition is not None and Capability.BALANCES in definition.capabilities
+
+
+def _lists_transactions(destination: Destination) -> bool:
+    """Return whether the partner's transactions can be compared with the ledger."""
+    definition = _find_definition(destination)
+    return definition is not None and Capability.RECONCILE in definition.capabilities
 
 
 def _column_label(destination: Destination, column: str) -> str:

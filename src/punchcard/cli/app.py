@@ -188,18 +188,24 @@ def sandbox(
     epilog=example("punchcard apply punchcard.toml --dry-run", "punchcard apply punchcard.toml"),
 )
 def apply(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file; parts that it lacks are removed.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Config file, which manages what it names.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the changes.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation of renames.")] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Leave everything to the App afterwards: no file manages it any more.")
+    ] = False,
     data: Data = None,
 ) -> int:
     """Apply a config file as the running configuration, and show the changes.
+
+    The file manages what it names: the App and the API can no longer change it, and what a file no longer names is
+    removed. Everything else belongs to the App, and stays.
 
     Asks for confirmation if an audience or computed trait gets a new key because its name has changed.
     """
     from punchcard.cli.configuring import apply_file
 
-    return apply_file(file, load_settings(data=data), dry_run=dry_run, assume_yes=yes)
+    return apply_file(file, load_settings(data=data), dry_run=dry_run, assume_yes=yes, release=release)
 
 
 @app.command(
@@ -407,6 +413,72 @@ app.add_typer(
 )
 
 
+@app.command(
+    short_help="Show what a configuration would have earned.",
+    epilog=example(
+        "punchcard simulate --map 'Class Booked=123460' --since 30d",
+        "punchcard simulate --config new.toml --since 7d --format csv",
+        "punchcard simulate --filter \"contains( properties.email, '@acme.example' )\"",
+    ),
+)
+def simulate(
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Config file to plan under, not applied."),
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="EVENT=PERK", help="Map an event to a perk besides; without a perk, to none."),
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option("--filter", metavar="FQL", help="Drop besides what this condition is true for.")
+    ] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help='Of events received since then: a time, or a distance such as "30d".')
+    ] = "30d",
+    destination: Annotated[str | None, typer.Option(metavar="SLUG", help="If several award points.")] = None,
+    output: Annotated[
+        str, typer.Option("--format", metavar="table|json|csv", help="How to print the result.")
+    ] = "table",
+    data: Data = None,
+) -> int:
+    """Show what a configuration would have earned, beside what was earned; changes nothing."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.simulating import simulate_configuration
+
+    return simulate_configuration(
+        settings,
+        destination=destination,
+        config=config,
+        maps=maps or [],
+        condition=condition,
+        since=since,
+        output=output,
+    )
+
+
+@app.command(
+    short_help="Compare the ledger with what Perkville has booked.",
+    epilog=example("punchcard reconcile", "punchcard reconcile --destination perkville --since 7d --format json"),
+)
+def reconcile(
+    destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this destination.")] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help='Of events received since then: a time, or a distance such as "30d".')
+    ] = "30d",
+    output: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the result.")] = "table",
+    data: Data = None,
+) -> int:
+    """Compare the ledger with what Perkville has booked; ends with 1 if they differ. Nothing is corrected.
+
+    Where `up` or a worker is running, that one reads Perkville, within the rate limit of its deliveries.
+    """
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.reconciling import reconcile_ledger
+
+    return reconcile_ledger(settings, destination=destination, since=since, output=output)
+
+
 def _reserve(name: str, purpose: str) -> None:
     """Register the name of a command that is not available yet."""
 
@@ -420,7 +492,3 @@ def _reserve(name: str, purpose: str) -> None:
         epilog=example(f"punchcard {name}"),
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(refuse)
-
-
-_reserve("reconcile", "compare the ledger with a destination")
-_reserve("simulate", "preview what other settings would have awarded")

@@ -15,6 +15,7 @@ from punchcard.runtime.check import run_check
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.workspace_changes import apply_with_warnings
 from punchcard.workspace import persistence
+from punchcard.workspace.apply import release_from_file
 from punchcard.workspace.document import secret_keys
 from punchcard.workspace.export import export
 from punchcard.workspace.file import derived_keys, read_bytes, read_content, read_file
@@ -26,11 +27,12 @@ from punchcard.workspace.renames import describe_removals, find_renames
 from punchcard.workspace.snapshot import compile_snapshot
 
 
-def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: bool) -> int:
+def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: bool, release: bool = False) -> int:
     """Apply a config file and print the changes, or only print them.
 
     Args:
         assume_yes: True to rename audiences and computed traits without asking.
+        release: True to leave everything to the App afterwards.
 
     Returns:
         0 if the file was applied, 1 if the person declined.
@@ -56,9 +58,12 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: boo
         changes, warnings = apply_with_warnings(
             store, workspace, settings=settings, keyring=open_keyring(settings), actor="command line", dry_run=dry_run
         )
+        released = release_from_file(store) if release and not dry_run else 0
     finally:
         store.close()
     print(render(changes))
+    if released:
+        print(f"The App manages {released} {'part' if released == 1 else 'parts'} now.")
     for note in describe_removals(before, after):
         print(f"Note: {note}")
     for warning in warnings.all():

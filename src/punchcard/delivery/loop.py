@@ -15,6 +15,7 @@ from punchcard.delivery.credential_check import CredentialCheck
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, PartnerResult
 from punchcard.delivery.retry import bounded
+from punchcard.delivery.spare import SparePermits
 from punchcard.delivery.stages import CompletedAttempt, Cycle, DeliveryTarget, cycle, lease_seconds
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
@@ -41,6 +42,7 @@ class DestinationDelivery:
         poll_seconds: How soon the work of another process is seen; `wake` is at once.
         before_sending: Called after attempts are committed and before the first byte of any leaves. If it raises,
             none of them is sent.
+        spare: Gets what deliveries leave of the rate limit.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class DestinationDelivery:
         current: Callable[[], DeliveryTarget | None],
         poll_seconds: float,
         before_sending: Callable[[], None] = lambda: None,
+        spare: SparePermits | None = None,
     ) -> None:
         self._slug = slug
         self._store = store
@@ -75,6 +78,8 @@ class DestinationDelivery:
         self._is_probation = False
         self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._spare = spare or SparePermits()
+        self._spare.on_request(self._woken.set)
 
     def wake(self) -> None:
         """Say that there may be work. Safe from any thread."""
@@ -88,6 +93,7 @@ class DestinationDelivery:
                     await self._deliver(leadership, stopping)
                     await self._finish(grace_seconds)
         finally:
+            self._spare.is_open = False
             await self._check.cancel()
             if self._client is not None:
                 await self._client.close()
@@ -109,7 +115,9 @@ class DestinationDelivery:
             is_held = await self._in_thread(leadership.held)
         except StorageError:
             self._may_have_lost_lead = True
+            self._spare.is_open = False
             raise
+        self._spare.is_open = is_held
         if not is_held:
             self._may_have_lost_lead = True
         elif self._may_have_lost_lead:
@@ -141,7 +149,7 @@ class DestinationDelivery:
                 done = await self._step(target, room=room)
                 await self._check_credentials(target, done)
                 if len(done.attempts) >= _MANY:
-                    # Under load, answers that come within a moment share the next unit of work.
+                    # Under load, results that come within a moment share the next unit of work.
                     await asyncio.sleep(_GATHER_SECONDS)
                 elif not done.attempts and not done.moved and not self._answered:
                     await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
@@ -175,6 +183,8 @@ class DestinationDelivery:
             raise
         requests = batches(done.attempts, target.options)
         self._bucket.take(len(requests))
+        # Only of the room that this turn's deliveries were offered: a token that has come since is theirs first.
+        self._spare.grant(self._bucket, at_most=room - len(requests))
         if done.attempts and not await self._may_send(target, done.attempts):
             return done
         for batch in requests:
@@ -280,6 +290,8 @@ class DestinationDelivery:
         return 1 if self._is_probation else target.options.concurrency
 
     async def _seconds_to_rest(self, target: DeliveryTarget, *, room: int, paused: bool) -> float:
+        if self._spare.is_waiting():
+            return min(self._poll_seconds, max(self._bucket.seconds_until_one(), _GATHER_SECONDS))
         if paused:
             return min(_STANDBY_SECONDS, self._check.seconds_until_due())
         if room <= 0 and len(self._in_flight) < self._concurrency(target):

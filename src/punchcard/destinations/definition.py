@@ -62,6 +62,7 @@ class Capability(StrEnum):
     BALANCES = "balances"  # knows the balance of a customer
     AMOUNTS = "amounts"  # its effects have a quantity that can be added up by item
     PREPARATION = "preparation"  # decides the amount of a refund by its order's rows, when it is claimed
+    RECONCILE = "reconcile"  # lists what it has booked, to be compared with the ledger
     EVENT_SETTINGS = "event_settings"  # an event may bring its own settings (partner endpoint)
 
 

@@ -8,15 +8,45 @@ one's hash, no part can run into the next, and different events get different ke
 
 import hashlib
 import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from punchcard.destinations.port import EffectKey
 
 KEY_CHARACTERS_MAX = 100
 _SYSTEM = "SEG"
 _HASHED = "sha-"
+_KEY = re.compile(rf"{_SYSTEM}:([A-Za-z0-9_.-]+):([A-Z]+):([A-Za-z0-9:_.-]+)")
 _PLAIN_PART = re.compile(r"(?!sha-)[A-Za-z0-9_.-]+")
 # 96 bits: among a billion orders of one scope, two alike have a chance of one in 10^11, and would end as a conflict.
 _DIGEST_CHARACTERS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyParts:
+    """An effect key taken apart. A part that was hashed is None.
+
+    Attributes:
+        kind: `ORDER`, `EVENT` or the like.
+    """
+
+    scope: str | None
+    kind: str
+    parts: Sequence[str | None]
+
+
+def read_key(key: str) -> KeyParts | None:
+    """Take a key apart; None if it does not have the form of a key."""
+    match = _KEY.fullmatch(key)
+    if match is None or len(key) > KEY_CHARACTERS_MAX:
+        return None
+    return KeyParts(scope=_plain(match[1]), kind=match[2], parts=[_plain(part) for part in match[3].split(":")])
+
+
+def is_own_key(key: str, scopes: Collection[str]) -> bool:
+    """Whether a key has our form and one of these scopes, plain or hashed."""
+    match = _KEY.fullmatch(key)
+    return match is not None and any(match[1] in (key_part(scope), hashed_part(scope)) for scope in scopes)
 
 
 def event_key(source: str, *, message_id: str) -> EffectKey:
@@ -47,3 +77,7 @@ def hashed_part(text: str) -> str:
 def digest(text: str) -> str:
     """Return the hexadecimal SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(part: str) -> str | None:
+    return None if part.startswith(_HASHED) else part

@@ -40,6 +40,7 @@ from punchcard.lake.selection import (
     files_of,
     overlapping,
     selected_where,
+    split_positions,
 )
 from punchcard.lake.table import LakeTable
 
@@ -64,6 +65,7 @@ _EVENTS = """
            log_position, event_index, encode(payload), results, notes
     FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
 """
+_NAME_COUNTS = "SELECT type, event, count(*) FROM read_parquet(?, hive_partitioning = false, union_by_name = true)"
 _NEWEST_FIRST = "ORDER BY log_position DESC, event_index DESC LIMIT ?"
 _IN_ORDER = "ORDER BY log_position, event_index LIMIT ?"
 _FIND = f"""
@@ -277,6 +279,33 @@ class LakeReader:
             windows.after = end
             windows.adapt(len(rows))
             yield end, [event_of_row(row) for row in rows]
+
+    def count_names(self, selection: EventSelection, *, through: int) -> dict[tuple[str, str | None], int]:
+        """How many of the selected events have each type and name.
+
+        Args:
+            through: The last log position wanted.
+
+        Raises:
+            StorageError: the lake cannot be read.
+        """
+        where, values = selected_where(selection)
+        files = [file for file in files_of(self._files(), selection) if file.first_position <= through]
+        if not files:
+            return {}
+        sql = f"{_NAME_COUNTS} WHERE {where} AND log_position <= ? GROUP BY type, event"
+        return {(type_, event): number for type_, event, number in self._query(sql, files, *values, through)}
+
+    def split(self, selection: EventSelection, *, through: int, parts: int) -> list[tuple[int, int]]:
+        """Cut the log, as far as selected events may lie in it, into stretches that several processes can read.
+
+        Args:
+            through: The last log position wanted.
+
+        Returns:
+            The position behind which each begins, and its last one.
+        """
+        return split_positions(files_of(self._files(), selection), through=through, parts=parts)
 
     def _next_rows(self, files: Sequence[DataFile], after: int, through: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` + 1 rows of a range of the log; fewer than half of that only if it has no more.

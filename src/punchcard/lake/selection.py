@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 from punchcard.lake.conditions import Value, beyond_place, join_conditions, time_range
@@ -90,6 +91,35 @@ def files_of(files: Sequence[DataFile], selection: EventSelection) -> list[DataF
     return sorted(selected, key=lambda file: (file.first_position, file.last_position))
 
 
+def split_positions(files: Sequence[DataFile], *, through: int, parts: int) -> list[tuple[int, int]]:
+    """Cut the log into stretches with about as many events each, one behind the other.
+
+    Args:
+        files: By their first position.
+        through: The last log position wanted.
+
+    Returns:
+        The position behind which each begins, and its last one.
+    """
+    waiting = [file for file in files if file.first_position <= through]
+    if not waiting:
+        return []
+    first = waiting[0].first_position - 1
+    total = _rows_between(waiting, first, through)
+    borders = [first]
+    for number in range(1, parts):
+        low, high = borders[-1] + 1, through
+        while low < high:
+            middle = (low + high) // 2
+            if _rows_between(waiting, first, middle) >= total * number / parts:
+                high = middle
+            else:
+                low = middle + 1
+        borders.append(low)
+    borders.append(through)
+    return [(begin, end) for begin, end in pairwise(borders) if end > begin]
+
+
 class Windows:
     """Divides the log into windows from which one query can return all selected events.
 
@@ -110,7 +140,8 @@ class Windows:
             files: The files by their first position.
         """
         remaining = [file for file in files if file.last_position > self.after and file.first_position <= self._through]
-        if not remaining:
+        # A file may reach beyond the last position that is selected.
+        if not remaining or self.after >= self._through:
             return None
         self.after = max(self.after, remaining[0].first_position - 1)
         ends = sorted({min(file.last_position, self._through) for file in remaining})

@@ -11,7 +11,6 @@ import msgspec
 
 from punchcard.clock import Clock, to_iso
 from punchcard.destinations.network import NetworkPolicy
-from punchcard.destinations.webhooks.client import WebhooksClient
 from punchcard.destinations.webhooks.settings import read_settings
 from punchcard.errors import ConfigurationError, DeliveryError, PunchcardError
 from punchcard.events.times import read_time
@@ -135,6 +134,8 @@ async def _post(channel: AlertChannel, notice: Notice, context: SendingContext) 
         )
     except ConfigurationError as error:
         raise ChannelError(error.message) from error
+    from punchcard.destinations.webhooks.client import WebhooksClient  # an HTTP client: not before a channel needs it
+
     client = WebhooksClient(settings, network=context.network, clock=context.clock)
     try:
         await client.post(webhook_body(notice), request_id=notice.id)

@@ -21,6 +21,7 @@ from punchcard.operations.process_alerts import (
     find_machine_alerts,
     find_missing_processes,
 )
+from punchcard.operations.reconciliation_alerts import find_ledger_differences
 from punchcard.store.counts import CountQuery, Dimension, read_counts
 from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
 from punchcard.store.event_results import EventStatus
@@ -293,6 +294,7 @@ CONDITIONS: Final = (
     Condition(kinds=frozenset({AlertKind.COMPUTATION}), find=_computations),
     Condition(kinds=frozenset({AlertKind.SYNC}), find=_syncs),
     Condition(kinds=frozenset({AlertKind.CONFLICT}), find=_conflicts),
+    Condition(kinds=frozenset({AlertKind.LEDGER}), find=find_ledger_differences),
     Condition(kinds=frozenset({AlertKind.UNMAPPED}), find=_unmapped),
     Condition(kinds=frozenset({AlertKind.UNKNOWN_SOURCE}), find=_unknown_sources),
     Condition(kinds=frozenset({AlertKind.CHANNEL}), find=find_failing_channels),

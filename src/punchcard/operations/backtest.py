@@ -4,13 +4,14 @@ Replays and simulations share it, so that a plan says what routing would do: the
 same decisions about duplicates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from punchcard.destinations.port import Intent
+from punchcard.events.model import Event
 from punchcard.lake.reader import LakeEvent
 from punchcard.routing.conflicts import LedgerPreview, PlannedEffect
 from punchcard.routing.lake_events import read_lake_event
@@ -47,6 +48,28 @@ class BacktestedEvent:
         return self.intent is not None and self.result.status is not EventStatus.PENDING
 
 
+def as_enabled(destination: RoutedDestination) -> RoutedDestination:
+    """Return the destination as if it were on."""
+    return replace(destination, destination=replace(destination.destination, enabled=True))
+
+
+def plan_events(
+    events: Sequence[LakeEvent], destination: RoutedDestination, *, zone: ZoneInfo
+) -> Iterator[tuple[LakeEvent, Event | None, Intent | EventResult]]:
+    """Plan past events at a destination, each by itself: with the event as read again, None if it cannot be. Pure.
+
+    Args:
+        zone: Of the workspace.
+    """
+    for row in events:
+        event = read_lake_event(row)
+        if event is None:
+            detail = "this version of Punchcard cannot read the event in the data lake"
+            yield row, None, EventResult(destination.slug, EventStatus.REFUSED, UNREADABLE_EVENT, detail)
+        else:
+            yield row, event, plan_at(event, destination, source=row.source or "", zone=zone)
+
+
 class Backtest:
     """Plans past events of one destination in the order in which they are given.
 
@@ -57,8 +80,7 @@ class Backtest:
     """
 
     def __init__(self, destination: RoutedDestination, *, zone: ZoneInfo, ledger: LedgerPreview) -> None:
-        self._destination = replace(destination, destination=replace(destination.destination, enabled=True))
-        self._slug = destination.slug
+        self._destination = as_enabled(destination)
         self._zone = zone
         self._ledger = ledger
 
@@ -70,15 +92,9 @@ class Backtest:
         """
         plans: list[Intent | EventResult] = []
         planned: list[PlannedEffect] = []
-        for row in events:
-            event = read_lake_event(row)
-            if event is None:
-                detail = "this version of Punchcard cannot read the event in the data lake"
-                plans.append(EventResult(self._slug, EventStatus.REFUSED, UNREADABLE_EVENT, detail))
-                continue
-            plan = plan_at(event, self._destination, source=row.source or "", zone=self._zone)
+        for row, event, plan in plan_events(events, self._destination, zone=self._zone):
             plans.append(plan)
-            if isinstance(plan, Intent):
+            if event is not None and isinstance(plan, Intent):
                 planned.append(
                     PlannedEffect(
                         planned=Planned(self._destination, plan),

@@ -8,6 +8,9 @@ from typing import Final
 
 from punchcard.errors import ConfigurationError
 from punchcard.store.event_results import EventStatus
+from punchcard.store.reconciliation_differences import DifferenceKind
+from punchcard.store.reconciliations import ReconciliationStatus
+from punchcard.store.simulations import SimulationStatus
 
 
 class Tone(StrEnum):
@@ -47,6 +50,24 @@ STATUSES: Final[Mapping[EventStatus, StatusInfo]] = MappingProxyType(
 )
 """All statuses, in the order in which an event may get them."""
 
+_TONES_OF_OPERATIONS: Final[Mapping[str, Tone]] = MappingProxyType(
+    {
+        ReconciliationStatus.QUEUED: Tone.PROGRESS,
+        ReconciliationStatus.READING: Tone.PROGRESS,
+        ReconciliationStatus.COMPARING: Tone.PROGRESS,
+        ReconciliationStatus.FINISHED: Tone.SUCCESS,
+        ReconciliationStatus.FAILED: Tone.ERROR,
+        "waiting": Tone.WARNING,
+        SimulationStatus.RUNNING: Tone.PROGRESS,
+        DifferenceKind.MISSING_AT_PARTNER: Tone.ERROR,
+        DifferenceKind.UNKNOWN_TO_US: Tone.WARNING,
+        DifferenceKind.CONTENT_DIFFERS: Tone.ERROR,
+        DifferenceKind.REVERSED: Tone.WARNING,
+        DifferenceKind.PENDING_TOO_LONG: Tone.WARNING,
+        DifferenceKind.DOUBLED: Tone.ERROR,
+    }
+)
+
 LEDGER_STATUSES: Final = (
     EventStatus.PENDING,
     EventStatus.RETRYING,
@@ -68,9 +89,9 @@ def status_label(status: str) -> str:
 
 
 def status_tone(status: str) -> Tone:
-    """Return the tone of a status."""
+    """Return the tone of a status: of an event, a reconciliation or a simulation; or of the kind of a difference."""
     info = STATUSES.get(EventStatus(status)) if status in set(EventStatus) else None
-    return Tone.NEUTRAL if info is None else info.tone
+    return _TONES_OF_OPERATIONS.get(status, Tone.NEUTRAL) if info is None else info.tone
 
 
 def parse_ledger_statuses(text: str) -> Sequence[EventStatus]:

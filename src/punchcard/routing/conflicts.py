@@ -55,6 +55,17 @@ class _Ledger:
     by_message: dict[tuple[str, str], _Row]
     by_order: defaultdict[str, list[_Row]] = field(default_factory=lambda: defaultdict(list))
 
+    def before(self, instant: datetime) -> "_Ledger":
+        """Return what is known of effects of events that were received before an instant."""
+        earlier = _Ledger(
+            destination=self.destination,
+            by_key={key: row for key, row in self.by_key.items() if row.received_at < instant},
+            by_message={key: row for key, row in self.by_message.items() if row.received_at < instant},
+        )
+        for order_id, rows in self.by_order.items():
+            earlier.by_order[order_id] += [row for row in rows if row.received_at < instant]
+        return earlier
+
     def add(self, new: NewEffect) -> None:
         """Add an effect that is not stored yet."""
         self.by_key[new.effect_key] = new
@@ -113,10 +124,12 @@ class LedgerPreview:
 
     Args:
         with_stored: False to begin with an empty ledger, as if nothing had ever been awarded.
+        stored_before: Only what was awarded for events received before this instant is known; None for all.
     """
 
-    def __init__(self, *, with_stored: bool = True) -> None:
+    def __init__(self, *, with_stored: bool = True, stored_before: datetime | None = None) -> None:
         self._with_stored = with_stored
+        self._stored_before = stored_before
         self._new: dict[str, _Ledger] = {}
 
     def decide(self, work: Connection, planned_effects: Sequence[PlannedEffect]) -> list[EventResult]:
@@ -131,6 +144,8 @@ class LedgerPreview:
         """What is stored and what was called new before, as far as these claims may meet it."""
         known = self._new.setdefault(slug, _Ledger(destination=slug, by_key={}, by_message={}))
         ledger = _load(work, slug, planned_effects) if self._with_stored else _Ledger(slug, {}, {})
+        if self._stored_before is not None:
+            ledger = ledger.before(self._stored_before)
         order_ids: set[str] = set()
         for planned_effect in planned_effects:
             if planned_effect.planned.destination.slug != slug:

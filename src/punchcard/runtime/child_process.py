@@ -27,7 +27,7 @@ class ChildProcess:
     def __init__(self, settings: Settings, *, name: str, module: str) -> None:
         self._name = name
         self._module = module
-        self._environment = {**os.environ, **_as_environment(settings)}
+        self._environment = {**os.environ, **as_environment(settings)}
         self._process: subprocess.Popen[bytes] | None = None
         self._stop_requested_at: float | None = None
         self._guard = threading.Lock()
@@ -78,7 +78,8 @@ class ChildProcess:
             process.wait()
 
 
-def _as_environment(settings: Settings) -> dict[str, str]:
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables by which another process gets the same settings."""
     values = {}
     for field in fields(settings):
         value = getattr(settings, field.name)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from punchcard.clock import SystemClock
+from punchcard.operations.reconciliation_views import count_open_differences
 from punchcard.runtime.metrics import Gauge
 from punchcard.store.alert_notices import count_pending_notices
 from punchcard.store.alerts import count_open_alerts
@@ -13,6 +14,7 @@ from punchcard.store.ledger import backlog
 from punchcard.store.pauses import pause_of
 from punchcard.store.positions import LAKE, ROUTING, position_of
 from punchcard.store.quarantine import count_quarantined
+from punchcard.store.reconciliation_differences import DifferenceKind
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
@@ -33,6 +35,7 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         lake = read_lake_status(connection)
         quarantined = count_quarantined(connection)
         open_alerts = count_open_alerts(connection)
+        differences = count_open_differences(connection, slugs)
         notices = count_pending_notices(connection)
     return [
         Gauge(
@@ -58,6 +61,16 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
             "Events held because their destination could not plan them.",
             ["destination"],
             [([group.destination], float(group.count)) for group in held],
+        ),
+        Gauge(
+            "punchcard_ledger_differences",
+            "Open differences between ledger and partner, by kind.",
+            ["destination", "kind"],
+            [
+                ([slug, str(kind)], float(counts.get(kind, 0)))
+                for slug, counts in differences.items()
+                for kind in DifferenceKind
+            ],
         ),
         Gauge(
             "punchcard_alerts",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from cryptography import x509
 
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
@@ -77,6 +76,8 @@ def _expiry(settings: Settings) -> datetime | None:
         path = Path(settings.tls_cert)
     else:
         return None
+    from cryptography import x509  # not in processes without TLS
+
     try:
         certificates = x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError):

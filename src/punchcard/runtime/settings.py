@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import NewType
 
 from punchcard.errors import ConfigurationError
+from punchcard.operations.schedules import parse_time_of_day
 
 ENVIRONMENT_PREFIX = "PUNCHCARD_"
 
 Port = NewType("Port", int)
 Days = NewType("Days", int)
+TimeOfDay = NewType("TimeOfDay", str)  # such as 03:00; "" for never
 PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if not set
 Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
@@ -109,6 +111,9 @@ class Settings:
     log_retention_hours: float
     history_retention_days: Days
     delivery_poll_seconds: float
+    reconcile_at: TimeOfDay
+    reconcile_days: int
+    reconcile_pending_hours: float
     engage_poll_seconds: float
     engage_events_max: int
     engage_check_hours: float
@@ -271,6 +276,12 @@ def _days(value: object) -> Days:
     return Days(number)
 
 
+def _time_of_day(value: object) -> TimeOfDay:
+    text = _text(value).strip()
+    parse_time_of_day(text)
+    return TimeOfDay(text)
+
+
 def _public_url(value: object) -> PublicUrl:
     text = _text(value).strip().rstrip("/")
     if text and not re.fullmatch(r"https?://[\w.\[\]:-]+(/[\w./~-]*)?", text, re.ASCII):
@@ -333,6 +344,7 @@ _READERS = {
     int: _whole,
     Port: _port,
     Days: _days,
+    TimeOfDay: _time_of_day,
     PublicUrl: _public_url,
     Networks: _networks,
     float: _number,

@@ -13,6 +13,7 @@ import structlog
 
 from punchcard.clock import SystemClock, to_micros
 from punchcard.delivery.loop import DestinationDelivery
+from punchcard.delivery.spare import SparePermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.errors import LakeError, PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
@@ -29,11 +30,15 @@ from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log,
 from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
+from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.simulating import SimulationProcess
 from punchcard.store.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
 from punchcard.store.note_counts import PRUNED_PER_UNIT, prune_note_counts
 from punchcard.store.orders import prune_refused_orders
+from punchcard.store.reconciliations import prune_reconciliations
+from punchcard.store.simulations import prune_simulations
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -121,6 +126,12 @@ class Worker:
         restarting.start()
         alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
         alerts.start()
+        simulating = threading.Thread(
+            target=SimulationProcess(self._settings, self._store).keep_running,
+            args=(self._stopping,),
+            name="simulation-keeper",
+        )
+        simulating.start()
         try:
             await self._deliver(guard, stopping)
         finally:
@@ -129,12 +140,15 @@ class Worker:
             await asyncio.to_thread(routing.join)
             await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
             await asyncio.to_thread(restarting.join)
+            await asyncio.to_thread(simulating.join)
 
     async def _deliver(self, guard: LogGuard, stopping: asyncio.Event) -> None:
         tasks: dict[str, asyncio.Task[None]] = {}
+        comparing: list[asyncio.Task[None]] = []
         while not stopping.is_set():
             for slug in await asyncio.to_thread(lambda: list(self._watch.current().destinations)):
                 if slug not in tasks:
+                    spare = SparePermits()
                     delivery = DestinationDelivery(
                         slug,
                         store=self._store,
@@ -142,7 +156,12 @@ class Worker:
                         current=self._target_of(slug),
                         poll_seconds=self._settings.delivery_poll_seconds,
                         before_sending=guard.advance,
+                        spare=spare,
                     )
+                    runner = reconciliation_runner(
+                        slug, store=self._store, watch=self._watch, settings=self._settings, permits=spare
+                    )
+                    comparing.append(asyncio.create_task(runner.run(stopping)))
                     self._deliveries[slug] = delivery
                     tasks[slug] = asyncio.create_task(
                         delivery.run(stopping, grace_seconds=_SENDING_SHARE * self._settings.shutdown_seconds)
@@ -154,27 +173,13 @@ class Worker:
             await asyncio.wait([waiting, *tasks.values()], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
         stopping.set()
-        for result in await asyncio.gather(*tasks.values(), return_exceptions=True):
+        for result in await asyncio.gather(*tasks.values(), *comparing, return_exceptions=True):
             if isinstance(result, BaseException):
                 self._failed = True
                 self._log.error("delivery_stopped", exc_info=result)
 
     def _target_of(self, slug: str) -> Callable[[], DeliveryTarget | None]:
-        def current() -> DeliveryTarget | None:
-            destination = self._watch.current().destinations.get(slug)
-            if destination is None or destination.invalid is not None:
-                return None
-            return DeliveryTarget(
-                slug=slug,
-                partner=destination.partner,
-                settings=destination.settings,
-                options=destination.partner.delivery_options(destination.settings),
-                fingerprint=destination.fingerprint,
-                enabled=destination.destination.enabled,
-                network=destination.network,
-            )
-
-        return current
+        return lambda: target_of(self._watch.current(), slug)
 
     def _wake(self, slugs: set[str]) -> None:
         for slug in slugs:
@@ -351,7 +356,7 @@ class Worker:
         if not self._settings.history_retention_days:
             return
         before = self._clock.now() - timedelta(days=self._settings.history_retention_days)
-        for prune in (prune_refused_orders, prune_note_counts):
+        for prune in (prune_refused_orders, prune_note_counts, prune_reconciliations, prune_simulations):
             pruned = PRUNED_PER_UNIT
             while pruned == PRUNED_PER_UNIT and not self._stopping.is_set():
                 with self._store.unit_of_work() as work:

@@ -63,8 +63,8 @@ def void_transaction(database: Database, clock: Clock, *, transaction_id: int) -
                 now_us,
             ),
         )
-        connection_id = _connection_id(database, row["business_id"], user_id=row["user_id"], now_us=now_us)
-        _change_balance(database, connection_id, perk=row, quantity=quantity, now_us=now_us)
+        connection_id = connection_of(database, row["business_id"], user_id=row["user_id"], now_us=now_us)
+        change_balance(database, connection_id, perk=row, quantity=quantity, now_us=now_us)
     return True
 
 
@@ -182,8 +182,8 @@ def _duplicate_response(database: Database, original: int, *, order: Order, stat
 def _store(database: Database, order: Order, *, now_us: int) -> int:
     perk = database.row("SELECT * FROM perks WHERE perk_id = ?", (order.perk_id,))
     assert perk is not None, "a checked order names a perk that exists"
-    user_id = order.user_id or _user_id(database, order, now_us=now_us)
-    connection_id = _connection_id(database, order.business_id, user_id=user_id, now_us=now_us)
+    user_id = order.user_id or user_of(database, str(order.email), now_us=now_us)
+    connection_id = connection_of(database, order.business_id, user_id=user_id, now_us=now_us)
     transaction_id = database.write(
         "INSERT INTO transactions (business_id, location_id, perk_id, user_id, title, classification, points,"
         " quantity, transaction_us, status, trans_source_id, send_email)"
@@ -202,7 +202,7 @@ def _store(database: Database, order: Order, *, now_us: int) -> int:
             order.send_email,
         ),
     )
-    _change_balance(database, connection_id, perk=perk, quantity=order.quantity, now_us=now_us)
+    change_balance(database, connection_id, perk=perk, quantity=order.quantity, now_us=now_us)
     return transaction_id
 
 
@@ -210,16 +210,18 @@ def _email_key(order: Order) -> str | None:
     return None if order.email is None else order.email.lower()
 
 
-def _user_id(database: Database, order: Order, *, now_us: int) -> int:
-    row = database.row("SELECT user_id FROM users WHERE email_key = ?", (_email_key(order),))
+def user_of(database: Database, email: str, *, now_us: int) -> int:
+    """The id of the user with an address, who is made if there is none."""
+    row = database.row("SELECT user_id FROM users WHERE email_key = ?", (email.lower(),))
     if row is not None:
         return int(row["user_id"])
     return database.write(
-        "INSERT INTO users (email, email_key, last_mod_us) VALUES (?, ?, ?)", (order.email, _email_key(order), now_us)
+        "INSERT INTO users (email, email_key, last_mod_us) VALUES (?, ?, ?)", (email, email.lower(), now_us)
     )
 
 
-def _connection_id(database: Database, business_id: int, *, user_id: int, now_us: int) -> int:
+def connection_of(database: Database, business_id: int, *, user_id: int, now_us: int) -> int:
+    """The id of a user's connection to a business, which is made if there is none."""
     row = database.row(
         "SELECT connection_id FROM connections WHERE business_id = ? AND user_id = ?", (business_id, user_id)
     )
@@ -232,7 +234,7 @@ def _connection_id(database: Database, business_id: int, *, user_id: int, now_us
     )
 
 
-def _change_balance(
+def change_balance(
     database: Database, connection_id: int, *, perk: sqlite3.Row, quantity: Decimal, now_us: int
 ) -> None:
     """Add a transaction's points; `perk` is any row with classification and points. A balance may become negative."""

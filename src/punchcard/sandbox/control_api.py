@@ -6,11 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from punchcard.clock import from_micros
+from punchcard.clock import Clock, from_micros
 from punchcard.errors import ConfigurationError
 from punchcard.sandbox.awards import points_total
 from punchcard.sandbox.database import Database, snapshot
 from punchcard.sandbox.faults import FaultInjector, parse_faults
+from punchcard.sandbox.interventions import intervene
 from punchcard.sandbox.web import Request, SandboxResponse, json_response
 
 PREFIX = "/sandbox/"
@@ -52,8 +53,9 @@ class TransactionList(msgspec.Struct, frozen=True):
 class ControlApi:
     """Responds to requests below `/sandbox/`."""
 
-    def __init__(self, database: Database, injector: FaultInjector) -> None:
+    def __init__(self, database: Database, clock: Clock, injector: FaultInjector) -> None:
         self._database = database
+        self._clock = clock
         self._injector = injector
 
     async def response(self, request: Request) -> SandboxResponse:
@@ -68,6 +70,8 @@ class ControlApi:
                 return self._set_faults(request)
             case "GET", "requests":
                 return json_response(200, {"counts": dict(sorted(self._injector.counts.items()))})
+            case _, path if path.partition("/")[0] == "transactions" and request.is_write:
+                return intervene(self._database, self._clock, request, path=path.removeprefix("transactions"))
         return json_response(404, {"error": f"There is no {request.method} {request.path}"})
 
     def _set_faults(self, request: Request) -> SandboxResponse:

@@ -34,7 +34,7 @@ class Front:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._injector = FaultInjector(clock)
         self._api = PerkvilleApi(database, clock, faults=lambda: self._injector.faults)
-        self._control_api = ControlApi(database, self._injector)
+        self._control_api = ControlApi(database, clock, self._injector)
         self._site = Site(database, clock, self._injector)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -181,7 +181,7 @@ def read_counts(
     """Return the counts, grouped by dimensions.
 
     Args:
-        by: The dimensions, in the order in which the keys of the answer hold them; a time is an aware datetime.
+        by: The dimensions, in the order in which the keys of the result contain them; a time is an aware datetime.
         width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
     """
     columns = [_column(dimension, width_micros) for dimension in by]

@@ -20,8 +20,14 @@ UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
 WAITING_FOR_ORDER = "waiting_for_order"
 # Of an attempt that its worker did not finish.
 NO_ANSWER = "the worker stopped before the answer came"
-# Why an effect that a person has dismissed is not sent.
-DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt")
+# Why a delivered effect was corrected to rejected, after a comparison with what the partner has booked.
+ABSENT_AT_PARTNER = "absent_at_partner"
+REVERSED_AT_PARTNER = "reversed_at_partner"
+CORRECTED_REASONS = (ABSENT_AT_PARTNER, REVERSED_AT_PARTNER)
+# Why an effect of which a person has decided is not sent.
+DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt", *CORRECTED_REASONS)
+# Of an effect that is read back, and sent if it is not there, because a comparison did not find it at the partner.
+SENT_AGAIN = "sent_again"
 
 
 @dataclass(frozen=True, kw_only=True)

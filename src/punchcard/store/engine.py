@@ -27,6 +27,7 @@ from punchcard.store import (  # noqa: F401  # their tables are part of the meta
     schema_alerts,
     schema_engage,
     schema_ownership,
+    schema_reconciliation,
     schema_replay,
 )
 from punchcard.store.schema import metadata

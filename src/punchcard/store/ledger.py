@@ -262,6 +262,14 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     ]
 
 
+def first_created_at(work: Connection, destination: str) -> datetime | None:
+    """Return when the first effect of the destination was planned, None if there is none."""
+    first: datetime | None = work.scalar(
+        select(effects.c.created_at).where(effects.c.destination == destination).order_by(effects.c.id).limit(1)
+    )
+    return first
+
+
 def sets_attribute(name: str, table: FromClause = effects) -> ColumnElement[bool]:
     """Return the condition that a row of the ledger (`table`: of an alias of it) sets this attribute; each sets one."""
     begin = json.dumps({name: 0}).removesuffix("0}")

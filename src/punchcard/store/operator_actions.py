@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, false, func, not_, or_, update
 
 from punchcard.store.counts import count_ends, ended_of
-from punchcard.store.effects import UNCERTAIN_REASONS, storable
+from punchcard.store.effects import CORRECTED_REASONS, UNCERTAIN_REASONS, storable
 from punchcard.store.recoveries import newest_recovery
 from punchcard.store.schema import EffectState, effects
 
@@ -26,7 +26,9 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
         chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
         count_ends(work, [row for row in ended_of(work, chunk) if row.state in _REOPENED], sign=-1)
         for state, uncertain in ((EffectState.UNKNOWN, True), (EffectState.PENDING, False)):
-            doubt: ColumnElement[bool] = func.coalesce(effects.c.reason.in_(UNCERTAIN_REASONS), false())
+            doubt: ColumnElement[bool] = func.coalesce(
+                effects.c.reason.in_((*UNCERTAIN_REASONS, *CORRECTED_REASONS)), false()
+            )
             if recovery is not None:
                 doubt = or_(doubt, func.coalesce(effects.c.settled_at < recovery.noticed_at, false()))
             reopened += work.execute(

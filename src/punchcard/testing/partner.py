@@ -29,6 +29,7 @@ from punchcard.destinations.port import (
     Performed,
 )
 from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
+from punchcard.destinations.reconciling import KeyContent
 from punchcard.errors import (
     CredentialsError,
     OutcomeUnknownError,
@@ -37,6 +38,10 @@ from punchcard.errors import (
     RetryableError,
 )
 from punchcard.events.model import Event, EventType
+from punchcard.testing.listed_bookings import ListedBookings
+
+LIST = "list"
+"""The key under which a script says how requests for lists are treated."""
 
 
 class Step(StrEnum):
@@ -122,7 +127,13 @@ class ScriptedPartner:
         kinds=PERKVILLE.kinds,
         reopened=PERKVILLE.reopened,
         capabilities=frozenset(
-            {Capability.VALUE_CHOICES, Capability.BALANCES, Capability.AMOUNTS, Capability.PREPARATION}
+            {
+                Capability.VALUE_CHOICES,
+                Capability.BALANCES,
+                Capability.AMOUNTS,
+                Capability.PREPARATION,
+                Capability.RECONCILE,
+            }
         ),
     )
 
@@ -241,6 +252,10 @@ class ScriptedPartner:
         """Prepare like Perkville."""
         return decide_refund(effect, others, refusal=refusal, rules=_settings(settings).refunds, now=now)
 
+    def read_key(self, effect_key: str, settings: object) -> KeyContent:
+        """Return no content; keys of this partner have none."""
+        return KeyContent()
+
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """Return the options of the settings."""
         return _settings(settings).options
@@ -279,7 +294,7 @@ class ScriptedPartner:
         return self._after_hanging
 
 
-class ScriptedClient:
+class ScriptedClient(ListedBookings):
     """The client of a scripted partner."""
 
     def __init__(self, partner: ScriptedPartner, settings: ScriptedSettings) -> None:
@@ -349,6 +364,13 @@ class ScriptedClient:
     async def customer(self, email: str) -> CustomerBalance | None:
         """Return None: no customer is known."""
         return None
+
+    def _book(self) -> Sequence[Booking]:
+        return self._partner.book
+
+    def _before_listing(self) -> None:
+        self._partner.land()
+        self._fail(self._partner.next_read(LIST))
 
     async def close(self) -> None:
         """Record that the client was closed."""

@@ -90,19 +90,19 @@ class Server:
 
     def __init__(self, reply: Callable[[ReceivedRequest], Reply]) -> None:
         self._reply = reply
-        self.asked: list[ReceivedRequest] = []
+        self.requests: list[ReceivedRequest] = []
 
     @property
     def posts(self) -> list[ReceivedRequest]:
         """The requests that book something."""
-        return [one for one in self.asked if one.method == "POST"]
+        return [request for request in self.requests if request.method == "POST"]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle one connection."""
         try:
-            while (asked := await self._read(reader)) is not None:
-                self.asked.append(asked)
-                reply = self._reply(asked)
+            while (request := await self._read(reader)) is not None:
+                self.requests.append(request)
+                reply = self._reply(request)
                 if reply.hang:
                     await reader.read()
                     return
@@ -165,12 +165,12 @@ async def serving(
 def answering(write: Reply, *, perk: object = EARNING, listed: object = None) -> Callable[[ReceivedRequest], Reply]:
     """Perk reads succeed, lists hold one page, and writes are answered as given."""
 
-    def reply(asked: ReceivedRequest) -> Reply:
-        if asked.method != "GET":
+    def reply(request: ReceivedRequest) -> Reply:
+        if request.method != "GET":
             return write
-        if asked.path.startswith("/v2/perks/"):
+        if request.path.startswith("/v2/perks/"):
             return Reply(body=perk)
-        first = asked.query["offset"] == ["0"]
+        first = request.query["offset"] == ["0"]
         return Reply(body={"meta": {"limit": 100, "offset": 0}, "objects": listed if first and listed else []})
 
     return reply
@@ -209,8 +209,8 @@ def found_by(
 def pages(*listed: list[dict[str, object]], obeys_offset: bool = True) -> Callable[[ReceivedRequest], Reply]:
     """A list in pages, each as long as it is."""
 
-    def reply(asked: ReceivedRequest) -> Reply:
-        offset = int(asked.query["offset"][0]) if obeys_offset else 0
+    def reply(request: ReceivedRequest) -> Reply:
+        offset = int(request.query["offset"][0]) if obeys_offset else 0
         start = 0
         for page in listed:
             if start == offset:
@@ -233,4 +233,4 @@ def connection(number: int, **members: object) -> dict[str, object]:
 
 def returning(reply: Reply) -> Callable[[ReceivedRequest], Reply]:
     """The same reply to every request."""
-    return lambda asked: reply
+    return lambda request: reply

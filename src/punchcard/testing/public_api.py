@@ -18,7 +18,9 @@ from punchcard.api.app import build_api
 from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
 from punchcard.clock import to_micros
-from punchcard.delivery.attempts import perform_attempt
+from punchcard.delivery.attempts import SendBefore, perform_attempt
+from punchcard.delivery.outcomes import PartnerResult
+from punchcard.delivery.spare import OwnPermits
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.computation_engine import ComputationEngine
@@ -30,11 +32,15 @@ from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
+from punchcard.operations.reconciliation_runner import ReconciliationPlan, ReconciliationRunner
 from punchcard.operations.replay_runner import ReplayRunner
 from punchcard.operations.running_configuration import RunningConfiguration
+from punchcard.operations.simulations import SimulationRunner
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
+from punchcard.runtime.reconciling import reconciled_destination
+from punchcard.store.effects import Attempt
 from punchcard.store.engine import Store
 from punchcard.store.token_store import create_token
 from punchcard.testing.clock import ManualClock
@@ -50,6 +56,7 @@ from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import open_keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
+SCRIPTED = ScriptedSettings()
 _REPLAY_ROUNDS = 21  # one customer's awards of a whole portion go out one by one
 
 
@@ -105,8 +112,9 @@ class PublicApiServer:
         )
         self.restart_routing()
         self.partner = ScriptedPartner(clock=self.clock)
+        self.delivers_really = False  # True: by the destination's own client, to where its settings say
         self._facts_path = folder / "engage.duckdb"
-        self._lake = lake
+        self.lake_location = lake
         self._engine: ComputationEngine | None = None
         self._traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
         self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
@@ -181,7 +189,7 @@ class PublicApiServer:
         return ReplayRunner(
             store=self.store,
             log=self.log,
-            lake=LakeReader(self._lake),
+            lake=LakeReader(self.lake_location),
             clock=self.clock,
             current=self.watch.newest,
         )
@@ -192,7 +200,7 @@ class PublicApiServer:
             self._facts = FactStore(self._facts_path)
             self._engine = ComputationEngine(
                 store=self.store,
-                lake=LakeReader(self._lake),
+                lake=LakeReader(self.lake_location),
                 facts=self._facts,
                 clock=self.clock,
                 current=self.watch.newest,
@@ -209,17 +217,53 @@ class PublicApiServer:
             done = cycle(self.store, target, completed, room=100, clock=self.clock, telemetry=telemetry)
             completed = []
             for attempt in done.attempts:
-                client = self.partner.client(ScriptedSettings())
-                result = asyncio.run(
-                    perform_attempt(
-                        client, attempt, send_before=done.send_before, clock=self.clock, telemetry=telemetry
-                    )
-                )
+                result = asyncio.run(self._perform(target, attempt, send_before=done.send_before))
                 completed.append(
                     CompletedAttempt(attempt=attempt, result=result, seconds=0.0, fingerprint=target.fingerprint)
                 )
             cycle(self.store, target, completed, room=0, clock=self.clock, telemetry=telemetry)
             completed = []
+
+    async def _perform(self, target: DeliveryTarget, attempt: Attempt, *, send_before: SendBefore) -> PartnerResult:
+        partner, settings = (target.partner, target.settings) if self.delivers_really else (self.partner, SCRIPTED)
+        client = partner.client(settings)
+        try:
+            return await perform_attempt(
+                client,
+                attempt,
+                send_before=send_before,
+                clock=self.clock,
+                telemetry=DeliveryTelemetry(target.slug),
+            )
+        finally:
+            await client.close()
+
+    def reconcile(self, *, slug: str = "perkville", plan: ReconciliationPlan | None = None) -> bool:
+        """The worker goes on with the oldest reconciliation as far as it can; False if there is none."""
+        runner = ReconciliationRunner(
+            slug,
+            store=self.store,
+            clock=self.clock,
+            current=lambda: reconciled_destination(self.watch.newest(), slug),
+            permits=OwnPermits(0, self.clock),
+            plan=plan or ReconciliationPlan(),
+        )
+
+        async def run() -> bool:
+            return await runner.run_once(asyncio.Event())
+
+        return asyncio.run(run())
+
+    def simulate(self) -> bool:
+        """Run the oldest simulation; False if there is none."""
+        runner = SimulationRunner(
+            store=self.store,
+            lake=LakeReader(self.lake_location),
+            clock=self.clock,
+            current=self.watch.newest,
+            points_of=lambda _: {},
+        )
+        return runner.run_next()
 
     def claim(self, *, slug: str = "perkville") -> None:
         """Claim what is due without results: the requests are in delivery."""
@@ -264,13 +308,13 @@ class PublicApiServer:
         """
         dependencies = Dependencies(
             store=self.store,
-            lake=LakeReader(self._lake),
+            lake=LakeReader(self.lake_location),
             traces=self._traces,
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,
             configuration=RunningConfiguration(
-                self.store, self._keyring, self.watch, lake=LakeReader(self._lake), clock=self.clock
+                self.store, self._keyring, self.watch, lake=LakeReader(self.lake_location), clock=self.clock
             ),
             commit=commit,
         )

@@ -14,12 +14,12 @@ from punchcard.store.profiles import ids_of, owners_of, traits_of
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileTrace:
-    """The person of an event, as they are known now.
+    """The profile of an event as it is now.
 
     Attributes:
         public_id: `use_…`.
-        ids: Their external ids, type and value.
-        audiences: Keys of the audiences that they are in.
+        ids: External ids, type and value.
+        audiences: Keys of the current audiences.
     """
 
     public_id: str
@@ -28,13 +28,13 @@ class ProfileTrace:
 
     @property
     def name(self) -> str:
-        """What to call them: an email, else a user id, else the profile's own id."""
+        """The display name: an email, else a user id, else the id of the profile."""
         by_type = dict(reversed(self.ids))
         return by_type.get(EMAIL) or by_type.get(USER_ID) or self.public_id
 
 
 def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdReader) -> list[int | None]:
-    """The profile of each event, None for one that is nobody's, or that Engage has not come to yet."""
+    """Return the profile of each event, None for an event without a profile, or one that Engage has not read yet."""
     ids = [
         reader.ids_of(user_id=event.user_id, anonymous_id=event.anonymous_id, email=event.email, payload=event.payload)
         for event in events
@@ -45,7 +45,7 @@ def owners_of_events(work: Connection, events: Sequence[LakeEvent], reader: IdRe
 
 
 def profile_trace(work: Connection, event: LakeEvent, reader: IdReader) -> ProfileTrace | None:
-    """The person of an event, None if nobody is known by its ids."""
+    """Return the profile of an event, None if none has its ids."""
     [owner] = owners_of_events(work, [event], reader)
     profile = None if owner is None else get_profile(work, owner)
     if profile is None:

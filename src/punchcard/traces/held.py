@@ -12,7 +12,7 @@ from punchcard.store.held import results_at
 
 
 def with_results_of_held(work: Connection, events: Sequence[LakeEvent]) -> list[LakeEvent]:
-    """The events; where one was held and is planned by now, with what that gave in the place of "held"."""
+    """Return the events, with the final result of each event that was held and is planned by now."""
     places = {(event.log_position, event.event_index) for event in events if any(map(_was_held, event.results))}
     if not places:
         return list(events)

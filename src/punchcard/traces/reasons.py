@@ -227,6 +227,11 @@ UNKNOWN: Final = (
         "the database was restored from an older copy, so it may have been delivered already",
         "nothing: it is read back, and sent if it was not; see [restore](../how-to/operate.md#restore)",
     ),
+    _reason(
+        "sent_again",
+        "an operator put it back in the queue after a [reconciliation](../how-to/reconcile.md)",
+        "nothing: it is read back, and sent only if it is absent",
+    ),
     _reason("worker_stopped", "the worker stopped while the request was in flight", "nothing: it is read back"),
     _reason(
         "duplicate_key",
@@ -244,6 +249,17 @@ PERSON: Final = (
         "dismissed_in_doubt",
         "an operator dismissed it while it was unknown whether it was performed",
         "nothing; a retry reads back first",
+    ),
+    _reason(
+        "absent_at_partner",
+        "it was delivered, a [reconciliation](../how-to/reconcile.md) found that it is absent now, and an operator "
+        "accepted that",
+        "nothing; a retry reads back first",
+    ),
+    _reason(
+        "reversed_at_partner",
+        "it was delivered, a [reconciliation](../how-to/reconcile.md) found it reversed, and an operator accepted that",
+        "nothing",
     ),
     _reason(
         "preparation_failed",

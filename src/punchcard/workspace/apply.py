@@ -13,7 +13,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError, InvariantError
 from punchcard.store import audit, configuration
 from punchcard.store.engine import Store
-from punchcard.store.ownership import write_file_managed
+from punchcard.store.ownership import read_file_managed, write_file_managed
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_settings import restore_secrets, unseal_channel
 from punchcard.workspace.document import Catalog, secret_keys, unseal
@@ -93,6 +93,21 @@ def apply(
     if changes:
         WorkspaceTelemetry().configuration_changed(revision=revision + 1, changes=changes)
     return changes
+
+
+def release_from_file(store: Store) -> int:
+    """Leave everything that the config file manages to the App; return how many parts that were.
+
+    Raises:
+        StorageError: The store cannot be written.
+    """
+    with store.unit_of_work() as work:
+        revision = configuration.lock_revision(work)
+        released = read_file_managed(work)
+        if released:
+            write_file_managed(work, ())
+            configuration.raise_revision(work, expected=revision)
+    return len(released)
 
 
 def preview(

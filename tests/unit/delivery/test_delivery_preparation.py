@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from punchcard.delivery.preparation import NotReady, Ready
+from punchcard.delivery.stages import DeliveryTarget, begin
 from punchcard.destinations.perkville.refunds import RefundFollows
 from punchcard.destinations.port import KeyScope
 from punchcard.store import outbox
 from punchcard.store.engine import Store
 from punchcard.store.operator_actions import dismiss
 from punchcard.store.schema import EffectState
-from punchcard.testing.effects import new_effect, stored_effect
+from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
+from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
 from punchcard.testing.perkville_orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
@@ -333,3 +335,26 @@ def test_a_refund_is_woken_by_its_order_under_either_id(
             now=ledger.clock.now(),
         )
     assert ledger.wake(delivered={of_award}) == woken
+
+
+@pytest.mark.parametrize(
+    ("attributes", "item"),
+    [pytest.param(None, "9", id="with an item"), pytest.param({"vip": True}, None, id="without an item")],
+)
+def test_a_corrected_map_changes_the_item_of_effects_that_have_one(
+    ledger: OrderLedger, attributes: dict[str, object] | None, item: str | None
+) -> None:
+    settings = ScriptedSettings(items={"Order Completed": "9"})
+    target = DeliveryTarget(
+        slug=DESTINATION,
+        partner=ScriptedPartner(clock=ledger.clock),
+        settings=settings,
+        options=settings.options,
+        fingerprint="f",
+    )
+    new = new_effect("effect", quantity=None if attributes else "1", attributes=attributes)
+    with ledger.store.unit_of_work() as work:
+        outbox.add(work, [new], now=ledger.clock.now())
+        attempt = begin(work, target, stored_effect(work, "effect"), clock=ledger.clock)
+    assert attempt is not None
+    assert attempt.item == item

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from punchcard.destinations.definition import FieldType, SettingField
-from punchcard.destinations.settings import SettingsProblem, read_section, refuse
+from punchcard.destinations.port import DeliveryOptions
+from punchcard.destinations.settings import SettingsProblem, Values, read_delivery, read_section, refuse
 from punchcard.errors import ConfigurationError
 
 FIELDS = (
@@ -113,3 +114,26 @@ def test_all_problems_are_reported_at_once_one_line_each() -> None:
 
 def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
     assert "s3cret" not in " ".join(problems_of({"sendEmail": "s3cret", "apiKey": ["s3cret"]}))
+
+
+def test_delivery_options_are_read_by_the_keys_that_all_destinations_share() -> None:
+    options = {
+        "requestsPerSecond": 7,
+        "concurrency": 5,
+        "retryBaseSeconds": 2,
+        "retryAttemptsMax": 4,
+        "unknownWaitSeconds": 11,
+        "requestTimeoutSeconds": 3,
+    }
+    assert read_delivery(Values(options)) == DeliveryOptions(
+        requests_per_second=7,
+        concurrency=5,
+        retry_base_seconds=2,
+        tries_max=4,
+        unknown_wait_seconds=11,
+        request_timeout_seconds=3,
+    )
+
+
+def test_a_delivery_option_without_a_field_has_its_default() -> None:
+    assert read_delivery(Values({"retryAttemptsMax": 4})) == DeliveryOptions(tries_max=4)

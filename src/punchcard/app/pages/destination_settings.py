@@ -42,7 +42,7 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save the settings. Queued transactions are sent with the new settings."""
     destination = find_destination(context.dependencies.workspace(), slug)
     definition = _definition(destination)
-    settings, options = _read(context, definition)
+    settings, options = read_form(context, definition)
     try:
         context.edit(
             change_destination(
@@ -77,7 +77,7 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Check the settings in the form at the partner."""
     destination = find_destination(await asyncio.to_thread(context.dependencies.workspace), slug)
     partner = CATALOG[destination.type]
-    settings, options = _read(context, partner.definition)
+    settings, options = read_form(context, partner.definition)
     proposed = restore_masked_secrets(
         replace(
             destination,
@@ -133,7 +133,8 @@ def _values(destination: Destination) -> Mapping[str, object]:
     }
 
 
-def _read(context: RequestContext, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
+def read_form(context: RequestContext, definition: Definition) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the settings and options in the form."""
     settings = {field.key: read_setting(context, field) for field in _setting_fields(definition)}
     options = {field.key: read_setting(context, field) for field in _option_fields(definition)}
     return settings, options

@@ -89,7 +89,7 @@ def remove(context: ContextDependency, slug: FromPath[str], filter_id: FromPath[
 def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Preview the filter in the form with the newest events of the destination's sources."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    errors, new_filter = _read(context, _NEW)
+    errors, new_filter = read_form(context, _NEW)
     tried: Sequence[PreviewedEvent] = ()
     if not errors and new_filter.condition:
         try:
@@ -133,7 +133,7 @@ def _preview(context: RequestContext, destination: Destination, new_filter: Dest
     return tried
 
 
-def _read(context: RequestContext, current: DestinationFilter) -> tuple[FormErrors, DestinationFilter]:
+def read_form(context: RequestContext, current: DestinationFilter) -> tuple[FormErrors, DestinationFilter]:
     """Return the filter in the form."""
     errors = FormErrors()
     kind = context.field("action") or "DROP"
@@ -175,7 +175,7 @@ def _fields(text: str) -> dict[str, list[str]]:
 def _save(context: RequestContext, slug: str, put: object, current: DestinationFilter) -> Page:
     assert callable(put)
     destination = find_destination(context.dependencies.workspace(), slug)
-    errors, new_filter = _read(context, current)
+    errors, new_filter = read_form(context, current)
     warnings: Sequence[str] = ()
     if not errors:
         try:

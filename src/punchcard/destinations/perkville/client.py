@@ -1,6 +1,7 @@
 """Performs effects at Perkville, and reads back whether they stand."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 
 from punchcard.clock import Clock, SystemClock
@@ -11,6 +12,7 @@ from punchcard.destinations.perkville.pagination import Item, item_of, read_list
 from punchcard.destinations.perkville.perk_choices import list_mapping_choices
 from punchcard.destinations.perkville.perks import Perks, signed_quantity
 from punchcard.destinations.perkville.property_values import property_value
+from punchcard.destinations.perkville.reconciling import list_transactions, read_user_emails
 from punchcard.destinations.perkville.responses import Content, Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
@@ -22,6 +24,7 @@ from punchcard.destinations.perkville.wire import (
     post_transaction,
 )
 from punchcard.destinations.port import CustomerBalance, Effect, Finding, MappingChoice, Performed
+from punchcard.destinations.reconciling import TransactionPage
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
 
 
@@ -109,6 +112,30 @@ class PerkvilleClient:
             balance=amount_of(connection.get(wire.balance_key)),
             status=status if isinstance(status, str) else "",
         )
+
+    async def list_transactions(self, since: datetime, *, cursor: str | None) -> TransactionPage:
+        """A page of the business's transactions: all of them, as no filter by time is known.
+
+        Raises:
+            CredentialsError: Perkville does not accept the token.
+            RejectedError: Perkville does not let them be read, or shows none of their keys (`keys_not_shown`).
+            RetryableError: Perkville cannot be asked at the moment.
+        """
+        return await list_transactions(self._http, self._settings, cursor=cursor)
+
+    async def read_customer_emails(self, customer_ref: str) -> Sequence[str]:
+        """The email addresses of a user, lower-cased; none if Perkville does not know the user any more.
+
+        Raises:
+            CredentialsError: Perkville does not accept the token.
+            RejectedError: Perkville does not let the user be read.
+            RetryableError: Perkville cannot be asked at the moment.
+        """
+        return await read_user_emails(self._http, self._settings, customer_ref)
+
+    def lists(self, event_settings: Mapping[str, object] | None) -> bool:
+        """Whether an effect with these event settings is booked for this client's business."""
+        return with_event_settings(self._settings, event_settings).business_id == self._settings.business_id
 
     async def close(self) -> None:
         """Release the connections."""

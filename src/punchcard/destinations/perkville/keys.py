@@ -10,13 +10,15 @@ and delivery parks it for a person: nothing is lost in silence.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from punchcard.destinations.keys import KEY_CHARACTERS_MAX, digest, event_key, hashed_part, join_key, key_part
+from punchcard.destinations.keys import KEY_CHARACTERS_MAX, digest, event_key, hashed_part, join_key, key_part, read_key
 from punchcard.destinations.port import EffectKey
+from punchcard.destinations.reconciling import KeyContent
 
-__all__ = ["KEY_CHARACTERS_MAX", "DayKey", "OrderKey", "RefundKey", "event_key", "name_slug"]
+__all__ = ["KEY_CHARACTERS_MAX", "DayKey", "OrderKey", "RefundKey", "event_key", "name_slug", "read_key_content"]
 
 _SLUGGABLE_NAME = re.compile(r"[A-Za-z0-9 _-]*[A-Za-z0-9][A-Za-z0-9 _-]*")
 _BETWEEN_WORDS = re.compile(r"[ _-]+")
@@ -70,6 +72,27 @@ class DayKey:
         """Return the key within a scope."""
         customer_digest = digest(self.customer)[:_EMAIL_DIGEST_CHARACTERS]
         return join_key(scope, "DAY", key_part(self.perk), customer_digest, self.day.isoformat())
+
+
+def read_key_content(effect_key: str, *, event_names: Sequence[str]) -> KeyContent:
+    """Return what a key says of its effect.
+
+    Args:
+        event_names: The mapped names: an order's key holds the slug of one.
+    """
+    key = read_key(effect_key)
+    if key is None:
+        return KeyContent()
+    first, second = (*key.parts, None, None)[:2]
+    match key.kind:
+        case "ORDER":
+            name = next((name for name in event_names if name_slug(name) == second), None)
+            return KeyContent(order_id=first, event_name=name)
+        case "REFUND":
+            return KeyContent(order_id=first, is_refund=True, refund_id=second)
+        case "EVENT":
+            return KeyContent(source=key.scope, message_id=first)
+    return KeyContent()
 
 
 def name_slug(event_name: str) -> str:

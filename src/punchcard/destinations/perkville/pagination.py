@@ -30,11 +30,11 @@ async def read_list(
     for _ in range(_PAGES_MAX):
         request = list_page(wire, path, business_id=settings.business_id, email=email, offset=offset)
         response = await http.send(request, deadline=deadline)
-        items, limit, page_total = _page(response, settings)
+        items, limit, page_total = page_of(response, settings)
         total = max(total, page_total)
         if not items:
             if offset < total:
-                raise _unclear(f"it ends after {offset} of {total} objects", response)
+                raise unclear(f"it ends after {offset} of {total} objects", response)
             return
         if items[0].get(wire.resource_uri_key) is not None:
             uris = {str(item.get(wire.resource_uri_key)) for item in items}
@@ -42,7 +42,7 @@ async def read_list(
                 # The offset is not obeyed: what was seen is all, if it was not the beginning of more.
                 if len(items) < limit:
                     return
-                raise _unclear("it repeats a full page whatever the offset is", response)
+                raise unclear("it repeats a full page whatever the offset is", response)
             seen |= uris
         for item in items:
             yield item
@@ -75,15 +75,15 @@ def item_of(response: Response) -> Item:
     return body if isinstance(body, dict) else {}
 
 
-def _page(response: Response, settings: PerkvilleSettings) -> tuple[list[Item], int, int]:
+def page_of(response: Response, settings: PerkvilleSettings) -> tuple[list[Item], int, int]:
     """The objects of a page, how many there can be on it, and how many the whole list has (0: not known)."""
     wire = settings.wire
     body = response.json()
     items = body.get(wire.objects_key) if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(items, list):
-        raise _unclear(f'it has no list "{wire.objects_key}"', response)
+        raise unclear(f'it has no list "{wire.objects_key}"', response)
     if not all(isinstance(item, dict) for item in items):
-        raise _unclear("its list holds something else than objects", response)
+        raise unclear("its list holds something else than objects", response)
     limit = int(wire.page_limit)
     meta = body.get(wire.meta_key)
     granted = _count(meta, "limit")
@@ -97,7 +97,8 @@ def _count(meta: object, key: str) -> int:
     return number if isinstance(number, int) and not isinstance(number, bool) else 0
 
 
-def _unclear(why: str, response: Response) -> RetryableError:
+def unclear(why: str, response: Response) -> RetryableError:
+    """Return the error for a page that cannot be relied on."""
     return RetryableError(
         f"Perkville's answer cannot be relied on: {why}",
         code="read_back_unclear",

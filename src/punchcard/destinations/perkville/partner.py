@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.perkville import mapping
 from punchcard.destinations.perkville.definition import PERKVILLE
+from punchcard.destinations.perkville.keys import read_key_content
 from punchcard.destinations.perkville.preview import preview
 from punchcard.destinations.perkville.refunds import decide_refund
 from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
 from punchcard.destinations.port import DeliveryOptions, Effect, Intent, PartnerClient
 from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
+from punchcard.destinations.reconciling import KeyContent
 from punchcard.errors import InvariantError
 from punchcard.events.model import Event, EventType
 
@@ -67,6 +69,10 @@ class PerkvillePartner:
     def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
         """The request that `perform` would make, for people to look at: `{"method", "url", "body"}`, no secrets."""
         return preview(effect, _own(settings))
+
+    def read_key(self, effect_key: str, settings: object) -> KeyContent:
+        """What a `trans_source_id` says of its effect."""
+        return read_key_content(effect_key, event_names=list(_own(settings).event_to_perk_map))
 
     def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
         """A client for these settings. It connects to the option `apiBaseUrl`, which may be a sandbox at home."""

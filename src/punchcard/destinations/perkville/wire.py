@@ -23,6 +23,7 @@ class Wire:
     # Paths: known from public clients.
     transactions_path: str = "/v2/transactions/"
     connections_path: str = "/v2/connections/"
+    users_path: str = "/v2/users/"
     perks_path: str = "/v2/perks/"
     businesses_path: str = "/v2/businesses/"
     locations_path: str = "/v2/locations/"
@@ -47,11 +48,15 @@ class Wire:
     limit_filter: str = "limit"
     offset_filter: str = "offset"
     page_limit: str = "100"
+    reconcile_page_limit: str = "1000"
     meta_key: str = "meta"
     objects_key: str = "objects"
     # Keys of answers.
     transaction_id_key: str = "transaction_id"
     transaction_status_key: str = "transaction_status"
+    transaction_time_key: str = "transaction_dt"
+    user_key: str = "user"
+    emails_key: str = "emails"
     connection_id_key: str = "connection_id"
     attributes_key: str = "custom_attributes"
     balance_key: str = "point_balance"
@@ -64,6 +69,8 @@ class Wire:
     earning_classifications: str = "EARN"
     redeeming_classifications: str = "REDEEM"
     active_statuses: str = "ACTIVE"
+    reversed_statuses: str = "VOID"
+    offset_statuses: str = "VOID_REF"
     # Codes of errors: E003 to E005 and E000 to E002 are documented for the older API, the others are assumed.
     duplicate_codes: str = "duplicate_trans_source_id"
     perk_codes: str = "E003,E004,E005"
@@ -117,7 +124,9 @@ def _override_problem(name: str, value: str) -> str | None:
         return 'must contain "{id}"'
     if name in _CHOICES and value not in _CHOICES[name]:
         return f"must be one of {', '.join(_CHOICES[name])}"
-    if name == "page_limit" and not (value.isdecimal() and value.isascii() and 1 <= int(value) <= _PAGE_LIMIT_MAX):
+    if name.endswith("page_limit") and not (
+        value.isdecimal() and value.isascii() and 1 <= int(value) <= _PAGE_LIMIT_MAX
+    ):
         return f"must be a whole number from 1 to {_PAGE_LIMIT_MAX}"
     return None
 
@@ -177,13 +186,19 @@ def post_transaction(
     return Request(method="POST", path=wire.transactions_path, body=body)
 
 
-def list_page(wire: Wire, path: str, *, business_id: str, email: str | None, offset: int) -> Request:
-    """The request for one page of a customer's transactions or connections; of all of the business without an email."""
+def list_page(
+    wire: Wire, path: str, *, business_id: str, email: str | None, offset: int, limit: str | None = None
+) -> Request:
+    """The request for one page of a customer's transactions or connections; of all of the business without an email.
+
+    Args:
+        limit: Objects on the page, None for the usual number.
+    """
     query = urlencode(
         {
             wire.business_filter: business_id,
             **({} if email is None else {wire.email_filter: email}),
-            wire.limit_filter: wire.page_limit,
+            wire.limit_filter: limit or wire.page_limit,
             wire.offset_filter: str(offset),
         }
     )

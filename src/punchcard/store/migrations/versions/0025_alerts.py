@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0025"
-down_revision = "0026"
+down_revision = "0024"
 
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

@@ -1,0 +1,154 @@
+"""Reconciliations of a destination: the history, and one reconciliation with its differences and actions."""
+
+from datetime import timedelta
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.errors import ConfigurationError
+from punchcard.operations.executor import run_in_executor
+from punchcard.operations.reconciliation import (
+    ACTIONS,
+    DifferenceAction,
+    cancel_reconciliation,
+    request_reconciliation,
+    resolve_differences,
+)
+from punchcard.operations.reconciliation_views import view_history, view_reconciliation
+from punchcard.store.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
+from punchcard.store.reconciliations import Reconciliation, reconciliation_by_id
+from punchcard.workspace.editing import NotFoundError, find_destination
+
+_HISTORY = 50
+_ROWS = 50
+_DAYS = (1, 7, 30, 90, 365)
+_ID_DIGITS_MAX = 19
+
+
+@get("/destinations/{slug:str}/reconciliations")
+@run_in_executor
+def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
+    """The reconciliations of a destination, newest first."""
+    destination = find_destination(context.dependencies.workspace(), slug)
+    before = context.query("before")
+    with context.dependencies.store.reading() as work:
+        views = view_history(work, slug, count=_HISTORY + 1, before_id=int(before) if _is_number(before) else None)
+    shown = views[:_HISTORY]
+    return context.page(
+        "reconciliations.html",
+        destination=destination,
+        views=shown,
+        days=_DAYS,
+        following=str(shown[-1].reconciliation.id) if len(views) > _HISTORY else "",
+    )
+
+
+@post("/destinations/{slug:str}/reconciliations", status_code=200)
+@run_in_executor
+def begin(context: ContextDependency, slug: FromPath[str]) -> Page:
+    """Ask for a reconciliation."""
+    destination = context.dependencies.current().destinations.get(slug)
+    if destination is None:
+        raise NotFoundError(f"there is no destination {slug}")
+    days = context.field("days")
+    if not _is_number(days) or int(days) not in _DAYS:
+        raise ConfigurationError("Choose one of the periods.")
+    now = context.dependencies.clock.now()
+    with context.dependencies.store.unit_of_work() as work:
+        reconciliation = request_reconciliation(
+            work, destination, since=now - timedelta(days=int(days)), actor=context.actor, now=now
+        )
+    return context.redirect(f"/destinations/{slug}/reconciliations/{reconciliation.id}")
+
+
+@get("/destinations/{slug:str}/reconciliations/{number:str}")
+@run_in_executor
+def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
+    """One reconciliation with a page of its differences."""
+    destination = find_destination(context.dependencies.workspace(), slug)
+    reconciliation = _reconciliation(context, slug, number)
+    kind, state = context.query("kind"), context.query("state")
+    after = context.query("after")
+    query = DifferenceQuery(
+        reconciliation_id=reconciliation.id,
+        kind=kind or None,
+        states=(DifferenceState(state),) if state in set(DifferenceState) else (),
+    )
+    with context.dependencies.store.reading() as work:
+        view = view_reconciliation(
+            work, reconciliation, query, count=_ROWS + 1, after_id=int(after) if _is_number(after) else 0
+        )
+    shown = view.differences[:_ROWS]
+    return context.page(
+        "reconciliation.html",
+        destination=destination,
+        view=view,
+        reconciliation=reconciliation,
+        totals=reconciliation.totals,
+        differences=shown,
+        following=str(shown[-1].id) if len(view.differences) > _ROWS else "",
+        kinds=list(DifferenceKind),
+        states=list(DifferenceState),
+        actions=ACTIONS,
+        query_values={"kind": kind, "state": state},
+    )
+
+
+@post("/destinations/{slug:str}/reconciliations/{number:str}", status_code=200)
+@run_in_executor
+def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
+    """Cancel a reconciliation, or resolve its differences: the selected ones, or all of a kind."""
+    reconciliation = _reconciliation(context, slug, number)
+    dependencies, do = context.dependencies, context.field("do")
+    path = f"/destinations/{slug}/reconciliations/{reconciliation.id}"
+    if do == "cancel":
+        with dependencies.store.unit_of_work() as work:
+            cancel_reconciliation(work, reconciliation, actor=context.actor, now=dependencies.clock.now())
+        return context.redirect(path)
+    if do not in set(DifferenceAction):
+        raise ConfigurationError("Choose what to do.")
+    are_all = context.field("which") == "all"
+    kind = context.field("kind")
+    ids = None if are_all else [int(text) for text in context.fields("id") if _is_number(text)]
+    resolution = resolve_differences(
+        dependencies.store,
+        dependencies.current().destinations.get(slug),
+        DifferenceQuery(reconciliation_id=reconciliation.id, kind=kind if are_all and kind else None, ids=ids),
+        action=DifferenceAction(do),
+        actor=context.actor,
+        clock=dependencies.clock,
+    )
+    notices = [_done(DifferenceAction(do), resolution.done)]
+    if resolution.left:
+        notices.append(f"{resolution.left:,} were left: this does not fit them, or they have changed meanwhile.")
+    query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
+    return context.redirect(path, notices=notices, **query_values)
+
+
+def _done(action: DifferenceAction, count: int) -> str:
+    if not count:
+        return "Nothing was changed: choose differences first."
+    differences = f"{count:,} {'difference' if count == 1 else 'differences'}"
+    match action:
+        case DifferenceAction.SEND_AGAIN:
+            return f"{differences}: each award is looked up at the partner, and sent again if it is not there."
+        case DifferenceAction.ACCEPT:
+            return f"{differences} accepted: the ledger has what the partner has."
+        case DifferenceAction.DISMISS:
+            return f"{differences} dismissed."
+
+
+def _reconciliation(context: RequestContext, slug: str, number: str) -> Reconciliation:
+    with context.dependencies.store.reading() as work:
+        reconciliation = reconciliation_by_id(work, slug, int(number)) if _is_number(number) else None
+    if reconciliation is None:
+        raise NotFoundError(f"there is no reconciliation {number} of {slug}")
+    return reconciliation
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < _ID_DIGITS_MAX
+
+
+HANDLERS = (list_all, begin, show_one, act)

@@ -1,0 +1,177 @@
+"""`simulate`: what a configuration would have earned. Reads lake and ledger, writes nothing."""
+
+import csv
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from punchcard.cli.trace_text import printable
+from punchcard.clock import SystemClock
+from punchcard.errors import ConfigurationError
+from punchcard.lake.reader import LakeReader
+from punchcard.operations.instants import read_instant
+from punchcard.operations.proposals import Proposal, ProposedFilter, propose, propose_destination, proposed_filter
+from punchcard.operations.simulation import SimulationScope, simulate
+from punchcard.operations.simulation_outcome import SimulationOutcome
+from punchcard.operations.simulations import can_simulate, check_simulation, read_points
+from punchcard.runtime.assembly import open_keyring, open_store
+from punchcard.runtime.settings import Settings
+from punchcard.runtime.simulating import parallel_planning
+from punchcard.workspace.file import read_content
+from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
+
+_FORMATS = ("table", "json", "csv")
+_PLAIN_WIDTH = 200  # without a terminal nothing wraps
+
+
+def simulate_configuration(
+    settings: Settings,
+    *,
+    destination: str | None,
+    config: Path | None,
+    maps: Sequence[str],
+    condition: str | None,
+    since: str,
+    output: str,
+) -> int:
+    """Print what a configuration would have earned; 0.
+
+    Args:
+        config: A config file to plan under, None for the running configuration.
+        maps: `EVENT=PERK` each; without a perk, the event is mapped to none.
+        condition: FQL of events that are dropped besides.
+
+    Raises:
+        ConfigurationError: an option or the config file is wrong.
+        StorageError: lake or store is away.
+    """
+    if output not in _FORMATS:
+        raise ConfigurationError(f"--format {output}: write one of {', '.join(_FORMATS)}")
+    store = open_store(settings)
+    try:
+        snapshot = SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current()
+        current = _chosen(snapshot, destination)
+        now = SystemClock().now()
+        begin = read_instant(since, option="--since", now=now, zone=snapshot.zone, is_past=True)
+        proposal = _proposal(current, config=config, maps=maps, condition=condition)
+        proposed = check_simulation(current, proposal, since=begin, now=now)
+        scope = SimulationScope(destination=proposed, current=current, zone=snapshot.zone, begin=begin, end=now)
+        with parallel_planning(settings.lake_location(), scope) as plan:
+            outcome = simulate(
+                scope,
+                store=store,
+                lake=LakeReader(settings.lake_location()),
+                points=read_points(current),
+                plan=plan,
+                on_progress=_show_progress,
+            )
+    finally:
+        store.close()
+    _print(outcome, output, slug=current.slug, since=begin)
+    return 0
+
+
+def _chosen(snapshot: Snapshot, slug: str | None) -> RoutedDestination:
+    usable = [item for item in snapshot.destinations.values() if can_simulate(item)]
+    if slug is not None:
+        destination = snapshot.destinations.get(slug)
+        if destination is None:
+            known = ", ".join(sorted(snapshot.destinations)) or "none"
+            raise ConfigurationError(f"--destination {slug}: there is no such destination (configured: {known})")
+        return destination
+    if len(usable) != 1:
+        names = ", ".join(item.slug for item in usable)
+        raise ConfigurationError(
+            f"say which destination: --destination {names}" if usable else "there is no destination that awards points"
+        )
+    return usable[0]
+
+
+def _proposal(
+    current: RoutedDestination, *, config: Path | None, maps: Sequence[str], condition: str | None
+) -> Proposal:
+    stored = current.destination
+    if config is not None:
+        workspace = read_content(config.read_bytes(), str(config), environment=os.environ)
+        same = [item for item in workspace.destinations if item.slug == current.slug]
+        if not same:
+            raise ConfigurationError(f"{config}: there is no destination {current.slug} in it")
+        stored = same[0]
+    settings = dict(stored.settings)
+    event_map = current.partner.definition.event_map
+    if maps:
+        if event_map is None:
+            raise ConfigurationError(f"--map: {current.name} maps no events")
+        settings[event_map.key] = _mapped(settings.get(event_map.key), maps)
+    filters = [proposed_filter(item) for item in stored.filters]
+    if condition is not None:
+        filters.append(ProposedFilter(if_=condition, title="--filter"))
+    if config is not None:
+        return propose_destination(current, replace(stored, settings=settings), filters=filters)
+    return propose(current, settings=settings if maps else None, filters=filters if condition is not None else None)
+
+
+def _mapped(current_map: object, maps: Sequence[str]) -> dict[str, str]:
+    mapped = {str(name): str(value) for name, value in current_map.items()} if isinstance(current_map, dict) else {}
+    for text in maps:
+        name, sign, perk = text.rpartition("=")
+        if not sign or not name.strip():
+            raise ConfigurationError(f"--map {text}: write 'EVENT=PERK', or 'EVENT=' for none")
+        mapped.pop(name.strip(), None)
+        if perk.strip():
+            mapped[name.strip()] = perk.strip()
+    return mapped
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} of {total} parts of the period planned ")
+        if done == total:
+            sys.stderr.write("\n")
+        sys.stderr.flush()
+
+
+def _print(outcome: SimulationOutcome, output: str, *, slug: str, since: datetime) -> None:
+    if output == "json":
+        document = {"id": None, "status": "finished", **msgspec.to_builtins(outcome)}
+        sys.stdout.buffer.write(msgspec.json.encode({"data": {"simulation": document}}) + b"\n")
+        return
+    fields = ("event", "perk", "events", "awards", "customers", "quantity", "points")
+    actual = ("actual_awards", "actual_quantity", "actual_points")
+    if output == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow([*fields, *actual])
+        for row in outcome.by_event:
+            writer.writerow([getattr(row, name) for name in (*fields, *actual)])
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PLAIN_WIDTH)
+    console.print(Text(f"{slug}, events received since {since:%Y-%m-%d %H:%M} UTC; nothing is changed"))
+    table = Table(*(name.replace("_", " ") for name in (*fields, *actual)), box=None)
+    for row in outcome.by_event:
+        cells = [getattr(row, name) for name in (*fields, *actual)]
+        table.add_row(*(Text("–" if cell is None else printable(str(cell)), overflow="fold") for cell in cells))
+    totals = outcome.totals
+    sums = (totals.actual_awards, totals.actual_quantity, totals.actual_points)
+    cells = ["all", "", "", totals.awards, "", totals.quantity, totals.points, *sums]
+    table.add_row(*("–" if cell is None else str(cell) for cell in cells))
+    console.print(table)
+    for heading, changes in (("gain most", outcome.gaining), ("lose most", outcome.losing)):
+        if changes:
+            console.print(f"customers who {heading}:")
+            for change in changes:
+                line = f"  {change.email}  {change.actual} → {change.simulated} ({change.change})"
+                console.print(Text(printable(line)))
+    if outcome.refused:
+        console.print("events that would earn nothing:")
+        for reason, number in outcome.refused.items():
+            console.print(Text(printable(f"  {reason}: {number:,}")))

@@ -1,0 +1,355 @@
+"""Compares what a partner has booked with the ledger, by effect key. Reads both sides, writes neither.
+
+The ledger's side is every award for an event of the period that was delivered before reading began: whatever the
+partner shows of those is compared, however its clock stands. The partner's side is every transaction under a key of
+this destination. What has another key, or none, belongs to others and is only counted.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from sqlalchemy import Connection
+
+from punchcard.clock import to_iso
+from punchcard.destinations.keys import is_own_key
+from punchcard.destinations.reconciling import TransactionStatus
+from punchcard.errors import InvariantError
+from punchcard.store.delivered import delivered_effects, open_effects_before
+from punchcard.store.effects import StoredEffect, decimal_text
+from punchcard.store.outbox import effects_by_key
+from punchcard.store.partner_transactions import (
+    PartnerCustomer,
+    ShownTransaction,
+    customers_by_ref,
+    read_transactions,
+    transactions_by_key,
+)
+from punchcard.store.reconciliation_differences import DifferenceKind, NewDifference
+from punchcard.store.reconciliations import Reconciliation, Totals
+from punchcard.store.schema import EffectState
+
+# How far the partner's clock may be from ours: what it has booked a moment before the period may be of the period.
+CLOCKS_DIFFER: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRules:
+    """By what is compared.
+
+    Attributes:
+        scopes: Slugs used in keys of this destination.
+        is_listed: Whether an effect with these event settings is part of the lists that were read.
+        pending_before: What was planned before and is neither delivered nor ended has been pending for too long.
+    """
+
+    scopes: Collection[str]
+    is_listed: Callable[[Mapping[str, object] | None], bool]
+    pending_before: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a comparison has found.
+
+    Attributes:
+        needed_refs: Customers for whom the addresses must be read from the partner to complete the comparison.
+        unread_refs: Customers for whom the addresses were never read, and that nothing contradicts.
+    """
+
+    differences: Sequence[NewDifference]
+    totals: Totals
+    needed_refs: Sequence[str]
+    unread_refs: Sequence[str]
+
+
+@dataclass
+class _Sum:
+    count: int = 0
+    quantity: Decimal = Decimal(0)
+
+    def add(self, quantity: Decimal | None) -> None:
+        self.count += 1
+        self.quantity += quantity or Decimal(0)
+
+
+def compare(work: Connection, reconciliation: Reconciliation, rules: ComparisonRules) -> Comparison:
+    """Compare both sides of a reconciliation after all transactions were read."""
+    return _Comparing(work, reconciliation, rules).run()
+
+
+class _Comparing:
+    def __init__(self, work: Connection, reconciliation: Reconciliation, rules: ComparisonRules) -> None:
+        if reconciliation.until is None:
+            raise InvariantError(f"reconciliation {reconciliation.id} is compared before it was read")
+        self._work = work
+        self._run = reconciliation
+        self._until = reconciliation.until
+        self._rules = rules
+        self._differences: list[NewDifference] = []
+        self._ledger, self._partner, self._others = _Sum(), _Sum(), _Sum()
+        self._not_compared = 0
+        self._customers = _Customers(work, reconciliation)
+
+    def run(self) -> Comparison:
+        """Compare the ledger's side, then the partner's, then what is pending."""
+        for effects in delivered_effects(self._work, self._run.destination, since=self._run.since, until=self._until):
+            shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in effects])
+            self._customers.load(
+                {transaction.customer_ref for transactions in shown.values() for transaction in transactions}
+            )
+            for effect in effects:
+                self._compare_delivered(effect, shown.get(effect.effect_key, []))
+        for transactions in read_transactions(self._work, self._run.id):
+            self._compare_shown(transactions)
+        self._compare_pending()
+        unread = self._customers.unread()
+        totals = Totals(
+            ledger_count=self._ledger.count,
+            ledger_quantity=self._ledger.quantity.normalize(),
+            partner_count=self._partner.count,
+            partner_quantity=self._partner.quantity.normalize(),
+            others_count=self._others.count,
+            others_quantity=self._others.quantity.normalize(),
+            not_compared=self._not_compared,
+            customers_unchecked=len(unread),
+        )
+        return Comparison(
+            differences=self._differences, totals=totals, needed_refs=self._customers.needed(), unread_refs=unread
+        )
+
+    # --- the ledger's side ---
+
+    def _compare_delivered(self, effect: StoredEffect, shown: Sequence[ShownTransaction]) -> None:
+        if not self._rules.is_listed(effect.event_settings):
+            self._not_compared += 1
+            return
+        self._ledger.add(effect.quantity)
+        active = [transaction for transaction in shown if transaction.status == TransactionStatus.ACTIVE]
+        for transaction in active:
+            self._partner.add(transaction.quantity)
+        if len(active) > 1:
+            self._differ(
+                DifferenceKind.DOUBLED,
+                effect,
+                active,
+                f"The partner has booked it {len(active)} times, as {_listed_ids(active)}.",
+            )
+        elif active:
+            self._compare_content(effect, active[0])
+        elif pending := [transaction for transaction in shown if transaction.status == TransactionStatus.PENDING]:
+            if _since(pending[0].booked_at, effect.created_at) < self._rules.pending_before:
+                word = pending[0].status_text
+                detail = f"The partner shows transaction {pending[0].partner_id} as {word}: it does not count yet."
+                self._differ(DifferenceKind.PENDING_TOO_LONG, effect, pending, detail)
+        elif taken_back := [transaction for transaction in shown if transaction.status == TransactionStatus.REVERSED]:
+            detail = f"The partner shows transaction {taken_back[0].partner_id} as {taken_back[0].status_text}."
+            self._differ(DifferenceKind.REVERSED, effect, taken_back, detail)
+        else:
+            self._differ(DifferenceKind.MISSING_AT_PARTNER, effect, [], self._proof_of_absence(effect))
+
+    def _proof_of_absence(self, effect: StoredEffect) -> str:
+        read = f"None of the {self._run.read:,} transactions that the partner shows has this key"
+        if effect.partner_id is None:
+            return f"{read}, and it never confirmed an id for it."
+        at = "" if effect.settled_at is None else f" on {effect.settled_at:%Y-%m-%d %H:%M} UTC"
+        return f"{read}. It was confirmed{at} as transaction {effect.partner_id}, so it was deleted there since."
+
+    def _compare_content(self, effect: StoredEffect, transaction: ShownTransaction) -> None:
+        notes = []
+        ours, theirs = effect.quantity, transaction.quantity
+        # The sign is left out: of a perk that redeems, the partner may show either.
+        if ours is not None and theirs is not None and abs(ours) != abs(theirs):
+            notes.append(
+                f"the partner has booked {decimal_text(abs(theirs))} units instead of {decimal_text(abs(ours))}"
+            )
+        if None not in (effect.item, transaction.mapping_value) and effect.item != transaction.mapping_value:
+            notes.append(f"it is booked for {transaction.mapping_value} instead of {effect.item}")
+        emails = self._customers.emails_of(effect.customer, transaction.customer_ref)
+        if emails and effect.customer not in emails:
+            notes.append(f"it is booked for {', '.join(emails)} instead of {effect.email}")
+        if notes:
+            text = "; ".join(notes)
+            self._differ(DifferenceKind.CONTENT_DIFFERS, effect, [transaction], f"{text[0].upper()}{text[1:]}.")
+
+    # --- the partner's side ---
+
+    def _compare_shown(self, transactions: Sequence[ShownTransaction]) -> None:
+        active = [transaction for transaction in transactions if transaction.status == TransactionStatus.ACTIVE]
+        keys = [transaction.effect_key for transaction in active if transaction.effect_key is not None]
+        effects = effects_by_key(self._work, self._run.destination, keys)
+        for transaction in active:
+            effect = effects.get(transaction.effect_key or "")
+            if effect is not None:
+                self._compare_undelivered(effect, transaction)
+            elif transaction.effect_key is None or not is_own_key(transaction.effect_key, self._rules.scopes):
+                if self._is_of_period(transaction):
+                    self._others.add(transaction.quantity)
+            elif self._is_of_period(transaction):
+                self._unknown(None, transaction, "The ledger has no row with this key.")
+
+    def _compare_undelivered(self, effect: StoredEffect, transaction: ShownTransaction) -> None:
+        """Compare what the partner has booked and the ledger does not count as delivered."""
+        if effect.state is EffectState.DELIVERED or effect.state.is_open:
+            return
+        state = f"{effect.state} ({effect.reason})" if effect.reason else str(effect.state)
+        self._unknown(effect, transaction, f"The ledger has it as {state}, and the partner has booked it.")
+
+    def _unknown(self, effect: StoredEffect | None, transaction: ShownTransaction, detail: str) -> None:
+        self._partner.add(transaction.quantity)
+        emails = self._customers.must_know(transaction.customer_ref)
+        self._differences.append(
+            NewDifference(
+                kind=DifferenceKind.UNKNOWN_TO_US,
+                effect_key=transaction.effect_key or "",
+                effect_id=None if effect is None else effect.id,
+                email=effect.email if effect is not None else next(iter(emails), ""),
+                ours=None if effect is None else _ours(effect),
+                theirs=self._theirs([transaction]),
+                detail=detail,
+            )
+        )
+
+    def _is_of_period(self, transaction: ShownTransaction) -> bool:
+        return transaction.booked_at is None or self._run.since <= transaction.booked_at < self._until + CLOCKS_DIFFER
+
+    # --- what is pending ---
+
+    def _compare_pending(self) -> None:
+        pending = open_effects_before(self._work, self._run.destination, before=self._rules.pending_before)
+        for begin in range(0, len(pending), 400):
+            chunk = pending[begin : begin + 400]
+            shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in chunk])
+            for effect in chunk:
+                booked = [
+                    transaction
+                    for transaction in shown.get(effect.effect_key, [])
+                    if transaction.status == TransactionStatus.ACTIVE
+                ]
+                for transaction in booked:
+                    self._partner.add(transaction.quantity)
+                where = f"the partner has booked it as {_listed_ids(booked)}" if booked else "the partner has nothing"
+                detail = f"Planned {effect.created_at:%Y-%m-%d %H:%M} UTC and {effect.state} still; {where}."
+                self._differ(DifferenceKind.PENDING_TOO_LONG, effect, booked, detail)
+
+    # --- both ---
+
+    def _differ(
+        self, kind: DifferenceKind, effect: StoredEffect, shown: Sequence[ShownTransaction], detail: str
+    ) -> None:
+        self._differences.append(
+            NewDifference(
+                kind=kind,
+                effect_key=effect.effect_key,
+                effect_id=effect.id,
+                email=effect.email,
+                ours=_ours(effect),
+                theirs=self._theirs(shown),
+                detail=detail,
+            )
+        )
+
+    def _theirs(self, shown: Sequence[ShownTransaction]) -> Mapping[str, object] | None:
+        if not shown:
+            return None
+        first = shown[0]
+        side: dict[str, object] = {
+            "transactionId": first.partner_id,
+            "quantity": decimal_text(first.quantity),
+            "perk": first.mapping_value,
+            "email": next(iter(self._customers.known(first.customer_ref)), None),
+            "status": first.status_text or first.status,
+            "bookedAt": None if first.booked_at is None else to_iso(first.booked_at),
+        }
+        return (
+            side if len(shown) == 1 else {**side, "transactionIds": [transaction.partner_id for transaction in shown]}
+        )
+
+
+class _Customers:
+    """Maps customers of the partner to addresses, and collects those that must still be read.
+
+    The partner names a customer by an id. As long as every id goes with one address of the ledger and every address
+    with one id, nothing contradicts; where something does, the addresses are read from the partner.
+    """
+
+    def __init__(self, work: Connection, reconciliation: Reconciliation) -> None:
+        self._work = work
+        self._destination = reconciliation.destination
+        self._begun_at = reconciliation.until
+        self._known: dict[str, PartnerCustomer] = {}
+        self._loaded: set[str] = set()
+        self._needed: dict[str, None] = {}
+        self._never_read: dict[str, str] = {}  # by id the ledger's address
+        self._ref_of: dict[str, str] = {}  # and the other way round
+
+    def load(self, refs: Collection[str]) -> None:
+        """Read what is remembered of these customers."""
+        new = sorted(ref for ref in refs if ref and ref not in self._loaded)
+        self._loaded.update(new)
+        self._known |= customers_by_ref(self._work, self._destination, new)
+
+    def known(self, ref: str) -> Sequence[str]:
+        """The remembered addresses of a customer; none if they were never read."""
+        self.load({ref})
+        customer = self._known.get(ref)
+        return () if customer is None else customer.emails
+
+    def must_know(self, ref: str) -> Sequence[str]:
+        """The addresses of a customer, which must be read if they never were."""
+        emails = self.known(ref)
+        if ref and ref not in self._known:
+            self._needed[ref] = None
+        return emails
+
+    def emails_of(self, customer: str, ref: str) -> Sequence[str]:
+        """The addresses of a customer, to be compared with the ledger's; none if they are unknown yet."""
+        if not ref:
+            return ()
+        known = self._known.get(ref)
+        if known is None:
+            self._note_unread(customer, ref)
+            return ()
+        if customer not in known.emails and self._begun_at is not None and known.read_at < self._begun_at:
+            # They may have changed since: a customer can have a new address.
+            self._needed[ref] = None
+        return known.emails
+
+    def needed(self) -> list[str]:
+        """The customers that must be read."""
+        return list(self._needed)
+
+    def unread(self) -> list[str]:
+        """The customers that were never read, and need not be."""
+        return [ref for ref in self._never_read if ref not in self._needed]
+
+    def _note_unread(self, customer: str, ref: str) -> None:
+        other_customer = self._never_read.setdefault(ref, customer)
+        other_ref = self._ref_of.setdefault(customer, ref)
+        if other_customer != customer or other_ref != ref:
+            self._needed |= dict.fromkeys((ref, other_ref))
+
+
+def _ours(effect: StoredEffect) -> Mapping[str, object]:
+    quantity = effect.quantity if effect.quantity is not None else effect.requested_quantity
+    return {
+        "status": effect.state.value,
+        "quantity": decimal_text(quantity),
+        "perk": effect.item,
+        "email": effect.email,
+        "messageId": effect.message_id,
+        "event": effect.event_name,
+        "transactionId": effect.partner_id,
+        "settledAt": None if effect.settled_at is None else to_iso(effect.settled_at),
+    }
+
+
+def _since(booked_at: datetime | None, created_at: datetime) -> datetime:
+    return created_at if booked_at is None else booked_at
+
+
+def _listed_ids(transactions: Sequence[ShownTransaction]) -> str:
+    ids = [transaction.partner_id for transaction in transactions]
+    return f"transaction {ids[0]}" if len(ids) == 1 else f"transactions {', '.join(ids)}"
