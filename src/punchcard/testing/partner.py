@@ -253,7 +253,7 @@ class ScriptedPartner:
         return decide_refund(effect, others, refusal=refusal, rules=_settings(settings).refunds, now=now)
 
     def read_key(self, effect_key: str, settings: object) -> KeyContent:
-        """Nothing is told by a key."""
+        """Return no content; keys of this partner have none."""
         return KeyContent()
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
