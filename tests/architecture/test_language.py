@@ -135,7 +135,6 @@ PHRASES_LEFT: Final[dict[str, int]] = {
     "src/punchcard/lake": 2,
     "src/punchcard/routing": 2,
     "src/punchcard/store": 1,
-    "src/punchcard/testing": 3,
     "tests/contract": 49,
     "tests/e2e": 26,
     "tests/simulation": 18,

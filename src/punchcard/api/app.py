@@ -10,6 +10,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
+from litestar.types import ExceptionHandlersMap
 
 from punchcard import __version__
 from punchcard.api import errors
@@ -125,6 +126,14 @@ _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"
 
 
+_EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    HTTPException: errors.http_error,
+    PunchcardError: errors.punchcard_error,
+    RecursionError: errors.too_deep,
+    Exception: errors.defect,
+}
+
+
 def build_api(dependencies: Dependencies) -> Litestar:
     """Build the app, to be mounted at `/api`."""
 
@@ -164,12 +173,7 @@ def build_api(dependencies: Dependencies) -> Litestar:
         route_handlers=HANDLERS,
         dependencies={"dependencies": Provide(get_dependencies, sync_to_thread=False)},
         guards=[require_token],
-        exception_handlers={
-            HTTPException: errors.http_error,
-            PunchcardError: errors.punchcard_error,
-            RecursionError: errors.too_deep,
-            Exception: errors.defect,
-        },
+        exception_handlers=_EXCEPTION_HANDLERS,
         openapi_config=OpenAPIConfig(
             title="Punchcard",
             version=__version__,

@@ -27,7 +27,6 @@ from punchcard.cli.options import (
 )
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
-from punchcard.errors import ConfigurationError
 
 app = typer.Typer(
     name="punchcard",
@@ -477,18 +476,3 @@ def reconcile(
     from punchcard.cli.reconciling import reconcile_ledger
 
     return reconcile_ledger(settings, destination=destination, since=since, output=output)
-
-
-def _reserve(name: str, purpose: str) -> None:
-    """Register the name of a command that is not available yet."""
-
-    def refuse() -> None:
-        raise ConfigurationError(f"`punchcard {name}` ({purpose}) is not available in this version.")
-
-    app.command(
-        name=name,
-        help=f"Not available in this version: {purpose}.",
-        hidden=True,
-        epilog=example(f"punchcard {name}"),
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(refuse)

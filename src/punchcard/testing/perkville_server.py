@@ -1,4 +1,4 @@
-"""A Perkville that answers, stalls and breaks as told, for tests of the client: it speaks HTTP by hand, also badly."""
+"""A scripted Perkville that responds, stalls and breaks, for tests of the client; writes HTTP by hand, valid or not."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ class Reply:
         cut: Bytes of the body that are held back before the connection is closed.
         reset: Tear the connection down without an answer.
         hang: No answer at all.
-        close: Close the connection after the answer, without having said so.
+        close: Close the connection after the response, without announcing it.
     """
 
     status: int = 200
@@ -135,7 +135,7 @@ class Server:
 
 
 def settings_for(url: str, **options: object) -> PerkvilleSettings:
-    """Settings with two mapped events, whose Perkville is at the URL."""
+    """Settings with two mapped events, for a Perkville at the URL."""
     given = {
         "apiKey": TOKEN,
         "businessId": "41",

@@ -110,16 +110,11 @@ def read(work: Connection) -> StoredWorkspace:
         for destination in destinations
     ]
     workspace = replace(
-        workspace,
-        sources=tuple(sources),
-        destinations=tuple(destinations),
-        computations=tuple(computations),
-        alert_channels=tuple(channels),
-        alert_rules=tuple(rules),
+        workspace, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations)
     )
-    revision = configuration.revision_of(work)
+    workspace = replace(workspace, alert_channels=tuple(channels), alert_rules=tuple(rules))
     return StoredWorkspace(
-        revision=revision,
+        revision=configuration.revision_of(work),
         workspace=sort_parts(workspace),
         unreadable=unreadable,
         managed_by_file=read_file_managed(work),

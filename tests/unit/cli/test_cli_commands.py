@@ -12,8 +12,7 @@ from punchcard.cli.running import run
 from punchcard.errors import ConfigurationError, PunchcardError
 
 CONTRACT = ["demo", "up", "serve", "worker", "sandbox", "apply", "export", "send", "import", "trace", "check"]
-CONTRACT += ["retry", "replay"]
-RESERVED = ["reconcile", "simulate"]
+CONTRACT += ["retry", "replay", "reconcile", "simulate"]
 SENDING = ["track", "identify", "page", "screen", "group", "alias", "batch"]
 
 
@@ -22,7 +21,7 @@ def help_of(*path: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [*CONTRACT, *RESERVED])
+@pytest.mark.parametrize("name", CONTRACT)
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(name, capsys=capsys)
     assert "Example" in text
@@ -34,10 +33,9 @@ def test_every_call_has_help_with_an_example(name: str, capsys: pytest.CaptureFi
     assert f"punchcard send --write-key wk_website {name}" in help_of("send", name, capsys=capsys)
 
 
-def test_help_lists_the_commands_but_not_the_reserved_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     listed = {line.split()[0] for line in help_of(capsys=capsys).partition("Commands:")[2].splitlines() if line.split()}
     assert listed >= set(CONTRACT)
-    assert not listed & set(RESERVED)
 
 
 def test_every_option_is_explained() -> None:
@@ -86,10 +84,6 @@ def test_the_module_runs_as_a_program() -> None:
         pytest.param(["export", "--data", "nowhere"], "--data", id="nothing to export"),
         pytest.param(["retry", "--data", "nowhere"], "--data", id="nothing to retry"),
         pytest.param(["apply", "nowhere.toml"], "nowhere.toml", id="no config file"),
-        *(
-            pytest.param([name, "--from", "x", "y"], "not available in this version", id=f"reserved: {name}")
-            for name in RESERVED
-        ),
     ],
 )
 def test_a_wrong_call_is_reported_in_one_line(

@@ -108,7 +108,7 @@ def test_properties_that_are_no_json_object_are_a_wrong_call(
     ("trouble", "says"),
     [
         pytest.param(401, "write key", id="unknown write key"),
-        pytest.param(400, "in trouble", id="bad event"),
+        pytest.param(400, "was not accepted", id="bad event"),
         pytest.param(404, "no Tracking API", id="wrong address"),
         pytest.param(503, "503", id="nothing durable"),
         pytest.param(BREAK, "connection broke", id="broken connection"),

@@ -65,7 +65,7 @@ PLACES: dict[str, tuple[object, str, str]] = {
         ".left.where.conditions[1]", "one value",
     ),
     "property outside": (
-        {"kind": "comparison", "left": {"kind": "property", "path": "a"}, "operator": "exists"}, "", "stands inside",
+        {"kind": "comparison", "left": {"kind": "property", "path": "a"}, "operator": "exists"}, "", "use it inside",
     ),
     "no conditions": ({"kind": "not", "condition": {"kind": "and", "conditions": []}}, ".condition", "expected"),
     "what has no words": (having(since=5), "", "cannot be expressed"),

@@ -277,7 +277,7 @@ name = "Loyal"
         ),
         pytest.param(
             'title = "t"\nif = "a"\nactions = [{ type = "SAMPLE", percent = 25 }]',
-            "must be a share from 0 to 1",
+            "must be a number from 0 to 1",
             id="percent in hundreds",
         ),
         pytest.param(
@@ -289,7 +289,7 @@ name = "Loyal"
             id="long title",
         ),
         pytest.param('title = "t"\nenabled = false\nactions = [{ type = "DROP" }]', "if: Is missing", id="no if"),
-        pytest.param('title = "t"\nif = "a"\nenabled = false', "at least one action", id="no action"),
+        pytest.param('title = "t"\nif = "a"\nenabled = false', "At least one action", id="no action"),
         pytest.param(
             'title = "t"\nif = "a"\nenabled = false\nactions = [{ type = "ERASE" }]',
             "'ERASE' is not an action. Actions are DROP, SAMPLE, DROP_PROPERTIES, ALLOW_PROPERTIES.",
