@@ -146,7 +146,7 @@ def product(
         page.get_by_label("Email").fill("lou@acme.example")
         page.get_by_label("Temporary password").fill(PASSWORD)
         page.get_by_role("button", name="Add").click()
-        expect(page.get_by_role("status")).to_contain_text("Lou can sign in now")
+        expect(page.get_by_role("status")).to_contain_text("Lou was added and can sign in now")
         running.send("batch", {"batch": EVENTS}, write_key=WRITE_KEY)
         page.goto("/destinations/perkville/transactions")
         wait_after_reloading(page, lambda: page.locator(".badge", has_text="Delivered").count() >= 3)

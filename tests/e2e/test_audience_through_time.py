@@ -107,7 +107,7 @@ class Road:
         body = json.dumps(event).encode()
         self.log.append([NewRecord(to_micros(self.clock.now()), "wk", "track", "identity", body, "")])
 
-    def settle(self) -> None:
+    def run_until_idle(self) -> None:
         """Every loop takes steps until none has anything to do."""
         while (
             self.router.step()

@@ -127,7 +127,7 @@ def test_a_value_that_does_not_fit_into_a_call_is_seen_on_its_page(product):
     body = {**noted, "properties": {**properties, "note": "x" * 32_450}}
     assert product.send("track", json.dumps(body).encode())[0] == 200
     sync = wait_until(lambda: (sync := sync_of(product, "bought_skus"))["cutLists"] == 1 and sync)
-    assert sync["warnings"] == ["1 list is sent without its last entries, because a call has at most 32 KB."]
+    assert sync["warnings"] == ["1 list is sent without its last entries: a call has at most 32 KB."]
     sync = wait_until(lambda: (sync := sync_of(product, "last_note"))["tooLarge"] == 1 and sync)
     assert "is too large: a call has at most 32 KB" in sync["warnings"][0]
     assert profile(product, "user_id:ida/traits?include=bought_skus")[1]["traits"]["bought_skus"] == skus

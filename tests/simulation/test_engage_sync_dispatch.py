@@ -218,8 +218,8 @@ class Story:
                 if self.log.last_position() == length:
                     break
 
-    def told(self) -> dict[str, list[bool]]:
-        """What the destination was told of each email, as routing takes it: each message id once."""
+    def synced_values(self) -> dict[str, list[bool]]:
+        """Return the values that the destination received of each email, as routing takes them: each message id once."""
         calls = {}
         for record in self.log.read(0, records_max=100_000, bytes_max=1_000_000_000):
             body = zstandard.ZstdDecompressor().decompress(record.body) if record.encoding == "zstd" else record.body
