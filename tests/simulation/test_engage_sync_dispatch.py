@@ -219,7 +219,7 @@ class Story:
                     break
 
     def synced_values(self) -> dict[str, list[bool]]:
-        """Return the values that the destination received of each email, as routing takes them: each message id once."""
+        """Return the values that the destination received of each email, each message id once, as routing does."""
         calls = {}
         for record in self.log.read(0, records_max=100_000, bytes_max=1_000_000_000):
             body = zstandard.ZstdDecompressor().decompress(record.body) if record.encoding == "zstd" else record.body
