@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import MetaData, Table, create_engine, insert
+from sqlalchemy import MetaData, NullPool, Table, create_engine, insert
 from sqlalchemy.engine import make_url
 
 from punchcard.clock import to_micros
@@ -111,7 +111,9 @@ ROWS = [
 def store(empty_store_url: str) -> Iterator[Store]:
     """A store that version 0020 wrote, opened by this version."""
     is_sqlite = empty_store_url.startswith("sqlite")
-    engine = create_engine(make_url(empty_store_url).set(drivername="sqlite" if is_sqlite else "postgresql+psycopg"))
+    engine = create_engine(
+        make_url(empty_store_url).set(drivername="sqlite" if is_sqlite else "postgresql+psycopg"), poolclass=NullPool
+    )
     with engine.begin() as connection:
         upgrade(connection, revision="0020")
         tables = MetaData()

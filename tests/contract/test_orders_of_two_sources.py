@@ -190,4 +190,4 @@ def test_the_map_page_names_near_spellings_that_came_in(api: PublicApiServer, ow
     refused = result(api, "1", "website")
     assert '"Checked In" is mapped, and names must be the same' in refused["detail"]
     page = html.unescape(owner.get("/destinations/perkville/map").text)
-    assert "“checked_in” was seen and is not mapped" in page
+    assert "“checked_in” was received and is not mapped" in page

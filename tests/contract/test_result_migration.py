@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import MetaData, Table, create_engine, insert
+from sqlalchemy import MetaData, NullPool, Table, create_engine, insert
 from sqlalchemy.engine import make_url
 
 from punchcard.clock import to_micros
@@ -28,7 +28,7 @@ OLD_BATCH = {
 
 def test_stored_results_are_read_after_the_migration(empty_store_url: str) -> None:
     driver = "sqlite" if empty_store_url.startswith("sqlite") else "postgresql+psycopg"
-    engine = create_engine(make_url(empty_store_url).set(drivername=driver))
+    engine = create_engine(make_url(empty_store_url).set(drivername=driver), poolclass=NullPool)
     batch = {"first_position": 1, "last_position": 2, "body": msgspec.msgpack.encode(OLD_BATCH)}
     request = {"id": "r1", "kind": "preview", "body": "{}", "answer": '{"size": 3}', "created_at": CREATED_AT}
     with engine.begin() as connection:

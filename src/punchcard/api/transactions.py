@@ -11,6 +11,7 @@ from punchcard.api import bodies
 from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
+from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.statuses import parse_ledger_statuses
 from punchcard.store import ledger
@@ -36,7 +37,11 @@ def list_transactions(
     if cursor is not None and not cursor.isdecimal():
         raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", "cursor")
     before_id = int(cursor) if cursor else None
-    query = ledger.LedgerQuery(destination=destination_id, customer=email, statuses=parse_ledger_statuses(states))
+    try:
+        statuses = parse_ledger_statuses(states)
+    except ConfigurationError as error:
+        raise bad_request(error.message, "state") from error
+    query = ledger.LedgerQuery(destination=destination_id, customer=email, statuses=statuses)
     with dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=count + 1, before_id=before_id)
         total = ledger.count(work, query)

@@ -84,7 +84,11 @@ class Store:
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # SQLite lets one writer in at a time and makes the others poll; threads of one process rather queue here.
         self._writing: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
-        self._migrate()
+        try:
+            self._migrate()
+        except BaseException:
+            self._engine.dispose()  # nobody can close a store that was not opened
+            raise
 
     @contextmanager
     def unit_of_work(self) -> Iterator[Connection]:
