@@ -145,7 +145,7 @@ def test_apply_shows_the_plan_then_does_it_and_export_gives_it_back(
     plan = command("apply", str(changed), "--dry-run", "--data", str(product.data))
     assert plan.returncode == 0
     assert "Visited" in plan.stdout
-    assert "dry run" in plan.stdout
+    assert "Dry run" in plan.stdout
     assert command("export", "--data", str(product.data)).stdout == exported
     done = command("apply", str(changed), "--data", str(product.data))
     assert (done.returncode, done.stderr) == (0, "")

@@ -144,4 +144,4 @@ def test_the_summary_counts_the_rows_that_earned(tmp_path: Path) -> None:
         problem = start_import(file, product.url, state, "--yes", "--restart", "--token", "nonsense")
         reported, _ = problem.communicate(timeout=PATIENCE_SECONDS)
         assert problem.returncode == 0
-        assert "cannot be asked" in reported
+        assert "does not report what the rows earned" in reported
