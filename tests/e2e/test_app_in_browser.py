@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess, command, configuration
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
@@ -139,6 +139,8 @@ def product(
         {"name": "Bought and kept", "definition": KEPT},
     ]
     with ProductProcess(tmp_path_factory.mktemp("app"), content) as running:
+        released = command("apply", str(running.config), "--release", "--yes", "--data", str(running.data))
+        assert "The App manages" in released.stdout, released
         context = chromium.new_context(base_url=running.url)
         page = become_owner(context)
         page.goto("/settings/team")

@@ -98,7 +98,7 @@ def test_a_damaged_lake_stops_no_award_is_reported_and_is_repaired_while_all_run
             check_in(product, message_id)
         wait_until(lambda: Counter(in_lake(product.data)) == Counter(sent))
         assert Counter(queried(product.data)) == Counter(sent)
-        assert command("lake", "repair", "--data", str(product.data)).stdout.startswith("The data lake is whole")
+        assert command("lake", "repair", "--data", str(product.data)).stdout.startswith("The data lake is intact")
         wait_until(lambda: product.call("GET", "/health/ready")[1] == {"status": "ready"})
         booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
         assert [booked[f"SEG:website:EVENT:{item}"] for item in sent] == [1] * len(sent)

@@ -143,9 +143,9 @@ BAD_SETTINGS = [
     pytest.param({"settings": {**SETTINGS, "eventToPerkMap": None}}, "eventToPerkMap is missing", id="map-null"),
     pytest.param({"settings": {**WITHOUT_MAP, "event_to_perk_map": None}}, "eventToPerkMap is missing", id="casing"),
     pytest.param({"settings": {**SETTINGS, "eventToPerkMap": {}}}, "not in the Event to Perk Map", id="map-empty"),
-    pytest.param({"settings": {**SETTINGS, "eventToPerkMap": "123457"}}, "must be a table", id="map-text"),
-    pytest.param({"settings": {**SETTINGS, "eventToPerkMap": [1]}}, "must be a table", id="map-list"),
-    pytest.param({"settings": {**SETTINGS, "eventToPerkMap": 5}}, "must be a table", id="map-number"),
+    pytest.param({"settings": {**SETTINGS, "eventToPerkMap": "123457"}}, "ust be a table", id="map-text"),
+    pytest.param({"settings": {**SETTINGS, "eventToPerkMap": [1]}}, "ust be a table", id="map-list"),
+    pytest.param({"settings": {**SETTINGS, "eventToPerkMap": 5}}, "ust be a table", id="map-number"),
     pytest.param({"settings": {**SETTINGS, "eventToPerkMap": {"Checked In": None}}}, "not null", id="perk-null"),
     pytest.param({"settings": {**SETTINGS, "eventToPerkMap": {"Checked In": ["1"]}}}, "not a list", id="perk-list"),
     pytest.param({"settings": {**SETTINGS, "eventToPerkMap": {"Checked In": ""}}}, "perk id", id="perk-empty"),
@@ -165,9 +165,9 @@ BAD_SETTINGS = [
     pytest.param(header(b'{"businessId": NaN}'), "not JSON", id="nan"),
     pytest.param(header(b"[" * 5_000), "not JSON", id="deep"),
     pytest.param(header(b""), "X-Segment-Settings is missing", id="nothing"),
-    pytest.param(header([SETTINGS]), "not an object", id="list"),
-    pytest.param(header(None), "not an object", id="null"),
-    pytest.param(header("text"), "not an object", id="text"),
+    pytest.param(header([SETTINGS]), "not a JSON object", id="list"),
+    pytest.param(header(None), "not a JSON object", id="null"),
+    pytest.param(header("text"), "not a JSON object", id="text"),
 ]
 
 

@@ -173,7 +173,7 @@ def test_a_log_that_is_removed_under_a_running_process_takes_no_more_events(
         assert product.track("Checked In", VISIT, messageId="between") == 503
         body = wait_until_refused(product)
         assert body["reason"] == "log_replaced"
-        assert "restart" in body["message"]
+        assert "Restart" in body["message"]
     with ProductProcess(folder) as product:
         assert product.track("Checked In", VISIT, messageId="after") == 200
         wait_until_delivered(sandbox, 2)
@@ -189,7 +189,7 @@ def test_the_events_of_another_log_are_awarded_once_it_is_adopted(
         wait_until_delivered(sandbox, 5)
         running = command("adopt-log", "--yes", "--data", str(tmp_path / "second"), environment=database)
         assert running.returncode == 1
-        assert "stop Punchcard" in running.stderr
+        assert "Stop Punchcard" in running.stderr
     stranded = tmp_path / "second"
     with ProductProcess(stranded, configuration(perkville_url=sandbox.url), serves_only=True) as serving:
         for number in range(3):
