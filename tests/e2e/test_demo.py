@@ -101,7 +101,7 @@ def is_gone(url: str) -> bool:
 
 def test_points_flow_members_come_and_go_and_the_demo_resumes(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
-        url = first.wait_for(r"takes events at\s+(http://\S+)/v1/track")[1]
+        url = first.wait_for(r"accepts events at\s+(http://\S+)/v1/track")[1]
         sandbox = first.wait_for(r"sandbox is at\s+(http://\S+)/")[1]
         first.wait_for(r"^  delivered .* × perk 12345\d  \w+@example.com", times=3)
         command = shlex.split(first.wait_for(r"punchcard trace .*")[0])

@@ -205,7 +205,7 @@ def test_a_refused_token_is_reported_to_segment_and_the_event_waits(tmp_path: Pa
         wait_until(lambda: product.logged("destination_paused"))
         result = partner(product, event(waiting))
         assert result[0] == 401
-        assert "is kept" in message_of(result)
+        assert "is stored and delivered" in message_of(result)
         assert product.wait_for_status(waiting, "pending")
         assert booked(sandbox, f"{waiting}@example.com") == []
 

@@ -183,7 +183,7 @@ def test_files_that_cannot_be_used_end_with_2_and_say_what_to_do(tmp_path: Path,
     _, other_key = make_certificate(tmp_path, "b")
     ended = run_until_it_ends(half, tmp_path, "--tls-cert", str(cert), "--tls-key", str(other_key))
     assert ended.returncode == 2
-    assert ended.stderr == f"punchcard: tls_key: {other_key} is not the key of the certificate in {cert}\n"
+    assert ended.stderr == f"punchcard: tls_key: {other_key} is not the key of the certificate in {cert}.\n"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -68,11 +68,14 @@ def run_demo(*, port: int) -> int:
                 expect="Punchcard is up",
             )
         )
+        _leave_to_app(config, data)
         _create_owner(product)
         console.print(f"\n[bold]The App[/bold] is at                {product.url}/  (sign in: {_OWNER} · {_PASSWORD})")
         console.print(f"[bold]Punchcard[/bold] accepts events at {product.url}/v1/track  (write key {_WRITE_KEY})")
         console.print(f"[bold]Perkville[/bold]'s sandbox is at    {sandbox.url}/  (customers, transactions, faults)")
-        console.print(f"The configuration is           {config}  (changes are live after a second)")
+        console.print(
+            "Change the configuration in the App. Each start of the demo restores that of its source and destination."
+        )
         console.print("A gym sends check-ins, orders and refunds. Ctrl-C stops everything.\n")
         gym = _Gym(product.url)
         stack.callback(gym.close)  # before the product stops, because the client still has to send events
@@ -92,6 +95,21 @@ def run_demo(*, port: int) -> int:
         console.print("\nStopping …")
     console.print(f"The data is in {_FOLDER}/. The next demo continues with it; `rm -r {_FOLDER}` deletes it.")
     return 0
+
+
+def _leave_to_app(config: Path, data: Path) -> None:
+    """Let the App change what the config file of the demo names; a file manages its parts otherwise.
+
+    Raises:
+        PunchcardError: The command failed; the message is its own.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "punchcard", "apply", str(config), "--release", "--yes", "--data", str(data)],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise PunchcardError(f"The configuration of the demo was not left to the App: {done.stderr.strip()}")
 
 
 def _create_owner(product: "_Running") -> None:
