@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 from tests.contract.alert_world import CHANNEL, ProcessEnd, World, add_effects
 
+from punchcard.errors import StorageError
 from punchcard.operations.alert_evaluation import send_time
 from punchcard.operations.alert_model import Condition
 from punchcard.operations.alerts import CONDITIONS
@@ -249,8 +251,15 @@ def test_notices_of_quiet_hours_are_sent_when_they_end(sqlite_world: World) -> N
     assert world.taken.types() == [("alert.raised", "off")]
 
 
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        pytest.param(RuntimeError("a defect"), "alert_condition_failed", id="defect"),
+        pytest.param(StorageError("the store is away"), "alert_storage_failed", id="store away"),
+    ],
+)
 def test_a_condition_that_fails_hides_no_other_and_keeps_its_alerts(
-    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch, error: Exception, event: str
 ) -> None:
     world = sqlite_world
     world.configure(enabled=False)
@@ -260,7 +269,7 @@ def test_a_condition_that_fails_hides_no_other_and_keeps_its_alerts(
     assert world.open_kinds() == {"off", "parked"}
 
     def fail(*_: object) -> list[Any]:
-        raise RuntimeError("a defect")
+        raise error
 
     broken = tuple(
         Condition(kinds=condition.kinds, find=fail) if AlertKind.OFF in condition.kinds else condition
@@ -270,8 +279,10 @@ def test_a_condition_that_fails_hides_no_other_and_keeps_its_alerts(
     with world.store.unit_of_work() as work:
         work.execute(update(effects).values(state="delivered"))
     world.configure()
-    world.look()
+    with capture_logs() as logged:
+        world.look()
     assert world.open_kinds() == {"off"}
+    assert event in {entry["event"] for entry in logged if entry["log_level"] != "info"}
 
 
 def test_resolved_alerts_are_pruned_with_their_notices(world: World) -> None:

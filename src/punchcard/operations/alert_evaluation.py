@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, to_iso
+from punchcard.errors import StorageError
 from punchcard.operations.alert_model import Alert, Condition
 from punchcard.operations.alert_texts import describe_alert
 from punchcard.operations.alerts import CONDITIONS, find_by
@@ -171,6 +172,9 @@ class AlertEvaluator:
                     for alert in find_by(condition, work, snapshot, now=now):
                         content = build_content(alert, snapshot, now=now, points_per_unit=self._points_of)
                         contents.setdefault(content.cause, content)
+            except StorageError as error:
+                self._telemetry.storage_failed(error=error.message)
+                continue
             except Exception as error:  # noqa: BLE001  # one condition that cannot be evaluated must not hide the others
                 self._telemetry.condition_failed(kinds=sorted(condition.kinds), error=error)
                 continue
