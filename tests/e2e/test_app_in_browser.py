@@ -290,12 +290,8 @@ def test_a_filter_is_built_seen_on_real_events_and_saved_live(chromium: Browser,
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("status").first).to_contain_text("applies immediately")
         expect(page.locator("main")).to_contain_text("would have dropped 1")
-        event = {
-            "event": "Checked In",
-            "userId": "ben",
-            "messageId": "filtered",
-            "properties": {"email": "b@x.example"},
-        }
+        event = {"event": "Checked In", "userId": "ben", "messageId": "filtered"}
+        event |= {"properties": {"email": "b@x.example"}}
         product.send("track", event, write_key=WRITE_KEY)
         product.wait_for_status("filtered", "filtered_at_destination")
         page.get_by_role("link", name="No staff").click()
