@@ -312,7 +312,7 @@ def test_the_command_line_does_the_same(
 def test_instants_are_read_as_people_type_them(text: str, expected: str) -> None:
     from zoneinfo import ZoneInfo
 
-    from punchcard.cli.instants import read_instant
+    from punchcard.operations.instants import read_instant
 
     now = datetime.fromisoformat("2026-11-01T12:00:00+00:00")
     zone = ZoneInfo("America/Los_Angeles")

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from punchcard.cli.instants import read_instant
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.operations.destination_states import pause_destination, resume_destination, switch_destination
+from punchcard.operations.instants import read_instant
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
