@@ -20,6 +20,7 @@ from punchcard.operations.reconciliation import (
     resolve_differences,
 )
 from punchcard.operations.reconciliation_views import view_history, view_reconciliation
+from punchcard.operations.row_ids import is_row_id
 from punchcard.store.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
 from punchcard.store.reconciliations import Reconciliation, count_reconciliations, reconciliation_by_id
 from punchcard.workspace.snapshot import RoutedDestination
@@ -28,7 +29,6 @@ _SINCE_DEFAULT = "30d"
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
 _IDS_MAX = 1000
-_ID_DIGITS_MAX = 19
 
 
 class NewReconciliation(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -174,7 +174,7 @@ def _destination(dependencies: Any, slug: str) -> RoutedDestination:  # as the f
 
 
 def _reconciliation(dependencies: Any, slug: str, text: str) -> Reconciliation:  # likewise
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < _ID_DIGITS_MAX else -1
+    number = int(text) if is_row_id(text) else -1
     with dependencies.store.reading() as work:
         reconciliation = reconciliation_by_id(work, slug, number)
     if reconciliation is None:
@@ -185,7 +185,7 @@ def _reconciliation(dependencies: Any, slug: str, text: str) -> Reconciliation: 
 def _number(text: str | None, field: str) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < _ID_DIGITS_MAX):
+    if not is_row_id(text):
         raise bad_request(f"{field} is not one that this list has given", field)
     return int(text)
 

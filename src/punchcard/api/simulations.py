@@ -16,6 +16,7 @@ from punchcard.api.simulation_bodies import SimulationBody, SimulationPage, simu
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import ProposedFilter, propose
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulations import cancel_simulation, request_simulation
 from punchcard.store import simulations as stored
 from punchcard.store.simulations import Simulation
@@ -27,7 +28,6 @@ _WAIT_SECONDS_MAX = 60.0
 _LOOK_SECONDS = 0.2
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
-_ID_DIGITS_MAX = 19
 
 
 class NewSimulation(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -72,7 +72,7 @@ def list_simulations(
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
 ) -> dict[str, SimulationPage]:
     """Those of a destination, with their results."""
-    if cursor is not None and not _is_number(cursor):
+    if cursor is not None and not is_row_id(cursor):
         raise bad_request("cursor is not one that a page of this list has given", "cursor")
     with dependencies.store.reading() as work:
         before = None if cursor is None else int(cursor)
@@ -128,14 +128,10 @@ def _request(dependencies: Any, slug: str, data: NewSimulation) -> Simulation:
 
 def _find(dependencies: Any, slug: str, text: str) -> Simulation:
     with dependencies.store.reading() as work:
-        simulation = stored.simulation_by_id(work, slug, int(text) if _is_number(text) else -1)
+        simulation = stored.simulation_by_id(work, slug, int(text) if is_row_id(text) else -1)
     if simulation is None:
         raise HTTPException(f"there is no simulation {text} of {slug}", status_code=404)
     return simulation
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < _ID_DIGITS_MAX
 
 
 HANDLERS = (create_simulation, list_simulations, get_simulation, cancel_simulation_call)

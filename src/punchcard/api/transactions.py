@@ -13,12 +13,12 @@ from punchcard.api.errors import bad_request
 from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import parse_ledger_statuses
 from punchcard.store import ledger
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
-_ID_DIGITS_MAX = 19
 
 
 @get("/destinations/{destination_id:str}/transactions", summary="List transactions")
@@ -119,7 +119,7 @@ def dismiss_transactions(
     """Dismiss parked transactions: they become rejected, with the actor on record. A retry brings them back."""
     if destination_id not in dependencies.current().destinations:
         raise HTTPException(f"There is no destination {destination_id}.", status_code=404)
-    numbers = [int(id_) for id_ in data.ids if id_.isascii() and id_.isdecimal() and len(id_) < _ID_DIGITS_MAX]
+    numbers = [int(id_) for id_ in data.ids if is_row_id(id_)]
     with dependencies.store.unit_of_work() as work:
         chosen = ledger.own_ids(work, destination_id, numbers)
         dismissed = dismiss_chosen(work, destination_id, chosen, actor=dependencies.actor, now=dependencies.clock.now())

@@ -16,6 +16,7 @@ from punchcard.operations.reconciliation import (
     resolve_differences,
 )
 from punchcard.operations.reconciliation_views import view_history, view_reconciliation
+from punchcard.operations.row_ids import is_row_id
 from punchcard.store.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
 from punchcard.store.reconciliations import Reconciliation, reconciliation_by_id
 from punchcard.workspace.editing import NotFoundError, find_destination
@@ -23,7 +24,6 @@ from punchcard.workspace.editing import NotFoundError, find_destination
 _HISTORY = 50
 _ROWS = 50
 _DAYS = (1, 7, 30, 90, 365)
-_ID_DIGITS_MAX = 19
 
 
 @get("/destinations/{slug:str}/reconciliations")
@@ -33,7 +33,7 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
     destination = find_destination(context.dependencies.workspace(), slug)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
-        views = view_history(work, slug, count=_HISTORY + 1, before_id=int(before) if _is_number(before) else None)
+        views = view_history(work, slug, count=_HISTORY + 1, before_id=int(before) if is_row_id(before) else None)
     shown = views[:_HISTORY]
     return context.page(
         "reconciliations.html",
@@ -52,7 +52,7 @@ def begin(context: ContextDependency, slug: FromPath[str]) -> Page:
     if destination is None:
         raise NotFoundError(f"there is no destination {slug}")
     days = context.field("days")
-    if not _is_number(days) or int(days) not in _DAYS:
+    if not is_row_id(days) or int(days) not in _DAYS:
         raise ConfigurationError("Choose one of the periods.")
     now = context.dependencies.clock.now()
     with context.dependencies.store.unit_of_work() as work:
@@ -77,7 +77,7 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
     )
     with context.dependencies.store.reading() as work:
         view = view_reconciliation(
-            work, reconciliation, query, count=_ROWS + 1, after_id=int(after) if _is_number(after) else 0
+            work, reconciliation, query, count=_ROWS + 1, after_id=int(after) if is_row_id(after) else 0
         )
     shown = view.differences[:_ROWS]
     return context.page(
@@ -110,7 +110,7 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
         raise ConfigurationError("Choose what to do.")
     are_all = context.field("which") == "all"
     kind = context.field("kind")
-    ids = None if are_all else [int(text) for text in context.fields("id") if _is_number(text)]
+    ids = None if are_all else [int(text) for text in context.fields("id") if is_row_id(text)]
     resolution = resolve_differences(
         dependencies.store,
         dependencies.current().destinations.get(slug),
@@ -141,14 +141,10 @@ def _done(action: DifferenceAction, count: int) -> str:
 
 def _reconciliation(context: RequestContext, slug: str, number: str) -> Reconciliation:
     with context.dependencies.store.reading() as work:
-        reconciliation = reconciliation_by_id(work, slug, int(number)) if _is_number(number) else None
+        reconciliation = reconciliation_by_id(work, slug, int(number)) if is_row_id(number) else None
     if reconciliation is None:
         raise NotFoundError(f"there is no reconciliation {number} of {slug}")
     return reconciliation
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < _ID_DIGITS_MAX
 
 
 HANDLERS = (list_all, begin, show_one, act)

@@ -11,6 +11,7 @@ from punchcard.app.setting_forms import read_map
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, proposed_filter
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulation_outcome import read_outcome
 from punchcard.operations.simulations import cancel_simulation, request_simulation
 from punchcard.store.simulations import Simulation, simulation_by_id
@@ -20,7 +21,6 @@ from punchcard.workspace.model import DestinationFilter
 from punchcard.workspace.snapshot import RoutedDestination
 
 _PERIOD = timedelta(days=30)
-_ID_DIGITS_MAX = 19
 
 
 @post("/destinations/{slug:str}/simulate/{form:str}", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
@@ -91,9 +91,8 @@ def _read_filters(context: RequestContext, destination: RoutedDestination) -> li
 
 
 def _find(context: RequestContext, slug: str, number: str) -> Simulation:
-    is_number = number.isascii() and number.isdecimal() and len(number) < _ID_DIGITS_MAX
     with context.dependencies.store.reading() as work:
-        simulation = simulation_by_id(work, slug, int(number)) if is_number else None
+        simulation = simulation_by_id(work, slug, int(number)) if is_row_id(number) else None
     if simulation is None:
         raise NotFoundError(f"There is no simulation {number} of {slug}.")
     return simulation
