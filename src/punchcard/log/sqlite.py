@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS identity (
     confirmed INTEGER NOT NULL  -- the highest generation that the store has certainly reached
 )
 """
+_of_thread = threading.local()  # what may not be shared between threads
 # Uneven steps, so that two copies of a log cannot keep the same numbers.
 _GENERATION_STEP_MAX = 1_000
 _COLUMNS = 6
@@ -355,6 +356,15 @@ def _unpacked_size(encoding: str, body: bytes) -> int:
     return len(body)
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """Return the decompressor of this thread: making one takes longer than decompressing a body."""
+    try:
+        decompressor: zstandard.ZstdDecompressor = _of_thread.decompressor
+    except AttributeError:
+        decompressor = _of_thread.decompressor = zstandard.ZstdDecompressor()
+    return decompressor
+
+
 def decompress(record: NewRecord) -> bytes:
     """Return the record's body as its sender wrote it.
 
@@ -371,7 +381,7 @@ def decompress(record: NewRecord) -> bytes:
             # The size is checked first, because a damaged frame may request any amount of memory.
             if zstandard.frame_content_size(record.body) > UNCOMPRESSED_BYTES_MAX:
                 raise ValueError(f"the body is larger than {UNCOMPRESSED_BYTES_MAX:,} bytes")
-            return zstandard.ZstdDecompressor().decompress(record.body, max_output_size=UNCOMPRESSED_BYTES_MAX)
+            return _decompressor().decompress(record.body, max_output_size=UNCOMPRESSED_BYTES_MAX)
         if record.encoding == "gzip":
             return gunzip(record.body, bytes_max=UNCOMPRESSED_BYTES_MAX)
     except (zstandard.ZstdError, zlib.error, ValueError, MemoryError) as error:
