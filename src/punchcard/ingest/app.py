@@ -95,9 +95,7 @@ class TrackingApp:
         """Publish the counts since the last commit to the metrics."""
         self._telemetry.publish_counts()
 
-    def submit(
-        self, call: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
-    ) -> "asyncio.Future[int] | None":
+    def submit(self, call: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "asyncio.Future[int] | None":
         """Begin to make a request of `direct_calls` durable, if there is nothing unusual about it.
 
         Returns:

@@ -34,9 +34,7 @@ class DirectCalls(Protocol):
 
     direct_calls: Mapping[bytes, str]
 
-    def submit(
-        self, call: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
-    ) -> "asyncio.Future[int] | None":
+    def submit(self, call: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "asyncio.Future[int] | None":
         """Begin to make a request durable; None, and nothing has happened, if its response needs the ASGI app."""
 
     def response_to(self, call: str, durable: "asyncio.Future[int]") -> HttpResponse:
