@@ -15,7 +15,7 @@ from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.paths import page_path, source_path
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Capability, Definition, LedgerColumn
+from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.token_store import Role
@@ -167,9 +167,8 @@ def _lists_transactions(destination: Destination) -> bool:
 def _column_label(destination: Destination, column: str) -> str:
     """Return what the destination calls a column of the ledger, such as `Reward`; the column's own name by default."""
     definition = _find_definition(destination)
-    columns = () if definition is None else definition.summary_columns
     own = LedgerColumn(column)
-    return next((shown.label for shown in columns if shown.column is own), own.value.replace("_", " ").capitalize())
+    return (default_column(own) if definition is None else definition.summary_column(own)).label
 
 
 def _join_names(names: Iterable[str]) -> str:
