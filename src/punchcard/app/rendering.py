@@ -7,7 +7,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from punchcard import __version__
@@ -34,6 +35,25 @@ _COLORS = {
 }
 
 
+class _CompiledTemplates(BytecodeCache):
+    """The compiled templates of this process: compiling one takes longer than rendering it."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a template its code, if it was compiled before."""
+        if (code := self._code.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_compiled_templates = _CompiledTemplates()
+
+
 class Renderer:
     """Renders templates.
 
@@ -47,6 +67,7 @@ class Renderer:
         self._now = now
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER),
+            bytecode_cache=_compiled_templates,
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
