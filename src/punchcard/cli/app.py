@@ -27,6 +27,7 @@ from punchcard.cli.options import (
 )
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.version_commands import versions
 
 app = typer.Typer(
     name="punchcard",
@@ -402,14 +403,8 @@ app.add_typer(
     short_help="List and acknowledge alerts, and test alert channels.",
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
-app.add_typer(
-    lake,
-    name="lake",
-    short_help="Query and maintain the data lake.",
-    epilog=example(
-        'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event"', "punchcard lake compact"
-    ),
-)
+app.add_typer(versions)
+app.add_typer(lake)
 
 
 @app.command(
