@@ -25,6 +25,7 @@ from punchcard.app.request_context import (
     PUBLIC,
     REQUIRED_ROLE,
     SESSION_COOKIE,
+    SHOWS_AWARDS,
     Page,
     RequestContext,
     read_notices,
@@ -40,6 +41,7 @@ from punchcard.workspace.ownership import ManagedByFileError
 
 _BODY_BYTES_MAX = 1 << 20
 _HOST_CHARACTERS_MAX = 100
+_TITLES_WAITED_SECONDS = 0.5
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY = "; ".join(
     (
@@ -190,6 +192,12 @@ class _Gate:
         context.require_role(
             handler.opt.get(REQUIRED_ROLE) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR)
         )
+        if handler.opt.get(SHOWS_AWARDS):
+            snapshot = await asyncio.to_thread(self._dependencies.current)
+            await self._mapping_choices.load(
+                [routed for routed in snapshot.destinations.values() if routed.destination.enabled],
+                wait_seconds=_TITLES_WAITED_SECONDS,
+            )
 
     def get_context(self, request: Request[Any, Any, Any]) -> RequestContext:
         """Return the context of an admitted request."""
