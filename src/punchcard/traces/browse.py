@@ -121,15 +121,25 @@ class EventBrowser:
             user_ids=tuple(dict.fromkeys([*([user_id] if user_id else []), *user_ids]))[:_USER_IDS_MAX],
         )
 
-    def events_of(self, person: CustomerIds, *, limit: int, before: EventPosition | None = None) -> EventPage:
+    def events_of(
+        self, person: CustomerIds, *, limit: int, before: EventPosition | None = None, has_views: bool = True
+    ) -> EventPage:
         """The newest events of a customer: those with one of their ids, unless it has another's email or user id.
 
         A page may be short: two people may have used the same device.
 
+        Args:
+            has_views: False leaves page and screen calls out.
+
         Raises:
             StorageError: log, lake or store is away.
         """
-        person_query = PersonQuery(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
+        person_query = PersonQuery(
+            emails=person.emails,
+            user_ids=person.user_ids,
+            anonymous_ids=person.anonymous_ids,
+            excluded_names=() if has_views else (PAGE_VIEWED, SCREEN_VIEWED),
+        )
         page = self._page(self._of(person_query, limit=limit + 1, before=before), limit=limit, before=before)
         return replace(page, events=[seen for seen in page.events if _is_theirs(seen.event, person)])
 

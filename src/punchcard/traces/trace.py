@@ -100,6 +100,7 @@ class EventTrace:
     Attributes:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
+        call: The event with its own time, type and name, as lists show it; None where only the results matter.
         notes: What was converted so that it could be read, a sentence each.
         profile: The profile of its ids, None if there is none (yet).
         copies: Other events with the same message id from the same source, which came later and did nothing.
@@ -117,6 +118,7 @@ class EventTrace:
     copies: tuple["EventTrace", ...] = ()
     others: tuple["EventTrace", ...] = ()
     replays: tuple[ReplayTrace, ...] = ()
+    call: LakeEvent | None = None
 
 
 _WAITING = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
@@ -215,6 +217,7 @@ class TraceReader:
             notes=copy.notes,
             profile=profile,
             replays=replays,
+            call=copy,
         )
 
 
