@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ def product(
     serves_only: bool = False,
     more: dict[str, object] | None = None,
     prepare: Callable[[Path], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Product]:
     """`punchcard up` on a new data folder with one source and one Perkville destination.
 
@@ -46,6 +47,7 @@ def product(
         more: Further tables of the config file.
         serves_only: Run `punchcard serve` instead, with the source alone.
         prepare: Fills the data folder before the start.
+        environment: Added to this process's environment.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "punchcard.toml"
@@ -68,14 +70,15 @@ def product(
             prepare(data)
         command = [sys.executable, "-m", "punchcard"]
         if serves_only:
-            subprocess.run([*command, "apply", str(config), "--data", str(data)], check=True, stdout=subprocess.DEVNULL)
+            applying = [*command, "apply", str(config), "--data", str(data)]
+            subprocess.run(applying, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
         half = ["serve"] if serves_only else ["up", "--config", str(config)]
         begun = time.perf_counter()
         process = subprocess.Popen(
             [*command, *half, "--data", str(data), "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning"},
+            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning", **(environment or {})},
         )
         try:
             assert process.stdout is not None
