@@ -301,6 +301,7 @@ class WorkerProcess:
         """SIGKILL the worker."""
         self._process.kill()
         self._process.wait()
+        self._log.close()
 
     def is_running(self) -> bool:
         """Return whether the worker has not ended."""
