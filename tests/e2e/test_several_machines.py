@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from punchcard.testing.product import ProductProcess, WorkerProcess, command, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
