@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from punchcard.destinations.definition import LedgerColumn, SummaryColumn
 from punchcard.errors import LakeError
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
+from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.effects import StoredEffect
