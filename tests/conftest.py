@@ -15,7 +15,8 @@ import psycopg
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from sqlalchemy import make_url
+from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy.util import LRUCache
 
 from punchcard.store.engine import Store
 from punchcard.testing.fresh_store import with_tables
@@ -28,12 +29,14 @@ settings.load_profile("any machine")
 TESTS = Path(__file__).parent
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
+_STATEMENTS_MAX = 2_000
 
 
 def pytest_configure() -> None:
     """Set up what this process and all that it starts have in common."""
     _keep_bytecode()
     _keep_files_in_memory()
+    _keep_compiled_statements()
 
 
 def _keep_bytecode() -> None:
@@ -57,6 +60,32 @@ def _keep_files_in_memory() -> None:
     place = os.statvfs(MEMORY)
     if place.f_flag & os.ST_NOEXEC == 0 and place.f_bavail * place.f_frsize >= MEMORY_BYTES_MIN:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+class _CompiledStatements(LRUCache[tuple[Any, ...], Any]):
+    """Compiled statements by all of their key but the first member: the store that compiled them."""
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        """Return a compiled statement, whichever store compiled it."""
+        return super().get(key[1:], default)
+
+    def __setitem__(self, key: tuple[Any, ...], value: Any) -> None:
+        super().__setitem__(key[1:], value)
+
+
+def _keep_compiled_statements() -> None:
+    """Share compiled statements among the stores of this process, which are a new one for each test.
+
+    A statement takes longer to compile than to run, and the product compiles it once a process.
+    """
+    compiled: dict[str, _CompiledStatements] = {}
+
+    @event.listens_for(Engine, "engine_connect")
+    def share(connection: Connection) -> None:
+        engine = connection.dialect.name
+        if engine not in compiled:
+            compiled[engine] = _CompiledStatements(_STATEMENTS_MAX)
+        connection.execution_options(compiled_cache=compiled[engine])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,7 +140,8 @@ def _database_url(server_url: str, name: str) -> str:
 def _postgres_database(server_url: str, *, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        # Copying files takes half as long as writing every page to the log, which is the default.
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
     yield _database_url(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

@@ -7,7 +7,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from punchcard import __version__
@@ -16,7 +17,7 @@ from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.paths import is_own_source, page_path, source_path
 from punchcard.app.period_labels import PERIOD_LABELS
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Capability, Definition, LedgerColumn
+from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
 from punchcard.lake.lake_event import LakeEvent
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
@@ -36,6 +37,25 @@ _COLORS = {
 }
 
 
+class _CompiledTemplates(BytecodeCache):
+    """The compiled templates of this process: compiling one takes longer than rendering it."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a template its code, if it was compiled before."""
+        if (code := self._code.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_compiled_templates = _CompiledTemplates()
+
+
 class Renderer:
     """Renders templates.
 
@@ -49,6 +69,7 @@ class Renderer:
         self._now = now
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER),
+            bytecode_cache=_compiled_templates,
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -173,9 +194,8 @@ def _lists_transactions(destination: Destination) -> bool:
 def _column_label(destination: Destination, column: str) -> str:
     """Return what the destination calls a column of the ledger, such as `Reward`; the column's own name by default."""
     definition = _find_definition(destination)
-    columns = () if definition is None else definition.summary_columns
     own = LedgerColumn(column)
-    return next((shown.label for shown in columns if shown.column is own), own.value.replace("_", " ").capitalize())
+    return (default_column(own) if definition is None else definition.summary_column(own)).label
 
 
 def _join_names(names: Iterable[str]) -> str:

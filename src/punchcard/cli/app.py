@@ -27,6 +27,7 @@ from punchcard.cli.options import (
 )
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.version_commands import versions
 
 app = typer.Typer(
     name="punchcard",
@@ -402,14 +403,8 @@ app.add_typer(
     short_help="List and acknowledge alerts, and test alert channels.",
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
-app.add_typer(
-    lake,
-    name="lake",
-    short_help="Query and maintain the data lake.",
-    epilog=example(
-        'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event"', "punchcard lake compact"
-    ),
-)
+app.add_typer(versions)
+app.add_typer(lake)
 
 
 @app.command(
@@ -427,7 +422,7 @@ def simulate(
     ] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="EVENT=PERK", help="Map an event to a perk besides; without a perk, to none."),
+        typer.Option("--map", metavar="EVENT=VALUE", help="Map an event to a value besides; without a value, to none."),
     ] = None,
     condition: Annotated[
         str | None, typer.Option("--filter", metavar="FQL", help="Drop besides what this condition is true for.")
@@ -457,8 +452,8 @@ def simulate(
 
 
 @app.command(
-    short_help="Compare the ledger with what Perkville has booked.",
-    epilog=example("punchcard reconcile", "punchcard reconcile --destination perkville --since 7d --format json"),
+    short_help="Compare the ledger with what the partner has booked.",
+    epilog=example("punchcard reconcile", "punchcard reconcile --destination points --since 7d --format json"),
 )
 def reconcile(
     destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this destination.")] = None,
@@ -468,9 +463,9 @@ def reconcile(
     output: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the result.")] = "table",
     data: Data = None,
 ) -> int:
-    """Compare the ledger with what Perkville has booked; ends with 1 if they differ. Nothing is corrected.
+    """Compare the ledger with what the partner has booked; ends with 1 if they differ. Nothing is corrected.
 
-    Where `up` or a worker is running, that one reads Perkville, within the rate limit of its deliveries.
+    Where `up` or a worker is running, that one reads the partner's list, within the rate limit of its deliveries.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.reconciling import reconcile_ledger

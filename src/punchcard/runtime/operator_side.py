@@ -1,6 +1,5 @@
 """Wire App and Public API to this process's storage. Imported once requests are accepted, because Litestar is large."""
 
-from litestar import Litestar
 from litestar.types import ASGIApp
 
 from punchcard.api.app import build_api
@@ -32,7 +31,7 @@ def build_operator_side(
     log: EventLog,
     commit: GroupCommit,
     config_file: str,
-) -> tuple[ASGIApp, Litestar, ASGIApp]:
+) -> tuple[ASGIApp, ASGIApp, ASGIApp]:
     """Build App, Public API and Profile API on what the serving process has open."""
     lake = LakeReader(settings.lake_location())
 

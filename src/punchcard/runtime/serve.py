@@ -25,6 +25,7 @@ from punchcard.ingest.rejections import Rejections
 from punchcard.log.group_commit import GroupCommit
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_store
 from punchcard.runtime.connections import HttpLimits, parse_networks
+from punchcard.runtime.garbage_collection import collect_often
 from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.http_server import HttpServer
@@ -194,8 +195,11 @@ class Serving:
             await asyncio.to_thread(commit.stop)
 
     def _load(self, app: "_Dispatch") -> None:
-        app.load()
-        self._start_alerts()
+        try:
+            app.load()
+            self._start_alerts()
+        finally:
+            collect_often()
 
     def _start_alerts(self) -> None:
         # Its imports take a while, as the operator side's: not before the Tracking API is ready.

@@ -33,6 +33,7 @@ from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import SimulationProcess
+from punchcard.store.configuration_versions import prune_versions
 from punchcard.store.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
 from punchcard.store.note_counts import PRUNED_PER_UNIT, prune_note_counts
@@ -353,6 +354,8 @@ class Worker:
                 merged = merge_old_minutes(work, now=self._clock.now())
 
     def _prune_history(self) -> None:
+        with self._store.unit_of_work() as work:
+            prune_versions(work, count=self._settings.configuration_versions_max)
         if not self._settings.history_retention_days:
             return
         before = self._clock.now() - timedelta(days=self._settings.history_retention_days)

@@ -40,7 +40,7 @@ class StoredAttempt:
     number: int
     action: str
     started_at: datetime
-    settled_at: datetime | None
+    finished_at: datetime | None
     status: int | None
     outcome: str | None
     detail: str | None

@@ -193,7 +193,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("lease_until", Instant),
     Column("partner_id", Text),
     Column("created_at", Instant, nullable=False),
-    Column("settled_at", Instant),
+    Column("finished_at", Instant),
     Column("event_settings", Text),  # JSON of the settings that came with the event, no secrets; null if none came
     Column("refund_id", Text),  # the sender's own; null if it gave none, or for a row that is older than this column
     # Effects of one kind with the same key are performed in order. Beside the customer: not every effect has one.
@@ -256,7 +256,7 @@ delivery_attempts = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("action", String(16), nullable=False),  # send or read_back
     Column("started_at", Instant, nullable=False),
-    Column("settled_at", Instant),
+    Column("finished_at", Instant),
     Column("status", Integer),
     Column("outcome", String(16)),  # null: no result, so unknown once the lease is over
     Column("detail", Text),

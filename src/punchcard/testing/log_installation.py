@@ -21,6 +21,7 @@ from punchcard.store.positions import ROUTING, advance, position_of
 from punchcard.store.recoveries import Recovery, newest_recovery
 from punchcard.store.schema import log_binding
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.partner.configuration import SLUG
 
 LANDING_SECONDS = 10.0
 
@@ -33,7 +34,7 @@ def record(number: int = 0) -> NewRecord:
 def effect(key: str, **changes: object) -> NewEffect:
     """Return an effect of a visit, with some values changed."""
     values: dict[str, object] = {
-        "destination": "perkville",
+        "destination": SLUG,
         "effect_key": key,
         "kind": "transaction",
         "source": "website",

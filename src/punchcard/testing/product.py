@@ -24,46 +24,6 @@ from punchcard.testing.waiting import PATIENCE_SECONDS
 START_SECONDS = 120
 STOP_SECONDS = 60
 WRITE_KEY = "wk_website"
-EVENT_TO_PERK_MAP = {
-    "Order Completed": "123456",
-    "Order Refunded": "123456",
-    "Checked In": "123457",
-}
-
-
-def configuration(
-    *,
-    perkville_url: str,
-    options: Mapping[str, object] | None = None,
-    event_to_perk_map: Mapping[str, str] = EVENT_TO_PERK_MAP,
-    api_key: str = "sandbox-token",
-) -> dict[str, object]:
-    """Return the content of a config file: one source, one Perkville destination at the sandbox, with short retries."""
-    return {
-        "workspace": {"name": "Acme Fitness", "timezone": "America/Los_Angeles"},
-        "sources": [{"slug": "website", "name": "Website", "write_key": WRITE_KEY}],
-        "destinations": [
-            {
-                "slug": "perkville",
-                "type": "perkville",
-                "source": "website",
-                "settings": {
-                    "apiKey": api_key,
-                    "businessId": "41",
-                    "locationId": "7",
-                    "sendEmail": False,
-                    "eventToPerkMap": dict(event_to_perk_map),
-                },
-                "options": {
-                    "apiBaseUrl": perkville_url,
-                    "requestsPerSecond": 0,
-                    "retryBaseSeconds": 0.2,
-                    "unknownWaitSeconds": 0.5,
-                    **(options or {}),
-                },
-            }
-        ],
-    }
 
 
 class ProductProcess:
@@ -71,7 +31,7 @@ class ProductProcess:
 
     Args:
         folder: Folder of the config file and the data. Start another process on it to see which data has survived.
-        content: Content of the config file, as returned by `configuration`; None uses the existing file.
+        content: Content of the config file (see `partner.configuration`); None uses the existing file.
         port: Port to listen on; 0 uses a free port.
         environment: Added to this process's environment.
         serves_only: Run `serve` instead: without a worker, with a previously applied configuration.

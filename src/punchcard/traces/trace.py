@@ -285,9 +285,9 @@ def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYP
 def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
     """Return an attempt as the API and `trace` show it."""
     duration = None
-    if attempt.settled_at is not None:
+    if attempt.finished_at is not None:
         # Not below zero, though the clock may have been set back meanwhile.
-        duration = max(0, round((attempt.settled_at - attempt.started_at).total_seconds() * 1000))
+        duration = max(0, round((attempt.finished_at - attempt.started_at).total_seconds() * 1000))
     return AttemptTrace(
         number=attempt.number,
         action=attempt.action,
