@@ -84,7 +84,7 @@ def find_row_errors(rows: Sequence[tuple[str, str]], *, label: str) -> list[str]
 
     Args:
         rows: Event names with values.
-        label: What the destination calls a value, such as `perk`.
+        label: What the destination calls a value.
     """
     errors = []
     names: set[str] = set()
