@@ -69,16 +69,17 @@ def product(
         if prepare is not None:
             prepare(data)
         command = [sys.executable, "-m", "punchcard"]
+        variables = {**os.environ, "PUNCHCARD_LOG_LEVEL": "warning", **(environment or {})}
         if serves_only:
             applying = [*command, "apply", str(config), "--data", str(data)]
-            subprocess.run(applying, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
+            subprocess.run(applying, check=True, stdout=subprocess.DEVNULL, env=variables)
         half = ["serve"] if serves_only else ["up", "--config", str(config)]
         begun = time.perf_counter()
         process = subprocess.Popen(
             [*command, *half, "--data", str(data), "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning", **(environment or {})},
+            env=variables,
         )
         try:
             assert process.stdout is not None
