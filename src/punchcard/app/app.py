@@ -86,7 +86,7 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
 
 
 def _with_gate(gate: "_Gate") -> ASGIApp:
-    """Return the pages as an ASGI app whose requests pass this gate."""
+    """Return the pages as an ASGI app; its requests pass this gate."""
     pages = _pages()
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
