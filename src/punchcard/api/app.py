@@ -25,6 +25,7 @@ from punchcard.api.catalog import (
     list_source_catalog,
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
+from punchcard.api.configuration_versions import HANDLERS as CONFIGURATION_VERSIONS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
 from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
@@ -116,6 +117,7 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *ALERTS,
+    *CONFIGURATION_VERSIONS,
     *DESTINATION_STATES,
     *REPLAYS,
     *UNAVAILABLE,

@@ -22,6 +22,7 @@ from punchcard.app.pages import (
     sources,
     team,
     transactions,
+    versions,
     workspaces,
 )
 
@@ -47,5 +48,6 @@ HANDLERS = (
     *customers.HANDLERS,
     *audiences.HANDLERS,
     *workspaces.HANDLERS,
+    *versions.HANDLERS,
     *team.HANDLERS,
 )
