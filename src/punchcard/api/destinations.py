@@ -16,9 +16,9 @@ from punchcard.api.destination_views import ConnectedPage, DestinationView, dest
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.operations.executor import run_in_executor
-from punchcard.store import ledger
-from punchcard.store.held import count_held_for
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.routing.held import count_held_for
 from punchcard.workspace.editing import (
     add_destination,
     change_destination,

@@ -20,7 +20,7 @@ from punchcard.api.profile_routes import HANDLERS
 from punchcard.api.rate_limit import RateLimit
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
-from punchcard.store.token_store import note_use, verify_token
+from punchcard.store.access.token_store import note_use, verify_token
 
 REQUESTS_PER_SECOND: Final = 100
 """Segment's limit for a space."""

@@ -19,7 +19,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination

@@ -16,8 +16,8 @@ from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
-from punchcard.store.operators import SESSION_LENGTH, Operator
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import SESSION_LENGTH, Operator
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import Edit
 
 PUBLIC = "public"

@@ -15,7 +15,7 @@ from punchcard.events.model import Event, EventType
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.routing.records import INTERNAL_ERROR, describe
-from punchcard.store.event_results import EventResult, EventStatus
+from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 
 # Refusals that depend on nothing but an event's type and name, so that they are decided once for all such events.
@@ -81,7 +81,11 @@ class Planner:
         plain = (not integrations or bytes(integrations) == _EVERYWHERE) and not (
             self._asks_consent and is_stated(wire.context)
         )
-        if plain and (shared := self._shared.get(name)) is not None and (not self._filters or self._filters_leave(event)):
+        if (
+            plain
+            and (shared := self._shared.get(name)) is not None
+            and (not self._filters or self._filters_leave(event))
+        ):
             return shared
         results: list[EventResult] = []
         planned: list[Planned] = []

@@ -17,9 +17,9 @@ from punchcard.destinations.settings import with_defaults
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import check_connection
-from punchcard.store import ledger
-from punchcard.store.held import count_held_for
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.routing.held import count_held_for
 from punchcard.workspace.apply import restore_masked_secrets
 from punchcard.workspace.document import mask_secrets
 from punchcard.workspace.editing import change_destination, find_destination, merge_settings, remove_destination

@@ -17,8 +17,8 @@ from punchcard.destinations.event_names import mapped_names
 from punchcard.operations.alerts import read_backlog
 from punchcard.operations.current_alerts import read_current_alerts
 from punchcard.operations.overview import read_series
-from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.counts import RECEIVED, AwardTotal, read_award_totals
+from punchcard.store.delivery.effects import EffectState
 from punchcard.workspace.model import Destination, Workspace
 
 

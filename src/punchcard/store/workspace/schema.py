@@ -1,0 +1,45 @@
+"""The tables of the configuration."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    String,
+    Table,
+    Text,
+)
+
+from punchcard.store.schema import Instant, metadata
+
+configuration_documents = Table(
+    "configuration_documents",
+    metadata,
+    Column("kind", String(32), primary_key=True),  # workspace, source, destination
+    Column("slug", String(128), primary_key=True),
+    Column("body", Text, nullable=False),  # JSON; secrets encrypted inside
+    Column("updated_at", Instant, nullable=False),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("name", String(32), primary_key=True),  # "configuration"
+    Column("value", BigInteger, nullable=False),
+)
+
+config_file_status = Table(  # one row: why the config file was not applied the last time it was read
+    "config_file_status",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("path", Text, nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+)
+
+file_managed_parts = Table(  # parts that the config file names: only the file changes and removes them
+    "file_managed_parts",
+    metadata,
+    Column("kind", String(32), primary_key=True),  # as of configuration_documents
+    Column("slug", String(128), primary_key=True),
+)
