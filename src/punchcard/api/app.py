@@ -69,7 +69,7 @@ from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
-from punchcard.store.token_store import Role, StoredToken, note_use, verify_token
+from punchcard.store.access.token_store import Role, StoredToken, note_use, verify_token
 
 HANDLERS = (
     get_workspace,

@@ -15,7 +15,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import parse_ledger_statuses
-from punchcard.store import ledger
+from punchcard.store.delivery import ledger
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from punchcard.destinations.definition import SummaryColumn
-from punchcard.store.reconciliation_differences import (
+from punchcard.store.operations.reconciliation_differences import (
     DifferenceQuery,
     DifferenceState,
     StoredDifference,
     count_differences,
     list_differences,
 )
-from punchcard.store.reconciliations import Reconciliation, list_reconciliations, newest_finished
+from punchcard.store.operations.reconciliations import Reconciliation, list_reconciliations, newest_finished
 from punchcard.traces.summary import item_column
 
 
