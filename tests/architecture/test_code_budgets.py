@@ -27,7 +27,7 @@ LARGER_FILES = {
     "src/punchcard/engage/computation_engine.py": 491,
     "src/punchcard/store/engage_tables.py": 416,
     "src/punchcard/log/sqlite.py": 440,
-    "src/punchcard/store/outbox.py": 480,
+    "src/punchcard/store/outbox.py": 496,
     "src/punchcard/store/schema.py": 456,
     "src/punchcard/workspace/snapshot.py": 427,
     "src/punchcard/testing/world.py": 493,

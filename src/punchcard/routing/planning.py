@@ -81,7 +81,11 @@ class Planner:
         plain = (not integrations or bytes(integrations) == _EVERYWHERE) and not (
             self._asks_consent and is_stated(wire.context)
         )
-        if plain and (shared := self._shared.get(name)) is not None and (not self._filters or self._filters_leave(event)):
+        if (
+            plain
+            and (shared := self._shared.get(name)) is not None
+            and (not self._filters or self._filters_leave(event))
+        ):
             return shared
         results: list[EventResult] = []
         planned: list[Planned] = []
