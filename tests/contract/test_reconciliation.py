@@ -372,7 +372,7 @@ LISTING_FAULTS: dict[str, tuple[dict[str, object], str]] = {
     "failing": ({"status": 500}, "500"),
     "gateway": ({"status": 502, "html": True}, "502"),
     "throttled": ({"status": 429, "retryAfter": 7}, "429"),
-    "unreadable": ({"status": 200, "html": True}, "read"),
+    "unreadable": ({"status": 200, "html": True}, "HTML"),
     "reset": ({"reset": True}, ""),
 }
 
@@ -383,7 +383,7 @@ def test_whatever_befalls_the_list_between_pages_it_waits_and_goes_on_where_it_w
 ) -> None:
     faults, word = LISTING_FAULTS[fault]
     with _paged_desk(tmp_path, sandbox) as desk:
-        desk.award(*(desk.order(str(number)) for number in range(7)))
+        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(7)))
         desk.intervene("DELETE", f"/{desk.transaction('3')['transaction_id']}")
         requested = desk.request("POST", PATH, {"since": "30d"})["reconciliation"]
         desk.server.reconcile(before_request=lambda number: sandbox.faults(faults if number == 2 else {}))
@@ -406,7 +406,7 @@ def test_transactions_that_are_deleted_while_the_list_is_read_hide_no_others(
     tmp_path: Path, sandbox: SandboxProcess, page: int, deleted: int
 ) -> None:
     with _paged_desk(tmp_path, sandbox) as desk:
-        desk.award(*(desk.order(str(number)) for number in range(9)))
+        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(9)))
         listed = [item["transaction_id"] for item in sandbox.transactions()]
 
         def delete_first(number: int) -> None:
@@ -427,11 +427,12 @@ def test_transactions_that_are_booked_while_the_list_is_read_are_no_differences(
     tmp_path: Path, sandbox: SandboxProcess
 ) -> None:
     with _paged_desk(tmp_path, sandbox) as desk:
-        desk.award(*(desk.order(str(number)) for number in range(7)))
+        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(7)))
         requested = desk.request("POST", PATH, {"since": "30d"})["reconciliation"]
 
         def award_another(number: int) -> None:
             if number in (2, 3):
+                desk.server.clock.advance(1)
                 desk.award(desk.order(f"late-{number}"))
                 desk.book(quantity="1")
 
@@ -496,7 +497,7 @@ def test_the_page_has_a_chart_of_both_sides_and_what_open_differences_cost(desk:
     desk.reconcile()
     assert "chart-data" not in browser.get(path).text
     _delete(desk)
-    desk.server.clock.advance(86_400)
+    desk.server.clock.advance(60)
     reconciliation = desk.reconcile()
     chart = json.loads(re.search(r'id="chart-data">(.*?)</script>', browser.get(path).text, re.DOTALL)[1])  # type: ignore[index]
     assert [(series["label"], series["values"]) for series in chart["series"]] == [

@@ -100,7 +100,7 @@ def test_a_filter_is_tried_as_a_table(data: Path) -> None:
     assert "nothing is changed" in text
     assert "customers who lose most:" in text
     assert "ann@example.com  1 → 0 (-1)" in text
-    assert "filtered_at_destination: 1" in text
+    assert "FILTERED_BY_RULES: 1" in text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, and_, or_, select, true, type_coerce
+from sqlalchemy import BigInteger, Connection, and_, or_, select, true, type_coerce
 
 from punchcard.clock import to_micros
 from punchcard.store.effects import StoredEffect, effect_of
@@ -97,7 +97,7 @@ def matched_effects(
         yield [_match(list(same)) for _, same in groupby(rows, key=itemgetter(0))]
 
 
-def _match(rows: Sequence[Row[Any]]) -> Match:
+def _match(rows: Sequence[Any]) -> Match:  # rows of a join
     id_, _, customer, item, quantity, event_settings, status, customer_ref, value, shown_quantity = rows[0]
     return Match(
         id_,
