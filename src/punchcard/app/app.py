@@ -26,6 +26,7 @@ from punchcard.app.request_context import (
     PUBLIC,
     REQUIRED_ROLE,
     SESSION_COOKIE,
+    SHOWS_AWARDS,
     Page,
     RequestContext,
     read_notices,
@@ -42,6 +43,7 @@ from punchcard.workspace.ownership import ManagedByFileError
 _BODY_BYTES_MAX = 1 << 20
 _HOST_CHARACTERS_MAX = 100
 _GATE = "punchcard.gate"  # of a request, in its scope
+_TITLES_WAITED_SECONDS = 0.5
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY = "; ".join(
     (
@@ -226,6 +228,12 @@ class _Gate:
         context.require_role(
             handler.opt.get(REQUIRED_ROLE) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR)
         )
+        if handler.opt.get(SHOWS_AWARDS):
+            snapshot = await asyncio.to_thread(self._dependencies.current)
+            await self._mapping_choices.load(
+                [routed for routed in snapshot.destinations.values() if routed.destination.enabled],
+                wait_seconds=_TITLES_WAITED_SECONDS,
+            )
 
     def redirect(self, request: Request[Any, Any, Any], error: _RedirectError) -> Page:
         """Redirect to another page."""

@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import SkipValidation
 
+from punchcard.app.award_texts import AwardText, award_text
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
@@ -29,6 +30,9 @@ PUBLIC = "public"
 
 REQUIRED_ROLE = "required_role"
 """Key in a handler's `opt`: the role that it needs, if it differs from the default of the method."""
+
+SHOWS_AWARDS = "shows_awards"
+"""Key in a handler's `opt`: True if the page shows awards, for which titles and points are read from the partners."""
 
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
@@ -134,6 +138,16 @@ class RequestContext:
         """The part that this page is about as the config file describes it, secrets masked."""
         part = None if self.page_part is None else parts_by_key(self.dependencies.workspace()).get(self.page_part)
         return "" if part is None else export_part(part)
+
+    def award(self, destination: str, item: str, quantity: Decimal | str | None) -> AwardText:
+        """Return the text of an award at a destination.
+
+        Args:
+            destination: Slug.
+            item: Id of what it gives.
+            quantity: Units, None while they are not decided.
+        """
+        return award_text(item, quantity, self.mapping_choices.choice(destination, item))
 
     def field(self, name: str) -> str:
         """Return a field of the form without surrounding blanks, "" if it is missing."""

@@ -138,8 +138,9 @@ def serve(
 ) -> int:
     """Run the serving process of `up`: Tracking API, Public API and App.
 
-    `serve` and `worker` need the same data folder, which contains the event log. A database belongs to one event log:
-    a process with another event log refuses to start.
+    On one machine, `serve` and `worker` need the same data folder, which contains the event log. On several machines
+    they need the same PUNCHCARD_DATABASE_URL, PUNCHCARD_LOG_URL and PUNCHCARD_SECRET_KEY. A database belongs to one
+    event log: a process with another event log refuses to start.
     """
     from punchcard.runtime.processes import run_serve
 
@@ -150,15 +151,36 @@ def serve(
     short_help="Run the worker of `up`: routing and delivery.",
     epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker --data /srv/punchcard"),
 )
-def worker(data: Data = None) -> int:
+def worker(
+    data: Data = None,
+    engage: Annotated[
+        bool, typer.Option("--engage/--without-engage", help="Also compute audiences and traits, in a child process.")
+    ] = True,
+) -> int:
     """Run the worker of `up`: routing and delivery.
 
-    `serve` and `worker` need the same data folder, which contains the event log. A database belongs to one event log:
-    a process with another event log refuses to start.
+    On one machine, `serve` and `worker` need the same data folder, which contains the event log. On several machines
+    they need the same PUNCHCARD_DATABASE_URL, PUNCHCARD_LOG_URL and PUNCHCARD_SECRET_KEY. A database belongs to one
+    event log: a process with another event log refuses to start.
     """
     from punchcard.runtime.processes import run_worker
 
-    return run_worker(load_settings(data=data))
+    return run_worker(load_settings(data=data), starts_engage=engage)
+
+
+@app.command(
+    short_help="Compute audiences and traits, beside workers that do not.",
+    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard engage --data /srv/punchcard"),
+)
+def engage(data: Data = None) -> int:
+    """Compute profiles, audiences and traits, and sync them, for workers that run with --without-engage.
+
+    It needs the settings of the workers, and reads the lake that they write (PUNCHCARD_LAKE_URL). Of several, one
+    works and the others take over.
+    """
+    from punchcard.runtime.engage_process import run_engage
+
+    return run_engage(load_settings(data=data), until_stdin_closes=False)
 
 
 @app.command(

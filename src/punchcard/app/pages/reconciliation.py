@@ -6,6 +6,7 @@ from datetime import timedelta
 from litestar import get, post
 from litestar.params import FromPath
 
+from punchcard.app.charts import Chart, Series
 from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
@@ -47,21 +48,21 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
     )
 
 
-def _chart(context: RequestContext, views: Sequence[ReconciliationView], *, title: str) -> dict[str, object] | None:
+def _chart(context: RequestContext, views: Sequence[ReconciliationView], *, title: str) -> Chart | None:
     """Return both sides and the differences over time, None before there are two comparisons."""
     finished = [view for view in reversed(views) if view.reconciliation.status is ReconciliationStatus.FINISHED]
     if len(finished) < 2:
         return None
     totals = [view.reconciliation.totals for view in finished]
-    return {
-        "zone": context.dependencies.workspace().timezone,
-        "times": [view.reconciliation.requested_at.timestamp() for view in finished],
-        "series": [
-            {"label": "Ledger", "values": [total.ledger_count for total in totals]},
-            {"label": title, "values": [total.partner_count for total in totals]},
-            {"label": "Differences", "values": [view.differences_total for view in finished], "scale": "right"},
+    return Chart(
+        buckets=[view.reconciliation.requested_at for view in finished],
+        zone=context.dependencies.workspace().timezone,
+        series=[
+            Series(label="Ledger", color="azure", values=[total.ledger_count for total in totals]),
+            Series(label=title, color="green", values=[total.partner_count for total in totals]),
+            Series(label="Differences", color="red", values=[view.differences_total for view in finished]),
         ],
-    }
+    )
 
 
 @post("/destinations/{slug:str}/reconciliations", status_code=200)
