@@ -120,7 +120,7 @@ def _fill(store: Store) -> None:
                 now=received_at,
             )
     with store.unit_of_work() as work:
-        delivered = {"state": EffectState.DELIVERED, "is_open": False, "settled_at": received_at, "attempts": 1}
+        delivered = {"state": EffectState.DELIVERED, "is_open": False, "finished_at": received_at, "attempts": 1}
         work.execute(update(effects).values(**delivered, quantity=effects.c.requested_quantity))
 
 

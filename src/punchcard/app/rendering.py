@@ -106,7 +106,7 @@ class Renderer:
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
-            destination_title=_destination_title,
+            destination_title=destination_title,
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
@@ -156,7 +156,7 @@ def _status_color(status: str) -> str:
     return _COLORS[status_tone(status)]
 
 
-def _destination_title(destination: Destination) -> str:
+def destination_title(destination: Destination) -> str:
     """Return a destination's display name."""
     partner = CATALOG.get(destination.type)
     return destination.name or (partner.definition.name if partner else destination.slug)

@@ -91,6 +91,11 @@ class RequestContext:
                 f"This needs the role {role.replace('_', ' ')}. Ask an owner of the workspace."
             )
 
+    def money(self, points: Decimal | str | None) -> str:
+        """Return what points cost, such as `12.50 USD`; "" if they are unknown or the workspace sets no cost."""
+        cost = self.dependencies.current().point_cost
+        return "" if cost is None or points is None else cost.text(Decimal(points))
+
     def is_managed_by_file(self, kind: str, slug: str) -> bool:
         """Return whether the config file manages a part of the configuration."""
         return (kind, slug) in self.dependencies.current().managed_by_file

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Row,
+    Select,
     bindparam,
     case,
     func,
@@ -239,6 +242,8 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
     """Return effects that are due and first in their ordering key, oldest due first. The caller starts or moves each.
 
+    Live effects come before those of replays, which wait for as long as there are enough.
+
     An effect that waits for its order holds up no other, and may be due beside the first of its ordering key: the
     caller starts one of an ordering key at most.
 
@@ -246,16 +251,27 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
     and whom the first effect of another kind makes known. Nothing of an ordering key is claimed while an effect of it
     is in flight: an older one that an operator has put back in the queue waits for it.
     """
-    return [
-        effect_of(row)
-        for row in work.execute(_CLAIMABLE, {"b_destination": destination, "b_now": now, "b_limit": limit})
-    ]
+    return [effect_of(row) for row in _live_first(work, _CLAIMABLE, destination, now=now, limit=limit)]
 
 
 def claimable_ids(work: Connection, destination: str, *, now: datetime, limit: int) -> list[int]:
     """Return the ids of what `claimable` would return, also of rows that cannot be read."""
-    statement = _CLAIMABLE.with_only_columns(effects.c.id)
-    return list(work.scalars(statement, {"b_destination": destination, "b_now": now, "b_limit": limit}))
+    statement = _CLAIMABLE.with_only_columns(effects.c.id, effects.c.replay)
+    return [row.id for row in _live_first(work, statement, destination, now=now, limit=limit)]
+
+
+def _live_first(
+    work: Connection, statement: Select[Any], destination: str, *, now: datetime, limit: int
+) -> list[Row[Any]]:
+    """Return the rows of a statement like `_CLAIMABLE`, those of replays behind all others."""
+    values = {"b_destination": destination, "b_now": now, "b_limit": limit}
+    rows = work.execute(statement, values).all()
+    replayed = [row for row in rows if row.replay is not None]
+    live = [row for row in rows if row.replay is None]
+    if replayed and len(rows) >= limit:
+        # Behind those of a replay more live ones may be due: sorting by both in SQL would read the whole queue.
+        live = list(work.execute(statement.where(effects.c.replay.is_(None)), values).all())
+    return [*live, *replayed][:limit]
 
 
 def effect_by_id(work: Connection, effect_id: int) -> StoredEffect:
