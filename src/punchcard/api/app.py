@@ -24,6 +24,7 @@ from punchcard.api.catalog import (
     list_source_catalog,
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
+from punchcard.api.conflicts import HANDLERS as CONFLICTS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
 from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
@@ -115,6 +116,7 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *ALERTS,
+    *CONFLICTS,
     *DESTINATION_STATES,
     *REPLAYS,
     *UNAVAILABLE,
