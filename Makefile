@@ -68,7 +68,7 @@ hooks: $(VENV)/.dev ## run the quick checks before each git commit
 	$(BIN)/pre-commit install
 
 screenshots: browser assets ## retake the screenshots of the documentation
-	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py
+	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py tests/e2e/test_app_lists_in_browser.py
 
 bench: $(VENV)/.dev ## measure speed and memory against their limits (some minutes)
 	$(BIN)/python -m bench

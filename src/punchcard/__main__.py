@@ -1,5 +1,6 @@
 """The command line's way in: `punchcard` and `python -m punchcard`."""
 
+import gc
 import sys
 
 _INTERRUPTED = 130
@@ -7,6 +8,7 @@ _INTERRUPTED = 130
 
 def main() -> int:
     """Run the command that the process's arguments name; returns the exit status."""
+    gc.set_threshold(50_000, 20, 100)  # as in `runtime`: imports make no garbage
     try:
         from punchcard.cli.running import run
 

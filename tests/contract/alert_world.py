@@ -139,7 +139,7 @@ def add_effects(work: Any, count: int, *, state: str, reason: str | None = None,
             "tries": 1,
             "due_at": now,
             "created_at": now,
-            "settled_at": None if state in ("pending", "retrying", "unknown") else now,
+            "finished_at": None if state in ("pending", "retrying", "unknown") else now,
             "ordering_key": f"c{number}@example.com",
         }
         work.execute(insert(effects).values(**{**row, **values}))

@@ -20,7 +20,7 @@ from punchcard.store.engine import Store
 from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedClient, ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedClient, ScriptedPartner, ScriptedSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -228,7 +228,7 @@ async def test_an_order_is_delivered_whatever_its_delivery_wakes(rig: Rig) -> No
     rig.add(new_effect("refund", quantity="-5", order_id="o1", is_refund=True, customer=BOB))
     rig.execute(
         "UPDATE effects SET state = 'parked', is_open = (1 = 0), reason = 'refund_unknown_order',"
-        f" settled_at = 1, received_at = {ABSURD}"
+        f" finished_at = 1, received_at = {ABSURD}"
     )
     rig.add(new_effect("order", quantity="5", order_id="o1"), new_effect("other", customer="cid@example.com"))
     async with rig.running():

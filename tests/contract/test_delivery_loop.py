@@ -25,7 +25,7 @@ from punchcard.store.engine import Store
 from punchcard.store.pauses import pause_of
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings, Step
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio

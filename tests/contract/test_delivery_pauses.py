@@ -32,7 +32,7 @@ from punchcard.store.pauses import (
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedClient, ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedClient, ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio

@@ -23,7 +23,7 @@ from punchcard.store.ledger import LedgerQuery, page
 from punchcard.store.migrations.upgrade import upgrade
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import RoutedDestination
 

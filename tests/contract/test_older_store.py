@@ -54,11 +54,11 @@ def test_an_older_store_puts_every_open_effect_in_doubt(new: New) -> None:
     with installation.store.unit_of_work() as work:
         outbox.add(work, [effect(state) for state in EffectState], now=now)
         for state in EffectState:
-            settled_at = None if state.is_open else now
+            finished_at = None if state.is_open else now
             work.execute(
                 update(outbox.effects)
                 .where(outbox.effects.c.effect_key == state)
-                .values(state=state, is_open=state.is_open, settled_at=settled_at)
+                .values(state=state, is_open=state.is_open, finished_at=finished_at)
             )
     installation.start().advance()
     installation.set_binding(older)

@@ -16,7 +16,7 @@ from punchcard.store.operator_actions import reopen
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings, Step
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 HOUR = 3600

@@ -221,10 +221,10 @@ def test_starting_makes_the_attempt_durable_and_settling_ends_it(store: Store, c
     with store.reading() as connection:
         (attempt,) = attempts_of(connection, [effect.id])[effect.id]
     assert (attempt.outcome, attempt.status, attempt.detail) == (AttemptOutcome.DELIVERED, 201, "rounded")
-    assert attempt.settled_at == clock.now()
+    assert attempt.finished_at == clock.now()
     done = read(store, "a")
     assert (done.state, done.partner_id, done.tries) == (EffectState.DELIVERED, "p1", 1)
-    assert done.settled_at == clock.now()
+    assert done.finished_at == clock.now()
 
 
 def test_a_try_that_does_not_count_leaves_the_tries_alone(store: Store, clock: ManualClock) -> None:
@@ -290,7 +290,7 @@ def test_orphans_become_unknown_and_wait_until_their_request_can_no_longer_land(
     with store.reading() as connection:
         (attempt,) = attempts_of(connection, [orphan.id])[orphan.id]
         assert stored_effect(connection, "z", destination="other").state is EffectState.PENDING
-    assert (attempt.outcome, attempt.settled_at) == (AttemptOutcome.UNKNOWN, clock.now())
+    assert (attempt.outcome, attempt.finished_at) == (AttemptOutcome.UNKNOWN, clock.now())
     assert record_results(store, attempt_result(orphan, clock=clock)) == 0  # its answer comes too late
 
 
@@ -319,7 +319,7 @@ def test_reopening_gives_fresh_tries_and_asks_first_where_the_outcome_is_not_kno
         assert reopen(work, [effect.id], now=clock.now()) == 1
     again = read(store, "a")
     assert (again.state, again.tries, again.attempts, again.reason) == (after, 0, 1, "retried")
-    assert (again.due_at, again.settled_at) == (clock.now(), None)
+    assert (again.due_at, again.finished_at) == (clock.now(), None)
     assert claimable_keys(store, clock) == ["a"]
 
 
@@ -349,7 +349,7 @@ def test_an_effect_is_put_aside_without_an_attempt(store: Store, clock: ManualCl
             now=clock.now(),
         )
     parked = read(store, "a")
-    assert (parked.state, parked.attempts, parked.settled_at) == (EffectState.PARKED, 0, clock.now())
+    assert (parked.state, parked.attempts, parked.finished_at) == (EffectState.PARKED, 0, clock.now())
     assert claimable_keys(store, clock) == ["b"]
 
 

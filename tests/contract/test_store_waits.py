@@ -19,7 +19,7 @@ from punchcard.store.engine import Store
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
 HOUR = 3_600.0
 OPTIONS = DeliveryOptions(requests_per_second=0)

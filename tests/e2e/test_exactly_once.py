@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from segment.analytics.client import Client
 
+from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.ports import reserved_port
-from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 
 _CUSTOMERS = 150

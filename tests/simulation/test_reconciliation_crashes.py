@@ -25,7 +25,7 @@ from punchcard.store.reconciliations import (
 )
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import stored_effect
-from punchcard.testing.partner import LIST, Booking, ScriptedSettings, Step
+from punchcard.testing.partner.scripted import LIST, Booking, ScriptedSettings, Step
 from punchcard.testing.world import OPTIONS, SLUG, ProcessEnd, World, batch_of, track
 
 CUSTOMERS = ("ann@example.com", "bob@example.com", "cid@example.com")

@@ -139,7 +139,7 @@ def test_the_current_configuration_earns_what_the_ledger_has(server: PublicApiSe
     for since in (begin, begin - timedelta(days=300)):
         outcome = simulated(server, since)
         expected = ledger(server, since)
-        rows = {(row.event, row.perk): row for row in outcome.by_event if row.awards or row.actual_awards}
+        rows = {(row.event, row.item): row for row in outcome.by_event if row.awards or row.actual_awards}
         assert {key: (row.actual_awards, Decimal(row.actual_quantity)) for key, row in rows.items()} == expected
         assert {key: (row.awards, Decimal(row.quantity)) for key, row in rows.items()} == expected, f"seed {seed}"
         assert (outcome.gaining, outcome.losing) == ([], [])

@@ -132,7 +132,7 @@ class LedgerRow(_Body):
     source: str
     order_id: str | None
     received_at: str
-    settled_at: str | None
+    finished_at: str | None
     next_attempt_at: str | None
     transaction: Transaction
     attempts: list[AttemptBody]
@@ -281,7 +281,7 @@ def ledger_row(
         source=effect.source,
         order_id=effect.order_id,
         received_at=to_iso(effect.received_at),
-        settled_at=None if effect.settled_at is None else to_iso(effect.settled_at),
+        finished_at=None if effect.finished_at is None else to_iso(effect.finished_at),
         next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
         transaction=transaction(transaction_trace(effect, types=types)),
         attempts=[_attempt(attempt_trace(attempt)) for attempt in attempts],

@@ -199,8 +199,9 @@ def _respond(
     after_id: int = 0,
 ) -> dict[str, dict[str, ReconciliationBody]]:
     query = query or DifferenceQuery(reconciliation_id=reconciliation.id)
+    types = dependencies.current().destination_types
     with dependencies.store.reading() as work:
-        view = view_reconciliation(work, reconciliation, query, count=count + 1, after_id=after_id)
+        view = view_reconciliation(work, reconciliation, query, types=types, count=count + 1, after_id=after_id)
     return {"data": {"reconciliation": reconciliation_body(view, count=count)}}
 
 

@@ -1,16 +1,20 @@
 """The JSON bodies of simulations."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from punchcard.api import bodies
 from punchcard.clock import to_iso
 from punchcard.operations.simulation_outcome import (
     CustomerChange,
-    SimulatedEvent,
     SimulationTotals,
+    name_item,
     read_outcome,
 )
 from punchcard.store.simulations import Simulation
+from punchcard.traces.summary import item_column
 
 
 class SimulationBody(msgspec.Struct, kw_only=True, rename="camel"):
@@ -30,7 +34,7 @@ class SimulationBody(msgspec.Struct, kw_only=True, rename="camel"):
     done: int
     total: int
     finished_at: str | None
-    by_event: list[SimulatedEvent]
+    by_event: list[dict[str, Any]]
     refused: dict[str, int]
     totals: SimulationTotals | None
     gaining: list[CustomerChange]
@@ -44,8 +48,13 @@ class SimulationPage(msgspec.Struct):
     pagination: bodies.Pagination
 
 
-def simulation_body(simulation: Simulation) -> SimulationBody:
-    """A simulation's body."""
+def simulation_body(simulation: Simulation, *, types: Mapping[str, str]) -> SimulationBody:
+    """A simulation's body.
+
+    Args:
+        types: The type of each configured destination by its slug.
+    """
+    item = item_column(simulation.destination, types=types)
     outcome = read_outcome(simulation)
     return SimulationBody(
         id=str(simulation.id),
@@ -58,7 +67,7 @@ def simulation_body(simulation: Simulation) -> SimulationBody:
         done=simulation.done,
         total=simulation.total,
         finished_at=None if simulation.finished_at is None else to_iso(simulation.finished_at),
-        by_event=[] if outcome is None else outcome.by_event,
+        by_event=[] if outcome is None else [name_item(row, item) for row in outcome.by_event],
         refused={} if outcome is None else outcome.refused,
         totals=None if outcome is None else outcome.totals,
         gaining=[] if outcome is None else outcome.gaining,

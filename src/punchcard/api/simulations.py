@@ -60,7 +60,7 @@ async def create_simulation(
     while not simulation.status.is_over and time.monotonic() < until:
         await asyncio.sleep(_LOOK_SECONDS)
         simulation = await asyncio.to_thread(_find, dependencies, destination_id, str(simulation.id))
-    return {"data": {"simulation": simulation_body(simulation)}}
+    return _respond(dependencies, simulation)
 
 
 @get("/destinations/{destination_id:str}/simulations", summary="Simulations, newest first")
@@ -78,11 +78,11 @@ def list_simulations(
         before = None if cursor is None else int(cursor)
         listed = stored.list_simulations(work, destination_id, count=count + 1, before_id=before)
         total = stored.count_simulations(work, destination_id)
-    shown = listed[:count]
+    shown, types = listed[:count], dependencies.current().destination_types
     following = str(shown[-1].id) if len(listed) > count else None
     return {
         "data": SimulationPage(
-            simulations=[simulation_body(simulation) for simulation in shown],
+            simulations=[simulation_body(simulation, types=types) for simulation in shown],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }
@@ -94,7 +94,7 @@ def get_simulation(
     destination_id: FromPath[str], simulation_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, SimulationBody]]:
     """How far it is, and its result once it is finished."""
-    return {"data": {"simulation": simulation_body(_find(dependencies, destination_id, simulation_id))}}
+    return _respond(dependencies, _find(dependencies, destination_id, simulation_id))
 
 
 @post(
@@ -111,7 +111,7 @@ def cancel_simulation_call(
     simulation = _find(dependencies, destination_id, simulation_id)
     with dependencies.store.unit_of_work() as work:
         cancel_simulation(work, simulation, actor=dependencies.actor, now=dependencies.clock.now())
-    return {"data": {"simulation": simulation_body(_find(dependencies, destination_id, simulation_id))}}
+    return _respond(dependencies, _find(dependencies, destination_id, simulation_id))
 
 
 def _request(dependencies: Any, slug: str, data: NewSimulation) -> Simulation:
@@ -124,6 +124,11 @@ def _request(dependencies: Any, slug: str, data: NewSimulation) -> Simulation:
     proposal = propose(destination, settings=data.settings, options=data.options, filters=data.filters)
     with dependencies.store.unit_of_work() as work:
         return request_simulation(work, destination, proposal, since=since, actor=dependencies.actor, now=now)
+
+
+def _respond(dependencies: Any, simulation: Simulation) -> dict[str, dict[str, SimulationBody]]:
+    types = dependencies.current().destination_types
+    return {"data": {"simulation": simulation_body(simulation, types=types)}}
 
 
 def _find(dependencies: Any, slug: str, text: str) -> Simulation:

@@ -28,6 +28,7 @@ from punchcard.cli.options import (
 )
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.version_commands import versions
 
 app = typer.Typer(
     name="punchcard",
@@ -138,8 +139,9 @@ def serve(
 ) -> int:
     """Run the serving process of `up`: Tracking API, Public API and App.
 
-    `serve` and `worker` need the same data folder, which contains the event log. A database belongs to one event log:
-    a process with another event log refuses to start.
+    On one machine, `serve` and `worker` need the same data folder, which contains the event log. On several machines
+    they need the same PUNCHCARD_DATABASE_URL, PUNCHCARD_LOG_URL and PUNCHCARD_SECRET_KEY. A database belongs to one
+    event log: a process with another event log refuses to start.
     """
     from punchcard.runtime.processes import run_serve
 
@@ -150,15 +152,36 @@ def serve(
     short_help="Run the worker of `up`: routing and delivery.",
     epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker --data /srv/punchcard"),
 )
-def worker(data: Data = None) -> int:
+def worker(
+    data: Data = None,
+    engage: Annotated[
+        bool, typer.Option("--engage/--without-engage", help="Also compute audiences and traits, in a child process.")
+    ] = True,
+) -> int:
     """Run the worker of `up`: routing and delivery.
 
-    `serve` and `worker` need the same data folder, which contains the event log. A database belongs to one event log:
-    a process with another event log refuses to start.
+    On one machine, `serve` and `worker` need the same data folder, which contains the event log. On several machines
+    they need the same PUNCHCARD_DATABASE_URL, PUNCHCARD_LOG_URL and PUNCHCARD_SECRET_KEY. A database belongs to one
+    event log: a process with another event log refuses to start.
     """
     from punchcard.runtime.processes import run_worker
 
-    return run_worker(load_settings(data=data))
+    return run_worker(load_settings(data=data), starts_engage=engage)
+
+
+@app.command(
+    short_help="Compute audiences and traits, beside workers that do not.",
+    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard engage --data /srv/punchcard"),
+)
+def engage(data: Data = None) -> int:
+    """Compute profiles, audiences and traits, and sync them, for workers that run with --without-engage.
+
+    It needs the settings of the workers, and reads the lake that they write (PUNCHCARD_LAKE_URL). Of several, one
+    works and the others take over.
+    """
+    from punchcard.runtime.engage_process import run_engage
+
+    return run_engage(load_settings(data=data), until_stdin_closes=False)
 
 
 @app.command(
@@ -406,14 +429,8 @@ app.add_typer(
     short_help="List and acknowledge alerts, and test alert channels.",
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
-app.add_typer(
-    lake,
-    name="lake",
-    short_help="Query and maintain the data lake.",
-    epilog=example(
-        'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event"', "punchcard lake compact"
-    ),
-)
+app.add_typer(versions)
+app.add_typer(lake)
 
 
 @app.command(
@@ -431,7 +448,7 @@ def simulate(
     ] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="EVENT=PERK", help="Map an event to a perk besides; without a perk, to none."),
+        typer.Option("--map", metavar="EVENT=VALUE", help="Map an event to a value besides; without a value, to none."),
     ] = None,
     condition: Annotated[
         str | None, typer.Option("--filter", metavar="FQL", help="Drop besides what this condition is true for.")
@@ -461,8 +478,8 @@ def simulate(
 
 
 @app.command(
-    short_help="Compare the ledger with what Perkville has booked.",
-    epilog=example("punchcard reconcile", "punchcard reconcile --destination perkville --since 7d --format json"),
+    short_help="Compare the ledger with what the partner has booked.",
+    epilog=example("punchcard reconcile", "punchcard reconcile --destination points --since 7d --format json"),
 )
 def reconcile(
     destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this destination.")] = None,
@@ -472,9 +489,9 @@ def reconcile(
     output: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the result.")] = "table",
     data: Data = None,
 ) -> int:
-    """Compare the ledger with what Perkville has booked; ends with 1 if they differ. Nothing is corrected.
+    """Compare the ledger with what the partner has booked; ends with 1 if they differ. Nothing is corrected.
 
-    Where `up` or a worker is running, that one reads Perkville, within the rate limit of its deliveries.
+    Where `up` or a worker is running, that one reads the partner's list, within the rate limit of its deliveries.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.reconciling import reconcile_ledger

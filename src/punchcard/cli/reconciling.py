@@ -56,7 +56,8 @@ def reconcile_ledger(settings: Settings, *, destination: str | None, since: str,
             finished = asyncio.run(_finished(requested, store, watch, settings))
             with store.reading() as work:
                 query = DifferenceQuery(reconciliation_id=finished.id)
-                views.append(view_reconciliation(work, finished, query, count=_DIFFERENCES_SHOWN))
+                types = snapshot.destination_types
+                views.append(view_reconciliation(work, finished, query, types=types, count=_DIFFERENCES_SHOWN))
     finally:
         store.close()
     if output == "json":

@@ -216,7 +216,7 @@ def _delivered(attempt: Attempt, performed: Performed, now: datetime) -> Attempt
     return AttemptResult(
         effect_id=attempt.effect.id,
         number=attempt.number,
-        settled_at=now,
+        finished_at=now,
         status=performed.status,
         outcome=AttemptOutcome.DELIVERED,
         attempt_detail=performed.note or read_back_detail,
@@ -267,7 +267,7 @@ def _moved(
     return AttemptResult(
         effect_id=attempt.effect.id,
         number=attempt.number,
-        settled_at=now,
+        finished_at=now,
         status=error.status,
         outcome=outcome,
         attempt_detail=error.message,

@@ -439,7 +439,7 @@ class RecordedResults:
                 seconds=completed_attempt.seconds,
             )
             if attempt_result.state is EffectState.DELIVERED:
-                telemetry.effect_delivered(seconds=(attempt_result.settled_at - effect.received_at).total_seconds())
+                telemetry.effect_delivered(seconds=(attempt_result.finished_at - effect.received_at).total_seconds())
             elif not attempt_result.state.is_open:
                 telemetry.effect_parked(
                     effect_key=effect.effect_key,

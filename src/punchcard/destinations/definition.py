@@ -104,6 +104,11 @@ class SummaryColumn:
     label: str
 
 
+def default_column(column: LedgerColumn) -> SummaryColumn:
+    """Return a column under its own name, for a destination that has none for it."""
+    return SummaryColumn(column=column, member=column.value, label=column.value.replace("_", " ").capitalize())
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReopenedReasons:
     """The reasons for which an effect that depends on its order has ended, and is prepared again.
@@ -167,6 +172,10 @@ class Definition:
     def item_kind(self) -> str | None:
         """The kind of the effects that have an item and a quantity, None if there is none."""
         return next((kind.name for kind in self.kinds if kind.has_item), None)
+
+    def summary_column(self, column: LedgerColumn) -> SummaryColumn:
+        """Return what the destination calls a column of the ledger; the column's own name by default."""
+        return next((shown for shown in self.summary_columns if shown.column is column), default_column(column))
 
     @property
     def event_map(self) -> SettingField | None:

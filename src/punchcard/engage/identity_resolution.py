@@ -217,7 +217,7 @@ def _conflict_row(changes: IdentityChanges, number: int) -> dict[str, object]:
         "profile_id": conflict.profile,
         "type": conflict.id.type,
         "value": conflict.id.value,
-        "kept_by": conflict.kept_by,
+        "owner_id": conflict.owner_id,
         "at": person.received_at,
         "source": person.source,
         "message_id": stored_message_id(person.message_id),

@@ -47,7 +47,10 @@ from punchcard.lake.table import LakeTable
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["LakeEvent", "LakeReader", "LakeResult"]
+__all__ = ["LAKE_ELSEWHERE", "LakeEvent", "LakeReader", "LakeResult"]
+
+LAKE_ELSEWHERE = "lake_elsewhere"
+"""Code of the error for a lake that is not the one that the worker writes."""
 
 # Queries take milliseconds: more threads or memory would only slow the other loops of the process.
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
@@ -97,9 +100,13 @@ class LakeReader:
 
     Args:
         url: A folder. For an object store DuckDB needs its `httpfs` extension installed; it is never downloaded.
+        written_through: Returns the log position through which the lake was written at least, as another machine has
+            recorded it. A lake that ends before it is another folder than the writer's: reading its events raises
+            LakeError, because an event that is missing here is not one that was never received.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, written_through: Callable[[], int] | None = None) -> None:
+        self._written_through = written_through
         self._location = LakeLocation(url)
         self._table = LakeTable(self._location)
         self._lock = threading.Lock()
@@ -342,9 +349,28 @@ class LakeReader:
         with self._lock:
             return self._table.last_position() if self._table.refresh() else 0
 
+    def refuse_other_lake(self) -> None:
+        """Refuse a lake that is not the one that is written.
+
+        Raises:
+            LakeError: This is another folder.
+            StorageError: The lake cannot be read.
+        """
+        self._files()
+
     def _files(self) -> list[DataFile]:
+        # In this order: the lake is written before its position is recorded.
+        expected = 0 if self._written_through is None else self._written_through()
         with self._lock:
-            return self._table.files() if self._table.refresh() else []
+            has_table = self._table.refresh()
+            if expected and (last := self._table.last_position() if has_table else 0) < expected:
+                raise LakeError(
+                    f"The data lake at {self._location.url} ends at log position {last}, and the worker has written "
+                    f"its lake through {expected}: that is another folder. Set PUNCHCARD_LAKE_URL to the "
+                    "worker's lake, in a folder that this machine can read.",
+                    code=LAKE_ELSEWHERE,
+                )
+            return self._table.files() if has_table else []
 
     def _paths(self, files: Sequence[DataFile]) -> list[str]:
         return [self._location.full(file.path) for file in files]

@@ -28,7 +28,6 @@ from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, las
 from punchcard.store.event_results import EventStatus
 from punchcard.store.held import count_held
 from punchcard.store.lake_status import read_lake_status
-from punchcard.store.ledger import Backlog, backlog
 from punchcard.store.pauses import PauseEnd, last_pause_of
 from punchcard.store.quarantine import count_quarantined
 from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
@@ -64,11 +63,6 @@ def find_by(condition: Condition, work: Connection, snapshot: Snapshot, *, now: 
         for alert in condition.find(work, snapshot, now)
         if alert.kind in kinds and (alert.kind not in _COUNTED or alert.count >= rules[alert.kind].threshold)
     ]
-
-
-def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
-    """Return the queued and parked effects by destination and state."""
-    return backlog(work, list(snapshot.destinations))
 
 
 def _stopped(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:

@@ -199,12 +199,11 @@ def correct_to_second(
         _prepare_corrections_again(work, effect, now=now)
     values = {**conflict.values, "messageId": conflict.message_id, "item": content.item}
     set_corrected_content(work, effect.id, json.dumps(values, sort_keys=True))
-    added = [
+    return [
         effect_id
         for step in steps
         if (effect_id := _add_step(work, step, content, effect, conflict, destination, now=now)) is not None
     ]
-    return added
 
 
 def _prepare_corrections_again(work: Connection, refund: StoredEffect, *, now: datetime) -> None:

@@ -154,13 +154,13 @@ class _Comparing:
         read = f"None of the {self._run.read:,} transactions that the partner shows has this key"
         if effect.partner_id is None:
             return f"{read}, and it never confirmed an id for it."
-        at = "" if effect.settled_at is None else f" on {effect.settled_at:%Y-%m-%d %H:%M} UTC"
+        at = "" if effect.finished_at is None else f" on {effect.finished_at:%Y-%m-%d %H:%M} UTC"
         return f"{read}. It was confirmed{at} as transaction {effect.partner_id}, so it was deleted there since."
 
     def _compare_content(self, effect: StoredEffect, transaction: ShownTransaction) -> None:
         notes = []
         ours, theirs = effect.quantity, transaction.quantity
-        # The sign is left out: of a perk that redeems, the partner may show either.
+        # The sign is left out: of an item that takes away, the partner may show either.
         if ours is not None and theirs is not None and abs(ours) != abs(theirs):
             notes.append(
                 f"the partner has booked {decimal_text(abs(theirs))} units instead of {decimal_text(abs(ours))}"
@@ -258,7 +258,7 @@ class _Comparing:
         side: dict[str, object] = {
             "transactionId": first.partner_id,
             "quantity": decimal_text(first.quantity),
-            "perk": first.mapping_value,
+            "item": first.mapping_value,
             "email": next(iter(self._customers.known(first.customer_ref)), None),
             "status": first.status_text or first.status,
             "bookedAt": None if first.booked_at is None else to_iso(first.booked_at),
@@ -337,12 +337,12 @@ def _ours(effect: StoredEffect) -> Mapping[str, object]:
     return {
         "status": effect.state.value,
         "quantity": decimal_text(quantity),
-        "perk": effect.item,
+        "item": effect.item,
         "email": effect.email,
         "messageId": effect.message_id,
         "event": effect.event_name,
         "transactionId": effect.partner_id,
-        "settledAt": None if effect.settled_at is None else to_iso(effect.settled_at),
+        "finishedAt": None if effect.finished_at is None else to_iso(effect.finished_at),
     }
 
 

@@ -1,10 +1,11 @@
 """A reconciliation with its differences as App, Public API and command line show it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from punchcard.destinations.definition import SummaryColumn
 from punchcard.store.reconciliation_differences import (
     DifferenceQuery,
     DifferenceState,
@@ -13,6 +14,7 @@ from punchcard.store.reconciliation_differences import (
     list_differences,
 )
 from punchcard.store.reconciliations import Reconciliation, list_reconciliations, newest_finished
+from punchcard.traces.summary import item_column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +50,28 @@ class ReconciliationView:
 
 
 def view_reconciliation(
-    work: Connection, reconciliation: Reconciliation, query: DifferenceQuery, *, count: int, after_id: int = 0
+    work: Connection,
+    reconciliation: Reconciliation,
+    query: DifferenceQuery,
+    *,
+    types: Mapping[str, str],
+    count: int,
+    after_id: int = 0,
 ) -> ReconciliationView:
-    """A reconciliation with a page of its differences."""
+    """A reconciliation with a page of its differences. Their items are under the destination's own name for them.
+
+    Args:
+        types: The type of each configured destination by its slug.
+    """
+    item = item_column(reconciliation.destination, types=types)
+    listed = list_differences(work, query, count=count, after_id=after_id)
     return ReconciliationView(
         reconciliation=reconciliation,
         counts=count_differences(work, [reconciliation.id])[reconciliation.id],
-        differences=list_differences(work, query, count=count, after_id=after_id),
+        differences=[
+            replace(difference, ours=_named(difference.ours, item), theirs=_named(difference.theirs, item))
+            for difference in listed
+        ],
     )
 
 
@@ -78,3 +95,7 @@ def count_open_differences(work: Connection, destinations: Sequence[str]) -> dic
             view = ReconciliationView(reconciliation=newest, counts=count_differences(work, [newest.id])[newest.id])
             open_differences[slug] = view.by_kind(open_only=True)
     return open_differences
+
+
+def _named(side: Mapping[str, object] | None, item: SummaryColumn) -> Mapping[str, object] | None:
+    return None if side is None else {item.member if name == "item" else name: value for name, value in side.items()}

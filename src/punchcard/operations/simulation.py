@@ -134,7 +134,7 @@ def simulate(
     names = _names_to_plan(scope, seen, awarded)
     builder = OutcomeBuilder(
         events={name: seen.get(name, 0) for name in names},
-        perk_of=lambda name: _mapped(scope.destination, name),
+        item_of=lambda name: _mapped(scope.destination, name),
         points=points,
     )
     builder.refuse(NOT_MAPPED, sum(number for name, number in seen.items() if name not in names))

@@ -16,8 +16,8 @@ from punchcard.clock import Clock, to_micros
 from punchcard.errors import RefusedError, StorageError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
+from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
 from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
 from punchcard.routing.records import describe

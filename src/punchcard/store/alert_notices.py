@@ -49,7 +49,7 @@ class StoredNotice:
     error: str | None
     created_at: datetime
     due_at: datetime
-    settled_at: datetime | None
+    finished_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,10 @@ def settle_notice(work: Connection, notice_id: int, state: NoticeState, *, now: 
         update(alert_notices)
         .where(columns.id == notice_id)
         .values(
-            state=state, settled_at=now, attempts=columns.attempts + 1, error=None if error is None else storable(error)
+            state=state,
+            finished_at=now,
+            attempts=columns.attempts + 1,
+            error=None if error is None else storable(error),
         )
     )
 
@@ -148,7 +151,7 @@ def cancel_notices(work: Connection, channel: str, *, now: datetime) -> int:
     changed = work.execute(
         update(alert_notices)
         .where(columns.state == NoticeState.PENDING, columns.channel == channel)
-        .values(state=NoticeState.CANCELED, settled_at=now)
+        .values(state=NoticeState.CANCELED, finished_at=now)
     )
     return changed.rowcount
 
@@ -188,8 +191,8 @@ def read_channel_health(work: Connection, channels: Sequence[str]) -> dict[str, 
         .group_by(columns.channel)
     )
     sent_at: dict[str, datetime | None] = {}
-    for slug, settled_at in work.execute(select(columns.channel, columns.settled_at).where(columns.id.in_(newest))):
-        sent_at[slug] = settled_at
+    for slug, finished_at in work.execute(select(columns.channel, columns.finished_at).where(columns.id.in_(newest))):
+        sent_at[slug] = finished_at
     return {
         slug: ChannelHealth(
             pending=pending.get(slug, 0),
@@ -224,5 +227,5 @@ def _notice_of(row: Mapping[Any, Any]) -> StoredNotice:
         error=row["error"],
         created_at=row["created_at"],
         due_at=row["due_at"],
-        settled_at=row["settled_at"],
+        finished_at=row["finished_at"],
     )

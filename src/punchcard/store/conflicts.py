@@ -88,7 +88,7 @@ def count_unresolved(work: Connection) -> Mapping[str, int]:
     events = select(effects.c.destination, columns.effect_id, columns.message_id).select_from(_JOINED)
     distinct = events.where(columns.resolution.is_(None)).distinct().subquery()
     rows = work.execute(select(distinct.c.destination, func.count()).group_by(distinct.c.destination))
-    return {destination: number for destination, number in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def conflict_by_id(work: Connection, conflict_id: int) -> StoredConflict | None:

@@ -58,7 +58,7 @@ def send_again(work: Connection, effect_ids: Sequence[int], *, detail: str, now:
                 detail=storable(detail),
                 tries=0,
                 due_at=now,
-                settled_at=None,
+                finished_at=None,
             )
         )
         waiting = update(effects).where(effects.c.id.in_(chunk), effects.c.state.in_(_WAITING), effects.c.due_at > now)
@@ -75,7 +75,7 @@ def reject_delivered(work: Connection, effect_id: int, *, reason: str, detail: s
         state=EffectState.REJECTED,
         reason=reason,
         detail=storable(detail),
-        settled_at=now,
+        finished_at=now,
     )
 
 
@@ -113,7 +113,7 @@ def deliver_booked(work: Connection, effect_id: int, *, partner_id: str, detail:
         partner_id=partner_id,
         quantity=row.quantity if row.quantity is not None else row.requested_quantity,
         lease_until=None,
-        settled_at=now,
+        finished_at=now,
     )
 
 
@@ -156,7 +156,7 @@ def rebuild(work: Connection, lost: RebuiltEffect, *, detail: str, now: datetime
             due_at=now,
             partner_id=lost.partner_id,
             created_at=lost.booked_at,
-            settled_at=lost.booked_at,
+            finished_at=lost.booked_at,
         )
         .returning(effects.c.id)
     )

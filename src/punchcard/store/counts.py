@@ -119,7 +119,7 @@ class Ended(NamedTuple):
     item: str | None
     quantity: str | None
     received_at: datetime
-    settled_at: datetime
+    finished_at: datetime
     replay: str | None
 
 
@@ -146,7 +146,7 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
             continue
         hour = _hour(effect.received_at)
         if effect.replay is None:  # the age of a replayed event is not a delivery time
-            bands[hour, effect.destination, _band(effect.settled_at - effect.received_at)] += sign
+            bands[hour, effect.destination, _band(effect.finished_at - effect.received_at)] += sign
         if effect.item is not None:
             place = (hour, effect.destination, effect.item[:_TEXT_CHARACTERS_MAX])
             units[place] += sign * int((Decimal(effect.quantity or 0) * 100).to_integral_value())

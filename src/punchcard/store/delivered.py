@@ -32,8 +32,8 @@ def delivered_effects(
             for row in rows
             if row.item is not None
             and row.state == EffectState.DELIVERED
-            and row.settled_at is not None
-            and row.settled_at <= until
+            and row.finished_at is not None
+            and row.finished_at <= until
         ]
 
 

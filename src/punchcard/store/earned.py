@@ -19,7 +19,7 @@ class EarnedEffect:
     """One award, or its removal. The quantity is signed; 0 while a refund's is not decided."""
 
     event_name: str
-    perk: str | None
+    item: str | None
     customer: str
     quantity: Decimal
 
@@ -31,8 +31,8 @@ def earned_effects(
     columns = effects.c
     chosen = select(columns.event_name, columns.item, columns.customer, columns.quantity)
     statement = _of_period(chosen, destination, begin=begin, end=end, through=through)
-    for event_name, perk, customer, quantity in work.execute(statement.execution_options(yield_per=_ROWS_AT_ONCE)):
-        yield EarnedEffect(event_name, perk, customer, Decimal(quantity or 0))
+    for event_name, item, customer, quantity in work.execute(statement.execution_options(yield_per=_ROWS_AT_ONCE)):
+        yield EarnedEffect(event_name, item, customer, Decimal(quantity or 0))
 
 
 def earned_names(work: Connection, destination: str, *, begin: datetime, end: datetime, through: int) -> list[str]:

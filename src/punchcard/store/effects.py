@@ -101,7 +101,7 @@ class StoredEffect:
     due_at: datetime
     partner_id: str | None
     created_at: datetime
-    settled_at: datetime | None
+    finished_at: datetime | None
     event_settings: Mapping[str, object] | None = None
     refund_id: str | None = None
     unreadable: str | None = None
@@ -159,7 +159,7 @@ class AttemptResult:
 
     effect_id: int
     number: int
-    settled_at: datetime
+    finished_at: datetime
     status: int | None
     outcome: AttemptOutcome
     attempt_detail: str | None
@@ -219,7 +219,7 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         due_at=values["due_at"],
         partner_id=values["partner_id"],
         created_at=values["created_at"],
-        settled_at=values["settled_at"],
+        finished_at=values["finished_at"],
         event_settings=event_settings,
         refund_id=values["refund_id"],
         unreadable="; ".join(faults) or None,

@@ -29,11 +29,12 @@ from punchcard.store import (  # noqa: F401  # their tables are part of the meta
     schema_ownership,
     schema_reconciliation,
     schema_replay,
+    schema_versions,
 )
 from punchcard.store.schema import metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0027"
+HEAD_MIGRATION = "0031"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.

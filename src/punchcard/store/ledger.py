@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -40,7 +41,7 @@ class StoredAttempt:
     number: int
     action: str
     started_at: datetime
-    settled_at: datetime | None
+    finished_at: datetime | None
     status: int | None
     outcome: str | None
     detail: str | None
@@ -234,6 +235,45 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
         Backlog(destination=destination, state=EffectState(state), count=number, oldest_created_at=oldest)
         for destination, state, number, oldest in work.execute(union_all(*parts))
     ]
+
+
+def oldest_open(work: Connection, destination: str) -> StoredEffect | None:
+    """Return the effect of the destination that has been in the outbox longest, None if the outbox is empty."""
+    row = work.execute(
+        select(effects)
+        .where(effects.c.destination == destination, effects.c.is_open == true())
+        .order_by(effects.c.id)
+        .limit(1)
+    ).first()
+    return None if row is None else effect_of(row)
+
+
+class DeliveredAward(NamedTuple):
+    """What one delivered effect gave a customer."""
+
+    customer: str
+    item: str
+    quantity: Decimal
+
+
+def newest_awards(
+    work: Connection, destination: str, *, begin: datetime, end: datetime, at_most: int
+) -> list[DeliveredAward]:
+    """Return the newest delivered awards for events received in a period."""
+    columns = effects.c
+    rows = work.execute(
+        select(columns.customer, columns.item, columns.quantity)
+        .where(
+            columns.destination == destination,
+            columns.received_at >= begin,
+            columns.received_at < end,
+            columns.state == EffectState.DELIVERED,
+            columns.item.is_not(None),
+        )
+        .order_by(columns.received_at.desc())
+        .limit(at_most)
+    )
+    return [DeliveredAward(customer, item, Decimal(quantity or 0)) for customer, item, quantity in rows]
 
 
 def first_created_at(work: Connection, destination: str) -> datetime | None:

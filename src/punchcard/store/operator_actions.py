@@ -31,7 +31,7 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
                 effects.c.reason.in_((*UNCERTAIN_REASONS, *CORRECTED_REASONS)), false()
             )
             if recovery is not None:
-                doubt = or_(doubt, func.coalesce(effects.c.settled_at < recovery.noticed_at, false()))
+                doubt = or_(doubt, func.coalesce(effects.c.finished_at < recovery.noticed_at, false()))
             reopened += work.execute(
                 update(effects)
                 .where(
@@ -39,7 +39,7 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
                     effects.c.state.in_(_REOPENED),
                     doubt if uncertain else not_(doubt),
                 )
-                .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, settled_at=None)
+                .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, finished_at=None)
             ).rowcount
     return reopened
 
@@ -67,7 +67,7 @@ def supersede(work: Connection, effect_id: int, *, detail: str, now: datetime) -
     work.execute(
         update(effects)
         .where(effects.c.id == effect_id)
-        .values(state=EffectState.REJECTED, reason=SUPERSEDED, detail=storable(detail), settled_at=now)
+        .values(state=EffectState.REJECTED, reason=SUPERSEDED, detail=storable(detail), finished_at=now)
     )
     count_ends(work, ended_of(work, [effect_id]), sign=1)
     return True
@@ -85,7 +85,7 @@ def dismiss(work: Connection, effect_ids: Sequence[int], *, detail: str, now: da
             work.execute(
                 update(effects)
                 .where(effects.c.id == row.id)
-                .values(state=EffectState.REJECTED, reason=reason, detail=storable(detail), settled_at=now)
+                .values(state=EffectState.REJECTED, reason=reason, detail=storable(detail), finished_at=now)
             )
         count_ends(work, ended_of(work, [row.id for row in parked]), sign=1)
         dismissed += len(parked)

@@ -92,7 +92,7 @@ _END_ATTEMPT = (
     update(delivery_attempts)
     .where(delivery_attempts.c.effect_id == bindparam("b_id"), delivery_attempts.c.number == bindparam("b_number"))
     .values(
-        settled_at=bindparam("b_settled_at"),
+        finished_at=bindparam("b_finished_at"),
         status=bindparam("b_status"),
         outcome=bindparam("b_outcome"),
         detail=bindparam("b_detail"),
@@ -115,7 +115,7 @@ _SETTLE = (
         lease_until=None,
         partner_id=func.coalesce(bindparam("b_partner_id"), effects.c.partner_id),
         quantity=func.coalesce(bindparam("b_booked"), effects.c.quantity),
-        settled_at=bindparam("b_end"),
+        finished_at=bindparam("b_end"),
     )
 )
 
@@ -327,7 +327,7 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
             {
                 "b_id": attempt_result.effect_id,
                 "b_number": attempt_result.number,
-                "b_settled_at": attempt_result.settled_at,
+                "b_finished_at": attempt_result.finished_at,
                 "b_status": attempt_result.status,
                 "b_outcome": attempt_result.outcome,
                 "b_detail": storable_or_none(attempt_result.attempt_detail),
@@ -350,7 +350,7 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
                 "b_due_at": attempt_result.due_at,
                 "b_partner_id": storable_or_none(attempt_result.partner_id),
                 "b_booked": decimal_text(attempt_result.quantity),
-                "b_end": None if attempt_result.state.is_open else attempt_result.settled_at,
+                "b_end": None if attempt_result.state.is_open else attempt_result.finished_at,
             }
             for attempt_result in attempt_results
         ],
@@ -371,7 +371,7 @@ def _count_ends_of(work: Connection, attempt_results: Sequence[AttemptResult]) -
             sent._replace(
                 state=end.state,
                 reason=end.reason,
-                settled_at=end.settled_at,
+                finished_at=end.finished_at,
                 quantity=sent.quantity if end.quantity is None else decimal_text(end.quantity),
             )
             for sent in ending_of(work, list(ends))
@@ -402,7 +402,7 @@ def put(
             detail=storable_or_none(detail),
             due_at=due_at,
             lease_until=None,
-            settled_at=None if state.is_open else now,
+            finished_at=None if state.is_open else now,
         )
     )
     count_ends(work, ended_of(work, [effect_id]), sign=1)
@@ -432,7 +432,7 @@ def set_aside(
             detail=storable(detail),
             due_at=now,
             lease_until=None,
-            settled_at=now,
+            finished_at=now,
         )
     )
     if count:
@@ -448,7 +448,7 @@ def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
             delivery_attempts.c.number == effect.attempts,
             delivery_attempts.c.outcome.is_(None),
         )
-        .values(outcome=AttemptOutcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
+        .values(outcome=AttemptOutcome.UNKNOWN, finished_at=now, detail=NO_ANSWER)
     )
 
 
@@ -473,7 +473,7 @@ def release_orphans(
         work.execute(
             update(delivery_attempts)
             .where(delivery_attempts.c.outcome.is_(None), delivery_attempts.c.effect_id.in_(chunk))
-            .values(outcome=AttemptOutcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
+            .values(outcome=AttemptOutcome.UNKNOWN, finished_at=now, detail=NO_ANSWER)
         )
         work.execute(
             update(effects)

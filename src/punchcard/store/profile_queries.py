@@ -63,7 +63,7 @@ class StoredConflict:
     profile_id: int
     type: str
     value: str
-    kept_by: int | None
+    owner_id: int | None
     at: datetime
     source: str
     message_id: str
@@ -157,7 +157,7 @@ def conflicts_of(work: Connection, profile_id: int, *, limit: int) -> list[Store
     """External ids that a profile did not get, or kept from others; newest first."""
     query = (
         select(profile_conflicts)
-        .where(or_(profile_conflicts.c.profile_id == profile_id, profile_conflicts.c.kept_by == profile_id))
+        .where(or_(profile_conflicts.c.profile_id == profile_id, profile_conflicts.c.owner_id == profile_id))
         .order_by(profile_conflicts.c.id.desc())
         .limit(limit)
     )

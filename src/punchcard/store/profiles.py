@@ -236,7 +236,7 @@ def _merge_queue(work: Connection, into: Mapping[int, int]) -> None:
 def _merge_conflicts(work: Connection, into: Mapping[int, int]) -> None:
     rows = {}
     for chunk in chunks(into):
-        own = profile_conflicts.c.profile_id.in_(chunk) | profile_conflicts.c.kept_by.in_(chunk)
+        own = profile_conflicts.c.profile_id.in_(chunk) | profile_conflicts.c.owner_id.in_(chunk)
         rows.update({row.id: dict(row._mapping) for row in work.execute(select(profile_conflicts).where(own))})
     for chunk in chunks(rows):
         work.execute(delete(profile_conflicts).where(profile_conflicts.c.id.in_(chunk)))
@@ -244,8 +244,8 @@ def _merge_conflicts(work: Connection, into: Mapping[int, int]) -> None:
     for row in rows.values():
         del row["id"]
         row["profile_id"] = into.get(row["profile_id"], row["profile_id"])
-        row["kept_by"] = into.get(row["kept_by"], row["kept_by"])
-        if row["profile_id"] != row["kept_by"]:
+        row["owner_id"] = into.get(row["owner_id"], row["owner_id"])
+        if row["profile_id"] != row["owner_id"]:
             moved.append(row)
     add_conflicts(work, moved)
 

@@ -20,7 +20,7 @@ class DifferenceKind(StoredEnum):
 
     MISSING_AT_PARTNER = "missing_at_partner"  # delivered, and the partner does not show it
     UNKNOWN_TO_US = "unknown_to_us"  # booked under a key of ours, and the ledger does not count it
-    CONTENT_DIFFERS = "content_differs"  # another quantity, another perk or another customer
+    CONTENT_DIFFERS = "content_differs"  # another quantity, item or customer
     REVERSED = "reversed"  # taken back at the partner
     PENDING_TOO_LONG = "pending_too_long"  # neither delivered nor ended for longer than it should take
     DOUBLED = "doubled"  # booked more than once under one key

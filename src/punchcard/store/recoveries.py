@@ -151,7 +151,7 @@ def _put_open_effects_in_doubt(work: Connection, *, read_back_from: datetime, no
     work.execute(
         update(delivery_attempts)
         .where(delivery_attempts.c.outcome.is_(None), delivery_attempts.c.effect_id.in_(sending))
-        .values(outcome=AttemptOutcome.UNKNOWN, settled_at=now, detail=NO_ANSWER)
+        .values(outcome=AttemptOutcome.UNKNOWN, finished_at=now, detail=NO_ANSWER)
     )
     work.execute(
         update(effects)

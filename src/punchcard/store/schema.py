@@ -107,6 +107,8 @@ log_binding = Table(  # which event log this store belongs to: one row, once a p
     Column("log_id", String(36), nullable=False),
     Column("generation", BigInteger, nullable=False),  # rises all the time; the log knows the newest one too
     Column("bound_at", Instant, nullable=False),
+    Column("place", Text),  # where the log is, without a password: for people
+    Column("store_id", String(36)),  # of this database; a shared log knows it too
 )
 
 recoveries = Table(  # each time that the store was found to be older than what has happened since
@@ -200,7 +202,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("lease_until", Instant),
     Column("partner_id", Text),
     Column("created_at", Instant, nullable=False),
-    Column("settled_at", Instant),
+    Column("finished_at", Instant),
     Column("event_settings", Text),  # JSON of the settings that came with the event, no secrets; null if none came
     Column("refund_id", Text),  # the sender's own; null if it gave none, or for a row that is older than this column
     # Effects of one kind with the same key are performed in order. Beside the customer: not every effect has one.
@@ -210,7 +212,7 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("summary", Text),  # what lists show; null if they make it of the other columns
     Column("replay", String(36)),  # id of the replay that has made it, null for none
     Column("corrects", BigInteger),  # id of the effect that it corrects, null for none
-    # JSON of the content that counts instead of the effect's own, as in `effect_conflicts`; null if nobody chose another
+    # JSON of the content that counts instead of the effect's own, as in `effect_conflicts`; null for its own
     Column("corrected_content", Text),
     UniqueConstraint("destination", "effect_key"),
 )
@@ -273,7 +275,7 @@ delivery_attempts = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("action", String(16), nullable=False),  # send or read_back
     Column("started_at", Instant, nullable=False),
-    Column("settled_at", Instant),
+    Column("finished_at", Instant),
     Column("status", Integer),
     Column("outcome", String(16)),  # null: no result, so unknown once the lease is over
     Column("detail", Text),

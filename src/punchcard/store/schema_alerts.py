@@ -53,7 +53,7 @@ alert_notices = Table(  # what channels are sent: written with the change of sta
     Column("error", Text),  # of the last attempt; null after a success
     Column("created_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
-    Column("settled_at", Instant),
+    Column("finished_at", Instant),
 )
 Index(
     "ix_alert_notices_pending",

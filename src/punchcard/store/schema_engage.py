@@ -56,14 +56,14 @@ profile_conflicts = Table(  # external ids that an event brought and that were n
     Column("profile_id", BigInteger, nullable=False),
     Column("type", String(64), nullable=False),
     Column("value", String(512), nullable=False),
-    Column("kept_by", BigInteger),  # the profile that has it; null: nobody
+    Column("owner_id", BigInteger),  # the profile that has it; null: nobody
     Column("at", Instant, nullable=False),
     Column("source", String(128), nullable=False),
     Column("message_id", String(128), nullable=False),
     Column("reason", Text, nullable=False),
     UniqueConstraint("profile_id", "type", "value"),
 )
-Index("ix_profile_conflicts_kept_by", profile_conflicts.c.kept_by)
+Index("ix_profile_conflicts_owner_id", profile_conflicts.c.owner_id)
 
 profile_traits = Table(  # custom traits, computed traits and audiences as they stand
     "profile_traits",

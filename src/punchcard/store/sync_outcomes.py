@@ -119,7 +119,7 @@ def failed_syncs(work: Connection, key: str, *, destination: str, source: str) -
         sets_attribute(key, later),
     )
     chosen = (
-        select(columns.attributes, columns.email, columns.state, columns.reason, columns.detail, columns.settled_at)
+        select(columns.attributes, columns.email, columns.state, columns.reason, columns.detail, columns.finished_at)
         .where(*_failed(destination, source), sets_attribute(key), ~is_replaced)
         .order_by(columns.id.desc())
         .limit(FAILED_MAX)
@@ -131,7 +131,7 @@ def failed_syncs(work: Connection, key: str, *, destination: str, source: str) -
             state=row.state,
             reason=row.reason or "",
             detail=row.detail or "",
-            at=row.settled_at,
+            at=row.finished_at,
         )
         for row in work.execute(chosen)
     ]

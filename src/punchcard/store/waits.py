@@ -99,7 +99,7 @@ def _began_in_future(now: datetime) -> ColumnElement[bool]:
     return exists().where(
         delivery_attempts.c.effect_id == effects.c.id,
         delivery_attempts.c.number == effects.c.attempts,
-        delivery_attempts.c.settled_at > now,
+        delivery_attempts.c.finished_at > now,
     )
 
 

@@ -11,8 +11,9 @@ from punchcard.store import outbox
 from punchcard.store.effects import Action, Attempt, AttemptOutcome, AttemptResult, NewEffect, StoredEffect
 from punchcard.store.ledger import effect_by_key
 from punchcard.store.schema import EffectState
+from punchcard.testing.partner.configuration import SLUG
 
-DESTINATION = "perkville"
+DESTINATION = SLUG
 LEASE_SECONDS = 25.0
 _RECEIVED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -88,7 +89,7 @@ def attempt_result(
     return AttemptResult(
         effect_id=effect.id,
         number=effect.attempts + 1 if number is None else number,
-        settled_at=clock.now(),
+        finished_at=clock.now(),
         status=201 if outcome is AttemptOutcome.DELIVERED else None,
         outcome=outcome,
         attempt_detail=detail,

@@ -1,7 +1,7 @@
 """The Public API on its own socket, over a real store, log and lake that a test controls step by step.
 
-Real: everything from the log to the ledger, including Perkville's mapping. Scripted: time, and Perkville's responses.
-Routing, the lake and delivery only run when a test calls them.
+Real: everything from the log to the ledger, including the destination's mapping. Scripted: time, and the responses of
+the partner. Routing, the lake and delivery only run when a test calls them.
 """
 
 import asyncio
@@ -46,7 +46,8 @@ from punchcard.store.token_store import create_token
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.listening import ListeningApp
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.configuration import SLUG
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
@@ -175,7 +176,7 @@ class PublicApiServer:
         """Write all routed events to the lake, and delete their results from the store."""
         self._feed.flush()
 
-    def run_replays(self, *, slug: str = "perkville", steps_max: int = 1_000) -> None:
+    def run_replays(self, *, slug: str = SLUG, steps_max: int = 1_000) -> None:
         """Confirmed replays are done to their end, with routing and delivery beside them."""
         runner = self.replay_runner()
         for _ in range(steps_max):
@@ -208,7 +209,7 @@ class PublicApiServer:
         while self._engine.step():
             continue
 
-    def deliver(self, *, slug: str = "perkville", rounds: int = 1) -> None:
+    def deliver(self, *, slug: str = SLUG, rounds: int = 1) -> None:
         """Claim and send what is due, in rounds; the scripted partner responds."""
         target = self._target(slug)
         telemetry = DeliveryTelemetry(slug)
@@ -238,7 +239,7 @@ class PublicApiServer:
         finally:
             await client.close()
 
-    def reconcile(self, *, slug: str = "perkville", plan: ReconciliationPlan | None = None) -> bool:
+    def reconcile(self, *, slug: str = SLUG, plan: ReconciliationPlan | None = None) -> bool:
         """The worker goes on with the oldest reconciliation as far as it can; False if there is none."""
         runner = ReconciliationRunner(
             slug,
@@ -265,7 +266,7 @@ class PublicApiServer:
         )
         return runner.run_next()
 
-    def claim(self, *, slug: str = "perkville") -> None:
+    def claim(self, *, slug: str = SLUG) -> None:
         """Claim what is due without results: the requests are in delivery."""
         cycle(self.store, self._target(slug), [], room=100, clock=self.clock, telemetry=DeliveryTelemetry(slug))
 

@@ -21,7 +21,6 @@ from punchcard.delivery.attempts import SendBefore, perform_attempt
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.perkville.refunds import RefundRules
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.lake.reader import LakeReader
@@ -47,7 +46,7 @@ from punchcard.store.pauses import PauseEnd, resume
 from punchcard.store.schema import ConflictResolution
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
+from punchcard.testing.partner.scripted import QUICK_REFUNDS, ScriptedPartner, ScriptedSettings, Step
 from punchcard.workspace.model import Destination, Source
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute
 
@@ -55,7 +54,6 @@ SLUG = "partner"
 SOURCE, OTHER_SOURCE = "website", "server"
 WRITE_KEYS = {SOURCE: "wk", OTHER_SOURCE: "wk2"}
 OPTIONS = DeliveryOptions(requests_per_second=0, tries_max=6)
-_REFUNDS = RefundRules(wait_seconds=300)
 _LATE_SECONDS = 5.0  # below the wait after an unknown outcome, as that wait promises
 _IDS_MIN = 12  # so few that the ledger must remember what this index forgets
 _BAD_SENDS = [step for step in Step if step not in (Step.PERFORM, Step.HANG, Step.REFUSE_TOKEN)]
@@ -273,7 +271,7 @@ class World:
         self._tokens += 1
         token = f"t{self._tokens}"
         self.partner.tokens = {token}
-        self._settings = ScriptedSettings(token=token, options=OPTIONS, refunds=_REFUNDS)
+        self._settings = ScriptedSettings(token=token, options=OPTIONS, refunds=QUICK_REFUNDS)
 
     def retry(self) -> int:
         """Requeue everything that needs attention like an operator; return how much that was."""

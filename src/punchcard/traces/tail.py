@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from punchcard.clock import from_micros
 from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
+from punchcard.lake.extraction import extract_columns
 from punchcard.lake.reader import LakeEvent, LakeResult
-from punchcard.lake.schema import extract_columns
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.records import Item, read_items, read_record
 from punchcard.routing.replay_record import REPLAY

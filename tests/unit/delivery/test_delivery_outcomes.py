@@ -47,7 +47,7 @@ EFFECT = StoredEffect(
     due_at=NOW,
     partner_id=None,
     created_at=NOW,
-    settled_at=None,
+    finished_at=None,
 )
 
 
@@ -133,7 +133,7 @@ def test_an_answer_decides_what_follows(
     assert (attempt_result.state, attempt_result.outcome, attempt_result.reason) == (state, outcome, reason)
     assert attempt_result.counts is counts
     assert (attempt_result.due_at - NOW).total_seconds() == pytest.approx(wait, rel=0.11)
-    assert (attempt_result.effect_id, attempt_result.number, attempt_result.settled_at) == (7, 1, NOW)
+    assert (attempt_result.effect_id, attempt_result.number, attempt_result.finished_at) == (7, 1, NOW)
 
 
 @pytest.mark.parametrize("action", list(Action))

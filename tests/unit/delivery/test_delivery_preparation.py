@@ -14,8 +14,8 @@ from punchcard.store.engine import Store
 from punchcard.store.operator_actions import dismiss
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
-from punchcard.testing.perkville_orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+from punchcard.testing.partner.orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
 NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")

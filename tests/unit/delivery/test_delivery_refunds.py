@@ -16,7 +16,7 @@ from punchcard.store.engine import Store
 from punchcard.store.operator_actions import dismiss, reopen
 from punchcard.store.schema import EffectState
 from punchcard.testing.effects import stored_effect
-from punchcard.testing.perkville_orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+from punchcard.testing.partner.orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
 NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")

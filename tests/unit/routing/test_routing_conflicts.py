@@ -22,7 +22,7 @@ from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.ledger import LedgerQuery, conflicts_of, effect_by_key, page
 from punchcard.store.orders import RefusedOrder, refusal_of_order
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import RoutedDestination
 

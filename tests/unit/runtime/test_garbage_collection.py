@@ -1,9 +1,11 @@
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from punchcard.runtime.garbage_collection import collect_rarely
+from punchcard.runtime.garbage_collection import collect_often, collect_rarely
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +29,22 @@ def test_cycles_are_still_collected() -> None:
     del cycle
     assert gc.isenabled()
     assert gc.collect() >= 1
+
+
+def test_a_serving_process_collects_as_usual_what_came_after_its_code() -> None:
+    collect_often()
+    assert gc.get_freeze_count() > 10_000
+    assert gc.get_threshold() == (700, 10, 10)
+
+
+@pytest.mark.parametrize(
+    "module", ["punchcard.__main__", "punchcard.runtime.processes", "punchcard.runtime.engage_process"]
+)
+def test_a_process_that_starts_does_not_search_its_imports_for_cycles(module: str) -> None:
+    """Few collections, as each visits everything that is imported so far."""
+    code = f"import sys, gc; sys.argv = ['punchcard', '--version']; import {module} as module; " + (
+        "module.main(); " if module.endswith("__main__") else ""
+    )
+    code += "print(gc.get_threshold()[0] > 10_000)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True"

@@ -23,6 +23,7 @@ from punchcard.app.pages import (
     sources,
     team,
     transactions,
+    versions,
     workspaces,
 )
 
@@ -49,5 +50,6 @@ HANDLERS = (
     *customers.HANDLERS,
     *audiences.HANDLERS,
     *workspaces.HANDLERS,
+    *versions.HANDLERS,
     *team.HANDLERS,
 )

@@ -77,7 +77,12 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
     )
     with context.dependencies.store.reading() as work:
         view = view_reconciliation(
-            work, reconciliation, query, count=_ROWS + 1, after_id=int(after) if is_row_id(after) else 0
+            work,
+            reconciliation,
+            query,
+            types=context.dependencies.current().destination_types,
+            count=_ROWS + 1,
+            after_id=int(after) if is_row_id(after) else 0,
         )
     shown = view.differences[:_ROWS]
     return context.page(

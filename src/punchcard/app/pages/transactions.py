@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
-from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
@@ -31,7 +31,7 @@ _RETRYABLE = (EffectState.PARKED, EffectState.REJECTED)
 _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
 
-@get("/destinations/{slug:str}/transactions")
+@get("/destinations/{slug:str}/transactions", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """List the ledger, newest first."""
@@ -59,6 +59,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         total=total,
         counted_max=_COUNTED_MAX,
         params=params,
+        period=read_period(context),
         following=str(page_rows[-1].id) if len(rows) > _ROWS else "",
         states=[
             (",".join(OPEN_STATUSES), "In delivery"),

@@ -42,7 +42,8 @@ def plan_correction(first: LedgerRow, content: EffectContent, *, destination: st
     """
     _check(first, content)
     email, item = _current(first)
-    assert item is not None and content.item is not None
+    assert item is not None
+    assert content.item is not None
 
     def step(name: str, step_email: str, step_item: str) -> CorrectionStep:
         key = CorrectionKey(first.order_id, first.effect_key, content.source, content.message_id, name)
@@ -69,7 +70,7 @@ def _check(first: LedgerRow, content: EffectContent) -> None:
         if email.lower() != content.customer:
             raise _refused(
                 f"A refund takes points only from the customer of its order. The second event names {content.email}: "
-                "keep the first, and send a refund with its own refund_id if points must be taken from another customer."
+                "keep the first, and send a refund with its own refund_id to take points from another customer."
             )
     elif content.quantity is None:
         raise _refused("The second event has no amount.")

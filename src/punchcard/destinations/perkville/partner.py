@@ -5,6 +5,7 @@ What makes requests is imported at first use: every process reads the catalog, a
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from punchcard.destinations.correcting import CorrectionStep, EffectContent
@@ -103,3 +104,6 @@ def _own(settings: object) -> PerkvilleSettings:
     if not isinstance(settings, PerkvilleSettings):
         raise InvariantError(f"{type(settings).__name__} are no settings of Perkville")
     return settings
+
+
+PARTNER: Final = PerkvillePartner()

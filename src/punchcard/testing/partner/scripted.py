@@ -40,8 +40,9 @@ from punchcard.errors import (
     RetryableError,
 )
 from punchcard.events.model import Event, EventType
-from punchcard.testing.listed_bookings import ListedBookings
+from punchcard.testing.partner.listed_bookings import ListedBookings
 
+QUICK_REFUNDS = RefundRules(wait_seconds=300)
 LIST = "list"
 """The key under which a script says how requests for lists are treated."""
 

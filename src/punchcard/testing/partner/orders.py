@@ -19,6 +19,7 @@ from punchcard.store.orders import RefusedOrder, record_refused_orders, wake_dep
 from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import attempt_result, new_effect, started, stored_effect
+from punchcard.testing.partner.configuration import SLUG
 
 AWARD, REFUND, OTHER_REFUND = "award", "refund", "other refund"
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -103,7 +104,7 @@ class OrderLedger:
         with self.store.unit_of_work() as work:
             return wake_dependents(
                 work,
-                "perkville",
+                SLUG,
                 delivered=delivered,
                 ended=ended,
                 reopened=PERKVILLE.reopened.on_any_end,
@@ -114,7 +115,7 @@ class OrderLedger:
     def refuse(self, reason: str, *, source: str = "website") -> None:
         """Record that the order was refused."""
         refused = RefusedOrder(
-            destination="perkville",
+            destination=SLUG,
             order_id="o-1",
             source=source,
             reason=reason,
