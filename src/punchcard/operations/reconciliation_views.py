@@ -1,5 +1,6 @@
 """A reconciliation with its differences as App, Public API and command line show it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -44,12 +45,12 @@ class ReconciliationView:
         """How many wait for somebody's decision."""
         return sum(number for (_, state), number in self.counts.items() if state == DifferenceState.OPEN)
 
-    def by_kind(self, *, open_only: bool = False) -> dict[str, int]:
+    def by_kind(self, *, open_only: bool = False) -> Counter[str]:
         """How many differences there are of each kind."""
-        kinds: dict[str, int] = {}
+        kinds: Counter[str] = Counter()
         for (kind, state), number in sorted(self.counts.items()):
             if not open_only or state == DifferenceState.OPEN:
-                kinds[kind] = kinds.get(kind, 0) + number
+                kinds[kind] += number
         return kinds
 
 
