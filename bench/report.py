@@ -39,7 +39,7 @@ class Figure:
         if self.target is None:
             return ""
         met = self.median <= self.target if self.at_most else self.median >= self.target
-        return f"{'≤' if self.at_most else '≥'} {self.target:,.0f}: {'met' if met else 'MISSED'}"
+        return f"{'≤' if self.at_most else '≥'} {self.target:,.12g}: {'met' if met else 'MISSED'}"
 
 
 def show(figure: Figure) -> None:
