@@ -134,7 +134,7 @@ class DirectProtocol(LimitedProtocol):
     def _submit(self, body: bytes) -> "asyncio.Future[int] | None":
         try:
             return self._direct.submit(self._call, self.headers, body)
-        except Exception:  # the parser would take it for a malformed request; the ASGI app's error is a 500 response
+        except Exception:  # noqa: BLE001  # the parser would take it for a malformed request; the app responds with 500
             _log.exception("direct_request_failed")
             return None
 
