@@ -29,7 +29,7 @@ LARGER_FILES = {
     "src/punchcard/log/sqlite.py": 440,
     "src/punchcard/store/outbox.py": 496,
     "src/punchcard/store/schema.py": 456,
-    "src/punchcard/workspace/snapshot.py": 427,
+    "src/punchcard/workspace/snapshot.py": 431,
     "src/punchcard/testing/world.py": 493,
     "tests/contract/test_perkville_client.py": 653,
 }
