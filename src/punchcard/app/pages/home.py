@@ -266,7 +266,7 @@ def _items(context: RequestContext, totals: Sequence[AwardTotal]) -> Sequence[It
             item=item,
             title=context.award(slug, item, None).title,
             awards=awards[slug, item],
-            amount=quantity * abs(context.mapping_choices.points_per_unit(slug, item) or 1),
+            amount=quantity * abs(context.mapping_choices.points_per_unit(slug, item) or Decimal(1)),
         )
         for (slug, item), quantity in units.items()
     ]
