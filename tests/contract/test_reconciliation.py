@@ -17,7 +17,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.alerts import find_alerts
 from punchcard.operations.reconciliation_runner import ReconciliationPlan
 from punchcard.runtime.settings import read_settings
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import EffectState
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.alert_rules import AlertKind

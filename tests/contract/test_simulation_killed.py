@@ -18,7 +18,7 @@ from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings, read_settings
 from punchcard.runtime.simulating import SimulationProcess
 from punchcard.store.engine import Store
-from punchcard.store.simulations import Simulation, SimulationStatus, simulation_by_id
+from punchcard.store.operations.simulations import Simulation, SimulationStatus, simulation_by_id
 from punchcard.testing.waiting import wait_until
 from punchcard.workspace.snapshot import SnapshotWatch
 

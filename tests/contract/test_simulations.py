@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from punchcard.store.simulations import next_simulation, note_parts
+from punchcard.store.operations.simulations import next_simulation, note_parts
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from punchcard.errors import InvariantError
-from punchcard.store import outbox
-from punchcard.store.effects import Action, AttemptOutcome, AttemptResult, StoredEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.store.delivery.effects import Action, AttemptOutcome, AttemptResult, EffectState, StoredEffect
+from punchcard.store.delivery.ledger import attempts_of, needing_a_person
+from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.engine import Store
-from punchcard.store.ledger import attempts_of, conflicts_of, needing_a_person
-from punchcard.store.operator_actions import reopen
-from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import (
     DESTINATION,

@@ -56,19 +56,24 @@ def sending_meanwhile(sender: Sender, count: int, *machines: ProductProcess) -> 
         thread.join()
 
 
+def configured(database_url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
+    """Return the settings that all machines share, after the configuration was applied from yet another one."""
+    environment = {
+        "PUNCHCARD_DATABASE_URL": database_url,
+        "PUNCHCARD_LOG_URL": database_url,
+        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
+    }
+    config = folder / "punchcard.toml"
+    config.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url)))
+    applied = command("apply", str(config), "--data", str(folder / "office"), environment=environment)
+    assert applied.returncode == 0, applied.stderr
+    return environment
+
+
 def test_events_of_all_machines_are_awarded_once_whatever_dies(
     tmp_path: Path, own_postgres: Any, sandbox: SandboxProcess
 ) -> None:
-    environment = {
-        "PUNCHCARD_DATABASE_URL": own_postgres.url,
-        "PUNCHCARD_LOG_URL": own_postgres.url,
-        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
-        "PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5",
-    }
-    config = tmp_path / "punchcard.toml"
-    config.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url)))
-    applied = command("apply", str(config), "--data", str(tmp_path / "office"), environment=environment)
-    assert applied.returncode == 0, applied.stderr
+    environment = configured(own_postgres.url, sandbox, tmp_path) | {"PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5"}
     worker_log = tmp_path / "worker.log"
     sender = Sender()
 
@@ -113,17 +118,15 @@ def test_events_of_all_machines_are_awarded_once_whatever_dies(
 def test_a_wrong_combination_is_refused_at_start_with_the_remedy(
     tmp_path: Path, empty_postgres_url: str, sandbox: SandboxProcess
 ) -> None:
-    database = {"PUNCHCARD_DATABASE_URL": empty_postgres_url, "PUNCHCARD_SECRET_KEY": "correct horse battery staple"}
-    shared = {**database, "PUNCHCARD_LOG_URL": empty_postgres_url}
-    config = tmp_path / "punchcard.toml"
-    config.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url)))
-    assert command("apply", str(config), "--data", str(tmp_path / "office"), environment=shared).returncode == 0
+    shared = configured(empty_postgres_url, sandbox, tmp_path)
+    database = {**shared, "PUNCHCARD_LOG_URL": ""}
     with ProductProcess(tmp_path / "first", serves_only=True, environment=shared) as first:
         assert first.call("GET", "/health/ready") == (200, {"status": "ready"})
         cases = {
             "no shared database": ("serve", {**shared, "PUNCHCARD_DATABASE_URL": ""}, 2, "Set PUNCHCARD_DATABASE_URL"),
             "another secret key": ("worker", {**shared, "PUNCHCARD_SECRET_KEY": "x"}, 2, "Set PUNCHCARD_SECRET_KEY"),
             "a log of its own": ("worker", database, 1, "set PUNCHCARD_LOG_URL to postgresql://"),
+            "a log of its own beside it": ("engage", database, 1, "set PUNCHCARD_LOG_URL to postgresql://"),
         }
         for name, (half, environment, status, remedy) in cases.items():
             refused = command(half, "--data", str(tmp_path / "other"), environment=environment)

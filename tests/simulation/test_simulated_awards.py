@@ -14,7 +14,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.operations.proposals import ProposedFilter, compile_proposal, propose
 from punchcard.operations.simulation import SimulationScope, plan_here, simulate
 from punchcard.operations.simulation_outcome import SimulationOutcome
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import EffectState
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """

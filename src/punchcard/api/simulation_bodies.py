@@ -14,7 +14,7 @@ from punchcard.operations.simulation_outcome import (
     name_item,
     read_outcome,
 )
-from punchcard.store.simulations import Simulation
+from punchcard.store.operations.simulations import Simulation
 from punchcard.traces.summary import item_column
 from punchcard.workspace.point_costs import PointCost
 

@@ -18,9 +18,9 @@ from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import ProposedFilter, propose
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulations import cancel_simulation, request_simulation
-from punchcard.store import simulations as stored
-from punchcard.store.simulations import Simulation
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations import simulations as stored
+from punchcard.store.operations.simulations import Simulation
 
 _SINCE_DEFAULT = "30d"
 _WAIT_SECONDS = 20.0

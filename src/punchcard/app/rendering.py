@@ -21,7 +21,7 @@ from punchcard.destinations.definition import Capability, Definition, LedgerColu
 from punchcard.lake.lake_event import LakeEvent
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination

@@ -19,8 +19,8 @@ from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.operators import SESSION_LENGTH, Operator
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import SESSION_LENGTH, Operator
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import Edit
 from punchcard.workspace.export import export_part
 from punchcard.workspace.persistence import PartKey, parts_by_key

@@ -17,19 +17,19 @@ from punchcard.clock import to_iso
 from punchcard.destinations.keys import is_own_key
 from punchcard.destinations.reconciling import TransactionStatus
 from punchcard.errors import InvariantError
-from punchcard.store.delivered import Match, effects_by_id, matched_effects, open_effects_before
-from punchcard.store.effects import StoredEffect, decimal_text
-from punchcard.store.outbox import effects_by_key
-from punchcard.store.partner_transactions import (
+from punchcard.store.delivery.delivered import Match, effects_by_id, matched_effects, open_effects_before
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.outbox import effects_by_key
+from punchcard.store.operations.partner_transactions import (
     PartnerCustomer,
     ShownTransaction,
     customers_by_ref,
     transactions_by_key,
     unmatched_transactions,
 )
-from punchcard.store.reconciliation_differences import DifferenceKind, NewDifference
-from punchcard.store.reconciliations import Reconciliation, Totals
-from punchcard.store.schema import EffectState
+from punchcard.store.operations.reconciliation_differences import DifferenceKind, NewDifference
+from punchcard.store.operations.reconciliations import Reconciliation, Totals
+from punchcard.store.values import decimal_text
 
 # How far the partner's clock may be from ours: what it has booked a moment before the period may be of the period.
 CLOCKS_DIFFER: Final = timedelta(days=1)

@@ -1,5 +1,6 @@
 """A reconciliation with its differences as App, Public API and command line show it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -8,14 +9,14 @@ from typing import Final
 from sqlalchemy import Connection
 
 from punchcard.destinations.definition import SummaryColumn
-from punchcard.store.reconciliation_differences import (
+from punchcard.store.operations.reconciliation_differences import (
     DifferenceQuery,
     DifferenceState,
     StoredDifference,
     count_differences,
     list_differences,
 )
-from punchcard.store.reconciliations import Reconciliation, list_reconciliations, newest_finished
+from punchcard.store.operations.reconciliations import Reconciliation, list_reconciliations, newest_finished
 from punchcard.traces.summary import item_column
 
 _ADDED_UP_MAX: Final = 10_000
@@ -44,12 +45,12 @@ class ReconciliationView:
         """How many wait for somebody's decision."""
         return sum(number for (_, state), number in self.counts.items() if state == DifferenceState.OPEN)
 
-    def by_kind(self, *, open_only: bool = False) -> dict[str, int]:
+    def by_kind(self, *, open_only: bool = False) -> Counter[str]:
         """How many differences there are of each kind."""
-        kinds: dict[str, int] = {}
+        kinds: Counter[str] = Counter()
         for (kind, state), number in sorted(self.counts.items()):
             if not open_only or state == DifferenceState.OPEN:
-                kinds[kind] = kinds.get(kind, 0) + number
+                kinds[kind] += number
         return kinds
 
 

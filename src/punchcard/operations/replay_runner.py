@@ -21,10 +21,9 @@ from punchcard.operations.replays import record_in_audit
 from punchcard.routing.conflicts import LedgerPreview
 from punchcard.routing.records import describe
 from punchcard.routing.replay_record import ReplayBatch, replay_record, replayed_event
+from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
-from punchcard.store.pauses import pause_of
-from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.replays import (
+from punchcard.store.operations.replays import (
     Replay,
     ReplayStatus,
     change_status,
@@ -34,6 +33,7 @@ from punchcard.store.replays import (
     note_wait,
     replays_with_status,
 )
+from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 _ACTOR: Final = "worker"

@@ -41,9 +41,9 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
 from punchcard.runtime.reconciling import reconciled_destination
-from punchcard.store.effects import Attempt
+from punchcard.store.access.token_store import create_token
+from punchcard.store.delivery.effects import Attempt
 from punchcard.store.engine import Store
-from punchcard.store.token_store import create_token
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.listening import ListeningApp

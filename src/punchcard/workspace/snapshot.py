@@ -14,8 +14,8 @@ from punchcard.errors import ConfigurationError, PunchcardError, StorageError
 from punchcard.events.model import EventType
 from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition, check_filter
 from punchcard.profiles.rules import IdentityRules
-from punchcard.store import configuration
 from punchcard.store.engine import Store
+from punchcard.store.workspace import configuration
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations

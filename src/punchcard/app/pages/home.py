@@ -19,10 +19,9 @@ from punchcard.destinations.event_names import mapped_names
 from punchcard.operations.current_alerts import read_current_alerts
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_series
-from punchcard.store.counts import RECEIVED, AwardTotal, CountQuery, Dimension, read_award_totals, read_counts
-from punchcard.store.effects import StoredEffect
-from punchcard.store.ledger import newest_awards, oldest_open
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.counts import RECEIVED, AwardTotal, CountQuery, Dimension, read_award_totals, read_counts
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.ledger import newest_awards, oldest_open
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.snapshot import Snapshot
 

@@ -20,8 +20,8 @@ from punchcard.operations.reconciliation import (
 )
 from punchcard.operations.reconciliation_views import ReconciliationView, open_points, view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
-from punchcard.store.reconciliations import Reconciliation, ReconciliationStatus, reconciliation_by_id
+from punchcard.store.operations.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
+from punchcard.store.operations.reconciliations import Reconciliation, ReconciliationStatus, reconciliation_by_id
 from punchcard.workspace.editing import NotFoundError, find_destination
 
 _HISTORY = 50

@@ -20,8 +20,8 @@ from punchcard.app.request_context import (
 )
 from punchcard.app.timezones import TIMEZONES
 from punchcard.operations.executor import run_in_executor
-from punchcard.store import audit
-from punchcard.store.operators import (
+from punchcard.store.access import audit
+from punchcard.store.access.operators import (
     Operator,
     begin_session,
     count_failures,
@@ -33,7 +33,7 @@ from punchcard.store.operators import (
     operator_by_email,
     remove_failures,
 )
-from punchcard.store.token_store import Role, verify_token
+from punchcard.store.access.token_store import Role, verify_token
 from punchcard.workspace.editing import change_workspace
 
 # Failed attempts by email and address, and by address alone: enough for typing errors, too few for guessing.

@@ -12,8 +12,8 @@ from punchcard.app.timezones import TIMEZONES
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.token_actions import make_token, remove_token
-from punchcard.store import audit
-from punchcard.store.token_store import Role, list_tokens
+from punchcard.store.access import audit
+from punchcard.store.access.token_store import Role, list_tokens
 from punchcard.workspace.editing import change_workspace
 from punchcard.workspace.export import export
 
