@@ -27,7 +27,7 @@ LARGER_FILES = {
     "src/punchcard/engage/computation_engine.py": 491,
     "src/punchcard/store/engage/engage_tables.py": 416,
     "src/punchcard/store/delivery/outbox.py": 496,
-    "src/punchcard/workspace/snapshot.py": 427,
+    "src/punchcard/workspace/snapshot.py": 431,
     "src/punchcard/testing/world.py": 493,
     "tests/contract/test_perkville_client.py": 653,
 }

@@ -33,7 +33,7 @@ def show_settings(context: ContextDependency) -> Page:
 def save_settings(context: ContextDependency) -> Page:
     """Save name and time zone."""
     try:
-        context.edit(change_workspace(**{key: context.field(key) for key in _FIELDS}))
+        context.edit(change_workspace(**{key: context.field(key) for key in _FIELDS if key in context.form}))
     except ConfigurationError as error:
         return _settings(context, _workspace_errors(form_errors_from(error)), status=422)
     return context.redirect("/settings", notices=["The settings were saved."])
