@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
+from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.delivery.effects import Action, AttemptOutcome, AttemptResult, EffectState, StoredEffect
-from punchcard.store.delivery.ledger import attempts_of, conflicts_of, needing_a_person
+from punchcard.store.delivery.ledger import attempts_of, needing_a_person
 from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock

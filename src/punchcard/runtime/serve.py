@@ -186,6 +186,7 @@ class Serving:
             limits=_limits(settings),
             tls=None if self._tls is None else self._tls.context,
             forwarded_by=settings.trusted_proxies,
+            direct=tracking,
             on_ready=ready,
             on_stop=on_stop,
         )
