@@ -19,11 +19,10 @@ from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
 from punchcard.errors import StorageError
-from punchcard.store import ledger, outbox
-from punchcard.store.effects import Action, StoredEffect
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import Action, EffectState, StoredEffect
+from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
-from punchcard.store.pauses import pause_of
-from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings, Step
 from punchcard.testing.waiting import PATIENCE_SECONDS

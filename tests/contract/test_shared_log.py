@@ -22,8 +22,8 @@ from punchcard.log.opening import describe_place, open_event_log
 from punchcard.log.port import EventLog
 from punchcard.log.postgres import PostgresEventLog
 from punchcard.routing.log_guard import OlderStoreError, OtherLogError
+from punchcard.store.delivery.recoveries import RecoveryReason
 from punchcard.store.engine import Store
-from punchcard.store.recoveries import RecoveryReason
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.log_installation import Installation, record
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until

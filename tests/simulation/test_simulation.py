@@ -24,10 +24,9 @@ from punchcard.destinations.perkville import refunds
 from punchcard.errors import InvariantError
 from punchcard.routing import router
 from punchcard.routing.router import Router
-from punchcard.store import outbox
-from punchcard.store.effects import Attempt, AttemptOutcome, AttemptResult
-from punchcard.store.positions import ROUTING, advance
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Attempt, AttemptOutcome, AttemptResult, EffectState
+from punchcard.store.routing.positions import ROUTING, advance
 from punchcard.testing.oracle import BrokenPromiseError
 from punchcard.testing.simulation import simulate
 from punchcard.testing.world import World

@@ -26,6 +26,7 @@ from punchcard.api.catalog import (
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
 from punchcard.api.configuration_versions import HANDLERS as CONFIGURATION_VERSIONS
+from punchcard.api.conflicts import HANDLERS as CONFLICTS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
 from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
@@ -69,7 +70,7 @@ from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
-from punchcard.store.token_store import Role, StoredToken, note_use, verify_token
+from punchcard.store.access.token_store import Role, StoredToken, note_use, verify_token
 
 HANDLERS = (
     get_workspace,
@@ -118,6 +119,7 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *ALERTS,
+    *CONFLICTS,
     *CONFIGURATION_VERSIONS,
     *DESTINATION_STATES,
     *REPLAYS,

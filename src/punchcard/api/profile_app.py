@@ -21,7 +21,7 @@ from punchcard.api.rate_limit import RateLimit
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
-from punchcard.store.token_store import note_use, verify_token
+from punchcard.store.access.token_store import note_use, verify_token
 
 REQUESTS_PER_SECOND: Final = 100
 """Segment's limit for a space."""

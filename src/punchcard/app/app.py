@@ -36,8 +36,8 @@ from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.sentences import as_sentence
-from punchcard.store.operators import Operator, count_operators, operator_of_session
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import Operator, count_operators, operator_of_session
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from punchcard.cli import conflict_commands
 from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
@@ -347,6 +348,9 @@ def adopt_log(
 
 
 app.command(name="replay", short_help=SHORT_HELP, epilog=EPILOG)(replay)
+app.command(name="conflicts", short_help=conflict_commands.SHORT_HELP, epilog=conflict_commands.EPILOG)(
+    conflict_commands.conflicts
+)
 app.add_typer(
     audience,
     name="audience",

@@ -20,10 +20,10 @@ from punchcard.delivery.stages import CompletedAttempt, Cycle, DeliveryTarget, c
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
-from punchcard.store import outbox
-from punchcard.store.effects import Attempt
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Attempt
+from punchcard.store.delivery.pauses import PauseEnd
 from punchcard.store.engine import Leadership, Store
-from punchcard.store.pauses import PauseEnd
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.log.opening import is_shared
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.store.positions import LAKE, position_of
+from punchcard.store.routing.positions import LAKE, position_of
 
 
 def refuse_wrong_combination(settings: Settings) -> None:
