@@ -35,7 +35,7 @@ def test_a_list_is_sorted_and_its_columns_are_chosen_and_remembered(chromium: Br
         expect(page.get_by_text("Order Completed · 49.9 points").first).to_be_visible()
         assert page.locator("tbody tr").first.bounding_box()["height"] <= 40  # type: ignore[index]
         header = page.get_by_role("columnheader", name="Customer")
-        customers = page.locator("tbody tr:first-child td:nth-child(2)")
+        customers = page.locator(".tx-table > tbody > tr:first-child > td:nth-child(2)")
         for order, is_reversed in (("ascending", False), ("descending", True)):
             header.get_by_role("button").click()
             expect(header).to_have_attribute("aria-sort", order)
@@ -131,7 +131,7 @@ def test_an_unmapped_event_is_mapped_tried_and_replayed(chromium: Browser, produ
         picture(page, "replay-offer")
         page.get_by_role("button", name="Show the plan").click()
         page.wait_for_url(re.compile(r"/replays/[^/]+$"))
-        expect(page.get_by_role("region", name="Plan")).to_contain_text("3 awards")
+        expect(page.get_by_role("region", name="Plan", exact=True)).to_contain_text("3 awards")
         picture(page, "replay-plan")
         page.get_by_role("button", name="Replay 3 awards").click()
         progress = page.locator("#replay-progress")
