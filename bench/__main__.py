@@ -13,6 +13,7 @@ from bench.size import TINY
 BENCHES = (
     "ingest",
     "routing",
+    "shared_log",
     "filters",
     "delivery",
     "latency",

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ def product(
     releases_file: bool = False,
     more: dict[str, object] | None = None,
     prepare: Callable[[Path], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Product]:
     """`punchcard up` on a new data folder with one source and one Perkville destination.
 
@@ -49,6 +50,7 @@ def product(
         serves_only: Run `punchcard serve` instead, with the source alone.
         releases_file: Leave what the config file describes to App and Public API.
         prepare: Fills the data folder before the start.
+        environment: Added to this process's environment.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "punchcard.toml"
@@ -69,13 +71,14 @@ def product(
         data.mkdir()
         if prepare is not None:
             prepare(data)
-        half = _apply_config(config, data, serves_only=serves_only, releases_file=releases_file)
+        added = environment or {}
+        half = _apply_config(config, data, added, serves_only=serves_only, releases_file=releases_file)
         begun = time.perf_counter()
         process = subprocess.Popen(
             [*_COMMAND, *half, "--data", str(data), "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning"},
+            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning", **added},
         )
         try:
             assert process.stdout is not None
@@ -91,12 +94,14 @@ def product(
             process.wait()
 
 
-def _apply_config(config: Path, data: Path, *, serves_only: bool, releases_file: bool) -> list[str]:
+def _apply_config(
+    config: Path, data: Path, added: Mapping[str, str], *, serves_only: bool, releases_file: bool
+) -> list[str]:
     """Apply the config file if the process itself does not; return the process's command."""
     if serves_only or releases_file:
         options = ["--release"] if releases_file else []
         applying = [*_COMMAND, "apply", str(config), "--data", str(data), *options]
-        subprocess.run(applying, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(applying, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **added})
         return ["serve"] if serves_only else ["up"]
     return ["up", "--config", str(config)]
 

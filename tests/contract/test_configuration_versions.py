@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from punchcard.errors import ConfigurationError
 from punchcard.operations.configuration_versions import ConfigurationVersions
-from punchcard.store import configuration_versions as stored_versions
-from punchcard.store.audit import AuditQuery, list_events
+from punchcard.store.access.audit import AuditQuery, list_events
+from punchcard.store.workspace import configuration_versions as stored_versions
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.workspace import persistence

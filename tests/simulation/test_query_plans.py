@@ -13,12 +13,12 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from punchcard.operations.trends import compute_trends
-from punchcard.store import profile_search
-from punchcard.store.engage_tables import advance_due
+from punchcard.store.delivery.ledger import newest_awards, oldest_open
+from punchcard.store.engage import profile_search
+from punchcard.store.engage.engage_tables import advance_due
+from punchcard.store.engage.sync_outcomes import outcome_of
+from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store
-from punchcard.store.ledger import newest_awards, oldest_open
-from punchcard.store.sync_outcomes import outcome_of
-from punchcard.store.synced import count_cut_lists
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.simulation import simulate
 

@@ -7,8 +7,9 @@ import msgspec
 
 from punchcard.clock import to_iso
 from punchcard.operations.tester import EventTestResult
-from punchcard.store.effects import StoredEffect
-from punchcard.store.ledger import StoredAttempt, StoredConflict
+from punchcard.store.delivery.conflicts import StoredConflict
+from punchcard.store.delivery.effects import StoredEffect
+from punchcard.store.delivery.ledger import StoredAttempt
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.summary import NO_TYPES
 from punchcard.traces.trace import (

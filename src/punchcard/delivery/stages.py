@@ -22,11 +22,10 @@ from punchcard.delivery.waking import wake_others
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner, RemapsItems
 from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
-from punchcard.store import outbox
-from punchcard.store.effects import Action, Attempt, AttemptResult, OrderingGroup, StoredEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Action, Attempt, AttemptResult, EffectState, OrderingGroup, StoredEffect
+from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
-from punchcard.store.schema import EffectState
 
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
@@ -360,10 +359,11 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
             now=now,
         )
         return None
-    item = effect.item
-    if item is not None and effect.event_settings is None and isinstance(target.partner, RemapsItems):
+    item = ready.item or effect.item
+    is_remapped = effect.event_settings is None and effect.corrects is None
+    if item is not None and is_remapped and isinstance(target.partner, RemapsItems):
         # The map may have been corrected since the event was planned; the newest one decides. An event that brought a
-        # map of its own was planned by that.
+        # map of its own was planned by that. What a correction takes back is what was given.
         item = target.partner.remap(effect.event_name, target.settings) or effect.item
     if item is not None and not ready.quantity:
         raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")

@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from punchcard.lake.listing import EventQuery
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader
+from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.tail import Tail

@@ -31,6 +31,7 @@ _FIELDS: Final = {
     "day_borders": "Day borders",
     "webhook_allowed_networks": "Allowed networks of webhooks",
     "timezone": "Time zone",
+    "point_cost": "Cost per point",
     "url": "URL",
     "when_removed": "When removed",
 }

@@ -19,8 +19,8 @@ from punchcard.destinations.port import LOOKS_LIKE_ORDER, MappingChoice
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.sentences import as_sentence
-from punchcard.store.counts import CountQuery, Dimension, read_counts, seen_names
-from punchcard.store.event_results import EventStatus
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts, seen_names
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError, change_destination, find_destination, merge_settings
 from punchcard.workspace.model import Destination
 

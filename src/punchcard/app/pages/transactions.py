@@ -15,10 +15,11 @@ from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page,
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
-from punchcard.store import ledger
-from punchcard.store.counts import CountQuery, read_counts
-from punchcard.store.event_results import EventStatus
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.store.delivery.counts import CountQuery, read_counts
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.trace import attempt_trace, current_status
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import find_destination
@@ -42,7 +43,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         total = _total(work, query)
         page_rows = rows[:_ROWS]
         ids = [effect.id for effect in page_rows]
-        attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
+        attempts, conflicts = ledger.attempts_of(work, ids), conflicts_of(work, ids)
     return context.page(
         "transactions.html",
         destination=destination,
