@@ -179,3 +179,19 @@ def test_a_destination_is_paused_with_a_reason_and_resumed(chromium: Browser, pr
         page.goto("/destinations/perkville")
         page.get_by_role("button", name="Resume").click()
         expect(page.get_by_role("link", name="Pause or switch off")).to_be_visible()
+
+
+def test_a_perk_that_cannot_award_is_mapped_only_when_that_is_confirmed(
+    chromium: Browser, product: ProductProcess
+) -> None:
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        page.goto("/destinations/perkville/map")
+        page.get_by_role("button", name="Add event").click()
+        page.get_by_label("Event name").last.fill("Locker Opened")
+        page.get_by_label("Perk", exact=True).last.select_option("123458")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("main")).to_contain_text("“Point Adjustment” cannot award: redeems: for refunds only.")
+        page.get_by_label("Save anyway").check()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("status").first).to_contain_text("The map was saved")
+        expect(page.get_by_label("Event name").last).to_have_value("Locker Opened")
