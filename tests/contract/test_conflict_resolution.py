@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from punchcard.cli.app import run
+from punchcard.cli.running import run
 from punchcard.operations.alerts import find_alerts
-from punchcard.testing.operators import FormBrowser
+from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.alert_rules import AlertKind
@@ -117,6 +117,7 @@ def _shop(tmp_path: Path, sandbox: SandboxProcess, store_url: str) -> Iterator[S
     with PublicApiServer(tmp_path, store_url, CONFIG.format(url=sandbox.url, perks=MAPPED)) as server:
         server.clock.set_wall_clock(by=(datetime.now(UTC) - server.clock.now()).total_seconds())
         server.delivers_really = True
+        add_operators(server)
         yield Shop(server, sandbox)
 
 

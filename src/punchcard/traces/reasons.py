@@ -176,7 +176,7 @@ REPEATED: Final = (
     _reason(
         "same_key_other_content",
         "the same order or refund was received again with another amount or customer; the first one counts",
-        "find out at the source which one is correct",
+        "find out at the source which one is correct, and [resolve the conflict](../how-to/resolve-a-conflict.md)",
         action=Action.RESOLVE_CONFLICT,
     ),
 )
@@ -261,6 +261,16 @@ PERSON: Final = (
         "dismissed_in_doubt",
         "an operator dismissed it while it was unknown whether it was performed",
         "nothing; a retry reads back first",
+    ),
+    _reason(
+        "superseded",
+        "it was not sent, and an operator [chose](../how-to/resolve-a-conflict.md) another content of the same order",
+        "nothing: the other content was given in full",
+    ),
+    _reason(
+        "nothing_to_correct",
+        "a correction had nothing to send: the customer has what the chosen content gives",
+        "nothing",
     ),
     _reason(
         "absent_at_partner",
