@@ -327,6 +327,12 @@ def test_the_app_shows_both_contents_and_resolves(shop: Shop) -> None:
     assert browser.post(path, resolution="corrected").status == 403
     assert browser.sign_in("editor@acme.example").status == 303
     assert "Keep the first</button>" in browser.get(path).text
+    for message_id in (first, second):
+        assert f'href="{path}">Resolve conflict' in browser.get(f"/events/{message_id}").text
+        (result,) = shop.request("GET", f"/api/events/{message_id}")["results"]
+        (remedy,) = result["remedies"]
+        assert (remedy["action"], remedy["path"]) == ("resolve_conflict", path)
+        assert remedy["command"] == f"punchcard conflicts {conflict['id']}"
     assert browser.post(path, resolution="corrected").status == 303
     assert browser.post(path, resolution="kept").status == 303  # the second click
     shop.deliver()
@@ -335,6 +341,9 @@ def test_the_app_shows_both_contents_and_resolves(shop: Shop) -> None:
     assert path not in browser.get("/destinations/perkville/conflicts").text
     assert path in browser.get("/destinations/perkville/conflicts?show=all").text
     assert browser.get("/destinations/perkville/conflicts/999").status == 404
+    (result,) = shop.request("GET", f"/api/events/{second}")["results"]
+    assert result["detail"].endswith("the second content counts")
+    assert "remedies" not in result
 
 
 def test_the_command_line_shows_and_resolves(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
