@@ -14,6 +14,7 @@ from punchcard.app.periods import read_period
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import conflicts_of
@@ -39,7 +40,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     query, params = _query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
-        rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
+        rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if is_row_id(before) else None)
         total = _total(work, query)
         page_rows = rows[:_ROWS]
         ids = [effect.id for effect in page_rows]
@@ -83,7 +84,7 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
             chosen = [state for state in states if not query.statuses or EventStatus(state) in query.statuses]
             effect_ids = ledger.ids(work, replace(query, states=chosen)) if chosen else ()
         else:
-            numbers = [int(field) for field in context.fields("id") if field.isdecimal()]
+            numbers = [int(field) for field in context.fields("id") if is_row_id(field)]
             effect_ids = ledger.own_ids(work, slug, numbers)
         act_on = dismiss_chosen if does_dismiss else retry_chosen
         count = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
