@@ -13,6 +13,7 @@ import pytest
 from punchcard.__main__ import main
 from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.runtime.alerting import AlertLoop
+from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.settings import read_settings
 from punchcard.store.access.audit import AuditQuery, list_events
 from punchcard.store.operations.alerts import AlertState, list_alerts
@@ -274,10 +275,12 @@ def test_the_command_line(
 # --- the loop ---
 
 
-def loop_of(world: PublicApiServer, tmp_path: Path, process: str) -> AlertLoop:
+def loop_of(world: PublicApiServer, tmp_path: Path, process: str, *, progress: LoopProgress | None = None) -> AlertLoop:
     environment = {"PUNCHCARD_DATA": str(tmp_path / "data"), "PUNCHCARD_ALERT_POLL_SECONDS": "0.05"}
     settings = read_settings(environment)
-    return AlertLoop(settings, world.store, current=world.watch.newest, clock=world.clock, process=process)
+    return AlertLoop(
+        settings, world.store, current=world.watch.newest, clock=world.clock, process=process, progress=progress
+    )
 
 
 def open_kinds(world: PublicApiServer) -> set[str]:
@@ -304,6 +307,25 @@ def test_a_worker_looks_sends_and_reports(world: PublicApiServer, receiver: Webh
         wait_until(lambda: seen_at(world, "worker") == world.clock.now())
     finally:
         loop.stop()
+
+
+def test_a_worker_whose_loop_stands_still_is_missing(world: PublicApiServer, tmp_path: Path) -> None:
+    progress = LoopProgress(world.clock)
+    loop = loop_of(world, tmp_path, "worker", progress=progress)
+    with progress.watch("routing", stalled_after_seconds=60):
+        loop.start()
+        try:
+            wait_until(lambda: seen_at(world, "worker") is not None, "no heartbeat")
+            world.clock.advance(200)
+            progress.mark("routing")
+            wait_until(lambda: seen_at(world, "worker") == world.clock.now(), "a loop that goes on is not reported")
+            world.clock.advance(200)  # the process lives, and its loop does not go round
+            wait_until(lambda: "worker" in open_kinds(world), "nobody misses the worker")
+            progress.mark("routing")
+            wait_until(lambda: "worker" not in open_kinds(world), "the worker is missed for ever")
+        finally:
+            loop.stop()
+    assert progress.stalled() == []
 
 
 def test_a_serving_process_takes_over_while_no_worker_runs(world: PublicApiServer, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import functools
 from dataclasses import fields
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
@@ -25,6 +25,8 @@ from punchcard.api.catalog import (
     list_source_catalog,
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
+from punchcard.api.configuration_versions import HANDLERS as CONFIGURATION_VERSIONS
+from punchcard.api.conflicts import HANDLERS as CONFLICTS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
 from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
@@ -67,6 +69,7 @@ from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.litestar_app import PlainLitestar
 from punchcard.store.access.token_store import Role, StoredToken, note_use, verify_token
 
 HANDLERS = (
@@ -116,6 +119,8 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *ALERTS,
+    *CONFLICTS,
+    *CONFIGURATION_VERSIONS,
     *DESTINATION_STATES,
     *REPLAYS,
     *UNAVAILABLE,
@@ -148,12 +153,12 @@ def build_api(dependencies: Dependencies) -> ASGIApp:
 
 
 @functools.cache
-def _calls() -> Litestar:
+def _calls() -> PlainLitestar:
     """Build the calls, which find what they depend on in the scope of each request.
 
     Building them takes a tenth of a second, and one process may serve several APIs, as tests do.
     """
-    return Litestar(
+    return PlainLitestar(
         path="/api",
         route_handlers=HANDLERS,
         dependencies={"dependencies": Provide(_get_dependencies, sync_to_thread=False)},

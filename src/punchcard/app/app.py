@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from litestar import Litestar, Request, Response, get
+from litestar import Request, Response, get
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
@@ -26,12 +26,14 @@ from punchcard.app.request_context import (
     PUBLIC,
     REQUIRED_ROLE,
     SESSION_COOKIE,
+    SHOWS_AWARDS,
     Page,
     RequestContext,
     read_notices,
 )
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.litestar_app import PlainLitestar
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.sentences import as_sentence
 from punchcard.store.access.operators import Operator, count_operators, operator_of_session
@@ -42,6 +44,7 @@ from punchcard.workspace.ownership import ManagedByFileError
 _BODY_BYTES_MAX = 1 << 20
 _HOST_CHARACTERS_MAX = 100
 _GATE = "punchcard.gate"  # of a request, in its scope
+_TITLES_WAITED_SECONDS = 0.5
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY = "; ".join(
     (
@@ -86,7 +89,7 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
 
 
 def _with_gate(gate: "_Gate") -> ASGIApp:
-    """Return the pages as an ASGI app whose requests pass this gate."""
+    """Return the pages as an ASGI app; its requests pass this gate."""
     pages = _pages()
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +100,7 @@ def _with_gate(gate: "_Gate") -> ASGIApp:
 
 
 @functools.cache
-def _pages() -> Litestar:
+def _pages() -> PlainLitestar:
     """Build the pages, which find what they depend on in the scope of each request.
 
     Building them takes a tenth of a second, and one process may serve several Apps, as tests do.
@@ -123,7 +126,7 @@ def _pages() -> Litestar:
         context: RequestContext = request.state.context
         return context
 
-    return Litestar(
+    return PlainLitestar(
         route_handlers=[read_asset, *HANDLERS],
         dependencies={"context": Provide(get_context, sync_to_thread=False)},
         guards=[admit],
@@ -226,6 +229,12 @@ class _Gate:
         context.require_role(
             handler.opt.get(REQUIRED_ROLE) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR)
         )
+        if handler.opt.get(SHOWS_AWARDS):
+            snapshot = await asyncio.to_thread(self._dependencies.current)
+            await self._mapping_choices.load(
+                [routed for routed in snapshot.destinations.values() if routed.destination.enabled],
+                wait_seconds=_TITLES_WAITED_SECONDS,
+            )
 
     def redirect(self, request: Request[Any, Any, Any], error: _RedirectError) -> Page:
         """Redirect to another page."""

@@ -14,9 +14,12 @@ from markupsafe import Markup
 from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
-from punchcard.app.paths import page_path, source_path
+from punchcard.app.paths import is_own_source, page_path, source_path
+from punchcard.app.period_labels import PERIOD_LABELS
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
+from punchcard.lake.lake_event import LakeEvent
+from punchcard.operations.remedies import find_remedies
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.access.token_store import Role
@@ -79,7 +82,7 @@ class Renderer:
             moment=self._moment,
             ago=self._ago,
             number=_number,
-            amount=_amount,
+            amount=format_amount,
             seconds=_seconds,
             pretty=_pretty,
             plain_value=_plain_value,
@@ -89,6 +92,8 @@ class Renderer:
             reason_meaning=_reason_meaning,
             reason_remedy=_reason_remedy,
             inline_code=_inline_code,
+            call_name=_call_name,
+            percent=_percent,
             json=json_text,
         )
         self._templates.globals.update(
@@ -97,16 +102,19 @@ class Renderer:
             icon=lambda name, label="": _icon(assets.url("icons.svg"), name, label),
             page_path=page_path,
             source_path=source_path,
+            is_own_source=is_own_source,
+            PERIOD_LABELS=PERIOD_LABELS,
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
-            destination_title=_destination_title,
+            destination_title=destination_title,
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
             column_label=_column_label,
             lists_transactions=_lists_transactions,
             version=__version__,
+            find_remedies=find_remedies,
         )
 
     def render(self, template: str, values: Mapping[str, object]) -> str:
@@ -150,7 +158,7 @@ def _status_color(status: str) -> str:
     return _COLORS[status_tone(status)]
 
 
-def _destination_title(destination: Destination) -> str:
+def destination_title(destination: Destination) -> str:
     """Return a destination's display name."""
     partner = CATALOG.get(destination.type)
     return destination.name or (partner.definition.name if partner else destination.slug)
@@ -208,6 +216,23 @@ def _duration(seconds: int) -> str:
     return f"{seconds // _DAY} days"
 
 
+class _Named(msgspec.Struct):
+    name: msgspec.Raw = msgspec.Raw()
+
+
+_named_decoder = msgspec.json.Decoder(_Named)
+_NAME_CHARACTERS_MAX = 120
+
+
+def _call_name(event: LakeEvent) -> str:
+    """Return the name of a page or screen call, "" if it has none that is a text."""
+    try:
+        name = msgspec.json.decode(_named_decoder.decode(event.payload).name)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    return name[:_NAME_CHARACTERS_MAX] if isinstance(name, str) else ""
+
+
 def _inline_code(text: str) -> Markup:
     """Return a sentence with the text between backticks as code."""
     parts = text.split("`")
@@ -218,9 +243,23 @@ def _number(value: int | float | Decimal | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def _amount(value: Decimal | str | None) -> str:
-    """Format an amount with thousands separators."""
-    return "–" if value is None else f"{Decimal(value):,f}"
+def format_amount(value: Decimal | str | None) -> str:
+    """Format an amount with thousands separators, without zeros at the end."""
+    if value is None:
+        return "–"
+    text = f"{Decimal(value):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _percent(part_and_whole: tuple[int, int]) -> str:
+    """Format a share. What is not quite nothing or all is never shown as 0 or 100 %."""
+    part, whole = part_and_whole
+    percent = 100 * part / whole if whole else 0.0
+    if 0 < percent < 1:
+        return "<1 %"
+    if 99 < percent < 100:
+        return ">99 %"
+    return f"{percent:.0f} %"
 
 
 def _seconds(value: timedelta | None) -> str:

@@ -233,7 +233,11 @@ def _booked(attempt: Attempt, performed: Performed) -> Decimal | None:
     effect = attempt.effect
     if attempt.action is not Action.READ_BACK or not effect.is_refund or effect.quantity is not None:
         return None
-    return None if performed.units is None else -performed.units
+    if performed.units is None:
+        return None
+    # A correction may give as well: its sign is that of the difference by which it was looked up.
+    gives = effect.corrects is not None and attempt.quantity is not None and attempt.quantity > 0
+    return performed.units if gives else -performed.units
 
 
 def _found_words(attempt: Attempt) -> str:

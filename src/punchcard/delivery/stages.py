@@ -359,10 +359,11 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
             now=now,
         )
         return None
-    item = effect.item
-    if item is not None and effect.event_settings is None and isinstance(target.partner, RemapsItems):
+    item = ready.item or effect.item
+    is_remapped = effect.event_settings is None and effect.corrects is None
+    if item is not None and is_remapped and isinstance(target.partner, RemapsItems):
         # The map may have been corrected since the event was planned; the newest one decides. An event that brought a
-        # map of its own was planned by that.
+        # map of its own was planned by that. What a correction takes back is what was given.
         item = target.partner.remap(effect.event_name, target.settings) or effect.item
     if item is not None and not ready.quantity:
         raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")

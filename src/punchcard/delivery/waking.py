@@ -36,10 +36,24 @@ def _wake_dependents(
     work: Connection, destination: str, definition: Definition, outcomes: Sequence[Outcome], *, now: datetime
 ) -> None:
     ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
+    corrected: set[str] = set()
     for effect, state in outcomes:
-        if effect.order_id is not None and not effect.is_refund and state in ends:
+        if effect.order_id is None or state not in ends:
+            continue
+        if effect.corrects is not None and state is EffectState.DELIVERED:
+            corrected.add(effect.order_id)
+        elif effect.corrects is not None or not effect.is_refund:
             ends[state].add(effect.order_id)
     delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
+    if corrected:
+        wake_dependents(
+            work,
+            destination,
+            delivered=corrected,
+            reopened=definition.reopened.on_any_end | definition.reopened.on_correction,
+            reopened_on_delivery=definition.reopened.on_delivery | definition.reopened.on_correction,
+            now=now,
+        )
     if delivered or rejected:
         wake_dependents(
             work,

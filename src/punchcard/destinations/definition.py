@@ -62,6 +62,7 @@ class Capability(StrEnum):
     BALANCES = "balances"  # knows the balance of a customer
     AMOUNTS = "amounts"  # its effects have a quantity that can be added up by item
     PREPARATION = "preparation"  # decides the amount of a refund by its order's rows, when it is claimed
+    CORRECTIONS = "corrections"  # gives an effect another content: what it has booked can be changed by a difference
     RECONCILE = "reconcile"  # lists what it has booked, to be compared with the ledger
     EVENT_SETTINGS = "event_settings"  # an event may bring its own settings (partner endpoint)
 
@@ -115,10 +116,12 @@ class ReopenedReasons:
     Attributes:
         on_any_end: Parked effects, prepared again when another effect of the order ends or its event is refused.
         on_delivery: Rejected effects, prepared again when another effect of the order is delivered.
+        on_correction: Parked and rejected effects, prepared again when a correction of the order is delivered.
     """
 
     on_any_end: frozenset[str] = frozenset()
     on_delivery: frozenset[str] = frozenset()
+    on_correction: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

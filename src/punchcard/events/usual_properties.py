@@ -93,4 +93,10 @@ class UsualPropertiesReader:
 
 def _can_be_learned(name: str) -> bool:
     # The other characters cannot be part of a field's name.
-    return not PROPERTIES.is_other_spelling(name) and len(name) <= _NAME_CHARACTERS_MAX and name.isprintable() and '"' not in name and "\\" not in name
+    return (
+        not PROPERTIES.is_other_spelling(name)
+        and len(name) <= _NAME_CHARACTERS_MAX
+        and name.isprintable()
+        and '"' not in name
+        and "\\" not in name
+    )

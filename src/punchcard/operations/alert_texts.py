@@ -168,11 +168,11 @@ def _rejected(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _conflict(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"{count_noun(alert.count, 'order was', 'orders were')} received twice with different content "
-        f"at {alert.subject} {_WEEK}.",
-        detail="The first version of each order counts.",
-        remedy="Compare both versions of each order.",
-        path=f"/events?time=7d&destination={alert.destination}&status=conflict",
+        title=f"{count_noun(alert.count, 'event conflicts', 'events conflict')} with what {alert.subject} was sent.",
+        detail="The same order or refund was received again with other content. The first content counts until you "
+        "decide.",
+        remedy="Compare both contents, and keep the first or correct to the second.",
+        path=f"{_base(alert)}/conflicts",
     )
 
 
@@ -356,7 +356,8 @@ def _worker(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="No worker is running.",
         detail=f"The last one reported {format_moment(alert.since, zone)}. Events wait; no award is sent.",
-        remedy="Start `punchcard worker`, and see its log for why it has ended.",
+        remedy="Start `punchcard worker`, and see its log for why it has ended. If its process lives still, its loop "
+        "stands still: restart it.",
     )
 
 
@@ -364,7 +365,7 @@ def _engage(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="Engage is not running.",
         detail=f"It reported last {format_moment(alert.since, zone)}. Audiences and computed traits are not updated.",
-        remedy="See the log of the worker, which starts it.",
+        remedy="See the log of the worker, which starts it. If its process lives still, its loop stands still: end it.",
     )
 
 

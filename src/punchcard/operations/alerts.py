@@ -22,8 +22,8 @@ from punchcard.operations.process_alerts import (
     find_missing_processes,
 )
 from punchcard.operations.reconciliation_alerts import find_ledger_differences
+from punchcard.store.delivery.conflicts import count_unresolved
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
-from punchcard.store.delivery.ledger import Backlog, backlog
 from punchcard.store.delivery.pauses import PauseEnd, last_pause_of
 from punchcard.store.delivery.recoveries import RecoveryReason, count_in_doubt, newest_recovery
 from punchcard.store.delivery.sync_results import failed_syncs, keys_of_failed_syncs
@@ -65,11 +65,6 @@ def find_by(condition: Condition, work: Connection, snapshot: Snapshot, *, now: 
     ]
 
 
-def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
-    """Return the queued and parked effects by destination and state."""
-    return backlog(work, list(snapshot.destinations))
-
-
 def _stopped(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
     """Return destinations that are paused or off."""
     since = now - _RECENT
@@ -102,9 +97,9 @@ def _stopped(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]
 
 
 def _conflicts(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
-    counts = read_counts(work, _lately(now, [EventStatus.CONFLICT]), by=[Dimension.DESTINATION])
-    for (slug,), count in counts.items():
-        yield Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
+    for slug, count in sorted(count_unresolved(work).items()):
+        if slug in snapshot.destinations:
+            yield Alert(kind=AlertKind.CONFLICT, subject=slug, destination=slug, count=count)
 
 
 def _unmapped(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:

@@ -19,6 +19,7 @@ _LABELS: Final[Mapping[str, str]] = MappingProxyType(
         AlertKind.INVALID: "Fix",
         AlertKind.UNMAPPED: "Event map",
         AlertKind.CHANNEL: "Channels",
+        AlertKind.CONFLICT: "Resolve",
     }
 )
 

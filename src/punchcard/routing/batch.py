@@ -10,8 +10,8 @@ from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event, message_key
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.schema import LakeRows
+from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.routing.conflicts import PlannedEffect, refused_orders
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event

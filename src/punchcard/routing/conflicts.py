@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection
 
@@ -335,6 +336,14 @@ def _repeat(new_effect: NewEffect, reason: str, detail: str, effect_key: str | N
 
 
 def _same_content(existing: StoredEffect | NewEffect, new_effect: NewEffect) -> bool:
+    if isinstance(existing, StoredEffect) and existing.corrected_content is not None:
+        content, quantity = existing.corrected_content, existing.corrected_content.get("quantity")
+        if (
+            str(content.get("email", "")).lower() == new_effect.customer
+            and (None if quantity is None else Decimal(str(quantity))) == new_effect.requested_quantity
+            and content.get("payload") == new_effect.payload
+        ):
+            return True  # an operator has chosen this content: it counts instead of the effect's own
     return (
         existing.kind == new_effect.kind
         and existing.customer == new_effect.customer

@@ -19,8 +19,8 @@ from punchcard.errors import RefusedError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.lake.reader import LakeEvent, LakeResult
+from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.routing.batch import Planners, counts_to_keep, plan_batch, result_batch
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames

@@ -15,8 +15,8 @@ from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.reader import LakeEvent
+from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord, NewRecord
-from punchcard.log.sqlite import decompress
 from punchcard.routing.lake_events import restore_event
 from punchcard.store.routing.event_results import EventResult
 

@@ -10,8 +10,8 @@ from sqlalchemy import delete
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
-from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import SqliteEventLog
+from punchcard.log.opening import describe_place, is_shared, open_event_log
+from punchcard.log.port import EventLog, NewRecord
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import LogGuard
 from punchcard.store.delivery.effects import NewEffect
@@ -62,14 +62,20 @@ class Installation:
     store: Store
     clock: ManualClock
     is_private: bool = False
-    opened: list[SqliteEventLog] = field(default_factory=list)
+    shared_log_url: str = ""
+    opened: list[EventLog] = field(default_factory=list)
 
-    def log(self) -> SqliteEventLog:
+    @property
+    def log_url(self) -> str:
+        """The URL of the log: in the data folder, if it is not shared."""
+        return self.shared_log_url or f"sqlite:///{self.folder / 'log.db'}"
+
+    def log(self) -> EventLog:
         """Open the log as another process would."""
-        self.opened.append(SqliteEventLog(self.folder / "log.db"))
+        self.opened.append(open_event_log(self.log_url))
         return self.opened[-1]
 
-    def guard(self, log: SqliteEventLog | None = None) -> LogGuard:
+    def guard(self, log: EventLog | None = None) -> LogGuard:
         """Return a guard that has not checked anything yet."""
         return LogGuard(
             store=self.store,
@@ -78,7 +84,8 @@ class Installation:
             clock=self.clock,
             is_private=self.is_private,
             landing_seconds=lambda: LANDING_SECONDS,
-            log_place=str(self.folder / "log.db"),
+            log_place=describe_place(self.log_url),
+            is_shared=is_shared(self.log_url),
             generation_file=GenerationFile(self.folder / "generation"),
         )
 

@@ -227,6 +227,47 @@ class ProductProcess:
         return status
 
 
+class WorkerProcess:
+    """A running `punchcard worker`; as a context manager it is stopped at the end.
+
+    Args:
+        environment: Added to this process's environment.
+        log: File to which its log lines are appended.
+        arguments: Further options of the command.
+    """
+
+    def __init__(self, data: Path, environment: Mapping[str, str], log: Path, *, arguments: Sequence[str] = ()) -> None:
+        self._log = log.open("a")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "punchcard", "worker", "--data", str(data), *arguments],
+            stderr=self._log,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def kill(self) -> None:
+        """SIGKILL the worker."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def is_running(self) -> bool:
+        """Return whether the worker has not ended."""
+        return self._process.poll() is None
+
+
 def command(
     *arguments: str, stdin: str | None = None, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from punchcard.destinations.definition import LedgerColumn, SummaryColumn
 from punchcard.errors import LakeError
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
+from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.access.switches import SwitchedOff, current_switch, last_switched_off
@@ -20,6 +20,7 @@ from punchcard.store.delivery.outbox import effects_by_key
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.traces.conflicts import ConflictTrace, conflict_traces
 from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
@@ -82,7 +83,14 @@ class TransactionTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTrace:
-    """The result of the event at one destination (None: before any)."""
+    """The result of the event at one destination (None: before any).
+
+    Attributes:
+        effect_id: Of the effect that it made, None for none.
+        next_attempt_at: When its effect is tried next; None unless it waits for a retry.
+        next_attempt: The number of that attempt.
+        conflict: The conflict to look at, None if there is none.
+    """
 
     destination: str | None
     status: EventStatus
@@ -90,6 +98,10 @@ class ResultTrace:
     detail: str | None
     transaction: TransactionTrace | None
     attempts: tuple[AttemptTrace, ...]
+    effect_id: int | None = None
+    next_attempt_at: datetime | None = None
+    next_attempt: int | None = None
+    conflict: ConflictTrace | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +111,7 @@ class EventTrace:
     Attributes:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
+        call: The event with its own time, type and name, as lists show it; None where only the results matter.
         notes: What was converted so that it could be read, a sentence each.
         profile: The profile of its ids, None if there is none (yet).
         copies: Other events with the same message id from the same source, which came later and did nothing.
@@ -116,6 +129,7 @@ class EventTrace:
     copies: tuple["EventTrace", ...] = ()
     others: tuple["EventTrace", ...] = ()
     replays: tuple[ReplayTrace, ...] = ()
+    call: LakeEvent | None = None
 
 
 _WAITING = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
@@ -198,6 +212,7 @@ class TraceReader:
             replays = replay_traces(connection, copy)
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
+            conflicts = conflict_traces(connection, message_id) if met else {}
             profile = profile_trace(connection, copy, IdReader(self._rules()))
             waits = {slug: wait for slug, _ in met if (wait := _wait_of(connection, slug)) is not None}
             switches = _switches(connection, copy)
@@ -208,13 +223,27 @@ class TraceReader:
             source=copy.source,
             event=mask_write_keys(copy.payload),
             results=tuple(
-                _with_switch(_with_wait(result_trace(result, met, attempts, types=types), waits), switches)
+                _with_conflict(
+                    _with_switch(_with_wait(result_trace(result, met, attempts, types=types), waits), switches),
+                    conflicts,
+                )
                 for result in copy.results
             ),
             notes=copy.notes,
             profile=profile,
             replays=replays,
+            call=copy,
         )
+
+
+def _with_conflict(result: ResultTrace, conflicts: Mapping[tuple[str, str], ConflictTrace]) -> ResultTrace:
+    """The result, with its conflict and what was decided of it."""
+    if result.transaction is None or result.status is EventStatus.DUPLICATE:
+        return result
+    conflict = conflicts.get((result.destination or "", result.transaction.effect_key))
+    if conflict is None or conflict.decision is None:
+        return replace(result, conflict=conflict)
+    return replace(result, conflict=conflict, detail=_joined(result.detail, conflict.decision))
 
 
 def _wait_of(work: Connection, destination: str) -> tuple[str, str] | None:
@@ -230,7 +259,8 @@ def _with_wait(result: ResultTrace, waits: Mapping[str, tuple[str, str]]) -> Res
     wait = waits.get(result.destination or "")
     if wait is None or result.status not in _WAITING:
         return result
-    return replace(result, reason=result.reason or wait[0], detail=wait[1])
+    reason = result.reason or wait[0]
+    return replace(result, reason=reason, detail=wait[1], next_attempt_at=None, next_attempt=None)
 
 
 def _switches(work: Connection, event: LakeEvent) -> dict[str, SwitchedOff]:
@@ -344,6 +374,7 @@ def result_trace(
             attempts=(),
         )
     planned = result.status == EventStatus.PENDING
+    waits = planned and effect.state in (EffectState.RETRYING, EffectState.UNKNOWN)
     return ResultTrace(
         destination=result.destination,
         status=current_status(effect) if planned else EventStatus(result.status),
@@ -351,6 +382,9 @@ def result_trace(
         detail=_joined(effect.detail, result.detail) if planned else result.detail,
         transaction=transaction_trace(effect, types=types),
         attempts=tuple(attempt_trace(attempt) for attempt in attempts[effect.id]) if planned and attempts else (),
+        effect_id=effect.id if planned else None,
+        next_attempt_at=effect.due_at if waits else None,
+        next_attempt=effect.attempts + 1 if waits else None,
     )
 
 

@@ -34,7 +34,7 @@ from punchcard.store.access.operators import (
     remove_failures,
 )
 from punchcard.store.access.token_store import Role, verify_token
-from punchcard.workspace.editing import rename_workspace
+from punchcard.workspace.editing import change_workspace
 
 # Failed attempts by email and address, and by address alone: enough for typing errors, too few for guessing.
 _FAILURES_BY_BOTH_MAX = 8
@@ -104,7 +104,8 @@ def _create_owner(context: RequestContext, password: str) -> Page:
             changes="[]",
         )
     context.dependencies.edit_as(
-        f"operator {operator.email}", rename_workspace(context.field("workspace"), context.field("timezone"))
+        f"operator {operator.email}",
+        change_workspace(name=context.field("workspace"), timezone=context.field("timezone")),
     )
     return _signed_in(context, operator, "/")
 

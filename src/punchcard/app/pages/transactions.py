@@ -11,11 +11,13 @@ from sqlalchemy import Connection
 
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
-from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
 from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.delivery.counts import CountQuery, read_counts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.routing.event_results import EventStatus
@@ -30,7 +32,7 @@ _RETRYABLE = (EffectState.PARKED, EffectState.REJECTED)
 _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
 
-@get("/destinations/{slug:str}/transactions")
+@get("/destinations/{slug:str}/transactions", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """List the ledger, newest first."""
@@ -38,11 +40,11 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     query, params = _query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
-        rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
+        rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if is_row_id(before) else None)
         total = _total(work, query)
         page_rows = rows[:_ROWS]
         ids = [effect.id for effect in page_rows]
-        attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
+        attempts, conflicts = ledger.attempts_of(work, ids), conflicts_of(work, ids)
     return context.page(
         "transactions.html",
         destination=destination,
@@ -58,6 +60,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         total=total,
         counted_max=_COUNTED_MAX,
         params=params,
+        period=read_period(context),
         following=str(page_rows[-1].id) if len(rows) > _ROWS else "",
         states=[
             (",".join(OPEN_STATUSES), "In delivery"),
@@ -81,7 +84,7 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
             chosen = [state for state in states if not query.statuses or EventStatus(state) in query.statuses]
             effect_ids = ledger.ids(work, replace(query, states=chosen)) if chosen else ()
         else:
-            numbers = [int(field) for field in context.fields("id") if field.isdecimal()]
+            numbers = [int(field) for field in context.fields("id") if is_row_id(field)]
             effect_ids = ledger.own_ids(work, slug, numbers)
         act_on = dismiss_chosen if does_dismiss else retry_chosen
         count = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())

@@ -15,6 +15,13 @@ from punchcard.store.stored_enum import StoredEnum
 T = TypeVar("T")
 
 
+class ConflictResolution(StoredEnum):
+    """What an operator decided of a conflict."""
+
+    KEPT = "kept"  # the first content counts
+    CORRECTED = "corrected"  # the second content counts: the difference is sent
+
+
 class EffectState(StoredEnum):
     """The states of an effect."""
 
@@ -45,7 +52,9 @@ ABSENT_AT_PARTNER = "absent_at_partner"
 REVERSED_AT_PARTNER = "reversed_at_partner"
 CORRECTED_REASONS = (ABSENT_AT_PARTNER, REVERSED_AT_PARTNER)
 # Why an effect of which a person has decided is not sent.
-DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt", *CORRECTED_REASONS)
+SUPERSEDED = "superseded"  # another content of the same order was chosen before this one was sent
+NOTHING_TO_CORRECT = "nothing_to_correct"  # of a correction: the customer has what the chosen content gives
+DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt", *CORRECTED_REASONS, SUPERSEDED, NOTHING_TO_CORRECT)
 # Of an effect that is read back, and sent if it is not there, because a comparison did not find it at the partner.
 SENT_AGAIN = "sent_again"
 
@@ -77,6 +86,7 @@ class NewEffect:
     payload: str | None = None
     summary: str | None = None
     replay: str | None = None
+    corrects: int | None = None
 
 
 OrderingGroup = tuple[str, str]
@@ -88,6 +98,8 @@ class StoredEffect:
     """One row of the outbox and ledger; quantities are signed decimals.
 
     Attributes:
+        corrects: Id of the effect that this one corrects, None for any other.
+        corrected_content: The content that counts instead of its own, as `StoredConflict.content`; None for its own.
         unreadable: Which columns hold what this version cannot read, so that nothing may be sent by them; their values
             are None, or the raw text for a state. None for a sound row.
     """
@@ -124,6 +136,8 @@ class StoredEffect:
     event_type: str | None = None
     payload: str | None = None
     summary: str | None = None
+    corrects: int | None = None
+    corrected_content: Mapping[str, object] | None = None
 
     @property
     def ordering_group(self) -> OrderingGroup:
@@ -206,6 +220,7 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         faults.append(f"state is {state!s:.100}")
     requested_quantity, quantity = read("requested_quantity", _finite), read("quantity", _finite)
     attributes, event_settings = read("attributes", _json_object), read("event_settings", _json_object)
+    corrected_content = read("corrected_content", _json_object)
     return StoredEffect(
         id=values["id"],
         destination=values["destination"],
@@ -239,6 +254,8 @@ def effect_of(row: Row[Any]) -> StoredEffect:
         event_type=values["event_type"],
         payload=values["payload"],
         summary=values["summary"],
+        corrects=values["corrects"],
+        corrected_content=corrected_content,
     )
 
 

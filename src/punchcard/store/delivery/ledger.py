@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Select,
     and_,
     func,
+    not_,
     or_,
     select,
     true,
@@ -23,12 +25,13 @@ from sqlalchemy import (
 
 from punchcard.clock import to_micros
 from punchcard.events.commerce import id_variants
-from punchcard.store.delivery.effects import DISMISSED_REASONS, EffectState, StoredEffect, effect_of
-from punchcard.store.delivery.schema import delivery_attempts, effect_conflicts, effects
+from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, EffectState, StoredEffect, effect_of
+from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.values import storable
 
 _OVERTAKING_MAX = 10_000
+_OPEN_READ_MAX = 100_000
 _IDS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
@@ -44,16 +47,6 @@ class StoredAttempt:
     status: int | None
     outcome: str | None
     detail: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredConflict:
-    """An event that met its effect key in the ledger with other content."""
-
-    effect_id: int
-    message_id: str
-    received_at: datetime
-    content: str
 
 
 def earning_messages(work: Connection, message_ids: Sequence[str]) -> list[str]:
@@ -102,25 +95,6 @@ def attempts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[S
         attempt = StoredAttempt(**row._mapping)
         attempts[attempt.effect_id].append(attempt)
     return attempts
-
-
-def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[StoredConflict]]:
-    """The events that met each effect's key with other content, oldest first."""
-    conflicts: dict[int, list[StoredConflict]] = {effect_id: [] for effect_id in effect_ids}
-    statement = (
-        select(
-            effect_conflicts.c.effect_id,
-            effect_conflicts.c.message_id,
-            effect_conflicts.c.received_at,
-            effect_conflicts.c.content,
-        )
-        .where(effect_conflicts.c.effect_id.in_(effect_ids))
-        .order_by(effect_conflicts.c.id)
-    )
-    for row in work.execute(statement):
-        conflict = StoredConflict(**row._mapping)
-        conflicts[conflict.effect_id].append(conflict)
-    return conflicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +200,9 @@ def needing_a_person(
     message_ids: Sequence[str] = (),
 ) -> list[StoredEffect]:
     """Parked and rejected effects that match, oldest first: what `punchcard retry` shows."""
-    statement = select(effects).where(effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]))
+    statement = select(effects).where(
+        effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]), not_(is_superseded())
+    )
     if reason is None and not message_ids:
         # What an operator has dismissed comes back only by its reason or message id.
         statement = statement.where(or_(effects.c.reason.is_(None), effects.c.reason.not_in(DISMISSED_REASONS)))
@@ -263,12 +239,66 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     ]
 
 
+def oldest_open(work: Connection, destination: str) -> StoredEffect | None:
+    """Return the effect of the destination that was planned first of those in the outbox, None if it is empty."""
+    # In this order SQLite reads the small index of open effects; by id it would search the whole ledger for one.
+    queued = (
+        select(effects.c.id)
+        .where(effects.c.destination == destination, effects.c.is_open == true())
+        .order_by(effects.c.due_at, effects.c.id)
+        .limit(_OPEN_READ_MAX)
+        .subquery()
+    )
+    first_id = work.scalar(select(func.min(queued.c.id)))
+    if first_id is None:
+        return None
+    row = work.execute(select(effects).where(effects.c.id == first_id)).first()
+    return None if row is None else effect_of(row)
+
+
+class DeliveredAward(NamedTuple):
+    """What one delivered effect gave a customer."""
+
+    customer: str
+    item: str
+    quantity: Decimal
+
+
+def newest_awards(
+    work: Connection, destination: str, *, begin: datetime, end: datetime, at_most: int
+) -> list[DeliveredAward]:
+    """Return the newest delivered awards for events received in a period."""
+    columns = effects.c
+    rows = work.execute(
+        select(columns.customer, columns.item, columns.quantity)
+        .where(
+            columns.destination == destination,
+            columns.received_at >= begin,
+            columns.received_at < end,
+            columns.state == EffectState.DELIVERED,
+            columns.item.is_not(None),
+        )
+        .order_by(columns.received_at.desc())
+        .limit(at_most)
+    )
+    return [DeliveredAward(customer, item, Decimal(quantity or 0)) for customer, item, quantity in rows]
+
+
 def first_created_at(work: Connection, destination: str) -> datetime | None:
     """Return when the first effect of the destination was planned, None if there is none."""
     first: datetime | None = work.scalar(
         select(effects.c.created_at).where(effects.c.destination == destination).order_by(effects.c.id).limit(1)
     )
     return first
+
+
+def is_superseded() -> ColumnElement[bool]:
+    """Return the condition that a row was not sent for good, and that another content was given instead."""
+    return and_(
+        effects.c.state == EffectState.REJECTED,
+        effects.c.corrected_content.is_not(None),
+        func.coalesce(effects.c.reason, "").not_in(UNCERTAIN_REASONS),
+    )
 
 
 def sets_attribute(name: str, table: FromClause = effects) -> ColumnElement[bool]:

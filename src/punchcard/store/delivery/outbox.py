@@ -3,9 +3,12 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Row,
+    Select,
     bindparam,
     case,
     func,
@@ -184,6 +187,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "payload": storable_or_none(effect.payload),
                 "summary": storable_or_none(effect.summary),
                 "replay": effect.replay,
+                "corrects": effect.corrects,
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "reason": None,
@@ -203,13 +207,17 @@ def _doubt(effect: NewEffect, recovery: Recovery | None, now: datetime) -> Mappi
     """The state of a new effect that may have been performed by a run that this store knows nothing of."""
     if recovery is None:
         return {}
-    # The ledger may have lost what an event received earlier has earned, and a replay has no other memory of it.
-    is_older = effect.replay is not None and effect.received_at <= recovery.noticed_at
+    # The ledger may have lost what an event received earlier has earned, and a replay has no other memory of it; nor
+    # has an operator who resolves its conflict for the second time.
+    is_repeated = effect.replay is not None or effect.corrects is not None
+    is_older = is_repeated and effect.received_at <= recovery.noticed_at
     return recovery.doubt(now) if is_older else recovery.state_columns(effect.log_position, now)
 
 
 def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
     """Store an event that repeats a key of the ledger with other content.
+
+    What was decided of the same message before holds for it as well: it was replayed, or sent once more.
 
     Raises:
         InvariantError: the event is stored already: its log record was routed before.
@@ -220,8 +228,22 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
         "quantity": decimal_text(new.requested_quantity),
         "event": new.event_name,
         "attributes": None if new.attributes is None else dict(new.attributes),
+        "item": new.item,
         **({} if new.payload is None else {"payload": new.payload}),
+        **({} if new.summary is None else {"summary": new.summary}),
+        **({} if new.event_settings is None else {"eventSettings": dict(new.event_settings)}),
     }
+    columns = effect_conflicts.c
+    decided = work.execute(
+        select(columns.resolution, columns.resolved_at, columns.resolved_by)
+        .where(
+            columns.effect_id == effect_id,
+            columns.message_id == storable(new.message_id),
+            columns.resolution.is_not(None),
+        )
+        .order_by(columns.id.desc())
+        .limit(1)
+    ).one_or_none()
     statement = insert(effect_conflicts).values(
         effect_id=effect_id,
         message_id=storable(new.message_id),
@@ -229,6 +251,9 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
         event_index=new.event_index,
         received_at=new.received_at,
         content=json.dumps(content, sort_keys=True),
+        resolution=None if decided is None else decided.resolution,
+        resolved_at=None if decided is None else decided.resolved_at,
+        resolved_by=None if decided is None else decided.resolved_by,
     )
     try:
         work.execute(statement)
@@ -239,6 +264,8 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
     """Return effects that are due and first in their ordering key, oldest due first. The caller starts or moves each.
 
+    Live effects come before those of replays, which wait for as long as there are enough.
+
     An effect that waits for its order holds up no other, and may be due beside the first of its ordering key: the
     caller starts one of an ordering key at most.
 
@@ -246,16 +273,27 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
     and whom the first effect of another kind makes known. Nothing of an ordering key is claimed while an effect of it
     is in flight: an older one that an operator has put back in the queue waits for it.
     """
-    return [
-        effect_of(row)
-        for row in work.execute(_CLAIMABLE, {"b_destination": destination, "b_now": now, "b_limit": limit})
-    ]
+    return [effect_of(row) for row in _live_first(work, _CLAIMABLE, destination, now=now, limit=limit)]
 
 
 def claimable_ids(work: Connection, destination: str, *, now: datetime, limit: int) -> list[int]:
     """Return the ids of what `claimable` would return, also of rows that cannot be read."""
-    statement = _CLAIMABLE.with_only_columns(effects.c.id)
-    return list(work.scalars(statement, {"b_destination": destination, "b_now": now, "b_limit": limit}))
+    statement = _CLAIMABLE.with_only_columns(effects.c.id, effects.c.replay)
+    return [row.id for row in _live_first(work, statement, destination, now=now, limit=limit)]
+
+
+def _live_first(
+    work: Connection, statement: Select[Any], destination: str, *, now: datetime, limit: int
+) -> list[Row[Any]]:
+    """Return the rows of a statement like `_CLAIMABLE`, those of replays behind all others."""
+    values = {"b_destination": destination, "b_now": now, "b_limit": limit}
+    rows = work.execute(statement, values).all()
+    replayed = [row for row in rows if row.replay is not None]
+    live = [row for row in rows if row.replay is None]
+    if replayed and len(rows) >= limit:
+        # Behind those of a replay more live ones may be due: sorting by both in SQL would read the whole queue.
+        live = list(work.execute(statement.where(effects.c.replay.is_(None)), values).all())
+    return [*live, *replayed][:limit]
 
 
 def effect_by_id(work: Connection, effect_id: int) -> StoredEffect:

@@ -73,6 +73,9 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("payload", Text),  # the destination's own value as JSON; null if it needs none beside these columns
     Column("summary", Text),  # what lists show; null if they make it of the other columns
     Column("replay", String(36)),  # id of the replay that has made it, null for none
+    Column("corrects", BigInteger),  # id of the effect that it corrects, null for none
+    # JSON of the content that counts instead of the effect's own, as in `effect_conflicts`; null for its own
+    Column("corrected_content", Text),
     UniqueConstraint("destination", "effect_key"),
 )
 # The open ones are few beside the ledger's millions: partial indexes keep claiming as fast after years as on day one.
@@ -106,6 +109,12 @@ Index(
     effects.c.order_id,
     sqlite_where=text("order_id IS NOT NULL"),
     postgresql_where=text("order_id IS NOT NULL"),
+)
+Index(
+    "ix_effects_corrects",
+    effects.c.corrects,
+    sqlite_where=text("corrects IS NOT NULL"),
+    postgresql_where=text("corrects IS NOT NULL"),
 )
 
 refused_orders = Table(  # orders that earned nothing as their event was refused: what a refund of them goes by
@@ -143,7 +152,17 @@ effect_conflicts = Table(  # events with an effect key that is in the ledger wit
     Column("event_index", Integer, nullable=False),
     Column("received_at", Instant, nullable=False),
     Column("content", Text, nullable=False),  # JSON of what differs
+    Column("resolution", String(16)),  # what an operator decided, null while nobody has
+    Column("resolved_at", Instant),
+    Column("resolved_by", Text),
     UniqueConstraint("effect_id", "log_position", "event_index"),
+)
+Index("ix_effect_conflicts_message_id", effect_conflicts.c.message_id)
+Index(
+    "ix_effect_conflicts_unresolved",
+    effect_conflicts.c.id,
+    sqlite_where=text("resolution IS NULL"),
+    postgresql_where=text("resolution IS NULL"),
 )
 
 destination_pauses = Table(  # the last time that a destination was paused: one row per destination

@@ -7,9 +7,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Numeric, Select, and_, cast, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Numeric, Select, and_, cast, func, not_, or_, select, true
 
 from punchcard.store.delivery.effects import DISMISSED_REASONS, AttemptOutcome, EffectState
+from punchcard.store.delivery.ledger import is_superseded
 from punchcard.store.delivery.schema import delivery_attempts, effects
 
 # The newest rejected awards of a destination that are looked at: their index is by state, and goes back for ever.
@@ -71,6 +72,7 @@ def rejected_awards(work: Connection, destination: str, *, since: datetime) -> I
         and_(
             columns.id.in_(newest),
             columns.finished_at >= since,
+            not_(is_superseded()),
             or_(columns.reason.is_(None), columns.reason.not_in(DISMISSED_REASONS)),
         ),
     )

@@ -7,9 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, exists, or_, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.schema import effects
 from punchcard.store.operations.schema import partner_customers, reconciliation_transactions
 from punchcard.store.values import decimal_text, storable
 
@@ -77,13 +79,23 @@ def drop_transactions(work: Connection, reconciliation_ids: Sequence[int], *, li
     return len(rows)
 
 
-def read_transactions(work: Connection, reconciliation_id: int) -> Iterator[list[ShownTransaction]]:
-    """All that the partner has shown, in chunks."""
+def unmatched_transactions(
+    work: Connection, destination: str, reconciliation_id: int, *, status: str
+) -> Iterator[list[ShownTransaction]]:
+    """Transactions with a status, in chunks, for which the ledger has no effect that is delivered or in the queue."""
     columns = reconciliation_transactions.c
+    matched = exists().where(
+        effects.c.destination == destination,
+        effects.c.effect_key == columns.effect_key,
+        or_(effects.c.state == EffectState.DELIVERED, effects.c.is_open == true()),
+    )
     after = ""
     while True:
         chosen = select(reconciliation_transactions).where(
-            columns.reconciliation_id == reconciliation_id, columns.partner_id > after
+            columns.reconciliation_id == reconciliation_id,
+            columns.partner_id > after,
+            columns.status == status,
+            or_(columns.effect_key.is_(None), ~matched),
         )
         rows = work.execute(chosen.order_by(columns.partner_id).limit(_ROWS_PER_READ)).all()
         if not rows:

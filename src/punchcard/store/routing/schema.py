@@ -29,6 +29,8 @@ log_binding = Table(  # which event log this store belongs to: one row, once a p
     Column("log_id", String(36), nullable=False),
     Column("generation", BigInteger, nullable=False),  # rises all the time; the log knows the newest one too
     Column("bound_at", Instant, nullable=False),
+    Column("place", Text),  # where the log is, without a password: for people
+    Column("store_id", String(36)),  # of this database; a shared log knows it too
 )
 
 result_batches = Table(  # results that routing has decided and the lake does not hold yet

@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from punchcard.clock import Clock
+from punchcard.destinations.correcting import CorrectionStep, EffectContent
 from punchcard.destinations.definition import Capability, Definition
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
+from punchcard.destinations.perkville.corrections import decide_correction, plan_correction
 from punchcard.destinations.perkville.definition import PERKVILLE, TRANSACTION
 from punchcard.destinations.perkville.refunds import RefundRules, decide_refund
 from punchcard.destinations.port import (
@@ -133,6 +135,7 @@ class ScriptedPartner:
                 Capability.BALANCES,
                 Capability.AMOUNTS,
                 Capability.PREPARATION,
+                Capability.CORRECTIONS,
                 Capability.RECONCILE,
             }
         ),
@@ -252,6 +255,18 @@ class ScriptedPartner:
     ) -> Ready | NotReady:
         """Prepare like Perkville."""
         return decide_refund(effect, others, refusal=refusal, rules=_settings(settings).refunds, now=now)
+
+    def plan_correction(
+        self, first: LedgerRow, content: EffectContent, *, destination: str, settings: object
+    ) -> Sequence[CorrectionStep]:
+        """Plan like Perkville."""
+        return plan_correction(first, content, destination=destination)
+
+    def prepare_correction(
+        self, correction: LedgerRow, first: LedgerRow, others: Sequence[LedgerRow], *, settings: object, now: datetime
+    ) -> Ready | NotReady:
+        """Prepare like Perkville."""
+        return decide_correction(correction, first, others, rules=_settings(settings).refunds, now=now)
 
     def read_key(self, effect_key: str, settings: object) -> KeyContent:
         """Return no content; keys of this partner have none."""
