@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from punchcard.errors import InvariantError
 from punchcard.store import outbox
+from punchcard.store.conflicts import add_conflict
 from punchcard.store.effects import Action, AttemptOutcome, AttemptResult, StoredEffect
 from punchcard.store.engine import Store
 from punchcard.store.ledger import attempts_of, conflicts_of, needing_a_person
@@ -373,7 +374,7 @@ def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(stor
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("a", message_id="m\x00", order_id="o\x00")], now=clock.now())
         assert outbox.effects_by_message(work, DESTINATION, ["m\x00", ""]).keys() == {("website", "m\ufffd")}
-        outbox.add_conflict(work, stored_effect(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
+        add_conflict(work, stored_effect(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
     (effect,) = claim(store, clock)
     record_results(
         store, attempt_result(effect, clock=clock, detail="<html>\x00", partner_id="p\x00", reason="rejected")

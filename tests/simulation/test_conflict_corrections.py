@@ -7,13 +7,21 @@ from random import Random
 
 import pytest
 
+from punchcard.errors import ConfigurationError, StorageError
+from punchcard.operations.conflict_resolution import (
+    CANNOT_CORRECT,
+    AlreadyResolvedError,
+    correct_to_second,
+    keep_first,
+)
 from punchcard.store import ledger
-from punchcard.store.conflicts import ConflictQuery, list_conflicts
+from punchcard.store.conflicts import ConflictQuery, StoredConflict, list_conflicts
 from punchcard.store.effects import StoredEffect
-from punchcard.store.schema import ConflictResolution, EffectState
+from punchcard.store.schema import EffectState
+from punchcard.store.schema_conflicts import ConflictResolution
 from punchcard.testing.partner import Step
 from punchcard.testing.simulation import run_until_idle, set_fuse
-from punchcard.testing.world import SLUG, World, batch_of, track
+from punchcard.testing.world import SLUG, ProcessEnd, World, batch_of, track
 
 _CUSTOMERS = ("ann@example.com", "bob@example.com")
 _STEPS = 200
@@ -83,7 +91,26 @@ def _resolve_one(world: World, chance: Random) -> None:
         conflicts = list_conflicts(work, ConflictQuery(), count=100)
     if conflicts:
         resolution = chance.choice((ConflictResolution.KEPT, *[ConflictResolution.CORRECTED] * 4))
-        world.resolve(chance.choice(conflicts).id, resolution)
+        _resolve(world, chance.choice(conflicts), resolution)
+
+
+def _resolve(world: World, conflict: StoredConflict, resolution: ConflictResolution) -> None:
+    """Resolve a conflict like an operator; the process may end between any two writes."""
+    now = world.clock.now()
+    try:
+        with world.store.unit_of_work() as work:
+            if resolution is ConflictResolution.KEPT:
+                keep_first(work, conflict, actor="operator", now=now)
+            else:
+                destination = world.configuration.destinations[SLUG]
+                correct_to_second(work, conflict, destination, actor="operator", now=now)
+    except ProcessEnd:
+        world.crash()
+    except StorageError:
+        return
+    except ConfigurationError as error:
+        if error.code not in (AlreadyResolvedError.code, CANNOT_CORRECT):
+            raise
 
 
 def _check_always(world: World) -> None:

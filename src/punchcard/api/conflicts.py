@@ -27,7 +27,7 @@ from punchcard.operations.row_ids import is_row_id
 from punchcard.store import ledger
 from punchcard.store.conflicts import ConflictQuery, StoredConflict, conflict_by_id, count_conflicts, list_conflicts
 from punchcard.store.effects import decimal_text
-from punchcard.store.schema import ConflictResolution
+from punchcard.store.schema_conflicts import ConflictResolution
 from punchcard.traces.trace import current_status
 from punchcard.workspace.editing import find_destination
 

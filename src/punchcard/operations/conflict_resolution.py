@@ -36,7 +36,7 @@ from punchcard.store.operator_actions import reopen, supersede
 from punchcard.store.orders import effects_by_order
 from punchcard.store.outbox import effect_by_id, effects_by_key
 from punchcard.store.recoveries import newest_recovery
-from punchcard.store.schema import ConflictResolution
+from punchcard.store.schema_conflicts import ConflictResolution
 from punchcard.workspace.snapshot import RoutedDestination
 
 CANNOT_CORRECT: Final = "cannot_correct"

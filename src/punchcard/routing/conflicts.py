@@ -19,6 +19,7 @@ from punchcard.events.commerce import normalize_id
 from punchcard.events.model import Event
 from punchcard.routing.planning import Planned
 from punchcard.store import outbox
+from punchcard.store.conflicts import add_conflict
 from punchcard.store.effects import NewEffect, StoredEffect, storable
 from punchcard.store.event_results import EventResult, EventStatus
 from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_dependents
@@ -368,7 +369,7 @@ def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[_Row, NewEffect]
             stored = outbox.effects_by_key(work, new_effect.destination, [existing.effect_key])[existing.effect_key]
         else:
             stored = existing
-        outbox.add_conflict(work, stored.id, new_effect)
+        add_conflict(work, stored.id, new_effect)
 
 
 def _new_effect(planned_effect: PlannedEffect) -> NewEffect:

@@ -52,9 +52,8 @@ class AlertLoop:
         current: Callable[[], Snapshot],
         clock: Clock,
         process: str,
-        progress: LoopProgress | None = None,
     ) -> None:
-        self._progress = LoopProgress(clock) if progress is None else progress
+        self.progress = LoopProgress(clock)
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -112,7 +111,7 @@ class AlertLoop:
             self._try(self._beat)
 
     def _beat(self) -> None:
-        beat(self._settings, self._store, self._process, clock=self._clock, progress=self._progress)
+        beat(self._settings, self._store, self._process, clock=self._clock, progress=self.progress)
 
     def _is_ours(self) -> bool:
         if self._process != SERVE:

@@ -51,13 +51,6 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else from_micros(value)
 
 
-class ConflictResolution(StoredEnum):
-    """What an operator decided of a conflict."""
-
-    KEPT = "kept"  # the first content counts
-    CORRECTED = "corrected"  # the second content counts: the difference is sent
-
-
 class EffectState(StoredEnum):
     """The states of an effect."""
 
@@ -279,29 +272,6 @@ delivery_attempts = Table(
     Column("status", Integer),
     Column("outcome", String(16)),  # null: no result, so unknown once the lease is over
     Column("detail", Text),
-)
-
-effect_conflicts = Table(  # events with an effect key that is in the ledger with other content: kept, shown, never sent
-    "effect_conflicts",
-    metadata,
-    Column("id", RisingId, primary_key=True, autoincrement=True),
-    Column("effect_id", ForeignKey("effects.id"), nullable=False),
-    Column("message_id", String(128), nullable=False),
-    Column("log_position", BigInteger, nullable=False),
-    Column("event_index", Integer, nullable=False),
-    Column("received_at", Instant, nullable=False),
-    Column("content", Text, nullable=False),  # JSON of what differs
-    Column("resolution", String(16)),  # what an operator decided, null while nobody has
-    Column("resolved_at", Instant),
-    Column("resolved_by", Text),
-    UniqueConstraint("effect_id", "log_position", "event_index"),
-)
-Index("ix_effect_conflicts_message_id", effect_conflicts.c.message_id)
-Index(
-    "ix_effect_conflicts_unresolved",
-    effect_conflicts.c.id,
-    sqlite_where=text("resolution IS NULL"),
-    postgresql_where=text("resolution IS NULL"),
 )
 
 held_records = Table(  # log records of events that are held: they outlive the log's retention

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from punchcard.store.conflicts import ConflictQuery, effects_with_corrections, list_conflicts
 from punchcard.store.effects import storable
-from punchcard.store.schema import ConflictResolution
+from punchcard.store.schema_conflicts import ConflictResolution
 
 _CONFLICTS_MAX = 50
 

@@ -9,8 +9,9 @@ from rich.console import Console
 from punchcard.cli.trace_text import print_text
 from punchcard.destinations.perkville.definition import PERKVILLE
 from punchcard.store.event_results import EventStatus
+from punchcard.traces.attempts import AttemptTrace
 from punchcard.traces.event_profile import ProfileTrace
-from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
+from punchcard.traces.trace import EventTrace, ResultTrace, TransactionTrace
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 DELIVERED = ResultTrace(

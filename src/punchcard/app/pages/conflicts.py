@@ -18,8 +18,9 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.store import ledger
 from punchcard.store.conflicts import ConflictQuery, StoredConflict, conflict_by_id, count_conflicts, list_conflicts
-from punchcard.store.schema import ConflictResolution
-from punchcard.traces.trace import attempt_trace, current_status
+from punchcard.store.schema_conflicts import ConflictResolution
+from punchcard.traces.attempts import attempt_trace
+from punchcard.traces.trace import current_status
 from punchcard.workspace.editing import NotFoundError, find_destination
 
 _ROWS = 50
