@@ -38,13 +38,13 @@ from punchcard.clock import from_micros, to_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
-from punchcard.store import outbox
-from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, Ended, add_counts, count_ends
-from punchcard.store.effects import NewEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey, Ended, add_counts, count_ends
+from punchcard.store.delivery.effects import EffectState, NewEffect
+from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus, to_json
-from punchcard.store.positions import ROUTING, advance
-from punchcard.store.schema import EffectState, delivery_attempts, effects
+from punchcard.store.routing.event_results import EventResult, EventStatus, to_json
+from punchcard.store.routing.positions import ROUTING, advance
 
 _EVENTS = size(10_000_000, 20_000)
 _TRANSACTIONS = size(1_000_000, 2_000)

@@ -75,13 +75,14 @@ def fill_lake(data: Path, events: int, every: Mapping[str, int]) -> None:
         every: Names of events, and of how many events one has the name. The others are `Product Viewed`.
     """
     writer = LakeWriter(str(data / "lake"))
-    instants = _instants(events // _BATCH)
+    batch = min(_BATCH, events)
+    instants = _instants(events // batch)
     with duckdb.connect(config={"threads": 2}) as connection:
-        for number in range(events // _BATCH):
-            begin = number * _BATCH
-            table = connection.sql(_sql(begin, begin + _BATCH, instants[number], every)).to_arrow_table()
+        for number in range(events // batch):
+            begin = number * batch
+            table = connection.sql(_sql(begin, begin + batch, instants[number], every)).to_arrow_table()
             first = begin // _PER_RECORD + 1
-            last = first + _BATCH // _PER_RECORD - 1
+            last = first + batch // _PER_RECORD - 1
             rows = cast(
                 "LakeRows", _Rows(table.select(file_schema().names).cast(file_schema()), first, last, instants[number])
             )

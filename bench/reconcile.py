@@ -36,12 +36,13 @@ from punchcard.operations.reconciliation_runner import (
     ReconciliationPlan,
     ReconciliationRunner,
 )
-from punchcard.store import outbox, reconciliations
-from punchcard.store.effects import NewEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import EffectState, NewEffect
+from punchcard.store.delivery.schema import effects
 from punchcard.store.engine import Store
-from punchcard.store.reconciliation_differences import count_differences
-from punchcard.store.reconciliations import ReconciliationStatus
-from punchcard.store.schema import EffectState, effects
+from punchcard.store.operations import reconciliations
+from punchcard.store.operations.reconciliation_differences import count_differences
+from punchcard.store.operations.reconciliations import ReconciliationStatus
 
 _TRANSACTIONS = size(100_000, 2_000)
 _MISSING_EVERY = 1_000
@@ -119,7 +120,7 @@ def _fill(store: Store) -> None:
                 now=received_at,
             )
     with store.unit_of_work() as work:
-        delivered = {"state": EffectState.DELIVERED, "is_open": False, "settled_at": received_at, "attempts": 1}
+        delivered = {"state": EffectState.DELIVERED, "is_open": False, "finished_at": received_at, "attempts": 1}
         work.execute(update(effects).values(**delivered, quantity=effects.c.requested_quantity))
 
 

@@ -11,11 +11,15 @@ from sqlalchemy import insert, update
 from tests.contract.alert_world import World, add_effects
 
 from punchcard.operations.alert_evaluation import AlertEvaluator
-from punchcard.store.alerts import AlertState
-from punchcard.store.config_file_status import ConfigFileProblem, clear_config_file_problem, write_config_file_problem
-from punchcard.store.counts import CountKey, add_counts
-from punchcard.store.heartbeats import Heartbeat, expect_process, write_heartbeat
-from punchcard.store.schema import delivery_attempts, effects
+from punchcard.store.delivery.counts import CountKey, add_counts
+from punchcard.store.delivery.schema import delivery_attempts, effects
+from punchcard.store.operations.alerts import AlertState
+from punchcard.store.operations.heartbeats import Heartbeat, expect_process, write_heartbeat
+from punchcard.store.workspace.config_file_status import (
+    ConfigFileProblem,
+    clear_config_file_problem,
+    write_config_file_problem,
+)
 
 
 @pytest.fixture

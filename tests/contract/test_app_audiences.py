@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from punchcard.store import engage_tables
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.engage import engage_tables
 from punchcard.testing.engage_samples import add_computation, add_person, call_about, record_sync, set_traits
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer

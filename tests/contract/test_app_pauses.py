@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.clock import SystemClock
-from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of, plan_check
+from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, pause, pause_of, plan_check
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from punchcard.errors import ConfigurationError
 from punchcard.operations.configuration_versions import ConfigurationVersions
-from punchcard.store import configuration_versions as stored_versions
-from punchcard.store.audit import AuditQuery, list_events
+from punchcard.store.access.audit import AuditQuery, list_events
+from punchcard.store.workspace import configuration_versions as stored_versions
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.workspace import persistence
@@ -339,6 +339,8 @@ def test_a_change_in_the_app_can_be_undone_right_after_saving(world: PublicApiSe
     assert undo[1] not in browser.get("/settings").text  # offered once
     assert browser.post(undo[1], back="/settings").status == 303
     assert persistence.load(world.store, world._keyring).workspace.name == "My workspace"
+    response = browser.post("/settings", name="My workspace", timezone="UTC")  # as it is
+    assert "/undo" not in browser.get(response.headers["location"]).text
     response = browser.post(undo[1], back="/settings")
     assert response.status == 422
     assert "was changed again since" in response.text

@@ -14,11 +14,10 @@ from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, Effect, PartnerClient, Performed
 from punchcard.errors import DeliveryError, RejectedError, RetryableError
-from punchcard.store import ledger, outbox
-from punchcard.store.effects import NewEffect, StoredEffect
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import EffectState, NewEffect, StoredEffect
+from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.engine import Store
-from punchcard.store.operator_actions import reopen
-from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
 from punchcard.testing.partner.scripted import ScriptedClient, ScriptedPartner, ScriptedSettings
 

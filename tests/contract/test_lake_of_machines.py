@@ -13,7 +13,7 @@ from punchcard.runtime.assembly import open_lake
 from punchcard.runtime.settings import Settings, read_settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.store.engine import Store
-from punchcard.store.positions import LAKE, note_position
+from punchcard.store.routing.positions import LAKE, note_position
 from punchcard.testing.clock import ManualClock
 
 

@@ -202,7 +202,7 @@ def test_a_closed_log_says_so(log: EventLog) -> None:
 
 
 def test_a_write_key_of_any_characters_is_stored_and_matches_no_other(log: EventLog) -> None:
-    """Promise: whoever sends a strange write key disturbs nobody whose request is in the same commit."""
+    """Promise: a strange write key does not disturb other requests of the same commit."""
     keys = ["wk\0", "wk\ud800", "wk\u202e🎉", "wk"]
     log.append([record(write_key=key) for key in keys])
     stored = [item.write_key for item in log.read(0, **EVERYTHING)]

@@ -12,7 +12,7 @@ from punchcard.clock import to_micros
 from punchcard.operations.simulation_outcome import read_outcome
 from punchcard.store.engine import Store
 from punchcard.store.migrations.upgrade import upgrade
-from punchcard.store.reconciliation_differences import (
+from punchcard.store.operations.reconciliation_differences import (
     DifferenceKind,
     DifferenceQuery,
     DifferenceState,
@@ -20,7 +20,7 @@ from punchcard.store.reconciliation_differences import (
     add_differences,
     list_differences,
 )
-from punchcard.store.simulations import simulation_by_id
+from punchcard.store.operations.simulations import simulation_by_id
 
 AT = to_micros(datetime(2026, 1, 2, 3, tzinfo=UTC))
 OURS = {"status": "delivered", "quantity": "1", "perk": "123456", "email": "ann@example.com", "settledAt": "2026"}

@@ -4,53 +4,23 @@ Nothing is corrected before somebody decides, and what is sent again never makes
 """
 
 import json
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.reconciliation_desk import CONFIG, KEY, PATH, Desk, open_desk
 
 from punchcard.cli.reconciling import reconcile_ledger
 from punchcard.errors import ConfigurationError
 from punchcard.operations.alerts import find_alerts
 from punchcard.operations.reconciliation_runner import ReconciliationPlan
 from punchcard.runtime.settings import read_settings
-from punchcard.store.schema import EffectState
-from punchcard.testing.public_api import PublicApiServer
+from punchcard.store.delivery.effects import EffectState
+from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.alert_rules import AlertKind
-
-CONFIG = """
-[[sources]]
-slug = "website"
-write_key = "wk_website"
-
-[[destinations]]
-slug = "perkville"
-type = "perkville"
-sources = ["website"]
-[destinations.settings]
-apiKey = "sandbox-token"
-businessId = "41"
-locationId = "7"
-eventToPerkMap = {{ "Order Completed" = "123456", "Order Refunded" = "123456", "Checked In" = "123457" }}
-[destinations.options]
-apiBaseUrl = "{url}"
-requestsPerSecond = 0
-{options}
-
-[[destinations]]
-slug = "hooks"
-type = "webhooks"
-sources = []
-[destinations.settings]
-url = "https://hooks.example.com/"
-"""
-PATH = "/api/destinations/perkville/reconciliations"
-KEY = "SEG:perkville:ORDER:{}:order-completed"
 
 
 @pytest.fixture(scope="module")
@@ -59,95 +29,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
         yield process
 
 
-@dataclass
-class Desk:
-    """An installation and its sandbox, with what an operator does."""
-
-    server: PublicApiServer
-    sandbox: SandboxProcess
-
-    def order(self, number: str, *, email: str = "ann@example.com", revenue: str = "10", **more: Any) -> dict[str, Any]:
-        properties = {"email": email, "order_id": number, "revenue": revenue, **more}
-        return {"messageId": f"m{number}", "userId": "u", "event": "Order Completed", "properties": properties}
-
-    def award(self, *events: dict[str, Any]) -> None:
-        """Events are received, routed and delivered."""
-        self.server.send(*events)
-        self.server.route()
-        self.server.deliver(rounds=6)
-
-    def request(self, method: str, path: str, body: object = None) -> Any:
-        response = self.server.request(method, path, None if body is None else json.dumps(body).encode())
-        assert response.status == 200, response.body
-        return response.json()["data"]
-
-    def reconcile(self, *, plan: ReconciliationPlan | None = None) -> dict[str, Any]:
-        """Ask for a reconciliation, have it made, and read it."""
-        requested = self.request("POST", PATH, {"since": "30d"})["reconciliation"]
-        assert requested["status"] == "queued"
-        self.server.reconcile(plan=plan)
-        reconciliation: dict[str, Any] = self.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
-        return reconciliation
-
-    def resolve(self, reconciliation: dict[str, Any], action: str, **which: object) -> dict[str, int]:
-        resolved: dict[str, int] = self.request(
-            "POST", f"{PATH}/{reconciliation['id']}/resolve", {"action": action, **which}
-        )
-        return resolved
-
-    def transaction(self, number: str) -> dict[str, Any]:
-        """The sandbox's transaction of an order."""
-        (reconciliation,) = [
-            item for item in self.sandbox.transactions() if item["trans_source_id"] == KEY.format(number)
-        ]
-        return reconciliation
-
-    def intervene(self, method: str, path: str, body: object = None) -> None:
-        response = self.sandbox.request(method, f"/sandbox/transactions{path}", body=body)
-        assert response.status in (200, 201, 204), response.body
-
-    def book(self, **members: object) -> None:
-        """Somebody books a transaction at the sandbox."""
-        body = {
-            "business": "41",
-            "location": "7",
-            "perk": "123456",
-            "quantity": "3",
-            "email": "bob@example.com",
-            **members,
-        }
-        self.intervene("POST", "", body)
-
-    def ledger(self) -> list[dict[str, Any]]:
-        reconciliation: list[dict[str, Any]] = self.request("GET", "/api/destinations/perkville/transactions")[
-            "transactions"
-        ]
-        return reconciliation
-
-
-@contextmanager
-def _desk(tmp_path: Path, sandbox: SandboxProcess, store_url: str, options: str = "") -> Iterator[Desk]:
-    sandbox.faults({})
-    for item in sandbox.transactions():
-        sandbox.request("DELETE", f"/sandbox/transactions/{item['transaction_id']}")
-    config = CONFIG.format(url=sandbox.url, options=options)
-    with PublicApiServer(tmp_path, store_url, config) as server:
-        # The sandbox is a process of its own, with the machine's clock.
-        server.clock.set_wall_clock(by=(datetime.now(UTC) - server.clock.now()).total_seconds())
-        server.delivers_really = True
-        yield Desk(server, sandbox)
-
-
 @pytest.fixture
 def desk(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Desk]:
-    with _desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}") as opened:
+    with open_desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}") as opened:
         yield opened
 
 
 @pytest.fixture
 def any_desk(tmp_path: Path, sandbox: SandboxProcess, store_url: str) -> Iterator[Desk]:
     """The same on each database engine."""
-    with _desk(tmp_path, sandbox, store_url) as opened:
+    with open_desk(tmp_path, sandbox, store_url) as opened:
         yield opened
 
 
@@ -379,14 +270,6 @@ def test_refused_credentials_are_waited_for_too(desk: Desk) -> None:
     assert (reconciliation["status"], reconciliation["waitingSince"] is None) == ("reading", False)
 
 
-def test_a_list_is_read_in_pages(tmp_path: Path, sandbox: SandboxProcess) -> None:
-    options = 'wire = { reconcilePageLimit = "2" }'
-    with _desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}", options) as desk:
-        desk.award(*(desk.order(str(number)) for number in range(5)))
-        reconciliation = desk.reconcile()
-    assert (reconciliation["read"], reconciliation["differences"], reconciliation["partner"]["count"]) == (5, [], 5)
-
-
 def test_history_and_errors_of_the_call(desk: Desk) -> None:
     first, second = desk.reconcile(), desk.reconcile()
     page = desk.request("GET", f"{PATH}?count=1")
@@ -404,6 +287,30 @@ def test_history_and_errors_of_the_call(desk: Desk) -> None:
     ):
         response = desk.server.request("POST", path, json.dumps(body).encode())
         assert (response.status, response.error["field"]) == (status, field), response.body
+
+
+def test_the_page_has_a_chart_of_both_sides_and_what_open_differences_cost(desk: Desk) -> None:
+    path = "/destinations/perkville/reconciliations"
+    add_operators(desk.server)
+    browser = FormBrowser(desk.server)
+    assert browser.sign_in("owner@acme.example").status == 303
+    fields = {"name": "Acme", "timezone": "UTC", "point_cost": "0.01", "currency": "USD"}
+    assert browser.post("/settings", **fields).status == 303
+    desk.award(desk.order("1"), desk.order("2", revenue="20"))
+    desk.reconcile()
+    assert "chart-data" not in browser.get(path).text
+    _delete(desk)
+    desk.server.clock.advance(60)
+    reconciliation = desk.reconcile()
+    chart = json.loads(re.search(r'id="chart-data">(.*?)</script>', browser.get(path).text, re.DOTALL)[1])  # type: ignore[index]
+    assert [(series["label"], series["values"]) for series in chart["series"]] == [
+        ("Ledger", [2, 2]),
+        ("Perkville", [2, 1]),
+        ("Differences", [0, 1]),
+    ]
+    assert browser.get("/destinations/perkville/map").status == 200  # reads the points per unit
+    page = browser.get(f"{path}/{reconciliation['id']}").text
+    assert re.search(r"10 points in the ledger\s+\(0\.10 USD\)", page), page
 
 
 def test_one_that_is_cancelled_is_not_made(desk: Desk) -> None:

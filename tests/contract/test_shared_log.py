@@ -1,8 +1,13 @@
 """A shared log in PostgreSQL: it outlives its server's restarts, and belongs to one database only."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +15,15 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from punchcard.errors import ConfigurationError, StorageError
-from punchcard.log import postgres
+from punchcard.errors import ConfigurationError, StorageError, UnreadableRecordError
+from punchcard.log import postgres_session
 from punchcard.log.bodies import decompress
 from punchcard.log.opening import describe_place, open_event_log
 from punchcard.log.port import EventLog
 from punchcard.log.postgres import PostgresEventLog
 from punchcard.routing.log_guard import OlderStoreError, OtherLogError
+from punchcard.store.delivery.recoveries import RecoveryReason
 from punchcard.store.engine import Store
-from punchcard.store.recoveries import RecoveryReason
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.log_installation import Installation, record
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -48,7 +53,7 @@ def log(empty_postgres_url: str) -> Iterator[PostgresEventLog]:
 
 @pytest.fixture
 def new(postgres_url: str, tmp_path: Path) -> Iterator[New]:
-    """Makes installations on several machines; log and store are one database, if nothing else is said."""
+    """Makes installations on several machines; log and store are one database, if no other URL is given."""
     made: list[Installation] = []
     stores: list[Store] = []
 
@@ -112,7 +117,7 @@ def test_an_end_that_somebody_keeps_locked_is_reported_in_time(
     empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise: a session left idle in its transaction makes requests fail with 503, not wait for ever."""
-    monkeypatch.setattr(postgres, "_STATEMENT_SECONDS", 1)
+    monkeypatch.setattr(postgres_session, "_STATEMENT_SECONDS", 1)
     with closing(PostgresEventLog(empty_postgres_url)) as log:
         with psycopg.connect(empty_postgres_url) as holder:
             holder.execute("SELECT * FROM event_log_head FOR UPDATE")
@@ -137,6 +142,57 @@ def test_a_server_that_crashes_keeps_what_was_acknowledged(own_postgres: Any) ->
         second = log.append([record(4)])
         assert second[0] == first[-1] + 1
         assert [item.received_at for item in log.read(0, records_max=10, bytes_max=1_000)] == [0, 1, 2, 4]
+
+
+def test_a_body_that_is_damaged_at_rest_hides_no_other(own_postgres: Any) -> None:
+    with closing(PostgresEventLog(own_postgres.url)) as log:
+        log.append([replace(record(number), body=os.urandom(20_000)) for number in range(3)])
+        before = log.read(0, records_max=9, bytes_max=1 << 30)
+    path = "SELECT pg_relation_filepath(reltoastrelid::regclass) FROM pg_class WHERE relname = 'event_log_records'"
+    file = own_postgres.data / execute(own_postgres.url, path)[0][0]
+    own_postgres.stop()
+    with file.open("r+b") as damaged:
+        damaged.write(bytes(8_192))  # the page on which the first body begins
+    own_postgres.start()
+    with closing(PostgresEventLog(own_postgres.url)) as log:
+        after = log.read(0, records_max=9, bytes_max=1 << 30)
+        assert [item.position for item in after] == [1, 2, 3]
+        assert after[1:] == before[1:]
+        assert "bytes cannot be read" in after[0].damage
+        with pytest.raises(UnreadableRecordError):
+            decompress(after[0])
+        assert log.append([record(4)]) == range(4, 5)
+
+
+def test_a_machine_that_is_frozen_while_it_appends_stops_no_other(empty_postgres_url: str) -> None:
+    appending = (
+        "import sys\n"
+        "from punchcard.log.postgres import PostgresEventLog\n"
+        "from punchcard.log.port import NewRecord\n"
+        "log = PostgresEventLog(sys.argv[1])\n"
+        "while True:\n"
+        "    log.append([NewRecord(1, 'wk', 'track', 'gzip', bytes(100_000), '')] * 20)\n"
+    )
+    frozen = subprocess.Popen([sys.executable, "-c", appending, empty_postgres_url])
+    try:
+        with closing(PostgresEventLog(empty_postgres_url)) as log:
+            wait_until(lambda: log.last_position() > 100)
+            frozen.send_signal(signal.SIGSTOP)
+            # What it had sent when it was frozen is committed or cut off by the server, without it.
+            wait_until(lambda: appends(log))
+            last = log.last_position()
+            assert appends(log)
+            assert log.last_position() == last + 1
+    finally:
+        frozen.kill()
+        frozen.wait()
+
+
+def appends(log: EventLog) -> bool:
+    try:
+        return len(log.append([record(1)])) == 1
+    except StorageError:
+        return False
 
 
 def test_a_newer_schema_is_refused(log: PostgresEventLog, empty_postgres_url: str) -> None:
@@ -213,6 +269,23 @@ def test_of_two_databases_that_come_to_a_new_log_together_one_is_refused(
     with pytest.raises(OtherLogError, match="another database"):
         second.start()
     first.start().check()
+
+
+def test_an_installation_moves_from_a_data_folder_to_a_shared_log(new: New) -> None:
+    local = new("first", log_url="")
+    local.append(7)
+    local.start()
+    local.route(to=7)
+    local.close_logs()
+    shared = new("second")
+    with pytest.raises(OtherLogError, match="adopt-log"):
+        shared.start()
+    assert shared.guard().adopt() == 0
+    shared.start().check()
+    assert shared.append(1) == 8
+    assert shared.recovery() is None
+    with pytest.raises(OtherLogError, match="set PUNCHCARD_LOG_URL to postgresql://"):
+        local.start()
 
 
 def test_a_process_that_runs_stops_when_its_log_gets_another_database(new: New, sqlite_url: str) -> None:

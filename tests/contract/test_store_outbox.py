@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -9,13 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from punchcard.errors import InvariantError
-from punchcard.store import outbox
-from punchcard.store.conflicts import add_conflict
-from punchcard.store.effects import Action, AttemptOutcome, AttemptResult, StoredEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.conflicts import add_conflict, conflicts_of
+from punchcard.store.delivery.effects import Action, AttemptOutcome, AttemptResult, EffectState, StoredEffect
+from punchcard.store.delivery.ledger import attempts_of, needing_a_person
+from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.engine import Store
-from punchcard.store.ledger import attempts_of, conflicts_of, needing_a_person
-from punchcard.store.operator_actions import reopen
-from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import (
     DESTINATION,
@@ -118,6 +118,23 @@ def test_claiming_takes_one_effect_of_each_customer_in_order(store: Store, clock
     assert claimable_keys(store, clock) == []
     assert record_results(store, attempt_result(ann, clock=clock)) == 1
     assert claimable_keys(store, clock) == ["ann 2"]
+
+
+def test_live_effects_are_claimed_before_those_of_replays(store: Store, clock: ManualClock) -> None:
+    replayed = [replace(new_effect(f"past {number}", customer=f"{number}@example.com"), replay="r") for number in "123"]
+    with store.unit_of_work() as work:
+        outbox.add(work, replayed, now=clock.now())
+    clock.advance(1)
+    add(store, clock, "live ann")
+    add(store, clock, "live bob", customer="bob@example.com")
+    assert claimable_keys(store, clock) == ["live ann", "live bob", "past 1", "past 2", "past 3"]
+    assert claimable_keys(store, clock, limit=3) == ["live ann", "live bob", "past 1"]
+    assert claimable_keys(store, clock, limit=1) == ["live ann"]
+    with store.unit_of_work() as work:
+        ids = outbox.claimable_ids(work, DESTINATION, now=clock.now(), limit=2)
+        assert [outbox.effect_by_id(work, id_).effect_key for id_ in ids] == ["live ann", "live bob"]
+    add(store, clock, "live after", customer="1@example.com")  # behind the replayed one of its customer
+    assert claimable_keys(store, clock) == ["live ann", "live bob", "past 1", "past 2", "past 3"]
 
 
 def test_other_destinations_have_separate_queues(store: Store, clock: ManualClock) -> None:

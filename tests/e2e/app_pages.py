@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import WRITE_KEY, ProductProcess, command
@@ -59,11 +59,13 @@ def signed_in(chromium: Browser, product: ProductProcess, email: str, **options:
     context = chromium.new_context(base_url=product.url, **options)
     context.set_default_timeout(PATIENCE_SECONDS * 1_000)
     page = context.new_page()
+
+    def fail_for_policy(message: ConsoleMessage) -> None:
+        if message.type == "error" and "Content Security" in message.text:
+            pytest.fail(message.text)
+
     page.on("pageerror", lambda error: pytest.fail(f"{page.url}: {error}"))
-    page.on(
-        "console",
-        lambda message: message.type == "error" and "Content Security" in message.text and pytest.fail(message.text),
-    )
+    page.on("console", fail_for_policy)
     page.goto("/sign-in")
     page.get_by_label("Email").fill(email)
     page.get_by_label("Password").fill(PASSWORD)

@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import tomli_w
+from sqlalchemy import make_url
 
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import ProductProcess, WorkerProcess, command
@@ -56,19 +58,24 @@ def sending_meanwhile(sender: Sender, count: int, *machines: ProductProcess) -> 
         thread.join()
 
 
+def configured(database_url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
+    """Return the settings that all machines share, after the configuration was applied from yet another one."""
+    environment = {
+        "PUNCHCARD_DATABASE_URL": database_url,
+        "PUNCHCARD_LOG_URL": database_url,
+        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
+    }
+    config = folder / "punchcard.toml"
+    config.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url)))
+    applied = command("apply", str(config), "--data", str(folder / "office"), environment=environment)
+    assert applied.returncode == 0, applied.stderr
+    return environment
+
+
 def test_events_of_all_machines_are_awarded_once_whatever_dies(
     tmp_path: Path, own_postgres: Any, sandbox: SandboxProcess
 ) -> None:
-    environment = {
-        "PUNCHCARD_DATABASE_URL": own_postgres.url,
-        "PUNCHCARD_LOG_URL": own_postgres.url,
-        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
-        "PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5",
-    }
-    config = tmp_path / "punchcard.toml"
-    config.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url)))
-    applied = command("apply", str(config), "--data", str(tmp_path / "office"), environment=environment)
-    assert applied.returncode == 0, applied.stderr
+    environment = configured(own_postgres.url, sandbox, tmp_path) | {"PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5"}
     worker_log = tmp_path / "worker.log"
     sender = Sender()
 
@@ -110,20 +117,41 @@ def test_events_of_all_machines_are_awarded_once_whatever_dies(
         assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
 
 
+def test_a_log_in_another_database_that_is_away_is_reported_until_it_is_back(
+    tmp_path: Path, postgres_url: str, empty_postgres_url: str
+) -> None:
+    environment = {
+        "PUNCHCARD_DATABASE_URL": postgres_url,
+        "PUNCHCARD_LOG_URL": empty_postgres_url,
+        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
+    }
+    name = make_url(empty_postgres_url).database
+    with (
+        psycopg.connect(postgres_url, autocommit=True) as administrator,
+        ProductProcess(tmp_path / "first", serves_only=True, environment=environment) as first,
+    ):
+        assert first.track("Checked In", {}, messageId="before") == 200
+        administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        administrator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        wait_until(lambda: first.call("GET", "/health/ready")[0] == 503)
+        assert first.track("Checked In", {}, messageId="between") == 503
+        administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+        assert first.track("Checked In", {}, messageId="after") == 200
+        assert first.call("GET", "/health/ready") == (200, {"status": "ready"})
+
+
 def test_a_wrong_combination_is_refused_at_start_with_the_remedy(
     tmp_path: Path, empty_postgres_url: str, sandbox: SandboxProcess
 ) -> None:
-    database = {"PUNCHCARD_DATABASE_URL": empty_postgres_url, "PUNCHCARD_SECRET_KEY": "correct horse battery staple"}
-    shared = {**database, "PUNCHCARD_LOG_URL": empty_postgres_url}
-    config = tmp_path / "punchcard.toml"
-    config.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url)))
-    assert command("apply", str(config), "--data", str(tmp_path / "office"), environment=shared).returncode == 0
+    shared = configured(empty_postgres_url, sandbox, tmp_path)
+    database = {**shared, "PUNCHCARD_LOG_URL": ""}
     with ProductProcess(tmp_path / "first", serves_only=True, environment=shared) as first:
         assert first.call("GET", "/health/ready") == (200, {"status": "ready"})
         cases = {
             "no shared database": ("serve", {**shared, "PUNCHCARD_DATABASE_URL": ""}, 2, "Set PUNCHCARD_DATABASE_URL"),
             "another secret key": ("worker", {**shared, "PUNCHCARD_SECRET_KEY": "x"}, 2, "Set PUNCHCARD_SECRET_KEY"),
             "a log of its own": ("worker", database, 1, "set PUNCHCARD_LOG_URL to postgresql://"),
+            "a log of its own beside it": ("engage", database, 1, "set PUNCHCARD_LOG_URL to postgresql://"),
         }
         for name, (half, environment, status, remedy) in cases.items():
             refused = command(half, "--data", str(tmp_path / "other"), environment=environment)

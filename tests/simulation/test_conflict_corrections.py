@@ -14,12 +14,10 @@ from punchcard.operations.conflict_resolution import (
     correct_to_second,
     keep_first,
 )
-from punchcard.store import ledger
-from punchcard.store.conflicts import ConflictQuery, StoredConflict, list_conflicts
-from punchcard.store.effects import StoredEffect
-from punchcard.store.schema import EffectState
-from punchcard.store.schema_conflicts import ConflictResolution
-from punchcard.testing.partner import Step
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import ConflictQuery, StoredConflict, list_conflicts
+from punchcard.store.delivery.effects import ConflictResolution, EffectState, StoredEffect
+from punchcard.testing.partner.scripted import Step
 from punchcard.testing.simulation import run_until_idle, set_fuse
 from punchcard.testing.world import SLUG, ProcessEnd, World, batch_of, track
 

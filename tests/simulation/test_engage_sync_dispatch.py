@@ -21,9 +21,9 @@ from sqlalchemy import Connection
 from punchcard.engage.sync_dispatch import SyncDispatcher
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.store import engage_tables
+from punchcard.store.engage import engage_tables
 from punchcard.store.engine import Store
-from punchcard.store.positions import ROUTING, advance, position_of
+from punchcard.store.routing.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring

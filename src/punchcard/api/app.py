@@ -5,7 +5,7 @@ import functools
 from dataclasses import fields
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
@@ -69,7 +69,8 @@ from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
-from punchcard.store.token_store import Role, StoredToken, note_use, verify_token
+from punchcard.operations.litestar_app import PlainLitestar
+from punchcard.store.access.token_store import Role, StoredToken, note_use, verify_token
 
 HANDLERS = (
     get_workspace,
@@ -152,12 +153,12 @@ def build_api(dependencies: Dependencies) -> ASGIApp:
 
 
 @functools.cache
-def _calls() -> Litestar:
+def _calls() -> PlainLitestar:
     """Build the calls, which find what they depend on in the scope of each request.
 
     Building them takes a tenth of a second, and one process may serve several APIs, as tests do.
     """
-    return Litestar(
+    return PlainLitestar(
         path="/api",
         route_handlers=HANDLERS,
         dependencies={"dependencies": Provide(_get_dependencies, sync_to_thread=False)},

@@ -8,9 +8,9 @@ import msgspec
 from punchcard.clock import to_iso
 from punchcard.operations.remedies import find_remedies
 from punchcard.operations.tester import EventTestResult
-from punchcard.store.conflicts import StoredConflict
-from punchcard.store.effects import StoredEffect
-from punchcard.store.ledger import StoredAttempt
+from punchcard.store.delivery.conflicts import StoredConflict
+from punchcard.store.delivery.effects import StoredEffect
+from punchcard.store.delivery.ledger import StoredAttempt
 from punchcard.traces.attempts import AttemptTrace, attempt_trace
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.summary import NO_TYPES

@@ -16,7 +16,7 @@ from punchcard.clock import to_iso
 from punchcard.operations.configuration_versions import DescribedVersion
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.change_texts import PartChange
 from punchcard.workspace.persistence import PartKey
 from punchcard.workspace.restoring import Restore

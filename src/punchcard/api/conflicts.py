@@ -24,10 +24,16 @@ from punchcard.operations.conflict_resolution import (
 )
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store import ledger
-from punchcard.store.conflicts import ConflictQuery, StoredConflict, conflict_by_id, count_conflicts, list_conflicts
-from punchcard.store.effects import decimal_text
-from punchcard.store.schema_conflicts import ConflictResolution
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import (
+    ConflictQuery,
+    StoredConflict,
+    conflict_by_id,
+    count_conflicts,
+    list_conflicts,
+)
+from punchcard.store.delivery.effects import ConflictResolution
+from punchcard.store.values import decimal_text
 from punchcard.traces.trace import current_status
 from punchcard.workspace.editing import find_destination
 

@@ -22,8 +22,8 @@ from punchcard.operations.reconciliation import (
 )
 from punchcard.operations.reconciliation_views import view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
-from punchcard.store.reconciliations import Reconciliation, count_reconciliations, reconciliation_by_id
+from punchcard.store.operations.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
+from punchcard.store.operations.reconciliations import Reconciliation, count_reconciliations, reconciliation_by_id
 from punchcard.workspace.snapshot import RoutedDestination
 
 _SINCE_DEFAULT = "30d"

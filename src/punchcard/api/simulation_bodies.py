@@ -1,6 +1,7 @@
 """The JSON bodies of simulations."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -13,15 +14,25 @@ from punchcard.operations.simulation_outcome import (
     name_item,
     read_outcome,
 )
-from punchcard.store.simulations import Simulation
+from punchcard.store.operations.simulations import Simulation
 from punchcard.traces.summary import item_column
+from punchcard.workspace.point_costs import PointCost
+
+
+class SimulatedCost(msgspec.Struct, kw_only=True, rename="camel"):
+    """What the points would cost, and have cost, by the workspace's cost per point."""
+
+    currency: str
+    amount: str
+    actual_amount: str
 
 
 class SimulationBody(msgspec.Struct, kw_only=True, rename="camel"):
     """One simulation.
 
     `status` is `queued`, `running`, `finished`, `failed` or `cancelled`; `done` of `total` parts of the period are
-    planned. `byEvent` and `refused` are empty and the rest is null until it is finished.
+    planned. `byEvent` and `refused` are empty and the rest is null until it is finished. `cost` is null, too, if the
+    workspace sets no cost per point or points are not known.
     """
 
     id: str
@@ -39,6 +50,7 @@ class SimulationBody(msgspec.Struct, kw_only=True, rename="camel"):
     totals: SimulationTotals | None
     gaining: list[CustomerChange]
     losing: list[CustomerChange]
+    cost: SimulatedCost | None
 
 
 class SimulationPage(msgspec.Struct):
@@ -48,7 +60,9 @@ class SimulationPage(msgspec.Struct):
     pagination: bodies.Pagination
 
 
-def simulation_body(simulation: Simulation, *, types: Mapping[str, str]) -> SimulationBody:
+def simulation_body(
+    simulation: Simulation, *, types: Mapping[str, str], point_cost: PointCost | None
+) -> SimulationBody:
     """A simulation's body.
 
     Args:
@@ -72,4 +86,16 @@ def simulation_body(simulation: Simulation, *, types: Mapping[str, str]) -> Simu
         totals=None if outcome is None else outcome.totals,
         gaining=[] if outcome is None else outcome.gaining,
         losing=[] if outcome is None else outcome.losing,
+        cost=None if outcome is None else simulated_cost(outcome.totals, point_cost),
+    )
+
+
+def simulated_cost(totals: SimulationTotals, point_cost: PointCost | None) -> SimulatedCost | None:
+    """What the points of a simulation cost, None if that is not known."""
+    if point_cost is None or totals.points is None or totals.actual_points is None:
+        return None
+    return SimulatedCost(
+        currency=point_cost.currency,
+        amount=str(point_cost.of(Decimal(totals.points))),
+        actual_amount=str(point_cost.of(Decimal(totals.actual_points))),
     )

@@ -19,9 +19,9 @@ from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.proposals import ProposedFilter, propose
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulations import cancel_simulation, request_simulation
-from punchcard.store import simulations as stored
-from punchcard.store.simulations import Simulation
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations import simulations as stored
+from punchcard.store.operations.simulations import Simulation
 
 _SINCE_DEFAULT = "30d"
 _WAIT_SECONDS = 20.0
@@ -77,11 +77,14 @@ def list_simulations(
         before = read_row_cursor(cursor)
         listed = stored.list_simulations(work, destination_id, count=count + 1, before_id=before)
         total = stored.count_simulations(work, destination_id)
-    shown, types = listed[:count], dependencies.current().destination_types
+    shown, snapshot = listed[:count], dependencies.current()
     following = str(shown[-1].id) if len(listed) > count else None
     return {
         "data": SimulationPage(
-            simulations=[simulation_body(simulation, types=types) for simulation in shown],
+            simulations=[
+                simulation_body(simulation, types=snapshot.destination_types, point_cost=snapshot.point_cost)
+                for simulation in shown
+            ],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }
@@ -124,8 +127,9 @@ def _request(dependencies: Any, slug: str, data: NewSimulation) -> Simulation:
 
 
 def _respond(dependencies: Any, simulation: Simulation) -> dict[str, dict[str, SimulationBody]]:
-    types = dependencies.current().destination_types
-    return {"data": {"simulation": simulation_body(simulation, types=types)}}
+    snapshot = dependencies.current()
+    body = simulation_body(simulation, types=snapshot.destination_types, point_cost=snapshot.point_cost)
+    return {"data": {"simulation": body}}
 
 
 def _find(dependencies: Any, slug: str, text: str) -> Simulation:

@@ -16,8 +16,8 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import parse_ledger_statuses
-from punchcard.store import ledger
-from punchcard.store.conflicts import conflicts_of
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.workspace.editing import NotFoundError
 
 _PAGE_DEFAULT = 50

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from litestar import Litestar, Request, Response, get
+from litestar import Request, Response, get
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
@@ -33,10 +33,11 @@ from punchcard.app.request_context import (
 )
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.litestar_app import PlainLitestar
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.sentences import as_sentence
-from punchcard.store.operators import Operator, count_operators, operator_of_session
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import Operator, count_operators, operator_of_session
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
 
@@ -88,7 +89,7 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
 
 
 def _with_gate(gate: "_Gate") -> ASGIApp:
-    """Return the pages as an ASGI app whose requests pass this gate."""
+    """Return the pages as an ASGI app; its requests pass this gate."""
     pages = _pages()
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +100,7 @@ def _with_gate(gate: "_Gate") -> ASGIApp:
 
 
 @functools.cache
-def _pages() -> Litestar:
+def _pages() -> PlainLitestar:
     """Build the pages, which find what they depend on in the scope of each request.
 
     Building them takes a tenth of a second, and one process may serve several Apps, as tests do.
@@ -125,7 +126,7 @@ def _pages() -> Litestar:
         context: RequestContext = request.state.context
         return context
 
-    return Litestar(
+    return PlainLitestar(
         route_handlers=[read_asset, *HANDLERS],
         dependencies={"context": Provide(get_context, sync_to_thread=False)},
         guards=[admit],

@@ -46,5 +46,6 @@ class Chart:
     @property
     def rows(self) -> Iterator[tuple[datetime, Sequence[int | Decimal]]]:
         """Rows of the table, newest first: the bucket's start and the values."""
-        columns = zip(*(series.values for series in self.series), strict=True)
-        return reversed(list(zip(self.buckets, columns, strict=True)))
+        values = list(zip(*(series.values for series in self.series), strict=True))
+        rows: list[tuple[datetime, Sequence[int | Decimal]]] = list(zip(self.buckets, values, strict=True))
+        return reversed(rows)

@@ -22,7 +22,7 @@ from punchcard.lake.lake_event import LakeEvent
 from punchcard.operations.remedies import find_remedies
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination
@@ -107,7 +107,7 @@ class Renderer:
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
-            destination_title=_destination_title,
+            destination_title=destination_title,
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
@@ -158,7 +158,7 @@ def _status_color(status: str) -> str:
     return _COLORS[status_tone(status)]
 
 
-def _destination_title(destination: Destination) -> str:
+def destination_title(destination: Destination) -> str:
     """Return a destination's display name."""
     partner = CATALOG.get(destination.type)
     return destination.name or (partner.definition.name if partner else destination.slug)

@@ -19,8 +19,8 @@ from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.operators import SESSION_LENGTH, Operator
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import SESSION_LENGTH, Operator
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import Edit
 from punchcard.workspace.export import export_part
 from punchcard.workspace.persistence import PartKey, parts_by_key
@@ -90,6 +90,11 @@ class RequestContext:
             raise PermissionDeniedException(
                 f"This needs the role {role.replace('_', ' ')}. Ask an owner of the workspace."
             )
+
+    def money(self, points: Decimal | str | None) -> str:
+        """Return what points cost, such as `12.50 USD`; "" if they are unknown or the workspace sets no cost."""
+        cost = self.dependencies.current().point_cost
+        return "" if cost is None or points is None else cost.text(Decimal(points))
 
     def is_managed_by_file(self, kind: str, slug: str) -> bool:
         """Return whether the config file manages a part of the configuration."""
@@ -162,8 +167,12 @@ class RequestContext:
 
         The page that the response redirects to offers to undo the change.
         """
+        versions = self.dependencies.configuration.versions
+        before = versions.newest_of(self.actor)
         warnings = self.dependencies.edit_as(self.actor, change)
-        self.request.state.saved_version = self.dependencies.configuration.versions.newest_of(self.actor)
+        saved = versions.newest_of(self.actor)
+        if saved != before:  # what was saved may be as it was
+            self.request.state.saved_version = saved
         return warnings
 
     def page(self, template: str, *, status: int = 200, **values: object) -> Page:

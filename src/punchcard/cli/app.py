@@ -26,6 +26,7 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
 from punchcard.cli.version_commands import versions
@@ -123,65 +124,8 @@ def up(
     return run_up(settings, config=config)
 
 
-@app.command(
-    short_help="Run the serving process of `up`.",
-    epilog=example(
-        "PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --data /srv/punchcard --port 8080"
-    ),
-)
-def serve(
-    data: Data = None,
-    host: Host = None,
-    port: Port = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
-    tls: Tls = None,
-) -> int:
-    """Run the serving process of `up`: Tracking API, Public API and App.
-
-    On one machine, `serve` and `worker` need the same data folder, which contains the event log. On several machines
-    they need the same PUNCHCARD_DATABASE_URL, PUNCHCARD_LOG_URL and PUNCHCARD_SECRET_KEY. A database belongs to one
-    event log: a process with another event log refuses to start.
-    """
-    from punchcard.runtime.processes import run_serve
-
-    return run_serve(load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls))
-
-
-@app.command(
-    short_help="Run the worker of `up`: routing and delivery.",
-    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker --data /srv/punchcard"),
-)
-def worker(
-    data: Data = None,
-    engage: Annotated[
-        bool, typer.Option("--engage/--without-engage", help="Also compute audiences and traits, in a child process.")
-    ] = True,
-) -> int:
-    """Run the worker of `up`: routing and delivery.
-
-    On one machine, `serve` and `worker` need the same data folder, which contains the event log. On several machines
-    they need the same PUNCHCARD_DATABASE_URL, PUNCHCARD_LOG_URL and PUNCHCARD_SECRET_KEY. A database belongs to one
-    event log: a process with another event log refuses to start.
-    """
-    from punchcard.runtime.processes import run_worker
-
-    return run_worker(load_settings(data=data), starts_engage=engage)
-
-
-@app.command(
-    short_help="Compute audiences and traits, beside workers that do not.",
-    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard engage --data /srv/punchcard"),
-)
-def engage(data: Data = None) -> int:
-    """Compute profiles, audiences and traits, and sync them, for workers that run with --without-engage.
-
-    It needs the settings of the workers, and reads the lake that they write (PUNCHCARD_LAKE_URL). Of several, one
-    works and the others take over.
-    """
-    from punchcard.runtime.engage_process import run_engage
-
-    return run_engage(load_settings(data=data), until_stdin_closes=False)
+for _process in (serve, worker, engage):
+    app.command(short_help=SHORT_HELPS[_process.__name__], epilog=EXAMPLES[_process.__name__])(_process)
 
 
 @app.command(

@@ -1,7 +1,7 @@
 """Values of options and arguments, read without pydantic.
 
-Typer reads every value with pydantic, whose import takes longer than most commands do. Here plain values are read
-directly; for all others, and for every message about an invalid value, Typer is asked as usual.
+Typer reads every value with pydantic, which takes longer to import than most commands take to run. Here plain values
+are read directly; for all others, and for every message about an invalid value, Typer is asked as usual.
 """
 
 import re

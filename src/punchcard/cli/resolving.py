@@ -21,7 +21,7 @@ from punchcard.operations.conflict_resolution import (
 )
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
-from punchcard.store.conflicts import ConflictQuery, conflict_by_id, count_conflicts, list_conflicts
+from punchcard.store.delivery.conflicts import ConflictQuery, conflict_by_id, count_conflicts, list_conflicts
 from punchcard.traces.trace import current_status
 from punchcard.workspace.snapshot import SnapshotWatch
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -17,16 +18,16 @@ from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.errors import ConfigurationError
-from punchcard.lake.reader import LakeReader
 from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, propose_destination, proposed_filter
 from punchcard.operations.simulation import SimulationScope, simulate
 from punchcard.operations.simulation_outcome import SimulatedEvent, SimulationOutcome, name_item
 from punchcard.operations.simulations import can_simulate, check_simulation, read_points
-from punchcard.runtime.assembly import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import parallel_planning
 from punchcard.workspace.file import read_content
+from punchcard.workspace.point_costs import PointCost
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 _FORMATS = ("table", "json", "csv")
@@ -69,14 +70,14 @@ def simulate_configuration(
             outcome = simulate(
                 scope,
                 store=store,
-                lake=LakeReader(settings.lake_location()),
+                lake=open_lake(settings, store),
                 points=read_points(current),
                 plan=plan,
                 on_progress=_show_progress,
             )
     finally:
         store.close()
-    _print(outcome, output, destination=current, since=begin)
+    _print(outcome, output, destination=current, since=begin, point_cost=snapshot.point_cost)
     return 0
 
 
@@ -140,7 +141,14 @@ def _show_progress(done: int, total: int) -> None:
         sys.stderr.flush()
 
 
-def _print(outcome: SimulationOutcome, output: str, *, destination: RoutedDestination, since: datetime) -> None:
+def _print(
+    outcome: SimulationOutcome,
+    output: str,
+    *,
+    destination: RoutedDestination,
+    since: datetime,
+    point_cost: PointCost | None,
+) -> None:
     item = destination.partner.definition.summary_column(LedgerColumn.ITEM)
     if output == "json":
         by_event = [name_item(row, item) for row in outcome.by_event]
@@ -167,6 +175,9 @@ def _print(outcome: SimulationOutcome, output: str, *, destination: RoutedDestin
     cells = ["all", "", "", totals.awards, "", totals.quantity, totals.points, *sums]
     table.add_row(*("–" if cell is None else str(cell) for cell in cells))
     console.print(table)
+    if point_cost is not None and totals.points is not None and totals.actual_points is not None:
+        costs = [point_cost.text(Decimal(points)) for points in (totals.points, totals.actual_points)]
+        console.print(Text(f"cost: {costs[0]}, was {costs[1]}"))
     for heading, changes in (("gain most", outcome.gaining), ("lose most", outcome.losing)):
         if changes:
             console.print(f"customers who {heading}:")

@@ -10,7 +10,7 @@ from punchcard.destinations.definition import LedgerColumn
 from punchcard.events.model import WireEvent
 from punchcard.operations.remedies import find_remedies
 from punchcard.operations.statuses import Tone, status_label, status_tone
-from punchcard.store.event_results import EventStatus
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.attempts import AttemptTrace
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.reasons import find_reason, plain

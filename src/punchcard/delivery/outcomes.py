@@ -7,9 +7,8 @@ from punchcard.clock import Clock
 from punchcard.delivery.retry import wait_seconds
 from punchcard.destinations.port import DeliveryOptions, OnUnknown, Performed
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
-from punchcard.store.effects import Action, Attempt, AttemptOutcome, AttemptResult
-from punchcard.store.recoveries import STORE_RESTORED
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import Action, Attempt, AttemptOutcome, AttemptResult, EffectState
+from punchcard.store.delivery.recoveries import STORE_RESTORED
 
 TOO_MANY_REQUESTS = 429
 CANNOT_READ_BACK = "it may have been performed, and this destination cannot be asked; look there before it is retried"

@@ -10,9 +10,9 @@ from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import DeliveryOptions, KeyScope, Partner
 from punchcard.destinations.preparation import NotReady, PreparesEffects, Ready
 from punchcard.errors import InvariantError
-from punchcard.store.conflicts import effects_with_corrections
-from punchcard.store.effects import StoredEffect
-from punchcard.store.orders import effects_by_order, refusal_of_order
+from punchcard.store.delivery.conflicts import effects_with_corrections
+from punchcard.store.delivery.effects import StoredEffect
+from punchcard.store.delivery.orders import effects_by_order, refusal_of_order
 
 __all__ = ["NotReady", "Ready", "prepare"]
 

@@ -22,11 +22,10 @@ from punchcard.delivery.waking import wake_others
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner, RemapsItems
 from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
-from punchcard.store import outbox
-from punchcard.store.effects import Action, Attempt, AttemptResult, OrderingGroup, StoredEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Action, Attempt, AttemptResult, EffectState, OrderingGroup, StoredEffect
+from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
-from punchcard.store.schema import EffectState
 
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.

@@ -6,10 +6,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.destinations.definition import Capability, Definition
-from punchcard.store.effects import StoredEffect
-from punchcard.store.orders import wake_dependents
-from punchcard.store.schema import EffectState
-from punchcard.store.waiting import wake_waiting
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.orders import wake_dependents
+from punchcard.store.delivery.waiting import wake_waiting
 
 Outcome = tuple[StoredEffect, EffectState]
 """An effect with its new state."""

@@ -27,6 +27,7 @@ from punchcard.clock import to_micros
 from punchcard.errors import LakeError, StorageError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
+from punchcard.lake.elsewhere import refuse_lake_elsewhere
 from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row
 from punchcard.lake.listing import EventQuery, may_hold, where_clause
 from punchcard.lake.location import LakeLocation
@@ -47,10 +48,7 @@ from punchcard.lake.table import LakeTable
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["LAKE_ELSEWHERE", "LakeEvent", "LakeReader", "LakeResult"]
-
-LAKE_ELSEWHERE = "lake_elsewhere"
-"""Code of the error for a lake that is not the one that the worker writes."""
+__all__ = ["LakeEvent", "LakeReader", "LakeResult"]
 
 # Queries take milliseconds: more threads or memory would only slow the other loops of the process.
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
@@ -100,9 +98,8 @@ class LakeReader:
 
     Args:
         url: A folder. For an object store DuckDB needs its `httpfs` extension installed; it is never downloaded.
-        written_through: Returns the log position through which the lake was written at least, as another machine has
-            recorded it. A lake that ends before it is another folder than the writer's: reading its events raises
-            LakeError, because an event that is missing here is not one that was never received.
+        written_through: Returns the log position through which the lake was written, as its writer has recorded it:
+            reading the events of a lake that ends before it raises LakeError, see `refuse_lake_elsewhere`.
     """
 
     def __init__(self, url: str, *, written_through: Callable[[], int] | None = None) -> None:
@@ -350,12 +347,7 @@ class LakeReader:
             return self._table.last_position() if self._table.refresh() else 0
 
     def refuse_other_lake(self) -> None:
-        """Refuse a lake that is not the one that is written.
-
-        Raises:
-            LakeError: This is another folder.
-            StorageError: The lake cannot be read.
-        """
+        """Raise LakeError for a lake that is not the one that is written, StorageError for one that cannot be read."""
         self._files()
 
     def _files(self) -> list[DataFile]:
@@ -363,13 +355,8 @@ class LakeReader:
         expected = 0 if self._written_through is None else self._written_through()
         with self._lock:
             has_table = self._table.refresh()
-            if expected and (last := self._table.last_position() if has_table else 0) < expected:
-                raise LakeError(
-                    f"The data lake at {self._location.url} ends at log position {last}, and the worker has written "
-                    f"its lake through {expected}: that is another folder. Set PUNCHCARD_LAKE_URL to the "
-                    "worker's lake, in a folder that this machine can read.",
-                    code=LAKE_ELSEWHERE,
-                )
+            last = self._table.last_position() if has_table else 0
+            refuse_lake_elsewhere(self._location.url, last=last, expected=expected)
             return self._table.files() if has_table else []
 
     def _paths(self, files: Sequence[DataFile]) -> list[str]:

@@ -1,5 +1,6 @@
 """Bodies of log records: compressed at rest, given back as their senders wrote them."""
 
+import threading
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ _COMPRESS_FROM_BYTES = 512
 _LEVEL = 1
 _GZIP_SIZE_BYTES = 4  # at the end of a gzip file: the decompressed size
 _GZIP_SALVAGED_BYTES = 256  # the data before the damage is decompressed in steps of this size
+_of_thread = threading.local()  # what may not be shared between threads
 
 
 class BodyCompressor:
@@ -50,6 +52,15 @@ def unpacked_size(encoding: str, body: bytes) -> int:
     return len(body)
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """Return the decompressor of this thread: making one takes longer than decompressing a body."""
+    try:
+        decompressor: zstandard.ZstdDecompressor = _of_thread.decompressor
+    except AttributeError:
+        decompressor = _of_thread.decompressor = zstandard.ZstdDecompressor()
+    return decompressor
+
+
 def decompress(record: NewRecord) -> bytes:
     """Return the record's body as its sender wrote it.
 
@@ -66,7 +77,7 @@ def decompress(record: NewRecord) -> bytes:
             # The size is checked first, because a damaged frame may request any amount of memory.
             if zstandard.frame_content_size(record.body) > UNCOMPRESSED_BYTES_MAX:
                 raise ValueError(f"the body is larger than {UNCOMPRESSED_BYTES_MAX:,} bytes")
-            return zstandard.ZstdDecompressor().decompress(record.body, max_output_size=UNCOMPRESSED_BYTES_MAX)
+            return _decompressor().decompress(record.body, max_output_size=UNCOMPRESSED_BYTES_MAX)
         if record.encoding == "gzip":
             return gunzip(record.body, bytes_max=UNCOMPRESSED_BYTES_MAX)
     except (zstandard.ZstdError, zlib.error, ValueError, MemoryError) as error:

@@ -41,7 +41,7 @@ def open_event_log(url: str) -> EventLog:
 def describe_place(url: str) -> str:
     """Return where a log is, for messages: without a password."""
     if is_shared(url):
-        from punchcard.log.postgres import describe_url
+        from punchcard.log.postgres_session import describe_url
 
         return describe_url(url)
     return url.removeprefix("sqlite:///")

@@ -119,7 +119,7 @@ class EventLog(Protocol):
     def bind_store(self, store_id: str, *, replace: bool = False) -> None:
         """Make a shared log belong to a store; without effect if it belongs to one and must not get another.
 
-        Two stores on one log would make every award twice. A log in a data folder belongs to whoever has the folder.
+        Two stores on one log would make every award twice. A log in a data folder goes with the folder.
         """
 
     def move_after(self, position: int) -> int:

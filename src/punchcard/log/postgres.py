@@ -5,49 +5,23 @@ transactions do not commit in the order in which they take its numbers, so a rea
 """
 
 import random
-import select
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.log import postgres_schema as sql
 from punchcard.log.bodies import BodyCompressor, unpacked_size
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
+from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
 from punchcard.log.texts import storable_text
 
-# A statement that waits longer has a problem: the end of the log is locked by somebody who should not lock it.
-_STATEMENT_SECONDS = 10
-# Of the network: a server that is cut off is noticed after half a minute, in both directions.
-_CONNECTION: Final[Mapping[str, Any]] = {
-    "connect_timeout": 5,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-    "target_session_attrs": "read-write",  # after a failover, not the server that is left behind
-    "application_name": "punchcard event log",
-}
-_SESSION: Final = (
-    "SET idle_in_transaction_session_timeout = '10s'",
-    "SET client_encoding = 'UTF8'",
-    # A notification that cannot be sent for so long belongs to a process that was frozen or cut off.
-    "SET tcp_user_timeout = '20s'",
-    "SET tcp_keepalives_idle = '10s'",
-    "SET tcp_keepalives_interval = '5s'",
-    "SET tcp_keepalives_count = 3",
-)
-# The server's default may be to acknowledge before it has written. Not for this log.
-_DURABLE: Final = (
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-)
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
+_DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
 _ROWS_FIRST: Final = 64  # of large bodies that are as many as one step of routing reads
 _ROWS_FACTOR: Final = 4
 
@@ -65,7 +39,7 @@ class PostgresEventLog:
 
     def __init__(self, url: str) -> None:
         try:
-            self._parameters = {**_CONNECTION, **conninfo_to_dict(url)}
+            self._parameters = read_parameters(url)
         except psycopg.Error as error:
             raise ConfigurationError(
                 "log_url: The URL is not a PostgreSQL URL: postgresql://user@host/name."
@@ -74,9 +48,9 @@ class PostgresEventLog:
         self._compressor = BodyCompressor()
         self._refusal: StorageError | None = None
         self._closed = False
-        self._writer = _Session(self._parameters)
-        self._reader = _Session(self._parameters)
-        self._listener = _Session(self._parameters, listens=True)
+        self._writer = PostgresSession(self._parameters)
+        self._reader = PostgresSession(self._parameters)
+        self._listener = PostgresSession(self._parameters, listens=True)
         try:
             self._id = self._create()
         except BaseException:
@@ -117,15 +91,39 @@ class PostgresEventLog:
         while len(log_records) < records_max and size < bytes_max:
             rows_max = min(rows_max, records_max - len(log_records))
             values = {"after": after, "rows": rows_max, "bytes": bytes_max - size}
-            rows = self._fetch(sql.READ, values)
-            for position, received_at, write_key, call, encoding, ip, body in rows:
-                log_records.append(LogRecord(received_at, write_key, call, encoding, body, ip, position))
-                size += unpacked_size(encoding, body)
-            if len(rows) < rows_max:
+            records = self._read(values)
+            log_records += records
+            size += sum(unpacked_size(record.encoding, record.body) for record in records)
+            if len(records) < rows_max:
                 break
             after = log_records[-1].position
             rows_max *= _ROWS_FACTOR
         return log_records
+
+    def _read(self, values: Mapping[str, int]) -> list[LogRecord]:
+        try:
+            rows = self._fetch(sql.READ, values)
+        except StorageError as error:
+            if not isinstance(error.__cause__, _DAMAGED):
+                raise
+            # One body that is damaged at rest must not hide the records after it.
+            return [self._read_alone(*row) for row in self._fetch(sql.READ_WITHOUT_BODIES, values)]
+        return [
+            LogRecord(received_at, write_key, call, encoding, body, ip, position)
+            for position, received_at, write_key, call, encoding, ip, body in rows
+        ]
+
+    def _read_alone(
+        self, position: int, received_at: int, write_key: str, call: str, encoding: str, ip: str, size_bytes: int
+    ) -> LogRecord:
+        body, damage = b"", ""
+        try:
+            body = self._fetch(sql.READ_BODY, {"position": position})[0][0]
+        except StorageError as error:
+            if not isinstance(error.__cause__, _DAMAGED):
+                raise
+            damage = f"its body of {size_bytes:,} bytes cannot be read: {' '.join(str(error.__cause__).split())}"
+        return LogRecord(received_at, write_key, call, encoding, body, ip, position, damage)
 
     def last_position(self) -> int:
         """Return the highest position appended, 0 if there never was one."""
@@ -258,11 +256,11 @@ class PostgresEventLog:
             return cursor.execute(cast(Any, statement), values, prepare=True).fetchall()
 
     @contextmanager
-    def _use(self, session: "_Session", action: str) -> "Iterator[psycopg.Connection[tuple[Any, ...]]]":
+    def _use(self, session: "PostgresSession", action: str) -> "Iterator[psycopg.Connection[tuple[Any, ...]]]":
         """Use a session, alone, and end it after any failure: the next use connects again.
 
         Raises:
-            StorageError: The database is not available. What was to be written may be durable nevertheless, if the
+            StorageError: The database is not available. A write may be durable nevertheless, if the
                 connection was lost before the response.
         """
         with session.lock:
@@ -295,85 +293,3 @@ class PostgresEventLog:
             f"The event log at {self.place} was removed or replaced while Punchcard was running. Restart Punchcard.",
             code=LOG_REPLACED,
         )
-
-
-class _Session:
-    """One connection, opened when it is first used and again after it was lost.
-
-    Attributes:
-        lock: To be held while the session is used.
-        is_new: True from the moment it connects, until its user resets it.
-        was_lost: Whether the last use failed because the server ended the connection.
-    """
-
-    def __init__(self, parameters: Mapping[str, Any], *, listens: bool = False) -> None:
-        self.lock = threading.Lock()
-        self.is_new = False
-        self.was_lost = False
-        self._parameters = parameters
-        self._listens = listens
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
-
-    def connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        """Return the connection; a new one if there is none, or if the server has ended it meanwhile."""
-        if self._connection is not None and self._has_ended():
-            self.close()
-        if self._connection is None:
-            connection = psycopg.connect(**self._parameters, autocommit=True)
-            self._connection = connection
-            for statement in (f"SET statement_timeout = '{_STATEMENT_SECONDS}s'", *_SESSION, _DURABLE):
-                connection.execute(statement)
-            if self._listens:
-                connection.execute(f"LISTEN {sql.CHANNEL}")
-            self.is_new = True
-        return self._connection
-
-    def is_lost(self) -> bool:
-        """Return whether the connection exists and cannot be used any more."""
-        return self._connection is not None and self._connection.closed
-
-    def drain(self) -> None:
-        """Take the notifications that have arrived."""
-        if self._connection is None:
-            return
-        with suppress(psycopg.Error):  # a lost connection is noticed by who uses it
-            for _ in self._connection.notifies(timeout=0):
-                pass
-
-    def close(self) -> None:
-        """End the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _has_ended(self) -> bool:
-        """Return whether the server has ended the idle connection: nothing that is sent now would be performed.
-
-        Found out here, a restart of the server costs no request. Found out by a statement, it would be unknown
-        whether the statement was performed.
-        """
-        connection = self._connection
-        if connection is None or connection.closed:
-            return True
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-        # The server says why before it ends the connection: that is read first, and the end behind it.
-        while poll.poll(0):
-            try:
-                connection.pgconn.consume_input()
-                connection.pgconn.is_busy()  # takes what was read apart, so that there is room for more
-            except psycopg.Error:
-                return True
-            if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
-                return True
-        return False
-
-
-def describe_url(url: str) -> str:
-    """Return where a PostgreSQL URL leads, without user and password."""
-    try:
-        parameters = conninfo_to_dict(url)
-    except psycopg.Error:
-        return "postgresql"
-    host, port = parameters.get("host", "localhost"), parameters.get("port")
-    return f"postgresql://{host}{f':{port}' if port else ''}/{parameters.get('dbname', '')}"

@@ -71,10 +71,10 @@ APPEND: Final = f"""
 
 # Below `trimmed_through` are only index entries of deleted rows, which nobody should step over again and again.
 # Once the bytes are reached, nothing more is transferred.
-READ: Final = """
-    SELECT position, received_at, write_key, call, encoding, ip, body
+_READ: Final = """
+    SELECT position, received_at, write_key, call, encoding, ip, {body}
     FROM (
-        SELECT position, received_at, write_key, call, encoding, ip, body,
+        SELECT position, received_at, write_key, call, encoding, ip, {body},
                sum(size_bytes) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size_bytes AS bytes_before
         FROM event_log_records
         WHERE position > greatest(%(after)s::bigint, (SELECT trimmed_through FROM event_log))
@@ -84,6 +84,11 @@ READ: Final = """
     WHERE bytes_before < %(bytes)s::numeric
     ORDER BY position
 """
+READ: Final = _READ.format(body="body")
+
+# Bodies lie in a table of their own behind this one. If that is damaged, each is read alone.
+READ_WITHOUT_BODIES: Final = _READ.format(body="size_bytes")
+READ_BODY: Final = "SELECT body FROM event_log_records WHERE position = %(position)s::bigint"
 
 LAST_POSITION: Final = "SELECT last_position FROM event_log_head WHERE log_id = %(log_id)s"
 

@@ -185,7 +185,7 @@ class SqliteEventLog:
             self._writer.execute("UPDATE identity SET confirmed = max(confirmed, ?)", (generation,))
 
     def bind_store(self, store_id: str, *, replace: bool = False) -> None:
-        """Do nothing: the log belongs to whoever has its folder."""
+        """Do nothing: the log goes with its folder."""
 
     def move_after(self, position: int) -> int:
         """Move all records to positions after this one, in their order; return their number."""

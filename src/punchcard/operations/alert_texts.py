@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from punchcard.errors import UnreadableRecordError
 from punchcard.operations.alert_model import Alert
-from punchcard.store.event_results import EventStatus
-from punchcard.store.pauses import PAUSED_BY_OPERATOR
+from punchcard.store.delivery.pauses import PAUSED_BY_OPERATOR
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.workspace.alert_rules import AlertKind
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from punchcard.clock import Clock
 from punchcard.operations.queued_awards import count_queued
-from punchcard.store import configuration_versions as stored_versions
-from punchcard.store.configuration_versions import ConfigurationVersion
 from punchcard.store.engine import Store
+from punchcard.store.workspace import configuration_versions as stored_versions
+from punchcard.store.workspace.configuration_versions import ConfigurationVersion
 from punchcard.workspace import persistence
 from punchcard.workspace.apply import edit
 from punchcard.workspace.change_texts import PartChange, describe_changes

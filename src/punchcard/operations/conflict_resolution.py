@@ -20,23 +20,24 @@ from punchcard.destinations.correcting import CorrectionStep, CorrectsEffects, E
 from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import RemapsItems
 from punchcard.errors import ConfigurationError, RefusedError
-from punchcard.store import audit, outbox
-from punchcard.store.conflicts import (
+from punchcard.store.access import audit
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.conflicts import (
     StoredConflict,
     effects_with_corrections,
     lock_effect,
     resolve_conflict,
     set_corrected_content,
 )
-from punchcard.store.counts import MINUTE_MICROS, CountKey, add_counts
-from punchcard.store.effects import NOTHING_TO_CORRECT, NewEffect, StoredEffect, decimal_text
+from punchcard.store.delivery.counts import MINUTE_MICROS, CountKey, add_counts
+from punchcard.store.delivery.effects import NOTHING_TO_CORRECT, ConflictResolution, NewEffect, StoredEffect
+from punchcard.store.delivery.operator_actions import reopen, supersede
+from punchcard.store.delivery.orders import effects_by_order
+from punchcard.store.delivery.outbox import effect_by_id, effects_by_key
+from punchcard.store.delivery.recoveries import newest_recovery
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
-from punchcard.store.operator_actions import reopen, supersede
-from punchcard.store.orders import effects_by_order
-from punchcard.store.outbox import effect_by_id, effects_by_key
-from punchcard.store.recoveries import newest_recovery
-from punchcard.store.schema_conflicts import ConflictResolution
+from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.values import decimal_text
 from punchcard.workspace.snapshot import RoutedDestination
 
 CANNOT_CORRECT: Final = "cannot_correct"

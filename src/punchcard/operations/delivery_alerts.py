@@ -9,11 +9,11 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Numeric, Select, and_, cast, func, not_, or_, select, true
 
 from punchcard.operations.alert_model import Alert
-from punchcard.store.counts import CountQuery, Dimension, read_counts
-from punchcard.store.effects import DISMISSED_REASONS, AttemptOutcome
-from punchcard.store.ledger import backlog, is_superseded
-from punchcard.store.pauses import pause_of
-from punchcard.store.schema import EffectState, delivery_attempts, effects
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
+from punchcard.store.delivery.effects import DISMISSED_REASONS, AttemptOutcome, EffectState
+from punchcard.store.delivery.ledger import backlog, is_superseded
+from punchcard.store.delivery.pauses import pause_of
+from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.snapshot import Snapshot
 

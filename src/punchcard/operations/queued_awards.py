@@ -1,9 +1,9 @@
 """How many awards of a destination are queued: it cannot be deleted before they are completed."""
 
-from punchcard.store import ledger
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import EffectState
 from punchcard.store.engine import Store
-from punchcard.store.held import count_held_for
-from punchcard.store.schema import EffectState
+from punchcard.store.routing.held import count_held_for
 
 _QUEUED = tuple(state for state in EffectState if state.is_open or state is EffectState.PARKED)
 

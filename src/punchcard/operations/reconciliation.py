@@ -17,11 +17,12 @@ from punchcard.clock import Clock
 from punchcard.destinations.definition import Capability
 from punchcard.destinations.reconciling import KeyContent, KeyReader
 from punchcard.errors import ConfigurationError, InvariantError
-from punchcard.store import audit, corrections
-from punchcard.store.corrections import RebuiltEffect
-from punchcard.store.effects import ABSENT_AT_PARTNER, REVERSED_AT_PARTNER
+from punchcard.store.access import audit
+from punchcard.store.delivery import corrections
+from punchcard.store.delivery.corrections import RebuiltEffect
+from punchcard.store.delivery.effects import ABSENT_AT_PARTNER, REVERSED_AT_PARTNER
 from punchcard.store.engine import Store
-from punchcard.store.reconciliation_differences import (
+from punchcard.store.operations.reconciliation_differences import (
     DifferenceKind,
     DifferenceQuery,
     DifferenceState,
@@ -29,7 +30,7 @@ from punchcard.store.reconciliation_differences import (
     list_differences,
     resolve,
 )
-from punchcard.store.reconciliations import (
+from punchcard.store.operations.reconciliations import (
     Reconciliation,
     ReconciliationStatus,
     add_reconciliation,

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import msgspec
 
 from punchcard.destinations.reasons import Action
-from punchcard.store.effects import NOTHING_TO_CORRECT, SUPERSEDED
-from punchcard.store.event_results import EventStatus
+from punchcard.store.delivery.effects import NOTHING_TO_CORRECT, SUPERSEDED
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.reasons import find_reason
 from punchcard.traces.trace import EventTrace, ResultTrace
 

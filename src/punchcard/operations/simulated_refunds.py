@@ -11,9 +11,9 @@ from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import Intent, KeyScope
 from punchcard.destinations.preparation import LedgerRow, PreparesEffects, Ready
 from punchcard.events.commerce import normalize_id
-from punchcard.store.effects import storable
-from punchcard.store.orders import effects_by_order
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.orders import effects_by_order
+from punchcard.store.values import storable
 from punchcard.workspace.snapshot import RoutedDestination
 
 _ORDERS_AT_ONCE = 1_000

@@ -10,9 +10,9 @@ import msgspec
 
 from punchcard.destinations.definition import SummaryColumn
 from punchcard.destinations.port import Intent
-from punchcard.store.earned import EarnedEffect
-from punchcard.store.effects import decimal_text
-from punchcard.store.simulations import Simulation
+from punchcard.store.delivery.earned import EarnedEffect
+from punchcard.store.operations.simulations import Simulation
+from punchcard.store.values import decimal_text
 
 CUSTOMERS_SHOWN: Final = 20
 _ZERO: Final = Decimal(0)

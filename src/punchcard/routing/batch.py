@@ -19,10 +19,10 @@ from punchcard.routing.planning import Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.replay_record import REPLAY, ReplayBatch, read_replay
 from punchcard.routing.replayed_events import plan_replay
-from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
-from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
-from punchcard.store.held import HeldEvent
-from punchcard.store.orders import RefusedOrder
+from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
+from punchcard.store.delivery.orders import RefusedOrder
+from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
+from punchcard.store.routing.held import HeldEvent
 from punchcard.workspace.snapshot import Snapshot
 
 _SEEN_BEFORE = (

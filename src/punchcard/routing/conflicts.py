@@ -18,12 +18,13 @@ from punchcard.errors import InvariantError
 from punchcard.events.commerce import normalize_id
 from punchcard.events.model import Event
 from punchcard.routing.planning import Planned
-from punchcard.store import outbox
-from punchcard.store.conflicts import add_conflict
-from punchcard.store.effects import NewEffect, StoredEffect, storable
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_dependents
-from punchcard.store.recoveries import Recovery
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.conflicts import add_conflict
+from punchcard.store.delivery.effects import NewEffect, StoredEffect
+from punchcard.store.delivery.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_dependents
+from punchcard.store.delivery.recoveries import Recovery
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.values import storable
 from punchcard.workspace.snapshot import RoutedDestination
 
 

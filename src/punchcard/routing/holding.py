@@ -22,10 +22,12 @@ from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_
 from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
 from punchcard.routing.records import describe
 from punchcard.routing.replay_record import REPLAY, read_replay
-from punchcard.store.counts import MINUTE_MICROS, CountKey, add_counts
+from punchcard.store.delivery.counts import MINUTE_MICROS, CountKey, add_counts
+from punchcard.store.delivery.orders import RefusedOrder
+from punchcard.store.delivery.recoveries import newest_recovery
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.held import (
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.routing.held import (
     HeldEvent,
     HeldRecord,
     hold,
@@ -36,8 +38,6 @@ from punchcard.store.held import (
     release,
     waiting_destinations,
 )
-from punchcard.store.orders import RefusedOrder
-from punchcard.store.recoveries import newest_recovery
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 HELD_REASONS = frozenset({"destination_on_hold", "planning_failed", "behind_held_events"})

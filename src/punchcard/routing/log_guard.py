@@ -21,11 +21,11 @@ from punchcard.log.opening import is_shared
 from punchcard.log.port import LOG_REPLACED, EventLog, LogIdentity
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.telemetry import RoutingTelemetry
-from punchcard.store import audit
+from punchcard.store.access import audit
+from punchcard.store.delivery.recoveries import RecoveryReason, newest_recovery, start_recovery
 from punchcard.store.engine import Store
-from punchcard.store.log_binding import LogBinding, bind, bind_if_unbound, raise_generation, read_binding
-from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.recoveries import RecoveryReason, newest_recovery, start_recovery
+from punchcard.store.routing.log_binding import LogBinding, bind, bind_if_unbound, raise_generation, read_binding
+from punchcard.store.routing.positions import ROUTING, position_of
 
 # How long the copies of what was sent by a run that nobody remembers may still come: order ids do not age, but senders
 # repeat within days, and every award costs two requests as long as this lasts.

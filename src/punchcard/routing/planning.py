@@ -15,7 +15,7 @@ from punchcard.events.model import Event, EventType
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.routing.records import INTERNAL_ERROR, describe
-from punchcard.store.event_results import EventResult, EventStatus
+from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 
 # Refusals that depend on nothing but an event's type and name, so that they are decided once for all such events.

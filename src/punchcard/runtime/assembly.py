@@ -13,7 +13,7 @@ from punchcard.routing.log_guard import LogGuard
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_wrong_combination
 from punchcard.store.engine import Store
-from punchcard.store.positions import LAKE, position_of
+from punchcard.store.routing.positions import LAKE, position_of
 from punchcard.traces.trace import TraceReader
 from punchcard.workspace import persistence
 from punchcard.workspace.keyring import Keyring

@@ -34,10 +34,10 @@ from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.readiness import read_problems
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.tls import open_tls
+from punchcard.store.access.operators import count_operators
+from punchcard.store.access.token_store import ensure_admin_token
 from punchcard.store.engine import Store
-from punchcard.store.lake_status import read_lake_status
-from punchcard.store.operators import count_operators
-from punchcard.store.token_store import ensure_admin_token
+from punchcard.store.routing.lake_status import read_lake_status
 from punchcard.workspace.keyring import WRONG_SECRET_KEY, Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
@@ -186,6 +186,7 @@ class Serving:
             limits=_limits(settings),
             tls=None if self._tls is None else self._tls.context,
             forwarded_by=settings.trusted_proxies,
+            direct=tracking,
             on_ready=ready,
             on_stop=on_stop,
         )
@@ -310,6 +311,7 @@ class _Dispatch:
             return
         try:
             await asyncio.to_thread(self._serving.store.ping)
+            await asyncio.to_thread(self._serving.log.identity)  # it may be on another server than the store
             lake = await asyncio.to_thread(self._lake_state)
         except StorageError as error:
             await _respond(send, 503, b'{"status":"not ready","reason":"' + error.code.encode() + b'"}')

@@ -5,7 +5,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.log.opening import is_shared
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.store.positions import LAKE, position_of
+from punchcard.store.routing.positions import LAKE, position_of
 
 
 def refuse_wrong_combination(settings: Settings) -> None:
@@ -35,7 +35,7 @@ def refuse_wrong_combination(settings: Settings) -> None:
 def refuse_lake_of_its_own(settings: Settings, store: Store) -> None:
     """Refuse to start a worker with a lake in its data folder while another machine's lake holds more events.
 
-    A worker with PUNCHCARD_LAKE_URL may start: then its operator has said where the lake is, even if it is lost.
+    A worker with PUNCHCARD_LAKE_URL may start: then its operator has named the lake, even one that was lost.
 
     Raises:
         ConfigurationError: With the remedy.

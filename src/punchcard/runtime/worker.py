@@ -36,13 +36,13 @@ from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
-from punchcard.store.configuration_versions import prune_versions
-from punchcard.store.counts import merge_old_minutes
+from punchcard.store.delivery.counts import merge_old_minutes
+from punchcard.store.delivery.orders import prune_refused_orders
 from punchcard.store.engine import Leadership
-from punchcard.store.note_counts import PRUNED_PER_UNIT, prune_note_counts
-from punchcard.store.orders import prune_refused_orders
-from punchcard.store.reconciliations import prune_reconciliations
-from punchcard.store.simulations import prune_simulations
+from punchcard.store.operations.reconciliations import prune_reconciliations
+from punchcard.store.operations.simulations import prune_simulations
+from punchcard.store.routing.note_counts import PRUNED_PER_UNIT, prune_note_counts
+from punchcard.store.workspace.configuration_versions import prune_versions
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import insert, select, text, update
 
-from punchcard.store.schema import configuration_documents, effects, revisions
+from punchcard.store.delivery.schema import effects
+from punchcard.store.workspace.schema import configuration_documents, revisions
 from punchcard.testing.partner.configuration import FILTERED_DESTINATION, SLUG
 from punchcard.testing.public_api import PublicApiServer
 

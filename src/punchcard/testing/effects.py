@@ -7,10 +7,17 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
-from punchcard.store import outbox
-from punchcard.store.effects import Action, Attempt, AttemptOutcome, AttemptResult, NewEffect, StoredEffect
-from punchcard.store.ledger import effect_by_key
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import (
+    Action,
+    Attempt,
+    AttemptOutcome,
+    AttemptResult,
+    EffectState,
+    NewEffect,
+    StoredEffect,
+)
+from punchcard.store.delivery.ledger import effect_by_key
 from punchcard.testing.partner.configuration import SLUG
 
 DESTINATION = SLUG

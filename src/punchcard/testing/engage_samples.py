@@ -7,11 +7,19 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from punchcard.store import engage_tables, outbox
-from punchcard.store.engage_tables import ComputationState, Status
-from punchcard.store.profiles import StoredTrait, add_history, add_ids, add_profiles, keep_traits, next_profile_id
-from punchcard.store.schema import EffectState
-from punchcard.store.synced import Synced, save_synced
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.engage import engage_tables
+from punchcard.store.engage.engage_tables import ComputationState, Status
+from punchcard.store.engage.profiles import (
+    StoredTrait,
+    add_history,
+    add_ids,
+    add_profiles,
+    keep_traits,
+    next_profile_id,
+)
+from punchcard.store.engage.synced import Synced, save_synced
 from punchcard.testing.effects import new_effect, stored_effect
 from punchcard.testing.partner.configuration import SLUG
 

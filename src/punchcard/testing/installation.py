@@ -17,7 +17,7 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
-from punchcard.store import ledger
+from punchcard.store.delivery import ledger
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings

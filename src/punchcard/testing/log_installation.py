@@ -14,12 +14,12 @@ from punchcard.log.opening import describe_place, is_shared, open_event_log
 from punchcard.log.port import EventLog, NewRecord
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import LogGuard
-from punchcard.store.effects import NewEffect
+from punchcard.store.delivery.effects import NewEffect
+from punchcard.store.delivery.recoveries import Recovery, newest_recovery
 from punchcard.store.engine import Store
-from punchcard.store.log_binding import LogBinding, bind, read_binding
-from punchcard.store.positions import ROUTING, advance, position_of
-from punchcard.store.recoveries import Recovery, newest_recovery
-from punchcard.store.schema import log_binding
+from punchcard.store.routing.log_binding import LogBinding, bind, read_binding
+from punchcard.store.routing.positions import ROUTING, advance, position_of
+from punchcard.store.routing.schema import log_binding
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner.configuration import SLUG
 

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import argon2
 
-from punchcard.store.operators import create_operator
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import create_operator
+from punchcard.store.access.token_store import Role
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS
 

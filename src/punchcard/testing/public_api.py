@@ -8,8 +8,9 @@ import asyncio
 import functools
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple, Self
 from punchcard.api.app import build_api
 from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
-from punchcard.clock import to_micros
+from punchcard.clock import Clock, to_micros
 from punchcard.delivery.attempts import SendBefore, perform_attempt
 from punchcard.delivery.outcomes import PartnerResult
 from punchcard.delivery.spare import OwnPermits
@@ -40,9 +41,9 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
 from punchcard.runtime.reconciling import reconciled_destination
-from punchcard.store.effects import Attempt
+from punchcard.store.access.token_store import create_token
+from punchcard.store.delivery.effects import Attempt
 from punchcard.store.engine import Store
-from punchcard.store.token_store import create_token
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.listening import ListeningApp
@@ -85,6 +86,20 @@ class ApiResponse(NamedTuple):
         assert isinstance(error["message"], str)
         assert error["message"]
         return dict(error)
+
+
+class _CountedPermits(OwnPermits):
+    """Permits that call a function before each request."""
+
+    def __init__(self, clock: Clock, before_request: Callable[[int], None]) -> None:
+        super().__init__(0, clock)
+        self._before_request = before_request
+        self._count = 0
+
+    async def acquire(self) -> None:
+        self._count += 1
+        await asyncio.to_thread(self._before_request, self._count)
+        await super().acquire()
 
 
 class PublicApiServer:
@@ -239,14 +254,24 @@ class PublicApiServer:
         finally:
             await client.close()
 
-    def reconcile(self, *, slug: str = SLUG, plan: ReconciliationPlan | None = None) -> bool:
-        """The worker goes on with the oldest reconciliation as far as it can; False if there is none."""
+    def reconcile(
+        self,
+        *,
+        slug: str = SLUG,
+        plan: ReconciliationPlan | None = None,
+        before_request: Callable[[int], None] = lambda number: None,
+    ) -> bool:
+        """Take the oldest reconciliation as far as possible, as the worker does; False if there is none.
+
+        Args:
+            before_request: Called before each request to the partner, with its number from 1.
+        """
         runner = ReconciliationRunner(
             slug,
             store=self.store,
             clock=self.clock,
             current=lambda: reconciled_destination(self.watch.newest(), slug),
-            permits=OwnPermits(0, self.clock),
+            permits=_CountedPermits(self.clock, before_request),
             plan=plan or ReconciliationPlan(),
         )
 
@@ -255,14 +280,18 @@ class PublicApiServer:
 
         return asyncio.run(run())
 
-    def simulate(self) -> bool:
-        """Run the oldest simulation; False if there is none."""
+    def simulate(self, *, points: Mapping[str, Decimal] | None = None) -> bool:
+        """Run the oldest simulation; False if there is none.
+
+        Args:
+            points: Points per unit of each value, as the partner would say.
+        """
         runner = SimulationRunner(
             store=self.store,
             lake=LakeReader(self.lake_location),
             clock=self.clock,
             current=self.watch.newest,
-            points_of=lambda _: {},
+            points_of=lambda _: points or {},
         )
         return runner.run_next()
 

@@ -5,8 +5,8 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-from punchcard.store import ledger
-from punchcard.store.counts import CountQuery, Dimension, read_counts
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
 from punchcard.testing.partner.configuration import DESTINATION, SLUG
 from punchcard.testing.public_api import PublicApiServer
 

@@ -11,9 +11,9 @@ import zstandard
 
 from punchcard.engage.sync_dispatch import SyncDispatcher
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.store import engage_tables
+from punchcard.store.engage import engage_tables
 from punchcard.store.engine import Store
-from punchcard.store.positions import ROUTING, advance, position_of
+from punchcard.store.routing.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
 from punchcard.testing.partner.configuration import SETTINGS, SLUG
 from punchcard.workspace.apply import apply

@@ -31,11 +31,11 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import PositionMovedError, Router
-from punchcard.store import operator_actions, outbox
-from punchcard.store.effects import Action, Attempt
+from punchcard.store.delivery import operator_actions, outbox
+from punchcard.store.delivery.effects import Action, Attempt
+from punchcard.store.delivery.ledger import needing_a_person
+from punchcard.store.delivery.pauses import PauseEnd, resume
 from punchcard.store.engine import Store
-from punchcard.store.ledger import needing_a_person
-from punchcard.store.pauses import PauseEnd, resume
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import QUICK_REFUNDS, ScriptedPartner, ScriptedSettings, Step

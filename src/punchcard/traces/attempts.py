@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from punchcard.store.ledger import StoredAttempt
+from punchcard.store.delivery.ledger import StoredAttempt
 
 
 @dataclass(frozen=True, kw_only=True)

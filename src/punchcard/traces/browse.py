@@ -12,8 +12,8 @@ from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
-from punchcard.store.replayed_events import places_replayed_with
+from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.replayed_events import places_replayed_with
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.tail import Tail

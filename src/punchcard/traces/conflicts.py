@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from punchcard.store.conflicts import ConflictQuery, effects_with_corrections, list_conflicts
-from punchcard.store.effects import storable
-from punchcard.store.schema_conflicts import ConflictResolution
+from punchcard.store.delivery.conflicts import ConflictQuery, effects_with_corrections, list_conflicts
+from punchcard.store.delivery.effects import ConflictResolution
+from punchcard.store.values import storable
 
 _CONFLICTS_MAX = 50
 

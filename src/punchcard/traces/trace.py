@@ -13,14 +13,13 @@ from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
-from punchcard.store.effects import StoredEffect
+from punchcard.store.access.switches import SwitchedOff, current_switch, last_switched_off
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.ledger import StoredAttempt, attempts_of
+from punchcard.store.delivery.outbox import effects_by_key
+from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
-from punchcard.store.ledger import StoredAttempt, attempts_of
-from punchcard.store.outbox import effects_by_key
-from punchcard.store.pauses import pause_of
-from punchcard.store.schema import EffectState
-from punchcard.store.switches import SwitchedOff, current_switch, last_switched_off
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.attempts import AttemptTrace, attempt_trace
 from punchcard.traces.conflicts import ConflictTrace, conflict_traces
 from punchcard.traces.event_profile import ProfileTrace, profile_trace

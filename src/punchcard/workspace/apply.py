@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError, InvariantError
-from punchcard.store import configuration
 from punchcard.store.engine import Store
-from punchcard.store.ownership import read_file_managed, write_file_managed
+from punchcard.store.workspace import configuration
+from punchcard.store.workspace.ownership import read_file_managed, write_file_managed
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_settings import restore_secrets, unseal_channel
 from punchcard.workspace.change_log import RecordedChange, record_changes

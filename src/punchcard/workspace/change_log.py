@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
-from punchcard.store import audit
+from punchcard.store.access import audit
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.plan import Change

@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
-from punchcard.store import configuration
-from punchcard.store.configuration import StoredDocument
 from punchcard.store.engine import Store
-from punchcard.store.ownership import read_file_managed
+from punchcard.store.workspace import configuration
+from punchcard.store.workspace.configuration import StoredDocument
+from punchcard.store.workspace.ownership import read_file_managed
 from punchcard.workspace.alert_settings import has_sealed_text, seal_channel, unseal_channel
 from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed_values, seal, unseal
 from punchcard.workspace.keyring import Keyring

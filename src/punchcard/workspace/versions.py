@@ -9,10 +9,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from punchcard.errors import ConfigurationError
-from punchcard.store import configuration_versions as versions
-from punchcard.store.configuration import StoredDocument
-from punchcard.store.configuration_versions import ConfigurationVersion, VersionPart
 from punchcard.store.engine import Store
+from punchcard.store.workspace import configuration_versions as versions
+from punchcard.store.workspace.configuration import StoredDocument
+from punchcard.store.workspace.configuration_versions import ConfigurationVersion, VersionPart
 from punchcard.workspace.document import ConfigurationPart
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.keyring import Keyring

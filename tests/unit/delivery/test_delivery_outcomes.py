@@ -15,8 +15,7 @@ from punchcard.errors import (
     RejectedError,
     RetryableError,
 )
-from punchcard.store.effects import Action, Attempt, AttemptOutcome, StoredEffect
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import Action, Attempt, AttemptOutcome, EffectState, StoredEffect
 from punchcard.testing.clock import ManualClock
 
 OPTIONS = DeliveryOptions(retry_base_seconds=30, tries_max=10, unknown_wait_seconds=10)

@@ -22,9 +22,9 @@ from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.trends import compute_trends
-from punchcard.store.counts import seen_names
-from punchcard.store.profile_search import names_of_traits
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.delivery.counts import seen_names
+from punchcard.store.engage.profile_search import names_of_traits
 from punchcard.workspace.model import Computation
 
 _MEMBERS_MAX = 50

@@ -16,9 +16,15 @@ from punchcard.operations.conflict_resolution import (
 )
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store import ledger
-from punchcard.store.conflicts import ConflictQuery, StoredConflict, conflict_by_id, count_conflicts, list_conflicts
-from punchcard.store.schema_conflicts import ConflictResolution
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import (
+    ConflictQuery,
+    StoredConflict,
+    conflict_by_id,
+    count_conflicts,
+    list_conflicts,
+)
+from punchcard.store.delivery.effects import ConflictResolution
 from punchcard.traces.attempts import attempt_trace
 from punchcard.traces.trace import current_status
 from punchcard.workspace.editing import NotFoundError, find_destination

@@ -19,11 +19,12 @@ from punchcard.operations.partner_queries import find_customer
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
-from punchcard.store import ledger, profile_queries, profile_search
-from punchcard.store.effects import StoredEffect
-from punchcard.store.event_results import EventStatus
-from punchcard.store.profile_queries import StoredConflict, StoredExternalId, StoredProfile, TraitChange
-from punchcard.store.profiles import StoredTrait
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import StoredEffect
+from punchcard.store.engage import profile_queries, profile_search
+from punchcard.store.engage.profile_queries import StoredConflict, StoredExternalId, StoredProfile, TraitChange
+from punchcard.store.engage.profiles import StoredTrait
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.browse import CustomerIds, EventPage, SeenEvent
 from punchcard.traces.trace import current_status
 from punchcard.workspace.snapshot import RoutedDestination

@@ -14,11 +14,11 @@ from punchcard.operations.destination_states import read_status
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import Stage, read_pipeline, read_series
 from punchcard.operations.statuses import status_label
-from punchcard.store.counts import CountQuery, Dimension, read_counts
-from punchcard.store.event_results import EventStatus
-from punchcard.store.held import count_held_for
-from punchcard.store.pauses import last_pause_of
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.pauses import last_pause_of
+from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.held import count_held_for
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Workspace
 

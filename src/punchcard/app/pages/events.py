@@ -13,8 +13,8 @@ from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES
-from punchcard.store.counts import RECEIVED, CountQuery, read_counts
-from punchcard.store.event_results import EventStatus
+from punchcard.store.delivery.counts import RECEIVED, CountQuery, read_counts
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError
 
 _ROWS = 50

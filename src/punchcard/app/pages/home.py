@@ -19,10 +19,9 @@ from punchcard.destinations.event_names import mapped_names
 from punchcard.operations.current_alerts import read_current_alerts
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_series
-from punchcard.store.counts import RECEIVED, AwardTotal, CountQuery, Dimension, read_award_totals, read_counts
-from punchcard.store.effects import StoredEffect
-from punchcard.store.ledger import newest_awards, oldest_open
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.counts import RECEIVED, AwardTotal, CountQuery, Dimension, read_award_totals, read_counts
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.ledger import newest_awards, oldest_open
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.snapshot import Snapshot
 
@@ -37,12 +36,14 @@ class Figure:
     Attributes:
         before: Its value in the period before, None if it is not known.
         path: Page that lists what it counts, "" if there is none.
+        cost: What it costs, such as `12.50 USD`; "" if that is not known.
     """
 
     label: str
     value: int | Decimal
     before: int | Decimal | None
     path: str = ""
+    cost: str = ""
 
     @property
     def change_percent(self) -> int | None:
@@ -124,7 +125,7 @@ def show_home(context: ContextDependency) -> Page:
         workspace=workspace,
         period=period,
         alerts=alerts,
-        figures=_figures(numbers, period),
+        figures=_figures(context, numbers, period),
         unit=numbers.unit,
         oldest=oldest,
         charts=_charts(numbers, period, workspace),
@@ -156,12 +157,13 @@ def _read_numbers(context: RequestContext, work: Connection, period: Period) -> 
     )
 
 
-def _figures(numbers: _Numbers, period: Period) -> Sequence[Figure]:
+def _figures(context: RequestContext, numbers: _Numbers, period: Period) -> Sequence[Figure]:
     earlier = numbers.awarded_earlier
     slugs = {total.destination for total in numbers.totals}
     # Transactions are listed by destination.
     awards = page_path("destinations", *slugs, "transactions", time=period.key, state="delivered")
     awards_path = awards if len(slugs) == 1 else ""
+    awarded = sum((value for _, value in numbers.awarded), Decimal(0))
     return [
         Figure(
             label="Events received",
@@ -177,9 +179,10 @@ def _figures(numbers: _Numbers, period: Period) -> Sequence[Figure]:
         ),
         Figure(
             label=f"{numbers.unit.capitalize()} awarded",
-            value=sum((value for _, value in numbers.awarded), Decimal(0)),
+            value=awarded,
             before=None if earlier is None else sum((value for _, value in earlier), Decimal(0)),
             path=awards_path,
+            cost=context.money(awarded) if numbers.unit == "points" else "",
         ),
     ]
 
@@ -262,7 +265,7 @@ def _items(context: RequestContext, totals: Sequence[AwardTotal]) -> Sequence[It
             item=item,
             title=context.award(slug, item, None).title,
             awards=awards[slug, item],
-            amount=quantity * abs(context.mapping_choices.points_per_unit(slug, item) or 1),
+            amount=quantity * abs(context.mapping_choices.points_per_unit(slug, item) or Decimal(1)),
         )
         for (slug, item), quantity in units.items()
     ]

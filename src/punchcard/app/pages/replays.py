@@ -23,10 +23,10 @@ from punchcard.operations.replays import (
     save_replay,
     start_replay,
 )
-from punchcard.store.event_results import EventStatus
-from punchcard.store.replayed_events import count_replayed
-from punchcard.store.replays import Replay, ReplaySelection, list_replays
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations.replays import Replay, ReplaySelection, list_replays
+from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
 

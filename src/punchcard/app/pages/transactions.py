@@ -16,11 +16,11 @@ from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
-from punchcard.store import ledger
-from punchcard.store.conflicts import conflicts_of
-from punchcard.store.counts import CountQuery, read_counts
-from punchcard.store.event_results import EventStatus
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.store.delivery.counts import CountQuery, read_counts
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.attempts import attempt_trace
 from punchcard.traces.trace import current_status
 from punchcard.workspace.computations import OWN_SOURCES

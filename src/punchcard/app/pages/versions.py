@@ -11,7 +11,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.configuration_versions import RestorePlan
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.persistence import PartKey
 from punchcard.workspace.plan import ChangeKind

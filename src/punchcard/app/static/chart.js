@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const HEIGHT = 240;
+  const STEPS = Array.from({ length: 36 }, (_, number) => [1, 2, 5][number % 3] * 10 ** Math.floor(number / 3)); // whole numbers
   const number = new Intl.NumberFormat(document.documentElement.lang);
   const time = (at, zone) =>
     new Intl.DateTimeFormat(document.documentElement.lang, {
@@ -58,6 +59,7 @@
     for (const place of document.querySelectorAll("[data-chart]")) {
       const data = JSON.parse(document.getElementById(place.dataset.chart).textContent);
       const style = getComputedStyle(document.documentElement);
+      const color = (series) => style.getPropertyValue(`--tblr-${series.color}`).trim();
       const text = getComputedStyle(place).color;
       const grid = { stroke: style.getPropertyValue("--punchcard-grid"), width: 1 };
       const axis = { stroke: text, grid, ticks: grid };
@@ -70,14 +72,14 @@
           cursor: { y: false, drag: { x: false, y: false } },
           legend: { show: data.series.length > 1, live: false },
           scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] } },
-          axes: [axis, { ...axis, size: 60, values: (_, values) => values.map((value) => number.format(value)) }],
+          axes: [axis, { ...axis, size: 60, incrs: STEPS, values: (_, values) => values.map((value) => number.format(value)) }],
           plugins: [addTooltip(place, data)],
           series: [
             {},
             ...data.series.map((series) => ({
               label: series.label,
-              stroke: style.getPropertyValue(`--tblr-${series.color}`),
-              fill: data.series.length > 1 ? undefined : `${style.getPropertyValue(`--tblr-${series.color}`)}22`,
+              stroke: color(series),
+              fill: data.series.length > 1 ? undefined : `color-mix(in srgb, ${color(series)} 15%, transparent)`,
               width: 2,
               points: { show: data.times.length < 3 },
             })),

@@ -12,11 +12,10 @@ from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.perkville.refunds import RefundRules
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.store import outbox
-from punchcard.store.effects import AttemptOutcome
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import AttemptOutcome, EffectState
+from punchcard.store.delivery.orders import RefusedOrder, record_refused_orders, wake_dependents
 from punchcard.store.engine import Store
-from punchcard.store.orders import RefusedOrder, record_refused_orders, wake_dependents
-from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import attempt_result, new_effect, started, stored_effect
 from punchcard.testing.partner.configuration import SLUG

@@ -12,8 +12,7 @@ from punchcard.destinations.perkville.corrections import decide_correction, plan
 from punchcard.destinations.perkville.refunds import RefundRules
 from punchcard.destinations.preparation import NotReady, Ready
 from punchcard.errors import RefusedError
-from punchcard.store.effects import StoredEffect
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import EffectState, StoredEffect
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ANN, BOB = "ann@example.com", "bob@example.com"
