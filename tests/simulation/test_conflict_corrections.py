@@ -143,7 +143,7 @@ def _check_order(own: list[StoredEffect], units: dict[str, Decimal], by_id: dict
     refunds = [row for row in own if row.is_refund and row.corrects is None]
     taken = [row for row in refunds if row.state is EffectState.DELIVERED]
     futile = [row for row in refunds if row.reason == "refund_nothing_left" and row.customer == customer]
-    # What found nothing left was asked again, and would have taken more had there been more.
+    # What found nothing left was requested again, and would have taken more had there been more.
     assert sum(units.values(), _ZERO) == _left(quantity, [*taken, *futile]), own
     for other, net in units.items():
         assert net >= 0, (other, own)
@@ -165,8 +165,8 @@ def _chosen(row: StoredEffect) -> tuple[str, Decimal | None]:
 
 def _left(awarded: Decimal, refunds: list[StoredEffect]) -> Decimal:
     for refund in refunds:
-        _, asked = _chosen(refund)
-        awarded -= awarded if asked is None else min(-asked, awarded)
+        _, requested = _chosen(refund)
+        awarded -= awarded if requested is None else min(-requested, awarded)
     return awarded
 
 

@@ -102,16 +102,16 @@ class EventBrowser:
 
     def _not_replayed_away(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         """The newest events that had the status when they were routed, without those that a replay gave another."""
-        kept: list[LakeEvent] = []
-        while len(kept) <= limit:
+        matches: list[LakeEvent] = []
+        while len(matches) <= limit:
             events = self._first_routed(query, limit=limit, before=before)
             with self._store.reading() as work:
                 current = with_results_of_replays(work, events)
-            kept += [event for event, now in zip(events, current, strict=True) if _matches(now, query)]
+            matches += [event for event, now in zip(events, current, strict=True) if _matches(now, query)]
             if len(events) <= limit:
                 break
             before = min((event.log_position, event.event_index) for event in events)
-        return kept
+        return matches
 
     def _replayed_into(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         """The newest events that got the status by a replay."""
@@ -126,8 +126,10 @@ class EventBrowser:
             events = self._lake.between(first, last)
         else:
             events = [event for position, _ in places for event in self._lake.between(position, position)]
-        wanted = set(places)
-        chosen = {place: event for event in events if (place := (event.log_position, event.event_index)) in wanted}
+        chosen_places = set(places)
+        chosen = {
+            place: event for event in events if (place := (event.log_position, event.event_index)) in chosen_places
+        }
         with self._store.reading() as work:
             current = with_results_of_replays(work, list(chosen.values()))
         return [event for event, now in zip(chosen.values(), current, strict=True) if _matches(now, query)]

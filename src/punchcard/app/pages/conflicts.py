@@ -58,7 +58,7 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Keep the first content of the selected conflicts."""
-    kept = 0
+    count = 0
     for text in context.fields("id"):
         conflict = _conflict(context, slug, text)
         try:
@@ -66,10 +66,10 @@ def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
                 keep_first(work, conflict, actor=context.actor, now=context.dependencies.clock.now())
         except AlreadyResolvedError:
             continue
-        kept += 1
+        count += 1
     notice = "Nothing was changed: select conflicts first."
-    if kept:
-        notice = f"{kept:,} {'conflict' if kept == 1 else 'conflicts'} resolved: the first content counts."
+    if count:
+        notice = f"{count:,} {'conflict' if count == 1 else 'conflicts'} resolved: the first content counts."
     return context.redirect(page_path("destinations", slug, "conflicts"), notices=[notice])
 
 
