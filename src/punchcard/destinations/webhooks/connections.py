@@ -10,12 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-import aiohttp
-
 from punchcard.destinations.network import NetworkPolicy
-
-# Below the five seconds after which many servers close an idle connection: a request must not meet its end.
-_KEEP_ALIVE_SECONDS = 4.0
 
 refused_addresses: ContextVar[list[str] | None] = ContextVar("refused_addresses", default=None)
 """Where the addresses are noted that a request was not allowed to connect to; set per request."""
@@ -25,18 +20,13 @@ class AddressNotAllowedError(OSError):
     """The resolved address is private, and the workspace does not allow its network."""
 
 
-def open_connector(network: NetworkPolicy, *, limit: int) -> aiohttp.TCPConnector:
-    """Return a connector that makes sockets only to addresses that the policy permits."""
-    return aiohttp.TCPConnector(
-        limit=limit,
-        keepalive_timeout=_KEEP_ALIVE_SECONDS,
-        use_dns_cache=False,
-        socket_factory=_socket_factory(network),
-    )
+def socket_opener(network: NetworkPolicy) -> Callable[[Any], socket.socket]:
+    """Return what makes sockets only to addresses that the policy permits.
 
+    It is given an address as `socket.getaddrinfo` returns it, and raises AddressNotAllowedError to refuse it.
+    """
 
-def _socket_factory(network: NetworkPolicy) -> Callable[[Any], socket.socket]:
-    def make_socket(address_info: Any) -> socket.socket:
+    def open_socket(address_info: Any) -> socket.socket:
         family, type_, protocol, _, address = address_info
         host = str(address[0])
         if not network.permits(host):
@@ -46,4 +36,4 @@ def _socket_factory(network: NetworkPolicy) -> Callable[[Any], socket.socket]:
             raise AddressNotAllowedError(f"{host} is not a public address")
         return socket.socket(family=family, type=type_, proto=protocol)
 
-    return make_socket
+    return open_socket
