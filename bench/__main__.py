@@ -10,7 +10,21 @@ import structlog
 
 from bench.size import TINY
 
-BENCHES = ("ingest", "routing", "filters", "delivery", "latency", "startup", "lake_lookup", "app", "engage", "simulate")
+BENCHES = (
+    "ingest",
+    "routing",
+    "shared_log",
+    "filters",
+    "delivery",
+    "latency",
+    "startup",
+    "lake_lookup",
+    "app",
+    "engage",
+    "backtest",
+    "reconcile",
+    "replay_priority",
+)
 _TINY_OPTION = "--tiny"  # for CI: each bench runs, its figures mean nothing
 
 

@@ -38,13 +38,13 @@ from punchcard.clock import from_micros, to_micros
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
-from punchcard.store import outbox
-from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, Ended, add_counts, count_ends
-from punchcard.store.effects import NewEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey, Ended, add_counts, count_ends
+from punchcard.store.delivery.effects import EffectState, NewEffect
+from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus, to_json
-from punchcard.store.positions import ROUTING, advance
-from punchcard.store.schema import EffectState, delivery_attempts, effects
+from punchcard.store.routing.event_results import EventResult, EventStatus, to_json
+from punchcard.store.routing.positions import ROUTING, advance
 
 _EVENTS = size(10_000_000, 20_000)
 _TRANSACTIONS = size(1_000_000, 2_000)
@@ -214,9 +214,16 @@ def _keep(store: Store, new: Sequence[NewEffect], at: int, wires: Sequence[WireE
 
 def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
     stored = list(outbox.effects_by_key(work, "perkville", [effect.effect_key for effect in new]).values())
-    delivered = {"state": EffectState.DELIVERED, "is_open": False, "attempts": 1, "settled_at": at}
+    delivered = {"state": EffectState.DELIVERED, "is_open": False, "attempts": 1, "finished_at": at}
     work.execute(update(effects).where(effects.c.is_open.is_(True)).values(**delivered))
-    attempt = {"number": 1, "action": "send", "started_at": at, "settled_at": at, "status": 201, "outcome": "delivered"}
+    attempt = {
+        "number": 1,
+        "action": "send",
+        "started_at": at,
+        "finished_at": at,
+        "status": 201,
+        "outcome": "delivered",
+    }
     work.execute(insert(delivery_attempts), [{"effect_id": effect.id, **attempt} for effect in stored])
     ended = [
         Ended(
@@ -231,7 +238,7 @@ def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
             item=effect.item,
             quantity="9.99",
             received_at=at,
-            settled_at=at + timedelta(milliseconds=40),
+            finished_at=at + timedelta(milliseconds=40),
             replay=None,
         )
         for effect in stored

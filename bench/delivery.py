@@ -21,10 +21,9 @@ from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.catalog import CATALOG
 from punchcard.runtime.garbage_collection import collect_rarely
-from punchcard.store import ledger, outbox
-from punchcard.store.effects import NewEffect
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import EffectState, NewEffect
 from punchcard.store.engine import Store
-from punchcard.store.schema import EffectState
 
 _EFFECTS = size(10_000, 200)
 _ROUNDS = size(3, 1)

@@ -11,8 +11,8 @@ from sqlalchemy import insert
 from bench.engage import NOW, fill
 from punchcard.engage.fact_store import FactStore
 from punchcard.store.bulk import execute_many
+from punchcard.store.engage.schema import external_ids, profiles
 from punchcard.store.engine import Store
-from punchcard.store.schema_engage import external_ids, profiles
 from punchcard.testing.engage_world import EngageWorld
 
 _PER_UNIT_OF_WORK = 50_000

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import tomli_w
 
 WRITE_KEY = "wk_bench"
+_COMMAND = (sys.executable, "-m", "punchcard")
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,19 @@ def product(
     options: dict[str, object],
     *,
     serves_only: bool = False,
+    releases_file: bool = False,
     more: dict[str, object] | None = None,
     prepare: Callable[[Path], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Product]:
     """`punchcard up` on a new data folder with one source and one Perkville destination.
 
     Args:
         more: Further tables of the config file.
         serves_only: Run `punchcard serve` instead, with the source alone.
+        releases_file: Leave what the config file describes to App and Public API.
         prepare: Fills the data folder before the start.
+        environment: Added to this process's environment.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "punchcard.toml"
@@ -66,16 +71,14 @@ def product(
         data.mkdir()
         if prepare is not None:
             prepare(data)
-        command = [sys.executable, "-m", "punchcard"]
-        if serves_only:
-            subprocess.run([*command, "apply", str(config), "--data", str(data)], check=True, stdout=subprocess.DEVNULL)
-        half = ["serve"] if serves_only else ["up", "--config", str(config)]
+        added = environment or {}
+        half = _apply_config(config, data, added, serves_only=serves_only, releases_file=releases_file)
         begun = time.perf_counter()
         process = subprocess.Popen(
-            [*command, *half, "--data", str(data), "--port", "0"],
+            [*_COMMAND, *half, "--data", str(data), "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning"},
+            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning", **added},
         )
         try:
             assert process.stdout is not None
@@ -89,6 +92,18 @@ def product(
         finally:
             process.terminate()
             process.wait()
+
+
+def _apply_config(
+    config: Path, data: Path, added: Mapping[str, str], *, serves_only: bool, releases_file: bool
+) -> list[str]:
+    """Apply the config file if the process itself does not; return the process's command."""
+    if serves_only or releases_file:
+        options = ["--release"] if releases_file else []
+        applying = [*_COMMAND, "apply", str(config), "--data", str(data), *options]
+        subprocess.run(applying, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **added})
+        return ["serve"] if serves_only else ["up"]
+    return ["up", "--config", str(config)]
 
 
 def memory_bytes(pid: int) -> int:

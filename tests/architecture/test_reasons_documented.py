@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.store.event_results import EventStatus
+from punchcard.store.routing.event_results import EventStatus
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "punchcard"
@@ -25,12 +25,12 @@ MODULES = (
     "events/*.py",
     "filters/*.py",
     "routing/*.py",
-    "store/corrections.py",
-    "store/effects.py",
-    "store/operator_actions.py",
-    "store/outbox.py",
-    "store/pauses.py",
-    "store/recoveries.py",
+    "store/delivery/corrections.py",
+    "store/delivery/effects.py",
+    "store/delivery/operator_actions.py",
+    "store/delivery/outbox.py",
+    "store/delivery/pauses.py",
+    "store/delivery/recoveries.py",
     "traces/trace.py",
     "traces/tail.py",
 )
@@ -60,9 +60,9 @@ CONSTANTS_OF = (
     "destinations/perkville/reasons.py",
     "destinations/port.py",
     "destinations/preparation.py",
-    "store/effects.py",
-    "store/orders.py",
-    "store/pauses.py",
+    "store/delivery/effects.py",
+    "store/delivery/orders.py",
+    "store/delivery/pauses.py",
 )
 # Functions that take a reason by position.
 TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "EventResult": 2, "filtered": 0, "_repeat": 1}

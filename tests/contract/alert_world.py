@@ -9,10 +9,10 @@ from sqlalchemy import insert
 from punchcard.operations.alert_channels import ChannelError, Notice, SendingContext
 from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.operations.alert_notices import NoticeDispatcher
-from punchcard.store.alert_notices import NoticeState, list_notices
-from punchcard.store.alerts import AlertState, StoredAlert, list_alerts, open_alerts
+from punchcard.store.delivery.schema import effects
 from punchcard.store.engine import Store
-from punchcard.store.schema import effects
+from punchcard.store.operations.alert_notices import NoticeState, list_notices
+from punchcard.store.operations.alerts import AlertState, StoredAlert, list_alerts, open_alerts
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.apply import apply
 from punchcard.workspace.file import read_content
@@ -139,7 +139,7 @@ def add_effects(work: Any, count: int, *, state: str, reason: str | None = None,
             "tries": 1,
             "due_at": now,
             "created_at": now,
-            "settled_at": None if state in ("pending", "retrying", "unknown") else now,
+            "finished_at": None if state in ("pending", "retrying", "unknown") else now,
             "ordering_key": f"c{number}@example.com",
         }
         work.execute(insert(effects).values(**{**row, **values}))

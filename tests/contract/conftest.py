@@ -11,8 +11,9 @@ from typing import NamedTuple
 import pytest
 
 from punchcard.ingest.app import TrackingApp
+from punchcard.log.bodies import decompress
 from punchcard.log.group_commit import GroupCommit
-from punchcard.log.sqlite import SqliteEventLog, decompress
+from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.waiting import PATIENCE_SECONDS

@@ -11,11 +11,15 @@ from sqlalchemy import insert, update
 from tests.contract.alert_world import World, add_effects
 
 from punchcard.operations.alert_evaluation import AlertEvaluator
-from punchcard.store.alerts import AlertState
-from punchcard.store.config_file_status import ConfigFileProblem, clear_config_file_problem, write_config_file_problem
-from punchcard.store.counts import CountKey, add_counts
-from punchcard.store.heartbeats import Heartbeat, expect_process, write_heartbeat
-from punchcard.store.schema import delivery_attempts, effects
+from punchcard.store.delivery.counts import CountKey, add_counts
+from punchcard.store.delivery.schema import delivery_attempts, effects
+from punchcard.store.operations.alerts import AlertState
+from punchcard.store.operations.heartbeats import Heartbeat, expect_process, write_heartbeat
+from punchcard.store.workspace.config_file_status import (
+    ConfigFileProblem,
+    clear_config_file_problem,
+    write_config_file_problem,
+)
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def fail_attempts(work: Any, world: World, *, started: timedelta) -> None:
                 number=1,
                 action="send",
                 started_at=world.clock.now() - started,
-                settled_at=world.clock.now() - started,
+                finished_at=world.clock.now() - started,
                 outcome="retryable",
                 detail="no route",
             )
@@ -62,7 +66,7 @@ def micros(world: World) -> int:
 
 def unreachable(work: Any, world: World) -> Callable[[Any], None]:
     fail_attempts(work, world, started=timedelta(minutes=6))
-    return lambda work: add_effects(work, 1, state="delivered", begin=9, settled_at=world.clock.now())
+    return lambda work: add_effects(work, 1, state="delivered", begin=9, finished_at=world.clock.now())
 
 
 def parked(work: Any, world: World) -> Callable[[Any], None]:
@@ -180,7 +184,7 @@ NO_CAUSES: dict[str, Callable[[Any, World], object]] = {
         {CountKey(micros(world), "website", "perkville", "track", "", "rejected", ""): 9},
     ),
     "rejected long ago": lambda work, world: add_effects(
-        work, 1, state="rejected", reason="perk_unknown", settled_at=world.clock.now() - timedelta(days=8)
+        work, 1, state="rejected", reason="perk_unknown", finished_at=world.clock.now() - timedelta(days=8)
     ),
 }
 

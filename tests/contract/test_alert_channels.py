@@ -13,7 +13,7 @@ from tests.contract.mail_server import MailServer
 
 from punchcard.operations.alert_channels import ChannelError, Notice, SendingContext, send_notice
 from punchcard.operations.alert_notices import NoticeDispatcher
-from punchcard.store.alert_notices import NoticeState, read_channel_health
+from punchcard.store.operations.alert_notices import NoticeState, read_channel_health
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.webhook_receiver import Reply, WebhookReceiver
 from punchcard.workspace.model import AlertChannel

@@ -13,9 +13,9 @@ from punchcard.errors import StorageError
 from punchcard.operations.alert_evaluation import send_time
 from punchcard.operations.alert_model import Condition
 from punchcard.operations.alerts import CONDITIONS
-from punchcard.store.alert_notices import NoticeState, read_channel_health
-from punchcard.store.alerts import AlertState, acknowledge_alert, prune_alerts
-from punchcard.store.schema import effects
+from punchcard.store.delivery.schema import effects
+from punchcard.store.operations.alert_notices import NoticeState, read_channel_health
+from punchcard.store.operations.alerts import AlertState, acknowledge_alert, prune_alerts
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.model import AlertChannel
 

@@ -14,9 +14,9 @@ from punchcard.__main__ import main
 from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.settings import read_settings
-from punchcard.store.alerts import AlertState, list_alerts
-from punchcard.store.audit import AuditQuery, list_events
-from punchcard.store.heartbeats import Heartbeat, read_heartbeats, write_heartbeat
+from punchcard.store.access.audit import AuditQuery, list_events
+from punchcard.store.operations.alerts import AlertState, list_alerts
+from punchcard.store.operations.heartbeats import Heartbeat, read_heartbeats, write_heartbeat
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -352,7 +352,7 @@ def test_the_loop_survives_what_goes_wrong(
 
 
 def test_old_machines_are_forgotten_but_never_the_last_of_a_kind(world: PublicApiServer) -> None:
-    from punchcard.store.heartbeats import forget_old_heartbeats
+    from punchcard.store.operations.heartbeats import forget_old_heartbeats
 
     now = ManualClock().now()
     with world.store.unit_of_work() as work:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.store.operators import operator_by_email
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import operator_by_email
+from punchcard.store.access.token_store import Role
 from punchcard.testing.operators import PASSWORD, FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.log.port import NewRecord
-from punchcard.store.lake_status import note_lake_failure, note_lake_loss, note_lake_success
+from punchcard.store.routing.lake_status import note_lake_failure, note_lake_loss, note_lake_success
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

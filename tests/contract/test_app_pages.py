@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from punchcard.store.recoveries import RecoveryReason, start_recovery
+from punchcard.store.delivery.recoveries import RecoveryReason, start_recovery
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

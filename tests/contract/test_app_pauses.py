@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.clock import SystemClock
-from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of, plan_check
+from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, pause, pause_of, plan_check
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 
@@ -57,7 +57,7 @@ def test_a_pause_is_shown_while_it_lasts_and_for_a_while_after(world: PublicApiS
         assert "401: &lt;b&gt;no" in text
     world.send({"userId": "a", "event": "Checked In", "messageId": "m", "properties": {"email": "a@example.com"}})
     world.route()
-    assert "credentials refused since" in browser.send("GET", "/events/m").text
+    assert "Credentials refused since" in browser.send("GET", "/events/m").text
     with world.store.unit_of_work() as work:
         standing = pause_of(work, "perkville")
         assert standing is not None
@@ -66,7 +66,7 @@ def test_a_pause_is_shown_while_it_lasts_and_for_a_while_after(world: PublicApiS
         text = browser.send("GET", path).text
         assert "credentials were refused from" in text
         assert "Next check at" not in text
-    assert "credentials refused since" not in browser.send("GET", "/events/m").text
+    assert "Credentials refused since" not in browser.send("GET", "/events/m").text
 
 
 def test_a_pause_that_somebody_ended_is_not_shown_any_more(world: PublicApiServer) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.app.passwords import PasswordPool, PasswordsBusyError
-from punchcard.store.operators import count_operators
+from punchcard.store.access.operators import count_operators
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS

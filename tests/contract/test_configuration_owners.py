@@ -213,3 +213,36 @@ def test_everything_can_be_released_from_the_file(world: PublicApiServer) -> Non
     assert world.watch.newest().managed_by_file == frozenset()
     assert call(world, "PATCH", "/api/sources/website", {"name": "Shop"})[0] == 200
     assert release_from_file(world.store) == 0
+
+
+def test_managed_audiences_and_alert_rules_are_read_only_with_their_toml(world: PublicApiServer) -> None:
+    add_operators(world)
+    browser = FormBrowser(world)
+    assert browser.sign_in("owner@acme.example").status == 303
+    edit = browser.get("/audiences/buyers/edit").text
+    assert "managed by file" in edit
+    assert ">Save</button>" not in edit
+    assert "[[audiences]]" in edit
+    assert "[[destinations]]" in browser.get("/destinations/perkville/settings").text
+    assert "a-secret-that-nobody-sees" not in browser.get("/destinations/perkville/settings").text
+    rules = browser.get("/alerts/rules").text
+    disk, others = rules.partition('id="disk"')[2].partition("</tr>")[::2]
+    assert "managed by file" in disk
+    assert "threshold = 5" in disk
+    assert ">Save</button>" not in disk
+    assert "managed by file" not in others
+    assert ">Save</button>" in others
+    assert browser.post("/alerts/rules/disk", enabled="on", severity="warning", threshold="3").status == 409
+    assert browser.get("/audiences/new").status == 200
+    assert "managed by file" not in browser.get("/audiences/new").text
+
+
+def test_releasing_makes_the_forms_editable_again(world: PublicApiServer) -> None:
+    release_from_file(world.store)
+    add_operators(world)
+    browser = FormBrowser(world)
+    assert browser.sign_in("owner@acme.example").status == 303
+    for path in ("/audiences/buyers/edit", "/alerts/rules", "/alerts/channels/ops", "/sources/website"):
+        page = browser.get(path).text
+        assert "managed by file" not in page, path
+        assert ">Save</button>" in page, path

@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 
 from punchcard.clock import to_micros
 from punchcard.routing.counted_names import CountedNames
-from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey, add_counts
+from punchcard.store.delivery.counts import HOUR_MICROS, MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey, add_counts
+from punchcard.store.delivery.schema import result_counts
 from punchcard.store.engine import Store
-from punchcard.store.schema import result_counts
 from punchcard.testing.clock import ManualClock
 
 HOUR = to_micros(ManualClock().now()) // HOUR_MICROS * HOUR_MICROS

@@ -14,8 +14,9 @@ from sqlalchemy import select
 
 from punchcard.operations.alerts import find_alerts
 from punchcard.runtime.readiness import read_problems
-from punchcard.store.held import count_held, count_held_for
-from punchcard.store.schema import configuration_documents, held_records
+from punchcard.store.routing.held import count_held, count_held_for
+from punchcard.store.routing.schema import held_records
+from punchcard.store.workspace.schema import configuration_documents
 from punchcard.testing.damage import (
     CONFIG,
     Damage,

@@ -14,13 +14,12 @@ from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, Effect, PartnerClient, Performed
 from punchcard.errors import DeliveryError, RejectedError, RetryableError
-from punchcard.store import ledger, outbox
-from punchcard.store.effects import NewEffect, StoredEffect
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import EffectState, NewEffect, StoredEffect
+from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.engine import Store
-from punchcard.store.operator_actions import reopen
-from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedClient, ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedClient, ScriptedPartner, ScriptedSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -228,7 +227,7 @@ async def test_an_order_is_delivered_whatever_its_delivery_wakes(rig: Rig) -> No
     rig.add(new_effect("refund", quantity="-5", order_id="o1", is_refund=True, customer=BOB))
     rig.execute(
         "UPDATE effects SET state = 'parked', is_open = (1 = 0), reason = 'refund_unknown_order',"
-        f" settled_at = 1, received_at = {ABSURD}"
+        f" finished_at = 1, received_at = {ABSURD}"
     )
     rig.add(new_effect("order", quantity="5", order_id="o1"), new_effect("other", customer="cid@example.com"))
     async with rig.running():

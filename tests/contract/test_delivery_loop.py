@@ -22,13 +22,12 @@ from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, Performed
 from punchcard.errors import StorageError
-from punchcard.store import ledger, outbox
-from punchcard.store.effects import Action, Attempt, NewEffect, StoredEffect
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import Action, Attempt, EffectState, NewEffect, StoredEffect
+from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
-from punchcard.store.pauses import pause_of
-from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings, Step
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -101,14 +100,14 @@ class Rig:
             return pause_of(connection, DESTINATION) is not None
 
     @asynccontextmanager
-    async def running(self, *, grace_seconds: float = 5.0) -> AsyncIterator[None]:
+    async def running(self, *, grace_seconds: float = 5.0, poll_seconds: float = 0.01) -> AsyncIterator[None]:
         stopping = asyncio.Event()
         self.delivery = DestinationDelivery(
             DESTINATION,
             store=self.store,
             clock=SystemClock(),
             current=self.target,
-            poll_seconds=0.01,
+            poll_seconds=poll_seconds,
             before_sending=self.before_sending,
             spare=self.spare,
         )
@@ -117,7 +116,6 @@ class Rig:
             yield
         finally:
             stopping.set()
-            self.delivery.wake()
             await task
 
 
@@ -199,6 +197,15 @@ async def test_every_customer_gets_every_effect_once_and_in_order_whatever_is_an
     for customer in range(customers):
         expected = [f"{customer}/{number:02}" for number in range(each) if f"{customer}/{number:02}" not in refused]
         assert by_customer[str(customer)] == expected
+
+
+async def test_a_stop_does_not_wait_for_the_next_look_at_the_outbox(small_rig: Rig) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async with small_rig.running(poll_seconds=10 * PATIENCE_SECONDS):
+            small_rig.add("k1")
+            assert small_rig.delivery is not None
+            small_rig.delivery.wake()
+            await until(lambda: small_rig.state("k1") is EffectState.DELIVERED)
 
 
 async def test_a_lost_answer_is_read_back_and_never_sent_again(rig: Rig) -> None:
@@ -360,7 +367,7 @@ async def test_a_cycle_has_as_many_statements_for_many_effects_as_for_few(rig: R
         return len(statements)
 
     few = statements_of(2)
-    assert statements_of(150) == few
+    assert statements_of(450) == few
     assert few <= 20
 
 

@@ -17,9 +17,9 @@ from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import DeliveryError, RejectedError, RetryableError
-from punchcard.store import ledger, outbox
-from punchcard.store.engine import Store
-from punchcard.store.pauses import (
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.pauses import (
     Pause,
     PauseEnd,
     end_pause,
@@ -29,10 +29,10 @@ from punchcard.store.pauses import (
     plan_check,
     resume,
 )
-from punchcard.store.schema import EffectState
+from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedClient, ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedClient, ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from punchcard.engage.computation_engine import ComputationEngine
+from punchcard.store.engage.schema import profile_trait_changes
 from punchcard.store.engine import Store
-from punchcard.store.schema_engage import profile_trait_changes
 from punchcard.testing.engage_world import EngageWorld
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.profiles.rules import IdentityRules
-from punchcard.store import profiles
+from punchcard.store.engage import profiles
 from punchcard.store.engine import Store
 from punchcard.testing.engage_world import EngageWorld
 

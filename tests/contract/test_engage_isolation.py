@@ -12,9 +12,9 @@ from punchcard.operations.alerts import find_alerts
 from punchcard.operations.engagement import list_computation_statuses
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
-from punchcard.store import engage_tables as stored
+from punchcard.store.engage import engage_tables as stored
+from punchcard.store.engage.schema import computation_states, synced
 from punchcard.store.engine import Store
-from punchcard.store.schema_engage import computation_states, synced
 from punchcard.testing.sync_world import BEGIN, SyncWorld
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.model import Workspace

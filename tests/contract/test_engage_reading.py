@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from punchcard.operations.trends import compute_trends
-from punchcard.store import profile_search as search
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.engage import profile_search as search
+from punchcard.store.engage.sync_outcomes import SyncOutcome, outcome_of
 from punchcard.store.engine import Store
-from punchcard.store.schema import EffectState
-from punchcard.store.sync_outcomes import SyncOutcome, outcome_of
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.engage_samples import add_computation, add_person, call_about, record_sync
 

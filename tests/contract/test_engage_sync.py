@@ -9,9 +9,9 @@ from punchcard.engage.debounce import CHANGES_PER_MINUTE_MAX
 from punchcard.engage.person_events import UnsyncedCall
 from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.operations.engagement import list_computation_statuses
+from punchcard.store.engage.schema import synced
+from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store
-from punchcard.store.schema_engage import synced
-from punchcard.store.synced import count_cut_lists
 from punchcard.testing.sync_world import BEGIN, KEY, SyncWorld
 from punchcard.workspace.model import Workspace
 

@@ -8,10 +8,11 @@ from sqlalchemy import select
 
 from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.operations.alerts import find_alerts
-from punchcard.store import engage_tables, outbox
-from punchcard.store.effects import NewEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import NewEffect
+from punchcard.store.engage import engage_tables
+from punchcard.store.engage.schema import sync_calls, synced
 from punchcard.store.engine import Store
-from punchcard.store.schema_engage import sync_calls, synced
 from punchcard.testing.engage_world import EngageWorld
 from punchcard.testing.sync_world import BEGIN, DEFINITION, KEY, SyncWorld
 

@@ -11,7 +11,7 @@ from punchcard.destinations.port import Intent
 from punchcard.events.model import Event
 from punchcard.events.parse import read_request
 from punchcard.routing.planning import Planner
-from punchcard.store.event_results import EventResult, EventStatus
+from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace

@@ -12,9 +12,9 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import Event
 from punchcard.filters.destination_filters import DestinationFilters
 from punchcard.operations.alerts import find_alerts
-from punchcard.store import ledger
-from punchcard.store.recoveries import RecoveryReason, start_recovery
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.recoveries import RecoveryReason, start_recovery
 from punchcard.testing.damage import (
     CONFIG,
     awarded,

@@ -96,7 +96,8 @@ async def serving(serve: Serve, *, tls: ssl.SSLContext | None = None) -> AsyncIt
         server.connections += 1
         server.open += 1
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            # The client has gone; uvloop says so with a RuntimeError.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, RuntimeError):
                 await serve(Peer(server, reader, writer))
         except asyncio.CancelledError:
             pass  # the test is over

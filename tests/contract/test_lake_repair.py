@@ -15,7 +15,7 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.routing.lake_repair import LakeRepair, repair
 from punchcard.routing.router import PositionMovedError
 from punchcard.store.engine import Store
-from punchcard.store.lake_status import read_lake_status
+from punchcard.store.routing.lake_status import read_lake_status
 from punchcard.testing.installation import Installation, award
 
 EVENTS = 130  # more than the commits of one checkpoint

@@ -16,14 +16,14 @@ from punchcard.destinations.port import DeliveryOptions, EffectKey, Intent, Perf
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.routing.conflicts import PlannedEffect, resolve_conflicts
 from punchcard.routing.planning import Planned
-from punchcard.store.counts import AwardTotal, read_award_totals
+from punchcard.store.delivery.counts import AwardTotal, read_award_totals
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.ledger import LedgerQuery, page
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
-from punchcard.store.ledger import LedgerQuery, page
 from punchcard.store.migrations.upgrade import upgrade
-from punchcard.store.schema import EffectState
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import RoutedDestination
 

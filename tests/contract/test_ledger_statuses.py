@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import text
 
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES
-from punchcard.store import ledger, outbox
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.ledger import LedgerQuery
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
-from punchcard.store.ledger import LedgerQuery
-from punchcard.store.schema import EffectState
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect
 from punchcard.traces.trace import current_status

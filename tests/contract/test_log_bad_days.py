@@ -13,9 +13,10 @@ import pytest
 
 from punchcard.errors import StorageError
 from punchcard.log import sqlite
+from punchcard.log.bodies import decompress
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import LogRecord, NewRecord
-from punchcard.log.sqlite import SqliteEventLog, decompress
+from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 WAITING_BYTES_MAX = 100_000

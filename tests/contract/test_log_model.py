@@ -1,15 +1,18 @@
 """After any sequence of operations, an event log has the same records as a plain list."""
 
 import tempfile
-from pathlib import Path
+from collections.abc import Callable
+from itertools import count
 
+import psycopg
 import zstandard
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from punchcard.log.bodies import decompress
+from punchcard.log.opening import open_event_log
 from punchcard.log.port import EventLog, NewRecord
-from punchcard.log.sqlite import SqliteEventLog, decompress
 
 BODIES = st.lists(st.binary(max_size=20) | st.binary(min_size=600, max_size=700), min_size=1, max_size=70)
 
@@ -24,15 +27,14 @@ class EventLogMachine(RuleBasedStateMachine):
 
     log: EventLog
 
+    new_url: Callable[[], str]
+
     @initialize()
     def begin(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        self.log = self._open()
+        self._url = type(self).new_url()
+        self.log = open_event_log(self._url)
         self.stored: list[tuple[int, bytes]] = []
         self.highest = 0
-
-    def _open(self) -> EventLog:
-        return SqliteEventLog(Path(self._folder.name) / "log.db")
 
     @rule(bodies=BODIES)
     def append(self, bodies: list[bytes]) -> None:
@@ -66,7 +68,7 @@ class EventLogMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.log.close()
-        self.log = self._open()
+        self.log = open_event_log(self._url)
 
     @invariant()
     def remembers_its_end(self) -> None:
@@ -74,8 +76,26 @@ class EventLogMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.log.close()
-        self._folder.cleanup()
 
 
-TestEventLog = EventLogMachine.TestCase
-TestEventLog.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+def test_a_log_in_sqlite_is_a_list() -> None:
+    numbers = count()
+    with tempfile.TemporaryDirectory() as folder:
+
+        class Machine(EventLogMachine):
+            @staticmethod
+            def new_url() -> str:
+                return f"sqlite:///{folder}/{next(numbers)}.db"
+
+        run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=20, deadline=None))
+
+
+def test_a_log_in_postgresql_is_a_list(empty_postgres_url: str) -> None:
+    class Machine(EventLogMachine):
+        @staticmethod
+        def new_url() -> str:
+            with psycopg.connect(empty_postgres_url, autocommit=True) as connection:
+                connection.execute("DROP TABLE IF EXISTS event_log, event_log_head, event_log_records")
+            return empty_postgres_url
+
+    run_state_machine_as_test(Machine, settings=settings(max_examples=10, stateful_step_count=20, deadline=None))

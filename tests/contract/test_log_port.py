@@ -5,15 +5,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from punchcard.errors import StorageError
+from punchcard.log.bodies import decompress
+from punchcard.log.opening import open_event_log
 from punchcard.log.port import EventLog, LogRecord, NewRecord
-from punchcard.log.sqlite import SqliteEventLog, decompress
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 EVERYTHING = {"records_max": 1_000_000, "bytes_max": 1 << 40}
 
@@ -24,13 +27,19 @@ class Opener(Protocol):
     def __call__(self) -> EventLog: ...
 
 
-@pytest.fixture(params=["sqlite"])
-def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def log_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'log.db'}"
+    return str(request.getfixturevalue("empty_postgres_url"))
+
+
+@pytest.fixture
+def open_log(log_url: str) -> Iterator[Opener]:
     opened: list[EventLog] = []
-    makers: dict[str, Callable[[], EventLog]] = {"sqlite": lambda: SqliteEventLog(tmp_path / "log.db")}
 
     def opening() -> EventLog:
-        opened.append(makers[request.param]())
+        opened.append(open_event_log(log_url))
         return opened[-1]
 
     yield opening
@@ -192,43 +201,168 @@ def test_a_closed_log_says_so(log: EventLog) -> None:
         log.read(0, **EVERYTHING)
 
 
+def test_a_write_key_of_any_characters_is_stored_and_matches_no_other(log: EventLog) -> None:
+    """Promise: a strange write key does not disturb other requests of the same commit."""
+    keys = ["wk\0", "wk\ud800", "wk\u202e🎉", "wk"]
+    log.append([record(write_key=key) for key in keys])
+    stored = [item.write_key for item in log.read(0, **EVERYTHING)]
+    assert stored[2:] == keys[2:]
+    assert not {"wk", "wk?"} & set(stored[:2])
+
+
+def test_waiting_ends_when_a_record_is_appended_elsewhere(open_log: Opener) -> None:
+    reading, writing = open_log(), open_log()
+    reading.wait(0, seconds=0.01, poll_seconds=0.001)
+    ended = threading.Event()
+
+    def wait() -> None:
+        while not reading.read(0, **EVERYTHING):
+            reading.wait(0, seconds=PATIENCE_SECONDS, poll_seconds=0.001)
+        ended.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    writing.append(numbered(0, 1))
+    assert ended.wait(PATIENCE_SECONDS / 2)
+    waiting.join()
+
+
+def test_waiting_does_not_miss_what_was_appended_before_it_began(open_log: Opener) -> None:
+    reading, writing = open_log(), open_log()
+    (position,) = writing.append(numbered(0, 1))
+    begun = time.monotonic()
+    reading.wait(position - 1, seconds=PATIENCE_SECONDS, poll_seconds=0.001)
+    assert time.monotonic() - begun < PATIENCE_SECONDS / 2
+
+
+def test_identity_and_generations_are_shared_and_survive(open_log: Opener) -> None:
+    first, second = open_log(), open_log()
+    assert first.identity() == second.identity()
+    reserved = first.reserve_generation(5)
+    assert reserved > 5
+    assert second.reserve_generation(0) > reserved
+    second.confirm_generation(reserved)
+    first.confirm_generation(1)
+    first.close()
+    identity = open_log().identity()
+    assert identity.confirmed == reserved
+    assert identity.reserved > reserved
+
+
+def test_moved_records_keep_their_order_behind_the_position(log: EventLog) -> None:
+    log.append(numbered(0, 4))
+    log.trim(1, records_max=1)
+    assert log.move_after(100) == 3
+    records = log.read(100, **EVERYTHING)
+    assert [decompress(item) for item in records] == [b'{"n":%d}' % number for number in (1, 2, 3)]
+    assert log.last_position() == records[-1].position
+    assert log.append(numbered(4, 1))[0] > records[-1].position
+
+
+def test_a_log_that_refuses_takes_no_more_and_can_be_read(log: EventLog) -> None:
+    log.append(numbered(0, 1))
+    log.refuse(StorageError("It belongs to another database.", code="another_log"))
+    with pytest.raises(StorageError, match="another database"):
+        log.append(numbered(1, 1))
+    assert len(log.read(0, **EVERYTHING)) == 1
+
+
 APPENDING = """
 import sys
-from pathlib import Path
+from punchcard.log.opening import open_event_log
 from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import SqliteEventLog
 
-log = SqliteEventLog(Path(sys.argv[1]))
+log = open_event_log(sys.argv[1])
 number = 0
-while True:
-    bodies = [b'{"n":%d,"part":%d,"padding":"%s"}' % (number, part, b"x" * 700) for part in range(4)]
+while number < int(sys.argv[3]):
+    padding = b"x" * (number % 7 * 300)
+    bodies = [b'{"by":"%s","n":%d,"part":%d,"padding":"%s"}' % (sys.argv[2].encode(), number, part, padding)
+              for part in range(4)]
     for position in log.append([NewRecord(1, "wk", "track", "identity", body, "") for body in bodies]):
         print(position, number, flush=True)
     number += 1
+log.close()
 """
 
 
-@pytest.mark.parametrize("acknowledged_min", [4, 200, 1_000])
-def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path: Path, acknowledged_min: int) -> None:
-    path = tmp_path / "log.db"
-    writer = subprocess.Popen(
-        [sys.executable, "-c", APPENDING, str(path)], stdout=subprocess.PIPE, text=True, bufsize=1
-    )
-    assert writer.stdout is not None
-    reported = [writer.stdout.readline() for _ in range(acknowledged_min)]
-    writer.send_signal(signal.SIGKILL)
-    reported += writer.stdout.readlines()
-    writer.wait()
-    writer.stdout.close()
-    acknowledged = {
-        int(position): int(number) for position, number in (line.split() for line in reported if "\n" in line)
-    }
-    log = SqliteEventLog(path)
+class Appender:
+    """A process that appends groups of four records and reports their positions."""
+
+    def __init__(self, url: str, name: str, groups: int = 1_000_000) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", APPENDING, url, name, str(groups)], stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        self._lines: list[str] = []
+
+    def wait_for(self, records: int) -> None:
+        self._lines += [self._output.readline() for _ in range(records)]
+
+    def end(self, *, kill: bool) -> dict[int, int]:
+        """Return the number of the group by acknowledged position."""
+        if kill:
+            self._process.send_signal(signal.SIGKILL)
+        self._lines += self._output.readlines()
+        status = self._process.wait()
+        self._output.close()
+        assert kill or status == 0
+        pairs = [line.split() for line in self._lines if line.endswith("\n")]
+        return {int(position): int(number) for position, number in pairs}
+
+
+@pytest.mark.parametrize("acknowledged_min", [4, 1_000])
+def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(
+    log_url: str, log: EventLog, acknowledged_min: int
+) -> None:
+    writer = Appender(log_url, "writer")
+    writer.wait_for(acknowledged_min)
+    acknowledged = writer.end(kill=True)
+    result = {item.position: decompress(item) for item in log.read(0, **EVERYTHING)}
+    assert all(b'"n":%d,' % number in result[position] for position, number in acknowledged.items())
+    # A commit is whole or not at all, and the log goes on.
+    assert len(result) % 4 == 0
+    assert log.append(numbered(0, 1))[0] > max(result)
+
+
+def test_a_reader_misses_nothing_while_processes_append_are_killed_and_the_log_is_trimmed(
+    log_url: str, open_log: Opener
+) -> None:
+    """Promise: who continues after the last position that it saw reads every acknowledged record, once, in order."""
+    log, trimming = open_log(), open_log()
+    appenders = [Appender(log_url, f"lasting-{number}", groups=120) for number in range(3)]
+    killed = Appender(log_url, "killed")
+    seen: list[LogRecord] = []
+    acknowledged: dict[int, str] = {}
+    ended = threading.Event()
+
+    def read_on() -> None:
+        after = 0
+        while True:
+            is_last = ended.is_set()
+            records = log.read(after, records_max=97, bytes_max=50_000)
+            seen.extend(records)
+            if records:
+                after = records[-1].position
+                trimming.trim(after - 50, records_max=40)
+            elif is_last:
+                return
+            else:
+                log.wait(after, seconds=0.1, poll_seconds=0.001)
+
+    reader = threading.Thread(target=read_on)
+    reader.start()
     try:
-        result = {item.position: decompress(item) for item in log.read(0, **EVERYTHING)}
-        assert all(b'{"n":%d,' % number in result[position] for position, number in acknowledged.items())
-        # A commit is whole or not at all, and the log goes on.
-        assert len(result) % 4 == 0
-        assert log.append(numbered(0, 1))[0] > max(result)
+        killed.wait_for(200)
+        acknowledged.update(dict.fromkeys(killed.end(kill=True), killed.name))
+        for appender in appenders:
+            acknowledged.update(dict.fromkeys(appender.end(kill=False), appender.name))
     finally:
-        log.close()
+        ended.set()
+        reader.join()
+    positions = [item.position for item in seen]
+    assert positions == sorted(set(positions))
+    by_position = {item.position: decompress(item) for item in seen}
+    assert all(name.encode() in by_position.get(position, b"") for position, name in acknowledged.items())
+    assert len(acknowledged) >= 3 * 120 * 4 + 200

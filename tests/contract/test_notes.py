@@ -10,7 +10,7 @@ import prometheus_client
 import pytest
 
 from punchcard.clock import to_iso
-from punchcard.store.note_counts import read_note_counts
+from punchcard.store.routing.note_counts import read_note_counts
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

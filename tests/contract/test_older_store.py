@@ -14,13 +14,13 @@ from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.log_guard import OlderStoreError
-from punchcard.store import audit, outbox
-from punchcard.store.audit import AuditQuery
-from punchcard.store.effects import StoredEffect
+from punchcard.store.access import audit
+from punchcard.store.access.audit import AuditQuery
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.operator_actions import reopen
+from punchcard.store.delivery.recoveries import RecoveryReason, count_in_doubt
 from punchcard.store.engine import Store
-from punchcard.store.operator_actions import reopen
-from punchcard.store.recoveries import RecoveryReason, count_in_doubt
-from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.log_installation import LANDING_SECONDS, Installation, effect
 
@@ -54,11 +54,11 @@ def test_an_older_store_puts_every_open_effect_in_doubt(new: New) -> None:
     with installation.store.unit_of_work() as work:
         outbox.add(work, [effect(state) for state in EffectState], now=now)
         for state in EffectState:
-            settled_at = None if state.is_open else now
+            finished_at = None if state.is_open else now
             work.execute(
                 update(outbox.effects)
                 .where(outbox.effects.c.effect_key == state)
-                .values(state=state, is_open=state.is_open, settled_at=settled_at)
+                .values(state=state, is_open=state.is_open, finished_at=finished_at)
             )
     installation.start().advance()
     installation.set_binding(older)

@@ -25,7 +25,7 @@ from punchcard.errors import (
     RejectedError,
     RetryableError,
 )
-from punchcard.testing.perkville_server import (
+from punchcard.testing.partner.server import (
     AWARD,
     EARNING,
     GZIP,

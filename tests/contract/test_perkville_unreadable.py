@@ -8,7 +8,7 @@ import pytest
 
 from punchcard.destinations.port import Performed
 from punchcard.errors import DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
-from punchcard.testing.perkville_server import (
+from punchcard.testing.partner.server import (
     AWARD,
     GZIP,
     HTML,

@@ -11,7 +11,7 @@ import pytest
 
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.overview import Pipeline, read_pipeline
-from punchcard.testing.partner import Step
+from punchcard.testing.partner.scripted import Step
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.traces.browse import CustomerIds
 

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from punchcard.clock import to_micros
-from punchcard.store import outbox
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.orders import RefusedOrder, prune_refused_orders, record_refused_orders, refusal_of_order
+from punchcard.store.delivery.schema import refused_orders
 from punchcard.store.engine import Store
-from punchcard.store.note_counts import add_note_counts, prune_note_counts, read_note_counts
-from punchcard.store.orders import RefusedOrder, prune_refused_orders, record_refused_orders, refusal_of_order
-from punchcard.store.schema import EffectState, refused_orders
+from punchcard.store.routing.note_counts import add_note_counts, prune_note_counts, read_note_counts
 from punchcard.testing.effects import new_effect, stored_effect
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from punchcard.api.app import HANDLERS
-from punchcard.testing.partner import Step
+from punchcard.testing.partner.scripted import Step
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, update
 
-from punchcard.store.schema import audit_events
+from punchcard.store.access.schema import audit_events
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """

@@ -4,8 +4,9 @@ Nothing is corrected before somebody decides, and what is sent again never makes
 """
 
 import json
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.alerts import find_alerts
 from punchcard.operations.reconciliation_runner import ReconciliationPlan
 from punchcard.runtime.settings import read_settings
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import EffectState
+from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.alert_rules import AlertKind
@@ -136,6 +138,11 @@ def _desk(tmp_path: Path, sandbox: SandboxProcess, store_url: str, options: str 
         server.clock.set_wall_clock(by=(datetime.now(UTC) - server.clock.now()).total_seconds())
         server.delivers_really = True
         yield Desk(server, sandbox)
+
+
+def _paged_desk(tmp_path: Path, sandbox: SandboxProcess) -> AbstractContextManager[Desk]:
+    options = 'wire = { reconcilePageLimit = "3" }'
+    return _desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}", options)
 
 
 @pytest.fixture
@@ -360,6 +367,80 @@ def test_an_award_for_another_business_is_not_compared(desk: Desk) -> None:
     )
 
 
+LISTING_FAULTS: dict[str, tuple[dict[str, object], str]] = {
+    "unavailable": ({"status": 503}, "503"),
+    "failing": ({"status": 500}, "500"),
+    "gateway": ({"status": 502, "html": True}, "502"),
+    "throttled": ({"status": 429, "retryAfter": 7}, "429"),
+    "unreadable": ({"status": 200, "html": True}, "HTML"),
+    "reset": ({"reset": True}, ""),
+}
+
+
+@pytest.mark.parametrize("fault", LISTING_FAULTS)
+def test_whatever_befalls_the_list_between_pages_it_waits_and_goes_on_where_it_was(
+    tmp_path: Path, sandbox: SandboxProcess, fault: str
+) -> None:
+    faults, word = LISTING_FAULTS[fault]
+    with _paged_desk(tmp_path, sandbox) as desk:
+        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(7)))
+        desk.intervene("DELETE", f"/{desk.transaction('3')['transaction_id']}")
+        requested = desk.request("POST", PATH, {"since": "30d"})["reconciliation"]
+        desk.server.reconcile(before_request=lambda number: sandbox.faults(faults if number == 2 else {}))
+        waiting = desk.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
+        assert (waiting["status"], waiting["read"]) == ("reading", 3)
+        assert waiting["waitingSince"] is not None
+        assert word in waiting["detail"]
+        sandbox.faults({})
+        desk.server.reconcile()
+        done = desk.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
+    assert (done["status"], done["waitingSince"], done["read"]) == ("finished", None, 6)
+    assert [(item["kind"], item["effectKey"]) for item in done["differences"]] == [
+        ("missing_at_partner", KEY.format(3))
+    ]
+
+
+@pytest.mark.parametrize("page", range(2, 6))
+@pytest.mark.parametrize("deleted", [1, 2, 3])
+def test_transactions_that_are_deleted_while_the_list_is_read_hide_no_others(
+    tmp_path: Path, sandbox: SandboxProcess, page: int, deleted: int
+) -> None:
+    with _paged_desk(tmp_path, sandbox) as desk:
+        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(9)))
+        listed = [item["transaction_id"] for item in sandbox.transactions()]
+
+        def delete_first(number: int) -> None:
+            if number == page:
+                for transaction_id in listed[:deleted]:
+                    desk.intervene("DELETE", f"/{transaction_id}")
+
+        requested = desk.request("POST", PATH, {"since": "30d"})["reconciliation"]
+        desk.server.reconcile(before_request=delete_first)
+        done = desk.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
+    # Those that were deleted may have been read before; none of the others may be missing.
+    assert done["status"] == "finished"
+    assert done["read"] >= 9 - deleted
+    assert {item["effectKey"] for item in done["differences"]} <= {KEY.format(number) for number in range(deleted)}
+
+
+def test_transactions_that_are_booked_while_the_list_is_read_are_no_differences(
+    tmp_path: Path, sandbox: SandboxProcess
+) -> None:
+    with _paged_desk(tmp_path, sandbox) as desk:
+        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(7)))
+        requested = desk.request("POST", PATH, {"since": "30d"})["reconciliation"]
+
+        def award_another(number: int) -> None:
+            if number in (2, 3):
+                desk.server.clock.advance(1)
+                desk.award(desk.order(f"late-{number}"))
+                desk.book(quantity="1")
+
+        desk.server.reconcile(before_request=award_another)
+        done = desk.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
+    assert (done["status"], done["differences"], done["ledger"]["count"]) == ("finished", [], 7)
+
+
 def test_it_waits_while_the_partner_is_down_and_goes_on_by_itself(desk: Desk) -> None:
     desk.award(desk.order("1"))
     desk.sandbox.faults({"status": 503})
@@ -380,8 +461,7 @@ def test_refused_credentials_are_waited_for_too(desk: Desk) -> None:
 
 
 def test_a_list_is_read_in_pages(tmp_path: Path, sandbox: SandboxProcess) -> None:
-    options = 'wire = { reconcilePageLimit = "2" }'
-    with _desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}", options) as desk:
+    with _paged_desk(tmp_path, sandbox) as desk:
         desk.award(*(desk.order(str(number)) for number in range(5)))
         reconciliation = desk.reconcile()
     assert (reconciliation["read"], reconciliation["differences"], reconciliation["partner"]["count"]) == (5, [], 5)
@@ -404,6 +484,30 @@ def test_history_and_errors_of_the_call(desk: Desk) -> None:
     ):
         response = desk.server.request("POST", path, json.dumps(body).encode())
         assert (response.status, response.error["field"]) == (status, field), response.body
+
+
+def test_the_page_has_a_chart_of_both_sides_and_what_open_differences_cost(desk: Desk) -> None:
+    path = "/destinations/perkville/reconciliations"
+    add_operators(desk.server)
+    browser = FormBrowser(desk.server)
+    assert browser.sign_in("owner@acme.example").status == 303
+    fields = {"name": "Acme", "timezone": "UTC", "point_cost": "0.01", "currency": "USD"}
+    assert browser.post("/settings", **fields).status == 303
+    desk.award(desk.order("1"), desk.order("2", revenue="20"))
+    desk.reconcile()
+    assert "chart-data" not in browser.get(path).text
+    _delete(desk)
+    desk.server.clock.advance(60)
+    reconciliation = desk.reconcile()
+    chart = json.loads(re.search(r'id="chart-data">(.*?)</script>', browser.get(path).text, re.DOTALL)[1])  # type: ignore[index]
+    assert [(series["label"], series["values"]) for series in chart["series"]] == [
+        ("Ledger", [2, 2]),
+        ("Perkville", [2, 1]),
+        ("Differences", [0, 1]),
+    ]
+    assert browser.get("/destinations/perkville/map").status == 200  # reads the points per unit
+    page = browser.get(f"{path}/{reconciliation['id']}").text
+    assert re.search(r"10 points in the ledger\s+\(0\.10 USD\)", page), page
 
 
 def test_one_that_is_cancelled_is_not_made(desk: Desk) -> None:

@@ -27,14 +27,14 @@ from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.alerts import find_alerts
 from punchcard.routing.recovery import LakeReplay
-from punchcard.store import ledger
-from punchcard.store.effects import StoredEffect
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.recoveries import Recovery, RecoveryReason, mark_routed, newest_recovery, start_recovery
+from punchcard.store.delivery.schema import result_counts
+from punchcard.store.engage.synced import Synced, save_synced, synced_value_of_email
 from punchcard.store.engine import Store
-from punchcard.store.held import waiting_destinations
-from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.recoveries import Recovery, RecoveryReason, mark_routed, newest_recovery, start_recovery
-from punchcard.store.schema import EffectState, result_counts
-from punchcard.store.synced import Synced, save_synced, synced_value_of_email
+from punchcard.store.routing.held import waiting_destinations
+from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring

@@ -9,14 +9,13 @@ from punchcard.delivery.attempts import perform_attempt
 from punchcard.delivery.stages import CompletedAttempt, Cycle, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.store import ledger, outbox
-from punchcard.store.effects import NewEffect, StoredEffect
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import EffectState, NewEffect, StoredEffect
+from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.engine import Store
-from punchcard.store.operator_actions import reopen
-from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings, Step
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 HOUR = 3600

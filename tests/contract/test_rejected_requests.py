@@ -16,7 +16,7 @@ from punchcard.ingest.app import TrackingApp
 from punchcard.ingest.rejections import Rejections, masked
 from punchcard.log.group_commit import GroupCommit
 from punchcard.store.engine import Store
-from punchcard.store.rejected_requests import (
+from punchcard.store.ingest.rejected_requests import (
     KEPT_PER_NETWORK,
     KEPT_PER_SOURCE,
     RejectedRequest,

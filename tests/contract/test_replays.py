@@ -10,7 +10,7 @@ import pytest
 from punchcard.clock import to_iso
 from punchcard.lake.reader import LakeReader
 from punchcard.routing.replay_record import REPLAY
-from punchcard.store import ledger
+from punchcard.store.delivery import ledger
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.replays import (

@@ -13,8 +13,8 @@ from punchcard.cli.running import run
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.replay_planning import plan_replay
 from punchcard.operations.replays import save_replay, start_replay
-from punchcard.store.recoveries import RecoveryReason, start_recovery
-from punchcard.store.replays import Replay, ReplaySelection
+from punchcard.store.delivery.recoveries import RecoveryReason, start_recovery
+from punchcard.store.operations.replays import Replay, ReplaySelection
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.replays import (
@@ -105,7 +105,7 @@ def test_a_portion_that_was_cut_off_is_done_again_without_doubling(world: Public
     with world.store.unit_of_work() as work:
         from sqlalchemy import update
 
-        from punchcard.store.schema_replay import replays
+        from punchcard.store.operations.schema import replays
 
         at_start = update(replays).where(replays.c.id == running.id)
         work.execute(at_start.values(done=0, appended=0, after_position=0, after_index=-1, appended_position=0))

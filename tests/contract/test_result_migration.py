@@ -7,11 +7,11 @@ from sqlalchemy import MetaData, NullPool, Table, create_engine, insert
 from sqlalchemy.engine import make_url
 
 from punchcard.clock import to_micros
-from punchcard.store.engage_tables import result_of
+from punchcard.store.engage.engage_tables import result_of
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
 from punchcard.store.migrations.upgrade import upgrade
-from punchcard.store.positions import results_after
+from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
+from punchcard.store.routing.positions import results_after
 
 CREATED_AT = to_micros(datetime(2026, 1, 2, 3, tzinfo=UTC))
 OLD_BATCH = {

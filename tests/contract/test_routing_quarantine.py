@@ -13,7 +13,7 @@ import zstandard
 from punchcard.errors import InvariantError, StorageError
 from punchcard.routing.quarantine import FAILURES_IN_A_ROW_MAX, RoutingHaltedError
 from punchcard.store.engine import Store
-from punchcard.store.quarantine import count_quarantined, quarantined
+from punchcard.store.routing.quarantine import count_quarantined, quarantined
 from punchcard.testing.installation import Installation, award
 from punchcard.testing.world import Fuse, FusedStore
 

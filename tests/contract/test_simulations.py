@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from punchcard.store.simulations import next_simulation, note_parts
+from punchcard.store.operations.simulations import next_simulation, note_parts
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 
@@ -66,6 +67,25 @@ def test_a_simulation_is_started_and_read(server: PublicApiServer) -> None:
     assert (simulation["totals"]["points"], simulation["totals"]["awards"]) == (None, 3)
     with server.store.reading() as work:
         assert work.exec_driver_sql("SELECT count(*) FROM effects").scalar() == 1  # nothing was changed
+
+
+def test_points_are_shown_as_money_if_the_workspace_sets_their_cost(server: PublicApiServer) -> None:
+    started = start(server, settings={"eventToPerkMap": {"Checked In": "123457", "Sauna Visited": "123460"}})
+    assert server.simulate(points={"123457": Decimal(10), "123460": Decimal(5)})
+    path = f"{PATH}/{started['id']}"
+    assert request(server, "GET", path)["cost"] is None
+    add_operators(server)
+    browser = FormBrowser(server)
+    assert browser.sign_in("owner@acme.example").status == 303
+    page = f"/destinations/perkville/simulations/{started['id']}"
+    assert "Cost" not in browser.get(page).text
+    fields = {"name": "Acme", "timezone": "UTC", "point_cost": "0.125", "currency": "USD"}
+    refused = browser.post("/settings", **{**fields, "point_cost": "free"})
+    assert refused.status == 422
+    assert "is not an amount above 0" in refused.text
+    assert browser.post("/settings", **fields).status == 303
+    assert request(server, "GET", path)["cost"] == {"currency": "USD", "amount": "2.50", "actualAmount": "1.25"}
+    assert "2.50 USD" in browser.get(page).text
 
 
 def test_secrets_of_a_proposal_are_not_stored(server: PublicApiServer) -> None:

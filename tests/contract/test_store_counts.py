@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from punchcard.clock import to_micros
-from punchcard.store import outbox
-from punchcard.store.counts import (
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.counts import (
     RECEIVED,
     CountKey,
     CountQuery,
@@ -20,10 +20,9 @@ from punchcard.store.counts import (
     read_counts,
     seen_names,
 )
-from punchcard.store.effects import AttemptOutcome, StoredEffect
+from punchcard.store.delivery.effects import AttemptOutcome, EffectState, StoredEffect
+from punchcard.store.delivery.operator_actions import dismiss, reopen
 from punchcard.store.engine import Store
-from punchcard.store.operator_actions import dismiss, reopen
-from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect
 

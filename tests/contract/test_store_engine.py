@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, inspect, make_url, text
 
 from punchcard.errors import ConfigurationError, InvariantError, StorageError
-from punchcard.store import outbox
+from punchcard.store.delivery import outbox
 from punchcard.store.engine import HEAD_MIGRATION, Store
 from punchcard.store.migrations.upgrade import upgrade
 from punchcard.store.schema import metadata
@@ -308,7 +308,7 @@ def test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room(
     code = """
         import resource, signal, sys
         from punchcard.errors import StorageError
-        from punchcard.store import outbox
+        from punchcard.store.delivery import outbox
         from punchcard.store.engine import Store
         from punchcard.testing.clock import ManualClock
         from punchcard.testing.effects import DESTINATION, new_effect

@@ -6,8 +6,7 @@ from datetime import timedelta
 import pytest
 
 from punchcard.errors import ConfigurationError
-from punchcard.store.engine import Store
-from punchcard.store.operators import (
+from punchcard.store.access.operators import (
     FAILURES_REMEMBERED,
     SESSION_IDLE,
     Operator,
@@ -23,7 +22,8 @@ from punchcard.store.operators import (
     operator_of_session,
     remove_operator,
 )
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 
 

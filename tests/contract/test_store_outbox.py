@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -9,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from punchcard.errors import InvariantError
-from punchcard.store import outbox
-from punchcard.store.effects import Action, AttemptOutcome, AttemptResult, StoredEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.store.delivery.effects import Action, AttemptOutcome, AttemptResult, EffectState, StoredEffect
+from punchcard.store.delivery.ledger import attempts_of, needing_a_person
+from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.engine import Store
-from punchcard.store.ledger import attempts_of, conflicts_of, needing_a_person
-from punchcard.store.operator_actions import reopen
-from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import (
     DESTINATION,
@@ -119,6 +120,23 @@ def test_claiming_takes_one_effect_of_each_customer_in_order(store: Store, clock
     assert claimable_keys(store, clock) == ["ann 2"]
 
 
+def test_live_effects_are_claimed_before_those_of_replays(store: Store, clock: ManualClock) -> None:
+    replayed = [replace(new_effect(f"past {number}", customer=f"{number}@example.com"), replay="r") for number in "123"]
+    with store.unit_of_work() as work:
+        outbox.add(work, replayed, now=clock.now())
+    clock.advance(1)
+    add(store, clock, "live ann")
+    add(store, clock, "live bob", customer="bob@example.com")
+    assert claimable_keys(store, clock) == ["live ann", "live bob", "past 1", "past 2", "past 3"]
+    assert claimable_keys(store, clock, limit=3) == ["live ann", "live bob", "past 1"]
+    assert claimable_keys(store, clock, limit=1) == ["live ann"]
+    with store.unit_of_work() as work:
+        ids = outbox.claimable_ids(work, DESTINATION, now=clock.now(), limit=2)
+        assert [outbox.effect_by_id(work, id_).effect_key for id_ in ids] == ["live ann", "live bob"]
+    add(store, clock, "live after", customer="1@example.com")  # behind the replayed one of its customer
+    assert claimable_keys(store, clock) == ["live ann", "live bob", "past 1", "past 2", "past 3"]
+
+
 def test_other_destinations_have_separate_queues(store: Store, clock: ManualClock) -> None:
     add(store, clock, "a")
     with store.unit_of_work() as work:
@@ -221,10 +239,10 @@ def test_starting_makes_the_attempt_durable_and_settling_ends_it(store: Store, c
     with store.reading() as connection:
         (attempt,) = attempts_of(connection, [effect.id])[effect.id]
     assert (attempt.outcome, attempt.status, attempt.detail) == (AttemptOutcome.DELIVERED, 201, "rounded")
-    assert attempt.settled_at == clock.now()
+    assert attempt.finished_at == clock.now()
     done = read(store, "a")
     assert (done.state, done.partner_id, done.tries) == (EffectState.DELIVERED, "p1", 1)
-    assert done.settled_at == clock.now()
+    assert done.finished_at == clock.now()
 
 
 def test_a_try_that_does_not_count_leaves_the_tries_alone(store: Store, clock: ManualClock) -> None:
@@ -290,7 +308,7 @@ def test_orphans_become_unknown_and_wait_until_their_request_can_no_longer_land(
     with store.reading() as connection:
         (attempt,) = attempts_of(connection, [orphan.id])[orphan.id]
         assert stored_effect(connection, "z", destination="other").state is EffectState.PENDING
-    assert (attempt.outcome, attempt.settled_at) == (AttemptOutcome.UNKNOWN, clock.now())
+    assert (attempt.outcome, attempt.finished_at) == (AttemptOutcome.UNKNOWN, clock.now())
     assert record_results(store, attempt_result(orphan, clock=clock)) == 0  # its answer comes too late
 
 
@@ -319,7 +337,7 @@ def test_reopening_gives_fresh_tries_and_asks_first_where_the_outcome_is_not_kno
         assert reopen(work, [effect.id], now=clock.now()) == 1
     again = read(store, "a")
     assert (again.state, again.tries, again.attempts, again.reason) == (after, 0, 1, "retried")
-    assert (again.due_at, again.settled_at) == (clock.now(), None)
+    assert (again.due_at, again.finished_at) == (clock.now(), None)
     assert claimable_keys(store, clock) == ["a"]
 
 
@@ -349,7 +367,7 @@ def test_an_effect_is_put_aside_without_an_attempt(store: Store, clock: ManualCl
             now=clock.now(),
         )
     parked = read(store, "a")
-    assert (parked.state, parked.attempts, parked.settled_at) == (EffectState.PARKED, 0, clock.now())
+    assert (parked.state, parked.attempts, parked.finished_at) == (EffectState.PARKED, 0, clock.now())
     assert claimable_keys(store, clock) == ["b"]
 
 

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from punchcard.errors import InvariantError
-from punchcard.store import ledger, outbox
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.ledger import LedgerQuery
+from punchcard.store.delivery.pauses import Pause, PauseEnd, pause, pause_of, resume
 from punchcard.store.engine import Store
-from punchcard.store.event_results import (
+from punchcard.store.routing.event_results import (
     EventResult,
     EventStatus,
     ResultBatch,
@@ -21,10 +24,7 @@ from punchcard.store.event_results import (
     decode_batch,
     encode_batch,
 )
-from punchcard.store.ledger import LedgerQuery
-from punchcard.store.pauses import Pause, PauseEnd, pause, pause_of, resume
-from punchcard.store.positions import ROUTING, advance, forget_results, position_of, results_after, save_results
-from punchcard.store.schema import EffectState
+from punchcard.store.routing.positions import ROUTING, advance, forget_results, position_of, results_after, save_results
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect
 

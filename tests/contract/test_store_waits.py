@@ -13,13 +13,12 @@ from punchcard.delivery.retrying import Retryable, find_retryable, retry
 from punchcard.delivery.stages import DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.store import outbox
-from punchcard.store.effects import AttemptOutcome, StoredEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import AttemptOutcome, EffectState, StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.schema import EffectState
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, attempt_result, begin_all, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
 HOUR = 3_600.0
 OPTIONS = DeliveryOptions(requests_per_second=0)

@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from punchcard.ingest.app import TrackingApp
+from punchcard.log.bodies import decompress
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import SqliteEventLog, decompress
+from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.clock import ManualClock
 
 EVENT = {"userId": "ann", "event": "Checked In", "properties": {"note": "x" * 5_000}}

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, Table, insert, select, update
 
 from punchcard.lake.reader import LakeResult
-from punchcard.store.event_results import decode_batch, encode_batch
-from punchcard.store.schema import Instant, metadata, result_batches
-from punchcard.store.token_store import create_token
+from punchcard.store.access.token_store import create_token
+from punchcard.store.routing.event_results import decode_batch, encode_batch
+from punchcard.store.routing.schema import result_batches
+from punchcard.store.schema import Instant, metadata
 from punchcard.testing.engage_samples import add_computation
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer

@@ -17,10 +17,9 @@ from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import DeliveryTarget, claim
 from punchcard.destinations.network import NetworkPolicy, read_networks
 from punchcard.destinations.webhooks.partner import WebhooksPartner
-from punchcard.store import ledger, outbox
-from punchcard.store.effects import NewEffect, StoredEffect
+from punchcard.store.delivery import ledger, outbox
+from punchcard.store.delivery.effects import EffectState, NewEffect, StoredEffect
 from punchcard.store.engine import Store
-from punchcard.store.schema import EffectState
 from punchcard.testing.effects import begin_all
 from punchcard.testing.webhook_receiver import ReceivedRequest, Reply, WebhookReceiver
 

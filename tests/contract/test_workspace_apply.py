@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from punchcard.errors import ConfigurationError
-from punchcard.store.configuration import revision_of
 from punchcard.store.engine import Store
+from punchcard.store.workspace.configuration import revision_of
 from punchcard.testing.clock import ManualClock
 from punchcard.workspace.apply import apply, edit, preview
 from punchcard.workspace.export import export

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from punchcard.errors import StorageError
+from punchcard.store.access.token_store import create_token, ensure_admin_token, list_tokens, revoke_token, verify_token
 from punchcard.store.engine import Store
-from punchcard.store.token_store import create_token, ensure_admin_token, list_tokens, revoke_token, verify_token
 from punchcard.testing.clock import ManualClock
 
 

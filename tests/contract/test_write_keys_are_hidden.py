@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.store.token_store import Role, create_token
+from punchcard.store.access.token_store import Role, create_token
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from punchcard.testing.partner.configuration import EVENT_TO_PERK_MAP, configuration
 from punchcard.testing.ports import reserved_port
-from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, command, configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 

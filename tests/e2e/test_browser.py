@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.ports import reserved_port
-from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, command, configuration
+from punchcard.testing.partner.configuration import EVENT_TO_PERK_MAP, configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 

@@ -9,8 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.ports import reserved_port
-from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 

@@ -4,7 +4,8 @@ import sqlite3
 from itertools import count
 from pathlib import Path
 
-from punchcard.testing.product import ProductProcess, command, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 
 NUMBERS = count(1)
@@ -23,7 +24,7 @@ def move_into_the_future(data: Path) -> None:
     """What stands in the store is as if its attempts had ended while the clock was five hours ahead."""
     with sqlite3.connect(data / "punchcard.db") as database:
         database.execute("UPDATE effects SET due_at = due_at + ? WHERE is_open", (FIVE_HOURS_MICROS,))
-        database.execute("UPDATE delivery_attempts SET settled_at = settled_at + ?", (FIVE_HOURS_MICROS,))
+        database.execute("UPDATE delivery_attempts SET finished_at = finished_at + ?", (FIVE_HOURS_MICROS,))
     database.close()
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from punchcard.errors import LakeError
 from punchcard.lake.reader import LakeReader
-from punchcard.testing.product import ProductProcess, command, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 

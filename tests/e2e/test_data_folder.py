@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess
 from punchcard.testing.product import command as command_line
 from punchcard.testing.waiting import PATIENCE_SECONDS
 

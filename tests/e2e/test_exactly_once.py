@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from segment.analytics.client import Client
 
+from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.ports import reserved_port
-from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
 
 _CUSTOMERS = 150
 _FAULTS: tuple[dict[str, object], ...] = (
@@ -113,12 +116,12 @@ def _wreak_havoc(
     return product, sandbox
 
 
-def _judge(folder: Path, awards: int, seed: int) -> None:
+def _judge(folder: Path, awards: int, seed: int, *, simulates: bool = False) -> None:
     with reserved_port() as product_port, reserved_port() as sandbox_port:
-        _judge_on(product_port, sandbox_port, folder, awards, seed)
+        _judge_on(product_port, sandbox_port, folder, awards, seed, simulates=simulates)
 
 
-def _judge_on(product_port: int, sandbox_port: int, folder: Path, awards: int, seed: int) -> None:
+def _judge_on(product_port: int, sandbox_port: int, folder: Path, awards: int, seed: int, *, simulates: bool) -> None:
     chance = random.Random(seed)
     sandbox = SandboxProcess(folder / "sandbox", port=sandbox_port)
     product = ProductProcess(
@@ -139,6 +142,7 @@ def _judge_on(product_port: int, sandbox_port: int, folder: Path, awards: int, s
         _wait_until_idle(product, sandbox, len(sent.expected), seconds=600 + awards / 10)
         stands = sandbox.transactions()
         _, parked = product.call("GET", "/api/destinations/perkville/transactions?state=parked&count=5")
+        simulated = _simulate(product, len(sent.expected)) if simulates else None
     finally:
         sending.join()
         product.stop()
@@ -149,6 +153,40 @@ def _judge_on(product_port: int, sandbox_port: int, folder: Path, awards: int, s
     missing = {key: quantity for key, quantity in sent.expected.items() if key not in result}
     assert missing == {}, f"seed {seed}: missing; parked are {parked}"
     assert result == sent.expected, f"seed {seed}: other amounts than sent"
+    if simulated is not None:
+        rows = [row for row in simulated["byEvent"] if row["awards"] or row["actualAwards"]]
+        differing = [
+            row for row in rows if (row["awards"], row["quantity"]) != (row["actualAwards"], row["actualQuantity"])
+        ]
+        assert differing == [], f"seed {seed}: the simulation of the current configuration differs from the ledger"
+        assert sum(row["awards"] for row in rows) == len(sent.expected), f"seed {seed}"
+        assert sum(Decimal(row["quantity"]) for row in rows) == sum(sent.expected.values()), f"seed {seed}"
+
+
+def _simulate(product: ProductProcess, awards: int) -> dict[str, Any]:
+    """Simulate the current configuration, once the lake has all events; return the finished simulation."""
+    path = "/api/destinations/perkville/simulations"
+
+    def run() -> dict[str, Any]:
+        _, body = product.call("POST", f"{path}?wait=0", body={"since": "30d"})
+        started = body["data"]["simulation"]["id"]
+
+        def read() -> dict[str, Any]:
+            simulation: dict[str, Any] = product.call("GET", f"{path}/{started}")[1]["data"]["simulation"]
+            return simulation
+
+        wait_until(lambda: read()["status"] not in ("queued", "running"), read)
+        finished = read()
+        assert finished["status"] == "finished", finished
+        return finished
+
+    simulation = run()
+    for _ in range(10):
+        if simulation["totals"]["awards"] >= awards:
+            break
+        time.sleep(2)  # the lake gets events within seconds
+        simulation = run()
+    return simulation
 
 
 def _wait_until_idle(product: ProductProcess, sandbox: SandboxProcess, count: int, *, seconds: float) -> None:
@@ -176,4 +214,4 @@ def test_every_award_stands_exactly_once_whatever_dies(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_tens_of_thousands_of_awards_stand_exactly_once(tmp_path: Path) -> None:
-    _judge(tmp_path, awards=20_000, seed=random.SystemRandom().randrange(10**9))
+    _judge(tmp_path, awards=20_000, seed=random.SystemRandom().randrange(10**9), simulates=True)

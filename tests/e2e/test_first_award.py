@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from segment.analytics.client import Client
 
-from punchcard.testing.product import EVENT_TO_PERK_MAP, WRITE_KEY, ProductProcess, command, configuration
+from punchcard.testing.partner.configuration import EVENT_TO_PERK_MAP, configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 
 PAGE_EXAMPLE = {"order_id": "o283h08fh2390f923uofu23", "revenue": 9.99, "email": "example@example.com"}

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from punchcard.testing.forwarded import SETTINGS, booked, event, message_of, new_id, partner
-from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.forwarded import booked, event, message_of, new_id, partner
+from punchcard.testing.partner.configuration import FORWARDED_SETTINGS as SETTINGS
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 

@@ -1,10 +1,7 @@
 """One database belongs to one event log: no event is answered with 200 that nobody will route."""
 
-import os
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from punchcard.testing.product import ProductProcess, command, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
-from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
+from punchcard.testing.waiting import wait_until
 
 VISIT = {"email": "ann@example.com"}
 
@@ -34,35 +32,6 @@ def run(half: str, data: Path, database: dict[str, str]) -> "subprocess.Complete
     """One half of the product that is expected to end by itself."""
     arguments = ["--port", "0"] if half in ("serve", "up") else []
     return command(half, "--data", str(data), *arguments, environment=database)
-
-
-class WorkerProcess:
-    """A running `punchcard worker`; as a context manager it is stopped at the end."""
-
-    def __init__(self, data: Path, database: dict[str, str], log: Path) -> None:
-        self._log = log.open("a")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "punchcard", "worker", "--data", str(data)],
-            stderr=self._log,
-            env={**os.environ, **database},
-            start_new_session=True,
-        )
-
-    def __enter__(self) -> "WorkerProcess":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-
-    def wait(self) -> int:
-        """Its exit status, once it has ended by itself."""
-        return self._process.wait(PATIENCE_SECONDS)
 
 
 def wait_until_delivered(sandbox: SandboxProcess, count: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 
 NUMBERS = count(1)

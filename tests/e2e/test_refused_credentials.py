@@ -4,7 +4,8 @@ import json
 from itertools import count
 from pathlib import Path
 
-from punchcard.testing.product import ProductProcess, command, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 

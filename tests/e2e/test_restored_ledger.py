@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 

@@ -21,7 +21,8 @@ from sqlalchemy import make_url
 
 from punchcard.lake.reader import LakeReader
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.testing.product import ProductProcess, command, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 

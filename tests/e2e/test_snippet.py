@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page
 from punchcard import ingest
 from punchcard.app.assets import SNIPPET_HOST, SNIPPET_KEY, read_published_snippet
 from punchcard.app.snippets import snippets_for
-from punchcard.testing.product import WRITE_KEY, ProductProcess, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 from punchcard.workspace.model import Source

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from punchcard.testing.product import ProductProcess, configuration
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 
 pytestmark = pytest.mark.terraform

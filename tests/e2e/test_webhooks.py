@@ -3,9 +3,12 @@
 import random
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from punchcard.testing.product import WRITE_KEY, ProductProcess, command
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -34,6 +37,39 @@ def configuration(
             }
         ],
     }
+
+
+@pytest.fixture(scope="module")
+def receivers() -> Iterator[dict[str, WebhookReceiver]]:
+    """Return a receiver for each test that shares the product, by the slug of its source and destination."""
+    with ExitStack() as running:
+        yield {slug: running.enter_context(WebhookReceiver()) for slug in ("seen", "filtered", "regulars")}
+
+
+@pytest.fixture(scope="module")
+def product(
+    tmp_path_factory: pytest.TempPathFactory, receivers: Mapping[str, WebhookReceiver]
+) -> Iterator[ProductProcess]:
+    """One product with a source and a destination for each of these tests; its write key is the slug."""
+    parts = {
+        "seen": configuration(receivers["seen"]),
+        "filtered": configuration(receivers["filtered"], settings={"triggers": ["track"]}),
+        "regulars": configuration(receivers["regulars"], settings={"triggers": ["identify", "track"]}),
+    }
+    content: dict[str, Any] = {"workspace": parts["seen"]["workspace"], "sources": [], "destinations": []}
+    for slug, part in parts.items():
+        content["sources"].append({"slug": slug, "name": slug, "write_key": slug})
+        content["destinations"].append({**part["destinations"][0], "slug": slug, "source": slug})
+    content["audiences"] = [
+        {
+            "name": "Regulars",
+            "definition": "event('Visited').count() >= 2",
+            "destinations": ["regulars"],
+            "send": ["identify", "track"],
+        }
+    ]
+    with ProductProcess(tmp_path_factory.mktemp("webhooks"), content) as running:
+        yield running
 
 
 def test_no_event_is_lost_and_users_stay_in_order_whatever_dies(tmp_path: Path) -> None:
@@ -91,23 +127,24 @@ def _all_rows(product: ProductProcess) -> list[dict[str, Any]]:
         cursor = f"&cursor={following}"
 
 
-def test_a_call_is_seen_in_trace_and_ledger(tmp_path: Path) -> None:
-    with WebhookReceiver() as receiver, ProductProcess(tmp_path, configuration(receiver)) as product:
-        receiver.replies.append(Reply(status=422, body=b"no such member"))
-        product.send("page", {"messageId": "bad", "userId": "u1", "name": "Home"})
-        rejected = product.wait_for_status("bad", "rejected")
-        # Only now: calls of two users are delivered side by side, and the first request gets the refusal.
-        product.send("identify", {"messageId": "good", "userId": "u2", "traits": {"email": "Ann@Example.com"}})
-        assert rejected["reason"] == "webhook_refused"
-        assert "no such member" in rejected["detail"]
-        delivered = product.wait_for_status("good", "delivered")
-        assert delivered["transaction"]["summary"] == "identify call"
-        assert [attempt["status"] for attempt in delivered["attempts"]] == [200]
-        trace = command("trace", "bad", "--data", str(product.data)).stdout
-        assert "page call" in trace
-        assert "no such member" in trace
-        bodies = {event["messageId"]: event for request in receiver.requests for event in request.events}
-        assert (bodies["bad"]["type"], bodies["bad"]["name"], bodies["bad"]["version"]) == ("page", "Home", 2)
+def test_a_call_is_seen_in_trace_and_ledger(product: ProductProcess, receivers: Mapping[str, WebhookReceiver]) -> None:
+    receiver = receivers["seen"]
+    receiver.replies.append(Reply(status=422, body=b"no such member"))
+    product.send("page", {"messageId": "bad", "userId": "u1", "name": "Home"}, write_key="seen")
+    rejected = product.wait_for_status("bad", "rejected")
+    # Only now: calls of two users are delivered side by side, and the first request gets the refusal.
+    good = {"messageId": "good", "userId": "u2", "traits": {"email": "Ann@Example.com"}}
+    product.send("identify", good, write_key="seen")
+    assert rejected["reason"] == "webhook_refused"
+    assert "no such member" in rejected["detail"]
+    delivered = product.wait_for_status("good", "delivered")
+    assert delivered["transaction"]["summary"] == "identify call"
+    assert [attempt["status"] for attempt in delivered["attempts"]] == [200]
+    trace = command("trace", "bad", "--data", str(product.data)).stdout
+    assert "page call" in trace
+    assert "no such member" in trace
+    bodies = {event["messageId"]: event for request in receiver.requests for event in request.events}
+    assert (bodies["bad"]["type"], bodies["bad"]["name"], bodies["bad"]["version"]) == ("page", "Home", 2)
 
 
 def test_a_private_address_is_named_until_the_workspace_allows_its_network(tmp_path: Path) -> None:
@@ -136,41 +173,32 @@ def retried(product: ProductProcess, message_id: str) -> bool:
     return product.call("POST", "/api/destinations/hook/transactions/retry", body=body)[0] == 200
 
 
-def test_the_types_that_are_not_triggers_are_filtered(tmp_path: Path) -> None:
-    with WebhookReceiver() as receiver:
-        content = configuration(receiver, settings={"triggers": ["track"]})
-        with ProductProcess(tmp_path, content) as product:
-            product.send("page", {"messageId": "p1", "userId": "u1", "name": "Home"})
-            product.send("track", {"messageId": "t1", "userId": "u1", "event": "Checked In"})
-            product.wait_for_status("t1", "delivered")
-            filtered = product.wait_for_status("p1", "filtered_at_destination")
-        assert filtered["reason"] == "unsupported_event_type"
-        assert set(receiver.message_ids()) == {"t1"}
+def test_the_types_that_are_not_triggers_are_filtered(
+    product: ProductProcess, receivers: Mapping[str, WebhookReceiver]
+) -> None:
+    product.send("page", {"messageId": "p1", "userId": "u3", "name": "Home"}, write_key="filtered")
+    product.send("track", {"messageId": "t1", "userId": "u3", "event": "Checked In"}, write_key="filtered")
+    product.wait_for_status("t1", "delivered")
+    filtered = product.wait_for_status("p1", "filtered_at_destination")
+    assert filtered["reason"] == "unsupported_event_type"
+    assert set(receivers["filtered"].message_ids()) == {"t1"}
 
 
-def test_an_audience_is_synced_to_a_receiver(tmp_path: Path) -> None:
-    with WebhookReceiver() as receiver:
-        content = configuration(receiver, settings={"triggers": ["identify", "track"]})
-        content["audiences"] = [
-            {
-                "name": "Regulars",
-                "definition": "event('Checked In').count() >= 2",
-                "destinations": ["hook"],
-                "send": ["identify", "track"],
-            }
-        ]
-        with ProductProcess(tmp_path, content) as product:
-            for number in range(2):
-                properties = {"email": "ann@example.com"}
-                product.send(
-                    "track",
-                    {"messageId": f"m{number}", "userId": "u1", "event": "Checked In", "properties": properties},
-                )
-            receiver.wait_for(lambda: len(_synced(receiver)) == 2, seconds=PATIENCE_SECONDS)
-        identify, track = sorted(_synced(receiver), key=lambda event: event["type"])
-        assert identify["traits"]["regulars"] is True
-        assert identify["context"]["personas"]["computation_key"] == "regulars"
-        assert track["event"] == "Audience Entered"
+def test_an_audience_is_synced_to_a_receiver(product: ProductProcess, receivers: Mapping[str, WebhookReceiver]) -> None:
+    receiver = receivers["regulars"]
+    for number in range(2):
+        visit = {
+            "messageId": f"m{number}",
+            "userId": "u4",
+            "event": "Visited",
+            "properties": {"email": "bea@example.com"},
+        }
+        product.send("track", visit, write_key="regulars")
+    receiver.wait_for(lambda: len(_synced(receiver)) == 2, seconds=PATIENCE_SECONDS)
+    identify, track = sorted(_synced(receiver), key=lambda event: event["type"])
+    assert identify["traits"]["regulars"] is True
+    assert identify["context"]["personas"]["computation_key"] == "regulars"
+    assert track["event"] == "Audience Entered"
 
 
 def _synced(receiver: WebhookReceiver) -> list[dict[str, Any]]:

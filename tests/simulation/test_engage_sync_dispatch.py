@@ -14,16 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import zstandard
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from punchcard.engage.sync_dispatch import SyncDispatcher
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.store import engage_tables
+from punchcard.store.engage import engage_tables
 from punchcard.store.engine import Store
-from punchcard.store.positions import ROUTING, advance, position_of
+from punchcard.store.routing.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
@@ -67,7 +67,7 @@ steps = st.lists(
 )
 
 
-class CrashError(Exception):
+class CrashError(BaseException):  # not an Exception: the engine isolates those, and a dead process isolates nothing
     """The process is dead."""
 
 
@@ -245,6 +245,11 @@ class Story:
 
 
 @EXAMPLES
+@example(
+    key="bought",
+    rhythm="real-time",
+    steps=[(("order", "ann"), ("engine", 1, False)), (("order", "ann"), ("engine", 4, True)), (("wait", 1), None)],
+)
 @given(key=st.sampled_from(sorted(DEFINITIONS)), rhythm=st.sampled_from(["real-time", "every 1 hour"]), steps=steps)
 def test_a_destination_ends_up_with_the_current_values_and_nothing_twice_consecutively(key, rhythm, steps):
     with (

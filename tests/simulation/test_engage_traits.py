@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from punchcard.engage import identity_resolution
 from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.rules import ExternalId, IdentityRules
-from punchcard.store import profile_queries, profile_search, profiles
+from punchcard.store.engage import profile_queries, profile_search, profiles
 from punchcard.store.engine import Store
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

@@ -13,11 +13,12 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from punchcard.operations.trends import compute_trends
-from punchcard.store import profile_search
-from punchcard.store.engage_tables import advance_due
+from punchcard.store.delivery.ledger import newest_awards, oldest_open
+from punchcard.store.engage import profile_search
+from punchcard.store.engage.engage_tables import advance_due
+from punchcard.store.engage.sync_outcomes import outcome_of
+from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store
-from punchcard.store.sync_outcomes import outcome_of
-from punchcard.store.synced import count_cut_lists
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.simulation import simulate
 
@@ -102,3 +103,14 @@ def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path)
     }
     assert len(result) >= 8
     assert slow == {}
+
+
+def test_home_reads_what_is_open_and_the_period_only(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    at = ManualClock().now()
+    with plans() as result, store.reading() as work:
+        oldest_open(work, "perkville")
+        newest_awards(work, "perkville", begin=at, end=at, at_most=10)
+    store.close()
+    steps = [step for plan in result.values() for step in plan if "effects" in step]
+    assert [re.findall(r"ix_\w+", step) for step in steps] == [["ix_effects_due"], ["ix_effects_received"]]

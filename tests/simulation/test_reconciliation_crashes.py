@@ -16,16 +16,16 @@ from punchcard.operations.reconciliation_runner import (
     ReconciliationPlan,
     ReconciliationRunner,
 )
-from punchcard.store.reconciliation_differences import DifferenceQuery, DifferenceState, list_differences
-from punchcard.store.reconciliations import (
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.operations.reconciliation_differences import DifferenceQuery, DifferenceState, list_differences
+from punchcard.store.operations.reconciliations import (
     Reconciliation,
     ReconciliationStatus,
     add_reconciliation,
     list_reconciliations,
 )
-from punchcard.store.schema import EffectState
 from punchcard.testing.effects import stored_effect
-from punchcard.testing.partner import LIST, Booking, ScriptedSettings, Step
+from punchcard.testing.partner.scripted import LIST, Booking, ScriptedSettings, Step
 from punchcard.testing.world import OPTIONS, SLUG, ProcessEnd, World, batch_of, track
 
 CUSTOMERS = ("ann@example.com", "bob@example.com", "cid@example.com")

@@ -15,7 +15,7 @@ from punchcard.log.port import NewRecord
 from punchcard.operations.replay_planning import ReplayCandidate
 from punchcard.operations.replay_runner import ReplayRunner
 from punchcard.routing import batch
-from punchcard.store.replays import Replay
+from punchcard.store.operations.replays import Replay
 from punchcard.testing.oracle import BrokenPromiseError
 from punchcard.testing.replay_world import simulate_replays
 

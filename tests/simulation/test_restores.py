@@ -12,7 +12,7 @@ import pytest
 from punchcard.errors import InvariantError
 from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
-from punchcard.store.recoveries import Recovery
+from punchcard.store.delivery.recoveries import Recovery
 from punchcard.testing.oracle import BrokenPromiseError
 from punchcard.testing.restored_world import RestoredWorld, copy_and_restore
 from punchcard.testing.simulation import simulate

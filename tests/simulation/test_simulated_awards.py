@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from random import Random
+from random import Random, SystemRandom
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.operations.proposals import ProposedFilter, compile_proposal, propose
 from punchcard.operations.simulation import SimulationScope, plan_here, simulate
 from punchcard.operations.simulation_outcome import SimulationOutcome
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import EffectState
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -130,6 +130,16 @@ def ledger(server: PublicApiServer, begin: Any) -> Mapping[tuple[str, str], tupl
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_current_configuration_earns_what_the_ledger_has(server: PublicApiServer, seed: int) -> None:
+    assert_simulation_equals_ledger(server, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(100))
+def test_any_history_earns_what_the_ledger_has(server: PublicApiServer, number: int) -> None:
+    assert_simulation_equals_ledger(server, SystemRandom().randrange(10**9))
+
+
+def assert_simulation_equals_ledger(server: PublicApiServer, seed: int) -> None:
     chance = Random(seed)
     run(server, chance, events=25, first=0)
     server.clock.advance(1)
@@ -139,10 +149,12 @@ def test_the_current_configuration_earns_what_the_ledger_has(server: PublicApiSe
     for since in (begin, begin - timedelta(days=300)):
         outcome = simulated(server, since)
         expected = ledger(server, since)
-        rows = {(row.event, row.perk): row for row in outcome.by_event if row.awards or row.actual_awards}
-        assert {key: (row.actual_awards, Decimal(row.actual_quantity)) for key, row in rows.items()} == expected
+        rows = {(row.event, row.item): row for row in outcome.by_event if row.awards or row.actual_awards}
+        assert {key: (row.actual_awards, Decimal(row.actual_quantity)) for key, row in rows.items()} == expected, (
+            f"seed {seed}"
+        )
         assert {key: (row.awards, Decimal(row.quantity)) for key, row in rows.items()} == expected, f"seed {seed}"
-        assert (outcome.gaining, outcome.losing) == ([], [])
+        assert (outcome.gaining, outcome.losing) == ([], []), f"seed {seed}"
         assert outcome.totals.points == outcome.totals.actual_points
 
 

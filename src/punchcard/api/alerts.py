@@ -15,9 +15,9 @@ from punchcard.clock import to_iso
 from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.alert_notices import ChannelHealth, read_channel_health
-from punchcard.store.alerts import AlertState, StoredAlert, count_alerts, find_alert, list_alerts
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations.alert_notices import ChannelHealth, read_channel_health
+from punchcard.store.operations.alerts import AlertState, StoredAlert, count_alerts, find_alert, list_alerts
 from punchcard.workspace.alert_editing import (
     add_alert_channel,
     change_alert_channel,

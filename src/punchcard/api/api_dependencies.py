@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from punchcard.operations.dependencies import Dependencies as SharedDependencies
-from punchcard.store.token_store import StoredToken
+from punchcard.store.access.token_store import StoredToken
 from punchcard.workspace.editing import Edit
 
 REQUIRED_ROLE = "required_role"

@@ -1,16 +1,17 @@
 """The Public API as one ASGI app: its calls, tokens, errors and OpenAPI document."""
 
 import asyncio
+import functools
 from dataclasses import fields
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 
 from punchcard import __version__
 from punchcard.api import errors
@@ -24,6 +25,8 @@ from punchcard.api.catalog import (
     list_source_catalog,
 )
 from punchcard.api.computations import HANDLERS as COMPUTATIONS
+from punchcard.api.configuration_versions import HANDLERS as CONFIGURATION_VERSIONS
+from punchcard.api.conflicts import HANDLERS as CONFLICTS
 from punchcard.api.delivery_overview import get_delivery_metrics, get_overview_stage, get_pipeline
 from punchcard.api.destination_states import HANDLERS as DESTINATION_STATES
 from punchcard.api.destinations import (
@@ -66,7 +69,8 @@ from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
-from punchcard.store.token_store import Role, StoredToken, note_use, verify_token
+from punchcard.operations.litestar_app import PlainLitestar
+from punchcard.store.access.token_store import Role, StoredToken, note_use, verify_token
 
 HANDLERS = (
     get_workspace,
@@ -115,6 +119,8 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *ALERTS,
+    *CONFLICTS,
+    *CONFIGURATION_VERSIONS,
     *DESTINATION_STATES,
     *REPLAYS,
     *UNAVAILABLE,
@@ -124,6 +130,7 @@ HANDLERS = (
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"
+_DEPENDENCIES = "punchcard.dependencies"  # of a request, in its scope
 
 
 _EXCEPTION_HANDLERS: ExceptionHandlersMap = {
@@ -134,45 +141,28 @@ _EXCEPTION_HANDLERS: ExceptionHandlersMap = {
 }
 
 
-def build_api(dependencies: Dependencies) -> Litestar:
+def build_api(dependencies: Dependencies) -> ASGIApp:
     """Build the app, to be mounted at `/api`."""
+    calls = _calls()
 
-    async def require_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        if connection.url.path in _OPEN_PATHS:
-            return
-        scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
-        token = await asyncio.to_thread(find_token, secret.strip()) if scheme.lower() == "bearer" else None
-        if token is None:
-            raise NotAuthorizedException(
-                "Send the header `Authorization: Bearer <token>` with a token of this workspace."
-            )
-        needed = handler.opt.get(REQUIRED_ROLE) or (
-            Role.READ_ONLY if connection.scope.get("method") == "GET" else Role.EDITOR
-        )
-        if not token.role.may(needed):
-            raise PermissionDeniedException(
-                f"This token has the role {token.role}. The call needs a token with the role {needed}."
-            )
-        connection.state[_TOKEN] = token
+    async def api(scope: Scope, receive: Receive, send: Send) -> None:
+        inner: Any = {**scope, _DEPENDENCIES: dependencies}
+        await calls(inner, receive, send)
 
-    def find_token(secret: str) -> StoredToken | None:
-        with dependencies.store.reading() as work:
-            token = verify_token(work, secret) if secret else None
-        if token is not None:
-            note_use(dependencies.store, token, clock=dependencies.clock)
-        return token
+    return api
 
-    def get_dependencies(request: Request[Any, Any, Any]) -> ApiDependencies:
-        shared = {field.name: getattr(dependencies, field.name) for field in fields(dependencies)}
-        token: StoredToken = request.state[_TOKEN]
-        shared["hides_write_keys"] = not token.role.may(Role.EDITOR)
-        return ApiDependencies(**shared, token=token)
 
-    return Litestar(
+@functools.cache
+def _calls() -> PlainLitestar:
+    """Build the calls, which find what they depend on in the scope of each request.
+
+    Building them takes a tenth of a second, and one process may serve several APIs, as tests do.
+    """
+    return PlainLitestar(
         path="/api",
         route_handlers=HANDLERS,
-        dependencies={"dependencies": Provide(get_dependencies, sync_to_thread=False)},
-        guards=[require_token],
+        dependencies={"dependencies": Provide(_get_dependencies, sync_to_thread=False)},
+        guards=[_require_token],
         exception_handlers=_EXCEPTION_HANDLERS,
         openapi_config=OpenAPIConfig(
             title="Punchcard",
@@ -182,3 +172,44 @@ def build_api(dependencies: Dependencies) -> Litestar:
         ),
         logging_config=None,
     )
+
+
+async def _require_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    if connection.url.path in _OPEN_PATHS:
+        return
+    scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
+    token = None
+    if scheme.lower() == "bearer":
+        token = await asyncio.to_thread(_find_token, _dependencies(connection), secret.strip())
+    if token is None:
+        raise NotAuthorizedException("Send the header `Authorization: Bearer <token>` with a token of this workspace.")
+    needed = handler.opt.get(REQUIRED_ROLE) or (
+        Role.READ_ONLY if connection.scope.get("method") == "GET" else Role.EDITOR
+    )
+    if not token.role.may(needed):
+        raise PermissionDeniedException(
+            f"This token has the role {token.role}. The call needs a token with the role {needed}."
+        )
+    connection.state[_TOKEN] = token
+
+
+def _find_token(dependencies: Dependencies, secret: str) -> StoredToken | None:
+    with dependencies.store.reading() as work:
+        token = verify_token(work, secret) if secret else None
+    if token is not None:
+        note_use(dependencies.store, token, clock=dependencies.clock)
+    return token
+
+
+def _dependencies(connection: ASGIConnection[Any, Any, Any, Any]) -> Dependencies:
+    scope: Any = connection.scope
+    dependencies: Dependencies = scope[_DEPENDENCIES]
+    return dependencies
+
+
+def _get_dependencies(request: Request[Any, Any, Any]) -> ApiDependencies:
+    dependencies = _dependencies(request)
+    shared = {field.name: getattr(dependencies, field.name) for field in fields(dependencies)}
+    token: StoredToken = request.state[_TOKEN]
+    shared["hides_write_keys"] = not token.role.may(Role.EDITOR)
+    return ApiDependencies(**shared, token=token)

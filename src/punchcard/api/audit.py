@@ -16,7 +16,7 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor
 from punchcard.clock import to_iso
 from punchcard.events.times import read_time
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.audit import AuditEvent, AuditQuery, count_events, list_events
+from punchcard.store.access.audit import AuditEvent, AuditQuery, count_events, list_events
 
 Text = str | None
 

@@ -7,8 +7,9 @@ import msgspec
 
 from punchcard.clock import to_iso
 from punchcard.operations.tester import EventTestResult
-from punchcard.store.effects import StoredEffect
-from punchcard.store.ledger import StoredAttempt, StoredConflict
+from punchcard.store.delivery.conflicts import StoredConflict
+from punchcard.store.delivery.effects import StoredEffect
+from punchcard.store.delivery.ledger import StoredAttempt
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.summary import NO_TYPES
 from punchcard.traces.trace import (
@@ -131,7 +132,7 @@ class LedgerRow(_Body):
     source: str
     order_id: str | None
     received_at: str
-    settled_at: str | None
+    finished_at: str | None
     next_attempt_at: str | None
     transaction: Transaction
     attempts: list[AttemptBody]
@@ -280,7 +281,7 @@ def ledger_row(
         source=effect.source,
         order_id=effect.order_id,
         received_at=to_iso(effect.received_at),
-        settled_at=None if effect.settled_at is None else to_iso(effect.settled_at),
+        finished_at=None if effect.finished_at is None else to_iso(effect.finished_at),
         next_attempt_at=to_iso(effect.due_at) if effect.state.is_open else None,
         transaction=transaction(transaction_trace(effect, types=types)),
         attempts=[_attempt(attempt_trace(attempt)) for attempt in attempts],

@@ -46,8 +46,8 @@ from punchcard.operations.authorship import Authorship, read_authorships
 from punchcard.operations.definitions import resolve_definition
 from punchcard.operations.engagement import ComputationStatus
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.sync_outcomes import SyncOutcome
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.engage.sync_outcomes import SyncOutcome
 from punchcard.workspace.computations import parse_definition
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import Computation

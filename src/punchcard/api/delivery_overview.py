@@ -21,10 +21,10 @@ from punchcard.clock import to_iso
 from punchcard.destinations.catalog import CATALOG
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_pipeline
-from punchcard.store.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQuery, Dimension, read_counts
-from punchcard.store.event_results import EventStatus
-from punchcard.store.ledger import backlog
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQuery, Dimension, read_counts
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.ledger import backlog
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.editing import find_destination
 
 _GRANULARITIES = {

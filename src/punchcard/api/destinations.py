@@ -4,6 +4,7 @@ Source: Segment's Public API, "Destinations".
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,9 +17,7 @@ from punchcard.api.destination_views import ConnectedPage, DestinationView, dest
 from punchcard.api.errors import bad_request, unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.operations.executor import run_in_executor
-from punchcard.store import ledger
-from punchcard.store.held import count_held_for
-from punchcard.store.schema import EffectState
+from punchcard.operations.queued_awards import count_queued
 from punchcard.workspace.editing import (
     add_destination,
     change_destination,
@@ -28,8 +27,6 @@ from punchcard.workspace.editing import (
     unique_slug,
 )
 from punchcard.workspace.model import Destination, Workspace
-
-_OPEN = tuple(state for state in EffectState if state.is_open or state is EffectState.PARKED)
 
 
 class NewDestination(msgspec.Struct, rename="camel"):
@@ -131,12 +128,7 @@ def update_destination(
 @run_in_executor
 def delete_destination(destination_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
     """Delete a destination with an empty queue. Its ledger is kept."""
-
-    def queued() -> int:
-        with dependencies.store.reading() as work:
-            waiting = ledger.count(work, ledger.LedgerQuery(destination=destination_id, states=_OPEN))
-            return waiting + count_held_for(work, destination_id)
-
+    queued = partial(count_queued, dependencies.store, destination_id)
     dependencies.edit(remove_destination(destination_id, queued=queued))
     return {"data": {"status": "SUCCESS"}}
 

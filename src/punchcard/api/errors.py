@@ -10,6 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
+from punchcard.operations.conflict_resolution import AlreadyResolvedError
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
 from punchcard.workspace.problems import render_path
@@ -59,6 +60,8 @@ def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Respons
     if isinstance(error, ManagedByFileError):
         toml = error.context.get("toml")
         return _error_response(409, error.message, type_=error.code, data={"toml": toml} if toml else None)
+    if isinstance(error, AlreadyResolvedError):
+        return _error_response(409, error.message, type_=error.code)
     if isinstance(error, ConfigurationError) and (problems := error.context.get("problems")):
         return _problems_response(problems)
     is_bad = isinstance(error, IngestError) or error.code == "invalid_request"

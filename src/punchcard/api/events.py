@@ -14,8 +14,8 @@ from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import try_event
-from punchcard.store.ledger import earning_messages
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.delivery.ledger import earning_messages
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _TEST_BYTES_MAX = 32 * 1024

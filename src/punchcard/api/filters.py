@@ -20,8 +20,8 @@ from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.filters.destination_filters import FilterDefinition, preview
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.configuration import changed_at
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.workspace.configuration import changed_at
 from punchcard.workspace.editing import change_destination, change_filter, find_destination, find_filter
 from punchcard.workspace.model import Destination, DestinationFilter
 

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
 from litestar import Request
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from punchcard.api.bodies import TRANSACTION_MEMBERS
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Definition
+from punchcard.destinations.definition import Definition, LedgerColumn
+from punchcard.operations.simulation_outcome import SimulatedEvent
 
 _ERROR: Final = {
     "type": "object",
@@ -67,6 +69,21 @@ def _transaction_schema(definitions: Iterable[Definition]) -> dict[str, Any]:
     return {"type": "object", "required": list(TRANSACTION_MEMBERS), "properties": properties}
 
 
+def _simulated_event_schema(definitions: Iterable[Definition]) -> dict[str, Any]:
+    """Return the schema of a row of a simulation, with its item as each destination calls it."""
+    schema: dict[str, Any] = msgspec.json.schema_components([SimulatedEvent], ref_template="{name}")[1][
+        "SimulatedEvent"
+    ]
+    item = schema["properties"].pop("item")
+    schema["required"].remove("item")
+    for definition in definitions:
+        if definition.item_kind is not None:
+            shown = definition.summary_column(LedgerColumn.ITEM)
+            description = f"{shown.label}, of a destination of type {definition.slug}"
+            schema["properties"].setdefault(shown.member, {**item, "description": description})
+    return schema
+
+
 class DocumentedErrors(JsonRenderPlugin):
     """Renders the document as JSON and adds the errors."""
 
@@ -75,6 +92,8 @@ class DocumentedErrors(JsonRenderPlugin):
         schemas = openapi_schema.setdefault("components", {}).setdefault("schemas", {})
         schemas["Errors"] = _ERROR
         schemas["Transaction"] = _transaction_schema(loaded.definition for loaded in CATALOG.loaded())
+        schemas["SimulatedEvent"] = _simulated_event_schema(loaded.definition for loaded in CATALOG.loaded())
+        schemas["SimulationBody"]["properties"]["byEvent"]["items"] = {"$ref": "#/components/schemas/SimulatedEvent"}
         for name in _WITH_TRANSACTION:
             schemas[name]["properties"]["transaction"] = _TRANSACTION_OR_NULL
         for name in _CLOSED:

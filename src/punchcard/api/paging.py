@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.errors import bad_request
+from punchcard.operations.row_ids import is_row_id
 
 COUNT_DEFAULT = 100
 COUNT_MAX = 1000
@@ -44,6 +45,19 @@ def page(
         previous=_encode_cursor(keys[max(begin - count, 0)]) if begin else None,
         total_entries=len(items),
     )
+
+
+def read_row_cursor(cursor: str | None, field: str = "cursor") -> int | None:
+    """Return the id of the row at which a page of a list of rows begins, None for the first page.
+
+    Raises:
+        HTTPException: The cursor is invalid.
+    """
+    if not cursor:
+        return None
+    if not is_row_id(cursor):
+        raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", field)
+    return int(cursor)
 
 
 def _encode_cursor(key: str) -> str:

@@ -9,7 +9,7 @@ import binascii
 from typing import Any, Final
 
 import structlog
-from litestar import Litestar, Request, Response
+from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException, TooManyRequestsException
@@ -20,7 +20,8 @@ from punchcard.api.profile_routes import HANDLERS
 from punchcard.api.rate_limit import RateLimit
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
-from punchcard.store.token_store import note_use, verify_token
+from punchcard.operations.litestar_app import PlainLitestar
+from punchcard.store.access.token_store import note_use, verify_token
 
 REQUESTS_PER_SECOND: Final = 100
 """Segment's limit for a space."""
@@ -58,7 +59,7 @@ def build_profile_app(dependencies: Dependencies, *, requests_per_second: int = 
             note_use(dependencies.store, token, clock=dependencies.clock)
         return token is not None
 
-    app = Litestar(
+    app = PlainLitestar(
         path="/v1/spaces",
         route_handlers=HANDLERS,
         dependencies={"shared": Provide(lambda: dependencies, sync_to_thread=False)},

@@ -22,8 +22,8 @@ from punchcard.lake.reader import LakeEvent
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.profile_events import list_profile_events
-from punchcard.store import profile_queries
-from punchcard.store.profile_queries import StoredExternalId, StoredProfile
+from punchcard.store.engage import profile_queries
+from punchcard.store.engage.profile_queries import StoredExternalId, StoredProfile
 from punchcard.traces.browse import EventPosition
 
 _LIMIT_DEFAULT: Final = 10

@@ -8,8 +8,8 @@ from punchcard.api import bodies
 from punchcard.clock import to_iso
 from punchcard.operations.reconciliation import ACTIONS
 from punchcard.operations.reconciliation_views import ReconciliationView
-from punchcard.store.effects import decimal_text
-from punchcard.store.reconciliation_differences import DifferenceState, StoredDifference
+from punchcard.store.operations.reconciliation_differences import DifferenceState, StoredDifference
+from punchcard.store.values import decimal_text
 
 
 class _Body(msgspec.Struct, kw_only=True, rename="camel"):

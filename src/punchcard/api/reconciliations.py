@@ -21,8 +21,8 @@ from punchcard.operations.reconciliation import (
 )
 from punchcard.operations.reconciliation_views import view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
-from punchcard.store.reconciliations import Reconciliation, count_reconciliations, reconciliation_by_id
+from punchcard.store.operations.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
+from punchcard.store.operations.reconciliations import Reconciliation, count_reconciliations, reconciliation_by_id
 from punchcard.workspace.snapshot import RoutedDestination
 
 _SINCE_DEFAULT = "30d"
@@ -199,8 +199,9 @@ def _respond(
     after_id: int = 0,
 ) -> dict[str, dict[str, ReconciliationBody]]:
     query = query or DifferenceQuery(reconciliation_id=reconciliation.id)
+    types = dependencies.current().destination_types
     with dependencies.store.reading() as work:
-        view = view_reconciliation(work, reconciliation, query, count=count + 1, after_id=after_id)
+        view = view_reconciliation(work, reconciliation, query, types=types, count=count + 1, after_id=after_id)
     return {"data": {"reconciliation": reconciliation_body(view, count=count)}}
 
 

@@ -14,7 +14,7 @@ from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.clock import to_iso
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.deletions import count_deletions, list_deletions
+from punchcard.store.ingest.deletions import count_deletions, list_deletions
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000

@@ -23,9 +23,9 @@ from punchcard.operations.replays import (
     save_replay,
     start_replay,
 )
-from punchcard.store.replayed_events import count_replayed
-from punchcard.store.replays import Replay, ReplayPlan, ReplaySelection, list_replays
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations.replays import Replay, ReplayPlan, ReplaySelection, list_replays
+from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.editing import find_destination
 
 _LISTED_MAX = 1_000

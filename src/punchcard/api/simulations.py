@@ -18,9 +18,9 @@ from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import ProposedFilter, propose
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulations import cancel_simulation, request_simulation
-from punchcard.store import simulations as stored
-from punchcard.store.simulations import Simulation
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations import simulations as stored
+from punchcard.store.operations.simulations import Simulation
 
 _SINCE_DEFAULT = "30d"
 _WAIT_SECONDS = 20.0
@@ -60,7 +60,7 @@ async def create_simulation(
     while not simulation.status.is_over and time.monotonic() < until:
         await asyncio.sleep(_LOOK_SECONDS)
         simulation = await asyncio.to_thread(_find, dependencies, destination_id, str(simulation.id))
-    return {"data": {"simulation": simulation_body(simulation)}}
+    return _respond(dependencies, simulation)
 
 
 @get("/destinations/{destination_id:str}/simulations", summary="Simulations, newest first")
@@ -78,11 +78,14 @@ def list_simulations(
         before = None if cursor is None else int(cursor)
         listed = stored.list_simulations(work, destination_id, count=count + 1, before_id=before)
         total = stored.count_simulations(work, destination_id)
-    shown = listed[:count]
+    shown, snapshot = listed[:count], dependencies.current()
     following = str(shown[-1].id) if len(listed) > count else None
     return {
         "data": SimulationPage(
-            simulations=[simulation_body(simulation) for simulation in shown],
+            simulations=[
+                simulation_body(simulation, types=snapshot.destination_types, point_cost=snapshot.point_cost)
+                for simulation in shown
+            ],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }
@@ -94,7 +97,7 @@ def get_simulation(
     destination_id: FromPath[str], simulation_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, SimulationBody]]:
     """How far it is, and its result once it is finished."""
-    return {"data": {"simulation": simulation_body(_find(dependencies, destination_id, simulation_id))}}
+    return _respond(dependencies, _find(dependencies, destination_id, simulation_id))
 
 
 @post(
@@ -111,7 +114,7 @@ def cancel_simulation_call(
     simulation = _find(dependencies, destination_id, simulation_id)
     with dependencies.store.unit_of_work() as work:
         cancel_simulation(work, simulation, actor=dependencies.actor, now=dependencies.clock.now())
-    return {"data": {"simulation": simulation_body(_find(dependencies, destination_id, simulation_id))}}
+    return _respond(dependencies, _find(dependencies, destination_id, simulation_id))
 
 
 def _request(dependencies: Any, slug: str, data: NewSimulation) -> Simulation:
@@ -124,6 +127,12 @@ def _request(dependencies: Any, slug: str, data: NewSimulation) -> Simulation:
     proposal = propose(destination, settings=data.settings, options=data.options, filters=data.filters)
     with dependencies.store.unit_of_work() as work:
         return request_simulation(work, destination, proposal, since=since, actor=dependencies.actor, now=now)
+
+
+def _respond(dependencies: Any, simulation: Simulation) -> dict[str, dict[str, SimulationBody]]:
+    snapshot = dependencies.current()
+    body = simulation_body(simulation, types=snapshot.destination_types, point_cost=snapshot.point_cost)
+    return {"data": {"simulation": body}}
 
 
 def _find(dependencies: Any, slug: str, text: str) -> Simulation:

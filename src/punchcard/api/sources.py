@@ -20,7 +20,7 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.workspaces import WORKSPACE_ID
 from punchcard.clock import to_iso
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.rejected_requests import read_rejected_requests
+from punchcard.store.ingest.rejected_requests import read_rejected_requests
 from punchcard.workspace.editing import (
     add_source,
     change_source,

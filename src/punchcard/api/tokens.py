@@ -8,7 +8,7 @@ from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.clock import to_iso
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.token_actions import make_token, remove_token
-from punchcard.store.token_store import Role, StoredToken, list_tokens
+from punchcard.store.access.token_store import Role, StoredToken, list_tokens
 
 
 class TokenView(msgspec.Struct, rename="camel"):

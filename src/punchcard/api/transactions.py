@@ -15,7 +15,8 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import parse_ledger_statuses
-from punchcard.store import ledger
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import conflicts_of
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
@@ -47,7 +48,7 @@ def list_transactions(
         total = ledger.count(work, query)
         page_rows = rows[:count]
         ids = [row.id for row in page_rows]
-        attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
+        attempts, conflicts = ledger.attempts_of(work, ids), conflicts_of(work, ids)
     types = dependencies.current().destination_types
     following = str(page_rows[-1].id) if len(rows) > count else None
     return {

@@ -14,7 +14,7 @@ from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.errors import unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError, find_destination, find_source
 
 _ALLOW = "ALLOW"

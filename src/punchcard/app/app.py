@@ -1,13 +1,14 @@
 """The App as one ASGI app: its pages, access control and security headers."""
 
 import asyncio
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from litestar import Litestar, Request, Response, get
+from litestar import Request, Response, get
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
@@ -25,21 +26,25 @@ from punchcard.app.request_context import (
     PUBLIC,
     REQUIRED_ROLE,
     SESSION_COOKIE,
+    SHOWS_AWARDS,
     Page,
     RequestContext,
     read_notices,
 )
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.litestar_app import PlainLitestar
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.sentences import as_sentence
-from punchcard.store.operators import Operator, count_operators, operator_of_session
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import Operator, count_operators, operator_of_session
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
 
 _BODY_BYTES_MAX = 1 << 20
 _HOST_CHARACTERS_MAX = 100
+_GATE = "punchcard.gate"  # of a request, in its scope
+_TITLES_WAITED_SECONDS = 0.5
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY = "; ".join(
     (
@@ -80,13 +85,32 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
     """
     assets = Assets()
     renderer = Renderer(assets, zone=lambda: dependencies.current().zone, now=dependencies.clock.now)
-    gate = _Gate(dependencies, renderer)
+    return _add_security_headers(_restrict_hosts(hosts, _with_gate(_Gate(dependencies, renderer, assets))))
+
+
+def _with_gate(gate: "_Gate") -> ASGIApp:
+    """Return the pages as an ASGI app; its requests pass this gate."""
+    pages = _pages()
+
+    async def gated(scope: Scope, receive: Receive, send: Send) -> None:
+        inner: Any = {**scope, _GATE: gate}
+        await pages(inner, receive, send)
+
+    return gated
+
+
+@functools.cache
+def _pages() -> PlainLitestar:
+    """Build the pages, which find what they depend on in the scope of each request.
+
+    Building them takes a tenth of a second, and one process may serve several Apps, as tests do.
+    """
 
     @get(PREFIX + "{file:str}", opt={PUBLIC: True})
     async def read_asset(request: Request[Any, Any, Any], file: FromPath[str]) -> Response[bytes]:
         """Return an asset. Its name contains a hash of its content, so that browsers may cache it forever."""
         accepted = "gzip" in request.headers.get("accept-encoding", "")
-        asset = await asyncio.to_thread(assets.read, file, gzipped=accepted)
+        asset = await asyncio.to_thread(_gate(request).assets.read, file, gzipped=accepted)
         if asset is None:
             raise NotFoundException
         headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
@@ -94,22 +118,36 @@ def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts(
             headers["Content-Encoding"] = "gzip"
         return Response(asset.content, media_type=asset.content_type, headers=headers)
 
-    app = Litestar(
+    async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        await _gate(connection).admit(connection, handler)
+
+    def get_context(request: Request[Any, Any, Any]) -> RequestContext:
+        """Return the context of an admitted request."""
+        context: RequestContext = request.state.context
+        return context
+
+    return PlainLitestar(
         route_handlers=[read_asset, *HANDLERS],
-        dependencies={"context": Provide(gate.get_context, sync_to_thread=False)},
-        guards=[gate.admit],
+        dependencies={"context": Provide(get_context, sync_to_thread=False)},
+        guards=[admit],
         request_max_body_size=_BODY_BYTES_MAX,
         exception_handlers={
-            _RedirectError: gate.redirect,
-            NotFoundError: gate.not_found,
-            HTTPException: gate.http_error,
-            PunchcardError: gate.punchcard_error,
-            Exception: gate.defect,
+            _RedirectError: lambda request, error: _gate(request).redirect(request, error),
+            NotFoundError: lambda request, error: _gate(request).not_found(request, error),
+            HTTPException: lambda request, error: _gate(request).http_error(request, error),
+            PunchcardError: lambda request, error: _gate(request).punchcard_error(request, error),
+            Exception: lambda request, error: _gate(request).defect(request, error),
         },
         openapi_config=None,
         logging_config=None,
     )
-    return _add_security_headers(_restrict_hosts(hosts, app))
+
+
+def _gate(connection: ASGIConnection[Any, Any, Any, Any]) -> "_Gate":
+    """Return the gate of a request."""
+    scope: Any = connection.scope
+    gate: _Gate = scope[_GATE]
+    return gate
 
 
 def _restrict_hosts(hosts: AllowedHosts, app: ASGIApp) -> ASGIApp:
@@ -150,7 +188,8 @@ def _add_security_headers(app: ASGIApp) -> ASGIApp:
 class _Gate:
     """Authenticates and authorizes every request, and renders error pages."""
 
-    def __init__(self, dependencies: Dependencies, renderer: Renderer) -> None:
+    def __init__(self, dependencies: Dependencies, renderer: Renderer, assets: Assets) -> None:
+        self.assets = assets
         self._dependencies = dependencies
         self._renderer = renderer
         self._mapping_choices = MappingChoiceCache(dependencies.clock)
@@ -190,11 +229,12 @@ class _Gate:
         context.require_role(
             handler.opt.get(REQUIRED_ROLE) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR)
         )
-
-    def get_context(self, request: Request[Any, Any, Any]) -> RequestContext:
-        """Return the context of an admitted request."""
-        context: RequestContext = request.state.context
-        return context
+        if handler.opt.get(SHOWS_AWARDS):
+            snapshot = await asyncio.to_thread(self._dependencies.current)
+            await self._mapping_choices.load(
+                [routed for routed in snapshot.destinations.values() if routed.destination.enabled],
+                wait_seconds=_TITLES_WAITED_SECONDS,
+            )
 
     def redirect(self, request: Request[Any, Any, Any], error: _RedirectError) -> Page:
         """Redirect to another page."""

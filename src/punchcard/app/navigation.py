@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,4 +19,9 @@ def page_path(*segments: object, **query: object) -> str:
 
 def source_path(slug: str) -> str:
     """Return the path of a source's page; events of Engage lead to the list of audiences."""
-    return "/audiences" if slug.startswith(OWN_SOURCES) else page_path("sources", slug)
+    return "/audiences" if is_own_source(slug) else page_path("sources", slug)
+
+
+def is_own_source(slug: str) -> bool:
+    """Return True if Engage sends the events of a source."""
+    return slug.startswith(OWN_SOURCES)

@@ -7,18 +7,21 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.navigation import ENTRIES, is_current
-from punchcard.app.paths import page_path, source_path
+from punchcard.app.paths import is_own_source, page_path, source_path
+from punchcard.app.period_labels import PERIOD_LABELS
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Capability, Definition, LedgerColumn
+from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
+from punchcard.lake.lake_event import LakeEvent
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination
@@ -34,6 +37,25 @@ _COLORS = {
 }
 
 
+class _CompiledTemplates(BytecodeCache):
+    """The compiled templates of this process: compiling one takes longer than rendering it."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a template its code, if it was compiled before."""
+        if (code := self._code.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_compiled_templates = _CompiledTemplates()
+
+
 class Renderer:
     """Renders templates.
 
@@ -47,6 +69,7 @@ class Renderer:
         self._now = now
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER),
+            bytecode_cache=_compiled_templates,
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -58,7 +81,7 @@ class Renderer:
             moment=self._moment,
             ago=self._ago,
             number=_number,
-            amount=_amount,
+            amount=format_amount,
             seconds=_seconds,
             pretty=_pretty,
             plain_value=_plain_value,
@@ -68,6 +91,8 @@ class Renderer:
             reason_meaning=_reason_meaning,
             reason_remedy=_reason_remedy,
             inline_code=_inline_code,
+            call_name=_call_name,
+            percent=_percent,
             json=json_text,
         )
         self._templates.globals.update(
@@ -76,10 +101,12 @@ class Renderer:
             icon=lambda name, label="": _icon(assets.url("icons.svg"), name, label),
             page_path=page_path,
             source_path=source_path,
+            is_own_source=is_own_source,
+            PERIOD_LABELS=PERIOD_LABELS,
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
-            destination_title=_destination_title,
+            destination_title=destination_title,
             has_event_map=_has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
@@ -129,7 +156,7 @@ def _status_color(status: str) -> str:
     return _COLORS[status_tone(status)]
 
 
-def _destination_title(destination: Destination) -> str:
+def destination_title(destination: Destination) -> str:
     """Return a destination's display name."""
     partner = CATALOG.get(destination.type)
     return destination.name or (partner.definition.name if partner else destination.slug)
@@ -167,9 +194,8 @@ def _lists_transactions(destination: Destination) -> bool:
 def _column_label(destination: Destination, column: str) -> str:
     """Return what the destination calls a column of the ledger, such as `Reward`; the column's own name by default."""
     definition = _find_definition(destination)
-    columns = () if definition is None else definition.summary_columns
     own = LedgerColumn(column)
-    return next((shown.label for shown in columns if shown.column is own), own.value.replace("_", " ").capitalize())
+    return (default_column(own) if definition is None else definition.summary_column(own)).label
 
 
 def _join_names(names: Iterable[str]) -> str:
@@ -188,6 +214,23 @@ def _duration(seconds: int) -> str:
     return f"{seconds // _DAY} days"
 
 
+class _Named(msgspec.Struct):
+    name: msgspec.Raw = msgspec.Raw()
+
+
+_named_decoder = msgspec.json.Decoder(_Named)
+_NAME_CHARACTERS_MAX = 120
+
+
+def _call_name(event: LakeEvent) -> str:
+    """Return the name of a page or screen call, "" if it has none that is a text."""
+    try:
+        name = msgspec.json.decode(_named_decoder.decode(event.payload).name)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    return name[:_NAME_CHARACTERS_MAX] if isinstance(name, str) else ""
+
+
 def _inline_code(text: str) -> Markup:
     """Return a sentence with the text between backticks as code."""
     parts = text.split("`")
@@ -198,9 +241,23 @@ def _number(value: int | float | Decimal | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def _amount(value: Decimal | str | None) -> str:
-    """Format an amount with thousands separators."""
-    return "–" if value is None else f"{Decimal(value):,f}"
+def format_amount(value: Decimal | str | None) -> str:
+    """Format an amount with thousands separators, without zeros at the end."""
+    if value is None:
+        return "–"
+    text = f"{Decimal(value):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _percent(part_and_whole: tuple[int, int]) -> str:
+    """Format a share. What is not quite nothing or all is never shown as 0 or 100 %."""
+    part, whole = part_and_whole
+    percent = 100 * part / whole if whole else 0.0
+    if 0 < percent < 1:
+        return "<1 %"
+    if 99 < percent < 100:
+        return ">99 %"
+    return f"{percent:.0f} %"
 
 
 def _seconds(value: timedelta | None) -> str:

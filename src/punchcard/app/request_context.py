@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -12,13 +13,17 @@ from litestar.di import NamedDependency
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import SkipValidation
 
+from punchcard.app.award_texts import AwardText, award_text
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
-from punchcard.store.operators import SESSION_LENGTH, Operator
-from punchcard.store.token_store import Role
+from punchcard.operations.row_ids import is_row_id
+from punchcard.store.access.operators import SESSION_LENGTH, Operator
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import Edit
+from punchcard.workspace.export import export_part
+from punchcard.workspace.persistence import PartKey, parts_by_key
 
 PUBLIC = "public"
 """Key in a handler's `opt`: True if the page needs no signed-in operator."""
@@ -26,8 +31,12 @@ PUBLIC = "public"
 REQUIRED_ROLE = "required_role"
 """Key in a handler's `opt`: the role that it needs, if it differs from the default of the method."""
 
+SHOWS_AWARDS = "shows_awards"
+"""Key in a handler's `opt`: True if the page shows awards, for which titles and points are read from the partners."""
+
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
+UNDO_COOKIE = "punchcard_undo"
 _NOTICE_SECONDS = 60
 _NOTICE_CHARACTERS_MAX = 1500
 
@@ -82,6 +91,11 @@ class RequestContext:
                 f"This needs the role {role.replace('_', ' ')}. Ask an owner of the workspace."
             )
 
+    def money(self, points: Decimal | str | None) -> str:
+        """Return what points cost, such as `12.50 USD`; "" if they are unknown or the workspace sets no cost."""
+        cost = self.dependencies.current().point_cost
+        return "" if cost is None or points is None else cost.text(Decimal(points))
+
     def is_managed_by_file(self, kind: str, slug: str) -> bool:
         """Return whether the config file manages a part of the configuration."""
         return (kind, slug) in self.dependencies.current().managed_by_file
@@ -91,21 +105,49 @@ class RequestContext:
         return self.may(Role.EDITOR) and not self.is_managed_by_file(kind, slug)
 
     @property
-    def is_page_managed_by_file(self) -> bool:
-        """Whether this page is about a part of the configuration that the config file manages."""
+    def page_part(self) -> PartKey | None:
+        """Kind and slug of the part of the configuration that this page is about, None if it is about none."""
         match self.request.url.path.strip("/").split("/"):
             case ["settings"]:
-                return self.is_managed_by_file("workspace", "")
-            case ["sources", slug, *_]:
-                return self.is_managed_by_file("source", slug)
+                return "workspace", ""
+            case ["sources", slug, *_] if slug != "new":
+                return "source", unquote(slug)
             case ["destinations", slug, *_]:
-                return self.is_managed_by_file("destination", slug)
-            case ["audiences", key, *_]:
-                return any(self.is_managed_by_file(kind, key) for kind in ("audience", "computed_trait"))
+                return "destination", unquote(slug)
+            case ["audiences", key, *_] if key != "new":
+                return self._computation_kind(unquote(key)), unquote(key)
             case ["alerts", "channels", slug, *_]:
-                return self.is_managed_by_file("alert_channel", slug)
+                return "alert_channel", unquote(slug)
             case _:
-                return False
+                return None
+
+    def _computation_kind(self, key: str) -> str:
+        snapshot = self.dependencies.current()
+        ready = snapshot.computations.get(key)
+        is_trait = ("computed_trait", key) in snapshot.managed_by_file
+        return ready.configured.kind if ready is not None else "computed_trait" if is_trait else "audience"
+
+    @property
+    def is_page_managed_by_file(self) -> bool:
+        """Whether this page is about a part of the configuration that the config file manages."""
+        part = self.page_part
+        return part is not None and self.is_managed_by_file(*part)
+
+    @property
+    def page_toml(self) -> str:
+        """The part that this page is about as the config file describes it, secrets masked."""
+        part = None if self.page_part is None else parts_by_key(self.dependencies.workspace()).get(self.page_part)
+        return "" if part is None else export_part(part)
+
+    def award(self, destination: str, item: str, quantity: Decimal | str | None) -> AwardText:
+        """Return the text of an award at a destination.
+
+        Args:
+            destination: Slug.
+            item: Id of what it gives.
+            quantity: Units, None while they are not decided.
+        """
+        return award_text(item, quantity, self.mapping_choices.choice(destination, item))
 
     def field(self, name: str) -> str:
         """Return a field of the form without surrounding blanks, "" if it is missing."""
@@ -121,14 +163,23 @@ class RequestContext:
         return str(self.request.query_params.get(name, "")).strip()
 
     def edit(self, change: Edit) -> Sequence[str]:
-        """Change the configuration on behalf of the operator; return warnings about likely mistakes."""
-        return self.dependencies.edit_as(self.actor, change)
+        """Change the configuration on behalf of the operator; return warnings about likely mistakes.
+
+        The page that the response redirects to offers to undo the change.
+        """
+        warnings = self.dependencies.edit_as(self.actor, change)
+        self.request.state.saved_version = self.dependencies.configuration.versions.newest_of(self.actor)
+        return warnings
 
     def page(self, template: str, *, status: int = 200, **values: object) -> Page:
         """Return the page of a template."""
-        response = self.fragment(template, status=status, notices=self.notices, **values)
+        undo = self.request.cookies.get(UNDO_COOKIE, "") if self.notices and self.may(Role.EDITOR) else ""
+        response = self.fragment(
+            template, status=status, notices=self.notices, undo=undo if is_row_id(undo) else "", **values
+        )
         if self.notices:
             response.delete_cookie(NOTICE_COOKIE, path="/")
+            response.delete_cookie(UNDO_COOKIE, path="/")
         return response
 
     def fragment(self, template: str, *, status: int = 200, **values: object) -> Page:
@@ -148,6 +199,10 @@ class RequestContext:
         if notices:
             text = quote(_encode_notices(notices))
             response.set_cookie(NOTICE_COOKIE, text, max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/")
+            if (saved := getattr(self.request.state, "saved_version", None)) is not None:
+                response.set_cookie(
+                    UNDO_COOKIE, str(saved), max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/"
+                )
         return response
 
     def set_session_cookie(self, response: Page, secret: str) -> Page:

@@ -22,10 +22,15 @@ def read_setting(context: RequestContext, field: SettingField) -> object:
             return text
 
 
+def read_map_rows(context: RequestContext, key: str) -> list[tuple[str, str]]:
+    """Return the rows of a map, names with values, without empty ones."""
+    names, values = context.fields(f"{key}.name"), context.fields(f"{key}.value")
+    return [(name, value) for name, value in zip(names, values, strict=False) if name or value]
+
+
 def read_map(context: RequestContext, key: str) -> dict[str, str]:
     """Return the rows of a map without empty ones. If a name occurs twice, the last row counts."""
-    names, values = context.fields(f"{key}.name"), context.fields(f"{key}.value")
-    return {name: value for name, value in zip(names, values, strict=False) if name or value}
+    return dict(read_map_rows(context, key))
 
 
 def format_values(values: Mapping[str, object]) -> dict[str, object]:

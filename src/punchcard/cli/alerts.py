@@ -15,7 +15,7 @@ from punchcard.operations.alert_channels import ChannelError
 from punchcard.runtime.alerting import base_url
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
-from punchcard.store.alerts import AlertState, StoredAlert, list_alerts
+from punchcard.store.operations.alerts import AlertState, StoredAlert, list_alerts
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _SHOWN_MAX = 1_000

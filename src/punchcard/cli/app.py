@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from punchcard.cli import conflict_commands
 from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
@@ -25,8 +26,10 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.version_commands import versions
 
 app = typer.Typer(
     name="punchcard",
@@ -121,43 +124,8 @@ def up(
     return run_up(settings, config=config)
 
 
-@app.command(
-    short_help="Run the serving process of `up`.",
-    epilog=example(
-        "PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard serve --data /srv/punchcard --port 8080"
-    ),
-)
-def serve(
-    data: Data = None,
-    host: Host = None,
-    port: Port = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
-    tls: Tls = None,
-) -> int:
-    """Run the serving process of `up`: Tracking API, Public API and App.
-
-    `serve` and `worker` need the same data folder, which contains the event log. A database belongs to one event log:
-    a process with another event log refuses to start.
-    """
-    from punchcard.runtime.processes import run_serve
-
-    return run_serve(load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls))
-
-
-@app.command(
-    short_help="Run the worker of `up`: routing and delivery.",
-    epilog=example("PUNCHCARD_DATABASE_URL=postgresql://db/punchcard punchcard worker --data /srv/punchcard"),
-)
-def worker(data: Data = None) -> int:
-    """Run the worker of `up`: routing and delivery.
-
-    `serve` and `worker` need the same data folder, which contains the event log. A database belongs to one event log:
-    a process with another event log refuses to start.
-    """
-    from punchcard.runtime.processes import run_worker
-
-    return run_worker(load_settings(data=data))
+for _process in (serve, worker, engage):
+    app.command(short_help=SHORT_HELPS[_process.__name__], epilog=EXAMPLES[_process.__name__])(_process)
 
 
 @app.command(
@@ -380,6 +348,9 @@ def adopt_log(
 
 
 app.command(name="replay", short_help=SHORT_HELP, epilog=EPILOG)(replay)
+app.command(name="conflicts", short_help=conflict_commands.SHORT_HELP, epilog=conflict_commands.EPILOG)(
+    conflict_commands.conflicts
+)
 app.add_typer(
     audience,
     name="audience",
@@ -402,14 +373,8 @@ app.add_typer(
     short_help="List and acknowledge alerts, and test alert channels.",
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
-app.add_typer(
-    lake,
-    name="lake",
-    short_help="Query and maintain the data lake.",
-    epilog=example(
-        'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event"', "punchcard lake compact"
-    ),
-)
+app.add_typer(versions)
+app.add_typer(lake)
 
 
 @app.command(
@@ -427,7 +392,7 @@ def simulate(
     ] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="EVENT=PERK", help="Map an event to a perk besides; without a perk, to none."),
+        typer.Option("--map", metavar="EVENT=VALUE", help="Map an event to a value besides; without a value, to none."),
     ] = None,
     condition: Annotated[
         str | None, typer.Option("--filter", metavar="FQL", help="Drop besides what this condition is true for.")
@@ -457,8 +422,8 @@ def simulate(
 
 
 @app.command(
-    short_help="Compare the ledger with what Perkville has booked.",
-    epilog=example("punchcard reconcile", "punchcard reconcile --destination perkville --since 7d --format json"),
+    short_help="Compare the ledger with what the partner has booked.",
+    epilog=example("punchcard reconcile", "punchcard reconcile --destination points --since 7d --format json"),
 )
 def reconcile(
     destination: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this destination.")] = None,
@@ -468,9 +433,9 @@ def reconcile(
     output: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the result.")] = "table",
     data: Data = None,
 ) -> int:
-    """Compare the ledger with what Perkville has booked; ends with 1 if they differ. Nothing is corrected.
+    """Compare the ledger with what the partner has booked; ends with 1 if they differ. Nothing is corrected.
 
-    Where `up` or a worker is running, that one reads Perkville, within the rate limit of its deliveries.
+    Where `up` or a worker is running, that one reads the partner's list, within the rate limit of its deliveries.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.reconciling import reconcile_ledger

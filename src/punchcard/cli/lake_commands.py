@@ -6,7 +6,14 @@ import typer
 
 from punchcard.cli.options import Data, example, load_existing_settings
 
-lake = typer.Typer(rich_markup_mode=None)
+lake = typer.Typer(
+    name="lake",
+    short_help="Query and maintain the data lake.",
+    epilog=example(
+        'punchcard lake query "SELECT event, count(*) FROM events GROUP BY event"', "punchcard lake compact"
+    ),
+    rich_markup_mode=None,
+)
 
 
 @lake.command(

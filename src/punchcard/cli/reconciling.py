@@ -19,10 +19,15 @@ from punchcard.operations.reconciliation_views import ReconciliationView, view_r
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.reconciling import reconciliation_runner
 from punchcard.runtime.settings import Settings
-from punchcard.store.effects import decimal_text
 from punchcard.store.engine import Store
-from punchcard.store.reconciliation_differences import DifferenceQuery, StoredDifference
-from punchcard.store.reconciliations import Reconciliation, ReconciliationStatus, Totals, reconciliation_by_id
+from punchcard.store.operations.reconciliation_differences import DifferenceQuery, StoredDifference
+from punchcard.store.operations.reconciliations import (
+    Reconciliation,
+    ReconciliationStatus,
+    Totals,
+    reconciliation_by_id,
+)
+from punchcard.store.values import decimal_text
 from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
 
 _FORMATS = ("table", "json")
@@ -56,7 +61,8 @@ def reconcile_ledger(settings: Settings, *, destination: str | None, since: str,
             finished = asyncio.run(_finished(requested, store, watch, settings))
             with store.reading() as work:
                 query = DifferenceQuery(reconciliation_id=finished.id)
-                views.append(view_reconciliation(work, finished, query, count=_DIFFERENCES_SHOWN))
+                types = snapshot.destination_types
+                views.append(view_reconciliation(work, finished, query, types=types, count=_DIFFERENCES_SHOWN))
     finally:
         store.close()
     if output == "json":

@@ -28,8 +28,8 @@ from punchcard.operations.replays import (
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.store.replayed_events import count_replayed
-from punchcard.store.replays import Replay, ReplayPlan, ReplaySelection, ReplayStatus, list_replays
+from punchcard.store.operations.replays import Replay, ReplayPlan, ReplaySelection, ReplayStatus, list_replays
+from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 _ACTOR = "command line"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError, PunchcardError
+from punchcard.log.opening import describe_place
 from punchcard.routing.log_guard import LogGuard
 from punchcard.runtime.assembly import guard_of, open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
@@ -45,7 +46,7 @@ def adopt_log(settings: Settings, *, assume_yes: bool) -> int:
         PunchcardError: Punchcard is running, or storage is unavailable.
     """
     question = (
-        f"{settings.event_log_url().removeprefix('sqlite:///')} becomes the event log of the database. Unrouted "
+        f"{describe_place(settings.event_log_url())} becomes the event log of the database. Unrouted "
         "requests in the previous event log are never routed. Continue?"
     )
 

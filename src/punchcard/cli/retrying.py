@@ -14,9 +14,9 @@ from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import ConfigurationError
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
-from punchcard.store.effects import StoredEffect
+from punchcard.store.delivery.effects import StoredEffect
+from punchcard.store.delivery.pauses import Pause
 from punchcard.store.engine import Store
-from punchcard.store.pauses import Pause
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _ROWS_SHOWN = 50

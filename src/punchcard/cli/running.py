@@ -9,6 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from punchcard.cli.app import app
+from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
 
 DONE = 0
@@ -34,9 +35,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        status = typer.main.get_command(app).main(
-            list(arguments) or ["--help"], prog_name="punchcard", standalone_mode=False
-        )
+        command = typer.main.get_command(app)
+        read_plain_values(command)
+        status = command.main(list(arguments) or ["--help"], prog_name="punchcard", standalone_mode=False)
     except ConfigurationError as error:
         _print_error(error.message)
         return CALLED_WRONGLY

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -15,17 +16,19 @@ from rich.text import Text
 
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
+from punchcard.destinations.definition import LedgerColumn
 from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, propose_destination, proposed_filter
 from punchcard.operations.simulation import SimulationScope, simulate
-from punchcard.operations.simulation_outcome import SimulationOutcome
+from punchcard.operations.simulation_outcome import SimulatedEvent, SimulationOutcome, name_item
 from punchcard.operations.simulations import can_simulate, check_simulation, read_points
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import parallel_planning
 from punchcard.workspace.file import read_content
+from punchcard.workspace.point_costs import PointCost
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 _FORMATS = ("table", "json", "csv")
@@ -46,7 +49,7 @@ def simulate_configuration(
 
     Args:
         config: A config file to plan under, None for the running configuration.
-        maps: `EVENT=PERK` each; without a perk, the event is mapped to none.
+        maps: `EVENT=VALUE` each; without a value, the event is mapped to none.
         condition: FQL of events that are dropped besides.
 
     Raises:
@@ -75,7 +78,7 @@ def simulate_configuration(
             )
     finally:
         store.close()
-    _print(outcome, output, slug=current.slug, since=begin)
+    _print(outcome, output, destination=current, since=begin, point_cost=snapshot.point_cost)
     return 0
 
 
@@ -110,7 +113,7 @@ def _proposal(
     if maps:
         if event_map is None:
             raise ConfigurationError(f"--map: {current.name} maps no events")
-        settings[event_map.key] = _mapped(settings.get(event_map.key), maps)
+        settings[event_map.key] = _mapped(settings.get(event_map.key), maps, label=event_map.value_label)
     filters = [proposed_filter(item) for item in stored.filters]
     if condition is not None:
         filters.append(ProposedFilter(if_=condition, title="--filter"))
@@ -119,15 +122,15 @@ def _proposal(
     return propose(current, settings=settings if maps else None, filters=filters if condition is not None else None)
 
 
-def _mapped(current_map: object, maps: Sequence[str]) -> dict[str, str]:
+def _mapped(current_map: object, maps: Sequence[str], *, label: str) -> dict[str, str]:
     mapped = {str(name): str(value) for name, value in current_map.items()} if isinstance(current_map, dict) else {}
     for text in maps:
-        name, sign, perk = text.rpartition("=")
+        name, sign, value = text.rpartition("=")
         if not sign or not name.strip():
-            raise ConfigurationError(f"--map {text}: write 'EVENT=PERK', or 'EVENT=' for none")
+            raise ConfigurationError(f"--map {text}: write 'EVENT={label.upper()}', or 'EVENT=' for none")
         mapped.pop(name.strip(), None)
-        if perk.strip():
-            mapped[name.strip()] = perk.strip()
+        if value.strip():
+            mapped[name.strip()] = value.strip()
     return mapped
 
 
@@ -139,32 +142,43 @@ def _show_progress(done: int, total: int) -> None:
         sys.stderr.flush()
 
 
-def _print(outcome: SimulationOutcome, output: str, *, slug: str, since: datetime) -> None:
+def _print(
+    outcome: SimulationOutcome,
+    output: str,
+    *,
+    destination: RoutedDestination,
+    since: datetime,
+    point_cost: PointCost | None,
+) -> None:
+    item = destination.partner.definition.summary_column(LedgerColumn.ITEM)
     if output == "json":
-        document = {"id": None, "status": "finished", **msgspec.to_builtins(outcome)}
+        by_event = [name_item(row, item) for row in outcome.by_event]
+        document = {"id": None, "status": "finished", **msgspec.to_builtins(outcome), "byEvent": by_event}
         sys.stdout.buffer.write(msgspec.json.encode({"data": {"simulation": document}}) + b"\n")
         return
-    fields = ("event", "perk", "events", "awards", "customers", "quantity", "points")
-    actual = ("actual_awards", "actual_quantity", "actual_points")
+    fields = [field.name for field in msgspec.structs.fields(SimulatedEvent)]
+    titles = [item.member if name == "item" else name for name in fields]
     if output == "csv":
         writer = csv.writer(sys.stdout)
-        writer.writerow([*fields, *actual])
-        for row in outcome.by_event:
-            writer.writerow([getattr(row, name) for name in (*fields, *actual)])
+        writer.writerow(titles)
+        writer.writerows([getattr(row, name) for name in fields] for row in outcome.by_event)
         return
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PLAIN_WIDTH)
-    console.print(Text(f"{slug}, events received since {since:%Y-%m-%d %H:%M} UTC; nothing is changed"))
-    table = Table(*(name.replace("_", " ") for name in (*fields, *actual)), box=None)
+    console.print(Text(f"{destination.slug}, events received since {since:%Y-%m-%d %H:%M} UTC; nothing is changed"))
+    table = Table(*(title.replace("_", " ") for title in titles), box=None)
     for row in outcome.by_event:
-        cells = [getattr(row, name) for name in (*fields, *actual)]
+        cells = [getattr(row, name) for name in fields]
         table.add_row(*(Text("–" if cell is None else printable(str(cell)), overflow="fold") for cell in cells))
     totals = outcome.totals
     sums = (totals.actual_awards, totals.actual_quantity, totals.actual_points)
     cells = ["all", "", "", totals.awards, "", totals.quantity, totals.points, *sums]
     table.add_row(*("–" if cell is None else str(cell) for cell in cells))
     console.print(table)
+    if point_cost is not None and totals.points is not None and totals.actual_points is not None:
+        costs = [point_cost.text(Decimal(points)) for points in (totals.points, totals.actual_points)]
+        console.print(Text(f"cost: {costs[0]}, was {costs[1]}"))
     for heading, changes in (("gain most", outcome.gaining), ("lose most", outcome.losing)):
         if changes:
             console.print(f"customers who {heading}:")

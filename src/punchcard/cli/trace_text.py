@@ -9,7 +9,7 @@ from rich.text import Text
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.events.model import WireEvent
 from punchcard.operations.statuses import Tone, status_label, status_tone
-from punchcard.store.event_results import EventStatus
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
 

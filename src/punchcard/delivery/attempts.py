@@ -23,8 +23,7 @@ from punchcard.destinations.port import (
     ReadBackClient,
 )
 from punchcard.errors import DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
-from punchcard.store.effects import Action, Attempt, StoredEffect
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
 
 T = TypeVar("T")
 

@@ -12,10 +12,9 @@ from punchcard.delivery.preparation import ClaimedOrders, NotReady, Ready, prepa
 from punchcard.delivery.target import DeliveryTarget
 from punchcard.destinations.port import OnUnknown, RemapsItems
 from punchcard.errors import InvariantError
-from punchcard.store import outbox
-from punchcard.store.effects import Action, Attempt, StoredEffect
-from punchcard.store.outbox import Move
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
+from punchcard.store.delivery.outbox import Move
 
 
 class Beginning:
@@ -57,6 +56,7 @@ class Beginning:
         now = self._clock.now()
         outbox.abandon(self._work, *self._abandoned, now=now)
         outbox.move_effects(self._work, self._moves, now=now)
+        self._abandoned, self._moves = [], []
 
     def _begin_send(self, effect: StoredEffect) -> Attempt | None:
         """Begin an effect that was surely not performed yet."""
@@ -71,10 +71,11 @@ class Beginning:
                 due_at=now + timedelta(seconds=ready.wait_seconds),
             )
             return None
-        item = effect.item
-        if item is not None and effect.event_settings is None and self._remapper is not None:
+        item = ready.item or effect.item
+        is_remapped = effect.event_settings is None and effect.corrects is None
+        if item is not None and is_remapped and self._remapper is not None:
             # The map may have been corrected since the event was planned; the newest one decides. An event that
-            # brought a map of its own was planned by that.
+            # brought a map of its own was planned by that. What a correction takes back is what was given.
             item = self._remapper.remap(effect.event_name, self._target.settings) or effect.item
         if item is not None and not ready.quantity:
             raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from punchcard.clock import EPOCH, Clock
 from punchcard.delivery.retry import longest_wait_seconds
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.store.waits import correct_waits, end_far_waits
+from punchcard.store.delivery.waits import correct_waits, end_far_waits
 
 # Two clocks are not read at one instant, and a network's time moves the clock by less. A lost request that may land
 # within `unknownWaitSeconds` has a margin of seconds.

@@ -13,8 +13,8 @@ from punchcard.delivery.retry import check_wait_seconds, longest_check_wait_seco
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import CredentialsError, DeliveryError, RejectedError
+from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, plan_check
 from punchcard.store.engine import Store
-from punchcard.store.pauses import Pause, PauseEnd, end_pause, plan_check
 
 _VERIFY_SECONDS = 30.0
 

@@ -21,10 +21,10 @@ from punchcard.delivery.target import DeliveryTarget
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
-from punchcard.store import outbox
-from punchcard.store.effects import Attempt, OrderingGroup
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Attempt, OrderingGroup
+from punchcard.store.delivery.pauses import PauseEnd
 from punchcard.store.engine import Leadership, Store
-from punchcard.store.pauses import PauseEnd
 
 T = TypeVar("T")
 
@@ -88,17 +88,24 @@ class DestinationDelivery:
 
     async def run(self, stopping: asyncio.Event, *, grace_seconds: float) -> None:
         """Deliver until `stopping` is set; then let requests in flight end for up to `grace_seconds`."""
+        waking = asyncio.create_task(self._wake_when_stopping(stopping))
         try:
             with self._store.leadership(f"delivery-{self._slug}") as leadership:
                 if await self._lead(leadership, stopping):
                     await self._deliver(leadership, stopping)
                     await self._finish(grace_seconds)
         finally:
+            waking.cancel()
             self._spare.is_open = False
             await self._check.cancel()
             if self._client is not None:
                 await self._client.close()
             self._database.shutdown(wait=True)
+
+    async def _wake_when_stopping(self, stopping: asyncio.Event) -> None:
+        """Do not rest until the next look at the outbox, which may be a second away."""
+        await stopping.wait()
+        self._woken.set()
 
     async def _lead(self, leadership: Leadership, stopping: asyncio.Event) -> bool:
         while not stopping.is_set():

@@ -7,9 +7,8 @@ from punchcard.clock import Clock
 from punchcard.delivery.retry import wait_seconds
 from punchcard.destinations.port import DeliveryOptions, OnUnknown, Performed
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
-from punchcard.store.effects import Action, Attempt, AttemptOutcome, AttemptResult
-from punchcard.store.recoveries import STORE_RESTORED
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import Action, Attempt, AttemptOutcome, AttemptResult, EffectState
+from punchcard.store.delivery.recoveries import STORE_RESTORED
 
 TOO_MANY_REQUESTS = 429
 CANNOT_READ_BACK = "it may have been performed, and this destination cannot be asked; look there before it is retried"
@@ -216,7 +215,7 @@ def _delivered(attempt: Attempt, performed: Performed, now: datetime) -> Attempt
     return AttemptResult(
         effect_id=attempt.effect.id,
         number=attempt.number,
-        settled_at=now,
+        finished_at=now,
         status=performed.status,
         outcome=AttemptOutcome.DELIVERED,
         attempt_detail=performed.note or read_back_detail,
@@ -234,7 +233,11 @@ def _booked(attempt: Attempt, performed: Performed) -> Decimal | None:
     effect = attempt.effect
     if attempt.action is not Action.READ_BACK or not effect.is_refund or effect.quantity is not None:
         return None
-    return None if performed.units is None else -performed.units
+    if performed.units is None:
+        return None
+    # A correction may give as well: its sign is that of the difference by which it was looked up.
+    gives = effect.corrects is not None and attempt.quantity is not None and attempt.quantity > 0
+    return performed.units if gives else -performed.units
 
 
 def _found_words(attempt: Attempt) -> str:
@@ -263,7 +266,7 @@ def _moved(
     return AttemptResult(
         effect_id=attempt.effect.id,
         number=attempt.number,
-        settled_at=now,
+        finished_at=now,
         status=error.status,
         outcome=outcome,
         attempt_detail=error.message,

@@ -21,11 +21,10 @@ from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.delivery.waking import wake_others
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import CredentialsError, OutcomeUnknownError, StorageError
-from punchcard.store import outbox
-from punchcard.store.effects import Attempt, AttemptResult, OrderingGroup, StoredEffect
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Attempt, AttemptResult, EffectState, OrderingGroup, StoredEffect
+from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.pauses import Pause, PauseEnd, end_pause, pause, pause_of
-from punchcard.store.schema import EffectState
 
 __all__ = [
     "CompletedAttempt",
@@ -193,20 +192,31 @@ def _begin_all(
     lease_until = now + timedelta(seconds=lease_seconds(target.options))
     beginning = Beginning(work, target, claimed, clock=clock)
     begun: list[Attempt] = []
+    written = 0
     ordering_groups: set[OrderingGroup] = set()
+
+    def write() -> None:
+        nonlocal written
+        beginning.write()
+        outbox.start(work, begun[written:], now=now, lease_until=lease_until)
+        written = len(begun)
+
     for effect in claimed:
         if effect.ordering_group in ordering_groups:
             continue  # one that has waited for its order, and the first of its ordering key: one of them at a time
         if apart:
             new_attempt = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
         else:
+            if effect.corrects is not None:
+                write()  # a correction is decided by the ledger itself, so that must hold what was begun before it
             new_attempt = beginning.begin(effect)
         if new_attempt is not None:
             begun.append(new_attempt)
             ordering_groups.add(effect.ordering_group)
+        if not apart and effect.corrects is not None:
+            write()
     if not apart:
-        beginning.write()
-        outbox.start(work, begun, now=now, lease_until=lease_until)
+        write()
     return begun
 
 
@@ -355,7 +365,7 @@ class RecordedResults:
                 seconds=completed_attempt.seconds,
             )
             if attempt_result.state is EffectState.DELIVERED:
-                telemetry.effect_delivered(seconds=(attempt_result.settled_at - effect.received_at).total_seconds())
+                telemetry.effect_delivered(seconds=(attempt_result.finished_at - effect.received_at).total_seconds())
             elif not attempt_result.state.is_open:
                 telemetry.effect_parked(
                     effect_key=effect.effect_key,

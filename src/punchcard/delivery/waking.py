@@ -6,10 +6,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.destinations.definition import Capability, Definition
-from punchcard.store.effects import StoredEffect
-from punchcard.store.orders import wake_dependents
-from punchcard.store.schema import EffectState
-from punchcard.store.waiting import wake_waiting
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.orders import wake_dependents
+from punchcard.store.delivery.waiting import wake_waiting
 
 Outcome = tuple[StoredEffect, EffectState]
 """An effect with its new state."""
@@ -37,10 +36,24 @@ def _wake_dependents(
     work: Connection, destination: str, definition: Definition, outcomes: Sequence[Outcome], *, now: datetime
 ) -> None:
     ends: dict[EffectState, set[str]] = {EffectState.DELIVERED: set(), EffectState.REJECTED: set()}
+    corrected: set[str] = set()
     for effect, state in outcomes:
-        if effect.order_id is not None and not effect.is_refund and state in ends:
+        if effect.order_id is None or state not in ends:
+            continue
+        if effect.corrects is not None and state is EffectState.DELIVERED:
+            corrected.add(effect.order_id)
+        elif effect.corrects is not None or not effect.is_refund:
             ends[state].add(effect.order_id)
     delivered, rejected = ends[EffectState.DELIVERED], ends[EffectState.REJECTED]
+    if corrected:
+        wake_dependents(
+            work,
+            destination,
+            delivered=corrected,
+            reopened=definition.reopened.on_any_end | definition.reopened.on_correction,
+            reopened_on_delivery=definition.reopened.on_delivery | definition.reopened.on_correction,
+            now=now,
+        )
     if delivered or rejected:
         wake_dependents(
             work,

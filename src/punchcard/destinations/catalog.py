@@ -1,21 +1,22 @@
 """The destinations that Punchcard delivers to, by the slug of their definition.
 
-Those of this package are listed here. Other packages add theirs by an entry point of the group `punchcard.destinations`
-whose name is the slug. Nothing of such a package is imported before its destination is asked for; one that cannot be
-loaded is reported, and leaves all others as they are.
+Each folder beside this module is a built-in one: the catalog takes `PARTNER` of its `partner.py`. Other packages add
+theirs by an entry point of the group `punchcard.destinations` whose name is the slug. Nothing of such a package is
+imported before its destination is asked for; one that cannot be loaded is reported, and leaves all others as they are.
 """
 
+import pkgutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 import structlog
 
+from punchcard import destinations
 from punchcard.destinations.definition import Definition
-from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.port import Partner
-from punchcard.destinations.webhooks.partner import WebhooksPartner
 
 ENTRY_POINT_GROUP: Final = "punchcard.destinations"
 _METHODS: Final = ("read_settings", "plan", "supported_calls", "delivery_options", "preview", "client")
@@ -24,6 +25,12 @@ _METHODS: Final = ("read_settings", "plan", "supported_calls", "delivery_options
 def find_entry_points() -> Iterable[EntryPoint]:
     """Return the entry points of other packages. Reads their metadata and imports nothing of them."""
     return entry_points(group=ENTRY_POINT_GROUP)
+
+
+def built_in_partners() -> list[Partner]:
+    """Return the destination of each folder of this package, in the order of their names."""
+    folders = sorted(module.name for module in pkgutil.iter_modules(destinations.__path__) if module.ispkg)
+    return [import_module(f"{destinations.__name__}.{folder}.partner").PARTNER for folder in folders]
 
 
 class DestinationCatalog(Mapping[str, Partner]):
@@ -121,4 +128,4 @@ def _check(slug: str, partner: object) -> None:
         raise TypeError(f"{partner!r} lacks {', '.join(missing)}: see punchcard.destinations.port.Partner")
 
 
-CATALOG: Final = DestinationCatalog((PerkvillePartner(), WebhooksPartner()))
+CATALOG: Final = DestinationCatalog(built_in_partners())

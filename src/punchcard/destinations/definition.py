@@ -62,6 +62,7 @@ class Capability(StrEnum):
     BALANCES = "balances"  # knows the balance of a customer
     AMOUNTS = "amounts"  # its effects have a quantity that can be added up by item
     PREPARATION = "preparation"  # decides the amount of a refund by its order's rows, when it is claimed
+    CORRECTIONS = "corrections"  # gives an effect another content: what it has booked can be changed by a difference
     RECONCILE = "reconcile"  # lists what it has booked, to be compared with the ledger
     EVENT_SETTINGS = "event_settings"  # an event may bring its own settings (partner endpoint)
 
@@ -103,6 +104,11 @@ class SummaryColumn:
     label: str
 
 
+def default_column(column: LedgerColumn) -> SummaryColumn:
+    """Return a column under its own name, for a destination that has none for it."""
+    return SummaryColumn(column=column, member=column.value, label=column.value.replace("_", " ").capitalize())
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReopenedReasons:
     """The reasons for which an effect that depends on its order has ended, and is prepared again.
@@ -110,10 +116,12 @@ class ReopenedReasons:
     Attributes:
         on_any_end: Parked effects, prepared again when another effect of the order ends or its event is refused.
         on_delivery: Rejected effects, prepared again when another effect of the order is delivered.
+        on_correction: Parked and rejected effects, prepared again when a correction of the order is delivered.
     """
 
     on_any_end: frozenset[str] = frozenset()
     on_delivery: frozenset[str] = frozenset()
+    on_correction: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +172,10 @@ class Definition:
     def item_kind(self) -> str | None:
         """The kind of the effects that have an item and a quantity, None if there is none."""
         return next((kind.name for kind in self.kinds if kind.has_item), None)
+
+    def summary_column(self, column: LedgerColumn) -> SummaryColumn:
+        """Return what the destination calls a column of the ledger; the column's own name by default."""
+        return next((shown for shown in self.summary_columns if shown.column is column), default_column(column))
 
     @property
     def event_map(self) -> SettingField | None:

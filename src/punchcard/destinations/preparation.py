@@ -1,6 +1,6 @@
 """The optional part of the port by which a destination decides an effect's amount against the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,10 @@ class LedgerRow(Protocol):
     @property
     def id(self) -> int:
         """Rises in the order in which effects were planned."""
+
+    @property
+    def effect_key(self) -> str:
+        """Unique at the destination."""
 
     @property
     def source(self) -> str:
@@ -54,6 +58,10 @@ class LedgerRow(Protocol):
         """The sender's own id of a refund."""
 
     @property
+    def item(self) -> str | None:
+        """What it gives or takes; None for an effect without a quantity."""
+
+    @property
     def requested_quantity(self) -> Decimal | None:
         """Signed units, as the event asks."""
 
@@ -73,6 +81,14 @@ class LedgerRow(Protocol):
     def attempts(self) -> int:
         """How many were ever made."""
 
+    @property
+    def corrects(self) -> int | None:
+        """Id of the effect that it corrects, None for any other."""
+
+    @property
+    def corrected_content(self) -> Mapping[str, object] | None:
+        """The content that counts instead of its own: `{"email", "item", "quantity", …}`; None for its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
@@ -81,10 +97,12 @@ class Ready:
     Attributes:
         quantity: Signed units to send, None for an effect that has none.
         detail: What was cut and why, None if nothing was.
+        item: The item to use instead of the effect's own, None for that.
     """
 
     quantity: Decimal | None
     detail: str | None = None
+    item: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

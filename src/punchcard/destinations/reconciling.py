@@ -24,7 +24,7 @@ class PartnerTransaction:
     Attributes:
         effect_key: Its `trans_source_id` or the like, None if it was booked without one.
         customer_ref: How the partner names its customer, "" if it does not say.
-        mapping_value: What events are mapped to: the perk.
+        mapping_value: What events are mapped to.
         quantity: Signed units, negative if they take away; None if the partner does not say.
         status_text: The partner's own word.
         booked_at: None if the partner does not say.

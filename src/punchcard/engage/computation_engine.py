@@ -41,10 +41,10 @@ from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.identity import Resolution
-from punchcard.store import engage_tables
-from punchcard.store.engage_tables import Status
+from punchcard.store.engage import engage_tables
+from punchcard.store.engage.engage_tables import Status
 from punchcard.store.engine import Store
-from punchcard.store.positions import advance, position_of
+from punchcard.store.routing.positions import advance, position_of
 from punchcard.workspace.snapshot import Snapshot
 
 POSITION = "engage"

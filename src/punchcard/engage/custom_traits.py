@@ -12,7 +12,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from punchcard.engage.person_events import PersonEvent
-from punchcard.store.profiles import StoredTrait
+from punchcard.store.engage.profiles import StoredTrait
 
 _MESSAGE_ID_CHARACTERS_MAX = 128
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from punchcard.clock import from_micros, to_micros
-from punchcard.store.engage_tables import NOBODY
+from punchcard.store.engage.engage_tables import NOBODY
 
 DEBOUNCE: Final = timedelta(minutes=1)
 CHANGES_PER_MINUTE_MAX: Final = 10

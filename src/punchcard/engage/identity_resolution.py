@@ -13,8 +13,8 @@ from punchcard.engage.custom_traits import CustomTraits, stored_message_id
 from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.identity import Known, Merge, Resolution, is_known, may_change, resolve
 from punchcard.profiles.rules import EMAIL, ExternalId, IdentityRules
-from punchcard.store import profiles
-from punchcard.store.profiles import MergedProfile, StoredTrait
+from punchcard.store.engage import profiles
+from punchcard.store.engage.profiles import MergedProfile, StoredTrait
 
 _PUBLIC_ID_CHARACTERS = 27
 
@@ -217,7 +217,7 @@ def _conflict_row(changes: IdentityChanges, number: int) -> dict[str, object]:
         "profile_id": conflict.profile,
         "type": conflict.id.type,
         "value": conflict.id.value,
-        "kept_by": conflict.kept_by,
+        "owner_id": conflict.owner_id,
         "at": person.received_at,
         "source": person.source,
         "message_id": stored_message_id(person.message_id),

@@ -18,7 +18,7 @@ from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import ExternalId
-from punchcard.store.engage_tables import SYNC_REFUSED
+from punchcard.store.engage.engage_tables import SYNC_REFUSED
 from punchcard.workspace.computations import OWN_SOURCES
 
 TRAITS_MAX = 300

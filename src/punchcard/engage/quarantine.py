@@ -13,7 +13,7 @@ from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.store.engine import Store
-from punchcard.store.quarantine import QuarantinedRecord, add_quarantined
+from punchcard.store.routing.quarantine import QuarantinedRecord, add_quarantined
 
 TRIED_ALONE_MAX = 100
 """Events that are tried one after the other; a larger step is reduced first."""

@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.events.faults import UNREADABLE
 from punchcard.lake.reader import LakeEvent, LakeReader
+from punchcard.store.delivery.recoveries import mark_finished, newest_recovery
+from punchcard.store.engage.synced import Synced, save_synced, synced_value_of_email
 from punchcard.store.engine import Store
-from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.recoveries import mark_finished, newest_recovery
-from punchcard.store.synced import Synced, save_synced, synced_value_of_email
+from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.workspace.computations import OWN_SOURCES
 
 _MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`

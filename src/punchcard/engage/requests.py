@@ -16,10 +16,10 @@ from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.fact_store import FactStore
 from punchcard.engage.warnings import FactNames, find_warnings
 from punchcard.errors import PunchcardError, StorageError
-from punchcard.store import engage_tables
-from punchcard.store.engage_tables import Request
+from punchcard.store.engage import engage_tables
+from punchcard.store.engage.engage_tables import Request
+from punchcard.store.engage.profiles import ids_of
 from punchcard.store.engine import Store
-from punchcard.store.profiles import ids_of
 
 PREVIEW = "preview"
 SAMPLES = 10

@@ -10,9 +10,9 @@ from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
+from punchcard.store.engage.profiles import owners_of
+from punchcard.store.engage.schema import profile_traits, profiles
 from punchcard.store.engine import Store
-from punchcard.store.profiles import owners_of
-from punchcard.store.schema_engage import profile_traits, profiles
 
 _EVENTS_PER_PART = 50_000
 _ROWS_PER_BATCH = 50_000

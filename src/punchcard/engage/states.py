@@ -15,9 +15,9 @@ from punchcard.computations.model import depends_on_zone, trait_keys
 from punchcard.engage.computing import RequestedComputation
 from punchcard.engage.isolation import is_isolated
 from punchcard.engage.telemetry import EngageTelemetry
-from punchcard.store import engage_tables
-from punchcard.store.engage_tables import ComputationState, Status
-from punchcard.store.profiles import leave_as_custom
+from punchcard.store.engage import engage_tables
+from punchcard.store.engage.engage_tables import ComputationState, Status
+from punchcard.store.engage.profiles import leave_as_custom
 from punchcard.workspace.computations import ReadyComputation
 from punchcard.workspace.snapshot import Snapshot
 

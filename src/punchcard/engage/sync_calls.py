@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from punchcard.engage.call_size import FittedValue, fit_value
 from punchcard.events.parse import EVENT_BYTES_MAX
-from punchcard.store.profiles import ids_of
-from punchcard.store.synced import Synced
+from punchcard.store.engage.profiles import ids_of
+from punchcard.store.engage.synced import Synced
 from punchcard.workspace.model import Computation
 
 SPACE_ID = "spa_punchcard"

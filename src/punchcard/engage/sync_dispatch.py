@@ -22,13 +22,14 @@ from punchcard.engage.sync_calls import SyncCalls
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.parse import BATCH_BYTES_MAX
 from punchcard.log.port import EventLog, NewRecord
-from punchcard.store import engage_tables
-from punchcard.store.engage_tables import NOBODY, Due
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.schema import effects
+from punchcard.store.engage import engage_tables
+from punchcard.store.engage.engage_tables import NOBODY, Due
+from punchcard.store.engage.profiles import traits_of
+from punchcard.store.engage.synced import Synced, mark_unsynced, save_synced, synced_value_of_email, synced_values_of
 from punchcard.store.engine import Store
-from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.profiles import traits_of
-from punchcard.store.schema import EffectState, effects
-from punchcard.store.synced import Synced, mark_unsynced, save_synced, synced_value_of_email, synced_values_of
+from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
 

@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from punchcard.clock import from_micros
 from punchcard.engage.computing import Change
 from punchcard.engage.states import States, due_at
-from punchcard.store import engage_tables, profiles
-from punchcard.store.engage_tables import NOBODY
-from punchcard.store.profiles import StoredTrait
+from punchcard.store.engage import engage_tables, profiles
+from punchcard.store.engage.engage_tables import NOBODY
+from punchcard.store.engage.profiles import StoredTrait
 from punchcard.workspace.snapshot import Snapshot
 
 

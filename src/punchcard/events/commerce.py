@@ -12,6 +12,7 @@ import msgspec
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.members import PROPERTIES, exact_products, members_of
 from punchcard.events.model import Event, EventType
+from punchcard.events.usual_properties import UsualProperties
 
 _WHOLE_DIGITS_MAX = 29
 _EXPONENT_MIN = -9
@@ -39,20 +40,8 @@ class Commerce(NamedTuple):
 NOTHING = Commerce()
 
 
-class _UsualProduct(msgspec.Struct, gc=False):
-    product_id: str | int | None = None
-
-
-class _Usual(msgspec.Struct, gc=False):
-    """Properties as nearly all senders write them, decoded in one step."""
-
-    order_id: str | int | None = None
-    revenue: Decimal | None = None
-    value: Decimal | None = None
-    total: Decimal | None = None
-    currency: str | None = None
-    product_id: str | int | None = None
-    products: list[_UsualProduct] | None = None
+CommerceValues = tuple[str | None, Decimal | None, Decimal | None, Decimal | None, str | None, list[str] | None]
+"""The values of `Commerce`, in its order."""
 
 
 class _Properties(msgspec.Struct, gc=False):
@@ -69,7 +58,7 @@ class _Product(msgspec.Struct, gc=False):
     product_id: msgspec.Raw = msgspec.Raw()
 
 
-_usual = msgspec.json.Decoder(_Usual)
+_usual = msgspec.json.Decoder(UsualProperties)
 _properties = msgspec.json.Decoder(_Properties | None)
 _products = msgspec.json.Decoder(list[msgspec.Raw])
 _product = msgspec.json.Decoder(_Product)
@@ -91,20 +80,40 @@ def commerce_of(event: Event) -> Commerce:
         usual = _usual.decode(raw)
     except UNREADABLE:
         return _read_separately(raw)
+    commerce = usual_commerce(usual)
+    if commerce is None:
+        return _read_separately(raw)
+    order_id, revenue, value, total, currency, product_ids = commerce
+    return Commerce(
+        order_id,
+        None if revenue is None else rounded_amount(revenue),
+        None if value is None else rounded_amount(value),
+        None if total is None else rounded_amount(total),
+        currency,
+        product_ids,
+    )
+
+
+def usual_commerce(usual: UsualProperties) -> CommerceValues | None:
+    """Return the values of `Commerce` for a track call with usual properties, but for `rounded_amount`.
+
+    Returns:
+        None if the ids of products may have another spelling.
+    """
     order_id, product_id, products = usual.order_id, usual.product_id, usual.products
-    revenue, value, total = usual.revenue, usual.value, usual.total
-    ids = None
     if products:
         ids = [str(product.product_id) for product in products if product.product_id is not None]
         if not ids:
-            return _read_separately(raw)  # the ids may have other spellings
-    return Commerce(
+            return None
+    else:
+        ids = [] if product_id is None or product_id == "" else [str(product_id)]
+    return (
         None if order_id is None or order_id == "" else normalize_id(str(order_id))[:_TEXT_CHARACTERS_MAX],
-        None if revenue is None else _rounded(revenue),
-        None if value is None else _rounded(value),
-        None if total is None else _rounded(total),
+        usual.revenue,
+        usual.value,
+        usual.total,
         usual.currency or None,
-        ids or (None if product_id is None or product_id == "" else [str(product_id)]),
+        ids or None,
     )
 
 
@@ -181,10 +190,11 @@ def _decimal(raw: msgspec.Raw) -> Decimal | None:
         amount = _amount.decode(raw)
     except UNREADABLE:
         return None
-    return _rounded(amount)
+    return rounded_amount(amount)
 
 
-def _rounded(amount: Decimal) -> Decimal | None:
+def rounded_amount(amount: Decimal) -> Decimal | None:
+    """Return an amount with at most nine decimal places; None if it is too large or no number."""
     if not amount.is_finite() or amount.adjusted() >= _WHOLE_DIGITS_MAX:
         return None
     # An amount with few places is kept unchanged, as most amounts are; its text is the fastest test.

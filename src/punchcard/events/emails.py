@@ -56,7 +56,7 @@ def _usual_email(properties: msgspec.Raw) -> str | None:
         email = _usual.decode(properties).email
     except UNREADABLE:  # the email is not text, or the properties are not an object
         return None
-    return None if email is None else _trimmed(email)
+    return None if email is None else trimmed_email(email)
 
 
 def _is_named(text: bytes) -> bool:
@@ -80,10 +80,11 @@ def _email_in(raw: bytes | msgspec.Raw, *, is_context: bool = False) -> str | No
 
 def _read(raw: msgspec.Raw) -> str | None:
     try:
-        return _trimmed(_text.decode(raw))
+        return trimmed_email(_text.decode(raw))
     except UNREADABLE:
         return None
 
 
-def _trimmed(text: str) -> str | None:
+def trimmed_email(text: str) -> str | None:
+    """Return an email in the form in which it is looked up; None if it is blank."""
     return text.strip().lower()[:_EMAIL_CHARACTERS_MAX] or None

@@ -33,7 +33,7 @@ class Spellings:
     """
 
     def __init__(self, *names: str) -> None:
-        self._exact = frozenset(names)
+        self.names = frozenset(names)
         self._by_folded = {folded(name): name for name in names}
         # Names that are not another spelling of an exact name. Senders use few distinct names, and comparing sets costs
         # a fraction of folding each name.
@@ -41,7 +41,11 @@ class Spellings:
 
     def are_absent_from(self, members: Mapping[str, msgspec.Raw]) -> bool:
         """Return whether none of the exact names is present."""
-        return self._exact.isdisjoint(members)
+        return self.names.isdisjoint(members)
+
+    def is_other_spelling(self, name: str) -> bool:
+        """Return whether the name is a spelling of an exact name, but not that name."""
+        return name not in self.names and folded(name) in self._by_folded
 
     def add_exact(self, members: MutableMapping[str, msgspec.Raw]) -> bool:
         """Add the value of each other spelling under the exact name, where that has no value.

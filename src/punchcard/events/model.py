@@ -36,7 +36,7 @@ class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     event: str | None = None
     user_id: str | None = None
     anonymous_id: str | None = None
-    message_id: str | None = None
+    message_id: MessageId | None = None
     timestamp: msgspec.Raw = msgspec.Raw()
     original_timestamp: msgspec.Raw = msgspec.Raw()
     sent_at: msgspec.Raw = msgspec.Raw()

@@ -3,8 +3,9 @@
 Source: Segment's "HTTP Tracking API" and "Pixel Tracking API", and what its published libraries send.
 """
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from punchcard.clock import Clock, to_micros
@@ -40,6 +41,7 @@ _PIXEL: Final = "/v1/pixel/"
 _SETTINGS: Final = ("/v1/projects/", "/settings")
 _SLASHES: Final = re.compile("/{2,}")
 _WRITE_KEY_LENGTH_MAX: Final = 256
+_UNUSUAL_HEADERS: Final = frozenset({b"content-encoding", b"x-punchcard-strict"})
 _BODY: Final = "punchcard.body"  # in the scope: the part of the body that was read, to explain a rejection
 
 
@@ -63,7 +65,12 @@ class TrackingApp:
         public_url: `https://points.example.com`, the URL under which senders reach this process; "" uses their
             requests.
         rejections: Records requests with a 4xx response; None records nothing.
+
+    Attributes:
+        direct_calls: The calls that `submit` takes, by the target of their request line.
     """
+
+    direct_calls: Final = {path.encode(): call for path, call in _CALLS.items()}
 
     def __init__(
         self,
@@ -88,6 +95,48 @@ class TrackingApp:
         """Publish the counts since the last commit to the metrics."""
         self._telemetry.publish_counts()
 
+    def submit(self, call: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "asyncio.Future[int] | None":
+        """Begin to make a request of `direct_calls` durable, if there is nothing unusual about it.
+
+        Returns:
+            Its position once it is durable; None, and nothing has happened, if `__call__` must respond to the request.
+        """
+        authorization = b""
+        for name, value in headers:
+            if name == b"authorization":
+                authorization = value
+            elif name in _UNUSUAL_HEADERS:
+                return None
+        # A body that begins otherwise may be compressed or have a byte order mark.
+        if not body.startswith(b"{") or len(body) > (BATCH_BYTES_MAX if call == BATCH else EVENT_BYTES_MAX):
+            return None
+        opened = open_request(body)
+        if opened is None or (call == BATCH and not opened.has_batch):
+            return None
+        write_key = basic_key(authorization) or opened.write_key or ""
+        if not write_key or len(write_key) > _WRITE_KEY_LENGTH_MAX or not self._keys(write_key):
+            return None
+        try:
+            return self._commit.submit(NewRecord(to_micros(self._clock.now()), write_key, call, "identity", body, ""))
+        except StorageError:
+            return None
+
+    def response_to(self, call: str, durable: "asyncio.Future[int]") -> HttpResponse:
+        """Return the response to a request that is durable now, or has failed."""
+        error = durable.exception()
+        if error is None:
+            response = http_responses.SUCCESS
+        else:
+            response = self._storage_failed(error)
+        self._telemetry.request_answered(call, response[0])
+        return response
+
+    def _storage_failed(self, error: BaseException) -> HttpResponse:
+        if not isinstance(error, StorageError):
+            raise error
+        self._telemetry.append_failed(error=error.message)
+        return http_responses.unavailable(error.message, error.code)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request."""
         path: str = scope["path"]
@@ -103,8 +152,7 @@ class TrackingApp:
         except TimeoutError:
             response = http_responses.TOO_SLOW
         except StorageError as error:
-            self._telemetry.append_failed(error=error.message)
-            response = http_responses.unavailable(error.message, error.code)
+            response = self._storage_failed(error)
         status, start, body = response
         if 400 <= status < 500 and self._rejections is not None:
             self._rejections.record(scope, response, body=scope.get(_BODY, b""))

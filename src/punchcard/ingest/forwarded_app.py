@@ -40,10 +40,10 @@ from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
 from punchcard.routing.planning import Planner
-from punchcard.store.deletions import record_deletion
+from punchcard.store.delivery.pauses import Pause, pause_of
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
-from punchcard.store.pauses import Pause, pause_of
+from punchcard.store.ingest.deletions import record_deletion
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.managed_by import Account, derive_account, inherit_options, save_managed_destination
 from punchcard.workspace.model import Destination

@@ -18,7 +18,7 @@ from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.http_responses import HttpResponse
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.store.engine import Store
-from punchcard.store.rejected_requests import RejectedRequest, add_rejected_requests
+from punchcard.store.ingest.rejected_requests import RejectedRequest, add_rejected_requests
 
 BODY_START_BYTES: Final = 500
 _SECONDS_BETWEEN_WRITES: Final = 1.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from punchcard.clock import EPOCH
+from punchcard.events.commerce import rounded_amount
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,10 +80,14 @@ def micros(values: Sequence[int]) -> "pa.Array":
 
 
 def amounts(values: Sequence[Decimal | None]) -> "pa.Array":
-    """Build decimals with nine places."""
+    """Build decimals with nine places; amounts with more are rounded, those that are too large are left out."""
     import pyarrow as pa
 
-    return pa.array(values, type=pa.decimal128(38, 9))
+    kind = pa.decimal128(38, 9)
+    try:
+        return pa.array(values, type=kind)
+    except pa.ArrowInvalid:  # more places, too large, no number
+        return pa.array([None if value is None else rounded_amount(value) for value in values], type=kind)
 
 
 def lists(values: Sequence[list[str] | None]) -> "pa.Array":

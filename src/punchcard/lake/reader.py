@@ -27,6 +27,7 @@ from punchcard.clock import to_micros
 from punchcard.errors import LakeError, StorageError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
+from punchcard.lake.elsewhere import refuse_lake_elsewhere
 from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row
 from punchcard.lake.listing import EventQuery, may_hold, where_clause
 from punchcard.lake.location import LakeLocation
@@ -97,9 +98,12 @@ class LakeReader:
 
     Args:
         url: A folder. For an object store DuckDB needs its `httpfs` extension installed; it is never downloaded.
+        written_through: Returns the log position through which the lake was written, as its writer has recorded it:
+            reading the events of a lake that ends before it raises LakeError, see `refuse_lake_elsewhere`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, written_through: Callable[[], int] | None = None) -> None:
+        self._written_through = written_through
         self._location = LakeLocation(url)
         self._table = LakeTable(self._location)
         self._lock = threading.Lock()
@@ -342,9 +346,18 @@ class LakeReader:
         with self._lock:
             return self._table.last_position() if self._table.refresh() else 0
 
+    def refuse_other_lake(self) -> None:
+        """Raise LakeError for a lake that is not the one that is written, StorageError for one that cannot be read."""
+        self._files()
+
     def _files(self) -> list[DataFile]:
+        # In this order: the lake is written before its position is recorded.
+        expected = 0 if self._written_through is None else self._written_through()
         with self._lock:
-            return self._table.files() if self._table.refresh() else []
+            has_table = self._table.refresh()
+            last = self._table.last_position() if has_table else 0
+            refuse_lake_elsewhere(self._location.url, last=last, expected=expected)
+            return self._table.files() if has_table else []
 
     def _paths(self, files: Sequence[DataFile]) -> list[str]:
         return [self._location.full(file.path) for file in files]

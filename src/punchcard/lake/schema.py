@@ -5,20 +5,15 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import structlog
-
 from punchcard.clock import EPOCH
-from punchcard.events.commerce import NOTHING, commerce_of
-from punchcard.events.emails import email_of
 from punchcard.events.model import Event, message_key
 from punchcard.events.notes import Note
 from punchcard.events.notes import to_json as notes_to_json
 from punchcard.lake import arrays
+from punchcard.lake.extraction import EXTRACTED, NOTHING_EXTRACTED, extract_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_log = structlog.get_logger("punchcard.lake")
 
 PARTITION = "day"  # UTC day of receipt; in the table's log and the file's path, not in the file
 EVENT_DAY = "event_day"
@@ -90,9 +85,8 @@ class LakeRows:
 
     __slots__ = (
         "_anonymous_ids",
-        "_commerce",
-        "_emails",
         "_events",
+        "_extracted",
         "_indices",
         "_message_ids",
         "_notes",
@@ -113,8 +107,7 @@ class LakeRows:
         self._events: list[str | None] = []
         self._user_ids: list[str | None] = []
         self._anonymous_ids: list[str | None] = []
-        self._emails: list[str | None] = []
-        self._commerce: tuple[list[Any], ...] = tuple([] for _ in NOTHING)
+        self._extracted: tuple[list[Any], ...] = tuple([] for _ in EXTRACTED)
         self._sources: list[str | None] = []
         self._received_at: list[int] = []
         self._timestamps: list[datetime.datetime | None] = []
@@ -153,18 +146,16 @@ class LakeRows:
             self._events.append(wire.event)
             self._user_ids.append(wire.user_id)
             self._anonymous_ids.append(wire.anonymous_id)
-            email, commerce = extract_columns(item)
-            self._emails.append(email)
+            extracted = extract_columns(item)
             self._timestamps.append(item.timestamp)
         else:
             self._types.append("")
             self._events.append(None)
             self._user_ids.append(None)
             self._anonymous_ids.append(None)
-            self._emails.append(None)
-            commerce = NOTHING
+            extracted = NOTHING_EXTRACTED
             self._timestamps.append(None)
-        for column, value in zip(self._commerce, commerce, strict=True):
+        for column, value in zip(self._extracted, extracted, strict=True):
             column.append(value)
         self._message_ids.append(item.message_id)
         self._sources.append(source)
@@ -205,9 +196,8 @@ class LakeRows:
         self._events.extend([wire.event for wire in wires])
         self._user_ids.extend([wire.user_id for wire in wires])
         self._anonymous_ids.extend([wire.anonymous_id for wire in wires])
-        extracted = list(map(extract_columns, events))
-        self._emails.extend([email for email, _ in extracted])
-        for column, values in zip(self._commerce, zip(*[row for _, row in extracted], strict=True), strict=False):
+        extracted = zip(*map(extract_columns, events), strict=True)
+        for column, values in zip(self._extracted, extracted, strict=False):  # of no events, there are no values
             column.extend(values)
         self._sources.extend([source] * count)
         self._received_at.extend([received_at] * count)
@@ -282,8 +272,7 @@ class LakeRows:
             self._events,
             self._user_ids,
             self._anonymous_ids,
-            self._emails,
-            *self._commerce,
+            *self._extracted,
             self._sources,
             self._received_at,
             self._timestamps,
@@ -305,15 +294,6 @@ class LakeRows:
         for column, values in zip(selected._columns(), self._columns(), strict=True):
             column.extend(itertools.compress(values, mask))
         return selected
-
-
-def extract_columns(event: Event) -> tuple[str | None, Sequence[Any]]:
-    """Return the email and the e-commerce columns; empty if reading them fails, because the row must not be lost."""
-    try:
-        return email_of(event), commerce_of(event)
-    except Exception as error:  # noqa: BLE001  # an event that our code fails on still gets its row
-        _log.warning("lake_columns_left_empty", message_id=event.message_id, error=repr(error))
-        return None, NOTHING
 
 
 def file_schema() -> "pa.Schema":

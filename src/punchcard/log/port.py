@@ -35,6 +35,9 @@ class NewRecord:
 class LogRecord(NewRecord):
     """A record with its position in the log. Positions rise; there may be gaps.
 
+    A record becomes visible after all those with lower positions: a reader that continues after the last position that
+    it has seen misses nothing.
+
     Attributes:
         damage: Description of damage to the stored row, "" if there is none. Unreadable columns then hold "", and
             `body` holds the first bytes of what is stored.
@@ -54,11 +57,13 @@ class LogIdentity:
 
     Attributes:
         id: Assigned when the log was created; never changes.
+        store_id: The store to which a shared log belongs; "" before that, and always for a log in a data folder.
     """
 
     id: str
     reserved: int
     confirmed: int
+    store_id: str = ""
 
 
 class EventLog(Protocol):
@@ -68,7 +73,9 @@ class EventLog(Protocol):
         """Make the records durable in one commit and return their positions.
 
         Raises:
-            StorageError: No record is durable (disk full, locked, not available).
+            StorageError: The records are not durable (disk full, locked, not available), or it is unknown whether they
+                are, because the connection to a server was lost before its response. Senders repeat what is answered
+                with 503, and message ids make the repetition harmless.
         """
 
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
@@ -80,6 +87,15 @@ class EventLog(Protocol):
             after: The position before the first record to return.
             records_max: Maximum number of records.
             bytes_max: Maximum bytes of bodies as their senders wrote them; the record that exceeds it is the last.
+        """
+
+    def wait(self, after: int, *, seconds: float, poll_seconds: float) -> None:
+        """Return when there may be a record after a position, at the latest when the time is over.
+
+        Args:
+            after: The position of the last record that was read.
+            seconds: The maximum time to wait.
+            poll_seconds: How long a log waits that is not notified of new records, or not at the moment.
         """
 
     def last_position(self) -> int:
@@ -99,6 +115,12 @@ class EventLog(Protocol):
 
     def confirm_generation(self, generation: int) -> None:
         """Record that the store has reached a generation."""
+
+    def bind_store(self, store_id: str, *, replace: bool = False) -> None:
+        """Make a shared log belong to a store; without effect if it belongs to one and must not get another.
+
+        Two stores on one log would make every award twice. A log in a data folder goes with the folder.
+        """
 
     def move_after(self, position: int) -> int:
         """Move all records to positions after this one, in their order; return their number."""

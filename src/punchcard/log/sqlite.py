@@ -8,14 +8,12 @@ import random
 import sqlite3
 import threading
 import uuid
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import zstandard
-
-from punchcard.errors import StorageError, UnreadableRecordError
+from punchcard.errors import StorageError
+from punchcard.log.bodies import DAMAGED_BODY_SHOWN_BYTES, BodyCompressor, unpacked_size
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.row_damage import (
     RECEIVED_AT_MAX,
@@ -26,17 +24,15 @@ from punchcard.log.row_damage import (
     is_whole,
     text_or_nothing,
 )
+from punchcard.log.texts import storable_text
 from punchcard.sqlite import enable_write_ahead_log
 
 _PAGE_BYTES = 32_768  # compressed bodies have about 10 KB: with larger pages, fewer are written
 _BUSY_SECONDS = 10.0
-_COMPRESS_FROM_BYTES = 512
-_LEVEL = 1
 _CHECKPOINT_SECONDS = 0.25
 _RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
 _RESTART_LEFT_BYTES_MAX = 32_000_000  # copied while appends wait
 _RESTART_WAIT_SECONDS = 0.05
-_GZIP_SIZE_BYTES = 4  # at the end of a gzip file: the decompressed size
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -80,9 +76,7 @@ _RECEIVED_BEFORE = """
     WHERE position < ? AND typeof(received_at) = 'integer' AND received_at BETWEEN 0 AND ?
     ORDER BY position DESC LIMIT 1
 """
-_DAMAGED_BODY_SHOWN_BYTES = 65_536
 _NOT_UNICODE = "decode to UTF-8"
-_GZIP_SALVAGED_BYTES = 256  # the data before the damage is decompressed in steps of this size
 
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
@@ -100,7 +94,7 @@ class SqliteEventLog:
         self._reading = threading.Lock()
         self._closing = threading.Event()
         self._refusal: StorageError | None = None
-        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self._compressor = BodyCompressor()
         with _as_storage_error("opened", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
@@ -147,10 +141,14 @@ class SqliteEventLog:
                 if not is_whole(record):
                     record = self._damaged(record)
                 log_records.append(record)
-                size += _unpacked_size(record.encoding, record.body)
+                size += unpacked_size(record.encoding, record.body)
                 if size >= bytes_max:
                     break
         return log_records
+
+    def wait(self, after: int, *, seconds: float, poll_seconds: float) -> None:
+        """Return when it is time to look for a record after a position: a file notifies nobody."""
+        self._closing.wait(min(seconds, poll_seconds))
 
     def last_position(self) -> int:
         """Return the highest position appended, 0 if there never was one."""
@@ -185,6 +183,9 @@ class SqliteEventLog:
         """Record that the store has reached a generation."""
         with self._writing, _as_storage_error("written"), self._commit():
             self._writer.execute("UPDATE identity SET confirmed = max(confirmed, ?)", (generation,))
+
+    def bind_store(self, store_id: str, *, replace: bool = False) -> None:
+        """Do nothing: the log goes with its folder."""
 
     def move_after(self, position: int) -> int:
         """Move all records to positions after this one, in their order; return their number."""
@@ -243,18 +244,11 @@ class SqliteEventLog:
 
     def _values(self, records: Sequence[NewRecord]) -> list[object]:
         """Return the columns of all records in one list, with long bodies compressed."""
-        long: list[bytes | bytearray | memoryview[int]] = [
-            record.body
-            for record in records
-            if record.encoding == "identity" and len(record.body) >= _COMPRESS_FROM_BYTES
-        ]
-        packed = iter(self._compressor.multi_compress_to_buffer(long)) if long else iter(())
         values: list[object] = []
-        for record in records:
-            body, encoding = record.body, record.encoding
-            if encoding == "identity" and len(body) >= _COMPRESS_FROM_BYTES:
-                body, encoding = next(packed).tobytes(), "zstd"
-            values += (record.received_at, record.write_key, record.call, encoding, record.ip, body)
+        for record, (encoding, body) in zip(records, self._compressor.compress(records), strict=True):
+            values.append(record.received_at)
+            values += (storable_text(text) for text in (record.write_key, record.call, encoding, record.ip))
+            values.append(body)
         return values
 
     def _insert(self, values: Sequence[object]) -> int:
@@ -286,7 +280,7 @@ class SqliteEventLog:
     def _first_bytes(self, position: int) -> bytes:
         """Return the beginning of a body that is too large or not bytes; empty if it holds no bytes."""
         with suppress(sqlite3.OperationalError), self._reader.blobopen("records", "body", position, readonly=True) as b:
-            return b.read(_DAMAGED_BODY_SHOWN_BYTES)
+            return b.read(DAMAGED_BODY_SHOWN_BYTES)
         return b""
 
     def _last(self, connection: sqlite3.Connection) -> int:
@@ -343,78 +337,6 @@ def _file_of(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _unpacked_size(encoding: str, body: bytes) -> int:
-    """Return the size of a body as its sender wrote it, as stated by the compressed form; stored size if damaged."""
-    if encoding == "zstd":
-        with suppress(zstandard.ZstdError):
-            return max(len(body), zstandard.frame_content_size(body))
-    if encoding == "gzip" and len(body) >= _GZIP_SIZE_BYTES:
-        return int.from_bytes(body[-_GZIP_SIZE_BYTES:], "little")
-    return len(body)
-
-
-def decompress(record: NewRecord) -> bytes:
-    """Return the record's body as its sender wrote it.
-
-    Raises:
-        UnreadableRecordError: The row is damaged, or the body cannot be decompressed or is larger than any accepted
-            body.
-    """
-    if isinstance(record, LogRecord) and record.damage:
-        raise UnreadableRecordError(f"The log record is damaged: {record.damage}.")
-    try:
-        if record.encoding == "identity":
-            return record.body
-        if record.encoding == "zstd":
-            # The size is checked first, because a damaged frame may request any amount of memory.
-            if zstandard.frame_content_size(record.body) > UNCOMPRESSED_BYTES_MAX:
-                raise ValueError(f"the body is larger than {UNCOMPRESSED_BYTES_MAX:,} bytes")
-            return zstandard.ZstdDecompressor().decompress(record.body, max_output_size=UNCOMPRESSED_BYTES_MAX)
-        if record.encoding == "gzip":
-            return gunzip(record.body, bytes_max=UNCOMPRESSED_BYTES_MAX)
-    except (zstandard.ZstdError, zlib.error, ValueError, MemoryError) as error:
-        raise UnreadableRecordError(f"The log record cannot be decompressed: {error}.") from error
-    raise UnreadableRecordError(f'The log record has the unknown encoding "{record.encoding[:40]}".')
-
-
-def salvage(record: NewRecord) -> bytes:
-    """Return as much of a damaged body as can be decompressed from its beginning."""
-    body = record.body
-    unpacked = bytearray()
-    with suppress(zstandard.ZstdError, zlib.error, ValueError, MemoryError):
-        if record.encoding == "zstd":
-            with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-                while len(unpacked) < UNCOMPRESSED_BYTES_MAX and (part := reader.read(_DAMAGED_BODY_SHOWN_BYTES)):
-                    unpacked += part
-        elif record.encoding == "gzip":
-            unpacker = zlib.decompressobj(wbits=31)
-            for begin in range(0, len(body), _GZIP_SALVAGED_BYTES):
-                unpacked += unpacker.decompress(body[begin : begin + _GZIP_SALVAGED_BYTES], UNCOMPRESSED_BYTES_MAX)
-                if len(unpacked) >= UNCOMPRESSED_BYTES_MAX:
-                    break
-        else:
-            return body
-    return bytes(unpacked)
-
-
-def gunzip(body: bytes, *, bytes_max: int) -> bytes:
-    """Decompress a body; a small body with a huge content is detected before it is decompressed completely.
-
-    Raises:
-        ValueError: The content is larger than `bytes_max`, or incomplete.
-        zlib.error: The body is not gzip.
-    """
-    unpacker = zlib.decompressobj(wbits=31)
-    unpacked = unpacker.decompress(body, bytes_max + 1)
-    if len(unpacked) > bytes_max:
-        raise ValueError(f"the body is larger than {bytes_max:,} bytes")
-    if not unpacker.eof:
-        raise ValueError("the body is incomplete")
-    if unpacker.unused_data:
-        raise zlib.error("other data follows the compressed body")
-    return unpacked
 
 
 @contextmanager

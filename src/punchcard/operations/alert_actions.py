@@ -4,9 +4,9 @@ import json
 
 from punchcard.clock import Clock
 from punchcard.operations.alert_channels import SendingContext, check_notice, send_notice
-from punchcard.store import audit
-from punchcard.store.alerts import StoredAlert, acknowledge_alert, find_alert
+from punchcard.store.access import audit
 from punchcard.store.engine import Store
+from punchcard.store.operations.alerts import StoredAlert, acknowledge_alert, find_alert
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import AlertChannel
 from punchcard.workspace.snapshot import Snapshot

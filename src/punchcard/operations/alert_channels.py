@@ -16,8 +16,8 @@ from punchcard.errors import ConfigurationError, DeliveryError, PunchcardError
 from punchcard.events.times import read_time
 from punchcard.operations.alert_evaluation import NoticeBody
 from punchcard.operations.alert_texts import count_noun, format_moment
-from punchcard.store.alert_notices import NoticeType
-from punchcard.store.alerts import AlertState
+from punchcard.store.operations.alert_notices import NoticeType
+from punchcard.store.operations.alerts import AlertState
 from punchcard.workspace.alert_rules import Severity
 from punchcard.workspace.alert_settings import is_webhook, url_scheme
 from punchcard.workspace.model import AlertChannel

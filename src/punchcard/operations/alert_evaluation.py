@@ -23,8 +23,9 @@ from punchcard.operations.alert_texts import describe_alert
 from punchcard.operations.alerts import CONDITIONS, find_by
 from punchcard.operations.telemetry import AlertTelemetry
 from punchcard.operations.volume_alerts import VOLUME_CONDITIONS
-from punchcard.store.alert_notices import NoticeType, add_notice, was_noticed
-from punchcard.store.alerts import (
+from punchcard.store.engine import Store
+from punchcard.store.operations.alert_notices import NoticeType, add_notice, was_noticed
+from punchcard.store.operations.alerts import (
     AlertContent,
     AlertState,
     StoredAlert,
@@ -35,7 +36,6 @@ from punchcard.store.alerts import (
     resolve_alert,
     update_alert,
 )
-from punchcard.store.engine import Store
 from punchcard.workspace.alert_rules import AlertKind, Severity
 from punchcard.workspace.alert_settings import parse_quiet_hours
 from punchcard.workspace.model import AlertChannel

@@ -12,7 +12,8 @@ from punchcard.errors import StorageError
 from punchcard.operations.alert_channels import ChannelError, Notice, SendingContext, send_notice
 from punchcard.operations.alert_evaluation import NoticeBody
 from punchcard.operations.telemetry import AlertTelemetry
-from punchcard.store.alert_notices import (
+from punchcard.store.engine import Store
+from punchcard.store.operations.alert_notices import (
     NoticeState,
     StoredNotice,
     cancel_notices,
@@ -21,7 +22,6 @@ from punchcard.store.alert_notices import (
     postpone_notice,
     settle_notice,
 )
-from punchcard.store.engine import Store
 from punchcard.workspace.model import AlertChannel
 from punchcard.workspace.snapshot import Snapshot
 

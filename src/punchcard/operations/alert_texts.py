@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from punchcard.errors import UnreadableRecordError
 from punchcard.operations.alert_model import Alert
-from punchcard.store.event_results import EventStatus
-from punchcard.store.pauses import PAUSED_BY_OPERATOR
+from punchcard.store.delivery.pauses import PAUSED_BY_OPERATOR
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.workspace.alert_rules import AlertKind
 
@@ -168,11 +168,11 @@ def _rejected(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 def _conflict(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
-        title=f"{count_noun(alert.count, 'order was', 'orders were')} received twice with different content "
-        f"at {alert.subject} {_WEEK}.",
-        detail="The first version of each order counts.",
-        remedy="Compare both versions of each order.",
-        path=f"/events?time=7d&destination={alert.destination}&status=conflict",
+        title=f"{count_noun(alert.count, 'event conflicts', 'events conflict')} with what {alert.subject} was sent.",
+        detail="The same order or refund was received again with other content. The first content counts until you "
+        "decide.",
+        remedy="Compare both contents, and keep the first or correct to the second.",
+        path=f"{_base(alert)}/conflicts",
     )
 
 

@@ -22,16 +22,16 @@ from punchcard.operations.process_alerts import (
     find_missing_processes,
 )
 from punchcard.operations.reconciliation_alerts import find_ledger_differences
-from punchcard.store.counts import CountQuery, Dimension, read_counts
-from punchcard.store.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
-from punchcard.store.event_results import EventStatus
-from punchcard.store.held import count_held
-from punchcard.store.lake_status import read_lake_status
-from punchcard.store.ledger import Backlog, backlog
-from punchcard.store.pauses import PauseEnd, last_pause_of
-from punchcard.store.quarantine import count_quarantined
-from punchcard.store.recoveries import RecoveryReason, count_in_doubt, newest_recovery
-from punchcard.store.sync_outcomes import failed_syncs, keys_of_failed_syncs
+from punchcard.store.delivery.conflicts import count_unresolved
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
+from punchcard.store.delivery.pauses import PauseEnd, last_pause_of
+from punchcard.store.delivery.recoveries import RecoveryReason, count_in_doubt, newest_recovery
+from punchcard.store.engage.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
+from punchcard.store.engage.sync_outcomes import failed_syncs, keys_of_failed_syncs
+from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.held import count_held
+from punchcard.store.routing.lake_status import read_lake_status
+from punchcard.store.routing.quarantine import count_quarantined
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot
@@ -63,11 +63,6 @@ def find_by(condition: Condition, work: Connection, snapshot: Snapshot, *, now: 
         for alert in condition.find(work, snapshot, now)
         if alert.kind in kinds and (alert.kind not in _COUNTED or alert.count >= rules[alert.kind].threshold)
     ]
-
-
-def read_backlog(work: Connection, snapshot: Snapshot) -> Sequence[Backlog]:
-    """Return the queued and parked effects by destination and state."""
-    return backlog(work, list(snapshot.destinations))
 
 
 def _stopped(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]:
@@ -102,9 +97,9 @@ def _stopped(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert]
 
 
 def _conflicts(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
-    counts = read_counts(work, _lately(now, [EventStatus.CONFLICT]), by=[Dimension.DESTINATION])
-    for (slug,), count in counts.items():
-        yield Alert(kind=AlertKind.CONFLICT, subject=str(slug), destination=str(slug), count=count)
+    for slug, count in sorted(count_unresolved(work).items()):
+        if slug in snapshot.destinations:
+            yield Alert(kind=AlertKind.CONFLICT, subject=slug, destination=slug, count=count)
 
 
 def _unmapped(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:

@@ -7,8 +7,8 @@ from typing import Final
 
 from punchcard.clock import EPOCH
 from punchcard.operations.engagement import RESYNC_CHANGES, ComputationStatus
-from punchcard.store import audit
-from punchcard.store.audit import AuditEvent
+from punchcard.store.access import audit
+from punchcard.store.access.audit import AuditEvent
 from punchcard.store.engine import Store
 
 UNKNOWN_ACTOR: Final = "unknown"

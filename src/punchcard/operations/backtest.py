@@ -16,7 +16,7 @@ from punchcard.lake.reader import LakeEvent
 from punchcard.routing.conflicts import LedgerPreview, PlannedEffect
 from punchcard.routing.lake_events import read_lake_event
 from punchcard.routing.planning import Planned, plan_at
-from punchcard.store.event_results import EventResult, EventStatus
+from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.workspace.snapshot import RoutedDestination
 
 UNREADABLE_EVENT = "unreadable_event"

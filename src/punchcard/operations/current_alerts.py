@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from punchcard.operations.alert_evaluation import PointsPerUnit, build_content
 from punchcard.operations.alerts import CONDITIONS, find_alerts
-from punchcard.store.alerts import AlertContent, AlertState, StoredAlert, open_alerts
+from punchcard.store.operations.alerts import AlertContent, AlertState, StoredAlert, open_alerts
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.snapshot import Snapshot
 
@@ -19,6 +19,7 @@ _LABELS: Final[Mapping[str, str]] = MappingProxyType(
         AlertKind.INVALID: "Fix",
         AlertKind.UNMAPPED: "Event map",
         AlertKind.CHANNEL: "Channels",
+        AlertKind.CONFLICT: "Resolve",
     }
 )
 

@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Numeric, Select, and_, cast, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Numeric, Select, and_, cast, func, not_, or_, select, true
 
 from punchcard.operations.alert_model import Alert
-from punchcard.store.counts import CountQuery, Dimension, read_counts
-from punchcard.store.effects import DISMISSED_REASONS, AttemptOutcome
-from punchcard.store.ledger import backlog
-from punchcard.store.pauses import pause_of
-from punchcard.store.schema import EffectState, delivery_attempts, effects
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
+from punchcard.store.delivery.effects import DISMISSED_REASONS, AttemptOutcome, EffectState
+from punchcard.store.delivery.ledger import backlog, is_superseded
+from punchcard.store.delivery.pauses import pause_of
+from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.snapshot import Snapshot
 
@@ -48,7 +48,8 @@ def find_rejected(work: Connection, snapshot: Snapshot, now: datetime) -> Iterab
             AlertKind.REJECTED,
             and_(
                 columns.id.in_(newest),
-                columns.settled_at >= now - _LATELY,
+                columns.finished_at >= now - _LATELY,
+                not_(is_superseded()),
                 or_(columns.reason.is_(None), columns.reason.not_in(DISMISSED_REASONS)),
             ),
         )
@@ -123,11 +124,11 @@ def _failures(work: Connection, slug: str) -> tuple[int, datetime | None, str]:
     ids = list(work.scalars(waiting))
     if not ids:
         return 0, None, ""
-    newest = select(columns.state, columns.settled_at).where(columns.destination == slug)
+    newest = select(columns.state, columns.finished_at).where(columns.destination == slug)
     responses = [
-        settled_at
-        for state, settled_at in work.execute(newest.order_by(columns.id.desc()).limit(_SAMPLE))
-        if settled_at is not None and state in (EffectState.DELIVERED, EffectState.REJECTED)
+        finished_at
+        for state, finished_at in work.execute(newest.order_by(columns.id.desc()).limit(_SAMPLE))
+        if finished_at is not None and state in (EffectState.DELIVERED, EffectState.REJECTED)
     ]
     failed: Select[tuple[int, datetime, str | None]] = select(
         attempts.effect_id, attempts.started_at, attempts.detail
@@ -162,7 +163,7 @@ def _unsent(work: Connection, kind: AlertKind, condition: ColumnElement[bool]) -
             columns.reason,
             func.count(),
             func.count(func.distinct(func.nullif(columns.customer, ""))),
-            func.min(columns.settled_at),
+            func.min(columns.finished_at),
         )
         .where(condition)
         .group_by(columns.destination, columns.reason)

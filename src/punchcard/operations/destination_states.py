@@ -9,10 +9,10 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from punchcard.errors import ConfigurationError
-from punchcard.store import audit
+from punchcard.store.access import audit
+from punchcard.store.access.switches import last_switched_off, record_reason
+from punchcard.store.delivery.pauses import Pause, PauseEnd, pause_by_operator, pause_of, resume
 from punchcard.store.engine import Store
-from punchcard.store.pauses import Pause, PauseEnd, pause_by_operator, pause_of, resume
-from punchcard.store.switches import last_switched_off, record_reason
 from punchcard.workspace.editing import Edit, change_destination
 from punchcard.workspace.model import Destination
 

@@ -10,11 +10,12 @@ from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
-from punchcard.store import audit, engage_tables, profile_queries, sync_outcomes
-from punchcard.store.engage_tables import ComputationState, Status
+from punchcard.store.access import audit
+from punchcard.store.engage import engage_tables, profile_queries, sync_outcomes
+from punchcard.store.engage.engage_tables import ComputationState, Status
+from punchcard.store.engage.profiles import ids_of
+from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store
-from punchcard.store.profiles import ids_of
-from punchcard.store.synced import count_cut_lists
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import Edit, NotFoundError
 from punchcard.workspace.model import Computation, Workspace

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from punchcard.store.counts import RECEIVED, CountQuery, Dimension, latency_percentile, read_counts
-from punchcard.store.event_results import EventStatus
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, latency_percentile, read_counts
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.routing.event_results import EventStatus
 
 _P95 = 95
 # Results that routing decides for a destination; all other planned effects are completed in the ledger.

@@ -1,7 +1,7 @@
 """Queries to a partner on behalf of an operator, with settings that need not be saved yet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
@@ -95,13 +95,30 @@ class MappingChoiceCache:
             self._cached[key] = (self._clock.monotonic() + _CHOICES_CACHED_SECONDS, mapping_choices)
         return mapping_choices, problem
 
-    def refresh_in_background(self, destination: RoutedDestination) -> None:
-        """Start to read the choices unless they are cached or being read. Needs a running event loop."""
+    def refresh_in_background(self, destination: RoutedDestination) -> bool:
+        """Start to read the choices unless they are cached or being read. Needs a running event loop.
+
+        Returns:
+            True if reading was started and no earlier choices are there to show meanwhile.
+        """
         key = (destination.slug, destination.fingerprint)
         if key in self._refreshing or self._clock.monotonic() < self._cached.get(key, (0.0, ()))[0]:
-            return
+            return False
         # The task ends late after a failure, so that a failing partner is not queried with every page.
         self._refreshing[key] = asyncio.create_task(self._refresh(destination))
+        return key not in self._cached
+
+    async def load(self, destinations: Iterable[RoutedDestination], *, wait_seconds: float) -> None:
+        """Let pages show choices by their titles: read those that are missing or old in the background.
+
+        Args:
+            wait_seconds: How long to wait for choices that were never read. Only the page that starts to read them
+                waits: while the partner is slow or down, others show ids.
+        """
+        missing = [destination for destination in destinations if self.refresh_in_background(destination)]
+        tasks = [self._refreshing[destination.slug, destination.fingerprint] for destination in missing]
+        if tasks:
+            await asyncio.wait(tasks, timeout=wait_seconds)
 
     async def _refresh(self, destination: RoutedDestination) -> None:
         _, problem = await self.read(destination)
@@ -109,14 +126,17 @@ class MappingChoiceCache:
             await asyncio.sleep(_CHOICES_RETRIED_SECONDS)
         del self._refreshing[destination.slug, destination.fingerprint]
 
-    def points_per_unit(self, slug: str, value: str) -> Decimal | None:
-        """Return the points per unit of a choice as last read, None if it is not cached or the partner gave none."""
+    def choice(self, slug: str, value: str) -> MappingChoice | None:
+        """Return a choice of a destination as last read, None if it is not cached."""
         for (known, _), (_, mapping_choices) in reversed(list(self._cached.items())):
             if known == slug:
-                return next(
-                    (mapping_choice.points for mapping_choice in mapping_choices if mapping_choice.value == value), None
-                )
+                return next((choice for choice in mapping_choices if choice.value == value), None)
         return None
+
+    def points_per_unit(self, slug: str, value: str) -> Decimal | None:
+        """Return the points per unit of a choice as last read, None if it is not cached or the partner gave none."""
+        choice = self.choice(slug, value)
+        return None if choice is None else choice.points
 
 
 async def find_customer(destination: RoutedDestination, email: str) -> tuple[CustomerBalance | None, str | None]:

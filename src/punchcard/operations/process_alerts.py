@@ -7,9 +7,9 @@ from typing import Final
 from sqlalchemy import Connection
 
 from punchcard.operations.alert_model import Alert
-from punchcard.store.alert_notices import read_channel_health
-from punchcard.store.config_file_status import read_config_file_problem
-from punchcard.store.heartbeats import read_heartbeats
+from punchcard.store.operations.alert_notices import read_channel_health
+from punchcard.store.operations.heartbeats import read_heartbeats
+from punchcard.store.workspace.config_file_status import read_config_file_problem
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.renames import UNCONFIRMED
 from punchcard.workspace.snapshot import Snapshot

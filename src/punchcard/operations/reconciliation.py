@@ -17,11 +17,12 @@ from punchcard.clock import Clock
 from punchcard.destinations.definition import Capability
 from punchcard.destinations.reconciling import KeyContent, KeyReader
 from punchcard.errors import ConfigurationError, InvariantError
-from punchcard.store import audit, corrections
-from punchcard.store.corrections import RebuiltEffect
-from punchcard.store.effects import ABSENT_AT_PARTNER, REVERSED_AT_PARTNER
+from punchcard.store.access import audit
+from punchcard.store.delivery import corrections
+from punchcard.store.delivery.corrections import RebuiltEffect
+from punchcard.store.delivery.effects import ABSENT_AT_PARTNER, REVERSED_AT_PARTNER
 from punchcard.store.engine import Store
-from punchcard.store.reconciliation_differences import (
+from punchcard.store.operations.reconciliation_differences import (
     DifferenceKind,
     DifferenceQuery,
     DifferenceState,
@@ -29,7 +30,7 @@ from punchcard.store.reconciliation_differences import (
     list_differences,
     resolve,
 )
-from punchcard.store.reconciliations import (
+from punchcard.store.operations.reconciliations import (
     Reconciliation,
     ReconciliationStatus,
     add_reconciliation,
@@ -216,7 +217,7 @@ class _Resolver:
                     self._work,
                     difference.effect_id,
                     quantity=_quantity(theirs),
-                    item=theirs.get("perk"),
+                    item=None if theirs.get("item") is None else str(theirs["item"]),
                     detail=words,
                 )
             case DifferenceKind.UNKNOWN_TO_US | DifferenceKind.PENDING_TOO_LONG if difference.theirs is not None:
@@ -237,7 +238,7 @@ class _Resolver:
     def _lost_effect(self, difference: StoredDifference, theirs: Mapping[str, object]) -> RebuiltEffect:
         content = self._key_content(difference.effect_key)
         booked_at = theirs.get("bookedAt")
-        perk = theirs.get("perk")
+        item = theirs.get("item")
         return RebuiltEffect(
             destination=difference.destination,
             effect_key=difference.effect_key,
@@ -246,7 +247,7 @@ class _Resolver:
             message_id=content.message_id or f"rebuilt-{theirs['transactionId']}",
             event_name=content.event_name or "",
             email=difference.email,
-            item=None if perk is None else str(perk),
+            item=None if item is None else str(item),
             quantity=_quantity(theirs),
             order_id=content.order_id,
             is_refund=content.is_refund,

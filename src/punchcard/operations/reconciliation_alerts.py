@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from punchcard.operations.alert_model import Alert
 from punchcard.operations.reconciliation_views import count_open_differences
-from punchcard.store.reconciliations import newest_finished
+from punchcard.store.operations.reconciliations import newest_finished
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.snapshot import Snapshot
 

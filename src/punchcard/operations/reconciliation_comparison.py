@@ -17,19 +17,19 @@ from punchcard.clock import to_iso
 from punchcard.destinations.keys import is_own_key
 from punchcard.destinations.reconciling import TransactionStatus
 from punchcard.errors import InvariantError
-from punchcard.store.delivered import delivered_effects, open_effects_before
-from punchcard.store.effects import StoredEffect, decimal_text
-from punchcard.store.outbox import effects_by_key
-from punchcard.store.partner_transactions import (
+from punchcard.store.delivery.delivered import Match, effects_by_id, matched_effects, open_effects_before
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.outbox import effects_by_key
+from punchcard.store.operations.partner_transactions import (
     PartnerCustomer,
     ShownTransaction,
     customers_by_ref,
-    read_transactions,
     transactions_by_key,
+    unmatched_transactions,
 )
-from punchcard.store.reconciliation_differences import DifferenceKind, NewDifference
-from punchcard.store.reconciliations import Reconciliation, Totals
-from punchcard.store.schema import EffectState
+from punchcard.store.operations.reconciliation_differences import DifferenceKind, NewDifference
+from punchcard.store.operations.reconciliations import Reconciliation, Totals
+from punchcard.store.values import decimal_text
 
 # How far the partner's clock may be from ours: what it has booked a moment before the period may be of the period.
 CLOCKS_DIFFER: Final = timedelta(days=1)
@@ -92,17 +92,18 @@ class _Comparing:
         self._ledger, self._partner, self._others = _Sum(), _Sum(), _Sum()
         self._not_compared = 0
         self._customers = _Customers(work, reconciliation)
+        self._lists_ordinary = rules.is_listed(None)  # effects without settings of their own
 
     def run(self) -> Comparison:
         """Compare the ledger's side, then the partner's, then what is pending."""
-        for effects in delivered_effects(self._work, self._run.destination, since=self._run.since, until=self._until):
-            shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in effects])
-            self._customers.load(
-                {transaction.customer_ref for transactions in shown.values() for transaction in transactions}
-            )
-            for effect in effects:
-                self._compare_delivered(effect, shown.get(effect.effect_key, []))
-        for transactions in read_transactions(self._work, self._run.id):
+        for matches in matched_effects(
+            self._work, self._run.destination, self._run.id, since=self._run.since, until=self._until
+        ):
+            self._customers.load({match.shown_customer_ref for match in matches if match.shown_customer_ref})
+            self._compare_closely([match.id for match in matches if not self._agrees(match)])
+        for transactions in unmatched_transactions(
+            self._work, self._run.destination, self._run.id, status=TransactionStatus.ACTIVE
+        ):
             self._compare_shown(transactions)
         self._compare_pending()
         unread = self._customers.unread()
@@ -121,6 +122,35 @@ class _Comparing:
         )
 
     # --- the ledger's side ---
+
+    def _agrees(self, match: Match) -> bool:
+        """Count an effect that is shown exactly as the ledger has it; False, and nothing is counted, for any other."""
+        if match.has_event_settings or match.shown_count != 1 or match.shown_status != TransactionStatus.ACTIVE:
+            return False
+        try:
+            ours, theirs = _amount(match.quantity), _amount(match.shown_quantity)
+        except ArithmeticError:
+            return False  # the ledger's row is damaged
+        if ours is not None and theirs is not None and abs(ours) != abs(theirs):
+            return False
+        if None not in (match.item, match.shown_value) and match.item != match.shown_value:
+            return False
+        emails = self._customers.emails_of(match.customer, match.shown_customer_ref or "")
+        if (emails and match.customer not in emails) or not self._lists_ordinary:
+            return False
+        self._ledger.add(ours)
+        self._partner.add(theirs)
+        return True
+
+    def _compare_closely(self, effect_ids: Sequence[int]) -> None:
+        compared = effects_by_id(self._work, effect_ids)
+        shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in compared.values()])
+        self._customers.load(
+            {transaction.customer_ref for transactions in shown.values() for transaction in transactions}
+        )
+        for effect_id in effect_ids:
+            effect = compared[effect_id]
+            self._compare_delivered(effect, shown.get(effect.effect_key, []))
 
     def _compare_delivered(self, effect: StoredEffect, shown: Sequence[ShownTransaction]) -> None:
         if not self._rules.is_listed(effect.event_settings):
@@ -154,13 +184,13 @@ class _Comparing:
         read = f"None of the {self._run.read:,} transactions that the partner shows has this key"
         if effect.partner_id is None:
             return f"{read}, and it never confirmed an id for it."
-        at = "" if effect.settled_at is None else f" on {effect.settled_at:%Y-%m-%d %H:%M} UTC"
+        at = "" if effect.finished_at is None else f" on {effect.finished_at:%Y-%m-%d %H:%M} UTC"
         return f"{read}. It was confirmed{at} as transaction {effect.partner_id}, so it was deleted there since."
 
     def _compare_content(self, effect: StoredEffect, transaction: ShownTransaction) -> None:
         notes = []
         ours, theirs = effect.quantity, transaction.quantity
-        # The sign is left out: of a perk that redeems, the partner may show either.
+        # The sign is left out: of an item that takes away, the partner may show either.
         if ours is not None and theirs is not None and abs(ours) != abs(theirs):
             notes.append(
                 f"the partner has booked {decimal_text(abs(theirs))} units instead of {decimal_text(abs(ours))}"
@@ -177,10 +207,9 @@ class _Comparing:
     # --- the partner's side ---
 
     def _compare_shown(self, transactions: Sequence[ShownTransaction]) -> None:
-        active = [transaction for transaction in transactions if transaction.status == TransactionStatus.ACTIVE]
-        keys = [transaction.effect_key for transaction in active if transaction.effect_key is not None]
+        keys = [transaction.effect_key for transaction in transactions if transaction.effect_key is not None]
         effects = effects_by_key(self._work, self._run.destination, keys)
-        for transaction in active:
+        for transaction in transactions:
             effect = effects.get(transaction.effect_key or "")
             if effect is not None:
                 self._compare_undelivered(effect, transaction)
@@ -258,7 +287,7 @@ class _Comparing:
         side: dict[str, object] = {
             "transactionId": first.partner_id,
             "quantity": decimal_text(first.quantity),
-            "perk": first.mapping_value,
+            "item": first.mapping_value,
             "email": next(iter(self._customers.known(first.customer_ref)), None),
             "status": first.status_text or first.status,
             "bookedAt": None if first.booked_at is None else to_iso(first.booked_at),
@@ -337,13 +366,27 @@ def _ours(effect: StoredEffect) -> Mapping[str, object]:
     return {
         "status": effect.state.value,
         "quantity": decimal_text(quantity),
-        "perk": effect.item,
+        "item": effect.item,
         "email": effect.email,
         "messageId": effect.message_id,
         "event": effect.event_name,
         "transactionId": effect.partner_id,
-        "settledAt": None if effect.settled_at is None else to_iso(effect.settled_at),
+        "finishedAt": None if effect.finished_at is None else to_iso(effect.finished_at),
     }
+
+
+def _amount(text: str | None) -> Decimal | None:
+    """Return a stored amount.
+
+    Raises:
+        ArithmeticError: It is not a finite number.
+    """
+    if text is None:
+        return None
+    number = Decimal(text)
+    if not number.is_finite():
+        raise ArithmeticError(text)
+    return number
 
 
 def _since(booked_at: datetime | None, created_at: datetime) -> datetime:

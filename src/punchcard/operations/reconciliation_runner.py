@@ -21,17 +21,19 @@ from punchcard.errors import DeliveryError, InvariantError, RejectedError, Retry
 from punchcard.operations.comparison_telemetry import ReconciliationTelemetry
 from punchcard.operations.reconciliation_comparison import CLOCKS_DIFFER, Comparison, ComparisonRules, compare
 from punchcard.operations.schedules import last_occurrence, parse_time_of_day
-from punchcard.store import reconciliations
+from punchcard.store.delivery.ledger import first_created_at
 from punchcard.store.engine import Leadership, Store
-from punchcard.store.ledger import first_created_at
-from punchcard.store.partner_transactions import ShownTransaction, drop_transactions, save_customer
-from punchcard.store.reconciliation_differences import NewDifference, add_differences, clear_differences
-from punchcard.store.reconciliations import SCHEDULE, Reconciliation, ReconciliationStatus
+from punchcard.store.operations import reconciliations
+from punchcard.store.operations.partner_transactions import ShownTransaction, drop_transactions, save_customer
+from punchcard.store.operations.reconciliation_differences import NewDifference, add_differences, clear_differences
+from punchcard.store.operations.reconciliations import SCHEDULE, Reconciliation, ReconciliationStatus
 
 T = TypeVar("T")
 
 # Customers for whom addresses are read only because they never were, one request each.
 _NEW_CUSTOMERS_MAX: Final = 1_000
+_CUSTOMERS_PER_UNIT: Final = 50
+_SAVE_SECONDS: Final = 1.0
 _DIFFERENCES_PER_UNIT: Final = 500
 _DROPPED_PER_UNIT: Final = 2_000
 _RETRY_FIRST_SECONDS: Final = 5.0
@@ -228,13 +230,29 @@ class ReconciliationRunner:
     async def _read_customers(
         self, reconciliation: Reconciliation, client: ReconcileClient, refs: Sequence[str]
     ) -> None:
-        for number, ref in enumerate(refs, start=1):
-            await self._permits.acquire()
-            emails = await client.read_customer_emails(ref)
+        """Read and keep the addresses of customers, several in one unit of work: each commit waits for the disk."""
+        read: list[tuple[str, Sequence[str]]] = []
+
+        async def save(number: int) -> bool:
+            customers = tuple(read)
+            read.clear()
             detail = f"Reading customer {number:,} of {len(refs):,}"
-            if not await asyncio.to_thread(lambda: self._save_customer(reconciliation.id, ref, emails, detail)):  # noqa: B023
-                return
+            return await asyncio.to_thread(lambda: self._save_customers(reconciliation.id, customers, detail))
+
+        saved_at = self._clock.monotonic()
+        for number, ref in enumerate(refs, start=1):
+            try:
+                await self._permits.acquire()
+                read.append((ref, await client.read_customer_emails(ref)))
+            except DeliveryError:
+                await save(number)
+                raise
             self._failures = 0
+            is_due = self._clock.monotonic() - saved_at >= _SAVE_SECONDS or len(read) >= _CUSTOMERS_PER_UNIT
+            if is_due or number == len(refs):
+                if not await save(number):
+                    return
+                saved_at = self._clock.monotonic()
 
     def _compared(self, reconciliation: Reconciliation, rules: ComparisonRules) -> Comparison:
         with self._store.reading() as work:
@@ -301,9 +319,12 @@ class ReconciliationRunner:
         if self._in_unit(lambda work: reconciliations.begin_reading(work, reconciliation_id, now=now)):
             self._telemetry.reconciliation_started(reconciliation_id=reconciliation_id)
 
-    def _save_customer(self, reconciliation_id: int, ref: str, emails: Sequence[str], detail: str) -> bool:
+    def _save_customers(
+        self, reconciliation_id: int, customers: Sequence[tuple[str, Sequence[str]]], detail: str
+    ) -> bool:
         with self._store.unit_of_work() as work:
-            save_customer(work, self._slug, ref, emails, now=self._clock.now())
+            for ref, emails in customers:
+                save_customer(work, self._slug, ref, emails, now=self._clock.now())
             return reconciliations.note_progress(work, reconciliation_id, detail=detail)
 
     async def _postpone(self, reconciliation_id: int, error: DeliveryError) -> None:

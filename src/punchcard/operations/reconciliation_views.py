@@ -1,18 +1,25 @@
 """A reconciliation with its differences as App, Public API and command line show it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Final
 
 from sqlalchemy import Connection
 
-from punchcard.store.reconciliation_differences import (
+from punchcard.destinations.definition import SummaryColumn
+from punchcard.store.operations.reconciliation_differences import (
     DifferenceQuery,
     DifferenceState,
     StoredDifference,
     count_differences,
     list_differences,
 )
-from punchcard.store.reconciliations import Reconciliation, list_reconciliations, newest_finished
+from punchcard.store.operations.reconciliations import Reconciliation, list_reconciliations, newest_finished
+from punchcard.traces.summary import item_column
+
+_ADDED_UP_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +45,72 @@ class ReconciliationView:
         """How many wait for somebody's decision."""
         return sum(number for (_, state), number in self.counts.items() if state == DifferenceState.OPEN)
 
-    def by_kind(self, *, open_only: bool = False) -> dict[str, int]:
+    def by_kind(self, *, open_only: bool = False) -> Counter[str]:
         """How many differences there are of each kind."""
-        kinds: dict[str, int] = {}
+        kinds: Counter[str] = Counter()
         for (kind, state), number in sorted(self.counts.items()):
             if not open_only or state == DifferenceState.OPEN:
-                kinds[kind] = kinds.get(kind, 0) + number
+                kinds[kind] += number
         return kinds
 
 
 def view_reconciliation(
-    work: Connection, reconciliation: Reconciliation, query: DifferenceQuery, *, count: int, after_id: int = 0
+    work: Connection,
+    reconciliation: Reconciliation,
+    query: DifferenceQuery,
+    *,
+    types: Mapping[str, str],
+    count: int,
+    after_id: int = 0,
 ) -> ReconciliationView:
-    """A reconciliation with a page of its differences."""
+    """A reconciliation with a page of its differences. Their items are under the destination's own name for them.
+
+    Args:
+        types: The type of each configured destination by its slug.
+    """
+    item = item_column(reconciliation.destination, types=types)
+    listed = list_differences(work, query, count=count, after_id=after_id)
     return ReconciliationView(
         reconciliation=reconciliation,
         counts=count_differences(work, [reconciliation.id])[reconciliation.id],
-        differences=list_differences(work, query, count=count, after_id=after_id),
+        differences=[
+            replace(difference, ours=_named(difference.ours, item), theirs=_named(difference.theirs, item))
+            for difference in listed
+        ],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidePoints:
+    """What a set of differences is worth on each side, in points."""
+
+    ledger: Decimal
+    partner: Decimal
+
+
+def open_points(
+    work: Connection, reconciliation: Reconciliation, points_per_unit: Callable[[str, str], Decimal | None]
+) -> SidePoints | None:
+    """Return what the open differences are worth; None if points are not known, or they are too many to add up.
+
+    Args:
+        points_per_unit: Points of one unit by destination and item, None if they are not known.
+    """
+    query = DifferenceQuery(reconciliation_id=reconciliation.id, states=(DifferenceState.OPEN,))
+    differences = list_differences(work, query, count=_ADDED_UP_MAX + 1)
+    if len(differences) > _ADDED_UP_MAX:
+        return None
+    sides = {"ours": Decimal(0), "theirs": Decimal(0)}
+    for difference in differences:
+        for side in sides:
+            values = getattr(difference, side)
+            if not values or values.get("quantity") is None or values.get("item") is None:
+                continue
+            points = points_per_unit(difference.destination, str(values["item"]))
+            if points is None:
+                return None
+            sides[side] += Decimal(values["quantity"]) * abs(points)
+    return SidePoints(ledger=sides["ours"], partner=sides["theirs"])
 
 
 def view_history(
@@ -78,3 +133,7 @@ def count_open_differences(work: Connection, destinations: Sequence[str]) -> dic
             view = ReconciliationView(reconciliation=newest, counts=count_differences(work, [newest.id])[newest.id])
             open_differences[slug] = view.by_kind(open_only=True)
     return open_differences
+
+
+def _named(side: Mapping[str, object] | None, item: SummaryColumn) -> Mapping[str, object] | None:
+    return None if side is None else {item.member if name == "item" else name: value for name, value in side.items()}

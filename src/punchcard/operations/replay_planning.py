@@ -18,10 +18,7 @@ from punchcard.operations.partner_queries import list_mapping_choices
 from punchcard.routing.conflicts import LedgerPreview
 from punchcard.routing.holding import HELD_REASONS
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.replayed_events import has_event_replays
-from punchcard.store.replays import (
+from punchcard.store.operations.replays import (
     EventCount,
     Replay,
     ReplayPlan,
@@ -29,6 +26,9 @@ from punchcard.store.replays import (
     ReplayStatus,
     SampleEvent,
 )
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.routing.positions import ROUTING, position_of
+from punchcard.store.routing.replayed_events import has_event_replays
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
 from punchcard.workspace.editing import NotFoundError

@@ -21,10 +21,9 @@ from punchcard.operations.replays import record_in_audit
 from punchcard.routing.conflicts import LedgerPreview
 from punchcard.routing.records import describe
 from punchcard.routing.replay_record import ReplayBatch, replay_record, replayed_event
+from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
-from punchcard.store.pauses import pause_of
-from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.replays import (
+from punchcard.store.operations.replays import (
     Replay,
     ReplayStatus,
     change_status,
@@ -34,10 +33,12 @@ from punchcard.store.replays import (
     note_wait,
     replays_with_status,
 )
+from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 _ACTOR: Final = "worker"
 _EVENTS_PER_STEP: Final = 500
+_EVENTS_PER_STEP_FIRST: Final = 40
 _AWARDS_PER_STEP: Final = 20
 _UNROUTED_MAX: Final = 200
 _OUTBOX_SECONDS: Final = 0.5  # of deliveries at the destination's rate limit: what a live award may have to wait
@@ -50,6 +51,7 @@ class _Reading:
     Attributes:
         revision: Of the configuration that the planner has.
         rows: Read, and not planned yet.
+        rows_per_step: How many to plan at once: what is planned beyond a portion is planned again.
     """
 
     revision: int
@@ -58,6 +60,7 @@ class _Reading:
     after: tuple[int, int]
     rows: list[LakeEvent] = field(default_factory=list)
     is_exhausted: bool = False
+    rows_per_step: int = _EVENTS_PER_STEP_FIRST
 
     def fill(self) -> None:
         """Read on until there are rows, or no more."""
@@ -67,6 +70,13 @@ class _Reading:
                 self.is_exhausted = True
             else:
                 self.rows = part[1]
+
+    def adapt(self, *, planned: int, used: int) -> None:
+        """Plan more rows at once if few of them earn something, fewer if a part of them was a whole portion."""
+        if used == planned:
+            self.rows_per_step = min(_EVENTS_PER_STEP, self.rows_per_step * 2)
+        elif used < planned // 2:
+            self.rows_per_step = max(_EVENTS_PER_STEP_FIRST, used * 2)
 
 
 class ReplayRunner:
@@ -144,7 +154,7 @@ class ReplayRunner:
         if not reading.rows:
             self._end(replay, ReplayStatus.COMPLETED, "")
             return True
-        rows = reading.rows[:_EVENTS_PER_STEP]
+        rows = reading.rows[: reading.rows_per_step]
         # With a ledger of this portion's own: what is cut off is planned again, when routing has come to the rest.
         planned = reading.planner.plan(rows, LedgerPreview())
         candidates, through = _portion(planned, rows, awards_max=_portion_size(destination))
@@ -161,7 +171,9 @@ class ReplayRunner:
         if not is_moved:  # somebody has paused or canceled it meanwhile, or another process does it
             del self._readings[replay.id]
             return False
-        reading.rows = [row for row in reading.rows if (row.log_position, row.event_index) > through]
+        left = [row for row in reading.rows if (row.log_position, row.event_index) > through]
+        reading.adapt(planned=len(rows), used=len(reading.rows) - len(left))
+        reading.rows = left
         reading.after = through
         return True
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.errors import ConfigurationError
-from punchcard.store import audit
-from punchcard.store.replays import Replay, ReplayStatus, add_replay, change_status, find_replay
+from punchcard.store.access import audit
+from punchcard.store.operations.replays import Replay, ReplayStatus, add_replay, change_status, find_replay
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.snapshot import RoutedDestination
 

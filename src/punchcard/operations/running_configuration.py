@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from punchcard.clock import Clock
 from punchcard.lake.reader import LakeReader
+from punchcard.operations.configuration_versions import ConfigurationVersions
 from punchcard.operations.save_warnings import find_save_warnings
 from punchcard.store.engine import Store
 from punchcard.workspace import persistence
@@ -17,6 +18,9 @@ from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
 class RunningConfiguration:
     """Reads and edits the configuration in the store.
 
+    Attributes:
+        versions: What it was before.
+
     Args:
         watch: Provides the compiled configuration.
         lake: Events that changed filters and definitions are checked with.
@@ -28,6 +32,7 @@ class RunningConfiguration:
         self._watch = watch
         self._lake = lake
         self._clock = clock
+        self.versions = ConfigurationVersions(store, keyring, clock=clock)
 
     def snapshot(self) -> Snapshot:
         """Return the compiled configuration.

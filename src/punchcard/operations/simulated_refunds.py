@@ -1,6 +1,6 @@
 """The orders of a simulation: what their refunds take, decided as at delivery, with every award delivered."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,9 +11,9 @@ from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import Intent, KeyScope
 from punchcard.destinations.preparation import LedgerRow, PreparesEffects, Ready
 from punchcard.events.commerce import normalize_id
-from punchcard.store.effects import storable
-from punchcard.store.orders import effects_by_order
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.orders import effects_by_order
+from punchcard.store.values import storable
 from punchcard.workspace.snapshot import RoutedDestination
 
 _ORDERS_AT_ONCE = 1_000
@@ -32,6 +32,16 @@ class _Row:
     state: str = EffectState.DELIVERED.value
     reason: str | None = None
     attempts: int = 1
+    corrects: int | None = None
+    corrected_content: Mapping[str, object] | None = None
+
+    @property
+    def effect_key(self) -> str:
+        return self.intent.effect_key
+
+    @property
+    def item(self) -> str | None:
+        return self.intent.item
 
     @property
     def created_at(self) -> datetime:

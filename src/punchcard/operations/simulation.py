@@ -24,9 +24,9 @@ from punchcard.operations.simulated_refunds import SimulatedOrders
 from punchcard.operations.simulation_outcome import OutcomeBuilder, SimulationOutcome
 from punchcard.routing.conflicts import LedgerPreview, PlannedEffect
 from punchcard.routing.planning import Planned
-from punchcard.store.earned import earned_effects, earned_names
+from punchcard.store.delivery.earned import earned_effects, earned_names
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.snapshot import RoutedDestination
 
 _PARTS: Final = 32  # stretches of the log: progress is reported, and cancellation checked, after each
@@ -134,7 +134,7 @@ def simulate(
     names = _names_to_plan(scope, seen, awarded)
     builder = OutcomeBuilder(
         events={name: seen.get(name, 0) for name in names},
-        perk_of=lambda name: _mapped(scope.destination, name),
+        item_of=lambda name: _mapped(scope.destination, name),
         points=points,
     )
     builder.refuse(NOT_MAPPED, sum(number for name, number in seen.items() if name not in names))

@@ -1,4 +1,4 @@
-"""The result of a simulation, put together: by event and perk, by reason, by customer."""
+"""The result of a simulation, put together: by event and item, by reason, by customer."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -8,24 +8,25 @@ from typing import Final
 
 import msgspec
 
+from punchcard.destinations.definition import SummaryColumn
 from punchcard.destinations.port import Intent
-from punchcard.store.earned import EarnedEffect
-from punchcard.store.effects import decimal_text
-from punchcard.store.simulations import Simulation
+from punchcard.store.delivery.earned import EarnedEffect
+from punchcard.store.operations.simulations import Simulation
+from punchcard.store.values import decimal_text
 
 CUSTOMERS_SHOWN: Final = 20
 _ZERO: Final = Decimal(0)
 
 
 class SimulatedEvent(msgspec.Struct, kw_only=True, rename="camel"):
-    """What events of one name would earn of one perk. Quantities are signed decimal texts in units.
+    """What events of one name would earn of one item. Quantities are signed decimal texts in units.
 
     `points` and `actualPoints` are null where the partner does not say what a unit is worth. `events` counts all events
     of the name in the period, `customers` those who would earn.
     """
 
     event: str
-    perk: str | None
+    item: str | None
     events: int
     awards: int
     customers: int
@@ -46,7 +47,7 @@ class CustomerChange(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class SimulationTotals(msgspec.Struct, kw_only=True, rename="camel"):
-    """The sums over all events and perks."""
+    """The sums over all events and items."""
 
     awards: int
     quantity: str
@@ -80,12 +81,12 @@ class OutcomeBuilder:
 
     Args:
         events: How many events of each name there are, for names that may earn something.
-        perk_of: What a name is mapped to.
-        points: What one unit of each perk is worth.
+        item_of: What a name is mapped to.
+        points: What one unit of each item is worth.
     """
 
     def __init__(
-        self, *, events: Mapping[str, int], perk_of: Callable[[str], str | None], points: Mapping[str, Decimal]
+        self, *, events: Mapping[str, int], item_of: Callable[[str], str | None], points: Mapping[str, Decimal]
     ) -> None:
         self._events = events
         self._points = points
@@ -94,8 +95,8 @@ class OutcomeBuilder:
         self._simulated: dict[str, Decimal] = {}
         self._actual: dict[str, Decimal] = {}
         for name in events:
-            if (perk := perk_of(name)) is not None:
-                self._rows[name, perk] = _Row()
+            if (item := item_of(name)) is not None:
+                self._rows[name, item] = _Row()
 
     def refuse(self, reason: str, count: int) -> None:
         """Count events that would earn nothing."""
@@ -112,16 +113,16 @@ class OutcomeBuilder:
 
     def earned(self, effect: EarnedEffect) -> None:
         """Count what was earned."""
-        row = self._rows.setdefault((effect.event_name, effect.perk), _Row())
+        row = self._rows.setdefault((effect.event_name, effect.item), _Row())
         row.actual_awards += 1
         row.actual_quantity += effect.quantity
-        self._add(self._actual, effect.customer, effect.perk, effect.quantity)
+        self._add(self._actual, effect.customer, effect.item, effect.quantity)
 
     def outcome(self) -> SimulationOutcome:
         """All of it."""
-        events = [self._event(name, perk, row) for (name, perk), row in sorted(self._rows.items(), key=_by_name)]
+        events = [self._event(name, item, row) for (name, item), row in sorted(self._rows.items(), key=_by_name)]
         rows = list(self._rows.items())
-        known = all(self._worth(perk) is not None for (_, perk), _ in rows)
+        known = all(self._worth(item) is not None for (_, item), _ in rows)
         changes = self._changes()
         return SimulationOutcome(
             by_event=events,
@@ -138,11 +139,11 @@ class OutcomeBuilder:
             ),
         )
 
-    def _event(self, name: str, perk: str | None, row: _Row) -> SimulatedEvent:
-        worth = self._worth(perk)
+    def _event(self, name: str, item: str | None, row: _Row) -> SimulatedEvent:
+        worth = self._worth(item)
         return SimulatedEvent(
             event=name,
-            perk=perk,
+            item=item,
             events=self._events.get(name, 0),
             awards=row.awards,
             customers=len(row.customers),
@@ -154,15 +155,15 @@ class OutcomeBuilder:
         )
 
     def _sum(self, rows: list[tuple[tuple[str, str | None], _Row]], quantity: Callable[[_Row], Decimal]) -> str:
-        return _text(sum((quantity(row) * (self._worth(perk) or _ZERO) for (_, perk), row in rows), _ZERO))
+        return _text(sum((quantity(row) * (self._worth(item) or _ZERO) for (_, item), row in rows), _ZERO))
 
-    def _worth(self, perk: str | None) -> Decimal | None:
-        """What one unit is worth. For a perk that redeems, the quantity has the sign already."""
-        points = None if perk is None else self._points.get(perk)
+    def _worth(self, item: str | None) -> Decimal | None:
+        """What one unit is worth. The quantity of an item that takes away is negative."""
+        points = None if item is None else self._points.get(item)
         return None if points is None else abs(points)
 
-    def _add(self, sums: dict[str, Decimal], customer: str, perk: str | None, quantity: Decimal | None) -> None:
-        worth = self._worth(perk)
+    def _add(self, sums: dict[str, Decimal], customer: str, item: str | None, quantity: Decimal | None) -> None:
+        worth = self._worth(item)
         amount = (quantity or _ZERO) * (Decimal(1) if worth is None else worth)
         sums[customer] = sums.get(customer, _ZERO) + amount
 
@@ -188,9 +189,15 @@ def read_outcome(simulation: Simulation) -> SimulationOutcome | None:
     return msgspec.json.decode(simulation.outcome, type=SimulationOutcome)
 
 
-def _by_name(item: tuple[tuple[str, str | None], _Row]) -> tuple[str, str]:
-    (name, perk), _ = item
-    return name, perk or ""
+def name_item(event: SimulatedEvent, item: SummaryColumn) -> dict[str, object]:
+    """The members of a row, with its item under the destination's own name for it."""
+    members: dict[str, object] = msgspec.to_builtins(event)
+    return {item.member if name == "item" else name: value for name, value in members.items()}
+
+
+def _by_name(row: tuple[tuple[str, str | None], _Row]) -> tuple[str, str]:
+    (name, item), _ = row
+    return name, item or ""
 
 
 def _text(value: Decimal) -> str:

@@ -25,7 +25,7 @@ from punchcard.operations.simulation import (
 )
 from punchcard.operations.simulation_outcome import SimulationOutcome
 from punchcard.store.engine import Store
-from punchcard.store.simulations import (
+from punchcard.store.operations.simulations import (
     Simulation,
     SimulationStatus,
     add_simulation,

@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Final
 
 from punchcard.errors import ConfigurationError
-from punchcard.store.event_results import EventStatus
-from punchcard.store.reconciliation_differences import DifferenceKind
-from punchcard.store.reconciliations import ReconciliationStatus
-from punchcard.store.simulations import SimulationStatus
+from punchcard.store.operations.reconciliation_differences import DifferenceKind
+from punchcard.store.operations.reconciliations import ReconciliationStatus
+from punchcard.store.operations.simulations import SimulationStatus
+from punchcard.store.routing.event_results import EventStatus
 
 
 class Tone(StrEnum):

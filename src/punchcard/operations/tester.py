@@ -18,9 +18,9 @@ from punchcard.filters.destination_filters import Explained
 from punchcard.log.port import NewRecord
 from punchcard.routing.conflicts import PlannedEffect, resolve_conflicts
 from punchcard.routing.planning import Planned, plan_at, stopped_at_source
+from punchcard.store.delivery.ledger import effect_by_key
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.ledger import effect_by_key
+from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.traces.trace import TransactionTrace, transaction_trace
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 

@@ -6,8 +6,8 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
-from punchcard.store import audit
-from punchcard.store.token_store import Role, StoredToken, create_token, find_token, list_tokens, revoke_token
+from punchcard.store.access import audit
+from punchcard.store.access.token_store import Role, StoredToken, create_token, find_token, list_tokens, revoke_token
 from punchcard.workspace.editing import NotFoundError
 
 _NAME_CHARACTERS_MAX = 100

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from punchcard.clock import Clock
-from punchcard.store import sync_outcomes
+from punchcard.store.engage import sync_outcomes
 from punchcard.store.engine import Store
 
 WEEK = timedelta(days=7)

@@ -10,8 +10,8 @@ from punchcard.errors import ConfigurationError, StorageError
 from punchcard.events.faults import UNREADABLE
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeReader
-from punchcard.store import profile_search
-from punchcard.store.counts import seen_names
+from punchcard.store.delivery.counts import seen_names
+from punchcard.store.engage import profile_search
 from punchcard.store.engine import Store
 from punchcard.workspace.computations import read_definition
 from punchcard.workspace.model import Workspace

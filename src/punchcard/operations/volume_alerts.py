@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from punchcard.operations.alert_model import Alert, Condition
-from punchcard.store.counts import OTHER_NAMES, RECEIVED, CountQuery, Dimension, read_counts
+from punchcard.store.delivery.counts import OTHER_NAMES, RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.snapshot import Snapshot

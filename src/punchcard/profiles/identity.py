@@ -50,13 +50,13 @@ class Conflict:
     """An id of an event that its profile did not get.
 
     Attributes:
-        kept_by: The profile that has the id, None if none has.
+        owner_id: The profile that has the id, None if none has.
         reason: Description of the conflict.
     """
 
     profile: int
     id: ExternalId
-    kept_by: int | None
+    owner_id: int | None
     event: int
     reason: str
 
@@ -216,10 +216,10 @@ class _Resolver:
     def _move_conflicts(self, merged: int, profile: int) -> None:
         """Move conflicts of the batch from a merged profile to the remaining one."""
         for (holder, external_id), conflict in list(self.resolution.conflicts.items()):
-            if merged in (holder, conflict.kept_by):
+            if merged in (holder, conflict.owner_id):
                 del self.resolution.conflicts[holder, external_id]
                 holder = profile if holder == merged else holder
-                kept_by = profile if conflict.kept_by == merged else conflict.kept_by
-                if holder != kept_by:
-                    moved = Conflict(holder, external_id, kept_by, conflict.event, conflict.reason)
+                owner_id = profile if conflict.owner_id == merged else conflict.owner_id
+                if holder != owner_id:
+                    moved = Conflict(holder, external_id, owner_id, conflict.event, conflict.reason)
                     self.resolution.conflicts.setdefault((holder, external_id), moved)

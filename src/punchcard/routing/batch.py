@@ -10,8 +10,8 @@ from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event, message_key
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.schema import LakeRows
+from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.routing.conflicts import PlannedEffect, refused_orders
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event
@@ -19,10 +19,10 @@ from punchcard.routing.planning import Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.replay_record import REPLAY, ReplayBatch, read_replay
 from punchcard.routing.replayed_events import plan_replay
-from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey
-from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
-from punchcard.store.held import HeldEvent
-from punchcard.store.orders import RefusedOrder
+from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
+from punchcard.store.delivery.orders import RefusedOrder
+from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
+from punchcard.store.routing.held import HeldEvent
 from punchcard.workspace.snapshot import Snapshot
 
 _SEEN_BEFORE = (
@@ -138,7 +138,10 @@ def _plan_record(
     seen_now = batch.message_keys
     key_start = message_key(source, "")
     has_settings = record.call == PARTNER
-    for event_number, item in enumerate(batch.items[number]):
+    items = batch.items[number]
+    keys = [key_start + item.message_id for item in items]
+    seen_earlier = index.known(keys)
+    for event_number, (item, key) in enumerate(zip(items, keys, strict=True)):
         if isinstance(item, IngestFailure):
             results.append(_failed(item))
             continue
@@ -147,8 +150,7 @@ def _plan_record(
         except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
             results.append((internal_error(error),))
             continue
-        key = key_start + item.message_id
-        seen_before = key in seen_now or key in index
+        seen_before = key in seen_now or key in seen_earlier
         if not seen_before:
             seen_now.add(key)
             if plan.is_final:  # as for most events

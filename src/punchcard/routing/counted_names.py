@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection
 
-from punchcard.store.counts import HOUR_MICROS, OTHER_NAMES, CountKey, counted_names
-from punchcard.store.event_results import EventStatus
+from punchcard.store.delivery.counts import HOUR_MICROS, OTHER_NAMES, CountKey, counted_names
+from punchcard.store.routing.event_results import EventStatus
 
 _NAMES_MAX = 500
 _NAMES_OF_UNKNOWN_SOURCES_MAX = 20

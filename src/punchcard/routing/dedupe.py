@@ -10,9 +10,11 @@ Where an effect is concerned the ledger remembers message ids for ever; this ind
 """
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 _SLOT_BYTES = 16
+_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # cheaper than memory that other processes could share
 _LOAD = 0.5  # of a table's slots in use at most, which keeps probe runs short
 
 
@@ -29,55 +31,67 @@ class MessageIndex:
         self._old = _Generation(ids_min)
 
     def __contains__(self, message_id: str) -> bool:
-        return self._young.has(message_id) or (self._old.count > 0 and self._old.has(message_id))
+        return bool(self.known((message_id,)))
+
+    def known(self, message_ids: Collection[str]) -> set[str]:
+        """Return those of the ids that are in it."""
+        known = self._young.known(message_ids)
+        return known | self._old.known(message_ids) if self._old.count else known
 
     def add_all(self, message_ids: Iterable[str]) -> None:
         """Remember ids that are not in it yet."""
-        for message_id in message_ids:
+        remaining = iter(message_ids)
+        while portion := list(islice(remaining, self._ids_min - self._young.count)):
+            self._young.add_all(portion)
             if self._young.count >= self._ids_min:
                 self._old.clear()
                 self._young, self._old = self._old, self._young
-            self._young.add(message_id)
 
 
 class _Generation:
     def __init__(self, ids_max: int) -> None:
         slots = 1 << max(10, (int(ids_max / _LOAD) - 1).bit_length())
-        self._mask = 2 * slots - 2
+        self._mask = 2 * slots - 2  # of an id's first half, whose last bit is not used: a slot has two places
         self._size = slots * _SLOT_BYTES
         self.clear()
 
     def clear(self) -> None:
         # Both halves of an id stand side by side: a look at a slot costs one walk to memory. A free slot is zero.
         # Anonymous memory comes zeroed and takes room only where it is touched.
-        self._halves = memoryview(mmap.mmap(-1, self._size)).cast("q")
+        self._halves = memoryview(mmap.mmap(-1, self._size, flags=_PRIVATE)).cast("q")
         self.count = 0
 
-    def has(self, message_id: str) -> bool:
+    # The loops look at a slot for every event that is routed: a call for each would take longer than the look.
+
+    def known(self, message_ids: Iterable[str]) -> set[str]:
         halves, mask = self._halves, self._mask
-        low = _first_half(message_id)
-        place = (low << 1) & mask
-        while (half := halves[place]) != 0:
-            if half == low and halves[place + 1] == _second_half(message_id):
-                return True
-            place = (place + 2) & mask
-        return False
+        known: set[str] = set()
+        for message_id in message_ids:
+            low = hash(message_id) or 1
+            place = low & mask
+            while half := halves[place]:
+                if half == low and halves[place + 1] == _second_half(message_id):
+                    known.add(message_id)
+                    break
+                place = (place + 2) & mask
+        return known
 
-    def add(self, message_id: str) -> None:
+    def add_all(self, message_ids: Iterable[str]) -> None:
         halves, mask = self._halves, self._mask
-        low = _first_half(message_id)
-        place = (low << 1) & mask
-        while (half := halves[place]) != 0:
-            if half == low and halves[place + 1] == _second_half(message_id):
-                return
-            place = (place + 2) & mask
-        halves[place] = low
-        halves[place + 1] = _second_half(message_id)
-        self.count += 1
-
-
-def _first_half(message_id: str) -> int:
-    return hash(message_id) or 1  # never zero
+        count = 0
+        for message_id in message_ids:
+            low = hash(message_id) or 1  # never zero, which is a free slot
+            high = hash(message_id + "\x00")
+            place = low & mask
+            while half := halves[place]:
+                if half == low and halves[place + 1] == high:
+                    break
+                place = (place + 2) & mask
+            else:
+                halves[place] = low
+                halves[place + 1] = high
+                count += 1
+        self.count += count
 
 
 def _second_half(message_id: str) -> int:

@@ -16,15 +16,17 @@ from punchcard.clock import Clock, to_micros
 from punchcard.errors import RefusedError, StorageError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
+from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
 from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
 from punchcard.routing.records import describe
-from punchcard.store.counts import MINUTE_MICROS, CountKey, add_counts
+from punchcard.store.delivery.counts import MINUTE_MICROS, CountKey, add_counts
+from punchcard.store.delivery.orders import RefusedOrder
+from punchcard.store.delivery.recoveries import newest_recovery
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.held import (
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.routing.held import (
     HeldEvent,
     HeldRecord,
     hold,
@@ -35,8 +37,6 @@ from punchcard.store.held import (
     release,
     waiting_destinations,
 )
-from punchcard.store.orders import RefusedOrder
-from punchcard.store.recoveries import newest_recovery
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 HELD_REASONS = frozenset({"destination_on_hold", "planning_failed", "behind_held_events"})

@@ -22,9 +22,9 @@ from punchcard.routing.batch import lake_rows
 from punchcard.routing.records import describe, read_items
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.engine import Store
-from punchcard.store.event_results import ResultBatch
-from punchcard.store.lake_status import note_lake_failure, note_lake_success
-from punchcard.store.positions import LAKE, forget_results, note_position, position_of, results_after
+from punchcard.store.routing.event_results import ResultBatch
+from punchcard.store.routing.lake_status import note_lake_failure, note_lake_success
+from punchcard.store.routing.positions import LAKE, forget_results, note_position, position_of, results_after
 
 T = TypeVar("T")
 

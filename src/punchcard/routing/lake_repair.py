@@ -11,9 +11,16 @@ from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import lake_rows
 from punchcard.routing.records import read_items
 from punchcard.store.engine import Store
-from punchcard.store.event_results import ResultBatch
-from punchcard.store.lake_status import note_lake_loss, note_lake_success
-from punchcard.store.positions import LAKE, ROUTING, first_kept_results, note_position, position_of, results_after
+from punchcard.store.routing.event_results import ResultBatch
+from punchcard.store.routing.lake_status import note_lake_loss, note_lake_success
+from punchcard.store.routing.positions import (
+    LAKE,
+    ROUTING,
+    first_kept_results,
+    note_position,
+    position_of,
+    results_after,
+)
 
 _BATCHES_AT_ONCE = 200
 _ROWS_AT_ONCE = 20_000

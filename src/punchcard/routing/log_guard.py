@@ -17,14 +17,15 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.errors import InvariantError, PunchcardError, StorageError
+from punchcard.log.opening import is_shared
 from punchcard.log.port import LOG_REPLACED, EventLog, LogIdentity
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.telemetry import RoutingTelemetry
-from punchcard.store import audit
+from punchcard.store.access import audit
+from punchcard.store.delivery.recoveries import RecoveryReason, newest_recovery, start_recovery
 from punchcard.store.engine import Store
-from punchcard.store.log_binding import LogBinding, bind, bind_if_unbound, raise_generation, read_binding
-from punchcard.store.positions import ROUTING, position_of
-from punchcard.store.recoveries import RecoveryReason, newest_recovery, start_recovery
+from punchcard.store.routing.log_binding import LogBinding, bind, bind_if_unbound, raise_generation, read_binding
+from punchcard.store.routing.positions import ROUTING, position_of
 
 # How long the copies of what was sent by a run that nobody remembers may still come: order ids do not age, but senders
 # repeat within days, and every award costs two requests as long as this lasts.
@@ -63,7 +64,8 @@ class LogGuard:
         is_private: True if the store is a file beside the log, which no other data folder can use: then a log that
             was lost is replaced by the new one without asking.
         landing_seconds: How long a request may still arrive at a partner after its sender has ended.
-        log_place: Where the log is, for messages.
+        log_place: Where the log is, without a password: for messages, and stored with the binding.
+        is_shared: True if processes on several machines use the log.
         generation_file: Beside the log, to tell when log and store are restored from one older copy.
 
     Attributes:
@@ -81,6 +83,7 @@ class LogGuard:
         landing_seconds: Callable[[], float],
         log_place: str,
         generation_file: GenerationFile,
+        is_shared: bool = False,
     ) -> None:
         self._store = store
         self._log = log
@@ -89,11 +92,15 @@ class LogGuard:
         self.is_private = is_private
         self._landing_seconds = landing_seconds
         self._log_place = log_place
+        self._is_shared = is_shared
         self._generation_file = generation_file
         self._telemetry = RoutingTelemetry()
         self._advancing = threading.Lock()
         self._advanced_at: float | None = None
         self._refusal: PunchcardError | None = None
+        # What this process has seen of log and store. If both are in one database and that is restored under running
+        # processes, nothing else shows it at once.
+        self._reached = 0
 
     @property
     def refusal(self) -> PunchcardError | None:
@@ -115,10 +122,11 @@ class LogGuard:
             routed = position_of(work, ROUTING)
             log = self._log.identity()
             last = self._log.last_position()
+            self._refuse_other_store(binding, log)
             if binding is None:
                 binding = self._bind_unbound(work, log, routed=routed, last=last)
             is_lost = self._refuse_other_log(binding, log, routed=routed, last=last)
-            written = self._generation_file.read(binding.log_id)
+            written = max(self._generation_file.read(binding.log_id), self._reached)
             is_lost = is_lost or log.reserved < written
             known = max(written, before.confirmed if before.id == binding.log_id else 0)
             reason = _reason_of_doubt(binding, known, is_behind_lake=lake_last > routed)
@@ -128,11 +136,13 @@ class LogGuard:
             through = max(routed, lake_last)
             if reason is not None:
                 self._start_recovery(work, reason, routed=routed, lake_last=lake_last, is_log_lost=is_lost)
-            generation = self._log.reserve_generation(binding.generation)
-            bind(work, LogBinding(log_id=log.id, generation=generation), now=self._clock.now())
+            # Above all that is known, not only above the copies' own numbers, or they look old at the next start too.
+            generation = self._log.reserve_generation(max(binding.generation, known))
+            binding = self._bind(work, log.id, generation, store_id=binding.store_id)
             if is_lost or last < through:
                 # Before the first append: a record at a position that was routed already is never read.
                 self._log.continue_after(through)
+        self._bind_log(binding)
         self._confirm(log.id, generation)
         if is_lost or last < through:
             self._telemetry.log_lost(last_position=last, continues_behind=through)
@@ -154,7 +164,11 @@ class LogGuard:
             if error.code == LOG_REPLACED:
                 raise self._refuse(OtherLogError(error.message, code=error.code)) from error
             raise
-        if binding is None or binding.generation < before.confirmed:
+        try:
+            self._refuse_other_store(binding, log)
+        except OtherLogError as error:
+            raise self._refuse(error) from None
+        if binding is None or binding.generation < max(before.confirmed, self._reached):
             raise OlderStoreError("the database was restored from an older copy while Punchcard was running")
         if binding.log_id != log.id or binding.generation > log.reserved:
             raise self._refuse(OtherLogError(self._message(binding, log)))
@@ -198,9 +212,10 @@ class LogGuard:
             log = self._log.identity()
             records = self._log.move_after(through)
             generation = self._log.reserve_generation(0 if binding is None else binding.generation)
-            bind(work, LogBinding(log_id=log.id, generation=generation), now=now)
+            adopted = self._bind(work, log.id, generation, store_id="" if binding is None else binding.store_id)
             before = None if binding is None else binding.log_id
             _write_audit(work, [{"path": "log", "before": before, "after": log.id}], now)
+        self._log.bind_store(adopted.store_id, replace=True)
         self._confirm(log.id, generation)
         return records
 
@@ -222,8 +237,22 @@ class LogGuard:
                 work, RecoveryReason.DECLARED, routed=routed, lake_last=lake_last, is_log_lost=True
             )
 
+    def _bind(self, work: Connection, log_id: str, generation: int, *, store_id: str) -> LogBinding:
+        """Write the binding of the store; a store without an id gets one."""
+        binding = LogBinding(
+            log_id=log_id, generation=generation, place=self._log_place, store_id=store_id or self._clock.new_id()
+        )
+        bind(work, binding, now=self._clock.now())
+        return binding
+
+    def _bind_log(self, binding: LogBinding) -> None:
+        """Make a shared log belong to the store, after the store has committed the id that the log remembers."""
+        self._log.bind_store(binding.store_id)
+        self._refuse_other_store(binding, self._log.identity())  # perhaps another store was faster
+
     def _confirm(self, log_id: str, generation: int) -> None:
         self._log.confirm_generation(generation)
+        self._reached = max(self._reached, generation)
         self._generation_file.write(log_id, generation)
 
     def _refuse(self, error: "OtherLogError") -> "OtherLogError":
@@ -244,13 +273,22 @@ class LogGuard:
         if last < routed and not self.is_private:
             raise OtherLogError(
                 f"the database has routed an event log through position {routed}, and the one at {self._log_place} "
-                f"ends at {last}: {_CURE}"
+                f"ends at {last}: {self._cure('')}"
             )
         bind_if_unbound(work, LogBinding(log_id=log.id, generation=0), now=self._clock.now())
         binding = read_binding(work, for_update=True)  # perhaps another process was faster
         if binding is None:
             raise InvariantError("the database has lost the log that it was just bound to")
         return binding
+
+    def _refuse_other_store(self, binding: LogBinding | None, log: LogIdentity) -> None:
+        """Refuse a shared log that belongs to another store, which routes its events already."""
+        if log.store_id and (binding is None or binding.store_id != log.store_id):
+            raise OtherLogError(
+                f"the event log at {self._log_place} belongs to another database, which awards its events already: "
+                "set PUNCHCARD_DATABASE_URL to the database of the processes that run. If that database is lost, "
+                "`punchcard adopt-log` makes this log the log of the database that is set here"
+            )
 
     def _refuse_other_log(self, binding: LogBinding, log: LogIdentity, *, routed: int, last: int) -> bool:
         """Refuse a log that is not the store's; True if it takes the place of one that was lost."""
@@ -262,11 +300,20 @@ class LogGuard:
         raise OtherLogError(self._message(binding, log))
 
     def _message(self, binding: LogBinding, log: LogIdentity) -> str:
+        place = f" at {binding.place}" if binding.place else ""
         if binding.log_id != log.id:
-            what = f"the database belongs to event log {binding.log_id}, and the one at {self._log_place} is {log.id}"
+            what = f"the database belongs to event log {binding.log_id}{place}"
+            what += f", and the one at {self._log_place} is {log.id}"
         else:
             what = f"the event log at {self._log_place} is an older copy: the database has gone on with another one"
-        return f"{what}: {_CURE}"
+        return f"{what}: {self._cure(binding.place)}"
+
+    def _cure(self, place: str) -> str:
+        """What to do about a log that is not the one at `place`, where the store's log is ("" if that is unknown)."""
+        if not self._is_shared and not is_shared(place):
+            return f"{_SAME_FOLDER}. {_ADOPT}"
+        that = place if is_shared(place) else "the same event log"
+        return f"every process needs the event log of the database: set PUNCHCARD_LOG_URL to {that} for all. {_ADOPT}"
 
     def _start_recovery(
         self, work: Connection, reason: RecoveryReason, *, routed: int, lake_last: int, is_log_lost: bool
@@ -310,10 +357,11 @@ class LogGuard:
         return True
 
 
-_CURE = (
+_SAME_FOLDER = (
     "`serve` and `worker` need the same data folder, so give this one that of the process that runs already "
-    "(--data, PUNCHCARD_DATA). If that log is lost, `punchcard adopt-log` makes this one the log of the database"
+    "(--data, PUNCHCARD_DATA)"
 )
+_ADOPT = "If that log is lost, `punchcard adopt-log` makes this one the log of the database"
 
 
 def _reason_of_doubt(binding: LogBinding, known_generation: int, *, is_behind_lake: bool) -> RecoveryReason | None:

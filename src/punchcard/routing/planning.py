@@ -15,7 +15,7 @@ from punchcard.events.model import Event, EventType
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.routing.records import INTERNAL_ERROR, describe
-from punchcard.store.event_results import EventResult, EventStatus
+from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 
 # Refusals that depend on nothing but an event's type and name, so that they are decided once for all such events.
@@ -75,11 +75,17 @@ class Planner:
         """
         if self._stopped is not None:
             return self._stopped
-        name = (event.type, event.wire.event)
-        plain = not event.wire.integrations or bytes(event.wire.integrations) == _EVERYWHERE
-        if self._asks_consent and is_stated(event.wire.context):
-            plain = False
-        if plain and (shared := self._shared.get(name)) is not None and self._filters_leave(event):
+        wire = event.wire
+        name = (event.type, wire.event)
+        integrations = wire.integrations
+        plain = (not integrations or bytes(integrations) == _EVERYWHERE) and not (
+            self._asks_consent and is_stated(wire.context)
+        )
+        if (
+            plain
+            and (shared := self._shared.get(name)) is not None
+            and (not self._filters or self._filters_leave(event))
+        ):
             return shared
         results: list[EventResult] = []
         planned: list[Planned] = []

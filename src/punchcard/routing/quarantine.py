@@ -18,8 +18,8 @@ from punchcard.clock import from_micros
 from punchcard.errors import StorageError
 from punchcard.routing.batch import Batch, is_quarantined
 from punchcard.routing.records import INTERNAL_ERROR, QUARANTINED, UNREADABLE_RECORD
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.quarantine import QuarantinedRecord
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.routing.quarantine import QuarantinedRecord
 
 FAILURES_IN_A_ROW_MAX = 100
 

@@ -23,8 +23,8 @@ from punchcard.events.parse import (
     open_request,
     read_request,
 )
+from punchcard.log.bodies import decompress, salvage
 from punchcard.log.port import LogRecord
-from punchcard.log.sqlite import decompress, salvage
 from punchcard.routing.replay_record import REPLAY, read_replay, restore_events
 
 Item = Event | IngestFailure

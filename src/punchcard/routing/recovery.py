@@ -19,8 +19,8 @@ from punchcard.errors import RefusedError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
 from punchcard.lake.reader import LakeEvent, LakeResult
+from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.routing.batch import Planners, counts_to_keep, plan_batch, result_batch
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames
@@ -30,12 +30,12 @@ from punchcard.routing.lake_events import read_lake_event
 from punchcard.routing.planning import Planned, plan_at, with_settings
 from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.telemetry import RoutingTelemetry
-from punchcard.store.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
+from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey, add_counts
+from punchcard.store.delivery.recoveries import Recovery, add_planned, newest_recovery
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.held import HeldEvent
-from punchcard.store.positions import ROUTING, advance, position_of
-from punchcard.store.recoveries import Recovery, add_planned, newest_recovery
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.routing.held import HeldEvent
+from punchcard.store.routing.positions import ROUTING, advance, position_of
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 _EVENTS_PER_STEP = 2_000

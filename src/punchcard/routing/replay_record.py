@@ -15,10 +15,10 @@ from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.reader import LakeEvent
+from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord, NewRecord
-from punchcard.log.sqlite import decompress
 from punchcard.routing.lake_events import restore_event
-from punchcard.store.event_results import EventResult
+from punchcard.store.routing.event_results import EventResult
 
 REPLAY: Final = "replay"
 """The call of the log record of a replay."""

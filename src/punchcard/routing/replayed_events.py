@@ -17,10 +17,10 @@ from punchcard.routing.holding import behind_held, held_event
 from punchcard.routing.planning import Planned, refusal_of, try_plan
 from punchcard.routing.records import INTERNAL_ERROR, describe
 from punchcard.routing.replay_record import ReplayBatch
-from punchcard.store.counts import MINUTE_MICROS, CountKey
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.held import results_at
-from punchcard.store.replayed_events import EventReplay, add_event_replays, current_replays, event_replays
+from punchcard.store.delivery.counts import MINUTE_MICROS, CountKey
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.routing.held import results_at
+from punchcard.store.routing.replayed_events import EventReplay, add_event_replays, current_replays, event_replays
 from punchcard.workspace.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -29,13 +29,13 @@ from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records
 from punchcard.routing.records import QUARANTINED, describe, read_record
 from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.telemetry import RoutingTelemetry
-from punchcard.store.counts import add_counts
+from punchcard.store.delivery.counts import add_counts
+from punchcard.store.delivery.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
 from punchcard.store.engine import Store, is_storage_fault
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.note_counts import add_note_counts
-from punchcard.store.positions import ROUTING, advance, position_of, save_results
-from punchcard.store.quarantine import add_quarantined
-from punchcard.store.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.routing.note_counts import add_note_counts
+from punchcard.store.routing.positions import ROUTING, advance, position_of, save_results
+from punchcard.store.routing.quarantine import add_quarantined
 from punchcard.workspace.snapshot import Snapshot
 
 _RECORDS_MAX = 4_000

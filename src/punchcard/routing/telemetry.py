@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import Counter, Histogram
 
-from punchcard.store.recoveries import Recovery
+from punchcard.store.delivery.recoveries import Recovery
 
 _events = Counter("punchcard_routing_events", "Events routed, by source.", ["source"])
 _results = Counter(

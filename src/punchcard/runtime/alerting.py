@@ -19,9 +19,14 @@ from punchcard.operations.partner_queries import list_mapping_choices
 from punchcard.operations.telemetry import AlertTelemetry
 from punchcard.runtime.heartbeats import ENGAGE, SERVE, WORKER, observe
 from punchcard.runtime.settings import Settings, TlsMode
-from punchcard.store.alerts import prune_alerts
 from punchcard.store.engine import Store
-from punchcard.store.heartbeats import expect_process, forget_old_heartbeats, read_heartbeats, write_heartbeat
+from punchcard.store.operations.alerts import prune_alerts
+from punchcard.store.operations.heartbeats import (
+    expect_process,
+    forget_old_heartbeats,
+    read_heartbeats,
+    write_heartbeat,
+)
 from punchcard.workspace.snapshot import Snapshot
 
 _MISSED_AFTER: Final = timedelta(seconds=60)  # without a worker's heartbeat a serving process takes over

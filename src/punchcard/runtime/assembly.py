@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from punchcard.clock import SystemClock
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
-from punchcard.log.sqlite import SqliteEventLog
+from punchcard.log.opening import describe_place, is_shared, open_event_log
+from punchcard.log.port import EventLog
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import LogGuard
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.shared_storage import refuse_wrong_combination
 from punchcard.store.engine import Store
+from punchcard.store.routing.positions import LAKE, position_of
 from punchcard.traces.trace import TraceReader
 from punchcard.workspace import persistence
 from punchcard.workspace.keyring import Keyring
@@ -24,9 +25,10 @@ def open_store(settings: Settings) -> Store:
     """Open the store and update its schema.
 
     Raises:
-        ConfigurationError: The URL names an unsupported engine.
+        ConfigurationError: The URL names an unsupported engine, or the other settings do not go with it.
         StorageError: The database is not available.
     """
+    refuse_wrong_combination(settings)
     return Store(settings.store_url())
 
 
@@ -36,27 +38,37 @@ def open_keyring(settings: Settings) -> Keyring:
 
 
 @contextmanager
-def open_log(settings: Settings) -> Iterator[SqliteEventLog]:
+def open_log(settings: Settings) -> Iterator[EventLog]:
     """Open the event log; it is closed at the end of the block.
 
     Raises:
-        ConfigurationError: The log's URL names an unsupported kind.
+        ConfigurationError: The log's URL names an unsupported kind, or the other settings do not go with it.
         StorageError: The log cannot be opened.
     """
-    scheme, _, path = settings.event_log_url().partition(":///")
-    if scheme != "sqlite" or not path:
-        raise ConfigurationError(f"log_url: The log can only be in SQLite (sqlite:///path), not in {scheme}.")
-    log = SqliteEventLog(Path(path))
+    refuse_wrong_combination(settings)
+    log = open_event_log(settings.event_log_url())
     try:
         yield log
     finally:
         log.close()
 
 
+def open_lake(settings: Settings, store: Store) -> LakeReader:
+    """Open the lake for reading its events; with a shared log, it is noticed if the worker writes another one."""
+    if not is_shared(settings.event_log_url()):
+        return LakeReader(settings.lake_location())
+
+    def written_through() -> int:
+        with store.reading() as work:
+            return position_of(work, LAKE)
+
+    return LakeReader(settings.lake_location(), written_through=written_through)
+
+
 @contextmanager
 def open_guarded_log(
     settings: Settings, store: Store, *, current: Callable[[], Snapshot]
-) -> Iterator[tuple[SqliteEventLog, LogGuard]]:
+) -> Iterator[tuple[EventLog, LogGuard]]:
     """Open the event log for appending, routing and sending, bound to the store, with its guard.
 
     Args:
@@ -73,7 +85,7 @@ def open_guarded_log(
         yield log, guard
 
 
-def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: Callable[[], Snapshot]) -> LogGuard:
+def guard_of(settings: Settings, store: Store, log: EventLog, *, current: Callable[[], Snapshot]) -> LogGuard:
     """Return the guard of an open log, which has not checked it yet."""
 
     def outcome_wait_seconds() -> float:
@@ -81,7 +93,6 @@ def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: 
         waits = [each.partner.delivery_options(each.settings).unknown_wait_seconds for each in destinations]
         return max(waits, default=DeliveryOptions().unknown_wait_seconds)
 
-    log_path = settings.event_log_url().removeprefix("sqlite:///")
     return LogGuard(
         store=store,
         log=log,
@@ -89,7 +100,8 @@ def guard_of(settings: Settings, store: Store, log: SqliteEventLog, *, current: 
         clock=SystemClock(),
         is_private=not settings.database_url.reveal() and not settings.log_url.reveal(),
         landing_seconds=outcome_wait_seconds,
-        log_place=log_path,
+        log_place=describe_place(settings.event_log_url()),
+        is_shared=is_shared(settings.event_log_url()),
         generation_file=GenerationFile(settings.data / "generation"),
     )
 
@@ -105,7 +117,7 @@ def open_reading(settings: Settings) -> Iterator[TraceReader]:
         with open_log(settings) as log:
             yield TraceReader(
                 log=log,
-                lake=LakeReader(settings.lake_location()),
+                lake=open_lake(settings, store),
                 store=store,
                 rules=lambda: workspace.identity,
                 types=lambda: types,

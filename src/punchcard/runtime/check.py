@@ -12,11 +12,11 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.operations.partner_queries import check_connection
 from punchcard.runtime.assembly import guard_of, open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
+from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
-from punchcard.store.held import count_held
-from punchcard.store.log_binding import read_binding
-from punchcard.store.pauses import pause_of
-from punchcard.store.quarantine import count_quarantined
+from punchcard.store.routing.held import count_held
+from punchcard.store.routing.log_binding import read_binding
+from punchcard.store.routing.quarantine import count_quarantined
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 T = TypeVar("T")

@@ -12,6 +12,7 @@ import structlog
 
 from punchcard.clock import SystemClock
 from punchcard.errors import PunchcardError, StorageError
+from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
@@ -78,11 +79,10 @@ class EngageProcess:
         from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.requests import process_requests
         from punchcard.engage.sync_dispatch import SyncDispatcher
-        from punchcard.lake.reader import LakeReader
-        from punchcard.runtime.assembly import open_guarded_log
+        from punchcard.runtime.assembly import open_guarded_log, open_lake
 
         settings = self._settings
-        lake = LakeReader(settings.lake_location())
+        lake = open_lake(settings, self._store)
         with (
             open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
             closing(FactStore(settings.facts_path())) as facts,
@@ -131,8 +131,9 @@ def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
     Raises:
         PunchcardError: Storage cannot be opened.
     """
-    prepare_metrics(settings.data, reset=False)
     configure_logs(level=settings.log_level, format=settings.log_format)
+    prepare_data_folder(settings.data)
+    prepare_metrics(settings.data, reset=False)
     collect_rarely()
     stopping = threading.Event()
     # Until it works it has nothing to finish: a signal ends it at once, whatever it imports or waits for.

@@ -1,11 +1,14 @@
-"""Rare searches for reference cycles in a long-running process."""
+"""How often long-running processes search for reference cycles. While they start, they do so rarely."""
 
 import gc
+import sys
 from typing import Final
 
 # A batch of routing, delivery or Engage creates 100,000s of short-lived values, no cycles. At Python's default of 700
 # the collector visits them again and again: a tenth of the CPU of routing, a third of that of identity resolution.
 _ALLOCATIONS_PER_COLLECTION: Final = 50_000
+_PYTHON_DEFAULTS: Final = (700, 10, 10)
+_REPORTS_LEAKS: Final = "_duckdb"  # at the end of the process it prints what was excluded
 
 
 def collect_rarely() -> None:
@@ -13,3 +16,10 @@ def collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 100)
+
+
+def collect_often() -> None:
+    """Search for cycles as often as Python does by default, but not in what the process has loaded so far."""
+    if _REPORTS_LEAKS not in sys.modules:
+        gc.freeze()
+    gc.set_threshold(*_PYTHON_DEFAULTS)

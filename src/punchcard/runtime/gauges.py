@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from punchcard.clock import SystemClock
 from punchcard.operations.reconciliation_views import count_open_differences
 from punchcard.runtime.metrics import Gauge
-from punchcard.store.alert_notices import count_pending_notices
-from punchcard.store.alerts import count_open_alerts
+from punchcard.store.delivery.ledger import backlog
+from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
-from punchcard.store.held import count_held
-from punchcard.store.lake_status import read_lake_status
-from punchcard.store.ledger import backlog
-from punchcard.store.pauses import pause_of
-from punchcard.store.positions import LAKE, ROUTING, position_of
-from punchcard.store.quarantine import count_quarantined
-from punchcard.store.reconciliation_differences import DifferenceKind
+from punchcard.store.operations.alert_notices import count_pending_notices
+from punchcard.store.operations.alerts import count_open_alerts
+from punchcard.store.operations.reconciliation_differences import DifferenceKind
+from punchcard.store.routing.held import count_held
+from punchcard.store.routing.lake_status import read_lake_status
+from punchcard.store.routing.positions import LAKE, ROUTING, position_of
+from punchcard.store.routing.quarantine import count_quarantined
 from punchcard.workspace.snapshot import SnapshotWatch
 
 

@@ -15,7 +15,7 @@ from punchcard.errors import StorageError
 from punchcard.runtime.settings import Settings, TlsMode
 from punchcard.runtime.tls import self_signed_certificate
 from punchcard.store.engine import Store
-from punchcard.store.heartbeats import Heartbeat, write_heartbeat
+from punchcard.store.operations.heartbeats import Heartbeat, write_heartbeat
 
 SERVE: Final = "serve"
 WORKER: Final = "worker"

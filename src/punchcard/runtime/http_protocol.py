@@ -33,33 +33,37 @@ _IDLE: Final = Activity.IDLE
 _HEAD: Final = Activity.HEAD
 _BODY: Final = Activity.BODY
 
-_CLOSE: Final = (b"connection", b"close")
+CLOSE: Final = (b"connection", b"close")
+"""The header of the last response on a connection."""
 
 
-def _raw(response: HttpResponse) -> bytes:
+def wire_bytes(response: HttpResponse, *headers: tuple[bytes, bytes]) -> bytes:
+    """Return a response with more headers as it is sent."""
     status, start, body = response
-    head = b"".join(b"%s: %s\r\n" % header for header in start["headers"])
+    head = b"".join(b"%s: %s\r\n" % header for header in (*start["headers"], *headers))
     return bytes(STATUS_LINE[status] + head + b"\r\n" + body["body"])
 
 
 _RESPONSES: Final = {
-    Reason.MALFORMED: _raw(http_responses.fault(400, "This is not an HTTP request.", _CLOSE, code="invalid_request")),
-    Reason.URI_TOO_LONG: _raw(http_responses.fault(414, "The URL is too long.", _CLOSE, code="uri_too_long")),
-    Reason.HEADERS_TOO_LARGE: _raw(
-        http_responses.fault(431, "The headers are too large.", _CLOSE, code="headers_too_large")
+    Reason.MALFORMED: wire_bytes(
+        http_responses.fault(400, "This is not an HTTP request.", CLOSE, code="invalid_request")
     ),
-    Reason.SLOW_HEAD: _raw(
-        http_responses.fault(408, "The request did not arrive in time.", _CLOSE, code="request_timeout")
+    Reason.URI_TOO_LONG: wire_bytes(http_responses.fault(414, "The URL is too long.", CLOSE, code="uri_too_long")),
+    Reason.HEADERS_TOO_LARGE: wire_bytes(
+        http_responses.fault(431, "The headers are too large.", CLOSE, code="headers_too_large")
     ),
-    Reason.SLOW_BODY: _raw(
-        http_responses.fault(408, "The body did not arrive in time.", _CLOSE, code="request_timeout")
+    Reason.SLOW_HEAD: wire_bytes(
+        http_responses.fault(408, "The request did not arrive in time.", CLOSE, code="request_timeout")
+    ),
+    Reason.SLOW_BODY: wire_bytes(
+        http_responses.fault(408, "The body did not arrive in time.", CLOSE, code="request_timeout")
     ),
 }
-OVERLOADED: Final = _raw(
+OVERLOADED: Final = wire_bytes(
     http_responses.fault(
         503,
         "There are too many connections; send again later.",
-        _CLOSE,
+        CLOSE,
         (b"retry-after", http_responses.RETRY_AFTER_SECONDS),
         http_responses.EXPOSE_RETRY_AFTER,
         code="overloaded",
@@ -201,7 +205,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._has_progressed = False
         self._received_bytes = len(data)
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
             return
@@ -223,6 +227,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._begin_timing()
         if self._message is _BODY:
             self._watch_body()
+
+    def _parse(self, data: bytes) -> None:
+        """Call the `on_…` methods below for the next part of the input."""
+        self.parser.feed_data(data)
 
     def _begin_timing(self) -> None:
         self._timed = self._message
@@ -264,10 +272,14 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         if len(self.pipeline) >= _PIPELINED_MAX:
             self._stop_parsing(Reason.TOO_MANY_PIPELINED)
+        self._message = _BODY
+        self._start_request()
+
+    def _start_request(self) -> None:
+        """Pass a request with complete headers to the application."""
         earlier_cycle = self.cycle
         super().on_headers_complete()
         self._earlier_cycle = earlier_cycle
-        self._message = _BODY
 
     def on_body(self, body: bytes) -> None:
         """Handle a part of the body."""

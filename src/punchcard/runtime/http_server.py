@@ -16,6 +16,7 @@ from typing import Any, Final
 import uvicorn
 
 from punchcard.runtime.connections import Connections, HttpLimits, Reason
+from punchcard.runtime.direct_protocol import DirectCalls, DirectProtocol
 from punchcard.runtime.http_protocol import OVERLOADED, LimitedProtocol
 
 _BACKLOG: Final = 2048
@@ -33,6 +34,7 @@ class HttpServer(uvicorn.Server):
         app: The ASGI app.
         tls: Returns the TLS context of the next connection; None serves plain HTTP.
         forwarded_by: Addresses and networks from which `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
+        direct: Calls that need not reach the app.
         on_ready: Called once requests are accepted.
         on_stop: Called on the signal, before the responses in progress are complete. It must not wait.
     """
@@ -44,6 +46,7 @@ class HttpServer(uvicorn.Server):
         limits: HttpLimits,
         tls: Callable[[], ssl.SSLContext] | None = None,
         forwarded_by: str = "",
+        direct: DirectCalls | None = None,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
     ) -> None:
@@ -63,6 +66,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(config)
         self.connections = Connections(limits)
         self._tls = tls
+        self._direct = direct
         self._on_ready = on_ready
         self._on_stop = on_stop
 
@@ -95,8 +99,11 @@ class HttpServer(uvicorn.Server):
 
     def count_connection(self, accepted: socket.socket, address: str) -> LimitedProtocol:
         """Return the protocol of an accepted connection, which is counted from now on."""
-        return LimitedProtocol(
-            self.config, self.server_state, connections=self.connections, address=address, accepted=accepted
+        config, state, connections = self.config, self.server_state, self.connections
+        if self._direct is None:
+            return LimitedProtocol(config, state, connections=connections, address=address, accepted=accepted)
+        return DirectProtocol(
+            config, state, connections=connections, address=address, accepted=accepted, direct=self._direct
         )
 
     async def connect(self, accepted: socket.socket, protocol: LimitedProtocol) -> None:

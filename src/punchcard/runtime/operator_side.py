@@ -1,6 +1,5 @@
 """Wire App and Public API to this process's storage. Imported once requests are accepted, because Litestar is large."""
 
-from litestar import Litestar
 from litestar.types import ASGIApp
 
 from punchcard.api.app import build_api
@@ -8,12 +7,12 @@ from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
 from punchcard.app.hosts import AllowedHosts
 from punchcard.clock import SystemClock
-from punchcard.lake.reader import LakeReader
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.running_configuration import RunningConfiguration
+from punchcard.runtime.assembly import open_lake
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
@@ -32,9 +31,9 @@ def build_operator_side(
     log: EventLog,
     commit: GroupCommit,
     config_file: str,
-) -> tuple[ASGIApp, Litestar, ASGIApp]:
+) -> tuple[ASGIApp, ASGIApp, ASGIApp]:
     """Build App, Public API and Profile API on what the serving process has open."""
-    lake = LakeReader(settings.lake_location())
+    lake = open_lake(settings, store)
 
     browser = EventBrowser(log=log, lake=lake, store=store)
     dependencies = Dependencies(

@@ -119,11 +119,12 @@ def run_serve(settings: Settings) -> int:
     return 0
 
 
-def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
+def run_worker(settings: Settings, *, until_stdin_closes: bool = False, starts_engage: bool = True) -> int:
     """Route and deliver until SIGTERM or SIGINT; return the exit status.
 
     Args:
         until_stdin_closes: Also stop when the parent process is gone.
+        starts_engage: False leaves audiences and traits to `punchcard engage`.
 
     Raises:
         PunchcardError: Storage cannot be opened.
@@ -131,7 +132,7 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False) -> int:
     _prepare(settings, reset_counters=False)
     from punchcard.runtime.worker import Worker
 
-    worker = Worker(settings)
+    worker = Worker(settings, starts_engage=starts_engage)
     collect_rarely()
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     return uvloop.run(worker.run(until_stdin_closes=until_stdin_closes))

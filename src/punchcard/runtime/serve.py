@@ -16,15 +16,17 @@ import structlog
 import uvloop
 
 from punchcard.clock import SystemClock, to_iso
-from punchcard.errors import ConfigurationError, PunchcardError, StorageError
+from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
 from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.ingest.rejections import Rejections
 from punchcard.log.group_commit import GroupCommit
-from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_store
+from punchcard.log.opening import is_shared
+from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_lake, open_store
 from punchcard.runtime.connections import HttpLimits, parse_networks
+from punchcard.runtime.garbage_collection import collect_often
 from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.http_server import HttpServer
@@ -32,10 +34,10 @@ from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.readiness import read_problems
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.tls import open_tls
+from punchcard.store.access.operators import count_operators
+from punchcard.store.access.token_store import ensure_admin_token
 from punchcard.store.engine import Store
-from punchcard.store.lake_status import read_lake_status
-from punchcard.store.operators import count_operators
-from punchcard.store.token_store import ensure_admin_token
+from punchcard.store.routing.lake_status import read_lake_status
 from punchcard.workspace.keyring import WRONG_SECRET_KEY, Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
@@ -85,6 +87,7 @@ class Serving:
             self.watch = SnapshotWatch(
                 self.store, self.keyring, clock=SystemClock(), interval_seconds=settings.config_poll_seconds
             )
+            self._lake = open_lake(settings, self.store)
             self._read_configuration()
             self.log, self.guard = self._open.enter_context(
                 open_guarded_log(settings, self.store, current=self.watch.current)
@@ -183,6 +186,7 @@ class Serving:
             limits=_limits(settings),
             tls=None if self._tls is None else self._tls.context,
             forwarded_by=settings.trusted_proxies,
+            direct=tracking,
             on_ready=ready,
             on_stop=on_stop,
         )
@@ -193,9 +197,35 @@ class Serving:
             await rejections.close()
             await asyncio.to_thread(commit.stop)
 
+    def lake_elsewhere(self) -> str:
+        """Return why this machine cannot show the events of the lake: the worker writes another one. "" if it can.
+
+        Raises:
+            StorageError: The store is not available.
+        """
+        if not is_shared(self.settings.event_log_url()):
+            return ""
+        try:
+            self._lake.refuse_other_lake()
+        except LakeError as error:
+            return error.message
+        return ""
+
     def _load(self, app: "_Dispatch") -> None:
-        app.load()
-        self._start_alerts()
+        try:
+            app.load()
+            self._report_lake()
+            self._start_alerts()
+        finally:
+            collect_often()
+
+    def _report_lake(self) -> None:
+        try:
+            elsewhere = self.lake_elsewhere()
+        except StorageError:
+            return  # readiness reports it
+        if elsewhere:
+            structlog.get_logger("punchcard.serve").warning("lake_not_shared", detail=elsewhere)
 
     def _start_alerts(self) -> None:
         # Its imports take a while, as the operator side's: not before the Tracking API is ready.
@@ -291,6 +321,8 @@ class _Dispatch:
 
     def _lake_state(self) -> dict[str, object]:
         """Return a member about the lake if it cannot be used; events are accepted and awarded anyway."""
+        if elsewhere := self._serving.lake_elsewhere():
+            return {"lake": {"status": "elsewhere", "message": elsewhere}}
         with self._serving.store.reading() as work:
             status = read_lake_status(work)
         if status.failing_since is None:

@@ -110,6 +110,7 @@ class Settings:
     lake_retention_days: Days
     log_retention_hours: float
     history_retention_days: Days
+    configuration_versions_max: int
     delivery_poll_seconds: float
     reconcile_at: TimeOfDay
     reconcile_days: int

@@ -30,7 +30,7 @@ from punchcard.runtime.child_process import as_environment
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.settings import Settings, read_settings
 from punchcard.store.engine import Store
-from punchcard.store.simulations import SimulationStatus, end_simulation, next_simulation
+from punchcard.store.operations.simulations import SimulationStatus, end_simulation, next_simulation
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _PROCESSES = 2

@@ -18,6 +18,7 @@ from punchcard.delivery.stages import DeliveryTarget
 from punchcard.errors import LakeError, PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
+from punchcard.log.port import EventLog
 from punchcard.operations.replay_runner import ReplayRunner
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
@@ -32,18 +33,21 @@ from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
-from punchcard.store.counts import merge_old_minutes
+from punchcard.store.delivery.counts import merge_old_minutes
+from punchcard.store.delivery.orders import prune_refused_orders
 from punchcard.store.engine import Leadership
-from punchcard.store.note_counts import PRUNED_PER_UNIT, prune_note_counts
-from punchcard.store.orders import prune_refused_orders
-from punchcard.store.reconciliations import prune_reconciliations
-from punchcard.store.simulations import prune_simulations
+from punchcard.store.operations.reconciliations import prune_reconciliations
+from punchcard.store.operations.simulations import prune_simulations
+from punchcard.store.routing.note_counts import PRUNED_PER_UNIT, prune_note_counts
+from punchcard.store.workspace.configuration_versions import prune_versions
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
 _IDLE_POLL_SECONDS = 0.02
 _IDLE_AFTER_POLLS = 2_000
+_WAIT_SECONDS = 0.25  # for a log that is notified of records: then a stop and held events are looked for
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
 # A replay gives way to live events between any two of its portions.
@@ -57,9 +61,14 @@ _FAILED = 1
 
 
 class Worker:
-    """The worker process."""
+    """The worker process.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        starts_engage: False leaves audiences and traits to `punchcard engage`, on this machine or another one.
+    """
+
+    def __init__(self, settings: Settings, *, starts_engage: bool = True) -> None:
+        self._starts_engage = starts_engage
         self._settings = settings
         self._clock = SystemClock()
         self._log = structlog.get_logger("punchcard.worker")
@@ -81,9 +90,11 @@ class Worker:
             until_stdin_closes: Also stop when the parent process is gone.
 
         Raises:
-            OtherLogError: The log of this data folder does not belong to the store.
+            OtherLogError: The log does not belong to the store.
+            ConfigurationError: The settings do not go together.
             StorageError: Storage cannot be opened.
         """
+        refuse_lake_of_its_own(self._settings, self._store)
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
 
@@ -123,7 +134,8 @@ class Worker:
         )
         routing.start()
         restarting = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
-        restarting.start()
+        if self._starts_engage:
+            restarting.start()
         alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
         alerts.start()
         simulating = threading.Thread(
@@ -139,7 +151,8 @@ class Worker:
             await asyncio.to_thread(alerts.stop)
             await asyncio.to_thread(routing.join)
             await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
-            await asyncio.to_thread(restarting.join)
+            if self._starts_engage:
+                await asyncio.to_thread(restarting.join)
             await asyncio.to_thread(simulating.join)
 
     async def _deliver(self, guard: LogGuard, stopping: asyncio.Event) -> None:
@@ -239,7 +252,7 @@ class Worker:
             replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
             replaying.start()
             try:
-                self._step_while_leading(router, leadership)
+                self._step_while_leading(router, log, leadership)
             finally:
                 over.set()
                 feed.close()
@@ -280,7 +293,7 @@ class Worker:
         telemetry.index_filled(ids=ids, seconds=self._clock.monotonic() - begun)
         return index
 
-    def _step_while_leading(self, router: Router, leadership: Leadership) -> None:
+    def _step_while_leading(self, router: Router, log: EventLog, leadership: Leadership) -> None:
         idle_polls = 0
         check_at = 0.0
         while not self._stopping.is_set():
@@ -304,7 +317,8 @@ class Worker:
                 idle_polls = 0
             else:
                 idle_polls += 1
-                self._stopping.wait(_POLL_SECONDS if idle_polls < _IDLE_AFTER_POLLS else _IDLE_POLL_SECONDS)
+                poll_seconds = _POLL_SECONDS if idle_polls < _IDLE_AFTER_POLLS else _IDLE_POLL_SECONDS
+                log.wait(router.position, seconds=_WAIT_SECONDS, poll_seconds=poll_seconds)
 
     def _feed_lake(self, feed: LakeFeed, stop: Callable[[], None]) -> None:
         try:
@@ -353,6 +367,8 @@ class Worker:
                 merged = merge_old_minutes(work, now=self._clock.now())
 
     def _prune_history(self) -> None:
+        with self._store.unit_of_work() as work:
+            prune_versions(work, count=self._settings.configuration_versions_max)
         if not self._settings.history_retention_days:
             return
         before = self._clock.now() - timedelta(days=self._settings.history_retention_days)

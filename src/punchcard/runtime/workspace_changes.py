@@ -7,13 +7,13 @@ from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.save_warnings import SaveWarnings, find_save_warnings
 from punchcard.runtime.settings import Settings
-from punchcard.store.config_file_status import (
+from punchcard.store.engine import Store
+from punchcard.store.workspace.config_file_status import (
     ConfigFileProblem,
     clear_config_file_problem,
     read_config_file_problem,
     write_config_file_problem,
 )
-from punchcard.store.engine import Store
 from punchcard.workspace import persistence
 from punchcard.workspace.apply import apply, preview
 from punchcard.workspace.keyring import Keyring

@@ -23,17 +23,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.sqlite import enable_write_ahead_log
-from punchcard.store import (  # noqa: F401  # their tables are part of the metadata
-    schema_alerts,
-    schema_engage,
-    schema_ownership,
-    schema_reconciliation,
-    schema_replay,
-)
+from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.engage import schema as _engage_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.ingest import schema as _ingest_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.operations import schema as _operations_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.schema import metadata
+from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0027"
+HEAD_MIGRATION = "0031"
 _BUSY_SECONDS = 10
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.

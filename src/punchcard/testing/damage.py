@@ -6,24 +6,11 @@ from typing import Any
 
 from sqlalchemy import insert, select, text, update
 
-from punchcard.store.schema import configuration_documents, effects, revisions
+from punchcard.store.delivery.schema import effects
+from punchcard.store.workspace.schema import configuration_documents, revisions
+from punchcard.testing.partner.configuration import FILTERED_DESTINATION, SLUG
 from punchcard.testing.public_api import PublicApiServer
 
-DESTINATION = """
-[[destinations]]
-slug = "{slug}"
-type = "perkville"
-sources = ["website", "pos"]
-[destinations.settings]
-apiKey = "a-secret-that-nobody-sees"
-businessId = "41"
-locationId = "7"
-eventToPerkMap = {{ "Order Completed" = "123456", "Order Refunded" = "123458", "Checked In" = "123457" }}
-[[destinations.filters]]
-title = "no staff"
-if = "properties.staff"
-actions = [{{ type = "DROP" }}]
-"""
 SOURCES = """
 [[sources]]
 slug = "website"
@@ -33,7 +20,7 @@ write_key = "wk_website"
 slug = "pos"
 write_key = "wk_pos"
 """
-CONFIG = SOURCES + DESTINATION.format(slug="perkville") + DESTINATION.format(slug="second")
+CONFIG = SOURCES + FILTERED_DESTINATION.format(slug=SLUG) + FILTERED_DESTINATION.format(slug="second")
 Damage = Callable[[dict[str, Any]], None]
 """Changes the content of a stored document."""
 
@@ -56,7 +43,7 @@ def rewrite(world: PublicApiServer, kind: str, slug: str, change: Callable[[str]
     return before or "{}"
 
 
-def damage(world: PublicApiServer, change: Damage, *, kind: str = "destination", slug: str = "perkville") -> str:
+def damage(world: PublicApiServer, change: Damage, *, kind: str = "destination", slug: str = SLUG) -> str:
     """Change a stored document without validation; return the old one."""
 
     def changed(body: str) -> str:
@@ -67,7 +54,7 @@ def damage(world: PublicApiServer, change: Damage, *, kind: str = "destination",
     return rewrite(world, kind, slug, changed)
 
 
-def restore(world: PublicApiServer, body: str, *, kind: str = "destination", slug: str = "perkville") -> None:
+def restore(world: PublicApiServer, body: str, *, kind: str = "destination", slug: str = SLUG) -> None:
     """Restore a document."""
     rewrite(world, kind, slug, lambda _: body)
 
@@ -101,7 +88,7 @@ def awarded(world: PublicApiServer, slug: str) -> list[str]:
         return list(work.scalars(select(effects.c.message_id).where(effects.c.destination == slug).order_by("id")))
 
 
-def counted(world: PublicApiServer, slug: str = "perkville") -> dict[tuple[str, str], int]:
+def counted(world: PublicApiServer, slug: str = SLUG) -> dict[tuple[str, str], int]:
     """Return the counted events of a destination, by result and reason."""
     with world.store.reading() as work:
         rows = work.execute(

@@ -7,12 +7,20 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
-from punchcard.store import outbox
-from punchcard.store.effects import Action, Attempt, AttemptOutcome, AttemptResult, NewEffect, StoredEffect
-from punchcard.store.ledger import effect_by_key
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import (
+    Action,
+    Attempt,
+    AttemptOutcome,
+    AttemptResult,
+    EffectState,
+    NewEffect,
+    StoredEffect,
+)
+from punchcard.store.delivery.ledger import effect_by_key
+from punchcard.testing.partner.configuration import SLUG
 
-DESTINATION = "perkville"
+DESTINATION = SLUG
 LEASE_SECONDS = 25.0
 _RECEIVED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -88,7 +96,7 @@ def attempt_result(
     return AttemptResult(
         effect_id=effect.id,
         number=effect.attempts + 1 if number is None else number,
-        settled_at=clock.now(),
+        finished_at=clock.now(),
         status=201 if outcome is AttemptOutcome.DELIVERED else None,
         outcome=outcome,
         attempt_detail=detail,

@@ -7,12 +7,21 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from punchcard.store import engage_tables, outbox
-from punchcard.store.engage_tables import ComputationState, Status
-from punchcard.store.profiles import StoredTrait, add_history, add_ids, add_profiles, keep_traits, next_profile_id
-from punchcard.store.schema import EffectState
-from punchcard.store.synced import Synced, save_synced
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.engage import engage_tables
+from punchcard.store.engage.engage_tables import ComputationState, Status
+from punchcard.store.engage.profiles import (
+    StoredTrait,
+    add_history,
+    add_ids,
+    add_profiles,
+    keep_traits,
+    next_profile_id,
+)
+from punchcard.store.engage.synced import Synced, save_synced
 from punchcard.testing.effects import new_effect, stored_effect
+from punchcard.testing.partner.configuration import SLUG
 
 _AUDIENCE = "audience"
 
@@ -102,7 +111,7 @@ def add_computation(
 
 
 def record_sync(
-    work: Connection, key: str, email: str, *, profile: int, at: datetime, value: str = "true", slug: str = "perkville"
+    work: Connection, key: str, email: str, *, profile: int, at: datetime, value: str = "true", slug: str = SLUG
 ) -> None:
     """Record that a value of a profile was synced to a destination."""
     synced = Synced(destination=slug, key=key, email=email, profile_id=profile, value=value, sequence=1, sent_at=at)
@@ -117,7 +126,7 @@ def call_about(
     state: EffectState = EffectState.PENDING,
     reason: str | None = None,
     value: object = True,
-    source: str = "engage-perkville",
+    source: str = f"engage-{SLUG}",
     number: int = 1,
 ) -> None:
     """Add a call that sets a user property, the `number`th for this customer, with its state at the destination."""

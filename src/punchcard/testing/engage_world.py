@@ -20,11 +20,12 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.partner.configuration import SLUG
 from punchcard.workspace.computations import compile_computations
 from punchcard.workspace.model import Computation
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
-_ROUTED = '[{"destination":"perkville","status":"pending","reason":null,"detail":null,"effectKey":"k"}]'
+_ROUTED = f'[{{"destination":"{SLUG}","status":"pending","reason":null,"detail":null,"effectKey":"k"}}]'
 _REPEATED = (
     '[{"destination":null,"status":"duplicate","reason":"duplicate_message_id","detail":"again","effectKey":null}]'
 )

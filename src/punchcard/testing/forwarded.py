@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+from punchcard.testing.partner.configuration import FORWARDED_SETTINGS, PARTNER_PATH
 from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 
 _numbers = count(1)
-SETTINGS = {
-    "businessId": "41",
-    "locationId": "7",
-    "sendEmail": False,
-    "eventToPerkMap": {"Checked In": "123457", "Order Completed": "123456"},
-}
 
 
 def new_id(word: str) -> str:
@@ -46,9 +41,9 @@ def partner(
     body: object,
     *,
     key: str = SandboxProcess.token,
-    settings: object = SETTINGS,
+    settings: object = FORWARDED_SETTINGS,
     headers: Mapping[str, str] | None = None,
-    path: str = "/partner/perkville",
+    path: str = PARTNER_PATH,
 ) -> tuple[int, Any]:
     """Call the partner endpoint; return status and body of the response."""
     sent = {

@@ -17,10 +17,10 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
-from punchcard.store import ledger
+from punchcard.store.delivery import ledger
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.traces.trace import EventTrace, TraceReader
 from punchcard.workspace.model import Destination, Source
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute

@@ -10,17 +10,18 @@ from sqlalchemy import delete
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
-from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import SqliteEventLog
+from punchcard.log.opening import describe_place, is_shared, open_event_log
+from punchcard.log.port import EventLog, NewRecord
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import LogGuard
-from punchcard.store.effects import NewEffect
+from punchcard.store.delivery.effects import NewEffect
+from punchcard.store.delivery.recoveries import Recovery, newest_recovery
 from punchcard.store.engine import Store
-from punchcard.store.log_binding import LogBinding, bind, read_binding
-from punchcard.store.positions import ROUTING, advance, position_of
-from punchcard.store.recoveries import Recovery, newest_recovery
-from punchcard.store.schema import log_binding
+from punchcard.store.routing.log_binding import LogBinding, bind, read_binding
+from punchcard.store.routing.positions import ROUTING, advance, position_of
+from punchcard.store.routing.schema import log_binding
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.partner.configuration import SLUG
 
 LANDING_SECONDS = 10.0
 
@@ -33,7 +34,7 @@ def record(number: int = 0) -> NewRecord:
 def effect(key: str, **changes: object) -> NewEffect:
     """Return an effect of a visit, with some values changed."""
     values: dict[str, object] = {
-        "destination": "perkville",
+        "destination": SLUG,
         "effect_key": key,
         "kind": "transaction",
         "source": "website",
@@ -61,14 +62,20 @@ class Installation:
     store: Store
     clock: ManualClock
     is_private: bool = False
-    opened: list[SqliteEventLog] = field(default_factory=list)
+    shared_log_url: str = ""
+    opened: list[EventLog] = field(default_factory=list)
 
-    def log(self) -> SqliteEventLog:
+    @property
+    def log_url(self) -> str:
+        """The URL of the log: in the data folder, if it is not shared."""
+        return self.shared_log_url or f"sqlite:///{self.folder / 'log.db'}"
+
+    def log(self) -> EventLog:
         """Open the log as another process would."""
-        self.opened.append(SqliteEventLog(self.folder / "log.db"))
+        self.opened.append(open_event_log(self.log_url))
         return self.opened[-1]
 
-    def guard(self, log: SqliteEventLog | None = None) -> LogGuard:
+    def guard(self, log: EventLog | None = None) -> LogGuard:
         """Return a guard that has not checked anything yet."""
         return LogGuard(
             store=self.store,
@@ -77,7 +84,8 @@ class Installation:
             clock=self.clock,
             is_private=self.is_private,
             landing_seconds=lambda: LANDING_SECONDS,
-            log_place=str(self.folder / "log.db"),
+            log_place=describe_place(self.log_url),
+            is_shared=is_shared(self.log_url),
             generation_file=GenerationFile(self.folder / "generation"),
         )
 

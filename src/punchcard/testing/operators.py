@@ -2,14 +2,14 @@
 
 import http.client
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 import argon2
 
-from punchcard.store.operators import create_operator
-from punchcard.store.token_store import Role
+from punchcard.store.access.operators import create_operator
+from punchcard.store.access.token_store import Role
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -49,17 +49,21 @@ class FormBrowser:
         self,
         method: str,
         path: str,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, str | Sequence[str]] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
     ) -> PageResponse:
-        """Send one request; a form is posted from one of our own pages, unless `headers` differ."""
+        """Send one request; a form is posted from one of our own pages, unless `headers` differ.
+
+        Args:
+            form: Fields; one that occurs several times has a list of values.
+        """
         all_headers = {"Accept": "text/html", "Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
         if form is not None:
             all_headers |= {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
         connection = http.client.HTTPConnection("127.0.0.1", self._world.port, timeout=PATIENCE_SECONDS)
         try:
-            body = None if form is None else urlencode(form).encode()
+            body = None if form is None else urlencode(form, doseq=True).encode()
             connection.request(method, path, body, {k: v for k, v in {**all_headers, **(headers or {})}.items() if v})
             response = connection.getresponse()
             set_cookies = response.msg.get_all("set-cookie") or []
@@ -83,7 +87,7 @@ class FormBrowser:
         """Get a page."""
         return self.send("GET", path)
 
-    def post(self, path: str, /, **form: str) -> PageResponse:
+    def post(self, path: str, /, **form: str | Sequence[str]) -> PageResponse:
         """Post a form of one of our pages, with its token."""
         page = self.get("/settings/password")
         match = re.search(r'name="_csrf" value="(\w+)"', page.text)

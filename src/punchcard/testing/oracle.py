@@ -8,10 +8,10 @@ from decimal import Decimal
 from sqlalchemy import func, select
 
 from punchcard.log.port import LogRecord
-from punchcard.store import ledger
-from punchcard.store.effects import StoredEffect
-from punchcard.store.positions import LAKE, position_of, results_after
-from punchcard.store.schema import EffectState, delivery_attempts
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.schema import delivery_attempts
+from punchcard.store.routing.positions import LAKE, position_of, results_after
 from punchcard.testing.world import SLUG, WRITE_KEYS, World
 
 # Final results that no retry changes: according to the ledger there is nothing to do.

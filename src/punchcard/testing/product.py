@@ -24,46 +24,6 @@ from punchcard.testing.waiting import PATIENCE_SECONDS
 START_SECONDS = 120
 STOP_SECONDS = 60
 WRITE_KEY = "wk_website"
-EVENT_TO_PERK_MAP = {
-    "Order Completed": "123456",
-    "Order Refunded": "123456",
-    "Checked In": "123457",
-}
-
-
-def configuration(
-    *,
-    perkville_url: str,
-    options: Mapping[str, object] | None = None,
-    event_to_perk_map: Mapping[str, str] = EVENT_TO_PERK_MAP,
-    api_key: str = "sandbox-token",
-) -> dict[str, object]:
-    """Return the content of a config file: one source, one Perkville destination at the sandbox, with short retries."""
-    return {
-        "workspace": {"name": "Acme Fitness", "timezone": "America/Los_Angeles"},
-        "sources": [{"slug": "website", "name": "Website", "write_key": WRITE_KEY}],
-        "destinations": [
-            {
-                "slug": "perkville",
-                "type": "perkville",
-                "source": "website",
-                "settings": {
-                    "apiKey": api_key,
-                    "businessId": "41",
-                    "locationId": "7",
-                    "sendEmail": False,
-                    "eventToPerkMap": dict(event_to_perk_map),
-                },
-                "options": {
-                    "apiBaseUrl": perkville_url,
-                    "requestsPerSecond": 0,
-                    "retryBaseSeconds": 0.2,
-                    "unknownWaitSeconds": 0.5,
-                    **(options or {}),
-                },
-            }
-        ],
-    }
 
 
 class ProductProcess:
@@ -71,7 +31,7 @@ class ProductProcess:
 
     Args:
         folder: Folder of the config file and the data. Start another process on it to see which data has survived.
-        content: Content of the config file, as returned by `configuration`; None uses the existing file.
+        content: Content of the config file (see `partner.configuration`); None uses the existing file.
         port: Port to listen on; 0 uses a free port.
         environment: Added to this process's environment.
         serves_only: Run `serve` instead: without a worker, with a previously applied configuration.
@@ -265,6 +225,47 @@ class ProductProcess:
             self._process.stdout.close()
         self._log.close()
         return status
+
+
+class WorkerProcess:
+    """A running `punchcard worker`; as a context manager it is stopped at the end.
+
+    Args:
+        environment: Added to this process's environment.
+        log: File to which its log lines are appended.
+        arguments: Further options of the command.
+    """
+
+    def __init__(self, data: Path, environment: Mapping[str, str], log: Path, *, arguments: Sequence[str] = ()) -> None:
+        self._log = log.open("a")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "punchcard", "worker", "--data", str(data), *arguments],
+            stderr=self._log,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def kill(self) -> None:
+        """SIGKILL the worker."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def is_running(self) -> bool:
+        """Return whether the worker has not ended."""
+        return self._process.poll() is None
 
 
 def command(

@@ -1,15 +1,16 @@
 """The Public API on its own socket, over a real store, log and lake that a test controls step by step.
 
-Real: everything from the log to the ledger, including Perkville's mapping. Scripted: time, and Perkville's responses.
-Routing, the lake and delivery only run when a test calls them.
+Real: everything from the log to the ledger, including the destination's mapping. Scripted: time, and the responses of
+the partner. Routing, the lake and delivery only run when a test calls them.
 """
 
 import asyncio
 import functools
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple, Self
 from punchcard.api.app import build_api
 from punchcard.api.profile_app import build_profile_app
 from punchcard.app.app import build_app
-from punchcard.clock import to_micros
+from punchcard.clock import Clock, to_micros
 from punchcard.delivery.attempts import SendBefore, perform_attempt
 from punchcard.delivery.outcomes import PartnerResult
 from punchcard.delivery.spare import OwnPermits
@@ -40,13 +41,14 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
 from punchcard.runtime.reconciling import reconciled_destination
-from punchcard.store.effects import Attempt
+from punchcard.store.access.token_store import create_token
+from punchcard.store.delivery.effects import Attempt
 from punchcard.store.engine import Store
-from punchcard.store.token_store import create_token
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.listening import ListeningApp
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.configuration import SLUG
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.browse import EventBrowser
 from punchcard.traces.tail import Tail
@@ -84,6 +86,20 @@ class ApiResponse(NamedTuple):
         assert isinstance(error["message"], str)
         assert error["message"]
         return dict(error)
+
+
+class _CountedPermits(OwnPermits):
+    """Permits that call a function before each request."""
+
+    def __init__(self, clock: Clock, before_request: Callable[[int], None]) -> None:
+        super().__init__(0, clock)
+        self._before_request = before_request
+        self._count = 0
+
+    async def acquire(self) -> None:
+        self._count += 1
+        await asyncio.to_thread(self._before_request, self._count)
+        await super().acquire()
 
 
 class PublicApiServer:
@@ -175,7 +191,7 @@ class PublicApiServer:
         """Write all routed events to the lake, and delete their results from the store."""
         self._feed.flush()
 
-    def run_replays(self, *, slug: str = "perkville", steps_max: int = 1_000) -> None:
+    def run_replays(self, *, slug: str = SLUG, steps_max: int = 1_000) -> None:
         """Confirmed replays are done to their end, with routing and delivery beside them."""
         runner = self.replay_runner()
         for _ in range(steps_max):
@@ -208,7 +224,7 @@ class PublicApiServer:
         while self._engine.step():
             continue
 
-    def deliver(self, *, slug: str = "perkville", rounds: int = 1) -> None:
+    def deliver(self, *, slug: str = SLUG, rounds: int = 1) -> None:
         """Claim and send what is due, in rounds; the scripted partner responds."""
         target = self._target(slug)
         telemetry = DeliveryTelemetry(slug)
@@ -238,14 +254,24 @@ class PublicApiServer:
         finally:
             await client.close()
 
-    def reconcile(self, *, slug: str = "perkville", plan: ReconciliationPlan | None = None) -> bool:
-        """The worker goes on with the oldest reconciliation as far as it can; False if there is none."""
+    def reconcile(
+        self,
+        *,
+        slug: str = SLUG,
+        plan: ReconciliationPlan | None = None,
+        before_request: Callable[[int], None] = lambda number: None,
+    ) -> bool:
+        """Take the oldest reconciliation as far as possible, as the worker does; False if there is none.
+
+        Args:
+            before_request: Called before each request to the partner, with its number from 1.
+        """
         runner = ReconciliationRunner(
             slug,
             store=self.store,
             clock=self.clock,
             current=lambda: reconciled_destination(self.watch.newest(), slug),
-            permits=OwnPermits(0, self.clock),
+            permits=_CountedPermits(self.clock, before_request),
             plan=plan or ReconciliationPlan(),
         )
 
@@ -254,18 +280,22 @@ class PublicApiServer:
 
         return asyncio.run(run())
 
-    def simulate(self) -> bool:
-        """Run the oldest simulation; False if there is none."""
+    def simulate(self, *, points: Mapping[str, Decimal] | None = None) -> bool:
+        """Run the oldest simulation; False if there is none.
+
+        Args:
+            points: Points per unit of each value, as the partner would say.
+        """
         runner = SimulationRunner(
             store=self.store,
             lake=LakeReader(self.lake_location),
             clock=self.clock,
             current=self.watch.newest,
-            points_of=lambda _: {},
+            points_of=lambda _: points or {},
         )
         return runner.run_next()
 
-    def claim(self, *, slug: str = "perkville") -> None:
+    def claim(self, *, slug: str = SLUG) -> None:
         """Claim what is due without results: the requests are in delivery."""
         cycle(self.store, self._target(slug), [], room=100, clock=self.clock, telemetry=DeliveryTelemetry(slug))
 

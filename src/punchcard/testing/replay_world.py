@@ -9,9 +9,9 @@ from punchcard.operations.replay_planning import plan_replay
 from punchcard.operations.replay_runner import ReplayRunner
 from punchcard.operations.replays import cancel_replay, pause_replay, resume_replay, save_replay, start_replay
 from punchcard.routing.replay_record import REPLAY
-from punchcard.store.counts import RECEIVED, CountQuery, Dimension, read_counts
-from punchcard.store.replays import ReplaySelection, ReplayStatus, list_replays
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, read_counts
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.operations.replays import ReplaySelection, ReplayStatus, list_replays
 from punchcard.testing.oracle import BrokenPromiseError, Oracle
 from punchcard.testing.simulation import Producer, run_until_idle, set_fuse
 from punchcard.testing.world import SLUG, World, track

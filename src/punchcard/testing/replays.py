@@ -5,11 +5,12 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-from punchcard.store import ledger
-from punchcard.store.counts import CountQuery, Dimension, read_counts
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
+from punchcard.testing.partner.configuration import DESTINATION, SLUG
 from punchcard.testing.public_api import PublicApiServer
 
-CONFIG = """
+SOURCES = """
 [[sources]]
 slug = "website"
 write_key = "wk_website"
@@ -18,19 +19,8 @@ write_key = "wk_website"
 slug = "till"
 write_key = "wk_till"
 
-[[destinations]]
-slug = "perkville"
-type = "perkville"
-sources = ["website", "till"]
-[destinations.settings]
-apiKey = "a-token"
-businessId = "41"
-locationId = "7"
-eventToPerkMap = { "Order Completed" = "123456" }
-[destinations.options]
-apiBaseUrl = "http://127.0.0.1:1"
-requestsPerSecond = 0
-
+"""
+HOOKS = """
 [[destinations]]
 slug = "hooks"
 type = "webhooks"
@@ -38,9 +28,10 @@ sources = ["website"]
 [destinations.settings]
 url = "http://127.0.0.1:1/hook"
 """
+CONFIG = SOURCES + DESTINATION + HOOKS
 WORKSPACE = '[workspace]\nwebhookAllowedNetworks = ["127.0.0.0/8"]\n'
 MAPPED = CONFIG.replace('"Order Completed" = "123456"', '"Order Completed" = "123456", "Class Booked" = "123457"')
-REPLAYS = "/api/destinations/perkville/replays"
+REPLAYS = f"/api/destinations/{SLUG}/replays"
 BOOKED = {"event": "Class Booked", "userId": "ann"}
 
 
@@ -80,12 +71,12 @@ def trace(world: PublicApiServer, message_id: str) -> dict[str, Any]:
     return dict(call(world, "GET", f"/api/events/{message_id}"))
 
 
-def result(world: PublicApiServer, message_id: str, destination: str = "perkville") -> dict[str, Any]:
+def result(world: PublicApiServer, message_id: str, destination: str = SLUG) -> dict[str, Any]:
     """Return the result of an event at a destination."""
     return next(dict(result) for result in trace(world, message_id)["results"] if result["destination"] == destination)
 
 
-def counted(world: PublicApiServer, destination: str = "perkville") -> Counter[str]:
+def counted(world: PublicApiServer, destination: str = SLUG) -> Counter[str]:
     """Return how many events have each status at a destination."""
     now = world.clock.now()
     query = CountQuery(begin=now - timedelta(days=40), end=now + timedelta(days=1), destination=destination)
@@ -94,7 +85,7 @@ def counted(world: PublicApiServer, destination: str = "perkville") -> Counter[s
     return Counter({str(status): count for (status,), count in counts.items()})
 
 
-def effects(world: PublicApiServer, destination: str = "perkville") -> int:
+def effects(world: PublicApiServer, destination: str = SLUG) -> int:
     """Return how many effects a destination has in the ledger."""
     with world.store.reading() as work:
         return ledger.count(work, ledger.LedgerQuery(destination=destination))

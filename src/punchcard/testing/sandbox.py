@@ -1,4 +1,4 @@
-"""The sandbox Perkville as a real process, for tests that start, break, kill and inspect it."""
+"""The sandbox as a real process, for tests that start, break, kill and inspect it."""
 
 import json
 import subprocess

@@ -6,8 +6,8 @@ from random import Random
 from typing import TypeVar
 
 from punchcard.errors import StorageError
-from punchcard.store import ledger
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import EffectState
 from punchcard.testing.oracle import BrokenPromiseError, Oracle
 from punchcard.testing.world import OTHER_SOURCE, SLUG, SOURCE, ProcessEnd, World, batch_of, track
 

@@ -11,10 +11,11 @@ import zstandard
 
 from punchcard.engage.sync_dispatch import SyncDispatcher
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.store import engage_tables
+from punchcard.store.engage import engage_tables
 from punchcard.store.engine import Store
-from punchcard.store.positions import ROUTING, advance, position_of
+from punchcard.store.routing.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
+from punchcard.testing.partner.configuration import SETTINGS, SLUG
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, Source, Workspace
@@ -24,7 +25,6 @@ from punchcard.workspace.snapshot import compile_snapshot
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 KEY = "order_completed_last_30days"
 DEFINITION = "event('Order Completed').within(30 days).count() >= 1"
-SETTINGS = {"apiKey": "k", "businessId": "41", "locationId": "7", "sendEmail": False, "eventToPerkMap": {}}
 
 
 class SyncWorld:
@@ -41,7 +41,7 @@ class SyncWorld:
         self.world = EngageWorld(folder, store, BEGIN)
         workspace = Workspace(
             sources=(Source(slug="web", name="Web", write_keys=("wk",)),),
-            destinations=(Destination(slug="perkville", type="perkville", sources=("web",), settings=SETTINGS),),
+            destinations=(Destination(slug=SLUG, type=SLUG, sources=("web",), settings=SETTINGS),),
         )
         apply(store, workspace, clock=self.world.clock, keyring=keyring, actor="test")
         self.world.destinations = compile_snapshot(load(store, keyring), keyring=keyring).destinations
@@ -51,12 +51,12 @@ class SyncWorld:
 
     def audience(self, **more: Any) -> None:
         """Configure one audience under `KEY`, synced to the destination unless `more` replaces that."""
-        more = {"destinations": ("perkville",), **more}
+        more = {"destinations": (SLUG,), **more}
         self.world.configure(self.world.audience(KEY, more.pop("definition", DEFINITION), **more))
 
     def trait(self, key: str, definition: str, **more: Any) -> None:
         """Configure one computed trait."""
-        self.world.configure(self.world.trait(key, definition, **{"destinations": ("perkville",), **more}))
+        self.world.configure(self.world.trait(key, definition, **{"destinations": (SLUG,), **more}))
 
     def order(self, user_id: str, **more: Any) -> None:
         """Receive an order of a person; `more` replaces members of the call."""
@@ -98,7 +98,7 @@ class SyncWorld:
 
     def _bodies(self) -> Iterator[bytes]:
         for record in self.log.read(0, records_max=1_000, bytes_max=1_000_000_000):
-            assert record.write_key == "own-perkville"
+            assert record.write_key == f"own-{SLUG}"
             is_compressed = record.encoding == "zstd"
             yield zstandard.ZstdDecompressor().decompress(record.body) if is_compressed else record.body
 

@@ -21,25 +21,31 @@ from punchcard.delivery.attempts import SendBefore, perform_attempt
 from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
-from punchcard.destinations.perkville.refunds import RefundRules
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
-from punchcard.errors import StorageError
+from punchcard.errors import ConfigurationError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import LogRecord, NewRecord
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.operations.conflict_resolution import (
+    CANNOT_CORRECT,
+    AlreadyResolvedError,
+    correct_to_second,
+    keep_first,
+)
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import PositionMovedError, Router
-from punchcard.store import operator_actions, outbox
-from punchcard.store.effects import Action, Attempt
+from punchcard.store.delivery import operator_actions, outbox
+from punchcard.store.delivery.conflicts import conflict_by_id
+from punchcard.store.delivery.effects import Action, Attempt, ConflictResolution
+from punchcard.store.delivery.ledger import needing_a_person
+from punchcard.store.delivery.pauses import PauseEnd, resume
 from punchcard.store.engine import Store
-from punchcard.store.ledger import needing_a_person
-from punchcard.store.pauses import PauseEnd, resume
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings, Step
+from punchcard.testing.partner.scripted import QUICK_REFUNDS, ScriptedPartner, ScriptedSettings, Step
 from punchcard.workspace.model import Destination, Source
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute
 
@@ -47,7 +53,6 @@ SLUG = "partner"
 SOURCE, OTHER_SOURCE = "website", "server"
 WRITE_KEYS = {SOURCE: "wk", OTHER_SOURCE: "wk2"}
 OPTIONS = DeliveryOptions(requests_per_second=0, tries_max=6)
-_REFUNDS = RefundRules(wait_seconds=300)
 _LATE_SECONDS = 5.0  # below the wait after an unknown outcome, as that wait promises
 _IDS_MIN = 12  # so few that the ledger must remember what this index forgets
 _BAD_SENDS = [step for step in Step if step not in (Step.PERFORM, Step.HANG, Step.REFUSE_TOKEN)]
@@ -265,7 +270,7 @@ class World:
         self._tokens += 1
         token = f"t{self._tokens}"
         self.partner.tokens = {token}
-        self._settings = ScriptedSettings(token=token, options=OPTIONS, refunds=_REFUNDS)
+        self._settings = ScriptedSettings(token=token, options=OPTIONS, refunds=QUICK_REFUNDS)
 
     def retry(self) -> int:
         """Requeue everything that needs attention like an operator; return how much that was."""
@@ -280,6 +285,25 @@ class World:
 
         self._guarded(requeue)
         return reopened
+
+    def resolve(self, conflict_id: int, resolution: ConflictResolution) -> None:
+        """Resolve a conflict like an operator, who may click twice."""
+
+        def decide() -> None:
+            with self.store.unit_of_work() as work:
+                conflict = conflict_by_id(work, conflict_id)
+                assert conflict is not None
+                if resolution is ConflictResolution.KEPT:
+                    keep_first(work, conflict, actor="operator", now=self.clock.now())
+                else:
+                    destination = self._snapshot().destinations[SLUG]
+                    correct_to_second(work, conflict, destination, actor="operator", now=self.clock.now())
+
+        try:
+            self._guarded(decide)
+        except ConfigurationError as error:
+            if error.code not in (AlreadyResolvedError.code, CANNOT_CORRECT):
+                raise
 
     # --- state ---
 

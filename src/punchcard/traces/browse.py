@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from punchcard.lake.listing import EventQuery
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader
+from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.tail import Tail
@@ -121,15 +121,25 @@ class EventBrowser:
             user_ids=tuple(dict.fromkeys([*([user_id] if user_id else []), *user_ids]))[:_USER_IDS_MAX],
         )
 
-    def events_of(self, person: CustomerIds, *, limit: int, before: EventPosition | None = None) -> EventPage:
+    def events_of(
+        self, person: CustomerIds, *, limit: int, before: EventPosition | None = None, has_views: bool = True
+    ) -> EventPage:
         """The newest events of a customer: those with one of their ids, unless it has another's email or user id.
 
         A page may be short: two people may have used the same device.
 
+        Args:
+            has_views: False leaves page and screen calls out.
+
         Raises:
             StorageError: log, lake or store is away.
         """
-        person_query = PersonQuery(emails=person.emails, user_ids=person.user_ids, anonymous_ids=person.anonymous_ids)
+        person_query = PersonQuery(
+            emails=person.emails,
+            user_ids=person.user_ids,
+            anonymous_ids=person.anonymous_ids,
+            excluded_names=() if has_views else (PAGE_VIEWED, SCREEN_VIEWED),
+        )
         page = self._page(self._of(person_query, limit=limit + 1, before=before), limit=limit, before=before)
         return replace(page, events=[seen for seen in page.events if _is_theirs(seen.event, person)])
 

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import EMAIL, USER_ID
-from punchcard.store.profile_queries import get_profile
-from punchcard.store.profiles import ids_of, owners_of, traits_of
+from punchcard.store.engage.profile_queries import get_profile
+from punchcard.store.engage.profiles import ids_of, owners_of, traits_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.routing.holding import HELD_REASONS
-from punchcard.store.event_results import EventResult
-from punchcard.store.held import results_at
+from punchcard.store.routing.event_results import EventResult
+from punchcard.store.routing.held import results_at
 
 
 def with_results_of_held(work: Connection, events: Sequence[LakeEvent]) -> list[LakeEvent]:

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from punchcard.lake.reader import LakeEvent, LakeResult
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.held import results_at
-from punchcard.store.replayed_events import EventReplay, Place, current_replays, event_replays
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.store.routing.held import results_at
+from punchcard.store.routing.replayed_events import EventReplay, Place, current_replays, event_replays
 
 _NO_DESTINATION = "no_destination"
 

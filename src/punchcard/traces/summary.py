@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.definition import Definition, SummaryColumn
+from punchcard.destinations.definition import Definition, LedgerColumn, SummaryColumn, default_column
 
 NO_TYPES: Final[Mapping[str, str]] = {}
 
@@ -31,6 +31,23 @@ def summary_columns(destination: str, kind: str, *, types: Mapping[str, str] = N
     """Return what is shown of an effect beside its key and customer; nothing if its definition is not known."""
     definition = definition_of(destination, kind, types=types)
     return () if definition is None else definition.summary_columns
+
+
+def item_column(destination: str, *, types: Mapping[str, str] = NO_TYPES) -> SummaryColumn:
+    """Return what a destination calls the items of its effects.
+
+    A destination that is no longer configured has no type: then the first definition counts that has items.
+
+    Args:
+        destination: Slug of the configured destination.
+        types: The type of each configured destination by its slug.
+    """
+    type_ = types.get(destination)
+    partner = None if type_ is None else CATALOG.get(type_)
+    if partner is None:
+        partner = next((loaded for loaded in CATALOG.loaded() if loaded.definition.item_kind is not None), None)
+    own = LedgerColumn.ITEM
+    return default_column(own) if partner is None else partner.definition.summary_column(own)
 
 
 def kind_label(destination: str, kind: str, *, types: Mapping[str, str] = NO_TYPES) -> str:

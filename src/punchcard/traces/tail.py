@@ -7,14 +7,14 @@ from msgspec.structs import replace
 from punchcard.clock import from_micros
 from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
+from punchcard.lake.extraction import extract_columns
 from punchcard.lake.reader import LakeEvent, LakeResult
-from punchcard.lake.schema import extract_columns
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.records import Item, read_items, read_record
 from punchcard.routing.replay_record import REPLAY
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
-from punchcard.store.positions import LAKE, ROUTING, position_of, results_between
+from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
+from punchcard.store.routing.positions import LAKE, ROUTING, position_of, results_between
 
 _RECORDS = 500
 _BYTES = 4_000_000

@@ -9,18 +9,17 @@ from sqlalchemy import Connection
 from punchcard.destinations.definition import LedgerColumn, SummaryColumn
 from punchcard.errors import LakeError
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
+from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.log.sqlite import decompress
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
-from punchcard.store.effects import StoredEffect
+from punchcard.store.access.switches import SwitchedOff, current_switch, last_switched_off
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.ledger import StoredAttempt, attempts_of
+from punchcard.store.delivery.outbox import effects_by_key
+from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventStatus
-from punchcard.store.ledger import StoredAttempt, attempts_of
-from punchcard.store.outbox import effects_by_key
-from punchcard.store.pauses import pause_of
-from punchcard.store.schema import EffectState
-from punchcard.store.switches import SwitchedOff, current_switch, last_switched_off
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
@@ -100,6 +99,7 @@ class EventTrace:
     Attributes:
         source: Slug of its source, None if its write key was unknown.
         event: Its JSON text as received.
+        call: The event with its own time, type and name, as lists show it; None where only the results matter.
         notes: What was converted so that it could be read, a sentence each.
         profile: The profile of its ids, None if there is none (yet).
         copies: Other events with the same message id from the same source, which came later and did nothing.
@@ -117,6 +117,7 @@ class EventTrace:
     copies: tuple["EventTrace", ...] = ()
     others: tuple["EventTrace", ...] = ()
     replays: tuple[ReplayTrace, ...] = ()
+    call: LakeEvent | None = None
 
 
 _WAITING = frozenset({EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN})
@@ -215,6 +216,7 @@ class TraceReader:
             notes=copy.notes,
             profile=profile,
             replays=replays,
+            call=copy,
         )
 
 
@@ -282,9 +284,9 @@ def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYP
 def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
     """Return an attempt as the API and `trace` show it."""
     duration = None
-    if attempt.settled_at is not None:
+    if attempt.finished_at is not None:
         # Not below zero, though the clock may have been set back meanwhile.
-        duration = max(0, round((attempt.settled_at - attempt.started_at).total_seconds() * 1000))
+        duration = max(0, round((attempt.finished_at - attempt.started_at).total_seconds() * 1000))
     return AttemptTrace(
         number=attempt.number,
         action=attempt.action,

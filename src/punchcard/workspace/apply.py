@@ -1,6 +1,5 @@
 """Applies a workspace as the running configuration: in one unit of work, as one revision, for file, App and API."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,11 +10,12 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError, InvariantError
-from punchcard.store import audit, configuration
 from punchcard.store.engine import Store
-from punchcard.store.ownership import read_file_managed, write_file_managed
+from punchcard.store.workspace import configuration
+from punchcard.store.workspace.ownership import read_file_managed, write_file_managed
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_settings import restore_secrets, unseal_channel
+from punchcard.workspace.change_log import RecordedChange, record_changes
 from punchcard.workspace.document import Catalog, secret_keys, unseal
 from punchcard.workspace.filter_ids import assign_filter_ids
 from punchcard.workspace.filter_times import assign_filter_times
@@ -24,7 +24,7 @@ from punchcard.workspace.model import AlertChannel, Destination, Workspace
 from punchcard.workspace.ownership import merge_file, named_parts, refuse_managed
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.plan import Change, plan
-from punchcard.workspace.problems import KeyPath, Problem, raise_problems, render_path
+from punchcard.workspace.problems import KeyPath, Problem, raise_problems
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 from punchcard.workspace.validate import find_problems
 
@@ -39,6 +39,7 @@ def apply(
     expected_revision: int | None = None,
     is_whole: bool = False,
     from_file: bool = False,
+    restored_from: int | None = None,
     catalog: Catalog = CATALOG,
 ) -> list[Change]:
     """Make `desired` the running configuration. What it lacks is removed, except what the partner endpoint manages.
@@ -52,6 +53,7 @@ def apply(
         from_file: True if a config file describes `desired`: it manages what it names from then on, and what belongs
             to the App stays.
         is_whole: True if `desired` includes what the partner endpoint manages: if it is missing, it is removed.
+        restored_from: Number of the version that `desired` restores, None if it restores none.
 
     Returns:
         The changes; empty if the configuration was the same, and then the revision stays.
@@ -88,8 +90,8 @@ def apply(
             persistence.write(work, final, current=current, clock=clock, keyring=keyring, catalog=catalog)
             if not configuration.raise_revision(work, expected=revision):
                 raise InvariantError("The configuration's revision has changed while it was locked.")
-            for change in changes:
-                _record_change(work, change, actor=actor, clock=clock)
+            recorded = RecordedChange(current=current, final=final, number=revision + 1, restored_from=restored_from)
+            record_changes(work, changes, recorded, actor=actor, clock=clock, keyring=keyring)
     if changes:
         WorkspaceTelemetry().configuration_changed(revision=revision + 1, changes=changes)
     return changes
@@ -133,6 +135,7 @@ def edit(
     clock: Clock,
     keyring: Keyring,
     actor: str,
+    restored_from: int | None = None,
     catalog: Catalog = CATALOG,
 ) -> list[Change]:
     """Change the running configuration by a function. Concurrent changes are kept: the function is then called again.
@@ -140,6 +143,7 @@ def edit(
     Args:
         change: Called with the current configuration (secrets in plain text), possibly more than once.
         actor: Who makes the change, for the audit log.
+        restored_from: As for `apply`.
 
     Raises:
         ConfigurationError: As `apply`, or the stored secrets were encrypted with another key.
@@ -156,6 +160,7 @@ def edit(
                 actor=actor,
                 expected_revision=stored.revision,
                 is_whole=True,
+                restored_from=restored_from,
                 catalog=catalog,
             )
         except ConfigurationError as error:
@@ -183,21 +188,6 @@ def _replace_parts(
         replaced = {key: reason for key, reason in stored.unreadable.items() if key in named}
         return _drop_replaced_unreadable(current, replaced, keep=final), final
     return _drop_replaced_unreadable(current, stored.unreadable, keep=final), final
-
-
-def _record_change(work: Connection, change: Change, *, actor: str, clock: Clock) -> None:
-    values = [
-        {"path": render_path(value.path), "before": value.before, "after": value.after} for value in change.values
-    ]
-    audit.record(
-        work,
-        at=clock.now(),
-        actor=actor,
-        kind=change.kind,
-        resource_type=change.part,
-        resource_id=change.slug,
-        changes=json.dumps(values, ensure_ascii=False),
-    )
 
 
 def _assign_filter_times(work: Connection, current: Workspace, final: Workspace, clock: Clock) -> Workspace:

@@ -78,9 +78,9 @@ def find_filter(destination: Destination, filter_id: str) -> DestinationFilter:
     raise NotFoundError(f"{destination.slug} has no filter {filter_id}.")
 
 
-def rename_workspace(name: str, timezone: str) -> Edit:
-    """Return an edit that sets name and time zone. Both are validated when the edit is applied."""
-    return lambda workspace: replace(workspace, name=name, timezone=timezone)
+def change_workspace(**values: str) -> Edit:
+    """Return an edit that sets fields of the workspace, such as `name`. They are validated when it is applied."""
+    return lambda workspace: replace(workspace, **values)  # type: ignore[arg-type]  # only fields that are text
 
 
 def add_source(source: Source) -> Edit:

@@ -76,6 +76,10 @@ def _workspace(workspace: Workspace) -> list[str]:
         settings["day_borders"] = workspace.day_borders
     if workspace.webhook_allowed_networks:
         settings["webhookAllowedNetworks"] = list(workspace.webhook_allowed_networks)
+    if workspace.point_cost:
+        settings["pointCost"] = workspace.point_cost
+    if workspace.currency != Workspace.currency:
+        settings["currency"] = workspace.currency
     return [tomli_w.dumps({"workspace": _literal(settings)}), *_identity(workspace.identity)]
 
 

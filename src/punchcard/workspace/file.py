@@ -114,13 +114,15 @@ def _read(root: TableReader) -> Workspace:
         "alert_rules",
     )
     about = root.table("workspace")
-    about.only("name", "timezone", "day_borders", "webhookAllowedNetworks")
+    about.only("name", "timezone", "day_borders", "webhookAllowedNetworks", "pointCost", "currency")
     standard = Workspace()
     return Workspace(
         name=about.text("name", default=standard.name),
         timezone=about.text("timezone", default=standard.timezone),
         day_borders=about.text("day_borders", default=standard.day_borders),
         webhook_allowed_networks=(about.texts("webhookAllowedNetworks") if about.has("webhookAllowedNetworks") else ()),
+        point_cost=about.text("pointCost", default=standard.point_cost),
+        currency=about.text("currency", default=standard.currency),
         identity=_identity(root.table("identity")),
         sources=tuple(_source(table) for table in root.tables("sources")),
         destinations=tuple(_destination(table) for table in root.tables("destinations")),

@@ -178,12 +178,16 @@ class Workspace:
         identity: Rules of identity resolution.
         labels: Labels that sources may have, in addition to those in use.
         webhook_allowed_networks: Private networks that webhooks may be sent to, e.g. `10.0.0.0/8`.
+        point_cost: What one point costs, as decimal text; "" if points are not shown as money.
+        currency: ISO 4217 code of that cost.
     """
 
     name: str = "My workspace"
     timezone: str = "UTC"
     day_borders: str = "timezone"
     webhook_allowed_networks: tuple[str, ...] = ()
+    point_cost: str = ""
+    currency: str = "USD"
     labels: tuple[Label, ...] = ()
     identity: IdentityRules = field(default_factory=IdentityRules)
     sources: tuple[Source, ...] = ()

@@ -21,7 +21,7 @@ _OWN_FIELDS: Final = ("workspace", "")
 class ManagedByFileError(PunchcardError):
     """The config file manages this part of the configuration.
 
-    The context has `toml`: the part as the file would have to describe it, "" if it would have to be removed there.
+    The context has `toml`: the parts as the file would have to describe them, without those to be removed there.
     """
 
     code = MANAGED_BY_FILE
@@ -74,21 +74,30 @@ def merge_file(described: Workspace, current: Workspace, managed: Collection[Par
     )
 
 
+def find_managed(changes: Sequence[Change], managed: Collection[PartKey]) -> Sequence[PartKey]:
+    """Return the changed parts that the config file manages. Labels are not in the file, so they may change."""
+    return [
+        (change.part, change.slug)
+        for change in changes
+        if (change.part, change.slug) in managed and not all(value.path[0] == "labels" for value in change.values)
+    ]
+
+
 def refuse_managed(
     changes: Sequence[Change], final: Workspace, managed: Collection[PartKey], *, catalog: Catalog = CATALOG
 ) -> None:
-    """Refuse changes of parts that the config file manages. Labels are not in the file, so they may change.
+    """Refuse changes of parts that the config file manages.
 
     Raises:
-        ManagedByFileError: A part is managed by the file.
+        ManagedByFileError: The file manages one of the parts or several.
     """
-    for change in changes:
-        key = (change.part, change.slug)
-        if key not in managed or all(value.path[0] == "labels" for value in change.values):
-            continue
-        part = parts_by_key(final).get(key)
-        name = f"{change.part.replace('_', ' ')} {change.slug}".strip()
-        raise ManagedByFileError(
-            f"The config file manages {name}. Change it in the file.",
-            toml="" if part is None else export_part(part, catalog=catalog),
-        )
+    keys = find_managed(changes, managed)
+    if not keys:
+        return
+    parts = parts_by_key(final)
+    names = [f"{kind.replace('_', ' ')} {slug}".strip() for kind, slug in keys]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    raise ManagedByFileError(
+        f"The config file manages {listed}. Change {'it' if len(names) == 1 else 'them'} in the file.",
+        toml="\n".join(export_part(parts[key], catalog=catalog) for key in keys if key in parts),
+    )

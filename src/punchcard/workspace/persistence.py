@@ -1,6 +1,6 @@
 """Reads the workspace from the store and writes changed parts, with encrypted secrets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError
-from punchcard.store import configuration
-from punchcard.store.configuration import StoredDocument
 from punchcard.store.engine import Store
-from punchcard.store.ownership import read_file_managed
+from punchcard.store.workspace import configuration
+from punchcard.store.workspace.configuration import StoredDocument
+from punchcard.store.workspace.ownership import read_file_managed
 from punchcard.workspace.alert_settings import has_sealed_text, seal_channel, unseal_channel
 from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed_values, seal, unseal
 from punchcard.workspace.keyring import Keyring
@@ -72,6 +72,17 @@ def load_write_keys(store: Store) -> frozenset[str]:
 
 def read(work: Connection) -> StoredWorkspace:
     """Return the stored configuration with sealed secrets. A damaged document does not affect the others."""
+    workspace, unreadable = read_documents(configuration.read_documents(work))
+    return StoredWorkspace(
+        revision=configuration.revision_of(work),
+        workspace=workspace,
+        unreadable=unreadable,
+        managed_by_file=read_file_managed(work),
+    )
+
+
+def read_documents(documents: Iterable[StoredDocument]) -> tuple[Workspace, Mapping[PartKey, str]]:
+    """Return the workspace that documents describe, and why a part could not be read completely, by kind and slug."""
     workspace = Workspace()
     sources: list[Source] = []
     destinations: list[Destination] = []
@@ -89,7 +100,7 @@ def read(work: Connection) -> StoredWorkspace:
                 with_unknown_sources.add(document.slug)
         return salvaged.part
 
-    for document in configuration.read_documents(work):
+    for document in documents:
         match document.kind:
             case "workspace":
                 workspace = part_of(document, Workspace)
@@ -113,12 +124,7 @@ def read(work: Connection) -> StoredWorkspace:
         workspace, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations)
     )
     workspace = replace(workspace, alert_channels=tuple(channels), alert_rules=tuple(rules))
-    return StoredWorkspace(
-        revision=configuration.revision_of(work),
-        workspace=sort_parts(workspace),
-        unreadable=unreadable,
-        managed_by_file=read_file_managed(work),
-    )
+    return sort_parts(workspace), unreadable
 
 
 def write(
@@ -209,3 +215,19 @@ def parts_by_key(workspace: Workspace) -> Mapping[PartKey, ConfigurationPart]:
     parts.update({("alert_channel", channel.slug): channel for channel in workspace.alert_channels})
     parts.update({("alert_rule", rule.rule): rule for rule in workspace.alert_rules})
     return parts
+
+
+def with_parts(parts: Iterable[ConfigurationPart]) -> Workspace:
+    """Return the workspace of these parts, the inverse of `parts_by_key`. Without its own fields they have defaults."""
+    given = list(parts)
+    own = next((part for part in given if isinstance(part, Workspace)), Workspace())
+    return sort_parts(
+        replace(
+            own,
+            sources=tuple(part for part in given if isinstance(part, Source)),
+            destinations=tuple(part for part in given if isinstance(part, Destination)),
+            computations=tuple(part for part in given if isinstance(part, Computation)),
+            alert_channels=tuple(part for part in given if isinstance(part, AlertChannel)),
+            alert_rules=tuple(part for part in given if isinstance(part, AlertRule)),
+        )
+    )

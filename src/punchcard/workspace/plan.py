@@ -79,7 +79,7 @@ class _Side:
 
 
 _EMPTY = _Side({}, {})
-_WORKSPACE_FIELDS = ("name", "timezone", "day_borders", "webhook_allowed_networks")
+_WORKSPACE_FIELDS = ("name", "timezone", "day_borders", "webhook_allowed_networks", "point_cost", "currency")
 _PART_KINDS = ("workspace", "source", "destination", "audience", "computed_trait", "alert_channel", "alert_rule")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from punchcard.store.configuration import StoredDocument
+from punchcard.store.workspace.configuration import StoredDocument
 from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
 
 Part = TypeVar("Part", Workspace, Source, Destination, Computation, AlertChannel, AlertRule)

@@ -14,8 +14,8 @@ from punchcard.errors import ConfigurationError, PunchcardError, StorageError
 from punchcard.events.model import EventType
 from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition, check_filter
 from punchcard.profiles.rules import IdentityRules
-from punchcard.store import configuration
 from punchcard.store.engine import Store
+from punchcard.store.workspace import configuration
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
@@ -24,6 +24,7 @@ from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
 from punchcard.workspace.model import AlertChannel, Destination, DestinationFilter, Source, Workspace
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
+from punchcard.workspace.point_costs import PointCost, read_point_cost
 from punchcard.workspace.problems import format_error
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 
@@ -100,6 +101,7 @@ class Snapshot:
         network: Addresses that webhooks may be sent to.
         alert_rules: Every alert rule, with the changes of the workspace.
         managed_by_file: Parts that the config file names, by kind and slug.
+        point_cost: What a point costs, None if the workspace does not say so.
         alert_channels: Alert channels by slug, including disabled ones; without those that cannot be read.
         unreadable: Why a stored document cannot be read completely, by kind and slug.
     """
@@ -120,6 +122,7 @@ class Snapshot:
     alert_rules: Mapping[AlertKind, EffectiveRule] = field(default_factory=lambda: DEFAULT_RULES)
     alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
     managed_by_file: frozenset[PartKey] = frozenset()
+    point_cost: PointCost | None = None
 
     @property
     def destination_types(self) -> Mapping[str, str]:
@@ -173,6 +176,7 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         zone=zone,
         day_zone=workspace.day_zone(zone),
         identity=workspace.identity,
+        point_cost=read_point_cost(workspace.point_cost, workspace.currency),
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
         routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),
         destinations=MappingProxyType(destinations),

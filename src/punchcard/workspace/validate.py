@@ -24,6 +24,7 @@ from punchcard.workspace.document import Catalog, find_load_problem, secret_keys
 from punchcard.workspace.identity_settings import identity_problems
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
+from punchcard.workspace.point_costs import point_cost_problems
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems
 from punchcard.workspace.source_types import SOURCE_TYPES
 
@@ -58,6 +59,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
         message = f'"{workspace.day_borders}" is not known. Use {expected}.'
         yield Problem(path=("workspace", "day_borders"), message=message)
     yield from _network_problems(workspace.webhook_allowed_networks)
+    yield from point_cost_problems(workspace.point_cost, workspace.currency)
     yield from identity_problems(workspace.identity)
     yield from _label_problems(("workspace",), workspace.labels)
     write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))

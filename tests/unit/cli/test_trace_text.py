@@ -8,7 +8,7 @@ from rich.console import Console
 
 from punchcard.cli.trace_text import print_text
 from punchcard.destinations.perkville.definition import PERKVILLE
-from punchcard.store.event_results import EventStatus
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
 

@@ -15,8 +15,7 @@ from punchcard.errors import (
     RejectedError,
     RetryableError,
 )
-from punchcard.store.effects import Action, Attempt, AttemptOutcome, StoredEffect
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.effects import Action, Attempt, AttemptOutcome, EffectState, StoredEffect
 from punchcard.testing.clock import ManualClock
 
 OPTIONS = DeliveryOptions(retry_base_seconds=30, tries_max=10, unknown_wait_seconds=10)
@@ -47,7 +46,7 @@ EFFECT = StoredEffect(
     due_at=NOW,
     partner_id=None,
     created_at=NOW,
-    settled_at=None,
+    finished_at=None,
 )
 
 
@@ -133,7 +132,7 @@ def test_an_answer_decides_what_follows(
     assert (attempt_result.state, attempt_result.outcome, attempt_result.reason) == (state, outcome, reason)
     assert attempt_result.counts is counts
     assert (attempt_result.due_at - NOW).total_seconds() == pytest.approx(wait, rel=0.11)
-    assert (attempt_result.effect_id, attempt_result.number, attempt_result.settled_at) == (7, 1, NOW)
+    assert (attempt_result.effect_id, attempt_result.number, attempt_result.finished_at) == (7, 1, NOW)
 
 
 @pytest.mark.parametrize("action", list(Action))

@@ -9,13 +9,13 @@ from punchcard.delivery.preparation import NotReady, Ready
 from punchcard.delivery.stages import DeliveryTarget, begin
 from punchcard.destinations.perkville.refunds import RefundFollows
 from punchcard.destinations.port import KeyScope
-from punchcard.store import outbox
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.operator_actions import dismiss
 from punchcard.store.engine import Store
-from punchcard.store.operator_actions import dismiss
-from punchcard.store.schema import EffectState
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
-from punchcard.testing.perkville_orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+from punchcard.testing.partner.orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
 NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")

@@ -10,13 +10,12 @@ from punchcard.delivery.preparation import NotReady, Ready
 from punchcard.destinations import preparation
 from punchcard.destinations.perkville.refunds import OPEN_STATES, RefundFollows
 from punchcard.destinations.perkville.refunds import UNCERTAIN_REASONS as UNCERTAIN
-from punchcard.store import outbox
-from punchcard.store.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDER
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDER, EffectState
+from punchcard.store.delivery.operator_actions import dismiss, reopen
 from punchcard.store.engine import Store
-from punchcard.store.operator_actions import dismiss, reopen
-from punchcard.store.schema import EffectState
 from punchcard.testing.effects import stored_effect
-from punchcard.testing.perkville_orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
+from punchcard.testing.partner.orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
 NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")

@@ -14,8 +14,8 @@ from punchcard.ingest.content import (
     UnsupportedEncodingError,
     read_content,
 )
+from punchcard.log.bodies import decompress
 from punchcard.log.port import NewRecord
-from punchcard.log.sqlite import decompress
 
 TEXT = '{"userId":"Ännchen","event":"Größe 😀"}'
 UTF8 = TEXT.encode()

@@ -10,7 +10,7 @@ from punchcard.operations.alert_channels import Notice, notice_subject, notice_t
 from punchcard.operations.alert_evaluation import NoticeBody
 from punchcard.operations.alert_model import Alert
 from punchcard.operations.alert_texts import describe_alert
-from punchcard.store.alert_notices import NoticeType
+from punchcard.store.operations.alert_notices import NoticeType
 from punchcard.workspace.alert_rules import AlertKind
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from punchcard.errors import ConfigurationError
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import STATUSES, parse_ledger_statuses, status_label
-from punchcard.store.event_results import EventStatus
+from punchcard.store.routing.event_results import EventStatus
 
 REASONS = Path(__file__).parents[3] / "docs/reference/reasons.md"
 

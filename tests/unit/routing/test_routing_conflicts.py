@@ -17,12 +17,12 @@ from punchcard.errors import InvariantError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.planning import Planned
+from punchcard.store.delivery.ledger import LedgerQuery, conflicts_of, effect_by_key, page
+from punchcard.store.delivery.orders import RefusedOrder, refusal_of_order
 from punchcard.store.engine import Store
-from punchcard.store.event_results import EventResult, EventStatus
-from punchcard.store.ledger import LedgerQuery, conflicts_of, effect_by_key, page
-from punchcard.store.orders import RefusedOrder, refusal_of_order
+from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.partner import ScriptedPartner, ScriptedSettings
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import RoutedDestination
 

@@ -38,3 +38,13 @@ def test_a_process_imports_nothing_that_it_may_never_need(modules: str) -> None:
     code = f"import sys, {modules}; print(*sorted({UNNEEDED!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_app_and_api_are_built_without_libraries_that_only_litestar_would_use() -> None:
+    code = (
+        "import sys, punchcard.runtime; from punchcard.app.app import _pages; "
+        "from punchcard.api.app import _calls; _pages(); _calls(); "
+        "print(*sorted({'attr', 'attrs', 'pydantic', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -4,6 +4,7 @@ from punchcard.app.pages import (
     alerts,
     audiences,
     catalog,
+    conflicts,
     customers,
     debugger,
     destination_overview,
@@ -22,6 +23,7 @@ from punchcard.app.pages import (
     sources,
     team,
     transactions,
+    versions,
     workspaces,
 )
 
@@ -41,11 +43,13 @@ HANDLERS = (
     *filters.HANDLERS,
     *destination_tester.HANDLERS,
     *transactions.HANDLERS,
+    *conflicts.HANDLERS,
     *reconciliation.HANDLERS,
     *simulations.HANDLERS,
     *events.HANDLERS,
     *customers.HANDLERS,
     *audiences.HANDLERS,
     *workspaces.HANDLERS,
+    *versions.HANDLERS,
     *team.HANDLERS,
 )

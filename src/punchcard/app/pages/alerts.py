@@ -13,9 +13,9 @@ from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError
 from punchcard.operations.current_alerts import read_current_alerts
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.alert_notices import list_notices, read_channel_health
-from punchcard.store.alerts import AlertState, list_alerts
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations.alert_notices import list_notices, read_channel_health
+from punchcard.store.operations.alerts import AlertState, list_alerts
 from punchcard.workspace.alert_editing import (
     add_alert_channel,
     change_alert_channel,
@@ -26,6 +26,7 @@ from punchcard.workspace.alert_editing import (
 from punchcard.workspace.alert_rules import Severity
 from punchcard.workspace.alert_settings import channel_type, is_webhook, mask_channel
 from punchcard.workspace.editing import suggest_slug
+from punchcard.workspace.export import export_part
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import AlertChannel, AlertRule
 
@@ -186,8 +187,18 @@ def test_channel(context: ContextDependency, slug: FromPath[str]) -> Page:
 
 def _rules(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
     rules = context.dependencies.current().alert_rules
+    managed = {
+        rule.rule: export_part(rule)
+        for rule in context.dependencies.workspace().alert_rules
+        if context.is_managed_by_file("alert_rule", rule.rule)
+    }
     return context.page(
-        "alert_rules.html", status=status, errors=errors, rules=list(rules.items()), severities=list(Severity)
+        "alert_rules.html",
+        status=status,
+        errors=errors,
+        rules=list(rules.items()),
+        severities=list(Severity),
+        managed=managed,
     )
 
 

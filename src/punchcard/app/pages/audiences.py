@@ -11,6 +11,7 @@ from punchcard.app.audience_form import read_lines
 from punchcard.app.audience_lines import Lines
 from punchcard.app.audience_parser import parse_lines
 from punchcard.app.audience_printer import print_definition
+from punchcard.app.charts import Chart, Series
 from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
@@ -21,9 +22,9 @@ from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.trends import compute_trends
-from punchcard.store.counts import seen_names
-from punchcard.store.profile_search import names_of_traits
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.delivery.counts import seen_names
+from punchcard.store.engage.profile_search import names_of_traits
 from punchcard.workspace.model import Computation
 
 _MEMBERS_MAX = 50
@@ -87,11 +88,11 @@ def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
     chart = None
     if members.sizes and status.state is not None:
         sizes = [*members.sizes, (dependencies.clock.now(), status.state.size)]
-        chart = {
-            "zone": dependencies.workspace().timezone,
-            "times": [int(at.timestamp()) for at, _ in sizes],
-            "series": [{"label": "people", "values": [size for _, size in sizes]}],
-        }
+        chart = Chart(
+            buckets=[at for at, _ in sizes],
+            zone=dependencies.workspace().timezone,
+            series=[Series(label="People", color="azure", values=[size for _, size in sizes])],
+        )
     return context.page("audience.html", computation_status=status, members=members, chart=chart)
 
 

@@ -16,7 +16,7 @@ from punchcard.destinations.port import Partner
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import check_connection
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError, add_destination, add_source, generate_write_key, unique_slug
 from punchcard.workspace.model import Destination, Source, Workspace
 

@@ -12,17 +12,18 @@ from litestar import get
 from litestar.params import FromPath
 
 from punchcard.app.paths import page_path
-from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.destinations.port import CustomerBalance
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import find_customer
 from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
-from punchcard.store import ledger, profile_queries, profile_search
-from punchcard.store.effects import StoredEffect
-from punchcard.store.event_results import EventStatus
-from punchcard.store.profile_queries import StoredConflict, StoredExternalId, StoredProfile, TraitChange
-from punchcard.store.profiles import StoredTrait
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import StoredEffect
+from punchcard.store.engage import profile_queries, profile_search
+from punchcard.store.engage.profile_queries import StoredConflict, StoredExternalId, StoredProfile, TraitChange
+from punchcard.store.engage.profiles import StoredTrait
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.browse import CustomerIds, EventPage, SeenEvent
 from punchcard.traces.trace import current_status
 from punchcard.workspace.snapshot import RoutedDestination
@@ -35,6 +36,7 @@ _PEOPLE = 50
 _NAMES = 200
 _IDS_MAX = 10
 _DIGITS_MAX = 19
+_TABS = ("awards", "events", "audiences", "profile")
 _EARNED = frozenset({EventStatus.DELIVERED, *OPEN_STATUSES})
 
 
@@ -119,18 +121,31 @@ def find_customers(context: ContextDependency) -> Page:
     )
 
 
-@get("/customers/{customer_id:path}")
+@get("/customers/{customer_id:path}", opt={SHOWS_AWARDS: True})
 async def show_customer(context: ContextDependency, customer_id: FromPath[str]) -> Page:
-    """Show balances, transactions, and why events earned nothing."""
+    """Show one tab about a customer; the first one has balances, transactions, and why events earned nothing."""
     customer_id = unquote(context.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
     profile, person = await asyncio.to_thread(_find_profile, context, customer_id)
     before = _place(context.query("before"))
-    events = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=_EVENTS, before=before)
-    snapshot = await asyncio.to_thread(context.dependencies.current)
-    accounts = await asyncio.gather(
-        *(_account(context, destination, person) for destination in snapshot.destinations.values() if person.emails)
+    tab = context.query("tab") if context.query("tab") in _TABS else _TABS[0]
+    # Views earn nothing at most destinations: they would hide the events that should have.
+    has_views = tab == "events" or bool(context.query("views"))
+    events = await asyncio.to_thread(
+        context.dependencies.browser.events_of, person, limit=_EVENTS, before=before, has_views=has_views
     )
-    return await asyncio.to_thread(_rendered, context, customer_id, person, profile, events, accounts)
+    accounts: list[_Account] = []
+    if tab == _TABS[0] and person.emails:
+        snapshot = await asyncio.to_thread(context.dependencies.current)
+        accounts = await asyncio.gather(
+            *(_account(context, destination, person) for destination in snapshot.destinations.values())
+        )
+    is_known = tab != _TABS[0] or bool(events.events or profile or any(account.transactions for account in accounts))
+    if not is_known and not has_views:
+        viewed = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=1)
+        is_known = bool(viewed.events)
+    return await asyncio.to_thread(
+        _rendered, context, customer_id, person, profile, events, accounts, tab=tab, is_known=is_known
+    )
 
 
 async def _account(context: RequestContext, destination: RoutedDestination, person: CustomerIds) -> _Account:
@@ -167,6 +182,9 @@ def _rendered(
     profile: _Profile | None,
     events: EventPage,
     accounts: list[_Account],
+    *,
+    tab: str,
+    is_known: bool,
 ) -> Page:
     following = events.following
     heading = customer_id
@@ -182,6 +200,9 @@ def _rendered(
         unearned=[event for event in events.events if not _has_earned(event)],
         events=events.events,
         following=f"{following[0]}-{following[1]}" if following else "",
+        tab=tab,
+        is_known=is_known,
+        views=context.query("views"),
     )
 
 

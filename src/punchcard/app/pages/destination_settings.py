@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from litestar import get, post
 from litestar.params import FromPath
@@ -17,15 +18,11 @@ from punchcard.destinations.settings import with_defaults
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import check_connection
-from punchcard.store import ledger
-from punchcard.store.held import count_held_for
-from punchcard.store.schema import EffectState
+from punchcard.operations.queued_awards import count_queued
 from punchcard.workspace.apply import restore_masked_secrets
 from punchcard.workspace.document import mask_secrets
 from punchcard.workspace.editing import change_destination, find_destination, merge_settings, remove_destination
 from punchcard.workspace.model import Destination
-
-_QUEUED = tuple(state for state in EffectState if state.is_open or state is EffectState.PARKED)
 
 
 @get("/destinations/{slug:str}/settings")
@@ -99,13 +96,7 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Delete a destination with an empty queue. Its ledger is kept."""
-
-    def queued() -> int:
-        with context.dependencies.store.reading() as work:
-            waiting = ledger.count(work, ledger.LedgerQuery(destination=slug, states=_QUEUED))
-            return waiting + count_held_for(work, slug)
-
-    context.edit(remove_destination(slug, queued=queued))
+    context.edit(remove_destination(slug, queued=partial(count_queued, context.dependencies.store, slug)))
     return context.redirect("/destinations", notices=[f"{slug} was deleted. Its ledger is kept."])
 
 

@@ -14,7 +14,7 @@ from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.operations.tester import EventTestResult, try_event
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination

@@ -7,7 +7,7 @@ from litestar import get
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_pipeline
-from punchcard.store.pauses import pause_of
+from punchcard.store.delivery.pauses import pause_of
 
 
 @get("/destinations")

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
-from punchcard.app.setting_forms import read_map
+from punchcard.app.setting_forms import read_map_rows
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import SettingField
 from punchcard.destinations.event_names import find_map_warnings, near_names
@@ -19,8 +19,8 @@ from punchcard.destinations.port import LOOKS_LIKE_ORDER, MappingChoice
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.sentences import as_sentence
-from punchcard.store.counts import CountQuery, Dimension, read_counts, seen_names
-from punchcard.store.event_results import EventStatus
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts, seen_names
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError, change_destination, find_destination, merge_settings
 from punchcard.workspace.model import Destination
 
@@ -36,6 +36,7 @@ class Row:
     Attributes:
         seen: Number of such events in the last 30 days.
         order_like: Number of them that look like orders but were counted as 1 unit.
+        error: Why the row cannot be saved, "" if it can.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Row:
     seen: int
     warning: str = ""
     order_like: int = 0
+    error: str = ""
 
 
 @get("/destinations/{slug:str}/map")
@@ -50,28 +52,53 @@ async def show_map(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Show the map, with the possible values read from the partner."""
     destination = await _destination(context, slug)
     event_map = destination.settings.get(_map_field(destination).key)
-    return await _page(
-        context, destination, event_map if isinstance(event_map, Mapping) else {}, FormErrors(), status=200
-    )
+    rows = [(str(name), str(value)) for name, value in event_map.items()] if isinstance(event_map, Mapping) else []
+    return await _page(context, destination, rows, FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/map", status_code=200)
 async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save the map. It applies to all events routed from now on."""
     destination = await _destination(context, slug)
-    key = _map_field(destination).key
-    event_map = read_map(context, key)
+    field = _map_field(destination)
+    rows = read_map_rows(context, field.key)
+    row_errors = find_row_errors(rows, label=field.value_label)
+    if any(row_errors):
+        errors = FormErrors(fields={"map": "Not saved. Correct the lines below."})
+        return await _page(context, destination, rows, errors, row_errors=row_errors, status=422)
     try:
-        await _save(context, slug, key, event_map)
+        await _save(context, slug, field.key, dict(rows))
     except ConfigurationError as error:
         if error.code == "not_found":
             raise
-        errors = form_errors_from(error, names={f"settings.{key}": "map"})
-        return await _page(context, destination, event_map, errors, status=422)
-    events = f"{len(event_map)} {'event earns' if len(event_map) == 1 else 'events earn'} points"
+        errors = form_errors_from(error, names={f"settings.{field.key}": "map"})
+        return await _page(context, destination, rows, errors, status=422)
+    events = f"{len(rows)} {'event earns' if len(rows) == 1 else 'events earn'} points"
     return context.redirect(
         page_path("destinations", slug, "map", saved="1"), notices=[f"The map was saved: {events} from now on."]
     )
+
+
+def find_row_errors(rows: Sequence[tuple[str, str]], *, label: str) -> list[str]:
+    """Return for each row of a map why it cannot be saved, "" if it can.
+
+    Args:
+        rows: Event names with values.
+        label: What the destination calls a value.
+    """
+    errors = []
+    names: set[str] = set()
+    for name, value in rows:
+        if not name:
+            errors.append("Enter an event name.")
+        elif name in names:
+            errors.append(f"“{name}” is mapped twice. Remove one of the lines.")
+        elif not value:
+            errors.append(f"Choose a {label} for “{name}”.")
+        else:
+            errors.append("")
+        names.add(name)
+    return errors
 
 
 @run_in_executor
@@ -94,18 +121,20 @@ def _save(context: RequestContext, slug: str, key: str, event_map: Mapping[str, 
 async def _page(
     context: RequestContext,
     destination: Destination,
-    event_map: Mapping[str, object],
+    pairs: Sequence[tuple[str, str]],
     errors: FormErrors,
     *,
     status: int,
+    row_errors: Sequence[str] = (),
 ) -> Page:
     snapshot = await asyncio.to_thread(context.dependencies.current)
     routed = snapshot.destinations[destination.slug]
     mapping_choices, problem = await context.mapping_choices.read(
         routed, bypass_cache="refresh" in context.request.query_params
     )
+    field = _map_field(destination)
     seen, order_like = await _count_events(context, destination)
-    values = {str(name): str(value) for name, value in event_map.items()}
+    values = dict(pairs)
     known = {mapping_choice.value: mapping_choice for mapping_choice in mapping_choices}
     near = near_names(list(values), seen)
     unmapped = sorted(((name, count) for name, count in seen.items() if name not in values), key=lambda pair: -pair[1])
@@ -114,10 +143,11 @@ async def _page(
             name=name,
             value=value,
             seen=seen.get(name, 0),
-            warning=_warning(name, value, seen, near[name], known, label=_map_field(destination).value_label),
+            warning="" if error else _warning(name, value, seen, near[name], known, label=field.value_label),
             order_like=order_like.get(name, 0),
+            error=error,
         )
-        for name, value in values.items()
+        for (name, value), error in zip(pairs, row_errors or [""] * len(pairs), strict=True)
     ]
     return await asyncio.to_thread(
         context.page,
@@ -125,7 +155,7 @@ async def _page(
         status=status,
         destination=destination,
         routed=routed,
-        field=_map_field(destination),
+        field=field,
         rows=rows,
         warnings=find_map_warnings(list(values)),
         mapping_choices=mapping_choices,

@@ -8,12 +8,12 @@ from litestar.params import FromPath
 
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
-from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.statuses import LEDGER_STATUSES
-from punchcard.store.counts import RECEIVED, CountQuery, read_counts
-from punchcard.store.event_results import EventStatus
+from punchcard.store.delivery.counts import RECEIVED, CountQuery, read_counts
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError
 
 _ROWS = 50
@@ -21,7 +21,7 @@ _REPLAYS_OFFERED_MAX = 3
 _FIELDS = ("source", "type", "name", "destination", "status", "reason")
 
 
-@get("/events")
+@get("/events", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def list_events(context: ContextDependency) -> Page:
     """List matching events, newest first, page by page."""
@@ -59,7 +59,7 @@ def list_events(context: ContextDependency) -> Page:
         page=page,
         total=total,
         filters=filters,
-        time=period.key,
+        period=period,
         following=f"{following[0]}-{following[1]}" if following else "",
         sources=[source.slug for source in dependencies.workspace().sources],
         destinations=[destination.slug for destination in dependencies.workspace().destinations],
@@ -69,7 +69,7 @@ def list_events(context: ContextDependency) -> Page:
     )
 
 
-@get("/events/{message_id:path}")
+@get("/events/{message_id:path}", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
     """Show the trace of one event."""

@@ -17,7 +17,7 @@ from punchcard.events.parse import BATCH, read_request
 from punchcard.filters.destination_filters import DestinationFilters, Explained, FilterDefinition, check_filter
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import change_destination, change_filter, find_destination, find_filter
 from punchcard.workspace.model import Destination, DestinationFilter

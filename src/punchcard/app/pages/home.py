@@ -1,25 +1,94 @@
 """Home: key figures, alerts, and the getting started guide."""
 
-import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from litestar import get
+from sqlalchemy import Connection
 
+from punchcard.app.charts import Chart, Series
 from punchcard.app.paths import page_path
 from punchcard.app.periods import Period, read_period
-from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition
 from punchcard.destinations.event_names import mapped_names
-from punchcard.operations.alerts import read_backlog
 from punchcard.operations.current_alerts import read_current_alerts
+from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_series
-from punchcard.store.counts import RECEIVED, AwardTotal, read_award_totals
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery.counts import RECEIVED, AwardTotal, CountQuery, Dimension, read_award_totals, read_counts
+from punchcard.store.delivery.effects import EffectState, StoredEffect
+from punchcard.store.delivery.ledger import newest_awards, oldest_open
 from punchcard.workspace.model import Destination, Workspace
+from punchcard.workspace.snapshot import Snapshot
+
+_TOP = 5
+_AWARDS_MAX = 5_000  # read for the list of customers: some ten milliseconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A key figure.
+
+    Attributes:
+        before: Its value in the period before, None if it is not known.
+        path: Page that lists what it counts, "" if there is none.
+        cost: What it costs, such as `12.50 USD`; "" if that is not known.
+    """
+
+    label: str
+    value: int | Decimal
+    before: int | Decimal | None
+    path: str = ""
+    cost: str = ""
+
+    @property
+    def change_percent(self) -> int | None:
+        """Change to the period before, None if there is nothing to compare with."""
+        if not self.before:
+            return None
+        return round((Decimal(self.value) - Decimal(self.before)) * 100 / abs(Decimal(self.before)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Numbers:
+    """Events and awards of a period, and of the period before.
+
+    Attributes:
+        totals: Delivered units by hour and item.
+        received: Number of received events by the start of each bucket.
+        awarded: Points by hour; units where the points of one are not known.
+        awarded_earlier: Likewise in the period before, None if its points are not known.
+        unit: `points` or `units`: what `awarded` counts.
+    """
+
+    totals: Sequence[AwardTotal]
+    received: Mapping[datetime, int]
+    received_earlier: int
+    awarded: Sequence[tuple[datetime, Decimal]]
+    awarded_earlier: Sequence[tuple[datetime, Decimal]] | None
+    delivered_earlier: int
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """What was awarded of one item.
+
+    Attributes:
+        destination: Slug.
+        item: Id at the destination.
+        amount: Points, or units where the points of one are not known.
+    """
+
+    destination: str
+    item: str
+    title: str
+    awards: int
+    amount: Decimal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,62 +103,173 @@ class Step:
     now: bool = False
 
 
-@get("/")
-async def show_home(context: ContextDependency) -> Page:
-    """Show key figures and alerts. Points per unit are read in the background and shown on the next visit."""
-    for destination in (await asyncio.to_thread(context.dependencies.current)).destinations.values():
-        if destination.destination.enabled:
-            context.mapping_choices.refresh_in_background(destination)
-    return await asyncio.to_thread(_home, context)
-
-
-def _home(context: RequestContext) -> Page:
+@get("/", opt={SHOWS_AWARDS: True})
+@run_in_executor
+def show_home(context: ContextDependency) -> Page:
+    """Show key figures, alerts, charts, and the most frequent events, customers and items."""
     dependencies, period = context.dependencies, read_period(context)
     workspace, snapshot = dependencies.workspace(), dependencies.current()
     with dependencies.store.reading() as work:
         alerts = read_current_alerts(
             work, snapshot, now=dependencies.clock.now(), points_per_unit=context.mapping_choices.points_per_unit
         )
-        backlog = read_backlog(work, snapshot)
-        totals = read_award_totals(work, begin=period.begin, end=period.end, destination=None)
-        received = read_series(
-            work, destination=None, source=None, begin=period.begin, end=period.end, width=period.width
-        ).get(RECEIVED, {})
-        year_totals = (
-            read_award_totals(work, begin=_year_before(period), end=period.end, destination=None) if not totals else 1
+        oldest = _oldest_queued(work, snapshot)
+        numbers = _read_numbers(context, work, period)
+        top_events = _top_events(work, period)
+        top_customers, is_partial = _top_customers(context, work, period)
+        has_delivered = bool(numbers.totals) or bool(
+            read_award_totals(work, begin=_year_before(period), end=period.end, destination=None)
         )
-    points = _points(context, totals)
-    units = sum((total.units for total in totals), Decimal(0))
-    awarded = points if points is not None else [(total.begin, total.units) for total in totals]
-    buckets = period.buckets()
-    event_counts, award_counts = [received.get(bucket, 0) for bucket in buckets], _by_bucket(awarded, buckets)
-    chart = {
-        "times": [bucket.timestamp() for bucket in buckets],
-        "zone": workspace.timezone,
-        "series": [
-            {"label": "Events received", "values": event_counts},
-            {
-                "label": "Points given" if points is not None else "Units booked",
-                "values": award_counts,
-                "scale": "right",
-            },
-        ],
-    }
-    waiting = [entry.oldest_created_at for entry in backlog if entry.state is not EffectState.PARKED]
     return context.page(
         "home.html",
         workspace=workspace,
-        time=period.key,
+        period=period,
         alerts=alerts,
-        received=sum(received.values()),
-        delivered=sum(total.transactions for total in totals),
-        units=units,
-        points=None if points is None else sum((value for _, value in points), Decimal(0)),
-        oldest=min(waiting, default=None),
-        chart=chart,
-        chart_rows=list(zip(buckets, event_counts, award_counts, strict=True)),
-        steps=_steps(workspace, has_delivered=bool(year_totals)),
+        figures=_figures(context, numbers, period),
+        unit=numbers.unit,
+        oldest=oldest,
+        charts=_charts(numbers, period, workspace),
+        top_events=top_events,
+        top_customers=top_customers,
+        is_partial=is_partial,
+        awards_counted_max=_AWARDS_MAX,
+        items=_items(context, numbers.totals),
+        steps=_steps(workspace, has_delivered=has_delivered),
     )
+
+
+def _read_numbers(context: RequestContext, work: Connection, period: Period) -> _Numbers:
+    totals = read_award_totals(work, begin=period.begin, end=period.end, destination=None)
+    earlier = read_award_totals(work, begin=period.previous_begin, end=period.begin, destination=None)
+    received = read_series(
+        work, destination=None, source=None, begin=period.begin, end=period.end, width=period.width
+    ).get(RECEIVED, {})
+    points = _points(context, totals)
+    units_earlier = [(total.begin, total.units) for total in earlier]
+    return _Numbers(
+        totals=totals,
+        received=received,
+        received_earlier=_received(work, period.previous_begin, period.begin),
+        awarded=points if points is not None else [(total.begin, total.units) for total in totals],
+        awarded_earlier=units_earlier if points is None or not earlier else _points(context, earlier),
+        delivered_earlier=sum(total.transactions for total in earlier),
+        unit="points" if points is not None else "units",
+    )
+
+
+def _figures(context: RequestContext, numbers: _Numbers, period: Period) -> Sequence[Figure]:
+    earlier = numbers.awarded_earlier
+    slugs = {total.destination for total in numbers.totals}
+    # Transactions are listed by destination.
+    awards = page_path("destinations", *slugs, "transactions", time=period.key, state="delivered")
+    awards_path = awards if len(slugs) == 1 else ""
+    awarded = sum((value for _, value in numbers.awarded), Decimal(0))
+    return [
+        Figure(
+            label="Events received",
+            value=sum(numbers.received.values()),
+            before=numbers.received_earlier,
+            path=page_path("events", time=period.key),
+        ),
+        Figure(
+            label="Awards delivered",
+            value=sum(total.transactions for total in numbers.totals),
+            before=numbers.delivered_earlier,
+            path=awards_path,
+        ),
+        Figure(
+            label=f"{numbers.unit.capitalize()} awarded",
+            value=awarded,
+            before=None if earlier is None else sum((value for _, value in earlier), Decimal(0)),
+            path=awards_path,
+            cost=context.money(awarded) if numbers.unit == "points" else "",
+        ),
+    ]
+
+
+def _charts(numbers: _Numbers, period: Period, workspace: Workspace) -> Sequence[tuple[str, Chart]]:
+    """Return a chart for each unit, with its title: events and points have no common axis."""
+    buckets = period.buckets()
+    lines = (
+        Series(label="Events received", color="azure", values=[numbers.received.get(bucket, 0) for bucket in buckets]),
+        Series(
+            label=f"{numbers.unit.capitalize()} awarded", color="green", values=_by_bucket(numbers.awarded, buckets)
+        ),
+    )
+    return [
+        (f"{line.label} over time", Chart(buckets=buckets, zone=workspace.timezone, series=[line])) for line in lines
+    ]
+
+
+def _received(work: Connection, begin: datetime, end: datetime) -> int:
+    query = CountQuery(begin=begin, end=end, destination="", statuses=[RECEIVED])
+    return sum(read_counts(work, query, by=()).values())
+
+
+def _oldest_queued(work: Connection, snapshot: Snapshot) -> StoredEffect | None:
+    """Return the award that has been queued longest."""
+    queued = [effect for slug in snapshot.destinations if (effect := oldest_open(work, slug)) is not None]
+    return min(queued, key=lambda effect: effect.created_at, default=None)
+
+
+def _top_events(work: Connection, period: Period) -> Sequence[tuple[str, int, int]]:
+    """Return the names of the most frequent track calls, with how many were received and how many awards delivered."""
+    received = read_counts(
+        work,
+        CountQuery(begin=period.begin, end=period.end, destination="", statuses=[RECEIVED], event_types=["track"]),
+        by=[Dimension.EVENT_NAME],
+    )
+    delivered = read_counts(
+        work,
+        CountQuery(begin=period.begin, end=period.end, statuses=[EffectState.DELIVERED], event_types=["track"]),
+        by=[Dimension.EVENT_NAME],
+    )
+    names = sorted(received.items(), key=lambda pair: (-pair[1], str(pair[0])))[:_TOP]
+    return [(str(key[0]), count, delivered.get(key, 0)) for key, count in names]
+
+
+def _top_customers(
+    context: RequestContext, work: Connection, period: Period
+) -> tuple[Sequence[tuple[str, int, Decimal]], bool]:
+    """Return the customers who were awarded most: email, awards and points (units where the points are not known).
+
+    Returns:
+        The customers, and True if only the newest awards of a destination were counted.
+    """
+    awards: Counter[str] = Counter()
+    amounts: dict[str, Decimal] = {}
+    is_partial = False
+    for slug in context.dependencies.current().destinations:
+        delivered = newest_awards(work, slug, begin=period.begin, end=period.end, at_most=_AWARDS_MAX)
+        is_partial = is_partial or len(delivered) == _AWARDS_MAX
+        for award in delivered:
+            points = context.mapping_choices.points_per_unit(slug, award.item)
+            awards[award.customer] += 1
+            amount = award.quantity * (1 if points is None else abs(points))
+            amounts[award.customer] = amounts.get(award.customer, Decimal(0)) + amount
+    emails = sorted((email for email in awards if email), key=lambda email: (-amounts[email], email))[:_TOP]
+    return [(email, awards[email], amounts[email]) for email in emails], is_partial
+
+
+def _items(context: RequestContext, totals: Sequence[AwardTotal]) -> Sequence[Item]:
+    """Return what was awarded by item, the most points first."""
+    units: dict[tuple[str, str], Decimal] = {}
+    awards: Counter[tuple[str, str]] = Counter()
+    for total in totals:
+        place = (total.destination, total.item)
+        units[place] = units.get(place, Decimal(0)) + total.units
+        awards[place] += total.transactions
+    items = [
+        Item(
+            destination=slug,
+            item=item,
+            title=context.award(slug, item, None).title,
+            awards=awards[slug, item],
+            amount=quantity * abs(context.mapping_choices.points_per_unit(slug, item) or Decimal(1)),
+        )
+        for (slug, item), quantity in units.items()
+    ]
+    return sorted(items, key=lambda item: (-item.amount, item.title))[:_TOP]
 
 
 def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:

@@ -1,10 +1,13 @@
 """Reconciliations of a destination: the history, and one reconciliation with its differences and actions."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from litestar import get, post
 from litestar.params import FromPath
 
+from punchcard.app.charts import Chart, Series
+from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
@@ -15,10 +18,10 @@ from punchcard.operations.reconciliation import (
     request_reconciliation,
     resolve_differences,
 )
-from punchcard.operations.reconciliation_views import view_history, view_reconciliation
+from punchcard.operations.reconciliation_views import ReconciliationView, open_points, view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
-from punchcard.store.reconciliations import Reconciliation, reconciliation_by_id
+from punchcard.store.operations.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
+from punchcard.store.operations.reconciliations import Reconciliation, ReconciliationStatus, reconciliation_by_id
 from punchcard.workspace.editing import NotFoundError, find_destination
 
 _HISTORY = 50
@@ -40,7 +43,25 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
         destination=destination,
         views=shown,
         days=_DAYS,
+        chart=_chart(context, shown, title=destination_title(destination)),
         following=str(shown[-1].reconciliation.id) if len(views) > _HISTORY else "",
+    )
+
+
+def _chart(context: RequestContext, views: Sequence[ReconciliationView], *, title: str) -> Chart | None:
+    """Return both sides and the differences over time, None before there are two comparisons."""
+    finished = [view for view in reversed(views) if view.reconciliation.status is ReconciliationStatus.FINISHED]
+    if len(finished) < 2:
+        return None
+    totals = [view.reconciliation.totals for view in finished]
+    return Chart(
+        buckets=[view.reconciliation.requested_at for view in finished],
+        zone=context.dependencies.workspace().timezone,
+        series=[
+            Series(label="Ledger", color="azure", values=[total.ledger_count for total in totals]),
+            Series(label=title, color="green", values=[total.partner_count for total in totals]),
+            Series(label="Differences", color="red", values=[view.differences_total for view in finished]),
+        ],
     )
 
 
@@ -77,8 +98,14 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
     )
     with context.dependencies.store.reading() as work:
         view = view_reconciliation(
-            work, reconciliation, query, count=_ROWS + 1, after_id=int(after) if is_row_id(after) else 0
+            work,
+            reconciliation,
+            query,
+            types=context.dependencies.current().destination_types,
+            count=_ROWS + 1,
+            after_id=int(after) if is_row_id(after) else 0,
         )
+        worth = open_points(work, reconciliation, context.mapping_choices.points_per_unit)
     shown = view.differences[:_ROWS]
     return context.page(
         "reconciliation.html",
@@ -86,6 +113,7 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
         view=view,
         reconciliation=reconciliation,
         totals=reconciliation.totals,
+        worth=worth if view.differences_open else None,
         differences=shown,
         following=str(shown[-1].id) if len(view.differences) > _ROWS else "",
         kinds=list(DifferenceKind),

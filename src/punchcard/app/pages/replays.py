@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from punchcard.app.forms import FormErrors
 from punchcard.app.periods import read_period
-from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
+from punchcard.app.request_context import REQUIRED_ROLE, SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import ConfigurationError
@@ -23,10 +23,10 @@ from punchcard.operations.replays import (
     save_replay,
     start_replay,
 )
-from punchcard.store.event_results import EventStatus
-from punchcard.store.replayed_events import count_replayed
-from punchcard.store.replays import Replay, ReplaySelection, list_replays
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations.replays import Replay, ReplaySelection, list_replays
+from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
 
@@ -47,7 +47,9 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
     destination = find_destination(context.dependencies.workspace(), slug)
     values = {name: context.query(name) for name in _FIELDS}
     if context.query("time") and not values["since"]:
-        values["since"] = _local(context, read_period(context).begin)
+        period = read_period(context)
+        values["since"] = _local(context, period.begin)
+        values["until"] = _local(context, period.end if period.last_day else None)
     return _form(context, destination, values, FormErrors(), status=200)
 
 
@@ -68,7 +70,7 @@ def plan(context: ContextDependency, slug: FromPath[str]) -> Page:
     return context.redirect(f"/destinations/{slug}/replays/{replay.id}")
 
 
-@get("/destinations/{slug:str}/replays/{replay_id:str}")
+@get("/destinations/{slug:str}/replays/{replay_id:str}", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def show(context: ContextDependency, slug: FromPath[str], replay_id: FromPath[str]) -> Page:
     """The plan of a replay, and how far it is."""

@@ -20,8 +20,8 @@ from punchcard.app.request_context import (
 )
 from punchcard.app.timezones import TIMEZONES
 from punchcard.operations.executor import run_in_executor
-from punchcard.store import audit
-from punchcard.store.operators import (
+from punchcard.store.access import audit
+from punchcard.store.access.operators import (
     Operator,
     begin_session,
     count_failures,
@@ -33,8 +33,8 @@ from punchcard.store.operators import (
     operator_by_email,
     remove_failures,
 )
-from punchcard.store.token_store import Role, verify_token
-from punchcard.workspace.editing import rename_workspace
+from punchcard.store.access.token_store import Role, verify_token
+from punchcard.workspace.editing import change_workspace
 
 # Failed attempts by email and address, and by address alone: enough for typing errors, too few for guessing.
 _FAILURES_BY_BOTH_MAX = 8
@@ -104,7 +104,8 @@ def _create_owner(context: RequestContext, password: str) -> Page:
             changes="[]",
         )
     context.dependencies.edit_as(
-        f"operator {operator.email}", rename_workspace(context.field("workspace"), context.field("timezone"))
+        f"operator {operator.email}",
+        change_workspace(name=context.field("workspace"), timezone=context.field("timezone")),
     )
     return _signed_in(context, operator, "/")
 

@@ -14,8 +14,9 @@ from punchcard.operations.proposals import Proposal, ProposedFilter, propose, pr
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulation_outcome import read_outcome
 from punchcard.operations.simulations import cancel_simulation, request_simulation
-from punchcard.store.simulations import Simulation, simulation_by_id
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
+from punchcard.store.operations.simulations import Simulation, simulation_by_id
+from punchcard.traces.summary import item_column
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import DestinationFilter
 from punchcard.workspace.snapshot import RoutedDestination
@@ -100,7 +101,12 @@ def _find(context: RequestContext, slug: str, number: str) -> Simulation:
 
 def _part(context: RequestContext, slug: str, simulation: Simulation) -> Page:
     return context.fragment(
-        "simulation.html", slug=slug, simulation=simulation, outcome=read_outcome(simulation), problem=""
+        "simulation.html",
+        slug=slug,
+        simulation=simulation,
+        outcome=read_outcome(simulation),
+        item=item_column(slug, types=context.dependencies.current().destination_types),
+        problem="",
     )
 
 

@@ -12,8 +12,8 @@ from punchcard.app.passwords import LENGTH_MIN, hash_password, verify_password
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
-from punchcard.store import audit
-from punchcard.store.operators import (
+from punchcard.store.access import audit
+from punchcard.store.access.operators import (
     Operator,
     begin_session,
     change_operator,
@@ -22,7 +22,7 @@ from punchcard.store.operators import (
     list_operators,
     remove_operator,
 )
-from punchcard.store.token_store import Role
+from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")

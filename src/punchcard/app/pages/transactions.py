@@ -11,14 +11,15 @@ from sqlalchemy import Connection
 
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
-from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
-from punchcard.store import ledger
-from punchcard.store.counts import CountQuery, read_counts
-from punchcard.store.event_results import EventStatus
-from punchcard.store.schema import EffectState
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.store.delivery.counts import CountQuery, read_counts
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.trace import attempt_trace, current_status
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import find_destination
@@ -30,7 +31,7 @@ _RETRYABLE = (EffectState.PARKED, EffectState.REJECTED)
 _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
 
-@get("/destinations/{slug:str}/transactions")
+@get("/destinations/{slug:str}/transactions", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """List the ledger, newest first."""
@@ -42,7 +43,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         total = _total(work, query)
         page_rows = rows[:_ROWS]
         ids = [effect.id for effect in page_rows]
-        attempts, conflicts = ledger.attempts_of(work, ids), ledger.conflicts_of(work, ids)
+        attempts, conflicts = ledger.attempts_of(work, ids), conflicts_of(work, ids)
     return context.page(
         "transactions.html",
         destination=destination,
@@ -58,6 +59,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         total=total,
         counted_max=_COUNTED_MAX,
         params=params,
+        period=read_period(context),
         following=str(page_rows[-1].id) if len(rows) > _ROWS else "",
         states=[
             (",".join(OPEN_STATUSES), "In delivery"),

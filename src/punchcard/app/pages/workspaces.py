@@ -12,12 +12,13 @@ from punchcard.app.timezones import TIMEZONES
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.token_actions import make_token, remove_token
-from punchcard.store import audit
-from punchcard.store.token_store import Role, list_tokens
-from punchcard.workspace.editing import rename_workspace
+from punchcard.store.access import audit
+from punchcard.store.access.token_store import Role, list_tokens
+from punchcard.workspace.editing import change_workspace
 from punchcard.workspace.export import export
 
 _AUDIT_ROWS = 50
+_FIELDS = ("name", "timezone", "point_cost", "currency")
 
 
 @get("/settings")
@@ -32,7 +33,7 @@ def show_settings(context: ContextDependency) -> Page:
 def save_settings(context: ContextDependency) -> Page:
     """Save name and time zone."""
     try:
-        context.edit(rename_workspace(context.field("name"), context.field("timezone")))
+        context.edit(change_workspace(**{key: context.field(key) for key in _FIELDS}))
     except ConfigurationError as error:
         return _settings(context, _workspace_errors(form_errors_from(error)), status=422)
     return context.redirect("/settings", notices=["The settings were saved."])
@@ -100,6 +101,8 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
         status=status,
         errors=errors,
         name=context.field("name") if errors else workspace.name,
+        point_cost=context.field("point_cost") if errors else workspace.point_cost,
+        currency=context.field("currency") if errors else workspace.currency,
         timezone=timezone,
         timezones=TIMEZONES if timezone in TIMEZONES else (timezone, *TIMEZONES),
         file=export(workspace, managed=context.dependencies.current().managed_by_file),
@@ -109,13 +112,18 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
 
 def _workspace_errors(errors: FormErrors) -> FormErrors:
     """Attach errors such as `workspace.name` to their fields: their path has no slug, unlike those of other parts."""
-    fields: Mapping[str, str] = {name.rpartition(".")[2]: field for name, field in errors.fields.items()}
+    fields: Mapping[str, str] = {_field_of(name): field for name, field in errors.fields.items()}
     for line in list(errors.general):
         path, colon, message = line.partition(": ")
         if colon and path.startswith("workspace."):
-            fields = {**fields, path.removeprefix("workspace."): message}
+            fields = {**fields, _field_of(path): message}
             errors.general.remove(line)
     return FormErrors(fields=dict(fields), general=errors.general)
+
+
+def _field_of(path: str) -> str:
+    name = path.rpartition(".")[2]
+    return "point_cost" if name == "pointCost" else name
 
 
 def _tokens(context: RequestContext, errors: FormErrors, secret: str, status: int) -> Page:

@@ -39,6 +39,144 @@
     if (select.value) location.assign(select.value);
   });
 
+  // --- menus ---
+  on("click", "[data-menu]", (button) => {
+    const isOpen = document.getElementById(button.dataset.menu).classList.toggle("is-open");
+    button.setAttribute("aria-expanded", String(isOpen));
+  });
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+
+  // --- tables ---
+  on("click", "[data-toggle-row]", (button) => {
+    const isOpen = document.getElementById(button.dataset.toggleRow).classList.toggle("is-open");
+    button.setAttribute("aria-expanded", String(isOpen));
+  });
+
+  // On a phone a row is a card: each cell shows the header of its column.
+  const headersOf = (table) =>
+    [...table.tHead.rows[0].cells].map((cell) => (cell.querySelector(".visually-hidden") ? "" : cell.textContent.trim()));
+  const labelCells = (table) => {
+    if (!table.tHead) return;
+    const labels = headersOf(table);
+    const title = labels.findIndex(Boolean); // the first column names the row
+    for (const body of table.tBodies)
+      for (const row of body.rows) {
+        if (row.cells.length !== labels.length) continue;
+        [...row.cells].forEach((cell, column) => {
+          const isEmpty = !cell.textContent.trim() && !cell.querySelector("input, button, a, svg, select");
+          if (column !== title && labels[column] && !isEmpty) cell.dataset.label = labels[column];
+          cell.classList.toggle("is-empty", isEmpty);
+        });
+      }
+  };
+
+  // What does not fit into a cell is shown while the pointer is on it.
+  on("mouseover", ".table-fixed td", (cell) => {
+    if (cell.scrollWidth > cell.clientWidth && !cell.title && !cell.querySelector("[title]")) cell.title = cell.textContent.trim();
+  });
+
+  const valueOf = (row, column) => {
+    const cell = row.cells[column];
+    const text = cell?.querySelector("time")?.dateTime ?? cell?.textContent.trim() ?? "";
+    const plain = text.replaceAll(",", "");
+    return plain !== "" && !Number.isNaN(Number(plain)) ? Number(plain) : text.toLowerCase();
+  };
+  const compare = (one, other) => {
+    if (typeof one === typeof other && typeof one === "number") return one - other;
+    return String(one).localeCompare(String(other));
+  };
+  // Sorts the rows on the page; a row with details is a body of its own.
+  const sortBy = (table, column) => {
+    const header = table.tHead.rows[0].cells[column];
+    const descends = header.getAttribute("aria-sort") === "ascending";
+    for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", descends ? "descending" : "ascending");
+    const bodies = [...table.tBodies];
+    const [parent, units] = bodies.length > 1 ? [table, bodies] : [bodies[0], [...bodies[0].rows]];
+    const rowOf = (unit) => unit.rows?.[0] ?? unit;
+    units.sort((one, other) => compare(valueOf(rowOf(one), column), valueOf(rowOf(other), column)) * (descends ? -1 : 1));
+    parent.append(...units);
+  };
+  const makeSortable = (table) => {
+    if (table.rows.length < 3) return;
+    [...table.tHead.rows[0].cells].forEach((cell, column) => {
+      if ("unsorted" in cell.dataset || cell.querySelector("button")) return;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.title = "Sort the rows on this page";
+      button.append(...cell.childNodes);
+      button.addEventListener("click", () => sortBy(table, column));
+      cell.append(button);
+    });
+  };
+
+  const offerColumns = (table) => {
+    const menu = document.querySelector(`[data-columns-of="${table.dataset.columns}"]`);
+    if (!menu) return;
+    const key = `columns-${table.dataset.columns}`;
+    const hidden = new Set(JSON.parse(localStorage.getItem(key) ?? "[]"));
+    const headers = [...table.tHead.rows[0].cells];
+    const show = () => {
+      headers.forEach((header, column) => {
+        for (const row of table.rows)
+          if (row.cells.length === headers.length) row.cells[column].hidden = hidden.has(header.textContent.trim());
+      });
+    };
+    const body = menu.querySelector(".menu-body");
+    for (const header of headers.filter((cell) => !("fixed" in cell.dataset))) {
+      const name = header.textContent.trim();
+      const label = document.createElement("label");
+      label.className = "form-check mb-1";
+      const box = document.createElement("input");
+      box.type = "checkbox";
+      box.className = "form-check-input";
+      box.checked = !hidden.has(name);
+      box.addEventListener("change", () => {
+        if (box.checked) hidden.delete(name);
+        else hidden.add(name);
+        localStorage.setItem(key, JSON.stringify([...hidden]));
+        show();
+      });
+      const text = document.createElement("span");
+      text.className = "form-check-label";
+      text.textContent = name;
+      label.append(box, text);
+      body.append(label);
+    }
+    menu.hidden = false;
+    show();
+  };
+  const prepareTables = (root) => {
+    for (const table of root.querySelectorAll("table.card-table")) labelCells(table);
+    for (const table of root.querySelectorAll("table[data-columns]")) offerColumns(table);
+    for (const table of root.querySelectorAll("table[data-sortable]")) makeSortable(table);
+  };
+  prepareTables(document);
+  document.addEventListener("htmx:afterSwap", (event) => prepareTables(event.target.parentElement ?? document));
+
+  // --- unsaved changes ---
+  const states = new Map();
+  const stateOf = (form) => JSON.stringify([...new FormData(form)].filter(([name]) => name !== "_csrf"));
+  for (const form of document.querySelectorAll("form[data-guard]"))
+    states.set(form, form.dataset.guard === "unsaved" ? "" : stateOf(form));
+  let leaves = false; // by sending a form
+  document.addEventListener("submit", (event) => {
+    leaves = !event.defaultPrevented;
+  });
+  addEventListener("beforeunload", (event) => {
+    if (!leaves && [...states].some(([form, state]) => form.isConnected && stateOf(form) !== state)) event.preventDefault();
+  });
+
   const zones = document.querySelector("[data-guess-timezone]");
   if (zones && zones.value === "UTC") {
     const guess = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -48,8 +186,8 @@
   // --- the event map ---
   const addRow = (name) => {
     const rows = document.querySelector("[data-map-rows]");
-    const row = document.querySelector("[data-map-template]").content.firstElementChild.cloneNode(true);
-    const number = `row-${rows.children.length + 1}-${Math.random().toString(36).slice(2, 7)}`;
+    const row = document.querySelector("[data-map-template]").content.querySelector("[data-map-row]").cloneNode(true);
+    const number = `row-${rows.rows.length + 1}-${Math.random().toString(36).slice(2, 7)}`;
     for (const element of row.querySelectorAll("[id]")) {
       const id = `${element.id}-${number}`;
       row.querySelector(`label[for="${element.id}"]`)?.setAttribute("for", id);
@@ -59,11 +197,16 @@
     const input = row.querySelector("input");
     if (name) {
       input.value = name;
-      row.querySelector("select, .map-value input").focus();
+      row.querySelector("select, td:nth-child(2) input").focus();
     } else input.focus();
+    labelCells(rows.closest("table"));
   };
   on("click", "[data-map-add]", () => addRow(""));
-  on("click", "[data-map-remove]", (button) => button.closest("[data-map-row]").remove());
+  on("click", "[data-map-remove]", (button) => {
+    const row = button.closest("[data-map-row]");
+    if (row.nextElementSibling?.matches("[data-map-note]")) row.nextElementSibling.remove();
+    row.remove();
+  });
   on("click", "[data-map-suggest]", (link, event) => {
     event.preventDefault();
     addRow(link.dataset.mapSuggest);
@@ -145,7 +288,7 @@
     const put = (row) => {
       const current = document.getElementById(row.id);
       row.hidden = !matches(row);
-      if (current?.open) {
+      if (current?.querySelector(".live-details.is-open")) {
         // An open row keeps its content; only its results are replaced.
         current.querySelector(".live-results").replaceWith(row.querySelector(".live-results"));
         return;
@@ -153,18 +296,20 @@
       if (current) current.replaceWith(row);
       else {
         row.classList.add("is-new");
-        list.prepend(row);
+        list.tHead.after(row);
       }
       htmx.process(row);
+      labelCells(list);
     };
     const show = () => {
       for (const row of waiting.values()) put(row);
       waiting = new Map();
-      while (list.children.length > ROWS_MAX) list.lastElementChild.remove();
-      if (list.children.length) debug.querySelector("[data-debugger-empty]").hidden = true;
+      while (list.tBodies.length > ROWS_MAX) list.lastElementChild.remove();
+      list.hidden = !list.tBodies.length;
+      debug.querySelector("[data-debugger-empty]").hidden = !list.hidden;
     };
     search.addEventListener("input", () => {
-      for (const row of list.children) row.hidden = !matches(row);
+      for (const row of list.tBodies) row.hidden = !matches(row);
     });
     pause.addEventListener("click", () => {
       paused = !paused;

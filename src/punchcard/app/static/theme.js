@@ -3,4 +3,5 @@
   const chosen = localStorage.getItem("theme");
   const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.bsTheme = dark ? "dark" : "light";
+  document.documentElement.classList.add("js"); // what scripts fold away stays visible without them
 })();

@@ -16,6 +16,8 @@ from punchcard.destinations.perkville.reasons import (
     ORDER_EARNED_NOTHING,
     ORDER_NOT_DELIVERED,
     REASONS,
+    REFUND_NOTHING_LEFT,
+    REFUND_OTHER_CUSTOMER,
     REFUND_UNKNOWN_ORDER,
 )
 from punchcard.events.model import EventType
@@ -231,6 +233,7 @@ PERKVILLE = Definition(
     reopened=ReopenedReasons(
         on_any_end=frozenset({ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER}),
         on_delivery=frozenset({ORDER_EARNED_NOTHING}),
+        on_correction=frozenset({REFUND_NOTHING_LEFT, REFUND_OTHER_CUSTOMER}),
     ),
     # Without the type, as stored effect keys have it.
     managed_prefix="partner",

@@ -18,11 +18,22 @@ from punchcard.destinations.keys import KEY_CHARACTERS_MAX, digest, event_key, h
 from punchcard.destinations.port import EffectKey
 from punchcard.destinations.reconciling import KeyContent
 
-__all__ = ["KEY_CHARACTERS_MAX", "DayKey", "OrderKey", "RefundKey", "event_key", "name_slug", "read_key_content"]
+__all__ = [
+    "KEY_CHARACTERS_MAX",
+    "CorrectionKey",
+    "DayKey",
+    "OrderKey",
+    "RefundKey",
+    "event_key",
+    "name_slug",
+    "read_key_content",
+]
 
 _SLUGGABLE_NAME = re.compile(r"[A-Za-z0-9 _-]*[A-Za-z0-9][A-Za-z0-9 _-]*")
 _BETWEEN_WORDS = re.compile(r"[ _-]+")
 _EMAIL_DIGEST_CHARACTERS = 20
+_CONTENTS_DIGEST_CHARACTERS = 20
+_PARTS_WITH_ORDER = 3
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,30 @@ class DayKey:
         return join_key(scope, "DAY", key_part(self.perk), customer_digest, self.day.isoformat())
 
 
+@dataclass(frozen=True)
+class CorrectionKey:
+    """The key of one step of a correction: `SEG:perkville:CORRECTION:1001:<digest of both contents>:give`.
+
+    Attributes:
+        order_id: None for an effect that is not about an order.
+        first_key: Key of the effect that is corrected.
+        source: Of the event with the other content.
+        step: `adjust`, `take` or `give`.
+    """
+
+    order_id: str | None
+    first_key: str
+    source: str
+    message_id: str
+    step: str
+
+    def within(self, scope: str) -> EffectKey:
+        """Return the key within a scope."""
+        contents = digest("\n".join((self.first_key, self.source, self.message_id)))[:_CONTENTS_DIGEST_CHARACTERS]
+        order = () if self.order_id is None else (key_part(self.order_id),)
+        return join_key(scope, "CORRECTION", *order, contents, self.step)
+
+
 def read_key_content(effect_key: str, *, event_names: Sequence[str]) -> KeyContent:
     """Return what a key says of its effect.
 
@@ -90,6 +125,8 @@ def read_key_content(effect_key: str, *, event_names: Sequence[str]) -> KeyConte
             return KeyContent(order_id=first, event_name=name)
         case "REFUND":
             return KeyContent(order_id=first, is_refund=True, refund_id=second)
+        case "CORRECTION" if len(key.parts) == _PARTS_WITH_ORDER:
+            return KeyContent(order_id=first)
         case "EVENT":
             return KeyContent(source=key.scope, message_id=first)
     return KeyContent()

@@ -5,10 +5,13 @@ What makes requests is imported at first use: every process reads the catalog, a
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
+from punchcard.destinations.correcting import CorrectionStep, EffectContent
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.perkville import mapping
+from punchcard.destinations.perkville.corrections import decide_correction, plan_correction
 from punchcard.destinations.perkville.definition import PERKVILLE
 from punchcard.destinations.perkville.keys import read_key_content
 from punchcard.destinations.perkville.preview import preview
@@ -62,6 +65,22 @@ class PerkvillePartner:
         """Decide what a refund takes back."""
         return decide_refund(effect, others, refusal=refusal, rules=_own(settings).refunds, now=now)
 
+    def plan_correction(
+        self, first: LedgerRow, content: EffectContent, *, destination: str, settings: object
+    ) -> Sequence[CorrectionStep]:
+        """Plan the transactions that give an award another content.
+
+        Raises:
+            RefusedError: it cannot be corrected; the message says why and what to do.
+        """
+        return plan_correction(first, content, destination=destination)
+
+    def prepare_correction(
+        self, correction: LedgerRow, first: LedgerRow, others: Sequence[LedgerRow], *, settings: object, now: datetime
+    ) -> Ready | NotReady:
+        """Decide what a step of a correction sends."""
+        return decide_correction(correction, first, others, rules=_own(settings).refunds, now=now)
+
     def delivery_options(self, settings: object) -> DeliveryOptions:
         """How these settings want their effects delivered."""
         return _own(settings).delivery
@@ -85,3 +104,6 @@ def _own(settings: object) -> PerkvilleSettings:
     if not isinstance(settings, PerkvilleSettings):
         raise InvariantError(f"{type(settings).__name__} are no settings of Perkville")
     return settings
+
+
+PARTNER: Final = PerkvillePartner()

@@ -7,6 +7,9 @@ from punchcard.destinations.reasons import reason as _reason
 ORDER_EARNED_NOTHING: Final = "order_earned_nothing"
 ORDER_NOT_DELIVERED: Final = "order_not_delivered"
 REFUND_UNKNOWN_ORDER: Final = "refund_unknown_order"
+REFUND_OTHER_CUSTOMER: Final = "refund_other_customer"
+REFUND_NOTHING_LEFT: Final = "refund_nothing_left"
+NOTHING_TO_CORRECT: Final = "nothing_to_correct"  # as the store names it
 
 WAITING: Final = (
     _reason(
@@ -88,7 +91,7 @@ PERSON: Final = (
         "nothing; if the order is delivered later, the refund follows automatically",
     ),
     _reason(
-        "refund_other_customer",
+        REFUND_OTHER_CUSTOMER,
         "the refund names another customer than the order; the detail has both addresses",
         'dismiss it; or set `refundFollows = "event"` and run `punchcard retry` to take the points from the customer '
         "of the refund",
@@ -99,7 +102,7 @@ PERSON: Final = (
         "`refund_id`: it is the same refund",
         "nothing; if it is a second refund, send each with its own `refund_id`",
     ),
-    _reason("refund_nothing_left", "everything awarded for the order was already removed", "nothing"),
+    _reason(REFUND_NOTHING_LEFT, "everything awarded for the order was already removed", "nothing"),
     _reason("perk_unknown", "Perkville does not have this perk, or it belongs to another business", "correct the map"),
     _reason(
         "perk_unusable",

@@ -12,6 +12,7 @@ import msgspec
 
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.pagination import Item, item_of, page_of, unclear
+from punchcard.destinations.perkville.responses import Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.perkville.wire import Wire, amount_of, id_of, is_one_of, list_page, read_one
 from punchcard.destinations.reconciling import PartnerTransaction, TransactionPage, TransactionStatus
@@ -19,6 +20,8 @@ from punchcard.errors import InvariantError, RejectedError
 
 _NOT_FOUND = 404
 _KEY_CHARACTERS_MAX = 255
+_RETURNS_MAX = 20
+_RETURN_TRANSACTIONS = 1_000
 
 
 class _Cursor(msgspec.Struct, forbid_unknown_fields=True):
@@ -26,18 +29,26 @@ class _Cursor(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         first: The first transaction of the page before: an offset that is not obeyed shows it again.
+        last: Its last transaction, with which the next page begins, unless the list has changed meanwhile; "" if pages
+            do not overlap.
+        returns: How often in a row the list had changed so much that reading went back.
         keys: Transactions so far that show their key.
         hidden: Transactions so far without a member for the key.
     """
 
     offset: int = 0
     first: str = ""
+    last: str = ""
+    returns: int = 0
     keys: int = 0
     hidden: int = 0
 
 
 async def list_transactions(http: PerkvilleHttp, settings: PerkvilleSettings, *, cursor: str | None) -> TransactionPage:
-    """Read one page; the page after the last one is empty and has no cursor.
+    """Read one page; the last one has no cursor.
+
+    Pages overlap by one transaction. While they are read, transactions can be booked or deleted, which moves all
+    behind them; where the overlap is missing, reading goes back by a page, so that none is skipped.
 
     Raises:
         CredentialsError: Perkville does not accept the token.
@@ -56,32 +67,54 @@ async def list_transactions(http: PerkvilleHttp, settings: PerkvilleSettings, *,
     )
     response = await http.send(request, deadline=Deadline(settings.delivery.request_timeout_seconds))
     items, _, total = page_of(response, settings)
-    if not items:
-        if place.offset < total:
-            raise unclear(f"it ends after {place.offset} of {total} objects", response)
-        if place.hidden and not place.keys:
-            raise RejectedError(
-                f"Perkville shows {place.hidden} transactions, but of none under which {wire.trans_source_id_key}: "
-                "they cannot be compared with the ledger",
-                code="keys_not_shown",
-                status=response.status,
-            )
-        return TransactionPage(transactions=(), cursor=None)
-    first = _partner_id(items[0], wire, number=place.offset)
-    if first == place.first:
+    ids = [_partner_id(item, wire, number=number) for number, item in enumerate(items, place.offset)]
+    if place.last and place.last not in ids:
+        return TransactionPage(transactions=(), cursor=_encode(_go_back(place, response)))
+    known = ids.index(place.last) + 1 if place.last else 0
+    if len(items) == known and place.offset + len(items) >= total:
+        return _end(place, response, wire)
+    if ids and ids[0] == place.first:
         raise unclear("it repeats a page whatever the offset is", response)
-    own = [item for item in items if id_of(item.get(wire.business_key)) in (None, settings.business_id)]
+    if not ids:
+        raise unclear(f"it ends after {place.offset} of {total} objects", response)
+    own = [item for item in items[known:] if id_of(item.get(wire.business_key)) in (None, settings.business_id)]
     hidden = sum(wire.trans_source_id_key not in item for item in own)
+    overlaps = len(items) > 1
     following = _Cursor(
-        offset=place.offset + len(items),
-        first=first,
+        offset=place.offset + len(items) - overlaps,
+        first=ids[0],
+        last=ids[-1] if overlaps else "",
         keys=place.keys + len(own) - hidden,
         hidden=place.hidden + hidden,
     )
     return TransactionPage(
-        transactions=[_transaction(item, wire, number=number) for number, item in enumerate(own, place.offset)],
-        cursor=msgspec.json.encode(following).decode(),
+        transactions=[_transaction(item, wire, number=number) for number, item in enumerate(own, place.offset + known)],
+        cursor=_encode(following),
     )
+
+
+def _go_back(place: _Cursor, response: Response) -> _Cursor:
+    """Return the place one page before, where the list is read again."""
+    if place.returns >= _RETURNS_MAX:
+        raise unclear("its transactions change faster than they can be read", response)
+    offset = max(0, place.offset - _RETURN_TRANSACTIONS)
+    return _Cursor(offset=offset, returns=place.returns + 1, keys=place.keys, hidden=place.hidden)
+
+
+def _end(place: _Cursor, response: Response, wire: Wire) -> TransactionPage:
+    """Return the page behind the last one.
+
+    Raises:
+        RejectedError: No transaction has shown its key.
+    """
+    if place.hidden and not place.keys:
+        raise RejectedError(
+            f"Perkville shows {place.hidden} transactions, but of none under which {wire.trans_source_id_key}: "
+            "they cannot be compared with the ledger",
+            code="keys_not_shown",
+            status=response.status,
+        )
+    return TransactionPage(transactions=(), cursor=None)
 
 
 async def read_user_emails(http: PerkvilleHttp, settings: PerkvilleSettings, user_id: str) -> Sequence[str]:
@@ -104,6 +137,10 @@ async def read_user_emails(http: PerkvilleHttp, settings: PerkvilleSettings, use
     entries = listed if isinstance(listed, list) else [item.get(wire.email_key)]
     emails = [entry.get(wire.email_key) if isinstance(entry, dict) else entry for entry in entries]
     return sorted({email.strip().lower() for email in emails if isinstance(email, str) and email.strip()})
+
+
+def _encode(cursor: _Cursor) -> str:
+    return msgspec.json.encode(cursor).decode()
 
 
 def _read_cursor(cursor: str | None) -> _Cursor:

@@ -11,7 +11,13 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from punchcard.destinations.perkville.reasons import ORDER_EARNED_NOTHING, ORDER_NOT_DELIVERED, REFUND_UNKNOWN_ORDER
+from punchcard.destinations.perkville.reasons import (
+    ORDER_EARNED_NOTHING,
+    ORDER_NOT_DELIVERED,
+    REFUND_NOTHING_LEFT,
+    REFUND_OTHER_CUSTOMER,
+    REFUND_UNKNOWN_ORDER,
+)
 from punchcard.destinations.preparation import WAITING_FOR_ORDER, LedgerRow, NotReady, Ready
 
 # As the ledger names them; a test holds both to the same words.
@@ -67,24 +73,30 @@ def decide_refund(
             "with its own refund_id.",
         )
     awards = [other for other in others if not other.is_refund]
-    if any(award.state in OPEN_STATES for award in awards):
-        return _waiting(f"The award for order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
+    if any(is_open(award) for award in awards):
+        return waiting(f"The award for order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
+    if any(is_open(other) for other in others if other.corrects is not None):
+        return waiting(f"A correction of order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
     if any(award.state == "parked" for award in awards):
         return _wait_for_parked(refund, rules, now)
-    delivered = [award for award in awards if award.state == "delivered"]
+    award_ids = {award.id for award in awards}
+    delivered = [other for other in others if other.state == "delivered" and {other.id, other.corrects} & award_ids]
     if not delivered:
         return _without_award(refund, awards, refusal=refusal, rules=rules, now=now)
     own = [award for award in delivered if award.customer == refund.customer]
+    if _units(own) <= 0:
+        own = []  # a correction has given it to somebody else
     if not own and rules.follows is RefundFollows.ORDER:
-        customers = ", ".join(dict.fromkeys(award.email for award in delivered))
+        customers = ", ".join(dict.fromkeys(award.email for award in delivered if award.customer != refund.customer))
         return NotReady(
             state="parked",
-            reason="refund_other_customer",
+            reason=REFUND_OTHER_CUSTOMER,
             detail=f"The refund is for {refund.email}, but order {refund.order_id} was awarded to {customers}: nothing "
             'was taken from either. Dismiss it, or set refundFollows = "event" and retry it to take the points from '
             f"{refund.email}.",
         )
-    return _from_balance(refund, own or delivered, delivered, [other for other in others if other.is_refund])
+    refunds = [other for other in others if other.is_refund and other.corrects not in award_ids]
+    return _from_balance(refund, own or delivered, delivered, refunds)
 
 
 def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | None:
@@ -97,6 +109,7 @@ def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | 
         other
         for other in others
         if other.is_refund
+        and other.corrects is None
         and other.customer == refund.customer
         and other.requested_quantity == refund.requested_quantity
     ]
@@ -114,10 +127,7 @@ def _original_of(refund: LedgerRow, others: Sequence[LedgerRow]) -> LedgerRow | 
 
 def _wait_for_parked(refund: LedgerRow, rules: RefundRules, now: datetime) -> NotReady:
     parked = f"The award for order {refund.order_id} is parked"
-    until = _deadline(refund, rules, now)
-    if now < until:
-        return _waiting(f"{parked}; waiting for it until {_shown(until)}.", (until - now).total_seconds())
-    return NotReady(
+    return wait_until_deadline(refund, parked, rules, now) or NotReady(
         state="parked",
         reason=ORDER_NOT_DELIVERED,
         detail=f"{parked} itself: retry or dismiss that first. Once it is delivered, this refund follows by itself.",
@@ -141,7 +151,7 @@ def _without_award(
         )
     until = _deadline(refund, rules, now)
     if now < until:
-        return _waiting(
+        return waiting(
             f"Waiting for order {refund.order_id} until {_shown(until)}: no award for it is on record yet.",
             (until - now).total_seconds(),
         )
@@ -177,7 +187,7 @@ def _from_balance(
     if left <= 0:
         return NotReady(
             state="rejected",
-            reason="refund_nothing_left",
+            reason=REFUND_NOTHING_LEFT,
             detail=f"nothing is left to remove: {balance}",
         )
     if requested is None:
@@ -200,12 +210,35 @@ def _may_be_performed(refund: LedgerRow) -> bool:
     return (
         refund.state == "delivered"
         # After a restore an outcome may be unknown without an attempt on record.
-        or (refund.state in OPEN_STATES and (refund.attempts > 0 or refund.state == "unknown"))
-        or refund.reason in UNCERTAIN_REASONS
+        or (is_open(refund) and (refund.attempts > 0 or refund.state == "unknown"))
+        or is_uncertain(refund)
     )
 
 
-def _waiting(detail: str, seconds: float) -> NotReady:
+def is_open(row: LedgerRow) -> bool:
+    """Whether the row is in the queue still."""
+    return row.state in OPEN_STATES
+
+
+def is_uncertain(row: LedgerRow) -> bool:
+    """Whether the row has ended, for now, without anybody knowing whether it was performed."""
+    return not is_open(row) and row.reason in UNCERTAIN_REASONS
+
+
+def wait_until_deadline(row: LedgerRow, cause: str, rules: RefundRules, now: datetime) -> NotReady | None:
+    """Wait for what the row depends on, None if it has waited long enough.
+
+    Args:
+        cause: Clause that says why it waits.
+    """
+    until = _deadline(row, rules, now)
+    if now >= until:
+        return None
+    return waiting(f"{cause}; waiting for it until {_shown(until)}.", (until - now).total_seconds())
+
+
+def waiting(detail: str, seconds: float) -> NotReady:
+    """Let the customer's other effects go first, and look again after some seconds."""
     return NotReady(
         state="retrying",
         reason=WAITING_FOR_ORDER,

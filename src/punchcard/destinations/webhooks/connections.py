@@ -8,9 +8,15 @@ refused there has not sent a byte.
 import socket
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from punchcard.destinations.network import NetworkPolicy
+
+if TYPE_CHECKING:
+    import aiohttp
+
+# Below the five seconds after which many servers close an idle connection: a request must not meet its end.
+_KEEP_ALIVE_SECONDS = 4.0
 
 refused_addresses: ContextVar[list[str] | None] = ContextVar("refused_addresses", default=None)
 """Where the addresses are noted that a request was not allowed to connect to; set per request."""
@@ -18,6 +24,21 @@ refused_addresses: ContextVar[list[str] | None] = ContextVar("refused_addresses"
 
 class AddressNotAllowedError(OSError):
     """The resolved address is private, and the workspace does not allow its network."""
+
+
+def open_connector(network: NetworkPolicy, *, limit: int) -> "aiohttp.TCPConnector":
+    """Return a connector of aiohttp that makes sockets only to addresses that the policy permits.
+
+    For destinations of your own, whose clients use aiohttp.
+    """
+    import aiohttp  # only with such a destination
+
+    return aiohttp.TCPConnector(
+        limit=limit,
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        use_dns_cache=False,
+        socket_factory=socket_opener(network),
+    )
 
 
 def socket_opener(network: NetworkPolicy) -> Callable[[Any], socket.socket]:

@@ -4,6 +4,7 @@ What makes requests is imported at first use: every process reads the catalog, a
 """
 
 from collections.abc import Mapping
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -71,3 +72,6 @@ def _own(settings: object) -> WebhooksSettings:
     if not isinstance(settings, WebhooksSettings):
         raise InvariantError(f"{type(settings).__name__} are not the settings of Webhooks")
     return settings
+
+
+PARTNER: Final = WebhooksPartner()

@@ -1,0 +1,139 @@
+"""Conflicts of a destination: both contents side by side, and the decision which one counts."""
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from punchcard.app.paths import page_path
+from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.errors import ConfigurationError
+from punchcard.operations.conflict_resolution import (
+    AlreadyResolvedError,
+    correct_to_second,
+    keep_first,
+    preview_correction,
+    reason_not_correctable,
+    view_conflict,
+)
+from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import (
+    ConflictQuery,
+    StoredConflict,
+    conflict_by_id,
+    count_conflicts,
+    list_conflicts,
+)
+from punchcard.store.delivery.effects import ConflictResolution
+from punchcard.traces.trace import attempt_trace, current_status
+from punchcard.workspace.editing import NotFoundError, find_destination
+
+_ROWS = 50
+
+
+@get("/destinations/{slug:str}/conflicts")
+@run_in_executor
+def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
+    """List the conflicts of a destination, newest first: those to be decided, or all."""
+    destination = find_destination(context.dependencies.workspace(), slug)
+    shows_all, before = context.query("show") == "all", context.query("before")
+    query = ConflictQuery(destination=slug, is_resolved=None if shows_all else False)
+    with context.dependencies.store.reading() as work:
+        before_id = int(before) if is_row_id(before) else None
+        conflicts = list_conflicts(work, query, count=_ROWS + 1, before_id=before_id)
+        views = [view_conflict(work, conflict) for conflict in conflicts[:_ROWS]]
+        total = count_conflicts(work, query)
+    return context.page(
+        "conflicts.html",
+        destination=destination,
+        views=views,
+        total=total,
+        shows_all=shows_all,
+        following=str(views[-1].conflict.id) if len(conflicts) > _ROWS else "",
+    )
+
+
+@post("/destinations/{slug:str}/conflicts", status_code=200)
+@run_in_executor
+def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
+    """Keep the first content of the selected conflicts."""
+    kept = 0
+    for text in context.fields("id"):
+        conflict = _conflict(context, slug, text)
+        try:
+            with context.dependencies.store.unit_of_work() as work:
+                keep_first(work, conflict, actor=context.actor, now=context.dependencies.clock.now())
+        except AlreadyResolvedError:
+            continue
+        kept += 1
+    notice = "Nothing was changed: select conflicts first."
+    if kept:
+        notice = f"{kept:,} {'conflict' if kept == 1 else 'conflicts'} resolved: the first content counts."
+    return context.redirect(page_path("destinations", slug, "conflicts"), notices=[notice])
+
+
+@get("/destinations/{slug:str}/conflicts/{number:str}")
+@run_in_executor
+def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
+    """Show both contents of a conflict, and what a correction would send."""
+    return _page(context, slug, _conflict(context, slug, number))
+
+
+@post("/destinations/{slug:str}/conflicts/{number:str}", status_code=200)
+@run_in_executor
+def resolve(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
+    """Keep the first content, or correct the award to the second one."""
+    conflict, dependencies = _conflict(context, slug, number), context.dependencies
+    resolution, now = context.field("resolution"), dependencies.clock.now()
+    if resolution not in set(ConflictResolution):
+        raise ConfigurationError("Choose which content counts.")
+    path = page_path("destinations", slug, "conflicts", conflict.id)
+    try:
+        with dependencies.store.unit_of_work() as work:
+            if resolution == ConflictResolution.KEPT:
+                keep_first(work, conflict, actor=context.actor, now=now)
+                notice = "Resolved: the first content counts. Nothing was sent."
+            else:
+                destination = dependencies.current().destinations.get(slug)
+                count = len(correct_to_second(work, conflict, destination, actor=context.actor, now=now))
+                queued = f"{count} {'transaction is' if count == 1 else 'transactions are'} queued"
+                notice = f"Resolved: the second content counts. {queued if count else 'Nothing had to be sent'}."
+    except AlreadyResolvedError as error:
+        notice = error.message
+    return context.redirect(path, notices=[notice])
+
+
+def _page(context: RequestContext, slug: str, conflict: StoredConflict) -> Page:
+    dependencies = context.dependencies
+    destination = dependencies.current().destinations.get(slug)
+    with dependencies.store.reading() as work:
+        view = view_conflict(work, conflict)
+        obstacle = "" if conflict.resolution else reason_not_correctable(work, conflict, destination)
+        attempts = ledger.attempts_of(work, [row.id for row in view.corrections])
+    steps = []
+    if conflict.resolution is None and not obstacle:
+        steps = preview_correction(dependencies.store, conflict, destination, now=dependencies.clock.now())
+    return context.page(
+        "conflict.html",
+        destination=find_destination(dependencies.workspace(), slug),
+        view=view,
+        conflict=conflict,
+        first_status=current_status(view.effect),
+        obstacle=obstacle,
+        steps=steps,
+        corrections=[
+            (row, current_status(row), [attempt_trace(attempt) for attempt in attempts[row.id]])
+            for row in view.corrections
+        ],
+    )
+
+
+def _conflict(context: RequestContext, slug: str, number: str) -> StoredConflict:
+    with context.dependencies.store.reading() as work:
+        conflict = conflict_by_id(work, int(number)) if is_row_id(number) else None
+    if conflict is None or conflict.destination != slug:
+        raise NotFoundError(f"There is no conflict {number} of {slug}.")
+    return conflict
+
+
+HANDLERS = (list_all, keep_selected, show_one, resolve)

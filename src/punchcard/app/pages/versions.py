@@ -1,0 +1,125 @@
+"""Versions of the configuration: list, compare with now, restore, undo."""
+
+from collections.abc import Sequence
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from punchcard.app.paths import page_path
+from punchcard.app.request_context import ContextDependency, Page, RequestContext, local_path
+from punchcard.errors import ConfigurationError
+from punchcard.operations.configuration_versions import RestorePlan
+from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
+from punchcard.store.access.token_store import Role
+from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.persistence import PartKey
+from punchcard.workspace.plan import ChangeKind
+from punchcard.workspace.restoring import Restore, name_part
+from punchcard.workspace.versions import channel_of
+
+_ROWS = 50
+_NO_VERSION = -1
+
+
+@get("/settings/versions")
+@run_in_executor
+def show_versions(context: ContextDependency) -> Page:
+    """List versions, newest first; of one part with the query parameter `part`."""
+    before, part = context.query("before"), _read_part(context.query("part"))
+    rows = context.dependencies.configuration.versions.page(
+        count=_ROWS + 1, before=int(before) if is_row_id(before) else None, part=part
+    )
+    shown = rows[:_ROWS]
+    destinations = context.dependencies.current().destinations
+    return context.page(
+        "versions.html",
+        rows=shown,
+        channel_of=channel_of,
+        part=context.query("part") if part else "",
+        part_name="" if part is None else name_part(part),
+        following=str(shown[-1].version.number) if len(rows) > _ROWS else "",
+        offers=[slug for slug in context.query("offer").split(",") if slug in destinations],
+    )
+
+
+@get("/settings/versions/{number:str}")
+@run_in_executor
+def show_version(context: ContextDependency, number: FromPath[str]) -> Page:
+    """Show what a version has changed, and what restoring it would change."""
+    versions = context.dependencies.configuration.versions
+    described = versions.get(_number(number))
+    planned, problem = None, ""
+    try:
+        planned = versions.plan(Restore(number=_number(number)))
+    except ConfigurationError as error:
+        problem = error.message
+    differences: Sequence[object] = ()
+    if described.problem is None:
+        differences = versions.diff(_number(number))
+    return context.page(
+        "version.html",
+        described=described,
+        channel_of=channel_of,
+        differences=differences,
+        planned=planned,
+        problem=problem,
+        managed=() if planned is None else planned.managed,
+        removed=ChangeKind.REMOVE,
+        added=ChangeKind.ADD,
+    )
+
+
+@post("/settings/versions/{number:str}/restore", status_code=200)
+@run_in_executor
+def restore_version(context: ContextDependency, number: FromPath[str]) -> Page:
+    """Restore a version, whole or one part of it."""
+    versions = context.dependencies.configuration.versions
+    part = _read_part(context.field("part"))
+    restore = Restore(number=_number(number), part=part, with_secrets=context.field("with_secrets") == "on")
+    planned = versions.plan(restore, skip_managed=context.field("skip_managed") == "on")
+    if planned.needs_owner:
+        context.require_role(Role.OWNER)
+    new = versions.restore(planned, actor=context.actor)
+    if new is None:
+        return context.redirect(page_path("settings", "versions"), notices=["There was nothing to change."])
+    subject = "The configuration" if part is None else name_part(part)
+    notice = f"{subject[:1].upper()}{subject[1:]} is as in version {number} again. This is version {new}."
+    return context.redirect(_after(context, planned), notices=[notice])
+
+
+@post("/settings/versions/{number:str}/undo", status_code=200)
+@run_in_executor
+def undo(context: ContextDependency, number: FromPath[str]) -> Page:
+    """Take back what a version has changed."""
+    versions = context.dependencies.configuration.versions
+    described = versions.get(_number(number))
+    if any(change.part == "alert_channel" for change in described.changes):
+        context.require_role(Role.OWNER)
+    versions.undo(_number(number), actor=context.actor)
+    was_added = any(change.kind is ChangeKind.ADD for change in described.changes)
+    back = "/" if was_added else local_path(context.field("back") or "/")
+    return context.redirect(back, notices=["The change was undone."])
+
+
+def _after(context: RequestContext, planned: RestorePlan) -> str:
+    """Return the path of the page that offers to replay what the restored configuration would earn."""
+    destinations = context.dependencies.current().destinations
+    slugs = [change.slug for change in planned.changes if change.part == "destination" and change.slug in destinations]
+    return page_path("settings", "versions", offer=",".join(slugs))
+
+
+def _number(text: str) -> int:
+    return int(text) if is_row_id(text) else _NO_VERSION
+
+
+def _read_part(text: str) -> PartKey | None:
+    if not text:
+        return None
+    kind, slash, slug = text.partition("/")
+    if not slash:
+        raise NotFoundError(f"There is no part {text}.")
+    return kind, slug
+
+
+HANDLERS = (show_versions, show_version, restore_version, undo)

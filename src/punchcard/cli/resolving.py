@@ -1,0 +1,149 @@
+"""`conflicts`: orders and refunds that were received twice with different content, and which content counts."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from punchcard.cli.trace_text import printable
+from punchcard.clock import SystemClock
+from punchcard.errors import ConfigurationError
+from punchcard.operations.conflict_resolution import (
+    ConflictSide,
+    ConflictView,
+    PreviewedStep,
+    correct_to_second,
+    keep_first,
+    preview_correction,
+    reason_not_correctable,
+    view_conflict,
+)
+from punchcard.runtime.assembly import open_keyring, open_store
+from punchcard.runtime.settings import Settings
+from punchcard.store.delivery.conflicts import ConflictQuery, conflict_by_id, count_conflicts, list_conflicts
+from punchcard.traces.trace import current_status
+from punchcard.workspace.snapshot import SnapshotWatch
+
+_SHOWN = 100
+_PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that ids stay whole
+_ACTOR = "command line"
+
+
+def show_conflicts(settings: Settings, *, destination: str | None) -> int:
+    """Print the conflicts that are not resolved; returns 0.
+
+    Raises:
+        StorageError: the store is away.
+    """
+    store = open_store(settings)
+    try:
+        query = ConflictQuery(destination=destination, is_resolved=False)
+        with store.reading() as work:
+            views = [view_conflict(work, conflict) for conflict in list_conflicts(work, query, count=_SHOWN)]
+            total = count_conflicts(work, query)
+    finally:
+        store.close()
+    if not views:
+        print("No conflict is unresolved.")
+        return 0
+    table = Table("id", "destination", "order or event", "first", "second", "first event", "second event", box=None)
+    for view in views:
+        cells = (
+            str(view.conflict.id),
+            view.effect.destination,
+            view.effect.order_id or view.effect.event_name,
+            _content(view.current),
+            _content(view.second),
+            view.first.message_id,
+            view.second.message_id,
+        )
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
+    console = _console()
+    console.print(table)
+    if total > len(views):
+        console.print(f"… and {total - len(views):,} more")
+    return 0
+
+
+def resolve(settings: Settings, conflict_id: int, *, keeps: bool, corrects: bool, assume_yes: bool) -> int:
+    """Show a conflict; resolve it if that is asked for.
+
+    Returns:
+        0 if it was shown or resolved, 1 if the person declined.
+
+    Raises:
+        ConfigurationError: there is no such conflict, it cannot be corrected, or it is resolved already.
+        StorageError: the store is away.
+    """
+    store = open_store(settings)
+    try:
+        with store.reading() as work:
+            conflict = conflict_by_id(work, conflict_id)
+            if conflict is None:
+                raise ConfigurationError(f"There is no conflict {conflict_id}. `punchcard conflicts` lists them.")
+            snapshot = SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current()
+            destination = snapshot.destinations.get(conflict.destination)
+            view = view_conflict(work, conflict)
+            obstacle = "" if conflict.resolution else reason_not_correctable(work, conflict, destination)
+        steps: list[PreviewedStep] = []
+        if conflict.resolution is None and not obstacle:
+            steps = preview_correction(store, conflict, destination, now=SystemClock().now())
+        _show(view, steps, obstacle)
+        if not (keeps or corrects):
+            return 0
+        if not assume_yes and not _is_confirmed("Keep the first content?" if keeps else "Correct to the second?"):
+            print("Nothing was changed.", file=sys.stderr)
+            return 1
+        with store.unit_of_work() as work:
+            if keeps:
+                keep_first(work, conflict, actor=_ACTOR, now=SystemClock().now())
+                print("Resolved: the first content counts. Nothing was sent.")
+            else:
+                added = correct_to_second(work, conflict, destination, actor=_ACTOR, now=SystemClock().now())
+                print(f"Resolved: the second content counts. Transactions queued: {len(added)}.")
+    finally:
+        store.close()
+    return 0
+
+
+def _show(view: ConflictView, steps: list[PreviewedStep], obstacle: str) -> None:
+    console, conflict = _console(), view.conflict
+    console.print(Text(printable(f"Conflict {conflict.id} at {view.effect.destination}: {view.effect.effect_key}")))
+    for label, side in (("first", view.first), ("second", view.second)):
+        console.print(Text(printable(f"  {label:8}{_content(side)}, event {side.message_id} from {side.source}")))
+    if view.current is not view.first:
+        console.print(Text(printable(f"  now     {_content(view.current)}, chosen before")))
+    console.print(Text(f"  The first event is {current_status(view.effect)}."))
+    if conflict.resolution is not None:
+        at = "" if conflict.resolved_at is None else f" {conflict.resolved_at:%Y-%m-%d %H:%M} UTC"
+        console.print(Text(printable(f"  Resolved{at} by {conflict.resolved_by}: {conflict.resolution}")))
+        for row in view.corrections:
+            quantity = "?" if row.quantity is None else f"{row.quantity:f}"
+            console.print(
+                Text(printable(f"  {current_status(row)}: {quantity} × {row.item} for {row.email} ({row.effect_key})"))
+            )
+        return
+    if obstacle:
+        console.print(Text(printable(f"  It cannot be corrected: {obstacle}")))
+    for step in steps:
+        quantity = "a correction" if step.quantity is None else f"{step.quantity:f} × {step.item}"
+        console.print(Text(printable(f"  Correcting sends {quantity} for {step.email}. {step.detail}")))
+    if not obstacle and not steps:
+        console.print(Text("  Correcting sends nothing: the customer has what the second content gives."))
+
+
+def _content(side: ConflictSide) -> str:
+    what = side.summary or ("no amount" if side.quantity is None else f"{side.quantity} × {side.item}")
+    return f"{what} for {side.email}"
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+
+
+def _is_confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigurationError("There is no terminal to confirm this. Add --yes to do it.")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,295 @@
+"""The event log in PostgreSQL, for processes on several machines: one row per request body, compressed.
+
+Positions are assigned under a row lock that is held until the commit is done. A sequence would be faster and wrong:
+transactions do not commit in the order in which they take its numbers, so a reader would skip records for ever.
+"""
+
+import random
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import psycopg
+
+from punchcard.errors import ConfigurationError, StorageError
+from punchcard.log import postgres_schema as sql
+from punchcard.log.bodies import BodyCompressor, unpacked_size
+from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
+from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
+from punchcard.log.texts import storable_text
+
+_GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
+_DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
+_ROWS_FIRST: Final = 64  # of large bodies that are as many as one step of routing reads
+_ROWS_FACTOR: Final = 4
+
+
+class PostgresEventLog:
+    """An EventLog in a PostgreSQL database, its own or that of the store. Connects again after every failure.
+
+    Args:
+        url: `postgresql://…`, as libpq reads it.
+
+    Raises:
+        ConfigurationError: The URL cannot be parsed, or the database was written by a newer version.
+        StorageError: The database is not available.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._parameters = read_parameters(url)
+        except psycopg.Error as error:
+            raise ConfigurationError(
+                "log_url: The URL is not a PostgreSQL URL: postgresql://user@host/name."
+            ) from error
+        self.place = describe_url(url)
+        self._compressor = BodyCompressor()
+        self._refusal: StorageError | None = None
+        self._closed = False
+        self._writer = PostgresSession(self._parameters)
+        self._reader = PostgresSession(self._parameters)
+        self._listener = PostgresSession(self._parameters, listens=True)
+        try:
+            self._id = self._create()
+        except BaseException:
+            self.close()  # nobody can close a log that was not opened
+            raise
+
+    def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
+        """Make the records durable in one commit and return their positions."""
+        if self._refusal is not None:
+            raise self._refusal
+        if not records:
+            return []
+        with self._use(self._writer, "written") as connection:
+            stored = self._compressor.compress(records)
+            values = {
+                "log_id": self._id,
+                "count": len(records),
+                "received_at": [record.received_at for record in records],
+                "size_bytes": [unpacked_size(encoding, body) for encoding, body in stored],
+                "write_key": [storable_text(record.write_key) for record in records],
+                "call": [storable_text(record.call) for record in records],
+                "encoding": [storable_text(encoding) for encoding, _ in stored],
+                "ip": [storable_text(record.ip) for record in records],
+                "body": [body for _, body in stored],
+            }
+            row = connection.execute(sql.APPEND, values, prepare=True).fetchone()
+        if row is None:
+            raise self._replaced()
+        last = int(row[0])
+        return range(last - len(records) + 1, last + 1)
+
+    def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
+        """Return the next records after a position, in order; at least one if there is any."""
+        self._forget_notifications()
+        log_records: list[LogRecord] = []
+        size = 0
+        rows_max = _ROWS_FIRST
+        while len(log_records) < records_max and size < bytes_max:
+            rows_max = min(rows_max, records_max - len(log_records))
+            values = {"after": after, "rows": rows_max, "bytes": bytes_max - size}
+            records = self._read(values)
+            log_records += records
+            size += sum(unpacked_size(record.encoding, record.body) for record in records)
+            if len(records) < rows_max:
+                break
+            after = log_records[-1].position
+            rows_max *= _ROWS_FACTOR
+        return log_records
+
+    def _read(self, values: Mapping[str, int]) -> list[LogRecord]:
+        try:
+            rows = self._fetch(sql.READ, values)
+        except StorageError as error:
+            if not isinstance(error.__cause__, _DAMAGED):
+                raise
+            # One body that is damaged at rest must not hide the records after it.
+            return [self._read_alone(*row) for row in self._fetch(sql.READ_WITHOUT_BODIES, values)]
+        return [
+            LogRecord(received_at, write_key, call, encoding, body, ip, position)
+            for position, received_at, write_key, call, encoding, ip, body in rows
+        ]
+
+    def _read_alone(
+        self, position: int, received_at: int, write_key: str, call: str, encoding: str, ip: str, size_bytes: int
+    ) -> LogRecord:
+        body, damage = b"", ""
+        try:
+            body = self._fetch(sql.READ_BODY, {"position": position})[0][0]
+        except StorageError as error:
+            if not isinstance(error.__cause__, _DAMAGED):
+                raise
+            damage = f"its body of {size_bytes:,} bytes cannot be read: {' '.join(str(error.__cause__).split())}"
+        return LogRecord(received_at, write_key, call, encoding, body, ip, position, damage)
+
+    def last_position(self) -> int:
+        """Return the highest position appended, 0 if there never was one."""
+        rows = self._fetch(sql.LAST_POSITION, {"log_id": self._id})
+        if not rows:
+            raise self._replaced()
+        return int(rows[0][0])
+
+    def wait(self, after: int, *, seconds: float, poll_seconds: float) -> None:
+        """Return when there may be a record after a position: notified by its appender, or else by polling."""
+        try:
+            with self._use(self._listener, "read") as connection:
+                if self._listener.is_new:
+                    self._listener.is_new = False
+                    row = connection.execute(sql.LAST_POSITION, {"log_id": self._id}).fetchone()
+                    if row is not None and row[0] > after:  # appended before this session began to listen
+                        return
+                for _ in connection.notifies(timeout=seconds, stop_after=1):
+                    pass
+                for _ in connection.notifies(timeout=0):  # one look at the log answers all of them
+                    pass
+        except StorageError:
+            # Reading reports it. Meanwhile this must not become a busy loop.
+            threading.Event().wait(poll_seconds)
+
+    def continue_after(self, position: int) -> None:
+        """Assign only positions after this one from now on, even if the log was lost and is empty."""
+        with self._use(self._writer, "written") as connection:
+            connection.execute(sql.CONTINUE_AFTER, {"position": position, "log_id": self._id})
+
+    def identity(self) -> LogIdentity:
+        """Return the current identity of the log."""
+        rows = self._fetch(sql.IDENTITY, {})
+        if len(rows) != 1 or rows[0][0] != self._id:
+            raise self._replaced()
+        id, reserved, confirmed, store_id, _ = rows[0]
+        return LogIdentity(id=id, reserved=reserved, confirmed=confirmed, store_id=store_id)
+
+    def reserve_generation(self, above: int) -> int:
+        """Reserve and return a generation above this one and above all reserved before."""
+        values = {"above": above, "step": random.randint(1, _GENERATION_STEP_MAX)}
+        with self._use(self._writer, "written") as connection:
+            row = connection.execute(sql.RESERVE, values).fetchone()
+        if row is None:
+            raise self._replaced()
+        return int(row[0])
+
+    def confirm_generation(self, generation: int) -> None:
+        """Record that the store has reached a generation."""
+        with self._use(self._writer, "written") as connection:
+            connection.execute(sql.CONFIRM, {"generation": generation})
+
+    def bind_store(self, store_id: str, *, replace: bool = False) -> None:
+        """Make the log belong to a store, unless it belongs to one already and must not get another."""
+        with self._use(self._writer, "written") as connection:
+            connection.execute(sql.BIND_STORE, {"store_id": store_id, "replace": replace})
+
+    def move_after(self, position: int) -> int:
+        """Move all records to positions after this one, in their order; return their number."""
+        with self._use(self._writer, "written") as connection, connection.transaction():
+            connection.execute("SET LOCAL statement_timeout = 0")  # it rewrites every row
+            row = connection.execute(sql.LOCK_HEAD, {"log_id": self._id}).fetchone()
+            if row is None:
+                raise self._replaced()
+            # After every position in use, so that no moved record collides with another.
+            distance = max(position, int(row[0]))
+            moved = connection.execute(sql.MOVE, {"distance": distance}).rowcount
+            connection.execute(sql.SET_HEAD, {"distance": distance, "log_id": self._id})
+        return moved
+
+    def refuse(self, error: StorageError) -> None:
+        """Refuse new records: from now on `append` raises this error."""
+        self._refusal = error
+
+    def trim(self, through: int, *, records_max: int) -> int:
+        """Delete up to `records_max` records up to position `through`; return the number deleted."""
+        with self._use(self._writer, "trimmed") as connection:
+            row = connection.execute(sql.TRIM, {"through": through, "rows": records_max}).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._closed = True
+        for session in (self._writer, self._reader, self._listener):
+            with session.lock:
+                session.close()
+
+    def _create(self) -> str:
+        """Create the tables if they are missing; return the id of the log."""
+        with self._use(self._writer, "opened") as connection:
+            if connection.execute("SHOW server_encoding").fetchone() != ("UTF8",):
+                raise ConfigurationError(f"log_url: The encoding of the database at {self.place} must be UTF8.")
+            if connection.execute("SELECT to_regclass('event_log')::text").fetchone() == (None,):
+                with connection.transaction():
+                    # Of two processes that start at the same time, the second waits here and finds the log created.
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (sql.LOCK_KEY,))
+                    for statement in sql.CREATE:
+                        connection.execute(statement)
+                    values = {"id": str(uuid.uuid4()), "version": sql.SCHEMA_VERSION}
+                    connection.execute(
+                        "INSERT INTO event_log SELECT %(id)s, %(version)s, '', 0, 0, 0 WHERE NOT EXISTS "
+                        "(SELECT 1 FROM event_log)",
+                        values,
+                    )
+                    connection.execute(
+                        "INSERT INTO event_log_head SELECT id, 0 FROM event_log WHERE NOT EXISTS "
+                        "(SELECT 1 FROM event_log_head)"
+                    )
+            row = connection.execute(sql.IDENTITY).fetchone()
+        if row is None:
+            raise StorageError(f"The event log at {self.place} has lost its identity. Restore the database.")
+        if row[4] > sql.SCHEMA_VERSION:
+            raise ConfigurationError(
+                f"log_url: The event log at {self.place} was written by a newer version of Punchcard. "
+                "Install that version here too."
+            )
+        return str(row[0])
+
+    def _fetch(self, statement: str, values: Mapping[str, object]) -> list[Any]:
+        """Read rows; once more on a new connection if the server has ended the old one, as after its restart."""
+        try:
+            return self._fetch_once(statement, values)
+        except StorageError:
+            if self._closed or not self._reader.was_lost:
+                raise
+        return self._fetch_once(statement, values)
+
+    def _fetch_once(self, statement: str, values: Mapping[str, object]) -> list[Any]:
+        with self._use(self._reader, "read") as connection, connection.cursor(binary=True) as cursor:
+            return cursor.execute(cast(Any, statement), values, prepare=True).fetchall()
+
+    @contextmanager
+    def _use(self, session: "PostgresSession", action: str) -> "Iterator[psycopg.Connection[tuple[Any, ...]]]":
+        """Use a session, alone, and end it after any failure: the next use connects again.
+
+        Raises:
+            StorageError: The database is not available. A write may be durable nevertheless, if the
+                connection was lost before the response.
+        """
+        with session.lock:
+            if self._closed:
+                raise StorageError(f"The event log at {self.place} is closed.")
+            session.was_lost = False
+            try:
+                yield session.connect()
+            except psycopg.Error as error:
+                session.was_lost = session.is_lost()
+                session.close()
+                if isinstance(error, psycopg.errors.UndefinedTable):
+                    raise self._replaced() from error
+                message = " ".join(str(error).split()) or type(error).__name__
+                raise StorageError(f"The event log at {self.place} cannot be {action}: {message}") from error
+            except BaseException:
+                session.close()  # it may be in the middle of a statement
+                raise
+
+    def _forget_notifications(self) -> None:
+        """Take what was notified while nobody waited, so that it does not pile up at the server."""
+        if self._listener.lock.acquire(blocking=False):
+            try:
+                self._listener.drain()
+            finally:
+                self._listener.lock.release()
+
+    def _replaced(self) -> StorageError:
+        return StorageError(
+            f"The event log at {self.place} was removed or replaced while Punchcard was running. Restart Punchcard.",
+            code=LOG_REPLACED,
+        )

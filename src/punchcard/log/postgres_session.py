@@ -1,0 +1,130 @@
+"""Connections of the event log to PostgreSQL: time-outs, what a lost one costs, and where a URL leads."""
+
+import select
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from punchcard.log.postgres_schema import CHANNEL
+
+# A statement that waits longer has a problem: the end of the log is locked by somebody who should not lock it.
+_STATEMENT_SECONDS = 10
+# Of the network: a server that is cut off is noticed after half a minute, in both directions.
+_CONNECTION: Final[Mapping[str, Any]] = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "target_session_attrs": "read-write",  # after a failover, not the server that is left behind
+    "application_name": "punchcard event log",
+}
+_SESSION: Final = (
+    "SET idle_in_transaction_session_timeout = '10s'",
+    "SET client_encoding = 'UTF8'",
+    # A notification that cannot be sent for so long belongs to a process that was frozen or cut off.
+    "SET tcp_user_timeout = '20s'",
+    "SET tcp_keepalives_idle = '10s'",
+    "SET tcp_keepalives_interval = '5s'",
+    "SET tcp_keepalives_count = 3",
+)
+# The server's default may be to acknowledge before it has written. Not for this log.
+_DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+
+
+class PostgresSession:
+    """One connection, opened when it is first used and again after it was lost.
+
+    Attributes:
+        lock: To be held while the session is used.
+        is_new: True from the moment it connects, until its user resets it.
+        was_lost: Whether the last use failed because the server ended the connection.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any], *, listens: bool = False) -> None:
+        self.lock = threading.Lock()
+        self.is_new = False
+        self.was_lost = False
+        self._parameters = parameters
+        self._listens = listens
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        """Return the connection; a new one if there is none, or if the server has ended it meanwhile."""
+        if self._connection is not None and self._has_ended():
+            self.close()
+        if self._connection is None:
+            connection = psycopg.connect(**self._parameters, autocommit=True)
+            self._connection = connection
+            for statement in (f"SET statement_timeout = '{_STATEMENT_SECONDS}s'", *_SESSION, _DURABLE):
+                connection.execute(statement)
+            if self._listens:
+                connection.execute(f"LISTEN {CHANNEL}")
+            self.is_new = True
+        return self._connection
+
+    def is_lost(self) -> bool:
+        """Return whether the connection exists and cannot be used any more."""
+        return self._connection is not None and self._connection.closed
+
+    def drain(self) -> None:
+        """Take the notifications that have arrived."""
+        if self._connection is None:
+            return
+        with suppress(psycopg.Error):  # a lost connection is noticed by who uses it
+            for _ in self._connection.notifies(timeout=0):
+                pass
+
+    def close(self) -> None:
+        """End the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _has_ended(self) -> bool:
+        """Return whether the server has ended the idle connection: nothing that is sent now would be performed.
+
+        Found out here, a restart of the server costs no request. Found out by a statement, it would be unknown
+        whether the statement was performed.
+        """
+        connection = self._connection
+        if connection is None or connection.closed:
+            return True
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+        # The server says why before it ends the connection: that is read first, and the end behind it.
+        while poll.poll(0):
+            try:
+                connection.pgconn.consume_input()
+                connection.pgconn.is_busy()  # takes what was read apart, so that there is room for more
+            except psycopg.Error:
+                return True
+            if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
+                return True
+        return False
+
+
+def read_parameters(url: str) -> dict[str, Any]:
+    """Return the parameters of a URL, and of ours those that it does not give.
+
+    Raises:
+        psycopg.Error: The URL cannot be parsed.
+    """
+    return {**_CONNECTION, **conninfo_to_dict(url)}
+
+
+def describe_url(url: str) -> str:
+    """Return where a PostgreSQL URL leads, without user and password."""
+    try:
+        parameters = conninfo_to_dict(url)
+    except psycopg.Error:
+        return "postgresql"
+    host, port = parameters.get("host", "localhost"), parameters.get("port")
+    return f"postgresql://{host}{f':{port}' if port else ''}/{parameters.get('dbname', '')}"

@@ -1,0 +1,109 @@
+"""The audit log: who changed what and when, with the values before and after. Nothing is ever taken out of it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Select, func, insert, select, tuple_
+
+from punchcard.store.access.schema import audit_events
+from punchcard.store.values import storable
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEvent:
+    """One change.
+
+    Attributes:
+        actor: Who made it: `token <name>`, `config file`, `command line` or `partner endpoint`.
+        kind: `add`, `change`, `remove` or `restore`.
+        resource_type: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `token` or `version`.
+        changes: JSON text of a list of `{"path", "before", "after"}`, secrets masked.
+    """
+
+    id: int
+    at: datetime
+    actor: str
+    kind: str
+    resource_type: str
+    resource_id: str
+    changes: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditQuery:
+    """Which events to list; None asks for all."""
+
+    resource_type: str | None = None
+    resource_id: str | None = None
+    begin: datetime | None = None
+    end: datetime | None = None
+
+
+def record(
+    work: Connection, *, at: datetime, actor: str, kind: str, resource_type: str, resource_id: str, changes: str
+) -> None:
+    """Write one change down, in the unit of work that makes it."""
+    work.execute(
+        insert(audit_events).values(
+            at=at,
+            actor=storable(actor),
+            kind=kind,
+            resource_type=resource_type,
+            resource_id=resource_id,
+            changes=storable(changes),
+        )
+    )
+
+
+def list_events(
+    work: Connection, query: AuditQuery, *, count: int, before_id: int | None = None
+) -> Sequence[AuditEvent]:
+    """Events, newest first."""
+    chosen = _filtered(select(audit_events), query).order_by(audit_events.c.id.desc()).limit(count)
+    if before_id is not None:
+        chosen = chosen.where(audit_events.c.id < before_id)
+    return [AuditEvent(**row._mapping) for row in work.execute(chosen)]
+
+
+def newest_of_each(
+    work: Connection, resources: Collection[tuple[str, str]], *, passing_over: str = ""
+) -> Sequence[AuditEvent]:
+    """The newest addition and the newest change of each of these things, oldest first: one query for all of them.
+
+    Args:
+        resources: Type and id of each.
+        passing_over: Changes that say exactly this do not count.
+    """
+    if not resources:
+        return []
+    columns = audit_events.c
+    newest = (
+        select(func.max(columns.id))
+        .where(
+            tuple_(columns.resource_type, columns.resource_id).in_(list(resources)),
+            columns.kind.in_(("add", "change")),
+            columns.changes != passing_over,
+        )
+        .group_by(columns.resource_type, columns.resource_id, columns.kind)
+    )
+    chosen = select(audit_events).where(columns.id.in_(newest)).order_by(columns.id)
+    return [AuditEvent(**row._mapping) for row in work.execute(chosen)]
+
+
+def count_events(work: Connection, query: AuditQuery) -> int:
+    """How many events there are."""
+    return work.scalar(_filtered(select(func.count()).select_from(audit_events), query)) or 0
+
+
+def _filtered(chosen: Select[*tuple[object, ...]], query: AuditQuery) -> Select[*tuple[object, ...]]:
+    columns = audit_events.c
+    if query.resource_type is not None:
+        chosen = chosen.where(columns.resource_type == query.resource_type)
+    if query.resource_id is not None:
+        chosen = chosen.where(columns.resource_id == query.resource_id)
+    if query.begin is not None:
+        chosen = chosen.where(columns.at >= query.begin)
+    if query.end is not None:
+        chosen = chosen.where(columns.at < query.end)
+    return chosen

@@ -1,0 +1,228 @@
+"""People who sign in to the App, their sessions, and failed attempts to sign in."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from punchcard.clock import Clock
+from punchcard.errors import ConfigurationError
+from punchcard.store.access.schema import operator_sessions, operators, sign_in_failures
+from punchcard.store.access.token_store import Role
+from punchcard.store.engine import Store
+from punchcard.store.values import storable
+
+SESSION_LENGTH = timedelta(days=14)
+"""After this a session ends, however much it is used."""
+
+SESSION_IDLE = timedelta(hours=24)
+"""After this without a request it ends."""
+
+FAILURES_REMEMBERED = timedelta(minutes=15)
+_USE_NOTED_EVERY = timedelta(minutes=1)
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """One person.
+
+    Attributes:
+        email: Lower-cased.
+        password: The hash, with its parameters and salt.
+    """
+
+    id: str
+    email: str
+    name: str
+    role: Role
+    password: str
+    created_at: datetime
+    last_signed_in_at: datetime | None
+
+
+def create_operator(
+    work: Connection, *, email: str, name: str, role: Role, password: str, clock: Clock, is_first: bool = False
+) -> Operator:
+    """Add a person.
+
+    Args:
+        password: The hash.
+        is_first: Only if there is nobody yet.
+
+    Raises:
+        ConfigurationError: there is somebody with this email, or (`is_first`) anybody.
+    """
+    if is_first and count_operators(work):
+        raise ConfigurationError("this Punchcard has an owner already: sign in", code="owner_exists")
+    # The first one has a fixed id, so that of two requests at once only one can be it.
+    id_ = "owner" if is_first else clock.new_id()
+    try:
+        work.execute(
+            insert(operators).values(
+                id=id_,
+                email=email.lower(),
+                name=storable(name),
+                role=role,
+                password=password,
+                created_at=clock.now(),
+            )
+        )
+    except IntegrityError as error:
+        raise ConfigurationError(f"{email} is an operator already", code="operator_exists") from error
+    operator = find_operator(work, id_)
+    assert operator is not None
+    return operator
+
+
+def count_operators(work: Connection) -> int:
+    """How many there are."""
+    return work.scalar(select(func.count()).select_from(operators)) or 0
+
+
+def list_operators(work: Connection) -> Sequence[Operator]:
+    """All, oldest first."""
+    return [_operator(row) for row in work.execute(select(operators).order_by(operators.c.created_at, operators.c.id))]
+
+
+def find_operator(work: Connection, id: str) -> Operator | None:
+    """The person with this id, None if there is none."""
+    row = work.execute(select(operators).where(operators.c.id == id)).one_or_none()
+    return None if row is None else _operator(row)
+
+
+def operator_by_email(work: Connection, email: str) -> Operator | None:
+    """The person with this email, None if there is none."""
+    row = work.execute(select(operators).where(operators.c.email == email.strip().lower())).one_or_none()
+    return None if row is None else _operator(row)
+
+
+def change_operator(work: Connection, id: str, *, role: Role | None = None, password: str | None = None) -> None:
+    """Give a person another role or password; with another password their sessions end.
+
+    Raises:
+        ConfigurationError: the last owner would be none any more.
+    """
+    if role is not None:
+        if role is not Role.OWNER:
+            _keep_an_owner(work, id)
+        work.execute(update(operators).where(operators.c.id == id).values(role=role))
+    if password is not None:
+        work.execute(update(operators).where(operators.c.id == id).values(password=password))
+        work.execute(delete(operator_sessions).where(operator_sessions.c.operator_id == id))
+
+
+def remove_operator(work: Connection, id: str) -> None:
+    """Take a person out, and end their sessions.
+
+    Raises:
+        ConfigurationError: it is the last owner.
+    """
+    _keep_an_owner(work, id)
+    work.execute(delete(operator_sessions).where(operator_sessions.c.operator_id == id))
+    work.execute(delete(operators).where(operators.c.id == id))
+
+
+def begin_session(work: Connection, operator: Operator, *, clock: Clock) -> str:
+    """Sign a person in: a new secret for their cookie, kept only as a digest. Ended sessions are forgotten."""
+    now = clock.now()
+    secret = secrets.token_urlsafe(_SECRET_BYTES)
+    ended = (operator_sessions.c.expires_at < now) | (operator_sessions.c.used_at < now - SESSION_IDLE)
+    work.execute(delete(operator_sessions).where(ended))
+    work.execute(
+        insert(operator_sessions).values(
+            digest=_digest(secret),
+            operator_id=operator.id,
+            created_at=now,
+            used_at=now,
+            expires_at=now + SESSION_LENGTH,
+        )
+    )
+    work.execute(update(operators).where(operators.c.id == operator.id).values(last_signed_in_at=now))
+    return secret
+
+
+def end_session(work: Connection, secret: str) -> None:
+    """Sign out."""
+    work.execute(delete(operator_sessions).where(operator_sessions.c.digest == _digest(secret)))
+
+
+def operator_of_session(store: Store, secret: str, *, clock: Clock) -> Operator | None:
+    """Return the operator of a session, None if it is unknown or has ended. Notes its use, to the minute."""
+    now = clock.now()
+    with store.reading() as work:
+        row = work.execute(
+            select(operators, operator_sessions.c.used_at, operator_sessions.c.expires_at)
+            .join(operator_sessions, operator_sessions.c.operator_id == operators.c.id)
+            .where(operator_sessions.c.digest == _digest(secret))
+        ).one_or_none()
+    if row is None:
+        return None
+    values = row._mapping
+    if values["expires_at"] <= now or values["used_at"] <= now - SESSION_IDLE:
+        return None
+    if now - values["used_at"] >= _USE_NOTED_EVERY:
+        with store.unit_of_work() as work:
+            work.execute(
+                update(operator_sessions).where(operator_sessions.c.digest == _digest(secret)).values(used_at=now)
+            )
+    return _operator(row)
+
+
+def note_failure(work: Connection, subjects: Sequence[str], *, clock: Clock) -> Sequence[int]:
+    """Remember a failed attempt to sign in for a quarter of an hour; returns the ids of what was remembered."""
+    now = clock.now()
+    work.execute(delete(sign_in_failures).where(sign_in_failures.c.at < now - FAILURES_REMEMBERED))
+    values = [{"subject": storable(subject)[:320], "at": now} for subject in subjects]
+    return list(work.scalars(insert(sign_in_failures).returning(sign_in_failures.c.id), values))
+
+
+def remove_failures(work: Connection, ids: Sequence[int]) -> None:
+    """Forget failures by their ids: the attempt was none."""
+    work.execute(delete(sign_in_failures).where(sign_in_failures.c.id.in_(ids)))
+
+
+def count_failures(work: Connection, subject: str, *, clock: Clock) -> int:
+    """How many attempts have failed of late."""
+    columns = sign_in_failures.c
+    now = clock.now()
+    query = select(func.count()).where(
+        columns.subject == storable(subject)[:320],
+        columns.at >= now - FAILURES_REMEMBERED,
+        # The clock may have been set back since: nobody waits until it shows that time again.
+        columns.at <= now + FAILURES_REMEMBERED,
+    )
+    return work.scalar(query) or 0
+
+
+def forget_failures(work: Connection, subject: str) -> None:
+    """Somebody has signed in."""
+    work.execute(delete(sign_in_failures).where(sign_in_failures.c.subject == storable(subject)[:320]))
+
+
+def _keep_an_owner(work: Connection, id: str) -> None:
+    owners = [operator.id for operator in list_operators(work) if operator.role is Role.OWNER]
+    if owners == [id]:
+        raise ConfigurationError("this is the last owner: make somebody else an owner first", code="last_owner")
+
+
+def _operator(row: Row[*tuple[Any, ...]]) -> Operator:
+    values = row._mapping
+    return Operator(
+        id=values["id"],
+        email=values["email"],
+        name=values["name"],
+        role=Role(values["role"]),
+        password=values["password"],
+        created_at=values["created_at"],
+        last_signed_in_at=values["last_signed_in_at"],
+    )
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,165 @@
+"""Events that met their effect key in the ledger with other content, what was decided of them, and corrections."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, Select, func, or_, select, update
+
+from punchcard.store.delivery.effects import ConflictResolution, StoredEffect, effect_of
+from punchcard.store.delivery.schema import effect_conflicts, effects
+from punchcard.store.values import storable
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredConflict:
+    """An event that met its effect key in the ledger with other content.
+
+    Attributes:
+        effect_id: Of the effect with the key.
+        content: JSON text: `{"source", "email", "quantity", "event", "attributes", "item", …}`.
+        resolution: What an operator decided, None while nobody has.
+    """
+
+    id: int
+    effect_id: int
+    destination: str
+    message_id: str
+    log_position: int
+    event_index: int
+    received_at: datetime
+    content: str
+    resolution: ConflictResolution | None
+    resolved_at: datetime | None
+    resolved_by: str | None
+
+    @property
+    def values(self) -> Mapping[str, object]:
+        """The content, parsed."""
+        values = json.loads(self.content)
+        return values if isinstance(values, dict) else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConflictQuery:
+    """A filter of conflicts; None and () match all.
+
+    Attributes:
+        is_resolved: True for those that an operator has decided, False for the others.
+        effect_ids: Only conflicts with these effects.
+        message_id: Only of this event, or with an effect of it.
+    """
+
+    destination: str | None = None
+    is_resolved: bool | None = None
+    effect_ids: Sequence[int] = ()
+    message_id: str | None = None
+
+
+def list_conflicts(
+    work: Connection, query: ConflictQuery, *, count: int, before_id: int | None = None
+) -> list[StoredConflict]:
+    """Return a page of conflicts, newest first."""
+    statement = _filtered(_selected(), query)
+    if before_id is not None:
+        statement = statement.where(effect_conflicts.c.id < before_id)
+    return [_conflict_of(row) for row in work.execute(statement.order_by(effect_conflicts.c.id.desc()).limit(count))]
+
+
+def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[StoredConflict]]:
+    """Return the events that met each effect's key with other content, oldest first."""
+    conflicts: dict[int, list[StoredConflict]] = {effect_id: [] for effect_id in effect_ids}
+    chosen = _selected().where(effect_conflicts.c.effect_id.in_(effect_ids)).order_by(effect_conflicts.c.id)
+    for row in work.execute(chosen):
+        conflict = _conflict_of(row)
+        conflicts[conflict.effect_id].append(conflict)
+    return conflicts
+
+
+def count_conflicts(work: Connection, query: ConflictQuery) -> int:
+    """Return the number of conflicts that match."""
+    return work.scalar(_filtered(select(func.count()).select_from(_JOINED), query)) or 0
+
+
+def count_unresolved(work: Connection) -> Mapping[str, int]:
+    """Return how many events conflict with the ledger and were not decided, by destination."""
+    columns = effect_conflicts.c
+    # The same event may have been received, or replayed, several times.
+    events = select(effects.c.destination, columns.effect_id, columns.message_id).select_from(_JOINED)
+    distinct = events.where(columns.resolution.is_(None)).distinct().subquery()
+    rows = work.execute(select(distinct.c.destination, func.count()).group_by(distinct.c.destination))
+    return {row[0]: row[1] for row in rows}
+
+
+def conflict_by_id(work: Connection, conflict_id: int) -> StoredConflict | None:
+    """Return a conflict, None if there is none with this id."""
+    row = work.execute(_selected().where(effect_conflicts.c.id == conflict_id)).one_or_none()
+    return None if row is None else _conflict_of(row)
+
+
+def resolve_conflict(
+    work: Connection, conflict: StoredConflict, *, resolution: ConflictResolution, by: str, now: datetime
+) -> bool:
+    """Write down what was decided, also of further copies of the same event; False if it was decided before."""
+    columns = effect_conflicts.c
+    values = {"resolution": resolution, "resolved_at": now, "resolved_by": storable(by)}
+    decided = update(effect_conflicts).where(columns.id == conflict.id, columns.resolution.is_(None)).values(**values)
+    if work.execute(decided).rowcount != 1:
+        return False
+    work.execute(
+        update(effect_conflicts)
+        .where(
+            columns.effect_id == conflict.effect_id,
+            columns.message_id == conflict.message_id,
+            columns.resolution.is_(None),
+        )
+        .values(**values)
+    )
+    return True
+
+
+def lock_effect(work: Connection, effect_id: int) -> StoredEffect:
+    """Return an effect, locked until the unit of work ends."""
+    return effect_of(work.execute(select(effects).where(effects.c.id == effect_id).with_for_update()).one())
+
+
+def set_corrected_content(work: Connection, effect_id: int, content: str) -> None:
+    """Let another content count for an effect than its own."""
+    work.execute(update(effects).where(effects.c.id == effect_id).values(corrected_content=content))
+
+
+def effects_with_corrections(work: Connection, effect_id: int) -> list[StoredEffect]:
+    """Return an effect and all that correct it, oldest first."""
+    chosen = select(effects).where(or_(effects.c.id == effect_id, effects.c.corrects == effect_id))
+    return [effect_of(row) for row in work.execute(chosen.order_by(effects.c.id))]
+
+
+_JOINED = effect_conflicts.join(effects, effects.c.id == effect_conflicts.c.effect_id)
+
+
+def _selected() -> Select[*tuple[object, ...]]:
+    return select(effect_conflicts, effects.c.destination).select_from(_JOINED)
+
+
+def _conflict_of(row: Row[*tuple[object, ...]]) -> StoredConflict:
+    values = dict(row._mapping)
+    resolution = values.pop("resolution")
+    return StoredConflict(**values, resolution=None if resolution is None else ConflictResolution(resolution))
+
+
+def _filtered(statement: Select[*tuple[object, ...]], query: ConflictQuery) -> Select[*tuple[object, ...]]:
+    columns = effect_conflicts.c
+    if query.destination is not None:
+        statement = statement.where(effects.c.destination == query.destination)
+    if query.is_resolved is not None:
+        statement = statement.where(
+            columns.resolution.is_not(None) if query.is_resolved else columns.resolution.is_(None)
+        )
+    if query.effect_ids:
+        statement = statement.where(columns.effect_id.in_(query.effect_ids))
+    if query.message_id is not None:
+        message_id = storable(query.message_id)
+        own = select(effects.c.id).where(effects.c.message_id == message_id)
+        statement = statement.where(or_(columns.message_id == message_id, columns.effect_id.in_(own)))
+    return statement

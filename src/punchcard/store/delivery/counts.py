@@ -1,0 +1,368 @@
+"""How many events ended how: counted where it is decided, in the same unit of work, so that the numbers are exact.
+
+An event counts in the minute (after two days: the hour) in which it was received, wherever and whenever it ends. So the
+numbers of a period add up: what was planned has been delivered, rejected, parked or is in delivery.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Select, Table, delete, func, select, type_coerce
+
+from punchcard.clock import from_micros, to_micros
+from punchcard.store.bulk import BulkStatement, is_listed
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.schema import award_totals, delivery_latencies, effects, result_counts
+from punchcard.store.upsert import insert_in
+from punchcard.store.values import storable
+
+RECEIVED = "received"
+"""The status that counts every received event, whatever its results are."""
+
+OTHER_NAMES = "(other names)"
+"""Stands for the event names beyond the first few hundred of a source in an hour: see `routing.counted_names`."""
+
+MINUTES_KEPT = timedelta(hours=48)
+"""How long counts are kept by the minute; older ones by the hour."""
+
+MINUTE_MICROS = 60_000_000
+HOUR_MICROS = 60 * MINUTE_MICROS
+_TEXT_CHARACTERS_MAX = 256
+_BANDS_PER_DOUBLING = 4
+
+
+class CountKey(NamedTuple):
+    """What is counted together.
+
+    Attributes:
+        bucket: Where the minute or hour begins, microseconds since 1970.
+        source: Slug, "" if unknown.
+        destination: Slug, "" for a result before any.
+        event_type: One of the six calls, "" for what is not a valid event.
+        event_name: Of a track call, "" for any other.
+        status: `RECEIVED`, a result of routing (`pending`: an effect was planned), or the state in which an effect
+            ended.
+        reason: Stable code, "" for none.
+    """
+
+    bucket: int
+    source: str
+    destination: str
+    event_type: str
+    event_name: str
+    status: str
+    reason: str
+
+
+class Dimension(StrEnum):
+    """The dimensions by which counts are grouped."""
+
+    TIME = "time"  # where the bucket begins
+    SOURCE = "source"
+    DESTINATION = "destination"
+    EVENT_TYPE = "event_type"
+    EVENT_NAME = "event_name"
+    STATUS = "status"
+    REASON = "reason"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountQuery:
+    """A filter of counts; None matches all.
+
+    Attributes:
+        begin: The first instant.
+        end: The first instant behind.
+        destination: Slug; "" for what was decided before any destination.
+    """
+
+    begin: datetime
+    end: datetime
+    source: str | None = None
+    destination: str | None = None
+    statuses: Sequence[str] = ()
+    event_names: Sequence[str] = ()
+    event_types: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+
+
+def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
+    """Add to the counts; a number may be negative."""
+    merged: Counter[CountKey] = Counter()
+    for key, number in counts.items():
+        name = storable(key.event_name[:_TEXT_CHARACTERS_MAX])
+        merged[key._replace(event_name=name)] += number
+    rows = [
+        {**key._asdict(), "bucket": from_micros(key.bucket), "count": number}
+        for key, number in merged.items()
+        if number
+    ]
+    _add(work, _ADD_COUNTS, result_counts, rows)
+
+
+class Ended(NamedTuple):
+    """An effect as it is counted once it has ended; `item` and `quantity` as sent."""
+
+    id: int
+    attempts: int
+    source: str
+    destination: str
+    event_type: str | None
+    event_name: str
+    state: str
+    reason: str | None
+    item: str | None
+    quantity: str | None
+    received_at: datetime
+    finished_at: datetime
+    replay: str | None
+
+
+def _adding(table: Table, summed: Sequence[str]) -> BulkStatement:
+    """Return the statement that adds rows of numbers to the rows with the same key."""
+
+    def build(engine: str) -> Insert:
+        adding = insert_in(engine, table)
+        statement: Insert = adding.on_conflict_do_update(
+            index_elements=[column.name for column in table.primary_key],
+            set_={name: table.c[name] + adding.excluded[name] for name in summed},
+        )
+        return statement
+
+    return BulkStatement(build, [column.name for column in table.columns])
+
+
+# Every delivery and routing cycle runs these: they are built once, as building them costs more than running them.
+_ADD_COUNTS = _adding(result_counts, ["count"])
+_ADD_TOTALS = _adding(award_totals, ["hundredths", "transactions"])
+_ADD_LATENCIES = _adding(delivery_latencies, ["count"])
+_CHOSEN = select(*(effects.c[name] for name in Ended._fields)).where(is_listed(effects.c.id, "b_ids")).with_for_update()
+_ENDED = _CHOSEN.where(effects.c.is_open.is_(False))
+_ENDING = _CHOSEN.where(effects.c.state == EffectState.SENDING)
+
+
+def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
+    """Count effects that have reached an end (sign 1), or that leave one (sign -1)."""
+    counts: Counter[CountKey] = Counter()
+    units: Counter[tuple[datetime, str, str]] = Counter()
+    transactions: Counter[tuple[datetime, str, str]] = Counter()
+    bands: Counter[tuple[datetime, str, int]] = Counter()
+    for effect in ended:
+        received = to_micros(effect.received_at)
+        event_type = effect.event_type or ("identify" if effect.item is None else "track")
+        key = CountKey(
+            bucket=received - received % MINUTE_MICROS,
+            source=effect.source,
+            destination=effect.destination,
+            event_type=event_type,
+            event_name=effect.event_name if event_type == "track" else "",
+            status=effect.state,
+            reason=effect.reason or "",
+        )
+        counts[key] += sign
+        if effect.state != EffectState.DELIVERED:
+            continue
+        hour = _hour(effect.received_at)
+        if effect.replay is None:  # the age of a replayed event is not a delivery time
+            bands[hour, effect.destination, _band(effect.finished_at - effect.received_at)] += sign
+        if effect.item is not None:
+            place = (hour, effect.destination, effect.item[:_TEXT_CHARACTERS_MAX])
+            units[place] += sign * int((Decimal(effect.quantity or 0) * 100).to_integral_value())
+            transactions[place] += sign
+    add_counts(work, counts)
+    totals = [
+        {"bucket": hour, "destination": slug, "item": item, "hundredths": number, "transactions": transactions[place]}
+        for place, number in units.items()
+        for hour, slug, item in [place]
+    ]
+    _add(work, _ADD_TOTALS, award_totals, totals)
+    latencies = [
+        {"bucket": hour, "destination": slug, "band": band, "count": number}
+        for (hour, slug, band), number in bands.items()
+    ]
+    _add(work, _ADD_LATENCIES, delivery_latencies, latencies)
+
+
+def ended_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
+    """Return those of the effects that have ended, locked until the unit of work ends."""
+    return _held(work, _ENDED, effect_ids)
+
+
+def ending_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
+    """Return those of the effects that are in flight, locked likewise; state, reason and end are still to come."""
+    return _held(work, _ENDING, effect_ids)
+
+
+def read_counts(
+    work: Connection, query: CountQuery, *, by: Sequence[Dimension], width_micros: int = HOUR_MICROS
+) -> dict[tuple[object, ...], int]:
+    """Return the counts, grouped by dimensions.
+
+    Args:
+        by: The dimensions, in the order in which the keys of the result contain them; a time is an aware datetime.
+        width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
+    """
+    columns = [_column(dimension, width_micros) for dimension in by]
+    chosen: Select[*tuple[Any, ...]] = _filtered(select(*columns, func.sum(result_counts.c.count)), query)
+    rows = work.execute(chosen.group_by(*columns) if columns else chosen)
+    numbers: dict[tuple[object, ...], int] = {}
+    for row in rows:
+        values, number = tuple(row)[:-1], row[-1]
+        if number:
+            conditions = [
+                from_micros(value) if dimension is Dimension.TIME else value
+                for dimension, value in zip(by, values, strict=True)
+            ]
+            numbers[tuple(conditions)] = int(number)
+    return numbers
+
+
+def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> dict[str, int]:
+    """Return the names of the track calls that were received from these sources, and the number of each."""
+    columns = result_counts.c
+    rows = work.execute(
+        select(columns.event_name, func.sum(columns.count))
+        .where(
+            columns.destination == "",
+            columns.bucket >= since,
+            columns.status == RECEIVED,
+            columns.event_type == "track",
+            columns.source.in_(sources),
+        )
+        .group_by(columns.event_name)
+    )
+    return {name: int(number) for name, number in rows if name != OTHER_NAMES}
+
+
+def counted_names(work: Connection, *, source: str, begin: int, end: int) -> list[str]:
+    """Return the distinct event names that are counted for a source.
+
+    Args:
+        begin: The first instant of receipt, microseconds since 1970.
+        end: The first instant behind.
+    """
+    columns = result_counts.c
+    query = select(columns.event_name).where(
+        columns.bucket >= from_micros(begin), columns.bucket < from_micros(end), columns.source == source
+    )
+    return list(work.scalars(query.distinct()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwardTotal:
+    """Units of one item that were delivered for events of one hour."""
+
+    begin: datetime
+    destination: str
+    item: str
+    units: Decimal
+    transactions: int
+
+
+def read_award_totals(work: Connection, *, begin: datetime, end: datetime, destination: str | None) -> list[AwardTotal]:
+    """Return what was awarded for the events of a period, by the hour of their receipt."""
+    columns = award_totals.c
+    chosen = select(award_totals).where(columns.bucket >= _hour(begin), columns.bucket < end)
+    if destination is not None:
+        chosen = chosen.where(columns.destination == destination)
+    return [
+        AwardTotal(
+            begin=row.bucket,
+            destination=row.destination,
+            item=row.item,
+            units=Decimal(row.hundredths) / 100,
+            transactions=row.transactions,
+        )
+        for row in work.execute(chosen.order_by(columns.bucket))
+    ]
+
+
+def latency_percentile(
+    work: Connection, percent: float, *, begin: datetime, end: datetime, destination: str | None
+) -> timedelta | None:
+    """Return the percentile of the time from receipt to delivery, accurate to ±20 %; None if nothing was delivered."""
+    columns = delivery_latencies.c
+    chosen = select(columns.band, func.sum(columns.count)).where(columns.bucket >= _hour(begin), columns.bucket < end)
+    if destination is not None:
+        chosen = chosen.where(columns.destination == destination)
+    bands = [(band, int(number)) for band, number in work.execute(chosen.group_by(columns.band).order_by(columns.band))]
+    rank = sum(number for _, number in bands) * percent / 100
+    reached = 0
+    for band, number in bands:
+        reached += number
+        if reached >= rank and reached > 0:
+            return timedelta(milliseconds=2 ** (band / _BANDS_PER_DOUBLING))
+    return None
+
+
+def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120) -> int:
+    """Merge counts older than two days by the hour; returns the number of rows merged."""
+    columns = result_counts.c
+    micros = type_coerce(columns.bucket, BigInteger)
+    old = (columns.bucket < now - MINUTES_KEPT, micros % HOUR_MICROS != 0)
+    minutes = work.scalars(select(columns.bucket).where(*old).distinct().order_by(columns.bucket).limit(minutes_max))
+    through = max(minutes, default=None)
+    if through is None:
+        return 0
+    chosen = (*old, columns.bucket <= through)
+    merged: Counter[CountKey] = Counter()
+    rows = work.execute(select(result_counts).where(*chosen)).all()
+    for row in rows:
+        bucket = to_micros(row.bucket)
+        merged[CountKey(bucket - bucket % HOUR_MICROS, *row[1:-1])] += row[-1]
+    work.execute(delete(result_counts).where(*chosen))
+    add_counts(work, merged)
+    return len(rows)
+
+
+def _held(work: Connection, statement: Select[Any], effect_ids: Sequence[int]) -> list[Ended]:
+    if not effect_ids:
+        return []
+    return [Ended(*row) for row in work.execute(statement, {"b_ids": effect_ids})]
+
+
+def _filtered(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tuple[Any, ...]]:
+    columns = result_counts.c
+    chosen = chosen.where(columns.bucket >= query.begin, columns.bucket < query.end)
+    if query.source is not None:
+        chosen = chosen.where(columns.source == query.source)
+    if query.destination is not None:
+        chosen = chosen.where(columns.destination == query.destination)
+    for column, values in (
+        (columns.status, query.statuses),
+        (columns.event_name, query.event_names),
+        (columns.event_type, query.event_types),
+        (columns.reason, query.reasons),
+    ):
+        if values:
+            chosen = chosen.where(column.in_(list(values)))
+    return chosen
+
+
+def _column(dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
+    if dimension is Dimension.TIME:
+        micros = type_coerce(result_counts.c.bucket, BigInteger)
+        return micros - micros % width_micros
+    return result_counts.c[dimension.value]
+
+
+def _add(work: Connection, adding: BulkStatement, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    keys = [column.name for column in table.primary_key]
+    # In one order everywhere: two processes that add to the same rows must not wait for each other.
+    adding.execute(work, sorted(rows, key=lambda row: tuple(str(row[key]) for key in keys)))
+
+
+def _band(latency: timedelta) -> int:
+    milliseconds = max(latency.total_seconds() * 1000, 1.0)
+    return math.ceil(math.log2(milliseconds) * _BANDS_PER_DOUBLING)
+
+
+def _hour(instant: datetime) -> datetime:
+    micros = to_micros(instant)
+    return from_micros(micros - micros % HOUR_MICROS)

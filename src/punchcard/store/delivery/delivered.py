@@ -1,0 +1,134 @@
+"""The ledger of a period in the order of receipt, as it is compared with what a partner has booked."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, and_, or_, select, true, type_coerce
+
+from punchcard.clock import to_micros
+from punchcard.store.delivery.effects import EffectState, StoredEffect, effect_of
+from punchcard.store.delivery.schema import effects
+from punchcard.store.operations.schema import reconciliation_transactions
+
+_ROWS_PER_READ = 2_000
+_IDS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A delivered effect beside what the partner has shown under its key; texts as they are stored.
+
+    Attributes:
+        shown_count: How many transactions were shown. The members that begin with `shown` are those of the first one.
+    """
+
+    id: int
+    customer: str
+    item: str | None
+    quantity: str | None
+    has_event_settings: bool
+    shown_count: int
+    shown_status: str | None
+    shown_customer_ref: str | None
+    shown_value: str | None
+    shown_quantity: str | None
+
+
+def matched_effects(
+    work: Connection, destination: str, reconciliation_id: int, *, since: datetime, until: datetime
+) -> Iterator[list[Match]]:
+    """Effects for events received since then and delivered until then, in chunks, with what was shown for them.
+
+    Only what a comparison looks at first is read: of 100,000 effects nearly all agree.
+    """
+    columns, shown = effects.c, reconciliation_transactions.c
+    after = (to_micros(since), 0)
+    received = type_coerce(columns.received_at, BigInteger)
+    while True:
+        # Row by row from where the last chunk ended: the index of times of receipt holds the id as well.
+        behind = or_(received > after[0], and_(received == after[0], columns.id > after[1]))
+        chunk = (
+            select(
+                columns.id,
+                columns.received_at,
+                columns.effect_key,
+                columns.customer,
+                columns.item,
+                columns.quantity,
+                columns.event_settings,
+            )
+            .where(
+                columns.destination == destination,
+                received >= after[0],
+                behind,
+                columns.item.is_not(None),
+                columns.state == EffectState.DELIVERED,
+                columns.finished_at <= until,
+            )
+            .order_by(columns.received_at, columns.id)
+            .limit(_ROWS_PER_READ)
+            .subquery()
+        )
+        joined = select(
+            chunk.c.id,
+            chunk.c.received_at,
+            chunk.c.customer,
+            chunk.c.item,
+            chunk.c.quantity,
+            chunk.c.event_settings,
+            shown.status,
+            shown.customer_ref,
+            shown.mapping_value,
+            shown.quantity,
+        ).select_from(
+            chunk.outerjoin(
+                reconciliation_transactions,
+                and_(shown.reconciliation_id == reconciliation_id, shown.effect_key == chunk.c.effect_key),
+            )
+        )
+        rows = work.execute(joined.order_by(chunk.c.received_at, chunk.c.id, shown.partner_id)).all()
+        if not rows:
+            return
+        after = (to_micros(rows[-1][1]), rows[-1][0])
+        yield [_match(list(same)) for _, same in groupby(rows, key=itemgetter(0))]
+
+
+def _match(rows: Sequence[Any]) -> Match:  # rows of a join
+    id_, _, customer, item, quantity, event_settings, status, customer_ref, value, shown_quantity = rows[0]
+    return Match(
+        id_,
+        customer,
+        item,
+        quantity,
+        event_settings is not None,
+        0 if status is None else len(rows),
+        status,
+        customer_ref,
+        value,
+        shown_quantity,
+    )
+
+
+def effects_by_id(work: Connection, effect_ids: Sequence[int]) -> dict[int, StoredEffect]:
+    """Return these effects."""
+    stored: dict[int, StoredEffect] = {}
+    for begin in range(0, len(effect_ids), _IDS_PER_QUERY):
+        chosen = select(effects).where(effects.c.id.in_(effect_ids[begin : begin + _IDS_PER_QUERY]))
+        stored |= {row.id: effect_of(row) for row in work.execute(chosen)}
+    return stored
+
+
+def open_effects_before(work: Connection, destination: str, *, before: datetime) -> list[StoredEffect]:
+    """Effects that were planned before an instant and are in the queue still, oldest first."""
+    columns = effects.c
+    chosen = select(effects).where(
+        columns.destination == destination,
+        columns.is_open == true(),
+        columns.item.is_not(None),
+        columns.created_at < before,
+    )
+    return [effect_of(row) for row in work.execute(chosen.order_by(columns.id))]

@@ -1,0 +1,275 @@
+"""An effect and its attempts as types: what routing adds, what the outbox and ledger hold, how a try ended."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Row
+
+from punchcard.store.stored_enum import StoredEnum
+
+T = TypeVar("T")
+
+
+class ConflictResolution(StoredEnum):
+    """What an operator decided of a conflict."""
+
+    KEPT = "kept"  # the first content counts
+    CORRECTED = "corrected"  # the second content counts: the difference is sent
+
+
+class EffectState(StoredEnum):
+    """The states of an effect."""
+
+    PENDING = "pending"  # waits for its first attempt
+    SENDING = "sending"  # claimed by a worker; once its lease is over, its outcome is unknown
+    RETRYING = "retrying"  # surely not performed yet; waits for its next attempt
+    UNKNOWN = "unknown"  # perhaps performed; will be read back before anything is sent again
+    PARKED = "parked"  # needs an operator: tries used up, or the outcome cannot be found out
+    REJECTED = "rejected"  # surely not performed; the partner refused it for good
+    DELIVERED = "delivered"  # performed once
+
+    @property
+    def is_open(self) -> bool:
+        """True while the effect is still in the outbox."""
+        return self in _OPEN
+
+
+_OPEN = frozenset({EffectState.PENDING, EffectState.SENDING, EffectState.RETRYING, EffectState.UNKNOWN})
+
+# Reasons of a parked effect that was perhaps performed.
+UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
+# Why an effect that has not been sent yet lets the customer's other effects go first.
+WAITING_FOR_ORDER = "waiting_for_order"
+# Of an attempt that its worker did not finish.
+NO_ANSWER = "the worker stopped before the answer came"
+# Why a delivered effect was corrected to rejected, after a comparison with what the partner has booked.
+ABSENT_AT_PARTNER = "absent_at_partner"
+REVERSED_AT_PARTNER = "reversed_at_partner"
+CORRECTED_REASONS = (ABSENT_AT_PARTNER, REVERSED_AT_PARTNER)
+# Why an effect of which a person has decided is not sent.
+SUPERSEDED = "superseded"  # another content of the same order was chosen before this one was sent
+NOTHING_TO_CORRECT = "nothing_to_correct"  # of a correction: the customer has what the chosen content gives
+DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt", *CORRECTED_REASONS, SUPERSEDED, NOTHING_TO_CORRECT)
+# Of an effect that is read back, and sent if it is not there, because a comparison did not find it at the partner.
+SENT_AGAIN = "sent_again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEffect:
+    """An effect as routing adds it. Quantities are signed; None for none, or one that preparation decides."""
+
+    destination: str
+    effect_key: str
+    kind: str
+    source: str
+    message_id: str
+    event_name: str
+    log_position: int
+    event_index: int
+    received_at: datetime
+    customer: str
+    email: str
+    item: str | None
+    requested_quantity: Decimal | None
+    attributes: Mapping[str, object] | None
+    order_id: str | None
+    is_refund: bool
+    event_settings: Mapping[str, object] | None = None
+    refund_id: str | None = None
+    ordering_key: str | None = None
+    event_type: str | None = None
+    payload: str | None = None
+    summary: str | None = None
+    replay: str | None = None
+    corrects: int | None = None
+
+
+OrderingGroup = tuple[str, str]
+"""An ordering key and a kind of effect."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredEffect:
+    """One row of the outbox and ledger; quantities are signed decimals.
+
+    Attributes:
+        corrects: Id of the effect that this one corrects, None for any other.
+        corrected_content: The content that counts instead of its own, as `StoredConflict.content`; None for its own.
+        unreadable: Which columns hold what this version cannot read, so that nothing may be sent by them; their values
+            are None, or the raw text for a state. None for a sound row.
+    """
+
+    id: int
+    destination: str
+    effect_key: str
+    kind: str
+    source: str
+    message_id: str
+    event_name: str
+    received_at: datetime
+    customer: str
+    email: str
+    item: str | None
+    requested_quantity: Decimal | None
+    quantity: Decimal | None
+    attributes: Mapping[str, object] | None
+    order_id: str | None
+    is_refund: bool
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    attempts: int
+    tries: int
+    due_at: datetime
+    partner_id: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    event_settings: Mapping[str, object] | None = None
+    refund_id: str | None = None
+    unreadable: str | None = None
+    ordering_key: str | None = None
+    event_type: str | None = None
+    payload: str | None = None
+    summary: str | None = None
+    corrects: int | None = None
+    corrected_content: Mapping[str, object] | None = None
+
+    @property
+    def ordering_group(self) -> OrderingGroup:
+        """Effects of one ordering key are delivered in order, one at a time."""
+        return self.customer if self.ordering_key is None else self.ordering_key, self.kind
+
+
+class Action(StrEnum):
+    """What one HTTP call to a partner is for."""
+
+    SEND = "send"  # makes the effect happen
+    READ_BACK = "read_back"  # asks whether it did
+
+
+class AttemptOutcome(StrEnum):
+    """How one attempt ended."""
+
+    DELIVERED = "delivered"  # performed, or found performed
+    NOT_FOUND = "not_found"  # read back: surely not there
+    RETRYABLE = "retryable"  # surely not performed
+    REJECTED = "rejected"  # refused for good
+    CREDENTIALS = "credentials"  # refused for its credentials
+    UNKNOWN = "unknown"  # perhaps performed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An attempt in flight: committed before its first byte leaves."""
+
+    effect: StoredEffect
+    number: int
+    action: Action
+    item: str | None
+    quantity: Decimal | None
+    detail: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptResult:
+    """How one attempt ended and what follows for its effect.
+
+    Attributes:
+        counts: False if the try does not count against the effect (the partner only required fewer requests, say).
+        quantity: Signed units that the partner booked, where the ledger did not know them; None leaves what it has.
+    """
+
+    effect_id: int
+    number: int
+    finished_at: datetime
+    status: int | None
+    outcome: AttemptOutcome
+    attempt_detail: str | None
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    due_at: datetime
+    partner_id: str | None
+    counts: bool = True
+    quantity: Decimal | None = None
+
+
+_LISTED_STATES: Final = frozenset(EffectState)
+
+
+def effect_of(row: Row[Any]) -> StoredEffect:
+    """The typed effect of one selected row of `effects`. A damaged row must not hide the others of its query."""
+    values = row._mapping
+    faults: list[str] = []
+
+    def read(column: str, reader: Callable[[str], T]) -> T | None:
+        text = values[column]
+        if text is None:
+            return None
+        try:
+            return reader(text)
+        except (ValueError, ArithmeticError, TypeError, RecursionError):
+            faults.append(f"{column} is {text!r:.100}")
+            return None
+
+    state = read("state", EffectState)
+    if state is not None and state not in _LISTED_STATES:
+        faults.append(f"state is {state!s:.100}")
+    requested_quantity, quantity = read("requested_quantity", _finite), read("quantity", _finite)
+    attributes, event_settings = read("attributes", _json_object), read("event_settings", _json_object)
+    corrected_content = read("corrected_content", _json_object)
+    return StoredEffect(
+        id=values["id"],
+        destination=values["destination"],
+        effect_key=values["effect_key"],
+        kind=values["kind"],
+        source=values["source"],
+        message_id=values["message_id"],
+        event_name=values["event_name"],
+        received_at=values["received_at"],
+        customer=values["customer"],
+        email=values["email"],
+        item=values["item"],
+        requested_quantity=requested_quantity,
+        quantity=quantity,
+        attributes=attributes,
+        order_id=values["order_id"],
+        is_refund=values["is_refund"],
+        state=EffectState.UNKNOWN if state is None else state,
+        reason=values["reason"],
+        detail=values["detail"],
+        attempts=values["attempts"],
+        tries=values["tries"],
+        due_at=values["due_at"],
+        partner_id=values["partner_id"],
+        created_at=values["created_at"],
+        finished_at=values["finished_at"],
+        event_settings=event_settings,
+        refund_id=values["refund_id"],
+        unreadable="; ".join(faults) or None,
+        ordering_key=values["ordering_key"],
+        event_type=values["event_type"],
+        payload=values["payload"],
+        summary=values["summary"],
+        corrects=values["corrects"],
+        corrected_content=corrected_content,
+    )
+
+
+def _finite(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite():
+        raise ValueError(text)
+    return number
+
+
+def _json_object(text: str) -> Mapping[str, object]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError(text)
+    return value

@@ -1,0 +1,93 @@
+"""What an operator does to effects that need attention: retry or dismiss."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, false, func, not_, or_, select, update
+
+from punchcard.store.delivery.counts import count_ends, ended_of
+from punchcard.store.delivery.effects import CORRECTED_REASONS, SUPERSEDED, UNCERTAIN_REASONS, EffectState
+from punchcard.store.delivery.ledger import is_superseded
+from punchcard.store.delivery.recoveries import newest_recovery
+from punchcard.store.delivery.schema import effects
+from punchcard.store.values import storable
+
+_REOPENED = (EffectState.PARKED, EffectState.REJECTED)
+_KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
+
+
+def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int:
+    """Put parked or rejected effects back in the queue with all their tries; returns how many.
+
+    One with an unknown outcome is read back before anything is sent again, and so is one that ended before the
+    store was restored from an older copy: it may have been retried and delivered since.
+    """
+    reopened = 0
+    recovery = newest_recovery(work)
+    for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
+        chunk = _without_superseded(work, effect_ids[start_at : start_at + _KEYS_PER_QUERY])
+        count_ends(work, [row for row in ended_of(work, chunk) if row.state in _REOPENED], sign=-1)
+        for state, uncertain in ((EffectState.UNKNOWN, True), (EffectState.PENDING, False)):
+            doubt: ColumnElement[bool] = func.coalesce(
+                effects.c.reason.in_((*UNCERTAIN_REASONS, *CORRECTED_REASONS)), false()
+            )
+            if recovery is not None:
+                doubt = or_(doubt, func.coalesce(effects.c.finished_at < recovery.noticed_at, false()))
+            reopened += work.execute(
+                update(effects)
+                .where(
+                    effects.c.id.in_(chunk),
+                    effects.c.state.in_(_REOPENED),
+                    doubt if uncertain else not_(doubt),
+                )
+                .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, finished_at=None)
+            ).rowcount
+    return reopened
+
+
+def _without_superseded(work: Connection, effect_ids: Sequence[int]) -> list[int]:
+    """Return the effects without those of which another content was chosen, and given in full: theirs would double it.
+
+    One that was perhaps performed may be read back: its correction waits for that.
+    """
+    columns = effects.c
+    superseded = set(
+        work.scalars(select(columns.id).where(columns.id.in_(effect_ids), is_superseded()).with_for_update())
+    )
+    return [effect_id for effect_id in effect_ids if effect_id not in superseded]
+
+
+def supersede(work: Connection, effect_id: int, *, detail: str, now: datetime) -> bool:
+    """Keep an effect that was surely not performed from being sent ever; False if it is open, delivered or in doubt."""
+    ended = [
+        row for row in ended_of(work, [effect_id]) if row.state in _REOPENED and row.reason not in UNCERTAIN_REASONS
+    ]
+    if not ended:
+        return False
+    count_ends(work, ended, sign=-1)
+    work.execute(
+        update(effects)
+        .where(effects.c.id == effect_id)
+        .values(state=EffectState.REJECTED, reason=SUPERSEDED, detail=storable(detail), finished_at=now)
+    )
+    count_ends(work, ended_of(work, [effect_id]), sign=1)
+    return True
+
+
+def dismiss(work: Connection, effect_ids: Sequence[int], *, detail: str, now: datetime) -> int:
+    """Dismiss parked effects for good; returns how many. One that was perhaps performed keeps that doubt."""
+    dismissed = 0
+    for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
+        chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
+        parked = [row for row in ended_of(work, chunk) if row.state == EffectState.PARKED]
+        count_ends(work, parked, sign=-1)
+        for row in parked:
+            reason = "dismissed_in_doubt" if row.reason in UNCERTAIN_REASONS else "dismissed"
+            work.execute(
+                update(effects)
+                .where(effects.c.id == row.id)
+                .values(state=EffectState.REJECTED, reason=reason, detail=storable(detail), finished_at=now)
+            )
+        count_ends(work, ended_of(work, [row.id for row in parked]), sign=1)
+        dismissed += len(parked)
+    return dismissed

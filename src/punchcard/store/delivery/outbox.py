@@ -1,0 +1,556 @@
+"""The outbox: effects added by routing, claimed and attempted by delivery, their results. All writes to `effects`."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from punchcard.errors import InvariantError
+from punchcard.store.bulk import BulkStatement
+from punchcard.store.delivery.counts import count_ends, ended_of, ending_of
+from punchcard.store.delivery.effects import (
+    NO_ANSWER,
+    Attempt,
+    AttemptOutcome,
+    AttemptResult,
+    EffectState,
+    NewEffect,
+    StoredEffect,
+    effect_of,
+)
+from punchcard.store.delivery.orders import waits_for_order
+from punchcard.store.delivery.recoveries import Recovery
+from punchcard.store.delivery.schema import delivery_attempts, effect_conflicts, effects
+from punchcard.store.values import decimal_text, storable, storable_or_none
+
+_KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
+
+
+_same_key = effects.alias("same_key")
+_flying = effects.alias("flying")
+# The statements of every delivery cycle are built once: building them costs more than running them.
+_CLAIMABLE = (
+    select(effects)
+    .where(
+        effects.c.destination == bindparam("b_destination"),
+        effects.c.is_open == true(),
+        effects.c.due_at <= bindparam("b_now"),
+        or_(effects.c.state != EffectState.SENDING, effects.c.lease_until < bindparam("b_now")),
+        # A scalar, not an EXISTS: PostgreSQL would join that, and with old statistics through the whole ledger.
+        or_(
+            waits_for_order(effects),
+            effects.c.id
+            == select(func.min(_same_key.c.id))
+            .where(
+                _same_key.c.destination == effects.c.destination,
+                _same_key.c.ordering_key == effects.c.ordering_key,
+                _same_key.c.kind == effects.c.kind,
+                _same_key.c.is_open == true(),
+                not_(waits_for_order(_same_key)),
+            )
+            .scalar_subquery(),
+        ),
+        tuple_(effects.c.ordering_key, effects.c.kind).not_in(
+            select(_flying.c.ordering_key, _flying.c.kind).where(
+                _flying.c.destination == bindparam("b_destination"),
+                _flying.c.state == EffectState.SENDING,
+                _flying.c.lease_until >= bindparam("b_now"),
+            )
+        ),
+    )
+    .order_by(effects.c.due_at, effects.c.id)
+    .limit(bindparam("b_limit"))
+    .with_for_update(skip_locked=True)
+)
+_ADD_ATTEMPT = BulkStatement(insert(delivery_attempts), ("effect_id", "number", "action", "started_at"))
+_START = BulkStatement(
+    update(effects)
+    .where(effects.c.id == bindparam("b_id"))
+    .values(
+        state=EffectState.SENDING,
+        lease_until=bindparam("b_lease_until"),
+        attempts=bindparam("b_number"),
+        item=bindparam("b_item"),
+        quantity=bindparam("b_quantity"),
+        detail=bindparam("b_detail"),
+    )
+)
+_END_ATTEMPT = BulkStatement(
+    update(delivery_attempts)
+    .where(delivery_attempts.c.effect_id == bindparam("b_id"), delivery_attempts.c.number == bindparam("b_number"))
+    .values(
+        finished_at=bindparam("b_finished_at"),
+        status=bindparam("b_status"),
+        outcome=bindparam("b_outcome"),
+        detail=bindparam("b_detail"),
+    )
+)
+_SETTLE = BulkStatement(
+    update(effects)
+    .where(
+        effects.c.id == bindparam("b_id"),
+        effects.c.attempts == bindparam("b_number"),
+        effects.c.state == EffectState.SENDING,
+    )
+    .values(
+        state=bindparam("b_state"),
+        is_open=bindparam("b_open"),
+        reason=bindparam("b_reason"),
+        detail=func.coalesce(bindparam("b_detail"), effects.c.detail),
+        tries=effects.c.tries + bindparam("b_counts"),
+        due_at=bindparam("b_due_at"),
+        lease_until=None,
+        partner_id=func.coalesce(bindparam("b_partner_id"), effects.c.partner_id),
+        quantity=func.coalesce(bindparam("b_booked"), effects.c.quantity),
+        finished_at=bindparam("b_end"),
+    )
+)
+_MOVE = BulkStatement(
+    update(effects)
+    .where(effects.c.id == bindparam("b_id"))
+    .values(
+        state=bindparam("b_state"),
+        is_open=bindparam("b_open"),
+        reason=bindparam("b_reason"),
+        detail=bindparam("b_detail"),
+        due_at=bindparam("b_due_at"),
+        lease_until=None,
+        finished_at=bindparam("b_end"),
+    )
+)
+_ABANDON = BulkStatement(
+    update(delivery_attempts)
+    .where(
+        delivery_attempts.c.effect_id == bindparam("b_id"),
+        delivery_attempts.c.number == bindparam("b_number"),
+        delivery_attempts.c.outcome.is_(None),
+    )
+    .values(outcome=AttemptOutcome.UNKNOWN, finished_at=bindparam("b_finished_at"), detail=NO_ANSWER)
+)
+_NEXT_DUE = select(func.min(effects.c.due_at)).where(
+    effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A new state of an effect without an attempt."""
+
+    effect_id: int
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    due_at: datetime
+
+
+def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> dict[str, StoredEffect]:
+    """Return the effects that have these keys."""
+    return {effect.effect_key: effect for effect in _chosen(work, destination, effects.c.effect_key, keys)}
+
+
+def effects_by_message(
+    work: Connection, destination: str, message_ids: Iterable[str]
+) -> dict[tuple[str, str], StoredEffect]:
+    """Return the effects that these messages have made, however long ago, by source and message id."""
+    stored = {storable(message_id) for message_id in message_ids}
+    return {
+        (effect.source, effect.message_id): effect
+        for effect in _chosen(work, destination, effects.c.message_id, stored)
+    }
+
+
+def add(work: Connection, new: Sequence[NewEffect], *, now: datetime, recovery: Recovery | None = None) -> None:
+    """Put effects in the queue.
+
+    Args:
+        recovery: The last time that the store was restored from an older copy: what may have been performed by the
+            run that it does not know is read back first.
+
+    Raises:
+        InvariantError: a key is in the ledger already. The unique index is the last line of defence.
+    """
+    if not new:
+        return
+    try:
+        _insert(work, new, now, recovery)
+    except IntegrityError as error:
+        raise InvariantError(f"an effect key was added twice: {error.orig}") from error
+
+
+def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery: Recovery | None) -> None:
+    work.execute(
+        insert(effects),
+        [
+            {
+                "destination": effect.destination,
+                "effect_key": effect.effect_key,
+                "kind": effect.kind,
+                "source": effect.source,
+                "message_id": storable(effect.message_id),
+                "event_name": storable(effect.event_name),
+                "log_position": effect.log_position,
+                "event_index": effect.event_index,
+                "received_at": effect.received_at,
+                "customer": effect.customer,
+                "email": effect.email,
+                "item": effect.item,
+                "requested_quantity": decimal_text(effect.requested_quantity),
+                "quantity": None if effect.is_refund else decimal_text(effect.requested_quantity),
+                "attributes": None
+                if effect.attributes is None
+                else json.dumps(dict(effect.attributes), sort_keys=True),
+                "order_id": storable_or_none(effect.order_id),
+                "is_refund": effect.is_refund,
+                "event_settings": None if effect.event_settings is None else json.dumps(dict(effect.event_settings)),
+                "refund_id": storable_or_none(effect.refund_id),
+                "ordering_key": storable(effect.customer if effect.ordering_key is None else effect.ordering_key),
+                "event_type": effect.event_type,
+                "payload": storable_or_none(effect.payload),
+                "summary": storable_or_none(effect.summary),
+                "replay": effect.replay,
+                "corrects": effect.corrects,
+                "state": EffectState.PENDING,
+                "is_open": True,
+                "reason": None,
+                "detail": None,
+                "attempts": 0,
+                "tries": 0,
+                "due_at": now,
+                "created_at": now,
+                **_doubt(effect, recovery, now),
+            }
+            for effect in new
+        ],
+    )
+
+
+def _doubt(effect: NewEffect, recovery: Recovery | None, now: datetime) -> Mapping[str, object]:
+    """The state of a new effect that may have been performed by a run that this store knows nothing of."""
+    if recovery is None:
+        return {}
+    # The ledger may have lost what an event received earlier has earned, and a replay has no other memory of it; nor
+    # has an operator who resolves its conflict for the second time.
+    is_repeated = effect.replay is not None or effect.corrects is not None
+    is_older = is_repeated and effect.received_at <= recovery.noticed_at
+    return recovery.doubt(now) if is_older else recovery.state_columns(effect.log_position, now)
+
+
+def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
+    """Store an event that repeats a key of the ledger with other content.
+
+    What was decided of the same message before holds for it as well: it was replayed, or sent once more.
+
+    Raises:
+        InvariantError: the event is stored already: its log record was routed before.
+    """
+    content = {
+        "source": new.source,
+        "email": new.email,
+        "quantity": decimal_text(new.requested_quantity),
+        "event": new.event_name,
+        "attributes": None if new.attributes is None else dict(new.attributes),
+        "item": new.item,
+        **({} if new.payload is None else {"payload": new.payload}),
+        **({} if new.summary is None else {"summary": new.summary}),
+        **({} if new.event_settings is None else {"eventSettings": dict(new.event_settings)}),
+    }
+    columns = effect_conflicts.c
+    decided = work.execute(
+        select(columns.resolution, columns.resolved_at, columns.resolved_by)
+        .where(
+            columns.effect_id == effect_id,
+            columns.message_id == storable(new.message_id),
+            columns.resolution.is_not(None),
+        )
+        .order_by(columns.id.desc())
+        .limit(1)
+    ).one_or_none()
+    statement = insert(effect_conflicts).values(
+        effect_id=effect_id,
+        message_id=storable(new.message_id),
+        log_position=new.log_position,
+        event_index=new.event_index,
+        received_at=new.received_at,
+        content=json.dumps(content, sort_keys=True),
+        resolution=None if decided is None else decided.resolution,
+        resolved_at=None if decided is None else decided.resolved_at,
+        resolved_by=None if decided is None else decided.resolved_by,
+    )
+    try:
+        work.execute(statement)
+    except IntegrityError as error:
+        raise InvariantError(f"log record {new.log_position} was routed twice: {error.orig}") from error
+
+
+def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
+    """Return effects that are due and first in their ordering key, oldest due first. The caller starts or moves each.
+
+    Live effects come before those of replays, which wait for as long as there are enough.
+
+    An effect that waits for its order holds up no other, and may be due beside the first of its ordering key: the
+    caller starts one of an ordering key at most.
+
+    Effects of two kinds are ordered apart: an attribute may wait for a customer whom the destination does not know yet,
+    and whom the first effect of another kind makes known. Nothing of an ordering key is claimed while an effect of it
+    is in flight: an older one that an operator has put back in the queue waits for it.
+    """
+    return [effect_of(row) for row in _live_first(work, _CLAIMABLE, destination, now=now, limit=limit)]
+
+
+def claimable_ids(work: Connection, destination: str, *, now: datetime, limit: int) -> list[int]:
+    """Return the ids of what `claimable` would return, also of rows that cannot be read."""
+    statement = _CLAIMABLE.with_only_columns(effects.c.id, effects.c.replay)
+    return [row.id for row in _live_first(work, statement, destination, now=now, limit=limit)]
+
+
+def _live_first(
+    work: Connection, statement: Select[Any], destination: str, *, now: datetime, limit: int
+) -> list[Row[Any]]:
+    """Return the rows of a statement like `_CLAIMABLE`, those of replays behind all others."""
+    values = {"b_destination": destination, "b_now": now, "b_limit": limit}
+    rows = work.execute(statement, values).all()
+    replayed = [row for row in rows if row.replay is not None]
+    live = [row for row in rows if row.replay is None]
+    if replayed and len(rows) >= limit:
+        # Behind those of a replay more live ones may be due: sorting by both in SQL would read the whole queue.
+        live = list(work.execute(statement.where(effects.c.replay.is_(None)), values).all())
+    return [*live, *replayed][:limit]
+
+
+def effect_by_id(work: Connection, effect_id: int) -> StoredEffect:
+    """Return the effect with this id, which must exist."""
+    return effect_of(work.execute(select(effects).where(effects.c.id == effect_id)).one())
+
+
+def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_until: datetime) -> None:
+    """Write the attempts and take the leases; once this is committed, the first byte may leave."""
+    if not started:
+        return
+    _ADD_ATTEMPT.execute(
+        work,
+        [
+            {"effect_id": attempt.effect.id, "number": attempt.number, "action": attempt.action, "started_at": now}
+            for attempt in started
+        ],
+    )
+    _START.execute(
+        work,
+        [
+            {
+                "b_id": attempt.effect.id,
+                "b_number": attempt.number,
+                "b_item": attempt.item,
+                "b_quantity": decimal_text(attempt.quantity),
+                "b_detail": storable_or_none(attempt.detail),
+                "b_lease_until": lease_until,
+            }
+            for attempt in started
+        ],
+    )
+
+
+def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -> int:
+    """Write how attempts ended; returns how many effects that moved.
+
+    Only the newest attempt of an effect changes it: a worker that was thought dead and reports late changes nothing
+    that its successor has decided.
+    """
+    if not attempt_results:
+        return 0
+    _END_ATTEMPT.execute(
+        work,
+        [
+            {
+                "b_id": attempt_result.effect_id,
+                "b_number": attempt_result.number,
+                "b_finished_at": attempt_result.finished_at,
+                "b_status": attempt_result.status,
+                "b_outcome": attempt_result.outcome,
+                "b_detail": storable_or_none(attempt_result.attempt_detail),
+            }
+            for attempt_result in attempt_results
+        ],
+    )
+    _count_ends_of(work, attempt_results)
+    return _SETTLE.execute(
+        work,
+        [
+            {
+                "b_id": attempt_result.effect_id,
+                "b_number": attempt_result.number,
+                "b_state": attempt_result.state,
+                "b_open": attempt_result.state.is_open,
+                "b_reason": attempt_result.reason,
+                "b_detail": storable_or_none(attempt_result.detail),
+                "b_counts": 1 if attempt_result.counts else 0,
+                "b_due_at": attempt_result.due_at,
+                "b_partner_id": storable_or_none(attempt_result.partner_id),
+                "b_booked": decimal_text(attempt_result.quantity),
+                "b_end": None if attempt_result.state.is_open else attempt_result.finished_at,
+            }
+            for attempt_result in attempt_results
+        ],
+    )
+
+
+def _count_ends_of(work: Connection, attempt_results: Sequence[AttemptResult]) -> None:
+    """Count the effects that these results end."""
+    ends = {
+        attempt_result.effect_id: attempt_result
+        for attempt_result in attempt_results
+        if not attempt_result.state.is_open
+    }
+    count_ends(
+        work,
+        [
+            sent._replace(
+                state=end.state,
+                reason=end.reason,
+                finished_at=end.finished_at,
+                quantity=sent.quantity if end.quantity is None else decimal_text(end.quantity),
+            )
+            for sent in ending_of(work, list(ends))
+            if sent.attempts == (end := ends[sent.id]).number
+        ],
+        sign=1,
+    )
+
+
+def put(
+    work: Connection,
+    effect_id: int,
+    *,
+    state: EffectState,
+    reason: str | None,
+    detail: str | None,
+    due_at: datetime,
+    now: datetime,
+) -> None:
+    """Move an effect without an attempt: parked, rejected or put off before anything was sent."""
+    move_effects(work, [Move(effect_id=effect_id, state=state, reason=reason, detail=detail, due_at=due_at)], now=now)
+
+
+def move_effects(work: Connection, moves: Sequence[Move], *, now: datetime) -> None:
+    """Move effects without an attempt."""
+    if not moves:
+        return
+    _MOVE.execute(
+        work,
+        [
+            {
+                "b_id": move.effect_id,
+                "b_state": move.state,
+                "b_open": move.state.is_open,
+                "b_reason": move.reason,
+                "b_detail": storable_or_none(move.detail),
+                "b_due_at": move.due_at,
+                "b_end": None if move.state.is_open else now,
+            }
+            for move in moves
+        ],
+    )
+    count_ends(work, ended_of(work, [move.effect_id for move in moves if not move.state.is_open]), sign=1)
+
+
+def set_aside(
+    work: Connection, effect_id: int, *, detail: str, now: datetime, number: int | None = None, count: bool = True
+) -> None:
+    """Park an effect on which Punchcard failed. Reads nothing of it, because perhaps it cannot be read.
+
+    One that was perhaps performed keeps that doubt, so that it is read back if it is retried.
+
+    Args:
+        number: Only if this is still its newest attempt.
+        count: False if counting it is what fails.
+    """
+    # A state that only another version knows may mean anything.
+    in_doubt = effects.c.state.not_in([EffectState.PENDING, EffectState.RETRYING])
+    statement = update(effects).where(effects.c.id == effect_id)
+    if number is not None:
+        statement = statement.where(effects.c.attempts == number, effects.c.state == EffectState.SENDING)
+    work.execute(
+        statement.values(
+            state=EffectState.PARKED,
+            is_open=False,
+            reason=case((in_doubt, "outcome_unknown"), else_="preparation_failed"),
+            detail=storable(detail),
+            due_at=now,
+            lease_until=None,
+            finished_at=now,
+        )
+    )
+    if count:
+        count_ends(work, ended_of(work, [effect_id]), sign=1)
+
+
+def abandon(work: Connection, *abandoned: StoredEffect, now: datetime) -> None:
+    """Record that the outcomes of the newest attempts are unknown, because their leases are over."""
+    _ABANDON.execute(
+        work, [{"b_id": effect.id, "b_number": effect.attempts, "b_finished_at": now} for effect in abandoned]
+    )
+
+
+def release_orphans(
+    work: Connection, destination: str, *, now: datetime, due_at: datetime, own: Collection[tuple[int, int]] = ()
+) -> int:
+    """Record that the outcome of all that a stopped worker had in flight is unknown; returns the number of effects.
+
+    To be called only by the one process that holds the destination's delivery leadership.
+
+    Args:
+        due_at: When none of their requests can land any more. Not when their leases say: those were written down by
+            another process, perhaps by another clock.
+        own: Ids and attempts of the effects that the caller itself has in flight.
+    """
+    sending = select(effects.c.id, effects.c.attempts).where(
+        effects.c.destination == destination, effects.c.state == EffectState.SENDING
+    )
+    orphans = [row.id for row in work.execute(sending).all() if (row.id, row.attempts) not in own]
+    for start_at in range(0, len(orphans), _KEYS_PER_QUERY):
+        chunk = orphans[start_at : start_at + _KEYS_PER_QUERY]
+        work.execute(
+            update(delivery_attempts)
+            .where(delivery_attempts.c.outcome.is_(None), delivery_attempts.c.effect_id.in_(chunk))
+            .values(outcome=AttemptOutcome.UNKNOWN, finished_at=now, detail=NO_ANSWER)
+        )
+        work.execute(
+            update(effects)
+            .where(effects.c.id.in_(chunk))
+            .values(state=EffectState.UNKNOWN, reason="worker_stopped", due_at=due_at, lease_until=None)
+        )
+    return len(orphans)
+
+
+def next_due(work: Connection, destination: str) -> datetime | None:
+    """When the next open effect of the destination is due, None if there is none."""
+    instant: datetime | None = work.scalar(_NEXT_DUE, {"b_destination": destination})
+    return instant
+
+
+def _chosen(work: Connection, destination: str, column: object, values: Iterable[str]) -> Iterable[StoredEffect]:
+    chosen_values = list(values)
+    for start_at in range(0, len(chosen_values), _KEYS_PER_QUERY):
+        chunk = chosen_values[start_at : start_at + _KEYS_PER_QUERY]
+        rows = work.execute(
+            select(effects).where(effects.c.destination == destination, column.in_(chunk))  # type: ignore[attr-defined]
+        )
+        for row in rows:
+            yield effect_of(row)

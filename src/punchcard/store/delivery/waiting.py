@@ -1,0 +1,61 @@
+"""Attributes that wait for a destination to know the customer: tried again once something proves that it does."""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from punchcard.store.bulk import is_listed
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.operator_actions import reopen
+from punchcard.store.delivery.schema import effects
+
+NO_CONNECTION = "no_connection"
+"""The reason of an effect for a customer that the destination does not know yet."""
+
+_OF_CUSTOMERS = (
+    effects.c.destination == bindparam("b_destination"),
+    is_listed(effects.c.customer, "b_customers"),
+    effects.c.attributes.is_not(None),
+)
+_WAITING_STATES = select(effects.c.state).where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION).distinct()
+_END_WAITS = (
+    update(effects)
+    .where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION, effects.c.state == EffectState.RETRYING)
+    .values(due_at=bindparam("b_now"))
+)
+# Without an order: for the sake of it SQLite would read all effects of the destination.
+_ATTRIBUTES = select(effects.c.id, effects.c.customer, effects.c.attributes, effects.c.state, effects.c.reason).where(
+    *_OF_CUSTOMERS
+)
+
+
+def wake_waiting(work: Connection, destination: str, customers: Collection[str], *, now: datetime) -> int:
+    """Let what waits for these customers to be known be tried now, parked ones too; returns how many.
+
+    A parked one stays where it is if a later one has set the same attribute since: the older value must not come back.
+    """
+    woken = 0
+    of_customers = {"b_destination": destination, "b_customers": sorted(customers)}
+    states = set(work.scalars(_WAITING_STATES, of_customers))
+    if EffectState.RETRYING in states:
+        woken += work.execute(_END_WAITS, {**of_customers, "b_now": now}).rowcount
+    if EffectState.PARKED in states:
+        rows = sorted(work.execute(_ATTRIBUTES, of_customers), key=lambda row: row.id, reverse=True)
+        woken += reopen(work, _newest_parked(rows), now=now)
+    return woken
+
+
+def _newest_parked(rows: Sequence[Row[*tuple[Any, ...]]]) -> list[int]:
+    """Of effects, newest first, those that are parked for want of a connection and set what no later one sets."""
+    later: dict[str, set[str]] = defaultdict(set)
+    parked = []
+    for row in rows:
+        keys = set(json.loads(row.attributes or "{}"))
+        if row.state == EffectState.PARKED and row.reason == NO_CONNECTION and not keys & later[row.customer]:
+            parked.append(row.id)
+        later[row.customer] |= keys
+    return parked

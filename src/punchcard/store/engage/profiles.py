@@ -1,0 +1,302 @@
+"""Profiles in the store: external ids, traits with their history, merges and conflicts.
+
+One writer at a time: the process that leads Engage.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+
+from punchcard.store.bulk import execute_many
+from punchcard.store.engage.schema import (
+    external_ids,
+    profile_conflicts,
+    profile_merges,
+    profile_trait_changes,
+    profile_traits,
+    profiles,
+    sync_queue,
+    synced,
+)
+from punchcard.store.upsert import insert_into
+
+_PER_QUERY = 450  # pairs; both engines take some hundreds of values in a statement
+_T = TypeVar("_T")
+
+
+class StoredTrait(msgspec.Struct, frozen=True, gc=False):
+    """One trait of a profile as it stands.
+
+    Attributes:
+        value: JSON text; `null` for a custom trait that was taken away, or a computed one without a value any more.
+        computation: `audience`, `computed_trait`, or "" for a custom one.
+        updated_at: When that happened of which the value is.
+        seq: Place in the log of the event that gave it; 0 for a computed one.
+    """
+
+    profile_id: int
+    name: str
+    value: str
+    computation: str
+    updated_at: datetime
+    source: str
+    message_id: str
+    seq: int = 0
+
+
+def chunks(values: Collection[_T], size: int = _PER_QUERY) -> Iterator[list[_T]]:
+    """The values in lists of at most `size`."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def next_profile_id(work: Connection) -> int:
+    """The number of the next new profile."""
+    return (work.scalar(select(func.max(profiles.c.id))) or 0) + 1
+
+
+def owners_of(work: Connection, ids: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The profiles that external ids lead to; those that lead nowhere are left out."""
+    owners: dict[tuple[str, str], int] = {}
+    by_type: dict[str, list[str]] = {}
+    for type_, value in ids:
+        by_type.setdefault(type_, []).append(value)
+    columns = (external_ids.c.value, external_ids.c.profile_id)
+    for type_, values in by_type.items():
+        query = select(*columns).where(
+            external_ids.c.type == type_, external_ids.c.value.in_(bindparam("values", expanding=True))
+        )
+        for chunk in chunks(values, 2 * _PER_QUERY):
+            owners.update({(type_, value): profile for value, profile in work.execute(query, {"values": chunk})})
+    return owners
+
+
+def ids_of(work: Connection, profile_ids: Collection[int]) -> dict[int, set[tuple[str, str]]]:
+    """All external ids of these profiles."""
+    ids: dict[int, set[tuple[str, str]]] = {profile_id: set() for profile_id in profile_ids}
+    for chunk in chunks(profile_ids):
+        rows = select(external_ids.c.profile_id, external_ids.c.type, external_ids.c.value).where(
+            external_ids.c.profile_id.in_(chunk)
+        )
+        for profile_id, type_, value in work.execute(rows):
+            ids[profile_id].add((type_, value))
+    return ids
+
+
+def since_of(work: Connection, profile_ids: Collection[int]) -> dict[tuple[str, str], datetime]:
+    """When each external id of these profiles came."""
+    since: dict[tuple[str, str], datetime] = {}
+    columns = (external_ids.c.type, external_ids.c.value, external_ids.c.created_at)
+    for chunk in chunks(profile_ids):
+        rows = select(*columns).where(external_ids.c.profile_id.in_(chunk))
+        since.update({(row.type, row.value): row.created_at for row in work.execute(rows)})
+    return since
+
+
+def merges_of(work: Connection, profile_ids: Collection[int]) -> dict[int, int]:
+    """How many profiles each of these has taken in; those that have not are left out."""
+    merges: dict[int, int] = {}
+    for chunk in chunks(profile_ids):
+        rows = (
+            select(profile_merges.c.profile_id, func.count())
+            .where(profile_merges.c.profile_id.in_(chunk))
+            .group_by(profile_merges.c.profile_id)
+        )
+        merges.update({row[0]: row[1] for row in work.execute(rows)})
+    return merges
+
+
+def add_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add profiles; the columns of the table by name."""
+    execute_many(work, insert(profiles), rows)
+
+
+def see_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Note the last event of profiles: `profile`, `at`, `message_id`, `source`."""
+    seen = (
+        update(profiles)
+        .where(profiles.c.id == bindparam("profile"))
+        .values(updated_at=bindparam("at"), last_message_id=bindparam("message_id"), last_source=bindparam("source"))
+    )
+    execute_many(work, seen, rows)
+
+
+def make_known(work: Connection, profile_ids: Collection[int]) -> None:
+    """Note that more than an anonymous id leads to these profiles."""
+    for chunk in chunks(profile_ids):
+        work.execute(update(profiles).where(profiles.c.id.in_(chunk)).values(is_known=True))
+
+
+def add_ids(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add external ids; the columns of the table by name."""
+    execute_many(work, insert(external_ids), rows)
+
+
+def add_conflicts(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep conflicts, each once."""
+    execute_many(work, insert_into(work, profile_conflicts).on_conflict_do_nothing(), rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedProfile:
+    """A profile that has become part of another, by an event."""
+
+    profile: int
+    merged: int
+    at: datetime
+    message_id: str
+
+
+def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits: Sequence[StoredTrait]) -> None:
+    """Let profiles go on for others: ids, history and synced values are now their own.
+
+    Args:
+        merges: In order; one may be merged into one that is merged in turn.
+        traits: The current traits of those that go on in the end, of each the newer one.
+    """
+    if not merges:
+        return
+    pairs = [{"winner": merge.profile, "loser": merge.merged} for merge in merges]
+    for table in (external_ids, profile_merges, profile_trait_changes, synced):
+        moved = update(table).where(table.c.profile_id == bindparam("loser")).values(profile_id=bindparam("winner"))
+        work.execute(moved, pairs)
+    work.execute(
+        insert(profile_merges),
+        [
+            {"profile_id": merge.profile, "merged_id": merge.merged, "at": merge.at, "message_id": merge.message_id}
+            for merge in merges
+        ],
+    )
+    into = final_profiles([(merge.profile, merge.merged) for merge in merges])
+    _join_profiles(work, into)
+    for chunk in chunks({*into, *into.values()}):
+        work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(chunk)))
+    execute_many(work, insert(profile_traits), [_values(trait) for trait in traits])
+    _merge_queue(work, into)
+    _merge_conflicts(work, into)
+
+
+def final_profiles(merges: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Where each merged profile is in the end, of (profile, merged) in order."""
+    into = {merged: profile for profile, merged in merges}
+    final = {}
+    for merged in into:
+        profile = into[merged]
+        while profile in into:
+            profile = into[profile]
+        final[merged] = profile
+    return final
+
+
+def _join_profiles(work: Connection, into: Mapping[int, int]) -> None:
+    """The one that goes on is as old as the oldest, and known if one of them was."""
+    rows = {}
+    for chunk in chunks({*into, *into.values()}):
+        query = select(profiles.c.id, profiles.c.created_at, profiles.c.is_known).where(profiles.c.id.in_(chunk))
+        rows.update({row.id: row for row in work.execute(query)})
+    joined: dict[int, dict[str, Any]] = {}
+    for merged, profile in into.items():
+        joined_profile = joined.setdefault(
+            profile, {"one": profile, "created": rows[profile].created_at, "known": bool(rows[profile].is_known)}
+        )
+        joined_profile["created"] = min(joined_profile["created"], rows[merged].created_at)
+        joined_profile["known"] = joined_profile["known"] or bool(rows[merged].is_known)
+    work.execute(
+        update(profiles)
+        .where(profiles.c.id == bindparam("one"))
+        .values(created_at=bindparam("created"), is_known=bindparam("known")),
+        list(joined.values()),
+    )
+    pairs = [{"loser": merged, "winner": profile} for merged, profile in into.items()]
+    for column in (profiles.c.id, profiles.c.merged_into):
+        work.execute(
+            update(profiles).where(column == bindparam("loser")).values(merged_into=bindparam("winner")), pairs
+        )
+
+
+def _merge_queue(work: Connection, into: Mapping[int, int]) -> None:
+    rows = []
+    for chunk in chunks(into):
+        moved = sync_queue.c.profile_id.in_(chunk)
+        rows += [dict(row._mapping) for row in work.execute(select(sync_queue).where(moved))]
+        work.execute(delete(sync_queue).where(moved))
+    if rows:
+        work.execute(
+            insert_into(work, sync_queue).on_conflict_do_nothing(),
+            [{**row, "profile_id": into[row["profile_id"]]} for row in rows],
+        )
+
+
+def _merge_conflicts(work: Connection, into: Mapping[int, int]) -> None:
+    rows = {}
+    for chunk in chunks(into):
+        own = profile_conflicts.c.profile_id.in_(chunk) | profile_conflicts.c.owner_id.in_(chunk)
+        rows.update({row.id: dict(row._mapping) for row in work.execute(select(profile_conflicts).where(own))})
+    for chunk in chunks(rows):
+        work.execute(delete(profile_conflicts).where(profile_conflicts.c.id.in_(chunk)))
+    moved = []
+    for row in rows.values():
+        del row["id"]
+        row["profile_id"] = into.get(row["profile_id"], row["profile_id"])
+        row["owner_id"] = into.get(row["owner_id"], row["owner_id"])
+        if row["profile_id"] != row["owner_id"]:
+            moved.append(row)
+    add_conflicts(work, moved)
+
+
+def traits_of(
+    work: Connection, profile_ids: Collection[int], names: Collection[str] | None = None
+) -> list[StoredTrait]:
+    """The traits of these profiles, all or those of these names."""
+    traits: list[StoredTrait] = []
+    for chunk in chunks(profile_ids):
+        query = select(profile_traits).where(profile_traits.c.profile_id.in_(chunk))
+        if names is not None:
+            query = query.where(profile_traits.c.name.in_(list(names)))
+        traits.extend(_trait(row) for row in work.execute(query))
+    return traits
+
+
+def keep_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
+    """Let these traits stand, each in the place of the one that stands."""
+    added = insert_into(work, profile_traits)
+    columns = ("value", "computation", "updated_at", "source", "message_id", "seq")
+    changed = added.on_conflict_do_update(
+        index_elements=["profile_id", "name"], set_={name: added.excluded[name] for name in columns}
+    )
+    execute_many(work, changed, [_values(trait) for trait in traits])
+
+
+def add_history(work: Connection, traits: Sequence[StoredTrait]) -> None:
+    """Note what traits have become, oldest first."""
+    execute_many(work, insert(profile_trait_changes), [_change(trait) for trait in traits])
+
+
+def leave_as_custom(work: Connection, name: str) -> None:
+    """Let a computation that is deleted leave its last values as custom traits."""
+    work.execute(update(profile_traits).where(profile_traits.c.name == name).values(computation=""))
+
+
+def _values(trait: StoredTrait) -> dict[str, Any]:
+    return msgspec.structs.asdict(trait)
+
+
+def _change(trait: StoredTrait) -> dict[str, Any]:
+    return {
+        "profile_id": trait.profile_id,
+        "name": trait.name,
+        "value": trait.value if trait.value != "null" or trait.computation else None,
+        "computation": trait.computation,
+        "at": trait.updated_at,
+        "message_id": trait.message_id,
+    }
+
+
+def _trait(row: Row[Any]) -> StoredTrait:
+    return StoredTrait(**row._mapping)

@@ -1,0 +1,80 @@
+"""What each destination has of each email and computation, as far as it was sent."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, update
+
+from punchcard.store.engage.schema import IS_CUT, synced
+from punchcard.store.upsert import insert_into
+
+UNSYNCED = ""
+"""What stands for the value of a call that did not arrive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """The last synced value of one email and key at a destination.
+
+    Attributes:
+        changes: JSON of the changes of the last minute, "" for none; see `engage.debounce`.
+        tracked: The value that a track call has brought of the person, at this or another email; "" for none.
+        track_sequence: The sequence of the last track call to this email, 0 for none.
+        entries_cut: How many entries of a list were left out of the value so that the call is not too large.
+    """
+
+    destination: str
+    key: str
+    email: str
+    profile_id: int
+    value: str
+    sequence: int
+    sent_at: datetime
+    changes: str = ""
+    tracked: str = ""
+    track_sequence: int = 0
+    entries_cut: int = 0
+
+
+def synced_values_of(work: Connection, *, destination: str, key: str, profile_id: int) -> list[Synced]:
+    """Return the last synced values of a profile at a destination, by email."""
+    query = select(synced).where(
+        synced.c.profile_id == profile_id, synced.c.destination == destination, synced.c.key == key
+    )
+    return [Synced(**dict(row._mapping)) for row in work.execute(query)]
+
+
+def synced_value_of_email(work: Connection, *, destination: str, key: str, email: str) -> Synced | None:
+    """Return the last synced value of an email at a destination, of whatever profile."""
+    query = select(synced).where(synced.c.destination == destination, synced.c.key == key, synced.c.email == email)
+    row = work.execute(query).first()
+    return None if row is None else Synced(**dict(row._mapping))
+
+
+def save_synced(work: Connection, value: Synced) -> None:
+    """Store a synced value in the place of the one before."""
+    values = {name: getattr(value, name) for name in synced.c.keys()}  # noqa: SIM118
+    added = insert_into(work, synced).values(**values)
+    work.execute(added.on_conflict_do_update(index_elements=["destination", "key", "email"], set_=values))
+
+
+def mark_unsynced(work: Connection, *, destination: str, key: str, email: str, sequence: int, call: str) -> int | None:
+    """Note that a call did not arrive, unless a later one was sent; returns the profile to sync again."""
+    known = synced_value_of_email(work, destination=destination, key=key, email=email)
+    if known is None or sequence != (known.track_sequence if call == "track" else known.sequence):
+        return None
+    if call == "track":
+        # At none of the person's emails: else it would seem that another one has brought it.
+        not_tracked = update(synced).where(
+            synced.c.profile_id == known.profile_id, synced.c.destination == destination, synced.c.key == key
+        )
+        work.execute(not_tracked.values(tracked=UNSYNCED))
+    else:
+        save_synced(work, replace(known, value=UNSYNCED))
+    return known.profile_id
+
+
+def count_cut_lists(work: Connection, *, destination: str, key: str) -> int:
+    """How many emails have a list of a computation that was cut."""
+    query = select(func.count()).where(synced.c.destination == destination, synced.c.key == key, IS_CUT)
+    return int(work.scalar(query) or 0)

@@ -1,0 +1,1 @@
+"""What operators see and request: alerts, replays, simulations and reconciliations. All SQL on it is here."""

@@ -1,0 +1,165 @@
+"""What lists and pages of the App tell of events, awards and customers."""
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.public_api import PublicApiServer
+
+CONFIG = """
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website"]
+[destinations.settings]
+apiKey = "a-secret-that-nobody-sees"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Checked In" = "123457" }
+[destinations.options]
+apiBaseUrl = "http://127.0.0.1:9"
+
+[[audiences]]
+name = "Regulars"
+definition = "event('Checked In').count() >= 1"
+destinations = ["perkville"]
+"""
+CHECKED_IN = {"event": "Checked In", "userId": "ann", "messageId": "visit", "properties": {"email": "ann@example.com"}}
+VIEW = {"type": "page", "name": "Pricing", "userId": "ann", "messageId": "view"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as server:
+        add_operators(server)
+        yield server
+
+
+@pytest.fixture
+def owner(world: PublicApiServer) -> FormBrowser:
+    browser = FormBrowser(world)
+    assert browser.sign_in("owner@acme.example").status == 303
+    return browser
+
+
+def plain(page: str) -> str:
+    """Return the text of a page, with blanks for line ends."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def test_an_event_has_its_own_time_beside_the_time_of_receipt(world: PublicApiServer, owner: FormBrowser) -> None:
+    world.send({**CHECKED_IN, "timestamp": "2020-02-03T04:05:06Z"})
+    world.route()
+    for path in ("/events", "/events/visit", "/customers/ann@example.com?tab=events"):
+        page = owner.get(path).text
+        own = page.index('datetime="2020-02-03T04:05:06.000Z"')
+        received = world.clock.now().strftime('datetime="%Y-%m-%dT%H:%M:')
+        assert received in page[own:], path
+    assert '<h1 class="page-title">Checked In' in owner.get("/events/visit").text
+
+
+def test_a_page_call_is_named_by_its_page(world: PublicApiServer, owner: FormBrowser) -> None:
+    world.send(VIEW, call="page")
+    world.send({"type": "page", "userId": "ben", "messageId": "unnamed"}, call="page")
+    world.route()
+    events = plain(owner.get("/events").text)
+    assert "Pricing page ann" in events
+    assert "Status page ben" in events
+
+
+def test_page_views_are_hidden_from_what_earned_nothing_until_they_are_wanted(
+    world: PublicApiServer, owner: FormBrowser
+) -> None:
+    world.send({"event": "Locker Opened", "userId": "ann", "properties": {"email": "ann@example.com"}})
+    for number in range(60):  # more than a page of them: what is looked for lies behind
+        world.send({**VIEW, "messageId": f"view-{number}"}, call="page")
+    world.route()
+    world.feed_lake()
+    hidden, shown = (plain(owner.get(f"/customers/ann@example.com{query}").text) for query in ("", "?views=1"))
+    assert ("Locker Opened" in hidden, "Pricing" in hidden, "Show page views" in hidden) == (True, False, True)
+    assert ("Pricing" in shown, "Hide page views" in shown) == (True, True)
+
+
+def test_a_customer_with_page_views_only_is_known(world: PublicApiServer, owner: FormBrowser) -> None:
+    world.send({**VIEW, "userId": "viewer"}, call="page")
+    world.route()
+    page = plain(owner.get("/customers/viewer").text)
+    assert "Unknown customer" not in page
+    assert "Unknown customer" in plain(owner.get("/customers/nobody").text)
+
+
+@pytest.mark.parametrize("tab", ["awards", "events", "audiences", "profile", "nonsense"])
+def test_every_tab_of_a_customer_shows_the_email_in_its_heading(
+    world: PublicApiServer, owner: FormBrowser, tab: str
+) -> None:
+    world.send(CHECKED_IN)
+    world.route()
+    world.feed_lake()
+    world.engage()
+    page = owner.get(f"/customers/ann@example.com?tab={tab}")
+    assert (page.status, "Also known as ann<" in page.text) == (200, True)
+
+
+def test_the_same_event_twice_in_a_map_is_an_error_and_nothing_is_saved(
+    world: PublicApiServer, owner: FormBrowser
+) -> None:
+    rows = {"eventToPerkMap.name": ["Checked In", "Checked In", ""], "eventToPerkMap.value": ["1", "2", "3"]}
+    page = owner.post("/destinations/perkville/map", **rows)
+    assert page.status == 422
+    text = plain(page.text)
+    assert "“Checked In” is mapped twice. Remove one of the lines." in text
+    assert "Enter an event name." in text
+    assert page.text.count('name="eventToPerkMap.name" value="Checked In"') == 2
+    assert "123457" in owner.get("/destinations/perkville/map").text
+
+
+def test_all_matching_transactions_are_those_of_the_chosen_period(world: PublicApiServer, owner: FormBrowser) -> None:
+    world.configure(CONFIG.replace("Checked In", "Order Refunded"))
+    refund = {"userId": "a", "event": "Order Refunded", "properties": {"email": "a@example.com", "order_id": "o"}}
+    world.send(refund)
+    world.route()
+    world.deliver()
+    world.clock.advance(3 * 24 * 3600)  # it has waited for its order, and is parked
+    world.deliver()
+    assert owner.sign_in("owner@acme.example").status == 303  # the session has been idle for long
+    path = "/destinations/perkville/transactions"
+    assert "1 transaction" in owner.get(f"{path}?time=7d&state=parked").text
+    assert owner.post(path, do="dismiss", which="all", time="24h", state="parked").status == 303
+    assert "1 transaction" in owner.get(f"{path}?time=7d&state=parked").text
+    assert owner.post(path, do="dismiss", which="all", time="7d", state="parked").status == 303
+    assert "0 transactions" in owner.get(f"{path}?time=7d&state=parked").text
+
+
+def test_home_compares_with_the_period_before_and_names_events(world: PublicApiServer, owner: FormBrowser) -> None:
+    world.send(CHECKED_IN)
+    world.route()
+    world.clock.advance(26 * 3600)
+    assert owner.sign_in("owner@acme.example").status == 303
+    for number in range(3):
+        world.send({**CHECKED_IN, "messageId": f"later-{number}"})
+    world.route()
+    home = plain(owner.get("/").text)
+    assert "Events received 3 +200 % to the period before" in home
+    assert re.search(r"Top events .* Checked In 3 0", home), home
+    oldest = re.search(r'Oldest queued award</div>\s*<div class="h1 mb-0"><a href="([^"]+)"', owner.get("/").text)
+    assert oldest is not None
+    assert oldest[1] == "/events/visit"
+
+
+def test_whole_days_are_shown_and_their_numbers_open_the_same_days(world: PublicApiServer, owner: FormBrowser) -> None:
+    world.send(CHECKED_IN)
+    world.route()
+    day = f"{world.clock.now():%Y-%m-%d}"
+    for path in ("/", "/destinations/perkville", "/events"):
+        page = owner.get(f"{path}?from={day}&to={day}").text
+        assert f"time={day}%7E{day}" in page or f"time={day}~{day}" in page or f'value="{day}~{day}"' in page, path
+    assert "1 event<" in owner.get(f"/events?time={day}~{day}").text
+    assert "0 events<" in owner.get("/events?from=2001-01-01").text

@@ -1,0 +1,125 @@
+"""A product in a browser, for tests of the App's pages.
+
+With SCREENSHOTS_FOLDER=FOLDER the pictures of the documentation are taken on the way (`make screenshots`).
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess, command
+from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
+
+PASSWORD = "correct horse battery"
+SCREENSHOTS = os.environ.get("SCREENSHOTS_FOLDER", "")
+QUICK = {"retryBaseSeconds": 0.2, "retryAttemptsMax": 1}
+EVENTS = [
+    {"type": "track", "event": "Checked In", "userId": "ann", "properties": {"email": "ann@example.com"}},
+    {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": "ann",
+        "properties": {"email": "ann@example.com", "order_id": "1001", "revenue": 49.9},
+    },
+    {"type": "track", "event": "Checked In", "userId": "ann"},
+    {"type": "track", "event": "Locker OpenedRequest", "userId": "ben", "properties": {"email": "ben@example.com"}},
+    {"type": "track", "event": "Checked In", "userId": "ben", "properties": {"email": "ben@example.com"}},
+    {"type": "track", "event": "<script>alert(1)</script>", "userId": "eve", "properties": {"email": "eve@x.example"}},
+]
+
+KEPT = (
+    "event('Order Completed').where( property('coupon').absent() AND "
+    "NOT ( event('Order Refunded').within(parent: 7 days).count() >= 1 ) ).within(90 days)"
+    ".sum(property('revenue')) > 20.5 AND NOT ( trait('regulars') = true )"
+)
+
+
+def picture(page: Page, name: str) -> None:
+    """Take a picture for the documentation, if pictures are wanted."""
+    if SCREENSHOTS:
+        page.wait_for_timeout(400)
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def wait_after_reloading(page: Page, condition: Callable[[], bool]) -> None:
+    """Reload the page until the condition holds."""
+    wait_until(lambda: condition() or (page.reload() and None), lambda: page.inner_text("main"))
+
+
+@contextmanager
+def signed_in(chromium: Browser, product: ProductProcess, email: str, **options: Any) -> Iterator[Page]:
+    context = chromium.new_context(base_url=product.url, **options)
+    context.set_default_timeout(PATIENCE_SECONDS * 1_000)
+    page = context.new_page()
+
+    def fail_for_policy(message: ConsoleMessage) -> None:
+        if message.type == "error" and "Content Security" in message.text:
+            pytest.fail(message.text)
+
+    page.on("pageerror", lambda error: pytest.fail(f"{page.url}: {error}"))
+    page.on("console", fail_for_policy)
+    page.goto("/sign-in")
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/")
+    yield page
+    context.close()
+
+
+def become_owner(context: BrowserContext) -> Page:
+    context.set_default_timeout(PATIENCE_SECONDS * 1_000)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("Your name").fill("Olga")
+    page.get_by_label("Your email").fill("olga@acme.example")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Name of your business").fill("Acme Fitness")
+    page.get_by_label("Time zone").select_option("America/Los_Angeles")
+    picture(page, "welcome")
+    page.get_by_role("button", name="Create account").click()
+    page.wait_for_url(re.compile(r"/$"))
+    return page
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("app-sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(
+    tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess, chromium: Browser
+) -> Iterator[ProductProcess]:
+    """A configured product with an owner, a person who only looks, and some events."""
+    content = configuration(perkville_url=sandbox.url, options=QUICK)
+    regulars = "event('Checked In').within(30 days).count() >= 1"
+    content["audiences"] = [
+        {"name": "Regulars", "definition": regulars, "destinations": ["perkville"]},
+        {"name": "Bought and kept", "definition": KEPT},
+    ]
+    with ProductProcess(tmp_path_factory.mktemp("app"), content) as running:
+        released = command("apply", str(running.config), "--release", "--yes", "--data", str(running.data))
+        assert "The App manages" in released.stdout, released
+        context = chromium.new_context(base_url=running.url)
+        page = become_owner(context)
+        page.goto("/settings/team")
+        page.get_by_label("Name").fill("Lou")
+        page.get_by_label("Email").fill("lou@acme.example")
+        page.get_by_label("Temporary password").fill(PASSWORD)
+        page.get_by_role("button", name="Add").click()
+        expect(page.get_by_role("status")).to_contain_text("Lou was added and can sign in now")
+        running.send("batch", {"batch": EVENTS}, write_key=WRITE_KEY)
+        page.goto("/destinations/perkville/transactions")
+        wait_after_reloading(page, lambda: page.locator(".badge", has_text="Delivered").count() >= 3)
+        context.close()
+        yield running

@@ -1,0 +1,133 @@
+"""Two serving machines and a worker, each with a data folder of its own, on one PostgreSQL: each award exactly once."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import ProductProcess, WorkerProcess, command
+from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
+
+DEFECTS = ("routing_stopped", "lake_stopped", "delivery_stopped", "engage_stopped", "InvariantError", "defect")
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path / "sandbox") as running:
+        yield running
+
+
+class Sender:
+    """Sends visits to several machines in turn, each until it is acknowledged, as Segment's libraries do."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[str] = []
+        self.refused: Counter[int] = Counter()
+
+    def send(self, count: int, *machines: ProductProcess) -> None:
+        for _ in range(count):
+            message_id = f"visit-{len(self.acknowledged)}"
+            machine = machines[len(self.acknowledged) % len(machines)]
+            wait_until(partial(self._try, machine, message_id))
+            self.acknowledged.append(message_id)
+
+    def _try(self, machine: ProductProcess, message_id: str) -> bool:
+        status = machine.track("Checked In", {"email": f"{message_id}@example.com"}, messageId=message_id)
+        if status != 200:
+            self.refused[status] += 1
+        return status == 200
+
+
+@contextmanager
+def sending_meanwhile(sender: Sender, count: int, *machines: ProductProcess) -> Iterator[None]:
+    thread = threading.Thread(target=sender.send, args=(count, *machines))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def configured(database_url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
+    """Return the settings that all machines share, after the configuration was applied from yet another one."""
+    environment = {
+        "PUNCHCARD_DATABASE_URL": database_url,
+        "PUNCHCARD_LOG_URL": database_url,
+        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
+    }
+    config = folder / "punchcard.toml"
+    config.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url)))
+    applied = command("apply", str(config), "--data", str(folder / "office"), environment=environment)
+    assert applied.returncode == 0, applied.stderr
+    return environment
+
+
+def test_events_of_all_machines_are_awarded_once_whatever_dies(
+    tmp_path: Path, own_postgres: Any, sandbox: SandboxProcess
+) -> None:
+    environment = configured(own_postgres.url, sandbox, tmp_path) | {"PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5"}
+    worker_log = tmp_path / "worker.log"
+    sender = Sender()
+
+    def wait_until_awarded() -> None:
+        wait_until(lambda: len(sandbox.transactions()) >= len(sender.acknowledged))
+
+    with ProductProcess(tmp_path / "first", serves_only=True, environment=environment) as first:
+        second = ProductProcess(tmp_path / "second", serves_only=True, environment=environment)
+        worker = WorkerProcess(tmp_path / "worker", environment, worker_log)
+        try:
+            sender.send(10, first, second)
+            wait_until_awarded()
+            worker.kill()
+            sender.send(10, first, second)
+            worker = WorkerProcess(tmp_path / "worker", environment, worker_log)
+            second.kill()
+            sender.send(5, first)
+            second = ProductProcess(tmp_path / "second", serves_only=True, environment=environment)
+            wait_until_awarded()
+            with sending_meanwhile(sender, 20, first, second):
+                own_postgres.crash()
+                wait_until(lambda: first.call("GET", "/health/ready")[0] == 503)
+                wait_until(lambda: sender.refused[503])
+                own_postgres.start()
+            wait_until_awarded()
+            # What one machine took in, the other one can explain, although it has no lake.
+            for message_id in sender.acknowledged[-2:]:
+                assert first.wait_for_status(message_id, "delivered")
+            lake = wait_until(lambda: first.call("GET", "/health/ready")[1].get("lake"))
+            assert lake["status"] == "elsewhere"
+            assert "PUNCHCARD_LAKE_URL" in lake["message"]
+            assert worker.is_running()
+        finally:
+            worker.__exit__()
+            second.stop()
+    booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
+    assert booked == Counter(f"SEG:website:EVENT:{message_id}" for message_id in sender.acknowledged)
+    for log in (first.log, second.log, worker_log.read_text()):
+        assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
+
+
+def test_a_wrong_combination_is_refused_at_start_with_the_remedy(
+    tmp_path: Path, empty_postgres_url: str, sandbox: SandboxProcess
+) -> None:
+    shared = configured(empty_postgres_url, sandbox, tmp_path)
+    database = {**shared, "PUNCHCARD_LOG_URL": ""}
+    with ProductProcess(tmp_path / "first", serves_only=True, environment=shared) as first:
+        assert first.call("GET", "/health/ready") == (200, {"status": "ready"})
+        cases = {
+            "no shared database": ("serve", {**shared, "PUNCHCARD_DATABASE_URL": ""}, 2, "Set PUNCHCARD_DATABASE_URL"),
+            "another secret key": ("worker", {**shared, "PUNCHCARD_SECRET_KEY": "x"}, 2, "Set PUNCHCARD_SECRET_KEY"),
+            "a log of its own": ("worker", database, 1, "set PUNCHCARD_LOG_URL to postgresql://"),
+            "a log of its own beside it": ("engage", database, 1, "set PUNCHCARD_LOG_URL to postgresql://"),
+        }
+        for name, (half, environment, status, remedy) in cases.items():
+            refused = command(half, "--data", str(tmp_path / "other"), environment=environment)
+            assert (refused.returncode, remedy in refused.stderr) == (status, True), (name, refused.stderr)
