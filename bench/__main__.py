@@ -37,7 +37,9 @@ _KEEP_OPTION = "--keep="
 def main(arguments: list[str]) -> int:
     """Run the named benches, all without a name; returns 1 if a bench failed, after the others have run."""
     names = [argument for argument in arguments if not argument.startswith("--")]
-    kept_as = "".join(word.removeprefix(_KEEP_OPTION) for word in arguments if word.startswith(_KEEP_OPTION))
+    kept_as = next(
+        (argument.removeprefix(_KEEP_OPTION) for argument in arguments if argument.startswith(_KEEP_OPTION)), ""
+    )
     if _TINY_OPTION in arguments:
         os.environ[TINY] = "1"
     unknown = [name for name in names if name not in BENCHES]
