@@ -69,17 +69,18 @@ def _ingest(server_url: str) -> None:
 
 
 def _routing(server_url: str) -> None:
-    rates: dict[str, list[float]] = {"local": [], "log": [], "both": []}
+    rates: dict[str, list[float]] = {"local": [], "log": [], "store": [], "both": []}
     for _ in range(_ROUNDS):
         rates["local"].append(measure(_EVENTS))
         rates["log"].append(measure(_EVENTS, log_url=new_database(server_url)))
+        rates["store"].append(measure(_EVENTS, store_url=new_database(server_url)))
         url = new_database(server_url)
         rates["both"].append(measure(_EVENTS, log_url=url, store_url=url))
     ceiling = statistics.median(rates["local"])
-    for key, name in (("log", "routing, log in PostgreSQL"), ("both", "routing, log and store in PostgreSQL")):
+    for key, where in (("log", "log"), ("store", "store"), ("both", "log and store")):
         show(
             Figure(
-                name=name,
+                name=f"routing, {where} in PostgreSQL",
                 unit="events/s",
                 values=rates[key],
                 target=_ROUTING_SHARE * ceiling,

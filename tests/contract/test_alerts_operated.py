@@ -306,6 +306,25 @@ def test_a_worker_looks_sends_and_reports(world: PublicApiServer, receiver: Webh
         loop.stop()
 
 
+def test_a_worker_whose_loop_stands_still_is_missing(world: PublicApiServer, tmp_path: Path) -> None:
+    loop = loop_of(world, tmp_path, "worker")
+    progress = loop.progress
+    with progress.watch("routing", stalled_after_seconds=60):
+        loop.start()
+        try:
+            wait_until(lambda: seen_at(world, "worker") is not None, "no heartbeat")
+            world.clock.advance(200)
+            progress.mark("routing")
+            wait_until(lambda: seen_at(world, "worker") == world.clock.now(), "a loop that goes on is not reported")
+            world.clock.advance(200)  # the process lives, and its loop does not go round
+            wait_until(lambda: "worker" in open_kinds(world), "nobody misses the worker")
+            progress.mark("routing")
+            wait_until(lambda: "worker" not in open_kinds(world), "the worker is missed for ever")
+        finally:
+            loop.stop()
+    assert progress.stalled() == []
+
+
 def test_a_serving_process_takes_over_while_no_worker_runs(world: PublicApiServer, tmp_path: Path) -> None:
     serving = loop_of(world, tmp_path, "serve")
     serving.start()

@@ -44,6 +44,8 @@ PAGES = [
     "/settings",
     "/settings/audit",
     "/settings/password",
+    "/settings/versions",
+    "/settings/versions/1",
     "/sources",
     "/sources/website",
     "/sources/website/debugger",

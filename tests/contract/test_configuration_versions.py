@@ -339,6 +339,8 @@ def test_a_change_in_the_app_can_be_undone_right_after_saving(world: PublicApiSe
     assert undo[1] not in browser.get("/settings").text  # offered once
     assert browser.post(undo[1], back="/settings").status == 303
     assert persistence.load(world.store, world._keyring).workspace.name == "My workspace"
+    response = browser.post("/settings", name="My workspace", timezone="UTC")  # as it is
+    assert "/undo" not in browser.get(response.headers["location"]).text
     response = browser.post(undo[1], back="/settings")
     assert response.status == 422
     assert "was changed again since" in response.text

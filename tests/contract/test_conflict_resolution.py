@@ -15,7 +15,7 @@ import pytest
 
 from punchcard.cli.running import run
 from punchcard.operations.alerts import find_alerts
-from punchcard.testing.operators import FormBrowser
+from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.alert_rules import AlertKind
@@ -117,6 +117,7 @@ def _shop(tmp_path: Path, sandbox: SandboxProcess, store_url: str) -> Iterator[S
     with PublicApiServer(tmp_path, store_url, CONFIG.format(url=sandbox.url, perks=MAPPED)) as server:
         server.clock.set_wall_clock(by=(datetime.now(UTC) - server.clock.now()).total_seconds())
         server.delivers_really = True
+        add_operators(server)
         yield Shop(server, sandbox)
 
 
@@ -163,7 +164,8 @@ def test_a_correction_gives_the_second_content(
     assert [row["effectKey"].split(":")[2] for row in resolved["corrections"]] == ["CORRECTION"] * len(shown)
     shop.deliver()
     assert shop.units() == expected
-    assert shop.conflicts() == shop.alerts() == []
+    assert shop.conflicts() == []
+    assert shop.alerts() == []
     sent = [
         row["transaction"]["quantity"]
         for row in shop.request("GET", f"{PATH}/{conflict['id']}")["conflict"]["corrections"]
@@ -201,7 +203,8 @@ def test_keeping_the_first_sends_nothing_and_holds_for_the_same_message(shop: Sh
     assert shop.resolve(conflict, "kept")["resolution"] == "kept"
     shop.deliver()
     assert shop.units() == _units(ann="10")
-    assert shop.conflicts() == shop.alerts() == []
+    assert shop.conflicts() == []
+    assert shop.alerts() == []
     shop.sent -= 1
     shop.order("8")  # the sender repeats its message
     assert shop.conflicts() == []
@@ -222,7 +225,7 @@ def test_nobody_resolves_a_conflict_twice(any_shop: Shop) -> None:
     shop.deliver()
     assert shop.units() == _units(ann="12")
     audit = shop.request("GET", "/api/audit-events")["events"]
-    assert [event["type"] for event in audit if "resolve" in json.dumps(event)] != []
+    assert sum(f"conflicts.{conflict['id']}" in json.dumps(event) for event in audit) == 1
 
 
 @pytest.mark.parametrize(
@@ -326,6 +329,12 @@ def test_the_app_shows_both_contents_and_resolves(shop: Shop) -> None:
     assert browser.post(path, resolution="corrected").status == 403
     assert browser.sign_in("editor@acme.example").status == 303
     assert "Keep the first</button>" in browser.get(path).text
+    for message_id in (first, second):
+        assert f'href="{path}">Resolve conflict' in browser.get(f"/events/{message_id}").text
+        (result,) = shop.request("GET", f"/api/events/{message_id}")["results"]
+        (remedy,) = result["remedies"]
+        assert (remedy["action"], remedy["path"]) == ("resolve_conflict", path)
+        assert remedy["command"] == f"punchcard conflicts {conflict['id']}"
     assert browser.post(path, resolution="corrected").status == 303
     assert browser.post(path, resolution="kept").status == 303  # the second click
     shop.deliver()
@@ -334,6 +343,9 @@ def test_the_app_shows_both_contents_and_resolves(shop: Shop) -> None:
     assert path not in browser.get("/destinations/perkville/conflicts").text
     assert path in browser.get("/destinations/perkville/conflicts?show=all").text
     assert browser.get("/destinations/perkville/conflicts/999").status == 404
+    (result,) = shop.request("GET", f"/api/events/{second}")["results"]
+    assert result["detail"].endswith("the second content counts")
+    assert "remedies" not in result
 
 
 def test_the_command_line_shows_and_resolves(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

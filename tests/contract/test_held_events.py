@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import Event
@@ -15,6 +16,7 @@ from punchcard.operations.alerts import find_alerts
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.recoveries import RecoveryReason, start_recovery
+from punchcard.store.delivery.schema import effects
 from punchcard.testing.damage import (
     CONFIG,
     awarded,
@@ -58,6 +60,29 @@ def test_held_events_are_planned_in_their_order_and_before_later_ones(world: Pub
     assert awarded(world, "perkville") == ["m1", "m2", *[f"x{number}" for number in range(1_200)], "m3"]
     assert awarded(world, "second") == awarded(world, "perkville")
     assert counted(world) == {("pending", ""): 1_203}
+
+
+def test_a_replayed_event_keeps_its_replay_while_it_is_held(sqlite_world: PublicApiServer) -> None:
+    world = sqlite_world
+    paused = damage(world, with_condition("properties.staff = "))
+    world.send(order("m1", number="1"))
+    world.route()
+    restore(world, paused)
+    off = json.dumps({"enabled": False}).encode()
+    assert world.request("PATCH", "/api/destinations/perkville", off).status == 200
+    world.send(order("m2", number="2"))
+    world.route()
+    world.feed_lake()
+    assert world.request("PATCH", "/api/destinations/perkville", json.dumps({"enabled": True}).encode()).status == 200
+    replayed = world.request("POST", "/api/destinations/perkville/replays", b'{"messageIds": ["m2"]}')
+    assert replayed.status == 200, replayed.body
+    whole = damage(world, with_condition("properties.staff = "))
+    world.run_replays()
+    restore(world, whole)
+    world.route()
+    with world.store.reading() as work:
+        marks = dict(work.execute(select(effects.c.message_id, effects.c.replay)).all())
+    assert marks == {"m1": None, "m2": replayed.json()["data"]["replay"]["id"]}
 
 
 def test_an_event_that_comes_while_earlier_ones_are_planned_waits_behind_them(world: PublicApiServer) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -223,6 +224,48 @@ def test_a_wrong_parameter_is_named(api: PublicApiServer, query: str, field: str
     response = api.request("GET", f"/api/destinations/perkville/transactions{query}")
     assert response.status == 400
     assert (response.error["type"], response.error["field"]) == ("bad-request", field)
+
+
+@pytest.mark.parametrize("cursor", ["9" * 19, "9" * 60, "%C2%B2", "-1", "1.5", "x"])
+@pytest.mark.parametrize(
+    ("path", "parameter"),
+    [
+        ("/api/destinations/perkville/transactions", "cursor"),
+        ("/api/destinations/perkville/conflicts", "cursor"),
+        ("/api/destinations/perkville/reconciliations", "cursor"),
+        ("/api/destinations/perkville/simulations", "cursor"),
+        ("/api/audit-events", "pagination[cursor]"),
+        ("/api/alerts", "pagination[cursor]"),
+        ("/api/sources", "pagination[cursor]"),
+        ("/api/regulations", "pagination[cursor]"),
+    ],
+)
+def test_a_cursor_that_no_page_has_given_is_refused(
+    api: PublicApiServer, path: str, parameter: str, cursor: str
+) -> None:
+    response = api.request("GET", f"{path}?{quote(parameter)}={cursor}")
+    assert response.status == 400
+    assert response.error["field"] == parameter
+
+
+@pytest.mark.parametrize(
+    ("path", "member", "body"),
+    [
+        ("replays", "since", {"dryRun": True}),
+        ("replays", "until", {"dryRun": True}),
+        ("simulations", "since", {}),
+        ("reconciliations", "since", {}),
+        ("pause", "until", {}),
+    ],
+)
+def test_instants_are_written_alike_everywhere(
+    api: PublicApiServer, path: str, member: str, body: dict[str, object]
+) -> None:
+    for text, status in (("30d", 200), ("2h", 200), ("soon", 400), ("", 400), ("9999999d", 400)):
+        call = json.dumps({**body, member: text}).encode()
+        response = api.request("POST", f"/api/destinations/perkville/{path}", call)
+        assert response.status == status, response.body
+        assert status == 200 or response.error["field"] == member
 
 
 def test_a_destination_that_is_not_there_is_not_found(api: PublicApiServer) -> None:

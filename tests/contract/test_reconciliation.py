@@ -6,13 +6,11 @@ Nothing is corrected before somebody decides, and what is sent again never makes
 import json
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.reconciliation_desk import CONFIG, KEY, PATH, Desk, open_desk
 
 from punchcard.cli.reconciling import reconcile_ledger
 from punchcard.errors import ConfigurationError
@@ -21,38 +19,8 @@ from punchcard.operations.reconciliation_runner import ReconciliationPlan
 from punchcard.runtime.settings import read_settings
 from punchcard.store.delivery.effects import EffectState
 from punchcard.testing.operators import FormBrowser, add_operators
-from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.alert_rules import AlertKind
-
-CONFIG = """
-[[sources]]
-slug = "website"
-write_key = "wk_website"
-
-[[destinations]]
-slug = "perkville"
-type = "perkville"
-sources = ["website"]
-[destinations.settings]
-apiKey = "sandbox-token"
-businessId = "41"
-locationId = "7"
-eventToPerkMap = {{ "Order Completed" = "123456", "Order Refunded" = "123456", "Checked In" = "123457" }}
-[destinations.options]
-apiBaseUrl = "{url}"
-requestsPerSecond = 0
-{options}
-
-[[destinations]]
-slug = "hooks"
-type = "webhooks"
-sources = []
-[destinations.settings]
-url = "https://hooks.example.com/"
-"""
-PATH = "/api/destinations/perkville/reconciliations"
-KEY = "SEG:perkville:ORDER:{}:order-completed"
 
 
 @pytest.fixture(scope="module")
@@ -61,100 +29,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
         yield process
 
 
-@dataclass
-class Desk:
-    """An installation and its sandbox, with what an operator does."""
-
-    server: PublicApiServer
-    sandbox: SandboxProcess
-
-    def order(self, number: str, *, email: str = "ann@example.com", revenue: str = "10", **more: Any) -> dict[str, Any]:
-        properties = {"email": email, "order_id": number, "revenue": revenue, **more}
-        return {"messageId": f"m{number}", "userId": "u", "event": "Order Completed", "properties": properties}
-
-    def award(self, *events: dict[str, Any]) -> None:
-        """Events are received, routed and delivered."""
-        self.server.send(*events)
-        self.server.route()
-        self.server.deliver(rounds=6)
-
-    def request(self, method: str, path: str, body: object = None) -> Any:
-        response = self.server.request(method, path, None if body is None else json.dumps(body).encode())
-        assert response.status == 200, response.body
-        return response.json()["data"]
-
-    def reconcile(self, *, plan: ReconciliationPlan | None = None) -> dict[str, Any]:
-        """Ask for a reconciliation, have it made, and read it."""
-        requested = self.request("POST", PATH, {"since": "30d"})["reconciliation"]
-        assert requested["status"] == "queued"
-        self.server.reconcile(plan=plan)
-        reconciliation: dict[str, Any] = self.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
-        return reconciliation
-
-    def resolve(self, reconciliation: dict[str, Any], action: str, **which: object) -> dict[str, int]:
-        resolved: dict[str, int] = self.request(
-            "POST", f"{PATH}/{reconciliation['id']}/resolve", {"action": action, **which}
-        )
-        return resolved
-
-    def transaction(self, number: str) -> dict[str, Any]:
-        """The sandbox's transaction of an order."""
-        (reconciliation,) = [
-            item for item in self.sandbox.transactions() if item["trans_source_id"] == KEY.format(number)
-        ]
-        return reconciliation
-
-    def intervene(self, method: str, path: str, body: object = None) -> None:
-        response = self.sandbox.request(method, f"/sandbox/transactions{path}", body=body)
-        assert response.status in (200, 201, 204), response.body
-
-    def book(self, **members: object) -> None:
-        """Somebody books a transaction at the sandbox."""
-        body = {
-            "business": "41",
-            "location": "7",
-            "perk": "123456",
-            "quantity": "3",
-            "email": "bob@example.com",
-            **members,
-        }
-        self.intervene("POST", "", body)
-
-    def ledger(self) -> list[dict[str, Any]]:
-        reconciliation: list[dict[str, Any]] = self.request("GET", "/api/destinations/perkville/transactions")[
-            "transactions"
-        ]
-        return reconciliation
-
-
-@contextmanager
-def _desk(tmp_path: Path, sandbox: SandboxProcess, store_url: str, options: str = "") -> Iterator[Desk]:
-    sandbox.faults({})
-    for item in sandbox.transactions():
-        sandbox.request("DELETE", f"/sandbox/transactions/{item['transaction_id']}")
-    config = CONFIG.format(url=sandbox.url, options=options)
-    with PublicApiServer(tmp_path, store_url, config) as server:
-        # The sandbox is a process of its own, with the machine's clock.
-        server.clock.set_wall_clock(by=(datetime.now(UTC) - server.clock.now()).total_seconds())
-        server.delivers_really = True
-        yield Desk(server, sandbox)
-
-
-def _paged_desk(tmp_path: Path, sandbox: SandboxProcess) -> AbstractContextManager[Desk]:
-    options = 'wire = { reconcilePageLimit = "3" }'
-    return _desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}", options)
-
-
 @pytest.fixture
 def desk(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Desk]:
-    with _desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}") as opened:
+    with open_desk(tmp_path, sandbox, f"sqlite:///{tmp_path / 'punchcard.db'}") as opened:
         yield opened
 
 
 @pytest.fixture
 def any_desk(tmp_path: Path, sandbox: SandboxProcess, store_url: str) -> Iterator[Desk]:
     """The same on each database engine."""
-    with _desk(tmp_path, sandbox, store_url) as opened:
+    with open_desk(tmp_path, sandbox, store_url) as opened:
         yield opened
 
 
@@ -367,80 +251,6 @@ def test_an_award_for_another_business_is_not_compared(desk: Desk) -> None:
     )
 
 
-LISTING_FAULTS: dict[str, tuple[dict[str, object], str]] = {
-    "unavailable": ({"status": 503}, "503"),
-    "failing": ({"status": 500}, "500"),
-    "gateway": ({"status": 502, "html": True}, "502"),
-    "throttled": ({"status": 429, "retryAfter": 7}, "429"),
-    "unreadable": ({"status": 200, "html": True}, "HTML"),
-    "reset": ({"reset": True}, ""),
-}
-
-
-@pytest.mark.parametrize("fault", LISTING_FAULTS)
-def test_whatever_befalls_the_list_between_pages_it_waits_and_goes_on_where_it_was(
-    tmp_path: Path, sandbox: SandboxProcess, fault: str
-) -> None:
-    faults, word = LISTING_FAULTS[fault]
-    with _paged_desk(tmp_path, sandbox) as desk:
-        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(7)))
-        desk.intervene("DELETE", f"/{desk.transaction('3')['transaction_id']}")
-        requested = desk.request("POST", PATH, {"since": "30d"})["reconciliation"]
-        desk.server.reconcile(before_request=lambda number: sandbox.faults(faults if number == 2 else {}))
-        waiting = desk.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
-        assert (waiting["status"], waiting["read"]) == ("reading", 3)
-        assert waiting["waitingSince"] is not None
-        assert word in waiting["detail"]
-        sandbox.faults({})
-        desk.server.reconcile()
-        done = desk.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
-    assert (done["status"], done["waitingSince"], done["read"]) == ("finished", None, 6)
-    assert [(item["kind"], item["effectKey"]) for item in done["differences"]] == [
-        ("missing_at_partner", KEY.format(3))
-    ]
-
-
-@pytest.mark.parametrize("page", range(2, 6))
-@pytest.mark.parametrize("deleted", [1, 2, 3])
-def test_transactions_that_are_deleted_while_the_list_is_read_hide_no_others(
-    tmp_path: Path, sandbox: SandboxProcess, page: int, deleted: int
-) -> None:
-    with _paged_desk(tmp_path, sandbox) as desk:
-        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(9)))
-        listed = [item["transaction_id"] for item in sandbox.transactions()]
-
-        def delete_first(number: int) -> None:
-            if number == page:
-                for transaction_id in listed[:deleted]:
-                    desk.intervene("DELETE", f"/{transaction_id}")
-
-        requested = desk.request("POST", PATH, {"since": "30d"})["reconciliation"]
-        desk.server.reconcile(before_request=delete_first)
-        done = desk.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
-    # Those that were deleted may have been read before; none of the others may be missing.
-    assert done["status"] == "finished"
-    assert done["read"] >= 9 - deleted
-    assert {item["effectKey"] for item in done["differences"]} <= {KEY.format(number) for number in range(deleted)}
-
-
-def test_transactions_that_are_booked_while_the_list_is_read_are_no_differences(
-    tmp_path: Path, sandbox: SandboxProcess
-) -> None:
-    with _paged_desk(tmp_path, sandbox) as desk:
-        desk.award(*(desk.order(str(number), email=f"{number}@example.com") for number in range(7)))
-        requested = desk.request("POST", PATH, {"since": "30d"})["reconciliation"]
-
-        def award_another(number: int) -> None:
-            if number in (2, 3):
-                desk.server.clock.advance(1)
-                desk.award(desk.order(f"late-{number}"))
-                desk.book(quantity="1")
-
-        desk.server.reconcile(before_request=award_another)
-        done = desk.request("GET", f"{PATH}/{requested['id']}")["reconciliation"]
-    assert (done["status"], done["differences"], done["ledger"]["count"]) == ("finished", [], 7)
-
-
 def test_it_waits_while_the_partner_is_down_and_goes_on_by_itself(desk: Desk) -> None:
     desk.award(desk.order("1"))
     desk.sandbox.faults({"status": 503})
@@ -458,13 +268,6 @@ def test_refused_credentials_are_waited_for_too(desk: Desk) -> None:
     desk.server.configure(CONFIG.format(url=desk.sandbox.url, options="").replace("sandbox-token", "revoked"))
     reconciliation = desk.reconcile()
     assert (reconciliation["status"], reconciliation["waitingSince"] is None) == ("reading", False)
-
-
-def test_a_list_is_read_in_pages(tmp_path: Path, sandbox: SandboxProcess) -> None:
-    with _paged_desk(tmp_path, sandbox) as desk:
-        desk.award(*(desk.order(str(number)) for number in range(5)))
-        reconciliation = desk.reconcile()
-    assert (reconciliation["read"], reconciliation["differences"], reconciliation["partner"]["count"]) == (5, [], 5)
 
 
 def test_history_and_errors_of_the_call(desk: Desk) -> None:

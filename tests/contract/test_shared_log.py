@@ -271,6 +271,23 @@ def test_of_two_databases_that_come_to_a_new_log_together_one_is_refused(
     first.start().check()
 
 
+def test_an_installation_moves_from_a_data_folder_to_a_shared_log(new: New) -> None:
+    local = new("first", log_url="")
+    local.append(7)
+    local.start()
+    local.route(to=7)
+    local.close_logs()
+    shared = new("second")
+    with pytest.raises(OtherLogError, match="adopt-log"):
+        shared.start()
+    assert shared.guard().adopt() == 0
+    shared.start().check()
+    assert shared.append(1) == 8
+    assert shared.recovery() is None
+    with pytest.raises(OtherLogError, match="set PUNCHCARD_LOG_URL to postgresql://"):
+        local.start()
+
+
 def test_a_process_that_runs_stops_when_its_log_gets_another_database(new: New, sqlite_url: str) -> None:
     first, second = new("first"), new("second", store_url=sqlite_url)
     first.append(3)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,9 +45,9 @@ def children() -> set[int]:
     ids = set()
     for task in Path("/proc/self/task").iterdir():
         for text in (task / "children").read_text().split():
-            command = Path(f"/proc/{text}/cmdline").read_bytes()
-            if b"punchcard.runtime.simulating" in command:
-                ids.add(int(text))
+            with suppress(OSError):  # it has just ended
+                if b"punchcard.runtime.simulating" in Path(f"/proc/{text}/cmdline").read_bytes():
+                    ids.add(int(text))
     return ids
 
 

@@ -22,6 +22,7 @@ from punchcard.store.migrations.upgrade import upgrade
 from punchcard.store.schema import metadata
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect
+from punchcard.testing.waiting import wait_until
 
 
 @pytest.fixture
@@ -273,6 +274,83 @@ def test_killing_the_holder_frees_the_role(empty_store_url: str) -> None:
         store.close()
 
 
+FROZEN = """
+    import sys
+    from punchcard.store import engine
+    engine._FROZEN_SECONDS = 2
+    store = engine.Store(sys.argv[1])
+    with store.leadership("routing") as leadership:
+        print(leadership.held(), flush=True)
+        sys.stdin.readline()
+        try:
+            print(leadership.held(), flush=True)
+        except engine.StorageError:
+            print("lost", flush=True)
+"""
+
+
+def test_a_leader_that_is_frozen_loses_the_role_and_notices_it(empty_postgres_url: str) -> None:
+    store = Store(empty_postgres_url)
+    holder = run_python(FROZEN, empty_postgres_url)
+    try:
+        assert line_of(holder) == "True"
+        with store.leadership("routing") as leadership:
+            # It is not frozen yet: it keeps its session busy, however little it asks for.
+            threading.Event().wait(3)
+            assert not leadership.held()
+            os.kill(holder.pid, signal.SIGSTOP)
+            wait_until(leadership.held)
+            os.kill(holder.pid, signal.SIGCONT)
+            assert holder.stdin is not None
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+            assert line_of(holder) == "lost"
+            assert leadership.held()
+    finally:
+        end(holder)
+        store.close()
+
+
+FROZEN_WRITER = """
+    import sys
+    from sqlalchemy import text
+    from punchcard.store import engine
+    engine._FROZEN_SECONDS = 1
+    store = engine.Store(sys.argv[1])
+    store.ping()
+    with store.unit_of_work() as work:
+        work.execute(text("UPDATE revisions SET value = 7 WHERE name = 'ping'"))
+        print("locked", flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_a_process_that_is_frozen_in_a_unit_of_work_does_not_keep_its_rows_locked(empty_postgres_url: str) -> None:
+    store = Store(empty_postgres_url)
+    holder = run_python(FROZEN_WRITER, empty_postgres_url)
+    try:
+        assert line_of(holder) == "locked"
+        os.kill(holder.pid, signal.SIGSTOP)
+        store.ping()  # writes the same row
+        with store.reading() as work:
+            assert work.scalar(text("SELECT value FROM revisions WHERE name = 'ping'")) != 7
+    finally:
+        os.kill(holder.pid, signal.SIGCONT)
+        end(holder)
+        store.close()
+
+
+def test_commits_are_durable_whatever_the_default_of_the_server(empty_postgres_url: str) -> None:
+    """Promise: an attempt that was committed before its first byte left is there after a loss of power."""
+    name = make_url(empty_postgres_url).database
+    with psycopg.connect(empty_postgres_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off".encode())
+    store = Store(empty_postgres_url)
+    with store.unit_of_work() as work:
+        assert work.scalar(text("SHOW synchronous_commit")) == "on"
+    store.close()
+
+
 def test_a_leader_that_lost_its_session_says_so_and_can_win_again(empty_postgres_url: str) -> None:
     store = Store(empty_postgres_url)
     with store.leadership("routing") as leadership, psycopg.connect(empty_postgres_url, autocommit=True) as other:
@@ -312,6 +390,7 @@ def test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room(
         from punchcard.store.engine import Store
         from punchcard.testing.clock import ManualClock
         from punchcard.testing.effects import DESTINATION, new_effect
+from punchcard.testing.waiting import wait_until
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         clock = ManualClock()

@@ -35,7 +35,7 @@ def test_a_list_is_sorted_and_its_columns_are_chosen_and_remembered(chromium: Br
         expect(page.get_by_text("Order Completed · 49.9 points").first).to_be_visible()
         assert page.locator("tbody tr").first.bounding_box()["height"] <= 40  # type: ignore[index]
         header = page.get_by_role("columnheader", name="Customer")
-        customers = page.locator("tbody tr:first-child td:nth-child(2)")
+        customers = page.locator(".tx-table > tbody > tr:first-child > td:nth-child(2)")
         for order, is_reversed in (("ascending", False), ("descending", True)):
             header.get_by_role("button").click()
             expect(header).to_have_attribute("aria-sort", order)
@@ -131,7 +131,7 @@ def test_an_unmapped_event_is_mapped_tried_and_replayed(chromium: Browser, produ
         picture(page, "replay-offer")
         page.get_by_role("button", name="Show the plan").click()
         page.wait_for_url(re.compile(r"/replays/[^/]+$"))
-        expect(page.get_by_role("region", name="Plan")).to_contain_text("3 awards")
+        expect(page.get_by_role("region", name="Plan", exact=True)).to_contain_text("3 awards")
         picture(page, "replay-plan")
         page.get_by_role("button", name="Replay 3 awards").click()
         progress = page.locator("#replay-progress")
@@ -179,3 +179,19 @@ def test_a_destination_is_paused_with_a_reason_and_resumed(chromium: Browser, pr
         page.goto("/destinations/perkville")
         page.get_by_role("button", name="Resume").click()
         expect(page.get_by_role("link", name="Pause or switch off")).to_be_visible()
+
+
+def test_a_perk_that_cannot_award_is_mapped_only_when_that_is_confirmed(
+    chromium: Browser, product: ProductProcess
+) -> None:
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        page.goto("/destinations/perkville/map")
+        page.get_by_role("button", name="Add event").click()
+        page.get_by_label("Event name").last.fill("Locker Opened")
+        page.get_by_label("Perk", exact=True).last.select_option("123458")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("main")).to_contain_text("“Point Adjustment” cannot award: redeems: for refunds only.")
+        page.get_by_label("Save anyway").check()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("status").first).to_contain_text("The map was saved")
+        expect(page.get_by_label("Event name").last).to_have_value("Locker Opened")

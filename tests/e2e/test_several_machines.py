@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import tomli_w
+from sqlalchemy import make_url
 
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import ProductProcess, WorkerProcess, command
@@ -113,6 +115,29 @@ def test_events_of_all_machines_are_awarded_once_whatever_dies(
     assert booked == Counter(f"SEG:website:EVENT:{message_id}" for message_id in sender.acknowledged)
     for log in (first.log, second.log, worker_log.read_text()):
         assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
+
+
+def test_a_log_in_another_database_that_is_away_is_reported_until_it_is_back(
+    tmp_path: Path, postgres_url: str, empty_postgres_url: str
+) -> None:
+    environment = {
+        "PUNCHCARD_DATABASE_URL": postgres_url,
+        "PUNCHCARD_LOG_URL": empty_postgres_url,
+        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
+    }
+    name = make_url(empty_postgres_url).database
+    with (
+        psycopg.connect(postgres_url, autocommit=True) as administrator,
+        ProductProcess(tmp_path / "first", serves_only=True, environment=environment) as first,
+    ):
+        assert first.track("Checked In", {}, messageId="before") == 200
+        administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        administrator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        wait_until(lambda: first.call("GET", "/health/ready")[0] == 503)
+        assert first.track("Checked In", {}, messageId="between") == 503
+        administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+        assert first.track("Checked In", {}, messageId="after") == 200
+        assert first.call("GET", "/health/ready") == (200, {"status": "ready"})
 
 
 def test_a_wrong_combination_is_refused_at_start_with_the_remedy(

@@ -10,11 +10,12 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.errors import bad_request, unprocessable
-from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
+from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page, read_row_cursor
 from punchcard.clock import to_iso
 from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.store.access.token_store import Role
 from punchcard.store.operations.alert_notices import ChannelHealth, read_channel_health
 from punchcard.store.operations.alerts import AlertState, StoredAlert, count_alerts, find_alert, list_alerts
@@ -141,11 +142,10 @@ def list_alerts_call(
     """Every alert, or those in a state: `raised`, `acknowledged` or `resolved`."""
     if chosen_state is not None and chosen_state not in set(AlertState):
         raise bad_request(f"The state is one of {', '.join(AlertState)}.", "state")
-    if cursor is not None and not cursor.isdecimal():
-        raise bad_request("the cursor is not one that a page of this list has given", "pagination[cursor]")
     states = [] if chosen_state is None else [chosen_state]
+    before_id = read_row_cursor(cursor, "pagination[cursor]")
     with dependencies.store.reading() as work:
-        alerts = list_alerts(work, states=states, limit=count + 1, before_id=int(cursor) if cursor else None)
+        alerts = list_alerts(work, states=states, limit=count + 1, before_id=before_id)
         total = count_alerts(work, states=states)
     shown = alerts[:count]
     following = str(shown[-1].id) if len(alerts) > count else None
@@ -157,7 +157,7 @@ def list_alerts_call(
 @run_in_executor
 def get_alert(alert_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, AlertView]]:
     """The alert with this id."""
-    number = int(alert_id) if alert_id.isdecimal() and len(alert_id) < 19 else 0
+    number = int(alert_id) if is_row_id(alert_id) else 0
     with dependencies.store.reading() as work:
         alert = find_alert(work, number)
     if alert is None:

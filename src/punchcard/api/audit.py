@@ -12,7 +12,7 @@ from litestar.params import QueryParameter
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
-from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor
+from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, read_row_cursor
 from punchcard.clock import to_iso
 from punchcard.events.times import read_time
 from punchcard.operations.executor import run_in_executor
@@ -58,13 +58,11 @@ def list_audit_events(
         times[name] = None if text is None else read_time(text)
         if text is not None and times[name] is None:
             raise bad_request(f"{name} must be a time such as 2026-01-31T18:20:31Z.", name)
-    if cursor is not None and not cursor.isdecimal():
-        raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", "pagination[cursor]")
     query = AuditQuery(
         resource_type=resource_type, resource_id=resource_id, begin=times["startTime"], end=times["endTime"]
     )
     with dependencies.store.reading() as work:
-        rows = list_events(work, query, count=count + 1, before_id=int(cursor) if cursor else None)
+        rows = list_events(work, query, count=count + 1, before_id=read_row_cursor(cursor, "pagination[cursor]"))
         total = count_events(work, query)
     events = rows[:count]
     following = str(events[-1].id) if len(rows) > count else None

@@ -6,18 +6,18 @@ from typing import Any, Final
 import msgspec
 
 from punchcard.clock import to_iso
+from punchcard.operations.remedies import find_remedies
 from punchcard.operations.tester import EventTestResult
 from punchcard.store.delivery.conflicts import StoredConflict
 from punchcard.store.delivery.effects import StoredEffect
 from punchcard.store.delivery.ledger import StoredAttempt
+from punchcard.traces.attempts import AttemptTrace, attempt_trace
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.summary import NO_TYPES
 from punchcard.traces.trace import (
-    AttemptTrace,
     EventTrace,
     ResultTrace,
     TransactionTrace,
-    attempt_trace,
     current_status,
     transaction_trace,
 )
@@ -54,8 +54,29 @@ class AttemptBody(_Body):
     detail: str | None
 
 
-class ResultBody(_Body):
-    """The result of an event at one destination. `destination` is null for a result before any destination."""
+class RemedyBody(_Body, omit_defaults=True):
+    """What an operator can do: a page of the App, and the command that does the same, if there is one."""
+
+    action: str
+    label: str
+    path: str
+    command: str = ""
+
+
+class ConflictReference(_Body):
+    """A conflict of an event: `messageId` is the other event, `resolution` null while nobody has decided."""
+
+    id: str
+    message_id: str
+    resolution: str | None
+
+
+class ResultBody(_Body, omit_defaults=True):
+    """The result of an event at one destination. `destination` is null for a result before any destination.
+
+    Of an award that waits for a retry, `nextAttemptAt` and `nextAttempt` are time and number of the next try.
+    `conflict` and `remedies` are absent if there are none.
+    """
 
     destination: str | None
     status: str
@@ -63,6 +84,10 @@ class ResultBody(_Body):
     detail: str | None
     transaction: Transaction | None
     attempts: list[AttemptBody]
+    next_attempt_at: str | None = None
+    next_attempt: int | None = None
+    conflict: ConflictReference | None = None
+    remedies: list[RemedyBody] = []
 
 
 class EventCopy(_Body):
@@ -229,9 +254,9 @@ def event_trace(trace: EventTrace) -> EventTraceBody:
         received_at=to_iso(trace.received_at),
         profile=None if trace.profile is None else _profile(trace.profile),
         notes=list(trace.notes),
-        results=[_result(result) for result in trace.results],
+        results=[_result(result, trace) for result in trace.results],
         copies=[
-            EventCopy(received_at=to_iso(copy.received_at), results=[_result(result) for result in copy.results])
+            EventCopy(received_at=to_iso(copy.received_at), results=[_result(result, copy) for result in copy.results])
             for copy in trace.copies
         ],
         others=[event_trace(other) for other in trace.others],
@@ -308,7 +333,7 @@ def _conflict(stored: StoredConflict) -> Conflict:
     )
 
 
-def _result(trace: ResultTrace) -> ResultBody:
+def _result(trace: ResultTrace, event: EventTrace) -> ResultBody:
     return ResultBody(
         destination=trace.destination,
         status=trace.status,
@@ -316,6 +341,17 @@ def _result(trace: ResultTrace) -> ResultBody:
         detail=trace.detail,
         transaction=None if trace.transaction is None else transaction(trace.transaction),
         attempts=[_attempt(attempt) for attempt in trace.attempts],
+        next_attempt_at=None if trace.next_attempt_at is None else to_iso(trace.next_attempt_at),
+        next_attempt=trace.next_attempt,
+        conflict=None
+        if trace.conflict is None
+        else ConflictReference(
+            id=str(trace.conflict.id), message_id=trace.conflict.message_id, resolution=trace.conflict.resolution
+        ),
+        remedies=[
+            RemedyBody(action=remedy.action, label=remedy.label, path=remedy.path, command=remedy.command)
+            for remedy in find_remedies(trace, event)
+        ],
     )
 
 

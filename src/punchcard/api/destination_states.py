@@ -7,7 +7,6 @@ from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
 from punchcard.api.api_dependencies import Dependencies
-from punchcard.api.instants import read_instant
 from punchcard.clock import to_iso
 from punchcard.operations.destination_states import (
     DestinationStatus,
@@ -16,6 +15,7 @@ from punchcard.operations.destination_states import (
     resume_destination,
 )
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.instants import read_instant
 from punchcard.workspace.editing import find_destination
 
 
@@ -51,15 +51,17 @@ def pause(
     destination_id: FromPath[str], data: JSONBody[PauseRequest], dependencies: Dependencies
 ) -> dict[str, dict[str, DestinationStateView]]:
     """Send nothing any more; events are planned and queued. A pause that lasts gets this reason and end."""
-    destination = find_destination(dependencies.workspace(), destination_id)
+    destination, now, until = find_destination(dependencies.workspace(), destination_id), dependencies.clock.now(), None
+    if data.until is not None:
+        until = read_instant(data.until, option="until", now=now, zone=dependencies.current().zone, is_past=False)
     with dependencies.store.unit_of_work() as work:
         pause_destination(
             work,
             destination,
             detail=data.reason,
-            until=read_instant(data.until, "until"),
+            until=until,
             actor=dependencies.actor,
-            now=dependencies.clock.now(),
+            now=now,
         )
     return _response(dependencies, destination_id)
 

@@ -29,8 +29,8 @@ _ERROR: Final = {
                     "status": {"type": "integer"},
                     "data": {
                         "type": "object",
-                        "description": "`position` of the error in a text, counted from 0",
-                        "properties": {"position": {"type": "integer"}},
+                        "description": "`position` of the error in a text, from 0; `toml` to write into the file",
+                        "properties": {"position": {"type": "integer"}, "toml": {"type": "string"}},
                     },
                 },
             },
@@ -50,6 +50,7 @@ _MEANINGS: Final = {
     "401": "The token is missing or invalid",
     "403": "The token's role does not allow this call",
     "404": "The resource does not exist",
+    "409": "`managed_by_file`: the config file manages this part. Or somebody has decided before: `already_resolved`",
     "422": "The request is valid but cannot be executed",
     "503": "Storage is unavailable; try again",
 }
@@ -101,6 +102,8 @@ class DocumentedErrors(JsonRenderPlugin):
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}
         errors = {status: {"description": meaning, "content": content} for status, meaning in _MEANINGS.items()}
         for methods in openapi_schema["paths"].values():
-            for operation in methods.values():
-                operation["responses"] = {**operation["responses"], **errors}
+            for method, operation in methods.items():
+                # What changes nothing conflicts with nothing.
+                possible = {status: error for status, error in errors.items() if (method, status) != ("get", "409")}
+                operation["responses"] = {**operation["responses"], **possible}
         return super().render(request, openapi_schema)

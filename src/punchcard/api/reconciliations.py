@@ -13,6 +13,7 @@ from punchcard.api.errors import bad_request
 from punchcard.api.reconciliation_bodies import ReconciliationBody, ReconciliationPage, reconciliation_body
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.instants import read_instant
+from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.reconciliation import (
     DifferenceAction,
     cancel_reconciliation,
@@ -111,7 +112,7 @@ def get_reconciliation(
     """How far it is, the totals of both sides, and a page of its differences."""
     for name, value, choices in (("kind", kind, DifferenceKind), ("state", state_filter, DifferenceState)):
         if value is not None and value not in set(choices):
-            raise bad_request(f"{name} is one of {', '.join(choices)}", name)
+            raise bad_request(f"The {name} is one of {', '.join(choices)}.", name)
     reconciliation = _reconciliation(dependencies, destination_id, reconciliation_id)
     query = DifferenceQuery(
         reconciliation_id=reconciliation.id,
@@ -136,7 +137,7 @@ def resolve_reconciliation(
 ) -> dict[str, Resolved]:
     """Send awards again, accept what the partner has, or dismiss differences; one or many."""
     if data.kind is not None and data.kind not in set(DifferenceKind):
-        raise bad_request(f"kind is one of {', '.join(DifferenceKind)}", "kind")
+        raise bad_request(f"The kind is one of {', '.join(DifferenceKind)}.", "kind")
     reconciliation = _reconciliation(dependencies, destination_id, reconciliation_id)
     ids = None if data.ids is None else [number for text in data.ids if (number := _number(text, "ids")) is not None]
     resolution = resolve_differences(
@@ -167,10 +168,7 @@ def cancel_reconciliation_call(
 
 
 def _destination(dependencies: Any, slug: str) -> RoutedDestination:  # as the framework hands it over
-    destination: RoutedDestination | None = dependencies.current().destinations.get(slug)
-    if destination is None:
-        raise HTTPException(f"there is no destination {slug}", status_code=404)
-    return destination
+    return find_running_destination(dependencies.current(), slug)
 
 
 def _reconciliation(dependencies: Any, slug: str, text: str) -> Reconciliation:  # likewise
@@ -178,7 +176,7 @@ def _reconciliation(dependencies: Any, slug: str, text: str) -> Reconciliation: 
     with dependencies.store.reading() as work:
         reconciliation = reconciliation_by_id(work, slug, number)
     if reconciliation is None:
-        raise HTTPException(f"there is no reconciliation {text} of {slug}", status_code=404)
+        raise HTTPException(f"There is no reconciliation {text} of {slug}.", status_code=404)
     return reconciliation
 
 
@@ -186,7 +184,7 @@ def _number(text: str | None, field: str) -> int | None:
     if text is None:
         return None
     if not is_row_id(text):
-        raise bad_request(f"{field} is not one that this list has given", field)
+        raise bad_request(f"The {field} is not one that this list has given.", field)
     return int(text)
 
 

@@ -11,7 +11,7 @@ from litestar.params import FromQuery, QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import Dependencies
-from punchcard.api.errors import bad_request
+from punchcard.api.paging import read_row_cursor
 from punchcard.clock import to_iso
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.ingest.deletions import count_deletions, list_deletions
@@ -48,10 +48,8 @@ def list_regulations(
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
 ) -> dict[str, RegulationPage]:
     """List deletion requests received from Segment's cloud, newest first. Punchcard deletes nothing by itself."""
-    if cursor is not None and not cursor.isdecimal():
-        raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", "cursor")
     with dependencies.store.reading() as work:
-        deletions = list_deletions(work, count=count + 1, before_id=int(cursor) if cursor else None)
+        deletions = list_deletions(work, count=count + 1, before_id=read_row_cursor(cursor, "pagination[cursor]"))
         total = count_deletions(work)
     page_deletions = deletions[:count]
     following = str(page_deletions[-1].id) if len(deletions) > count else None

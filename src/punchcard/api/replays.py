@@ -1,5 +1,6 @@
 """Replays: past events planned again under today's configuration. Punchcard's own."""
 
+from datetime import datetime
 from decimal import Decimal
 
 import msgspec
@@ -9,11 +10,11 @@ from litestar.params import FromPath, JSONBody
 
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
-from punchcard.api.instants import read_instant
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.instants import read_instant
 from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
     cancel_replay,
@@ -129,17 +130,22 @@ def create_replay(
     """Plan past events again under today's configuration. Without `dryRun` the replay starts at once."""
     if not data.dry_run and not dependencies.token.role.may(Role.EDITOR):
         raise PermissionDeniedException(
-            f"this token is {dependencies.token.role}; to replay needs one that is {Role.EDITOR}"
+            f"This token has the role {dependencies.token.role}. A replay needs a token with the role {Role.EDITOR}."
         )
     snapshot = dependencies.current()
     destination = find_destination(dependencies.workspace(), destination_id)
     if not data.dry_run and not destination.enabled:
         raise ConfigurationError(
-            f"{destination_id} is off: switch it on, then replay its events", code="destination_off"
+            f"{destination_id} is off. Switch it on, then replay its events.", code="destination_off"
         )
+    now = dependencies.clock.now()
+
+    def instant(text: str | None, option: str) -> datetime | None:
+        return None if text is None else read_instant(text, option=option, now=now, zone=snapshot.zone, is_past=True)
+
     selection = ReplaySelection(
-        since=read_instant(data.since, "since"),
-        until=read_instant(data.until, "until"),
+        since=instant(data.since, "since"),
+        until=instant(data.until, "until"),
         events=tuple(data.events),
         reasons=tuple(data.reasons),
         customer=data.customer,

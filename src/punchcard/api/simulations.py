@@ -11,10 +11,11 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
-from punchcard.api.errors import bad_request
+from punchcard.api.paging import read_row_cursor
 from punchcard.api.simulation_bodies import SimulationBody, SimulationPage, simulation_body
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.instants import read_instant
+from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.proposals import ProposedFilter, propose
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulations import cancel_simulation, request_simulation
@@ -72,10 +73,8 @@ def list_simulations(
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
 ) -> dict[str, SimulationPage]:
     """Those of a destination, with their results."""
-    if cursor is not None and not is_row_id(cursor):
-        raise bad_request("cursor is not one that a page of this list has given", "cursor")
     with dependencies.store.reading() as work:
-        before = None if cursor is None else int(cursor)
+        before = read_row_cursor(cursor)
         listed = stored.list_simulations(work, destination_id, count=count + 1, before_id=before)
         total = stored.count_simulations(work, destination_id)
     shown, snapshot = listed[:count], dependencies.current()
@@ -119,9 +118,7 @@ def cancel_simulation_call(
 
 def _request(dependencies: Any, slug: str, data: NewSimulation) -> Simulation:
     snapshot = dependencies.current()
-    destination = snapshot.destinations.get(slug)
-    if destination is None:
-        raise HTTPException(f"there is no destination {slug}", status_code=404)
+    destination = find_running_destination(snapshot, slug)
     now = dependencies.clock.now()
     since = read_instant(data.since, option="since", now=now, zone=snapshot.zone, is_past=True)
     proposal = propose(destination, settings=data.settings, options=data.options, filters=data.filters)
@@ -139,7 +136,7 @@ def _find(dependencies: Any, slug: str, text: str) -> Simulation:
     with dependencies.store.reading() as work:
         simulation = stored.simulation_by_id(work, slug, int(text) if is_row_id(text) else -1)
     if simulation is None:
-        raise HTTPException(f"there is no simulation {text} of {slug}", status_code=404)
+        raise HTTPException(f"There is no simulation {text} of {slug}.", status_code=404)
     return simulation
 
 

@@ -4,19 +4,21 @@ from typing import Annotated
 
 import msgspec
 from litestar import get, post
-from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
+from punchcard.api.paging import read_row_cursor
 from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import parse_ledger_statuses
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.workspace.editing import NotFoundError
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
@@ -33,11 +35,8 @@ def list_transactions(
     states: Annotated[str, QueryParameter(name="state")] = "",  # Litestar reserves the name `state`
 ) -> dict[str, bodies.LedgerPage]:
     """List the transactions of a destination, newest first, optionally by customer and state."""
-    if destination_id not in dependencies.current().destinations:
-        raise HTTPException(f"There is no destination {destination_id}.", status_code=404)
-    if cursor is not None and not cursor.isdecimal():
-        raise bad_request("The cursor is invalid. Use the cursor of a page of this list.", "cursor")
-    before_id = int(cursor) if cursor else None
+    find_running_destination(dependencies.current(), destination_id)
+    before_id = read_row_cursor(cursor)
     try:
         statuses = parse_ledger_statuses(states)
     except ConfigurationError as error:
@@ -95,7 +94,7 @@ def retry_transactions(
             now=dependencies.clock.now(),
         )
         if not retryable.effects and destination_id not in options:
-            raise HTTPException(f"There is no destination {destination_id}.", status_code=404)
+            raise NotFoundError(f"There is no destination {destination_id}.")
         reopened = retry(work, retryable, actor=dependencies.actor, now=dependencies.clock.now())
     return {"data": Retried(reopened=reopened, resumed=bool(retryable.pauses))}
 
@@ -118,8 +117,7 @@ def dismiss_transactions(
     destination_id: FromPath[str], data: JSONBody[DismissRequest], dependencies: Dependencies
 ) -> dict[str, Dismissed]:
     """Dismiss parked transactions: they become rejected, with the actor on record. A retry brings them back."""
-    if destination_id not in dependencies.current().destinations:
-        raise HTTPException(f"There is no destination {destination_id}.", status_code=404)
+    find_running_destination(dependencies.current(), destination_id)
     numbers = [int(id_) for id_ in data.ids if is_row_id(id_)]
     with dependencies.store.unit_of_work() as work:
         chosen = ledger.own_ids(work, destination_id, numbers)

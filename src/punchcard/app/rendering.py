@@ -19,6 +19,7 @@ from punchcard.app.period_labels import PERIOD_LABELS
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
 from punchcard.lake.lake_event import LakeEvent
+from punchcard.operations.remedies import find_remedies
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.access.token_store import Role
@@ -113,6 +114,7 @@ class Renderer:
             column_label=_column_label,
             lists_transactions=_lists_transactions,
             version=__version__,
+            find_remedies=find_remedies,
         )
 
     def render(self, template: str, values: Mapping[str, object]) -> str:

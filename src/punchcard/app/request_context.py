@@ -167,8 +167,12 @@ class RequestContext:
 
         The page that the response redirects to offers to undo the change.
         """
+        versions = self.dependencies.configuration.versions
+        before = versions.newest_of(self.actor)
         warnings = self.dependencies.edit_as(self.actor, change)
-        self.request.state.saved_version = self.dependencies.configuration.versions.newest_of(self.actor)
+        saved = versions.newest_of(self.actor)
+        if saved != before:  # what was saved may be as it was
+            self.request.state.saved_version = saved
         return warnings
 
     def page(self, template: str, *, status: int = 200, **values: object) -> Page:

@@ -4,6 +4,7 @@
 
     app            names, options and help of the commands; each command imports what it needs when it runs
     running        turns errors into one line each and an exit status
+    plain_values   reads options without importing pydantic
     options        shared options, and the settings that they make
     configuring    apply, export, check
     tracing        trace            trace_text       a trace as text

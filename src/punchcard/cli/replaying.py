@@ -14,7 +14,6 @@ from rich.text import Text
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
-from punchcard.lake.reader import LakeReader
 from punchcard.operations.instants import read_instant
 from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
@@ -25,7 +24,7 @@ from punchcard.operations.replays import (
     save_replay,
     start_replay,
 )
-from punchcard.runtime.assembly import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.operations.replays import Replay, ReplayPlan, ReplaySelection, ReplayStatus, list_replays
@@ -83,7 +82,7 @@ def replay_events(settings: Settings, slug: str, selected: Selected, *, dry_run:
         StorageError: store or lake is away.
     """
     with _opened(settings, slug) as (store, snapshot, destination):
-        lake = LakeReader(settings.lake_location())
+        lake = open_lake(settings, store)
         if not wait_for_lake(store, lake, seconds=LAKE_SECONDS):
             print("the data lake does not have the newest events yet: they are not in this plan", file=sys.stderr)
         replay = plan_replay(

@@ -18,13 +18,12 @@ from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.errors import ConfigurationError
-from punchcard.lake.reader import LakeReader
 from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, propose_destination, proposed_filter
 from punchcard.operations.simulation import SimulationScope, simulate
 from punchcard.operations.simulation_outcome import SimulatedEvent, SimulationOutcome, name_item
 from punchcard.operations.simulations import can_simulate, check_simulation, read_points
-from punchcard.runtime.assembly import open_keyring, open_store
+from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import parallel_planning
 from punchcard.workspace.file import read_content
@@ -71,7 +70,7 @@ def simulate_configuration(
             outcome = simulate(
                 scope,
                 store=store,
-                lake=LakeReader(settings.lake_location()),
+                lake=open_lake(settings, store),
                 points=read_points(current),
                 plan=plan,
                 on_progress=_show_progress,

@@ -8,10 +8,13 @@ from rich.text import Text
 
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.events.model import WireEvent
+from punchcard.operations.remedies import find_remedies
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.traces.attempts import AttemptTrace
 from punchcard.traces.event_profile import ProfileTrace
-from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
+from punchcard.traces.reasons import find_reason, plain
+from punchcard.traces.trace import EventTrace, ResultTrace, TransactionTrace
 
 _STYLES = {
     Tone.SUCCESS: "green",
@@ -77,8 +80,21 @@ def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> N
             _line(console, label, transaction.partner_id)
     for attempt in result.attempts:
         _line(console, f"attempt {attempt.number}", _attempt_text(attempt))
-    if result.status in (EventStatus.PARKED, EventStatus.REJECTED):
-        _line(console, "next step", f"correct the cause, then run: punchcard retry {trace.message_id}")
+    if result.next_attempt_at is not None:
+        _line(console, "next try", f"{_instant(result.next_attempt_at)}, attempt {result.next_attempt}")
+    if result.conflict is not None:
+        _line(
+            console,
+            "conflict",
+            f"with message {result.conflict.message_id}: {result.conflict.resolution or 'unresolved'}",
+        )
+    reason = find_reason(result.reason)
+    remedies = find_remedies(result, trace)
+    if reason is not None and not reason.do.startswith("nothing") and result.status is not EventStatus.DELIVERED:
+        _line(console, "what to do", plain(reason.do))
+    for remedy in remedies:
+        if remedy.command:
+            _line(console, "next step", remedy.command)
 
 
 def _line(console: Console, label: str, words: str) -> None:

@@ -12,21 +12,21 @@ versions = typer.Typer(
     epilog=example(
         "punchcard versions list",
         "punchcard versions diff 12",
-        "punchcard versions restore 12 --part destination/perkville",
+        "punchcard versions restore 12 --part destination/loyalty",
     ),
     rich_markup_mode=None,
 )
 
 _Part = Annotated[
     str | None,
-    typer.Option("--part", metavar="KIND/SLUG", help='One part only, such as "destination/perkville" or "workspace".'),
+    typer.Option("--part", metavar="KIND/SLUG", help='One part only, such as "destination/loyalty" or "workspace".'),
 ]
 
 
 @versions.command(
     name="list",
     short_help="List the versions of the configuration.",
-    epilog=example("punchcard versions list", "punchcard versions list --part destination/perkville --json"),
+    epilog=example("punchcard versions list", "punchcard versions list --part destination/loyalty --json"),
 )
 def list_(
     part: _Part = None,
@@ -68,7 +68,7 @@ def diff(
     short_help="Restore a version of the configuration.",
     epilog=example(
         "punchcard versions restore 12 --dry-run",
-        "punchcard versions restore 12 --part destination/perkville",
+        "punchcard versions restore 12 --part destination/loyalty",
         "punchcard versions restore 12 --skip-managed --yes",
     ),
 )

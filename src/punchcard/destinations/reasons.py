@@ -1,6 +1,20 @@
 """A reason code with what it means and what to do about it: given by the core and by destinations."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What does the remedy of a reason: pages show a button or a link, the command line the command."""
+
+    RETRY = "retry"  # put the award back in the queue
+    RESUME = "resume"  # let a paused destination deliver, or switch it on
+    REPLAY = "replay"  # plan the event again
+    MAP = "map"  # map the event
+    FILTERS = "filters"  # look at the filters of the destination
+    SETTINGS = "settings"  # correct the settings of the destination
+    SOURCE = "source"  # look at the source
+    RESOLVE_CONFLICT = "resolve_conflict"  # decide which content counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,14 +24,16 @@ class Reason:
     codes: tuple[str, ...]
     means: str
     do: str
+    action: Action | None = None
 
 
-def reason(codes: str, means: str, do: str) -> Reason:
+def reason(codes: str, means: str, do: str, *, action: Action | None = None) -> Reason:
     """Return the reason of these codes.
 
     Args:
         codes: Space-separated.
         means: What happened.
         do: What a person should do about it.
+        action: What does it, None if Punchcard has nothing that could.
     """
-    return Reason(codes=tuple(codes.split()), means=means, do=do)
+    return Reason(codes=tuple(codes.split()), means=means, do=do, action=action)

@@ -4,39 +4,16 @@ import select
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from punchcard.log.postgres_schema import CHANNEL
+from punchcard.postgres import SESSION, connection_parameters
 
 # A statement that waits longer has a problem: the end of the log is locked by somebody who should not lock it.
 _STATEMENT_SECONDS = 10
-# Of the network: a server that is cut off is noticed after half a minute, in both directions.
-_CONNECTION: Final[Mapping[str, Any]] = {
-    "connect_timeout": 5,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-    "target_session_attrs": "read-write",  # after a failover, not the server that is left behind
-    "application_name": "punchcard event log",
-}
-_SESSION: Final = (
-    "SET idle_in_transaction_session_timeout = '10s'",
-    "SET client_encoding = 'UTF8'",
-    # A notification that cannot be sent for so long belongs to a process that was frozen or cut off.
-    "SET tcp_user_timeout = '20s'",
-    "SET tcp_keepalives_idle = '10s'",
-    "SET tcp_keepalives_interval = '5s'",
-    "SET tcp_keepalives_count = 3",
-)
-# The server's default may be to acknowledge before it has written. Not for this log.
-_DURABLE: Final = (
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-)
 
 
 class PostgresSession:
@@ -63,8 +40,11 @@ class PostgresSession:
         if self._connection is None:
             connection = psycopg.connect(**self._parameters, autocommit=True)
             self._connection = connection
-            for statement in (f"SET statement_timeout = '{_STATEMENT_SECONDS}s'", *_SESSION, _DURABLE):
+            for statement in SESSION:
                 connection.execute(statement)
+            connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+            connection.execute(f"SET idle_in_transaction_session_timeout = '{_STATEMENT_SECONDS}s'")
+            connection.execute("SET client_encoding = 'UTF8'")
             if self._listens:
                 connection.execute(f"LISTEN {CHANNEL}")
             self.is_new = True
@@ -117,7 +97,8 @@ def read_parameters(url: str) -> dict[str, Any]:
     Raises:
         psycopg.Error: The URL cannot be parsed.
     """
-    return {**_CONNECTION, **conninfo_to_dict(url)}
+    given = conninfo_to_dict(url)
+    return {"application_name": "punchcard event log", **connection_parameters(given), **given}
 
 
 def describe_url(url: str) -> str:

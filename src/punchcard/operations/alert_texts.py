@@ -356,7 +356,8 @@ def _worker(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="No worker is running.",
         detail=f"The last one reported {format_moment(alert.since, zone)}. Events wait; no award is sent.",
-        remedy="Start `punchcard worker`, and see its log for why it has ended.",
+        remedy="Start `punchcard worker`, and see its log for why it has ended. If its process lives still, its loop "
+        "stands still: restart it.",
     )
 
 
@@ -364,7 +365,7 @@ def _engage(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="Engage is not running.",
         detail=f"It reported last {format_moment(alert.since, zone)}. Audiences and computed traits are not updated.",
-        remedy="See the log of the worker, which starts it.",
+        remedy="See the log of the worker, which starts it. If its process lives still, its loop stands still: end it.",
     )
 
 

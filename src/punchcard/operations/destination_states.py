@@ -94,7 +94,7 @@ def pause_destination(
         )
     _check_reason(detail)
     if until is not None and until <= now:
-        raise ConfigurationError("the end of a pause must be in the future", code="invalid_request", field="until")
+        raise ConfigurationError("The end of a pause must be in the future.", code="invalid_request", field="until")
     before = pause_of(work, destination.slug)
     pause = pause_by_operator(work, destination.slug, actor=actor, detail=detail, until=until, now=now)
     _record(work, destination.slug, "pause", _shown(before), _shown(pause), actor=actor, now=now)
@@ -146,7 +146,7 @@ def switch_destination(
 def _check_reason(detail: str) -> None:
     if len(detail) > REASON_CHARACTERS_MAX:
         raise ConfigurationError(
-            f"a reason has at most {REASON_CHARACTERS_MAX} characters", code="invalid_request", field="reason"
+            f"A reason has at most {REASON_CHARACTERS_MAX} characters.", code="invalid_request", field="reason"
         )
 
 

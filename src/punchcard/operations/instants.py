@@ -37,4 +37,5 @@ def read_instant(text: str, *, option: str, now: datetime, zone: ZoneInfo, is_pa
 
 
 def _refused(text: str, option: str) -> ConfigurationError:
-    return ConfigurationError(f'{option} {text}: write {_FORMS}distance such as "30d", "12h" or "45m"')
+    message = f'{option} {text}: Write {_FORMS}distance such as "30d", "12h" or "45m".'
+    return ConfigurationError(message, code="invalid_request", field=option.lstrip("-"))

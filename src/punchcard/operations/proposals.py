@@ -68,7 +68,7 @@ def read_proposal(document: Mapping[str, Any]) -> Proposal:
             is_whole=bool(document.get("isWhole")),
         )
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"the proposal cannot be read: {error}", field="filters") from error
+        raise ConfigurationError(f"The proposal cannot be read: {error}", field="filters") from error
 
 
 def propose(

@@ -98,12 +98,12 @@ def request_reconciliation(
     """
     if not can_reconcile(destination):
         raise ConfigurationError(
-            f"{destination.name} does not list what it has booked, so it cannot be compared with the ledger",
+            f"{destination.name} does not list what it has booked, so it cannot be compared with the ledger.",
             code="not_supported",
             field="destination",
         )
     if since >= now:
-        raise ConfigurationError("since: it must be in the past", code="invalid_request", field="since")
+        raise ConfigurationError("since: It must be in the past.", code="invalid_request", field="since")
     return add_reconciliation(work, destination.slug, since=since, requested_by=actor, now=now)
 
 

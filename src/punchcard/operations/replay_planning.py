@@ -14,6 +14,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.lake.selection import EventSelection
 from punchcard.operations.backtest import Backtest, BacktestedEvent
+from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.partner_queries import list_mapping_choices
 from punchcard.routing.conflicts import LedgerPreview
 from punchcard.routing.holding import HELD_REASONS
@@ -31,7 +32,6 @@ from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.store.routing.replayed_events import has_event_replays
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
-from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 _SAMPLE_SIZE: Final = 10
@@ -253,7 +253,7 @@ def plan_replay(
         StorageError: lake or store is away.
     """
     if selection.since is not None and selection.until is not None and selection.since >= selection.until:
-        raise ConfigurationError("the period ends before it begins", code="invalid_request", field="until")
+        raise ConfigurationError("The period ends before it begins.", code="invalid_request", field="until")
     planner = ReplayPlanner(store, snapshot, destination, selection)
     totals, ledger = _Totals(points_per_unit), LedgerPreview()
     through = lake.last_position()
@@ -273,9 +273,7 @@ def plan_replay(
 
 
 def _usable(snapshot: Snapshot, slug: str) -> RoutedDestination:
-    destination = snapshot.destinations.get(slug)
-    if destination is None:
-        raise NotFoundError(f"there is no destination {slug}")
+    destination = find_running_destination(snapshot, slug)
     if destination.invalid is not None:
         raise ConfigurationError(f"{slug} cannot be used as it is configured: {destination.invalid}")
     return destination

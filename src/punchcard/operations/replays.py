@@ -73,7 +73,7 @@ def get_replay(work: Connection, id: str, destination: str) -> Replay:
     """
     replay = find_replay(work, id)
     if replay is None or replay.destination != destination:
-        raise NotFoundError(f"{destination} has no replay {id}")
+        raise NotFoundError(f"There is no replay {id} of {destination}.")
     return replay
 
 
@@ -109,7 +109,7 @@ def _change(
 ) -> Replay:
     replay = get_replay(work, id, destination)
     if not change_status(work, replay, status, possible_from=possible_from, now=now):
-        raise ConfigurationError(f"the replay is {replay.status}: it cannot {action} now", code="replay_status")
+        raise ConfigurationError(f"The replay is {replay.status}, so it cannot {action} now.", code="replay_status")
     changed = get_replay(work, id, destination)
     record_in_audit(work, changed, action, before=replay.status, actor=actor, now=now)
     return changed

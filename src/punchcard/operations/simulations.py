@@ -72,10 +72,10 @@ def check_simulation(
     """
     if not can_simulate(destination):
         raise ConfigurationError(
-            f"{destination.name} awards nothing that could be added up", code="not_supported", field="destination"
+            f"{destination.name} awards nothing that could be added up.", code="not_supported", field="destination"
         )
     if since >= now:
-        raise ConfigurationError("since: it must be in the past", code="invalid_request", field="since")
+        raise ConfigurationError("since: It must be in the past.", code="invalid_request", field="since")
     return compile_proposal(destination, proposal)
 
 

@@ -21,6 +21,7 @@ from punchcard.log.port import LogRecord
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
 from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
 from punchcard.routing.records import describe
+from punchcard.routing.replay_record import REPLAY, read_replay
 from punchcard.store.delivery.counts import MINUTE_MICROS, CountKey, add_counts
 from punchcard.store.delivery.orders import RefusedOrder
 from punchcard.store.delivery.recoveries import newest_recovery
@@ -174,6 +175,7 @@ class Holding:
         now: datetime,
     ) -> Replanned:
         records = read_records(work, {event.log_position for event in events})
+        replays = {position: _replay_of(record) for position, record in records.items()}
         results: dict[int, EventResult] = {}
         planned_effects: list[PlannedEffect] = []
         claimed: list[HeldEvent] = []
@@ -201,6 +203,7 @@ class Holding:
                     position=held.log_position,
                     index=held.event_index,
                     seen_before=False,
+                    replay=replays.get(held.log_position),
                 )
             )
         # Events that a restored copy still holds may have been planned and sent by the run that came after it.
@@ -214,15 +217,7 @@ class Holding:
     ) -> tuple[Event | None, RoutedDestination]:
         if record is None:
             return None, destination
-        read = LogRecord(
-            position=record.log_position,
-            received_at=record.received_at,
-            write_key=record.write_key,
-            call=record.call,
-            encoding=record.encoding,
-            body=record.body,
-            ip=record.ip,
-        )
+        read = _log_record(record)
         try:
             item = self._read_items(read)[held.event_index]
             if record.call == PARTNER:
@@ -285,6 +280,28 @@ def _count_key(held: HeldEvent, event: Event, result: EventStatus, reason: str) 
         status=result.value,
         reason=reason,
     )
+
+
+def _log_record(record: HeldRecord) -> LogRecord:
+    return LogRecord(
+        position=record.log_position,
+        received_at=record.received_at,
+        write_key=record.write_key,
+        call=record.call,
+        encoding=record.encoding,
+        body=record.body,
+        ip=record.ip,
+    )
+
+
+def _replay_of(record: HeldRecord) -> str | None:
+    """Return the id of the replay that the record belongs to, None for any other record."""
+    if record.call != REPLAY:
+        return None
+    try:
+        return read_replay(_log_record(record)).replay
+    except Exception:  # noqa: BLE001  # it was read when it was held; by another version, perhaps
+        return None
 
 
 def _held_record(record: LogRecord) -> HeldRecord:

@@ -17,7 +17,8 @@ from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.operations.alert_notices import NoticeDispatcher
 from punchcard.operations.partner_queries import list_mapping_choices
 from punchcard.operations.telemetry import AlertTelemetry
-from punchcard.runtime.heartbeats import ENGAGE, SERVE, WORKER, observe
+from punchcard.runtime.heartbeats import ENGAGE, SERVE, WORKER, beat
+from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.settings import Settings, TlsMode
 from punchcard.store.engine import Store
 from punchcard.store.operations.alerts import prune_alerts
@@ -25,7 +26,6 @@ from punchcard.store.operations.heartbeats import (
     expect_process,
     forget_old_heartbeats,
     read_heartbeats,
-    write_heartbeat,
 )
 from punchcard.workspace.snapshot import Snapshot
 
@@ -44,12 +44,20 @@ class AlertLoop:
 
     Args:
         process: `worker` or `serve`.
+        progress: The loops of the process: it is reported as missing while one of them stands still.
         current: The configuration as stored.
     """
 
     def __init__(
-        self, settings: Settings, store: Store, *, current: Callable[[], Snapshot], clock: Clock, process: str
+        self,
+        settings: Settings,
+        store: Store,
+        *,
+        current: Callable[[], Snapshot],
+        clock: Clock,
+        process: str,
     ) -> None:
+        self.progress = LoopProgress(clock)
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -107,9 +115,7 @@ class AlertLoop:
             self._try(self._beat)
 
     def _beat(self) -> None:
-        heartbeat = observe(self._settings, self._process, now=self._clock.now())
-        with self._store.unit_of_work() as work:
-            write_heartbeat(work, heartbeat)
+        beat(self._settings, self._store, self._process, clock=self._clock, progress=self.progress)
 
     def _is_ours(self) -> bool:
         if self._process != SERVE:

@@ -8,9 +8,10 @@ from typing import TypeVar
 from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
 from punchcard.errors import PunchcardError, StorageError
+from punchcard.lake.elsewhere import LAKE_ELSEWHERE
 from punchcard.lake.writer import LakeWriter
 from punchcard.operations.partner_queries import check_connection
-from punchcard.runtime.assembly import guard_of, open_keyring, open_log, open_store
+from punchcard.runtime.assembly import guard_of, open_keyring, open_lake, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
@@ -33,7 +34,7 @@ def run_check(settings: Settings) -> list[Finding]:
         findings = [
             _storage("store", store.ping),
             _storage("log", lambda: _read_log(settings, store)),
-            _lake(settings),
+            _lake(settings, store),
             *_quarantine(store),
         ]
         snapshot, read = _try("configuration", lambda: _snapshot(settings, store))
@@ -130,10 +131,13 @@ def _read_log(settings: Settings, store: Store) -> None:
             guard_of(settings, store, log, current=lambda: _snapshot(settings, store)).check()
 
 
-def _lake(settings: Settings) -> Finding:
+def _lake(settings: Settings, store: Store) -> Finding:
     try:
+        open_lake(settings, store).refuse_other_lake()
         LakeWriter(settings.lake_location()).check()
     except StorageError as error:
+        if error.code == LAKE_ELSEWHERE:
+            return Finding(ok=False, subject="lake", message=error.message)
         remedy = "Awards go on without it. Repair it with `punchcard lake repair`."
         return Finding(ok=False, subject="lake", message=f"{error.message} {remedy}")
     return Finding(ok=True, subject="lake", message="is complete")

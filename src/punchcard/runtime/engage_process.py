@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +15,7 @@ from punchcard.errors import PunchcardError, StorageError
 from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.logs import configure_logs
+from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = 1.0
 _REQUEST_POLL_SECONDS = 0.1
 _LEADERSHIP_LOOK_SECONDS = 1.0
+_LOOP = "engage"
+_STALLED_AFTER_SECONDS = 1_800.0  # the first results of very many profiles are one round
 _FAILED = 1
 
 
@@ -38,6 +41,7 @@ class EngageProcess:
         self._settings = settings
         self._stopping = stopping
         self._clock = SystemClock()
+        self._progress = LoopProgress(self._clock)
         self._telemetry = EngageTelemetry()
         self._store = open_store(settings)
         self._watch = SnapshotWatch(
@@ -48,7 +52,9 @@ class EngageProcess:
         """Work until stopped; return the exit status."""
         from punchcard.runtime.heartbeats import ENGAGE, HeartbeatThread
 
-        heartbeat = HeartbeatThread(self._settings, self._store, clock=self._clock, process=ENGAGE)
+        heartbeat = HeartbeatThread(
+            self._settings, self._store, clock=self._clock, process=ENGAGE, progress=self._progress
+        )
         heartbeat.start()
         try:
             return self._run()
@@ -86,6 +92,7 @@ class EngageProcess:
         with (
             open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
             closing(FactStore(settings.facts_path())) as facts,
+            ExitStack() as watching,
         ):
             recovery = RestoredSync(store=self._store, lake=lake, clock=self._clock)
             while not recovery.step():
@@ -103,7 +110,9 @@ class EngageProcess:
             _stop_on_signals(self._stopping)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
             look_at = 0.0
+            watching.enter_context(self._progress.watch(_LOOP, stalled_after_seconds=_STALLED_AFTER_SECONDS))
             while not self._stopping.is_set() and self._can_work():
+                self._progress.mark(_LOOP)
                 if self._clock.monotonic() >= look_at:
                     look_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS
                     if not leadership.held():

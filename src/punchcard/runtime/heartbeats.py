@@ -12,6 +12,7 @@ import structlog
 
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
+from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.settings import Settings, TlsMode
 from punchcard.runtime.tls import self_signed_certificate
 from punchcard.store.engine import Store
@@ -24,9 +25,10 @@ _JOIN_SECONDS: Final = 2.0
 
 
 class HeartbeatThread:
-    """Reports that a process is alive which has no loop of alerts."""
+    """Reports that a process works which has no loop of alerts: nothing while one of its loops stands still."""
 
-    def __init__(self, settings: Settings, store: Store, *, clock: Clock, process: str) -> None:
+    def __init__(self, settings: Settings, store: Store, *, clock: Clock, process: str, progress: LoopProgress) -> None:
+        self._progress = progress
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -47,10 +49,23 @@ class HeartbeatThread:
         # Not at once: a process that ends again and again within seconds is not alive.
         while not self._stopping.wait(self._settings.alert_poll_seconds):
             try:
-                with self._store.unit_of_work() as work:
-                    write_heartbeat(work, observe(self._settings, self._process, now=self._clock.now()))
+                beat(self._settings, self._store, self._process, clock=self._clock, progress=self._progress)
             except StorageError as error:
                 structlog.get_logger("punchcard.heartbeat").warning("heartbeat_failed", error=error.message)
+
+
+def beat(settings: Settings, store: Store, process: str, *, clock: Clock, progress: LoopProgress) -> bool:
+    """Report that a process works; False, and nothing is reported, while one of its loops stands still.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    if stalled := progress.stalled():
+        structlog.get_logger("punchcard.heartbeat").error("loop_stalled", process=process, loops=stalled)
+        return False
+    with store.unit_of_work() as work:
+        write_heartbeat(work, observe(settings, process, now=clock.now()))
+    return True
 
 
 def observe(settings: Settings, process: str, *, now: datetime) -> Heartbeat:

@@ -311,6 +311,7 @@ class _Dispatch:
             return
         try:
             await asyncio.to_thread(self._serving.store.ping)
+            await asyncio.to_thread(self._serving.log.identity)  # it may be on another server than the store
             lake = await asyncio.to_thread(self._lake_state)
         except StorageError as error:
             await _respond(send, 503, b'{"status":"not ready","reason":"' + error.code.encode() + b'"}')

@@ -31,6 +31,7 @@ from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log,
 from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
+from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
@@ -77,6 +78,7 @@ class Worker:
             self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
         self._stopping = threading.Event()
+        self._progress = LoopProgress(self._clock)
         self._failed = False
         self._deliveries: dict[str, DestinationDelivery] = {}
         self._feed: LakeFeed | None = None
@@ -137,6 +139,7 @@ class Worker:
         if self._starts_engage:
             restarting.start()
         alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
+        alerts.progress = self._progress
         alerts.start()
         simulating = threading.Thread(
             target=SimulationProcess(self._settings, self._store).keep_running,
@@ -145,7 +148,8 @@ class Worker:
         )
         simulating.start()
         try:
-            await self._deliver(guard, stopping)
+            with self._progress.watch("delivery"):
+                await self._deliver(guard, stopping)
         finally:
             stop()
             await asyncio.to_thread(alerts.stop)
@@ -159,6 +163,7 @@ class Worker:
         tasks: dict[str, asyncio.Task[None]] = {}
         comparing: list[asyncio.Task[None]] = []
         while not stopping.is_set():
+            self._progress.mark("delivery")
             for slug in await asyncio.to_thread(lambda: list(self._watch.current().destinations)):
                 if slug not in tasks:
                     spare = SparePermits()
@@ -252,7 +257,8 @@ class Worker:
             replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
             replaying.start()
             try:
-                self._step_while_leading(router, log, leadership)
+                with self._progress.watch("routing"):
+                    self._step_while_leading(router, log, leadership)
             finally:
                 over.set()
                 feed.close()
@@ -297,6 +303,7 @@ class Worker:
         idle_polls = 0
         check_at = 0.0
         while not self._stopping.is_set():
+            self._progress.mark("routing")
             try:
                 if self._clock.monotonic() >= check_at:
                     check_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
-from punchcard.lake.reader import LakeReader
 from punchcard.operations.save_warnings import SaveWarnings, find_save_warnings
+from punchcard.runtime.assembly import open_lake
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.workspace.config_file_status import (
@@ -46,7 +46,7 @@ def apply_with_warnings(
         changes = preview(store, workspace, keyring=keyring, from_file=True)
     else:
         changes = apply(store, workspace, clock=SystemClock(), keyring=keyring, actor=actor, from_file=True)
-    lake = LakeReader(settings.lake_location())
+    lake = open_lake(settings, store)
     return changes, find_save_warnings(before, after, store=store, lake=lake, clock=SystemClock())
 
 

@@ -4,10 +4,10 @@ import fcntl
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import (
@@ -22,6 +22,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
+from punchcard.postgres import SESSION, connection_parameters
 from punchcard.sqlite import enable_write_ahead_log
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
@@ -35,6 +36,8 @@ from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
 HEAD_MIGRATION = "0031"
 _BUSY_SECONDS = 10
+# A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
+_FROZEN_SECONDS = 30
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.
 _LIMIT_EXCEEDED = "54"
@@ -79,7 +82,7 @@ class Store:
             raise ConfigurationError(f"the store speaks sqlite:// and postgresql://, not {parsed.drivername}://")
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        self._engine = _sqlite_engine(parsed) if self.is_sqlite else create_engine(parsed, pool_pre_ping=True)
+        self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed, pool_pre_ping=True)
         # PostgreSQL's own default shows each statement of a unit of work another moment.
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # SQLite lets one writer in at a time and makes the others poll; threads of one process rather queue here.
@@ -240,6 +243,26 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
+def _postgres_engine(url: URL, *, session: Sequence[str] = (), **options: Any) -> Engine:
+    """Return an engine with sessions as `punchcard.postgres` describes them, and further statements for each."""
+    engine = create_engine(url, connect_args=connection_parameters(url.query), **options)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("writes", False):
+            # The rows that a frozen process has locked are those that its successor needs.
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
+
+    @event.listens_for(engine, "connect")
+    def configure(dbapi_connection: Any, _record: object) -> None:
+        with dbapi_connection.cursor() as cursor:
+            for statement in (*SESSION, *session):
+                cursor.execute(statement)
+        dbapi_connection.commit()
+
+    return engine
+
+
 class _UndoError(Exception):
     """Ends a trial."""
 
@@ -285,30 +308,63 @@ class _FileLeadership:
 class _AdvisoryLeadership:
     """A session lock of PostgreSQL: gone as soon as the session is, so a session that answers proves that it is held.
 
-    The session is the leadership's own, not one of the pool's few: a role is held for as long as a process lives.
+    The session is the leadership's own, not one of the pool's few: a role is held for as long as a process lives. The
+    server ends it when it is idle for long, which happens only if the process is frozen: a thread keeps it busy.
     """
 
     def __init__(self, url: URL, name: str) -> None:
-        self._engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        idle = f"SET idle_session_timeout = '{_FROZEN_SECONDS}s'"
+        self._engine = _postgres_engine(url, session=[idle], poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._using = threading.Lock()
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_busy, name=f"leadership-{name}", daemon=True)
         self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         self._connection: Connection | None = None
         self._taken = False
+        self._lost = ""  # why, until it is reported
 
     def held(self) -> bool:
-        try:
-            if self._connection is None:
-                self._connection = self._engine.connect()
-            if self._taken:
-                self._connection.execute(text("SELECT 1"))
-                return True
-            self._taken = bool(self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key}))
-        except DBAPIError as error:
-            self._taken = False
-            self.close()
-            raise StorageError(f"the store is away: {error.orig}") from error
-        return self._taken
+        with self._using:
+            if self._lost:
+                lost, self._lost = self._lost, ""
+                raise StorageError(f"the store was away: {lost}")
+            try:
+                if self._connection is None:
+                    self._connection = self._engine.connect()
+                if self._taken:
+                    self._connection.execute(text("SELECT 1"))
+                    return True
+                taken = self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key})
+                self._taken = bool(taken)
+            except DBAPIError as error:
+                self._taken = False
+                self._end_session()
+                raise StorageError(f"the store is away: {error.orig}") from error
+            if self._keeper.ident is None:
+                self._keeper.start()
+            return self._taken
 
     def close(self) -> None:
+        self._closing.set()
+        with self._using:
+            self._end_session()
+        if self._keeper.ident is not None:
+            self._keeper.join()
+
+    def _keep_busy(self) -> None:
+        while not self._closing.wait(_FROZEN_SECONDS / 4):
+            with self._using:
+                if self._connection is None:
+                    continue
+                try:
+                    self._connection.execute(text("SELECT 1"))
+                except DBAPIError as error:
+                    # Only `held` takes the role again: its caller must first know that another process had it.
+                    self._lost = str(error.orig) if self._taken else ""
+                    self._taken = False
+                    self._end_session()
+
+    def _end_session(self) -> None:
         connection, self._connection = self._connection, None
         was_taken, self._taken = self._taken, False
         if connection is None:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.destinations.reasons import Reason
+from punchcard.destinations.reasons import Action, Reason
 from punchcard.destinations.reasons import reason as _reason
 
 _MARKUP = re.compile(r"`([^`]*)`|\[([^\]]*)\]\([^)]*\)")
@@ -17,8 +17,9 @@ INGEST: Final = (
         "unknown_source",
         "no source has the write key of the request",
         "add the key to a source, or correct it at the sender; then send again",
+        action=Action.SOURCE,
     ),
-    _reason("source_disabled", "the source is disabled", "enable the source, then send again"),
+    _reason("source_disabled", "the source is disabled", "enable the source, then send again", action=Action.SOURCE),
     _reason(
         "unreadable_json",
         "it is not JSON, or JSON that cannot be read (nested too deeply, numbers out of range)",
@@ -87,6 +88,7 @@ SOURCE: Final = (
         "no_destination",
         "no destination receives events of this source; the event is still stored in the lake",
         "add the source to a destination's `sources`",
+        action=Action.SOURCE,
     ),
 )
 WAITING: Final = (
@@ -100,6 +102,7 @@ WAITING: Final = (
         "this version cannot use the stored configuration of the destination (settings, or a filter); the detail names "
         "the cause. The event is held",
         "correct the settings or the filter: the event is then planned automatically, in its order",
+        action=Action.SETTINGS,
     ),
     _reason(
         "planning_failed",
@@ -116,6 +119,7 @@ WAITING: Final = (
         "an operator has [paused](../how-to/pause-a-destination.md) the destination; the detail says who, since when "
         "and why",
         "nothing, or resume the destination",
+        action=Action.RESUME,
     ),
     _reason("retried", "an operator put it back into the queue", "nothing"),
     _reason(
@@ -130,6 +134,7 @@ OFF: Final = (
         "destination_off",
         "the destination was off when the event was received",
         "switch it on, then [replay](../how-to/replay-events.md) the events",
+        action=Action.RESUME,
     ),
 )
 DESTINATION: Final = (
@@ -147,6 +152,7 @@ DESTINATION: Final = (
         "FILTERED_BY_RULES",
         "a [destination filter](filters.md) drops the event, or cannot evaluate it; the detail names the filter",
         "nothing, or correct the filter",
+        action=Action.FILTERS,
     ),
     _reason(
         "unsupported_event_type",
@@ -170,7 +176,8 @@ REPEATED: Final = (
     _reason(
         "same_key_other_content",
         "the same order or refund was received again with another amount or customer; the first one counts",
-        "find out at the source which one is correct",
+        "find out at the source which one is correct, and [resolve the conflict](../how-to/resolve-a-conflict.md)",
+        action=Action.RESOLVE_CONFLICT,
     ),
 )
 RETRYING: Final = (
@@ -184,6 +191,7 @@ RETRYING: Final = (
         "redirected",
         "the API address redirects to another address; redirects are not followed",
         "if it lasts, correct the address",
+        action=Action.SETTINGS,
     ),
     _reason(
         "rate_limited",
@@ -213,6 +221,7 @@ RETRYING: Final = (
         "the destination does not accept the credentials: it is paused, and everything stays queued. Punchcard checks "
         "the credentials at growing intervals and resumes automatically",
         "nothing for some minutes; if it lasts, enter new credentials in the settings",
+        action=Action.SETTINGS,
     ),
 )
 UNKNOWN: Final = (
@@ -221,6 +230,7 @@ UNKNOWN: Final = (
         "the request was sent, but its response is lost, cannot be read, or leaves open whether it was performed",
         "nothing: it is read back, or sent again if the destination cannot be read. If parked, look at the destination "
         "first",
+        action=Action.RETRY,
     ),
     _reason(
         "store_restored",
@@ -237,6 +247,7 @@ UNKNOWN: Final = (
         "duplicate_key",
         "the destination reports that the key is already used",
         "nothing: it is read back. If it is parked, the destination shows nothing with the key: ask its support",
+        action=Action.RETRY,
     ),
 )
 PERSON: Final = (
@@ -244,11 +255,22 @@ PERSON: Final = (
         "dismissed",
         "an operator dismissed it, so it is not sent; the detail names the operator",
         "nothing; to undo it, run `punchcard retry --reason dismissed`",
+        action=Action.RETRY,
     ),
     _reason(
         "dismissed_in_doubt",
         "an operator dismissed it while it was unknown whether it was performed",
         "nothing; a retry reads back first",
+    ),
+    _reason(
+        "superseded",
+        "it was not sent, and an operator [chose](../how-to/resolve-a-conflict.md) another content of the same order",
+        "nothing: the other content was given in full",
+    ),
+    _reason(
+        "nothing_to_correct",
+        "a correction had nothing to send: the customer has what the chosen content gives",
+        "nothing",
     ),
     _reason(
         "absent_at_partner",
@@ -266,6 +288,7 @@ PERSON: Final = (
         "a defect of Punchcard or a damaged row of the ledger affected this award before anything was sent; the detail "
         "and the log have the cause. Other awards are not affected",
         "report it, then retry",
+        action=Action.RETRY,
     ),
     _reason(
         "rejected",

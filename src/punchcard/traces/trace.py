@@ -20,25 +20,14 @@ from punchcard.store.delivery.outbox import effects_by_key
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.traces.attempts import AttemptTrace, attempt_trace
+from punchcard.traces.conflicts import ConflictTrace, conflict_traces
 from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.traces.replayed import ReplayTrace, replay_traces, with_results_of_replays
 from punchcard.traces.summary import NO_TYPES, kind_label, summary_columns
 from punchcard.traces.tail import Tail
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttemptTrace:
-    """One HTTP call: sending, or reading back."""
-
-    number: int
-    action: str
-    started_at: datetime
-    status: int | None
-    outcome: str | None
-    duration_ms: int | None
-    detail: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +71,14 @@ class TransactionTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTrace:
-    """The result of the event at one destination (None: before any)."""
+    """The result of the event at one destination (None: before any).
+
+    Attributes:
+        effect_id: Of the effect that it made, None for none.
+        next_attempt_at: When its effect is tried next; None unless it waits for a retry.
+        next_attempt: The number of that attempt.
+        conflict: The conflict to look at, None if there is none.
+    """
 
     destination: str | None
     status: EventStatus
@@ -90,6 +86,10 @@ class ResultTrace:
     detail: str | None
     transaction: TransactionTrace | None
     attempts: tuple[AttemptTrace, ...]
+    effect_id: int | None = None
+    next_attempt_at: datetime | None = None
+    next_attempt: int | None = None
+    conflict: ConflictTrace | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +200,7 @@ class TraceReader:
             replays = replay_traces(connection, copy)
             met = effects_met(connection, [copy])
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
+            conflicts = conflict_traces(connection, message_id) if met else {}
             profile = profile_trace(connection, copy, IdReader(self._rules()))
             waits = {slug: wait for slug, _ in met if (wait := _wait_of(connection, slug)) is not None}
             switches = _switches(connection, copy)
@@ -210,7 +211,10 @@ class TraceReader:
             source=copy.source,
             event=mask_write_keys(copy.payload),
             results=tuple(
-                _with_switch(_with_wait(result_trace(result, met, attempts, types=types), waits), switches)
+                _with_conflict(
+                    _with_switch(_with_wait(result_trace(result, met, attempts, types=types), waits), switches),
+                    conflicts,
+                )
                 for result in copy.results
             ),
             notes=copy.notes,
@@ -218,6 +222,16 @@ class TraceReader:
             replays=replays,
             call=copy,
         )
+
+
+def _with_conflict(result: ResultTrace, conflicts: Mapping[tuple[str, str], ConflictTrace]) -> ResultTrace:
+    """The result, with its conflict and what was decided of it."""
+    if result.transaction is None or result.status is EventStatus.DUPLICATE:
+        return result
+    conflict = conflicts.get((result.destination or "", result.transaction.effect_key))
+    if conflict is None or conflict.decision is None:
+        return replace(result, conflict=conflict)
+    return replace(result, conflict=conflict, detail=_joined(result.detail, conflict.decision))
 
 
 def _wait_of(work: Connection, destination: str) -> tuple[str, str] | None:
@@ -233,7 +247,8 @@ def _with_wait(result: ResultTrace, waits: Mapping[str, tuple[str, str]]) -> Res
     wait = waits.get(result.destination or "")
     if wait is None or result.status not in _WAITING:
         return result
-    return replace(result, reason=result.reason or wait[0], detail=wait[1])
+    reason = result.reason or wait[0]
+    return replace(result, reason=reason, detail=wait[1], next_attempt_at=None, next_attempt=None)
 
 
 def _switches(work: Connection, event: LakeEvent) -> dict[str, SwitchedOff]:
@@ -278,23 +293,6 @@ def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYP
         attributes=effect.attributes,
         summary=effect.summary,
         columns=summary_columns(effect.destination, effect.kind, types=types),
-    )
-
-
-def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
-    """Return an attempt as the API and `trace` show it."""
-    duration = None
-    if attempt.finished_at is not None:
-        # Not below zero, though the clock may have been set back meanwhile.
-        duration = max(0, round((attempt.finished_at - attempt.started_at).total_seconds() * 1000))
-    return AttemptTrace(
-        number=attempt.number,
-        action=attempt.action,
-        started_at=attempt.started_at,
-        status=attempt.status,
-        outcome=attempt.outcome,
-        duration_ms=duration,
-        detail=attempt.detail,
     )
 
 
@@ -347,6 +345,7 @@ def result_trace(
             attempts=(),
         )
     planned = result.status == EventStatus.PENDING
+    waits = planned and effect.state in (EffectState.RETRYING, EffectState.UNKNOWN)
     return ResultTrace(
         destination=result.destination,
         status=current_status(effect) if planned else EventStatus(result.status),
@@ -354,6 +353,9 @@ def result_trace(
         detail=_joined(effect.detail, result.detail) if planned else result.detail,
         transaction=transaction_trace(effect, types=types),
         attempts=tuple(attempt_trace(attempt) for attempt in attempts[effect.id]) if planned and attempts else (),
+        effect_id=effect.id if planned else None,
+        next_attempt_at=effect.due_at if waits else None,
+        next_attempt=effect.attempts + 1 if waits else None,
     )
 
 

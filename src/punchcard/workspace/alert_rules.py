@@ -32,7 +32,7 @@ class AlertKind(StrEnum):
     HELD = "held"  # events that a destination could not plan; they wait for a correction
     PARKED = "parked"  # awards that are not tried any more until somebody says so
     REJECTED = "rejected"  # awards that the partner has refused for good, of late
-    CONFLICT = "conflict"  # orders that came a second time with other content, of late
+    CONFLICT = "conflict"  # events with an effect key that was sent with other content
     UNREACHABLE = "unreachable"  # a partner that has not responded for a while
     QUEUE_AGE = "queue_age"  # an award that has waited for long
     SUCCESS_RATE = "success_rate"  # too many awards of the last day that were not delivered
@@ -141,10 +141,10 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.CONFLICT,
         title="Conflicts",
-        description="At least {threshold} orders were received twice with different content in the last seven days.",
+        description="At least {threshold} events conflict with what was sent, and nobody has resolved that.",
         severity=Severity.WARNING,
         threshold=1,
-        unit="orders",
+        unit="events",
     ),
     RuleDefinition(
         kind=AlertKind.UNREACHABLE,

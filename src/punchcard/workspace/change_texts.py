@@ -42,7 +42,7 @@ class PartChange:
     """The change of one part in words.
 
     Attributes:
-        name: What people call it, such as `Perkville`.
+        name: What people call it, such as `Loyalty`.
         sentences: What has changed, at least one.
     """
 
@@ -61,7 +61,7 @@ class PartChange:
 def describe_changes(before: Workspace, after: Workspace, *, catalog: Catalog = CATALOG) -> Sequence[PartChange]:
     """Return what turns `before` into `after`, in words.
 
-    A sentence is such as `Map entry “Checked In” of Perkville: perk 123456 → 123457`.
+    A sentence is such as `Map entry “Checked In” of Loyalty: reward 12 → 15`.
     """
     old, new = parts_by_key(before), parts_by_key(after)
     names = _names({**old, **new}, catalog)

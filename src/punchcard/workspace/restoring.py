@@ -95,7 +95,7 @@ def undo_edit(before: Workspace, after: Workspace, keys: Collection[PartKey], *,
 
 
 def name_part(key: PartKey) -> str:
-    """Return how a message names a part: `destination perkville`, `the workspace's settings`."""
+    """Return how a message names a part: `destination loyalty`, `the workspace's settings`."""
     kind, slug = key
     return "the workspace's settings" if kind == "workspace" else f"{kind.replace('_', ' ')} {slug}"
 

@@ -17,7 +17,7 @@ PERK = MappingChoice(value="7", title="Checked In", points=Decimal(10))
 
 
 class FakeClient:
-    """A client whose perks come when the test lets them."""
+    """A client that returns its perks when the test releases them."""
 
     def __init__(self, *, is_up: bool) -> None:
         self.released = asyncio.Event()

@@ -13,6 +13,7 @@ from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError
 from punchcard.operations.current_alerts import read_current_alerts
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.store.access.token_store import Role
 from punchcard.store.operations.alert_notices import list_notices, read_channel_health
 from punchcard.store.operations.alerts import AlertState, list_alerts
@@ -52,7 +53,7 @@ def show_alerts(context: ContextDependency) -> Page:
             work,
             states=[AlertState.RESOLVED],
             limit=_RESOLVED_SHOWN + 1,
-            before_id=int(before) if before.isdecimal() else None,
+            before_id=int(before) if is_row_id(before) else None,
         )
     shown = resolved[:_RESOLVED_SHOWN]
     return context.page(

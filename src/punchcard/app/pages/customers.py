@@ -16,6 +16,7 @@ from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page,
 from punchcard.destinations.port import CustomerBalance
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import find_customer
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import OPEN_STATUSES
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store.delivery import ledger
@@ -35,7 +36,6 @@ _HISTORY = 30
 _PEOPLE = 50
 _NAMES = 200
 _IDS_MAX = 10
-_DIGITS_MAX = 19
 _TABS = ("awards", "events", "audiences", "profile")
 _EARNED = frozenset({EventStatus.DELIVERED, *OPEN_STATUSES})
 
@@ -89,7 +89,7 @@ def find_customers(context: ContextDependency) -> Page:
     if "@" in search and "." in search.rpartition("@")[2]:
         return context.redirect(page_path("customers", search))
     before = context.query("before")
-    before_id = int(before) if before.isdecimal() and len(before) < _DIGITS_MAX else None
+    before_id = int(before) if is_row_id(before) else None
     workspace = context.dependencies.workspace()
     matches: Sequence[profile_search.FoundPerson] = ()
     customers: list[str] = []
@@ -272,7 +272,7 @@ def _has_earned(seen: SeenEvent) -> bool:
 
 def _place(text: str) -> tuple[int, int] | None:
     position, dash, index = text.partition("-")
-    return (int(position), int(index)) if dash and position.isdecimal() and index.isdecimal() else None
+    return (int(position), int(index)) if dash and is_row_id(position) and is_row_id(index) else None
 
 
 HANDLERS = (find_customers, show_customer)

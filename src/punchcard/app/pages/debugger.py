@@ -8,13 +8,14 @@ from litestar import get
 from litestar.params import FromPath
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.workspace.editing import NotFoundError, find_source
 
 _SHOWN_FIRST = 50
-_DIGITS_MAX = 19
 
 
 @get("/sources/{slug:str}/debugger")
@@ -23,7 +24,16 @@ def show_debugger(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Show the newest events of a source; new ones are streamed."""
     source = find_source(context.dependencies.workspace(), slug)
     page = context.dependencies.browser.page(EventQuery(source=slug), limit=_SHOWN_FIRST)
-    return context.page("debugger.html", source=source, events=page.events)
+    destinations = context.dependencies.workspace().destinations
+    taking = [destination.slug for destination in destinations if slug in destination.sources]
+    return context.page(
+        "debugger.html",
+        source=source,
+        events=page.events,
+        replay_paths=[
+            (taker, page_path("destinations", taker, "replays", source=slug, time="24h")) for taker in taking
+        ],
+    )
 
 
 @get("/sources/{slug:str}/live")
@@ -49,7 +59,7 @@ async def stream(context: ContextDependency, slug: FromPath[str]) -> ServerSentE
 def show_row(context: ContextDependency, slug: FromPath[str], place: FromPath[str]) -> Page:
     """Return the body of an opened row: the event as it was received."""
     position, _, index = place.partition("-")
-    if not (position.isdecimal() and index.isdecimal() and len(position) < _DIGITS_MAX):
+    if not (is_row_id(position) and is_row_id(index)):
         raise NotFoundError("There is no such event.")
     seen = context.dependencies.browser.at((int(position), int(index)))
     if seen is None or seen.event.source != slug:

@@ -66,6 +66,10 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     if any(row_errors):
         errors = FormErrors(fields={"map": "Not saved. Correct the lines below."})
         return await _page(context, destination, rows, errors, row_errors=row_errors, status=422)
+    unusable = [_unusable(context, slug, name, value) for name, value in rows]
+    if any(unusable) and not context.field("confirmed"):
+        errors = FormErrors(fields={"map": "Not saved. Some lines cannot award anything."})
+        return await _page(context, destination, rows, errors, row_errors=unusable, needs_confirmation=True, status=422)
     try:
         await _save(context, slug, field.key, dict(rows))
     except ConfigurationError as error:
@@ -101,6 +105,17 @@ def find_row_errors(rows: Sequence[tuple[str, str]], *, label: str) -> list[str]
     return errors
 
 
+def _unusable(context: RequestContext, slug: str, name: str, value: str) -> str:
+    """Return why a value cannot be used for awards as far as that is known, "" if it can.
+
+    The cached choices count: to save a map the partner need not be up.
+    """
+    choice = context.mapping_choices.choice(slug, value)
+    if choice is None or not choice.note or _fits(name, choice):
+        return ""
+    return f"“{choice.title or value}” cannot award: {choice.note}."
+
+
 @run_in_executor
 def _destination(context: RequestContext, slug: str) -> Destination:
     return find_destination(context.dependencies.workspace(), slug)
@@ -126,6 +141,7 @@ async def _page(
     *,
     status: int,
     row_errors: Sequence[str] = (),
+    needs_confirmation: bool = False,
 ) -> Page:
     snapshot = await asyncio.to_thread(context.dependencies.current)
     routed = snapshot.destinations[destination.slug]
@@ -164,6 +180,7 @@ async def _page(
         names=sorted(seen),
         added=context.query("add"),
         errors=errors,
+        needs_confirmation=needs_confirmation,
     )
 
 

@@ -11,6 +11,7 @@ from punchcard.app.periods import read_period
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES
 from punchcard.store.delivery.counts import RECEIVED, CountQuery, read_counts
 from punchcard.store.routing.event_results import EventStatus
@@ -96,7 +97,7 @@ def _replay_path(slug: str, filters: Mapping[str, str], time: str) -> str:
 
 def _place(text: str) -> tuple[int, int] | None:
     position, dash, index = text.partition("-")
-    return (int(position), int(index)) if dash and position.isdecimal() and index.isdecimal() else None
+    return (int(position), int(index)) if dash and is_row_id(position) and is_row_id(index) else None
 
 
 HANDLERS = (list_events, show_event)

@@ -11,6 +11,7 @@ from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.reconciliation import (
     ACTIONS,
     DifferenceAction,
@@ -69,9 +70,7 @@ def _chart(context: RequestContext, views: Sequence[ReconciliationView], *, titl
 @run_in_executor
 def begin(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Ask for a reconciliation."""
-    destination = context.dependencies.current().destinations.get(slug)
-    if destination is None:
-        raise NotFoundError(f"there is no destination {slug}")
+    destination = find_running_destination(context.dependencies.current(), slug)
     days = context.field("days")
     if not is_row_id(days) or int(days) not in _DAYS:
         raise ConfigurationError("Choose one of the periods.")
@@ -171,7 +170,7 @@ def _reconciliation(context: RequestContext, slug: str, number: str) -> Reconcil
     with context.dependencies.store.reading() as work:
         reconciliation = reconciliation_by_id(work, slug, int(number)) if is_row_id(number) else None
     if reconciliation is None:
-        raise NotFoundError(f"there is no reconciliation {number} of {slug}")
+        raise NotFoundError(f"There is no reconciliation {number} of {slug}.")
     return reconciliation
 
 

@@ -14,13 +14,15 @@ from punchcard.app.periods import read_period
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.delivery.counts import CountQuery, read_counts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.traces.trace import attempt_trace, current_status
+from punchcard.traces.attempts import attempt_trace
+from punchcard.traces.trace import current_status
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
@@ -39,7 +41,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     query, params = _query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
-        rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if before.isdecimal() else None)
+        rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if is_row_id(before) else None)
         total = _total(work, query)
         page_rows = rows[:_ROWS]
         ids = [effect.id for effect in page_rows]
@@ -83,7 +85,7 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
             chosen = [state for state in states if not query.statuses or EventStatus(state) in query.statuses]
             effect_ids = ledger.ids(work, replace(query, states=chosen)) if chosen else ()
         else:
-            numbers = [int(field) for field in context.fields("id") if field.isdecimal()]
+            numbers = [int(field) for field in context.fields("id") if is_row_id(field)]
             effect_ids = ledger.own_ids(work, slug, numbers)
         act_on = dismiss_chosen if does_dismiss else retry_chosen
         count = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())

@@ -11,6 +11,7 @@ from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page
 from punchcard.app.timezones import TIMEZONES
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.token_actions import make_token, remove_token
 from punchcard.store.access import audit
 from punchcard.store.access.token_store import Role, list_tokens
@@ -33,7 +34,7 @@ def show_settings(context: ContextDependency) -> Page:
 def save_settings(context: ContextDependency) -> Page:
     """Save name and time zone."""
     try:
-        context.edit(change_workspace(**{key: context.field(key) for key in _FIELDS}))
+        context.edit(change_workspace(**{key: context.field(key) for key in _FIELDS if key in context.form}))
     except ConfigurationError as error:
         return _settings(context, _workspace_errors(form_errors_from(error)), status=422)
     return context.redirect("/settings", notices=["The settings were saved."])
@@ -83,7 +84,7 @@ def show_audit(context: ContextDependency) -> Page:
     query = audit.AuditQuery(resource_type=context.query("type") or None, resource_id=context.query("resource") or None)
     with context.dependencies.store.reading() as work:
         rows = audit.list_events(
-            work, query, count=_AUDIT_ROWS + 1, before_id=int(before) if before.isdecimal() else None
+            work, query, count=_AUDIT_ROWS + 1, before_id=int(before) if is_row_id(before) else None
         )
     page_rows = rows[:_AUDIT_ROWS]
     return context.page(

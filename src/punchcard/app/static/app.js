@@ -171,7 +171,7 @@
     states.set(form, form.dataset.guard === "unsaved" ? "" : stateOf(form));
   let leaves = false; // by sending a form
   document.addEventListener("submit", (event) => {
-    leaves = !event.defaultPrevented;
+    if (!event.target.hasAttribute("hx-post")) leaves = !event.defaultPrevented;
   });
   addEventListener("beforeunload", (event) => {
     if (!leaves && [...states].some(([form, state]) => form.isConnected && stateOf(form) !== state)) event.preventDefault();

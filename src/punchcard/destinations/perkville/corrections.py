@@ -5,7 +5,6 @@ worth what it would be worth had only that content been received, refunds includ
 between that and what the ledger has, so it may be decided again at any time, and adds nothing once it is right.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -161,7 +160,7 @@ class _Order:
 
     first: LedgerRow
     rows: Sequence[LedgerRow]
-    shares: dict[_Share, Decimal] = field(default_factory=lambda: defaultdict(lambda: _ZERO))
+    shares: dict[_Share, Decimal] = field(default_factory=dict)
     other_awards: Decimal = _ZERO
     chosen_awards: Decimal = _ZERO
     taken: Decimal = _ZERO
@@ -179,7 +178,8 @@ class _Order:
             if origin in refunds:
                 self.taken -= quantity
             elif origin == self.first.id:
-                self.shares[row.customer, row.item] += quantity
+                share = (row.customer, row.item)
+                self.shares[share] = self.shares.get(share, _ZERO) + quantity
             else:
                 self.other_awards += quantity
 
@@ -193,7 +193,7 @@ class _Order:
         left_over = sum((units - surplus.get(other, _ZERO) for other, units in self.shares.items()), _ZERO)
         worth_then = self.other_awards + left_over - self.taken
         difference = self._target() - worth_then
-        return max(difference, -max(self.shares[chosen], _ZERO))
+        return max(difference, -max(self.shares.get(chosen, _ZERO), _ZERO))
 
     def refund_difference(self) -> Decimal:
         """What must be given back, or taken besides, so that the chosen content of a refund counts."""
@@ -231,15 +231,15 @@ class _Order:
         """Return what a customer has of the whole order now, without one share."""
         own = [row for row in self.rows if row.customer == customer and _counts(row)]
         total = sum((row.quantity or _ZERO for row in own), _ZERO)
-        return total - (self.shares[without] if without[0] == customer else _ZERO)
+        return total - (self.shares.get(without, _ZERO) if without[0] == customer else _ZERO)
 
     def _target(self) -> Decimal:
         """Return what must be left of the order after the refunds that were made, each as its chosen content says."""
         left = self.chosen_awards
         for row in self.rows:
             if row.is_refund and row.corrects is None and _counts(row):
-                asked = _asked(row)
-                left -= left if asked is None else min(asked, left)
+                requested = _requested(row)
+                left -= left if requested is None else min(requested, left)
         return left
 
 
@@ -250,7 +250,7 @@ def _chosen_units(award: LedgerRow) -> Decimal:
     return (award.quantity or _ZERO) if award.state == "delivered" else _ZERO
 
 
-def _asked(refund: LedgerRow) -> Decimal | None:
+def _requested(refund: LedgerRow) -> Decimal | None:
     """Return what a refund asks to take, positive; None for all that is left."""
     if refund.corrected_content is None:
         return None if refund.requested_quantity is None else -refund.requested_quantity

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from punchcard.destinations.reasons import Action
 from punchcard.destinations.reasons import reason as _reason
 
 ORDER_EARNED_NOTHING: Final = "order_earned_nothing"
@@ -24,6 +25,7 @@ REFUSED: Final = (
         "not_allowlisted",
         "the event's name is not in `eventToPerkMap`; names are compared exactly",
         "add it if it should earn points",
+        action=Action.MAP,
     ),
     _reason(
         "missing_email",
@@ -79,11 +81,13 @@ PERSON: Final = (
         "the order of the refund has not arrived within `refundWaitHours`; nothing was taken",
         "nothing, if the order still arrives: the refund follows automatically. To take points for an order that "
         'Punchcard never received, set `refundFollows = "event"`, then run `punchcard retry`',
+        action=Action.RETRY,
     ),
     _reason(
         ORDER_NOT_DELIVERED,
         "the order of the refund was still parked after `refundWaitHours`",
         "retry or dismiss the order; once it is delivered, the refund follows automatically",
+        action=Action.RETRY,
     ),
     _reason(
         ORDER_EARNED_NOTHING,
@@ -95,6 +99,7 @@ PERSON: Final = (
         "the refund names another customer than the order; the detail has both addresses",
         'dismiss it; or set `refundFollows = "event"` and run `punchcard retry` to take the points from the customer '
         "of the refund",
+        action=Action.RETRY,
     ),
     _reason(
         "refund_tracked_twice",
@@ -103,18 +108,25 @@ PERSON: Final = (
         "nothing; if it is a second refund, send each with its own `refund_id`",
     ),
     _reason(REFUND_NOTHING_LEFT, "everything awarded for the order was already removed", "nothing"),
-    _reason("perk_unknown", "Perkville does not have this perk, or it belongs to another business", "correct the map"),
+    _reason(
+        "perk_unknown",
+        "Perkville does not have this perk, or it belongs to another business",
+        "correct the map",
+        action=Action.MAP,
+    ),
     _reason(
         "perk_unusable",
         "a transaction with this perk would do the opposite of what is requested, or its effect is unknown",
         "map the event to a perk of the right kind, or set `refundMethod`",
+        action=Action.MAP,
     ),
     _reason(
         "location_unknown business_unknown",
         "Perkville does not accept the location or the business",
         "correct the setting",
+        action=Action.SETTINGS,
     ),
-    _reason("email_refused", "Perkville does not accept this address", "correct it at the source"),
+    _reason("email_refused", "Perkville does not accept this address", "correct it at the source", action=Action.RETRY),
     _reason("connection_ambiguous", "Perkville shows two customers for one address", "ask Perkville"),
 )
 

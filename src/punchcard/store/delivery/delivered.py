@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, or_, select, true, type_coerce
+from sqlalchemy import BigInteger, Connection, Select, and_, or_, select, true, type_coerce
 
 from punchcard.clock import to_micros
 from punchcard.store.delivery.effects import EffectState, StoredEffect, effect_of
@@ -45,34 +45,10 @@ def matched_effects(
 
     Only what a comparison looks at first is read: of 100,000 effects nearly all agree.
     """
-    columns, shown = effects.c, reconciliation_transactions.c
     after = (to_micros(since), 0)
-    received = type_coerce(columns.received_at, BigInteger)
     while True:
-        # Row by row from where the last chunk ended: the index of times of receipt holds the id as well.
-        behind = or_(received > after[0], and_(received == after[0], columns.id > after[1]))
-        chunk = (
-            select(
-                columns.id,
-                columns.received_at,
-                columns.effect_key,
-                columns.customer,
-                columns.item,
-                columns.quantity,
-                columns.event_settings,
-            )
-            .where(
-                columns.destination == destination,
-                received >= after[0],
-                behind,
-                columns.item.is_not(None),
-                columns.state == EffectState.DELIVERED,
-                columns.finished_at <= until,
-            )
-            .order_by(columns.received_at, columns.id)
-            .limit(_ROWS_PER_READ)
-            .subquery()
-        )
+        chunk = _delivered_after(destination, after, until).subquery()
+        shown = reconciliation_transactions.c
         joined = select(
             chunk.c.id,
             chunk.c.received_at,
@@ -95,6 +71,35 @@ def matched_effects(
             return
         after = (to_micros(rows[-1][1]), rows[-1][0])
         yield [_match(list(same)) for _, same in groupby(rows, key=itemgetter(0))]
+
+
+def _delivered_after(destination: str, after: tuple[int, int], until: datetime) -> Select[Any]:
+    """Return the statement for the next effects behind a time of receipt and an id."""
+    columns = effects.c
+    received = type_coerce(columns.received_at, BigInteger)
+    # Row by row from where the last chunk ended: the index of times of receipt holds the id as well.
+    behind = or_(received > after[0], and_(received == after[0], columns.id > after[1]))
+    return (
+        select(
+            columns.id,
+            columns.received_at,
+            columns.effect_key,
+            columns.customer,
+            columns.item,
+            columns.quantity,
+            columns.event_settings,
+        )
+        .where(
+            columns.destination == destination,
+            received >= after[0],
+            behind,
+            columns.item.is_not(None),
+            columns.state == EffectState.DELIVERED,
+            columns.finished_at <= until,
+        )
+        .order_by(columns.received_at, columns.id)
+        .limit(_ROWS_PER_READ)
+    )
 
 
 def _match(rows: Sequence[Any]) -> Match:  # rows of a join

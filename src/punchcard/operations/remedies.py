@@ -1,0 +1,115 @@
+"""What does the remedy of a result: a page, a button or a command. Reasons declare their action, this resolves it."""
+
+import shlex
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import msgspec
+
+from punchcard.destinations.reasons import Action
+from punchcard.store.delivery.effects import NOTHING_TO_CORRECT, SUPERSEDED
+from punchcard.store.routing.event_results import EventStatus
+from punchcard.traces.reasons import find_reason
+from punchcard.traces.trace import EventTrace, ResultTrace
+
+_RETRYABLE = (EventStatus.PARKED, EventStatus.REJECTED)
+_LABELS = {
+    Action.RETRY: "Retry",
+    Action.RESUME: "Resume destination",
+    Action.REPLAY: "Replay",
+    Action.MAP: "Open event map",
+    Action.FILTERS: "Open filters",
+    Action.SETTINGS: "Open settings",
+    Action.SOURCE: "Open source",
+    Action.RESOLVE_CONFLICT: "Resolve conflict",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """What an operator can do about a result.
+
+    Attributes:
+        label: For a button or a link.
+        path: The page of the App that does it.
+        command: The same on the command line, "" if there is none.
+        effect_id: With `Action.RETRY`: what to put back in the queue.
+    """
+
+    action: Action
+    label: str
+    path: str
+    command: str = ""
+    effect_id: int | None = None
+
+
+class _Named(msgspec.Struct):
+    event: str | None = None
+
+
+def find_remedies(result: ResultTrace, event: EventTrace) -> list[Remedy]:
+    """Return what an operator can do about a result of an event, the usual first."""
+    slug, message_id, source = result.destination, event.message_id, event.source
+    if slug is None:
+        path = f"/sources/{quote(source, safe='')}" if source else "/sources"
+        return [_remedy(Action.SOURCE, path)] if _action(result) is Action.SOURCE else []
+    base, at = f"/destinations/{quote(slug, safe='')}", shlex.quote(slug)
+    if result.conflict is not None and result.conflict.resolution is None:
+        number = result.conflict.id
+        path = f"{base}/conflicts/{number}"
+        return [_remedy(Action.RESOLVE_CONFLICT, path, command=f"punchcard conflicts {number}")]
+    remedies: list[Remedy] = []
+    match _action(result):
+        case Action.RESUME if result.status is EventStatus.DESTINATION_OFF:
+            path = f"{base}/replays?message_id={quote(message_id, safe='')}"
+            replay = f"punchcard replay --destination {at} --message-id {shlex.quote(message_id)}"
+            remedies = [
+                Remedy(
+                    action=Action.RESUME,
+                    label="Switch on",
+                    path=f"{base}/state",
+                    command=f"punchcard destination on {at}",
+                ),
+                _remedy(Action.REPLAY, path, command=replay),
+            ]
+        case Action.RESUME:
+            remedies = [_remedy(Action.RESUME, f"{base}/state", command=f"punchcard destination resume {at}")]
+        case Action.MAP:
+            name = _event_name(event)
+            added = f"?add={quote(name, safe='')}" if name else ""
+            remedies = [_remedy(Action.MAP, f"{base}/map{added}")]
+        case Action.FILTERS:
+            remedies = [_remedy(Action.FILTERS, f"{base}/filters")]
+        case Action.SETTINGS:
+            remedies = [_remedy(Action.SETTINGS, f"{base}/settings")]
+        case Action.SOURCE if source:
+            remedies = [_remedy(Action.SOURCE, f"/sources/{quote(source, safe='')}")]
+    is_final = result.reason in (SUPERSEDED, NOTHING_TO_CORRECT)
+    if result.status in _RETRYABLE and result.effect_id is not None and not is_final:
+        command = f"punchcard retry {shlex.quote(message_id)}"
+        remedies.append(
+            Remedy(
+                action=Action.RETRY,
+                label=_LABELS[Action.RETRY],
+                path=f"{base}/transactions",
+                command=command,
+                effect_id=result.effect_id,
+            )
+        )
+    return remedies
+
+
+def _event_name(event: EventTrace) -> str | None:
+    try:
+        return msgspec.json.decode(event.event, type=_Named).event
+    except msgspec.DecodeError:
+        return None
+
+
+def _action(result: ResultTrace) -> Action | None:
+    reason = find_reason(result.reason)
+    return None if reason is None else reason.action
+
+
+def _remedy(action: Action, path: str, *, command: str = "") -> Remedy:
+    return Remedy(action=action, label=_LABELS[action], path=path, command=command)
