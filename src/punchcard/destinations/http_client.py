@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import aiohappyeyeballs
@@ -137,8 +138,11 @@ class HttpClient:
         return head.encode("latin-1") + (body or b"")
 
     async def _take_slot(self, ends_at: float) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
         try:
-            async with asyncio.timeout_at(ends_at if self._slots.locked() else None):
+            async with asyncio.timeout_at(ends_at):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise HttpTimeoutError("no free connection in time", may_be_sent=False) from error
@@ -239,7 +243,9 @@ def _fields(headers: Mapping[str, str]) -> str:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
+@cache
 def _tls_context() -> ssl.SSLContext:
+    # Once: reading all certificates of the system takes as long as a hundred requests.
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
