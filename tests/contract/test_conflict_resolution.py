@@ -363,5 +363,6 @@ def test_the_command_line_shows_and_resolves(shop: Shop, tmp_path: Path, capsys:
     assert run([*common, "999"]) == 2
     assert run([*common, conflict["id"], "--correct", "--yes"]) == 0
     assert run([*common, conflict["id"], "--keep", "--yes"]) == 2  # resolved already
+    shop.server.clock.advance(60)  # the command line goes by the machine's clock
     shop.deliver()
     assert shop.units() == _units(ann="8")
