@@ -17,7 +17,7 @@ PAGE_LINES_MAX = {"ARCHITECTURE.md": 200, "README.md": 200}
 
 # Larger files, which may shrink but not grow. A migration is never edited, so its length does not count.
 LARGER_FILES = {
-    # Each was read for a second concept, and holds one: the list of commands, the schema, all writes to `effects`.
+    # Each was read for a second concept, and holds one: the list of commands, all writes to `effects`.
     "src/punchcard/cli/app.py": 474,
     # What each kind of alert says: a function each.
     "src/punchcard/operations/alert_texts.py": 423,

@@ -1,17 +1,12 @@
 """Restore the facts from lake and store, as far as they are missing or belong to another state."""
 
-from collections.abc import Collection
-
-from sqlalchemy import select
-
 from punchcard.clock import Clock
 from punchcard.engage.fact_store import FactStore, Meta
 from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
-from punchcard.store.engage.profiles import owners_of
-from punchcard.store.engage.schema import profile_traits, profiles
+from punchcard.store.engage.profiles import list_merges, owners_of, read_profiles, read_traits
 from punchcard.store.engine import Store
 
 _EVENTS_PER_PART = 50_000
@@ -80,11 +75,8 @@ def _find_owners(store: Store, reading: PersonEvents) -> None:
 
 def _follow_merges(facts: FactStore, store: Store) -> None:
     with store.reading() as work:
-        rows = work.execute(
-            select(profiles.c.merged_into, profiles.c.id).where(profiles.c.merged_into.is_not(None))
-        ).all()
-    merges: Collection[tuple[int, int]] = [(into, merged) for into, merged in rows if into is not None]
-    facts.merge(list(merges))
+        merges = list_merges(work)
+    facts.merge(merges)
 
 
 def _restore_people(facts: FactStore, store: Store) -> int:
@@ -92,20 +84,9 @@ def _restore_people(facts: FactStore, store: Store) -> int:
     facts.run("DELETE FROM traits")
     count = 0
     with store.reading() as work:
-        people = work.execution_options(yield_per=_ROWS_PER_BATCH).execute(
-            select(profiles.c.id, profiles.c.is_known).where(profiles.c.merged_into.is_(None))
-        )
-        for batch in people.partitions(_ROWS_PER_BATCH):
-            facts.add_people([(row[0], bool(row[1])) for row in batch])
-            count += len(batch)
-        traits = work.execution_options(yield_per=_ROWS_PER_BATCH).execute(
-            select(
-                profile_traits.c.profile_id,
-                profile_traits.c.name,
-                profile_traits.c.value,
-                profile_traits.c.computation,
-            )
-        )
-        for rows in traits.partitions(_ROWS_PER_BATCH):
-            facts.set_traits([(row[0], row[1], row[2], row[3]) for row in rows])
+        for people in read_profiles(work, rows_per_batch=_ROWS_PER_BATCH):
+            facts.add_people(people)
+            count += len(people)
+        for traits in read_traits(work, rows_per_batch=_ROWS_PER_BATCH):
+            facts.set_traits(traits)
     return count

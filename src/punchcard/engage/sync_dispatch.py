@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from punchcard.clock import Clock, to_micros
 from punchcard.engage.call_size import FittedValue
@@ -22,8 +22,7 @@ from punchcard.engage.sync_calls import SyncCalls
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.parse import BATCH_BYTES_MAX
 from punchcard.log.port import EventLog, NewRecord
-from punchcard.store.delivery.effects import EffectState
-from punchcard.store.delivery.schema import effects
+from punchcard.store.delivery.queue import count_open_calls, has_overdue_awards
 from punchcard.store.engage import engage_tables
 from punchcard.store.engage.engage_tables import NOBODY, Due
 from punchcard.store.engage.profiles import traits_of
@@ -128,9 +127,7 @@ class SyncDispatcher:
     def _plan(self, target: SyncTarget, snapshot: Snapshot) -> None:
         now = self._clock.now()
         with self._store.reading() as work:
-            room = (
-                0 if _awards_wait(work, target.slug, now) else _capacity(target) - _calls_in_delivery(work, target.slug)
-            )
+            room = _room_for_calls(work, target, now)
             waiting = room > 0 and engage_tables.due(work, destination=target.slug, at=now, limit=1)
         if not waiting:
             return
@@ -221,27 +218,11 @@ def _capacity(target: SyncTarget) -> int:
     return max(_OPEN_MIN, int(_OPEN_SECONDS * target.calls_per_second))
 
 
-def _awards_wait(work: Connection, slug: str, now: datetime) -> bool:
-    """Return whether the destination is behind with awards; nothing else is sent to it then."""
-    waiting = select(effects.c.id).where(
-        effects.c.destination == slug,
-        effects.c.is_open,
-        effects.c.item.is_not(None),
-        effects.c.state == EffectState.PENDING,
-        effects.c.due_at < now - _AWARDS_WAIT,
-    )
-    return work.execute(waiting.limit(1)).first() is not None
-
-
-def _calls_in_delivery(work: Connection, slug: str) -> int:
-    query = select(func.count()).where(
-        effects.c.destination == slug,
-        effects.c.is_open,
-        effects.c.source == OWN_SOURCES + slug,
-        effects.c.item.is_(None),  # a call of any destination but what gives or takes units
-        effects.c.reason.is_distinct_from("no_connection"),  # waits for a customer, not for its turn
-    )
-    return int(work.scalar(query) or 0)
+def _room_for_calls(work: Connection, target: SyncTarget, now: datetime) -> int:
+    """Return how many calls may be added to a destination's queue; none while it is behind with awards."""
+    if has_overdue_awards(work, target.slug, due_before=now - _AWARDS_WAIT):
+        return 0
+    return _capacity(target) - count_open_calls(work, target.slug, source=OWN_SOURCES + target.slug)
 
 
 def plan_calls(

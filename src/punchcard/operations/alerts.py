@@ -26,8 +26,8 @@ from punchcard.store.delivery.conflicts import count_unresolved
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
 from punchcard.store.delivery.pauses import PauseEnd, last_pause_of
 from punchcard.store.delivery.recoveries import RecoveryReason, count_in_doubt, newest_recovery
+from punchcard.store.delivery.sync_results import failed_syncs, keys_of_failed_syncs
 from punchcard.store.engage.engage_tables import SYNC_FAILED, SYNC_REFUSED, Status, last_failure, queue_sizes, states
-from punchcard.store.engage.sync_outcomes import failed_syncs, keys_of_failed_syncs
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.held import count_held
 from punchcard.store.routing.lake_status import read_lake_status

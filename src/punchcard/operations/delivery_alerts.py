@@ -3,56 +3,38 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Numeric, Select, and_, cast, func, not_, or_, select, true
+from sqlalchemy import Connection
 
 from punchcard.operations.alert_model import Alert
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
-from punchcard.store.delivery.effects import DISMISSED_REASONS, AttemptOutcome, EffectState
-from punchcard.store.delivery.ledger import backlog, is_superseded
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.ledger import backlog
 from punchcard.store.delivery.pauses import pause_of
-from punchcard.store.delivery.schema import delivery_attempts, effects
+from punchcard.store.delivery.undelivered import (
+    Undelivered,
+    attempts_without_response,
+    parked_awards,
+    rejected_awards,
+)
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.snapshot import Snapshot
 
 _LATELY: Final = timedelta(days=7)
 _RATE_PERIOD: Final = timedelta(hours=24)
 _COMPLETED_MIN: Final = 20  # fewer say nothing about a rate
-# The newest rejected awards of a destination that are looked at: their index is by state, and goes back for ever.
-_REJECTED_MAX: Final = 10_000
-# The attempts of these awards say whether a partner responds: the oldest that wait, the newest that do not.
-_SAMPLE: Final = 200
-_SERVER_ERROR: Final = 500
-_FAILED: Final = (AttemptOutcome.RETRYABLE, AttemptOutcome.UNKNOWN)
 
 
 def find_parked(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
     """Find awards that are not retried any more, by destination and reason, the most first."""
-    yield from _unsent(work, AlertKind.PARKED, effects.c.state == EffectState.PARKED)
+    yield from _unsent(AlertKind.PARKED, parked_awards(work))
 
 
 def find_rejected(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
     """Find awards that partners have refused for good of late and nobody has dismissed."""
-    columns = effects.c
     for slug in snapshot.destinations:
-        newest = (
-            select(columns.id)
-            .where(columns.state == EffectState.REJECTED, columns.destination == slug)
-            .order_by(columns.id.desc())
-            .limit(_REJECTED_MAX)
-        )
-        yield from _unsent(
-            work,
-            AlertKind.REJECTED,
-            and_(
-                columns.id.in_(newest),
-                columns.finished_at >= now - _LATELY,
-                not_(is_superseded()),
-                or_(columns.reason.is_(None), columns.reason.not_in(DISMISSED_REASONS)),
-            ),
-        )
+        yield from _unsent(AlertKind.REJECTED, rejected_awards(work, slug, since=now - _LATELY))
 
 
 def find_old_queues(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
@@ -75,10 +57,15 @@ def find_unreachable(work: Connection, snapshot: Snapshot, now: datetime) -> Ite
     """Find partners that have not responded to any attempt for a while."""
     patience = timedelta(minutes=snapshot.alert_rules[AlertKind.UNREACHABLE].threshold)
     for slug in _delivering(work, snapshot):
-        count, since, detail = _failures(work, slug)
-        if since is not None and now - since >= patience:
+        failures = attempts_without_response(work, slug)
+        if failures is not None and now - failures.since >= patience:
             yield Alert(
-                kind=AlertKind.UNREACHABLE, subject=slug, destination=slug, count=count, detail=detail, since=since
+                kind=AlertKind.UNREACHABLE,
+                subject=slug,
+                destination=slug,
+                count=failures.effects,
+                detail=failures.detail,
+                since=failures.since,
             )
 
 
@@ -108,75 +95,15 @@ def _delivering(work: Connection, snapshot: Snapshot) -> Sequence[str]:
     ]
 
 
-def _failures(work: Connection, slug: str) -> tuple[int, datetime | None, str]:
-    """Return how many awards wait because the partner did not respond, since when, and what the last attempt met."""
-    columns, attempts = effects.c, delivery_attempts.c
-    waiting = (
-        select(columns.id)
-        .where(
-            columns.destination == slug,
-            columns.is_open == true(),
-            columns.state.in_([EffectState.RETRYING, EffectState.UNKNOWN]),
-        )
-        .order_by(columns.id)
-        .limit(_SAMPLE)
-    )
-    ids = list(work.scalars(waiting))
-    if not ids:
-        return 0, None, ""
-    newest = select(columns.state, columns.finished_at).where(columns.destination == slug)
-    responses = [
-        finished_at
-        for state, finished_at in work.execute(newest.order_by(columns.id.desc()).limit(_SAMPLE))
-        if finished_at is not None and state in (EffectState.DELIVERED, EffectState.REJECTED)
-    ]
-    failed: Select[tuple[int, datetime, str | None]] = select(
-        attempts.effect_id, attempts.started_at, attempts.detail
-    ).where(
-        attempts.effect_id.in_(ids),
-        attempts.outcome.in_(_FAILED),
-        or_(attempts.status.is_(None), attempts.status >= _SERVER_ERROR),
-    )
-    if responses:
-        failed = failed.where(attempts.started_at > max(responses))
-    rows = work.execute(failed.order_by(attempts.started_at)).all()
-    if not rows:
-        return 0, None, ""
-    return len({row.effect_id for row in rows}), rows[0].started_at, rows[-1].detail or ""
-
-
-def _unsent(work: Connection, kind: AlertKind, condition: ColumnElement[bool]) -> Iterable[Alert]:
-    """Count awards that were not sent, by destination and reason, with their customers and units."""
-    columns = effects.c
-    # For people to read: SQLite adds as floating point numbers, which are rounded to the units that destinations take.
-    units = func.sum(cast(func.coalesce(columns.quantity, columns.requested_quantity), Numeric(20, 2)))
-    amounts: dict[tuple[str, str | None], dict[str, Decimal]] = defaultdict(dict)
-    by_item = select(columns.destination, columns.reason, columns.item, units).where(
-        condition, columns.item.is_not(None)
-    )
-    for slug, reason, item, total in work.execute(by_item.group_by(columns.destination, columns.reason, columns.item)):
-        if item is not None and total is not None:
-            amounts[slug, reason][item] = Decimal(total)
-    counted = (
-        select(
-            columns.destination,
-            columns.reason,
-            func.count(),
-            func.count(func.distinct(func.nullif(columns.customer, ""))),
-            func.min(columns.finished_at),
-        )
-        .where(condition)
-        .group_by(columns.destination, columns.reason)
-        .order_by(func.count().desc(), columns.destination)
-    )
-    for slug, reason, count, customers, since in work.execute(counted):
+def _unsent(kind: AlertKind, awards: Iterable[Undelivered]) -> Iterable[Alert]:
+    for group in awards:
         yield Alert(
             kind=kind,
-            subject=slug,
-            destination=slug,
-            count=count,
-            reason=reason or "",
-            since=since,
-            customers=customers,
-            amounts=amounts[slug, reason],
+            subject=group.destination,
+            destination=group.destination,
+            count=group.count,
+            reason=group.reason,
+            since=group.since,
+            customers=group.customers,
+            amounts=group.amounts,
         )

@@ -11,6 +11,7 @@ from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
 from punchcard.store.access import audit
+from punchcard.store.delivery.sync_results import FAILED_MAX, FailedSync
 from punchcard.store.engage import engage_tables, profile_queries, sync_outcomes
 from punchcard.store.engage.engage_tables import ComputationState, Status
 from punchcard.store.engage.profiles import ids_of
@@ -26,9 +27,9 @@ KINDS = {"audience": "audience", "computed_trait": "computed trait"}
 """Display name of each kind."""
 
 
-def describe_failed_syncs(destination: str, failed: Sequence[sync_outcomes.FailedSync]) -> str:
+def describe_failed_syncs(destination: str, failed: Sequence[FailedSync]) -> str:
     """Return a sentence about the values that a destination rejected or that are parked, with the newest cause."""
-    count = f"{len(failed):,}" if len(failed) < sync_outcomes.FAILED_MAX else f"{sync_outcomes.FAILED_MAX:,} or more"
+    count = f"{len(failed):,}" if len(failed) < FAILED_MAX else f"{FAILED_MAX:,} or more"
     values = "1 value is" if len(failed) == 1 else f"{count} values are"
     newest = failed[0]
     cause = newest.detail.rstrip(".") or newest.reason

@@ -22,12 +22,12 @@ from punchcard.routing.conflicts import LedgerPreview
 from punchcard.routing.records import describe
 from punchcard.routing.replay_record import ReplayBatch, replay_record, replayed_event
 from punchcard.store.delivery.pauses import pause_of
+from punchcard.store.delivery.queue import count_due
 from punchcard.store.engine import Store
 from punchcard.store.operations.replays import (
     Replay,
     ReplayStatus,
     change_status,
-    count_due,
     find_replay,
     note_progress,
     note_wait,

@@ -1,1 +1,1 @@
-"""The store: configuration, log position, outbox and ledger in SQLite or PostgreSQL. All of its SQL is here."""
+"""The store in SQLite or PostgreSQL: a package per owner of tables, with all SQL on them."""

@@ -1,4 +1,7 @@
-"""The tables, once, for SQLite and PostgreSQL. Migrations in `migrations/` lead to exactly this; a test proves it."""
+"""What the tables of all owners share. Each is defined once for SQLite and PostgreSQL, in the `schema` of its owner.
+
+Migrations in `migrations/` lead to exactly these tables; a test proves it.
+"""
 
 from datetime import datetime
 

@@ -300,3 +300,26 @@ def _change(trait: StoredTrait) -> dict[str, Any]:
 
 def _trait(row: Row[Any]) -> StoredTrait:
     return StoredTrait(**row._mapping)
+
+
+def list_merges(work: Connection) -> list[tuple[int, int]]:
+    """Return all merged profiles: the one that remains, and the merged one."""
+    rows = work.execute(select(profiles.c.merged_into, profiles.c.id).where(profiles.c.merged_into.is_not(None)))
+    return [(into, merged) for into, merged in rows if into is not None]
+
+
+def read_profiles(work: Connection, *, rows_per_batch: int) -> Iterator[list[tuple[int, bool]]]:
+    """Yield all profiles that were not merged, in batches: id, and whether it is known."""
+    chosen = select(profiles.c.id, profiles.c.is_known).where(profiles.c.merged_into.is_(None))
+    rows = work.execution_options(yield_per=rows_per_batch).execute(chosen)
+    for batch in rows.partitions(rows_per_batch):
+        yield [(row[0], bool(row[1])) for row in batch]
+
+
+def read_traits(work: Connection, *, rows_per_batch: int) -> Iterator[list[tuple[int, str, str, str]]]:
+    """Yield all current traits, in batches: profile, name, value as JSON, computation, "" for a custom trait."""
+    columns = profile_traits.c
+    chosen = select(columns.profile_id, columns.name, columns.value, columns.computation)
+    rows = work.execution_options(yield_per=rows_per_batch).execute(chosen)
+    for batch in rows.partitions(rows_per_batch):
+        yield [(row[0], row[1], row[2], row[3]) for row in batch]

@@ -11,9 +11,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, true, update
+from sqlalchemy import Connection, Row, insert, select, update
 
-from punchcard.store.delivery.schema import effects
 from punchcard.store.operations.schema import replays
 from punchcard.store.stored_enum import StoredEnum
 from punchcard.store.values import storable
@@ -253,16 +252,6 @@ def note_wait(work: Connection, replay: Replay, detail: str) -> None:
     """Note what a running replay waits for."""
     waiting = update(replays).where(replays.c.id == replay.id, replays.c.status == ReplayStatus.RUNNING)
     work.execute(waiting.values(detail=storable(detail)))
-
-
-def count_due(work: Connection, destination: str, *, now: datetime, count_max: int) -> int:
-    """How many effects of a destination wait to be sent now, `count_max` at most."""
-    waiting = (
-        select(effects.c.id)
-        .where(effects.c.destination == destination, effects.c.is_open == true(), effects.c.due_at <= now)
-        .limit(count_max)
-    )
-    return int(work.scalar(select(func.count()).select_from(waiting.subquery())) or 0)
 
 
 def _replay_of(row: Row[*tuple[Any, ...]]) -> Replay:

@@ -1,0 +1,152 @@
+"""Awards that do not reach their partner: parked, rejected, or attempted again and again without a response."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, Numeric, Select, and_, cast, func, not_, or_, select, true
+
+from punchcard.store.delivery.effects import DISMISSED_REASONS, AttemptOutcome, EffectState
+from punchcard.store.delivery.ledger import is_superseded
+from punchcard.store.delivery.schema import delivery_attempts, effects
+
+# The newest rejected awards of a destination that are looked at: their index is by state, and goes back for ever.
+_REJECTED_MAX: Final = 10_000
+# The attempts of these awards say whether a partner responds: the oldest that wait, the newest that do not.
+_SAMPLE: Final = 200
+_SERVER_ERROR: Final = 500
+_FAILED: Final = (AttemptOutcome.RETRYABLE, AttemptOutcome.UNKNOWN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undelivered:
+    """Awards of a destination that were not delivered for one reason.
+
+    Attributes:
+        since: When the first of them ended, None while they are open.
+        amounts: Units by item.
+    """
+
+    destination: str
+    reason: str
+    count: int
+    customers: int
+    since: datetime | None
+    amounts: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedAttempts:
+    """Attempts without a response since the partner's last one.
+
+    Attributes:
+        effects: How many effects they are of.
+        since: When the first was made.
+        detail: What the last one met.
+    """
+
+    effects: int
+    since: datetime
+    detail: str
+
+
+def parked_awards(work: Connection) -> Iterator[Undelivered]:
+    """Yield awards that are not retried any more, by destination and reason, the most first."""
+    return _undelivered(work, effects.c.state == EffectState.PARKED)
+
+
+def rejected_awards(work: Connection, destination: str, *, since: datetime) -> Iterator[Undelivered]:
+    """Yield awards that the partner has refused for good since an instant and nobody has dismissed, by reason."""
+    columns = effects.c
+    newest = (
+        select(columns.id)
+        .where(columns.state == EffectState.REJECTED, columns.destination == destination)
+        .order_by(columns.id.desc())
+        .limit(_REJECTED_MAX)
+    )
+    return _undelivered(
+        work,
+        and_(
+            columns.id.in_(newest),
+            columns.finished_at >= since,
+            not_(is_superseded()),
+            or_(columns.reason.is_(None), columns.reason.not_in(DISMISSED_REASONS)),
+        ),
+    )
+
+
+def attempts_without_response(work: Connection, destination: str) -> FailedAttempts | None:
+    """Return the attempts of waiting awards since the partner's last response, None if there are none."""
+    columns, attempts = effects.c, delivery_attempts.c
+    waiting = (
+        select(columns.id)
+        .where(
+            columns.destination == destination,
+            columns.is_open == true(),
+            columns.state.in_([EffectState.RETRYING, EffectState.UNKNOWN]),
+        )
+        .order_by(columns.id)
+        .limit(_SAMPLE)
+    )
+    ids = list(work.scalars(waiting))
+    if not ids:
+        return None
+    newest = select(columns.state, columns.finished_at).where(columns.destination == destination)
+    responses = [
+        finished_at
+        for state, finished_at in work.execute(newest.order_by(columns.id.desc()).limit(_SAMPLE))
+        if finished_at is not None and state in (EffectState.DELIVERED, EffectState.REJECTED)
+    ]
+    failed: Select[tuple[int, datetime, str | None]] = select(
+        attempts.effect_id, attempts.started_at, attempts.detail
+    ).where(
+        attempts.effect_id.in_(ids),
+        attempts.outcome.in_(_FAILED),
+        or_(attempts.status.is_(None), attempts.status >= _SERVER_ERROR),
+    )
+    if responses:
+        failed = failed.where(attempts.started_at > max(responses))
+    rows = work.execute(failed.order_by(attempts.started_at)).all()
+    if not rows:
+        return None
+    return FailedAttempts(
+        effects=len({row.effect_id for row in rows}), since=rows[0].started_at, detail=rows[-1].detail or ""
+    )
+
+
+def _undelivered(work: Connection, condition: ColumnElement[bool]) -> Iterator[Undelivered]:
+    """Count awards that were not sent, by destination and reason, with their customers and units."""
+    columns = effects.c
+    # For people to read: SQLite adds as floating point numbers, which are rounded to the units that destinations take.
+    units = func.sum(cast(func.coalesce(columns.quantity, columns.requested_quantity), Numeric(20, 2)))
+    amounts: dict[tuple[str, str | None], dict[str, Decimal]] = defaultdict(dict)
+    by_item = select(columns.destination, columns.reason, columns.item, units).where(
+        condition, columns.item.is_not(None)
+    )
+    for slug, reason, item, total in work.execute(by_item.group_by(columns.destination, columns.reason, columns.item)):
+        if item is not None and total is not None:
+            amounts[slug, reason][item] = Decimal(total)
+    counted = (
+        select(
+            columns.destination,
+            columns.reason,
+            func.count(),
+            func.count(func.distinct(func.nullif(columns.customer, ""))),
+            func.min(columns.finished_at),
+        )
+        .where(condition)
+        .group_by(columns.destination, columns.reason)
+        .order_by(func.count().desc(), columns.destination)
+    )
+    for slug, reason, count, customers, since in work.execute(counted):
+        yield Undelivered(
+            destination=slug,
+            reason=reason or "",
+            count=count,
+            customers=customers,
+            since=since,
+            amounts=amounts[slug, reason],
+        )
