@@ -13,7 +13,6 @@ import pytest
 from punchcard.__main__ import main
 from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.runtime.alerting import AlertLoop
-from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.settings import read_settings
 from punchcard.store.access.audit import AuditQuery, list_events
 from punchcard.store.operations.alerts import AlertState, list_alerts
@@ -275,12 +274,10 @@ def test_the_command_line(
 # --- the loop ---
 
 
-def loop_of(world: PublicApiServer, tmp_path: Path, process: str, *, progress: LoopProgress | None = None) -> AlertLoop:
+def loop_of(world: PublicApiServer, tmp_path: Path, process: str) -> AlertLoop:
     environment = {"PUNCHCARD_DATA": str(tmp_path / "data"), "PUNCHCARD_ALERT_POLL_SECONDS": "0.05"}
     settings = read_settings(environment)
-    return AlertLoop(
-        settings, world.store, current=world.watch.newest, clock=world.clock, process=process, progress=progress
-    )
+    return AlertLoop(settings, world.store, current=world.watch.newest, clock=world.clock, process=process)
 
 
 def open_kinds(world: PublicApiServer) -> set[str]:
@@ -310,8 +307,8 @@ def test_a_worker_looks_sends_and_reports(world: PublicApiServer, receiver: Webh
 
 
 def test_a_worker_whose_loop_stands_still_is_missing(world: PublicApiServer, tmp_path: Path) -> None:
-    progress = LoopProgress(world.clock)
-    loop = loop_of(world, tmp_path, "worker", progress=progress)
+    loop = loop_of(world, tmp_path, "worker")
+    progress = loop.progress
     with progress.watch("routing", stalled_after_seconds=60):
         loop.start()
         try:

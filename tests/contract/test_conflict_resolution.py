@@ -164,7 +164,8 @@ def test_a_correction_gives_the_second_content(
     assert [row["effectKey"].split(":")[2] for row in resolved["corrections"]] == ["CORRECTION"] * len(shown)
     shop.deliver()
     assert shop.units() == expected
-    assert shop.conflicts() == shop.alerts() == []
+    assert shop.conflicts() == []
+    assert shop.alerts() == []
     sent = [
         row["transaction"]["quantity"]
         for row in shop.request("GET", f"{PATH}/{conflict['id']}")["conflict"]["corrections"]
@@ -202,7 +203,8 @@ def test_keeping_the_first_sends_nothing_and_holds_for_the_same_message(shop: Sh
     assert shop.resolve(conflict, "kept")["resolution"] == "kept"
     shop.deliver()
     assert shop.units() == _units(ann="10")
-    assert shop.conflicts() == shop.alerts() == []
+    assert shop.conflicts() == []
+    assert shop.alerts() == []
     shop.sent -= 1
     shop.order("8")  # the sender repeats its message
     assert shop.conflicts() == []
@@ -223,7 +225,7 @@ def test_nobody_resolves_a_conflict_twice(any_shop: Shop) -> None:
     shop.deliver()
     assert shop.units() == _units(ann="12")
     audit = shop.request("GET", "/api/audit-events")["events"]
-    assert [event["type"] for event in audit if "resolve" in json.dumps(event)] != []
+    assert sum(f"conflicts.{conflict['id']}" in json.dumps(event) for event in audit) == 1
 
 
 @pytest.mark.parametrize(

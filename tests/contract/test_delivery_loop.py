@@ -6,21 +6,24 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from structlog.testing import capture_logs
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.stages import DeliveryTarget
+from punchcard.delivery.spare import SparePermits
+from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
+from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
-from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
+from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, Performed
 from punchcard.errors import StorageError
 from punchcard.store.delivery import ledger, outbox
-from punchcard.store.delivery.effects import Action, EffectState, StoredEffect
+from punchcard.store.delivery.effects import Action, Attempt, EffectState, NewEffect, StoredEffect
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
@@ -54,6 +57,7 @@ class Rig:
     before_sending: Callable[[], None] = lambda: None
     looks: int = 0  # how often delivery has looked at the configuration
     delivery: DestinationDelivery | None = None
+    spare: SparePermits = field(default_factory=SparePermits)
 
     def target(self) -> DeliveryTarget | None:
         self.looks += 1
@@ -105,6 +109,7 @@ class Rig:
             current=self.target,
             poll_seconds=poll_seconds,
             before_sending=self.before_sending,
+            spare=self.spare,
         )
         task = asyncio.create_task(self.delivery.run(stopping, grace_seconds=grace_seconds))
         try:
@@ -286,6 +291,96 @@ async def test_too_many_requests_slow_down_and_use_up_no_tries(small_rig: Rig) -
         await until(lambda: rig.state("a") is EffectState.DELIVERED)
     effect = rig.effect("a")
     assert (effect.tries, effect.attempts) == (1, 16)
+
+
+async def test_a_request_beside_deliveries_is_permitted_while_they_have_nothing_to_send(small_rig: Rig) -> None:
+    rig = small_rig
+    rig.settings = replace(rig.settings, options=replace(QUICK, requests_per_second=200))
+    assert not rig.spare.is_open  # nobody leads the deliveries yet
+    async with rig.running():
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(5):
+                await rig.spare.acquire()
+        assert rig.spare.is_open
+        # What they have used is used: deliveries go on within the same limit.
+        rig.add("a")
+        await until(lambda: rig.state("a") is EffectState.DELIVERED)
+    assert not rig.spare.is_open
+
+
+async def test_awards_that_use_the_whole_rate_limit_come_before_any_other_request(small_rig: Rig) -> None:
+    rig = small_rig
+    rig.settings = replace(rig.settings, options=replace(QUICK, requests_per_second=20))
+    for number in range(6):
+        rig.add(f"k{number}", customer=f"c{number}@example.com")
+    waiting = [asyncio.create_task(rig.spare.acquire()) for _ in range(2)]
+    sent_before: list[int] = []
+    for task in waiting:
+        task.add_done_callback(lambda _: sent_before.append(len(rig.partner.requests)))
+    async with rig.running():
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(*waiting)
+    assert sent_before == [6, 6]
+
+
+@pytest.mark.parametrize("of_refunds", [False, True], ids=["awards", "refunds"])
+async def test_a_cycle_has_as_many_statements_for_many_effects_as_for_few(rig: Rig, *, of_refunds: bool) -> None:
+    def statements_of(count: int) -> int:
+        """The statements of a cycle that records so many results and claims as many effects."""
+        clock = SystemClock()
+        target = rig.target()
+        assert target is not None
+        telemetry = DeliveryTelemetry(DESTINATION)
+        orders = [f"{count}-{number}" for number in range(count)]
+        with rig.store.unit_of_work() as work:
+            outbox.add(work, [_of_order(order, is_refund=False) for order in orders], now=clock.now())
+        first = cycle(rig.store, target, [], room=count, clock=clock, telemetry=telemetry)
+        assert len(first.attempts) == count
+        if not of_refunds:
+            with rig.store.unit_of_work() as work:
+                outbox.add(work, [_of_order(f"{order}b", is_refund=False) for order in orders], now=clock.now())
+        completed = [_performed(attempt) for attempt in first.attempts]
+        if of_refunds:
+            cycle(rig.store, target, completed, room=0, clock=clock, telemetry=telemetry)
+            completed = []
+            with rig.store.unit_of_work() as work:
+                outbox.add(work, [_of_order(order, is_refund=True) for order in orders], now=clock.now())
+        statements: list[str] = []
+
+        def note(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+            statements.append(statement)
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            second = cycle(rig.store, target, completed, room=count, clock=clock, telemetry=telemetry)
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        assert len(second.attempts) == count
+        cycle(
+            rig.store,
+            target,
+            [_performed(attempt) for attempt in second.attempts],
+            room=0,
+            clock=clock,
+            telemetry=telemetry,
+        )
+        return len(statements)
+
+    few = statements_of(2)
+    assert statements_of(450) == few
+    assert few <= 20
+
+
+def _of_order(order: str, *, is_refund: bool) -> NewEffect:
+    effect = new_effect(f"{order}{'-refund' if is_refund else ''}", customer=f"{order}@example.com")
+    quantity = Decimal(-1) if is_refund else Decimal(1)
+    return replace(effect, order_id=order, is_refund=is_refund, requested_quantity=quantity)
+
+
+def _performed(attempt: Attempt) -> CompletedAttempt:
+    return CompletedAttempt(
+        attempt=attempt, result=Performed(status=201, partner_id="1"), seconds=0.1, fingerprint="good"
+    )
 
 
 async def test_stopping_waits_for_answers_and_hands_back_the_rest(rig: Rig) -> None:

@@ -222,6 +222,23 @@ def test_the_app_leads_from_a_list_of_events_to_the_plan_and_through_it(world: P
     assert "not a date and time" in refused.text
 
 
+def test_lists_by_status_follow_the_newest_replay(world: PublicApiServer) -> None:
+    book(world, "m1", "m2", "m3")
+    configure(world, MAPPED)
+    replay(world, messageIds=["m1", "m3"])
+    world.run_replays()
+    world.feed_lake()
+    browser = FormBrowser(world)
+    assert browser.sign_in("owner@acme.example").status == 303
+
+    def listed(status: str) -> list[str]:
+        page = browser.get(f"/events?time=30d&destination=perkville&status={status}").text
+        return [message_id for message_id in ("m1", "m2", "m3") if f'href="/events/{message_id}"' in page]
+
+    assert listed("refused") == ["m2"]
+    assert listed("pending") == ["m1", "m3"]
+
+
 def test_whoever_saves_a_map_is_offered_a_replay(world: PublicApiServer) -> None:
     book(world, *(f"m{number}" for number in range(3)))
     browser = FormBrowser(world)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.store.delivery.conflicts import add_conflict, conflicts_of
 from punchcard.store.delivery.effects import Action, AttemptOutcome, AttemptResult, EffectState, StoredEffect
 from punchcard.store.delivery.ledger import attempts_of, needing_a_person
 from punchcard.store.delivery.operator_actions import reopen
@@ -391,7 +391,7 @@ def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(stor
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("a", message_id="m\x00", order_id="o\x00")], now=clock.now())
         assert outbox.effects_by_message(work, DESTINATION, ["m\x00", ""]).keys() == {("website", "m\ufffd")}
-        outbox.add_conflict(work, stored_effect(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
+        add_conflict(work, stored_effect(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
     (effect,) = claim(store, clock)
     record_results(
         store, attempt_result(effect, clock=clock, detail="<html>\x00", partner_id="p\x00", reason="rejected")

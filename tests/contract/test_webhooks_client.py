@@ -9,12 +9,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp.abc
 import pytest
 
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy, read_networks
 from punchcard.destinations.port import Effect, EffectKey, Performed
-from punchcard.destinations.webhooks import connections
 from punchcard.destinations.webhooks.client import WebhooksClient
 from punchcard.destinations.webhooks.settings import read_settings
 from punchcard.errors import DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
@@ -161,40 +159,29 @@ async def test_a_network_that_is_named_is_reached(receiver: WebhookReceiver) -> 
     assert receiver.message_ids() == {"m1": 1}
 
 
-class Rebinding(aiohttp.abc.AbstractResolver):
+class Rebinding:
     """A name server that answers with a public address at first and with a private one from then on."""
 
     def __init__(self, port: int) -> None:
         self.answers = iter(["93.184.216.34"])
         self.port = port
 
-    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[Any]:
+    async def resolve(self, host: str, port: int) -> list[Any]:
         address = next(self.answers, "127.0.0.1")
-        return [
-            {"hostname": host, "host": address, "port": self.port, "family": socket.AF_INET, "proto": 0, "flags": 0}
-        ]
-
-    async def close(self) -> None:
-        """Nothing to release."""
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, self.port))]
 
 
 async def test_a_name_that_is_bound_to_another_address_later_is_refused_when_it_connects(
-    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+    receiver: WebhookReceiver,
 ) -> None:
     resolver = Rebinding(receiver.port)
-    opened = connections.open_connector
-
-    def with_rebinding(network: NetworkPolicy, *, limit: int) -> aiohttp.TCPConnector:
-        connector = opened(network, limit=limit)
-        connector._resolver = resolver
-        return connector
-
-    monkeypatch.setattr("punchcard.destinations.webhooks.client.open_connector", with_rebinding)
-    first = await resolver.resolve("hook.example", receiver.port)
-    assert PUBLIC_ONLY.permits(first[0]["host"])  # whoever looks before the connection is opened sees a public address
-    async with client_to(f"http://hook.example:{receiver.port}/hook", network=PUBLIC_ONLY) as client:
-        with pytest.raises(RetryableError) as caught:
-            await client.perform(effect("m1"))
+    (first,) = await resolver.resolve("hook.example", receiver.port)
+    assert PUBLIC_ONLY.permits(first[4][0])  # whoever looks before the connection is opened sees a public address
+    settings = read_settings({"url": f"http://hook.example:{receiver.port}/hook"}, {})
+    client = WebhooksClient(settings, network=PUBLIC_ONLY, resolve=resolver.resolve)
+    with pytest.raises(RetryableError) as caught:
+        await client.perform(effect("m1"))
+    await client.close()
     assert caught.value.code == "address_not_allowed"
     assert receiver.requests == []
 

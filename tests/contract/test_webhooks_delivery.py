@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections import defaultdict
+import threading
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -121,6 +123,38 @@ async def wait_until(is_reached: Callable[[], bool], *, seconds: float = 60) -> 
     async with asyncio.timeout(seconds):
         while not await asyncio.to_thread(is_reached):  # noqa: ASYNC110  # of threads and a database
             await asyncio.sleep(0.02)
+
+
+async def test_the_calls_of_one_user_are_sent_one_at_a_time_and_those_of_several_users_at_once(rig: Rig) -> None:
+    users, per_user = ["ann", "bob", "cy"], 4
+    lock = threading.Lock()
+    in_flight: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    order: dict[str, list[str]] = defaultdict(list)
+    all_at_once = threading.Barrier(len(users))
+
+    def decide(request: ReceivedRequest) -> Reply:
+        (call,) = request.events
+        user = call["userId"]
+        with lock:
+            in_flight[user] += 1
+            most[user] = max(most[user], in_flight[user])
+            is_first = not order[user]
+            order[user].append(call["messageId"])
+        if is_first:
+            all_at_once.wait(60)  # fails unless the first calls of all users are in flight together
+        time.sleep(0.02)  # a second call of the same user, if there were one, would come now
+        with lock:
+            in_flight[user] -= 1
+        return Reply()
+
+    rig.receiver.decide = decide
+    expected = {user: [f"{user}{number}" for number in range(per_user)] for user in users}
+    for user in users:
+        rig.add(*expected[user], user=user)
+    await rig.drain()
+    assert most == dict.fromkeys(users, 1)
+    assert order == expected
 
 
 @pytest.fixture

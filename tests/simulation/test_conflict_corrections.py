@@ -7,12 +7,19 @@ from random import Random
 
 import pytest
 
+from punchcard.errors import ConfigurationError, StorageError
+from punchcard.operations.conflict_resolution import (
+    CANNOT_CORRECT,
+    AlreadyResolvedError,
+    correct_to_second,
+    keep_first,
+)
 from punchcard.store.delivery import ledger
-from punchcard.store.delivery.conflicts import ConflictQuery, list_conflicts
+from punchcard.store.delivery.conflicts import ConflictQuery, StoredConflict, list_conflicts
 from punchcard.store.delivery.effects import ConflictResolution, EffectState, StoredEffect
 from punchcard.testing.partner.scripted import Step
 from punchcard.testing.simulation import run_until_idle, set_fuse
-from punchcard.testing.world import SLUG, World, batch_of, track
+from punchcard.testing.world import SLUG, ProcessEnd, World, batch_of, track
 
 _CUSTOMERS = ("ann@example.com", "bob@example.com")
 _STEPS = 200
@@ -82,7 +89,26 @@ def _resolve_one(world: World, chance: Random) -> None:
         conflicts = list_conflicts(work, ConflictQuery(), count=100)
     if conflicts:
         resolution = chance.choice((ConflictResolution.KEPT, *[ConflictResolution.CORRECTED] * 4))
-        world.resolve(chance.choice(conflicts).id, resolution)
+        _resolve(world, chance.choice(conflicts), resolution)
+
+
+def _resolve(world: World, conflict: StoredConflict, resolution: ConflictResolution) -> None:
+    """Resolve a conflict like an operator; the process may end between any two writes."""
+    now = world.clock.now()
+    try:
+        with world.store.unit_of_work() as work:
+            if resolution is ConflictResolution.KEPT:
+                keep_first(work, conflict, actor="operator", now=now)
+            else:
+                destination = world.configuration.destinations[SLUG]
+                correct_to_second(work, conflict, destination, actor="operator", now=now)
+    except ProcessEnd:
+        world.crash()
+    except StorageError:
+        return
+    except ConfigurationError as error:
+        if error.code not in (AlreadyResolvedError.code, CANNOT_CORRECT):
+            raise
 
 
 def _check_always(world: World) -> None:
@@ -117,7 +143,7 @@ def _check_order(own: list[StoredEffect], units: dict[str, Decimal], by_id: dict
     refunds = [row for row in own if row.is_refund and row.corrects is None]
     taken = [row for row in refunds if row.state is EffectState.DELIVERED]
     futile = [row for row in refunds if row.reason == "refund_nothing_left" and row.customer == customer]
-    # What found nothing left was asked again, and would have taken more had there been more.
+    # What found nothing left was requested again, and would have taken more had there been more.
     assert sum(units.values(), _ZERO) == _left(quantity, [*taken, *futile]), own
     for other, net in units.items():
         assert net >= 0, (other, own)
@@ -139,8 +165,8 @@ def _chosen(row: StoredEffect) -> tuple[str, Decimal | None]:
 
 def _left(awarded: Decimal, refunds: list[StoredEffect]) -> Decimal:
     for refund in refunds:
-        _, asked = _chosen(refund)
-        awarded -= awarded if asked is None else min(-asked, awarded)
+        _, requested = _chosen(refund)
+        awarded -= awarded if requested is None else min(-requested, awarded)
     return awarded
 
 

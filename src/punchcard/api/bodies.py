@@ -11,14 +11,13 @@ from punchcard.operations.tester import EventTestResult
 from punchcard.store.delivery.conflicts import StoredConflict
 from punchcard.store.delivery.effects import StoredEffect
 from punchcard.store.delivery.ledger import StoredAttempt
+from punchcard.traces.attempts import AttemptTrace, attempt_trace
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.summary import NO_TYPES
 from punchcard.traces.trace import (
-    AttemptTrace,
     EventTrace,
     ResultTrace,
     TransactionTrace,
-    attempt_trace,
     current_status,
     transaction_trace,
 )

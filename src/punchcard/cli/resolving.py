@@ -67,7 +67,7 @@ def show_conflicts(settings: Settings, *, destination: str | None) -> int:
 
 
 def resolve(settings: Settings, conflict_id: int, *, keeps: bool, corrects: bool, assume_yes: bool) -> int:
-    """Show a conflict; resolve it if that is asked for.
+    """Show a conflict; resolve it if that is requested.
 
     Returns:
         0 if it was shown or resolved, 1 if the person declined.

@@ -11,9 +11,10 @@ from punchcard.events.model import WireEvent
 from punchcard.operations.remedies import find_remedies
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.traces.attempts import AttemptTrace
 from punchcard.traces.event_profile import ProfileTrace
 from punchcard.traces.reasons import find_reason, plain
-from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
+from punchcard.traces.trace import EventTrace, ResultTrace, TransactionTrace
 
 _STYLES = {
     Tone.SUCCESS: "green",

@@ -16,12 +16,13 @@ from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, PartnerResult
 from punchcard.delivery.retry import bounded
 from punchcard.delivery.spare import SparePermits
-from punchcard.delivery.stages import CompletedAttempt, Cycle, DeliveryTarget, cycle, lease_seconds
+from punchcard.delivery.stages import CompletedAttempt, Cycle, cycle, lease_seconds
+from punchcard.delivery.target import DeliveryTarget
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
 from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.effects import Attempt
+from punchcard.store.delivery.effects import Attempt, OrderingGroup
 from punchcard.store.delivery.pauses import PauseEnd
 from punchcard.store.engine import Leadership, Store
 
@@ -173,18 +174,7 @@ class DestinationDelivery:
         completed, self._answered = self._answered, []
         busy = frozenset(attempt.effect.ordering_group for attempt in self._flying())
         try:
-            done = await self._in_thread(
-                lambda: cycle(
-                    self._store,
-                    target,
-                    completed,
-                    room=room,
-                    clock=self._clock,
-                    telemetry=self._telemetry,
-                    busy=busy,
-                    watch=self._watch,
-                )
-            )
+            done, refusal = await self._in_thread(lambda: self._cycle(target, completed, room=room, busy=busy))
         except Exception:
             self._answered = completed + self._answered
             raise
@@ -192,13 +182,40 @@ class DestinationDelivery:
         self._bucket.take(len(requests))
         # Only of the room that this turn's deliveries were offered: a token that has come since is theirs first.
         self._spare.grant(self._bucket, at_most=room - len(requests))
-        if done.attempts and not await self._may_send(target, done.attempts):
+        if refusal is not None:
+            await self._record_unsent(target, done.attempts, refusal)
             return done
         for batch in requests:
             task = asyncio.create_task(self._attempt(client, target, batch, send_before=done.send_before))
             self._in_flight[task] = batch
             task.add_done_callback(partial(self._end_attempt, target))
         return done
+
+    def _cycle(
+        self,
+        target: DeliveryTarget,
+        completed: Sequence[CompletedAttempt],
+        *,
+        room: int,
+        busy: Collection[OrderingGroup],
+    ) -> tuple[Cycle, Exception | None]:
+        """Run a cycle, then call `before_sending`; returns what that raises. Not on the event loop: both write."""
+        done = cycle(
+            self._store,
+            target,
+            completed,
+            room=room,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            busy=busy,
+            watch=self._watch,
+        )
+        if done.attempts:
+            try:
+                self._before_sending()
+            except Exception as error:  # noqa: BLE001  # whatever it is, nothing may leave now
+                return done, error
+        return done, None
 
     def _end_attempt(self, target: DeliveryTarget, task: asyncio.Task[None]) -> None:
         batch = self._in_flight.pop(task)
@@ -231,21 +248,16 @@ class DestinationDelivery:
         else:
             self._check.begin(await self._client_for(target), done=self._woken)
 
-    async def _may_send(self, target: DeliveryTarget, attempts: Sequence[Attempt]) -> bool:
-        """Call `before_sending`; if it fails, record the attempts as not made."""
-        try:
-            await self._in_thread(self._before_sending)
-        except Exception as error:  # noqa: BLE001  # whatever it is, nothing may leave now
-            message = error.message if isinstance(error, PunchcardError) else repr(error)
-            self._telemetry.storage_failed(error=message)
-            not_sent = RetryableError(f"nothing was sent: {message}", code="not_sent")
-            self._answered += [
-                CompletedAttempt(attempt=attempt, result=not_sent, seconds=0.0, fingerprint=target.fingerprint)
-                for attempt in attempts
-            ]
-            await asyncio.sleep(_STORAGE_RETRY_SECONDS)
-            return False
-        return True
+    async def _record_unsent(self, target: DeliveryTarget, attempts: Sequence[Attempt], refusal: Exception) -> None:
+        """Record attempts as not made, because `before_sending` failed."""
+        message = refusal.message if isinstance(refusal, PunchcardError) else repr(refusal)
+        self._telemetry.storage_failed(error=message)
+        not_sent = RetryableError(f"nothing was sent: {message}", code="not_sent")
+        self._answered += [
+            CompletedAttempt(attempt=attempt, result=not_sent, seconds=0.0, fingerprint=target.fingerprint)
+            for attempt in attempts
+        ]
+        await asyncio.sleep(_STORAGE_RETRY_SECONDS)
 
     async def _attempt(
         self, client: PartnerClient, target: DeliveryTarget, batch: Sequence[Attempt], *, send_before: SendBefore

@@ -1,7 +1,9 @@
 """What exactly to do for a claimed effect, decided against the ledger at the last moment before it is sent."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy import Connection
 
@@ -10,11 +12,68 @@ from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import DeliveryOptions, KeyScope, Partner
 from punchcard.destinations.preparation import NotReady, PreparesEffects, Ready
 from punchcard.errors import InvariantError
+from punchcard.events.commerce import normalize_id
 from punchcard.store.delivery.conflicts import effects_with_corrections
-from punchcard.store.delivery.effects import StoredEffect
-from punchcard.store.delivery.orders import effects_by_order, refusal_of_order
+from punchcard.store.delivery.effects import Attempt, EffectState, StoredEffect
+from punchcard.store.delivery.orders import RefusedOrder, effects_by_order, refusals_by_order
+from punchcard.store.delivery.outbox import Move
 
 __all__ = ["NotReady", "Ready", "prepare"]
+
+
+class ClaimedOrders:
+    """The orders that claimed effects depend on: read at once, and kept as the claim itself changes their rows.
+
+    Args:
+        claimed: Effects of one destination; those that depend on no order are left out.
+    """
+
+    def __init__(self, work: Connection, claimed: Sequence[StoredEffect]) -> None:
+        self._work = work
+        self._destination = claimed[0].destination if claimed else ""
+        self._order_ids = {effect.order_id for effect in claimed if effect.is_refund and effect.order_id is not None}
+
+    def rows_of(self, order_id: str) -> Sequence[StoredEffect]:
+        """Return the effects of an order, oldest first."""
+        return self._rows.get(normalize_id(order_id), ())
+
+    def refusal_of(self, order_id: str, *, source: str | None) -> str | None:
+        """Return the reason for which the order was refused the last time, None if it was not.
+
+        Args:
+            source: Only if it came from this source; None for any.
+        """
+        refused = self._refusals.get(normalize_id(order_id), ())
+        return next((order.reason for order in refused if source in (None, order.source)), None)
+
+    def note_attempt(self, attempt: Attempt) -> None:
+        """Show the effect as in flight to the others of its order."""
+        self._note(
+            attempt.effect,
+            state=EffectState.SENDING,
+            attempts=attempt.number,
+            item=attempt.item,
+            quantity=attempt.quantity,
+            detail=attempt.detail,
+        )
+
+    def note_move(self, effect: StoredEffect, move: Move) -> None:
+        """Show the effect as moved to the others of its order."""
+        self._note(effect, state=move.state, reason=move.reason, detail=move.detail, due_at=move.due_at)
+
+    @cached_property
+    def _rows(self) -> dict[str, list[StoredEffect]]:
+        return effects_by_order(self._work, self._destination, self._order_ids) if self._order_ids else {}
+
+    @cached_property
+    def _refusals(self) -> dict[str, list[RefusedOrder]]:
+        return refusals_by_order(self._work, self._destination, self._order_ids)
+
+    def _note(self, effect: StoredEffect, **changes: object) -> None:
+        if effect.order_id is None or not self._order_ids:
+            return
+        rows = self._rows.get(normalize_id(effect.order_id), [])
+        rows[:] = [replace(row, **changes) if row.id == effect.id else row for row in rows]  # type: ignore[arg-type]
 
 
 def prepare(
@@ -25,8 +84,12 @@ def prepare(
     settings: object,
     options: DeliveryOptions,
     now: datetime,
+    orders: ClaimedOrders | None = None,
 ) -> Ready | NotReady:
     """Decide the amount of one effect. Only those that depend on their order need the ledger, which knows the others.
+
+    Args:
+        orders: Of the effects that are claimed together; None reads this effect's.
 
     Raises:
         InvariantError: an effect of its order cannot be read, so nothing that depends on the order can be decided.
@@ -37,13 +100,13 @@ def prepare(
         return Ready(quantity=effect.requested_quantity)
     if not isinstance(partner, PreparesEffects):
         raise InvariantError(f"{partner.definition.name} declares preparation, and has no `prepare`")
+    orders = orders or ClaimedOrders(work, [effect])
     source = effect.source if options.order_scope is KeyScope.SOURCE else None
-    effects_of_order = effects_by_order(work, effect.destination, [effect.order_id])
-    of_order = [row for rows in effects_of_order.values() for row in rows if source in (None, row.source)]
+    of_order = [row for row in orders.rows_of(effect.order_id) if source in (None, row.source)]
     _check_readable(of_order)
     refusal = None
-    if not any(not row.is_refund for row in of_order):
-        refusal = refusal_of_order(work, effect.destination, effect.order_id, source=source)
+    if all(row.is_refund for row in of_order):
+        refusal = orders.refusal_of(effect.order_id, source=source)
     others = [row for row in of_order if row.id != effect.id]
     return partner.prepare(effect, others, refusal=refusal, settings=settings, now=now)
 

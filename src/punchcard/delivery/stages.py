@@ -8,49 +8,41 @@ one without a result is never repeated before it was read back.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.delivery.attempts import SendBefore, within_requests
+from punchcard.delivery.beginning import Beginning
 from punchcard.delivery.clock_watch import ClockWatch
-from punchcard.delivery.outcomes import CANNOT_READ_BACK, PartnerResult, classify_outcome
-from punchcard.delivery.preparation import NotReady, Ready, prepare
+from punchcard.delivery.outcomes import PartnerResult, classify_outcome
+from punchcard.delivery.target import DeliveryTarget
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.delivery.waking import wake_others
-from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
-from punchcard.destinations.port import DeliveryOptions, OnUnknown, Partner, RemapsItems
-from punchcard.errors import CredentialsError, InvariantError, OutcomeUnknownError, StorageError
+from punchcard.destinations.port import DeliveryOptions
+from punchcard.errors import CredentialsError, OutcomeUnknownError, StorageError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.effects import Action, Attempt, AttemptResult, EffectState, OrderingGroup, StoredEffect
+from punchcard.store.delivery.effects import Attempt, AttemptResult, EffectState, OrderingGroup, StoredEffect
 from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, pause, pause_of
 from punchcard.store.engine import Store, is_storage_fault
+
+__all__ = [
+    "CompletedAttempt",
+    "Cycle",
+    "DeliveryTarget",
+    "RecordedResults",
+    "begin",
+    "claim",
+    "cycle",
+    "lease_seconds",
+    "record_results",
+]
 
 # A lease outlives the request and the wait for lost ones, so that an expired one may be read back at once.
 # The margin is how late a claimed request may leave: a process that was frozen meanwhile must not send it any more.
 _LEASE_MARGIN_SECONDS = 5.0
 _DETAIL_CHARACTERS_MAX = 500
 _CLAIMED_MAX = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeliveryTarget:
-    """A destination as delivery sees it at one moment.
-
-    Attributes:
-        fingerprint: Changes whenever the settings do.
-        enabled: False leaves its outbox alone.
-        network: To which addresses its client may connect.
-    """
-
-    slug: str
-    partner: Partner
-    settings: object
-    options: DeliveryOptions
-    fingerprint: str
-    enabled: bool = True
-    network: NetworkPolicy = PUBLIC_ONLY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +139,10 @@ def _cycle(
         reading = (watch or ClockWatch(clock)).read()
         now = reading.now
         corrected = 0 if watch is None else watch.correct(work, target.slug, reading, target.options)
-        ended_by = _end_pause_if_over(work, target, now=now)
         lasting = pause_of(work, target.slug)
+        ended_by = _end_pause_if_over(work, target, lasting, now=now)
+        if ended_by is not None:
+            lasting = None
         paused = not target.enabled or lasting is not None
         if paused:
             claimed = []
@@ -196,27 +190,33 @@ def _begin_all(
 ) -> list[Attempt]:
     now = clock.now()
     lease_until = now + timedelta(seconds=lease_seconds(target.options))
+    beginning = Beginning(work, target, claimed, clock=clock)
     begun: list[Attempt] = []
-    ordering_groups: set[OrderingGroup] = set()
     written = 0
+    ordering_groups: set[OrderingGroup] = set()
+
+    def write() -> None:
+        nonlocal written
+        beginning.write()
+        outbox.start(work, begun[written:], now=now, lease_until=lease_until)
+        written = len(begun)
+
     for effect in claimed:
         if effect.ordering_group in ordering_groups:
             continue  # one that has waited for its order, and the first of its ordering key: one of them at a time
         if apart:
             new_attempt = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
         else:
-            new_attempt = begin(work, target, effect, clock=clock)
-        if new_attempt is None:
-            continue
-        begun.append(new_attempt)
-        ordering_groups.add(effect.ordering_group)
-        if apart:
-            written = len(begun)
-        elif effect.is_refund:
-            # The next one that depends on the same order must find this one in the ledger.
-            outbox.start(work, begun[written:], now=now, lease_until=lease_until)
-            written = len(begun)
-    outbox.start(work, begun[written:], now=now, lease_until=lease_until)
+            if effect.corrects is not None:
+                write()  # a correction is decided by the ledger itself, so that must hold what was begun before it
+            new_attempt = beginning.begin(effect)
+        if new_attempt is not None:
+            begun.append(new_attempt)
+            ordering_groups.add(effect.ordering_group)
+        if not apart and effect.corrects is not None:
+            write()
+    if not apart:
+        write()
     return begun
 
 
@@ -316,8 +316,12 @@ def claim(
         return []
     # One unit of work must stay short, however many effects a request may carry.
     limit = min(room * target.options.batch_size, max(room, _CLAIMED_MAX))
-    due_effects = outbox.claimable(work, target.slug, now=now, limit=limit + len(busy))
-    free = [effect for effect in due_effects if effect.ordering_group not in busy][:limit]
+    due_effects = outbox.claimable(work, target.slug, now=now, limit=limit)
+    free = [effect for effect in due_effects if effect.ordering_group not in busy]
+    if len(free) < len(due_effects) == limit:
+        # Effects of which the lease is over while the caller still waits for their results take the places of others.
+        due_effects = outbox.claimable(work, target.slug, now=now, limit=limit + len(busy))
+        free = [effect for effect in due_effects if effect.ordering_group not in busy][:limit]
     return list(within_requests(free, target.options, requests=room))
 
 
@@ -327,87 +331,10 @@ def begin(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, clo
     Raises:
         InvariantError: its row is damaged, or it would be sent without an amount.
     """
-    is_declared = any(kind.name == effect.kind for kind in target.partner.definition.kinds)
-    if effect.unreadable is not None or not is_declared:
-        fault = effect.unreadable or f"kind is {effect.kind!r}"
-        raise InvariantError(f"the row of effect {effect.effect_key} cannot be read: {fault}")
-    if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
-        if effect.state is EffectState.SENDING:
-            outbox.abandon(work, effect, now=clock.now())
-        if target.options.on_unknown is not OnUnknown.READ_BACK:
-            return _begin_in_doubt(work, target, effect, now=clock.now())
-        return Attempt(
-            effect=effect,
-            number=effect.attempts + 1,
-            action=Action.READ_BACK,
-            item=effect.item,
-            quantity=effect.quantity
-            if effect.quantity is not None
-            else _estimate(work, target, effect, now=clock.now()),
-            detail=effect.detail,
-        )
-    now = clock.now()
-    ready = _prepare(work, target, effect, now=now)
-    if isinstance(ready, NotReady):
-        outbox.put(
-            work,
-            effect.id,
-            state=EffectState(ready.state),
-            reason=ready.reason,
-            detail=ready.detail,
-            due_at=now + timedelta(seconds=ready.wait_seconds),
-            now=now,
-        )
-        return None
-    item = ready.item or effect.item
-    is_remapped = effect.event_settings is None and effect.corrects is None
-    if item is not None and is_remapped and isinstance(target.partner, RemapsItems):
-        # The map may have been corrected since the event was planned; the newest one decides. An event that brought a
-        # map of its own was planned by that. What a correction takes back is what was given.
-        item = target.partner.remap(effect.event_name, target.settings) or effect.item
-    if item is not None and not ready.quantity:
-        raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")
-    return Attempt(
-        effect=effect,
-        number=effect.attempts + 1,
-        action=Action.SEND,
-        item=item,
-        quantity=ready.quantity,
-        detail=ready.detail,
-    )
-
-
-def _prepare(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Ready | NotReady:
-    return prepare(work, effect, partner=target.partner, settings=target.settings, options=target.options, now=now)
-
-
-def _begin_in_doubt(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Attempt | None:
-    """Begin an effect that was perhaps performed, at a destination that cannot be read back: resend or park it."""
-    if target.options.on_unknown is OnUnknown.PARK:
-        outbox.put(
-            work,
-            effect.id,
-            state=EffectState.PARKED,
-            reason="outcome_unknown",
-            detail=CANNOT_READ_BACK,
-            due_at=now,
-            now=now,
-        )
-        return None
-    return Attempt(
-        effect=effect,
-        number=effect.attempts + 1,
-        action=Action.SEND,
-        item=effect.item,
-        quantity=effect.requested_quantity,
-        detail=effect.detail,
-    )
-
-
-def _estimate(work: Connection, target: DeliveryTarget, effect: StoredEffect, *, now: datetime) -> Decimal | None:
-    """The amount of an effect that was perhaps performed by a run that the ledger knows nothing of."""
-    ready = _prepare(work, target, effect, now=now)
-    return ready.quantity if isinstance(ready, Ready) else None
+    beginning = Beginning(work, target, [effect], clock=clock)
+    attempt = beginning.begin(effect)
+    beginning.write()
+    return attempt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -575,9 +502,10 @@ def _wake(
     wake_others(work, target.slug, target.partner.definition, outcomes, now=clock.now())
 
 
-def _end_pause_if_over(work: Connection, target: DeliveryTarget, *, now: datetime) -> PauseEnd | None:
+def _end_pause_if_over(
+    work: Connection, target: DeliveryTarget, lasting: Pause | None, *, now: datetime
+) -> PauseEnd | None:
     """End the destination's pause if its end has come, or other settings may be accepted; returns what ended it."""
-    lasting = pause_of(work, target.slug)
     if lasting is None:
         return None
     if lasting.is_by_operator:

@@ -1,6 +1,7 @@
 """What delivery tells: log lines (noun and past participle) and metrics."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -28,15 +29,27 @@ class DeliveryTelemetry:
 
     destination: str
     log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("punchcard.delivery"))
+    _attempts_of: dict[tuple[str, str], Counter] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def _attempt_seconds(self) -> Histogram:
+        return _attempt_seconds.labels(self.destination)
+
+    @cached_property
+    def _award_seconds(self) -> Histogram:
+        return _award_seconds.labels(self.destination)
 
     def attempt_completed(self, *, action: str, outcome: str, seconds: float) -> None:
         """One attempt ended."""
-        _attempts.labels(self.destination, action, outcome).inc()
-        _attempt_seconds.labels(self.destination).observe(seconds)
+        counter = self._attempts_of.get((action, outcome))
+        if counter is None:  # looking it up among all labels costs more than counting
+            counter = self._attempts_of[action, outcome] = _attempts.labels(self.destination, action, outcome)
+        counter.inc()
+        self._attempt_seconds.observe(seconds)
 
     def effect_delivered(self, *, seconds: float) -> None:
         """One effect was performed."""
-        _award_seconds.labels(self.destination).observe(seconds)
+        self._award_seconds.observe(seconds)
 
     def effect_parked(self, *, effect_key: str, state: str, reason: str | None, detail: str | None) -> None:
         """An effect was parked or rejected: it needs attention."""

@@ -145,7 +145,7 @@ def reason_not_correctable(work: Connection, conflict: StoredConflict, destinati
 def preview_correction(
     store: Store, conflict: StoredConflict, destination: RoutedDestination | None, *, now: datetime
 ) -> list[PreviewedStep]:
-    """Return what a correction would send now, found out by making it and undoing it.
+    """Return what a correction would send now: it is made, and undone.
 
     Raises:
         AlreadyResolvedError: the conflict is resolved.

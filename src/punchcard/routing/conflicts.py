@@ -19,6 +19,7 @@ from punchcard.events.commerce import normalize_id
 from punchcard.events.model import Event
 from punchcard.routing.planning import Planned
 from punchcard.store.delivery import outbox
+from punchcard.store.delivery.conflicts import add_conflict
 from punchcard.store.delivery.effects import NewEffect, StoredEffect
 from punchcard.store.delivery.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_dependents
 from punchcard.store.delivery.recoveries import Recovery
@@ -369,7 +370,7 @@ def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[_Row, NewEffect]
             stored = outbox.effects_by_key(work, new_effect.destination, [existing.effect_key])[existing.effect_key]
         else:
             stored = existing
-        outbox.add_conflict(work, stored.id, new_effect)
+        add_conflict(work, stored.id, new_effect)
 
 
 def _new_effect(planned_effect: PlannedEffect) -> NewEffect:

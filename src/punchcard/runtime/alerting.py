@@ -22,7 +22,11 @@ from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.settings import Settings, TlsMode
 from punchcard.store.engine import Store
 from punchcard.store.operations.alerts import prune_alerts
-from punchcard.store.operations.heartbeats import expect_process, forget_old_heartbeats, read_heartbeats
+from punchcard.store.operations.heartbeats import (
+    expect_process,
+    forget_old_heartbeats,
+    read_heartbeats,
+)
 from punchcard.workspace.snapshot import Snapshot
 
 _MISSED_AFTER: Final = timedelta(seconds=60)  # without a worker's heartbeat a serving process takes over
@@ -52,9 +56,8 @@ class AlertLoop:
         current: Callable[[], Snapshot],
         clock: Clock,
         process: str,
-        progress: LoopProgress | None = None,
     ) -> None:
-        self._progress = LoopProgress(clock) if progress is None else progress
+        self.progress = LoopProgress(clock)
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -112,7 +115,7 @@ class AlertLoop:
             self._try(self._beat)
 
     def _beat(self) -> None:
-        beat(self._settings, self._store, self._process, clock=self._clock, progress=self._progress)
+        beat(self._settings, self._store, self._process, clock=self._clock, progress=self.progress)
 
     def _is_ours(self) -> bool:
         if self._process != SERVE:

@@ -26,13 +26,11 @@ _log = structlog.get_logger("punchcard.serve")
 
 
 class DirectCalls(Protocol):
-    """The calls that need no ASGI task.
+    """The calls that need no ASGI task."""
 
-    Attributes:
-        direct_calls: Name of each call by the target of its request line.
-    """
-
-    direct_calls: Mapping[bytes, str]
+    @property
+    def direct_calls(self) -> Mapping[bytes, str]:
+        """Name of each call by the target of its request line."""
 
     def submit(self, call: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "asyncio.Future[int] | None":
         """Begin to make a request durable; None, and nothing has happened, if its response needs the ASGI app."""
@@ -134,7 +132,7 @@ class DirectProtocol(LimitedProtocol):
     def _submit(self, body: bytes) -> "asyncio.Future[int] | None":
         try:
             return self._direct.submit(self._call, self.headers, body)
-        except Exception:  # the parser would take it for a malformed request; the ASGI app's error is a 500 response
+        except Exception:  # noqa: BLE001  # the parser would take it for a malformed request; the ASGI app responds 500
             _log.exception("direct_request_failed")
             return None
 

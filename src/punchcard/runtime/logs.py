@@ -35,7 +35,7 @@ def configure_logs(*, level: str, format: str) -> None:
         logger_factory=lambda *_: _Logger(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # Libraries that log through the standard library (uvicorn, aiohttp) only log warnings and errors.
+    # Libraries that log through the standard library (uvicorn) only log warnings and errors.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
 
 

@@ -3,8 +3,11 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from punchcard.clock import Clock
+
+STALLED_AFTER_SECONDS: Final = 120.0  # a round of most loops takes seconds; a slow disk may take its time
 
 
 class LoopProgress:
@@ -19,7 +22,7 @@ class LoopProgress:
         self._rounds: dict[str, tuple[float, float]] = {}
 
     @contextmanager
-    def watch(self, loop: str, *, stalled_after_seconds: float) -> Iterator[None]:
+    def watch(self, loop: str, *, stalled_after_seconds: float = STALLED_AFTER_SECONDS) -> Iterator[None]:
         """Watch a loop while the block runs.
 
         Args:

@@ -58,7 +58,6 @@ _LEADERSHIP_LOOK_SECONDS = 1.0
 # Share of the shutdown time that requests in flight may take; the rest is for recording their outcomes.
 _SENDING_SHARE = 0.7
 _ENGAGE_SHARE = 0.9  # its steps are atomic: killing it only costs time
-_STALLED_AFTER_SECONDS = 120.0  # a round takes seconds at most; a slow disk may take its time
 _FAILED = 1
 
 
@@ -139,14 +138,8 @@ class Worker:
         restarting = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
         if self._starts_engage:
             restarting.start()
-        alerts = AlertLoop(
-            self._settings,
-            self._store,
-            current=self._watch.current,
-            clock=self._clock,
-            process=WORKER,
-            progress=self._progress,
-        )
+        alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
+        alerts.progress = self._progress
         alerts.start()
         simulating = threading.Thread(
             target=SimulationProcess(self._settings, self._store).keep_running,
@@ -155,7 +148,7 @@ class Worker:
         )
         simulating.start()
         try:
-            with self._progress.watch("delivery", stalled_after_seconds=_STALLED_AFTER_SECONDS):
+            with self._progress.watch("delivery"):
                 await self._deliver(guard, stopping)
         finally:
             stop()
@@ -264,7 +257,7 @@ class Worker:
             replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
             replaying.start()
             try:
-                with self._progress.watch("routing", stalled_after_seconds=_STALLED_AFTER_SECONDS):
+                with self._progress.watch("routing"):
                     self._step_while_leading(router, log, leadership)
             finally:
                 over.set()

@@ -8,4 +8,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 def insert_into(work: Connection, table: Table) -> Any:
     """Return the INSERT of the connection's engine, for `on_conflict_do_nothing` and `on_conflict_do_update`."""
-    return sqlite.insert(table) if work.dialect.name == "sqlite" else postgresql.insert(table)
+    return insert_in(work.dialect.name, table)
+
+
+def insert_in(engine: str, table: Table) -> Any:
+    """Return the INSERT of an engine, `sqlite` or `postgresql`."""
+    return sqlite.insert(table) if engine == "sqlite" else postgresql.insert(table)

@@ -22,24 +22,17 @@ from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
-from punchcard.errors import ConfigurationError, StorageError
+from punchcard.errors import StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import LogRecord, NewRecord
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.operations.conflict_resolution import (
-    CANNOT_CORRECT,
-    AlreadyResolvedError,
-    correct_to_second,
-    keep_first,
-)
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.store.delivery import operator_actions, outbox
-from punchcard.store.delivery.conflicts import conflict_by_id
-from punchcard.store.delivery.effects import Action, Attempt, ConflictResolution
+from punchcard.store.delivery.effects import Action, Attempt
 from punchcard.store.delivery.ledger import needing_a_person
 from punchcard.store.delivery.pauses import PauseEnd, resume
 from punchcard.store.engine import Store
@@ -285,25 +278,6 @@ class World:
 
         self._guarded(requeue)
         return reopened
-
-    def resolve(self, conflict_id: int, resolution: ConflictResolution) -> None:
-        """Resolve a conflict like an operator, who may click twice."""
-
-        def decide() -> None:
-            with self.store.unit_of_work() as work:
-                conflict = conflict_by_id(work, conflict_id)
-                assert conflict is not None
-                if resolution is ConflictResolution.KEPT:
-                    keep_first(work, conflict, actor="operator", now=self.clock.now())
-                else:
-                    destination = self._snapshot().destinations[SLUG]
-                    correct_to_second(work, conflict, destination, actor="operator", now=self.clock.now())
-
-        try:
-            self._guarded(decide)
-        except ConfigurationError as error:
-            if error.code not in (AlreadyResolvedError.code, CANNOT_CORRECT):
-                raise
 
     # --- state ---
 

@@ -13,6 +13,7 @@ from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.replayed_events import places_replayed_with
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.tail import Tail
@@ -20,6 +21,7 @@ from punchcard.traces.trace import ResultTrace, effects_met, result_trace
 
 _USER_IDS_MAX = 10
 _EMAILS_MAX = 10
+_POSITIONS_AT_ONCE = 2_000  # of the log: reading so many is cheaper than reading places one by one
 _UNROUTED_MAX = 50  # records: a page shows no more events than these hold
 
 EventPosition = tuple[int, int]
@@ -90,6 +92,50 @@ class EventBrowser:
         Raises:
             StorageError: log, lake or store is away.
         """
+        if query.status is None:
+            return self._page(self._first_routed(query, limit=limit, before=before), limit=limit, before=before)
+        events = [
+            *self._not_replayed_away(query, limit=limit, before=before),
+            *self._replayed_into(query, limit=limit, before=before),
+        ]
+        return self._page(events, limit=limit, before=before)
+
+    def _not_replayed_away(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
+        """The newest events that had the status when they were routed, without those that a replay gave another."""
+        matches: list[LakeEvent] = []
+        while len(matches) <= limit:
+            events = self._first_routed(query, limit=limit, before=before)
+            with self._store.reading() as work:
+                current = with_results_of_replays(work, events)
+            matches += [event for event, now in zip(events, current, strict=True) if _matches(now, query)]
+            if len(events) <= limit:
+                break
+            before = min((event.log_position, event.event_index) for event in events)
+        return matches
+
+    def _replayed_into(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
+        """The newest events that got the status by a replay."""
+        with self._store.reading() as work:
+            places = places_replayed_with(
+                work, query.status or "", destination=query.destination, before=before, limit=limit + 1
+            )
+        if not places:
+            return []
+        first, last = places[-1][0], places[0][0]
+        if last - first <= _POSITIONS_AT_ONCE:
+            events = self._lake.between(first, last)
+        else:
+            events = [event for position, _ in places for event in self._lake.between(position, position)]
+        chosen_places = set(places)
+        chosen = {
+            place: event for event in events if (place := (event.log_position, event.event_index)) in chosen_places
+        }
+        with self._store.reading() as work:
+            current = with_results_of_replays(work, list(chosen.values()))
+        return [event for event, now in zip(chosen.values(), current, strict=True) if _matches(now, query)]
+
+    def _first_routed(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
+        """The newest events that match as they were first routed, at most one beyond the limit from each side."""
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
         # An event that waits for routing has no result yet, so it does not match.
         unrouted_max = _UNROUTED_MAX if query.status in (None, EventStatus.PENDING) else 0
@@ -102,7 +148,8 @@ class EventBrowser:
         )
         if len(events) <= limit:
             events += self._lake.page(query, limit=limit + 1, before=before)
-        return self._page(events, limit=limit, before=before)
+        newest = sorted({(event.log_position, event.event_index): event for event in events}.items(), reverse=True)
+        return [event for _, event in newest[: limit + 1]]
 
     def person(self, named: str) -> CustomerIds:
         """Who is meant, by the newest events that name them.

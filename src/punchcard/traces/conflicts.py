@@ -39,8 +39,8 @@ class ConflictTrace:
 def conflict_traces(work: Connection, message_id: str) -> dict[tuple[str, str], ConflictTrace]:
     """Return the conflicts of an event by destination and effect key: one to be decided, else the newest."""
     conflicts: dict[tuple[str, str], ConflictTrace] = {}
-    found = list_conflicts(work, ConflictQuery(message_id=message_id), count=_CONFLICTS_MAX)
-    for conflict in sorted(found, key=lambda conflict: (conflict.resolution is None, conflict.id)):
+    stored_conflicts = list_conflicts(work, ConflictQuery(message_id=message_id), count=_CONFLICTS_MAX)
+    for conflict in sorted(stored_conflicts, key=lambda conflict: (conflict.resolution is None, conflict.id)):
         effect = effects_with_corrections(work, conflict.effect_id)[0]
         is_second = conflict.message_id == storable(message_id)
         conflicts[effect.destination, effect.effect_key] = ConflictTrace(

@@ -20,6 +20,7 @@ from punchcard.store.delivery.outbox import effects_by_key
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.traces.attempts import AttemptTrace, attempt_trace
 from punchcard.traces.conflicts import ConflictTrace, conflict_traces
 from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
@@ -27,19 +28,6 @@ from punchcard.traces.redaction import mask_write_keys
 from punchcard.traces.replayed import ReplayTrace, replay_traces, with_results_of_replays
 from punchcard.traces.summary import NO_TYPES, kind_label, summary_columns
 from punchcard.traces.tail import Tail
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttemptTrace:
-    """One HTTP call: sending, or reading back."""
-
-    number: int
-    action: str
-    started_at: datetime
-    status: int | None
-    outcome: str | None
-    duration_ms: int | None
-    detail: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,23 +293,6 @@ def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYP
         attributes=effect.attributes,
         summary=effect.summary,
         columns=summary_columns(effect.destination, effect.kind, types=types),
-    )
-
-
-def attempt_trace(attempt: StoredAttempt) -> AttemptTrace:
-    """Return an attempt as the API and `trace` show it."""
-    duration = None
-    if attempt.finished_at is not None:
-        # Not below zero, though the clock may have been set back meanwhile.
-        duration = max(0, round((attempt.finished_at - attempt.started_at).total_seconds() * 1000))
-    return AttemptTrace(
-        number=attempt.number,
-        action=attempt.action,
-        started_at=attempt.started_at,
-        status=attempt.status,
-        outcome=attempt.outcome,
-        duration_ms=duration,
-        detail=attempt.detail,
     )
 
 

@@ -9,8 +9,10 @@ from rich.console import Console
 from punchcard.cli.trace_text import print_text
 from punchcard.destinations.perkville.definition import PERKVILLE
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.traces.attempts import AttemptTrace
+from punchcard.traces.conflicts import ConflictTrace
 from punchcard.traces.event_profile import ProfileTrace
-from punchcard.traces.trace import AttemptTrace, EventTrace, ResultTrace, TransactionTrace
+from punchcard.traces.trace import EventTrace, ResultTrace, TransactionTrace
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 DELIVERED = ResultTrace(
@@ -112,10 +114,23 @@ def test_a_refusal_is_reported_with_its_reason() -> None:
 
 
 def test_what_needs_a_person_is_reported_with_the_next_step() -> None:
-    parked = replace(DELIVERED, status=EventStatus.PARKED, reason="tries_used_up", detail="gave up after 10 tries")
-    assert lines_of(replace(STORY, results=(parked,)))[-1] == (
-        "next step correct the cause, then run: punchcard retry m1"
+    parked = replace(
+        DELIVERED, status=EventStatus.PARKED, reason="perk_unknown", detail="gave up after 10 tries", effect_id=7
     )
+    lines = lines_of(replace(STORY, results=(parked,)))
+    assert lines[-2:] == ["what to do correct the map", "next step punchcard retry m1"]
+
+
+def test_a_conflict_and_the_next_try_are_reported() -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    conflict = ConflictTrace(id=17, message_id="m2", resolution=None, resolved_at=None, resolved_by=None)
+    waiting = replace(
+        DELIVERED, status=EventStatus.RETRYING, reason="timeout", next_attempt_at=at, next_attempt=3, conflict=conflict
+    )
+    lines = lines_of(replace(STORY, results=(waiting,)))
+    assert "next try 2026-01-02 03:04:05.000 UTC, attempt 3" in lines
+    assert "conflict with message m2: unresolved" in lines
+    assert lines[-1] == "next step punchcard conflicts 17"
 
 
 def test_a_result_before_any_destination_and_an_unknown_source_are_reported() -> None:

@@ -25,7 +25,8 @@ from punchcard.store.delivery.conflicts import (
     list_conflicts,
 )
 from punchcard.store.delivery.effects import ConflictResolution
-from punchcard.traces.trace import attempt_trace, current_status
+from punchcard.traces.attempts import attempt_trace
+from punchcard.traces.trace import current_status
 from punchcard.workspace.editing import NotFoundError, find_destination
 
 _ROWS = 50
@@ -57,7 +58,7 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Keep the first content of the selected conflicts."""
-    kept = 0
+    count = 0
     for text in context.fields("id"):
         conflict = _conflict(context, slug, text)
         try:
@@ -65,10 +66,10 @@ def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
                 keep_first(work, conflict, actor=context.actor, now=context.dependencies.clock.now())
         except AlreadyResolvedError:
             continue
-        kept += 1
+        count += 1
     notice = "Nothing was changed: select conflicts first."
-    if kept:
-        notice = f"{kept:,} {'conflict' if kept == 1 else 'conflicts'} resolved: the first content counts."
+    if count:
+        notice = f"{count:,} {'conflict' if count == 1 else 'conflicts'} resolved: the first content counts."
     return context.redirect(page_path("destinations", slug, "conflicts"), notices=[notice])
 
 

@@ -21,7 +21,8 @@ from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.delivery.counts import CountQuery, read_counts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.traces.trace import attempt_trace, current_status
+from punchcard.traces.attempts import attempt_trace
+from punchcard.traces.trace import current_status
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination

@@ -238,8 +238,8 @@ class _Order:
         left = self.chosen_awards
         for row in self.rows:
             if row.is_refund and row.corrects is None and _counts(row):
-                asked = _asked(row)
-                left -= left if asked is None else min(asked, left)
+                requested = _requested(row)
+                left -= left if requested is None else min(requested, left)
         return left
 
 
@@ -250,7 +250,7 @@ def _chosen_units(award: LedgerRow) -> Decimal:
     return (award.quantity or _ZERO) if award.state == "delivered" else _ZERO
 
 
-def _asked(refund: LedgerRow) -> Decimal | None:
+def _requested(refund: LedgerRow) -> Decimal | None:
     """Return what a refund asks to take, positive; None for all that is left."""
     if refund.corrected_content is None:
         return None if refund.requested_quantity is None else -refund.requested_quantity

@@ -2,13 +2,12 @@
 
 import asyncio
 from datetime import datetime
-from types import SimpleNamespace
 
-import aiohttp
 from yarl import URL
 
 from punchcard import __version__
 from punchcard.clock import Clock
+from punchcard.destinations.http_client import HttpClient, HttpError
 from punchcard.destinations.perkville.responses import Operation, Response, error_of, error_of_exception
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.perkville.wire import Request
@@ -17,19 +16,8 @@ from punchcard.errors import RetryableError
 USER_AGENT = f"punchcard/{__version__}"
 # A page of a thousand transactions is about 600 KB.
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
-# Below the five seconds after which many servers close an idle connection: a request must not meet its end.
-_KEEP_ALIVE_SECONDS = 4.0
-_CHUNK_BYTES = 65_536
+_JSON = {"Content-Type": "application/json"}
 _OPERATIONS = {"GET": Operation.READ, "POST": Operation.BOOK, "PATCH": Operation.SET}
-
-
-class _Sending:
-    """Whether a request may have begun to leave: it cannot have before it was given a connection."""
-
-    __slots__ = ("has_connection",)
-
-    def __init__(self) -> None:
-        self.has_connection = False
 
 
 class Deadline:
@@ -57,12 +45,21 @@ class Deadline:
 
 
 class PerkvilleHttp:
-    """Sends requests with the settings' token. One session, opened with the first request."""
+    """Sends requests with the settings' token."""
 
     def __init__(self, settings: PerkvilleSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._client = HttpClient(
+            settings.api_base_url,
+            headers={
+                "Authorization": f"Bearer {settings.api_key}",
+                "Accept": "application/json",
+                "User-Agent": USER_AGENT,
+            },
+            connections_max=settings.delivery.concurrency,
+        )
+        self._base_path = URL(settings.api_base_url).raw_path.rstrip("/")
 
     async def send(self, request: Request, *, deadline: Deadline) -> Response:
         """Send one request and read its response.
@@ -92,69 +89,23 @@ class PerkvilleHttp:
 
     async def close(self) -> None:
         """Release the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._client.close()
 
     async def _exchange(self, request: Request, *, seconds: float) -> Response:
-        sending = _Sending()
-        session = self._opened()
         try:
-            # aiohttp sends a GET again by itself if a kept connection turns out closed, but never a POST or PATCH.
-            async with session.request(
+            # A GET is sent again if a kept connection turns out closed, but never a POST or PATCH.
+            response = await self._client.request(
                 request.method,
-                URL(self._settings.api_base_url + request.path, encoded=True),
-                data=request.body,
-                headers={"Content-Type": "application/json"} if request.body is not None else None,
-                timeout=aiohttp.ClientTimeout(total=seconds),
-                allow_redirects=False,
-                trace_request_ctx=sending,
-            ) as response:
-                return Response(status=response.status, headers=response.headers, body=await _read(response))
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise error_of_exception(exc, is_write=request.is_write, may_be_written=sending.has_connection) from exc
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            tracing = aiohttp.TraceConfig()
-            tracing.on_connection_create_end.append(_on_connection)
-            tracing.on_connection_reuseconn.append(_on_connection)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._settings.delivery.concurrency, keepalive_timeout=_KEEP_ALIVE_SECONDS
-                ),
-                headers={
-                    "Authorization": f"Bearer {self._settings.api_key}",
-                    "Accept": "application/json",
-                    "User-Agent": USER_AGENT,
-                },
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trace_configs=[tracing],
+                self._base_path + request.path,
+                seconds=seconds,
+                headers=None if request.body is None else _JSON,
+                body=request.body,
+                body_bytes_max=ANSWER_BYTES_MAX,
             )
-        return self._session
+        except HttpError as exc:
+            raise error_of_exception(exc, is_write=request.is_write) from exc
+        body = response.body if response.is_complete else None
+        return Response(status=response.status, headers=response.headers, body=body)
 
     def _now(self) -> datetime:
         return self._clock.now()
-
-
-async def _on_connection(
-    session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    params: aiohttp.TraceConnectionCreateEndParams | aiohttp.TraceConnectionReuseconnParams,
-) -> None:
-    sending = context.trace_request_ctx
-    if isinstance(sending, _Sending):
-        sending.has_connection = True
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    parts = bytearray()
-    try:
-        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-            parts += chunk
-            if len(parts) > ANSWER_BYTES_MAX:
-                return None
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        # The status has come; the rest is lost.
-        return None
-    return bytes(parts)

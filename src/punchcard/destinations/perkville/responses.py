@@ -16,9 +16,9 @@ from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 
-import aiohttp
 import msgspec
 
+from punchcard.destinations.http_connection import HttpConnectError, HttpError
 from punchcard.destinations.http_text import one_line, retry_after_seconds
 from punchcard.destinations.perkville.complaints import Complaint, complains, read_complaints
 from punchcard.destinations.perkville.wire import Wire, is_one_of
@@ -226,20 +226,15 @@ def unreadable(response: Response, problem: str) -> RetryableError:
     )
 
 
-def error_of_exception(error: Exception, *, is_write: bool, may_be_written: bool) -> DeliveryError:
-    """The error that a failed request stands for.
-
-    Args:
-        error: What aiohttp or the operating system raised before there was a status.
-        may_be_written: Whether a connection stood, so that some of the request may have left.
-    """
+def error_of_exception(error: HttpError, *, is_write: bool) -> DeliveryError:
+    """The error that a request without a response stands for."""
     name = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     name = one_line(name[:_SHOWN_MAX])[:WORDS_CHARACTERS_MAX]
-    if is_write and may_be_written:
+    if is_write and error.may_be_sent:
         return OutcomeUnknownError(f"the connection to Perkville failed before its answer came ({name})")
     if isinstance(error, TimeoutError):
         return RetryableError(f"Perkville did not answer in time ({name})", code="timeout")
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, HttpConnectError):
         return RetryableError(f"Perkville cannot be reached ({name})", code="unreachable")
     return RetryableError(f"the connection to Perkville failed ({name})", code="connection_failed")
 

@@ -3,17 +3,16 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Final
 
-import aiohttp
 from yarl import URL
 
 from punchcard import __version__
 from punchcard.clock import Clock, SystemClock
+from punchcard.destinations.http_client import HttpClient, HttpError, Resolve, resolve
 from punchcard.destinations.network import NetworkPolicy
 from punchcard.destinations.port import Effect, Finding, Performed
-from punchcard.destinations.webhooks.connections import open_connector, refused_addresses
+from punchcard.destinations.webhooks.connections import refused_addresses, socket_opener
 from punchcard.destinations.webhooks.mapping import WebhookCall, read_call
 from punchcard.destinations.webhooks.responses import error_of
 from punchcard.destinations.webhooks.settings import WebhooksSettings
@@ -25,15 +24,6 @@ _RESPONSE_BYTES_MAX: Final = 64 * 1024
 # A refused batch is split to find the events that are meant. Each half is a request, so their number is limited.
 _REQUESTS_PER_BATCH_MAX: Final = 32
 Result = Performed | DeliveryError
-
-
-class _Progress:
-    """Whether a request may have begun to leave: it cannot have before it was given a connection."""
-
-    __slots__ = ("has_connection",)
-
-    def __init__(self) -> None:
-        self.has_connection = False
 
 
 @dataclass
@@ -54,13 +44,27 @@ class WebhooksClient:
     Args:
         network: To which addresses it may connect.
         clock: For signatures and for `Retry-After` dates.
+        resolve: Finds the addresses of the receiver.
     """
 
-    def __init__(self, settings: WebhooksSettings, *, network: NetworkPolicy, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: WebhooksSettings,
+        *,
+        network: NetworkPolicy,
+        clock: Clock | None = None,
+        resolve: Resolve = resolve,
+    ) -> None:
         self._settings = settings
-        self._network = network
         self._clock = clock or SystemClock()
-        self._session: aiohttp.ClientSession | None = None
+        self._client = HttpClient(
+            settings.url,
+            headers={"Accept": "*/*", "User-Agent": USER_AGENT, **settings.headers},
+            connections_max=settings.delivery.concurrency,
+            open_socket=socket_opener(network),
+            resolve=resolve,
+        )
+        self._target = URL(settings.url).raw_path_qs
 
     async def perform(self, effect: Effect) -> Performed:
         """Send one event.
@@ -116,9 +120,7 @@ class WebhooksClient:
 
     async def close(self) -> None:
         """Release the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._client.close()
 
     async def _send_split(self, calls: Sequence[WebhookCall], budget: _Budget) -> list[Result]:
         seconds = budget.deadline - self._clock.monotonic()
@@ -154,60 +156,42 @@ class WebhooksClient:
 
     async def _exchange(self, method: str, body: bytes, headers: Mapping[str, str], *, seconds: float) -> int:
         """Send a request and return the status of a success."""
-        progress = _Progress()
         refused: list[str] = []
         token = refused_addresses.set(refused)
         settings = self._settings
         try:
-            async with self._opened().request(
+            response = await self._client.request(
                 method,
-                URL(settings.url),
-                data=body or None,
+                self._target,
+                seconds=seconds,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=seconds),
-                allow_redirects=False,
-                trace_request_ctx=progress,
-            ) as response:
-                status, answered = response.status, response.headers
-                content = await _read(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._error_of(error, refused, progress) from error
+                body=body or None,
+                body_bytes_max=_RESPONSE_BYTES_MAX,
+            )
+        except HttpError as error:
+            raise self._error_of(error, refused) from error
         finally:
             refused_addresses.reset(token)
+        status = response.status
         secrets = (settings.shared_secret, *settings.headers.values())
-        failed = error_of(status, answered, content, now=self._clock.now(), secrets=secrets)
+        failed = error_of(status, response.headers, response.body, now=self._clock.now(), secrets=secrets)
         if failed is not None:
             raise failed
         return status
 
-    def _error_of(self, error: Exception, refused: Sequence[str], progress: _Progress) -> DeliveryError:
-        if refused and not progress.has_connection:
+    def _error_of(self, error: HttpError, refused: Sequence[str]) -> DeliveryError:
+        if refused and not error.may_be_sent:
             return RetryableError(
                 f"{_host(self._settings.url)} has the private address {refused[0]}, so nothing was sent; to allow it, "
                 "name its network in webhookAllowedNetworks of the workspace",
                 code="address_not_allowed",
             )
         shown = f"{type(error).__name__}: {error}"[:300]
-        if progress.has_connection:
+        if error.may_be_sent:
             return OutcomeUnknownError(f"the connection failed before the response came ({shown})")
         if isinstance(error, TimeoutError):
             return RetryableError(f"no connection in time ({shown})", code="timeout")
         return RetryableError(f"the receiver cannot be reached ({shown})", code="unreachable")
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            tracing = aiohttp.TraceConfig()
-            tracing.on_connection_create_end.append(_on_connection)
-            tracing.on_connection_reuseconn.append(_on_connection)
-            self._session = aiohttp.ClientSession(
-                connector=open_connector(self._network, limit=self._settings.delivery.concurrency),
-                headers={"User-Agent": USER_AGENT, **self._settings.headers},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trace_configs=[tracing],
-                # A proxy of the environment would resolve names itself, behind the check of addresses.
-                trust_env=False,
-            )
-        return self._session
 
 
 def request_body(calls: Sequence[WebhookCall], settings: WebhooksSettings) -> bytes:
@@ -221,24 +205,6 @@ def request_id(calls: Sequence[WebhookCall]) -> str:
     if len(calls) == 1:
         return calls[0].message_id
     return "batch_" + hashlib.sha256("\n".join(call.message_id for call in calls).encode()).hexdigest()[:32]
-
-
-async def _on_connection(
-    session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    params: aiohttp.TraceConnectionCreateEndParams | aiohttp.TraceConnectionReuseconnParams,
-) -> None:
-    progress = context.trace_request_ctx
-    if isinstance(progress, _Progress):
-        progress.has_connection = True
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return the beginning of a response's body. The status decides; what comes behind it is only shown."""
-    try:
-        return await response.content.read(_RESPONSE_BYTES_MAX)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return b""
 
 
 def _host(url: str) -> str:

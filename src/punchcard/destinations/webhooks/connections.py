@@ -8,11 +8,12 @@ refused there has not sent a byte.
 import socket
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from punchcard.destinations.network import NetworkPolicy
+
+if TYPE_CHECKING:
+    import aiohttp
 
 # Below the five seconds after which many servers close an idle connection: a request must not meet its end.
 _KEEP_ALIVE_SECONDS = 4.0
@@ -25,18 +26,28 @@ class AddressNotAllowedError(OSError):
     """The resolved address is private, and the workspace does not allow its network."""
 
 
-def open_connector(network: NetworkPolicy, *, limit: int) -> aiohttp.TCPConnector:
-    """Return a connector that makes sockets only to addresses that the policy permits."""
+def open_connector(network: NetworkPolicy, *, limit: int) -> "aiohttp.TCPConnector":
+    """Return a connector of aiohttp that makes sockets only to addresses that the policy permits.
+
+    For destinations of your own, whose clients use aiohttp.
+    """
+    import aiohttp  # only with such a destination
+
     return aiohttp.TCPConnector(
         limit=limit,
         keepalive_timeout=_KEEP_ALIVE_SECONDS,
         use_dns_cache=False,
-        socket_factory=_socket_factory(network),
+        socket_factory=socket_opener(network),
     )
 
 
-def _socket_factory(network: NetworkPolicy) -> Callable[[Any], socket.socket]:
-    def make_socket(address_info: Any) -> socket.socket:
+def socket_opener(network: NetworkPolicy) -> Callable[[Any], socket.socket]:
+    """Return what makes sockets only to addresses that the policy permits.
+
+    It is given an address as `socket.getaddrinfo` returns it, and raises AddressNotAllowedError to refuse it.
+    """
+
+    def open_socket(address_info: Any) -> socket.socket:
         family, type_, protocol, _, address = address_info
         host = str(address[0])
         if not network.permits(host):
@@ -46,4 +57,4 @@ def _socket_factory(network: NetworkPolicy) -> Callable[[Any], socket.socket]:
             raise AddressNotAllowedError(f"{host} is not a public address")
         return socket.socket(family=family, type=type_, proto=protocol)
 
-    return make_socket
+    return open_socket

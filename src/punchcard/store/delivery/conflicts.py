@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, Select, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
-from punchcard.store.delivery.effects import ConflictResolution, StoredEffect, effect_of
+from punchcard.errors import InvariantError
+from punchcard.store.delivery.effects import ConflictResolution, NewEffect, StoredEffect, effect_of
 from punchcard.store.delivery.schema import effect_conflicts, effects
-from punchcard.store.values import storable
+from punchcard.store.values import decimal_text, storable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,53 @@ class ConflictQuery:
     is_resolved: bool | None = None
     effect_ids: Sequence[int] = ()
     message_id: str | None = None
+
+
+def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
+    """Store an event that repeats a key of the ledger with other content.
+
+    What was decided of the same message before holds for it as well: it was replayed, or sent once more.
+
+    Raises:
+        InvariantError: the event is stored already: its log record was routed before.
+    """
+    content = {
+        "source": new.source,
+        "email": new.email,
+        "quantity": decimal_text(new.requested_quantity),
+        "event": new.event_name,
+        "attributes": None if new.attributes is None else dict(new.attributes),
+        "item": new.item,
+        **({} if new.payload is None else {"payload": new.payload}),
+        **({} if new.summary is None else {"summary": new.summary}),
+        **({} if new.event_settings is None else {"eventSettings": dict(new.event_settings)}),
+    }
+    columns = effect_conflicts.c
+    decided = work.execute(
+        select(columns.resolution, columns.resolved_at, columns.resolved_by)
+        .where(
+            columns.effect_id == effect_id,
+            columns.message_id == storable(new.message_id),
+            columns.resolution.is_not(None),
+        )
+        .order_by(columns.id.desc())
+        .limit(1)
+    ).one_or_none()
+    statement = insert(effect_conflicts).values(
+        effect_id=effect_id,
+        message_id=storable(new.message_id),
+        log_position=new.log_position,
+        event_index=new.event_index,
+        received_at=new.received_at,
+        content=json.dumps(content, sort_keys=True),
+        resolution=None if decided is None else decided.resolution,
+        resolved_at=None if decided is None else decided.resolved_at,
+        resolved_by=None if decided is None else decided.resolved_by,
+    )
+    try:
+        work.execute(statement)
+    except IntegrityError as error:
+        raise InvariantError(f"log record {new.log_position} was routed twice: {error.orig}") from error
 
 
 def list_conflicts(

@@ -13,12 +13,13 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, delete, func, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Select, Table, delete, func, select, type_coerce
 
 from punchcard.clock import from_micros, to_micros
+from punchcard.store.bulk import BulkStatement, is_listed
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import award_totals, delivery_latencies, effects, result_counts
-from punchcard.store.upsert import insert_into
+from punchcard.store.upsert import insert_in
 from punchcard.store.values import storable
 
 RECEIVED = "received"
@@ -33,7 +34,6 @@ MINUTES_KEPT = timedelta(hours=48)
 MINUTE_MICROS = 60_000_000
 HOUR_MICROS = 60 * MINUTE_MICROS
 _TEXT_CHARACTERS_MAX = 256
-_KEYS_PER_QUERY = 400
 _BANDS_PER_DOUBLING = 4
 
 
@@ -103,7 +103,7 @@ def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
         for key, number in merged.items()
         if number
     ]
-    _add(work, result_counts, rows, ["count"])
+    _add(work, _ADD_COUNTS, result_counts, rows)
 
 
 class Ended(NamedTuple):
@@ -122,6 +122,29 @@ class Ended(NamedTuple):
     received_at: datetime
     finished_at: datetime
     replay: str | None
+
+
+def _adding(table: Table, summed: Sequence[str]) -> BulkStatement:
+    """Return the statement that adds rows of numbers to the rows with the same key."""
+
+    def build(engine: str) -> Insert:
+        adding = insert_in(engine, table)
+        statement: Insert = adding.on_conflict_do_update(
+            index_elements=[column.name for column in table.primary_key],
+            set_={name: table.c[name] + adding.excluded[name] for name in summed},
+        )
+        return statement
+
+    return BulkStatement(build, [column.name for column in table.columns])
+
+
+# Every delivery and routing cycle runs these: they are built once, as building them costs more than running them.
+_ADD_COUNTS = _adding(result_counts, ["count"])
+_ADD_TOTALS = _adding(award_totals, ["hundredths", "transactions"])
+_ADD_LATENCIES = _adding(delivery_latencies, ["count"])
+_CHOSEN = select(*(effects.c[name] for name in Ended._fields)).where(is_listed(effects.c.id, "b_ids")).with_for_update()
+_ENDED = _CHOSEN.where(effects.c.is_open.is_(False))
+_ENDING = _CHOSEN.where(effects.c.state == EffectState.SENDING)
 
 
 def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
@@ -158,22 +181,22 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
         for place, number in units.items()
         for hour, slug, item in [place]
     ]
-    _add(work, award_totals, totals, ["hundredths", "transactions"])
+    _add(work, _ADD_TOTALS, award_totals, totals)
     latencies = [
         {"bucket": hour, "destination": slug, "band": band, "count": number}
         for (hour, slug, band), number in bands.items()
     ]
-    _add(work, delivery_latencies, latencies, ["count"])
+    _add(work, _ADD_LATENCIES, delivery_latencies, latencies)
 
 
 def ended_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
     """Return those of the effects that have ended, locked until the unit of work ends."""
-    return _held(work, effect_ids, effects.c.is_open.is_(False))
+    return _held(work, _ENDED, effect_ids)
 
 
 def ending_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
     """Return those of the effects that are in flight, locked likewise; state, reason and end are still to come."""
-    return _held(work, effect_ids, effects.c.state == EffectState.SENDING)
+    return _held(work, _ENDING, effect_ids)
 
 
 def read_counts(
@@ -298,16 +321,10 @@ def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120
     return len(rows)
 
 
-def _held(work: Connection, effect_ids: Sequence[int], condition: ColumnElement[bool]) -> list[Ended]:
-    columns = [effects.c[name] for name in Ended._fields]
-    ended: list[Ended] = []
-    for begin in range(0, len(effect_ids), _KEYS_PER_QUERY):
-        chunk = effect_ids[begin : begin + _KEYS_PER_QUERY]
-        ended += [
-            Ended(*row)
-            for row in work.execute(select(*columns).where(effects.c.id.in_(chunk), condition).with_for_update())
-        ]
-    return ended
+def _held(work: Connection, statement: Select[Any], effect_ids: Sequence[int]) -> list[Ended]:
+    if not effect_ids:
+        return []
+    return [Ended(*row) for row in work.execute(statement, {"b_ids": effect_ids})]
 
 
 def _filtered(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tuple[Any, ...]]:
@@ -335,18 +352,10 @@ def _column(dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
     return result_counts.c[dimension.value]
 
 
-def _add(work: Connection, table: Table, rows: Sequence[Mapping[str, object]], summed: Sequence[str]) -> None:
-    if not rows:
-        return
-    adding = insert_into(work, table)
+def _add(work: Connection, adding: BulkStatement, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
     keys = [column.name for column in table.primary_key]
-    work.execute(
-        adding.on_conflict_do_update(
-            index_elements=keys, set_={name: table.c[name] + adding.excluded[name] for name in summed}
-        ),
-        # In one order everywhere: two processes that add to the same rows must not wait for each other.
-        sorted(rows, key=lambda row: tuple(str(row[key]) for key in keys)),
-    )
+    # In one order everywhere: two processes that add to the same rows must not wait for each other.
+    adding.execute(work, sorted(rows, key=lambda row: tuple(str(row[key]) for key in keys)))
 
 
 def _band(latency: timedelta) -> int:

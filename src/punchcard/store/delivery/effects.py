@@ -209,8 +209,10 @@ def effect_of(row: Row[Any]) -> StoredEffect:
 
     def read(column: str, reader: Callable[[str], T]) -> T | None:
         text = values[column]
+        if text is None:
+            return None
         try:
-            return None if text is None else reader(text)
+            return reader(text)
         except (ValueError, ArithmeticError, TypeError, RecursionError):
             faults.append(f"{column} is {text!r:.100}")
             return None

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     FromClause,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -21,6 +22,7 @@ from sqlalchemy import (
 )
 
 from punchcard.events.commerce import id_variants, normalize_id
+from punchcard.store.bulk import is_listed
 from punchcard.store.delivery.effects import WAITING_FOR_ORDER, EffectState, StoredEffect, effect_of
 from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.delivery.schema import effects, refused_orders
@@ -28,7 +30,22 @@ from punchcard.store.routing.note_counts import PRUNED_PER_UNIT
 from punchcard.store.upsert import insert_into
 from punchcard.store.values import storable
 
-_ORDERS_PER_QUERY: Final = 400  # below SQLite's limit of bound variables, also on old builds
+# Without an order: for the sake of it SQLite would read all effects of the destination.
+_OF_ORDERS: Final = select(effects).where(
+    effects.c.destination == bindparam("b_destination"), is_listed(effects.c.order_id, "b_orders")
+)
+_REFUSALS: Final = (
+    select(refused_orders)
+    .where(refused_orders.c.destination == bindparam("b_destination"), is_listed(refused_orders.c.order_id, "b_orders"))
+    .order_by(refused_orders.c.received_at.desc())
+)
+_DEPENDENTS: Final = select(effects.c.id, effects.c.order_id, effects.c.state, effects.c.reason).where(
+    effects.c.destination == bindparam("b_destination"),
+    is_listed(effects.c.order_id, "b_orders"),
+    effects.c.is_refund.is_(True),
+    is_listed(effects.c.reason, "b_reasons"),
+)
+_SET_DUE: Final = update(effects).where(is_listed(effects.c.id, "b_ids")).values(due_at=bindparam("b_now"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +75,9 @@ def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str
     Earlier versions kept `1001.0` apart from `1001`: rows of both are rows of order 1001.
     """
     effects_of_orders: dict[str, list[StoredEffect]] = {}
-    ids = _stored_ids(order_ids)
-    for begin in range(0, len(ids), _ORDERS_PER_QUERY):
-        chunk = ids[begin : begin + _ORDERS_PER_QUERY]
-        chosen = select(effects).where(effects.c.destination == destination, effects.c.order_id.in_(chunk))
-        for row in work.execute(chosen.order_by(effects.c.id)):
-            effects_of_orders.setdefault(normalize_id(row.order_id), []).append(effect_of(row))
+    rows = work.execute(_OF_ORDERS, {"b_destination": destination, "b_orders": _stored_ids(order_ids)})
+    for row in sorted(rows, key=lambda row: row.id):
+        effects_of_orders.setdefault(normalize_id(row.order_id), []).append(effect_of(row))
     return effects_of_orders
 
 
@@ -122,14 +136,16 @@ def refusal_of_order(work: Connection, destination: str, order_id: str, *, sourc
     Args:
         source: Only if it came from this source; None for any.
     """
-    columns = refused_orders.c
-    statement = select(columns.reason).where(
-        columns.destination == destination, columns.order_id.in_(_stored_ids([order_id]))
-    )
-    if source is not None:
-        statement = statement.where(columns.source == source)
-    reason: str | None = work.scalar(statement.order_by(columns.received_at.desc()).limit(1))
-    return reason
+    refused = refusals_by_order(work, destination, [order_id]).get(normalize_id(order_id), [])
+    return next((order.reason for order in refused if source in (None, order.source)), None)
+
+
+def refusals_by_order(work: Connection, destination: str, order_ids: Iterable[str]) -> dict[str, list[RefusedOrder]]:
+    """Return the refusals of these orders, newest first, by the normal text of the order id."""
+    refusals: dict[str, list[RefusedOrder]] = {}
+    for row in work.execute(_REFUSALS, {"b_destination": destination, "b_orders": _stored_ids(order_ids)}):
+        refusals.setdefault(normalize_id(row.order_id), []).append(RefusedOrder(**row._mapping))
+    return refusals
 
 
 def wake_dependents(
@@ -152,32 +168,22 @@ def wake_dependents(
         reopened: Reasons of parked effects that are put back in any case.
         reopened_on_delivery: Reasons of rejected effects that are put back if an effect of their order was delivered.
     """
-    woken = 0
-    order_ids = _stored_ids((*delivered, *ended))
-    delivered_ids = set(_stored_ids(delivered))
-    columns = effects.c
-    for begin in range(0, len(order_ids), _ORDERS_PER_QUERY):
-        chunk = order_ids[begin : begin + _ORDERS_PER_QUERY]
-        rows = work.execute(
-            select(columns.id, columns.order_id, columns.state, columns.reason).where(
-                columns.destination == destination,
-                columns.order_id.in_(chunk),
-                columns.is_refund.is_(True),
-                columns.reason.in_({WAITING_FOR_ORDER, *reopened, *reopened_on_delivery}),
-            )
-        ).all()
-        waiting = [row.id for row in rows if row.state == EffectState.RETRYING]
-        if waiting:
-            work.execute(update(effects).where(columns.id.in_(waiting)).values(due_at=now))
-        again = [
-            row.id
-            for row in rows
-            if (row.state == EffectState.PARKED and row.reason in reopened)
-            or (
-                row.state == EffectState.REJECTED
-                and row.reason in reopened_on_delivery
-                and row.order_id in delivered_ids
-            )
-        ]
-        woken += len(waiting) + reopen(work, again, now=now)
-    return woken
+    rows = work.execute(
+        _DEPENDENTS,
+        {
+            "b_destination": destination,
+            "b_orders": _stored_ids((*delivered, *ended)),
+            "b_reasons": sorted({WAITING_FOR_ORDER, *reopened, *reopened_on_delivery}),
+        },
+    ).all()
+    waiting = [row.id for row in rows if row.state == EffectState.RETRYING]
+    if waiting:
+        work.execute(_SET_DUE, {"b_ids": waiting, "b_now": now})
+    delivered_ids = set(_stored_ids(delivered)) if rows else set()
+    again = [
+        row.id
+        for row in rows
+        if (row.state == EffectState.PARKED and row.reason in reopened)
+        or (row.state == EffectState.REJECTED and row.reason in reopened_on_delivery and row.order_id in delivered_ids)
+    ]
+    return len(waiting) + (reopen(work, again, now=now) if again else 0)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
+from punchcard.store.bulk import BulkStatement
 from punchcard.store.delivery.counts import count_ends, ended_of, ending_of
 from punchcard.store.delivery.effects import (
     NO_ANSWER,
@@ -36,7 +38,7 @@ from punchcard.store.delivery.effects import (
 )
 from punchcard.store.delivery.orders import waits_for_order
 from punchcard.store.delivery.recoveries import Recovery
-from punchcard.store.delivery.schema import delivery_attempts, effect_conflicts, effects
+from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.values import decimal_text, storable, storable_or_none
 
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
@@ -78,7 +80,8 @@ _CLAIMABLE = (
     .limit(bindparam("b_limit"))
     .with_for_update(skip_locked=True)
 )
-_START = (
+_ADD_ATTEMPT = BulkStatement(insert(delivery_attempts), ("effect_id", "number", "action", "started_at"))
+_START = BulkStatement(
     update(effects)
     .where(effects.c.id == bindparam("b_id"))
     .values(
@@ -90,7 +93,7 @@ _START = (
         detail=bindparam("b_detail"),
     )
 )
-_END_ATTEMPT = (
+_END_ATTEMPT = BulkStatement(
     update(delivery_attempts)
     .where(delivery_attempts.c.effect_id == bindparam("b_id"), delivery_attempts.c.number == bindparam("b_number"))
     .values(
@@ -100,7 +103,7 @@ _END_ATTEMPT = (
         detail=bindparam("b_detail"),
     )
 )
-_SETTLE = (
+_SETTLE = BulkStatement(
     update(effects)
     .where(
         effects.c.id == bindparam("b_id"),
@@ -120,6 +123,42 @@ _SETTLE = (
         finished_at=bindparam("b_end"),
     )
 )
+_MOVE = BulkStatement(
+    update(effects)
+    .where(effects.c.id == bindparam("b_id"))
+    .values(
+        state=bindparam("b_state"),
+        is_open=bindparam("b_open"),
+        reason=bindparam("b_reason"),
+        detail=bindparam("b_detail"),
+        due_at=bindparam("b_due_at"),
+        lease_until=None,
+        finished_at=bindparam("b_end"),
+    )
+)
+_ABANDON = BulkStatement(
+    update(delivery_attempts)
+    .where(
+        delivery_attempts.c.effect_id == bindparam("b_id"),
+        delivery_attempts.c.number == bindparam("b_number"),
+        delivery_attempts.c.outcome.is_(None),
+    )
+    .values(outcome=AttemptOutcome.UNKNOWN, finished_at=bindparam("b_finished_at"), detail=NO_ANSWER)
+)
+_NEXT_DUE = select(func.min(effects.c.due_at)).where(
+    effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A new state of an effect without an attempt."""
+
+    effect_id: int
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    due_at: datetime
 
 
 def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> dict[str, StoredEffect]:
@@ -214,53 +253,6 @@ def _doubt(effect: NewEffect, recovery: Recovery | None, now: datetime) -> Mappi
     return recovery.doubt(now) if is_older else recovery.state_columns(effect.log_position, now)
 
 
-def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
-    """Store an event that repeats a key of the ledger with other content.
-
-    What was decided of the same message before holds for it as well: it was replayed, or sent once more.
-
-    Raises:
-        InvariantError: the event is stored already: its log record was routed before.
-    """
-    content = {
-        "source": new.source,
-        "email": new.email,
-        "quantity": decimal_text(new.requested_quantity),
-        "event": new.event_name,
-        "attributes": None if new.attributes is None else dict(new.attributes),
-        "item": new.item,
-        **({} if new.payload is None else {"payload": new.payload}),
-        **({} if new.summary is None else {"summary": new.summary}),
-        **({} if new.event_settings is None else {"eventSettings": dict(new.event_settings)}),
-    }
-    columns = effect_conflicts.c
-    decided = work.execute(
-        select(columns.resolution, columns.resolved_at, columns.resolved_by)
-        .where(
-            columns.effect_id == effect_id,
-            columns.message_id == storable(new.message_id),
-            columns.resolution.is_not(None),
-        )
-        .order_by(columns.id.desc())
-        .limit(1)
-    ).one_or_none()
-    statement = insert(effect_conflicts).values(
-        effect_id=effect_id,
-        message_id=storable(new.message_id),
-        log_position=new.log_position,
-        event_index=new.event_index,
-        received_at=new.received_at,
-        content=json.dumps(content, sort_keys=True),
-        resolution=None if decided is None else decided.resolution,
-        resolved_at=None if decided is None else decided.resolved_at,
-        resolved_by=None if decided is None else decided.resolved_by,
-    )
-    try:
-        work.execute(statement)
-    except IntegrityError as error:
-        raise InvariantError(f"log record {new.log_position} was routed twice: {error.orig}") from error
-
-
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
     """Return effects that are due and first in their ordering key, oldest due first. The caller starts or moves each.
 
@@ -305,15 +297,15 @@ def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_
     """Write the attempts and take the leases; once this is committed, the first byte may leave."""
     if not started:
         return
-    work.execute(
-        insert(delivery_attempts),
+    _ADD_ATTEMPT.execute(
+        work,
         [
             {"effect_id": attempt.effect.id, "number": attempt.number, "action": attempt.action, "started_at": now}
             for attempt in started
         ],
     )
-    work.execute(
-        _START,
+    _START.execute(
+        work,
         [
             {
                 "b_id": attempt.effect.id,
@@ -336,8 +328,8 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
     """
     if not attempt_results:
         return 0
-    work.execute(
-        _END_ATTEMPT,
+    _END_ATTEMPT.execute(
+        work,
         [
             {
                 "b_id": attempt_result.effect_id,
@@ -351,8 +343,8 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
         ],
     )
     _count_ends_of(work, attempt_results)
-    moved = work.execute(
-        _SETTLE,
+    return _SETTLE.execute(
+        work,
         [
             {
                 "b_id": attempt_result.effect_id,
@@ -370,7 +362,6 @@ def record_results(work: Connection, attempt_results: Sequence[AttemptResult]) -
             for attempt_result in attempt_results
         ],
     )
-    return moved.rowcount
 
 
 def _count_ends_of(work: Connection, attempt_results: Sequence[AttemptResult]) -> None:
@@ -407,20 +398,29 @@ def put(
     now: datetime,
 ) -> None:
     """Move an effect without an attempt: parked, rejected or put off before anything was sent."""
-    work.execute(
-        update(effects)
-        .where(effects.c.id == effect_id)
-        .values(
-            state=state,
-            is_open=state.is_open,
-            reason=reason,
-            detail=storable_or_none(detail),
-            due_at=due_at,
-            lease_until=None,
-            finished_at=None if state.is_open else now,
-        )
+    move_effects(work, [Move(effect_id=effect_id, state=state, reason=reason, detail=detail, due_at=due_at)], now=now)
+
+
+def move_effects(work: Connection, moves: Sequence[Move], *, now: datetime) -> None:
+    """Move effects without an attempt."""
+    if not moves:
+        return
+    _MOVE.execute(
+        work,
+        [
+            {
+                "b_id": move.effect_id,
+                "b_state": move.state,
+                "b_open": move.state.is_open,
+                "b_reason": move.reason,
+                "b_detail": storable_or_none(move.detail),
+                "b_due_at": move.due_at,
+                "b_end": None if move.state.is_open else now,
+            }
+            for move in moves
+        ],
     )
-    count_ends(work, ended_of(work, [effect_id]), sign=1)
+    count_ends(work, ended_of(work, [move.effect_id for move in moves if not move.state.is_open]), sign=1)
 
 
 def set_aside(
@@ -454,16 +454,10 @@ def set_aside(
         count_ends(work, ended_of(work, [effect_id]), sign=1)
 
 
-def abandon(work: Connection, effect: StoredEffect, *, now: datetime) -> None:
-    """Record that the outcome of an attempt is unknown, because its lease is over."""
-    work.execute(
-        update(delivery_attempts)
-        .where(
-            delivery_attempts.c.effect_id == effect.id,
-            delivery_attempts.c.number == effect.attempts,
-            delivery_attempts.c.outcome.is_(None),
-        )
-        .values(outcome=AttemptOutcome.UNKNOWN, finished_at=now, detail=NO_ANSWER)
+def abandon(work: Connection, *abandoned: StoredEffect, now: datetime) -> None:
+    """Record that the outcomes of the newest attempts are unknown, because their leases are over."""
+    _ABANDON.execute(
+        work, [{"b_id": effect.id, "b_number": effect.attempts, "b_finished_at": now} for effect in abandoned]
     )
 
 
@@ -500,9 +494,7 @@ def release_orphans(
 
 def next_due(work: Connection, destination: str) -> datetime | None:
     """When the next open effect of the destination is due, None if there is none."""
-    instant: datetime | None = work.scalar(
-        select(func.min(effects.c.due_at)).where(effects.c.destination == destination, effects.c.is_open == true())
-    )
+    instant: datetime | None = work.scalar(_NEXT_DUE, {"b_destination": destination})
     return instant
 
 

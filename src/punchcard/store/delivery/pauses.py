@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, select, update
 
 from punchcard.store.delivery.schema import destination_pauses
 from punchcard.store.stored_enum import StoredEnum
@@ -73,6 +73,9 @@ class Pause:
         return f"credentials refused {since} ({self.detail}); next check {when}"
 
 
+_LAST = select(destination_pauses).where(destination_pauses.c.destination == bindparam("b_destination"))
+
+
 def pause_of(work: Connection, destination: str) -> Pause | None:
     """The destination's pause, None if it delivers."""
     last = last_pause_of(work, destination)
@@ -81,7 +84,7 @@ def pause_of(work: Connection, destination: str) -> Pause | None:
 
 def last_pause_of(work: Connection, destination: str) -> Pause | None:
     """The last pause of a destination, whether it lasts or has ended; None if there was none."""
-    row = work.execute(select(destination_pauses).where(destination_pauses.c.destination == destination)).one_or_none()
+    row = work.execute(_LAST, {"b_destination": destination}).one_or_none()
     if row is None:
         return None
     values = dict(row._mapping)

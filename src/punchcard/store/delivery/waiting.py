@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
+from punchcard.store.bulk import is_listed
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.delivery.schema import effects
@@ -15,7 +16,21 @@ from punchcard.store.delivery.schema import effects
 NO_CONNECTION = "no_connection"
 """The reason of an effect for a customer that the destination does not know yet."""
 
-_CUSTOMERS_PER_QUERY = 400
+_OF_CUSTOMERS = (
+    effects.c.destination == bindparam("b_destination"),
+    is_listed(effects.c.customer, "b_customers"),
+    effects.c.attributes.is_not(None),
+)
+_WAITING_STATES = select(effects.c.state).where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION).distinct()
+_END_WAITS = (
+    update(effects)
+    .where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION, effects.c.state == EffectState.RETRYING)
+    .values(due_at=bindparam("b_now"))
+)
+# Without an order: for the sake of it SQLite would read all effects of the destination.
+_ATTRIBUTES = select(effects.c.id, effects.c.customer, effects.c.attributes, effects.c.state, effects.c.reason).where(
+    *_OF_CUSTOMERS
+)
 
 
 def wake_waiting(work: Connection, destination: str, customers: Collection[str], *, now: datetime) -> int:
@@ -24,23 +39,13 @@ def wake_waiting(work: Connection, destination: str, customers: Collection[str],
     A parked one stays where it is if a later one has set the same attribute since: the older value must not come back.
     """
     woken = 0
-    listed = sorted(customers)
-    for begin in range(0, len(listed), _CUSTOMERS_PER_QUERY):
-        batch = listed[begin : begin + _CUSTOMERS_PER_QUERY]
-        own = (
-            effects.c.destination == destination,
-            effects.c.customer.in_(batch),
-            effects.c.attributes.is_not(None),
-        )
-        waiting = (*own, effects.c.reason == NO_CONNECTION)
-        states = {row.state for row in work.execute(select(effects.c.state).where(*waiting))}
-        if EffectState.RETRYING in states:
-            due = update(effects).where(*waiting, effects.c.state == EffectState.RETRYING).values(due_at=now)
-            woken += work.execute(due).rowcount
-        if EffectState.PARKED in states:
-            columns = (effects.c.id, effects.c.customer, effects.c.attributes, effects.c.state, effects.c.reason)
-            rows = work.execute(select(*columns).where(*own).order_by(effects.c.id.desc()))
-            woken += reopen(work, _newest_parked(list(rows)), now=now)
+    of_customers = {"b_destination": destination, "b_customers": sorted(customers)}
+    states = set(work.scalars(_WAITING_STATES, of_customers))
+    if EffectState.RETRYING in states:
+        woken += work.execute(_END_WAITS, {**of_customers, "b_now": now}).rowcount
+    if EffectState.PARKED in states:
+        rows = sorted(work.execute(_ATTRIBUTES, of_customers), key=lambda row: row.id, reverse=True)
+        woken += reopen(work, _newest_parked(rows), now=now)
     return woken
 
 

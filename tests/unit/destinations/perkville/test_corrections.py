@@ -51,12 +51,9 @@ def row(number: int, quantity: str | None, **more: Any) -> StoredEffect:
     return StoredEffect(**values | more)
 
 
-def refund(number: int, quantity: str, *, asked: str | None = "same", **more: Any) -> StoredEffect:
-    requested = quantity if asked == "same" else asked
-    values: dict[str, Any] = {
-        "is_refund": True,
-        "requested_quantity": None if requested is None else Decimal(requested),
-    }
+def refund(number: int, quantity: str, *, requested: str | None = "same", **more: Any) -> StoredEffect:
+    text = quantity if requested == "same" else requested
+    values: dict[str, Any] = {"is_refund": True, "requested_quantity": None if text is None else Decimal(text)}
     return row(number, quantity, **values | more)
 
 
@@ -91,13 +88,13 @@ def decide(step: StoredEffect, *rows: StoredEffect) -> Ready | NotReady:
             [row(1, "10", corrected_content=chosen("8")), refund(2, "-4")], correction(), "-2", id="less after a refund"
         ),
         pytest.param(
-            [row(1, "10", corrected_content=chosen("8")), refund(2, "-10", asked=None)],
+            [row(1, "10", corrected_content=chosen("8")), refund(2, "-10", requested=None)],
             correction(),
             None,
             id="less after a refund of all",
         ),
         pytest.param(
-            [row(1, "10", corrected_content=chosen("12")), refund(2, "-10", asked="-15")],
+            [row(1, "10", corrected_content=chosen("12")), refund(2, "-10", requested="-15")],
             correction(),
             None,
             id="more after a refund that was cut",

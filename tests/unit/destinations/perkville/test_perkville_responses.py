@@ -1,15 +1,14 @@
 """Every status and every way a connection fails has one meaning; what may have been performed is never called safe."""
 
-import inspect
 import json
 from datetime import UTC, datetime
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from punchcard.destinations.http_connection import HttpConnectError, HttpError, HttpTimeoutError
 from punchcard.destinations.http_text import retry_after_seconds
 from punchcard.destinations.perkville.responses import (
     Content,
@@ -305,33 +304,22 @@ def test_no_retry_after_raises_or_asks_for_more_than_four_hours(header: str) -> 
     assert seconds is None or 0 <= seconds <= 14_400
 
 
-def client_exceptions() -> list[type[Exception]]:
-    own = [
-        kind
-        for kind in vars(aiohttp.client_exceptions).values()
-        if inspect.isclass(kind) and issubclass(kind, aiohttp.ClientError)
+def failures_of_requests() -> list[HttpError]:
+    """Every way in which the client says that there is no response."""
+    kinds = [kind for kind in HttpError.__subclasses__() if kind is not HttpTimeoutError]
+    return [
+        *(kind("words") for kind in kinds),
+        *(HttpTimeoutError("words", may_be_sent=may_be_sent) for may_be_sent in (True, False)),
     ]
-    return [*own, TimeoutError, OSError, ConnectionResetError, BrokenPipeError]
 
 
-def made(kind: type[Exception]) -> Exception:
-    # Some of them take a whole request to make; only the class matters here.
-    class Bare(kind):  # type: ignore[misc, valid-type]
-        def __init__(self) -> None:
-            Exception.__init__(self)
-
-        def __str__(self) -> str:
-            return ""
-
-    return Bare()
+@pytest.mark.parametrize("failure", failures_of_requests(), ids=lambda failure: f"{type(failure).__name__}")
+def test_a_write_without_a_response_is_unknown_unless_surely_nothing_was_sent(failure: HttpError) -> None:
+    expected = OutcomeUnknownError if failure.may_be_sent else RetryableError
+    assert type(error_of_exception(failure, is_write=True)) is expected
+    assert type(error_of_exception(failure, is_write=False)) is RetryableError
 
 
-@pytest.mark.parametrize("kind", client_exceptions(), ids=lambda kind: kind.__name__)
-def test_every_client_exception_has_its_class(kind: type[Exception]) -> None:
-    def classed(*, is_write: bool, may_be_written: bool) -> type[DeliveryError]:
-        return type(error_of_exception(made(kind), is_write=is_write, may_be_written=may_be_written))
-
-    assert classed(is_write=True, may_be_written=True) is OutcomeUnknownError
-    assert classed(is_write=True, may_be_written=False) is RetryableError
-    assert classed(is_write=False, may_be_written=True) is RetryableError
-    assert classed(is_write=False, may_be_written=False) is RetryableError
+def test_only_a_failure_before_there_was_a_connection_is_surely_unsent() -> None:
+    unsent = {type(failure) for failure in failures_of_requests() if not failure.may_be_sent}
+    assert unsent == {HttpConnectError, HttpTimeoutError}

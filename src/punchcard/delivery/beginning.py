@@ -1,0 +1,138 @@
+"""Begins the effects that were claimed together: each prepared against the ledger, all written by a few statements."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import Connection
+
+from punchcard.clock import Clock
+from punchcard.delivery.outcomes import CANNOT_READ_BACK
+from punchcard.delivery.preparation import ClaimedOrders, NotReady, Ready, prepare
+from punchcard.delivery.target import DeliveryTarget
+from punchcard.destinations.port import OnUnknown, RemapsItems
+from punchcard.errors import InvariantError
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
+from punchcard.store.delivery.outbox import Move
+
+
+class Beginning:
+    """The preparation of the effects of one claim, within one unit of work.
+
+    Args:
+        claimed: The effects that will be passed to `begin`, so that their orders are read at once.
+    """
+
+    def __init__(
+        self, work: Connection, target: DeliveryTarget, claimed: Sequence[StoredEffect], *, clock: Clock
+    ) -> None:
+        self._work = work
+        self._target = target
+        self._clock = clock
+        self._orders = ClaimedOrders(work, claimed)
+        self._kinds = frozenset(kind.name for kind in target.partner.definition.kinds)
+        self._remapper = target.partner if isinstance(target.partner, RemapsItems) else None
+        self._moves: list[Move] = []
+        self._abandoned: list[StoredEffect] = []
+
+    def begin(self, effect: StoredEffect) -> Attempt | None:
+        """Prepare one effect; None if it is put elsewhere instead of being sent. Nothing is written before `write`.
+
+        Raises:
+            InvariantError: its row is damaged, or it would be sent without an amount.
+        """
+        if effect.unreadable is not None or effect.kind not in self._kinds:
+            fault = effect.unreadable or f"kind is {effect.kind!r}"
+            raise InvariantError(f"the row of effect {effect.effect_key} cannot be read: {fault}")
+        is_in_doubt = effect.state in (EffectState.UNKNOWN, EffectState.SENDING)
+        attempt = self._begin_in_doubt(effect) if is_in_doubt else self._begin_send(effect)
+        if attempt is not None:
+            self._orders.note_attempt(attempt)
+        return attempt
+
+    def write(self) -> None:
+        """Write what `begin` has decided, but for the attempts themselves."""
+        now = self._clock.now()
+        outbox.abandon(self._work, *self._abandoned, now=now)
+        outbox.move_effects(self._work, self._moves, now=now)
+        self._abandoned, self._moves = [], []
+
+    def _begin_send(self, effect: StoredEffect) -> Attempt | None:
+        """Begin an effect that was surely not performed yet."""
+        now = self._clock.now()
+        ready = self._prepare(effect, now=now)
+        if isinstance(ready, NotReady):
+            self._move(
+                effect,
+                state=EffectState(ready.state),
+                reason=ready.reason,
+                detail=ready.detail,
+                due_at=now + timedelta(seconds=ready.wait_seconds),
+            )
+            return None
+        item = ready.item or effect.item
+        is_remapped = effect.event_settings is None and effect.corrects is None
+        if item is not None and is_remapped and self._remapper is not None:
+            # The map may have been corrected since the event was planned; the newest one decides. An event that
+            # brought a map of its own was planned by that. What a correction takes back is what was given.
+            item = self._remapper.remap(effect.event_name, self._target.settings) or effect.item
+        if item is not None and not ready.quantity:
+            raise InvariantError(f"effect {effect.effect_key} would be sent without an amount")
+        return Attempt(
+            effect=effect,
+            number=effect.attempts + 1,
+            action=Action.SEND,
+            item=item,
+            quantity=ready.quantity,
+            detail=ready.detail,
+        )
+
+    def _begin_in_doubt(self, effect: StoredEffect) -> Attempt | None:
+        """Begin an effect that was perhaps performed: read it back, or if that is not possible, resend or park it."""
+        if effect.state is EffectState.SENDING:
+            self._abandoned.append(effect)
+        on_unknown = self._target.options.on_unknown
+        if on_unknown is OnUnknown.PARK:
+            self._move(
+                effect,
+                state=EffectState.PARKED,
+                reason="outcome_unknown",
+                detail=CANNOT_READ_BACK,
+                due_at=self._clock.now(),
+            )
+            return None
+        is_read_back = on_unknown is OnUnknown.READ_BACK
+        quantity = effect.requested_quantity
+        if is_read_back:
+            quantity = self._estimate(effect) if effect.quantity is None else effect.quantity
+        return Attempt(
+            effect=effect,
+            number=effect.attempts + 1,
+            action=Action.READ_BACK if is_read_back else Action.SEND,
+            item=effect.item,
+            quantity=quantity,
+            detail=effect.detail,
+        )
+
+    def _estimate(self, effect: StoredEffect) -> Decimal | None:
+        """Return the amount of an effect that was perhaps performed by a run that the ledger knows nothing of."""
+        ready = self._prepare(effect, now=self._clock.now())
+        return ready.quantity if isinstance(ready, Ready) else None
+
+    def _prepare(self, effect: StoredEffect, *, now: datetime) -> Ready | NotReady:
+        target = self._target
+        return prepare(
+            self._work,
+            effect,
+            partner=target.partner,
+            settings=target.settings,
+            options=target.options,
+            now=now,
+            orders=self._orders,
+        )
+
+    def _move(self, effect: StoredEffect, *, state: EffectState, reason: str, detail: str, due_at: datetime) -> None:
+        move = Move(effect_id=effect.id, state=state, reason=reason, detail=detail, due_at=due_at)
+        self._moves.append(move)
+        self._orders.note_move(effect, move)
