@@ -293,7 +293,7 @@ def test_an_award_on_its_way_is_awaited_and_then_corrected(shop: Shop) -> None:
     (conflict,) = shop.conflicts()
     (step,) = shop.request("GET", f"{PATH}/{conflict['id']}")["conflict"]["correction"]
     assert step["quantity"] is None
-    assert "on its way" in step["detail"]
+    assert "in delivery" in step["detail"]
     shop.resolve(conflict)
     shop.deliver()
     shop.server.clock.advance(31)
