@@ -93,7 +93,7 @@ def resolve_conflicts(
 
 @dataclass
 class _Decisions:
-    """What became of a run of claims, and what is to be written for it."""
+    """The results of a run of planned effects, and the rows to write for it."""
 
     results: list[EventResult] = field(default_factory=list)
     new: list[NewEffect] = field(default_factory=list)

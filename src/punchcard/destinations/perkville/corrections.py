@@ -154,7 +154,7 @@ class _Order:
     Attributes:
         shares: What each customer has of the corrected effect, by item.
         other_awards: What the order has given otherwise.
-        chosen_awards: What all awards of the order must be, refunds aside.
+        chosen_awards: The amount that all awards of the order should have, without refunds.
         taken: What refunds have taken, positive.
     """
 
@@ -244,7 +244,7 @@ class _Order:
 
 
 def _chosen_units(award: LedgerRow) -> Decimal:
-    """Return what an award must be: as its chosen content says, else what was given."""
+    """Return the amount that an award should have: of its chosen content, else what was given."""
     if award.corrected_content is not None:
         return Decimal(str(award.corrected_content.get("quantity") or 0))
     return (award.quantity or _ZERO) if award.state == "delivered" else _ZERO
