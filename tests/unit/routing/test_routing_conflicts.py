@@ -17,7 +17,8 @@ from punchcard.errors import InvariantError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.planning import Planned
-from punchcard.store.delivery.ledger import LedgerQuery, conflicts_of, effect_by_key, page
+from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.store.delivery.ledger import LedgerQuery, effect_by_key, page
 from punchcard.store.delivery.orders import RefusedOrder, refusal_of_order
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventResult, EventStatus
