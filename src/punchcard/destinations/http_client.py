@@ -2,7 +2,7 @@
 
 That is what decides whether an award may be sent again, so no request is repeated here but a read. Redirects are not
 followed, no cookies are kept, and proxies of the environment are not used. The conformance suite of this client is
-`tests/contract/test_http_client.py`; why it is our own stands in decision 0023.
+`tests/contract/test_http_client.py`; decision 0023 says why it is our own.
 """
 
 import asyncio
@@ -150,7 +150,7 @@ class HttpClient:
     async def _exchange(
         self, request: bytes, method: str, body_bytes_max: int, ends_at: float, *, is_new: bool
     ) -> HttpResponse:
-        connection = None if is_new else self._kept()
+        connection = None if is_new else self._take_idle()
         if connection is None:
             connection = await self._connect(ends_at)
         try:
@@ -159,7 +159,7 @@ class HttpClient:
             self._put_back(connection)
         return response
 
-    def _kept(self) -> HttpConnection | None:
+    def _take_idle(self) -> HttpConnection | None:
         """Return a connection that was used before, None if there is none."""
         oldest = asyncio.get_running_loop().time() - _KEEP_ALIVE_SECONDS
         while self._idle:
@@ -182,13 +182,13 @@ class HttpClient:
         """Close the connections that were idle for too long."""
         loop = asyncio.get_running_loop()
         oldest = loop.time() - _KEEP_ALIVE_SECONDS
-        kept = [(connection, since) for connection, since in self._idle if connection.is_usable and since > oldest]
-        usable = {connection for connection, _ in kept}
+        usable = [(connection, since) for connection, since in self._idle if connection.is_usable and since > oldest]
+        usable_connections = {connection for connection, _ in usable}
         for connection, _ in self._idle:
-            if connection not in usable:
+            if connection not in usable_connections:
                 self._drop(connection)
-        self._idle = kept
-        self._sweeping = loop.call_later(_KEEP_ALIVE_SECONDS, self._sweep) if kept else None
+        self._idle = usable
+        self._sweeping = loop.call_later(_KEEP_ALIVE_SECONDS, self._sweep) if usable else None
 
     def _drop(self, connection: HttpConnection) -> None:
         self._open.discard(connection)
