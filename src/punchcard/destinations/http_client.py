@@ -182,13 +182,13 @@ class HttpClient:
         """Close the connections that were idle for too long."""
         loop = asyncio.get_running_loop()
         oldest = loop.time() - _KEEP_ALIVE_SECONDS
-        idle = [(connection, since) for connection, since in self._idle if connection.is_usable and since > oldest]
-        usable = {connection for connection, _ in idle}
+        usable = [(connection, since) for connection, since in self._idle if connection.is_usable and since > oldest]
+        usable_connections = {connection for connection, _ in usable}
         for connection, _ in self._idle:
-            if connection not in usable:
+            if connection not in usable_connections:
                 self._drop(connection)
-        self._idle = idle
-        self._sweeping = loop.call_later(_KEEP_ALIVE_SECONDS, self._sweep) if idle else None
+        self._idle = usable
+        self._sweeping = loop.call_later(_KEEP_ALIVE_SECONDS, self._sweep) if usable else None
 
     def _drop(self, connection: HttpConnection) -> None:
         self._open.discard(connection)

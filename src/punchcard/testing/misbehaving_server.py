@@ -82,10 +82,15 @@ async def serving(serve: Serve, *, tls: ssl.SSLContext | None = None) -> AsyncIt
         server.tasks.add(task)
         server.connections += 1
         server.open += 1
-        gone = (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, RuntimeError)  # the last one by uvloop
+        disconnects = (
+            ConnectionError,
+            asyncio.IncompleteReadError,
+            ssl.SSLError,
+            RuntimeError,
+        )  # the last one by uvloop
         try:
             # Cancelled when the test is over.
-            with suppress(*gone, asyncio.CancelledError):
+            with suppress(*disconnects, asyncio.CancelledError):
                 await serve(Peer(server, reader, writer))
         finally:
             server.open -= 1
