@@ -49,7 +49,7 @@ def list_regulations(
 ) -> dict[str, RegulationPage]:
     """List deletion requests received from Segment's cloud, newest first. Punchcard deletes nothing by itself."""
     with dependencies.store.reading() as work:
-        deletions = list_deletions(work, count=count + 1, before_id=read_row_cursor(cursor, "pagination[cursor]"))
+        deletions = list_deletions(work, count=count + 1, before_id=read_row_cursor(cursor))
         total = count_deletions(work)
     page_deletions = deletions[:count]
     following = str(page_deletions[-1].id) if len(deletions) > count else None

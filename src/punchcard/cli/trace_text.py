@@ -24,6 +24,7 @@ _STYLES = {
     Tone.ERROR: "bold red",
 }
 _LABEL_WIDTH = 14
+_NEEDING_A_PERSON = (EventStatus.PARKED, EventStatus.REJECTED, EventStatus.CONFLICT)
 _IDS_MAX = 6
 
 
@@ -90,7 +91,7 @@ def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> N
         )
     reason = find_reason(result.reason)
     remedies = find_remedies(result, trace)
-    if reason is not None and not reason.do.startswith("nothing") and result.status is not EventStatus.DELIVERED:
+    if reason is not None and not reason.do.startswith("nothing") and result.status in _NEEDING_A_PERSON:
         _line(console, "what to do", plain(reason.do))
     for remedy in remedies:
         if remedy.command:
