@@ -104,7 +104,7 @@ def product(
     content = configuration(perkville_url=sandbox.url, options=QUICK)
     regulars = "event('Checked In').within(30 days).count() >= 1"
     content["audiences"] = [
-        {"name": "Regulars", "definition": regulars, "destinations": ["perkville"]},
+        {"name": "Regulars", "definition": regulars},
         {"name": "Bought and kept", "definition": KEPT},
     ]
     with ProductProcess(tmp_path_factory.mktemp("app"), content) as running:

@@ -43,23 +43,14 @@ def test_a_list_is_sorted_and_its_columns_are_chosen_and_remembered(chromium: Br
             assert emails == sorted(emails, reverse=is_reversed)
             assert len(set(emails)) > 1
         page.get_by_text("Columns").click()
-        page.get_by_label("Customer").uncheck()
+        page.get_by_role("checkbox", name="Customer").uncheck()
         expect(header).to_be_hidden()
         page.reload()
         expect(page.get_by_role("columnheader", name="Effect")).to_be_visible()
         expect(header).to_be_hidden()
         page.get_by_text("Columns").click()
-        page.get_by_label("Customer").check()
+        page.get_by_role("checkbox", name="Customer").check()
         expect(header).to_be_visible()
-
-
-def test_own_calls_of_engage_are_marked(chromium: Browser, product: ProductProcess) -> None:
-    with signed_in(chromium, product, "lou@acme.example") as page:
-        page.goto("/events")
-        own_calls = page.get_by_role("row").filter(has=page.get_by_text("engage-perkville"))
-        wait_after_reloading(page, lambda: own_calls.count() > 0)
-        expect(own_calls.first.get_by_role("cell").first).to_have_text("identify Engage")
-        expect(page.get_by_role("row", name="Checked In").first.get_by_role("cell").first).to_have_text("Checked In")
 
 
 def test_a_chart_is_read_with_the_keyboard_and_as_a_table(chromium: Browser, product: ProductProcess) -> None:
