@@ -100,6 +100,7 @@ def keep(name: str, figures: Mapping[str, Figure], *, machine: str, folder: Path
     Args:
         name: Begins with the date, so that names sort by time: `2026-11-27-1.4`.
     """
+    folder.mkdir(exist_ok=True)
     path = folder / f"{name}.json"
     content = {"machine": machine, "figures": {key: round(figure.median, 2) for key, figure in figures.items()}}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -33,8 +33,7 @@ LARGER_FILES = {
 }
 LARGER_FUNCTIONS = {
     "bench/app.py:_fill": 52,
-    "src/punchcard/store/delivery/effects.py:effect_of": 51,
-    "src/punchcard/runtime/gauges.py:read_gauges": 84,  # a list of gauges
+    "src/punchcard/store/delivery/effects.py:effect_of": 56,
     "tests/contract/test_store_engine.py:"
     "test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room": 57,
 }

@@ -18,7 +18,7 @@ REVIEWED = {
     f"{MIGRATIONS}/0001_first_tables.py": "released: a migration is never edited",
     f"{MIGRATIONS}/0004_app.py": "released: a migration is never edited",
     f"{MIGRATIONS}/0021_items.py": "renames the old columns",
-    f"{MIGRATIONS}/0030_plain_members.py": "renames the old members",
+    f"{MIGRATIONS}/0028_plain_members.py": "renames the old members",
 }
 
 

@@ -52,6 +52,7 @@ NO_REASONS = {
     "older_store",
     "keys_not_shown",
     "not_supported",
+    "cannot_correct",
 }
 CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
 NAMES = {"code", "reason", "repeat_reason", "note_code"}

@@ -19,6 +19,12 @@ STORE = "punchcard/store/"
 MIGRATIONS = f"{STORE}migrations/"
 # Tests damage stored rows on purpose, as an older version or an operator with a database client may have.
 FAKES = "punchcard/testing/"
+# Modules that use the tables of another owner; each with the reason.
+REVIEWED = {
+    f"{STORE}engine.py": "imports all tables, for their metadata",
+    f"{STORE}delivery/delivered.py": "a reconciliation compares 100,000 delivered effects with what was shown for them",
+    f"{STORE}operations/partner_transactions.py": "likewise, transactions without an effect",
+}
 # The parts of SQLAlchemy with which statements are written. `Connection` is what everybody passes on.
 STATEMENTS = {"select", "insert", "update", "delete", "text", "union_all", "exists", "func", "Table", "literal_column"}
 
@@ -51,6 +57,8 @@ def owners() -> dict[str, str]:
     """The owner of each table, by the `schema` module that defines it."""
     tables = {}
     for name, tree in modules().items():
+        if not name.startswith(STORE):  # `rich` has a class of that name
+            continue
         for node in ast.walk(tree):
             match node:
                 case ast.Call(func=ast.Name(id="Table"), args=[ast.Constant(value=str(table)), *_]):
@@ -91,12 +99,14 @@ def test_every_table_has_an_owner() -> None:
 
 
 def test_tables_are_used_by_their_owner_only() -> None:
-    problems = [use for use in foreign_imports(modules()) if not use.startswith(f"{STORE}engine.py ")]
-    assert problems == [], "call, or add, a function of the owner"
+    uses = foreign_imports(modules())
+    assert [use for use in uses if use.split()[0] not in REVIEWED] == [], "call, or add, a function of the owner"
+    assert {use.split()[0] for use in uses} == set(REVIEWED), "remove what is not needed any more"
 
 
 def test_no_text_is_a_statement_on_the_table_of_another() -> None:
-    assert foreign_texts(modules()) == []
+    ping = [f"{STORE}engine.py"]  # writes a row of a small table, to prove that the store takes writes
+    assert [use for use in foreign_texts(modules()) if use.split(":")[0] not in ping] == []
 
 
 def test_statements_are_written_in_the_store_only() -> None:

@@ -306,7 +306,7 @@ def test_a_worker_looks_sends_and_reports(world: PublicApiServer, receiver: Webh
         loop.stop()
 
 
-def test_a_worker_whose_loop_stands_still_is_missing(world: PublicApiServer, tmp_path: Path) -> None:
+def test_a_worker_with_a_stalled_loop_is_missing(world: PublicApiServer, tmp_path: Path) -> None:
     loop = loop_of(world, tmp_path, "worker")
     progress = loop.progress
     with progress.watch("routing", stalled_after_seconds=60):

@@ -190,7 +190,7 @@ def test_without_a_search_the_newest_people_stand_there_page_by_page(viewer: For
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "is_found"),
     [
         ("trait=plan&value=gold", True),
         ("trait=plan&value=silver", False),
@@ -204,10 +204,12 @@ def test_without_a_search_the_newest_people_stand_there_page_by_page(viewer: For
     ],
 )
 @pytest.mark.usefixtures("people")
-def test_people_are_found_by_a_trait_its_value_or_an_audience(viewer: FormBrowser, query: str, *, found: bool) -> None:
+def test_people_are_found_by_a_trait_its_value_or_an_audience(
+    viewer: FormBrowser, query: str, *, is_found: bool
+) -> None:
     page = viewer.get(f"/customers?{query}").text
-    assert ("ann@example.com</a>" in page) is found
-    assert ("No profile has " in page) is not found
+    assert ("ann@example.com</a>" in page) is is_found
+    assert ("No profile has " in page) is not is_found
 
 
 @pytest.mark.usefixtures("people")

@@ -287,13 +287,13 @@ def test_a_first_award_that_was_rejected_is_not_sent_any_more(shop: Shop) -> Non
     assert shop.units() == _units(ann="8")
 
 
-def test_an_award_on_its_way_is_awaited_and_then_corrected(shop: Shop) -> None:
+def test_an_award_in_delivery_is_awaited_and_then_corrected(shop: Shop) -> None:
     shop.order("10")
     shop.order("8")
     (conflict,) = shop.conflicts()
     (step,) = shop.request("GET", f"{PATH}/{conflict['id']}")["conflict"]["correction"]
     assert step["quantity"] is None
-    assert "on its way" in step["detail"]
+    assert "in delivery" in step["detail"]
     shop.resolve(conflict)
     shop.deliver()
     shop.server.clock.advance(31)
@@ -363,5 +363,6 @@ def test_the_command_line_shows_and_resolves(shop: Shop, tmp_path: Path, capsys:
     assert run([*common, "999"]) == 2
     assert run([*common, conflict["id"], "--correct", "--yes"]) == 0
     assert run([*common, conflict["id"], "--keep", "--yes"]) == 2  # resolved already
+    shop.server.clock.advance(60)  # the command line goes by the machine's clock
     shop.deliver()
     assert shop.units() == _units(ann="8")

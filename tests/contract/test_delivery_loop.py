@@ -6,24 +6,22 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, event
 from structlog.testing import capture_logs
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.spare import SparePermits
-from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
-from punchcard.delivery.telemetry import DeliveryTelemetry
+from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
-from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey, Performed
+from punchcard.destinations.port import DeliveryOptions, Effect, EffectKey
 from punchcard.errors import StorageError
 from punchcard.store.delivery import ledger, outbox
-from punchcard.store.delivery.effects import Action, Attempt, EffectState, NewEffect, StoredEffect
+from punchcard.store.delivery.effects import Action, EffectState, StoredEffect
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
@@ -321,66 +319,6 @@ async def test_awards_that_use_the_whole_rate_limit_come_before_any_other_reques
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*waiting)
     assert sent_before == [6, 6]
-
-
-@pytest.mark.parametrize("of_refunds", [False, True], ids=["awards", "refunds"])
-async def test_a_cycle_has_as_many_statements_for_many_effects_as_for_few(rig: Rig, *, of_refunds: bool) -> None:
-    def statements_of(count: int) -> int:
-        """The statements of a cycle that records so many results and claims as many effects."""
-        clock = SystemClock()
-        target = rig.target()
-        assert target is not None
-        telemetry = DeliveryTelemetry(DESTINATION)
-        orders = [f"{count}-{number}" for number in range(count)]
-        with rig.store.unit_of_work() as work:
-            outbox.add(work, [_of_order(order, is_refund=False) for order in orders], now=clock.now())
-        first = cycle(rig.store, target, [], room=count, clock=clock, telemetry=telemetry)
-        assert len(first.attempts) == count
-        if not of_refunds:
-            with rig.store.unit_of_work() as work:
-                outbox.add(work, [_of_order(f"{order}b", is_refund=False) for order in orders], now=clock.now())
-        completed = [_performed(attempt) for attempt in first.attempts]
-        if of_refunds:
-            cycle(rig.store, target, completed, room=0, clock=clock, telemetry=telemetry)
-            completed = []
-            with rig.store.unit_of_work() as work:
-                outbox.add(work, [_of_order(order, is_refund=True) for order in orders], now=clock.now())
-        statements: list[str] = []
-
-        def note(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-            statements.append(statement)
-
-        event.listen(Engine, "before_cursor_execute", note)
-        try:
-            second = cycle(rig.store, target, completed, room=count, clock=clock, telemetry=telemetry)
-        finally:
-            event.remove(Engine, "before_cursor_execute", note)
-        assert len(second.attempts) == count
-        cycle(
-            rig.store,
-            target,
-            [_performed(attempt) for attempt in second.attempts],
-            room=0,
-            clock=clock,
-            telemetry=telemetry,
-        )
-        return len(statements)
-
-    few = statements_of(2)
-    assert statements_of(450) == few
-    assert few <= 20
-
-
-def _of_order(order: str, *, is_refund: bool) -> NewEffect:
-    effect = new_effect(f"{order}{'-refund' if is_refund else ''}", customer=f"{order}@example.com")
-    quantity = Decimal(-1) if is_refund else Decimal(1)
-    return replace(effect, order_id=order, is_refund=is_refund, requested_quantity=quantity)
-
-
-def _performed(attempt: Attempt) -> CompletedAttempt:
-    return CompletedAttempt(
-        attempt=attempt, result=Performed(status=201, partner_id="1"), seconds=0.1, fingerprint="good"
-    )
 
 
 async def test_stopping_waits_for_answers_and_hands_back_the_rest(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""Migration 0030 on both engines: stored comparisons and simulations are read under their new names."""
+"""Migration 0028 on both engines: stored comparisons and simulations are read under their new names."""
 
 import json
 from collections.abc import Iterator

@@ -62,10 +62,10 @@ def made(api: PublicApiServer, kind: str = "audience", **more: object) -> Any:
 # --- who made it
 
 
-def author(one: dict[str, str]) -> tuple[str, str, bool]:
+def author(computation: dict[str, str]) -> tuple[str, str, bool]:
     """Who made it, who changed it last, and whether that was later."""
-    assert one["createdAt"] <= one["updatedAt"]
-    return one["createdBy"], one["updatedBy"], one["createdAt"] < one["updatedAt"]
+    assert computation["createdAt"] <= computation["updatedAt"]
+    return computation["createdBy"], computation["updatedBy"], computation["createdAt"] < computation["updatedAt"]
 
 
 @pytest.mark.parametrize("kind", PATHS)

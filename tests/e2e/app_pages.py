@@ -1,6 +1,6 @@
 """A product in a browser, for tests of the App's pages.
 
-With SCREENSHOTS_FOLDER=FOLDER the pictures of the documentation are taken on the way (`make screenshots`).
+With SCREENSHOTS_FOLDER=FOLDER the pictures of the documentation are taken meanwhile (`make screenshots`).
 """
 
 import os

@@ -41,7 +41,7 @@ def content(sandbox: SandboxProcess, **options: object) -> dict[str, Any]:
 
 
 def reconfigure(product: ProductProcess, changed: dict[str, Any]) -> None:
-    """Change the config file of a running product; routing reads the configuration anew for each batch."""
+    """Change the config file of a running product; routing reads the configuration again for each batch."""
     if tomllib.loads(product.config.read_text()) == changed:
         return
     changes = len(product.logged("configuration_changed"))

@@ -1,6 +1,6 @@
 """The database is restored from an older copy while Perkville has gone on: nothing is doubled, and nothing is lost.
 
-One story for every way in which a data folder can come back: orders, refunds and visits are delivered before the copy
+One history for every way in which a data folder can come back: orders, refunds and visits are delivered before the copy
 is made, some wait in its queue and are delivered after it, some come after it, some wait in the queue that is lost.
 Then senders repeat everything under new message ids. Perkville's own book is the judge.
 """

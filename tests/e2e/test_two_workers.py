@@ -1,4 +1,4 @@
-"""Two workers on one PostgreSQL: whoever loses the lead goes on as a follower, and each award is made once."""
+"""Two workers on one PostgreSQL: the one that loses the lead goes on as a follower, and each award is made once."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Stories are told without their log lines: they would be thousands."""
+"""Simulations run without their log lines: they would be thousands."""
 
 from collections.abc import Iterator
 

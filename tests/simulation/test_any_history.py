@@ -1,4 +1,4 @@
-"""The promise again, with a story that hypothesis makes up, and cuts to its shortest form when it ends badly."""
+"""The promise again, with a history that hypothesis makes up, and cuts to its shortest form when it ends badly."""
 
 import tempfile
 from pathlib import Path

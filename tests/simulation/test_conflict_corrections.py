@@ -28,7 +28,7 @@ _ZERO = Decimal(0)
 
 @pytest.mark.parametrize("seed", range(12))
 def test_an_order_is_worth_what_its_chosen_content_says(tmp_path: Path, seed: int) -> None:
-    """Whatever happens on the way, the partner's total of an order is that of the chosen content less its refunds."""
+    """Whatever happens in between, the partner's total of an order is that of the chosen content less its refunds."""
     chance = Random(f"corrections of {seed}")
     world = World(tmp_path, seed=seed, refuses_used_keys=chance.random() < 0.5)
     try:
@@ -73,7 +73,7 @@ def _step(world: World, chance: Random, number: int) -> None:
 
 def _event(chance: Random, message_id: str) -> dict[str, object]:
     order_id = f"o{chance.randrange(4)}"
-    # Most contents name the same customer, so that there are refunds whose amounts contradict.
+    # Most contents name the same customer, so that there are refunds with amounts contradict.
     email = chance.choices(_CUSTOMERS, weights=(4, 1) if order_id in ("o0", "o1") else (1, 1))[0]
     quantity = f"{chance.randint(1, 12)}"
     if chance.random() < 0.6:

@@ -1,7 +1,7 @@
-"""No statement of the road of an event gets slower as the ledger grows: each finds its rows by an index that fits.
+"""No statement of the path of an event gets slower as the ledger grows: each finds its rows by an index that fits.
 
-SQLite has no statistics here: it may take any index whose first column is given, such as that of the destination, which
-all effects have in common. So each statement that a story runs is asked for its plan.
+SQLite has no statistics here: it may take any index with a given first column, such as that of the destination, which
+all effects have in common. So each statement that a simulation runs is asked for its plan.
 """
 
 import re

@@ -1,6 +1,6 @@
 """The promise of it all: an acknowledged event becomes at most one effect always, and exactly one once idle.
 
-Each seed is one story of some hundred things that happen by chance: clients that send twice, crashes between any two
+Each seed is one history of some hundred things that happen by chance: clients that send twice, crashes between any two
 writes, a full disk, requests and answers that are lost or come late, credentials that end, operators who help. The
 partner's book, which no crash touches, is the truth that the judge compares with the log. A broken promise names its
 seed; `simulate(folder, seed=N, steps=300)` tells that story again.

@@ -1,6 +1,6 @@
 """What leaves for a partner: every example event under every kind of settings, compared with the request on file.
 
-The requests are in `requests/`, one file per case. After a change that is meant, write them anew with
+The requests are in `requests/`, one file per case. After a change that is meant, write them again with
 `PUNCHCARD_WRITE_SNAPSHOTS=1 pytest tests/snapshot` and read the difference.
 """
 

@@ -56,6 +56,8 @@ class _CompiledTemplates(BytecodeCache):
 
 _compiled_templates = _CompiledTemplates()
 
+_FUNCTIONS = {"page_path": page_path, "source_path": source_path, "find_remedies": find_remedies}
+
 
 class Renderer:
     """Renders templates.
@@ -100,8 +102,7 @@ class Renderer:
             asset=assets.url,
             assets_are_built=assets.are_built,
             icon=lambda name, label="": _icon(assets.url("icons.svg"), name, label),
-            page_path=page_path,
-            source_path=source_path,
+            **_FUNCTIONS,
             is_own_source=is_own_source,
             PERIOD_LABELS=PERIOD_LABELS,
             navigation_entries=ENTRIES,
@@ -114,7 +115,6 @@ class Renderer:
             column_label=_column_label,
             lists_transactions=_lists_transactions,
             version=__version__,
-            find_remedies=find_remedies,
         )
 
     def render(self, template: str, values: Mapping[str, object]) -> str:

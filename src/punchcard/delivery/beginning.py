@@ -13,8 +13,7 @@ from punchcard.delivery.target import DeliveryTarget
 from punchcard.destinations.port import OnUnknown, RemapsItems
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
-from punchcard.store.delivery.outbox import Move
+from punchcard.store.delivery.effects import Action, Attempt, EffectState, Move, StoredEffect
 
 
 class Beginning:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -78,6 +79,7 @@ class DestinationDelivery:
         # After a check has accepted the credentials: one request at a time until one of them is believed, too.
         self._is_probation = False
         self._woken = asyncio.Event()
+        self._has_many_results = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._spare = spare or SparePermits()
         self._spare.on_request(self._woken.set)
@@ -119,6 +121,8 @@ class DestinationDelivery:
 
     async def _holds(self, leadership: Leadership) -> bool:
         """Whether this process leads. If it has only now begun to, it first takes over what others have left."""
+        if self._store.is_sqlite and not self._may_have_lost_lead:
+            return True  # a file's leader is gone only when its process is dead
         try:
             is_held = await self._in_thread(leadership.held)
         except StorageError:
@@ -157,9 +161,9 @@ class DestinationDelivery:
                 done = await self._step(target, room=room)
                 await self._check_credentials(target, done)
                 if len(done.attempts) >= _MANY:
-                    # Under load, results that come within a moment share the next unit of work.
-                    await asyncio.sleep(_GATHER_SECONDS)
-                elif not done.attempts and not done.moved and not self._answered:
+                    await self._gather()
+                elif len(done.attempts) < max(room, 1) and not done.moved and not self._answered:
+                    # Nothing else can be claimed. What comes meanwhile, a result or an effect, has set `_woken`.
                     await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)
@@ -167,6 +171,14 @@ class DestinationDelivery:
             except Exception as error:  # noqa: BLE001  # the loop of one destination: the others must not end with it
                 self._telemetry.loop_failed(error=error)
                 await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
+
+    async def _gather(self) -> None:
+        """Let results that come within a moment share the next unit of work: half of those awaited, or 4 ms."""
+        self._has_many_results.clear()
+        if len(self._answered) < len(self._in_flight):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_SECONDS):
+                    await self._has_many_results.wait()
 
     async def _step(self, target: DeliveryTarget, *, room: int) -> Cycle:
         # Made before anything is claimed, so that what is claimed leaves at once.
@@ -286,6 +298,8 @@ class DestinationDelivery:
                 fingerprint=target.fingerprint,
             )
         )
+        if len(self._answered) >= len(self._in_flight):
+            self._has_many_results.set()
         if isinstance(result, RetryableError) and result.status == TOO_MANY_REQUESTS:
             self._bucket.slow_down(_slow_down_seconds(result))
 
@@ -356,10 +370,9 @@ class DestinationDelivery:
             return outbox.next_due(connection, self._slug)
 
     async def _rest(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._database, function)

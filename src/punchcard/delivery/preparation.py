@@ -14,9 +14,8 @@ from punchcard.destinations.preparation import NotReady, PreparesEffects, Ready
 from punchcard.errors import InvariantError
 from punchcard.events.commerce import normalize_id
 from punchcard.store.delivery.conflicts import effects_with_corrections
-from punchcard.store.delivery.effects import Attempt, EffectState, StoredEffect
+from punchcard.store.delivery.effects import Attempt, EffectState, Move, StoredEffect
 from punchcard.store.delivery.orders import RefusedOrder, effects_by_order, refusals_by_order
-from punchcard.store.delivery.outbox import Move
 
 __all__ = ["NotReady", "Ready", "prepare"]
 

@@ -1,7 +1,7 @@
 """The destinations that Punchcard delivers to, by the slug of their definition.
 
 Each folder beside this module is a built-in one: the catalog takes `PARTNER` of its `partner.py`. Other packages add
-theirs by an entry point of the group `punchcard.destinations` whose name is the slug. Nothing of such a package is
+theirs by an entry point of the group `punchcard.destinations` with the slug as its name. Nothing of such a package is
 imported before its destination is asked for; one that cannot be loaded is reported, and leaves all others as they are.
 """
 

@@ -122,7 +122,7 @@ def _taken_back_warnings(names: Collection[str]) -> Iterator[MapWarning]:
         if not is_refund_name(name) and words & _TAKEN_BACK_WORDS and words & _ORDER_WORDS:
             yield MapWarning(
                 names=(name,),
-                message=f'"{name}" awards points. Points are taken away only by events whose name includes "Refund".',
+                message=f'"{name}" awards points. Points are taken away only by events with "Refund" in their name.',
             )
 
 

@@ -2,7 +2,7 @@
 
 That is what decides whether an award may be sent again, so no request is repeated here but a read. Redirects are not
 followed, no cookies are kept, and proxies of the environment are not used. The conformance suite of this client is
-`tests/contract/test_http_client.py`; why it is our own stands in decision 0023.
+`tests/contract/test_http_client.py`; decision 0023 says why it is our own.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import aiohappyeyeballs
@@ -137,8 +138,11 @@ class HttpClient:
         return head.encode("latin-1") + (body or b"")
 
     async def _take_slot(self, ends_at: float) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
         try:
-            async with asyncio.timeout_at(ends_at if self._slots.locked() else None):
+            async with asyncio.timeout_at(ends_at):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise HttpTimeoutError("no free connection in time", may_be_sent=False) from error
@@ -146,7 +150,7 @@ class HttpClient:
     async def _exchange(
         self, request: bytes, method: str, body_bytes_max: int, ends_at: float, *, is_new: bool
     ) -> HttpResponse:
-        connection = None if is_new else self._kept()
+        connection = None if is_new else self._take_idle()
         if connection is None:
             connection = await self._connect(ends_at)
         try:
@@ -155,7 +159,7 @@ class HttpClient:
             self._put_back(connection)
         return response
 
-    def _kept(self) -> HttpConnection | None:
+    def _take_idle(self) -> HttpConnection | None:
         """Return a connection that was used before, None if there is none."""
         oldest = asyncio.get_running_loop().time() - _KEEP_ALIVE_SECONDS
         while self._idle:
@@ -178,13 +182,13 @@ class HttpClient:
         """Close the connections that were idle for too long."""
         loop = asyncio.get_running_loop()
         oldest = loop.time() - _KEEP_ALIVE_SECONDS
-        kept = [(connection, since) for connection, since in self._idle if connection.is_usable and since > oldest]
-        usable = {connection for connection, _ in kept}
+        idle = [(connection, since) for connection, since in self._idle if connection.is_usable and since > oldest]
+        usable = {connection for connection, _ in idle}
         for connection, _ in self._idle:
             if connection not in usable:
                 self._drop(connection)
-        self._idle = kept
-        self._sweeping = loop.call_later(_KEEP_ALIVE_SECONDS, self._sweep) if kept else None
+        self._idle = idle
+        self._sweeping = loop.call_later(_KEEP_ALIVE_SECONDS, self._sweep) if idle else None
 
     def _drop(self, connection: HttpConnection) -> None:
         self._open.discard(connection)
@@ -239,7 +243,9 @@ def _fields(headers: Mapping[str, str]) -> str:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
+@cache
 def _tls_context() -> ssl.SSLContext:
+    # Once: reading all certificates of the system takes as long as a hundred requests.
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

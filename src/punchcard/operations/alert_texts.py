@@ -169,8 +169,7 @@ def _rejected(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _conflict(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"{count_noun(alert.count, 'event conflicts', 'events conflict')} with what {alert.subject} was sent.",
-        detail="The same order or refund was received again with other content. The first content counts until you "
-        "decide.",
+        detail="The same order or refund was received again with other content; the first one counts until you decide.",
         remedy="Compare both contents, and keep the first or correct to the second.",
         path=f"{_base(alert)}/conflicts",
     )

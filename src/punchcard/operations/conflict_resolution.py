@@ -323,19 +323,24 @@ def _add_step(
         if is_futile and not _has_refund(work, first):
             savepoint.rollback()
             return None
-    received = to_micros(conflict.received_at)
-    event_type = first.event_type or "track"
+    _count_planned(work, effect)
+    return effect.id
+
+
+def _count_planned(work: Connection, effect: StoredEffect) -> None:
+    """Count an effect as planned, as routing counts what events plan."""
+    received = to_micros(effect.received_at)
+    event_type = effect.event_type or "track"
     key = CountKey(
         bucket=received - received % MINUTE_MICROS,
-        source=content.source,
-        destination=destination.slug,
+        source=effect.source,
+        destination=effect.destination,
         event_type=event_type,
-        event_name=content.event_name if event_type == "track" else "",
+        event_name=effect.event_name if event_type == "track" else "",
         status=EventStatus.PENDING,
         reason="",
     )
     add_counts(work, {key: 1})
-    return effect.id
 
 
 def _has_refund(work: Connection, effect: StoredEffect) -> bool:

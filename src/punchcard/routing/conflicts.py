@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 
 from sqlalchemy import Connection
 
@@ -19,7 +18,7 @@ from punchcard.events.commerce import normalize_id
 from punchcard.events.model import Event
 from punchcard.routing.planning import Planned
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.conflicts import add_conflict
+from punchcard.store.delivery.conflicts import add_conflict, is_chosen_content
 from punchcard.store.delivery.effects import NewEffect, StoredEffect
 from punchcard.store.delivery.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_dependents
 from punchcard.store.delivery.recoveries import Recovery
@@ -94,7 +93,7 @@ def resolve_conflicts(
 
 @dataclass
 class _Decisions:
-    """What became of a run of claims, and what is to be written for it."""
+    """The results of a run of planned effects, and the rows to write for it."""
 
     results: list[EventResult] = field(default_factory=list)
     new: list[NewEffect] = field(default_factory=list)
@@ -337,14 +336,8 @@ def _repeat(new_effect: NewEffect, reason: str, detail: str, effect_key: str | N
 
 
 def _same_content(existing: StoredEffect | NewEffect, new_effect: NewEffect) -> bool:
-    if isinstance(existing, StoredEffect) and existing.corrected_content is not None:
-        content, quantity = existing.corrected_content, existing.corrected_content.get("quantity")
-        if (
-            str(content.get("email", "")).lower() == new_effect.customer
-            and (None if quantity is None else Decimal(str(quantity))) == new_effect.requested_quantity
-            and content.get("payload") == new_effect.payload
-        ):
-            return True  # an operator has chosen this content: it counts instead of the effect's own
+    if isinstance(existing, StoredEffect) and is_chosen_content(existing, new_effect):
+        return True
     return (
         existing.kind == new_effect.kind
         and existing.customer == new_effect.customer

@@ -51,7 +51,7 @@ class MessageIndex:
 class _Generation:
     def __init__(self, ids_max: int) -> None:
         slots = 1 << max(10, (int(ids_max / _LOAD) - 1).bit_length())
-        self._mask = 2 * slots - 2  # of an id's first half, whose last bit is not used: a slot has two places
+        self._mask = 2 * slots - 2  # of an id's first half without its last bit: a slot has two places
         self._size = slots * _SLOT_BYTES
         self.clear()
 

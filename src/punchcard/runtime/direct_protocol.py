@@ -61,7 +61,7 @@ class _DirectCycle:
 
 
 class DirectProtocol(LimitedProtocol):
-    """One connection whose tracking calls need no ASGI task.
+    """One connection that takes tracking calls without an ASGI task.
 
     Args:
         direct: The calls.
@@ -137,7 +137,7 @@ class DirectProtocol(LimitedProtocol):
             return None
 
     def _start_ordinary(self, body: bytes) -> None:
-        """Begin the ASGI task of a request whose headers, and this part of the body, were parsed."""
+        """Begin the ASGI task of a request; its headers, and this part of the body, were parsed."""
         self._parts = None
         super()._start_request()
         if body:

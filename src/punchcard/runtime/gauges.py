@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
 from punchcard.clock import SystemClock
 from punchcard.operations.reconciliation_views import count_open_differences
 from punchcard.runtime.metrics import Gauge
@@ -24,19 +26,21 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
     Raises:
         StorageError: The store is not available.
     """
-    now = SystemClock().now()
     slugs = sorted(watch.current().destinations)
-    with store.reading() as connection:
-        waiting = backlog(connection, slugs)
-        paused = {slug: pause_of(connection, slug) is not None for slug in slugs}
-        held = count_held(connection)
-        position = position_of(connection, ROUTING)
-        lake_position = position_of(connection, LAKE)
-        lake = read_lake_status(connection)
-        quarantined = count_quarantined(connection)
-        open_alerts = count_open_alerts(connection)
-        differences = count_open_differences(connection, slugs)
-        notices = count_pending_notices(connection)
+    with store.reading() as work:
+        return [
+            *_delivery_gauges(work, slugs),
+            *_operations_gauges(work, slugs),
+            Gauge("punchcard_http_connections", "Open connections.", [], [([], float(connections))]),
+            *_routing_gauges(work),
+            *_lake_gauges(work),
+        ]
+
+
+def _delivery_gauges(work: Connection, slugs: Sequence[str]) -> list[Gauge]:
+    now = SystemClock().now()
+    waiting = backlog(work, slugs)
+    paused = {slug: pause_of(work, slug) is not None for slug in slugs}
     return [
         Gauge(
             "punchcard_outbox_effects",
@@ -56,12 +60,12 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
             ["destination"],
             [([slug], float(is_paused)) for slug, is_paused in paused.items()],
         ),
-        Gauge(
-            "punchcard_held_events",
-            "Events held because their destination could not plan them.",
-            ["destination"],
-            [([group.destination], float(group.count)) for group in held],
-        ),
+    ]
+
+
+def _operations_gauges(work: Connection, slugs: Sequence[str]) -> list[Gauge]:
+    differences = count_open_differences(work, slugs)
+    return [
         Gauge(
             "punchcard_ledger_differences",
             "Open differences between ledger and partner, by kind.",
@@ -76,23 +80,41 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
             "punchcard_alerts",
             "Alerts that are not resolved, by state and severity.",
             ["state", "severity"],
-            [([state, severity], float(count)) for (state, severity), count in open_alerts.items()],
+            [([state, severity], float(count)) for (state, severity), count in count_open_alerts(work).items()],
         ),
         Gauge(
             "punchcard_alert_notices_pending",
             "Notices of alerts that wait to be sent.",
             ["channel"],
-            [([channel], float(count)) for channel, count in notices.items()],
+            [([channel], float(count)) for channel, count in count_pending_notices(work).items()],
         ),
-        Gauge("punchcard_http_connections", "Open connections.", [], [([], float(connections))]),
+    ]
+
+
+def _routing_gauges(work: Connection) -> list[Gauge]:
+    position = position_of(work, ROUTING)
+    return [
+        Gauge(
+            "punchcard_held_events",
+            "Events held because their destination could not plan them.",
+            ["destination"],
+            [([group.destination], float(group.count)) for group in count_held(work)],
+        ),
         Gauge("punchcard_routing_position", "The last log position routed.", [], [([], float(position))]),
         Gauge(
             "punchcard_routing_quarantined_records",
             "Records and events that could not be processed and are quarantined, by reason.",
             ["reason"],
-            [([group.reason], float(group.count)) for group in quarantined],
+            [([group.reason], float(group.count)) for group in count_quarantined(work)],
         ),
-        Gauge("punchcard_lake_position", "The last log position in the lake.", [], [([], float(lake_position))]),
+    ]
+
+
+def _lake_gauges(work: Connection) -> list[Gauge]:
+    position = position_of(work, LAKE)
+    lake = read_lake_status(work)
+    return [
+        Gauge("punchcard_lake_position", "The last log position in the lake.", [], [([], float(position))]),
         Gauge(
             "punchcard_lake_failing",
             "1 while the lake cannot be read or written; awards go on without it.",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 # How long a thread of the worker may keep the interpreter from another one that waits for it. At Python's default of
-# 5 ms, an award whose claim is committed waits longer for routing's thread to pause than for the commit itself.
+# 5 ms, an award with a committed claim waits longer for routing's thread to pause than for the commit itself.
 _THREAD_SWITCH_SECONDS = 0.0005
 
 

@@ -31,18 +31,14 @@ from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log,
 from punchcard.runtime.child_process import ChildProcess
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
+from punchcard.runtime.history_pruning import prune_history
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
 from punchcard.store.delivery.counts import merge_old_minutes
-from punchcard.store.delivery.orders import prune_refused_orders
 from punchcard.store.engine import Leadership
-from punchcard.store.operations.reconciliations import prune_reconciliations
-from punchcard.store.operations.simulations import prune_simulations
-from punchcard.store.routing.note_counts import PRUNED_PER_UNIT, prune_note_counts
-from punchcard.store.workspace.configuration_versions import prune_versions
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -352,7 +348,9 @@ class Worker:
         if days:
             self._try_lake(lambda: feed.drop_old(days=days))
         self._try_lake(self._merge_counts)
-        self._try_lake(self._prune_history)
+        self._try_lake(
+            lambda: prune_history(self._store, self._settings, clock=self._clock, is_stopping=self._stopping.is_set)
+        )
         self._try_lake(lambda: self._trim_log(feed))
 
     def _try_lake(self, action: Callable[[], object]) -> bool:
@@ -372,18 +370,6 @@ class Worker:
         while merged and not self._stopping.is_set():
             with self._store.unit_of_work() as work:
                 merged = merge_old_minutes(work, now=self._clock.now())
-
-    def _prune_history(self) -> None:
-        with self._store.unit_of_work() as work:
-            prune_versions(work, count=self._settings.configuration_versions_max)
-        if not self._settings.history_retention_days:
-            return
-        before = self._clock.now() - timedelta(days=self._settings.history_retention_days)
-        for prune in (prune_refused_orders, prune_note_counts, prune_reconciliations, prune_simulations):
-            pruned = PRUNED_PER_UNIT
-            while pruned == PRUNED_PER_UNIT and not self._stopping.is_set():
-                with self._store.unit_of_work() as work:
-                    pruned = prune(work, before=before)
 
     def _trim_log(self, feed: LakeFeed) -> None:
         old = self._clock.now() - timedelta(hours=self._settings.log_retention_hours)

@@ -117,7 +117,7 @@ def _value_sentence(value: ValueChange, kind: str, name: str, part: Configuratio
 
 
 def _label(path: KeyPath, part: ConfigurationPart | None, catalog: Catalog) -> tuple[str, str]:
-    """Return the name of a value, and what precedes it, such as `perk `."""
+    """Return the name of a value, and what precedes it, such as `reward `."""
     section, keys = str(path[0]), path[1:]
     if isinstance(part, Destination) and section in ("settings", "options") and keys:
         field = _field(part, section, str(keys[0]), catalog)

@@ -184,7 +184,7 @@ class PerkvilleClient:
         if hidden and not shown:
             raise RetryableError(
                 f"Perkville shows {hidden} transactions of {effect.email}, but of none under which "
-                f"{wire.trans_source_id_key}: whether this one is among them cannot be told",
+                f"{wire.trans_source_id_key}: whether this one is among them is not known",
                 code="read_back_unclear",
             )
         return None

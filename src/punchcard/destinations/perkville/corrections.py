@@ -112,7 +112,7 @@ def _obstacle(
 ) -> NotReady | None:
     """Return why nothing can be decided now, None if it can."""
     if is_open(first):
-        return waiting(f"{first.effect_key}, which it corrects, is still on its way.", _LOOK_AGAIN_SECONDS)
+        return waiting(f"{first.effect_key}, which it corrects, is still in delivery.", _LOOK_AGAIN_SECONDS)
     if first.state == "parked":
         parked = f"{first.effect_key}, which it corrects, is parked"
         return wait_until_deadline(correction, parked, rules, now) or NotReady(
@@ -123,10 +123,10 @@ def _obstacle(
     # One after the other: each is decided by what the ones before have come to.
     earlier = (row for row in others if row.corrects is not None and row.id < correction.id and is_open(row))
     if before := next((row for row in earlier if row.message_id != correction.message_id), None):
-        return waiting(f"{before.effect_key} corrects the same order and is still on its way.", _LOOK_AGAIN_SECONDS)
+        return waiting(f"{before.effect_key} corrects the same order and is still in delivery.", _LOOK_AGAIN_SECONDS)
     # What is in flight may be booked or not; a moment later that is known.
     if flying := next((row for row in others if row.state in _IN_FLIGHT), None):
-        return waiting(f"{flying.effect_key} of the same order is still on its way.", _LOOK_AGAIN_SECONDS)
+        return waiting(f"{flying.effect_key} of the same order is still in delivery.", _LOOK_AGAIN_SECONDS)
     in_doubt = [row for row in others if (row is first or row.corrects == first.id) and is_uncertain(row)]
     if in_doubt:
         return NotReady(
@@ -154,7 +154,7 @@ class _Order:
     Attributes:
         shares: What each customer has of the corrected effect, by item.
         other_awards: What the order has given otherwise.
-        chosen_awards: What all awards of the order are to be, refunds aside.
+        chosen_awards: The amount that all awards of the order should have, without refunds.
         taken: What refunds have taken, positive.
     """
 
@@ -244,7 +244,7 @@ class _Order:
 
 
 def _chosen_units(award: LedgerRow) -> Decimal:
-    """Return what an award is to be: as its chosen content says, else what was given."""
+    """Return the amount that an award should have: of its chosen content, else what was given."""
     if award.corrected_content is not None:
         return Decimal(str(award.corrected_content.get("quantity") or 0))
     return (award.quantity or _ZERO) if award.state == "delivered" else _ZERO

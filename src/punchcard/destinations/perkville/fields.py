@@ -231,7 +231,7 @@ def find_email(places: Sequence[FieldRef]) -> str | None:
         if not isinstance(value, str):
             raise RefusedError(f"{place.name} is {_kind(value)}, not an email address", code="invalid_email")
         if not is_email(value):
-            raise RefusedError(f"{place.name} is no email address: {shown(value)}", code="invalid_email")
+            raise RefusedError(f"{place.name} is not an email address: {shown(value)}", code="invalid_email")
         return value
     return None
 
@@ -314,7 +314,7 @@ def countable(name: str, amount: Decimal) -> Decimal:
     """
     if amount < 0:
         raise RefusedError(
-            f"{name} is negative: {shown(amount)}; a refund is an event whose name includes Refund",
+            f"{name} is negative: {shown(amount)}; a refund is an event with Refund in its name",
             code="invalid_amount",
         )
     if amount > AMOUNT_MAX:

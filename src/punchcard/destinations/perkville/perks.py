@@ -122,7 +122,7 @@ class Perks:
             # Every perk has one. Without it nothing is known of the perk, not even that it is unusable.
             raise RetryableError(
                 f'Perkville shows perk {perk_id} without a "{wire.classification_key}", so whether it gives or takes '
-                "points cannot be told",
+                "points is not known",
                 code="unreadable_response",
             )
         return read_perk(item, perk_id, wire)

@@ -36,7 +36,7 @@ REFUSED: Final = (
     _reason("invalid_email", "the email address is invalid", "correct the sender"),
     _reason(
         "missing_amount",
-        "an order without `revenue`, `value` or `total`, or a refund without them whose `products` is empty or has a "
+        "an order without `revenue`, `value` or `total`, or a refund without them with empty `products` or a "
         "product without a price",
         "send the amount",
     ),

@@ -74,9 +74,9 @@ def decide_refund(
         )
     awards = [other for other in others if not other.is_refund]
     if any(is_open(award) for award in awards):
-        return waiting(f"The award for order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
+        return waiting(f"The award for order {refund.order_id} is still in delivery.", _LOOK_AGAIN_SECONDS)
     if any(is_open(other) for other in others if other.corrects is not None):
-        return waiting(f"A correction of order {refund.order_id} is still on its way.", _LOOK_AGAIN_SECONDS)
+        return waiting(f"A correction of order {refund.order_id} is still in delivery.", _LOOK_AGAIN_SECONDS)
     if any(award.state == "parked" for award in awards):
         return _wait_for_parked(refund, rules, now)
     award_ids = {award.id for award in awards}

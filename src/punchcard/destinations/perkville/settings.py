@@ -122,7 +122,7 @@ def _typed(own: Values, ours: Values, wire: Wire) -> PerkvilleSettings:
 def _setting_problems(own: Values) -> Iterator[SettingsProblem]:
     if not _TOKEN.fullmatch(own.text("apiKey").strip()):
         yield SettingsProblem(
-            path="settings.apiKey", message="is no token: it has spaces or other characters tokens never have"
+            path="settings.apiKey", message="is not a token: it has spaces or other characters tokens never have"
         )
     for key in ("businessId", "locationId"):
         if not _ID.fullmatch(own.text(key).strip()):
@@ -150,7 +150,7 @@ def _address_problems(address: str) -> Iterator[SettingsProblem]:
     path = "options.apiBaseUrl"
     parts = split_web_address(address)
     if parts is None:
-        yield SettingsProblem(path=path, message="is no web address")
+        yield SettingsProblem(path=path, message="is not a web address")
         return
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:

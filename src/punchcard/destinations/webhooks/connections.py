@@ -29,7 +29,7 @@ class AddressNotAllowedError(OSError):
 def open_connector(network: NetworkPolicy, *, limit: int) -> "aiohttp.TCPConnector":
     """Return a connector of aiohttp that makes sockets only to addresses that the policy permits.
 
-    For destinations of your own, whose clients use aiohttp.
+    For destinations of your own with clients that use aiohttp.
     """
     import aiohttp  # only with such a destination
 

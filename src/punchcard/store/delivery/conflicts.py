@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -104,6 +105,19 @@ def add_conflict(work: Connection, effect_id: int, new: NewEffect) -> None:
         work.execute(statement)
     except IntegrityError as error:
         raise InvariantError(f"log record {new.log_position} was routed twice: {error.orig}") from error
+
+
+def is_chosen_content(existing: StoredEffect, new: NewEffect) -> bool:
+    """Whether an operator has chosen this content to count instead of the effect's own."""
+    content = existing.corrected_content
+    if content is None:
+        return False
+    quantity = content.get("quantity")
+    return (
+        str(content.get("email", "")).lower() == new.customer
+        and (None if quantity is None else Decimal(str(quantity))) == new.requested_quantity
+        and content.get("payload") == new.payload
+    )
 
 
 def list_conflicts(

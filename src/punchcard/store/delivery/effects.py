@@ -199,6 +199,17 @@ class AttemptResult:
     quantity: Decimal | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A new state of an effect without an attempt."""
+
+    effect_id: int
+    state: EffectState
+    reason: str | None
+    detail: str | None
+    due_at: datetime
+
+
 _LISTED_STATES: Final = frozenset(EffectState)
 
 
@@ -209,10 +220,8 @@ def effect_of(row: Row[Any]) -> StoredEffect:
 
     def read(column: str, reader: Callable[[str], T]) -> T | None:
         text = values[column]
-        if text is None:
-            return None
         try:
-            return reader(text)
+            return None if text is None else reader(text)
         except (ValueError, ArithmeticError, TypeError, RecursionError):
             faults.append(f"{column} is {text!r:.100}")
             return None

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +31,7 @@ from punchcard.store.delivery.effects import (
     AttemptOutcome,
     AttemptResult,
     EffectState,
+    Move,
     NewEffect,
     StoredEffect,
     effect_of,
@@ -148,17 +148,6 @@ _ABANDON = BulkStatement(
 _NEXT_DUE = select(func.min(effects.c.due_at)).where(
     effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Move:
-    """A new state of an effect without an attempt."""
-
-    effect_id: int
-    state: EffectState
-    reason: str | None
-    detail: str | None
-    due_at: datetime
 
 
 def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> dict[str, StoredEffect]:
@@ -295,8 +284,6 @@ def effect_by_id(work: Connection, effect_id: int) -> StoredEffect:
 
 def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_until: datetime) -> None:
     """Write the attempts and take the leases; once this is committed, the first byte may leave."""
-    if not started:
-        return
     _ADD_ATTEMPT.execute(
         work,
         [
@@ -403,8 +390,6 @@ def put(
 
 def move_effects(work: Connection, moves: Sequence[Move], *, now: datetime) -> None:
     """Move effects without an attempt."""
-    if not moves:
-        return
     _MOVE.execute(
         work,
         [

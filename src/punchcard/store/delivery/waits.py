@@ -1,8 +1,8 @@
 """Due times that cannot be meant: written down by a clock that has been set since.
 
 A due time is an instant of the wall clock, so that it survives a restart. If the clock is set forward and back, effects
-that were put off meanwhile would wait for the time that the clock once showed; if it is set forward, an effect whose
-outcome is unknown would be read back before its request can have landed.
+that were put off meanwhile would wait for the time that the clock once showed; if it is set forward, an effect with
+an unknown outcome would be read back before its request can have landed.
 """
 
 from collections.abc import Sequence

@@ -12,10 +12,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from punchcard.clock import Clock
-from punchcard.destinations.correcting import CorrectionStep, EffectContent
 from punchcard.destinations.definition import Capability, Definition
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
-from punchcard.destinations.perkville.corrections import decide_correction, plan_correction
 from punchcard.destinations.perkville.definition import PERKVILLE, TRANSACTION
 from punchcard.destinations.perkville.refunds import RefundRules, decide_refund
 from punchcard.destinations.port import (
@@ -40,6 +38,7 @@ from punchcard.errors import (
     RetryableError,
 )
 from punchcard.events.model import Event, EventType
+from punchcard.testing.partner.corrections import PerkvilleCorrections
 from punchcard.testing.partner.listed_bookings import ListedBookings
 
 QUICK_REFUNDS = RefundRules(wait_seconds=300)
@@ -108,7 +107,7 @@ class _Key:
         return EffectKey(f"SEG:{scope}:{self.kind}:{self.rest}")
 
 
-class ScriptedPartner:
+class ScriptedPartner(PerkvilleCorrections):
     """A partner with a book that follows a script of steps per effect key; `PERFORM` after the end of a script.
 
     Args:
@@ -255,18 +254,6 @@ class ScriptedPartner:
     ) -> Ready | NotReady:
         """Prepare like Perkville."""
         return decide_refund(effect, others, refusal=refusal, rules=_settings(settings).refunds, now=now)
-
-    def plan_correction(
-        self, first: LedgerRow, content: EffectContent, *, destination: str, settings: object
-    ) -> Sequence[CorrectionStep]:
-        """Plan like Perkville."""
-        return plan_correction(first, content, destination=destination)
-
-    def prepare_correction(
-        self, correction: LedgerRow, first: LedgerRow, others: Sequence[LedgerRow], *, settings: object, now: datetime
-    ) -> Ready | NotReady:
-        """Prepare like Perkville."""
-        return decide_correction(correction, first, others, rules=_settings(settings).refunds, now=now)
 
     def read_key(self, effect_key: str, settings: object) -> KeyContent:
         """Return no content; keys of this partner have none."""

@@ -1,0 +1,31 @@
+"""Deletes what the database keeps for a limited time or number only."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from punchcard.clock import Clock
+from punchcard.runtime.settings import Settings
+from punchcard.store.delivery.orders import prune_refused_orders
+from punchcard.store.engine import Store
+from punchcard.store.operations.reconciliations import prune_reconciliations
+from punchcard.store.operations.simulations import prune_simulations
+from punchcard.store.routing.note_counts import PRUNED_PER_UNIT, prune_note_counts
+from punchcard.store.workspace.configuration_versions import prune_versions
+
+
+def prune_history(store: Store, settings: Settings, *, clock: Clock, is_stopping: Callable[[], bool]) -> None:
+    """Delete old versions of the configuration, refused orders, counts of conversions, reconciliations, simulations.
+
+    Raises:
+        StorageError: The store cannot be written; what was deleted before stays deleted.
+    """
+    with store.unit_of_work() as work:
+        prune_versions(work, count=settings.configuration_versions_max)
+    if not settings.history_retention_days:
+        return
+    before = clock.now() - timedelta(days=settings.history_retention_days)
+    for prune in (prune_refused_orders, prune_note_counts, prune_reconciliations, prune_simulations):
+        pruned = PRUNED_PER_UNIT
+        while pruned == PRUNED_PER_UNIT and not is_stopping():
+            with store.unit_of_work() as work:
+                pruned = prune(work, before=before)
