@@ -390,7 +390,6 @@ def test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room(
         from punchcard.store.engine import Store
         from punchcard.testing.clock import ManualClock
         from punchcard.testing.effects import DESTINATION, new_effect
-from punchcard.testing.waiting import wait_until
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         clock = ManualClock()
