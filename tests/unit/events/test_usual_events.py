@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from punchcard.events.commerce import commerce_of, rounded_amount
 from punchcard.events.emails import email_of
-from punchcard.events.model import Event, EventType, WireEvent
+from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.parse import IngestFailure, read_request
 from punchcard.events.usual_properties import UsualPropertiesReader
 from punchcard.lake import extraction
@@ -33,7 +33,7 @@ TIMES = st.sampled_from(
     ]
 )
 TEXTS = st.sampled_from(["a", " ", "", "x" * 101, 7, None])
-OBJECTS = st.sampled_from(
+OBJECTS: st.SearchStrategy[object] = st.sampled_from(
     [{}, {"a": 1}, [], None, "text", {"consent": {"categoryPreferences": {"a": True}}}, {"device": 3}]
 )
 MEMBERS = {
@@ -84,7 +84,7 @@ def test_the_clock_of_a_batch_corrects_as_the_clock_of_an_event(timestamp: objec
     assert within[0].timestamp == alone[0].timestamp
 
 
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[object] = st.sampled_from(
     [
         "a", "", " A@B.c ", "USD", "1001.0", "12.50", "NaN", "abc", 7, 12.5, 0.1234567891234, 1e40, -3, True, None,
         [], {}, [{"product_id": "a"}, {"product_id": 3}], [{"productId": "b"}], [{"sku": 1}], ["x"],
@@ -103,7 +103,9 @@ NAMES = st.sampled_from(
 def test_columns_are_those_of_the_complete_readers(many: list[dict[str, object]], kind: str) -> None:
     for properties in many:
         raw = msgspec.Raw(msgspec.json.encode(properties))
-        event = Event(EventType(kind), "m", NOW, NOW, WireEvent(properties=raw), b'{"properties":' + bytes(raw) + b"}")
+        event = Event(
+            EventType(kind), MessageId("m"), NOW, NOW, WireEvent(properties=raw), b'{"properties":' + bytes(raw) + b"}"
+        )
         commerce = commerce_of(event)
         for _ in range(3):
             columns = dict(zip(EXTRACTED, extract_columns(event), strict=True))
