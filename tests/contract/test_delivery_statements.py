@@ -38,7 +38,7 @@ def statements() -> Iterator[list[str]]:
 
 
 class World:
-    """A store with one destination, whose cycles a test runs one by one."""
+    """A store with one destination. A test runs its cycles one by one."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

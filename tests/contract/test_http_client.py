@@ -51,7 +51,7 @@ async def test_the_request_on_the_wire() -> None:
         f"Content-Length: {len(BODY)}",
     }
     assert body == BODY
-    assert get_request.startswith(b"GET /v2/perks/7/?a=b HTTP/1.1\r\n")
+    assert get_request.startswith(b"GET /items/7/?a=b HTTP/1.1\r\n")
     assert b"Content-Length" not in get_request
 
 

@@ -176,7 +176,7 @@ async def test_a_name_that_is_bound_to_another_address_later_is_refused_when_it_
 ) -> None:
     resolver = Rebinding(receiver.port)
     (first,) = await resolver.resolve("hook.example", receiver.port)
-    assert PUBLIC_ONLY.permits(first[4][0])  # whoever looks before the connection is opened sees a public address
+    assert PUBLIC_ONLY.permits(first[4][0])  # a check before the connection is opened sees a public address
     settings = read_settings({"url": f"http://hook.example:{receiver.port}/hook"}, {})
     client = WebhooksClient(settings, network=PUBLIC_ONLY, resolve=resolver.resolve)
     with pytest.raises(RetryableError) as caught:

@@ -15,7 +15,7 @@ from punchcard.log.port import LogRecord
 from punchcard.routing.conflicts import PlannedEffect, refused_orders
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event
-from punchcard.routing.planning import Planner, internal_error
+from punchcard.routing.planning import Planned, Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.replay_record import REPLAY, ReplayBatch, read_replay
 from punchcard.routing.replayed_events import plan_replay
@@ -171,18 +171,19 @@ def _plan_record(
         for result in decided:
             if result.status is EventStatus.PENDING:
                 batch.held.append(held_event(record, event_number, item, result, source=source))
-        for intent in planned:
-            batch.planned_effects.append(
-                PlannedEffect(
-                    planned=intent,
-                    event=item,
-                    source=source,
-                    position=record.position,
-                    index=event_number,
-                    seen_before=seen_before,
-                )
-            )
-            batch.places.append((number, event_number))
+        batch.planned_effects += [
+            _planned_effect(intent, item, source=source, record=record, index=event_number, seen_before=seen_before)
+            for intent in planned
+        ]
+        batch.places += [(number, event_number)] * len(planned)
+
+
+def _planned_effect(
+    intent: Planned, event: Event, *, source: str, record: LogRecord, index: int, seen_before: bool
+) -> PlannedEffect:
+    return PlannedEffect(
+        planned=intent, event=event, source=source, position=record.position, index=index, seen_before=seen_before
+    )
 
 
 def _without(items: Sequence[Item], number: int, failing: FailingEvents) -> list[Item]:

@@ -44,23 +44,23 @@ def wire_bytes(response: HttpResponse, *headers: tuple[bytes, bytes]) -> bytes:
     return bytes(STATUS_LINE[status] + head + b"\r\n" + body["body"])
 
 
-def _refusal(status: int, message: str, code: str, *headers: tuple[bytes, bytes]) -> bytes:
+def _refusal(status: int, message: str, *headers: tuple[bytes, bytes], code: str) -> bytes:
     return wire_bytes(http_responses.fault(status, message, CLOSE, *headers, code=code))
 
 
 _RESPONSES: Final = {
-    Reason.MALFORMED: _refusal(400, "This is not an HTTP request.", "invalid_request"),
-    Reason.URI_TOO_LONG: _refusal(414, "The URL is too long.", "uri_too_long"),
-    Reason.HEADERS_TOO_LARGE: _refusal(431, "The headers are too large.", "headers_too_large"),
-    Reason.SLOW_HEAD: _refusal(408, "The request did not arrive in time.", "request_timeout"),
-    Reason.SLOW_BODY: _refusal(408, "The body did not arrive in time.", "request_timeout"),
+    Reason.MALFORMED: _refusal(400, "This is not an HTTP request.", code="invalid_request"),
+    Reason.URI_TOO_LONG: _refusal(414, "The URL is too long.", code="uri_too_long"),
+    Reason.HEADERS_TOO_LARGE: _refusal(431, "The headers are too large.", code="headers_too_large"),
+    Reason.SLOW_HEAD: _refusal(408, "The request did not arrive in time.", code="request_timeout"),
+    Reason.SLOW_BODY: _refusal(408, "The body did not arrive in time.", code="request_timeout"),
 }
 OVERLOADED: Final = _refusal(
     503,
     "There are too many connections; send again later.",
-    "overloaded",
     (b"retry-after", http_responses.RETRY_AFTER_SECONDS),
     http_responses.EXPOSE_RETRY_AFTER,
+    code="overloaded",
 )
 """The response to requests for which there is no capacity."""
 

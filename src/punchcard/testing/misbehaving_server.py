@@ -126,7 +126,7 @@ async def post(client: HttpClient, *, seconds: float = PATIENCE_SECONDS, **optio
 
 async def get(client: HttpClient, *, seconds: float = PATIENCE_SECONDS) -> HttpResponse:
     """Send a GET."""
-    return await client.request("GET", "/v2/perks/7/?a=b", seconds=seconds, body_bytes_max=BODY_BYTES_MAX)
+    return await client.request("GET", "/items/7/?a=b", seconds=seconds, body_bytes_max=BODY_BYTES_MAX)
 
 
 def answering(*responses: bytes, then: Callable[[Peer], Awaitable[None]] = Peer.wait_for_end) -> Serve:
