@@ -313,6 +313,20 @@ def test_the_page_has_a_chart_of_both_sides_and_what_open_differences_cost(desk:
     assert re.search(r"10 points in the ledger\s+\(0\.10 USD\)", page), page
 
 
+def test_resolving_on_the_page_leads_back_to_the_list_as_it_was_filtered(desk: Desk) -> None:
+    add_operators(desk.server)
+    browser = FormBrowser(desk.server)
+    browser.sign_in("owner@acme.example")
+    desk.award(desk.order("1"), desk.order("2"))
+    _delete(desk)
+    path = f"/destinations/perkville/reconciliations/{desk.reconcile()['id']}"
+    shown = browser.get(f"{path}?kind=missing_at_partner&state=open")
+    assert shown.status == 200
+    response = browser.post(path, do="dismiss", which="all", kind="missing_at_partner", state="open")
+    assert (response.status, response.headers["location"]) == (303, f"{path}?kind=missing_at_partner&state=open")
+    assert browser.get(path).status == 200
+
+
 def test_one_that_is_cancelled_is_not_made(desk: Desk) -> None:
     requested = desk.request("POST", PATH, {})["reconciliation"]
     cancelled = desk.request("POST", f"{PATH}/{requested['id']}/cancel")["reconciliation"]

@@ -7,6 +7,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.charts import Chart, Series
+from punchcard.app.paths import page_path
 from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
@@ -128,11 +129,11 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
     """Cancel a reconciliation, or resolve its differences: the selected ones, or all of a kind."""
     reconciliation = _reconciliation(context, slug, number)
     dependencies, do = context.dependencies, context.field("do")
-    path = f"/destinations/{slug}/reconciliations/{reconciliation.id}"
+    path = ("destinations", slug, "reconciliations", reconciliation.id)
     if do == "cancel":
         with dependencies.store.unit_of_work() as work:
             cancel_reconciliation(work, reconciliation, actor=context.actor, now=dependencies.clock.now())
-        return context.redirect(path)
+        return context.redirect(page_path(*path))
     if do not in set(DifferenceAction):
         raise ConfigurationError("Choose what to do.")
     are_all = context.field("which") == "all"
@@ -150,7 +151,7 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
     if resolution.left:
         notices.append(f"{resolution.left:,} were left: this does not fit them, or they have changed meanwhile.")
     query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
-    return context.redirect(path, notices=notices, **query_values)
+    return context.redirect(page_path(*path, **query_values), notices=notices)
 
 
 def _done(action: DifferenceAction, count: int) -> str:
