@@ -76,8 +76,12 @@ def test_a_replayed_event_keeps_its_replay_while_it_is_held(sqlite_world: Public
     assert world.request("PATCH", "/api/destinations/perkville", json.dumps({"enabled": True}).encode()).status == 200
     replayed = world.request("POST", "/api/destinations/perkville/replays", b'{"messageIds": ["m2"]}')
     assert replayed.status == 200, replayed.body
+    runner = world.replay_runner()
+    for _ in range(3):  # it enters the log again, and is not routed yet
+        assert runner.step()
     whole = damage(world, with_condition("properties.staff = "))
-    world.run_replays()
+    world.route()
+    assert results(world, "m2")["perkville"]["reason"] == "destination_on_hold"
     restore(world, whole)
     world.route()
     with world.store.reading() as work:

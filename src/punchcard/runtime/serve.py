@@ -314,7 +314,8 @@ class _Dispatch:
             await asyncio.to_thread(self._serving.log.identity)  # it may be on another server than the store
             lake = await asyncio.to_thread(self._lake_state)
         except StorageError as error:
-            await _respond(send, 503, b'{"status":"not ready","reason":"' + error.code.encode() + b'"}')
+            content = {"status": "not ready", "reason": error.code, "message": error.message}
+            await _respond(send, 503, msgspec.json.encode(content))
         else:
             problems = await asyncio.to_thread(read_problems, self._serving.watch)
             body = {"status": "ready"} | ({"problems": problems} if problems else {}) | lake
