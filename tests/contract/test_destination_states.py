@@ -158,7 +158,7 @@ def test_a_person_ends_a_refusal_of_credentials_too(world: PublicApiServer) -> N
     ("body", "field"),
     [
         ({"until": "2026-02-30"}, "until"),
-        ({"until": "2026-03-01T10:00:00"}, "until"),
+        ({"until": "tomorrow"}, "until"),
         ({"until": "2020-03-01T10:00:00Z"}, "until"),
         ({"reason": "x" * 501}, "reason"),
     ],

@@ -240,7 +240,7 @@ destinations = []
     world.engage()
     browser = FormBrowser(world)
     assert browser.sign_in("owner@acme.example").status == 303
-    page = browser.get("/customers/ann@example.com").text
+    page = browser.get("/customers/ann@example.com?tab=profile").text
     assert ">2<" in page.replace(" ", "").replace("\n", "")
     assert ">4<" not in page.replace(" ", "").replace("\n", "")
 
