@@ -57,7 +57,7 @@ def test_events_that_came_before_they_were_mapped_are_awarded_once(world: Public
     assert started["status"] == "running"
     world.run_replays()
     done = get(world, planned["id"])
-    assert (done["status"], done["done"], done["replayed"], done["results"]) == ("completed", 41, 41, {"pending": 41})
+    assert (done["status"], done["done"], done["replayed"], done["results"]) == ("completed", 41, 41, {"delivered": 41})
     assert len(world.partner.book) == 41
     shown = trace(world, "m7")
     assert [item["status"] for item in shown["results"] if item["destination"] == "perkville"] == ["delivered"]

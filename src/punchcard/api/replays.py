@@ -18,6 +18,7 @@ from punchcard.operations.instants import read_instant
 from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
     cancel_replay,
+    count_results,
     get_replay,
     pause_replay,
     resume_replay,
@@ -26,7 +27,6 @@ from punchcard.operations.replays import (
 )
 from punchcard.store.access.token_store import Role
 from punchcard.store.operations.replays import Replay, ReplayPlan, ReplaySelection, list_replays
-from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.editing import find_destination
 
 _LISTED_MAX = 1_000
@@ -181,7 +181,7 @@ def list_all_replays(
         replays = list_replays(work, destination=destination_id, count=_LISTED_MAX)
         newest = {f"{number:06}": replay for number, replay in enumerate(replays)}
         shown, pagination = page(sorted(newest), key=lambda key: key, count=count, cursor=cursor)
-        views = [_view(newest[key], count_replayed(work, newest[key].id), dependencies) for key in shown]
+        views = [_view(newest[key], count_results(work, newest[key]), dependencies) for key in shown]
     return {"data": ReplayPage(replays=views, pagination=pagination)}
 
 
@@ -235,7 +235,7 @@ def cancel(destination_id: FromPath[str], replay_id: FromPath[str], dependencies
 def _response(dependencies: Dependencies, destination: str, id: str) -> ReplayResponse:
     with dependencies.store.reading() as work:
         replay = get_replay(work, id, destination)
-        results = count_replayed(work, id)
+        results = count_results(work, replay)
     return {"data": {"replay": _view(replay, results, dependencies)}}
 
 

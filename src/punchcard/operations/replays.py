@@ -4,16 +4,24 @@ The worker does what is confirmed: see `replay_runner`. What a replay would do: 
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection
 
 from punchcard.errors import ConfigurationError
 from punchcard.store.access import audit
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.ledger import count_states_of_replay
 from punchcard.store.operations.replays import Replay, ReplayStatus, add_replay, change_status, find_replay
+from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.snapshot import RoutedDestination
+
+_STATUSES: Final = {EffectState.SENDING: EventStatus.PENDING.value}  # other states have the name of their status
 
 
 def save_replay(work: Connection, replay: Replay) -> None:
@@ -75,6 +83,16 @@ def get_replay(work: Connection, id: str, destination: str) -> Replay:
     if replay is None or replay.destination != destination:
         raise NotFoundError(f"There is no replay {id} of {destination}.")
     return replay
+
+
+def count_results(work: Connection, replay: Replay) -> dict[str, int]:
+    """Return how many events of a replay have which status now: their awards may have been delivered since."""
+    counts: Counter[str] = Counter({status.value: count for status, count in count_replayed(work, replay.id).items()})
+    for effect_state, count in count_states_of_replay(work, replay.destination, replay.id).items():
+        # An event that is held is pending and has no effect yet.
+        counts[EventStatus.PENDING.value] -= count
+        counts[_STATUSES.get(effect_state, effect_state.value)] += count
+    return {status: count for status, count in counts.items() if count > 0}
 
 
 def record_in_audit(

@@ -1,5 +1,6 @@
 """How often long-running processes search for reference cycles. While they start, they do so rarely."""
 
+import atexit
 import gc
 import sys
 from typing import Final
@@ -15,6 +16,7 @@ def collect_rarely() -> None:
     """Search for cycles rarely, and exclude everything that the process has loaded so far."""
     gc.collect()
     gc.freeze()
+    atexit.register(_include_all)
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 100)
 
 
@@ -23,3 +25,9 @@ def collect_often() -> None:
     if _REPORTS_LEAKS not in sys.modules:
         gc.freeze()
     gc.set_threshold(*_PYTHON_DEFAULTS)
+
+
+def _include_all() -> None:
+    """Let the last search of the process see everything, so that nothing is reported as leaked."""
+    if _REPORTS_LEAKS in sys.modules:
+        gc.unfreeze()

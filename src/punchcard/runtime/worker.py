@@ -246,7 +246,7 @@ class Worker:
                 log=log,
                 lake=reader,
                 clock=self._clock,
-                current=self._watch.current,
+                current=self._watch.newest,  # it was planned with what was saved a moment ago
                 before_append=guard.check,
             )
             over = threading.Event()

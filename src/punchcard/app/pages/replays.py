@@ -17,6 +17,7 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
     cancel_replay,
+    count_results,
     get_replay,
     pause_replay,
     resume_replay,
@@ -26,7 +27,6 @@ from punchcard.operations.replays import (
 from punchcard.store.access.token_store import Role
 from punchcard.store.operations.replays import Replay, ReplaySelection, list_replays
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
 
@@ -217,7 +217,8 @@ def _plan(context: RequestContext, slug: str, selection: ReplaySelection) -> Rep
 
 def _read(context: RequestContext, slug: str, replay_id: str) -> tuple[Replay, Mapping[str, int]]:
     with context.dependencies.store.reading() as work:
-        return get_replay(work, replay_id, slug), count_replayed(work, replay_id)
+        replay = get_replay(work, replay_id, slug)
+        return replay, count_results(work, replay)
 
 
 def _time_left(context: RequestContext, replay: Replay) -> timedelta | None:

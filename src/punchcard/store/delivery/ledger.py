@@ -28,6 +28,7 @@ from punchcard.events.commerce import id_variants
 from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, EffectState, StoredEffect, effect_of
 from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.replayed_events import replayed_messages
 from punchcard.store.values import storable
 
 _OVERTAKING_MAX = 10_000
@@ -352,3 +353,16 @@ def _filtered(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select
     if query.end is not None:
         statement = statement.where(received < to_micros(query.end))
     return statement
+
+
+def count_states_of_replay(work: Connection, destination: str, replay: str) -> dict[EffectState, int]:
+    """Return how many effects that a replay has made are in which state."""
+    columns = effects.c
+    query = (
+        select(columns.state, func.count())
+        # By message id, which has an index.
+        .where(columns.message_id.in_(replayed_messages(replay)), columns.destination == destination)
+        .where(columns.replay == replay)
+        .group_by(columns.state)
+    )
+    return {EffectState(state): int(count) for state, count in work.execute(query)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select, tuple_
+from sqlalchemy import Connection, Select, func, insert, select, tuple_
 
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.routing.schema import replayed_events
@@ -127,8 +127,13 @@ def current_replays(replays: Sequence[EventReplay]) -> Mapping[str, EventReplay]
     return {replay.destination: replay for replay in replays if replay.result.status is not EventStatus.DUPLICATE}
 
 
-def count_replayed(work: Connection, replay: str) -> dict[str, int]:
-    """How many events of a replay got which result from routing."""
+def count_replayed(work: Connection, replay: str) -> dict[EventStatus, int]:
+    """Return how many events of a replay got which result from routing."""
     columns = replayed_events.c
     rows = work.execute(select(columns.status, func.count()).where(columns.replay == replay).group_by(columns.status))
-    return {status: int(count) for status, count in rows}
+    return {EventStatus(status): int(count) for status, count in rows}
+
+
+def replayed_messages(replay: str) -> Select[tuple[str]]:
+    """Return the statement that selects the message ids of a replay's events."""
+    return select(replayed_events.c.message_id).where(replayed_events.c.replay == replay)
