@@ -15,16 +15,19 @@ _REPORTS_LEAKS: Final = "_duckdb"  # at the end of the process it prints what wa
 def collect_rarely() -> None:
     """Search for cycles rarely, and exclude everything that the process has loaded so far."""
     gc.collect()
-    gc.freeze()
-    atexit.register(_include_all)
+    _exclude_loaded()
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 100)
 
 
 def collect_often() -> None:
     """Search for cycles as often as Python does by default, but not in what the process has loaded so far."""
-    if _REPORTS_LEAKS not in sys.modules:
-        gc.freeze()
+    _exclude_loaded()
     gc.set_threshold(*_PYTHON_DEFAULTS)
+
+
+def _exclude_loaded() -> None:
+    gc.freeze()
+    atexit.register(_include_all)
 
 
 def _include_all() -> None:

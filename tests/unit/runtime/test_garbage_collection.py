@@ -51,10 +51,13 @@ def test_a_process_that_starts_does_not_search_its_imports_for_cycles(module: st
     assert done.stdout.splitlines()[-1] == "True"
 
 
-def test_a_process_that_has_used_duckdb_ends_without_a_word() -> None:
+@pytest.mark.parametrize("loads_first", [True, False])
+@pytest.mark.parametrize("collect", ["collect_often", "collect_rarely"])
+def test_a_process_that_has_used_duckdb_ends_silently(collect: str, loads_first: bool) -> None:
     """DuckDB reports everything that is left when the process ends, and frozen objects are."""
-    code = "import duckdb, sys; from punchcard.runtime.garbage_collection import collect_often; collect_often(); "
-    code += "duckdb.connect().execute('SELECT 1'); "
-    code += "sys.argv = ['punchcard', '--version']; from punchcard.__main__ import main; sys.exit(main())"
+    lines = [f"{collect}()", "import duckdb; duckdb.connect().execute('SELECT 1'); duckdb.default_connection()"]
+    code = f"import sys; from punchcard.runtime.garbage_collection import {collect}; "
+    code += "; ".join(reversed(lines) if loads_first else lines)
+    code += "; sys.argv = ['punchcard', '--version']; from punchcard.__main__ import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
