@@ -19,6 +19,7 @@ from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
 DEFECTS = ("routing_stopped", "lake_stopped", "delivery_stopped", "engage_stopped", "InvariantError", "defect")
+_PAUSE_SECONDS = 0.1  # between two visits, so that their awards are few
 
 
 @pytest.fixture
@@ -49,12 +50,20 @@ class Sender:
 
 
 @contextmanager
-def sending_meanwhile(sender: Sender, count: int, *machines: ProductProcess) -> Iterator[None]:
-    thread = threading.Thread(target=sender.send, args=(count, *machines))
+def sending_meanwhile(sender: Sender, *machines: ProductProcess) -> Iterator[None]:
+    """Send visit after visit for the length of the block, whatever happens in it."""
+    stopping = threading.Event()
+
+    def send() -> None:
+        while not stopping.wait(_PAUSE_SECONDS):
+            sender.send(1, *machines)
+
+    thread = threading.Thread(target=send)
     thread.start()
     try:
         yield
     finally:
+        stopping.set()
         thread.join()
 
 
@@ -95,7 +104,7 @@ def test_events_of_all_machines_are_awarded_once_whatever_dies(
             sender.send(5, first)
             second = ProductProcess(tmp_path / "second", serves_only=True, environment=environment)
             wait_until_awarded()
-            with sending_meanwhile(sender, 20, first, second):
+            with sending_meanwhile(sender, first, second):
                 own_postgres.crash()
                 wait_until(lambda: first.call("GET", "/health/ready")[0] == 503)
                 wait_until(lambda: sender.refused[503])
