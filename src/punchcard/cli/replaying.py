@@ -18,7 +18,6 @@ from punchcard.operations.instants import read_instant
 from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
     cancel_replay,
-    count_results,
     get_replay,
     pause_replay,
     resume_replay,
@@ -29,6 +28,7 @@ from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.operations.replays import Replay, ReplayPlan, ReplaySelection, ReplayStatus, list_replays
+from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 _ACTOR = "command line"
@@ -230,7 +230,7 @@ def _follow(store: Store, replay: Replay) -> int:
         )
         return 130
     with store.reading() as work:
-        results = count_results(work, replay)
+        results = count_replayed(work, replay.id)  # by routing: their deliveries may have just begun
     counts = [_result_text(status, count) for status, count in sorted(results.items())]
     detail = f". {replay.detail}" if replay.detail else ""
     print(printable(f"replay {replay.status}: {', '.join(counts) or 'nothing'}{detail}"))
