@@ -23,12 +23,11 @@ from punchcard.operations.conflict_resolution import (
     view_conflict,
 )
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.row_ids import is_row_id
+from punchcard.operations.lookups import find_conflict
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import (
     ConflictQuery,
     StoredConflict,
-    conflict_by_id,
     count_conflicts,
     list_conflicts,
 )
@@ -131,7 +130,7 @@ def get_conflict(
     destination_id: FromPath[str], conflict_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, ConflictBody]]:
     """Return both contents of a conflict, and what a correction would send now."""
-    return _respond(dependencies, _conflict(dependencies, destination_id, conflict_id))
+    return _respond(dependencies, find_conflict(dependencies.store, destination_id, conflict_id))
 
 
 @post(
@@ -147,7 +146,7 @@ def resolve_conflict_call(
     dependencies: Dependencies,
 ) -> dict[str, dict[str, ConflictBody]]:
     """Keep the first content, or correct the award to the second one. 409 if the conflict is resolved already."""
-    conflict = _conflict(dependencies, destination_id, conflict_id)
+    conflict = find_conflict(dependencies.store, destination_id, conflict_id)
     destination, now = dependencies.current().destinations.get(destination_id), dependencies.clock.now()
     with dependencies.store.unit_of_work() as work:
         if data.resolution is ConflictResolution.KEPT:
@@ -156,15 +155,7 @@ def resolve_conflict_call(
             correct_to_second(work, conflict, destination, actor=dependencies.actor, now=now)
         else:
             raise HTTPException("The resolution is kept or corrected.", status_code=400, extra={"field": "resolution"})
-    return _respond(dependencies, _conflict(dependencies, destination_id, conflict_id))
-
-
-def _conflict(dependencies: Any, slug: str, text: str) -> StoredConflict:  # as the framework hands it over
-    with dependencies.store.reading() as work:
-        conflict = conflict_by_id(work, int(text)) if is_row_id(text) else None
-    if conflict is None or conflict.destination != slug:
-        raise HTTPException(f"There is no conflict {text} of {slug}.", status_code=404)
-    return conflict
+    return _respond(dependencies, find_conflict(dependencies.store, destination_id, conflict_id))
 
 
 def _respond(dependencies: Any, conflict: StoredConflict) -> dict[str, dict[str, ConflictBody]]:

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import get, post
-from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
@@ -13,7 +12,7 @@ from punchcard.api.errors import bad_request
 from punchcard.api.reconciliation_bodies import ReconciliationBody, ReconciliationPage, reconciliation_body
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.instants import read_instant
-from punchcard.operations.lookups import find_running_destination
+from punchcard.operations.lookups import find_reconciliation, find_running_destination
 from punchcard.operations.reconciliation import (
     DifferenceAction,
     cancel_reconciliation,
@@ -23,7 +22,7 @@ from punchcard.operations.reconciliation import (
 from punchcard.operations.reconciliation_views import view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
 from punchcard.store.operations.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
-from punchcard.store.operations.reconciliations import Reconciliation, count_reconciliations, reconciliation_by_id
+from punchcard.store.operations.reconciliations import Reconciliation, count_reconciliations
 from punchcard.workspace.snapshot import RoutedDestination
 
 _SINCE_DEFAULT = "30d"
@@ -113,7 +112,7 @@ def get_reconciliation(
     for name, value, choices in (("kind", kind, DifferenceKind), ("state", state_filter, DifferenceState)):
         if value is not None and value not in set(choices):
             raise bad_request(f"The {name} is one of {', '.join(choices)}.", name)
-    reconciliation = _reconciliation(dependencies, destination_id, reconciliation_id)
+    reconciliation = find_reconciliation(dependencies.store, destination_id, reconciliation_id)
     query = DifferenceQuery(
         reconciliation_id=reconciliation.id,
         kind=kind,
@@ -138,7 +137,7 @@ def resolve_reconciliation(
     """Send awards again, accept what the partner has, or dismiss differences; one or many."""
     if data.kind is not None and data.kind not in set(DifferenceKind):
         raise bad_request(f"The kind is one of {', '.join(DifferenceKind)}.", "kind")
-    reconciliation = _reconciliation(dependencies, destination_id, reconciliation_id)
+    reconciliation = find_reconciliation(dependencies.store, destination_id, reconciliation_id)
     ids = None if data.ids is None else [number for text in data.ids if (number := _number(text, "ids")) is not None]
     resolution = resolve_differences(
         dependencies.store,
@@ -161,23 +160,14 @@ def cancel_reconciliation_call(
     destination_id: FromPath[str], reconciliation_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, ReconciliationBody]]:
     """One that is over stays as it is."""
-    reconciliation = _reconciliation(dependencies, destination_id, reconciliation_id)
+    reconciliation = find_reconciliation(dependencies.store, destination_id, reconciliation_id)
     with dependencies.store.unit_of_work() as work:
         cancel_reconciliation(work, reconciliation, actor=dependencies.actor, now=dependencies.clock.now())
-    return _respond(dependencies, _reconciliation(dependencies, destination_id, reconciliation_id))
+    return _respond(dependencies, find_reconciliation(dependencies.store, destination_id, reconciliation_id))
 
 
 def _destination(dependencies: Any, slug: str) -> RoutedDestination:  # as the framework hands it over
     return find_running_destination(dependencies.current(), slug)
-
-
-def _reconciliation(dependencies: Any, slug: str, text: str) -> Reconciliation:  # likewise
-    number = int(text) if is_row_id(text) else -1
-    with dependencies.store.reading() as work:
-        reconciliation = reconciliation_by_id(work, slug, number)
-    if reconciliation is None:
-        raise HTTPException(f"There is no reconciliation {text} of {slug}.", status_code=404)
-    return reconciliation
 
 
 def _number(text: str | None, field: str) -> int | None:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import get, post
-from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
@@ -15,9 +14,8 @@ from punchcard.api.paging import read_row_cursor
 from punchcard.api.simulation_bodies import SimulationBody, SimulationPage, simulation_body
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.instants import read_instant
-from punchcard.operations.lookups import find_running_destination
+from punchcard.operations.lookups import find_running_destination, find_simulation
 from punchcard.operations.proposals import ProposedFilter, propose
-from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulations import cancel_simulation, request_simulation
 from punchcard.store.access.token_store import Role
 from punchcard.store.operations import simulations as stored
@@ -60,7 +58,7 @@ async def create_simulation(
     until = time.monotonic() + wait
     while not simulation.status.is_over and time.monotonic() < until:
         await asyncio.sleep(_LOOK_SECONDS)
-        simulation = await asyncio.to_thread(_find, dependencies, destination_id, str(simulation.id))
+        simulation = await asyncio.to_thread(find_simulation, dependencies.store, destination_id, str(simulation.id))
     return _respond(dependencies, simulation)
 
 
@@ -96,7 +94,7 @@ def get_simulation(
     destination_id: FromPath[str], simulation_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, SimulationBody]]:
     """How far it is, and its result once it is finished."""
-    return _respond(dependencies, _find(dependencies, destination_id, simulation_id))
+    return _respond(dependencies, find_simulation(dependencies.store, destination_id, simulation_id))
 
 
 @post(
@@ -110,10 +108,10 @@ def cancel_simulation_call(
     destination_id: FromPath[str], simulation_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, SimulationBody]]:
     """One that is over stays as it is."""
-    simulation = _find(dependencies, destination_id, simulation_id)
+    simulation = find_simulation(dependencies.store, destination_id, simulation_id)
     with dependencies.store.unit_of_work() as work:
         cancel_simulation(work, simulation, actor=dependencies.actor, now=dependencies.clock.now())
-    return _respond(dependencies, _find(dependencies, destination_id, simulation_id))
+    return _respond(dependencies, find_simulation(dependencies.store, destination_id, simulation_id))
 
 
 def _request(dependencies: Any, slug: str, data: NewSimulation) -> Simulation:
@@ -130,14 +128,6 @@ def _respond(dependencies: Any, simulation: Simulation) -> dict[str, dict[str, S
     snapshot = dependencies.current()
     body = simulation_body(simulation, types=snapshot.destination_types, point_cost=snapshot.point_cost)
     return {"data": {"simulation": body}}
-
-
-def _find(dependencies: Any, slug: str, text: str) -> Simulation:
-    with dependencies.store.reading() as work:
-        simulation = stored.simulation_by_id(work, slug, int(text) if is_row_id(text) else -1)
-    if simulation is None:
-        raise HTTPException(f"There is no simulation {text} of {slug}.", status_code=404)
-    return simulation
 
 
 HANDLERS = (create_simulation, list_simulations, get_simulation, cancel_simulation_call)

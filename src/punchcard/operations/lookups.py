@@ -1,5 +1,10 @@
-"""Looks up parts of the running configuration that a person names."""
+"""Looks up what a person names: parts of the running configuration, and stored rows by the ids of paths."""
 
+from punchcard.operations.row_ids import is_row_id
+from punchcard.store.delivery.conflicts import StoredConflict, conflict_by_id
+from punchcard.store.engine import Store
+from punchcard.store.operations.reconciliations import Reconciliation, reconciliation_by_id
+from punchcard.store.operations.simulations import Simulation, simulation_by_id
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
@@ -14,3 +19,45 @@ def find_running_destination(snapshot: Snapshot, slug: str) -> RoutedDestination
     if destination is None:
         raise NotFoundError(f"There is no destination {slug}.")
     return destination
+
+
+def find_conflict(store: Store, slug: str, number: str) -> StoredConflict:
+    """Return a destination's conflict by the text of its id.
+
+    Raises:
+        NotFoundError: There is no such conflict.
+        StorageError: The store is unavailable.
+    """
+    with store.reading() as work:
+        conflict = conflict_by_id(work, int(number)) if is_row_id(number) else None
+    if conflict is None or conflict.destination != slug:
+        raise NotFoundError(f"There is no conflict {number} of {slug}.")
+    return conflict
+
+
+def find_reconciliation(store: Store, slug: str, number: str) -> Reconciliation:
+    """Return a destination's reconciliation by the text of its id.
+
+    Raises:
+        NotFoundError: There is no such reconciliation.
+        StorageError: The store is unavailable.
+    """
+    with store.reading() as work:
+        reconciliation = reconciliation_by_id(work, slug, int(number)) if is_row_id(number) else None
+    if reconciliation is None:
+        raise NotFoundError(f"There is no reconciliation {number} of {slug}.")
+    return reconciliation
+
+
+def find_simulation(store: Store, slug: str, number: str) -> Simulation:
+    """Return a destination's simulation by the text of its id.
+
+    Raises:
+        NotFoundError: There is no such simulation.
+        StorageError: The store is unavailable.
+    """
+    with store.reading() as work:
+        simulation = simulation_by_id(work, slug, int(number)) if is_row_id(number) else None
+    if simulation is None:
+        raise NotFoundError(f"There is no simulation {number} of {slug}.")
+    return simulation

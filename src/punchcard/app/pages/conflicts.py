@@ -15,19 +15,19 @@ from punchcard.operations.conflict_resolution import (
     view_conflict,
 )
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.lookups import find_conflict
 from punchcard.operations.row_ids import is_row_id
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import (
     ConflictQuery,
     StoredConflict,
-    conflict_by_id,
     count_conflicts,
     list_conflicts,
 )
 from punchcard.store.delivery.effects import ConflictResolution
 from punchcard.traces.attempts import attempt_trace
 from punchcard.traces.trace import current_status
-from punchcard.workspace.editing import NotFoundError, find_destination
+from punchcard.workspace.editing import find_destination
 
 _ROWS = 50
 
@@ -60,7 +60,7 @@ def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Keep the first content of the selected conflicts."""
     count = 0
     for text in context.fields("id"):
-        conflict = _conflict(context, slug, text)
+        conflict = find_conflict(context.dependencies.store, slug, text)
         try:
             with context.dependencies.store.unit_of_work() as work:
                 keep_first(work, conflict, actor=context.actor, now=context.dependencies.clock.now())
@@ -77,14 +77,14 @@ def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """Show both contents of a conflict, and what a correction would send."""
-    return _page(context, slug, _conflict(context, slug, number))
+    return _page(context, slug, find_conflict(context.dependencies.store, slug, number))
 
 
 @post("/destinations/{slug:str}/conflicts/{number:str}", status_code=200)
 @run_in_executor
 def resolve(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """Keep the first content, or correct the award to the second one."""
-    conflict, dependencies = _conflict(context, slug, number), context.dependencies
+    conflict, dependencies = find_conflict(context.dependencies.store, slug, number), context.dependencies
     resolution, now = context.field("resolution"), dependencies.clock.now()
     if resolution not in set(ConflictResolution):
         raise ConfigurationError("Choose which content counts.")
@@ -127,14 +127,6 @@ def _page(context: RequestContext, slug: str, conflict: StoredConflict) -> Page:
             for row in view.corrections
         ],
     )
-
-
-def _conflict(context: RequestContext, slug: str, number: str) -> StoredConflict:
-    with context.dependencies.store.reading() as work:
-        conflict = conflict_by_id(work, int(number)) if is_row_id(number) else None
-    if conflict is None or conflict.destination != slug:
-        raise NotFoundError(f"There is no conflict {number} of {slug}.")
-    return conflict
 
 
 HANDLERS = (list_all, keep_selected, show_one, resolve)

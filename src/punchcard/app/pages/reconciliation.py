@@ -12,7 +12,7 @@ from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.lookups import find_running_destination
+from punchcard.operations.lookups import find_reconciliation, find_running_destination
 from punchcard.operations.reconciliation import (
     ACTIONS,
     DifferenceAction,
@@ -23,8 +23,8 @@ from punchcard.operations.reconciliation import (
 from punchcard.operations.reconciliation_views import ReconciliationView, open_points, view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
 from punchcard.store.operations.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
-from punchcard.store.operations.reconciliations import Reconciliation, ReconciliationStatus, reconciliation_by_id
-from punchcard.workspace.editing import NotFoundError, find_destination
+from punchcard.store.operations.reconciliations import ReconciliationStatus
+from punchcard.workspace.editing import find_destination
 
 _HISTORY = 50
 _ROWS = 50
@@ -88,7 +88,7 @@ def begin(context: ContextDependency, slug: FromPath[str]) -> Page:
 def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """One reconciliation with a page of its differences."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    reconciliation = _reconciliation(context, slug, number)
+    reconciliation = find_reconciliation(context.dependencies.store, slug, number)
     kind, state = context.query("kind"), context.query("state")
     after = context.query("after")
     query = DifferenceQuery(
@@ -127,7 +127,7 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
 @run_in_executor
 def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """Cancel a reconciliation, or resolve its differences: the selected ones, or all of a kind."""
-    reconciliation = _reconciliation(context, slug, number)
+    reconciliation = find_reconciliation(context.dependencies.store, slug, number)
     dependencies, do = context.dependencies, context.field("do")
     path = ("destinations", slug, "reconciliations", reconciliation.id)
     if do == "cancel":
@@ -165,14 +165,6 @@ def _done(action: DifferenceAction, count: int) -> str:
             return f"{differences} accepted: the ledger has what the partner has."
         case DifferenceAction.DISMISS:
             return f"{differences} dismissed."
-
-
-def _reconciliation(context: RequestContext, slug: str, number: str) -> Reconciliation:
-    with context.dependencies.store.reading() as work:
-        reconciliation = reconciliation_by_id(work, slug, int(number)) if is_row_id(number) else None
-    if reconciliation is None:
-        raise NotFoundError(f"There is no reconciliation {number} of {slug}.")
-    return reconciliation
 
 
 HANDLERS = (list_all, begin, show_one, act)

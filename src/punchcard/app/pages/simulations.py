@@ -10,12 +10,12 @@ from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page
 from punchcard.app.setting_forms import read_map
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.lookups import find_simulation
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, proposed_filter
-from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.simulation_outcome import read_outcome
 from punchcard.operations.simulations import cancel_simulation, request_simulation
 from punchcard.store.access.token_store import Role
-from punchcard.store.operations.simulations import Simulation, simulation_by_id
+from punchcard.store.operations.simulations import Simulation
 from punchcard.traces.summary import item_column
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import DestinationFilter
@@ -49,17 +49,17 @@ def begin(context: ContextDependency, slug: FromPath[str], form: FromPath[str]) 
 @run_in_executor
 def show(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """Return the progress or the result of a simulation as a part of a page."""
-    return _part(context, slug, _find(context, slug, number))
+    return _part(context, slug, find_simulation(context.dependencies.store, slug, number))
 
 
 @post("/destinations/{slug:str}/simulations/{number:str}/cancel", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def cancel(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """Cancel a simulation."""
-    simulation = _find(context, slug, number)
+    simulation = find_simulation(context.dependencies.store, slug, number)
     with context.dependencies.store.unit_of_work() as work:
         cancel_simulation(work, simulation, actor=context.actor, now=context.dependencies.clock.now())
-    return _part(context, slug, _find(context, slug, number))
+    return _part(context, slug, find_simulation(context.dependencies.store, slug, number))
 
 
 def _read_proposal(context: RequestContext, destination: RoutedDestination, form: str) -> Proposal:
@@ -89,14 +89,6 @@ def _read_filters(context: RequestContext, destination: RoutedDestination) -> li
     if current is None:
         return [proposed_filter(item) for item in (*stored, new_filter)]
     return [proposed_filter(new_filter if item is current else item) for item in stored]
-
-
-def _find(context: RequestContext, slug: str, number: str) -> Simulation:
-    with context.dependencies.store.reading() as work:
-        simulation = simulation_by_id(work, slug, int(number)) if is_row_id(number) else None
-    if simulation is None:
-        raise NotFoundError(f"There is no simulation {number} of {slug}.")
-    return simulation
 
 
 def _part(context: RequestContext, slug: str, simulation: Simulation) -> Page:
