@@ -1,4 +1,4 @@
-"""What the sandbox has answered with 201 it keeps, however it ends; and it ends when it is told to."""
+"""The sandbox keeps what it answered with 201, however it ends; and it ends when it is asked to."""
 
 import signal
 import socket
@@ -78,11 +78,11 @@ def test_an_answered_transaction_survives_a_kill(tmp_path: Path) -> None:
             while len(answered) < enough:
                 time.sleep(0.005)
             sandbox.kill()
-    with SandboxProcess(tmp_path) as judge:
-        stored = [each["trans_source_id"] for each in judge.transactions()]
+    with SandboxProcess(tmp_path) as other_sandbox:
+        stored = [each["trans_source_id"] for each in other_sandbox.transactions()]
         assert len(stored) == len(set(stored))
         assert answered <= set(stored)
-        (connection,) = judge.request("GET", "/v2/connections/").json()["objects"]
+        (connection,) = other_sandbox.request("GET", "/v2/connections/").json()["objects"]
         assert connection["point_balance"] == pytest.approx(9.99 * len(stored))
 
 

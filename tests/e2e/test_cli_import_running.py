@@ -97,7 +97,7 @@ def test_an_import_killed_with_its_server_and_run_again_counts_each_order_once(t
 
 
 def test_an_order_of_nothing_stands_as_that_and_the_past_stays_past(tmp_path: Path) -> None:
-    """A zero amount is told as `zero_amount`; an imported event happened when the file says."""
+    """A zero amount is reported as `zero_amount`; an imported event happened when the file says."""
     file = tmp_path / "orders.jsonl"
     file.write_text(
         '{"event": "Order Completed", "userId": "a", "messageId": "nothing", "timestamp": "1997-01-01T12:00:00Z",'
