@@ -20,6 +20,7 @@ from sqlalchemy.util import LRUCache
 
 from punchcard.store.engine import Store
 from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.processes import end_fork_server
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 # How long an example takes says how busy the machine is, and nothing about the product. A test with settings of its
@@ -38,6 +39,11 @@ def pytest_configure() -> None:
     _keep_bytecode()
     _keep_files_in_memory()
     _keep_compiled_statements()
+
+
+def pytest_unconfigure() -> None:
+    """End the process that this one has started to fork others."""
+    end_fork_server()
 
 
 def _keep_bytecode() -> None:

@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -20,6 +19,7 @@ import pytest
 
 from punchcard.testing.partner.configuration import EVENT_TO_PERK_MAP, configuration
 from punchcard.testing.ports import reserved_port
+from punchcard.testing.processes import start_module
 from punchcard.testing.product import WRITE_KEY, ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -471,10 +471,11 @@ def test_serve_and_worker_as_two_processes_deliver(
         sent = [check_in(product) for _ in range(5)]
         assert product.wait_for_status(sent[-1], "pending")["reason"] == "not_routed_yet"
         with (tmp_path / "worker.log").open("w") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "punchcard", "worker", "--data", str(product.data)],
-                env={**os.environ, **environment},
+            worker = start_module(
+                "punchcard",
+                *("worker", "--data", str(product.data)),
                 stderr=log,
+                environment={**os.environ, **environment},
             )
         try:
             for message_id in sent:
