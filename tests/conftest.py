@@ -29,6 +29,7 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 TESTS = Path(__file__).parent
+KAFKA_JARS = TESTS / "kafka" / "jars"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
 _STATEMENTS_MAX = 2_000
@@ -250,6 +251,30 @@ def empty_store_url(request: pytest.FixtureRequest) -> str:
 def store_url(request: pytest.FixtureRequest) -> str:
     """A fresh database of each engine in turn, with all tables of the store and no row of a test."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@contextmanager
+def _running_kafka(folder: Path, *, brokers: int, **settings: object) -> Iterator[Any]:
+    from punchcard.testing import kafka
+
+    if reason := kafka.why_not(KAFKA_JARS):
+        pytest.skip(reason)
+    with kafka.kafka_cluster(folder, KAFKA_JARS, brokers=brokers, settings=settings) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Kafka broker of this process's own, on which each test has topics of its own."""
+    with _running_kafka(tmp_path_factory.mktemp("kafka"), brokers=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[Any]:
+    """Three Kafka brokers for this test alone, which may kill them."""
+    with _running_kafka(tmp_path / "kafka", brokers=3) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
