@@ -57,6 +57,7 @@ format: $(VENV)/.dev ## fix format, and what lint can fix automatically
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.dev ## regenerate the generated parts of the documentation
+	$(BIN)/python -m punchcard.cli.help_pages
 	$(BIN)/cog -r $$(grep -rl '\[\[\[cog' README.md docs)
 
 site: $(VENV)/.docs ## build the documentation as a site, in dist/site

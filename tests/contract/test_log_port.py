@@ -219,7 +219,7 @@ def test_waiting_ends_when_a_record_is_appended_elsewhere(open_log: Opener) -> N
 
     def wait() -> None:
         while not reading.read(0, **EVERYTHING):
-            reading.wait(0, seconds=PATIENCE_SECONDS, poll_seconds=0.001)
+            reading.wait(0, seconds=PATIENCE_SECONDS, poll_seconds=PATIENCE_SECONDS)
         ended.set()
 
     waiting = threading.Thread(target=wait)

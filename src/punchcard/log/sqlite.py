@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from punchcard.errors import StorageError
+from punchcard.log.append_notices import AppendNotices
 from punchcard.log.bodies import DAMAGED_BODY_SHOWN_BYTES, BodyCompressor, unpacked_size
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.row_damage import (
@@ -100,6 +101,7 @@ class SqliteEventLog:
             self._writer = self._connect()
             self._create_tables()
             self._file = _file_of(path)
+            self._notices = AppendNotices(self._file)
             self._reader = self._connect()
             self._checkpointer = self._connect()
             self._checkpointer.execute(f"PRAGMA busy_timeout = {int(_RESTART_WAIT_SECONDS * 1000)}")
@@ -117,6 +119,7 @@ class SqliteEventLog:
             with self._commit():
                 last = self._insert(values)
         self._appended.set()
+        self._notices.send()
         # One writer at a time holds the file's lock, so its rows are consecutive.
         return range(last - len(records) + 1, last + 1)
 
@@ -144,11 +147,13 @@ class SqliteEventLog:
                 size += unpacked_size(record.encoding, record.body)
                 if size >= bytes_max:
                     break
+        if log_records:
+            self._notices.note_records()
         return log_records
 
     def wait(self, after: int, *, seconds: float, poll_seconds: float) -> None:
-        """Return when it is time to look for a record after a position: a file notifies nobody."""
-        self._closing.wait(min(seconds, poll_seconds))
+        """Return when there may be a record after a position, at the latest when the time is over."""
+        self._notices.wait(seconds=seconds, poll_seconds=poll_seconds, closing=self._closing)
 
     def last_position(self) -> int:
         """Return the highest position appended, 0 if there never was one."""
@@ -215,11 +220,13 @@ class SqliteEventLog:
         """Close the file."""
         self._closing.set()
         self._appended.set()
+        self._notices.send()
         self._checkpoints.join()
         with self._writing, self._reading:
             self._writer.close()
             self._reader.close()
             self._checkpointer.close()
+        self._notices.close()
 
     def _create_tables(self) -> None:
         if self._writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone():

@@ -9,6 +9,7 @@ from dataclasses import fields
 
 import structlog
 
+from punchcard.runtime.forked_process import ForkedProcess
 from punchcard.runtime.settings import ENVIRONMENT_PREFIX, Secret, Settings
 
 _RESTART_FIRST_SECONDS = 0.2
@@ -22,13 +23,16 @@ class ChildProcess:
     Args:
         name: Name of the process in the log.
         module: Module to run, with `--until-stdin-closes`.
+        forked: The first process, forked but not begun; those after it are started as new interpreters, because by
+            then this process has threads and connections.
     """
 
-    def __init__(self, settings: Settings, *, name: str, module: str) -> None:
+    def __init__(self, settings: Settings, *, name: str, module: str, forked: ForkedProcess | None = None) -> None:
         self._name = name
         self._module = module
+        self._forked = forked
         self._environment = {**os.environ, **as_environment(settings)}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._stop_requested_at: float | None = None
         self._guard = threading.Lock()
         self._log = structlog.get_logger("punchcard.up")
@@ -41,11 +45,7 @@ class ChildProcess:
             with self._guard:
                 if stopping.is_set():
                     return
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", self._module, "--until-stdin-closes"],
-                    stdin=subprocess.PIPE,
-                    env=self._environment,
-                )
+                self._process = self._start()
             status = self._process.wait()
             if stopping.is_set():
                 return
@@ -54,6 +54,14 @@ class ChildProcess:
             self._log.error(f"{self._name}_stopped", status=status, restart_in_seconds=pause)
             stopping.wait(pause)
             pause = min(_RESTART_LONGEST_SECONDS, pause * 2)
+
+    def _start(self) -> subprocess.Popen[bytes] | ForkedProcess:
+        if self._forked is not None:
+            forked, self._forked = self._forked, None
+            forked.begin()
+            return forked
+        command = [sys.executable, "-m", self._module, "--until-stdin-closes"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environment)
 
     def request_stop(self) -> None:
         """Request the process to finish; further requests have no effect."""

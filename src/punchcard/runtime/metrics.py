@@ -29,7 +29,7 @@ def prepare_metrics(data: Path, *, reset: bool) -> None:
         raise InvariantError(
             "prometheus_client was imported too early: the counts of this process would not be visible."
         )
-    folder = data / "metrics"
+    folder = metrics_folder(data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Another `up` may run on this folder: its files are in use and stay.
@@ -37,11 +37,33 @@ def prepare_metrics(data: Path, *, reset: bool) -> None:
         ended.sort(key=lambda file: file.stat().st_mtime, reverse=True)
         for file in ended if reset else ended[_ENDED_FILES_MAX:]:
             file.unlink(missing_ok=True)
+    except OSError as error:
+        raise _not_stored(folder, error) from error
+    reserve_metrics(data)
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+
+
+def reserve_metrics(data: Path) -> None:
+    """Make the files into which this process counts. A forked process calls it before it counts anything.
+
+    Raises:
+        StorageError: The data folder cannot be written.
+    """
+    folder = metrics_folder(data)
+    try:
         for kind in _KINDS:
             _reserve(folder / f"{kind}_{os.getpid()}.db")
     except OSError as error:
-        raise StorageError(f"{folder}: Counters cannot be stored here: {error.strerror}.") from error
-    os.environ[_FOLDER_VARIABLE] = str(folder)
+        raise _not_stored(folder, error) from error
+
+
+def metrics_folder(data: Path) -> Path:
+    """Return the folder of the files into which processes count."""
+    return data / "metrics"
+
+
+def _not_stored(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"{folder}: Counters cannot be stored here: {error.strerror}.")
 
 
 def _reserve(file: Path) -> None:

@@ -17,10 +17,11 @@ from punchcard.errors import PunchcardError
 from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.logs import configure_logs
-from punchcard.runtime.metrics import prepare_metrics
+from punchcard.runtime.metrics import metrics_folder, prepare_metrics, reserve_metrics
 from punchcard.runtime.settings import Settings, TlsMode, read_settings
 
 if TYPE_CHECKING:
+    from punchcard.runtime.forked_process import ForkedProcess
     from punchcard.runtime.serve import Serving
     from punchcard.workspace.file_watch import FileWatch
 
@@ -40,6 +41,32 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         PunchcardError: The file is invalid, the port is in use, or storage cannot be opened.
     """
     _prepare(settings, reset_counters=True)
+    import punchcard.runtime.serve  # noqa: F401  # before the fork, so that both processes share it
+
+    # Before anything is opened: the worker waits until everything of this process is.
+    forked = _fork_worker(settings)
+    try:
+        return _run_up(settings, config=config, forked=forked)
+    finally:
+        if forked is not None:
+            forked.end()
+
+
+def _fork_worker(settings: Settings) -> "ForkedProcess | None":
+    """Fork a worker that waits to begin; None where that is not safe."""
+    from punchcard.runtime.forked_process import ForkedProcess, can_fork
+
+    if not can_fork(counters=metrics_folder(settings.data)):
+        return None
+
+    def prepare() -> None:
+        reserve_metrics(settings.data)
+        import punchcard.runtime.worker  # noqa: F401  # while the other process opens its storage
+
+    return ForkedProcess("punchcard-worker", prepare=prepare, run=lambda: _work_as_child(settings))
+
+
+def _run_up(settings: Settings, *, config: Path | None, forked: "ForkedProcess | None") -> int:
     from punchcard.runtime.child_process import ChildProcess
     from punchcard.runtime.serve import Serving
 
@@ -47,7 +74,7 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         watch = _watch_config_file(serving, settings, config)
         token = serving.first_token()
         stopping = threading.Event()
-        worker = ChildProcess(settings, name="worker", module="punchcard.runtime.processes")
+        worker = ChildProcess(settings, name="worker", module="punchcard.runtime.processes", forked=forked)
         threads = [threading.Thread(target=worker.keep_running, args=(stopping,), name="worker-keeper")]
         if watch is not None:
             threads.append(
@@ -130,12 +157,26 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False, starts_e
         PunchcardError: Storage cannot be opened.
     """
     _prepare(settings, reset_counters=False)
+    return _work(settings, until_stdin_closes=until_stdin_closes, starts_engage=starts_engage)
+
+
+def _work(settings: Settings, *, until_stdin_closes: bool, starts_engage: bool) -> int:
+    """Route and deliver in this process, whose logs and counters are prepared."""
     from punchcard.runtime.worker import Worker
 
     worker = Worker(settings, starts_engage=starts_engage)
     collect_rarely()
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     return uvloop.run(worker.run(until_stdin_closes=until_stdin_closes))
+
+
+def _work_as_child(settings: Settings) -> int:
+    """Route and deliver as a child of `up`; an error is reported as one line."""
+    try:
+        return _work(settings, until_stdin_closes=True, starts_engage=True)
+    except PunchcardError as error:
+        print(f"punchcard worker: {error.message}", file=sys.stderr)
+        return _FAILED
 
 
 def _prepare(settings: Settings, *, reset_counters: bool) -> None:
