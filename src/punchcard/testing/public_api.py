@@ -132,7 +132,7 @@ class PublicApiServer:
         self._facts_path = folder / "engage.duckdb"
         self.lake_location = lake
         self._engine: ComputationEngine | None = None
-        self._traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
+        self.traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
         self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
             self.token = create_token(work, "test", clock=self.clock)
@@ -340,7 +340,7 @@ class PublicApiServer:
         dependencies = Dependencies(
             store=self.store,
             lake=LakeReader(self.lake_location),
-            traces=self._traces,
+            traces=self.traces,
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,
