@@ -59,6 +59,8 @@ from punchcard.workspace.keyring import open_keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
 SCRIPTED = ScriptedSettings()
+# The same for all, so that its slow derivation is made once a process.
+_SECRET_KEY = "the key of a test"
 _REPLAY_ROUNDS = 21  # one customer's awards of a whole portion go out one by one
 
 
@@ -115,7 +117,10 @@ class PublicApiServer:
         self.clock = ManualClock()
         self.store = Store(with_tables(store_url))
         self.log = SqliteEventLog(folder / "log.db")
-        self._keyring = open_keyring(None, folder / "secret-key")
+        key = folder / "secret-key"
+        if not key.exists():
+            key.write_text(_SECRET_KEY)
+        self._keyring = open_keyring(None, key)
         self.watch = SnapshotWatch(self.store, self._keyring, clock=self.clock)
         self.configure(config)
         lake = str(folder / "lake")
