@@ -67,7 +67,7 @@ class KafkaEventLog:
         with self._appending:  # the compressor is not thread-safe
             stored = self._compressor.compress(records)
             messages = [
-                (body, encode_header(record, encoding), record.received_at // 1_000)
+                (body, encode_header(record, encoding, body), record.received_at // 1_000)
                 for record, (encoding, body) in zip(records, stored, strict=True)
             ]
             offsets = self._writer.write(self._topic, messages, header=HEADER)

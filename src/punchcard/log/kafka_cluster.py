@@ -40,6 +40,7 @@ _OTHER_LEADER: Final = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._DESTROY,  # another thread has replaced the client
 )
 # Errors that stay until somebody changes something.
 _REFUSALS: Final = (
@@ -105,6 +106,8 @@ class KafkaCluster:
             text = detail.str() if detail.code() != KafkaError._TIMED_OUT else ""
         else:
             text = "" if isinstance(detail, FutureTimeoutError) else str(detail)
+        if not text:
+            self._admin.poll(0)  # calls `_note_error`
         text = text or self._last_error or "the brokers do not answer in time"
         return StorageError(f"The event log at {self.options.place} cannot be {action}: {_sentence(text)}")
 
@@ -129,7 +132,10 @@ class KafkaCluster:
             # Both at once. The end is that of what is acknowledged: no more than all replicas have.
             first = self._admin.list_offsets({partition: _FIRST}, request_timeout=ANSWER_SECONDS)
             end = self._admin.list_offsets({partition: _END}, request_timeout=ANSWER_SECONDS)
-            return _only(first).offset, _only(end).offset
+            range_ = _only(first).offset, _only(end).offset
+            if min(range_) < 0:  # a broker that has lost the others does not know
+                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+            return range_
 
         return self._of_leader(request, "read")
 
@@ -174,13 +180,13 @@ class KafkaCluster:
         return str(description.topic_id)
 
     def _describe(self, topic: str) -> TopicDescription | None:
+        def request() -> TopicDescription:
+            topics = TopicCollection([topic])
+            description: TopicDescription = _only(self._admin.describe_topics(topics, request_timeout=ANSWER_SECONDS))
+            return description
+
         try:
-            with self.failures("opened"):
-                topics = TopicCollection([topic])
-                description: TopicDescription = _only(
-                    self._admin.describe_topics(topics, request_timeout=ANSWER_SECONDS)
-                )
-                return description
+            return self._of_leader(request, "opened")
         except StorageError as error:
             if _code_of(error.__cause__) in _NO_TOPIC:
                 return None
