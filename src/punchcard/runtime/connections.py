@@ -134,6 +134,7 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Add an accepted connection."""
         self._open.add(connection)
+        self.telemetry.connections_counted(len(self._open))
         self._by_address[_counted(connection.address)] += 1
         if self._sweeping is None:
             self._schedule()
@@ -183,6 +184,7 @@ class Connections:
     def _uncount(self, connection: Connection) -> None:
         if connection in self._open:
             self._open.discard(connection)
+            self.telemetry.connections_counted(len(self._open))
             key = _counted(connection.address)
             self._by_address[key] -= 1
             if not self._by_address[key]:
