@@ -79,7 +79,7 @@ def test_every_answer_is_one_that_the_document_names(api: PublicApiServer) -> No
                 assert mode is GenerationMode.NEGATIVE, (
                     operation.path
                 )  # a call that takes nothing cannot be asked wrongly
-            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # all that is broken is told at once
+            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # reports everything that is broken at once
                 broken[f"{operation.method.upper()} {operation.path} {mode}"] = str(error)[:1500]
     assert requested > 2 * 30
     assert not broken, "\n\n".join(f"{name}\n{message}" for name, message in broken.items())

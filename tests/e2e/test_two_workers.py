@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 
 from punchcard.lake.reader import LakeReader
 from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.processes import start_module
 from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -31,13 +31,10 @@ DEFECTS = ("routing_stopped", "lake_stopped", "delivery_stopped", "engage_stoppe
 
 
 @contextmanager
-def second_worker(product: ProductProcess, environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+def second_worker(product: ProductProcess, environment: dict[str, str]) -> "Iterator[subprocess.Popen[str]]":
     log = (product.folder / "second.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "punchcard", "worker", "--data", str(product.data)],
-        stderr=log,
-        env={**os.environ, **environment},
-        start_new_session=True,
+    process = start_module(
+        "punchcard", "worker", "--data", str(product.data), stderr=log, environment={**os.environ, **environment}
     )
     try:
         yield process

@@ -29,8 +29,8 @@ OF_PEOPLE = ("profiles", "external_ids", "profile_traits", "synced", "sync_queue
 OF_WHAT_IS_OPEN = ("ix_effects_due", "ix_effects_ordering_key")
 # The pages of the ledger, newest first.
 IN_ORDER = ("ix_effects_destination",)
-# The judge of the simulation counts attempts over all.
-JUDGES_OWN = re.compile(r"SELECT .*count\(\*\).*\sFROM delivery_attempts", re.DOTALL)
+# The oracle of the simulation counts attempts over all.
+ORACLES_OWN = re.compile(r"SELECT .*count\(\*\).*\sFROM delivery_attempts", re.DOTALL)
 SCAN = re.compile(rf"SCAN (?:{'|'.join(GROWING)})\b")
 BY_DESTINATION_ALONE = re.compile(r"USING (?:COVERING )?INDEX (\w+) \(destination=\?\)")
 
@@ -70,7 +70,7 @@ def test_every_statement_finds_its_rows_by_an_index_that_fits(tmp_path: Path) ->
     with plans() as result:
         simulate(tmp_path, seed=3, steps=200)
     matching_statements = [statement for statement in result if any(f" {table}" in statement for table in GROWING)]
-    matching_statements = [statement for statement in matching_statements if not JUDGES_OWN.match(statement)]
+    matching_statements = [statement for statement in matching_statements if not ORACLES_OWN.match(statement)]
     assert len(matching_statements) >= 8
     slow = {
         statement[-300:]: result[statement] for statement in matching_statements if any(map(is_slow, result[statement]))

@@ -125,6 +125,10 @@ class RoutingTelemetry:
         """Another process leads, or may lead: this one goes on as a follower."""
         self.log.warning("routing_leadership_lost")
 
+    def schema_failed(self, *, error: str) -> None:
+        """The source schema could not be counted or written; events are routed all the same."""
+        self.log.warning("source_schema_failed", error=error)
+
     def log_trimmed(self, *, records: int) -> None:
         """Old log records that the lake holds were forgotten."""
         self.log.debug("log_trimmed", records=records)

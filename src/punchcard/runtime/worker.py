@@ -281,6 +281,7 @@ class Worker:
                 with self._progress.watch("routing"):
                     self._step_while_leading(router, log, leadership)
             finally:
+                router.write_schema()
                 over.set()
                 feed.close()
                 replaying.join()

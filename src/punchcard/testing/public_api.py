@@ -170,9 +170,10 @@ class PublicApiServer:
             self.log.append([NewRecord(received_at, write_key, call, "identity", body, "")])
 
     def route(self) -> None:
-        """Route everything that waits."""
+        """Route everything that waits, and write what the source schema gathers of it."""
         while self._router.step():
             continue
+        self._router.write_schema()
 
     def restart_routing(self) -> None:
         """Restart routing from the stored state, as in a new process."""
