@@ -106,10 +106,10 @@ def test_one_process_is_killed_under_load(product: ProductProcess) -> None:
     log = SqliteEventLog(product.data / "log.db")
     bodies = [record.body for record in log.read(0, records_max=10**6, bytes_max=1 << 40)]
     log.close()
-    found = Counter(
+    copies = Counter(
         message_id for body in bodies for message_id in [body.partition(b'"messageId": "')[2].partition(b'"')[0]]
     )
-    missing = [message_id for message_id in senders.acknowledged if found[message_id.encode()] != 1]
+    missing = [message_id for message_id in senders.acknowledged if copies[message_id.encode()] != 1]
     assert missing == []
 
 

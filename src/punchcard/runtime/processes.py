@@ -148,7 +148,7 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False, starts_e
 
 
 def _work(settings: Settings, *, until_stdin_closes: bool, starts_engage: bool) -> int:
-    """Route and deliver in this process, whose logs and counters are prepared."""
+    """Route and deliver in this process, after its logs and counters are prepared."""
     from punchcard.runtime.worker import Worker
 
     worker = Worker(settings, starts_engage=starts_engage)

@@ -24,7 +24,7 @@ from punchcard.ingest.rejections import Rejections
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.opening import is_shared
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_lake, open_store
-from punchcard.runtime.connections import HttpLimits, parse_networks
+from punchcard.runtime.connections import limits_of
 from punchcard.runtime.garbage_collection import collect_often
 from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.guard_thread import run_guard
@@ -52,9 +52,7 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 # How long the event loop may keep the interpreter from the thread that commits. Python's default of 5 ms is longer than
 # a commit takes: on a busy machine that thread, back from its sync, would delay its whole group.
 _THREAD_SWITCH_SECONDS = 0.0005
-_LINE_BYTES_MAX = 65_535  # of the parser
 _PUBLISH_SECONDS = 1.0
-_LOOPBACK = "127.0.0.0/8, ::1/128"
 
 
 def _ignore() -> None:
@@ -198,7 +196,7 @@ class Serving:
 
         server = HttpServer(
             app,
-            limits=_limits(settings),
+            limits=limits_of(settings),
             tls=None if self._tls is None else self._tls.context,
             forwarded_by=settings.trusted_proxies,
             direct=tracking,
@@ -371,21 +369,6 @@ class _Dispatch:
                     config_file=self._serving.config_file,
                 )
             return self._built
-
-
-def _limits(settings: Settings) -> HttpLimits:
-    return HttpLimits(
-        line_bytes_max=min(settings.request_line_bytes_max, _LINE_BYTES_MAX),
-        headers_bytes_max=settings.request_headers_bytes_max,
-        headers_max=settings.request_headers_max,
-        head_seconds=settings.request_head_seconds,
-        body_seconds=settings.request_body_seconds,
-        keep_alive_seconds=settings.keep_alive_seconds,
-        connections_max=settings.connections_max,
-        per_address_max=settings.connections_per_address_max,
-        bodies_bytes_max=settings.request_bodies_bytes_max,
-        exempt=parse_networks(f"{_LOOPBACK}, {settings.trusted_proxies}"),
-    )
 
 
 async def _publish_counts(tracking: TrackingApp) -> None:
