@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reading(path: Path) -> Iterator[SqliteEventLog]:
-    """A log whose reader has begun to wait for notices."""
+    """A log with a reader that has begun to wait for notices."""
     with closing(SqliteEventLog(path)) as log:
         log.wait(0, seconds=0.001, poll_seconds=0.001)
         yield log

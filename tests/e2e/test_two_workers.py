@@ -57,7 +57,9 @@ def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
     tmp_path: Path, empty_postgres_url: str, sandbox: SandboxProcess, end_sessions: str
 ) -> None:
     environment = {"PUNCHCARD_DATABASE_URL": empty_postgres_url, "PUNCHCARD_LAKE_FLUSH_SECONDS": "5"}
-    content = configuration(perkville_url=sandbox.url)
+    # With an audience each worker has an Engage process, which shows that it is ready.
+    regulars = {"name": "Regulars", "definition": "event('Checked In').count() >= 1"}
+    content = configuration(perkville_url=sandbox.url) | {"audiences": [regulars]}
     with (
         ProductProcess(tmp_path / "product", content, environment=environment) as product,
         second_worker(product, environment) as second,

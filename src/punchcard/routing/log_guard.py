@@ -181,12 +181,7 @@ class LogGuard:
         """Return when something may be sent: log and store have reached a generation that is young enough.
 
         A copy of the store that was made before does not know this generation. While something is sent all the time,
-        `renewal_due` has the next one made in time, and this does not wait.
-
-        Raises:
-            OtherLogError: see `check`.
-            OlderStoreError: see `check`.
-            StorageError: log or store is away: nothing may be sent.
+        `renewal_due` has the next one made in time, and this does not wait. Raises what `advance` does.
         """
         advanced_at = self._advanced_at
         age = None if advanced_at is None else self._clock.monotonic() - advanced_at

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 
 import structlog
@@ -23,14 +24,27 @@ class ChildProcess:
     Args:
         name: Name of the process in the log.
         module: Module to run, with `--until-stdin-closes`.
+        arguments: Further arguments of the module.
+        descriptors: Descriptors that the module's process inherits under the same numbers.
         forked: The first process, forked but not begun; those after it are started as new interpreters, because by
             then this process has threads and connections.
     """
 
-    def __init__(self, settings: Settings, *, name: str, module: str, forked: ForkedProcess | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        module: str,
+        forked: ForkedProcess | None = None,
+        arguments: Sequence[str] = (),
+        descriptors: Sequence[int] = (),
+    ) -> None:
         self._name = name
         self._module = module
         self._forked = forked
+        self._arguments = arguments
+        self._descriptors = descriptors
         self._environment = {**os.environ, **as_environment(settings)}
         self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._stop_requested_at: float | None = None
@@ -60,8 +74,8 @@ class ChildProcess:
             forked, self._forked = self._forked, None
             forked.begin()
             return forked
-        command = [sys.executable, "-m", self._module, "--until-stdin-closes"]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environment)
+        command = [sys.executable, "-m", self._module, "--until-stdin-closes", *self._arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environment, pass_fds=self._descriptors)
 
     def request_stop(self) -> None:
         """Request the process to finish; further requests have no effect."""

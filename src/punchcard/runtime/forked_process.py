@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -28,18 +28,23 @@ _STANDARD_STREAMS: Final = 3
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
 
+# Of the forked processes that have not ended: each child closes those of the others.
+_parent_descriptors: set[int] = set()
 
-def can_fork(*, counters: Path) -> bool:
+
+def can_fork(*, counters: Path, shared: Collection[int] = ()) -> bool:
     """Return whether this process is one thread that has opened nothing a child could not share.
 
     Args:
         counters: Folder of the files of prometheus_client, which opens files of the child's own after a fork.
+        shared: Descriptors that are meant for children.
     """
     if not hasattr(os, "pidfd_open") or not _THREADS.exists():
         return False
     if _UNSAFE_MODULES & set(sys.modules) or len(list(_THREADS.iterdir())) > 1:
         return False
-    return not any(_is_own(descriptor, counters) for descriptor in map(int, os.listdir(_DESCRIPTORS)))
+    descriptors = set(map(int, os.listdir(_DESCRIPTORS))).difference(shared)
+    return not any(_is_own(descriptor, counters) for descriptor in descriptors)
 
 
 def _is_own(descriptor: int, counters: Path) -> bool:
@@ -68,16 +73,20 @@ class ForkedProcess:
     def __init__(self, name: str, *, prepare: Callable[[], object], run: Callable[[], int]) -> None:
         self._status: int | None = None
         self._guard = threading.Lock()
+        siblings = list(_parent_descriptors)
         begin, self._lifeline = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # a collection writes to what it visits, and each page that it writes to is no longer shared
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._lifeline)
+            # A child that held the lifeline of another one would keep it running after the end of their parent.
+            for descriptor in (self._lifeline, *siblings):
+                os.close(descriptor)
             _run_child(name, begin, prepare, run)
         os.close(begin)
         self._descriptor = os.pidfd_open(self.pid)
+        _parent_descriptors.update((self._lifeline, self._descriptor))
 
     def begin(self) -> None:
         """Let the child begin; without effect if it has ended already, which `wait` reports."""
@@ -109,6 +118,7 @@ class ForkedProcess:
 
     def end(self) -> None:
         """Wait for the end of a child that was never begun, or that was stopped."""
+        _parent_descriptors.difference_update((self._lifeline, self._descriptor))
         os.close(self._lifeline)
         self.wait()
         os.close(self._descriptor)

@@ -17,11 +17,11 @@ from punchcard.errors import PunchcardError
 from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.logs import configure_logs
-from punchcard.runtime.metrics import metrics_folder, prepare_metrics, reserve_metrics
+from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, TlsMode, read_settings
 
 if TYPE_CHECKING:
-    from punchcard.runtime.forked_process import ForkedProcess
+    from punchcard.runtime.children import Children
     from punchcard.runtime.serve import Serving
     from punchcard.workspace.file_watch import FileWatch
 
@@ -41,43 +41,24 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         PunchcardError: The file is invalid, the port is in use, or storage cannot be opened.
     """
     _prepare(settings, reset_counters=True)
-    import punchcard.runtime.serve  # noqa: F401  # before the fork, so that both processes share it
+    from punchcard.runtime.children import open_children
 
-    # Before anything is opened: the worker waits until everything of this process is.
-    forked = _fork_worker(settings)
-    try:
-        return _run_up(settings, config=config, forked=forked)
-    finally:
-        if forked is not None:
-            forked.end()
+    config_file = "" if config is None else str(config)
+    with open_children(settings, config_file=config_file, worker=_work_as_child) as children:
+        return _run_up(settings, config=config, children=children)
 
 
-def _fork_worker(settings: Settings) -> "ForkedProcess | None":
-    """Fork a worker that waits to begin; None where that is not safe."""
-    from punchcard.runtime.forked_process import ForkedProcess, can_fork
-
-    if not can_fork(counters=metrics_folder(settings.data)):
-        return None
-
-    def prepare() -> None:
-        reserve_metrics(settings.data)
-        import punchcard.runtime.worker  # noqa: F401  # while the other process opens its storage
-
-    return ForkedProcess("punchcard-worker", prepare=prepare, run=lambda: _work_as_child(settings))
-
-
-def _run_up(settings: Settings, *, config: Path | None, forked: "ForkedProcess | None") -> int:
-    from punchcard.runtime.child_process import ChildProcess
+def _run_up(settings: Settings, *, config: Path | None, children: "Children") -> int:
     from punchcard.runtime.serve import Serving
 
-    with Serving(settings, config_file="" if config is None else str(config)) as serving:
+    config_file = "" if config is None else str(config)
+    with Serving(settings, config_file=config_file, listening=children.listening) as serving:
         watch = _watch_config_file(serving, settings, config)
         token = serving.first_token()
         stopping = threading.Event()
-        worker = ChildProcess(settings, name="worker", module="punchcard.runtime.processes", forked=forked)
-        threads = [threading.Thread(target=worker.keep_running, args=(stopping,), name="worker-keeper")]
+        watching: list[threading.Thread] = []
         if watch is not None:
-            threads.append(
+            watching.append(
                 threading.Thread(
                     target=_poll_file, args=(watch.poll, settings.config_poll_seconds, stopping), name="config-watch"
                 )
@@ -87,20 +68,21 @@ def _run_up(settings: Settings, *, config: Path | None, forked: "ForkedProcess |
             print(f"Punchcard is up: {serving.url} (data in {settings.data})", flush=True)
             _show_access(serving, token, settings)
 
-        for thread in threads:
+        children.begin()
+        for thread in watching:
             thread.start()
 
         def stop() -> None:
-            # At once, not after the last response: both processes share the time that a supervisor allows.
+            # At once, not after the last response: all processes share the time that a supervisor allows.
             stopping.set()
-            worker.request_stop()
+            children.request_stop()
 
         try:
             serving.run(on_ready=ready, on_stop=stop)
         finally:
             stop()
-            worker.stop(settings.shutdown_seconds)
-            for thread in threads:
+            children.stop()
+            for thread in watching:
                 thread.join()
     return 0
 
@@ -132,9 +114,10 @@ def run_serve(settings: Settings) -> int:
         PunchcardError: The port is in use, or storage cannot be opened.
     """
     _prepare(settings, reset_counters=False)
+    from punchcard.runtime.children import open_children
     from punchcard.runtime.serve import Serving
 
-    with Serving(settings) as serving:
+    with open_children(settings) as children, Serving(settings, listening=children.listening) as serving:
         token = serving.first_token()
 
         def ready() -> None:
@@ -142,7 +125,11 @@ def run_serve(settings: Settings) -> int:
             _show_certificate(settings)
             _show_token(token, settings)
 
-        serving.run(on_ready=ready)
+        children.begin()
+        try:
+            serving.run(on_ready=ready, on_stop=children.request_stop)
+        finally:
+            children.stop()
     return 0
 
 
@@ -161,7 +148,7 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False, starts_e
 
 
 def _work(settings: Settings, *, until_stdin_closes: bool, starts_engage: bool) -> int:
-    """Route and deliver in this process, whose logs and counters are prepared."""
+    """Route and deliver in this process, after its logs and counters are prepared."""
     from punchcard.runtime.worker import Worker
 
     worker = Worker(settings, starts_engage=starts_engage)

@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -89,6 +89,7 @@ class Settings:
     log_format: LogFormat
     host: str
     port: Port
+    processes: int
     allowed_hosts: str
     public_url: PublicUrl
     tls_cert: str
@@ -125,6 +126,16 @@ class Settings:
     alert_poll_seconds: float
     config_poll_seconds: float
     shutdown_seconds: float
+
+    def share_of_process(self) -> "Settings":
+        """Return the settings of one of several serving processes: each gets an equal share of what they may use."""
+        shared = (
+            "connections_max",
+            "connections_per_address_max",
+            "request_bodies_bytes_max",
+            "ingest_queue_bytes_max",
+        )
+        return replace(self, **{name: -(-getattr(self, name) // self.processes) for name in shared})
 
     def store_url(self) -> str:
         """Return the URL of the store."""

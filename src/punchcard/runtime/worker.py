@@ -15,7 +15,6 @@ from punchcard.clock import SystemClock, to_micros
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.spare import SparePermits
 from punchcard.delivery.stages import DeliveryTarget
-from punchcard.engage.demand import has_engage_work
 from punchcard.errors import LakeError, PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
@@ -29,7 +28,7 @@ from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
-from punchcard.runtime.child_process import ChildProcess
+from punchcard.runtime.engage_keeper import EngageKeeper
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.history_pruning import prune_history
@@ -53,10 +52,8 @@ _HOUSEKEEPING_SECONDS = 60.0
 _REPLAY_POLL_SECONDS = 0.02
 _REPLAY_IDLE_SECONDS = 0.25
 _LEADERSHIP_LOOK_SECONDS = 1.0
-_ENGAGE_LOOK_SECONDS = 1.0  # a preview waits for its start
 # Share of the shutdown time that requests in flight may take; the rest is for recording their outcomes.
 _SENDING_SHARE = 0.7
-_ENGAGE_SHARE = 0.9  # its steps are atomic: killing it only costs time
 _FAILED = 1
 
 
@@ -81,8 +78,7 @@ class Worker:
         self._failed = False
         self._deliveries: dict[str, DestinationDelivery] = {}
         self._feed: LakeFeed | None = None
-        # A separate process: however much it computes, awards do not wait for it, and its end does not end them.
-        self._engage = ChildProcess(settings, name="engage", module="punchcard.runtime.engage_process")
+        self._engage = EngageKeeper(settings, store=self._store, watch=self._watch, clock=self._clock)
 
     async def run(self, *, until_stdin_closes: bool) -> int:
         """Route and deliver until SIGTERM or SIGINT; return the exit status.
@@ -134,9 +130,8 @@ class Worker:
             target=self._route, args=(guard, lambda: loop.call_soon_threadsafe(stop)), name="routing"
         )
         routing.start()
-        restarting = threading.Thread(target=self._keep_engage_running, name="engage-keeper")
         if self._starts_engage:
-            restarting.start()
+            self._engage.start(self._stopping)
         alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
         alerts.progress = self._progress
         alerts.start()
@@ -153,26 +148,8 @@ class Worker:
             stop()
             await asyncio.to_thread(alerts.stop)
             await asyncio.to_thread(routing.join)
-            await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
-            if self._starts_engage:
-                await asyncio.to_thread(restarting.join)
+            await asyncio.to_thread(self._engage.stop)
             await asyncio.to_thread(simulating.join)
-
-    def _keep_engage_running(self) -> None:
-        """Start Engage once it has work, and again whenever it ends unexpectedly."""
-        with closing(StoreChanges(self._store, clock=self._clock)) as changes:
-            while not self._stopping.is_set():
-                if changes.have_come() and self._has_engage_work():
-                    self._engage.keep_running(self._stopping)
-                else:
-                    self._stopping.wait(_ENGAGE_LOOK_SECONDS)
-
-    def _has_engage_work(self) -> bool:
-        try:
-            with self._store.reading() as work:
-                return has_engage_work(work, self._watch.newest())
-        except PunchcardError:
-            return False  # routing and alerts report it
 
     async def _deliver(self, guard: LogGuard, stopping: asyncio.Event, opened: ExitStack) -> None:
         tasks: dict[str, asyncio.Task[None]] = {}
