@@ -186,3 +186,86 @@ def test_a_perk_that_cannot_award_is_mapped_only_when_that_is_confirmed(
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("status").first).to_contain_text("The map was saved")
         expect(page.get_by_label("Event name").last).to_have_value("Locker Opened")
+
+
+def test_a_conflict_is_compared_and_corrected(chromium: Browser, product: ProductProcess) -> None:
+    for number, revenue in enumerate((30, 20)):
+        event = {
+            "event": "Order Completed",
+            "userId": "dora",
+            "messageId": f"contradiction-{number}",
+            "properties": {"email": "dora@example.com", "order_id": "2002", "revenue": revenue},
+        }
+        product.send("track", event, write_key=WRITE_KEY)
+        product.wait_for_status(f"contradiction-{number}", "conflict" if number else "delivered")
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/events?name=Order+Completed")
+        page.get_by_role("link", name="Resolve conflict").first.click()
+        page.wait_for_url("**/conflicts/*")
+        expect(page.locator("main")).to_contain_text("-10 × 123456 for dora@example.com")
+        picture(page, "conflict")
+        page.get_by_role("button", name="Correct to the second").click()
+        expect(page.get_by_role("status").first).to_contain_text("the second content counts")
+        wait_after_reloading(page, lambda: page.locator("main .badge", has_text="Delivered").count() >= 2)
+        page.goto("/events/contradiction-1")
+        expect(page.locator("main")).to_contain_text("resolved")
+        expect(page.get_by_role("link", name="Resolve conflict")).to_have_count(0)
+
+
+def test_versions_are_listed_compared_restored_and_undone(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/destinations/perkville/map")
+        lines = page.get_by_label("Event name")
+        names = [line.input_value() for line in lines.all()]
+        page.get_by_role("button", name="Add event").click()
+        lines.last.fill("Towel Rented")
+        page.get_by_label("Perk", exact=True).last.select_option("123457")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_role("status").first).to_contain_text("The change was undone")
+        expect(lines).to_have_count(len(names))
+
+        page.get_by_role("link", name="History").click()
+        page.wait_for_url("**/settings/versions?part=*")
+        expect(page.get_by_role("heading", name="History of destination perkville")).to_be_visible()
+        expect(page.locator("[data-version]").first).to_contain_text("Map entry “Towel Rented” of Perkville")
+        page.get_by_role("link", name="All versions").click()
+        page.wait_for_url("**/settings/versions")
+        picture(page, "versions")
+        added = page.locator("[data-version]").nth(1)
+        expect(added).to_contain_text("perk 123457 added")
+        added.get_by_role("link").first.click()
+        expect(page.locator("[data-difference]")).to_contain_text("“Towel Rented”")
+        picture(page, "version")
+        page.get_by_role("button", name="Restore Perkville").click()
+        expect(page.get_by_role("status").first).to_contain_text("again. This is version")
+        expect(page.locator("[data-version]").first).to_contain_text("Restored from version")
+        page.goto("/destinations/perkville/map")
+        assert [line.input_value() for line in lines.all()] == [*names, "Towel Rented"]
+
+        page.goto("/settings/versions")
+        page.locator("[data-version]").nth(1).get_by_role("link").first.click()
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Restore all").click()
+        expect(page.get_by_role("status").first).to_contain_text("again. This is version")
+        page.goto("/destinations/perkville/map")
+        assert [line.input_value() for line in lines.all()] == names
+
+
+def test_a_map_that_somebody_else_has_changed_is_not_overwritten(chromium: Browser, product: ProductProcess) -> None:
+    with (
+        signed_in(chromium, product, "olga@acme.example") as page,
+        signed_in(chromium, product, "olga@acme.example") as other,
+    ):
+        for opened, name in ((page, "Mine"), (other, "Theirs")):
+            opened.goto("/destinations/perkville/map")
+            opened.get_by_role("button", name="Add event").click()
+            opened.get_by_label("Event name").last.fill(name)
+            opened.get_by_label("Perk", exact=True).last.select_option("123457")
+        other.get_by_role("button", name="Save").click()
+        expect(other.get_by_role("status").first).to_contain_text("The map was saved")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert").first).to_contain_text("Map entry “Theirs” of Perkville: perk 123457 added")
+        expect(page.get_by_label("Event name").last).to_have_value("Mine")
+        other.get_by_role("button", name="Undo").click()
+        expect(other.get_by_role("status").first).to_contain_text("The change was undone")
