@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock, to_iso
-from punchcard.errors import ConfigurationError
 from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError
 from punchcard.runtime.alerting import base_url
@@ -39,7 +39,7 @@ def print_alerts(settings: Settings, *, include_resolved: bool, as_json: bool) -
         for alert in matches:
             print(json.dumps(_plain(alert), ensure_ascii=False))
     elif not matches:
-        print("no alerts")
+        print("No alerts")
     else:
         _show(matches)
 
@@ -78,14 +78,13 @@ def test_channel(settings: Settings, name: str) -> int:
     channels = snapshot.alert_channels
     channel = channels.get(name) or next((channel for channel in channels.values() if channel.name == name), None)
     if channel is None:
-        known = ", ".join(sorted(channels)) or "none"
-        raise ConfigurationError(f"{name}: there is no such alert channel (configured: {known})")
+        raise unknown_name("", name, channels, kind="alert channel")
     try:
         send_test(channel, snapshot, public_url=base_url(settings), clock=clock)
     except ChannelError as error:
         print(f"{channel.name}: {printable(error.message)}", file=sys.stderr)
         return 1
-    print(f"a test was sent to {channel.name}")
+    print(f"A test was sent to {channel.name}")
     return 0
 
 

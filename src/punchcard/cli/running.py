@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from punchcard.cli.app import app
 from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
+from punchcard.operations.sentences import capitalize
 
 DONE = 0
 FAILED = 1
@@ -63,7 +64,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _print_error(message: str) -> None:
     for line in message.splitlines():
-        print(f"punchcard: {line}", file=sys.stderr)
+        print(f"punchcard: {capitalize(line)}", file=sys.stderr)
 
 
 def _print_usage_error(error: TyperException) -> None:

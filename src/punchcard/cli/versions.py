@@ -38,7 +38,7 @@ def print_versions(settings: Settings, *, part: str | None, count: int, as_json:
         else:
             _print_version(described)
     if not listed and not as_json:
-        print("no versions")
+        print("No versions")
 
 
 def print_difference(settings: Settings, number: int, other: int | None, *, part: str | None) -> None:
@@ -99,7 +99,7 @@ def _print_changes(changes: Sequence[PartChange]) -> None:
         for sentence in change.sentences:
             print(printable(sentence))
     if not changes:
-        print("no changes")
+        print("No changes")
 
 
 def _refusal(planned: RestorePlan) -> str:
