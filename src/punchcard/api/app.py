@@ -67,7 +67,7 @@ from punchcard.api.sources import (
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
 from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
 from punchcard.api.unavailable import UNAVAILABLE
-from punchcard.api.workspaces import get_workspace
+from punchcard.api.workspaces import change_settings, get_settings, get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
@@ -75,6 +75,8 @@ from punchcard.store.access.token_store import Role, StoredToken, note_use, veri
 
 HANDLERS = (
     get_workspace,
+    get_settings,
+    change_settings,
     list_destination_catalog,
     get_destination_catalog,
     list_source_catalog,

@@ -17,6 +17,7 @@ from punchcard.cli.options import (
     Data,
     Host,
     Port,
+    Processes,
     Tls,
     TlsCert,
     TlsKey,
@@ -116,11 +117,14 @@ def up(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls: Tls = None,
+    processes: Processes = None,
 ) -> int:
     """Run Punchcard on this machine: Tracking API, Public API, App and worker on embedded storage."""
     from punchcard.runtime.processes import run_up
 
-    settings = load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls)
+    settings = load_settings(
+        data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls, processes=processes
+    )
     return run_up(settings, config=config)
 
 

@@ -83,6 +83,7 @@ class Store:
             raise ConfigurationError(f"the store speaks sqlite:// and postgresql://, not {parsed.drivername}://")
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.sqlite_path = parsed.database if self.is_sqlite else None
         self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed, pool_pre_ping=True)
         # PostgreSQL's own default shows each statement of a unit of work another moment.
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
