@@ -76,7 +76,7 @@ class KafkaEventLog:
             ]
             offsets = self._writer.write(self._topic, messages, header=HEADER)
             if offsets[0] < self._appended_end:
-                raise self._replaced()  # a topic that was created again begins anew
+                raise self._replaced()  # a topic that was created again begins at 0
             self._appended_end = offsets[-1] + 1
         state = self._identity.known
         return [state.position_of(offset) for offset in offsets]

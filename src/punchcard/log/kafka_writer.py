@@ -96,7 +96,7 @@ class KafkaWriter:
 
 
 class _Written:
-    """What became of the messages of a batch."""
+    """The reports about the messages of a batch."""
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
