@@ -126,7 +126,7 @@ class KafkaCluster:
         Raises:
             StorageError: The cluster is not available.
         """
-        description = self._describe(topic)
+        description = self._describe(topic, action="read")
         return "" if description is None else str(description.topic_id)
 
     def range_of(self, topic: str) -> tuple[int, int]:
@@ -200,14 +200,14 @@ class KafkaCluster:
         self._refuse_unsafe(topic, description)
         return str(description.topic_id)
 
-    def _describe(self, topic: str) -> TopicDescription | None:
+    def _describe(self, topic: str, *, action: str = "opened") -> TopicDescription | None:
         def request() -> TopicDescription:
             topics = TopicCollection([topic])
             description: TopicDescription = _only(self._admin().describe_topics(topics, request_timeout=ANSWER_SECONDS))
             return description
 
         try:
-            return self._ask(request, "opened", codes=_OTHER_LEADER)
+            return self._ask(request, action, codes=_OTHER_LEADER)
         except StorageError as error:
             if _code_of(error.__cause__) in _NO_TOPIC:
                 return None
