@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,27 @@ def test_what_the_log_remembers_is_the_same_after_its_history_was_cut(
         assert [item.position for item in log.read(0, records_max=9, bytes_max=99)] == [1, 41]
     first, end = log._cluster.range_of(f"{topic_of(url)}-identity")
     assert end - first < 20
+
+
+def test_a_reading_that_fails_half_way_is_made_again(
+    url: str, log: KafkaEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(KafkaEventLog(url)) as other:
+        reserved = [log.reserve_generation(0) for _ in range(5)]
+        take = KafkaReader.take
+        taken = count()
+
+        def take_three(reader: KafkaReader) -> None:
+            if next(taken) == 3:
+                raise StorageError("The connection was lost.")
+            take(reader)
+
+        monkeypatch.setattr(KafkaReader, "take", take_three)
+        with pytest.raises(StorageError, match="connection was lost"):
+            other.identity()
+        monkeypatch.undo()
+        assert other.identity().reserved == reserved[-1]
+        assert other.identity() == log.identity()
 
 
 def test_an_identity_of_a_newer_version_is_refused(kafka: KafkaCluster, url: str, log: KafkaEventLog) -> None:

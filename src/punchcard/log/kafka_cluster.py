@@ -138,10 +138,10 @@ class KafkaCluster:
         partition = TopicPartition(topic, PARTITION)
 
         def request() -> tuple[int, int]:
-            # Both at once. The end is that of what is acknowledged: no more than all replicas have.
-            first = self._admin().list_offsets({partition: _FIRST}, request_timeout=ANSWER_SECONDS)
-            end = self._admin().list_offsets({partition: _END}, request_timeout=ANSWER_SECONDS)
-            range_ = _only(first).offset, _only(end).offset
+            # In this order: what was written before records were deleted is before the end.
+            first = _only(self._admin().list_offsets({partition: _FIRST}, request_timeout=ANSWER_SECONDS))
+            end = _only(self._admin().list_offsets({partition: _END}, request_timeout=ANSWER_SECONDS))
+            range_ = first.offset, end.offset
             if min(range_) < 0:  # a broker that has lost the others does not know
                 raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
             return range_

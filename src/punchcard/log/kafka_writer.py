@@ -64,7 +64,7 @@ class KafkaWriter:
                         on_delivery=written.note,
                     )
                 left = self._producer.flush(_WRITE_AGAIN_SECONDS if self._is_failing else _WRITE_SECONDS)
-                if left or written.error is not None:
+                if left or written.error is not None or len(written.offsets) != len(messages):
                     raise self._failure(written, len(messages))
             except BaseException:
                 self._is_failing = True
