@@ -12,6 +12,7 @@ from punchcard.app.pages import (
     destination_states,
     destination_tester,
     destinations,
+    documentation,
     event_map,
     events,
     filters,
@@ -52,4 +53,5 @@ HANDLERS = (
     *workspaces.HANDLERS,
     *versions.HANDLERS,
     *team.HANDLERS,
+    *documentation.HANDLERS,
 )
