@@ -15,6 +15,7 @@ from punchcard.app.pages import (
     documentation,
     event_map,
     events,
+    exports,
     filters,
     home,
     reconciliation,
@@ -54,4 +55,5 @@ HANDLERS = (
     *versions.HANDLERS,
     *team.HANDLERS,
     *documentation.HANDLERS,
+    *exports.HANDLERS,
 )
