@@ -11,11 +11,13 @@ from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
 from punchcard.cli.lake_commands import lake
+from punchcard.cli.list_commands import audit, customers, events, source, transactions
 from punchcard.cli.options import (
     DEFAULT_URL,
     ConfigFile,
     Data,
     Host,
+    Json,
     Port,
     Tls,
     TlsCert,
@@ -29,11 +31,11 @@ from punchcard.cli.options import (
 from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.user_commands import user
 from punchcard.cli.version_commands import versions
 
 app = typer.Typer(
     name="punchcard",
-    add_completion=False,
     # Plain help: importing rich takes a quarter of a second.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -190,14 +192,40 @@ def export(data: Data = None) -> None:
     short_help="Check configuration, storage and partners.",
     epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
 )
-def check(config: ConfigFile = None, data: Data = None) -> int:
+def check(config: ConfigFile = None, json: Json = False, data: Data = None) -> int:
     """Check whether awards can be delivered: storage, configuration, and the settings of each destination.
 
     With --config, check a config file before it is applied.
     """
     from punchcard.cli.configuring import check_file, check_running
 
-    return check_running(load_settings(data=data)) if config is None else check_file(config)
+    if config is None:
+        return check_running(load_settings(data=data), as_json=json)
+    return check_file(config, as_json=json)
+
+
+@app.command(
+    short_help="Examine this machine and installation.",
+    epilog=example(
+        "punchcard doctor", "punchcard doctor --data /var/lib/punchcard --partners", "punchcard doctor --json"
+    ),
+)
+def doctor(
+    config: ConfigFile = None,
+    partners: Annotated[
+        bool, typer.Option("--partners", help="Also ask the partners whether they accept the credentials.")
+    ] = False,
+    json: Json = False,
+    data: Data = None,
+) -> int:
+    """Examine whether Punchcard can run here, before it is installed, while it runs, or when it does not start.
+
+    Looks at Python and packages, settings, disk, permissions, clock, secret key, TLS, storage, configuration, processes
+    and port, and names what to do. Creates and changes nothing. Ends with 1 if there is a problem.
+    """
+    from punchcard.cli.examining import print_diagnoses
+
+    return print_diagnoses(data=data, config=config, asks_partners=partners, as_json=json)
 
 
 app.add_typer(
@@ -364,7 +392,7 @@ app.add_typer(
 app.add_typer(
     destination,
     name="destination",
-    short_help="Pause destinations and switch them off, and write destinations of your own.",
+    short_help="List destinations, pause them, switch them off, and write your own.",
     epilog=example("punchcard destination pause loyalty --until 2h", "punchcard destination new acme-rewards"),
 )
 app.add_typer(
@@ -374,6 +402,8 @@ app.add_typer(
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(versions)
+for _lists in (source, transactions, events, customers, audit, user):
+    app.add_typer(_lists)
 app.add_typer(lake)
 
 
