@@ -57,6 +57,8 @@ PAGES: Final = MappingProxyType(
         "sign_in.html": "docs/how-to/reset-a-password.md",
         "source.html": _SEND,
         "source_new.html": _SEND,
+        "source_schema.html": f"{_SEND}#check-that-it-works",
+        "source_schema_event.html": f"{_SEND}#check-that-it-works",
         "sources.html": _SEND,
         "team.html": _ROLES,
         "tester.html": "docs/how-to/try-a-change.md",
