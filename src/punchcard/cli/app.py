@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli import conflict_commands, schema_command
+from punchcard.cli import check_commands, conflict_commands, schema_command
 from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
@@ -17,7 +17,6 @@ from punchcard.cli.options import (
     ConfigFile,
     Data,
     Host,
-    Json,
     Port,
     Processes,
     Tls,
@@ -192,45 +191,8 @@ def export(data: Data = None) -> None:
     print_configuration(settings)
 
 
-@app.command(
-    short_help="Check configuration, storage and partners.",
-    epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
-)
-def check(config: ConfigFile = None, json: Json = False, data: Data = None) -> int:
-    """Check whether awards can be delivered: storage, configuration, and the settings of each destination.
-
-    With --config, check a config file before it is applied.
-    """
-    from punchcard.cli.configuring import check_file, check_running
-
-    if config is None:
-        return check_running(load_settings(data=data), as_json=json)
-    return check_file(config, as_json=json)
-
-
-@app.command(
-    short_help="Examine this machine and installation.",
-    epilog=example(
-        "punchcard doctor", "punchcard doctor --data /var/lib/punchcard --partners", "punchcard doctor --json"
-    ),
-)
-def doctor(
-    config: ConfigFile = None,
-    partners: Annotated[
-        bool, typer.Option("--partners", help="Also ask the partners whether they accept the credentials.")
-    ] = False,
-    json: Json = False,
-    data: Data = None,
-) -> int:
-    """Examine whether Punchcard can run here, before it is installed, while it runs, or when it does not start.
-
-    Looks at Python and packages, settings, disk, permissions, clock, secret key, TLS, storage, configuration, processes
-    and port, and names what to do. Creates and changes nothing. Ends with 1 if there is a problem.
-    """
-    from punchcard.cli.examining import print_diagnoses
-
-    return print_diagnoses(data=data, config=config, asks_partners=partners, as_json=json)
-
+for _examination in (check_commands.check, check_commands.doctor):
+    app.command(**check_commands.HELP[_examination.__name__])(_examination)
 
 app.add_typer(
     sending,
