@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from punchcard.runtime.settings import setting_entries
+from punchcard.testing.certificates import make_certificate
+from punchcard.testing.ports import reserved_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _EXPOSURE_MAX = 2.0
@@ -49,17 +51,21 @@ def test_systemd_accepts_the_unit_and_finds_it_closed(tmp_path: Path) -> None:
 
 
 def test_nginx_accepts_its_file(tmp_path: Path) -> None:
-    from punchcard.testing.certificates import make_certificate
-
     certificate, key = make_certificate(tmp_path, "points")
     text = (DEPLOY / "nginx" / "punchcard.conf").read_text()
     text = re.sub(r"ssl_certificate \S+;", f"ssl_certificate {certificate};", text)
     text = re.sub(r"ssl_certificate_key \S+;", f"ssl_certificate_key {key};", text)
-    (tmp_path / "punchcard.conf").write_text(text)
-    (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/nginx.pid;\nevents {{}}\nhttp {{ access_log off; include {tmp_path}/punchcard.conf; }}\n"
+    folders = "".join(
+        f"{name}_temp_path {tmp_path}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    run(tool("nginx"), "-t", "-e", str(tmp_path / "error.log"), "-c", str(tmp_path / "nginx.conf"))
+    with reserved_port() as http, reserved_port() as https:  # nginx binds them, and 80 is for root only
+        text = re.sub(r"listen \[::\]:\d+[^;]*;", "", text)
+        text = text.replace("listen 80;", f"listen 127.0.0.1:{http};")
+        text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{https} ssl;")
+        (tmp_path / "nginx.conf").write_text(
+            f"pid {tmp_path}/nginx.pid;\nevents {{}}\nhttp {{ access_log off;\n{folders}{text}}}\n"
+        )
+        run(tool("nginx"), "-t", "-e", str(tmp_path / "error.log"), "-c", str(tmp_path / "nginx.conf"))
 
 
 def test_caddy_accepts_its_file() -> None:
