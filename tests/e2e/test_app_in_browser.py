@@ -22,6 +22,8 @@ PAGES = [
     "/customers/ann@example.com?tab=events",
     "/customers/ann@example.com?tab=audiences",
     "/customers/ann@example.com?tab=profile",
+    "/docs/how-to/operate",
+    "/docs?q=award",
     "/alerts",
     "/alerts/rules",
     "/alerts/channels",
