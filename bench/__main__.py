@@ -23,6 +23,7 @@ BENCHES = (
     "delivery",
     "latency",
     "startup",
+    "disk",
     "lake_lookup",
     "app",
     "engage",
