@@ -253,27 +253,31 @@ def store_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
 
 
-@contextmanager
-def _running_kafka(folder: Path, *, brokers: int, **settings: object) -> Iterator[Any]:
-    from punchcard.testing import kafka
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    """The folder of the jar files of Kafka."""
+    from punchcard.testing.kafka import why_not
 
-    if reason := kafka.why_not(KAFKA_JARS):
+    if reason := why_not(KAFKA_JARS):
         pytest.skip(reason)
-    with kafka.kafka_cluster(folder, KAFKA_JARS, brokers=brokers, settings=settings) as cluster:
-        yield cluster
+    return KAFKA_JARS
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Kafka broker of this process's own, on which each test has topics of its own."""
-    with _running_kafka(tmp_path_factory.mktemp("kafka"), brokers=1) as cluster:
+    from punchcard.testing.kafka import kafka_cluster
+
+    with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[Any]:
+def own_kafka(kafka_jars: Path, tmp_path: Path) -> Iterator[Any]:
     """Three Kafka brokers for this test alone, which may kill them."""
-    with _running_kafka(tmp_path / "kafka", brokers=3) as cluster:
+    from punchcard.testing.kafka import kafka_cluster
+
+    with kafka_cluster(tmp_path / "kafka", kafka_jars, brokers=3) as cluster:
         yield cluster
 
 

@@ -119,6 +119,7 @@ def test_channels_by_the_api(world: PublicApiServer, receiver: WebhookReceiver) 
     assert call(world, "POST", "/api/alert-channels/ops-team/test") == (200, {"data": {"status": "SUCCESS"}})
     (request,) = receiver.requests
     assert json.loads(request.body)["type"] == "alert.test"
+    assert json.loads(request.body)["data"]["url"] == f"http://127.0.0.1:{world.port}/alerts/channels"
     assert "webhook-signature" in request.headers
     status, content = call(
         world, "PATCH", "/api/alert-channels/ops-team", {"quietHours": "22:00-07:00", "url": channel["url"]}

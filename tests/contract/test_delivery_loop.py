@@ -25,6 +25,7 @@ from punchcard.store.delivery.effects import Action, EffectState, StoredEffect
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings, Step
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -132,7 +133,7 @@ def rig(store_url: str) -> Iterator[Rig]:
 @pytest.fixture
 def small_rig(tmp_path: Path) -> Iterator[Rig]:
     """For what does not depend on the engine."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield Rig(store, ScriptedPartner(clock=SystemClock(), late_seconds=LATE_SECONDS))
     store.close()
 

@@ -32,6 +32,7 @@ from punchcard.store.delivery.pauses import (
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import ScriptedClient, ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -141,7 +142,7 @@ def rig(store_url: str) -> Iterator[Rig]:
 
 @pytest.fixture
 def small_rig(tmp_path: Path) -> Iterator[Rig]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield Rig(store)
     store.close()
 

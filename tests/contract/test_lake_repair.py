@@ -16,6 +16,7 @@ from punchcard.routing.lake_repair import LakeRepair, repair
 from punchcard.routing.router import PositionMovedError
 from punchcard.store.engine import Store
 from punchcard.store.routing.lake_status import read_lake_status
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.installation import Installation, award
 
 EVENTS = 130  # more than the commits of one checkpoint
@@ -35,7 +36,7 @@ def installation(tmp_path: Path, sqlite_url: str) -> Iterator[Installation]:
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installation with a lake that took events one at a time; tests copy it."""
     folder = tmp_path_factory.mktemp("filled")
-    store = Store(f"sqlite:///{folder / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{folder / 'store.db'}"))
     made = Installation(folder, store)
     for number in range(1, EVENTS + 1):
         made.send(award(f"m-{number}"))
@@ -52,7 +53,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def damaged(filled: Path, tmp_path: Path) -> Iterator[Installation]:
     folder = tmp_path / "copy"
     shutil.copytree(filled, folder)
-    store = Store(f"sqlite:///{folder / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{folder / 'store.db'}"))
     made = Installation(folder, store)
     yield made
     made.close()

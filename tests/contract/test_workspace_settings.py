@@ -66,10 +66,10 @@ def test_an_editor_saves_the_other_settings_but_no_networks(world: PublicApiServ
 
 
 def test_the_api_changes_the_settings_that_the_body_names(world: PublicApiServer) -> None:
-    changed = world.request("PATCH", "/api/workspace/settings", json.dumps({"pointCost": "a lot"}))
+    changed = world.request("PATCH", "/api/workspace/settings", json.dumps({"pointCost": "a lot"}).encode())
     assert changed.status == 422, "not a number"
     body = {"webhookAllowedNetworks": ["10.0.0.0/8"], "pointCost": "0.01", "currency": "USD"}
-    assert world.request("PATCH", "/api/workspace/settings", json.dumps(body)).status == 200
+    assert world.request("PATCH", "/api/workspace/settings", json.dumps(body).encode()).status == 200
     assert settings(world)["webhookAllowedNetworks"] == ["10.0.0.0/8"]
     assert (settings(world)["pointCost"], settings(world)["timezone"]) == ("0.01", "UTC")
 
@@ -80,5 +80,5 @@ def test_the_api_changes_the_settings_that_the_body_names(world: PublicApiServer
     ids=["network", "time zone", "unknown member", "type"],
 )
 def test_the_api_refuses_what_cannot_be_a_setting(world: PublicApiServer, body: dict[str, object]) -> None:
-    assert world.request("PATCH", "/api/workspace/settings", json.dumps(body)).status in {400, 422}
+    assert world.request("PATCH", "/api/workspace/settings", json.dumps(body).encode()).status in {400, 422}
     assert settings(world)["webhookAllowedNetworks"] == []

@@ -30,6 +30,7 @@ from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.apply import apply
 from punchcard.workspace.file import read_content
@@ -69,7 +70,7 @@ class Pipeline:
 
     def __init__(self, folder: Path, perkville_url: str) -> None:
         self.clock = ManualClock(BEGIN)
-        self.store = Store(f"sqlite:///{folder / 'punchcard.db'}")
+        self.store = Store(with_tables(f"sqlite:///{folder / 'punchcard.db'}"))
         content = CONFIGURATION.format(url=perkville_url).encode()
         self.workspace = read_content(content, "punchcard.toml", environment={})
         self.configure(enabled=True)

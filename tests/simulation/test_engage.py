@@ -20,6 +20,7 @@ from punchcard.engage.fact_store import seq_of
 from punchcard.store.engine import Store
 from punchcard.testing import definitions as random
 from punchcard.testing.engage_world import EngageWorld
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.reference import Happened, Person, expected_result
 
 BEGIN = datetime(2026, 3, 6, 20, tzinfo=UTC)  # two days before clocks change in Los Angeles
@@ -147,7 +148,7 @@ def read(definition, text):
 @given(first=random.audiences(), second=random.audiences(), trait=random.events(), third=st.booleans(), steps=steps)
 def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, trait, third, steps):
     with TemporaryDirectory() as folder:
-        store = Store(f"sqlite:///{folder}/store.db")
+        store = Store(with_tables(f"sqlite:///{folder}/store.db"))
         world = EngageWorld(Path(folder), store, BEGIN)
         definitions = [("a1", checked(first)), ("a2", checked(second)), ("t1", checked(trait))]
         if third:
@@ -172,7 +173,7 @@ def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, 
 @given(audience=random.audiences(), trait=random.events(), third=st.booleans(), steps=steps)
 def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audience, trait, third, steps):
     with TemporaryDirectory() as folder:
-        store = Store(f"sqlite:///{folder}/store.db")
+        store = Store(with_tables(f"sqlite:///{folder}/store.db"))
         world = EngageWorld(Path(folder), store, BEGIN, changes_max=1)
         definitions = [("a1", checked(audience)), ("t1", checked(trait))]
         if third:

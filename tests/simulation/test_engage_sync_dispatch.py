@@ -25,6 +25,7 @@ from punchcard.store.engage import engage_tables
 from punchcard.store.engine import Store
 from punchcard.store.routing.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
+from punchcard.testing.fresh_store import with_tables
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, Source, Workspace
@@ -254,7 +255,7 @@ class Run:
 def test_a_destination_ends_up_with_the_current_values_and_nothing_twice_consecutively(key, rhythm, steps):
     with (
         TemporaryDirectory() as folder,
-        closing(DyingStore(f"sqlite:///{folder}/store.db")) as store,
+        closing(DyingStore(with_tables(f"sqlite:///{folder}/store.db"))) as store,
         closing(DyingLog(Path(folder) / "log.db")) as log,
     ):
         run = Run(Path(folder), store, log, key=key, rhythm=rhythm)

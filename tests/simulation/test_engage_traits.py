@@ -19,6 +19,7 @@ from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.rules import ExternalId, IdentityRules
 from punchcard.store.engage import profile_queries, profile_search, profiles
 from punchcard.store.engine import Store
+from punchcard.testing.fresh_store import with_tables
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -54,7 +55,7 @@ def person(number: int, call: Call) -> PersonEvent:
 
 @contextmanager
 def taken_in(batches: Sequence[Sequence[PersonEvent]]) -> Iterator[Store]:
-    with TemporaryDirectory() as folder, closing(Store(f"sqlite:///{folder}/store.db")) as store:
+    with TemporaryDirectory() as folder, closing(Store(with_tables(f"sqlite:///{folder}/store.db"))) as store:
         for batch in batches:
             with store.unit_of_work() as work:
                 changes = identity_resolution.plan_changes(

@@ -20,6 +20,7 @@ from punchcard.store.engage.sync_outcomes import outcome_of
 from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.simulation import simulate
 
 # Tables that grow for ever.
@@ -79,7 +80,7 @@ def test_every_statement_finds_its_rows_by_an_index_that_fits(tmp_path: Path) ->
 
 
 def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     with plans() as result:
         compute_trends(store, {"regulars": 1}, clock=ManualClock())
         with store.reading() as work:
@@ -106,7 +107,7 @@ def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path)
 
 
 def test_home_reads_what_is_open_and_the_period_only(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     at = ManualClock().now()
     with plans() as result, store.reading() as work:
         oldest_open(work, "perkville")

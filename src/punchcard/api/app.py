@@ -51,6 +51,7 @@ from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import list_regulations
 from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.simulations import HANDLERS as SIMULATIONS
+from punchcard.api.source_schema import HANDLERS as SOURCE_SCHEMA
 from punchcard.api.sources import (
     create_source,
     create_write_key,
@@ -129,6 +130,7 @@ HANDLERS = (
     *COMPUTATIONS,
     *RECONCILIATIONS,
     *SIMULATIONS,
+    *SOURCE_SCHEMA,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

@@ -6,7 +6,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 PROGRAM: Final = "punchcard"
 _FILE: Final = os.path.join(os.path.dirname(__file__), "help_pages.txt")  # pathlib takes a while
@@ -47,7 +47,7 @@ def build_pages() -> dict[str, str]:
 
     pages: dict[str, str] = {}
 
-    def add(names: list[str], command: typer.core.TyperCommand, parent: typer.Context | None) -> None:
+    def add(names: list[str], command: Any, parent: Any) -> None:
         context = command.context_class(command, info_name=names[-1], parent=parent, terminal_width=_COLUMNS - 2)
         pages[" ".join(names)] = command.get_help(context) + "\n"
         for name, below in getattr(command, "commands", {}).items():

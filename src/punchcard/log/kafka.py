@@ -67,7 +67,7 @@ class KafkaEventLog:
         with self._appending:  # the compressor is not thread-safe
             stored = self._compressor.compress(records)
             messages = [
-                (body, encode_header(record, encoding), record.received_at // 1_000)
+                (body, encode_header(record, encoding, body), record.received_at // 1_000)
                 for record, (encoding, body) in zip(records, stored, strict=True)
             ]
             offsets = self._writer.write(self._topic, messages, header=HEADER)
@@ -108,7 +108,8 @@ class KafkaEventLog:
     def last_position(self) -> int:
         """Return the highest position appended, 0 if there never was one."""
         _, end = self._cluster.range_of(self._topic)
-        return self._identity.known.position_of(end) - 1
+        # A broker that has just lost its leadership may not know yet, and gives an older end.
+        return self._identity.known.position_of(max(end, self._appended_end)) - 1
 
     def continue_after(self, position: int) -> None:
         """Assign only positions after this one from now on, even if the log was lost and is empty."""

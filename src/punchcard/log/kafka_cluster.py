@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ PARTITION: Final = 0
 _RECORD_BYTES_MAX: Final = 1_000_000  # a body is half of it at most
 _CREATED_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.1
+_ERROR_SECONDS: Final = 30.0  # as long as an error explains a time-out
 
 _CLIENT: Final[Mapping[str, object]] = {
     "client.id": "punchcard",
@@ -40,7 +41,9 @@ _OTHER_LEADER: Final = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._DESTROY,  # another thread has replaced the client
 )
+_CHANGING: Final = (*_OTHER_LEADER, *_NO_TOPIC)
 # Errors that stay until somebody changes something.
 _REFUSALS: Final = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -70,7 +73,7 @@ class KafkaCluster:
 
     def __init__(self, options: KafkaOptions) -> None:
         self.options = options
-        self._last_error = ""
+        self._last_error, self._last_error_at = "", 0.0
         with self.failures("opened"):
             self._admin = AdminClient(self.client_settings())
 
@@ -105,7 +108,11 @@ class KafkaCluster:
             text = detail.str() if detail.code() != KafkaError._TIMED_OUT else ""
         else:
             text = "" if isinstance(detail, FutureTimeoutError) else str(detail)
-        text = text or self._last_error or "the brokers do not answer in time"
+        if not text:
+            self._admin.poll(0)  # calls `_note_error`
+        if not text and monotonic() - self._last_error_at < _ERROR_SECONDS:
+            text = self._last_error
+        text = text or "the brokers do not answer in time"
         return StorageError(f"The event log at {self.options.place} cannot be {action}: {_sentence(text)}")
 
     def topic_id(self, topic: str) -> str:
@@ -129,9 +136,12 @@ class KafkaCluster:
             # Both at once. The end is that of what is acknowledged: no more than all replicas have.
             first = self._admin.list_offsets({partition: _FIRST}, request_timeout=ANSWER_SECONDS)
             end = self._admin.list_offsets({partition: _END}, request_timeout=ANSWER_SECONDS)
-            return _only(first).offset, _only(end).offset
+            range_ = _only(first).offset, _only(end).offset
+            if min(range_) < 0:  # a broker that has lost the others does not know
+                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+            return range_
 
-        return self._of_leader(request, "read")
+        return self._ask(request, "read")
 
     def delete_before(self, topic: str, offset: int) -> None:
         """Delete the records of a topic before an offset.
@@ -140,19 +150,21 @@ class KafkaCluster:
             StorageError: Nothing was deleted.
         """
         partition = TopicPartition(topic, PARTITION, offset)
-        self._of_leader(
-            lambda: _only(self._admin.delete_records([partition], request_timeout=ANSWER_SECONDS)), "trimmed"
-        )
+        self._ask(lambda: _only(self._admin.delete_records([partition], request_timeout=ANSWER_SECONDS)), "trimmed")
 
-    def _of_leader(self, request: Callable[[], T], action: str) -> T:
-        """Make a request to the leader of a topic; again while the cluster changes its leader."""
+    def _ask(self, request: Callable[[], T], action: str, *, codes: Collection[int] = _CHANGING) -> T:
+        """Make a request; again while the cluster changes its leaders, or has not heard yet of a new topic.
+
+        Args:
+            codes: The errors after which the request is repeated.
+        """
         deadline = monotonic() + ANSWER_SECONDS
         while True:
             try:
                 with self.failures(action):
                     return request()
             except StorageError as error:
-                if _code_of(error.__cause__) not in _OTHER_LEADER or monotonic() > deadline:
+                if _code_of(error.__cause__) not in codes or monotonic() > deadline:
                     raise
             threading.Event().wait(_POLL_SECONDS)
             with self.failures(action):
@@ -174,13 +186,13 @@ class KafkaCluster:
         return str(description.topic_id)
 
     def _describe(self, topic: str) -> TopicDescription | None:
+        def request() -> TopicDescription:
+            topics = TopicCollection([topic])
+            description: TopicDescription = _only(self._admin.describe_topics(topics, request_timeout=ANSWER_SECONDS))
+            return description
+
         try:
-            with self.failures("opened"):
-                topics = TopicCollection([topic])
-                description: TopicDescription = _only(
-                    self._admin.describe_topics(topics, request_timeout=ANSWER_SECONDS)
-                )
-                return description
+            return self._ask(request, "opened", codes=_OTHER_LEADER)
         except StorageError as error:
             if _code_of(error.__cause__) in _NO_TOPIC:
                 return None
@@ -245,9 +257,10 @@ class KafkaCluster:
 
     def _refuse_unsafe(self, topic: str, description: TopicDescription) -> None:
         """Refuse a topic with settings under which records are lost."""
-        with self.failures("opened"):
-            resource = ConfigResource(ResourceType.TOPIC, topic)
-            entries = _only(self._admin.describe_configs([resource], request_timeout=ANSWER_SECONDS))
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        entries = self._ask(
+            lambda: _only(self._admin.describe_configs([resource], request_timeout=ANSWER_SECONDS)), "opened"
+        )
         settings = {name: str(entry.value) for name, entry in entries.items()}
         problems = []
         if len(description.partitions) != 1:
@@ -286,7 +299,8 @@ class KafkaCluster:
 
     def _note_error(self, error: KafkaError) -> None:
         """Keep what a client says in the background: it explains the time-out that follows."""
-        self._last_error = error.str()
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # follows the reason
+            self._last_error, self._last_error_at = error.str(), monotonic()
 
 
 def is_no_topic(error: KafkaError) -> bool:

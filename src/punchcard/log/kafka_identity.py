@@ -3,6 +3,7 @@
 import threading
 from typing import Final
 
+from punchcard.errors import StorageError
 from punchcard.log.kafka_cluster import KafkaCluster
 from punchcard.log.kafka_positions import (
     AnyOperation,
@@ -78,32 +79,40 @@ class KafkaIdentity:
 
     def _read_through(self, offset: int | None) -> LogState:
         """Read what was written since; return the state at an offset, at the end without one."""
-        entries = self._read_entries()
+        entries, is_continued = self._read_entries()
         at_offset: LogState | None = None
-        if self._state is None:
+        if self._state is None or not is_continued:
             self._state = first_state(entries, self._topic_id)
             self._written_since_checkpoint = len(entries)
-            if offset is not None:
-                at_offset = first_state([entry for entry in entries if entry[0] <= offset], self._topic_id)
+            at_offset = first_state(entries, self._topic_id, through=offset)
         else:
             for at, operation in entries:
                 if operation.topic_id == self._topic_id:
                     self._state = apply(self._state, operation)
                 if at == offset:
                     at_offset = self._state
-        return at_offset or self._state
+        state = self._state if offset is None else at_offset
+        if state is None:
+            raise StorageError(f"The event log at {self._cluster.options.place} was changed by too many at once.")
+        return state
 
-    def _read_entries(self) -> list[tuple[int, AnyOperation]]:
+    def _read_entries(self) -> tuple[list[tuple[int, AnyOperation]], bool]:
+        """Return the operations that were written since; False if some of them are deleted already."""
         entries: list[tuple[int, AnyOperation]] = []
+        is_continued = True
         with self._readers.at(self._next_offset) as reader:
             reader.look()
             while (message := reader.peek(count=_AT_ONCE)) is not None:
+                offset = message.offset() or 0
+                if offset != self._next_offset:  # another process has made a checkpoint
+                    entries.clear()
+                    is_continued = False
                 operation = decode(message.value() or b"")
                 if operation is not None:
-                    entries.append((message.offset() or 0, operation))
+                    entries.append((offset, operation))
                 reader.take()
-            self._next_offset = reader.next_offset
-        return entries
+                self._next_offset = reader.next_offset
+        return entries, is_continued
 
     def _make_checkpoint(self) -> None:
         """Write the state as it is, and delete the operations before it."""

@@ -157,19 +157,30 @@ def apply(state: LogState, operation: AnyOperation) -> LogState:
     return state
 
 
-def first_state(entries: Sequence[tuple[int, AnyOperation]], topic_id: str) -> LogState:
+def first_state(
+    entries: Sequence[tuple[int, AnyOperation]], topic_id: str, *, through: int | None = None
+) -> LogState | None:
     """Return the state after all operations that are left of a topic of operations.
 
     Args:
         entries: Each with its offset, in order.
         topic_id: Operations of other topics are ignored.
+        through: The offset of the last operation to apply; None applies all.
+
+    Returns:
+        None if a checkpoint was made after that operation, so that the state right after it cannot be known any more.
     """
     own = [(offset, operation) for offset, operation in entries if operation.topic_id == topic_id]
-    state, through = LogState(), -1
-    for _, operation in own:
-        if isinstance(operation, Checkpoint):
-            state, through = operation.state, operation.through
-    return next_state(state, (operation for offset, operation in own if offset > through))
+    checkpoints = [operation for _, operation in own if isinstance(operation, Checkpoint)]
+    state, before = LogState(), -1
+    if checkpoints:
+        state, before = checkpoints[-1].state, checkpoints[-1].through
+    if through is not None and through < before:
+        return None
+    return next_state(
+        state,
+        (operation for offset, operation in own if offset > before and (through is None or offset <= through)),
+    )
 
 
 def next_state(state: LogState, operations: Iterable[AnyOperation]) -> LogState:

@@ -21,7 +21,6 @@ _CONSUMER: Final = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "isolation.level": "read_uncommitted",
-    "check.crcs": True,
     "fetch.wait.max.ms": 500,
     "fetch.error.backoff.ms": 100,
     "queued.max.messages.kbytes": 16_384,
@@ -93,8 +92,12 @@ class KafkaReader:
         """
         deadline = monotonic() + seconds
         while not self._messages and (left := deadline - monotonic()) > 0 and not is_closed():
-            message = self._consumer.poll(min(left, _POLL_SECONDS))
+            with self._cluster.failures("read"):
+                message = self._consumer.poll(min(left, _POLL_SECONDS))
             if message is not None:
+                self._add(message)
+        with self._cluster.failures("read"):
+            for message in self._consumer.consume(_MESSAGES_AT_ONCE, timeout=0):  # what came with it
                 self._add(message)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Log records as messages in Kafka: the body is the value, a header holds the rest."""
 
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 import msgspec
 
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 
 HEADER: Final = "punchcard"
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(tuple[int, str, str, str, str])
+_decoder: Final = msgspec.json.Decoder(tuple[int, str, str, str, str, int])
 
 
-def encode_header(record: NewRecord, encoding: str) -> bytes:
-    """Return what is stored beside a body: time of receipt, write key, call, encoding of the body, address."""
+def encode_header(record: NewRecord, encoding: str, body: bytes) -> bytes:
+    """Return what is stored beside a body: time of receipt, write key, call, encoding, address and checksum."""
     texts = (storable_text(text) for text in (record.write_key, record.call, encoding, record.ip))
-    return _encoder.encode((record.received_at, *texts))
+    return _encoder.encode((record.received_at, *texts, crc32(body)))
 
 
 def decode_message(message: "Message", position: int) -> LogRecord:
@@ -30,11 +31,13 @@ def decode_message(message: "Message", position: int) -> LogRecord:
     if header is None:
         return _damaged(message, body, position, "it has not the header of a log record")
     try:
-        received_at, write_key, call, encoding, ip = _decoder.decode(header)
+        received_at, write_key, call, encoding, ip, checksum = _decoder.decode(header)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return _damaged(message, body, position, f"its header cannot be read: {error}")
     if not is_instant(received_at):
         return _damaged(message, body, position, f"its time of receipt is not an instant: {received_at}")
+    if crc32(body) != checksum:  # Kafka has a checksum of a whole batch, which would hide the other records of it
+        return _damaged(message, body, position, "its body has changed since it was stored")
     return LogRecord(received_at, write_key, call, encoding, body, ip, position)
 
 

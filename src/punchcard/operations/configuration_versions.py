@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
 from punchcard.operations.queued_awards import count_queued
+from punchcard.operations.row_ids import is_row_id
 from punchcard.store.engine import Store
 from punchcard.store.workspace import configuration
 from punchcard.store.workspace import configuration_versions as stored_versions
@@ -70,6 +71,17 @@ class ConfigurationVersions:
         self._store = store
         self._keyring = keyring
         self._clock = clock
+
+    @staticmethod
+    def number_of(text: str) -> int:
+        """Return the number of a version that a path or a command names.
+
+        Raises:
+            NotFoundError: The text cannot be the number of a version.
+        """
+        if not is_row_id(text):
+            raise _no_version(text)
+        return int(text)
 
     def page(self, *, count: int, before: int | None = None, part: PartKey | None = None) -> Sequence[DescribedVersion]:
         """Return versions, newest first.
@@ -230,7 +242,7 @@ class ConfigurationVersions:
         with self._store.reading() as work:
             version = stored_versions.find_version(work, number)
         if version is None:
-            raise NotFoundError(f"There is no version {number}, or it is no longer kept.")
+            raise _no_version(number)
         return version
 
     def _describe(self, listed: Sequence[ConfigurationVersion], part: PartKey | None) -> Sequence[DescribedVersion]:
@@ -245,6 +257,10 @@ class ConfigurationVersions:
             )
             for changes in read_changes(self._store, listed, self._keyring)
         ]
+
+
+def _no_version(number: int | str) -> NotFoundError:
+    return NotFoundError(f"There is no version {number}, or it is no longer kept.")
 
 
 def _only(changes: Sequence[PartChange], part: PartKey | None) -> Sequence[PartChange]:

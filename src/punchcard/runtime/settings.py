@@ -11,6 +11,7 @@ from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import NewType
+from urllib.parse import quote, urlencode
 
 from punchcard.errors import ConfigurationError
 from punchcard.operations.schedules import parse_time_of_day
@@ -79,6 +80,9 @@ class Settings:
     data: Path
     database_url: Secret  # may contain a password
     log_url: Secret
+    kafka_sasl_username: str
+    kafka_sasl_password: Secret
+    kafka_ssl_key_password: Secret
     lake_url: Secret
     secret_key: Secret
     log_level: LogLevel
@@ -138,8 +142,17 @@ class Settings:
         return self.database_url.reveal() or f"sqlite:///{self.data / 'punchcard.db'}"
 
     def event_log_url(self) -> str:
-        """Return the URL of the event log."""
-        return self.log_url.reveal() or f"sqlite:///{self.data / 'log.db'}"
+        """Return the URL of the event log; one in Kafka with the options that are settings of their own."""
+        url = self.log_url.reveal()
+        if not url.startswith("kafka://"):
+            return url or f"sqlite:///{self.data / 'log.db'}"
+        options = {
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": self.kafka_sasl_password.reveal(),
+            "ssl.key.password": self.kafka_ssl_key_password.reveal(),
+        }
+        query = urlencode({name: value for name, value in options.items() if value}, quote_via=quote)
+        return url + ("&" if "?" in url else "?") * bool(query) + query
 
     def lake_location(self) -> str:
         """Return the location of the lake: a folder or a URL."""

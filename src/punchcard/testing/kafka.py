@@ -101,8 +101,9 @@ class KafkaCluster:
         brokers: All of them, running or not.
     """
 
-    def __init__(self, brokers: Sequence[Broker]) -> None:
+    def __init__(self, brokers: Sequence[Broker], client_options: Mapping[str, str]) -> None:
         self.brokers = brokers
+        self._client_options = client_options
 
     @property
     def addresses(self) -> str:
@@ -115,10 +116,10 @@ class KafkaCluster:
         known = {"replication": min(3, len(self.brokers)), **options}
         return f"kafka://{self.addresses}/{topic}?" + "&".join(f"{name}={value}" for name, value in known.items())
 
-    def admin(self, **options: object) -> AdminClient:
-        """Return a client to look into the cluster with."""
-        known: dict[str, Any] = {"bootstrap.servers": self.addresses, "log_level": 2, **options}
-        return AdminClient(known)
+    def admin(self) -> AdminClient:
+        """Return a client to look into the cluster with, and to change it."""
+        options: dict[str, Any] = {"bootstrap.servers": self.addresses, "log_level": 2, **self._client_options}
+        return AdminClient(options)
 
     def leader_of(self, topic: str) -> Broker:
         """Return the broker that leads the partition of a topic."""
@@ -127,6 +128,18 @@ class KafkaCluster:
             for partition in self.admin().list_topics(topic, timeout=10).topics[topic].partitions.values()
         ]
         return next(broker for broker in self.brokers if broker.number == leaders[0])
+
+    def wait_until_in_sync(self, topic: str) -> None:
+        """Wait until every replica of a topic has all its records."""
+        admin = self.admin()
+
+        def is_in_sync() -> bool:
+            with suppress(KafkaException):
+                partitions = admin.list_topics(topic, timeout=5).topics[topic].partitions.values()
+                return all(len(partition.isrs) == len(partition.replicas) > 0 for partition in partitions)
+            return False
+
+        wait_until(is_in_sync)
 
     def wait_until_ready(self) -> None:
         """Wait until all brokers that run have joined the cluster."""
@@ -145,7 +158,12 @@ class KafkaCluster:
 
 @contextmanager
 def kafka_cluster(
-    folder: Path, jars: Path, *, brokers: int = 1, settings: Mapping[str, object] | None = None
+    folder: Path,
+    jars: Path,
+    *,
+    brokers: int = 1,
+    settings: Mapping[str, object] | None = None,
+    client_options: Mapping[str, str] | None = None,
 ) -> Iterator[KafkaCluster]:
     """Run a cluster until the block ends.
 
@@ -153,7 +171,8 @@ def kafka_cluster(
         folder: An empty folder for the files of the brokers.
         jars: The folder of the jar files of Apache Kafka.
         brokers: How many.
-        settings: Further settings of the brokers. `{port}` is replaced by the port that clients connect to.
+        settings: Further settings of the brokers. Clients connect to the listener CLIENT.
+        client_options: What clients need for that.
     """
     with ExitStack() as stack:
         numbers = range(1, brokers + 1)
@@ -168,9 +187,8 @@ def kafka_cluster(
         try:
             for broker in made:
                 broker.start()
-            cluster = KafkaCluster(made)
-            if not any("security" in name or "SSL" in str(value) for name, value in (settings or {}).items()):
-                cluster.wait_until_ready()
+            cluster = KafkaCluster(made, client_options or {})
+            cluster.wait_until_ready()
             yield cluster
         finally:
             for broker in made:

@@ -14,6 +14,7 @@ from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.operator_actions import dismiss
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
@@ -23,7 +24,7 @@ NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[OrderLedger]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield OrderLedger(store)
     store.close()
 

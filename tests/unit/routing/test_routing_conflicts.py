@@ -23,6 +23,7 @@ from punchcard.store.delivery.orders import RefusedOrder, refusal_of_order
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import RoutedDestination
@@ -86,7 +87,7 @@ def planned_effect(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield store
     store.close()
 
