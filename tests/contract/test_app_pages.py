@@ -48,6 +48,7 @@ PAGES = [
     "/sources",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/schema",
 ]
 
 FILTER = {"title": "x", "if": "all", "action": "DROP", "enabled": "on"}

@@ -148,19 +148,19 @@ def test_a_defect_in_the_schema_stops_nothing(
 
 
 def test_all_events_are_counted_and_a_bounded_sample_is_read(server: PublicApiServer) -> None:
-    """Of a flood, properties are read of a thousand events; a rare name in it has its properties too."""
+    """Of a flood, properties are read of two hundred events; a rare name in it has its properties too."""
     server.send(batch_of(*(track(number, seat=number % 3) for number in range(1_500))), call="batch")
     server.send(track(5_000, "Rare", colour="red"), track(5_001, "", colour="red"))
     server.route()
     events = listed(server)
     assert (events["Checked In"].count, events["Rare"].count) == (1_500, 1)
-    assert events["Checked In"].sampled <= 1_000
+    assert events["Checked In"].sampled <= 201
     assert (events["Rare"].sampled, events["Rare"].properties) == (1, 1)
     server.clock.advance(1)
     server.send(batch_of(*(track(10_000 + number) for number in range(1_500))), call="batch")
     before = listed(server)["Checked In"].sampled
     server.route()
-    assert 0 < listed(server)["Checked In"].sampled - before <= 200
+    assert 0 < listed(server)["Checked In"].sampled - before <= 50
 
 
 def test_what_is_gathered_is_bounded(server: PublicApiServer) -> None:

@@ -63,8 +63,8 @@ def seen(*values: object, personal: PersonalData | None = None, at: timedelta = 
     micros = to_micros(NOW + at)
     delta = PropertyDelta(micros, micros)
     for value in values:
-        kept = None if personal else str(value)
-        delta.add(Observation("x", ValueType.STRING, "", personal, kept), micros)
+        stored_value = None if personal else str(value)
+        delta.add(Observation("x", ValueType.STRING, "", personal, stored_value), micros)
     return delta
 
 
@@ -165,7 +165,7 @@ def test_a_property_has_types_and_frequent_values(store: Store) -> None:
     with store.reading() as work:
         (plan,) = list_properties(work, key("A"))
     assert (plan.path, plan.count, plan.types) == ("plan", 6, {"string": 6})
-    assert plan.values == [FrequentValue('"gold"', 4, 0), FrequentValue('"basic"', 2, 0)]
+    assert plan.frequent == [FrequentValue('"gold"', 4, 0), FrequentValue('"basic"', 2, 0)]
 
 
 def test_personal_data_leaves_types_only(store: Store) -> None:
@@ -175,7 +175,7 @@ def test_personal_data_leaves_types_only(store: Store) -> None:
     record(store, {key("A"): received()}, {key("A"): {"note": seen('"gold"')}})
     with store.reading() as work:
         (note,) = list_properties(work, key("A"))
-        assert (note.personal, note.values, note.types) == ({"email": 1}, (), {"string": 3})
+        assert (note.personal, note.frequent, note.types) == ({"email": 1}, (), {"string": 3})
         assert list_values(work, ["website"], ["track"], ["note"]) == {}
 
 
@@ -189,7 +189,7 @@ def test_a_path_that_is_personal_in_one_event_suggests_nothing_of_others(store: 
 def test_a_text_of_several_words_is_shown_once_it_is_frequent(store: Store) -> None:
     record(store, {key("A"): received()}, {key("A"): {"class": seen('"Hot Yoga"', '"Hot Yoga"', '"gold"')}})
     with store.reading() as work:
-        assert [known.value for known in list_properties(work, key("A"))[0].values] == ['"gold"']
+        assert [known.value for known in list_properties(work, key("A"))[0].frequent] == ['"gold"']
     record(store, {key("A"): received()}, {key("A"): {"class": seen('"Hot Yoga"')}})
     with store.reading() as work:
         assert list_values(work, ["website"], ["track"], ["class"]) == {"class": ['"Hot Yoga"', '"gold"']}

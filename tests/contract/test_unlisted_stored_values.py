@@ -63,6 +63,7 @@ PAGES = [
     "/sources",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/schema",
 ]
 CALLS = [
     "/api/spaces/spa_punchcard/audiences",

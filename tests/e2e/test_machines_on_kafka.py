@@ -28,7 +28,38 @@ AUDIENCE = {
 }
 
 
-def lines_of(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+class Visitors:
+    """Check in, each again and again until the visit is acknowledged, as Segment's libraries do."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[str] = []
+
+    def send(self, count: int, machine: ProductProcess) -> None:
+        for _ in range(count):
+            message_id = f"visit-{len(self.acknowledged)}"
+            wait_until(partial(self._try, machine, message_id))
+            self.acknowledged.append(message_id)
+
+    def _try(self, machine: ProductProcess, message_id: str) -> bool:
+        visit = {"email": f"{message_id}@example.com"}
+        return machine.track("Checked In", visit, messageId=message_id, userId=message_id) == 200
+
+
+def configured(folder: Path, environment: dict[str, str], sandbox: SandboxProcess) -> dict[str, str]:
+    """Return the settings of all machines, after the configuration was applied from another one."""
+    environment = environment | {
+        "PUNCHCARD_LAKE_URL": str(folder / "lake"),
+        "PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5",
+        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
+    }
+    config = folder / "punchcard.toml"
+    content = configuration(perkville_url=sandbox.url, event_to_perk_map=PERKS) | {"audiences": [AUDIENCE]}
+    config.write_text(tomli_w.dumps(content))
+    output_of(("apply", str(config), "--data", str(folder / "office")), environment)
+    return environment
+
+
+def output_of(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Run a command that must succeed; return what it prints."""
     done = command(*arguments, environment=environment)
     assert done.returncode == 0, done.stderr
@@ -38,65 +69,42 @@ def lines_of(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
 def test_what_is_acknowledged_is_awarded_once_whatever_dies(
     tmp_path: Path, own_kafka: KafkaCluster, postgres_url: str
 ) -> None:
+    storage = {"PUNCHCARD_DATABASE_URL": postgres_url, "PUNCHCARD_LOG_URL": own_kafka.url("events")}
+    worker_log = tmp_path / "worker.log"
+    visitors = Visitors()
     with SandboxProcess(tmp_path / "sandbox") as sandbox:
-        environment = {
-            "PUNCHCARD_DATABASE_URL": postgres_url,
-            "PUNCHCARD_LOG_URL": own_kafka.url("events"),
-            "PUNCHCARD_LAKE_URL": str(tmp_path / "lake"),
-            "PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5",
-            "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
-        }
-        content = configuration(perkville_url=sandbox.url, event_to_perk_map=PERKS) | {"audiences": [AUDIENCE]}
-        config = tmp_path / "punchcard.toml"
-        config.write_text(tomli_w.dumps(content))
-        applied = command("apply", str(config), "--data", str(tmp_path / "office"), environment=environment)
-        assert applied.returncode == 0, applied.stderr
-        worker_log = tmp_path / "worker.log"
-        first = ProductProcess(tmp_path / "first", serves_only=True, environment=environment)
-        worker = WorkerProcess(tmp_path / "worker", environment, worker_log)
-        acknowledged: list[str] = []
-
-        def is_acknowledged(message_id: str) -> bool:
-            visit = {"email": f"{message_id}@example.com"}
-            return first.track("Checked In", visit, messageId=message_id, userId=message_id) == 200
-
-        def send(count: int) -> None:
-            for _ in range(count):
-                message_id = f"visit-{len(acknowledged)}"
-                wait_until(partial(is_acknowledged, message_id))
-                acknowledged.append(message_id)
+        environment = configured(tmp_path, storage, sandbox)
 
         def wait_until_awarded() -> None:
-            wait_until(lambda: len(sandbox.transactions()) >= 2 * len(acknowledged))
+            wait_until(lambda: len(sandbox.transactions()) >= 2 * len(visitors.acknowledged))
 
+        serving = ProductProcess(tmp_path / "serving", serves_only=True, environment=environment)
+        worker = WorkerProcess(tmp_path / "worker", environment, worker_log)
         try:
-            send(5)
+            visitors.send(5, serving)
             wait_until_awarded()
             worker.kill()
-            send(5)
-            first.kill()
+            visitors.send(5, serving)
+            serving.kill()
             worker = WorkerProcess(tmp_path / "worker", environment, worker_log)
-            first = ProductProcess(tmp_path / "first", serves_only=True, environment=environment)
+            serving = ProductProcess(tmp_path / "serving", serves_only=True, environment=environment)
             own_kafka.leader_of("events").kill()
-            send(5)
+            visitors.send(5, serving)
             wait_until_awarded()
-            trace = first.trace(acknowledged[-1])
-            assert trace is not None
-            assert trace["results"][0]["status"] == "delivered"
-            statement = "SELECT DISTINCT message_id FROM events WHERE event = 'Checked In'"
-            query = ("lake", "query", statement, "--json", "--data", str(tmp_path / "worker"))
-            wait_until(lambda: set(acknowledged) <= set(re.findall(r"visit-\d+", lines_of(query, environment))))
-            replay = ("replay", "--destination", "perkville", "--since", "1h", "--yes", "--data", str(first.data))
-            replayed = command(*replay, environment=environment)
-            assert replayed.returncode == 0, replayed.stderr
+            assert serving.wait_for_status(visitors.acknowledged[-1], "delivered")
+            query = ("lake", "query", "SELECT message_id FROM events", "--json", "--data", str(tmp_path / "worker"))
+            wait_until(
+                lambda: set(visitors.acknowledged) <= set(re.findall(r"visit-\d+", output_of(query, environment)))
+            )
+            output_of(("replay", "--destination", "perkville", "--since", "1h", "--yes"), environment)
             assert worker.is_running()
         finally:
             worker.__exit__()
-            first.stop()
-        booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
-    assert {f"SEG:website:EVENT:{message_id}" for message_id in acknowledged} <= set(booked)
-    assert len(booked) == 2 * len(acknowledged)
-    assert set(booked.values()) == {1}
-    for log in (first.log, worker_log.read_text()):
+            serving.stop()
+        awards = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
+    assert {f"SEG:website:EVENT:{message_id}" for message_id in visitors.acknowledged} <= set(awards)
+    assert len(awards) == 2 * len(visitors.acknowledged)
+    assert set(awards.values()) == {1}
+    for log in (serving.log, worker_log.read_text()):
         assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
-        assert not [line for line in log.splitlines() if line.startswith("%")], "the client writes lines of its own"
+        assert [line for line in log.splitlines() if line.startswith("%")] == []  # as the Kafka client writes them

@@ -46,11 +46,13 @@ from punchcard.api.filters import (
     update_filter,
 )
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
+from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import list_regulations
 from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.simulations import HANDLERS as SIMULATIONS
+from punchcard.api.source_schema import HANDLERS as SOURCE_SCHEMA
 from punchcard.api.sources import (
     create_source,
     create_write_key,
@@ -120,6 +122,7 @@ HANDLERS = (
     delete_label,
     add_source_labels,
     replace_source_labels,
+    *LISTS,
     *ALERTS,
     *CONFLICTS,
     *CONFIGURATION_VERSIONS,
@@ -129,6 +132,7 @@ HANDLERS = (
     *COMPUTATIONS,
     *RECONCILIATIONS,
     *SIMULATIONS,
+    *SOURCE_SCHEMA,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

@@ -58,7 +58,7 @@ class Observation(NamedTuple):
 
     Attributes:
         path: Path below `properties` or `traits`, such as `address.city`; items of a list are `products[].price`.
-            In a name, a character that FQL does not read as part of one stands behind a backslash.
+            A character of a name that FQL does not read as part of it follows a backslash.
         type: Its type.
         format: Its form if it is a text of a known one, else "".
         personal: What it looks like if that is personal data, else None.
@@ -121,10 +121,10 @@ def _observe(path: str, names: tuple[str, ...], value: object) -> Observation:
     if personal is None and isinstance(value, str | int) and not isinstance(value, bool):
         personal = personal_value(value)
     format_ = _format_of(value) if isinstance(value, str) else ""
-    kept = None
-    if personal is None and format_ != TextFormat.UUID and _may_be_kept(value):
-        kept = msgspec.json.encode(value).decode()
-    return Observation(path, type_, format_, personal, kept)
+    stored_value = None
+    if personal is None and format_ != TextFormat.UUID and _may_be_stored(value):
+        stored_value = msgspec.json.encode(value).decode()
+    return Observation(path, type_, format_, personal, stored_value)
 
 
 def _type_of(value: object) -> ValueType:
@@ -153,7 +153,7 @@ def _format_of(text: str) -> str:
     return TextFormat.URI if _URL.fullmatch(text) else ""
 
 
-def _may_be_kept(value: object) -> bool:
+def _may_be_stored(value: object) -> bool:
     match value:
         case bool() | float():
             return True

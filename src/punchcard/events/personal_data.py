@@ -4,8 +4,9 @@ It errs on the side of caution: a value that only might be an email, a phone or 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -50,6 +51,7 @@ _PERSONS: Final = frozenset(
         *("billing", "shipping", "employee", "trainer"),
     }
 )
+_PATHS_REMEMBERED_MAX: Final = 2_000
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _EMAIL: Final = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
 _DIGIT_RUN: Final = re.compile(r"\+?\(?\d(?:[ ().\-/]{0,2}\d){6,}")
@@ -63,7 +65,8 @@ _PHONE_DIGITS_OF_MARKED_MIN: Final = 7  # with a plus or with separators
 _CARD_DIGITS: Final = range(13, 20)
 
 
-def personal_name(path: Sequence[str]) -> PersonalData | None:
+@lru_cache(maxsize=_PATHS_REMEMBERED_MAX)
+def personal_name(path: tuple[str, ...]) -> PersonalData | None:
     """Return what a property holds by its name; None if the name says nothing about a person.
 
     Args:

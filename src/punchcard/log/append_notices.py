@@ -1,9 +1,9 @@
 """Tells the process that reads a log file of new records, through the kernel: no process has to look in vain.
 
 The reader binds a datagram socket in Linux's abstract namespace, which makes no file, vanishes with the process, and
-is named by the log file. Each process that appends sends one datagram after its commit. A notice says only "look again", so it does
-no harm if one is lost, doubled or forged. Where none can come, such as from another network namespace, the reader
-notices that and looks every few milliseconds instead.
+is named by the log file. Each process that appends sends one datagram after its commit. A notice says only "look
+again", so it does no harm if one is lost, doubled or forged. Where none can come, such as from another network
+namespace, the reader notices that and looks every few milliseconds instead.
 """
 
 import select

@@ -36,10 +36,10 @@ from punchcard.store.source_schema.model import (
 from punchcard.store.source_schema.recording import read_names, record_schema
 from punchcard.workspace.snapshot import Snapshot
 
-SAMPLES_PER_SECOND: Final = 200
+SAMPLES_PER_SECOND: Final = 50
 """Events of which properties are read in a second on average."""
 
-_SAMPLES_SAVED_MAX: Final = 1_000  # unused ones of the seconds before
+_SAMPLES_SAVED_MAX: Final = 200  # unused ones of the seconds before
 _BUSY_SECONDS: Final = 10.0  # between two writes while events come without a break
 _IDLE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 30.0

@@ -74,7 +74,7 @@ class RoutingTelemetry:
 
     def storage_failed(self, *, error: str) -> None:
         """The store or the log failed; the same batch is tried again."""
-        self.log.error("storage_failed", error=error, next_step="free disk space or bring the database back")
+        self.log.error("storage_failed", error=error, next_step="free disk space, or bring database and event log back")
 
     def record_failed(self, *, position: int, error: Exception) -> None:
         """A log record cannot be routed as it is; what of it fails is quarantined."""

@@ -73,7 +73,7 @@ def test_a_value_is_recognized_by_its_form(value: str | int, kind: PersonalData 
     ],
 )
 def test_a_property_is_recognized_by_its_name(path: list[str], kind: PersonalData | None) -> None:
-    assert personal_name(path) is kind
+    assert personal_name(tuple(path)) is kind
 
 
 def test_the_check_digit_of_cards() -> None:

@@ -31,7 +31,7 @@ class ListedEvent:
         planned: Effects planned in the period, at all destinations.
         filtered: Results of destination filters in the period.
         total: Events received since it was first seen.
-        sampled: Events of `total` whose properties were read.
+        sampled: Events of `total` of which the properties were read.
         properties: Number of its properties or traits.
     """
 
@@ -61,7 +61,7 @@ class ListedProperty:
         types: Number of values by JSON type, most frequent first.
         formats: Number of texts by form.
         personal: Number of values by kind of personal data. If there are any, no values are kept.
-        values: Frequent values, most frequent first, with bounds of their counts.
+        frequent: Frequent values, most frequent first, with bounds of their counts.
     """
 
     path: str
@@ -69,7 +69,7 @@ class ListedProperty:
     types: Mapping[str, int]
     formats: Mapping[str, int]
     personal: Mapping[str, int]
-    values: Sequence[FrequentValue]
+    frequent: Sequence[FrequentValue]
     first_seen: datetime
     last_seen: datetime
 
@@ -208,7 +208,7 @@ def _property(row: Row[Any]) -> ListedProperty:
         types=dict(Counter(read_number_by_name(row.types)).most_common()),
         formats=dict(Counter(read_number_by_name(row.formats)).most_common()),
         personal=dict(Counter(personal).most_common()),
-        values=() if personal else _shown(read_frequent(row.frequent)),
+        frequent=() if personal else _shown(read_frequent(row.frequent)),
         first_seen=row.first_seen,
         last_seen=row.last_seen,
     )

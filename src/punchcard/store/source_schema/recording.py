@@ -119,12 +119,12 @@ def erase_values(work: Connection, texts: Collection[str]) -> int:
     keys = [columns[name] for name in (*_KEY, "path")]
     for row in work.execute(select(*keys, columns.frequent).where(columns.frequent != "[]")).all():
         tracked = read_frequent(row.frequent)
-        kept = [
+        remaining = [
             known for known in tracked if not any(needle in _plain_text(known.value).casefold() for needle in needles)
         ]
-        if len(kept) < len(tracked):
+        if len(remaining) < len(tracked):
             matches = [column == value for column, value in zip(keys, row[:-1], strict=True)]
-            work.execute(update(schema_properties).where(*matches).values(frequent=_encode(kept)))
+            work.execute(update(schema_properties).where(*matches).values(frequent=_encode(remaining)))
             changed += 1
     return changed
 
@@ -156,7 +156,7 @@ def read_frequent(text: str) -> list[FrequentValue]:
 def _admit(
     work: Connection, deltas: Mapping[SchemaKey, EventDelta], mapped: Collection[SchemaKey], names_max: int
 ) -> dict[SchemaKey, EventDelta]:
-    """Return the deltas of one source whose names are listed; those of all other names together under one name."""
+    """Return the deltas of the listed names of one source; those of all other names together under one name."""
     source = next(iter(deltas)).source
     columns = schema_events.c
     rows = {

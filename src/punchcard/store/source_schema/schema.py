@@ -12,7 +12,7 @@ schema_events = Table(  # what a source sends: an event name, or one of the othe
     Column("event_name", String(256), primary_key=True),  # "" for all calls but track
     Column("received", BigInteger, nullable=False),  # since it was first seen
     Column("planned", BigInteger, nullable=False),  # effects, at all destinations
-    Column("sampled", BigInteger, nullable=False),  # events whose properties were read
+    Column("sampled", BigInteger, nullable=False),  # events of which the properties were read
     Column("first_seen", Instant, nullable=False),  # to the minute
     Column("last_seen", Instant, nullable=False),
 )
