@@ -85,12 +85,14 @@ def test_a_forked_process_finds_what_a_started_one_finds(
     assert forked["arguments"][1:] == ["a b", "--c"]
 
 
-def test_only_what_can_be_forked_is_forked(tmp_path: Path) -> None:
+def test_only_what_can_be_forked_is_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = script(tmp_path, COMMAND_LINE)
     assert "punchcard.testing.fork_server" in run_module("probe", folder=folder).stdout
     for variable, value in (("PYTHONUTF8", "0"), ("LC_ALL", "C"), ("LANG", "POSIX")):
         started = run_module("probe", folder=folder, environment={**os.environ, variable: value})
         assert "punchcard.testing.fork_server" not in started.stdout, variable
+    monkeypatch.setenv("LC_ALL", "C")  # of this process, but not of the one that forks
+    assert "punchcard.testing.fork_server" not in run_module("probe", folder=folder).stdout
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import BENCHES
+from punchcard.testing.processes import run_module
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 240
@@ -16,15 +17,7 @@ LIMIT_SECONDS = 240
 @pytest.mark.parametrize("name", BENCHES)
 def test_bench_runs_at_a_tiny_size(name: str) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PUNCHCARD_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "--tiny", name],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_SECONDS,
-    )
+    done = run_module("bench", "--tiny", name, folder=ROOT, environment=environment, seconds=LIMIT_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"== {name} ")
     assert len(done.stdout.splitlines()) > 1
@@ -45,8 +38,6 @@ def test_a_bench_that_fails_does_not_stop_the_others() -> None:
 
 
 def test_an_unknown_bench_is_refused() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = run_module("bench", "nothing", folder=ROOT)
     assert done.returncode == 2
     assert "ingest" in done.stderr

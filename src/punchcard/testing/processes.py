@@ -105,7 +105,7 @@ def end_fork_server() -> None:
 def _can_fork(environment: Mapping[str, str]) -> bool:
     if sys.platform != "linux" or _COVERAGE_VARIABLE in os.environ or os.environ.get(_FORKS) == "0":
         return False
-    return _interpreter_settings(environment) == _interpreter_settings(os.environ)
+    return _interpreter_settings(environment) == _SERVER.interpreter_settings()
 
 
 def _interpreter_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -119,6 +119,11 @@ class _ForkServer:
         self._guard = threading.Lock()
         self._connection: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._settings: dict[str, str] = {}
+
+    def interpreter_settings(self) -> dict[str, str]:
+        """Return the variables that Python has read when the process started, or will read."""
+        return _interpreter_settings(os.environ) if self._connection is None else self._settings
 
     def fork(self, request: StartRequest, streams: list[int]) -> tuple[int, int, int]:
         """Return the process id, a pidfd, and the pipe that brings the wait status."""
@@ -143,6 +148,7 @@ class _ForkServer:
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         descriptor = theirs.fileno()
+        self._settings = _interpreter_settings(os.environ)
         with theirs:
             # Its standard streams are not those of pytest: a reader of them must not wait for its end.
             self._process = subprocess.Popen(
