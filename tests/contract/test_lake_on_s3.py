@@ -1,4 +1,4 @@
-"""The lake's promises on a real S3 server: few requests, no commit lost, nothing left behind, errors that say what to do."""
+"""Promises of the lake on a real S3 server: few requests, no commit lost, nothing left over, errors with a remedy."""
 
 import signal
 import subprocess
