@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-_PLAIN_WORD: Final = re.compile(r"[a-z][a-z'’-]*(?=[\s,;.!?]|$)")
+_PLAIN_WORD: Final = re.compile(r"[a-z][a-z'’-]*(?=[\s,;!?]|\.?$|\.\s)")
 
 
 def capitalize(text: str) -> str:
