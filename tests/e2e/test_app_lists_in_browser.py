@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Browser, Dialog, expect
 from tests.e2e.app_pages import picture, product, sandbox, signed_in, wait_after_reloading
 
@@ -18,8 +19,8 @@ def test_a_phone_shows_every_entry_of_the_menu_and_rows_as_cards(chromium: Brows
         expect(menu).to_be_hidden()
         page.get_by_role("button", name="Menu").click()
         entries = menu.get_by_role("link")
-        expect(entries).to_have_count(9)
-        for number in range(9):
+        expect(entries).to_have_count(10)
+        for number in range(10):
             expect(entries.nth(number)).to_be_in_viewport()
         entries.filter(has_text="Events").click()
         page.wait_for_url("**/events")
@@ -51,6 +52,51 @@ def test_a_list_is_sorted_and_its_columns_are_chosen_and_remembered(chromium: Br
         page.get_by_text("Columns").click()
         page.get_by_role("checkbox", name="Customer").check()
         expect(header).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_schema_leads_to_map_and_filter(chromium: Browser, product: ProductProcess, width: int) -> None:
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": width, "height": 860}) as page:
+        page.goto("/sources/website")
+        page.get_by_role("link", name="Schema").click()
+        wait_after_reloading(page, lambda: page.get_by_role("link", name="Locker OpenedRequest").count() > 0)
+        if width > 390:
+            picture(page, "source-schema")
+        page.get_by_role("link", name="Locker OpenedRequest").click()
+        expect(page.get_by_role("row", name="email")).to_contain_text("string")
+        expect(page.locator("main")).not_to_contain_text("ben@example.com")
+        page.get_by_role("link", name="Map this event").click()
+        expect(page.get_by_label("Event name").last).to_have_value("Locker OpenedRequest")
+        page.go_back()
+        page.get_by_role("link", name="Create a filter").click()
+        expect(page.get_by_label("Query (FQL)")).to_have_value("event = 'Locker OpenedRequest'")
+
+
+def test_a_condition_suggests_values_of_its_property(chromium: Browser, product: ProductProcess) -> None:
+    """By the keyboard alone: the list belongs to the property that was typed."""
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        page.goto("/destinations/perkville/filters/new")
+        page.get_by_label("Property").fill("properties.order_id")
+        page.get_by_label("Value").focus()
+        options = page.get_by_label("Value").evaluate("field => [...field.list?.options ?? []].map(o => o.value)")
+        assert "1001" in options
+        page.get_by_label("Property").fill("properties.email")
+        page.get_by_label("Value").focus()
+        assert page.get_by_label("Value").evaluate("field => field.list") is None
+
+
+def test_an_event_is_tested_by_its_name(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/destinations/perkville/tester")
+        page.get_by_label("Event name").fill("Order Completed")
+        page.get_by_role("button", name="Choose").click()
+        page.get_by_label("revenue").fill("12.5")
+        page.get_by_role("button", name="Preview").click()
+        expect(page.locator("#result")).to_contain_text("12.5 points")
+        page.get_by_role("button", name="Edit as JSON").click()
+        expect(page.get_by_label("Event", exact=True)).to_have_value(re.compile(r'"revenue": 12\.5'))
+        page.get_by_role("button", name="Preview").click()
+        expect(page.locator("#result")).to_contain_text("12.5 points")
 
 
 def test_a_chart_is_read_with_the_keyboard_and_as_a_table(chromium: Browser, product: ProductProcess) -> None:

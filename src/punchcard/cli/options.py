@@ -43,6 +43,9 @@ Tls = Annotated[
     str | None,
     typer.Option(metavar="self-signed", help="Use TLS with a generated certificate, for tests (PUNCHCARD_TLS)."),
 ]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON, one line per item, as in the Public API where it has the same list.")
+]
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Config file with sources and destinations.")]
 WriteKey = Annotated[str, typer.Option(metavar="KEY", help="Write key of the source that the events come from.")]
 Url = Annotated[str, typer.Option(metavar="URL", help="URL of Punchcard, or of any Tracking API.")]

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.listing import open_console, print_list
 from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
@@ -19,6 +20,7 @@ from punchcard.operations.instants import read_instant
 from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
     cancel_replay,
+    count_results,
     get_replay,
     pause_replay,
     resume_replay,
@@ -35,7 +37,6 @@ from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWa
 _ACTOR = "command line"
 _CHANGES = {"pause": pause_replay, "resume": resume_replay, "cancel": cancel_replay}
 _LISTED_MAX = 50
-_PLAIN_WIDTH = 200
 _POLL_SECONDS = 0.5
 _STALLED_SECONDS = 30.0
 
@@ -124,7 +125,7 @@ def change_replay(settings: Settings, slug: str, id: str, action: str) -> int:
     return 0
 
 
-def show_replays(settings: Settings, slug: str) -> int:
+def show_replays(settings: Settings, slug: str, *, as_json: bool) -> int:
     """Print the replays of a destination, newest first; returns the exit status.
 
     Raises:
@@ -132,25 +133,30 @@ def show_replays(settings: Settings, slug: str) -> int:
         StorageError: the store is away.
     """
     with _opened(settings, slug) as (store, _, _), store.reading() as work:
-        replays = list_replays(work, slug, count=_LISTED_MAX)
-    if not replays:
-        print(f"{slug} has no replays")
-        return 0
-    table = Table("id", "created", "by", "status", "events", "done", "replayed", "detail", box=None)
-    table.columns[0].no_wrap = True
-    for replay in replays:
-        cells = (
-            replay.id,
-            f"{replay.created_at:%Y-%m-%d %H:%M} UTC",
-            replay.actor,
-            replay.status.value,
-            f"{replay.plan.events:,}",
-            f"{replay.done:,}",
-            f"{replay.appended:,}",
-            replay.detail,
-        )
-        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
-    _console().print(table)
+        replays = list_replays(work, destination=slug, count=_LISTED_MAX)
+        results = {replay.id: count_results(work, replay) for replay in replays} if as_json else {}
+
+    def body(replay: Replay) -> object:
+        from punchcard.api.replays import replay_view
+
+        return replay_view(replay, results[replay.id], now=SystemClock().now())
+
+    print_list(
+        replays,
+        columns={
+            "id": lambda replay: replay.id,
+            "created": lambda replay: f"{replay.created_at:%Y-%m-%d %H:%M} UTC",
+            "by": lambda replay: replay.actor,
+            "status": lambda replay: replay.status.value,
+            "events": lambda replay: f"{replay.plan.events:,}",
+            "done": lambda replay: f"{replay.done:,}",
+            "replayed": lambda replay: f"{replay.appended:,}",
+            "detail": lambda replay: replay.detail,
+        },
+        body=body,
+        as_json=as_json,
+        empty=f"{slug} has no replays",
+    )
     return 0
 
 
@@ -168,7 +174,7 @@ def _opened(settings: Settings, slug: str) -> Iterator[tuple[Store, Snapshot, Ro
 
 
 def _show_plan(plan: ReplayPlan, slug: str) -> None:
-    console = _console()
+    console = open_console()
     period = ""
     if plan.first_received_at is not None and plan.last_received_at is not None:
         period = f", received {plan.first_received_at:%Y-%m-%d %H:%M} to {plan.last_received_at:%Y-%m-%d %H:%M} UTC"
@@ -245,8 +251,3 @@ def _result_text(status: str, count: int) -> str:
             return f"{count:,} in the ledger already"
         case _:
             return f"{count:,} {status.replace('_', ' ')}"
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)

@@ -19,6 +19,7 @@ from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.errors import ConfigurationError
+from punchcard.operations.export_files import csv_cell
 from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, propose_destination, proposed_filter
 from punchcard.operations.simulation import SimulationScope, simulate
@@ -160,7 +161,7 @@ def _print(
     if output == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(titles)
-        writer.writerows([getattr(row, name) for name in fields] for row in outcome.by_event)
+        writer.writerows([csv_cell(getattr(row, name)) for name in fields] for row in outcome.by_event)
         return
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -39,7 +39,7 @@ _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """List the ledger, newest first."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    query, params = _query(context, destination)
+    query, params = read_ledger_query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if is_row_id(before) else None)
@@ -80,7 +80,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
 def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Retry or dismiss awards: the selected ones, or all that match."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    query, params = _query(context, destination)
+    query, params = read_ledger_query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
     with context.dependencies.store.unit_of_work() as work:
         effect_ids: Sequence[int]
@@ -128,7 +128,7 @@ def _counted(
     return sum(read_counts(work, count_query, by=()).values())
 
 
-def _query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:
+def read_ledger_query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:
     """Return the query from the URL or the form, and its parameters for links."""
     names = ("time", "state", "reason", "event", "q", "property", "without")
     params = {name: context.query(name) or context.field(name) for name in names}

@@ -205,6 +205,12 @@ def forget_failures(work: Connection, subject: str) -> None:
     work.execute(delete(sign_in_failures).where(sign_in_failures.c.subject == storable(subject)[:320]))
 
 
+def forget_failures_of(work: Connection, email: str) -> None:
+    """Forget the failed attempts to sign in with an email, from any address."""
+    subject = sign_in_failures.c.subject
+    work.execute(delete(sign_in_failures).where(subject.startswith(storable(f"{email.lower()} "), autoescape=True)))
+
+
 def _keep_an_owner(work: Connection, id: str) -> None:
     owners = [operator.id for operator in list_operators(work) if operator.role is Role.OWNER]
     if owners == [id]:
