@@ -9,6 +9,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from punchcard.errors import UnreadableRecordError
+from punchcard.lake.object_store import OBJECT_STORE_MESSAGE_BEGIN
 from punchcard.operations.alert_model import Alert
 from punchcard.store.delivery.pauses import PAUSED_BY_OPERATOR
 from punchcard.store.routing.event_results import EventStatus
@@ -312,7 +313,10 @@ def _lake(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"The data lake cannot be used since {format_moment(alert.since, zone)}.",
         detail=_join("Awards continue without it.", _sentence(alert.detail)),
-        remedy="Run `punchcard lake repair` to repair it.",
+        # The detail says what to do if the object store is unavailable: nothing is damaged.
+        remedy="Events stay in the event log until they are in the lake."
+        if alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN)
+        else "Run `punchcard lake repair` to repair it.",
     )
 
 

@@ -22,6 +22,8 @@ from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.ingest.rejections import Rejections
+from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
+from punchcard.lake.urls import is_on_s3
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.opening import is_shared
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_lake, open_store
@@ -75,6 +77,7 @@ class Serving:
         self.config_file = config_file
         self._open = ExitStack()
         self._alerts: AlertLoop | None = None
+        self._elsewhere: str | None = None  # what was found last
 
     def __enter__(self) -> "Serving":
         settings = self.settings
@@ -205,10 +208,14 @@ class Serving:
         """
         if not is_shared(self.settings.event_log_url()):
             return ""
+        if is_on_s3(self.settings.lake_location()) and self._elsewhere is not None:
+            return self._elsewhere  # readiness must not wait for an object store that is slow or away
         try:
             self._lake.refuse_other_lake()
         except LakeError as error:
-            return error.message
+            self._elsewhere = "" if error.code == OBJECT_STORE_UNAVAILABLE else error.message
+            return self._elsewhere
+        self._elsewhere = ""
         return ""
 
     def _load(self, app: "_Dispatch") -> None:
