@@ -310,13 +310,11 @@ def _quarantined(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _lake(alert: Alert, zone: ZoneInfo) -> AlertText:
+    is_away = alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN)  # and then the detail says what to do
     return AlertText(
         title=f"The data lake cannot be used since {format_moment(alert.since, zone)}.",
         detail=_join("Awards continue without it.", _sentence(alert.detail)),
-        # The detail says what to do if the object store is unavailable: nothing is damaged.
-        remedy="Events stay in the event log until they are in the lake."
-        if alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN)
-        else "Run `punchcard lake repair` to repair it.",
+        remedy="" if is_away else "Run `punchcard lake repair` to repair it.",
     )
 
 

@@ -206,17 +206,16 @@ class Serving:
         Raises:
             StorageError: The store is not available.
         """
-        if not is_shared(self.settings.event_log_url()):
-            return ""
-        if is_on_s3(self.settings.lake_location()) and self._elsewhere is not None:
-            return self._elsewhere  # readiness must not wait for an object store that is slow or away
+        # Readiness must not wait for an object store that is slow or away.
+        is_known = is_on_s3(self.settings.lake_location()) and self._elsewhere is not None
+        if is_known or not is_shared(self.settings.event_log_url()):
+            return self._elsewhere or ""
+        self._elsewhere = ""
         try:
             self._lake.refuse_other_lake()
         except LakeError as error:
             self._elsewhere = "" if error.code == OBJECT_STORE_UNAVAILABLE else error.message
-            return self._elsewhere
-        self._elsewhere = ""
-        return ""
+        return self._elsewhere
 
     def _load(self, app: "_Dispatch") -> None:
         try:
