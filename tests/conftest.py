@@ -20,6 +20,7 @@ from sqlalchemy.util import LRUCache
 
 from punchcard.store.engine import Store
 from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.processes import end_fork_server
 from punchcard.testing.s3_server import S3Server
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -29,6 +30,7 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 TESTS = Path(__file__).parent
+KAFKA_JARS = TESTS / "kafka" / "jars"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
 _STATEMENTS_MAX = 2_000
@@ -39,6 +41,11 @@ def pytest_configure() -> None:
     _keep_bytecode()
     _keep_files_in_memory()
     _keep_compiled_statements()
+
+
+def pytest_unconfigure() -> None:
+    """End the process that this one has started to fork others."""
+    end_fork_server()
 
 
 def _keep_bytecode() -> None:
@@ -245,6 +252,34 @@ def empty_store_url(request: pytest.FixtureRequest) -> str:
 def store_url(request: pytest.FixtureRequest) -> str:
     """A fresh database of each engine in turn, with all tables of the store and no row of a test."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    """The folder of the jar files of Kafka."""
+    from punchcard.testing.kafka import why_not
+
+    if reason := why_not(KAFKA_JARS):
+        pytest.skip(reason)
+    return KAFKA_JARS
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Kafka broker of this process's own, on which each test has topics of its own."""
+    from punchcard.testing.kafka import kafka_cluster
+
+    with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def own_kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Three Kafka brokers for the tests of a module, which may kill them and start them again."""
+    from punchcard.testing.kafka import kafka_cluster
+
+    with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars, brokers=3) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ from punchcard.errors import StorageError
 from punchcard.store.delivery import ledger, outbox
 from punchcard.store.delivery.effects import Action, EffectState, StoredEffect
 from punchcard.store.delivery.pauses import pause_of
+from punchcard.store.delivery.undelivered import overdue_attempts
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings, Step
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -132,13 +135,13 @@ def rig(store_url: str) -> Iterator[Rig]:
 @pytest.fixture
 def small_rig(tmp_path: Path) -> Iterator[Rig]:
     """For what does not depend on the engine."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield Rig(store, ScriptedPartner(clock=SystemClock(), late_seconds=LATE_SECONDS))
     store.close()
 
 
 class FailingPartner(ScriptedPartner):
-    """A partner whose code has a defect that only some events meet."""
+    """A partner with a defect in its code that only some events meet."""
 
     def remap(self, event_name: str, settings: object) -> str | None:
         if event_name == "Broken":
@@ -148,7 +151,7 @@ class FailingPartner(ScriptedPartner):
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # what is waited for stands in a database
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the condition reads a database
             await asyncio.sleep(0.01)
 
 
@@ -336,6 +339,25 @@ async def test_stopping_waits_for_answers_and_hands_back_the_rest(rig: Rig) -> N
     assert rig.partner.keys() == ["done", "hangs", "behind"]
 
 
+async def test_an_attempt_that_never_ends_is_found_while_others_are_delivered(rig: Rig) -> None:
+    rig.partner.script("hangs", [Step.HANG])
+    rig.add("hangs", "behind")
+    rig.add("other", customer="bob@example.com")
+    later = SystemClock().now() + timedelta(hours=1)
+    async with rig.running():
+        await until(lambda: "hangs" in rig.partner.requests and rig.state("other") is EffectState.DELIVERED)
+        with rig.store.reading() as work:
+            overdue = overdue_attempts(work, DESTINATION, before=later)
+            assert overdue_attempts(work, DESTINATION, before=SystemClock().now()) is None
+        assert overdue is not None
+        assert (overdue.effects, overdue.customers) == (1, 1)
+        rig.partner.release()
+        await until(lambda: rig.open_count() == 0)
+    with rig.store.reading() as work:
+        assert overdue_attempts(work, DESTINATION, before=later) is None
+    assert rig.partner.keys() == ["other", "hangs", "behind"]
+
+
 async def test_what_a_killed_worker_had_on_its_way_is_read_back_by_the_next(rig: Rig) -> None:
     rig.add("sent", "behind")
     rig.add("never left", customer="bob@example.com")
@@ -429,7 +451,7 @@ async def test_only_one_of_two_deliveries_of_a_destination_sends(rig: Rig) -> No
 
 async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was_awarded(small_rig: Rig) -> None:
     rig = small_rig
-    # As Segment's page says: of whomever the event names.
+    # As Segment's page says: of the person that the event names.
     rig.settings = replace(rig.settings, refunds=RefundRules(follows=RefundFollows.EVENT))
     now = SystemClock().now()
     with rig.store.unit_of_work() as work:
@@ -446,7 +468,7 @@ async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was
 
 
 async def test_nothing_leaves_before_it_is_noted_that_something_is_sent(small_rig: Rig) -> None:
-    """As `LogGuard.advance` fails while the disk of the log is full: then a copy of the store could not be told."""
+    """As `LogGuard.advance` fails while the disk of the log is full: a copy of the store could not be detected then."""
     calls = 0
 
     def note() -> None:

@@ -22,6 +22,8 @@ PAGES = [
     "/customers/ann@example.com?tab=events",
     "/customers/ann@example.com?tab=audiences",
     "/customers/ann@example.com?tab=profile",
+    "/docs/how-to/operate",
+    "/docs?q=award",
     "/alerts",
     "/alerts/rules",
     "/alerts/channels",
@@ -36,6 +38,8 @@ PAGES = [
     "/sources/new",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/schema",
+    "/sources/website/schema/event?type=track&name=Checked%20In",
     "/destinations",
     "/destinations/perkville",
     "/destinations/perkville/map",
@@ -333,7 +337,7 @@ def test_why_did_ann_not_get_her_points(chromium: Browser, product: ProductProce
         expect(unearned).to_contain_text("email")
         picture(page, "customer")
         unearned.get_by_role("link", name="Checked In").click()
-        expect(page.locator("main")).to_contain_text("Next step: Send the customer's address")
+        expect(page.locator("main")).to_contain_text("What to do: Send the customer's address")
         picture(page, "event")
 
 

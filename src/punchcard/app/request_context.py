@@ -13,7 +13,9 @@ from litestar.di import NamedDependency
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import SkipValidation
 
+from punchcard import __version__
 from punchcard.app.award_texts import AwardText, award_text
+from punchcard.app.documentation_links import link_of_template
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
@@ -34,11 +36,16 @@ REQUIRED_ROLE = "required_role"
 SHOWS_AWARDS = "shows_awards"
 """Key in a handler's `opt`: True if the page shows awards, for which titles and points are read from the partners."""
 
+REVISION_FIELD = "_revision"
+"""Name of the field with the revision of the configuration that a form was made from."""
+
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
 UNDO_COOKIE = "punchcard_undo"
+VERSION_COOKIE = "punchcard_version"
 _NOTICE_SECONDS = 60
 _NOTICE_CHARACTERS_MAX = 1500
+_VERSION_SECONDS = 400 * 86_400  # browsers keep no cookie longer
 
 Page = Response[str]
 
@@ -54,6 +61,7 @@ class RequestContext:
         secret: Secret of the session, "" without one.
         form: Fields of a posted form, each with all its values.
         notices: Notices that the previous page has left for this one.
+        revision: Revision of the configuration when the request came in, so not newer than what its page shows.
     """
 
     dependencies: Dependencies
@@ -65,6 +73,7 @@ class RequestContext:
     secret: str
     form: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notices: Sequence[str] = ()
+    revision: int = 0
 
     @property
     def actor(self) -> str:
@@ -118,6 +127,8 @@ class RequestContext:
                 return self._computation_kind(unquote(key)), unquote(key)
             case ["alerts", "channels", slug, *_]:
                 return "alert_channel", unquote(slug)
+            case ["alerts", "rules", rule]:
+                return "alert_rule", unquote(rule)
             case _:
                 return None
 
@@ -166,8 +177,16 @@ class RequestContext:
         """Change the configuration on behalf of the operator; return warnings about likely mistakes.
 
         The page that the response redirects to offers to undo the change.
+
+        Raises:
+            ConfigurationError: The changed configuration is not valid; or the part that the page is about was changed
+                after the page had been loaded, code `changed_since`. Nothing was changed.
+            StorageError: The store cannot be written.
         """
         versions = self.dependencies.configuration.versions
+        shown = self.field(REVISION_FIELD)
+        if self.page_part is not None and is_row_id(shown):
+            change = versions.refuse_stale(change, part=self.page_part, revision=int(shown))
         before = versions.newest_of(self.actor)
         warnings = self.dependencies.edit_as(self.actor, change)
         saved = versions.newest_of(self.actor)
@@ -179,11 +198,30 @@ class RequestContext:
         """Return the page of a template."""
         undo = self.request.cookies.get(UNDO_COOKIE, "") if self.notices and self.may(Role.EDITOR) else ""
         response = self.fragment(
-            template, status=status, notices=self.notices, undo=undo if is_row_id(undo) else "", **values
+            template,
+            status=status,
+            notices=self.notices,
+            undo=undo if is_row_id(undo) else "",
+            documentation_link=link_of_template(template),
+            **values,
         )
+        if self.operator is not None and VERSION_COOKIE not in self.request.cookies:
+            self.note_version(response)  # a new operator, to whom everything is new
         if self.notices:
             response.delete_cookie(NOTICE_COOKIE, path="/")
             response.delete_cookie(UNDO_COOKIE, path="/")
+        return response
+
+    @property
+    def is_upgraded(self) -> bool:
+        """Whether the operator has not yet been offered the changes of this version."""
+        return self.operator is not None and self.request.cookies.get(VERSION_COOKIE, __version__) != __version__
+
+    def note_version(self, response: Page) -> Page:
+        """Note in the browser that its operator knows of this version."""
+        response.set_cookie(
+            VERSION_COOKIE, __version__, max_age=_VERSION_SECONDS, httponly=True, samesite="lax", path="/"
+        )
         return response
 
     def fragment(self, template: str, *, status: int = 200, **values: object) -> Page:

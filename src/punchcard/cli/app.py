@@ -6,17 +6,19 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli import conflict_commands
+from punchcard.cli import check_commands, conflict_commands, schema_command
 from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
 from punchcard.cli.lake_commands import lake
+from punchcard.cli.list_commands import audit, customers, events, source, transactions
 from punchcard.cli.options import (
     DEFAULT_URL,
     ConfigFile,
     Data,
     Host,
     Port,
+    Processes,
     Tls,
     TlsCert,
     TlsKey,
@@ -29,11 +31,11 @@ from punchcard.cli.options import (
 from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.user_commands import user
 from punchcard.cli.version_commands import versions
 
 app = typer.Typer(
     name="punchcard",
-    add_completion=False,
     # Plain help: importing rich takes a quarter of a second.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -116,11 +118,14 @@ def up(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls: Tls = None,
+    processes: Processes = None,
 ) -> int:
     """Run Punchcard on this machine: Tracking API, Public API, App and worker on embedded storage."""
     from punchcard.runtime.processes import run_up
 
-    settings = load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls)
+    settings = load_settings(
+        data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls, processes=processes
+    )
     return run_up(settings, config=config)
 
 
@@ -186,19 +191,8 @@ def export(data: Data = None) -> None:
     print_configuration(settings)
 
 
-@app.command(
-    short_help="Check configuration, storage and partners.",
-    epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
-)
-def check(config: ConfigFile = None, data: Data = None) -> int:
-    """Check whether awards can be delivered: storage, configuration, and the settings of each destination.
-
-    With --config, check a config file before it is applied.
-    """
-    from punchcard.cli.configuring import check_file, check_running
-
-    return check_running(load_settings(data=data)) if config is None else check_file(config)
-
+for _examination in (check_commands.check, check_commands.doctor):
+    app.command(**check_commands.HELP[_examination.__name__])(_examination)
 
 app.add_typer(
     sending,
@@ -347,6 +341,7 @@ def adopt_log(
     return adopt_now(settings, assume_yes=yes)
 
 
+app.command(name="schema", short_help=schema_command.SHORT_HELP, epilog=schema_command.EPILOG)(schema_command.schema)
 app.command(name="replay", short_help=SHORT_HELP, epilog=EPILOG)(replay)
 app.command(name="conflicts", short_help=conflict_commands.SHORT_HELP, epilog=conflict_commands.EPILOG)(
     conflict_commands.conflicts
@@ -364,7 +359,7 @@ app.add_typer(
 app.add_typer(
     destination,
     name="destination",
-    short_help="Pause destinations and switch them off, and write destinations of your own.",
+    short_help="List destinations, pause them, switch them off, and write your own.",
     epilog=example("punchcard destination pause loyalty --until 2h", "punchcard destination new acme-rewards"),
 )
 app.add_typer(
@@ -374,6 +369,8 @@ app.add_typer(
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(versions)
+for _lists in (source, transactions, events, customers, audit, user):
+    app.add_typer(_lists)
 app.add_typer(lake)
 
 

@@ -1,6 +1,7 @@
 """Shared options of the commands, and the settings that they make."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,9 +35,16 @@ TlsKey = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Private key, if it is not in the same file (PUNCHCARD_TLS_KEY)."),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Number of serving processes on the port (PUNCHCARD_PROCESSES; default 1)."),
+]
 Tls = Annotated[
     str | None,
     typer.Option(metavar="self-signed", help="Use TLS with a generated certificate, for tests (PUNCHCARD_TLS)."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON, one line per item, as in the Public API where it has the same list.")
 ]
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Config file with sources and destinations.")]
 WriteKey = Annotated[str, typer.Option(metavar="KEY", help="Write key of the source that the events come from.")]
@@ -51,6 +59,7 @@ def load_settings(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     tls: str | None = None,
+    processes: int | None = None,
 ) -> "Settings":
     """Return the settings of this process, overridden by the command line; None means "not given".
 
@@ -59,7 +68,7 @@ def load_settings(
     """
     from punchcard.runtime.settings import read_settings
 
-    overrides: dict[str, object] = {"data": data, "host": host, "port": port, "tls": tls}
+    overrides: dict[str, object] = {"data": data, "host": host, "port": port, "tls": tls, "processes": processes}
     overrides |= {"tls_cert": tls_cert and str(tls_cert), "tls_key": tls_key and str(tls_key)}
     return read_settings(os.environ, overrides)
 
@@ -94,3 +103,16 @@ def quiet_logs(settings: "Settings") -> None:
 def example(*lines: str) -> str:
     """Return the examples for the end of a command's help."""
     return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
+
+def unknown_name(option: str, name: str, known: Iterable[str], *, kind: str = "destination") -> ConfigurationError:
+    """Return the error for a name that is not configured.
+
+    Args:
+        option: The option that has the name, "" for an argument.
+        known: Configured names.
+        kind: What is named, such as `destination`.
+    """
+    names = ", ".join(sorted(known)) or "none"
+    given = f"{option} {name}".strip()
+    return ConfigurationError(f"{given}: There is no such {kind}. Configured: {names}.")

@@ -82,10 +82,13 @@ def observe(settings: Settings, process: str, *, now: datetime) -> Heartbeat:
     if disks:
         _, free, total, path = min(disks)
         heartbeat = replace(heartbeat, disk_free_bytes=free, disk_total_bytes=total, disk_path=path)
-    return replace(heartbeat, certificate_expires_at=_expiry(settings)) if process == SERVE else heartbeat
+    if process != SERVE:
+        return heartbeat
+    return replace(heartbeat, certificate_expires_at=certificate_expiry(settings))
 
 
-def _expiry(settings: Settings) -> datetime | None:
+def certificate_expiry(settings: Settings) -> datetime | None:
+    """Return when the certificate of connections expires; None without one, or if it cannot be read."""
     if settings.tls is TlsMode.SELF_SIGNED:
         path = self_signed_certificate(settings.data)
     elif settings.tls_cert:

@@ -31,10 +31,11 @@ from punchcard.store.ingest import schema as _ingest_schema  # noqa: F401  # its
 from punchcard.store.operations import schema as _operations_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.schema import metadata
+from punchcard.store.source_schema import schema as _source_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0031"
+HEAD_MIGRATION = "0032"
 _BUSY_SECONDS = 10
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
@@ -82,6 +83,7 @@ class Store:
             raise ConfigurationError(f"the store speaks sqlite:// and postgresql://, not {parsed.drivername}://")
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.sqlite_path = parsed.database if self.is_sqlite else None
         self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed, pool_pre_ping=True)
         # PostgreSQL's own default shows each statement of a unit of work another moment.
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}

@@ -59,6 +59,8 @@ from punchcard.workspace.keyring import open_keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
 SCRIPTED = ScriptedSettings()
+# The same for all, so that its slow derivation is made once a process.
+_SECRET_KEY = "the key of a test"
 _REPLAY_ROUNDS = 21  # one customer's awards of a whole portion go out one by one
 
 
@@ -115,7 +117,10 @@ class PublicApiServer:
         self.clock = ManualClock()
         self.store = Store(with_tables(store_url))
         self.log = SqliteEventLog(folder / "log.db")
-        self._keyring = open_keyring(None, folder / "secret-key")
+        key = folder / "secret-key"
+        if not key.exists():
+            key.write_text(_SECRET_KEY)
+        self._keyring = open_keyring(None, key)
         self.watch = SnapshotWatch(self.store, self._keyring, clock=self.clock)
         self.configure(config)
         lake = str(folder / "lake")
@@ -132,7 +137,7 @@ class PublicApiServer:
         self._facts_path = folder / "engage.duckdb"
         self.lake_location = lake
         self._engine: ComputationEngine | None = None
-        self._traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
+        self.traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
         self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
             self.token = create_token(work, "test", clock=self.clock)
@@ -170,9 +175,10 @@ class PublicApiServer:
             self.log.append([NewRecord(received_at, write_key, call, "identity", body, "")])
 
     def route(self) -> None:
-        """Route everything that waits."""
+        """Route everything that waits, and write what the source schema gathers of it."""
         while self._router.step():
             continue
+        self._router.write_schema()
 
     def restart_routing(self) -> None:
         """Restart routing from the stored state, as in a new process."""
@@ -339,7 +345,7 @@ class PublicApiServer:
         dependencies = Dependencies(
             store=self.store,
             lake=LakeReader(self.lake_location),
-            traces=self._traces,
+            traces=self.traces,
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,

@@ -34,6 +34,7 @@ class AlertKind(StrEnum):
     REJECTED = "rejected"  # awards that the partner has refused for good, of late
     CONFLICT = "conflict"  # events with an effect key that was sent with other content
     UNREACHABLE = "unreachable"  # a partner that has not responded for a while
+    HUNG = "hung"  # an attempt that has not ended long after its time-out
     QUEUE_AGE = "queue_age"  # an award that has waited for long
     SUCCESS_RATE = "success_rate"  # too many awards of the last day that were not delivered
     SOURCE_SILENT = "source_silent"  # a busy source that sends nothing
@@ -125,7 +126,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.PARKED,
         title="Awards parked",
-        description="At least {threshold} awards are not retried any more.",
+        description="Awards are not retried any more ({threshold} or more).",
         severity=Severity.CRITICAL,
         threshold=1,
         unit="awards",
@@ -133,7 +134,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.REJECTED,
         title="Awards rejected",
-        description="The partner has refused at least {threshold} awards for good in the last seven days.",
+        description="The partner has refused awards for good in the last seven days ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="awards",
@@ -141,7 +142,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.CONFLICT,
         title="Conflicts",
-        description="At least {threshold} events conflict with what was sent, and nobody has resolved that.",
+        description="Events conflict with what was sent, and nobody has resolved that ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="events",
@@ -150,6 +151,14 @@ _DEFINITIONS: Final = (
         kind=AlertKind.UNREACHABLE,
         title="Partner unreachable",
         description="A partner has not responded to awards for {threshold} minutes.",
+        severity=Severity.CRITICAL,
+        threshold=5,
+        unit="minutes",
+    ),
+    RuleDefinition(
+        kind=AlertKind.HUNG,
+        title="Attempt without end",
+        description="An attempt to deliver an award has not ended {threshold} minutes after its time-out.",
         severity=Severity.CRITICAL,
         threshold=5,
         unit="minutes",
@@ -173,7 +182,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.SOURCE_SILENT,
         title="Source silent",
-        description="A source has sent nothing for {threshold} hours in which it is usually busy.",
+        description="A source has sent nothing in hours in which it is usually busy ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="hours",
@@ -197,7 +206,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.LEDGER,
         title="Ledger differences",
-        description="The last reconciliation found at least {threshold} differences.",
+        description="The last reconciliation found differences ({threshold} or more).",
         severity=Severity.CRITICAL,
         threshold=1,
         unit="differences",
@@ -229,7 +238,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.QUARANTINED,
         title="Events quarantined",
-        description="At least {threshold} records or events could not be processed in the last seven days.",
+        description="Records or events could not be processed in the last seven days ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="events",
@@ -255,7 +264,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.UNKNOWN_SOURCE,
         title="Unknown write key",
-        description="At least {threshold} events with an unknown write key were received in the last seven days.",
+        description="Events with an unknown write key were received in the last seven days ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="events",

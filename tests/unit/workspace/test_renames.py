@@ -97,8 +97,8 @@ def apply(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         path = tmp_path / "punchcard.toml"
         path.write_text(FILE + content)
         status = run(["apply", str(path), "--data", str(tmp_path / "data"), *options])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        output = capsys.readouterr()
+        return status, output.out, output.err
 
     return run_apply
 
@@ -115,12 +115,12 @@ def test_apply_asks_before_a_rename_and_a_dry_run_says_so(apply):
     assert (status, out) == (2, ""), "there is nobody to ask"
     assert 'key = "buyers"' in err
     assert "--yes" in err
-    assert "no changes" in apply(audience("Buyers"))[1]
+    assert "No changes" in apply(audience("Buyers"))[1]
     status, out, _ = apply(audience("VIPs", key="buyers"))
     assert status == 0
     assert "~ audience buyers" in out
     assert apply(audience("Others"), "--yes")[0] == 0
-    assert "no changes" in apply(audience("Others"))[1]
+    assert "No changes" in apply(audience("Others"))[1]
 
 
 def test_apply_names_what_nobody_has(apply):
@@ -160,7 +160,7 @@ def test_a_watched_file_waits_until_a_rename_is_confirmed_and_says_so(tmp_path: 
         path,
         apply,  # type: ignore[arg-type]
         environment={},
-        confirm=lambda wanted, keys: refuse_renames(before, wanted, derived_keys=keys),
+        confirm=lambda desired, keys: refuse_renames(before, desired, derived_keys=keys),
     )
     with capture_logs() as logs:
         assert watch.apply_now() == ()

@@ -9,6 +9,7 @@ from litestar.params import FromPath
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
+from punchcard.engage.demand import request_engage
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
@@ -27,20 +28,10 @@ _FIELDS = ("source", "type", "name", "destination", "status", "reason")
 def list_events(context: ContextDependency) -> Page:
     """List matching events, newest first, page by page."""
     dependencies, period = context.dependencies, read_period(context)
-    filters = {name: context.query(name) for name in _FIELDS}
     if message_id := context.query("id"):
         return context.redirect(page_path("events", message_id))
-    status = filters["status"] or None
-    query = EventQuery(
-        source=filters["source"] or None,
-        type=filters["type"] or None,
-        name=filters["name"] or None,
-        destination=None if status is None else filters["destination"],
-        status=status,
-        reason=filters["reason"] or None,
-        begin=period.begin,
-        end=period.end,
-    )
+    query, filters = read_event_query(context)
+    status = query.status
     page = dependencies.browser.page(query, limit=_ROWS, before=_place(context.query("before")))
     counted = CountQuery(
         begin=period.begin,
@@ -70,6 +61,24 @@ def list_events(context: ContextDependency) -> Page:
     )
 
 
+def read_event_query(context: RequestContext) -> tuple[EventQuery, dict[str, str]]:
+    """Return the query in the URL, and its parameters for links except the period."""
+    period = read_period(context)
+    filters = {name: context.query(name) for name in _FIELDS}
+    status = filters["status"] or None
+    query = EventQuery(
+        source=filters["source"] or None,
+        type=filters["type"] or None,
+        name=filters["name"] or None,
+        destination=None if status is None else filters["destination"],
+        status=status,
+        reason=filters["reason"] or None,
+        begin=period.begin,
+        end=period.end,
+    )
+    return query, filters
+
+
 @get("/events/{message_id:path}", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
@@ -79,6 +88,8 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
     trace = context.dependencies.traces.trace(message_id, source=context.query("source") or None)
     if trace is None:
         raise NotFoundError(f"No event with the message id {message_id} was received.")
+    if trace.profile is None:
+        request_engage(context.dependencies.store)  # it may not have run yet, because nothing needed profiles
     return context.page("event.html", trace=trace)
 
 
