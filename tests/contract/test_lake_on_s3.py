@@ -1,4 +1,4 @@
-"""Promises of the lake on a real S3 server: few requests, no commit lost, nothing left over, errors with a remedy."""
+"""The lake's promises on a real S3 server: few requests, no commit lost, errors that say what to do."""
 
 import signal
 import subprocess
