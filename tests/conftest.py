@@ -272,12 +272,12 @@ def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield cluster
 
 
-@pytest.fixture
-def own_kafka(kafka_jars: Path, tmp_path: Path) -> Iterator[Any]:
-    """Three Kafka brokers for this test alone, which may kill them."""
+@pytest.fixture(scope="module")
+def own_kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Three Kafka brokers for the tests of a module, which may kill them and start them again."""
     from punchcard.testing.kafka import kafka_cluster
 
-    with kafka_cluster(tmp_path / "kafka", kafka_jars, brokers=3) as cluster:
+    with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars, brokers=3) as cluster:
         yield cluster
 
 

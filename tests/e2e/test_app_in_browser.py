@@ -38,6 +38,8 @@ PAGES = [
     "/sources/new",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/schema",
+    "/sources/website/schema/event?type=track&name=Checked%20In",
     "/destinations",
     "/destinations/perkville",
     "/destinations/perkville/map",

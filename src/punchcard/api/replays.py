@@ -178,7 +178,7 @@ def list_all_replays(
     """The newest thousand, newest first."""
     find_destination(dependencies.workspace(), destination_id)
     with dependencies.store.reading() as work:
-        replays = list_replays(work, destination=destination_id, count=_LISTED_MAX)
+        replays = list_replays(work, destination_id, count=_LISTED_MAX)
         newest = {f"{number:06}": replay for number, replay in enumerate(replays)}
         shown, pagination = page(sorted(newest), key=lambda key: key, count=count, cursor=cursor)
         now = dependencies.clock.now()

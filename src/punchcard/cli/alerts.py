@@ -3,9 +3,9 @@
 import sys
 
 from punchcard.cli.listing import print_list
+from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
-from punchcard.errors import ConfigurationError
 from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError
 from punchcard.runtime.alerting import base_url
@@ -42,7 +42,7 @@ def print_alerts(settings: Settings, *, include_resolved: bool, as_json: bool) -
         },
         body=_body,
         as_json=as_json,
-        empty="no alerts",
+        empty="No alerts",
     )
 
 
@@ -80,14 +80,13 @@ def test_channel(settings: Settings, name: str) -> int:
     channels = snapshot.alert_channels
     channel = channels.get(name) or next((channel for channel in channels.values() if channel.name == name), None)
     if channel is None:
-        known = ", ".join(sorted(channels)) or "none"
-        raise ConfigurationError(f"{name}: there is no such alert channel (configured: {known})")
+        raise unknown_name("", name, channels, kind="alert channel")
     try:
         send_test(channel, snapshot, public_url=base_url(settings), clock=clock)
     except ChannelError as error:
         print(f"{channel.name}: {printable(error.message)}", file=sys.stderr)
         return 1
-    print(f"a test was sent to {channel.name}")
+    print(f"A test was sent to {channel.name}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Shared options of the commands, and the settings that they make."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,3 +103,16 @@ def quiet_logs(settings: "Settings") -> None:
 def example(*lines: str) -> str:
     """Return the examples for the end of a command's help."""
     return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
+
+def unknown_name(option: str, name: str, known: Iterable[str], *, kind: str = "destination") -> ConfigurationError:
+    """Return the error for a name that is not configured.
+
+    Args:
+        option: The option that has the name, "" for an argument.
+        known: Configured names.
+        kind: What is named, such as `destination`.
+    """
+    names = ", ".join(sorted(known)) or "none"
+    given = f"{option} {name}".strip()
+    return ConfigurationError(f"{given}: There is no such {kind}. Configured: {names}.")

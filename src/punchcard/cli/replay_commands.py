@@ -45,7 +45,7 @@ def replay(
     actions = {"list": "" if list_ else None, "pause": pause, "resume": resume, "cancel": cancel}
     chosen = {name: value for name, value in actions.items() if value is not None}
     if len(chosen) > 1:
-        raise ConfigurationError(f"only one of {', '.join(f'--{name}' for name in chosen)} at a time")
+        raise ConfigurationError(f"Only one of {', '.join(f'--{name}' for name in chosen)} at a time")
     settings = load_existing_settings(data=data)
     from punchcard.cli import replaying
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.destinations.definition import LedgerColumn
@@ -87,8 +88,7 @@ def _chosen(snapshot: Snapshot, slug: str | None) -> RoutedDestination:
     if slug is not None:
         destination = snapshot.destinations.get(slug)
         if destination is None:
-            known = ", ".join(sorted(snapshot.destinations)) or "none"
-            raise ConfigurationError(f"--destination {slug}: there is no such destination (configured: {known})")
+            raise unknown_name("--destination", slug, snapshot.destinations)
         return destination
     if len(usable) != 1:
         names = ", ".join(item.slug for item in usable)
@@ -181,11 +181,11 @@ def _print(
         console.print(Text(f"cost: {costs[0]}, was {costs[1]}"))
     for heading, changes in (("gain most", outcome.gaining), ("lose most", outcome.losing)):
         if changes:
-            console.print(f"customers who {heading}:")
+            console.print(f"Customers who {heading}:")
             for change in changes:
                 line = f"  {change.email}  {change.actual} → {change.simulated} ({change.change})"
                 console.print(Text(printable(line)))
     if outcome.refused:
-        console.print("events that would earn nothing:")
+        console.print("Events that would earn nothing:")
         for reason, number in outcome.refused.items():
             console.print(Text(printable(f"  {reason}: {number:,}")))

@@ -40,7 +40,7 @@ def print_versions(settings: Settings, *, part: str | None, count: int, as_json:
     for described in listed:
         _print_version(described)
     if not listed:
-        print("no versions")
+        print("No versions")
 
 
 def print_difference(settings: Settings, number: int, other: int | None, *, part: str | None) -> None:
@@ -101,7 +101,7 @@ def _print_changes(changes: Sequence[PartChange]) -> None:
         for sentence in change.sentences:
             print(printable(sentence))
     if not changes:
-        print("no changes")
+        print("No changes")
 
 
 def _refusal(planned: RestorePlan) -> str:

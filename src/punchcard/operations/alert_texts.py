@@ -188,6 +188,16 @@ def _unreachable(alert: Alert, zone: ZoneInfo) -> AlertText:
     )
 
 
+def _hung(alert: Alert, zone: ZoneInfo) -> AlertText:
+    return AlertText(
+        title=f"{count_noun(alert.count, 'attempt', 'attempts')} to deliver to {alert.subject} never ended.",
+        detail=f"The first should have ended by {format_moment(alert.since, zone)}. Further awards of the same "
+        "customers wait.",
+        remedy="Restart the worker. It looks the awards up at the partner, and sends again what is absent.",
+        path=f"{_base(alert)}/transactions?state=pending",
+    )
+
+
 def _queue_age(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"The oldest award for {alert.subject} has waited since {format_moment(alert.since, zone)}.",
@@ -399,6 +409,7 @@ _WRITERS: Final[Mapping[AlertKind, Callable[[Alert, ZoneInfo], AlertText]]] = Ma
         AlertKind.REJECTED: _rejected,
         AlertKind.CONFLICT: _conflict,
         AlertKind.UNREACHABLE: _unreachable,
+        AlertKind.HUNG: _hung,
         AlertKind.QUEUE_AGE: _queue_age,
         AlertKind.SUCCESS_RATE: _success_rate,
         AlertKind.SOURCE_SILENT: _source_silent,

@@ -275,9 +275,18 @@ def _with_switch(result: ResultTrace, switches: Mapping[str, SwitchedOff]) -> Re
 
 def current_status(effect: StoredEffect) -> EventStatus:
     """Return the status of an effect, as in the API."""
-    if effect.state is EffectState.SENDING:
-        return EventStatus.PENDING if effect.attempts <= 1 else EventStatus.RETRYING
-    return EventStatus(effect.state)
+    return status_of_state(effect.state, attempts=effect.attempts)
+
+
+def status_of_state(state: EffectState, *, attempts: int = 1) -> EventStatus:
+    """Return the status of an effect in a state.
+
+    Args:
+        attempts: How many were made, the current one included.
+    """
+    if state is EffectState.SENDING:
+        return EventStatus.PENDING if attempts <= 1 else EventStatus.RETRYING
+    return EventStatus(state)
 
 
 def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYPES) -> TransactionTrace:
