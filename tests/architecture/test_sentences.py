@@ -69,5 +69,5 @@ def test_errors_of_any_package_are_shown_with_a_capital(
     response = punchcard_error(None, error)  # type: ignore[arg-type]  # the request is not looked at
     assert response.content["errors"][0]["message"].startswith("The store speaks")
     monkeypatch.setenv("PUNCHCARD_DATABASE_URL", "mysql://nowhere")
-    assert run(["check"]) == 2
+    assert run(["conflicts"]) == 2
     assert capsys.readouterr().err.startswith("punchcard: The store speaks")

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-_PLAIN_WORD: Final = re.compile(r"[a-z][a-z'’-]*(?=[\s,;.!?]|$)")
+_PLAIN_WORD: Final = re.compile(r"[a-z][a-z'’-]*(?=[\s,;!?]|\.?$|\.\s)")
 
 
 def capitalize(text: str) -> str:
@@ -17,3 +17,8 @@ def as_sentence(text: str) -> str:
     if not text:
         return ""
     return f"{capitalize(text)}{'' if text.endswith(('.', '!', '?', '…')) else '.'}"
+
+
+def count_noun(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: `1 award`, `2 awards`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

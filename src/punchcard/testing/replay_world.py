@@ -215,7 +215,7 @@ def simulate_replays(folder: Path, *, seed: int, steps: int) -> ReplayWorld:
     return world
 
 
-_STEPS: Mapping[Step[ReplayWorld], int] = {
+_STEPS: Mapping[Step, int] = {
     lambda world, producer, chance: world.send(producer.body()): 120,
     route: 130,
     feed_lake: 80,

@@ -22,7 +22,8 @@ from punchcard.store.delivery.counts import CountQuery, read_counts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.conflicts import conflict_to_show
-from punchcard.traces.trace import effect_result, waits_of, with_wait
+from punchcard.traces.stopped import waits_of
+from punchcard.traces.trace import effect_result, with_wait
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
