@@ -12,6 +12,7 @@ from punchcard.cli.app import app
 from punchcard.cli.output import FAILED, end_output
 from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
+from punchcard.operations.sentences import capitalize
 
 DONE = 0
 CALLED_WRONGLY = 2
@@ -56,7 +57,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _print_error(message: str) -> None:
     for line in message.splitlines():
-        print(f"punchcard: {line}", file=sys.stderr)
+        print(f"punchcard: {capitalize(line)}", file=sys.stderr)
 
 
 def _print_usage_error(error: TyperException) -> None:
