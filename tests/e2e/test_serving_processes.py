@@ -113,7 +113,10 @@ def test_one_process_is_killed_under_load(product: ProductProcess) -> None:
     assert missing == []
 
 
-def test_they_share_metrics_limits_and_the_end(product: ProductProcess) -> None:
+def test_they_share_memory_metrics_and_the_end(product: ProductProcess) -> None:
+    names = {Path(f"/proc/{pid}/comm").read_text() for pid in serving_children(product)}
+    assert names == {"punchcard-serve\n"}  # forked: a new interpreter has another name
+    assert Path(f"/proc/{product.worker_pid()}/comm").read_text() == "punchcard-worke\n"
     with ExitStack() as opened:
         for _ in range(30):
             opened.enter_context(socket.create_connection(("127.0.0.1", product.port)))
