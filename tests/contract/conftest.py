@@ -3,7 +3,6 @@
 import gzip
 import http.client
 import json
-import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.listening import ListeningApp
-from punchcard.testing.s3_server import S3Server
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 WRITE_KEY = "wk_website"
@@ -106,23 +104,6 @@ def tracking(tmp_path: Path) -> Iterator[TrackingServer]:
     server = TrackingServer(tmp_path)
     yield server
     server.close()
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A real S3 server with an empty bucket, for all tests of this process."""
-    if not S3Server.is_installed():
-        missing = "There is no S3 server: `make s3` builds it."
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    server = S3Server(tmp_path_factory.mktemp("s3") / "server")
-    before = {name: os.environ.get(name) for name in server.environment()}
-    os.environ.update(server.environment())
-    yield server
-    server.stop()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @pytest.fixture(params=["folder", "S3"])

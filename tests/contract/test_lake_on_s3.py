@@ -1,4 +1,4 @@
-"""The lake's promises on a real S3 server: few requests, no commit lost, nothing left behind, errors that say what to do."""
+"""The lake's promises on a real S3 server: few requests, no commit lost, errors that say what to do."""
 
 import signal
 import subprocess

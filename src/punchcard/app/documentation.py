@@ -31,6 +31,7 @@ _HEADING: Final = re.compile(r"^#{1,6} (.+)$", re.M)
 _MARKUP: Final = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|[`*]|^```\w*$", re.M)
 _SNIPPET_CHARACTERS: Final = 160
 _RESULTS_MAX: Final = 30
+_WORDS_MAX: Final = 8  # anybody may search, and each word is looked for in all pages
 _TITLE_WEIGHT, _HEADING_WEIGHT, _TEXT_MAX = 50, 10, 5
 
 Navigation = dict[str, list[dict[str, str]]]
@@ -129,7 +130,7 @@ class Documentation:
 
     def search(self, text: str) -> list[SearchResult]:
         """Return pages that have all words of the text, those with the words in title or headings first."""
-        words = text.lower().split()
+        words = text.lower().split()[:_WORDS_MAX]
         scored = [(-score, page) for page in self._sources if words and (score := _score(page, words))]
         best = sorted(scored, key=lambda entry: (entry[0], entry[1].title))[:_RESULTS_MAX]
         return [_result(page, words) for _, page in best]

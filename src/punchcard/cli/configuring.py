@@ -44,10 +44,10 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: boo
         StorageError: The store is unavailable.
     """
     quiet_logs(settings)
-    if not settings.database_url:
-        prepare_data_folder(settings.data)
     content = read_bytes(file)
     workspace = read_content(content, str(file), environment=os.environ)
+    if not settings.database_url:
+        prepare_data_folder(settings.data)
     store = open_store(settings)
     try:
         with store.reading() as work:

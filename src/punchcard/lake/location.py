@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from punchcard.errors import ConfigurationError
 from punchcard.lake.object_store import ObjectStore
 from punchcard.lake.schema import PARTITION
+from punchcard.lake.urls import folder_of, is_on_s3
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,18 +36,16 @@ class LakeLocation:
     """
 
     def __init__(self, url: str) -> None:
-        scheme = urlsplit(url).scheme if "://" in url else ""
-        self.folder: Path | None = None
+        self.folder = folder_of(url)
         self.objects: ObjectStore | None = None
-        if scheme == "s3":
+        if is_on_s3(url):
             self.objects = ObjectStore(url)
-        elif scheme in ("", "file"):
-            self.folder = Path(unquote(urlsplit(url).path) if scheme else url).absolute()
+        elif self.folder is not None:
             if "%" in str(self.folder):  # deltalake 1.6 decodes it once too often and then finds nothing
                 raise ConfigurationError(f"The data lake's folder must not have a % in its path: {self.folder}.")
         else:
             raise ConfigurationError(
-                f"The data lake must be a folder, file:///folder or s3://bucket/prefix, not {scheme}://…."
+                f"The data lake must be a folder, file:///folder or s3://bucket/prefix, not {url.partition(':')[0]}://…."
             )
         self.url = str(self.folder) if self.folder else url.rstrip("/")
 

@@ -106,9 +106,9 @@ class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec
     def _read_kept(self, name: str, start: int, length: int) -> bytes:
         key = name, start, length
         with self._lock:
-            if (kept := self._parts.get(key)) is not None:
+            if (part := self._parts.get(key)) is not None:
                 self._parts.move_to_end(key)
-                return kept
+                return part
         content = self._store.read_range(name, start=start, length=length)
         if length <= _KEPT_PART_BYTES_MAX:
             with self._lock:

@@ -2,7 +2,7 @@
 
 A repair adds one commit behind every existing log file, and then a checkpoint of that version, which has the repaired
 state. The commit is written only if no other process has written one: a worker that is appending either comes first,
-and the repair begins again, or it loses the race, sees the repair and reads the table anew. Damaged files stay where
+and the repair begins again, or it loses the race, sees the repair and reads the table again. Damaged files stay where
 they are; nobody reads them behind the checkpoint, and the next cleaning of the log deletes them.
 """
 

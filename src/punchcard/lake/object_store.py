@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OBJECT_STORE_UNAVAILABLE = "object_store_unavailable"
 """Code of the error when the object store does not perform a request: nothing of the lake is damaged."""
 
-MESSAGE_BEGIN = "The object store of the data lake"
+OBJECT_STORE_MESSAGE_BEGIN = "The object store of the data lake"
 """How the message of that error begins."""
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -250,7 +250,7 @@ class ObjectStore:
                 f"cannot be reached ({_cause(text)}): check AWS_ENDPOINT_URL and the network. Requests are repeated "
                 "until it can"
             )
-        return LakeError(f"{MESSAGE_BEGIN} at {self.url} {remedy}.", code=OBJECT_STORE_UNAVAILABLE)
+        return LakeError(f"{OBJECT_STORE_MESSAGE_BEGIN} at {self.url} {remedy}.", code=OBJECT_STORE_UNAVAILABLE)
 
 
 def _is_missing_object(error: FileNotFoundError) -> bool:

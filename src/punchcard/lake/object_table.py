@@ -37,7 +37,7 @@ from punchcard.lake.table import COMMITS_PER_CHECKPOINT, LostRaceError, create_d
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-# A view that was not refreshed for so long may miss commits that were deleted since: it is read anew.
+# A view that was not refreshed for so long may miss commits that were deleted since: it is read again.
 _VIEW_SECONDS_MAX = 600.0
 # A process that was frozen between writing a data file and committing it must not commit: a vacuum may have deleted
 # the file, and the log may have been shortened. Far below the two retention times.
@@ -76,7 +76,7 @@ class ObjectTable:
         return self._state is not None
 
     def _advanced(self, state: TableState) -> TableState | None:
-        """Return the state with all newer commits; None if it must be read anew."""
+        """Return the state with all newer commits; None if it must be read again."""
         version, repairs = state.version, state.repairs
         try:
             while apply_next(self._store, state):
@@ -209,7 +209,7 @@ class ObjectTable:
         now = self._clock.monotonic()
         if self._state is None or (self._vacuumed_at is not None and now - self._vacuumed_at < _VACUUM_SECONDS):
             return 0
-        # Read anew: what a damaged log names is not known, and must not be deleted before a repair.
+        # Read again: what a damaged log names is not known, and must not be deleted before a repair.
         self._state, self._refreshed_at = self._load(), self._clock.monotonic()
         if (state := self._state) is None:
             return 0

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from punchcard.errors import UnreadableRecordError
+from punchcard.lake.object_store import OBJECT_STORE_MESSAGE_BEGIN
 from punchcard.operations.alert_model import Alert
 from punchcard.operations.sentences import as_sentence, count_noun
 from punchcard.store.delivery.pauses import PAUSED_BY_OPERATOR
@@ -306,10 +307,11 @@ def _quarantined(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _lake(alert: Alert, zone: ZoneInfo) -> AlertText:
+    is_away = alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN)  # and then the detail says what to do
     return AlertText(
         title=f"The data lake cannot be used since {format_moment(alert.since, zone)}.",
         detail=_join("Awards continue without it.", as_sentence(alert.detail)),
-        remedy="Run `punchcard lake repair` to repair it.",
+        remedy="" if is_away else "Run `punchcard lake repair` to repair it.",
     )
 
 

@@ -30,6 +30,7 @@ from punchcard.traces.trace import current_status
 
 # Rows of a page: enough that a query is cheap beside its rows, few enough that they fit into some megabytes.
 _PAGE_ROWS: Final = 2_000
+_EVENTS_MAX: Final = 500  # of a page: each has a payload of up to 32 KB
 
 
 class Kind(StrEnum):
@@ -110,7 +111,7 @@ def export_events(browser: EventBrowser, query: EventQuery) -> Export:
     """Return the events that match, with their results and payloads; write keys in payloads are masked."""
 
     def read_page(before: tuple[int, int] | None) -> tuple[Sequence[SeenEvent], tuple[int, int] | None]:
-        page = browser.page(query, limit=_PAGE_ROWS, before=before)
+        page = browser.page(query, limit=min(_PAGE_ROWS, _EVENTS_MAX), before=before)
         return page.events, page.following
 
     return Export(

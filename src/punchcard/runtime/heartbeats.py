@@ -12,6 +12,7 @@ import structlog
 
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
+from punchcard.lake.urls import folder_of
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.settings import Settings, TlsMode
 from punchcard.runtime.tls import self_signed_certificate
@@ -72,10 +73,10 @@ def observe(settings: Settings, process: str, *, now: datetime) -> Heartbeat:
     """Return what a process reports of itself and its machine."""
     heartbeat = Heartbeat(process=process, host=socket.gethostname(), seen_at=now)
     disks = []
-    for folder in (settings.data, Path(settings.lake_location())):
+    for folder in filter(None, (settings.data, folder_of(settings.lake_location()))):
         try:
             usage = shutil.disk_usage(folder)
-        except OSError:  # the lake may be a URL, or its folder not be made yet
+        except OSError:  # the lake's folder may not be made yet
             continue
         disks.append((usage.free / max(usage.total, 1), usage.free, usage.total, str(folder)))
     if disks:

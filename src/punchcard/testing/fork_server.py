@@ -27,8 +27,11 @@ from importlib.machinery import ModuleSpec
 MESSAGE_BYTES_MAX = 1 << 20
 RESPONSE = struct.Struct("=i")
 STREAMS = 3  # standard input, output and error
-# prometheus_client decides at import where it stores values. The others start threads, which a fork does not copy.
-_NOT_PRELOADED = frozenset({"prometheus_client", "duckdb", "_duckdb", "pyarrow", "deltalake", "confluent_kafka"})
+# prometheus_client decides at import where it stores values. The others start threads, which a fork does not copy, or
+# keep the product from forking: see `punchcard.runtime.forked_process`.
+_NOT_PRELOADED = frozenset(
+    {"prometheus_client", "duckdb", "_duckdb", "pyarrow", "deltalake", "psycopg", "psycopg_pool", "confluent_kafka"}
+)
 _SKIPPED_PACKAGES = ("punchcard.testing", "punchcard.store.migrations")
 
 

@@ -93,7 +93,7 @@ class S3Server:
         command += ["--sidecar", str(self._folder / "metadata"), str(self._folder / "objects")]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        wait_until(self._answers)
+        wait_until(self._accepts_connections)
 
     def stop(self) -> None:
         """End the process: connections are refused."""
@@ -127,7 +127,7 @@ class S3Server:
         requests = [Request(int(row[2]), row[5], row[6], row[8]) for row in rows]
         return [request for request in requests if name in request.path or name in request.query]
 
-    def _answers(self) -> bool:
+    def _accepts_connections(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
         except OSError:
