@@ -379,7 +379,7 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
         page.get_by_role("region", name="Needs attention").get_by_role("link", name="View").first.click()
         picture(page, "transactions")
         page.get_by_label("Select the award of p1@example.com").check()
-        page.get_by_role("button", name="Retry").click()
+        page.locator(".list-tools").get_by_role("button", name="Retry").click()
         expect(page.get_by_role("status").first).to_contain_text("1 award back in the queue")
         product.wait_for_status("parked-1", "delivered")
         page.once("dialog", lambda dialog: dialog.accept())

@@ -61,7 +61,7 @@ class RequestContext:
         secret: Secret of the session, "" without one.
         form: Fields of a posted form, each with all its values.
         notices: Notices that the previous page has left for this one.
-        revision: Revision of the configuration when the request came in, so not newer than what its page shows.
+        revision: Revision of the configuration when the request was received, so not newer than what its page shows.
     """
 
     dependencies: Dependencies
