@@ -236,7 +236,7 @@ def _opens(location: LakeLocation) -> bool:
         open_table(location).refresh()
     except LakeError as error:
         if error.code == OBJECT_STORE_UNAVAILABLE:
-            raise  # that is no damage
+            raise  # nothing is damaged
         return False
     return True
 

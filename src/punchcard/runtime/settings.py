@@ -112,7 +112,7 @@ class Settings:
     routing_batch_bytes: int
     dedupe_ids_min: int
     lake_flush_seconds: float
-    lake_s3_flush_seconds: float
+    lake_upload_seconds: float
     lake_rows_max: int
     lake_retention_days: Days
     log_retention_hours: float
@@ -162,7 +162,7 @@ class Settings:
 
     def lake_write_interval_seconds(self) -> float:
         """Return the maximum time between routing an event and writing it to the lake, wherever that is."""
-        return self.lake_s3_flush_seconds if is_on_s3(self.lake_location()) else self.lake_flush_seconds
+        return self.lake_upload_seconds if is_on_s3(self.lake_location()) else self.lake_flush_seconds
 
     def facts_path(self) -> Path:
         """Return the file in which audiences and computed traits are computed."""
