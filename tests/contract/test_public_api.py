@@ -446,7 +446,7 @@ def test_what_is_not_there_is_reported_in_the_same_shape(api: PublicApiServer) -
     other = api.request("DELETE", "/api/events/m1")
     assert other.error["type"] == "method-not-allowed"
     assert "GET" in other.headers["allow"]
-    assert api.request("GET", "/api/events/").status == 404
+    assert api.request("GET", "/api/events/nothing").status == 404
 
 
 def test_a_store_that_is_away_is_reported_as_that(api: PublicApiServer, tmp_path: Path) -> None:

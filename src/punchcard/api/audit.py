@@ -3,10 +3,10 @@
 Source: Segment's Public API, "Audit Trail"; the member `changes` is Punchcard's own.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, get
 from litestar.params import QueryParameter
 
 from punchcard.api import bodies
@@ -56,7 +56,7 @@ def list_audit_events(
     resource_type: Annotated[Text, QueryParameter(name="resourceType")] = None,
     resource_id: Annotated[Text, QueryParameter(name="resourceId")] = None,
     format_: Annotated[Text, QueryParameter(name="format")] = None,
-) -> dict[str, AuditPage] | Response[Any]:
+) -> dict[str, AuditPage]:
     """List changes, newest first, with actor, time, and the values before and after.
 
     `format` returns the whole list as a file.
@@ -70,7 +70,7 @@ def list_audit_events(
         resource_type=resource_type, resource_id=resource_id, begin=times["startTime"], end=times["endTime"]
     )
     if (format := read_format(request, format_)) is not None:
-        return download(export_audit(dependencies.store, query), format)
+        return cast("dict[str, AuditPage]", download(export_audit(dependencies.store, query), format))
     with dependencies.store.reading() as work:
         rows = list_events(work, query, count=count + 1, before_id=read_row_cursor(cursor, "pagination[cursor]"))
         total = count_events(work, query)

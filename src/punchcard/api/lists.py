@@ -1,9 +1,9 @@
 """Lists of events and customers, as pages or whole files."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, get
 from litestar.params import FromQuery, QueryParameter
 
 from punchcard.api.api_dependencies import Dependencies
@@ -53,7 +53,7 @@ class EventList(msgspec.Struct):
     pagination: ListPagination
 
 
-class ListedCustomer(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
+class ListedCustomer(msgspec.Struct, kw_only=True, rename="camel"):
     """A profile of a list.
 
     `since` is when it was created or, in a list of those with a trait, when the trait got its `value`.
@@ -62,7 +62,7 @@ class ListedCustomer(msgspec.Struct, kw_only=True, rename="camel", omit_defaults
     id: str
     external_ids: list[dict[str, str]]
     since: str
-    value: msgspec.Raw = msgspec.Raw(b"null")
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class CustomerList(msgspec.Struct):
@@ -88,7 +88,7 @@ def list_events_call(
     begin: Annotated[str | None, QueryParameter(name="startTime")] = None,
     end: Annotated[str | None, QueryParameter(name="endTime")] = None,
     format_: Annotated[str | None, QueryParameter(name="format")] = None,
-) -> dict[str, EventList] | Response[Any]:
+) -> dict[str, EventList]:
     """List events, newest first, by the result of their routing. `format` returns the whole list as a file."""
     times = {}
     for parameter, text in (("startTime", begin), ("endTime", end)):
@@ -106,7 +106,7 @@ def list_events_call(
         end=times["endTime"],
     )
     if (format := read_format(request, format_)) is not None:
-        return download(export_events(dependencies.browser, query), format)
+        return cast("dict[str, EventList]", download(export_events(dependencies.browser, query), format))
     page = dependencies.browser.page(query, limit=count, before=_read_place(cursor))
     following = None if page.following is None else f"{page.following[0]}-{page.following[1]}"
     return {
@@ -126,11 +126,11 @@ def list_customers(
     cursor: Cursor = None,
     trait: FromQuery[str] = "",
     format_: Annotated[str | None, QueryParameter(name="format")] = None,
-) -> dict[str, CustomerList] | Response[Any]:
+) -> dict[str, CustomerList]:
     """List profiles, newest first; with `trait` the members of the audience with this key, or all with a trait."""
     trait = trait.replace("\x00", "")
     if (format := read_format(request, format_)) is not None:
-        return download(export_customers(dependencies.store, trait=trait), format)
+        return cast("dict[str, CustomerList]", download(export_customers(dependencies.store, trait=trait), format))
     before = read_row_cursor(cursor, _CURSOR)
     with dependencies.store.reading() as work:
         if trait:
@@ -169,7 +169,7 @@ def listed_customer(person: FoundPerson) -> ListedCustomer:
         id=person.public_id,
         external_ids=external_ids(person),
         since=to_iso(person.since),
-        value=msgspec.Raw(person.value.encode() or b"null"),
+        value=msgspec.Raw(person.value.encode()) if person.value else msgspec.UNSET,
     )
 
 

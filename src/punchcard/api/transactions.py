@@ -1,9 +1,9 @@
 """The ledger of a destination."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
@@ -38,7 +38,7 @@ def list_transactions(
     email: FromQuery[str | None] = None,
     states: Annotated[str, QueryParameter(name="state")] = "",  # Litestar reserves the name `state`
     format_: Annotated[str | None, QueryParameter(name="format")] = None,
-) -> dict[str, bodies.LedgerPage] | Response[Any]:
+) -> dict[str, bodies.LedgerPage]:
     """List the transactions of a destination, newest first, optionally by customer and state.
 
     `format` returns the whole list as a file.
@@ -52,7 +52,10 @@ def list_transactions(
     query = ledger.LedgerQuery(destination=destination_id, customer=email, statuses=statuses)
     types = dependencies.current().destination_types
     if (format := read_format(request, format_)) is not None:
-        return download(export_transactions(dependencies.store, query, types=types), format)
+        return cast(
+            "dict[str, bodies.LedgerPage]",
+            download(export_transactions(dependencies.store, query, types=types), format),
+        )
     with dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=count + 1, before_id=before_id)
         total = ledger.count(work, query)

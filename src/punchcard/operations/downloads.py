@@ -21,6 +21,9 @@ class FileStream(Stream):
 def download(export: Export, format: ExportFormat) -> FileStream:
     """Return a response that streams a file. The first page is read before the response begins.
 
+    Handlers that return a page of JSON otherwise cast it: Litestar sends a response as it is, and a union would make
+    the OpenAPI document ambiguous.
+
     Raises:
         StorageError: The list cannot be read. If that happens later, the connection is closed before the file is whole.
     """
