@@ -29,6 +29,7 @@ ENTRIES = (
     Entry(label="Destinations", path="/destinations", icon="gift"),
     Entry(label="Catalog", path="/catalog", icon="layout-grid"),
     Entry(label="Settings", path="/settings", icon="settings"),
+    Entry(label="Docs", path="/docs", icon="book"),
 )
 """Entries in display order."""
 
