@@ -123,6 +123,9 @@ class KafkaEventLog:
     def identity(self) -> LogIdentity:
         """Return the current identity of the log."""
         self._refuse_replaced_topic()
+        if self._writer.is_failing:
+            # A broker that is left alone can be read and acknowledges nothing. This changes nothing, and says so.
+            self._identity.write(Confirm(topic_id=self._id, generation=0))
         state = self._identity.read()
         return LogIdentity(id=self._id, reserved=state.reserved, confirmed=state.confirmed, store_id=state.store_id)
 

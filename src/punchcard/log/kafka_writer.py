@@ -36,6 +36,11 @@ class KafkaWriter:
         self._is_failing = False
         self._closed = False
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last batch was not acknowledged."""
+        return self._is_failing
+
     def write(self, topic: str, messages: Sequence[tuple[bytes, bytes | None, int]], *, header: str) -> list[int]:
         """Write messages; return their offsets, in order, once all in-sync replicas have them.
 
