@@ -48,7 +48,7 @@ from punchcard.api.filters import (
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
-from punchcard.api.regulations import list_regulations
+from punchcard.api.regulations import HANDLERS as REGULATIONS
 from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.simulations import HANDLERS as SIMULATIONS
 from punchcard.api.sources import (
@@ -108,7 +108,6 @@ HANDLERS = (
     list_transactions,
     retry_transactions,
     dismiss_transactions,
-    list_regulations,
     list_tokens_call,
     create_token_call,
     revoke_token_call,
@@ -122,6 +121,7 @@ HANDLERS = (
     *CONFLICTS,
     *CONFIGURATION_VERSIONS,
     *DESTINATION_STATES,
+    *REGULATIONS,
     *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,

@@ -25,6 +25,7 @@ from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
 from punchcard.routing.router import PositionMovedError, Router
+from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
@@ -34,12 +35,14 @@ from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.history_pruning import prune_history
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
+from punchcard.runtime.regulating import RegulationThread
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
 from punchcard.store.delivery.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
+from punchcard.workspace.subject_vault import SubjectVault
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
 _IDLE_POLL_SECONDS = 0.02
@@ -70,8 +73,10 @@ class Worker:
         self._clock = SystemClock()
         self._log = structlog.get_logger("punchcard.worker")
         self._store = open_store(settings)
+        keyring = open_keyring(settings)
+        self._subjects = SubjectVault(keyring)
         self._watch = SnapshotWatch(
-            self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
+            self._store, keyring, clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
         self._stopping = threading.Event()
         self._progress = LoopProgress(self._clock)
@@ -238,6 +243,7 @@ class Worker:
                 feed=feed,
                 on_effects=self._wake,
                 batch_bytes=settings.routing_batch_bytes,
+                suppressions=Suppressions(self._store, self._subjects, clock=self._clock),
             )
             flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
             flushing.start()
@@ -250,6 +256,10 @@ class Worker:
                 before_append=guard.check,
             )
             over = threading.Event()
+            regulating = RegulationThread(
+                settings, self._store, log=log, watch=self._watch, vault=self._subjects, clock=self._clock, over=over
+            )
+            regulating.start()
             replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
             replaying.start()
             try:
@@ -259,6 +269,7 @@ class Worker:
                 over.set()
                 feed.close()
                 replaying.join()
+                regulating.join()
                 flushing.join()
 
     def _run_replays(self, runner: ReplayRunner, over: threading.Event) -> None:
