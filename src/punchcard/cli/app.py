@@ -26,6 +26,7 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.privacy_commands import privacy
 from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
@@ -374,6 +375,7 @@ app.add_typer(
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(versions)
+app.add_typer(privacy)
 app.add_typer(lake)
 
 
