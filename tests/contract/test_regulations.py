@@ -3,14 +3,19 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
+from punchcard.lake.reader import LakeReader
+from punchcard.operations.access_request import PersonReader, to_html, to_json
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.effects import EffectState
+from punchcard.store.privacy.regulations import SubjectType
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -199,7 +204,9 @@ def test_queued_awards_and_replays_of_a_suppressed_person_are_not_sent(api: Publ
 def test_nothing_is_left_of_a_deleted_person_and_the_neighbor_is_whole(
     api: PublicApiServer, tmp_path: Path, store_url: str, by: str, subject: str, type_: str
 ) -> None:
-    api.send({"type": "identify", "userId": ANN[0], "anonymousId": ANN[2], "traits": {"email": ANN[1], "city": "Graz"}})
+    identify = {"userId": ANN[0], "anonymousId": ANN[2], "traits": {"email": ANN[1], "city": "Graz"}}
+    api.send(identify, call="identify")
+    api.send({**identify, "type": "identify"}, call="track")  # fails on ingest: a track call without a name
     api.send({"batch": [order(ANN, 1), order(BOB, 2)], "sentAt": "2026-01-02T03:04:05Z"}, call="batch")
     api.send(order(ANN, 3), b'{"messageId": "m-4", "userId": "' + ANN[0].encode() + b'", "properties": 1}')
     # A conflict: another person claims the same order.
@@ -316,3 +323,116 @@ def test_a_regulation_can_be_listed_read_and_removed_until_it_begins(api: Public
     begun = regulate(api, "DELETE_ONLY", "somebody")
     api.run_regulations(rounds=1)
     assert api.request("DELETE", f"/api/regulations/{begun}").status == 422
+
+
+# --- forwarding
+
+WEBHOOK = """
+[[destinations]]
+slug = "hook"
+type = "webhooks"
+sources = ["website"]
+[destinations.settings]
+url = "https://example.com/hook"
+"""
+
+
+def test_a_webhook_gets_a_delete_message_and_perkville_says_what_to_do(
+    api: PublicApiServer, tmp_path: Path, store_url: str
+) -> None:
+    api.configure(CONFIG + WEBHOOK)
+    api.send(order(ANN, 1))
+    process(api)
+    api.deliver(slug="hook", rounds=3)
+    regulation = regulate(api, "DELETE_ONLY", ANN[0])
+    api.run_regulations(rounds=12)
+    assert get(api, regulation)["overallStatus"] == "RUNNING"
+    with api.store.reading() as work:
+        (call,) = [
+            row
+            for row in ledger.page(work, ledger.LedgerQuery(destination="hook"), count=10)
+            if row.event_name == "delete"
+        ]
+    message = json.loads(call.payload or "")["body"]
+    assert {key: message[key] for key in ("type", "userId", "messageId")} == {
+        "type": "delete",
+        "userId": ANN[0],
+        "messageId": f"regulation-{regulation}-0",
+    }
+    api.deliver(slug="hook", rounds=3)
+    api.run_regulations(rounds=3)
+    view = get(api, regulation)
+    assert view["overallStatus"] == "PARTIAL_SUCCESS"
+    statuses = {row["id"]: (row["status"], row["errString"]) for row in view["streamStatus"][0]["destinationStatus"]}
+    assert statuses["hook"] == ("FINISHED", "")
+    assert statuses["perkville"][0] == "NOT_SUPPORTED"
+    assert "in Perkville" in statuses["perkville"][1]
+    assert traces_of(tmp_path, store_url, *ANN) == []
+
+
+# --- crashes
+
+
+@pytest.mark.parametrize("points", range(1, 26, 3))
+def test_a_deletion_ends_in_the_same_state_wherever_it_is_interrupted(
+    api: PublicApiServer, tmp_path: Path, store_url: str, points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.send({"batch": [order(ANN, 1), order(BOB, 2)]}, call="batch")
+    api.send(order(ANN, 3))
+    process(api)
+    bobs = api.request("GET", "/api/events/m-2").json()
+    regulation = regulate(api, "DELETE_INTERNAL", ANN[0])
+    left, intervals = [points], [points]
+    unit_of_work = api.store.unit_of_work
+
+    @contextmanager
+    def interrupted() -> Iterator[Connection]:
+        """End the process before the commit of a unit of work, again and again, with more and more between."""
+        with unit_of_work() as work:
+            yield work
+            left[0] -= 1
+            if left[0] == 0:
+                intervals.append(2 * intervals[-1])
+                left[0] = intervals[-1]
+                raise KeyboardInterrupt
+
+    for _ in range(60):
+        api.route()
+        api.feed_lake()
+        monkeypatch.setattr(api.store, "unit_of_work", interrupted)
+        for act in (api.engage, lambda: api.deletion_runner().step()):
+            with suppress(KeyboardInterrupt):
+                act()
+        monkeypatch.setattr(api.store, "unit_of_work", unit_of_work)
+        api.clock.advance(10)
+    assert get(api, regulation)["overallStatus"] == "FINISHED", get(api, regulation)
+    assert traces_of(tmp_path, store_url, *ANN) == []
+    assert api.request("GET", "/api/events/m-2").json() == bobs
+    assert sorted(row["status"] for row in transactions(api)) == ["delivered"] * 3
+
+
+# --- access requests
+
+
+def test_an_access_request_has_everything_of_the_person_and_nothing_of_others(api: PublicApiServer) -> None:
+    api.send({"userId": ANN[0], "traits": {"email": ANN[1], "city": "<Graz>"}}, call="identify")
+    api.send(order(ANN, 1), order(BOB, 2))
+    process(api)
+    reader = PersonReader(
+        store=api.store,
+        lake=LakeReader(api.lake_location),
+        lake_url=api.lake_location,
+        vault=api.subjects,
+        clock=api.clock,
+    )
+    person = reader.read(SubjectType.EMAIL, ANN[1])
+    assert [event["event"] for event in person["events"]] == [None, "Order Completed"]
+    assert [row["effect_key"] for row in person["ledger"]] == ["SEG:perkville:ORDER:o-1:order-completed"]
+    assert person["ledger"][0]["attempts"]
+    assert {trait["name"] for profile in person["profiles"] for trait in profile["traits"]} >= {"city", "email"}
+    page = to_html(person).decode()
+    assert "&lt;Graz&gt;" in page
+    assert "<Graz>" not in page
+    for content in (page, to_json(person).decode()):
+        assert all(text in content for text in ANN)
+        assert not any(text in content for text in BOB)

@@ -109,6 +109,11 @@ class LakeReader:
         self._lock = threading.Lock()
         self._duckdb: duckdb.DuckDBPyConnection | None = None
 
+    @property
+    def url(self) -> str:
+        """The folder or URL of the table."""
+        return self._location.url
+
     def find(self, message_id: str) -> list[LakeEvent]:
         """Return every event received with this message id, oldest first.
 

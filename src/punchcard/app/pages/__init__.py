@@ -16,6 +16,7 @@ from punchcard.app.pages import (
     events,
     filters,
     home,
+    privacy,
     reconciliation,
     replays,
     sign_in,
@@ -52,4 +53,5 @@ HANDLERS = (
     *workspaces.HANDLERS,
     *versions.HANDLERS,
     *team.HANDLERS,
+    *privacy.HANDLERS,
 )
