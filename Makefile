@@ -9,7 +9,7 @@ TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test coverage fresh browser check format docs site changelog release hooks \
+.PHONY: help install demo assets wheel test coverage fresh browser kafka check format docs site changelog release hooks \
 	screenshots bench soak spark terraform pin clean
 
 help: ## list the targets
@@ -26,10 +26,10 @@ assets: $(VENV)/.runtime ## build the browser files of the App, from npm
 wheel: $(VENV)/.dev assets ## build the package, including the browser files of the App
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-test: browser assets ## run all tests except the soak
+test: browser kafka assets ## run all tests except the soak
 	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-coverage: browser assets ## run all tests and show which lines they reach, including lines in child processes
+coverage: browser kafka assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --timeout 1800 $(TESTS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report
@@ -39,6 +39,9 @@ fresh: ## run `make demo` and `make test` on a bare Debian in a chroot (root, de
 
 browser: $(VENV)/.dev ## install what the browser tests need, if apt is available
 	@tests/browser/install $(BIN)/python
+
+kafka: ## fetch Kafka's broker for the tests, if Java 17 and Maven are installed
+	@tests/kafka/install
 
 check: $(VENV)/.dev $(VENV)/.docs ## format, lint, types, import contract, changelog fragments, docs and their links
 	$(BIN)/ruff format --check .
@@ -54,6 +57,7 @@ format: $(VENV)/.dev ## fix format, and what lint can fix automatically
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.dev ## regenerate the generated parts of the documentation
+	$(BIN)/python -m punchcard.cli.help_pages
 	$(BIN)/cog -r $$(grep -rl '\[\[\[cog' README.md docs)
 
 site: $(VENV)/.docs ## build the documentation as a site, in dist/site
@@ -88,7 +92,7 @@ terraform: $(VENV)/.dev ## test Segment's Terraform provider against Punchcard (
 pin: $(BIN)/python ## update the requirement files (names, versions, hashes)
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo --extra kafka pyproject.toml requirements/dev.in -o requirements/dev.txt
 	printf 'editables\nhatchling\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/release.in -o requirements/release.txt

@@ -19,6 +19,7 @@ BENCHES = (
     "ingest",
     "routing",
     "shared_log",
+    "kafka_log",
     "filters",
     "delivery",
     "latency",

@@ -1,4 +1,4 @@
-"""From the Tracking API to the partner at 200 events a second: how long until Perkville gets the POST."""
+"""From the Tracking API to the partner: how long until Perkville gets the POST, and the processor time of an event."""
 
 import asyncio
 import base64
@@ -11,11 +11,12 @@ import uvloop
 
 from bench.delivery import settings_for
 from bench.null_partner import ANSWER
-from bench.product import WRITE_KEY, product
+from bench.product import WRITE_KEY, cpu_seconds, product
 from bench.report import Figure, percentile, show
 from bench.size import size
 
 _TARGETS = {200: (8, 25), 50: (5, 15)}  # milliseconds of p50 and p99, by events a second
+_CPU_TARGET = 5  # milliseconds of an event, all processes
 _SECONDS = size(10, 1)
 _WARM_UP = size(200, 20)  # events before any is counted
 _KEY = re.compile(rb'"trans_source_id":\s*"SEG:bench:EVENT:(m\d+)"')
@@ -47,7 +48,7 @@ class _TimingPartner(asyncio.Protocol):
 def main() -> None:
     """Measure and print."""
     for per_second, targets in _TARGETS.items():
-        waits = uvloop.run(_measure(per_second))
+        waits, cpu_seconds_per_event = uvloop.run(_measure(per_second))
         for share, target in zip((0.5, 0.99), targets, strict=True):
             show(
                 Figure(
@@ -58,9 +59,19 @@ def main() -> None:
                     at_most=True,
                 )
             )
+        show(
+            Figure(
+                name=f"processor time of an event at {per_second}/s",
+                unit="ms",
+                values=[cpu_seconds_per_event * 1000],
+                target=_CPU_TARGET,
+                at_most=True,
+            )
+        )
 
 
-async def _measure(per_second: int) -> list[float]:
+async def _measure(per_second: int) -> tuple[list[float], float]:
+    """Return the wait of each event in seconds, and the processor time of one."""
     arrived: dict[str, float] = {}
     server = await asyncio.get_running_loop().create_server(lambda: _TimingPartner(arrived), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -77,7 +88,7 @@ async def _measure(per_second: int) -> list[float]:
                 await asyncio.sleep(0.05)
             sent.clear()
             arrived.clear()
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), cpu_seconds(running.pid)
             sending = []
             for number in range(total):
                 await asyncio.sleep(max(0.0, begun + number / per_second - time.perf_counter()))
@@ -86,13 +97,14 @@ async def _measure(per_second: int) -> list[float]:
             deadline = time.perf_counter() + 20
             while len(arrived) < total and time.perf_counter() < deadline:
                 await asyncio.sleep(0.05)
+            used = cpu_seconds(running.pid) - used
     finally:
         await asyncio.to_thread(starting.__exit__, None, None, None)
         server.close()
     missing = len(sent) - len(arrived)
     if missing:
         raise AssertionError(f"{missing} awards did not arrive")
-    return [arrived[key] - sent[key] for key in list(sent)[_WARM_UP:]]
+    return [arrived[key] - sent[key] for key in list(sent)[_WARM_UP:]], used / total
 
 
 async def _send(session: aiohttp.ClientSession, url: str, number: int, sent: dict[str, float]) -> None:

@@ -115,6 +115,15 @@ def memory_bytes(pid: int) -> int:
     return total
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process and all its descendants have used so far."""
+    ticks = 0
+    for process_id in [pid, *_descendants(pid)]:
+        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # in user mode and in the kernel
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _descendants(pid: int) -> list[int]:
     children = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     # A thread other than the main one may have started a child.

@@ -20,6 +20,7 @@ from sqlalchemy.util import LRUCache
 
 from punchcard.store.engine import Store
 from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.processes import end_fork_server
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 # How long an example takes says how busy the machine is, and nothing about the product. A test with settings of its
@@ -28,6 +29,7 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 TESTS = Path(__file__).parent
+KAFKA_JARS = TESTS / "kafka" / "jars"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
 _STATEMENTS_MAX = 2_000
@@ -38,6 +40,11 @@ def pytest_configure() -> None:
     _keep_bytecode()
     _keep_files_in_memory()
     _keep_compiled_statements()
+
+
+def pytest_unconfigure() -> None:
+    """End the process that this one has started to fork others."""
+    end_fork_server()
 
 
 def _keep_bytecode() -> None:
@@ -244,6 +251,34 @@ def empty_store_url(request: pytest.FixtureRequest) -> str:
 def store_url(request: pytest.FixtureRequest) -> str:
     """A fresh database of each engine in turn, with all tables of the store and no row of a test."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    """The folder of the jar files of Kafka."""
+    from punchcard.testing.kafka import why_not
+
+    if reason := why_not(KAFKA_JARS):
+        pytest.skip(reason)
+    return KAFKA_JARS
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Kafka broker of this process's own, on which each test has topics of its own."""
+    from punchcard.testing.kafka import kafka_cluster
+
+    with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_kafka(kafka_jars: Path, tmp_path: Path) -> Iterator[Any]:
+    """Three Kafka brokers for this test alone, which may kill them."""
+    from punchcard.testing.kafka import kafka_cluster
+
+    with kafka_cluster(tmp_path / "kafka", kafka_jars, brokers=3) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ class TrackingServer:
                     if b"\r\n\r\n" in result and result.endswith(b"}"):
                         break
             except TimeoutError:
-                return result  # the server waits for more: what it has said until now is all
+                return result  # the server waits for more: nothing further will arrive
             return result
 
     def recorded(self) -> list[tuple[str, str, str, bytes]]:

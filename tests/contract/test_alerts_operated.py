@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from punchcard.__main__ import main
+from punchcard.engage.demand import request_engage
 from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.settings import read_settings
@@ -118,6 +119,7 @@ def test_channels_by_the_api(world: PublicApiServer, receiver: WebhookReceiver) 
     assert call(world, "POST", "/api/alert-channels/ops-team/test") == (200, {"data": {"status": "SUCCESS"}})
     (request,) = receiver.requests
     assert json.loads(request.body)["type"] == "alert.test"
+    assert json.loads(request.body)["data"]["url"] == f"http://127.0.0.1:{world.port}/alerts/channels"
     assert "webhook-signature" in request.headers
     status, content = call(
         world, "PATCH", "/api/alert-channels/ops-team", {"quietHours": "22:00-07:00", "url": channel["url"]}
@@ -323,6 +325,23 @@ def test_a_worker_with_a_stalled_loop_is_missing(world: PublicApiServer, tmp_pat
         finally:
             loop.stop()
     assert progress.stalled() == []
+
+
+def test_engage_is_missed_once_it_has_work(world: PublicApiServer, tmp_path: Path) -> None:
+    loop = loop_of(world, tmp_path, "worker")
+    loop.start()
+    try:
+        wait_until(lambda: seen_at(world, "worker") is not None)
+        world.clock.advance(3_600)
+        wait_until(lambda: seen_at(world, "worker") == world.clock.now())
+        assert seen_at(world, "engage") is None
+        request_engage(world.store)
+        wait_until(lambda: seen_at(world, "engage") is not None, "Engage is not expected")
+        assert "engage" not in open_kinds(world)
+        world.clock.advance(3_600)
+        wait_until(lambda: "engage" in open_kinds(world), "Engage is not missed")
+    finally:
+        loop.stop()
 
 
 def test_a_serving_process_takes_over_while_no_worker_runs(world: PublicApiServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The App asked by something that is no browser: who gets in, what is refused, and nothing typed becomes markup."""
+"""The App called by a client other than a browser: access, refusals, and input that never becomes markup."""
 
 import re
 from collections.abc import Iterator
@@ -50,6 +50,7 @@ PAGES = [
     "/sources",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/schema",
 ]
 
 
@@ -76,7 +77,7 @@ def owner(world: PublicApiServer) -> FormBrowser:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[PublicApiServer]:
+def new_installation(tmp_path: Path) -> Iterator[PublicApiServer]:
     with PublicApiServer(
         tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", 'workspace = { name = "My workspace" }'
     ) as server:
@@ -92,8 +93,8 @@ OWNER = {
 }
 
 
-def test_the_first_visitor_becomes_the_owner_and_nobody_after(fresh: PublicApiServer) -> None:
-    olga, mallory = FormBrowser(fresh), FormBrowser(fresh)
+def test_the_first_visitor_becomes_the_owner_and_nobody_after(new_installation: PublicApiServer) -> None:
+    olga, mallory = FormBrowser(new_installation), FormBrowser(new_installation)
     assert olga.get("/").headers["location"] == "/welcome"
     assert olga.send("POST", "/welcome", OWNER).headers["location"] == "/"
     assert "Acme" in olga.get("/").text
@@ -103,7 +104,7 @@ def test_the_first_visitor_becomes_the_owner_and_nobody_after(fresh: PublicApiSe
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("email", "no address", "This is not an email address."),
         ("password", "too short", "at least 12 characters"),
@@ -113,23 +114,23 @@ def test_the_first_visitor_becomes_the_owner_and_nobody_after(fresh: PublicApiSe
     ],
 )
 def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
-    fresh: PublicApiServer, field: str, value: str, said: str
+    new_installation: PublicApiServer, field: str, value: str, message: str
 ) -> None:
-    response = FormBrowser(fresh).send("POST", "/welcome", {**OWNER, field: value})
+    response = FormBrowser(new_installation).send("POST", "/welcome", {**OWNER, field: value})
     assert response.status == 422
-    assert said in response.text
+    assert message in response.text
     stored = "Olga" if field != "name" else "olga@acme.example"
     assert f'value="{stored}"' in response.text
     assert PASSWORD not in response.text
 
 
-def test_who_comes_from_elsewhere_must_show_the_admin_token_first(fresh: PublicApiServer) -> None:
+def test_who_comes_from_elsewhere_must_show_the_admin_token_first(new_installation: PublicApiServer) -> None:
     remote = {"X-Forwarded-For": "203.0.113.7"}
-    browser = FormBrowser(fresh)
+    browser = FormBrowser(new_installation)
     assert "Admin token" in browser.send("GET", "/welcome", headers=remote).text
     refused = browser.send("POST", "/welcome", {**OWNER, "code": "a guess"}, headers=remote)
     assert (refused.status, "not the admin token" in refused.text) == (422, True)
-    made = browser.send("POST", "/welcome", {**OWNER, "code": fresh.token}, headers=remote)
+    made = browser.send("POST", "/welcome", {**OWNER, "code": new_installation.token}, headers=remote)
     assert made.headers["location"] == "/"
 
 

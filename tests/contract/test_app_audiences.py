@@ -165,13 +165,13 @@ def people(world: PublicApiServer) -> PublicApiServer:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "typed",
     ["Ann-7", "+15550100", "ann@ex", "ANN@EX", f"use_{1:027}"],
     ids=["user id", "phone", "begin", "case", "profile"],
 )
 @pytest.mark.usefixtures("people")
-def test_somebody_is_found_by_any_id_and_by_how_an_email_begins(viewer: FormBrowser, asked: str) -> None:
-    page = viewer.get(f"/customers?q={quote(asked)}").text
+def test_somebody_is_found_by_any_id_and_by_how_an_email_begins(viewer: FormBrowser, typed: str) -> None:
+    page = viewer.get(f"/customers?q={quote(typed)}").text
     assert 'href="/customers/ann%40example.com"' in page
     assert "many01@example.com" not in page
 
@@ -223,14 +223,14 @@ def test_people_with_a_trait_come_page_by_page(viewer: FormBrowser) -> None:
 
 
 @pytest.mark.parametrize(
-    "who",
+    "person_id",
     ["ann@example.com", "ANN@example.com", "Ann-7", "+15550100", f"use_{1:027}"],
     ids=["email", "case", "user id", "phone", "profile"],
 )
 @pytest.mark.usefixtures("people")
-def test_any_id_opens_somebodys_page_with_audiences_apart_from_traits(viewer: FormBrowser, who: str) -> None:
+def test_any_id_opens_somebodys_page_with_audiences_apart_from_traits(viewer: FormBrowser, person_id: str) -> None:
     audiences, profile = (
-        words(viewer.get(f"/customers/{quote(who)}?tab={tab}").text) for tab in ("audiences", "profile")
+        words(viewer.get(f"/customers/{quote(person_id)}?tab={tab}").text) for tab in ("audiences", "profile")
     )
     assert "phone +15550100" in profile
     assert re.search(r"Audiences Audience Since Regulars \d", audiences)
@@ -245,10 +245,10 @@ def test_an_events_page_leads_to_its_person(people: PublicApiServer, viewer: For
     assert f'<a href="/customers/use_{1:027}">ann@example.com</a>' in page
 
 
-@pytest.mark.parametrize("who", ["a%2Fvisitor", f"use_{2:027}"], ids=["anonymous id", "profile"])
+@pytest.mark.parametrize("person_id", ["a%2Fvisitor", f"use_{2:027}"], ids=["anonymous id", "profile"])
 @pytest.mark.usefixtures("people")
-def test_who_has_an_anonymous_id_alone_has_a_page_too(viewer: FormBrowser, who: str) -> None:
-    text = words(viewer.get(f"/customers/{who}?tab=profile").text)
+def test_who_has_an_anonymous_id_alone_has_a_page_too(viewer: FormBrowser, person_id: str) -> None:
+    text = words(viewer.get(f"/customers/{person_id}?tab=profile").text)
     assert "anonymous_id a/visitor" in text
     assert "No email or user id yet" in text
 

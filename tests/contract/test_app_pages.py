@@ -48,6 +48,7 @@ PAGES = [
     "/sources",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/schema",
 ]
 
 FILTER = {"title": "x", "if": "all", "action": "DROP", "enabled": "on"}
@@ -157,7 +158,7 @@ def test_wrong_settings_are_named_beside_their_fields_and_kept(owner: FormBrowse
 
 
 @pytest.mark.parametrize(
-    ("form", "field", "said"),
+    ("form", "field", "message"),
     [
         ({**FILTER, "if": "event = "}, "if", "at the end"),
         ({**FILTER, "title": ""}, "title", ""),
@@ -168,33 +169,33 @@ def test_wrong_settings_are_named_beside_their_fields_and_kept(owner: FormBrowse
     ids=["condition", "title", "percent", "percent beyond", "no fields"],
 )
 def test_a_wrong_filter_says_what_is_wrong_and_keeps_what_was_typed(
-    owner: FormBrowser, form: dict[str, str], field: str, said: str
+    owner: FormBrowser, form: dict[str, str], field: str, message: str
 ) -> None:
     response = owner.post("/destinations/perkville/filters/new", **form)
     assert response.status == 422
     assert "invalid-feedback" in response.text
-    assert said in response.text
+    assert message in response.text
     assert html.escape(form["if"]) in response.text
 
 
 def test_a_filter_is_made_changed_and_removed(world: PublicApiServer, owner: FormBrowser) -> None:
-    def standing() -> Any:
+    def saved_filters() -> Any:
         (destination,) = world.watch.newest().destinations.values()
         return destination.destination.filters
 
     sample = {"action": "SAMPLE", "percent": "25", "path": "userId"}
     assert owner.post("/destinations/perkville/filters/new", **{**FILTER, **sample}).status == 303
-    (made,) = standing()
+    (made,) = saved_filters()
     assert made.actions == ({"type": "SAMPLE", "percent": 0.25, "path": "userId"},)
     fields = {"action": "ALLOW_PROPERTIES", "fields": "properties.email\ncontext.traits.email\nproperties.a.b"}
     path = f"/destinations/perkville/filters/{made.id}"
     assert owner.post(path, **{**FILTER, **fields, "title": "only email"}).status == 303
-    (changed,) = standing()
+    (changed,) = saved_filters()
     assert (changed.id, changed.title) == (made.id, "only email")
     allowed = {"properties": ["email"], "context.traits": ["email"], "properties.a": ["b"]}
     assert changed.actions == ({"type": "ALLOW_PROPERTIES", "fields": allowed},)
     assert owner.post(f"{path}/remove").status == 303
-    assert standing() == ()
+    assert saved_filters() == ()
 
 
 def test_every_change_is_written_down_with_the_operator(owner: FormBrowser) -> None:

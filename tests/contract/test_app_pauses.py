@@ -59,9 +59,9 @@ def test_a_pause_is_shown_while_it_lasts_and_for_a_while_after(world: PublicApiS
     world.route()
     assert "Credentials refused since" in browser.send("GET", "/events/m").text
     with world.store.unit_of_work() as work:
-        standing = pause_of(work, "perkville")
-        assert standing is not None
-        end_pause(work, standing, by=PauseEnd.CHECK, now=now + timedelta(minutes=3))
+        current_pause = pause_of(work, "perkville")
+        assert current_pause is not None
+        end_pause(work, current_pause, by=PauseEnd.CHECK, now=now + timedelta(minutes=3))
     for path in pages:
         text = browser.send("GET", path).text
         assert "credentials were refused from" in text

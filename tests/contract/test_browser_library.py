@@ -1,4 +1,4 @@
-"""The files that websites load, over HTTP: who gets them, how they are cached, and what is said without them."""
+"""The files that websites load, over HTTP: access, caching, and the error when they are missing."""
 
 import base64
 import contextlib

@@ -24,7 +24,7 @@ EXAMPLES = settings(
 
 lives = st.lists(
     st.tuples(
-        st.sampled_from([1, 1, 1, 2]),  # whose
+        st.sampled_from([1, 1, 1, 2]),  # the person
         st.sampled_from(random.HOURS),  # ago, and to come
         st.sampled_from(random.NAMES),
         st.sampled_from(random.SOURCES),
@@ -79,7 +79,7 @@ def plain(definition: Definition, value: object) -> object:
     return value
 
 
-def answers(facts: FactStore, definition: Definition, zone: ZoneInfo) -> dict[int, object]:
+def results(facts: FactStore, definition: Definition, zone: ZoneInfo) -> dict[int, object]:
     requested = statement([ComputationQuery(definition=definition)], now=NOW, zone=zone)
     rows = facts.rows(f"SELECT profile, {value_json(definition, 'c0')} FROM ({requested})")
     is_text = (isinstance(definition, Events) and definition.reducer in (
@@ -98,7 +98,7 @@ def test_any_definition_over_any_life_gives_what_the_reference_says(facts, defin
         for profile, person in people.items()
         if (value := plain(definition, expected_result(definition, person, NOW, zone))) is not None
     }
-    result = answers(facts, definition, zone)
+    result = results(facts, definition, zone)
     if isinstance(definition, Events) and definition.reducer is Reducer.MODE:
         result = {profile: value if isinstance(value, str) else json.dumps(value) for profile, value in result.items()}
     assert result == expected

@@ -359,3 +359,85 @@ def test_undo_takes_back_additions_and_removals(world: PublicApiServer) -> None:
     assert [source.slug for source in workspace.sources] == ["website"]
     assert workspace.destinations[0].settings["apiKey"] == API_KEY
     assert len(before.sources) == 2
+
+
+SETTINGS = {
+    "name": "Loyalty",
+    "sources": "website",
+    "enabled": "on",
+    "apiKey": "another-secret",
+    "businessId": "41",
+    "locationId": "7",
+    "eventToPerkMap.name": "Class Booked",
+    "eventToPerkMap.value": "123460",
+    "apiBaseUrl": "https://api.perkville.com",
+    "requestsPerSecond": "3",
+    "concurrency": "32",
+    "requestTimeoutSeconds": "10",
+    "unknownWaitSeconds": "10",
+    "retryBaseSeconds": "30",
+    "retryAttemptsMax": "10",
+    "refundMethod": "auto",
+    "orderIdScope": "destination",
+    "refundWaitHours": "24",
+    "refundFollows": "order",
+}
+FORMS = {
+    "map": ("/destinations/perkville/map", {"eventToPerkMap.name": "Class Booked", "eventToPerkMap.value": "123460"}),
+    "settings": ("/destinations/perkville/settings", SETTINGS),
+    "filter": ("/destinations/perkville/filters/new", {"title": "No staff", "if": "type = 'track'", "action": "DROP"}),
+    "source": ("/sources/website", {"name": "Web"}),
+    "source removed": ("/sources/website/remove", {}),
+    "workspace": ("/settings", {"name": "Acme", "timezone": "Europe/Berlin"}),
+    "rule": ("/alerts/rules/parked", {"enabled": "on", "severity": "info", "threshold": "7"}),
+    "rule reset": ("/alerts/rules/parked", {"reset": "1"}),
+    "channel": ("/alerts/channels/ops", {"name": "Ops", "url": "https://hooks.example.com/mine", "severity": "info"}),
+    "audience": (
+        "/audiences/regulars/edit",
+        {"name": "Mine", "definition": "event('Checked In').count() >= 2", "send": "identify"},
+    ),
+}
+MEANWHILE = {
+    "destination": ("PATCH", "/api/destinations/perkville", MAP),
+    "source": ("PATCH", "/api/sources/website", {"name": "Shop"}),
+    "rule": ("PATCH", "/api/alert-rules/parked", {"threshold": 3}),
+    "channel": ("PATCH", "/api/alert-channels/ops", {"severity": "critical"}),
+    "audience": ("PATCH", "/api/spaces/default/audiences/regulars", {"description": "Theirs"}),
+}
+
+
+def changed_by_another(world: PublicApiServer, name: str) -> None:
+    """Change the part that a form is about, as another operator does."""
+    if name == "workspace":
+        other = FormBrowser(world)
+        other.sign_in("editor@acme.example")
+        assert other.post("/settings", name="Theirs", timezone="Europe/Berlin").status == 303
+        return
+    part = name.split()[0]
+    call(world, *MEANWHILE["destination" if part in ("map", "settings", "filter") else part])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_does_not_overwrite_what_was_changed_after_its_page_was_loaded(
+    world: PublicApiServer, browser: FormBrowser, name: str
+) -> None:
+    call(world, "POST", "/api/alert-channels", {"name": "ops", "url": "https://hooks.example.com/ours"})
+    audience = {"name": "Regulars", "definition": {"query": "event('Checked In').count() >= 1"}}
+    call(world, "POST", "/api/spaces/default/audiences", audience)
+    path, fields = FORMS[name]
+    shown = re.search(r'name="_revision" value="(\d+)"', browser.get("/settings/password").text)
+    assert shown is not None
+    changed_by_another(world, name)
+    theirs = newest(world)
+    response = browser.post(path, _revision=shown[1], **fields)
+    assert response.status == 422, response.text
+    assert "after this page had been loaded" in response.text
+    assert "Nothing was saved." in response.text
+    assert newest(world) == theirs
+    if name == "source removed":  # there is no form to correct
+        return
+    again = re.search(r'name="_revision" value="(\d+)"', response.text)
+    assert again is not None
+    assert int(again[1]) == theirs
+    response = browser.post(path, _revision=again[1], **fields)
+    assert response.status == 303, response.text

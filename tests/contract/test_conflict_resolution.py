@@ -1,6 +1,7 @@
 """Conflicts resolved by operators, against a real sandbox: the partner's totals are those of the chosen content."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from punchcard.cli.running import run
+from punchcard.cli.trace_text import print_text
 from punchcard.operations.alerts import find_alerts
+from punchcard.operations.remedies import next_step
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.sandbox import SandboxProcess
@@ -299,6 +303,77 @@ def test_an_award_in_delivery_is_awaited_and_then_corrected(shop: Shop) -> None:
     shop.server.clock.advance(31)
     shop.deliver()
     assert shop.units() == _units(ann="8")
+
+
+def test_rows_of_events_and_transactions_have_what_can_be_done(shop: Shop) -> None:
+    first, second = shop.order("10"), shop.order("8")
+    shop.deliver()
+    shop.server.send({"messageId": "unmapped", "userId": "u", "event": "Class Booked", "properties": {"email": ANN}})
+    shop.server.route()
+    shop.sandbox.faults({"status": 503})
+    shop.order("3", order_id="2")
+    shop.deliver()
+    shop.sandbox.faults({})
+    (conflict,) = shop.conflicts()
+    path = f"/destinations/perkville/conflicts/{conflict['id']}"
+    resolve = f'href="{path}">Resolve conflict'
+    browser = FormBrowser(shop.server)
+    browser.sign_in("read_only@acme.example")
+    events, transactions = "/events", "/destinations/perkville/transactions"
+    for listed in (events, transactions):
+        page = browser.get(listed).text
+        assert "Resolve conflict" not in page
+        assert "Next try" in page
+    browser.sign_in("editor@acme.example")
+    page = browser.get(events).text
+    assert page.count(resolve) == 2, (first, second)  # of either event
+    assert 'href="/destinations/perkville/map?add=Class%20Booked">Open event map' in page
+    assert "Next try" in page
+    assert browser.get(transactions).text.count(resolve) == 2  # in the row, and in its details
+    shop.request("POST", "/api/destinations/perkville/pause", {"reason": "inventory"})
+    for listed in (events, transactions):
+        page = browser.get(listed).text
+        assert "Next try" not in page  # nothing is tried during a pause
+        assert 'href="/destinations/perkville/state">Resume destination' in page
+    shop.request("POST", "/api/destinations/perkville/resume")
+    shop.resolve(conflict)
+    for listed in (events, transactions):
+        assert resolve not in browser.get(listed).text
+
+
+def test_an_award_is_retried_from_its_row(shop: Shop) -> None:
+    shop.order("10")
+    shop.sandbox.faults({"status": 400})
+    shop.deliver()
+    shop.sandbox.faults({})
+    browser = FormBrowser(shop.server)
+    browser.sign_in("editor@acme.example")
+    for listed in ("/events", "/destinations/perkville/transactions"):
+        page = browser.get(listed).text
+        form = re.search(r'<form id="remedy".*?</form>', page, re.DOTALL)
+        button = re.search(r'form="remedy" formaction="([^"]+)" name="(\w+)" value="(\d+)">Retry', page)
+        assert form is not None
+        assert button is not None, listed
+    fields = dict(re.findall(r'name="(\w+)" value="(\w+)"', form[0].replace("\n      ", " ")))
+    response = browser.post(button[1], **{**fields, button[2]: button[3]})
+    assert response.status == 303
+    assert "1 award back in the queue." in browser.get(response.headers["location"]).text
+    shop.deliver()
+    assert shop.units() == _units(ann="10")
+
+
+def test_a_resolved_conflict_asks_for_nothing(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.order("10")
+    second = shop.order("8")
+    shop.deliver()
+    for is_resolved in (False, True):
+        if is_resolved:
+            shop.resolve(shop.conflicts()[0])
+        trace = shop.server.traces.trace(second)
+        assert trace is not None
+        assert bool(next_step(trace.results[0])) != is_resolved
+        print_text(trace, Console(width=200))
+        assert ("what to do" in capsys.readouterr().out) != is_resolved
 
 
 def test_lost_responses_double_no_correction(shop: Shop) -> None:

@@ -102,9 +102,9 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     snapshot = world.watch.newest()
     assert snapshot.destinations["second"].invalid is None
     with world.store.reading() as work:
-        (matter,) = find_alerts(work, snapshot, now=world.clock.now())
-        assert (matter.kind, matter.subject) == (AlertKind.INVALID, "perkville")
-        assert matter.count == count_held_for(work, "perkville")
+        (alert,) = find_alerts(work, snapshot, now=world.clock.now())
+        assert (alert.kind, alert.subject) == (AlertKind.INVALID, "perkville")
+        assert alert.count == count_held_for(work, "perkville")
     (problem,) = read_problems(world.watch)
     assert (problem["code"], problem["slug"]) == ("destination_invalid", "perkville")
 

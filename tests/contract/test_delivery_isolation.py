@@ -31,16 +31,16 @@ ABSURD = 9 * 10**18  # microseconds: the year 287,000
 
 
 class OddPartner(ScriptedPartner):
-    """A partner whose client ends requests for the key `bad` in a way that no port declares.
+    """A partner with a client that ends requests for the key `bad` in a way that no port declares.
 
     Args:
         answer: What `perform` returns or raises, after the request was booked or not.
         books: True if the partner performs the request first.
     """
 
-    def __init__(self, answer: object, *, books: bool) -> None:
+    def __init__(self, client_result: object, *, books: bool) -> None:
         super().__init__(clock=SystemClock(), refuses_used_keys=False, late_seconds=0.01)
-        self.answer = answer
+        self.client_result = client_result
         self.books = books
 
     def client(self, settings: object, *, network: NetworkPolicy = PUBLIC_ONLY) -> PartnerClient:
@@ -58,14 +58,14 @@ class OddClient(ScriptedClient):
             return await super().perform(effect)
         if self._odd.books:
             self._odd.enter(effect)
-        if isinstance(self._odd.answer, BaseException):
-            raise self._odd.answer
-        result: Any = self._odd.answer
+        if isinstance(self._odd.client_result, BaseException):
+            raise self._odd.client_result
+        result: Any = self._odd.client_result
         return result  # type: ignore[no-any-return]
 
 
 class Rig:
-    """Real deliveries of one destination, whose rows a test may damage."""
+    """Real deliveries of one destination; a test may damage its rows."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -137,7 +137,7 @@ def rig(store_url: str) -> Iterator[Rig]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # what is waited for stands in a database
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the condition reads a database
             await asyncio.sleep(0.01)
 
 
@@ -212,7 +212,7 @@ async def test_a_damaged_effect_hides_no_others_and_is_delivered_once_it_is_repa
 
 
 async def test_a_refund_of_a_damaged_order_takes_nothing_and_is_parked(rig: Rig) -> None:
-    """What is left of an order cannot be told from a row that cannot be read."""
+    """A row that cannot be read does not show what is left of an order."""
     rig.add(new_effect("order", quantity="5", order_id="o1"))
     async with rig.running():
         await until(rig.is_idle)
@@ -260,15 +260,15 @@ ODD_REFUSALS: dict[str, DeliveryError] = {  # from which it is sure that nothing
 
 
 @pytest.mark.parametrize(
-    ("answer", "books"),
-    [pytest.param(answer, True, id=f"{name}, performed") for name, answer in ODD_ANSWERS.items()]
-    + [pytest.param(answer, False, id=name) for name, answer in (ODD_ANSWERS | ODD_REFUSALS).items()],
+    ("client_result", "books"),
+    [pytest.param(client_result, True, id=f"{name}, performed") for name, client_result in ODD_ANSWERS.items()]
+    + [pytest.param(client_result, False, id=name) for name, client_result in (ODD_ANSWERS | ODD_REFUSALS).items()],
 )
 async def test_an_answer_that_cannot_be_recorded_concerns_its_effect_alone(
-    rig: Rig, answer: object, books: bool
+    rig: Rig, client_result: object, books: bool
 ) -> None:
     """Nothing is sent twice for it: what cannot be recorded is an unknown outcome, and is read back."""
-    partner = OddPartner(answer, books=books)
+    partner = OddPartner(client_result, books=books)
     rig.partner = partner
     rig.add(*batch())
     async with rig.running():

@@ -25,6 +25,7 @@ from punchcard.store.delivery.effects import Action, EffectState, StoredEffect
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings, Step
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -132,13 +133,13 @@ def rig(store_url: str) -> Iterator[Rig]:
 @pytest.fixture
 def small_rig(tmp_path: Path) -> Iterator[Rig]:
     """For what does not depend on the engine."""
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield Rig(store, ScriptedPartner(clock=SystemClock(), late_seconds=LATE_SECONDS))
     store.close()
 
 
 class FailingPartner(ScriptedPartner):
-    """A partner whose code has a defect that only some events meet."""
+    """A partner with a defect in its code that only some events meet."""
 
     def remap(self, event_name: str, settings: object) -> str | None:
         if event_name == "Broken":
@@ -148,7 +149,7 @@ class FailingPartner(ScriptedPartner):
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # what is waited for stands in a database
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the condition reads a database
             await asyncio.sleep(0.01)
 
 
@@ -429,7 +430,7 @@ async def test_only_one_of_two_deliveries_of_a_destination_sends(rig: Rig) -> No
 
 async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was_awarded(small_rig: Rig) -> None:
     rig = small_rig
-    # As Segment's page says: of whomever the event names.
+    # As Segment's page says: of the person that the event names.
     rig.settings = replace(rig.settings, refunds=RefundRules(follows=RefundFollows.EVENT))
     now = SystemClock().now()
     with rig.store.unit_of_work() as work:
@@ -446,7 +447,7 @@ async def test_two_refunds_of_one_order_by_two_customers_remove_no_more_than_was
 
 
 async def test_nothing_leaves_before_it_is_noted_that_something_is_sent(small_rig: Rig) -> None:
-    """As `LogGuard.advance` fails while the disk of the log is full: then a copy of the store could not be told."""
+    """As `LogGuard.advance` fails while the disk of the log is full: a copy of the store could not be detected then."""
     calls = 0
 
     def note() -> None:

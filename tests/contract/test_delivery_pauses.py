@@ -32,6 +32,7 @@ from punchcard.store.delivery.pauses import (
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import ScriptedClient, ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -48,7 +49,7 @@ QUICK = DeliveryOptions(
 
 
 class CheckedPartner(ScriptedPartner):
-    """A partner whose answers to a check can be something else than yes or no."""
+    """A partner that can answer a check with something else than yes or no."""
 
     def __init__(self) -> None:
         super().__init__(clock=SystemClock())
@@ -141,14 +142,14 @@ def rig(store_url: str) -> Iterator[Rig]:
 
 @pytest.fixture
 def small_rig(tmp_path: Path) -> Iterator[Rig]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield Rig(store)
     store.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # what is waited for stands in a database
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the condition reads a database
             await asyncio.sleep(0.01)
 
 
@@ -229,7 +230,7 @@ async def test_credentials_that_only_a_check_accepts_are_checked_ever_more_seldo
         await until(lambda: rig.partner.checks >= 5)
     last = rig.last_pause()
     assert rig.delivered() == 0
-    # The first refusals came from what was on its way together; since then each resumption cost one request.
+    # The first refusals were of requests in flight together; since then each resumption cost one request.
     assert len(rig.partner.requests) <= 16 + rig.partner.checks + 1
     assert rig.partner.checks >= 4
     assert last.since < SystemClock().now()
@@ -344,13 +345,13 @@ def test_a_pause_is_ended_by_what_was_found_of_it_and_of_no_later_one(store_url:
         assert (lasting.checks, lasting.since) == (2, second.since)
         assert end_pause(work, lasting, by=PauseEnd.CHECK, now=clock.now())
     with store.unit_of_work() as work:
-        # Soon again: the same story, and the checks go on growing apart.
+        # Refused again soon: the same outage, and the checks keep growing apart.
         clock.advance(60)
         assert pause(work, refused("two"))
         again = pause_of(work, DESTINATION)
         assert again is not None
         assert (again.checks, again.since) == (3, second.since)
-        # After an operator's retry, after new settings, or after a quiet time: a new story.
+        # After an operator's retry, after new settings, or after a quiet time: a new outage.
         assert resume(work, DESTINATION, by=PauseEnd.OPERATOR, now=clock.now())
         assert not resume(work, DESTINATION, by=PauseEnd.OPERATOR, now=clock.now())
         assert pause(work, refused("two"))

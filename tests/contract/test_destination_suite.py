@@ -100,7 +100,7 @@ class _Forgetful(WebhooksPartner):
         return client
 
 
-class _Telling(WebhooksPartner):
+class _Leaking(WebhooksPartner):
     def preview(self, effect: Any, settings: Any) -> Mapping[str, object]:
         return {"secret": settings.shared_secret}
 
@@ -115,7 +115,7 @@ class _Telling(WebhooksPartner):
         (_Undeclared(), "test_the_events_of_this_suite_are_accepted"),
         (_Forgetful(), "test_every_status_is_classified"),
         (_Forgetful(), "test_a_broken_connection_is_classified"),
-        (_Telling(), "test_previews_are_json_and_show_no_secret"),
+        (_Leaking(), "test_previews_are_json_and_show_no_secret"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -147,7 +147,7 @@ class Server:
         await self._ready.wait()
 
     async def stop(self) -> None:
-        self._server.should_exit = True
+        self._server.stop()
         await self._serving
         await asyncio.to_thread(self.commit.stop)
         self._log.close()

@@ -28,8 +28,13 @@ def world(tmp_path: Path, sqlite_url: str):
 
 def see(world: EngageWorld, **seen: str) -> None:
     """Let people have the trait `seen`, by user id."""
-    for who, value in seen.items():
-        call = {"type": "identify", "userId": who, "messageId": f"{who}-{world.position}", "traits": {"seen": value}}
+    for person, value in seen.items():
+        call = {
+            "type": "identify",
+            "userId": person,
+            "messageId": f"{person}-{world.position}",
+            "traits": {"seen": value},
+        }
         world.receive([call])
 
 

@@ -1,4 +1,4 @@
-"""A first answer about many people holds nobody else up; and what cannot be computed is put aside, alone."""
+"""A first result for many people delays nobody else; a computation that fails is held, alone."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -32,9 +32,9 @@ def world(tmp_path: Path, store_url: str) -> Iterator[EngageWorld]:
         made.crash()
 
 
-def call(event: str, who: str = "", **more: object) -> dict[str, object]:
+def call(event: str, person: str = "", **more: object) -> dict[str, object]:
     """A track call, with a message id of its own."""
-    identity_resolution = {"userId": who} if who else {}
+    identity_resolution = {"userId": person} if person else {}
     return {"type": "track", "event": event, "messageId": f"m{next(NUMBERS)}", **identity_resolution, **more}
 
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_computed_of_one_person_stops_nothing_else(world: EngageW
     world.run_until_idle()
     engine, facts = engine_of(world), world.facts
     assert facts is not None
-    # As a damaged file would hold it: what stands in the column is no JSON.
+    # As in a damaged file: the column does not hold JSON.
     facts.run("UPDATE facts SET properties = '{' WHERE event = 'Order Completed'")
     world.receive([call("Checked In", "u0")])
     world.run_until_idle()

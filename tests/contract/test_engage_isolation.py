@@ -100,8 +100,8 @@ def test_a_computation_with_unreadable_state_is_held_alone(engage):
 def test_an_event_that_cannot_be_written_is_quarantined_and_the_others_count(engage):
     configure(engage, "good")
     forbid(engage, "external_ids", "value", "bad")
-    for who in ("ann", "bad", "bea"):
-        engage.order(who)
+    for person in ("ann", "bad", "bea"):
+        engage.order(person)
     engage.run_until_idle()
     assert len(engage.world.values("good")) == 2
     assert alerts(engage) == [(AlertKind.QUARANTINED, "internal_error")]

@@ -31,8 +31,8 @@ def world(tmp_path, store_url):
     store.close()
 
 
-def spend(world: SyncWorld, amount: float, who: str = "ann") -> None:
-    world.order(who, properties={"email": f"{who}@example.com", "revenue": amount})
+def spend(world: SyncWorld, amount: float, person: str = "ann") -> None:
+    world.order(person, properties={"email": f"{person}@example.com", "revenue": amount})
     world.run_until_idle()
 
 
@@ -199,7 +199,7 @@ def test_one_busy_person_delays_no_other(world):
     for _ in range(CHANGES_PER_MINUTE_MAX + 1):
         spend(world, 1)
         world.world.advance(seconds=1)
-    spend(world, 7, who="bea")
+    spend(world, 7, person="bea")
     assert world.synced_values(SPEND)[-1] == ("bea@example.com", 7)
 
 
@@ -274,15 +274,15 @@ def test_a_clock_that_goes_back_a_little_recomputes_nothing(world):
 LIST = "event('Order Completed').unique(property('sku'))"
 
 
-def orders(world: SyncWorld, skus: list[str], who: str = "ann") -> None:
+def orders(world: SyncWorld, skus: list[str], person: str = "ann") -> None:
     world.world.receive(
         [
             {
                 "type": "track",
                 "event": "Order Completed",
-                "userId": who,
-                "messageId": f"{who}-{number}",
-                "properties": {"sku": sku, "email": f"{who}@example.com"},
+                "userId": person,
+                "messageId": f"{person}-{number}",
+                "properties": {"sku": sku, "email": f"{person}@example.com"},
             }
             for number, sku in enumerate(skus)
         ]
@@ -290,7 +290,7 @@ def orders(world: SyncWorld, skus: list[str], who: str = "ann") -> None:
     world.run_until_idle()
 
 
-def standing(world: SyncWorld) -> list[tuple[str, int]]:
+def current_rows(world: SyncWorld) -> list[tuple[str, int]]:
     with world.store.reading() as work:
         return [(row.value, row.entries_cut) for row in work.execute(select(synced))]
 
@@ -313,13 +313,13 @@ def test_a_list_that_is_too_long_loses_its_last_entries_and_says_how_many(world)
     (sent,) = world.synced_values("skus")
     assert sent[1] == skus[: len(sent[1])]
     assert 300 < len(sent[1]) < 330
-    assert [cut for _, cut in standing(world)] == [500 - len(sent[1])]
+    assert [cut for _, cut in current_rows(world)] == [500 - len(sent[1])]
     assert all(size <= 32 * 1024 for size in world.call_sizes())
     assert max(world.call_sizes()) > 32 * 1024 - 200, "what fits is sent"
     with world.store.reading() as work:
         assert count_cut_lists(work, destination="perkville", key="skus") == 1
     assert warnings(world) == ["1 list is sent without its last entries: a call has at most 32 KB."]
-    orders(world, ["sku-0000-a"], who="bea")
+    orders(world, ["sku-0000-a"], person="bea")
     world.world.receive([{"type": "track", "event": "Order Completed", "userId": "ann", "messageId": "again"}])
     world.run_until_idle()
     assert len(world.synced_values("skus")) == 2, "what is cut to the same is not sent again"
@@ -345,7 +345,7 @@ def test_a_value_that_is_too_large_is_not_sent_and_the_old_one_stands(world, def
     world.run_until_idle()
     assert [sent for _, sent in world.synced_values("note")] == ["a"]
     assert world.queue() == {("perkville", "note", "too_large"): 1}
-    assert standing(world) == [('"a"', 0)]
+    assert current_rows(world) == [('"a"', 0)]
     (warning,) = warnings(world)
     assert warning.startswith("1 person has a value that is too large")
     world.world.advance(hours=1)
@@ -380,5 +380,5 @@ def test_a_call_that_failed_on_ingest_all_the_same_does_not_count_as_sent(world)
     with world.store.unit_of_work() as work:
         requeue_unsent(work, [refused], world.world.clock.now())
     world.run_until_idle()
-    assert standing(world) == [("", 0)]
+    assert current_rows(world) == [("", 0)]
     assert world.queue() == {("perkville", KEY, "too_large"): 1}

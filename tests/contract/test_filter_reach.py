@@ -1,4 +1,4 @@
-"""Who saves a filter is told what it would have done to last week's events that earn points."""
+"""Saving a filter shows what it would have done to last week's events that earn points."""
 
 import json
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ def lake(tmp_path: Path) -> LakeReader:
                 position += 1
                 received = NOW - timedelta(days=days_ago)
                 events = [
-                    {"type": "track", "userId": "u", "event": name, "messageId": f"{position}-{who}",
-                     "properties": {"email": f"{who}@{'gym' if who < 2 else 'home'}.example"}}
-                    for who in range(5)
+                    {"type": "track", "userId": "u", "event": name, "messageId": f"{position}-{person}",
+                     "properties": {"email": f"{person}@{'gym' if person < 2 else 'home'}.example"}}
+                    for person in range(5)
                 ]  # fmt: skip
                 body = json.dumps({"batch": events}).encode()
                 items = read_request(body, call="batch", received_at=received, position=position)

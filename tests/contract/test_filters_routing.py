@@ -1,4 +1,4 @@
-"""Filters on the road of an event: what they drop, what they change, and how that is told."""
+"""Filters on the path of an event: what they drop, what they change, and how the trace shows it."""
 
 import json
 from collections.abc import Sequence

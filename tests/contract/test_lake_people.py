@@ -45,9 +45,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-def found(url: str, *, limit: int = 99, beyond: tuple[int, int] | None = None, **asked: Any) -> list[int]:
+def matching_positions(
+    url: str, *, limit: int = 99, beyond: tuple[int, int] | None = None, **conditions: Any
+) -> list[int]:
     """The log positions of what is found."""
-    query = PersonQuery(**{**ANN, **asked})
+    query = PersonQuery(**{**ANN, **conditions})
     return [event.log_position for event in LakeReader(url).events_of_person(query, limit=limit, beyond=beyond)]
 
 
@@ -56,19 +58,19 @@ def test_each_event_of_any_of_the_ids_is_found_once_in_either_order(
     url: str, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(person_query, "IDS_AT_ONCE", at_once)
-    assert found(url) == [6, 5, 3, 2, 1]
-    assert found(url, oldest_first=True) == [1, 2, 3, 5, 6]
-    assert found(url, limit=3) == [6, 5, 3]
-    assert found(url, limit=2, oldest_first=True) == [1, 2]
-    assert found(url, beyond=(5, 0)) == [3, 2, 1]
-    assert found(url, beyond=(2, 0), oldest_first=True) == [3, 5, 6]
-    assert found(url, emails=[], user_ids=[], anonymous_ids=[]) == []
+    assert matching_positions(url) == [6, 5, 3, 2, 1]
+    assert matching_positions(url, oldest_first=True) == [1, 2, 3, 5, 6]
+    assert matching_positions(url, limit=3) == [6, 5, 3]
+    assert matching_positions(url, limit=2, oldest_first=True) == [1, 2]
+    assert matching_positions(url, beyond=(5, 0)) == [3, 2, 1]
+    assert matching_positions(url, beyond=(2, 0), oldest_first=True) == [3, 5, 6]
+    assert matching_positions(url, emails=[], user_ids=[], anonymous_ids=[]) == []
 
 
 def test_events_are_chosen_by_name_and_by_when_they_happened(url: str) -> None:
-    assert found(url, names=["A", "Page Viewed"]) == [6, 5, 1]
-    assert found(url, excluded_names=["A", "Page Viewed"]) == [3, 2]
-    assert found(url, begin=BEGIN + timedelta(seconds=2), end=BEGIN + timedelta(seconds=5)) == [3, 2]
+    assert matching_positions(url, names=["A", "Page Viewed"]) == [6, 5, 1]
+    assert matching_positions(url, excluded_names=["A", "Page Viewed"]) == [3, 2]
+    assert matching_positions(url, begin=BEGIN + timedelta(seconds=2), end=BEGIN + timedelta(seconds=5)) == [3, 2]
 
 
 def test_every_id_is_found_by_a_bloom_filter_of_its_column(url: str) -> None:

@@ -16,6 +16,7 @@ from punchcard.routing.lake_repair import LakeRepair, repair
 from punchcard.routing.router import PositionMovedError
 from punchcard.store.engine import Store
 from punchcard.store.routing.lake_status import read_lake_status
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.installation import Installation, award
 
 EVENTS = 130  # more than the commits of one checkpoint
@@ -33,9 +34,9 @@ def installation(tmp_path: Path, sqlite_url: str) -> Iterator[Installation]:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installation whose lake has taken events one by one; to be copied."""
+    """An installation with a lake that took events one at a time; tests copy it."""
     folder = tmp_path_factory.mktemp("filled")
-    store = Store(f"sqlite:///{folder / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{folder / 'store.db'}"))
     made = Installation(folder, store)
     for number in range(1, EVENTS + 1):
         made.send(award(f"m-{number}"))
@@ -52,7 +53,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def damaged(filled: Path, tmp_path: Path) -> Iterator[Installation]:
     folder = tmp_path / "copy"
     shutil.copytree(filled, folder)
-    store = Store(f"sqlite:///{folder / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{folder / 'store.db'}"))
     made = Installation(folder, store)
     yield made
     made.close()
@@ -187,7 +188,7 @@ def test_a_lake_is_damaged_and_repaired_while_a_worker_has_it_open(damaged: Inst
 
 @pytest.mark.parametrize("damage", sorted(NO_DAMAGE_LEFT))
 def test_newest_commits_that_are_gone_leave_no_gap_behind_a_running_worker(damaged: Installation, damage: str) -> None:
-    """A commit that is gone is no damage that a table could tell: only its position is another one."""
+    """A table cannot detect a missing commit as damage: only its position differs."""
     catch_up(damaged)
     DAMAGES[damage](damaged.lake_folder)
     damaged.send(award(f"m-{EVENTS + 1}"))

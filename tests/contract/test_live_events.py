@@ -49,33 +49,33 @@ class WatchedTail(Tail):
 
     def __init__(self, *, log: EventLog, store: Store) -> None:
         super().__init__(log=log, store=store)
-        self.was_asked = threading.Event()
+        self.was_called = threading.Event()
 
     def last_position(self) -> int:
         position = super().last_position()
-        self.was_asked.set()
+        self.was_called.set()
         return position
 
 
 class Watcher:
-    """Sees what the debugger shows: per message id its results, in the order in which they were told."""
+    """What the debugger shows: per message id its results, in the order in which they were published."""
 
     def __init__(self, world: PublicApiServer) -> None:
         self._tail = WatchedTail(log=world.log, store=world.store)
         live = LiveEvents(tail=self._tail, browser=world.browser)
         self._stream = live.watch()
-        self.told: dict[str, list[str]] = {}
+        self.seen: dict[str, list[str]] = {}
 
     async def until(self, message_id: str, status: str) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while status not in self.told.get(message_id, []):
+            while status not in self.seen.get(message_id, []):
                 for item in await anext(self._stream):
                     statement = ",".join(str(status.reason or status.status) for status in item.results)
-                    self.told.setdefault(item.event.message_id, []).append(statement)
+                    self.seen.setdefault(item.event.message_id, []).append(statement)
 
     async def follows(self) -> None:
         """Return once everything that is sent from now on is new to it."""
-        assert await asyncio.to_thread(self._tail.was_asked.wait, PATIENCE_SECONDS)
+        assert await asyncio.to_thread(self._tail.was_called.wait, PATIENCE_SECONDS)
 
     async def close(self) -> None:
         await self._stream.aclose()
@@ -96,7 +96,7 @@ async def test_an_event_is_shown_as_it_comes_and_again_with_each_turn(world: Pub
     await asyncio.to_thread(world.deliver)
     await watcher.until("m-1", "delivered")
     await watcher.close()
-    assert watcher.told["m-1"] == ["not_routed_yet", "pending", "delivered"]
+    assert watcher.seen["m-1"] == ["not_routed_yet", "pending", "delivered"]
 
 
 async def test_results_that_went_to_the_lake_between_two_looks_are_shown(world: PublicApiServer) -> None:
@@ -121,12 +121,12 @@ async def test_an_event_that_is_in_the_lake_before_the_first_look_is_shown(world
     first = asyncio.create_task(watcher.until("m-104", "not_allowlisted"))
     await watcher.follows()
     for number in numbers:
-        # In one go, so that no look comes in between.
+        # In one batch, so that no read falls between.
         world.send(event("Locker OpenedRequest", number))
         world.route()
         world.feed_lake()
     await first
-    assert set(watcher.told) == {f"m-{number}" for number in numbers}
+    assert set(watcher.seen) == {f"m-{number}" for number in numbers}
     await watcher.close()
 
 

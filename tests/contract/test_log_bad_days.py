@@ -205,8 +205,8 @@ async def test_more_than_may_wait_is_refused_at_once(log: SqliteEventLog) -> Non
 @on_a_loop
 async def test_a_client_that_goes_away_takes_nobody_with_it(log: SqliteEventLog) -> None:
     with committing(log) as commit:
-        first, gone, last = (commit.submit(record(number)) for number in range(3))
-        gone.cancel()
+        first, dropped, last = (commit.submit(record(number)) for number in range(3))
+        dropped.cancel()
         assert await asyncio.gather(first, last)
     assert bodies(log) == [b'{"n":0}', b'{"n":1}', b'{"n":2}']
 

@@ -66,7 +66,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_is_acknowledged_has_been_synced(tmp_path: Path) -> None:
-    """Promise: when append returns, the operating system has been told to bring all of it to the disk."""
+    """Promise: when append returns, the operating system was asked to write all of it to disk."""
     traced = tmp_path / "calls"
     tracing = ["strace", "-f", "-y", "-e", "trace=pwrite64,fdatasync,fsync,write", "-o", str(traced)]
     appending = [sys.executable, "-c", APPENDING, str(tmp_path / "log.db")]
@@ -109,7 +109,7 @@ def test_a_disk_without_room_keeps_what_was_acknowledged_and_takes_more_once_the
             log.append([numbered(number, padding=3_000) for number in range(first, first + records)])
             acknowledged.extend(range(first, first + records))
 
-    def kept() -> list[int]:
+    def stored_numbers() -> list[int]:
         result = log.read(0, records_max=10_000, bytes_max=1 << 40)
         return [int(item.body.split(b" ", 1)[0]) for item in result]
 
@@ -117,16 +117,16 @@ def test_a_disk_without_room_keeps_what_was_acknowledged_and_takes_more_once_the
         for records in (3, 7, 1):
             with pytest.raises(StorageError, match="cannot be written"):
                 fill(records)
-            assert kept() == acknowledged
+            assert stored_numbers() == acknowledged
         assert acknowledged
         ballast.unlink()
         fill_from = len(acknowledged)
         log.append([numbered(fill_from)])
         acknowledged.append(fill_from)
-        assert kept() == acknowledged
+        assert stored_numbers() == acknowledged
         log.close()
         log = SqliteEventLog(small_disk / "log.db")
-        assert kept() == acknowledged
+        assert stored_numbers() == acknowledged
     finally:
         log.close()
 

@@ -17,9 +17,11 @@ from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing import log_guard
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import OtherLogError
+from punchcard.runtime.guard_thread import run_guard
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.log_installation import Installation, record
+from punchcard.testing.waiting import wait_until
 
 
 @pytest.fixture
@@ -199,6 +201,58 @@ def test_a_process_that_ends_between_two_writes_is_no_restore(
     monkeypatch.undo()
     installation.start().check()
     assert installation.recovery() is None
+
+
+def test_what_is_sent_all_the_time_does_not_wait_for_generations(new: New) -> None:
+    """Promise: nothing is sent under a generation that is older than a second, and the next is made in time."""
+    installation = new()
+    guard = installation.start()
+    guard.allow_sending()
+    first = installation.binding().generation
+    installation.clock.advance(0.6)
+    guard.allow_sending()
+    assert not guard.renewal_due.is_set()
+    installation.clock.advance(0.2)
+    guard.allow_sending()
+    assert guard.renewal_due.is_set()
+    assert installation.binding().generation == first  # it was not made here
+    guard.renewal_due.clear()
+    guard.advance(at_once=True)
+    second = installation.binding().generation
+    assert second > first
+    installation.clock.advance(0.9)
+    guard.allow_sending()
+    assert installation.binding().generation == second
+    installation.clock.advance(0.1)
+    guard.allow_sending()  # nobody has renewed it
+    assert installation.binding().generation > second
+
+
+def test_the_thread_of_the_guard_renews_what_is_due(new: New) -> None:
+    installation = new()
+    guard = installation.start()
+    guard.allow_sending()
+    generation = installation.binding().generation
+    with run_guard(guard):
+        guard.renewal_due.set()
+        wait_until(lambda: installation.binding().generation > generation)
+
+
+def test_nothing_is_sent_while_a_generation_cannot_be_renewed(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation = new()
+    guard = installation.start()
+    guard.allow_sending()
+
+    def fail(*_: object) -> int:
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(SqliteEventLog, "reserve_generation", fail)
+    installation.clock.advance(0.9)
+    with suppress(StorageError):
+        guard.advance(at_once=True)
+    installation.clock.advance(0.1)
+    with pytest.raises(StorageError, match="disk is full"):
+        guard.allow_sending()
 
 
 def test_a_log_is_adopted_with_all_that_waits_in_it(new: New) -> None:

@@ -3,8 +3,10 @@
 import tempfile
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import psycopg
+import pytest
 import zstandard
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -97,5 +99,15 @@ def test_a_log_in_postgresql_is_a_list(empty_postgres_url: str) -> None:
             with psycopg.connect(empty_postgres_url, autocommit=True) as connection:
                 connection.execute("DROP TABLE IF EXISTS event_log, event_log_head, event_log_records")
             return empty_postgres_url
+
+    run_state_machine_as_test(Machine, settings=settings(max_examples=10, stateful_step_count=20, deadline=None))
+
+
+@pytest.mark.kafka
+def test_a_log_in_kafka_is_a_list(kafka: Any) -> None:
+    class Machine(EventLogMachine):
+        @staticmethod
+        def new_url() -> str:
+            return str(kafka.url())
 
     run_state_machine_as_test(Machine, settings=settings(max_examples=10, stateful_step_count=20, deadline=None))

@@ -1,4 +1,4 @@
-"""A shop that tracks in its browser and on its server, seen from outside: what is told by API and pages."""
+"""A shop that tracks in its browser and on its server, seen from outside: what API and pages show."""
 
 import html
 import json

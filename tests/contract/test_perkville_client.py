@@ -1,6 +1,6 @@
 """The Perkville client keeps the promise of its port: what it calls not performed was not, whatever the network does.
 
-First it runs against a scripted server that answers, stalls and breaks as told, then against the sandbox.
+First it runs against a scripted server that answers, stalls and breaks, then against the sandbox.
 """
 
 import asyncio
@@ -371,7 +371,7 @@ def test_a_user_property_of_nobody_in_particular_is_not_set(
 
 
 @pytest.mark.parametrize(
-    ("attributes", "wanted", "stands"),
+    ("attributes", "expected", "stands"),
     [
         pytest.param({"vip": True, "other": 1}, {"vip": True}, True, id="the-same"),
         pytest.param({"vip": False}, {"vip": True}, False, id="another-value"),
@@ -385,10 +385,10 @@ def test_a_user_property_of_nobody_in_particular_is_not_set(
     ],
 )
 def test_a_user_property_is_read_back_by_its_value(
-    attributes: object, wanted: Mapping[str, object], stands: bool
+    attributes: object, expected: Mapping[str, object], stands: bool
 ) -> None:
     listed = [connection(8, custom_attributes=attributes)]
-    result, _ = found_by(answering(Reply(), listed=listed), replace(VIP, attributes=wanted))
+    result, _ = found_by(answering(Reply(), listed=listed), replace(VIP, attributes=expected))
     assert result == (Performed(status=None, partner_id="8") if stands else None)
 
 
@@ -491,13 +491,13 @@ def test_an_award_that_is_called_retryable_does_not_stand(sandbox: SandboxProces
     assert stored(sandbox, award) == []
 
 
-@pytest.mark.parametrize("answer", ["400", "409"])
-def test_a_used_key_is_refused_as_such(sandbox: SandboxProcess, answer: str) -> None:
+@pytest.mark.parametrize("response", ["400", "409"])
+def test_a_used_key_is_refused_as_such(sandbox: SandboxProcess, response: str) -> None:
     award = new_award()
 
     async def use(client: PerkvilleClient) -> None:
         await client.perform(award)
-        sandbox.faults({"duplicateAnswer": answer})
+        sandbox.faults({"duplicateAnswer": response})
         with pytest.raises(RejectedError) as caught:
             await client.perform(award)
         assert caught.value.code == "duplicate_key"

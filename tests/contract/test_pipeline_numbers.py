@@ -1,4 +1,4 @@
-"""Numbers and what stands behind them: the stages of a pipeline add up, and each opens exactly so many events."""
+"""Numbers and their events: the stages of a pipeline add up, and each opens exactly as many events as it counts."""
 
 import json
 from collections.abc import Iterator

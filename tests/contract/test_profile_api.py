@@ -1,4 +1,4 @@
-"""The Profile API from outside: whose events, in which order and pages; ids, traits, errors, how many requests."""
+"""The Profile API from outside: events of a profile, order and pages; ids, traits, errors, how many requests."""
 
 import base64
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def ask(api: PublicApiServer, path: str, **parameters: object) -> ApiResponse:
     return api.request("GET", target + query, headers={"Authorization": f"Basic {credentials}"})
 
 
-def told(api: PublicApiServer, path: str, **parameters: object) -> Any:
+def body_of(api: PublicApiServer, path: str, **parameters: object) -> Any:
     result = ask(api, path, **parameters)
     assert result.status == 200, result.body
     return result.json()
@@ -53,7 +53,7 @@ def told(api: PublicApiServer, path: str, **parameters: object) -> Any:
 
 def names(api: PublicApiServer, path: str, **parameters: object) -> list[str]:
     """The message ids of a page of events."""
-    return [item["message_id"] for item in told(api, f"{path}/events", **parameters)["data"]]
+    return [item["message_id"] for item in body_of(api, f"{path}/events", **parameters)["data"]]
 
 
 def error(api: PublicApiServer, path: str, **parameters: object) -> tuple[int, str, str]:
@@ -65,7 +65,7 @@ def error(api: PublicApiServer, path: str, **parameters: object) -> tuple[int, s
 
 
 def receive(api: PublicApiServer, *events: dict[str, Any], call: str = "track") -> None:
-    """Let events come in and become facts of profiles; each is a second later."""
+    """Ingest events and make them facts of profiles; each is a second later."""
     for event in events:
         api.clock.advance(1)
         api.send({"event": "Checked In", **event} if call == "track" else event, call=call)
@@ -78,7 +78,7 @@ def visit(number: int, **more: Any) -> dict[str, Any]:
     return {"messageId": f"m{number}", "userId": "ann", **more}
 
 
-# --- whose events
+# --- events of a profile
 
 
 def test_events_of_all_ids_of_a_profile_are_reported_newest_first(api: PublicApiServer) -> None:
@@ -92,8 +92,8 @@ def test_events_of_all_ids_of_a_profile_are_reported_newest_first(api: PublicApi
         {"messageId": "of-nobody-known", "anonymousId": "a-4"},
     )
     hers = ["of-mail-alone", "on-the-phone", "by-mail", "sign-in", "before-sign-in"]
-    for who in ("user_id:ann", "email:ann@example.com", "anonymous_id:a-2", "ann"):
-        assert names(api, who) == hers
+    for profile in ("user_id:ann", "email:ann@example.com", "anonymous_id:a-2", "ann"):
+        assert names(api, profile) == hers
     assert names(api, "anonymous_id:a-4") == ["of-nobody-known"]
 
 
@@ -137,9 +137,9 @@ def test_events_are_chosen_by_name_and_time(api: PublicApiServer) -> None:
     assert names(api, "ann", exclude="A,Page Viewed") == ["m3", "m2"]
     assert names(api, "ann", include="A,B", exclude="B") == ["m1"]
     assert names(api, "ann", include="Page Viewed") == ["p"]
-    (page,) = told(api, "ann/events", include="Page Viewed")["data"]
+    (page,) = body_of(api, "ann/events", include="Page Viewed")["data"]
     assert (page["type"], page["event"], page["properties"]["page_name"]) == ("page", "Page Viewed", "Docs")
-    times = [item["timestamp"] for item in told(api, "ann/events", sort="asc")["data"]]
+    times = [item["timestamp"] for item in body_of(api, "ann/events", sort="asc")["data"]]
     assert names(api, "ann", start=times[1], end=times[3]) == ["m3", "m2"]
     assert names(api, "ann", end="2026-01-02") == []
     assert len(names(api, "ann", start="2026-01-02")) == 4
@@ -154,7 +154,7 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
     read: list[str] = []
     following, arrived = "", 5
     while True:
-        page = told(api, "ann/events", limit=2, sort=sort, **({"next": following} if following else {}))
+        page = body_of(api, "ann/events", limit=2, sort=sort, **({"next": following} if following else {}))
         read += [item["message_id"] for item in page["data"]]
         assert page["cursor"]["limit"] == 2
         following = page["cursor"]["next"]
@@ -173,8 +173,8 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
 
 def test_an_event_is_reported_in_segments_shape(api: PublicApiServer) -> None:
     receive(api, visit(1, properties={"revenue": 5}, context={"page": {"path": "/x"}}))
-    page = told(api, "user_id:ann/events")
-    public_id = told(api, "ann/metadata", verbose="true")["metadata"]["profile_id"]
+    page = body_of(api, "user_id:ann/events")
+    public_id = body_of(api, "ann/metadata", verbose="true")["metadata"]["profile_id"]
     assert public_id.startswith("use_")
     assert page["data"] == [
         {
@@ -198,31 +198,31 @@ def test_an_event_is_reported_in_segments_shape(api: PublicApiServer) -> None:
 
 def test_external_ids_are_reported_in_pages(api: PublicApiServer) -> None:
     receive(api, *(visit(number, anonymousId=f"a-{number}") for number in range(4)))
-    first = told(api, "ann/external_ids", limit=3, verbose="true")
-    second = told(api, "ann/external_ids", limit=3, next=first["cursor"]["next"])
+    first = body_of(api, "ann/external_ids", limit=3, verbose="true")
+    second = body_of(api, "ann/external_ids", limit=3, next=first["cursor"]["next"])
     ids = [(item["type"], item["id"], item["first_message_id"]) for page in (first, second) for item in page["data"]]
     assert ids[:2] == [("anonymous_id", "a-0", "m0"), ("user_id", "ann", "m0")]
     assert ids[2:] == [("anonymous_id", f"a-{number}", f"m{number}") for number in (1, 2, 3)]
     assert (first["cursor"]["has_more"], second["cursor"]["has_more"]) == (True, False)
-    assert len(told(api, "ann/external_ids", include="user_id")["data"]) == 1
+    assert len(body_of(api, "ann/external_ids", include="user_id")["data"]) == 1
 
 
 def test_an_id_may_hold_anything_that_a_path_cannot(api: PublicApiServer) -> None:
-    for number, who in enumerate(("a/b", "a%41", "ü+ ?#", "a:b")):
-        receive(api, visit(number, userId=who))
-        assert names(api, f"user_id:{quote(who, safe='')}") == [f"m{number}"]
+    for number, profile in enumerate(("a/b", "a%41", "ü+ ?#", "a:b")):
+        receive(api, visit(number, userId=profile))
+        assert names(api, f"user_id:{quote(profile, safe='')}") == [f"m{number}"]
     assert error(api, "user_id:%00/traits")[:2] == (404, "not_found")
 
 
 def test_traits_by_class_and_metadata_with_what_was_merged(api: PublicApiServer) -> None:
     receive(api, {"messageId": "i", "anonymousId": "a-1", "traits": {"plan": "gold"}}, call="identify")
     receive(api, visit(1), visit(2, anonymousId="a-1"))
-    assert told(api, "ann/traits")["traits"] == {"plan": "gold", "visitors": True}
-    assert told(api, "ann/traits", **{"class": "audience"})["traits"] == {"visitors": True}
-    assert told(api, "ann/traits", **{"class": "computed_trait"})["traits"] == {}
-    assert set(told(api, "ann/traits", verbose="true")["traits"]["plan"]) == {"value", "source_id", "updated_at"}
-    assert "merged" not in told(api, "ann/metadata")["metadata"]
-    (merged,) = told(api, "ann/metadata", verbose="true")["metadata"]["merged"]
+    assert body_of(api, "ann/traits")["traits"] == {"plan": "gold", "visitors": True}
+    assert body_of(api, "ann/traits", **{"class": "audience"})["traits"] == {"visitors": True}
+    assert body_of(api, "ann/traits", **{"class": "computed_trait"})["traits"] == {}
+    assert set(body_of(api, "ann/traits", verbose="true")["traits"]["plan"]) == {"value", "source_id", "updated_at"}
+    assert "merged" not in body_of(api, "ann/metadata")["metadata"]
+    (merged,) = body_of(api, "ann/metadata", verbose="true")["metadata"]["merged"]
     assert (merged["message_id"], merged["profile_id"][:4]) == ("m2", "use_")
 
 
@@ -257,7 +257,7 @@ def test_a_bad_value_is_a_validation_error_that_names_it(api: PublicApiServer, n
 
 def test_a_cursor_of_the_other_order_is_refused(api: PublicApiServer) -> None:
     receive(api, visit(1), visit(2))
-    following = told(api, "ann/events", limit=1)["cursor"]["next"]
+    following = body_of(api, "ann/events", limit=1)["cursor"]["next"]
     assert error(api, "ann/events", limit=1, next=following, sort="asc")[:2] == (400, "validation_error")
 
 

@@ -1,4 +1,4 @@
-"""The Public API from outside: stories of events, the ledger, the Event Tester, tokens, the shape of each error."""
+"""The Public API from outside: traces of events, the ledger, the Event Tester, tokens, the shape of each error."""
 
 import json
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def ledger(api: PublicApiServer, query: str = "") -> Any:
     return data(api, f"/api/destinations/perkville/transactions{query}")
 
 
-# --- one event's story
+# --- the trace of an event
 
 
 def test_an_event_that_is_not_routed_yet_is_found(api: PublicApiServer) -> None:

@@ -6,6 +6,7 @@ Nothing is corrected before somebody decides, and what is sent again never makes
 import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from punchcard.cli.reconciling import reconcile_ledger
 from punchcard.errors import ConfigurationError
 from punchcard.operations.alerts import find_alerts
 from punchcard.operations.reconciliation_runner import ReconciliationPlan
+from punchcard.operations.reconciliation_views import SidePoints, open_points
 from punchcard.runtime.settings import read_settings
 from punchcard.store.delivery.effects import EffectState
+from punchcard.store.operations.reconciliations import newest_finished
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.alert_rules import AlertKind
@@ -105,6 +108,21 @@ def test_a_difference_is_found_with_its_proof(desk: Desk, cause: Any, kind: str,
     assert desk.ledger() == before  # nothing is corrected by itself
 
 
+def test_a_doubled_award_is_worth_both_transactions(desk: Desk) -> None:
+    desk.award(desk.order("1"))
+    _double(desk)
+    (difference,) = desk.reconcile()["differences"]
+    first, second = difference["theirs"]["transactionIds"]
+    assert difference["detail"].endswith(f"as transactions {first}, {second}.")
+    assert difference["theirs"]["transactionId"] == first
+    assert difference["theirs"]["quantityTotal"] == "20"
+    with desk.server.store.reading() as work:
+        newest = newest_finished(work, "perkville")
+        assert newest is not None
+        points = open_points(work, newest, lambda slug, item: Decimal(2))
+    assert points == SidePoints(ledger=Decimal(20), partner=Decimal(40))
+
+
 def test_a_transaction_that_the_partner_has_not_decided_is_pending(desk: Desk) -> None:
     desk.award(desk.order("1"))
     _change(transaction_status="PENDING", transaction_dt="2026-01-01T00:00:00Z")(desk)
@@ -121,6 +139,8 @@ def test_a_deleted_award_is_sent_again_once(desk: Desk) -> None:
     reconciliation = desk.reconcile()
     assert desk.resolve(reconciliation, "send_again") == {"resolved": 1, "left": 0}
     assert desk.resolve(reconciliation, "send_again") == {"resolved": 0, "left": 0}
+    decided = [reconciliation["differences"][0]["id"], "999999"]
+    assert desk.resolve(reconciliation, "dismiss", ids=decided) == {"resolved": 0, "left": 2}
     desk.server.deliver(rounds=6)
     assert len(desk.sandbox.transactions()) == 1
     assert desk.reconcile()["differences"] == []

@@ -215,7 +215,7 @@ def test_an_event_with_an_unwritable_effect_is_quarantined_alone(on_each_store: 
     with installation.store.reading() as work:
         [stored] = quarantined(work, limit=10)
     assert (stored.message_id, stored.event_index, stored.reason) == ("bad", 1, "internal_error")
-    installation.partner.faults["spoil"] = lambda intent: intent  # the defect is mended, the event is sent again
+    installation.partner.faults["spoil"] = lambda intent: intent  # the defect is fixed, the event is sent again
     installation.send(award("bad", fault="spoil"), award("e"))
     installation.route()
     assert installation.effect_keys() == [*keys, key("bad")]

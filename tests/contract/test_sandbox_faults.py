@@ -1,4 +1,4 @@
-"""The sandbox's bad days are exactly those that were switched on, and the judge sees through them."""
+"""The sandbox's faults are exactly those that were switched on, and its ledger shows the truth behind them."""
 
 import errno
 from collections.abc import Iterator
@@ -120,11 +120,11 @@ def test_after_commit_loses_the_answer_of_a_patch_too(sandbox: SandboxProcess) -
     assert sandbox.request("GET", "/v2/connections/1/").json()["custom_attributes"] == {"lost": "answer"}
 
 
-@pytest.mark.parametrize(("answer", "status"), [("400", 400), ("409", 409), ("200", 200), (409, 409)])
-def test_a_duplicate_is_answered_as_switched(sandbox: SandboxProcess, answer: object, status: int) -> None:
+@pytest.mark.parametrize(("mode", "status"), [("400", 400), ("409", 409), ("200", 200), (409, 409)])
+def test_a_duplicate_is_answered_as_switched(sandbox: SandboxProcess, mode: object, status: int) -> None:
     source_id = new_id()
     original = post(sandbox, source_id).json()
-    sandbox.faults({"duplicateAnswer": answer})
+    sandbox.faults({"duplicateAnswer": mode})
     again = post(sandbox, source_id, quantity="2")
     assert again.status == status
     if status == 200:

@@ -1,10 +1,9 @@
-"""What the sandbox has answered with 201 it keeps, however it ends; and it ends when it is told to."""
+"""The sandbox keeps what it answered with 201, however it ends; and it ends when it is asked to."""
 
 import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from punchcard.testing.processes import run_module, start_module
 from punchcard.testing.sandbox import SandboxProcess, SandboxReply
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -78,11 +78,11 @@ def test_an_answered_transaction_survives_a_kill(tmp_path: Path) -> None:
             while len(answered) < enough:
                 time.sleep(0.005)
             sandbox.kill()
-    with SandboxProcess(tmp_path) as judge:
-        stored = [each["trans_source_id"] for each in judge.transactions()]
+    with SandboxProcess(tmp_path) as other_sandbox:
+        stored = [each["trans_source_id"] for each in other_sandbox.transactions()]
         assert len(stored) == len(set(stored))
         assert answered <= set(stored)
-        (connection,) = judge.request("GET", "/v2/connections/").json()["objects"]
+        (connection,) = other_sandbox.request("GET", "/v2/connections/").json()["objects"]
         assert connection["point_balance"] == pytest.approx(9.99 * len(stored))
 
 
@@ -123,8 +123,8 @@ def test_nothing_is_promised_while_the_state_cannot_be_written(tmp_path: Path) -
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "punchcard.sandbox", "--data", str(tmp_path), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    arguments = ("--data", str(tmp_path), "--port", "0")
+    process = start_module("punchcard.sandbox", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert "ready at http://127.0.0.1:" in process.stdout.readline()
     process.send_signal(number)
@@ -147,8 +147,7 @@ def test_an_idle_connection_does_not_hold_it_up(tmp_path: Path) -> None:
     ],
 )
 def test_a_start_that_cannot_be_says_why(tmp_path: Path, arguments: list[str], named: str) -> None:
-    command = [sys.executable, "-m", "punchcard.sandbox", "--port", "0", "--data", str(tmp_path), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    done = run_module("punchcard.sandbox", "--port", "0", "--data", str(tmp_path), *arguments)
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr

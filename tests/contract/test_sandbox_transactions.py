@@ -55,10 +55,10 @@ def post(sandbox: SandboxProcess, **changes: object) -> SandboxReply:
     return sandbox.request("POST", "/v2/transactions/", body=body)
 
 
-def first_problem(answer: SandboxReply) -> tuple[int, str, str, str]:
-    body = answer.json()
+def first_problem(reply: SandboxReply) -> tuple[int, str, str, str]:
+    body = reply.json()
     ((field, problems),) = body["errors"].items()
-    return answer.status, field, problems[0]["code"], problems[0]["message"]
+    return reply.status, field, problems[0]["code"], problems[0]["message"]
 
 
 def balance(sandbox: SandboxProcess, email: str) -> Decimal:
@@ -138,8 +138,8 @@ def test_points_are_those_of_the_perk_times_the_quantity(
     email = new_email()
     assert post(sandbox, perk=f"/v2/perks/{perk}/", quantity=quantity, email=email).status == 201
     assert balance(sandbox, email) == Decimal(points)
-    (judged,) = [each for each in sandbox.transactions() if each["email"] == email]
-    assert Decimal(judged["points_total"]) == Decimal(points)
+    (transaction,) = [each for each in sandbox.transactions() if each["email"] == email]
+    assert Decimal(transaction["points_total"]) == Decimal(points)
 
 
 def test_tenths_add_up_exactly(sandbox: SandboxProcess) -> None:
@@ -300,9 +300,9 @@ def test_transactions_without_a_trans_source_id_are_all_stored(sandbox: SandboxP
 def test_the_control_api_lists_everything(sandbox: SandboxProcess) -> None:
     email = new_email()
     stored = post(sandbox, email=email, trans_source_id="SEG:judge", send_email=True).json()
-    (judged,) = [each for each in sandbox.transactions() if each["email"] == email]
-    assert datetime.fromisoformat(judged.pop("received_at")).tzinfo == UTC
-    assert judged == {
+    (transaction,) = [each for each in sandbox.transactions() if each["email"] == email]
+    assert datetime.fromisoformat(transaction.pop("received_at")).tzinfo == UTC
+    assert transaction == {
         "transaction_id": stored["transaction_id"],
         "business": 41,
         "location": 7,
@@ -379,7 +379,7 @@ _JSON = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(body=_JSON | st.fixed_dictionaries({key: st.just(value) | _JSON for key, value in ORDER_COMPLETED.items()}))
 def test_any_json_is_stored_or_refused(tmp_path_factory: pytest.TempPathFactory, body: object) -> None:
-    """No body whatever makes the sandbox fail: what cannot be a transaction is the sender's fault, and said so."""
+    """No body makes the sandbox fail: what cannot be a transaction is answered as the sender's error."""
     clock = ManualClock()
     database = open_database(tmp_path_factory.mktemp("state"), clock)
     status, response = call(PerkvilleApi(database, clock, faults=Faults), "POST", "/v2/transactions/", body)

@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from punchcard.cli.running import run
+from punchcard.testing.product import command
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -64,8 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def simulate(data: Path, *options: str) -> str:
     """Run the command in a process of its own: it forks others, which a test's process must not."""
-    command = [sys.executable, "-m", "punchcard", "simulate", "--data", str(data), "--destination", "perkville"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    done = command("simulate", "--data", str(data), "--destination", "perkville", *options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -199,7 +199,7 @@ def test_a_reopened_effect_goes_first_but_not_beside_one_in_flight(store: Store,
     (second,) = claim(store, clock)
     with store.unit_of_work() as work:
         assert reopen(work, [first.id], now=clock.now()) == 1
-    assert claimable_keys(store, clock) == []  # the second is on its way
+    assert claimable_keys(store, clock) == []  # the second is in flight
     record_results(store, attempt_result(second, clock=clock))
     assert claimable_keys(store, clock) == ["first"]
 

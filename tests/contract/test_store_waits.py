@@ -122,7 +122,7 @@ def test_after_the_clock_was_set_and_set_back_nothing_waits_for_it(
     if change > 0:
         assert due == sorted([*keys, "new"])  # what waited for 30 seconds from a time that has not come is due now
     else:
-        # They were put off in the past: by the clock that counts now, their time has come, or comes in 30 seconds.
+        # They were postponed in the past: by the current clock they are due, or due in 30 seconds.
         assert {"k8", "k9", "new"} <= set(due)
         world.clock.advance(31)
         assert set(due) | set(world.claimed()) == {*keys, "new"}

@@ -25,7 +25,7 @@ def connected(tracking: Any) -> socket.socket:
     return socket.create_connection(("127.0.0.1", tracking.port), timeout=PATIENCE_SECONDS)
 
 
-def answers(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
+def responses(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
     """Status and body of the next answers on the connection."""
     result = []
     for _ in range(count):
@@ -40,7 +40,7 @@ def test_requests_on_one_connection_are_answered_one_after_the_other(tracking: A
     with connected(tracking) as connection:
         for number in range(20):
             connection.sendall(post("track", json.dumps({**EVENT, "messageId": f"m{number}"}).encode()))
-            assert answers(connection, 1) == [(200, b'{"success":true}')]
+            assert responses(connection, 1) == [(200, b'{"success":true}')]
     assert len(tracking.recorded()) == 20
 
 
@@ -74,10 +74,10 @@ def test_requests_sent_without_waiting_are_all_taken_in_their_order(tracking: An
 def test_a_refused_request_does_not_harm_the_next_on_its_connection(tracking: Any, refused: bytes, status: int) -> None:
     with connected(tracking) as connection:
         connection.sendall(refused)
-        ((item, _),) = answers(connection, 1)
+        ((item, _),) = responses(connection, 1)
         assert item == status
         connection.sendall(post("track", TEXT))
-        assert answers(connection, 1) == [(200, b'{"success":true}')]
+        assert responses(connection, 1) == [(200, b'{"success":true}')]
     assert [body for *_, body in tracking.recorded()] == [TEXT]
 
 
@@ -87,7 +87,7 @@ def test_a_client_that_asks_first_gets_100_continue(tracking: Any) -> None:
         connection.sendall(head + b"\r\n\r\n")
         assert connection.recv(1_000).startswith(b"HTTP/1.1 100 ")
         connection.sendall(body)
-        assert answers(connection, 1) == [(200, b'{"success":true}')]
+        assert responses(connection, 1) == [(200, b'{"success":true}')]
 
 
 def test_a_client_that_goes_away_before_its_answer_has_been_heard(tracking: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_client_that_goes_away_before_its_answer_has_been_heard(tracking: Any)
 def test_a_body_that_comes_too_slowly_is_reported_whatever_the_call(tracking: Any, path: str) -> None:
     with connected(tracking) as connection:
         connection.sendall(post(path, b"{" * 100)[:-50])
-        ((status, _),) = answers(connection, 1)
+        ((status, _),) = responses(connection, 1)
     assert status == 408
     assert tracking.recorded() == []
 
@@ -112,7 +112,7 @@ def test_one_slow_client_holds_up_nobody(tracking: Any) -> None:
         slow.sendall(post("track", TEXT)[:-1])
         assert tracking.post("track", EVENT).status == 200
         slow.sendall(TEXT[-1:])
-        assert answers(slow, 1) == [(200, b'{"success":true}')]
+        assert responses(slow, 1) == [(200, b'{"success":true}')]
     assert len(tracking.recorded()) == 2
 
 
@@ -162,7 +162,7 @@ def test_head_is_answered_without_a_body_and_leaves_the_connection_usable(
 def test_no_path_is_a_500(tracking: Any, path: bytes) -> None:
     with connected(tracking) as connection:
         connection.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
-        ((status, _),) = answers(connection, 1)
+        ((status, _),) = responses(connection, 1)
     assert status in (200, 400, 404)
     assert tracking.recorded() == []
 
@@ -178,7 +178,7 @@ def test_a_body_that_unpacks_to_hundreds_of_megabytes_takes_the_memory_of_the_la
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             connection.sendall(post(call, bomb, headers=b"Content-Encoding: gzip\r\n"))
-            ((status, body),) = answers(connection, 1)
+            ((status, body),) = responses(connection, 1)
         taken = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()

@@ -34,11 +34,11 @@ def no_room_for_files_above(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def told_to_come_again(answer: Any) -> None:
-    assert answer.status == 503
-    assert int(answer.headers["retry-after"]) >= 1
-    assert answer.headers["access-control-allow-origin"] == "*"
-    content = answer.json()
+def assert_retryable(reply: Any) -> None:
+    assert reply.status == 503
+    assert int(reply.headers["retry-after"]) >= 1
+    assert reply.headers["access-control-allow-origin"] == "*"
+    content = reply.json()
     assert content["success"] is False
     assert content["code"] == "storage_unavailable"
     assert content["message"]
@@ -53,10 +53,10 @@ def test_a_full_disk_is_reported_and_only_what_was_acknowledged_is_stored(tracki
         for _ in range(100):
             response = tracking.post(call, {**body, "messageId": f"m{acknowledged}"})
             if response.status != 200:
-                told_to_come_again(response)
+                assert_retryable(response)
                 break
             acknowledged += 1
-        told_to_come_again(tracking.post(call, body))
+        assert_retryable(tracking.post(call, body))
         assert len(tracking.recorded()) == acknowledged
     assert tracking.post(call, body).status == 200
     assert len(tracking.recorded()) == acknowledged + 1
@@ -64,8 +64,8 @@ def test_a_full_disk_is_reported_and_only_what_was_acknowledged_is_stored(tracki
 
 def test_a_full_disk_is_no_reason_for_a_500_to_those_who_ask_for_something_else(tracking: Any) -> None:
     with no_room_for_files_above(32 * 1024):
-        told_to_come_again(tracking.post("track", EVENT))
-        told_to_come_again(tracking.request("GET", "/v1/pixel/track?userId=ann&event=x&writeKey=wk_website"))
+        assert_retryable(tracking.post("track", EVENT))
+        assert_retryable(tracking.request("GET", "/v1/pixel/track?userId=ann&event=x&writeKey=wk_website"))
         assert tracking.post("track", b"{").status == 400
         assert tracking.request("GET", "/v1/projects/wk_website/settings").status == 200
         assert tracking.post("m", {}).status == 200
@@ -104,7 +104,7 @@ class _Held:
 
 
 def test_a_disk_that_hangs_fills_no_memory_and_a_stop_takes_no_more(tmp_path: Path) -> None:
-    """Promise: what waits is bounded; who is over the bound is told at once; who waited gets a true answer."""
+    """Promise: waiting calls are bounded; a call above the bound is refused at once; the others get true answers."""
     log = SqliteEventLog(tmp_path / "log.db")
 
     async def trace() -> None:

@@ -63,6 +63,7 @@ PAGES = [
     "/sources",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/schema",
 ]
 CALLS = [
     "/api/spaces/spa_punchcard/audiences",
@@ -185,8 +186,8 @@ def test_a_result_that_is_not_listed_is_shown_before_and_after_the_lake_has_it(w
 
 def test_an_effect_of_a_kind_that_is_not_listed_is_parked_and_the_others_are_delivered(world: PublicApiServer) -> None:
     """It must neither be sent as something else nor stop the loop."""
-    for who in ("ann", "bea"):
-        world.send({"userId": who, "email": f"{who}@example.com", "event": "Checked In", "messageId": who})
+    for person in ("ann", "bea"):
+        world.send({"userId": person, "email": f"{person}@example.com", "event": "Checked In", "messageId": person})
     world.route()
     effects = metadata.tables["effects"]
     with world.store.unit_of_work() as work:

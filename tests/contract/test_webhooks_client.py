@@ -163,11 +163,11 @@ class Rebinding:
     """A name server that answers with a public address at first and with a private one from then on."""
 
     def __init__(self, port: int) -> None:
-        self.answers = iter(["93.184.216.34"])
+        self.addresses = iter(["93.184.216.34"])
         self.port = port
 
     async def resolve(self, host: str, port: int) -> list[Any]:
-        address = next(self.answers, "127.0.0.1")
+        address = next(self.addresses, "127.0.0.1")
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, self.port))]
 
 

@@ -41,7 +41,7 @@ WORKSPACE = Workspace(
 
 
 class Stricter:
-    """A newer version of a partner, whose validation refuses what was saved once."""
+    """A newer version of a partner that refuses what was saved before."""
 
     def __init__(self) -> None:
         self._older = CATALOG["perkville"]

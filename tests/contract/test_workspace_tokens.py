@@ -52,9 +52,9 @@ def test_token_is_valid_until_revoked_and_is_not_kept(store: Store) -> None:
     assert is_valid(store, other)
 
 
-@pytest.mark.parametrize("wrong", ["", "punchcard_", "\x00", "\ud800", "å" * 1000])
-def test_any_other_text_is_no_token(store: Store, wrong: str) -> None:
-    assert not is_valid(store, wrong)
+@pytest.mark.parametrize("invalid_text", ["", "punchcard_", "\x00", "\ud800", "å" * 1000])
+def test_any_other_text_is_no_token(store: Store, invalid_text: str) -> None:
+    assert not is_valid(store, invalid_text)
 
 
 def test_first_token_is_made_once_and_written_for_the_owner_only(store: Store, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ PAGES = (
     "/sources",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/schema",
     "/destinations/perkville/tester",
     "/destinations/perkville/transactions",
     "/customers/ann@example.com",

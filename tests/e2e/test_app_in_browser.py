@@ -333,7 +333,7 @@ def test_why_did_ann_not_get_her_points(chromium: Browser, product: ProductProce
         expect(unearned).to_contain_text("email")
         picture(page, "customer")
         unearned.get_by_role("link", name="Checked In").click()
-        expect(page.locator("main")).to_contain_text("Next step: Send the customer's address")
+        expect(page.locator("main")).to_contain_text("What to do: Send the customer's address")
         picture(page, "event")
 
 

@@ -1,7 +1,7 @@
 """The page's example from end to end on a clock that is set by hand: every part is real, Perkville is the sandbox.
 
-An order makes a member, which Perkville is told and which earns points once; thirty days later, with nothing new
-having come, the member has left, and Perkville is told that too. A hundred days pass in some seconds.
+An order makes a member, which is synced to Perkville and earns points once; thirty days later, with no
+further order, the member has left, which is synced to Perkville too. A hundred days pass in some seconds.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.apply import apply
 from punchcard.workspace.file import read_content
@@ -64,12 +65,12 @@ send = ["identify", "track"]
 """
 
 
-class Road:
+class Pipeline:
     """All of one installation, step by step, on a clock of its own."""
 
     def __init__(self, folder: Path, perkville_url: str) -> None:
         self.clock = ManualClock(BEGIN)
-        self.store = Store(f"sqlite:///{folder / 'punchcard.db'}")
+        self.store = Store(with_tables(f"sqlite:///{folder / 'punchcard.db'}"))
         content = CONFIGURATION.format(url=perkville_url).encode()
         self.workspace = read_content(content, "punchcard.toml", environment={})
         self.configure(enabled=True)
@@ -164,14 +165,14 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-def road(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Road]:
-    made = Road(tmp_path, sandbox.url)
+def pipeline(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[Pipeline]:
+    made = Pipeline(tmp_path, sandbox.url)
     yield made
     made.close()
 
 
-def order(road: Road, number: int) -> None:
-    road.receive(
+def order(pipeline: Pipeline, number: int) -> None:
+    pipeline.receive(
         {
             "type": "track",
             "event": "Order Completed",
@@ -193,57 +194,59 @@ def perks(sandbox: SandboxProcess) -> list[str]:
     return [str(transaction["perk"]).rstrip("/").rpartition("/")[2] for transaction in sandbox.transactions()]
 
 
-def test_an_order_makes_a_member_at_perkville_until_thirty_days_are_over(road: Road, sandbox: SandboxProcess) -> None:
-    order(road, 1)
-    road.run_until_idle()
+def test_an_order_makes_a_member_at_perkville_until_thirty_days_are_over(
+    pipeline: Pipeline, sandbox: SandboxProcess
+) -> None:
+    order(pipeline, 1)
+    pipeline.run_until_idle()
     assert at_perkville(sandbox) is True
     assert sorted(perks(sandbox)) == ["123456", "123457"]
-    road.clock.advance(30 * 86_400 - 60)
-    road.run_until_idle()
+    pipeline.clock.advance(30 * 86_400 - 60)
+    pipeline.run_until_idle()
     assert at_perkville(sandbox) is True
-    road.clock.advance(60)
-    road.run_until_idle()
+    pipeline.clock.advance(60)
+    pipeline.run_until_idle()
     assert at_perkville(sandbox) is False
     assert len(perks(sandbox)) == 2, "leaving earns nothing"
-    road.clock.advance(40 * 86_400)
-    order(road, 2)
-    road.run_until_idle()
+    pipeline.clock.advance(40 * 86_400)
+    order(pipeline, 2)
+    pipeline.run_until_idle()
     assert at_perkville(sandbox) is True
     assert sorted(perks(sandbox)) == ["123456", "123456", "123457", "123457"], "each entry earns points once"
 
 
-def test_another_order_in_time_keeps_a_member_in_and_tells_nothing(road: Road, sandbox: SandboxProcess) -> None:
-    order(road, 1)
-    road.run_until_idle()
-    road.clock.advance(29 * 86_400)
-    order(road, 2)
-    road.run_until_idle()
+def test_another_order_in_time_keeps_a_member_in_and_tells_nothing(pipeline: Pipeline, sandbox: SandboxProcess) -> None:
+    order(pipeline, 1)
+    pipeline.run_until_idle()
+    pipeline.clock.advance(29 * 86_400)
+    order(pipeline, 2)
+    pipeline.run_until_idle()
     requested = sandbox.counts()["requests"]
-    road.clock.advance(29 * 86_400)
-    road.run_until_idle()
+    pipeline.clock.advance(29 * 86_400)
+    pipeline.run_until_idle()
     assert sandbox.counts()["requests"] == requested, "nothing has changed, so nobody was asked or told anything"
     assert at_perkville(sandbox) is True
 
 
 def test_a_call_that_comes_by_while_perkville_is_switched_off_is_sent_once_it_is_on(
-    road: Road, sandbox: SandboxProcess
+    pipeline: Pipeline, sandbox: SandboxProcess
 ) -> None:
-    order(road, 1)
-    road.router.step()
-    road.feed.flush()
-    road.engine.step()
-    assert road.dispatcher.step(road.snapshot) == 2, "in the log, and not routed yet"
-    road.configure(enabled=False)
-    road.run_until_idle()
-    road.clock.advance(120)
-    road.run_until_idle()
+    order(pipeline, 1)
+    pipeline.router.step()
+    pipeline.feed.flush()
+    pipeline.engine.step()
+    assert pipeline.dispatcher.step(pipeline.snapshot) == 2, "in the log, and not routed yet"
+    pipeline.configure(enabled=False)
+    pipeline.run_until_idle()
+    pipeline.clock.advance(120)
+    pipeline.run_until_idle()
     assert sandbox.transactions() == []
-    road.configure(enabled=True)
-    road.run_until_idle()
-    road.run_until_idle()
+    pipeline.configure(enabled=True)
+    pipeline.run_until_idle()
+    pipeline.run_until_idle()
     assert at_perkville(sandbox) is True
     assert sorted(perks(sandbox)) == ["123456", "123457"], "entering earns its points, and once"
     reported = sandbox.counts()["requests"]
-    road.clock.advance(3_600)
-    road.run_until_idle()
+    pipeline.clock.advance(3_600)
+    pipeline.run_until_idle()
     assert sandbox.counts()["requests"] == reported

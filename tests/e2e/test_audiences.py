@@ -57,14 +57,14 @@ def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -
         yield running
 
 
-def order(product: ProductProcess, who: str, revenue: float) -> None:
+def order(product: ProductProcess, person: str, revenue: float) -> None:
     number = time.time_ns()
     body = {
         "type": "track",
         "event": "Order Completed",
-        "userId": who,
+        "userId": person,
         "messageId": f"order-{number}",
-        "properties": {"order_id": f"o-{number}", "revenue": revenue, "email": f"{who}@example.com"},
+        "properties": {"order_id": f"o-{number}", "revenue": revenue, "email": f"{person}@example.com"},
     }
     status, _ = product.send("track", json.dumps(body).encode())
     assert status == 200
@@ -135,15 +135,15 @@ def test_a_value_that_does_not_fit_into_a_call_is_seen_on_its_page(product):
 
 
 def sync_of(product: ProductProcess, key: str) -> dict[str, Any]:
-    """What Perkville is still to be told of a computed trait."""
+    """The values of a computed trait that are not synced to Perkville yet."""
     (sync,) = product.call("GET", f"/api/spaces/any/computed-traits/{key}")[1]["data"]["computedTrait"]["syncs"]
     return sync
 
 
 def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_when_it_is_saved(product):
-    for who, city in (("jon", "Austin"), ("kim", "Dallas")):
-        traits = {"email": f"{who}@example.com", "address": {"city": city}}
-        call = {"type": "identify", "userId": who, "messageId": f"{who}-address", "traits": traits}
+    for person, city in (("jon", "Austin"), ("kim", "Dallas")):
+        traits = {"email": f"{person}@example.com", "address": {"city": city}}
+        call = {"type": "identify", "userId": person, "messageId": f"{person}-address", "traits": traits}
         assert product.send("identify", json.dumps(call).encode())[0] == 200
     wait_until(lambda: profile(product, "user_id:kim/traits?include=address")[1].get("traits"))
     path = "/api/spaces/punchcard/audiences"
@@ -308,7 +308,7 @@ def test_who_is_not_at_perkville_yet_is_synced_with_their_first_award(product, s
 
 
 def properties_of(product: ProductProcess, email: str) -> set[tuple[str, str]]:
-    """Why and how the user properties of a customer stand in the ledger."""
+    """Kind and state of a customer's user properties in the ledger."""
     path = f"/api/destinations/perkville/transactions?email={email}"
     rows = product.call("GET", path)[1]["data"]["transactions"]
     return {(row["reason"], row["status"]) for row in rows if row["kind"] == "user_property"}

@@ -1,4 +1,4 @@
-"""Bad days with real processes: whatever goes wrong is told once, nothing acknowledged is lost, nothing is doubled."""
+"""Bad days with real processes: each fault is logged once, nothing acknowledged is lost, nothing is doubled."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -20,6 +19,7 @@ import pytest
 
 from punchcard.testing.partner.configuration import EVENT_TO_PERK_MAP, configuration
 from punchcard.testing.ports import reserved_port
+from punchcard.testing.processes import start_module
 from punchcard.testing.product import WRITE_KEY, ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -75,7 +75,7 @@ def key_of(message_id: str) -> str:
     return f"SEG:website:EVENT:{message_id}"
 
 
-def times_standing(sandbox: SandboxProcess, message_ids: list[str]) -> list[int]:
+def times_awarded(sandbox: SandboxProcess, message_ids: list[str]) -> list[int]:
     """How often the award of each message stands at Perkville."""
     counter = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
     return [counter[key_of(message_id)] for message_id in message_ids]
@@ -119,12 +119,12 @@ def test_each_fault_alone_neither_loses_nor_doubles_an_award(
     sandbox.faults({})
     for message_id in sent:
         product.wait_for_status(message_id, "delivered")
-    assert times_standing(sandbox, sent) == [1, 1, 1]
+    assert times_awarded(sandbox, sent) == [1, 1, 1]
 
 
-@pytest.mark.parametrize("answer", ["400", "409", "200"])
+@pytest.mark.parametrize("mode", ["400", "409", "200"])
 def test_a_key_that_a_lost_request_has_used_counts_as_delivered(
-    answer: str, product: ProductProcess, sandbox: SandboxProcess
+    mode: str, product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     message_id = fresh_id()
     lost = {
@@ -136,12 +136,12 @@ def test_a_key_that_a_lost_request_has_used_counts_as_delivered(
         "trans_source_id": key_of(message_id),
     }
     assert sandbox.request("POST", "/v2/transactions/", body=lost, headers={"User-Agent": "lost"}).status == 201
-    sandbox.faults({"duplicateAnswer": answer})
+    sandbox.faults({"duplicateAnswer": mode})
     assert product.send("track", event_of(message_id))[0] == 200
     result = product.wait_for_status(message_id, "delivered")
-    assert result["attempts"][0]["status"] == int(answer)
+    assert result["attempts"][0]["status"] == int(mode)
     assert result["transaction"]["perkvilleId"] is not None
-    assert times_standing(sandbox, [message_id]) == [1]
+    assert times_awarded(sandbox, [message_id]) == [1]
 
 
 def test_perkville_down_at_the_start_is_waited_for(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_perkville_down_at_the_start_is_waited_for(tmp_path: Path) -> None:
         with SandboxProcess(tmp_path / "sandbox", port=port) as sandbox:
             for message_id in sent:
                 product.wait_for_status(message_id, "delivered")
-            assert times_standing(sandbox, sent) == [1, 1, 1]
+            assert times_awarded(sandbox, sent) == [1, 1, 1]
 
 
 def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
@@ -184,9 +184,9 @@ def test_a_wrong_token_pauses_says_so_once_and_resumes_when_it_is_corrected(
         product.write_config(healthy(sandbox))
         for message_id in sent:
             product.wait_for_status(message_id, "delivered")
-        assert times_standing(sandbox, sent) == [1] * 6
+        assert times_awarded(sandbox, sent) == [1] * 6
 
-        # What else may tempt a process to talk: an unknown key, a body that is no JSON, a perk that is refused.
+        # Other causes of log lines: an unknown key, a body other than JSON, a perk that is refused.
         product.send("track", event_of(fresh_id()), write_key="wk_of_somebody_else")
         product.send("track", b'{"email": "broken@example.com"')
         product.write_config(configuration(perkville_url=sandbox.url, event_to_perk_map={"Checked In": "999"}))
@@ -237,10 +237,10 @@ def test_a_perk_that_does_not_exist_is_reported_in_perkvilles_words_and_repaired
     assert (done.returncode, done.stderr) == (0, "")
     delivered = product.wait_for_status(message_id, "delivered")
     assert delivered["transaction"]["perk"] == "123460"
-    (standing,) = [
+    (row,) = [
         transaction for transaction in sandbox.transactions() if transaction["trans_source_id"] == key_of(message_id)
     ]
-    assert standing["perk"] == 123460
+    assert row["perk"] == 123460
     product.write_config(healthy(sandbox))
     wait_until(lambda: len(product.logged("configuration_changed")) > changes + 2)
 
@@ -255,7 +255,7 @@ def test_a_broken_config_file_changes_nothing_and_is_reported_once(
     time.sleep(1.5)
     assert len(product.logged("config_file_refused")) == 1
     product.write_config(healthy(sandbox))
-    assert times_standing(sandbox, [message_id]) == [1]
+    assert times_awarded(sandbox, [message_id]) == [1]
 
 
 def test_a_port_that_is_taken_ends_the_start_with_one_line(product: ProductProcess) -> None:
@@ -351,7 +351,7 @@ def test_sigterm_while_events_flow_ends_in_time_and_loses_nothing(tmp_path: Path
     with ProductProcess(tmp_path) as again:
         for message_id in acknowledged:
             again.wait_for_status(message_id, "delivered")
-        assert set(times_standing(sandbox, acknowledged)) == {1}
+        assert set(times_awarded(sandbox, acknowledged)) == {1}
 
 
 def test_sigterm_is_obeyed_in_time_even_while_perkville_hangs(tmp_path: Path, sandbox: SandboxProcess) -> None:
@@ -369,7 +369,7 @@ def test_sigterm_is_obeyed_in_time_even_while_perkville_hangs(tmp_path: Path, sa
     sandbox.faults({})
     with ProductProcess(tmp_path, healthy(sandbox)) as again:
         again.wait_for_status(message_id, "delivered")
-        assert times_standing(sandbox, [message_id]) == [1]
+        assert times_awarded(sandbox, [message_id]) == [1]
 
 
 def test_a_second_up_on_the_same_data_stands_by_and_takes_over(tmp_path: Path, sandbox: SandboxProcess) -> None:
@@ -384,7 +384,7 @@ def test_a_second_up_on_the_same_data_stands_by_and_takes_over(tmp_path: Path, s
             first.stop()
             sent.append(check_in(second))
             second.wait_for_status(sent[-1], "delivered")
-            assert times_standing(sandbox, sent) == [1] * len(sent)
+            assert times_awarded(sandbox, sent) == [1] * len(sent)
 
 
 @contextmanager
@@ -442,7 +442,7 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
         wait_until(lambda: product.send("track", event_of(acknowledged[-1]))[0] == 200)
         for message_id in acknowledged:
             product.wait_for_status(message_id, "delivered")
-        assert set(times_standing(sandbox, acknowledged)) == {1}
+        assert set(times_awarded(sandbox, acknowledged)) == {1}
         assert product.logged("event_log_append_failed")
         wait_until(lambda: product.logged("event_log_recovered"))
         counter = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
@@ -456,7 +456,7 @@ def test_up_on_postgresql_delivers(tmp_path: Path, sandbox: SandboxProcess, empt
         sent = [check_in(product) for _ in range(5)]
         for message_id in sent:
             product.wait_for_status(message_id, "delivered")
-        assert times_standing(sandbox, sent) == [1] * 5
+        assert times_awarded(sandbox, sent) == [1] * 5
     assert not (product.data / "punchcard.db").exists()
 
 
@@ -471,15 +471,16 @@ def test_serve_and_worker_as_two_processes_deliver(
         sent = [check_in(product) for _ in range(5)]
         assert product.wait_for_status(sent[-1], "pending")["reason"] == "not_routed_yet"
         with (tmp_path / "worker.log").open("w") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "punchcard", "worker", "--data", str(product.data)],
-                env={**os.environ, **environment},
+            worker = start_module(
+                "punchcard",
+                *("worker", "--data", str(product.data)),
                 stderr=log,
+                environment={**os.environ, **environment},
             )
         try:
             for message_id in sent:
                 product.wait_for_status(message_id, "delivered")
-            assert times_standing(sandbox, sent) == [1] * 5
+            assert times_awarded(sandbox, sent) == [1] * 5
         finally:
             worker.send_signal(signal.SIGTERM)
             assert worker.wait(STOP_SECONDS_MAX) == 0

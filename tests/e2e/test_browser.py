@@ -68,16 +68,16 @@ class Shop:
             def do_GET(self) -> None:
                 path, query = urlsplit(self.path).path, dict(parse_qsl(urlsplit(self.path).query))
                 if path == "/":
-                    self._answer(page, "text/html; charset=utf-8")
+                    self._respond(page, "text/html; charset=utf-8")
                 elif path == "/next":
-                    self._answer(json.dumps(shop._orders.get()).encode(), "application/json")
+                    self._respond(json.dumps(shop._orders.get()).encode(), "application/json")
                 elif path in ("/done", "/failed"):
                     shop._done.put((query.get("call", ""), query.get("id", query.get("error", ""))))
-                    self._answer(b"{}", "application/json")
+                    self._respond(b"{}", "application/json")
                 else:
                     super().do_GET()
 
-            def _answer(self, body: bytes, content_type: str) -> None:
+            def _respond(self, body: bytes, content_type: str) -> None:
                 self.send_response(200)
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
@@ -145,7 +145,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 
 
 def arrived(product: ProductProcess, message_id: str) -> dict[str, Any]:
-    """The story of an event, once it has one."""
+    """The trace of an event, once it has one."""
 
     def trace() -> dict[str, Any]:
         result = product.trace(message_id) or {}

@@ -38,7 +38,7 @@ def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -
 
 @pytest.fixture
 def own_product(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[ProductProcess]:
-    """A product whose configuration the test changes."""
+    """A product; the test changes its configuration."""
     with ProductProcess(tmp_path / "product", configuration(perkville_url=sandbox.url)) as running:
         yield running
 
@@ -74,7 +74,7 @@ def test_what_send_prints_can_be_traced_at_once_and_when_it_is_delivered(
     as_json = json.loads(command("trace", message_id, "--json", "--data", str(product.data)).stdout)
     event_trace = product.trace(message_id)
     assert event_trace is not None
-    # Whose event it is is found out beside routing, perhaps between the two calls.
+    # The profile of an event is found beside routing, perhaps between the two calls.
     assert as_json["data"] | {"profile": None} == event_trace | {"profile": None}
 
 

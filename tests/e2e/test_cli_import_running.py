@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from decimal import Decimal
@@ -11,6 +10,7 @@ from pathlib import Path
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.ports import reserved_port
+from punchcard.testing.processes import start_module
 from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -34,12 +34,12 @@ def write_orders(file: Path) -> dict[str, Decimal]:
 
 
 def start_import(file: Path, url: str, state: Path, *more: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "punchcard", "import", str(file), "--write-key", WRITE_KEY, "--url", url, *more],
+    return start_module(
+        "punchcard",
+        *("import", str(file), "--write-key", WRITE_KEY, "--url", url, *more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "XDG_STATE_HOME": str(state)},
+        environment={**os.environ, "XDG_STATE_HOME": str(state)},
     )
 
 
@@ -97,7 +97,7 @@ def test_an_import_killed_with_its_server_and_run_again_counts_each_order_once(t
 
 
 def test_an_order_of_nothing_stands_as_that_and_the_past_stays_past(tmp_path: Path) -> None:
-    """A zero amount is told as `zero_amount`; an imported event happened when the file says."""
+    """A zero amount is reported as `zero_amount`; an imported event happened when the file says."""
     file = tmp_path / "orders.jsonl"
     file.write_text(
         '{"event": "Order Completed", "userId": "a", "messageId": "nothing", "timestamp": "1997-01-01T12:00:00Z",'

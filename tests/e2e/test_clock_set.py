@@ -21,7 +21,7 @@ def check_in(product: ProductProcess) -> str:
 
 
 def move_into_the_future(data: Path) -> None:
-    """What stands in the store is as if its attempts had ended while the clock was five hours ahead."""
+    """Make the rows of the store as if their attempts had ended while the clock was five hours ahead."""
     with sqlite3.connect(data / "punchcard.db") as database:
         database.execute("UPDATE effects SET due_at = due_at + ? WHERE is_open", (FIVE_HOURS_MICROS,))
         database.execute("UPDATE delivery_attempts SET finished_at = finished_at + ?", (FIVE_HOURS_MICROS,))

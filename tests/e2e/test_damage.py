@@ -1,4 +1,4 @@
-"""Damage to the files of a running product: awards go on, it is said where operators look, and it can be repaired."""
+"""Damage to the files of a running product: awards go on, operators see it where they look, and it can be repaired."""
 
 import json
 import re

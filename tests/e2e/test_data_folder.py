@@ -5,7 +5,6 @@ import pty
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.processes import start_module
 from punchcard.testing.product import ProductProcess
 from punchcard.testing.product import command as command_line
 from punchcard.testing.waiting import PATIENCE_SECONDS
@@ -69,11 +69,8 @@ def test_a_folder_of_an_earlier_version_is_closed(tmp_path: Path, used_data: Pat
 def test_the_admin_token_is_not_printed_into_files(tmp_path: Path) -> None:
     output = tmp_path / "output.txt"
     with output.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "punchcard", "up", "--data", str(tmp_path / "data"), "--port", "0"],
-            stdout=file,
-            stderr=subprocess.DEVNULL,
-        )
+        arguments = ("up", "--data", str(tmp_path / "data"), "--port", "0")
+        process = start_module("punchcard", *arguments, stdout=file, stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while "admin-token" not in output.read_text() and time.monotonic() < deadline:
@@ -88,8 +85,9 @@ def test_the_admin_token_is_not_printed_into_files(tmp_path: Path) -> None:
 
 def test_a_person_at_a_terminal_sees_the_admin_token(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "punchcard", "up", "--data", str(tmp_path / "data"), "--port", "0"],
+    process = start_module(
+        "punchcard",
+        *("up", "--data", str(tmp_path / "data"), "--port", "0"),
         stdout=theirs,
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,

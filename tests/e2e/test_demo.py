@@ -49,12 +49,12 @@ class Demo:
     def wait_for(self, pattern: str, *, times: int = 1) -> re.Match[str]:
         """The first line that matches, once so many have."""
 
-        def found() -> list[re.Match[str]]:
+        def matches() -> list[re.Match[str]]:
             return [match for line in self.lines if (match := re.search(pattern, line))]
 
         with self._came:
-            assert self._came.wait_for(lambda: len(found()) >= times, PATIENCE_SECONDS), "\n".join(self.lines)
-            return found()[0]
+            assert self._came.wait_for(lambda: len(matches()) >= times, PATIENCE_SECONDS), "\n".join(self.lines)
+            return matches()[0]
 
     def interrupt(self) -> int:
         """Ctrl-C; returns the exit status."""

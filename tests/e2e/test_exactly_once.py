@@ -1,7 +1,7 @@
 """The promise, with real processes: whatever dies and whatever Perkville does, each award stands exactly once.
 
 Segment's own Python library sends. Meanwhile worker, serving process and sandbox are SIGKILLed at random and the
-sandbox loses answers, resets connections, answers 503, 429 and HTML. At the end the sandbox is the judge.
+sandbox loses answers, resets connections, answers 503, 429 and HTML. At the end the sandbox's ledger decides.
 """
 
 import random
@@ -116,12 +116,12 @@ def _wreak_havoc(
     return product, sandbox
 
 
-def _judge(folder: Path, awards: int, seed: int, *, simulates: bool = False) -> None:
+def _check(folder: Path, awards: int, seed: int, *, simulates: bool = False) -> None:
     with reserved_port() as product_port, reserved_port() as sandbox_port:
-        _judge_on(product_port, sandbox_port, folder, awards, seed, simulates=simulates)
+        _check_on(product_port, sandbox_port, folder, awards, seed, simulates=simulates)
 
 
-def _judge_on(product_port: int, sandbox_port: int, folder: Path, awards: int, seed: int, *, simulates: bool) -> None:
+def _check_on(product_port: int, sandbox_port: int, folder: Path, awards: int, seed: int, *, simulates: bool) -> None:
     chance = random.Random(seed)
     sandbox = SandboxProcess(folder / "sandbox", port=sandbox_port)
     product = ProductProcess(
@@ -208,10 +208,10 @@ def _open(product: ProductProcess) -> int:
 
 @pytest.mark.timeout(1800)
 def test_every_award_stands_exactly_once_whatever_dies(tmp_path: Path) -> None:
-    _judge(tmp_path, awards=2_000, seed=20260102)
+    _check(tmp_path, awards=2_000, seed=20260102)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_tens_of_thousands_of_awards_stand_exactly_once(tmp_path: Path) -> None:
-    _judge(tmp_path, awards=20_000, seed=random.SystemRandom().randrange(10**9), simulates=True)
+    _check(tmp_path, awards=20_000, seed=random.SystemRandom().randrange(10**9), simulates=True)

@@ -56,13 +56,13 @@ def track(product: ProductProcess, event: str, properties: Mapping[str, object] 
     return message_id
 
 
-def standing(sandbox: SandboxProcess, email: str) -> list[dict[str, Any]]:
+def transactions_of(sandbox: SandboxProcess, email: str) -> list[dict[str, Any]]:
     """What stands at Perkville for a customer."""
     return [transaction for transaction in sandbox.transactions() if transaction["email"].lower() == email.lower()]
 
 
 def quantities(sandbox: SandboxProcess, email: str) -> list[str]:
-    return [item["quantity"] for item in standing(sandbox, email)]
+    return [item["quantity"] for item in transactions_of(sandbox, email)]
 
 
 def test_the_pages_example_is_one_transaction_whoever_sends_it(
@@ -86,7 +86,7 @@ def test_the_pages_example_is_one_transaction_whoever_sends_it(
         assert result["reason"] == "same_effect"
         assert result["transaction"]["effectKey"] == PAGE_EXAMPLE_KEY
         assert result["attempts"] == []
-    (transaction,) = standing(sandbox, "example@example.com")
+    (transaction,) = transactions_of(sandbox, "example@example.com")
     assert transaction["quantity"] == "9.99"
     assert transaction["trans_source_id"] == PAGE_EXAMPLE_KEY
     assert (transaction["business"], transaction["location"], transaction["perk"]) == (41, 7, 123456)
@@ -117,7 +117,7 @@ def test_an_orders_amount_arrives_to_the_cent(
 
 
 @pytest.mark.parametrize(
-    ("asked", "removed", "told"),
+    ("requested", "removed", "expected_reason"),
     [
         pytest.param({"total": 5}, "-5", None, id="part of it"),
         pytest.param({}, "-20", "taken from the ledger", id="no amount: what was awarded"),
@@ -125,19 +125,19 @@ def test_an_orders_amount_arrives_to_the_cent(
     ],
 )
 def test_a_refund_takes_points_back(
-    asked: dict[str, object],
+    requested: dict[str, object],
     removed: str,
-    told: str | None,
+    expected_reason: str | None,
     email: str,
     product: ProductProcess,
     sandbox: SandboxProcess,
 ) -> None:
     order = {"order_id": fresh_id(), "email": email}
     track(product, "Order Completed", {**order, "revenue": 20})
-    refund = product.wait_for_status(track(product, "Order Refunded", {**order, **asked}), "delivered")
+    refund = product.wait_for_status(track(product, "Order Refunded", {**order, **requested}), "delivered")
     assert quantities(sandbox, email) == ["20", removed]
     assert refund["transaction"]["quantity"] == removed
-    assert (refund["detail"] is None) if told is None else told in refund["detail"]
+    assert (refund["detail"] is None) if expected_reason is None else expected_reason in refund["detail"]
 
 
 def test_refunds_never_take_more_than_an_order_gave(
@@ -159,7 +159,7 @@ def test_a_refund_on_a_perk_that_redeems_has_a_positive_quantity(
     order = {"order_id": fresh_id(), "email": email}
     track(product, "Order Completed", {**order, "revenue": 20})
     product.wait_for_status(track(product, "Points Redeemed Refund", order), "delivered")
-    assert [(item["quantity"], item["points_total"]) for item in standing(sandbox, email)] == [
+    assert [(item["quantity"], item["points_total"]) for item in transactions_of(sandbox, email)] == [
         ("20", "20"),
         ("20", "-20"),
     ]
@@ -214,7 +214,7 @@ def test_what_earns_nothing_says_why(
     assert result["transaction"] is None
     if reason == "not_allowlisted":
         assert f'"{event}"' in result["detail"]
-    assert standing(sandbox, email) == []
+    assert transactions_of(sandbox, email) == []
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_the_integrations_object_decides_where_an_event_goes(
     else:
         result = product.wait_for_status(message_id, "filtered_at_destination")
         assert result["reason"] == "FILTERED_BY_INTEGRATIONS_OBJECT"
-    assert len(standing(sandbox, email)) == int(goes)
+    assert len(transactions_of(sandbox, email)) == int(goes)
 
 
 def test_a_batchs_integrations_object_holds_for_its_events_unless_they_say_otherwise(
@@ -307,7 +307,7 @@ def test_a_batchs_integrations_object_holds_for_its_events_unless_they_say_other
     assert product.send("batch", body)[0] == 200
     product.wait_for_status(stored, "filtered_at_destination")
     product.wait_for_status(sent, "delivered")
-    assert len(standing(sandbox, email)) == 1
+    assert len(transactions_of(sandbox, email)) == 1
 
 
 def test_a_perk_once_a_day_follows_the_local_calendar(
@@ -427,7 +427,7 @@ def test_an_unknown_write_key_is_taken_and_reported(
     result = product.wait_for_status(message_id, "failed_on_ingest")
     assert result["reason"] == "unknown_source"
     assert result["destination"] is None
-    assert standing(sandbox, email) == []
+    assert transactions_of(sandbox, email) == []
 
 
 def test_a_bad_event_costs_none_of_its_neighbours(email: str, product: ProductProcess, sandbox: SandboxProcess) -> None:

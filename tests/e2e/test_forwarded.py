@@ -112,14 +112,14 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("change", "status", "said", "reason"), REFUSED)
+@pytest.mark.parametrize(("change", "status", "message", "reason"), REFUSED)
 def test_what_earns_nothing_is_reported_to_segment_and_stays_on_record(
-    product: ProductProcess, change: dict[str, Any], status: int, said: str, reason: str
+    product: ProductProcess, change: dict[str, Any], status: int, message: str, reason: str
 ) -> None:
     sent = new_id("refused")
     outcome = partner(product, {**event(sent), **change})
     assert outcome[0] == status
-    assert said in message_of(outcome)
+    assert message in message_of(outcome)
     result = product.wait_for_status(sent, "refused", "filtered_at_destination", "failed_on_ingest")
     assert result["reason"] == reason
 
@@ -137,7 +137,7 @@ def test_each_event_is_evaluated_by_the_settings_that_came_with_it(product: Prod
 
 
 @pytest.mark.parametrize(
-    ("given", "status", "said"),
+    ("given", "status", "message"),
     [
         ({"key": "somebody-elses"}, 401, "401"),
         ({"headers": {"Authorization": ""}}, 401, "HTTP Basic"),
@@ -155,12 +155,12 @@ def test_each_event_is_evaluated_by_the_settings_that_came_with_it(product: Prod
     ],
 )
 def test_a_call_that_cannot_be_taken_says_why_and_leaves_nothing(
-    product: ProductProcess, given: dict[str, Any], status: int, said: str
+    product: ProductProcess, given: dict[str, Any], status: int, message: str
 ) -> None:
     sent = new_id("not-taken")
     result = partner(product, given.pop("body", event(sent)), **given)
     assert result[0] == status
-    assert said in message_of(result)
+    assert message in message_of(result)
     assert product.trace(sent) is None
 
 
@@ -336,7 +336,7 @@ def test_the_destination_function_hands_events_on(product: ProductProcess, sandb
 
 
 @pytest.mark.parametrize(
-    ("body", "settings", "error", "said"),
+    ("body", "settings", "error", "message"),
     [
         (event("f1", "Sauna Visited"), {}, "ValidationError", "not in the Event to Perk Map"),
         (event("f2", type="page"), {}, "EventNotSupported", "takes no page calls"),
@@ -345,11 +345,11 @@ def test_the_destination_function_hands_events_on(product: ProductProcess, sandb
     ],
 )
 def test_the_destination_function_tells_segment_what_to_do(
-    product: ProductProcess, body: object, settings: dict[str, object], error: str, said: str
+    product: ProductProcess, body: object, settings: dict[str, object], error: str, message: str
 ) -> None:
     outcome = function(product.url, "onTrack", body, **settings)
     assert (outcome["ok"], outcome["name"]) == (False, error)
-    assert said in outcome["message"]
+    assert message in outcome["message"]
 
 
 def test_the_destination_function_is_retried_while_nothing_can_be_queried(

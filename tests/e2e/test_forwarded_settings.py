@@ -1,4 +1,4 @@
-"""An event of the partner endpoint is judged by, and delivered with, the settings that came with it, and no others."""
+"""An event of the partner endpoint is mapped and delivered with the settings sent with it, and no others."""
 
 import base64
 import json
@@ -110,7 +110,7 @@ def test_the_settings_of_an_event_outlive_a_crash_and_later_calls(tmp_path: Path
     }
     assert result[f"{early}@example.com"] == (123457, False)
     assert result[f"{late}@example.com"] == (123456, True)
-    # Nothing of the token is readable in what stands on disk.
+    # Nothing of the token is readable on disk.
     for file in tmp_path.rglob("*.db*"):
         assert SandboxProcess.token.encode() not in file.read_bytes(), file
 
@@ -173,15 +173,15 @@ BAD_SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "said"), BAD_SETTINGS)
+@pytest.mark.parametrize(("given", "message"), BAD_SETTINGS)
 def test_bad_settings_are_refused_in_words_and_never_replaced_by_those_of_another_call(
-    product: ProductProcess, sandbox: SandboxProcess, given: dict[str, Any], said: str
+    product: ProductProcess, sandbox: SandboxProcess, given: dict[str, Any], message: str
 ) -> None:
     assert partner(product, event(new_id("good")))[0] == 202  # there is a stored account with a map of its own
     sent = new_id("bad-settings")
     result = partner(product, event(sent), **given)
     assert result[0] == 400
-    assert said in message_of(result)
+    assert message in message_of(result)
     assert booked(sandbox, f"{sent}@example.com") == []
 
 

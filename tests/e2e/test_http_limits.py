@@ -25,7 +25,7 @@ EVENT = b'{"userId":"ann","event":"Checked In","writeKey":"wk_website"}'
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProductProcess]:
-    """A serving process whose clients have all the time of the defaults."""
+    """A serving process with the default time limits for clients."""
     with ProductProcess(tmp_path_factory.mktemp("patient"), serves_only=True, environment=PATIENT) as running:
         # App and Public API are loaded beside the first requests and take 50 MB, which no test is to find.
         wait_until(lambda: running.logged("operator_side_loaded"))
@@ -202,7 +202,7 @@ def test_slow_bodies_of_many_clients_are_bounded_together(patient: ProductProces
         for connection in slow:
             connection.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n" + b" " * 250_000)
         wait_until(lambda: refused(patient, "bodies_full") >= 20, "no body made way")
-        # The first ones made way, and are told to come again; others are served.
+        # The first ones made way, and are asked to send again; others are served.
         status, body = response(slow[0])
         assert (status, json.loads(body)["code"]) == (503, "overloaded")
         assert patient.track("Checked In", {}) == 200
@@ -235,7 +235,7 @@ def test_a_head_that_trickles_in_is_cut_off(impatient: ProductProcess, begin: by
                 except TimeoutError:
                     connection.sendall(b"\n" if begin == b"\r\n" else b"e" if begin == b"G" else b"1")
         assert text[:12] in (b"HTTP/1.1 408", b"HTTP/1.1 400", b"")
-    if begin != b"G":  # "GE1…" is no method, which is found out at once
+    if begin != b"G":  # "GE1…" is not a method, which shows at once
         wait_until(lambda: refused(impatient, "slow_head") > before, "it was not cut off")
 
 
@@ -414,7 +414,7 @@ def test_what_trickles_in_on_every_connection_makes_way_too(tmp_path: Path, begi
         for _ in range(10):
             open_slow()
             assert product.track("Checked In", {}) == 200
-        # What was given up was told, and can be sent again.
+        # What was given up was answered, and can be sent again.
         given_up: list[bytes] = []
 
         def find_given_up() -> bool:

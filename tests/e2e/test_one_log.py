@@ -98,7 +98,7 @@ def test_serve_and_worker_on_one_folder_route_everything(
 def test_a_second_machine_that_takes_the_folder_over_stops_the_first(
     tmp_path: Path, sandbox: SandboxProcess, database: dict[str, str]
 ) -> None:
-    """A copy made while nothing ran: whoever starts last has it, and the other takes nothing more."""
+    """A copy made while nothing ran: the process that starts last owns it, and the other takes nothing more."""
     folder = tmp_path / "first"
     with ProductProcess(folder, configuration(perkville_url=sandbox.url), environment=database) as product:
         product.track("Checked In", VISIT, messageId="before")

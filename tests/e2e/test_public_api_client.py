@@ -33,7 +33,7 @@ def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -
 
 
 @pytest.fixture(scope="module")
-def told(product: ProductProcess) -> dict[str, Any]:
+def outputs(product: ProductProcess) -> dict[str, Any]:
     """What each call of the script answered."""
     if not (MODULES / "@segment" / "public-api-sdk-typescript").exists():
         if os.environ.get("CI") == "true":
@@ -57,75 +57,78 @@ def told(product: ProductProcess) -> dict[str, Any]:
     return decoded
 
 
-def test_workspace_and_catalog(told: dict[str, Any]) -> None:
-    assert told["workspace"]["workspace"] == {"id": "workspace", "slug": "acme-fitness", "name": "Acme Fitness"}
-    entry, webhooks = told["destinationCatalog"]["destinationsCatalog"]
+def test_workspace_and_catalog(outputs: dict[str, Any]) -> None:
+    assert outputs["workspace"]["workspace"] == {"id": "workspace", "slug": "acme-fitness", "name": "Acme Fitness"}
+    entry, webhooks = outputs["destinationCatalog"]["destinationsCatalog"]
     assert (entry["slug"], entry["name"]) == ("perkville", "Perkville")
     assert (webhooks["slug"], webhooks["name"]) == ("webhooks", "Webhooks")
-    assert told["destinationMetadata"]["destinationMetadata"] == entry
+    assert outputs["destinationMetadata"]["destinationMetadata"] == entry
     assert [option["name"] for option in entry["options"]] == [
         "apiKey", "businessId", "locationId", "sendEmail", "eventToPerkMap",
     ]  # fmt: skip
-    first = [option["slug"] for option in told["sourceCatalog"]["sourcesCatalog"]]
-    second = [option["slug"] for option in told["sourceCatalogNext"]["sourcesCatalog"]]
+    first = [option["slug"] for option in outputs["sourceCatalog"]["sourcesCatalog"]]
+    second = [option["slug"] for option in outputs["sourceCatalogNext"]["sourcesCatalog"]]
     assert first + second == sorted(first + second)
     assert len({*first, *second}) == 6
-    assert told["sourceCatalogNext"]["pagination"]["previous"]
+    assert outputs["sourceCatalogNext"]["pagination"]["previous"]
 
 
-def test_sources_and_their_keys(told: dict[str, Any]) -> None:
-    source = told["createSource"]["source"]
+def test_sources_and_their_keys(outputs: dict[str, Any]) -> None:
+    source = outputs["createSource"]["source"]
     assert (source["id"], source["enabled"], source["metadata"]["slug"]) == ("shop", True, "javascript")
     (first_key,) = source["writeKeys"]
-    both = told["addKey"]["source"]["writeKeys"]
+    both = outputs["addKey"]["source"]["writeKeys"]
     assert both[0] == first_key
-    assert told["removeKey"] == {"status": "SUCCESS"}
-    listed = {item["id"]: item for item in told["listSources"]["sources"]}
+    assert outputs["removeKey"] == {"status": "SUCCESS"}
+    listed = {item["id"]: item for item in outputs["listSources"]["sources"]}
     assert set(listed) == {"shop", "website"}
     assert listed["shop"]["writeKeys"] == both[1:]
-    assert listed["shop"]["name"] == told["updateSource"]["source"]["name"] == "The shop"
-    assert (told["createSourceAgain"]["status"], told["createSourceAgain"]["errors"][0]["field"]) == (422, "slug")
-    assert (told["createSourceBadSlug"]["status"], told["createSourceBadSlug"]["errors"][0]["field"]) == (422, "slug")
-    assert told["deleteSourceInUse"]["status"] == 422
+    assert listed["shop"]["name"] == outputs["updateSource"]["source"]["name"] == "The shop"
+    assert (outputs["createSourceAgain"]["status"], outputs["createSourceAgain"]["errors"][0]["field"]) == (422, "slug")
+    assert (outputs["createSourceBadSlug"]["status"], outputs["createSourceBadSlug"]["errors"][0]["field"]) == (
+        422,
+        "slug",
+    )
+    assert outputs["deleteSourceInUse"]["status"] == 422
 
 
-def test_destinations(told: dict[str, Any]) -> None:
-    made = told["createDestination"]["destination"]
+def test_destinations(outputs: dict[str, Any]) -> None:
+    made = outputs["createDestination"]["destination"]
     assert (made["id"], made["name"], made["sourceId"], made["enabled"]) == ("perkville-2", "Points", "shop", True)
     assert made["settings"]["apiKey"] == "••••oken"
-    changed = told["updateDestination"]["destination"]
+    changed = outputs["updateDestination"]["destination"]
     assert changed["settings"]["eventToPerkMap"] == {"Checked In": "123457", "Order Completed": "123456"}
-    assert [destination["id"] for destination in told["connected"]["destinations"]] == ["perkville-2"]
-    assert [destination["id"] for destination in told["listDestinations"]["destinations"]] == [
+    assert [destination["id"] for destination in outputs["connected"]["destinations"]] == ["perkville-2"]
+    assert [destination["id"] for destination in outputs["listDestinations"]["destinations"]] == [
         "perkville",
         "perkville-2",
     ]
-    (problem,) = told["createDestinationBad"]["errors"]
-    assert (told["createDestinationBad"]["status"], problem["field"]) == (422, "settings.locationId")
-    assert "sandbox-token" not in json.dumps(told)
+    (problem,) = outputs["createDestinationBad"]["errors"]
+    assert (outputs["createDestinationBad"]["status"], problem["field"]) == (422, "settings.locationId")
+    assert "sandbox-token" not in json.dumps(outputs)
 
 
-def test_filters(told: dict[str, Any]) -> None:
-    made, changed = told["createFilter"]["filter"], told["updateFilter"]["filter"]
+def test_filters(outputs: dict[str, Any]) -> None:
+    made, changed = outputs["createFilter"]["filter"], outputs["updateFilter"]["filter"]
     assert (changed["id"], changed["title"], changed["description"]) == (made["id"], "no staff at all", "why")
     assert changed["if"] == made["if"] == "contains( properties.email, '@gym.example' )"
-    assert told["getFilter"]["filter"] == changed
-    assert told["listFilters"]["filters"] == [changed]
-    assert told["preview"]["result"] is None
-    (problem,) = told["createFilterBad"]["errors"]
+    assert outputs["getFilter"]["filter"] == changed
+    assert outputs["listFilters"]["filters"] == [changed]
+    assert outputs["preview"]["result"] is None
+    (problem,) = outputs["createFilterBad"]["errors"]
     assert problem["field"] == "filters[1].if"
     assert "at the end" in problem["message"]
-    assert told["getFilterUnknown"]["status"] == 404
+    assert outputs["getFilterUnknown"]["status"] == 404
 
 
-def test_delivery_in_numbers(told: dict[str, Any]) -> None:
-    by_name = {(item["eventName"], item["eventType"]): item["total"] for item in told["received"]["dataset"]}
+def test_delivery_in_numbers(outputs: dict[str, Any]) -> None:
+    by_name = {(item["eventName"], item["eventType"]): item["total"] for item in outputs["received"]["dataset"]}
     assert by_name == {("Checked In", "track"): 1, ("Locker OpenedRequest", "track"): 1}
-    (delivered,) = told["delivered"]["dataset"]
+    (delivered,) = outputs["delivered"]["dataset"]
     assert (delivered["eventName"], delivered["total"], len(delivered["series"])) == ("Checked In", 1, 1)
-    (failed,) = told["failed"]["dataset"]
-    assert (failed["discardReason"], failed["total"], told["failed"]["total"]) == ("not_allowlisted", 1, 1)
-    metrics = told["metrics"]["deliveryMetricsSummary"]["metrics"]
+    (failed,) = outputs["failed"]["dataset"]
+    assert (failed["discardReason"], failed["total"], outputs["failed"]["total"]) == ("not_allowlisted", 1, 1)
+    metrics = outputs["metrics"]["deliveryMetricsSummary"]["metrics"]
     assert {metric["metricName"]: metric["total"] for metric in metrics}["successes"] == 1
 
 
@@ -133,49 +136,49 @@ def test_delivery_in_numbers(told: dict[str, Any]) -> None:
     ("kind", "listed", "prefix"), [("audience", "audiences", "aud_"), ("computedTrait", "computedTraits", "tra_")]
 )
 def test_audiences_and_computed_traits_as_the_clients_models_have_them(
-    told: dict[str, Any], kind: str, listed: str, prefix: str
+    outputs: dict[str, Any], kind: str, listed: str, prefix: str
 ) -> None:
-    made = told[f"{kind}.createOne"][kind]
+    made = outputs[f"{kind}.createOne"][kind]
     assert (made["name"], made["description"], made["enabled"]) == (f"{kind} One", "why", True)
     assert made["id"].startswith(prefix)
     assert (made["createdBy"], made["updatedBy"]) == ("token admin", "token admin")
-    got = told[f"{kind}.get"][kind]
+    got = outputs[f"{kind}.get"][kind]
     assert (got["id"], got["definition"]["query"]) == (made["id"], made["definition"]["query"])
     assert (got["createdAt"], got["updatedAt"]) == (made["createdAt"], made["updatedAt"])
-    pages = told[f"{kind}.list"], told[f"{kind}.listNext"]
+    pages = outputs[f"{kind}.list"], outputs[f"{kind}.listNext"]
     assert [item["name"] for page in pages for item in page[listed]] == [
         f"{kind} {name}" for name in ("One", "Three", "Two")
     ]
     assert [page["pagination"]["totalEntries"] for page in pages] == [3, 3]
     assert "next" not in pages[1]["pagination"]
-    assert told[f"{kind}.missing"] == [[], []]
+    assert outputs[f"{kind}.missing"] == [[], []]
 
 
 @pytest.mark.parametrize("kind", ["audience", "computedTrait"])
 def test_audiences_and_computed_traits_are_switched_off_and_on_and_removed_by_the_client(
-    told: dict[str, Any], kind: str
+    outputs: dict[str, Any], kind: str
 ) -> None:
-    made, off, on = (told[f"{kind}.{name}"][kind] for name in ("createOne", "disable", "enable"))
+    made, off, on = (outputs[f"{kind}.{name}"][kind] for name in ("createOne", "disable", "enable"))
     assert (off["enabled"], off["status"], on["enabled"]) == (False, "Disabled", True)
     assert made["createdAt"] == off["createdAt"] == on["createdAt"] <= off["updatedAt"] < on["updatedAt"]
-    assert told[f"{kind}.remove"] == {"status": "SUCCESS"}
+    assert outputs[f"{kind}.remove"] == {"status": "SUCCESS"}
     for name, status in (
         ("getRemoved", 404), ("updateUnknown", 404), ("removeUnknown", 404), ("listBad", 400), ("createBad", 422),
         ("createAgain", 422),
     ):  # fmt: skip
-        refused = told[f"{kind}.{name}"]
+        refused = outputs[f"{kind}.{name}"]
         assert (refused["status"], refused["errors"][0]["status"]) == (status, status), name
-    assert "did you mean `count`?" in told[f"{kind}.createBad"]["errors"][0]["message"]
-    assert told[f"{kind}.createAgain"]["errors"][0]["field"] == "key"
+    assert "did you mean `count`?" in outputs[f"{kind}.createBad"]["errors"][0]["message"]
+    assert outputs[f"{kind}.createAgain"]["errors"][0]["field"] == "key"
 
 
 def test_what_the_client_has_set_up_awards_points(
-    told: dict[str, Any], product: ProductProcess, sandbox: SandboxProcess
+    outputs: dict[str, Any], product: ProductProcess, sandbox: SandboxProcess
 ) -> None:
     product.call("PATCH", "/api/destinations/perkville-2", body={"options": {"apiBaseUrl": sandbox.url}})
-    (key,) = told["addKey"]["source"]["writeKeys"][1:]
-    for who in ("ann@home.example", "boss@gym.example"):
-        event = {"userId": "u", "event": "Checked In", "messageId": who, "properties": {"email": who}}
+    (key,) = outputs["addKey"]["source"]["writeKeys"][1:]
+    for email in ("ann@home.example", "boss@gym.example"):
+        event = {"userId": "u", "event": "Checked In", "messageId": email, "properties": {"email": email}}
         assert product.send("track", event, write_key=key)[0] == 200
     result = product.wait_for_status("ann@home.example", "delivered")
     assert result["destination"] == "perkville-2"
@@ -186,9 +189,9 @@ def test_what_the_client_has_set_up_awards_points(
     ]
 
 
-def test_the_rest_of_a_life(told: dict[str, Any], product: ProductProcess) -> None:
+def test_the_rest_of_a_life(outputs: dict[str, Any], product: ProductProcess) -> None:
     filters = "/api/destination/perkville-2/filters"
-    filter_id = told["createFilter"]["filter"]["id"]
+    filter_id = outputs["createFilter"]["filter"]["id"]
     assert product.call("DELETE", f"{filters}/{filter_id}") == (200, {"data": {"status": "SUCCESS"}})
     assert product.call("GET", filters)[1]["data"]["filters"] == []
     assert product.call("DELETE", "/api/destinations/perkville-2")[0] == 200
@@ -197,44 +200,44 @@ def test_the_rest_of_a_life(told: dict[str, Any], product: ProductProcess) -> No
     assert product.call("DELETE", "/api/destinations/perkville-2")[0] == 404
 
 
-def test_a_filter_without_a_description_has_none_and_keeps_its_creation(told: dict[str, Any]) -> None:
-    created = told["createFilter"]["filter"]
+def test_a_filter_without_a_description_has_none_and_keeps_its_creation(outputs: dict[str, Any]) -> None:
+    created = outputs["createFilter"]["filter"]
     assert created.get("description") is None
-    assert told["describedFilter"]["filter"]["description"] == "why"
-    assert told["undescribedFilter"]["filter"].get("description") is None
-    updated = told["updateFilter"]["filter"]
+    assert outputs["describedFilter"]["filter"]["description"] == "why"
+    assert outputs["undescribedFilter"]["filter"].get("description") is None
+    updated = outputs["updateFilter"]["filter"]
     assert updated["description"] == "why"
-    assert updated["createdAt"] == created["createdAt"] == told["getFilter"]["filter"]["createdAt"]
+    assert updated["createdAt"] == created["createdAt"] == outputs["getFilter"]["filter"]["createdAt"]
     assert updated["updatedAt"] > created["updatedAt"]
 
 
-def test_labels_of_sources_and_of_the_workspace(told: dict[str, Any]) -> None:
+def test_labels_of_sources_and_of_the_workspace(outputs: dict[str, Any]) -> None:
     production = {"key": "environment", "value": "production"}
-    assert told["labels.create"]["label"] == {**production, "description": "live"}
-    assert told["labels.replace"]["labels"] == [production, {"key": "team", "value": "a"}]
-    assert told["labels.replaceAgain"]["labels"] == [production]
+    assert outputs["labels.create"]["label"] == {**production, "description": "live"}
+    assert outputs["labels.replace"]["labels"] == [production, {"key": "team", "value": "a"}]
+    assert outputs["labels.replaceAgain"]["labels"] == [production]
     both = [production, {"key": "brand", "value": "acme"}]
-    assert told["labels.add"]["labels"] == told["labels.source"]["source"]["labels"] == both
-    assert told["labels.list"]["labels"] == [both[1], {**production, "description": "live"}]
-    assert told["labels.replaceBad"]["status"] == told["labels.deleteInUse"]["status"] == 422
-    assert told["labels.replaceUnknown"]["status"] == told["labels.deleteUnknown"]["status"] == 404
-    assert told["labels.clear"] == {"labels": []}
-    assert told["labels.delete"] == {"status": "SUCCESS"}
+    assert outputs["labels.add"]["labels"] == outputs["labels.source"]["source"]["labels"] == both
+    assert outputs["labels.list"]["labels"] == [both[1], {**production, "description": "live"}]
+    assert outputs["labels.replaceBad"]["status"] == outputs["labels.deleteInUse"]["status"] == 422
+    assert outputs["labels.replaceUnknown"]["status"] == outputs["labels.deleteUnknown"]["status"] == 404
+    assert outputs["labels.clear"] == {"labels": []}
+    assert outputs["labels.delete"] == {"status": "SUCCESS"}
 
 
-def test_calls_about_what_does_not_exist_here_answer_as_segments_do(told: dict[str, Any]) -> None:
-    assert (told["echo"]["method"], told["echo"]["message"]) == ("get", "hello")
-    assert "authorization" not in told["echo"]["headers"]
-    assert told["echoError"]["status"] == 400
-    assert len(told["echoErrors"]["errors"]) == 2
-    assert told["echoUnexpected"]["status"] == 500
-    settings = told["schemaSettings"]
+def test_calls_about_what_does_not_exist_here_answer_as_segments_do(outputs: dict[str, Any]) -> None:
+    assert (outputs["echo"]["method"], outputs["echo"]["message"]) == ("get", "hello")
+    assert "authorization" not in outputs["echo"]["headers"]
+    assert outputs["echoError"]["status"] == 400
+    assert len(outputs["echoErrors"]["errors"]) == 2
+    assert outputs["echoUnexpected"]["status"] == 500
+    settings = outputs["schemaSettings"]
     assert settings["sourceId"] == "shop"
     assert settings["settings"]["track"]["allowUnplannedEvents"] is True
     assert settings["settings"]["identify"]["commonEventOnViolations"] == "ALLOW"
-    assert told["schemaSettingsSame"] == settings
-    assert told["schemaSettingsBlock"]["status"] == 422
-    assert told["warehouses"]["warehouses"] == told["subscriptions"]["subscriptions"] == []
-    assert told["warehousesUnknown"]["status"] == told["subscription"]["status"] == 404
-    assert told["subscriptionCreate"]["status"] == 422
-    assert "no subscriptions" in told["subscriptionCreate"]["errors"][0]["message"]
+    assert outputs["schemaSettingsSame"] == settings
+    assert outputs["schemaSettingsBlock"]["status"] == 422
+    assert outputs["warehouses"]["warehouses"] == outputs["subscriptions"]["subscriptions"] == []
+    assert outputs["warehousesUnknown"]["status"] == outputs["subscription"]["status"] == 404
+    assert outputs["subscriptionCreate"]["status"] == 422
+    assert "no subscriptions" in outputs["subscriptionCreate"]["errors"][0]["message"]

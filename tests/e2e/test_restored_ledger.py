@@ -41,11 +41,11 @@ def put_back(data: Path, copy: Path) -> None:
     shutil.copy(copy, data / "punchcard.db")
 
 
-@pytest.mark.parametrize("answer", ["400", "accept"])
+@pytest.mark.parametrize("mode", ["400", "accept"])
 def test_an_older_copy_of_the_database_finds_what_was_delivered_since(
-    tmp_path: Path, sandbox: SandboxProcess, answer: str
+    tmp_path: Path, sandbox: SandboxProcess, mode: str
 ) -> None:
-    sandbox.faults({"duplicateAnswer": answer})
+    sandbox.faults({"duplicateAnswer": mode})
     folder, copy = tmp_path / "product", tmp_path / "copy.db"
     with ProductProcess(folder, configuration(perkville_url=sandbox.url)) as product:
         product.track("Checked In", ANN, messageId="before")

@@ -2,7 +2,7 @@
 
 One history for every way in which a data folder can come back: orders, refunds and visits are delivered before the copy
 is made, some wait in its queue and are delivered after it, some come after it, some wait in the queue that is lost.
-Then senders repeat everything under new message ids. Perkville's own book is the judge.
+Then senders repeat everything under new message ids. Perkville's own ledger decides.
 """
 
 import shutil
@@ -155,20 +155,20 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(
-    ("damage", "answer"),
+    ("damage", "mode"),
     [
         *(pytest.param(damage, "accept", id=f"{damage.name}-accept") for damage in DAMAGES),
         *(pytest.param(damage, "400", id=f"{damage.name}-refuse") for damage in DAMAGES[:1]),
     ],
 )
 def test_nothing_is_doubled_and_nothing_is_lost(
-    tmp_path: Path, sandbox: SandboxProcess, damage: Damage, answer: str
+    tmp_path: Path, sandbox: SandboxProcess, damage: Damage, mode: str
 ) -> None:
     folder, copies = tmp_path / "product", tmp_path / "copies"
     copies.mkdir()
-    sandbox.faults({"duplicateAnswer": answer})
+    sandbox.faults({"duplicateAnswer": mode})
     before, queued, since, lost = sales(0, 6), sales(100, 6), sales(200, 6), sales(300, 6)
-    away = {"duplicateAnswer": answer, "status": 503}
+    away = {"duplicateAnswer": mode, "status": 503}
     with ProductProcess(folder, configuration(perkville_url=sandbox.url, options={"retryBaseSeconds": 0.5})) as product:
         data = product.data
         send(product, before, "1")
@@ -181,7 +181,7 @@ def test_nothing_is_doubled_and_nothing_is_lost(
         copy_database(data / "log.db", copies / "log.db")
         shutil.copytree(data / "lake", copies / "lake")
         shutil.copy(data / "generation", copies / "generation")
-        sandbox.faults({"duplicateAnswer": answer})
+        sandbox.faults({"duplicateAnswer": mode})
         send(product, since, "1")
         delivered = len(before) + len(queued) + len(since)
         wait_until(lambda: len(book(sandbox)) == delivered, lambda: book(sandbox))
@@ -192,7 +192,7 @@ def test_nothing_is_doubled_and_nothing_is_lost(
             product.kill_worker()
             product.kill()
     damage.strike(data, copies)
-    sandbox.faults({"duplicateAnswer": answer})
+    sandbox.faults({"duplicateAnswer": mode})
     if damage.declared:
         declared = command("recover", "--yes", "--data", str(data))
         assert (declared.returncode, declared.stdout.split()[0]) == (0, str(len(queued)))

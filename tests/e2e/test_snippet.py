@@ -25,7 +25,7 @@ RUDDERSTACK = Path(__file__).parents[1] / "browser/node_modules/@rudderstack/ana
 BATCHING = (
     '{"integrations":{"Segment.io":{"deliveryStrategy":{"strategy":"batching","config":{"size":2,"timeout":500}}}}}'
 )
-# A snippet of the first version, as it still stands on many pages: no key but in the URL, no name of the global.
+# A snippet of the first version, as many pages still have it: no key but in the URL, no name of the global.
 OLD_SNIPPET = """
 window.analytics = [];
 window.analytics.methods = ["identify", "track", "page", "ready"];
@@ -109,7 +109,7 @@ def product(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxProcess) -
         yield running
 
 
-class Visit:
+class PageView:
     """A page opened in the browser, and what it asked of whom."""
 
     def __init__(self, page: Page) -> None:
@@ -129,16 +129,16 @@ def library_is_built() -> None:
 
 
 @pytest.fixture
-def visit(chromium: Browser, shop: Shop) -> Iterator[Callable[..., Visit]]:
+def visit(chromium: Browser, shop: Shop) -> Iterator[Callable[..., PageView]]:
     with contextlib.ExitStack() as stack:
 
-        def open_page(script: str, *, query: str = "") -> Visit:
+        def open_page(script: str, *, query: str = "") -> PageView:
             shop.page = f"<!doctype html><title>Shop</title><head><script>{script}</script></head>"
             context = chromium.new_context(ignore_https_errors=True)
             stack.callback(context.close)
             page = context.new_page()
             page.set_default_timeout(PATIENCE_SECONDS * 1_000)
-            opened = Visit(page)
+            opened = PageView(page)
             page.goto(shop.url + query)
             return opened
 
@@ -159,7 +159,7 @@ def requests(product: ProductProcess, call: str) -> float:
 
 
 def test_the_snippet_of_the_app_earns_points_and_asks_nobody_else(
-    visit: Callable[..., Visit], product: ProductProcess, shop: Shop
+    visit: Callable[..., PageView], product: ProductProcess, shop: Shop
 ) -> None:
     source = Source(slug="website", name="Website", type="javascript", write_keys=(WRITE_KEY,))
     first = snippets_for(source, host=product.url)[0]
@@ -174,7 +174,7 @@ def test_the_snippet_of_the_app_earns_points_and_asks_nobody_else(
     wait_until(lambda: requests(product, "page") > pages, "the page call of the snippet did not arrive")
 
 
-def test_batches_arrive_too(visit: Callable[..., Visit], product: ProductProcess) -> None:
+def test_batches_arrive_too(visit: Callable[..., PageView], product: ProductProcess) -> None:
     batches = requests(product, "batch")
     script = published(product).replace(f'analytics.load("{WRITE_KEY}")', f'analytics.load("{WRITE_KEY}", {BATCHING})')
     assert BATCHING in script
@@ -183,7 +183,7 @@ def test_batches_arrive_too(visit: Callable[..., Visit], product: ProductProcess
     assert requests(product, "batch") > batches
 
 
-def test_a_page_may_call_it_otherwise(visit: Callable[..., Visit], product: ProductProcess, shop: Shop) -> None:
+def test_a_page_may_call_it_otherwise(visit: Callable[..., PageView], product: ProductProcess, shop: Shop) -> None:
     script = published(product).replace('var i="analytics"', 'var i="segment"')
     opened = visit(script)
     message_id = opened.track("renamed@example.com", name="segment")
@@ -192,7 +192,7 @@ def test_a_page_may_call_it_otherwise(visit: Callable[..., Visit], product: Prod
     assert opened.page.evaluate("typeof window.analytics") == "undefined"
 
 
-def test_an_old_snippet_works_as_it_is(visit: Callable[..., Visit], product: ProductProcess, shop: Shop) -> None:
+def test_an_old_snippet_works_as_it_is(visit: Callable[..., PageView], product: ProductProcess, shop: Shop) -> None:
     script = OLD_SNIPPET.replace(f"https://{SNIPPET_HOST}", product.url).replace(SNIPPET_KEY, WRITE_KEY)
     opened = visit(script)
     message_id = opened.track("old@example.com")
@@ -200,7 +200,7 @@ def test_an_old_snippet_works_as_it_is(visit: Callable[..., Visit], product: Pro
     assert opened.hosts == {urlsplit(shop.url).netloc, urlsplit(product.url).netloc}
 
 
-def test_parts_that_are_loaded_later_come_from_here(visit: Callable[..., Visit], product: ProductProcess) -> None:
+def test_parts_that_are_loaded_later_come_from_here(visit: Callable[..., PageView], product: ProductProcess) -> None:
     opened = visit(published(product), query="?ajs_event=Checked%20In&ajs_uid=ann&ajs_prop_email=query@example.com")
     opened.track("parts@example.com")
     parts = {url: status for url, status in opened.responses.items() if ".bundle." in url}
@@ -246,7 +246,7 @@ def test_a_public_url_counts_more_than_requests_and_strangers_are_not_believed(
 
 def test_a_shop_with_its_own_certificate_is_served_over_https(
     tmp_path: Path,
-    visit: Callable[..., Visit],
+    visit: Callable[..., PageView],
     sandbox: SandboxProcess,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -259,7 +259,7 @@ def test_a_shop_with_its_own_certificate_is_served_over_https(
         assert all(url.startswith("https:") for url in opened.responses if "/v1/" in url)
 
 
-def test_rudderstacks_library_sends_here(visit: Callable[..., Visit], product: ProductProcess, shop: Shop) -> None:
+def test_rudderstacks_library_sends_here(visit: Callable[..., PageView], product: ProductProcess, shop: Shop) -> None:
     if not (RUDDERSTACK / "index.js").exists():
         pytest.skip("RudderStack's library is not installed: `make browser` does it with npm")
     opened = visit("", query="?rudderstack")

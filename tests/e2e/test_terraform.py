@@ -86,7 +86,7 @@ resource "segment_destination_filter" "fields" {
 
 
 def binary(variable: str, package: str, folder: Path) -> Path:
-    """A program that the environment names, or that Go builds; skips where neither is to be had."""
+    """A program that the environment names, or that Go builds; skips where neither is available."""
     if named := os.environ.get(variable):
         return Path(named)
     if shutil.which("go") is None:

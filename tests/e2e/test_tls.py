@@ -8,7 +8,6 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from segment.analytics.client import Client
 
 from punchcard.testing.certificates import make_certificate
-from punchcard.testing.product import ProductProcess
+from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 EVENT = b'{"userId":"ann","event":"Checked In","writeKey":"wk_website"}'
@@ -168,13 +167,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path, trust
 
 
 def run_until_it_ends(half: str, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "punchcard", half, "--data", str(folder / "data"), "--port", "0", *options],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    return command(half, "--data", str(folder / "data"), "--port", "0", *options)
 
 
 @pytest.mark.parametrize("half", ["up", "serve"])

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 
 from punchcard.lake.reader import LakeReader
 from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.processes import start_module
 from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -31,13 +31,10 @@ DEFECTS = ("routing_stopped", "lake_stopped", "delivery_stopped", "engage_stoppe
 
 
 @contextmanager
-def second_worker(product: ProductProcess, environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+def second_worker(product: ProductProcess, environment: dict[str, str]) -> "Iterator[subprocess.Popen[str]]":
     log = (product.folder / "second.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "punchcard", "worker", "--data", str(product.data)],
-        stderr=log,
-        env={**os.environ, **environment},
-        start_new_session=True,
+    process = start_module(
+        "punchcard", "worker", "--data", str(product.data), stderr=log, environment={**os.environ, **environment}
     )
     try:
         yield process
@@ -60,7 +57,9 @@ def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
     tmp_path: Path, empty_postgres_url: str, sandbox: SandboxProcess, end_sessions: str
 ) -> None:
     environment = {"PUNCHCARD_DATABASE_URL": empty_postgres_url, "PUNCHCARD_LAKE_FLUSH_SECONDS": "5"}
-    content = configuration(perkville_url=sandbox.url)
+    # With an audience each worker has an Engage process, which shows that it is ready.
+    regulars = {"name": "Regulars", "definition": "event('Checked In').count() >= 1"}
+    content = configuration(perkville_url=sandbox.url) | {"audiences": [regulars]}
     with (
         ProductProcess(tmp_path / "product", content, environment=environment) as product,
         second_worker(product, environment) as second,

@@ -20,6 +20,7 @@ from punchcard.engage.fact_store import seq_of
 from punchcard.store.engine import Store
 from punchcard.testing import definitions as random
 from punchcard.testing.engage_world import EngageWorld
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.reference import Happened, Person, expected_result
 
 BEGIN = datetime(2026, 3, 6, 20, tzinfo=UTC)  # two days before clocks change in Los Angeles
@@ -47,13 +48,13 @@ steps = st.lists(
 
 
 def wire(number: int, event, now: datetime) -> dict[str, object]:
-    who, hours, name, source, properties, offset, _ = event
+    person, hours, name, source, properties, offset, _ = event
     at = now + timedelta(hours=hours)
     zone = datetime.fromisoformat(f"2026-01-01T00:00:00{offset}").tzinfo
     return {
         "type": "track",
         "event": name,
-        "userId": who,
+        "userId": person,
         "messageId": f"m{number}",
         "timestamp": at.astimezone(zone).isoformat(),
         "properties": properties,
@@ -61,7 +62,7 @@ def wire(number: int, event, now: datetime) -> dict[str, object]:
     }
 
 
-class Story:
+class Run:
     """What has happened, for both sides."""
 
     def __init__(self, world: EngageWorld) -> None:
@@ -70,8 +71,8 @@ class Story:
         self.traits: dict[str, dict[str, object]] = defaultdict(dict)
         self.number = 0
 
-    def receive(self, some) -> None:
-        for event in some:
+    def receive(self, batch) -> None:
+        for event in batch:
             self.number += 1
             now = self.world.clock.now()
             sent = wire(self.number, event, now)
@@ -83,11 +84,11 @@ class Story:
             seq = seq_of(self.world.position, 0)
             self.lives[event[0]].append(Happened(at, seq, event[2], event[3], event[4], context))
 
-    def goes_on(self, some, what: str) -> None:
+    def goes_on(self, batch, what: str) -> None:
         """The next of it happens; after a crash the world starts when it is stepped again."""
         if what == "identify":
             self.identify()
-        self.receive(some)
+        self.receive(batch)
         if what in ("crash", "facts lost"):
             self.world.crash(loses_facts=what == "facts lost")
 
@@ -107,19 +108,21 @@ class Story:
         stored = {key: {names[p]: v for p, v in self.world.values(key).items()} for key, _ in computations}
         for key, definition in computations:
             expected = {}
-            for who in names.values():
+            for person in names.values():
                 traits = {
-                    **self.traits[who],
-                    **{k: True for k, _ in computations if k.startswith("a") and who in stored[k]},
+                    **self.traits[person],
+                    **{k: True for k, _ in computations if k.startswith("a") and person in stored[k]},
                 }
                 if (
-                    value := plain(definition, expected_result(definition, Person(self.lives[who], traits), now))
+                    value := plain(definition, expected_result(definition, Person(self.lives[person], traits), now))
                 ) is not None:
-                    expected[who] = value
+                    expected[person] = value
             # Who had counted something and has nothing left is at 0, which the reference does not tell from never.
             is_count = isinstance(definition, Events) and definition.reducer in COUNTING
             result = {
-                who: read(definition, value) for who, value in stored[key].items() if not (is_count and value == "0")
+                person: read(definition, value)
+                for person, value in stored[key].items()
+                if not (is_count and value == "0")
             }
             assert result == expected, key
 
@@ -145,22 +148,22 @@ def read(definition, text):
 @given(first=random.audiences(), second=random.audiences(), trait=random.events(), third=st.booleans(), steps=steps)
 def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, trait, third, steps):
     with TemporaryDirectory() as folder:
-        store = Store(f"sqlite:///{folder}/store.db")
+        store = Store(with_tables(f"sqlite:///{folder}/store.db"))
         world = EngageWorld(Path(folder), store, BEGIN)
         definitions = [("a1", checked(first)), ("a2", checked(second)), ("t1", checked(trait))]
         if third:
             definitions.append(("a3", checked(world_condition())))
         configure(world, definitions)
-        story = Story(world)
+        run = Run(world)
         world.start()
         for step, hours, what in steps:
-            story.goes_on(step, what)
+            run.goes_on(step, what)
             world.run_until_idle()
-            story.agrees(definitions)
+            run.agrees(definitions)
             assert world.engine.check() == 0
             world.advance(hours=hours)
             world.run_until_idle()
-            story.agrees(definitions)
+            run.agrees(definitions)
         assert world.engine.check() == 0
         world.crash()
         store.close()
@@ -170,24 +173,24 @@ def test_step_by_step_is_what_the_reference_says_at_every_moment(first, second, 
 @given(audience=random.audiences(), trait=random.events(), third=st.booleans(), steps=steps)
 def test_a_large_first_answer_is_right_whatever_happens_while_it_is_written(audience, trait, third, steps):
     with TemporaryDirectory() as folder:
-        store = Store(f"sqlite:///{folder}/store.db")
+        store = Store(with_tables(f"sqlite:///{folder}/store.db"))
         world = EngageWorld(Path(folder), store, BEGIN, changes_max=1)
         definitions = [("a1", checked(audience)), ("t1", checked(trait))]
         if third:
             definitions.append(("a3", checked(world_condition())))
-        story = Story(world)
+        run = Run(world)
         middle = len(steps) // 2
         for step, hours, _ in steps[:middle]:
-            story.receive(step)
+            run.receive(step)
             world.advance(hours=hours)
         world.run_until_idle()
         configure(world, definitions)
         for step, hours, what in steps[middle:]:
-            story.goes_on(step, what)
+            run.goes_on(step, what)
             (world.engine or world.start()).step()
             world.advance(hours=hours)
         world.run_until_idle()
-        story.agrees(definitions)
+        run.agrees(definitions)
         assert world.engine.check() == 0
         world.crash()
         store.close()

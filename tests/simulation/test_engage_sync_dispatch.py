@@ -1,4 +1,4 @@
-"""Whatever people do and wherever processes die, a destination ends up told what is so, and nothing twice in a row.
+"""Whatever people do and wherever processes die, a destination ends up in sync, and gets nothing twice in a row.
 
 Crashes hit any write of store or log, just before it stands or just after, and take the process with them.
 """
@@ -25,6 +25,7 @@ from punchcard.store.engage import engage_tables
 from punchcard.store.engine import Store
 from punchcard.store.routing.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
+from punchcard.testing.fresh_store import with_tables
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, Source, Workspace
@@ -71,11 +72,11 @@ class CrashError(BaseException):  # not an Exception: the engine isolates those,
     """The process is dead."""
 
 
-class Fate:
-    """Decides whose write is the process's last.
+class Death:
+    """Decides which write is the process's last.
 
     Args:
-        part: Whose writes count: the engine's or the teller's.
+        part: The part of Engage with the counted writes: the engine or the dispatcher.
         left: Which of them fails.
         stands: It is written all the same.
     """
@@ -98,33 +99,33 @@ class Fate:
 
 
 class DyingStore(Store):
-    """A store whose writes can be a process's last."""
+    """A store with writes that can be a process's last."""
 
-    fate: Fate | None = None
+    death: Death | None = None
 
     @contextmanager
     def unit_of_work(self) -> Iterator[Connection]:
-        if self.fate is None:
+        if self.death is None:
             with super().unit_of_work() as work:
                 yield work
             return
-        with self.fate.write(), super().unit_of_work() as work:
+        with self.death.write(), super().unit_of_work() as work:
             yield work
 
 
 class DyingLog(SqliteEventLog):
-    """A log whose writes can be a process's last."""
+    """A log with writes that can be a process's last."""
 
-    fate: Fate | None = None
+    death: Death | None = None
 
     def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
-        if self.fate is None:
+        if self.death is None:
             return super().append(records)
-        with self.fate.write():
+        with self.death.write():
             return super().append(records)
 
 
-class Story:
+class Run:
     """People, Engage and what enters the log on behalf of one destination."""
 
     def __init__(self, folder: Path, store: DyingStore, log: DyingLog, *, key: str, rhythm: str) -> None:
@@ -142,7 +143,7 @@ class Story:
         )
         self.world.configure(self.audience)
         self.dispatcher: SyncDispatcher | None = None
-        self.fate = Fate()
+        self.death = Death()
         self.number = 0
         self.resyncs = 0
 
@@ -187,23 +188,23 @@ class Story:
 
     def work(self) -> None:
         """Let Engage do what it does, until there is nothing to do or it dies."""
-        self.store.fate = self.log.fate = fate = self.fate
+        self.store.death = self.log.death = death = self.death
         try:
             for _ in range(_STEPS_MAX):
-                fate.at_work = "engine"
+                death.at_work = "engine"
                 moved = (self.world.engine or self.world.start()).step()
                 if self.dispatcher is None:
                     self.dispatcher = SyncDispatcher(store=self.store, log=self.log, clock=self.world.clock)
-                fate.at_work = "teller"
+                death.at_work = "teller"
                 if not self.dispatcher.step(self.world.current()) and not moved:
                     return
             raise AssertionError("there was always something left to do")
         except CrashError:
-            event(f"died in the {fate.at_work}")
+            event(f"died in the {death.at_work}")
             self.world.crash()
             self.dispatcher = None
         finally:
-            self.store.fate = self.log.fate = None
+            self.store.death = self.log.death = None
 
     def end(self) -> None:
         """Let everything come to rest."""
@@ -238,7 +239,7 @@ class Story:
         return {profile: profile in inside for profile in profiles}
 
     def emails(self) -> dict[str, int]:
-        """Whose each email is."""
+        """The owner of each email."""
         with self.store.reading() as work:
             rows = work.exec_driver_sql("SELECT value, profile_id FROM external_ids WHERE type = 'email'")
             return dict(tuple(row) for row in rows)
@@ -254,26 +255,26 @@ class Story:
 def test_a_destination_ends_up_with_the_current_values_and_nothing_twice_consecutively(key, rhythm, steps):
     with (
         TemporaryDirectory() as folder,
-        closing(DyingStore(f"sqlite:///{folder}/store.db")) as store,
+        closing(DyingStore(with_tables(f"sqlite:///{folder}/store.db"))) as store,
         closing(DyingLog(Path(folder) / "log.db")) as log,
     ):
-        story = Story(Path(folder), store, log, key=key, rhythm=rhythm)
+        run = Run(Path(folder), store, log, key=key, rhythm=rhythm)
         for (what, detail), dies in steps:
-            story.happen(what, detail)
-            if dies and story.fate.left <= 0:
-                story.fate = Fate(*dies)
-            story.work()
-        story.fate = Fate()
-        story.end()
-        assert story.world.engine.check() == 0
-        reported, members, emails = story.synced_values(), story.members(), story.emails()
+            run.happen(what, detail)
+            if dies and run.death.left <= 0:
+                run.death = Death(*dies)
+            run.work()
+        run.death = Death()
+        run.end()
+        assert run.world.engine.check() == 0
+        reported, members, emails = run.synced_values(), run.members(), run.emails()
         for email, values in reported.items():
             assert values[-1] == members[emails[email]], email
             repeated = sum(before == after for before, after in pairwise(values))
-            assert repeated <= story.resyncs, email
+            assert repeated <= run.resyncs, email
             assert values[0], email
         for profile in (key for key, inside in members.items() if inside and key in emails.values()):
             with store.reading() as work:
                 newest = engage_tables.newest_email(work, profile)
             assert newest in reported, f"{newest} is in and was not told so"
-        story.world.crash()
+        run.world.crash()

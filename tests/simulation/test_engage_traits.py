@@ -19,6 +19,7 @@ from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.rules import ExternalId, IdentityRules
 from punchcard.store.engage import profile_queries, profile_search, profiles
 from punchcard.store.engine import Store
+from punchcard.testing.fresh_store import with_tables
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -54,7 +55,7 @@ def person(number: int, call: Call) -> PersonEvent:
 
 @contextmanager
 def taken_in(batches: Sequence[Sequence[PersonEvent]]) -> Iterator[Store]:
-    with TemporaryDirectory() as folder, closing(Store(f"sqlite:///{folder}/store.db")) as store:
+    with TemporaryDirectory() as folder, closing(Store(with_tables(f"sqlite:///{folder}/store.db"))) as store:
         for batch in batches:
             with store.unit_of_work() as work:
                 changes = identity_resolution.plan_changes(
@@ -89,17 +90,17 @@ def history_in(store: Store) -> list[tuple[str, str | None, datetime]]:
         return result
 
 
-def newest(some: Sequence[Call]) -> dict[frozenset[tuple[str, str]], dict[str, str]]:
+def newest(track_calls: Sequence[Call]) -> dict[frozenset[tuple[str, str]], dict[str, str]]:
     """What should stand: of people who are one by any chain of calls, each trait's newest value."""
     groups: list[set[ExternalId]] = []
-    for call in some:
+    for call in track_calls:
         ids = {ExternalId(type_, f"{type_}-{call.person}") for type_ in call.ids}
         joined = [group for group in groups if group & ids]
         groups = [group for group in groups if not group & ids] + [ids.union(*joined)]
     result: dict[frozenset[tuple[str, str]], dict[str, str]] = {}
     for group in groups:
         values: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-        for number, call in enumerate(some):
+        for number, call in enumerate(track_calls):
             if ExternalId(min(call.ids), f"{min(call.ids)}-{call.person}") in group:
                 for name, value in call.traits:
                     values[name].append((call.at, number, value))
@@ -109,23 +110,23 @@ def newest(some: Sequence[Call]) -> dict[frozenset[tuple[str, str]], dict[str, s
 
 
 @EXAMPLES
-@given(some=st.lists(calls, max_size=10), cuts=st.sets(st.integers(1, 9)))
-def test_the_newest_value_stands_however_the_log_is_cut_into_batches(some, cuts):
-    log = [person(number, call) for number, call in enumerate(some)]
+@given(track_calls=st.lists(calls, max_size=10), cuts=st.sets(st.integers(1, 9)))
+def test_the_newest_value_stands_however_the_log_is_cut_into_batches(track_calls, cuts):
+    log = [person(number, call) for number, call in enumerate(track_calls)]
     borders = [0, *sorted(cut for cut in cuts if cut < len(log)), len(log)]
     batches = [log[begin:end] for begin, end in pairwise(borders)]
     with taken_in(batches) as cut, taken_in([log]) as whole:
-        assert traits_in(cut) == traits_in(whole) == newest(some)
+        assert traits_in(cut) == traits_in(whole) == newest(track_calls)
         assert history_in(cut) == history_in(whole)
 
 
 @EXAMPLES
-@given(some=st.lists(calls, max_size=8, unique_by=lambda call: call.at), order=st.randoms(use_true_random=False))
-def test_calls_of_different_instants_come_to_the_same_in_every_order(some, order):
-    shuffled = list(some)
+@given(track_calls=st.lists(calls, max_size=8, unique_by=lambda call: call.at), order=st.randoms(use_true_random=False))
+def test_calls_of_different_instants_come_to_the_same_in_every_order(track_calls, order):
+    shuffled = list(track_calls)
     order.shuffle(shuffled)
     with taken_in([[person(number, call) for number, call in enumerate(shuffled)]]) as store:
-        assert traits_in(store) == newest(some)
+        assert traits_in(store) == newest(track_calls)
 
 
 def test_a_trait_that_was_taken_away_does_not_come_back_with_an_older_call():

@@ -20,6 +20,7 @@ from punchcard.store.engage.sync_outcomes import outcome_of
 from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.simulation import simulate
 
 # Tables that grow for ever.
@@ -29,8 +30,8 @@ OF_PEOPLE = ("profiles", "external_ids", "profile_traits", "synced", "sync_queue
 OF_WHAT_IS_OPEN = ("ix_effects_due", "ix_effects_ordering_key")
 # The pages of the ledger, newest first.
 IN_ORDER = ("ix_effects_destination",)
-# The judge of the simulation counts attempts over all.
-JUDGES_OWN = re.compile(r"SELECT .*count\(\*\).*\sFROM delivery_attempts", re.DOTALL)
+# The oracle of the simulation counts attempts over all.
+ORACLES_OWN = re.compile(r"SELECT .*count\(\*\).*\sFROM delivery_attempts", re.DOTALL)
 SCAN = re.compile(rf"SCAN (?:{'|'.join(GROWING)})\b")
 BY_DESTINATION_ALONE = re.compile(r"USING (?:COVERING )?INDEX (\w+) \(destination=\?\)")
 
@@ -70,7 +71,7 @@ def test_every_statement_finds_its_rows_by_an_index_that_fits(tmp_path: Path) ->
     with plans() as result:
         simulate(tmp_path, seed=3, steps=200)
     matching_statements = [statement for statement in result if any(f" {table}" in statement for table in GROWING)]
-    matching_statements = [statement for statement in matching_statements if not JUDGES_OWN.match(statement)]
+    matching_statements = [statement for statement in matching_statements if not ORACLES_OWN.match(statement)]
     assert len(matching_statements) >= 8
     slow = {
         statement[-300:]: result[statement] for statement in matching_statements if any(map(is_slow, result[statement]))
@@ -79,7 +80,7 @@ def test_every_statement_finds_its_rows_by_an_index_that_fits(tmp_path: Path) ->
 
 
 def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     with plans() as result:
         compute_trends(store, {"regulars": 1}, clock=ManualClock())
         with store.reading() as work:
@@ -106,7 +107,7 @@ def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path)
 
 
 def test_home_reads_what_is_open_and_the_period_only(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     at = ManualClock().now()
     with plans() as result, store.reading() as work:
         oldest_open(work, "perkville")

@@ -2,8 +2,8 @@
 
 Each seed is one history of some hundred things that happen by chance: clients that send twice, crashes between any two
 writes, a full disk, requests and answers that are lost or come late, credentials that end, operators who help. The
-partner's book, which no crash touches, is the truth that the judge compares with the log. A broken promise names its
-seed; `simulate(folder, seed=N, steps=300)` tells that story again.
+partner's ledger, which no crash touches, is the truth that the oracle compares with the log. A broken promise names its
+seed; `simulate(folder, seed=N, steps=300)` repeats that run.
 """
 
 import time
@@ -94,8 +94,8 @@ def commit_the_position_first(patch: pytest.MonkeyPatch) -> None:
 def forget_answers(patch: pytest.MonkeyPatch) -> None:
     """An unknown outcome counts as delivered."""
 
-    def hopeful(attempt: Attempt, answer: PartnerResult, **options: object) -> AttemptResult:
-        result = real_classify_outcome(attempt, answer, **options)  # type: ignore[arg-type]
+    def hopeful(attempt: Attempt, partner_result: PartnerResult, **options: object) -> AttemptResult:
+        result = real_classify_outcome(attempt, partner_result, **options)  # type: ignore[arg-type]
         return replace(result, state=EffectState.DELIVERED) if result.outcome is AttemptOutcome.UNKNOWN else result
 
     patch.setattr(stages, "classify_outcome", hopeful)
@@ -141,7 +141,7 @@ def test_the_simulation_notices_what_would_double_or_lose_an_award(
         for seed in range(first_seed, first_seed + 60):
             simulate(tmp_path / str(seed), seed=seed, steps=STEPS)
 
-    # The judge says it, or the store's own last line of defence does.
+    # The oracle reports it, or the store's own last line of defence does.
     with pytest.raises((BrokenPromiseError, InvariantError)) as caught:
         tell_traces()
     assert "in the run of seed" in caught.value.__notes__[0]

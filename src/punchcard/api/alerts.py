@@ -1,10 +1,10 @@
 """The Public API's calls about alerts, their rules and their channels. Punchcard's own."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import delete, get, patch, post
+from litestar import Request, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from punchcard.api import bodies
@@ -276,11 +276,14 @@ def delete_alert_channel(channel_id: FromPath[str], dependencies: Dependencies) 
     opt={REQUIRED_ROLE: Role.OWNER},
 )
 @run_in_executor
-def test_alert_channel(channel_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, str]]:
+def test_alert_channel(
+    request: Request[Any, Any, Any], channel_id: FromPath[str], dependencies: Dependencies
+) -> dict[str, dict[str, str]]:
     """Send a notice of type `alert.test` at once; an error says why the channel has not taken it."""
     channel = find_channel(dependencies.workspace(), channel_id)
+    public_url = dependencies.public_url or f"{request.url.scheme}://{request.url.netloc}"
     try:
-        send_test(channel, dependencies.current(), public_url=dependencies.public_url, clock=dependencies.clock)
+        send_test(channel, dependencies.current(), public_url=public_url, clock=dependencies.clock)
     except ChannelError as error:
         raise unprocessable(error.message, "url") from error
     return {"data": {"status": "SUCCESS"}}

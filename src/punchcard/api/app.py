@@ -51,6 +51,7 @@ from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import HANDLERS as REGULATIONS
 from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.simulations import HANDLERS as SIMULATIONS
+from punchcard.api.source_schema import HANDLERS as SOURCE_SCHEMA
 from punchcard.api.sources import (
     create_source,
     create_write_key,
@@ -66,7 +67,7 @@ from punchcard.api.sources import (
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
 from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
 from punchcard.api.unavailable import UNAVAILABLE
-from punchcard.api.workspaces import get_workspace
+from punchcard.api.workspaces import change_settings, get_settings, get_workspace
 from punchcard.errors import PunchcardError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
@@ -74,6 +75,8 @@ from punchcard.store.access.token_store import Role, StoredToken, note_use, veri
 
 HANDLERS = (
     get_workspace,
+    get_settings,
+    change_settings,
     list_destination_catalog,
     get_destination_catalog,
     list_source_catalog,
@@ -127,6 +130,7 @@ HANDLERS = (
     *COMPUTATIONS,
     *RECONCILIATIONS,
     *SIMULATIONS,
+    *SOURCE_SCHEMA,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

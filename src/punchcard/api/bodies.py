@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from punchcard.clock import to_iso
-from punchcard.operations.remedies import find_remedies
+from punchcard.operations.remedies import trace_remedies
 from punchcard.operations.tester import EventTestResult
 from punchcard.store.delivery.conflicts import StoredConflict
 from punchcard.store.delivery.effects import StoredEffect
@@ -350,7 +350,7 @@ def _result(trace: ResultTrace, event: EventTrace) -> ResultBody:
         ),
         remedies=[
             RemedyBody(action=remedy.action, label=remedy.label, path=remedy.path, command=remedy.command)
-            for remedy in find_remedies(trace, event)
+            for remedy in trace_remedies(trace, event)
         ],
     )
 

@@ -23,7 +23,6 @@ from punchcard.workspace.restoring import Restore
 from punchcard.workspace.versions import channel_of
 
 _Text = str | None
-_NO_VERSION = -1
 
 
 class PartChangeView(msgspec.Struct, rename="camel"):
@@ -116,7 +115,8 @@ def list_configuration_versions(
 @run_in_executor
 def get_configuration_version(number: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, VersionView]]:
     """Get one version and what it has changed."""
-    return {"data": {"version": _view(dependencies.configuration.versions.get(_number(number)))}}
+    versions = dependencies.configuration.versions
+    return {"data": {"version": _view(versions.get(versions.number_of(number)))}}
 
 
 @get("/configuration-versions/{number:str}/diff", summary="Compare versions of the configuration")
@@ -129,9 +129,9 @@ def compare_configuration_versions(
     resource_id: Annotated[_Text, QueryParameter(name="resourceId")] = None,
 ) -> dict[str, dict[str, list[PartChangeView]]]:
     """Compare a version with another one, or without `to` with the current configuration."""
-    changes = dependencies.configuration.versions.diff(
-        _number(number), None if to is None else _number(to), part=_part(resource_type, resource_id)
-    )
+    versions = dependencies.configuration.versions
+    other = None if to is None else versions.number_of(to)
+    changes = versions.diff(versions.number_of(number), other, part=_part(resource_type, resource_id))
     return {"data": {"changes": _change_views(changes)}}
 
 
@@ -141,10 +141,9 @@ def restore_configuration_version(
     number: FromPath[str], data: JSONBody[RestoreRequest], dependencies: Dependencies
 ) -> dict[str, dict[str, RestoreView]]:
     """Restore a version, whole or one part of it. This makes a new version."""
-    restore = Restore(
-        number=_number(number), part=_part(data.resource_type, data.resource_id), with_secrets=data.with_secrets
-    )
     versions = dependencies.configuration.versions
+    part = _part(data.resource_type, data.resource_id)
+    restore = Restore(number=versions.number_of(number), part=part, with_secrets=data.with_secrets)
     planned = versions.plan(restore, skip_managed=data.skip_managed_by_file)
     if planned.needs_owner and not dependencies.token.role.may(Role.OWNER):
         raise PermissionDeniedException("Restoring alert channels needs a token with the role owner.")
@@ -152,10 +151,6 @@ def restore_configuration_version(
     managed = [PartView(resource_type=kind, resource_id=slug) for kind, slug in (*planned.managed, *planned.left)]
     view = RestoreView(version=new, changes=_change_views(planned.changes), managed_by_file=managed)
     return {"data": {"restore": view}}
-
-
-def _number(text: str) -> int:
-    return int(text) if is_row_id(text) else _NO_VERSION
 
 
 def _part(resource_type: str | None, resource_id: str | None) -> PartKey | None:

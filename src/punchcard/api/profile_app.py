@@ -37,9 +37,11 @@ _CODES: Final = {
 }
 
 
-def build_profile_app(dependencies: Dependencies, *, requests_per_second: int = REQUESTS_PER_SECOND) -> ASGIApp:
+def build_profile_app(
+    dependencies: Dependencies, *, requests_per_second: int = REQUESTS_PER_SECOND, processes: int = 1
+) -> ASGIApp:
     """Build the app, to be mounted at `/v1/spaces/`."""
-    limit = RateLimit(requests_per_second, clock=dependencies.clock)
+    limit = RateLimit(max(1, requests_per_second // processes), clock=dependencies.clock)
 
     async def authorize(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         secret = _secret(connection.headers.get("authorization", ""))

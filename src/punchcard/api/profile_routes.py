@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath, QueryParameter, SkipValidation
 
 from punchcard.clock import to_iso, to_micros
+from punchcard.engage.demand import request_engage
 from punchcard.events.times import read_time
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent
@@ -230,6 +231,7 @@ def _profile(dependencies: Dependencies, collection: str, external_id: str) -> S
     with dependencies.store.reading() as work:
         profile = profile_queries.find_profile(work, type_, value)
     if profile is None:
+        request_engage(dependencies.store)  # it may not have run yet, because nothing needed profiles
         raise NotFoundException("Profile was not found.")
     return profile
 

@@ -204,7 +204,7 @@ class _Gate:
         if request.url.path.startswith(PREFIX):
             return
         secret = request.cookies.get(SESSION_COOKIE, "")
-        operator = await asyncio.to_thread(self._operator, secret)
+        operator, revision = await asyncio.to_thread(self._operator, secret)
         form: Mapping[str, list[str]] = {}
         if request.method not in _SAFE_METHODS:
             if not _is_same_origin(request):
@@ -213,7 +213,7 @@ class _Gate:
                 )
             sent = await request.form()
             form = {name: [str(value) for value in sent.getall(name)] for name in sent}
-        context = self._build_context(request, operator, secret if operator else "", form)
+        context = self._build_context(request, operator, secret if operator else "", form, revision)
         request.state.context = context
         if is_open:
             return
@@ -300,6 +300,7 @@ class _Gate:
         operator: Operator | None,
         secret: str,
         form: Mapping[str, list[str]],
+        revision: int = 0,
     ) -> RequestContext:
         dependencies = self._dependencies
         if operator is not None and not operator.role.may(Role.EDITOR):
@@ -314,10 +315,15 @@ class _Gate:
             secret=secret,
             form=form,
             notices=read_notices(request.cookies.get(NOTICE_COOKIE)),
+            revision=revision,
         )
 
-    def _operator(self, secret: str) -> Operator | None:
-        return operator_of_session(self._dependencies.store, secret, clock=self._dependencies.clock) if secret else None
+    def _operator(self, secret: str) -> tuple[Operator | None, int]:
+        """Return the operator of a session, with the revision of the configuration before the page is built."""
+        if not secret:
+            return None, 0
+        operator = operator_of_session(self._dependencies.store, secret, clock=self._dependencies.clock)
+        return operator, 0 if operator is None else self._dependencies.configuration.versions.current_revision()
 
     def _has_any_operator(self) -> bool:
         if not self._has_operators:

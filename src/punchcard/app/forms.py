@@ -1,12 +1,14 @@
 """Errors of forms, shown beside their fields."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.problems import Problem, render_path
 
-_PATH_PREFIX_KEYS = 2  # `destinations.points`: the page shows a single part, so its path is left out
+_PART_KEYS = 2  # `destinations.points`: the page shows a single part, so its path is left out
+_LINE = re.compile(r"\[(\d+)\]")
 
 
 @dataclass
@@ -46,12 +48,15 @@ def attach_to_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
     return FormErrors(fields=fields, general=errors.general)
 
 
-def form_errors_from(error: ConfigurationError, *, names: Mapping[str, str] | None = None) -> FormErrors:
+def form_errors_from(
+    error: ConfigurationError, *, names: Mapping[str, str] | None = None, prefix_keys: int = _PART_KEYS
+) -> FormErrors:
     """Return the problems of an error by field.
 
     Args:
         error: Error of saving a configuration.
         names: Field names for paths within the part, where they differ, such as `{"settings.eventMap": "map"}`.
+        prefix_keys: How many keys of a path name the part that the page shows.
     """
     problems = error.context.get("problems")
     errors = FormErrors()
@@ -60,7 +65,7 @@ def form_errors_from(error: ConfigurationError, *, names: Mapping[str, str] | No
         return errors
     for problem in problems:
         assert isinstance(problem, Problem)
-        path = render_path(problem.path[_PATH_PREFIX_KEYS:])
+        path = render_path(problem.path[prefix_keys:])
         name, within = _find_field(path, names or {})
         if name:
             message = f"{within}: {problem.message}" if within else problem.message
@@ -74,5 +79,7 @@ def _find_field(path: str, names: Mapping[str, str]) -> tuple[str, str]:
     """Return the field for a path, and the rest of the path."""
     for begin, name in names.items():
         if path == begin or path.startswith((f"{begin}.", f"{begin}[")):
-            return name, path.removeprefix(begin).lstrip(".")
+            within = path.removeprefix(begin).lstrip(".")
+            line = _LINE.fullmatch(within)
+            return name, f"Line {int(line[1]) + 1}" if line else within
     return path, ""

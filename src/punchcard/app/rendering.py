@@ -19,7 +19,7 @@ from punchcard.app.period_labels import PERIOD_LABELS
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
 from punchcard.lake.lake_event import LakeEvent
-from punchcard.operations.remedies import find_remedies
+from punchcard.operations.remedies import find_remedies, next_step, trace_remedies
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.access.token_store import Role
@@ -56,7 +56,13 @@ class _CompiledTemplates(BytecodeCache):
 
 _compiled_templates = _CompiledTemplates()
 
-_FUNCTIONS = {"page_path": page_path, "source_path": source_path, "find_remedies": find_remedies}
+_FUNCTIONS = {
+    "page_path": page_path,
+    "source_path": source_path,
+    "find_remedies": find_remedies,
+    "trace_remedies": trace_remedies,
+    "next_step": next_step,
+}
 
 
 class Renderer:

@@ -34,6 +34,9 @@ REQUIRED_ROLE = "required_role"
 SHOWS_AWARDS = "shows_awards"
 """Key in a handler's `opt`: True if the page shows awards, for which titles and points are read from the partners."""
 
+REVISION_FIELD = "_revision"
+"""Name of the field with the revision of the configuration that a form was made from."""
+
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
 UNDO_COOKIE = "punchcard_undo"
@@ -54,6 +57,7 @@ class RequestContext:
         secret: Secret of the session, "" without one.
         form: Fields of a posted form, each with all its values.
         notices: Notices that the previous page has left for this one.
+        revision: Revision of the configuration when the request came in, so not newer than what its page shows.
     """
 
     dependencies: Dependencies
@@ -65,6 +69,7 @@ class RequestContext:
     secret: str
     form: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notices: Sequence[str] = ()
+    revision: int = 0
 
     @property
     def actor(self) -> str:
@@ -118,6 +123,8 @@ class RequestContext:
                 return self._computation_kind(unquote(key)), unquote(key)
             case ["alerts", "channels", slug, *_]:
                 return "alert_channel", unquote(slug)
+            case ["alerts", "rules", rule]:
+                return "alert_rule", unquote(rule)
             case _:
                 return None
 
@@ -166,8 +173,16 @@ class RequestContext:
         """Change the configuration on behalf of the operator; return warnings about likely mistakes.
 
         The page that the response redirects to offers to undo the change.
+
+        Raises:
+            ConfigurationError: The changed configuration is not valid; or the part that the page is about was changed
+                after the page had been loaded, code `changed_since`. Nothing was changed.
+            StorageError: The store cannot be written.
         """
         versions = self.dependencies.configuration.versions
+        shown = self.field(REVISION_FIELD)
+        if self.page_part is not None and is_row_id(shown):
+            change = versions.refuse_stale(change, part=self.page_part, revision=int(shown))
         before = versions.newest_of(self.actor)
         warnings = self.dependencies.edit_as(self.actor, change)
         saved = versions.newest_of(self.actor)

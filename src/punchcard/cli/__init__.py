@@ -4,6 +4,8 @@
 
     app            names, options and help of the commands; each command imports what it needs when it runs
     running        turns errors into one line each and an exit status
+    help_pages     help as finished text, without importing the commands
+    output         the end of a command's output
     plain_values   reads options without importing pydantic
     options        shared options, and the settings that they make
     configuring    apply, export, check

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli import conflict_commands
+from punchcard.cli import conflict_commands, schema_command
 from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
@@ -17,6 +17,7 @@ from punchcard.cli.options import (
     Data,
     Host,
     Port,
+    Processes,
     Tls,
     TlsCert,
     TlsKey,
@@ -117,11 +118,14 @@ def up(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls: Tls = None,
+    processes: Processes = None,
 ) -> int:
     """Run Punchcard on this machine: Tracking API, Public API, App and worker on embedded storage."""
     from punchcard.runtime.processes import run_up
 
-    settings = load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls)
+    settings = load_settings(
+        data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls, processes=processes
+    )
     return run_up(settings, config=config)
 
 
@@ -348,6 +352,7 @@ def adopt_log(
     return adopt_now(settings, assume_yes=yes)
 
 
+app.command(name="schema", short_help=schema_command.SHORT_HELP, epilog=schema_command.EPILOG)(schema_command.schema)
 app.command(name="replay", short_help=SHORT_HELP, epilog=EPILOG)(replay)
 app.command(name="conflicts", short_help=conflict_commands.SHORT_HELP, epilog=conflict_commands.EPILOG)(
     conflict_commands.conflicts

@@ -34,6 +34,10 @@ TlsKey = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Private key, if it is not in the same file (PUNCHCARD_TLS_KEY)."),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Number of serving processes on the port (PUNCHCARD_PROCESSES; default 1)."),
+]
 Tls = Annotated[
     str | None,
     typer.Option(metavar="self-signed", help="Use TLS with a generated certificate, for tests (PUNCHCARD_TLS)."),
@@ -51,6 +55,7 @@ def load_settings(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     tls: str | None = None,
+    processes: int | None = None,
 ) -> "Settings":
     """Return the settings of this process, overridden by the command line; None means "not given".
 
@@ -59,7 +64,7 @@ def load_settings(
     """
     from punchcard.runtime.settings import read_settings
 
-    overrides: dict[str, object] = {"data": data, "host": host, "port": port, "tls": tls}
+    overrides: dict[str, object] = {"data": data, "host": host, "port": port, "tls": tls, "processes": processes}
     overrides |= {"tls_cert": tls_cert and str(tls_cert), "tls_key": tls_key and str(tls_key)}
     return read_settings(os.environ, overrides)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, Host, Port, Tls, TlsCert, TlsKey, example, load_settings
+from punchcard.cli.options import Data, Host, Port, Processes, Tls, TlsCert, TlsKey, example, load_settings
 
 SHORT_HELPS = {
     "serve": "Run the serving process of `up`.",
@@ -26,6 +26,7 @@ def serve(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls: Tls = None,
+    processes: Processes = None,
 ) -> int:
     """Run the serving process of `up`: Tracking API, Public API and App.
 
@@ -35,7 +36,9 @@ def serve(
     """
     from punchcard.runtime.processes import run_serve
 
-    return run_serve(load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls))
+    return run_serve(
+        load_settings(data=data, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, tls=tls, processes=processes)
+    )
 
 
 def worker(

@@ -9,11 +9,11 @@ import typer
 from typer.exceptions import TyperException
 
 from punchcard.cli.app import app
+from punchcard.cli.output import FAILED, flush_output
 from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
 
 DONE = 0
-FAILED = 1
 CALLED_WRONGLY = 2
 
 
@@ -23,14 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         0 for success, 1 for a failure, 2 for a wrong call or configuration, 130 if interrupted by Ctrl-C.
     """
-    status = _run(arguments)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of the output has exited (`punchcard export | head`). At exit, Python would flush again and fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    return status
+    return flush_output(_run(arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -8,12 +8,11 @@ from rich.text import Text
 
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.events.model import WireEvent
-from punchcard.operations.remedies import find_remedies
+from punchcard.operations.remedies import next_step, trace_remedies
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.attempts import AttemptTrace
 from punchcard.traces.event_profile import ProfileTrace
-from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.trace import EventTrace, ResultTrace, TransactionTrace
 
 _STYLES = {
@@ -89,10 +88,10 @@ def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> N
             "conflict",
             f"with message {result.conflict.message_id}: {result.conflict.resolution or 'unresolved'}",
         )
-    reason = find_reason(result.reason)
-    remedies = find_remedies(result, trace)
-    if reason is not None and not reason.do.startswith("nothing") and result.status in _NEEDING_A_PERSON:
-        _line(console, "what to do", plain(reason.do))
+    step = next_step(result)
+    remedies = trace_remedies(result, trace)
+    if step and result.status in _NEEDING_A_PERSON:
+        _line(console, "what to do", step)
     for remedy in remedies:
         if remedy.command:
             _line(console, "next step", remedy.command)

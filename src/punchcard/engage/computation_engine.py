@@ -26,6 +26,7 @@ from punchcard.engage.computing import (
     size_of,
     touched_by_time,
 )
+from punchcard.engage.demand import POSITION
 from punchcard.engage.fact_store import FactStore, Meta
 from punchcard.engage.identity_resolution import IdentityChanges
 from punchcard.engage.isolation import attribute_failures, is_isolated
@@ -47,7 +48,6 @@ from punchcard.store.engine import Store
 from punchcard.store.routing.positions import advance, position_of
 from punchcard.workspace.snapshot import Snapshot
 
-POSITION = "engage"
 STAMP = "engage_stamp"
 _CHANGES_PER_COMMIT = 5_000  # of a full computation: awards must not wait until it is completely written
 

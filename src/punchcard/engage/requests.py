@@ -13,6 +13,7 @@ from punchcard.clock import Clock, to_micros
 from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement, value_json
+from punchcard.engage.demand import request_engage
 from punchcard.engage.fact_store import FactStore
 from punchcard.engage.warnings import FactNames, find_warnings
 from punchcard.errors import PunchcardError, StorageError
@@ -93,6 +94,7 @@ def request_preview(
     (parse_audience if request.kind == "audience" else parse_trait)(request.definition)
     request_id = secrets.token_hex(16)
     body = msgspec.json.encode(request).decode()
+    request_engage(store)
     with store.unit_of_work() as work:
         engage_tables.add_request(work, Request(id=request_id, kind=PREVIEW, body=body), at=clock.now())
     for _ in range(int(_WAIT_SECONDS / _POLL_SECONDS)):  # of real time, not of the clock: another process responds

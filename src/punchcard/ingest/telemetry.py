@@ -65,4 +65,8 @@ class IngestTelemetry:
         """Nothing can be made durable, and senders get 503. Logged once until it works again."""
         if not self._is_failing:
             self._is_failing = True
-            self._log.error("event_log_append_failed", error=error, next_step="Free disk space. Senders retry.")
+            self._log.error(
+                "event_log_append_failed",
+                error=error,
+                next_step="Free disk space or bring the log back. Senders retry.",
+            )

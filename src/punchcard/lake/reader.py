@@ -105,14 +105,10 @@ class LakeReader:
     def __init__(self, url: str, *, written_through: Callable[[], int] | None = None) -> None:
         self._written_through = written_through
         self._location = LakeLocation(url)
+        self.url = self._location.url
         self._table = LakeTable(self._location)
         self._lock = threading.Lock()
         self._duckdb: duckdb.DuckDBPyConnection | None = None
-
-    @property
-    def url(self) -> str:
-        """The folder or URL of the table."""
-        return self._location.url
 
     def find(self, message_id: str) -> list[LakeEvent]:
         """Return every event received with this message id, oldest first.

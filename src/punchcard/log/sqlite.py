@@ -7,12 +7,14 @@ nearly caught up, it makes SQLite restart the write-ahead log, which keeps that 
 import random
 import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from punchcard.errors import StorageError
+from punchcard.log.append_notices import AppendNotices
 from punchcard.log.bodies import DAMAGED_BODY_SHOWN_BYTES, BodyCompressor, unpacked_size
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.row_damage import (
@@ -29,6 +31,7 @@ from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 
 _PAGE_BYTES = 32_768  # compressed bodies have about 10 KB: with larger pages, fewer are written
 _BUSY_SECONDS = 10.0
+_LOCK_LOOK_SECONDS = 0.0005
 _CHECKPOINT_SECONDS = 0.25
 _RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
 _RESTART_LEFT_BYTES_MAX = 32_000_000  # copied while appends wait
@@ -100,7 +103,9 @@ class SqliteEventLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
             self._create_tables()
+            self._writer.execute("PRAGMA busy_timeout = 0")  # `_begin` waits
             self._file = _file_of(path)
+            self._notices = AppendNotices(self._file)
             self._reader = self._connect()
             self._checkpointer = self._connect()
             self._checkpointer.execute(f"PRAGMA busy_timeout = {int(_RESTART_WAIT_SECONDS * 1000)}")
@@ -118,6 +123,7 @@ class SqliteEventLog:
             with self._commit():
                 last = self._insert(values)
         self._appended.set()
+        self._notices.send()
         # One writer at a time holds the file's lock, so its rows are consecutive.
         return range(last - len(records) + 1, last + 1)
 
@@ -145,11 +151,13 @@ class SqliteEventLog:
                 size += unpacked_size(record.encoding, record.body)
                 if size >= bytes_max:
                     break
+        if log_records:
+            self._notices.note_records()
         return log_records
 
     def wait(self, after: int, *, seconds: float, poll_seconds: float) -> None:
-        """Return when it is time to look for a record after a position: a file notifies nobody."""
-        self._closing.wait(min(seconds, poll_seconds))
+        """Return when there may be a record after a position, at the latest when the time is over."""
+        self._notices.wait(seconds=seconds, poll_seconds=poll_seconds, closing=self._closing)
 
     def last_position(self) -> int:
         """Return the highest position appended, 0 if there never was one."""
@@ -232,11 +240,13 @@ class SqliteEventLog:
         """Close the file."""
         self._closing.set()
         self._appended.set()
+        self._notices.send()
         self._checkpoints.join()
         with self._writing, self._reading:
             self._writer.close()
             self._reader.close()
             self._checkpointer.close()
+        self._notices.close()
 
     def _create_tables(self) -> None:
         if self._writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity'").fetchone():
@@ -306,7 +316,7 @@ class SqliteEventLog:
 
     @contextmanager
     def _commit(self) -> Iterator[None]:
-        self._writer.execute("BEGIN IMMEDIATE")
+        self._begin()
         try:
             yield
             self._writer.execute("COMMIT")
@@ -314,6 +324,19 @@ class SqliteEventLog:
             with suppress(sqlite3.Error):  # the original error is raised below
                 self._writer.execute("ROLLBACK")
             raise
+
+    def _begin(self) -> None:
+        """Begin a commit, after that of another process. SQLite's own waits grow to 100 ms, and a commit takes 2."""
+        until = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_LOCK_LOOK_SECONDS)
+            else:
+                return
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

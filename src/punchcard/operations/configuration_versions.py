@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from punchcard.clock import Clock
+from punchcard.errors import ConfigurationError
 from punchcard.operations.queued_awards import count_queued
+from punchcard.operations.row_ids import is_row_id
 from punchcard.store.engine import Store
+from punchcard.store.workspace import configuration
 from punchcard.store.workspace import configuration_versions as stored_versions
 from punchcard.store.workspace.configuration_versions import ConfigurationVersion
 from punchcard.workspace import persistence
@@ -17,7 +20,7 @@ from punchcard.workspace.model import Workspace
 from punchcard.workspace.ownership import find_managed
 from punchcard.workspace.persistence import PartKey
 from punchcard.workspace.plan import plan
-from punchcard.workspace.restoring import Restore, restore_edit, undo_edit
+from punchcard.workspace.restoring import Restore, name_part, restore_edit, undo_edit
 from punchcard.workspace.versions import read_changes, read_version
 
 
@@ -68,6 +71,17 @@ class ConfigurationVersions:
         self._store = store
         self._keyring = keyring
         self._clock = clock
+
+    @staticmethod
+    def number_of(text: str) -> int:
+        """Return the number of a version that a path or a command names.
+
+        Raises:
+            NotFoundError: The text cannot be the number of a version.
+        """
+        if not is_row_id(text):
+            raise _no_version(text)
+        return int(text)
 
     def page(self, *, count: int, before: int | None = None, part: PartKey | None = None) -> Sequence[DescribedVersion]:
         """Return versions, newest first.
@@ -164,6 +178,38 @@ class ConfigurationVersions:
         change = undo_edit(changes.before, changes.after, changes.keys, count_queued=self._count_queued)
         return self._apply(change, actor=actor, restored_from=None)
 
+    def current_revision(self) -> int:
+        """Return the revision of the stored configuration.
+
+        Raises:
+            StorageError: The store is unavailable.
+        """
+        with self._store.reading() as work:
+            return configuration.revision_of(work)
+
+    def refuse_stale(self, change: Edit, *, part: PartKey, revision: int) -> Edit:
+        """Return the edit for an operator who has seen a part of the configuration at a revision.
+
+        Without this check, two operators who edit the same map would undo each other's changes silently.
+
+        Raises:
+            ConfigurationError: (the edit) The part was changed after the revision, code `changed_since`.
+        """
+
+        def checked(workspace: Workspace) -> Workspace:
+            later = [described for described in self.page(count=1, part=part) if described.version.number > revision]
+            if not later:
+                return change(workspace)
+            name = name_part(part)
+            sentences = "; ".join(sentence for changed in later[0].changes for sentence in changed.sentences)
+            raise ConfigurationError(
+                f"{name[:1].upper()}{name[1:]} was changed by {later[0].version.actor} after this page had been loaded"
+                f"{f': {sentences}' if sentences else ''}. Nothing was saved. Check the values, and save again.",
+                code="changed_since",
+            )
+
+        return checked
+
     def newest_of(self, actor: str) -> int | None:
         """Return the number of the newest version if this actor has made it, else None.
 
@@ -196,7 +242,7 @@ class ConfigurationVersions:
         with self._store.reading() as work:
             version = stored_versions.find_version(work, number)
         if version is None:
-            raise NotFoundError(f"There is no version {number}, or it is no longer kept.")
+            raise _no_version(number)
         return version
 
     def _describe(self, listed: Sequence[ConfigurationVersion], part: PartKey | None) -> Sequence[DescribedVersion]:
@@ -211,6 +257,10 @@ class ConfigurationVersions:
             )
             for changes in read_changes(self._store, listed, self._keyring)
         ]
+
+
+def _no_version(number: int | str) -> NotFoundError:
+    return NotFoundError(f"There is no version {number}, or it is no longer kept.")
 
 
 def _only(changes: Sequence[PartChange], part: PartKey | None) -> Sequence[PartChange]:

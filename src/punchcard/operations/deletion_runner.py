@@ -18,7 +18,8 @@ import structlog
 from msgspec import structs
 
 from punchcard.clock import Clock
-from punchcard.engage.computation_engine import POSITION as ENGAGE
+from punchcard.engage.demand import POSITION as ENGAGE
+from punchcard.engage.demand import has_engage_work, request_engage
 from punchcard.engage.erasure import (
     PROFILES,
     PROFILES_AGAIN,
@@ -176,7 +177,11 @@ class DeletionRunner:
             return self._move(
                 regulation, log_position=max(1, self._log.last_position()), status=RegulationStatus.RUNNING
             )
-        if waits_for := self._waits_for(regulation.log_position, with_engage=True):
+        if regulation.type.deletes:
+            request_engage(self._store)  # it knows which ids are of one person
+        with self._store.reading() as work:
+            with_engage = has_engage_work(work, self._current())
+        if waits_for := self._waits_for(regulation.log_position, with_engage=with_engage):
             self._note(regulation, waits_for)
             return False
         with self._store.reading() as work:

@@ -143,7 +143,9 @@ def resolve_differences(
         with store.unit_of_work() as work:
             differences = list_differences(work, open_ones, count=_PER_UNIT_OF_WORK, after_id=after)
             if not differences:
-                return Resolution(done=done, left=left)
+                # Those that somebody else has decided meanwhile are not open any more, so they were not read.
+                missing = 0 if query.ids is None else len(set(query.ids)) - done - left
+                return Resolution(done=done, left=left + missing)
             after = differences[-1].id
             resolver = _Resolver(work, destination, action=action, actor=actor, now=clock.now())
             resolved = resolver.resolve(differences)

@@ -292,9 +292,11 @@ class _Comparing:
             "status": first.status_text or first.status,
             "bookedAt": None if first.booked_at is None else to_iso(first.booked_at),
         }
-        return (
-            side if len(shown) == 1 else {**side, "transactionIds": [transaction.partner_id for transaction in shown]}
-        )
+        if len(shown) == 1:
+            return side
+        total = sum((transaction.quantity or Decimal(0) for transaction in shown), Decimal(0))
+        ids = [transaction.partner_id for transaction in shown]
+        return {**side, "transactionIds": ids, "quantityTotal": decimal_text(total)}
 
 
 class _Customers:

@@ -78,6 +78,7 @@ class ReconciliationRunner:
     Args:
         current: The destination as configured now, None while it cannot be used.
         permits: Each request to the partner waits for one.
+        may_have_work: Returns False if nothing can be due since the last look.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class ReconciliationRunner:
         current: Callable[[], ReconciledDestination | None],
         permits: RequestPermits,
         plan: ReconciliationPlan,
+        may_have_work: Callable[[], bool] = lambda: True,
     ) -> None:
         self._slug = slug
+        self._may_have_work = may_have_work
         self._store = store
         self._clock = clock
         self._current = current
@@ -104,7 +107,7 @@ class ReconciliationRunner:
         """Make reconciliations until `stopping` is set."""
         while not stopping.is_set():
             try:
-                if self._permits.is_open and not self.seconds_until_retry():
+                if self._permits.is_open and not self.seconds_until_retry() and self._may_have_work():
                     await self.run_once(stopping)
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)

@@ -109,7 +109,8 @@ def open_points(
             points = points_per_unit(difference.destination, str(values["item"]))
             if points is None:
                 return None
-            sides[side] += Decimal(values["quantity"]) * abs(points)
+            # What is booked several times is worth all of them.
+            sides[side] += Decimal(values.get("quantityTotal") or values["quantity"]) * abs(points)
     return SidePoints(ledger=sides["ours"], partner=sides["theirs"])
 
 

@@ -9,7 +9,7 @@ import msgspec
 from punchcard.destinations.reasons import Action
 from punchcard.store.delivery.effects import NOTHING_TO_CORRECT, SUPERSEDED
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.traces.reasons import find_reason
+from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.trace import EventTrace, ResultTrace
 
 _RETRYABLE = (EventStatus.PARKED, EventStatus.REJECTED)
@@ -47,9 +47,19 @@ class _Named(msgspec.Struct):
     event: str | None = None
 
 
-def find_remedies(result: ResultTrace, event: EventTrace) -> list[Remedy]:
-    """Return what an operator can do about a result of an event, the usual first."""
-    slug, message_id, source = result.destination, event.message_id, event.source
+def trace_remedies(result: ResultTrace, trace: EventTrace) -> list[Remedy]:
+    """Return what an operator can do about a result of a traced event, the usual first."""
+    return find_remedies(result, message_id=trace.message_id, source=trace.source, event_name=_event_name(trace.event))
+
+
+def find_remedies(result: ResultTrace, *, message_id: str, source: str | None, event_name: str | None) -> list[Remedy]:
+    """Return what an operator can do about a result of an event, the usual first.
+
+    Args:
+        source: Slug of the event's source, None if it is not known.
+        event_name: Of a track call, None for other calls.
+    """
+    slug = result.destination
     if slug is None:
         path = f"/sources/{quote(source, safe='')}" if source else "/sources"
         return [_remedy(Action.SOURCE, path)] if _action(result) is Action.SOURCE else []
@@ -75,8 +85,7 @@ def find_remedies(result: ResultTrace, event: EventTrace) -> list[Remedy]:
         case Action.RESUME:
             remedies = [_remedy(Action.RESUME, f"{base}/state", command=f"punchcard destination resume {at}")]
         case Action.MAP:
-            name = _event_name(event)
-            added = f"?add={quote(name, safe='')}" if name else ""
+            added = f"?add={quote(event_name, safe='')}" if event_name else ""
             remedies = [_remedy(Action.MAP, f"{base}/map{added}")]
         case Action.FILTERS:
             remedies = [_remedy(Action.FILTERS, f"{base}/filters")]
@@ -99,9 +108,16 @@ def find_remedies(result: ResultTrace, event: EventTrace) -> list[Remedy]:
     return remedies
 
 
-def _event_name(event: EventTrace) -> str | None:
+def next_step(result: ResultTrace) -> str:
+    """Return what to do about a result as plain text, "" for nothing: its conflict is resolved, for example."""
+    reason = find_reason(result.reason)
+    is_resolved = result.conflict is not None and result.conflict.resolution is not None
+    return "" if reason is None or is_resolved or reason.do.startswith("nothing") else plain(reason.do)
+
+
+def _event_name(event: bytes) -> str | None:
     try:
-        return msgspec.json.decode(event.event, type=_Named).event
+        return msgspec.json.decode(event, type=_Named).event
     except msgspec.DecodeError:
         return None
 

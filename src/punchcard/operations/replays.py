@@ -22,6 +22,12 @@ from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.snapshot import RoutedDestination
 
 _STATUSES: Final = {EffectState.SENDING: EventStatus.PENDING.value}  # other states have the name of their status
+_IMPOSSIBLE: Final = {
+    "start": "Only a planned replay can be started.",
+    "pause": "Only a running replay can be paused.",
+    "resume": "Only a paused replay can be resumed.",
+    "cancel": "It is over already.",
+}
 
 
 def save_replay(work: Connection, replay: Replay) -> None:
@@ -127,7 +133,7 @@ def _change(
 ) -> Replay:
     replay = get_replay(work, id, destination)
     if not change_status(work, replay, status, possible_from=possible_from, now=now):
-        raise ConfigurationError(f"The replay is {replay.status}, so it cannot {action} now.", code="replay_status")
+        raise ConfigurationError(f"The replay is {replay.status}. {_IMPOSSIBLE[action]}", code="replay_status")
     changed = get_replay(work, id, destination)
     record_in_audit(work, changed, action, before=replay.status, actor=actor, now=now)
     return changed

@@ -60,6 +60,7 @@ class Batch:
     destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
     routed: ResultBatch = field(default_factory=lambda: ResultBatch([], []))  # all results, once they are committed
     notes: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # see `count_notes`
+    counts: Counter[CountKey] = field(default_factory=Counter)  # see `counts_to_keep`
     replays: dict[int, ReplayBatch] = field(default_factory=dict)  # by the number of their record
     suppressed: dict[int, Collection[int]] = field(default_factory=dict)  # events of suppressed subjects, by record
 

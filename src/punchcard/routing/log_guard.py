@@ -32,6 +32,8 @@ from punchcard.store.routing.positions import ROUTING, position_of
 _DOUBT = timedelta(days=30)
 # A generation is at most this old when anything is sent. Each costs three writes that are synced.
 _GENERATION_SECONDS = 1.0
+# From this age on the next generation is made in another thread, so that what is sent does not wait for the disk.
+_RENEWED_AFTER_SECONDS = 0.7
 _ACTOR = "restore"
 
 
@@ -70,6 +72,7 @@ class LogGuard:
 
     Attributes:
         is_private: See above.
+        renewal_due: Set when the next generation should be made, by `advance(at_once=True)`.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class LogGuard:
         self._telemetry = RoutingTelemetry()
         self._advancing = threading.Lock()
         self._advanced_at: float | None = None
+        self.renewal_due = threading.Event()
         self._refusal: PunchcardError | None = None
         # What this process has seen of log and store. If both are in one database and that is restored under running
         # processes, nothing else shows it at once.
@@ -173,11 +177,23 @@ class LogGuard:
         if binding.log_id != log.id or binding.generation > log.reserved:
             raise self._refuse(OtherLogError(self._message(binding, log)))
 
+    def allow_sending(self) -> None:
+        """Return when something may be sent: log and store have reached a generation that is young enough.
+
+        A copy of the store that was made before does not know this generation. While something is sent all the time,
+        `renewal_due` has the next one made in time, and this does not wait. Raises what `advance` does.
+        """
+        advanced_at = self._advanced_at
+        age = None if advanced_at is None else self._clock.monotonic() - advanced_at
+        if age is None or age >= _GENERATION_SECONDS:
+            self.advance()
+        elif age >= _RENEWED_AFTER_SECONDS:
+            self.renewal_due.set()
+
     def advance(self, *, at_once: bool = False) -> None:
         """Let log and store reach the next generation, unless they have done so a moment ago.
 
-        Called before anything is sent: a copy of the store that was made before does not know this generation. And
-        called at once when the last was sent, for a copy that was made a moment before.
+        Called at once when the last was sent, for a copy that was made a moment before.
 
         Raises:
             OtherLogError: see `check`.

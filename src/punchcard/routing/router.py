@@ -28,6 +28,7 @@ from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records_to_keep
 from punchcard.routing.records import QUARANTINED, describe, read_record
 from punchcard.routing.replayed_events import keep_replayed
+from punchcard.routing.schema_recorder import SchemaRecorder
 from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.delivery.counts import add_counts
@@ -92,6 +93,7 @@ class Router:
         with store.reading() as connection:
             self._position = position_of(connection, ROUTING)
             self._recovery = newest_recovery(connection)
+        self._schema = SchemaRecorder(store=store, log=log, clock=clock, current=current, position=self._position)
 
     @property
     def position(self) -> int:
@@ -114,6 +116,7 @@ class Router:
         if recovery is not None and (not records or self._position >= recovery.through_position):
             self._end_recovery(recovery)
         if not records:
+            self._schema.write_if_due(is_idle=True)
             return replanned
         while True:
             try:
@@ -129,7 +132,13 @@ class Router:
         self._position = records[-1].position
         self._index.add_all(batch.message_keys)
         self._publish(batch)
+        self._schema.observe(batch, batch.counts)
+        self._schema.write_if_due()
         return len(records)
+
+    def write_schema(self) -> None:
+        """Write what was gathered of the source schema, as at the end of routing."""
+        self._schema.write()
 
     def _commit(self, records: Sequence[LogRecord], *, failing: FailingEvents | None = None) -> Batch:
         """Plan the records and write all that follows, with the log position, in one unit of work."""
@@ -150,7 +159,8 @@ class Router:
                 add_counts(work, self._counted_names.limit(work, keep_replayed(work, batch, now=now)))
             results = result_batch(batch)
             save_results(work, results)
-            add_counts(work, self._counted_names.limit(work, counts_to_keep(results, batch)))
+            batch.counts = counts_to_keep(results, batch)
+            add_counts(work, self._counted_names.limit(work, batch.counts))
             batch.notes = count_notes(batch)
             add_note_counts(work, batch.notes)
             add_suppressed_records(work, {records[number].position for number in batch.suppressed})

@@ -74,7 +74,7 @@ class RoutingTelemetry:
 
     def storage_failed(self, *, error: str) -> None:
         """The store or the log failed; the same batch is tried again."""
-        self.log.error("storage_failed", error=error, next_step="free disk space or bring the database back")
+        self.log.error("storage_failed", error=error, next_step="free disk space, or bring database and event log back")
 
     def record_failed(self, *, position: int, error: Exception) -> None:
         """A log record cannot be routed as it is; what of it fails is quarantined."""
@@ -124,6 +124,10 @@ class RoutingTelemetry:
     def leadership_lost(self) -> None:
         """Another process leads, or may lead: this one goes on as a follower."""
         self.log.warning("routing_leadership_lost")
+
+    def schema_failed(self, *, error: str) -> None:
+        """The source schema could not be counted or written; events are routed all the same."""
+        self.log.warning("source_schema_failed", error=error)
 
     def log_trimmed(self, *, records: int) -> None:
         """Old log records that the lake holds were forgotten."""

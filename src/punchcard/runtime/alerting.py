@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from punchcard.clock import Clock
+from punchcard.engage.demand import has_engage_work
 from punchcard.errors import StorageError
 from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.operations.alert_notices import NoticeDispatcher
@@ -76,6 +77,7 @@ class AlertLoop:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
         self._stale_rounds = 0
+        self._expected: set[str] = set()
         self._tidy_at = 0.0
 
     def start(self) -> None:
@@ -88,8 +90,7 @@ class AlertLoop:
         self._thread.join(_JOIN_SECONDS)
 
     def _run(self) -> None:
-        if self._process == SERVE:
-            self._try(self._expect_others)
+        self._try(self._expect_others)
         while not self._stopping.is_set():
             if self._is_ours():
                 self._try(self._lead)
@@ -113,6 +114,7 @@ class AlertLoop:
     def _wait(self) -> None:
         if not self._stopping.wait(self._settings.alert_poll_seconds):
             self._try(self._beat)
+            self._try(self._expect_others)
 
     def _beat(self) -> None:
         beat(self._settings, self._store, self._process, clock=self._clock, progress=self.progress)
@@ -131,9 +133,19 @@ class AlertLoop:
         return self._stale_rounds >= _STALE_ROUNDS
 
     def _expect_others(self) -> None:
-        with self._store.unit_of_work() as work:
-            for process in (WORKER, ENGAGE):
+        """Wait for the processes that are to run, so that they are missed even if they never start."""
+        if self._process == SERVE:
+            self._expect(WORKER)
+        with self._store.reading() as work:
+            is_engage_expected = has_engage_work(work, self._current())
+        if is_engage_expected:
+            self._expect(ENGAGE)
+
+    def _expect(self, process: str) -> None:
+        if process not in self._expected:
+            with self._store.unit_of_work() as work:
                 expect_process(work, process, host=socket.gethostname(), now=self._clock.now())
+            self._expected.add(process)
 
     def _tidy(self) -> None:
         now = self._clock.now()

@@ -5,10 +5,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 
 import structlog
 
+from punchcard.runtime.forked_process import ForkedProcess
 from punchcard.runtime.settings import ENVIRONMENT_PREFIX, Secret, Settings
 
 _RESTART_FIRST_SECONDS = 0.2
@@ -22,13 +24,29 @@ class ChildProcess:
     Args:
         name: Name of the process in the log.
         module: Module to run, with `--until-stdin-closes`.
+        arguments: Further arguments of the module.
+        descriptors: Descriptors that the module's process inherits under the same numbers.
+        forked: The first process, forked but not begun; those after it are started as new interpreters, because by
+            then this process has threads and connections.
     """
 
-    def __init__(self, settings: Settings, *, name: str, module: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        module: str,
+        forked: ForkedProcess | None = None,
+        arguments: Sequence[str] = (),
+        descriptors: Sequence[int] = (),
+    ) -> None:
         self._name = name
         self._module = module
+        self._forked = forked
+        self._arguments = arguments
+        self._descriptors = descriptors
         self._environment = {**os.environ, **as_environment(settings)}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._stop_requested_at: float | None = None
         self._guard = threading.Lock()
         self._log = structlog.get_logger("punchcard.up")
@@ -41,11 +59,7 @@ class ChildProcess:
             with self._guard:
                 if stopping.is_set():
                     return
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", self._module, "--until-stdin-closes"],
-                    stdin=subprocess.PIPE,
-                    env=self._environment,
-                )
+                self._process = self._start()
             status = self._process.wait()
             if stopping.is_set():
                 return
@@ -54,6 +68,14 @@ class ChildProcess:
             self._log.error(f"{self._name}_stopped", status=status, restart_in_seconds=pause)
             stopping.wait(pause)
             pause = min(_RESTART_LONGEST_SECONDS, pause * 2)
+
+    def _start(self) -> subprocess.Popen[bytes] | ForkedProcess:
+        if self._forked is not None:
+            forked, self._forked = self._forked, None
+            forked.begin()
+            return forked
+        command = [sys.executable, "-m", self._module, "--until-stdin-closes", *self._arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environment, pass_fds=self._descriptors)
 
     def request_stop(self) -> None:
         """Request the process to finish; further requests have no effect."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+from punchcard.runtime.settings import Settings
 from punchcard.runtime.telemetry import ConnectionTelemetry
 
 # Descriptors reserved for databases, the log, the lake's files, and pipes to the worker.
@@ -18,6 +19,8 @@ _RESERVED_DESCRIPTORS: Final = 256
 # When the table is full, several connections are closed at once, so that not every new one costs a scan.
 _CLOSED_SHARE: Final = 50
 _SWEEP_SECONDS_MAX: Final = 1.0
+_LINE_BYTES_MAX: Final = 65_535  # of the parser
+_LOOPBACK: Final = "127.0.0.0/8, ::1/128"
 
 
 class Activity(StrEnum):
@@ -77,6 +80,22 @@ class HttpLimits:
     exempt: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()
 
 
+def limits_of(settings: Settings) -> HttpLimits:
+    """Return the limits of one serving process."""
+    return HttpLimits(
+        line_bytes_max=min(settings.request_line_bytes_max, _LINE_BYTES_MAX),
+        headers_bytes_max=settings.request_headers_bytes_max,
+        headers_max=settings.request_headers_max,
+        head_seconds=settings.request_head_seconds,
+        body_seconds=settings.request_body_seconds,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        connections_max=settings.connections_max,
+        per_address_max=settings.connections_per_address_max,
+        bodies_bytes_max=settings.request_bodies_bytes_max,
+        exempt=parse_networks(f"{_LOOPBACK}, {settings.trusted_proxies}"),
+    )
+
+
 class Connection(Protocol):
     """A connection in the table. Times are those of the event loop."""
 
@@ -134,6 +153,7 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Add an accepted connection."""
         self._open.add(connection)
+        self.telemetry.connections_counted(len(self._open))
         self._by_address[_counted(connection.address)] += 1
         if self._sweeping is None:
             self._schedule()
@@ -183,6 +203,7 @@ class Connections:
     def _uncount(self, connection: Connection) -> None:
         if connection in self._open:
             self._open.discard(connection)
+            self.telemetry.connections_counted(len(self._open))
             key = _counted(connection.address)
             self._by_address[key] -= 1
             if not self._by_address[key]:

@@ -20,8 +20,8 @@ from punchcard.store.routing.quarantine import count_quarantined
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
-def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequence[Gauge]:
-    """Return the current values of the store, and the number of open connections of this process.
+def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
+    """Return the current values of the store.
 
     Raises:
         StorageError: The store is not available.
@@ -31,7 +31,6 @@ def read_gauges(store: Store, watch: SnapshotWatch, *, connections: int) -> Sequ
         return [
             *_delivery_gauges(work, slugs),
             *_operations_gauges(work, slugs),
-            Gauge("punchcard_http_connections", "Open connections.", [], [([], float(connections))]),
             *_routing_gauges(work),
             *_lake_gauges(work),
         ]

@@ -1,4 +1,4 @@
-"""Check once a second, in a separate thread, whether log and store still belong together."""
+"""A thread that checks once a second whether log and store still belong together, and renews what sending needs."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +28,7 @@ def run_guard(guard: LogGuard, *, on_failure: Callable[[PunchcardError], None] |
         yield
     finally:
         stopping.set()
+        guard.renewal_due.set()
         thread.join()
 
 
@@ -43,9 +44,14 @@ class _GuardChecker:
     def run(self) -> None:
         """Check until stopped, or until a failure is reported to the callback."""
         last_error = ""
-        while not self._stopping.wait(_SECONDS):
+        due = self._guard.renewal_due
+        while True:
+            is_due = due.wait(_SECONDS)
+            due.clear()
+            if self._stopping.is_set():
+                return
             try:
-                self._check()
+                self._check(is_due=is_due)
                 last_error = ""
             except StorageError as error:  # usually temporary; requests and routing report it too
                 if error.message != last_error:
@@ -58,9 +64,11 @@ class _GuardChecker:
                 if self._on_failure is not None or isinstance(error, OtherLogError):
                     return
 
-    def _check(self) -> None:
+    def _check(self, *, is_due: bool) -> None:
         try:
-            if self._guard.is_private:
+            if is_due:
+                self._guard.advance(at_once=True)
+            elif self._guard.is_private:
                 self._guard.check()
             else:
                 # Another copy of this data folder must see that this one is in use.

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.runtime.settings import Settings
@@ -10,22 +13,29 @@ from punchcard.store.engine import Store
 from punchcard.store.operations.reconciliations import prune_reconciliations
 from punchcard.store.operations.simulations import prune_simulations
 from punchcard.store.routing.note_counts import PRUNED_PER_UNIT, prune_note_counts
+from punchcard.store.source_schema.recording import prune_schema, prune_schema_days
 from punchcard.store.workspace.configuration_versions import prune_versions
 
 
 def prune_history(store: Store, settings: Settings, *, clock: Clock, is_stopping: Callable[[], bool]) -> None:
-    """Delete old versions of the configuration, refused orders, counts of conversions, reconciliations, simulations.
+    """Delete old versions, refused orders, counts, reconciliations, simulations, and what no source sends any more.
 
     Raises:
         StorageError: The store cannot be written; what was deleted before stays deleted.
     """
     with store.unit_of_work() as work:
         prune_versions(work, count=settings.configuration_versions_max)
+    _repeat(store, lambda work: prune_schema_days(work, now=clock.now()), is_stopping)
     if not settings.history_retention_days:
         return
     before = clock.now() - timedelta(days=settings.history_retention_days)
-    for prune in (prune_refused_orders, prune_note_counts, prune_reconciliations, prune_simulations):
-        pruned = PRUNED_PER_UNIT
-        while pruned == PRUNED_PER_UNIT and not is_stopping():
-            with store.unit_of_work() as work:
-                pruned = prune(work, before=before)
+    for prune in (prune_refused_orders, prune_note_counts, prune_reconciliations, prune_simulations, prune_schema):
+        _repeat(store, partial(prune, before=before), is_stopping)
+
+
+def _repeat(store: Store, prune: Callable[[Connection], int], is_stopping: Callable[[], bool]) -> None:
+    """Delete portion by portion, each in its own unit of work, until less than a whole portion was left."""
+    pruned = PRUNED_PER_UNIT
+    while pruned == PRUNED_PER_UNIT and not is_stopping():
+        with store.unit_of_work() as work:
+            pruned = prune(work)

@@ -69,6 +69,7 @@ class HttpServer(uvicorn.Server):
         self._direct = direct
         self._on_ready = on_ready
         self._on_stop = on_stop
+        self._stopping = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
@@ -79,6 +80,16 @@ class HttpServer(uvicorn.Server):
         self.servers = listeners  # type: ignore[assignment]  # uvicorn only closes them and waits for them
         self.started = True
         self._on_ready()
+
+    async def main_loop(self) -> None:
+        """Wait until the server is to stop. Ours sends no dates, so nothing has to be done ten times a second."""
+        await self.on_tick(0)
+        await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Stop as after a signal; to be called on the event loop."""
+        self.should_exit = True
+        self._stopping.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and close connections after their responses."""
@@ -96,6 +107,7 @@ class HttpServer(uvicorn.Server):
     def _stop(self, number: int) -> None:
         self._on_stop()
         self.handle_exit(number, None)
+        self._stopping.set()
 
     def count_connection(self, accepted: socket.socket, address: str) -> LimitedProtocol:
         """Return the protocol of an accepted connection, which is counted from now on."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from punchcard.errors import InvariantError, StorageError
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-# Each process counts into one file per kind. Gauges are read on request, see `Gauge`.
-_KINDS = ("counter", "histogram")
+# Each process counts into one file per kind. What the store knows is read on request, see `Gauge`.
+_LIVE_KIND = "gauge_livesum"  # values of processes that are running
+_KINDS = ("counter", "histogram", _LIVE_KIND)
 _FILE_BYTES = 256 * 1024  # some thousands of values
 _ENDED_FILES_MAX = 40  # of restarted workers: their counts still belong to the sum
 
@@ -29,19 +30,43 @@ def prepare_metrics(data: Path, *, reset: bool) -> None:
         raise InvariantError(
             "prometheus_client was imported too early: the counts of this process would not be visible."
         )
-    folder = data / "metrics"
+    folder = metrics_folder(data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Another `up` may run on this folder: its files are in use and stay.
         ended = [file for file in folder.glob("*.db") if not _is_running(file.stem.rpartition("_")[2])]
+        _forget_live_values(ended)
+        ended = [file for file in ended if file.exists()]
         ended.sort(key=lambda file: file.stat().st_mtime, reverse=True)
         for file in ended if reset else ended[_ENDED_FILES_MAX:]:
             file.unlink(missing_ok=True)
+    except OSError as error:
+        raise _not_stored(folder, error) from error
+    reserve_metrics(data)
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+
+
+def reserve_metrics(data: Path) -> None:
+    """Make the files into which this process counts. A forked process calls it before it counts anything.
+
+    Raises:
+        StorageError: The data folder cannot be written.
+    """
+    folder = metrics_folder(data)
+    try:
         for kind in _KINDS:
             _reserve(folder / f"{kind}_{os.getpid()}.db")
     except OSError as error:
-        raise StorageError(f"{folder}: Counters cannot be stored here: {error.strerror}.") from error
-    os.environ[_FOLDER_VARIABLE] = str(folder)
+        raise _not_stored(folder, error) from error
+
+
+def metrics_folder(data: Path) -> Path:
+    """Return the folder of the files into which processes count."""
+    return data / "metrics"
+
+
+def _not_stored(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"{folder}: Counters cannot be stored here: {error.strerror}.")
 
 
 def _reserve(file: Path) -> None:
@@ -49,6 +74,14 @@ def _reserve(file: Path) -> None:
     # would end the process by SIGBUS, when it should respond that the disk is full. So all space is allocated now.
     file.unlink(missing_ok=True)  # file of a process that had the same id
     file.write_bytes(bytes(_FILE_BYTES))
+
+
+def _forget_live_values(files: Iterable[Path]) -> None:
+    """Delete the current values of processes that are no longer running; their counts still belong to the sum."""
+    for file in files:
+        kind, _, pid = file.stem.rpartition("_")
+        if kind == _LIVE_KIND and not _is_running(pid):
+            file.unlink(missing_ok=True)
 
 
 def _is_running(pid: str) -> bool:
@@ -63,6 +96,7 @@ def _is_running(pid: str) -> bool:
 
 def render_metrics(gauges: Callable[[], Sequence["Gauge"]]) -> bytes:
     """Return the text of `GET /metrics`: the counts of all processes, and gauges read now."""
+    _forget_live_values(Path(os.environ[_FOLDER_VARIABLE]).glob(f"{_LIVE_KIND}_*.db"))
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.core import GaugeMetricFamily
     from prometheus_client.multiprocess import MultiProcessCollector

@@ -55,4 +55,8 @@ def build_operator_side(
         public_url=settings.public_url,
     )
     hosts = AllowedHosts.read(settings.allowed_hosts, listening=settings.host, public_url=settings.public_url)
-    return build_app(dependencies, hosts=hosts), build_api(dependencies), build_profile_app(dependencies)
+    return (
+        build_app(dependencies, hosts=hosts),
+        build_api(dependencies),
+        build_profile_app(dependencies, processes=settings.processes),
+    )

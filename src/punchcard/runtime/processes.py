@@ -21,6 +21,7 @@ from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, TlsMode, read_settings
 
 if TYPE_CHECKING:
+    from punchcard.runtime.children import Children
     from punchcard.runtime.serve import Serving
     from punchcard.workspace.file_watch import FileWatch
 
@@ -40,17 +41,24 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
         PunchcardError: The file is invalid, the port is in use, or storage cannot be opened.
     """
     _prepare(settings, reset_counters=True)
-    from punchcard.runtime.child_process import ChildProcess
+    from punchcard.runtime.children import open_children
+
+    config_file = "" if config is None else str(config)
+    with open_children(settings, config_file=config_file, worker=_work_as_child) as children:
+        return _run_up(settings, config=config, children=children)
+
+
+def _run_up(settings: Settings, *, config: Path | None, children: "Children") -> int:
     from punchcard.runtime.serve import Serving
 
-    with Serving(settings, config_file="" if config is None else str(config)) as serving:
+    config_file = "" if config is None else str(config)
+    with Serving(settings, config_file=config_file, listening=children.listening) as serving:
         watch = _watch_config_file(serving, settings, config)
         token = serving.first_token()
         stopping = threading.Event()
-        worker = ChildProcess(settings, name="worker", module="punchcard.runtime.processes")
-        threads = [threading.Thread(target=worker.keep_running, args=(stopping,), name="worker-keeper")]
+        watching: list[threading.Thread] = []
         if watch is not None:
-            threads.append(
+            watching.append(
                 threading.Thread(
                     target=_poll_file, args=(watch.poll, settings.config_poll_seconds, stopping), name="config-watch"
                 )
@@ -60,20 +68,21 @@ def run_up(settings: Settings, *, config: Path | None) -> int:
             print(f"Punchcard is up: {serving.url} (data in {settings.data})", flush=True)
             _show_access(serving, token, settings)
 
-        for thread in threads:
+        children.begin()
+        for thread in watching:
             thread.start()
 
         def stop() -> None:
-            # At once, not after the last response: both processes share the time that a supervisor allows.
+            # At once, not after the last response: all processes share the time that a supervisor allows.
             stopping.set()
-            worker.request_stop()
+            children.request_stop()
 
         try:
             serving.run(on_ready=ready, on_stop=stop)
         finally:
             stop()
-            worker.stop(settings.shutdown_seconds)
-            for thread in threads:
+            children.stop()
+            for thread in watching:
                 thread.join()
     return 0
 
@@ -105,9 +114,10 @@ def run_serve(settings: Settings) -> int:
         PunchcardError: The port is in use, or storage cannot be opened.
     """
     _prepare(settings, reset_counters=False)
+    from punchcard.runtime.children import open_children
     from punchcard.runtime.serve import Serving
 
-    with Serving(settings) as serving:
+    with open_children(settings) as children, Serving(settings, listening=children.listening) as serving:
         token = serving.first_token()
 
         def ready() -> None:
@@ -115,7 +125,11 @@ def run_serve(settings: Settings) -> int:
             _show_certificate(settings)
             _show_token(token, settings)
 
-        serving.run(on_ready=ready)
+        children.begin()
+        try:
+            serving.run(on_ready=ready, on_stop=children.request_stop)
+        finally:
+            children.stop()
     return 0
 
 
@@ -130,12 +144,26 @@ def run_worker(settings: Settings, *, until_stdin_closes: bool = False, starts_e
         PunchcardError: Storage cannot be opened.
     """
     _prepare(settings, reset_counters=False)
+    return _work(settings, until_stdin_closes=until_stdin_closes, starts_engage=starts_engage)
+
+
+def _work(settings: Settings, *, until_stdin_closes: bool, starts_engage: bool) -> int:
+    """Route and deliver in this process, after its logs and counters are prepared."""
     from punchcard.runtime.worker import Worker
 
     worker = Worker(settings, starts_engage=starts_engage)
     collect_rarely()
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     return uvloop.run(worker.run(until_stdin_closes=until_stdin_closes))
+
+
+def _work_as_child(settings: Settings) -> int:
+    """Route and deliver as a child of `up`; an error is reported as one line."""
+    try:
+        return _work(settings, until_stdin_closes=True, starts_engage=True)
+    except PunchcardError as error:
+        print(f"punchcard worker: {error.message}", file=sys.stderr)
+        return _FAILED
 
 
 def _prepare(settings: Settings, *, reset_counters: bool) -> None:

@@ -1,5 +1,7 @@
 """Wires the reconciliations of a destination, for the worker and for the command line."""
 
+from collections.abc import Callable
+
 from punchcard.clock import SystemClock
 from punchcard.delivery.spare import RequestPermits
 from punchcard.delivery.stages import DeliveryTarget
@@ -39,17 +41,25 @@ def reconciled_destination(snapshot: Snapshot, slug: str) -> ReconciledDestinati
 
 
 def reconciliation_runner(
-    slug: str, *, store: Store, watch: SnapshotWatch, settings: Settings, permits: RequestPermits
+    slug: str,
+    *,
+    store: Store,
+    watch: SnapshotWatch,
+    settings: Settings,
+    permits: RequestPermits,
+    may_have_work: Callable[[], bool] = lambda: True,
 ) -> ReconciliationRunner:
     """The reconciliations of one destination.
 
     Args:
         permits: Of requests to its partner.
+        may_have_work: Returns False if nothing can be due since the last look.
     """
     return ReconciliationRunner(
         slug,
         store=store,
         clock=SystemClock(),
+        may_have_work=may_have_work,
         current=lambda: reconciled_destination(watch.current(), slug),
         permits=permits,
         plan=ReconciliationPlan(

@@ -1,30 +1,39 @@
 """The thread that does what regulations request, while the worker leads routing."""
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
-from punchcard.clock import Clock
+from punchcard.clock import Clock, SystemClock
 from punchcard.errors import StorageError
 from punchcard.lake.erasure import LakeEraser
 from punchcard.lake.reader import LakeReader
 from punchcard.log.port import EventLog
 from punchcard.operations.deletion_runner import DeletionRunner
+from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.runtime.assembly import open_keyring
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
-from punchcard.workspace.snapshot import SnapshotWatch
+from punchcard.workspace.snapshot import Snapshot
 from punchcard.workspace.subject_vault import SubjectVault
 
 _POLL_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
 
 
+def open_suppressions(settings: Settings, store: Store, *, clock: Clock) -> Suppressions:
+    """Return what routing knows of suppressed subjects."""
+    return Suppressions(store, SubjectVault(open_keyring(settings)), clock=clock)
+
+
 class RegulationThread(threading.Thread):
     """Takes regulations on, whatever one of them meets, until this process routes no more.
 
     Args:
-        over: Set when that is.
+        current: Returns the configuration as stored.
+        over: Set when routing ends.
     """
 
     def __init__(
@@ -33,21 +42,20 @@ class RegulationThread(threading.Thread):
         store: Store,
         *,
         log: EventLog,
-        watch: SnapshotWatch,
-        vault: SubjectVault,
-        clock: Clock,
+        current: Callable[[], Snapshot],
         over: threading.Event,
     ) -> None:
         super().__init__(name="regulations")
+        clock = SystemClock()
         self._over = over
         self._runner = DeletionRunner(
             store=store,
             log=log,
             lake=LakeReader(settings.lake_location()),
             eraser=LakeEraser(settings.lake_location(), clock=clock),
-            vault=vault,
+            vault=SubjectVault(open_keyring(settings)),
             clock=clock,
-            current=watch.newest,
+            current=current,
         )
 
     def run(self) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import sys
 import threading
@@ -25,11 +24,12 @@ from punchcard.ingest.rejections import Rejections
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.opening import is_shared
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_lake, open_store
-from punchcard.runtime.connections import HttpLimits, parse_networks
+from punchcard.runtime.connections import limits_of
 from punchcard.runtime.garbage_collection import collect_often
 from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.http_server import HttpServer
+from punchcard.runtime.listening import bind_sockets
 from punchcard.runtime.metrics import render_metrics
 from punchcard.runtime.readiness import read_problems
 from punchcard.runtime.settings import Settings
@@ -52,8 +52,7 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 # How long the event loop may keep the interpreter from the thread that commits. Python's default of 5 ms is longer than
 # a commit takes: on a busy machine that thread, back from its sync, would delay its whole group.
 _THREAD_SWITCH_SECONDS = 0.0005
-_LINE_BYTES_MAX = 65_535  # of the parser
-_LOOPBACK = "127.0.0.0/8, ::1/128"
+_PUBLISH_SECONDS = 1.0
 
 
 def _ignore() -> None:
@@ -65,14 +64,26 @@ class Serving:
 
     Args:
         config_file: The file from which the configuration is applied, "" if there is none.
+        listening: A bound socket; None binds one.
+        is_first: False for a further process of the same port, which leaves alerts to the first one, and loads App and
+            Public API when their first request comes.
 
     Raises:
         PunchcardError: On entering, if the port is in use or something cannot be opened.
     """
 
-    def __init__(self, settings: Settings, *, config_file: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        config_file: str = "",
+        listening: socket.socket | None = None,
+        is_first: bool = True,
+    ) -> None:
         self.settings = settings
         self.config_file = config_file
+        self._listening = listening
+        self._is_first = is_first
         self._open = ExitStack()
         self._alerts: AlertLoop | None = None
 
@@ -80,7 +91,9 @@ class Serving:
         settings = self.settings
         try:
             self._tls = open_tls(settings, clock=SystemClock())
-            self._socket = self._open.enter_context(_listen(settings.host, settings.port))
+            self._socket = self._open.enter_context(
+                self._listening or bind_sockets(settings.host, settings.port, count=1)[0]
+            )
             self.store: Store = open_store(settings)
             self._open.callback(self.store.close)
             self.keyring: Keyring = open_keyring(settings)
@@ -149,7 +162,7 @@ class Serving:
                 self._alerts.stop()
 
     async def _serve(self, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
-        settings = self.settings
+        settings = self.settings.share_of_process()
         commit = GroupCommit(
             self.log,
             records_max=settings.group_commit_records_max,
@@ -183,17 +196,18 @@ class Serving:
 
         server = HttpServer(
             app,
-            limits=_limits(settings),
+            limits=limits_of(settings),
             tls=None if self._tls is None else self._tls.context,
             forwarded_by=settings.trusted_proxies,
             direct=tracking,
             on_ready=ready,
             on_stop=on_stop,
         )
-        app.count_connections = lambda: len(server.connections)
+        publishing = asyncio.create_task(_publish_counts(tracking))
         try:
             await server.serve(sockets=[self._socket])
         finally:
+            publishing.cancel()
             await rejections.close()
             await asyncio.to_thread(commit.stop)
 
@@ -213,9 +227,10 @@ class Serving:
 
     def _load(self, app: "_Dispatch") -> None:
         try:
-            app.load()
-            self._report_lake()
-            self._start_alerts()
+            if self._is_first:
+                app.load()
+                self._report_lake()
+                self._start_alerts()
         finally:
             collect_often()
 
@@ -259,7 +274,6 @@ class _Dispatch:
         self._forwarded = forwarded
         self._serving = serving
         self._commit = commit
-        self.count_connections: Callable[[], int] = lambda: 0
         self._built: tuple[AsgiApp, AsgiApp, AsgiApp] | None = None
         self._operator_side_lock = threading.Lock()
 
@@ -287,10 +301,8 @@ class _Dispatch:
             await self._ready(send)
         elif path == "/metrics":
             self._tracking.publish_counts()
-            connections = self.count_connections()
             body = await asyncio.to_thread(
-                render_metrics,
-                lambda: read_gauges(self._serving.store, self._serving.watch, connections=connections),
+                render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch)
             )
             await _respond(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:
@@ -359,35 +371,11 @@ class _Dispatch:
             return self._built
 
 
-def _limits(settings: Settings) -> HttpLimits:
-    return HttpLimits(
-        line_bytes_max=min(settings.request_line_bytes_max, _LINE_BYTES_MAX),
-        headers_bytes_max=settings.request_headers_bytes_max,
-        headers_max=settings.request_headers_max,
-        head_seconds=settings.request_head_seconds,
-        body_seconds=settings.request_body_seconds,
-        keep_alive_seconds=settings.keep_alive_seconds,
-        connections_max=settings.connections_max,
-        per_address_max=settings.connections_per_address_max,
-        bodies_bytes_max=settings.request_bodies_bytes_max,
-        exempt=parse_networks(f"{_LOOPBACK}, {settings.trusted_proxies}"),
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise PunchcardError(
-            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Choose another port with --port.",
-            code="address_unavailable",
-        ) from error
-    listening.set_inheritable(False)
-    return listening
+async def _publish_counts(tracking: TrackingApp) -> None:
+    """Publish the counts of requests, so that the process that is asked for metrics sees those of the others."""
+    while True:
+        await asyncio.sleep(_PUBLISH_SECONDS)
+        tracking.publish_counts()
 
 
 async def _respond(send: Send, status: int, body: bytes, content_type: bytes = b"application/json") -> None:

@@ -6,11 +6,12 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import NewType
+from urllib.parse import quote, urlencode
 
 from punchcard.errors import ConfigurationError
 from punchcard.operations.schedules import parse_time_of_day
@@ -79,12 +80,16 @@ class Settings:
     data: Path
     database_url: Secret  # may contain a password
     log_url: Secret
+    kafka_sasl_username: str
+    kafka_sasl_password: Secret
+    kafka_ssl_key_password: Secret
     lake_url: Secret
     secret_key: Secret
     log_level: LogLevel
     log_format: LogFormat
     host: str
     port: Port
+    processes: int
     allowed_hosts: str
     public_url: PublicUrl
     tls_cert: str
@@ -122,13 +127,32 @@ class Settings:
     config_poll_seconds: float
     shutdown_seconds: float
 
+    def share_of_process(self) -> "Settings":
+        """Return the settings of one of several serving processes: each gets an equal share of what they may use."""
+        shared = (
+            "connections_max",
+            "connections_per_address_max",
+            "request_bodies_bytes_max",
+            "ingest_queue_bytes_max",
+        )
+        return replace(self, **{name: -(-getattr(self, name) // self.processes) for name in shared})
+
     def store_url(self) -> str:
         """Return the URL of the store."""
         return self.database_url.reveal() or f"sqlite:///{self.data / 'punchcard.db'}"
 
     def event_log_url(self) -> str:
-        """Return the URL of the event log."""
-        return self.log_url.reveal() or f"sqlite:///{self.data / 'log.db'}"
+        """Return the URL of the event log; one in Kafka with the options that are settings of their own."""
+        url = self.log_url.reveal()
+        if not url.startswith("kafka://"):
+            return url or f"sqlite:///{self.data / 'log.db'}"
+        options = {
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": self.kafka_sasl_password.reveal(),
+            "ssl.key.password": self.kafka_ssl_key_password.reveal(),
+        }
+        query = urlencode({name: value for name, value in options.items() if value}, quote_via=quote)
+        return url + ("&" if "?" in url else "?") * bool(query) + query
 
     def lake_location(self) -> str:
         """Return the location of the lake: a folder or a URL."""

@@ -29,6 +29,7 @@ from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.child_process import as_environment
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.settings import Settings, read_settings
+from punchcard.store.changes import StoreChanges
 from punchcard.store.engine import Store
 from punchcard.store.operations.simulations import SimulationStatus, end_simulation, next_simulation
 from punchcard.workspace.snapshot import SnapshotWatch
@@ -99,15 +100,24 @@ class SimulationProcess:
 
     def keep_running(self, stopping: threading.Event) -> None:
         """Look for simulations until stopped. A simulation that did not finish is started again."""
-        while not stopping.wait(_POLL_SECONDS):
-            try:
-                with self._store.reading() as work:
-                    simulation = next_simulation(work)
-                if simulation is not None and not self._make_one(stopping):
-                    self._note_failure(simulation.id)
-                    stopping.wait(_RETRY_SECONDS)
-            except StorageError as error:
-                self._telemetry.storage_failed(error=error.message)
+        with closing(StoreChanges(self._store, clock=SystemClock())) as changes:
+            while not stopping.wait(_POLL_SECONDS):
+                if changes.have_come():
+                    self._look(stopping, changes)
+
+    def _look(self, stopping: threading.Event, changes: StoreChanges) -> None:
+        """Make the oldest simulation that is requested, if there is one."""
+        try:
+            with self._store.reading() as work:
+                simulation = next_simulation(work)
+            if simulation is None:
+                return
+            if not self._make_one(stopping):
+                self._note_failure(simulation.id)
+                stopping.wait(_RETRY_SECONDS)
+        except StorageError as error:
+            self._telemetry.storage_failed(error=error.message)
+        changes.forget()  # there may be another one, and a failure ends before the next look
 
     def _make_one(self, stopping: threading.Event) -> bool:
         """Run the process; False if it failed."""

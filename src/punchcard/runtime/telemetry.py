@@ -10,6 +10,9 @@ _refused = prometheus_client.Counter(
     "Connections closed and requests refused before they reached an application, by reason.",
     ["reason"],
 )
+_open = prometheus_client.Gauge(
+    "punchcard_http_connections", "Open connections of all serving processes.", multiprocess_mode="livesum"
+)
 _LOG_INTERVAL_SECONDS = 60.0
 
 
@@ -24,6 +27,10 @@ class ConnectionTelemetry:
         """A connection was closed, or a request refused, because of a limit."""
         _refused.labels(reason).inc()
         self._log.debug("http_request_refused", reason=reason)
+
+    def connections_counted(self, count: int) -> None:
+        """The number of open connections of this process has changed."""
+        _open.set(count)
 
     def connections_exhausted(self, reason: str, *, open_connections: int) -> None:
         """The maximum number of connections is reached: one was closed or rejected."""

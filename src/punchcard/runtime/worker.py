@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
 
 import structlog
@@ -25,24 +25,23 @@ from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
 from punchcard.routing.router import PositionMovedError, Router
-from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
-from punchcard.runtime.child_process import ChildProcess
+from punchcard.runtime.engage_keeper import EngageKeeper
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.history_pruning import prune_history
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
-from punchcard.runtime.regulating import RegulationThread
+from punchcard.runtime.regulating import RegulationThread, open_suppressions
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
+from punchcard.store.changes import StoreChanges
 from punchcard.store.delivery.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
-from punchcard.workspace.subject_vault import SubjectVault
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
 _IDLE_POLL_SECONDS = 0.02
@@ -56,7 +55,6 @@ _REPLAY_IDLE_SECONDS = 0.25
 _LEADERSHIP_LOOK_SECONDS = 1.0
 # Share of the shutdown time that requests in flight may take; the rest is for recording their outcomes.
 _SENDING_SHARE = 0.7
-_ENGAGE_SHARE = 0.9  # its steps are atomic: killing it only costs time
 _FAILED = 1
 
 
@@ -73,18 +71,15 @@ class Worker:
         self._clock = SystemClock()
         self._log = structlog.get_logger("punchcard.worker")
         self._store = open_store(settings)
-        keyring = open_keyring(settings)
-        self._subjects = SubjectVault(keyring)
         self._watch = SnapshotWatch(
-            self._store, keyring, clock=self._clock, interval_seconds=settings.config_poll_seconds
+            self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
         self._stopping = threading.Event()
         self._progress = LoopProgress(self._clock)
         self._failed = False
         self._deliveries: dict[str, DestinationDelivery] = {}
         self._feed: LakeFeed | None = None
-        # A separate process: however much it computes, awards do not wait for it, and its end does not end them.
-        self._engage = ChildProcess(settings, name="engage", module="punchcard.runtime.engage_process")
+        self._engage = EngageKeeper(settings, store=self._store, watch=self._watch, clock=self._clock)
 
     async def run(self, *, until_stdin_closes: bool) -> int:
         """Route and deliver until SIGTERM or SIGINT; return the exit status.
@@ -136,9 +131,8 @@ class Worker:
             target=self._route, args=(guard, lambda: loop.call_soon_threadsafe(stop)), name="routing"
         )
         routing.start()
-        restarting = threading.Thread(target=self._engage.keep_running, args=(self._stopping,), name="engage-keeper")
         if self._starts_engage:
-            restarting.start()
+            self._engage.start(self._stopping)
         alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
         alerts.progress = self._progress
         alerts.start()
@@ -149,18 +143,16 @@ class Worker:
         )
         simulating.start()
         try:
-            with self._progress.watch("delivery"):
-                await self._deliver(guard, stopping)
+            with self._progress.watch("delivery"), ExitStack() as opened:
+                await self._deliver(guard, stopping, opened)
         finally:
             stop()
             await asyncio.to_thread(alerts.stop)
             await asyncio.to_thread(routing.join)
-            await asyncio.to_thread(self._engage.stop, self._settings.shutdown_seconds * _ENGAGE_SHARE)
-            if self._starts_engage:
-                await asyncio.to_thread(restarting.join)
+            await asyncio.to_thread(self._engage.stop)
             await asyncio.to_thread(simulating.join)
 
-    async def _deliver(self, guard: LogGuard, stopping: asyncio.Event) -> None:
+    async def _deliver(self, guard: LogGuard, stopping: asyncio.Event, opened: ExitStack) -> None:
         tasks: dict[str, asyncio.Task[None]] = {}
         comparing: list[asyncio.Task[None]] = []
         while not stopping.is_set():
@@ -174,11 +166,17 @@ class Worker:
                         clock=self._clock,
                         current=self._target_of(slug),
                         poll_seconds=self._settings.delivery_poll_seconds,
-                        before_sending=guard.advance,
+                        before_sending=guard.allow_sending,
                         spare=spare,
                     )
+                    changes = opened.enter_context(closing(StoreChanges(self._store, clock=self._clock)))
                     runner = reconciliation_runner(
-                        slug, store=self._store, watch=self._watch, settings=self._settings, permits=spare
+                        slug,
+                        store=self._store,
+                        watch=self._watch,
+                        settings=self._settings,
+                        permits=spare,
+                        may_have_work=changes.have_come,
                     )
                     comparing.append(asyncio.create_task(runner.run(stopping)))
                     self._deliveries[slug] = delivery
@@ -243,7 +241,7 @@ class Worker:
                 feed=feed,
                 on_effects=self._wake,
                 batch_bytes=settings.routing_batch_bytes,
-                suppressions=Suppressions(self._store, self._subjects, clock=self._clock),
+                suppressions=open_suppressions(settings, self._store, clock=self._clock),
             )
             flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
             flushing.start()
@@ -256,9 +254,7 @@ class Worker:
                 before_append=guard.check,
             )
             over = threading.Event()
-            regulating = RegulationThread(
-                settings, self._store, log=log, watch=self._watch, vault=self._subjects, clock=self._clock, over=over
-            )
+            regulating = RegulationThread(settings, self._store, log=log, current=self._watch.newest, over=over)
             regulating.start()
             replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
             replaying.start()
@@ -266,6 +262,7 @@ class Worker:
                 with self._progress.watch("routing"):
                     self._step_while_leading(router, log, leadership)
             finally:
+                router.write_schema()
                 over.set()
                 feed.close()
                 replaying.join()
@@ -275,15 +272,22 @@ class Worker:
     def _run_replays(self, runner: ReplayRunner, over: threading.Event) -> None:
         """Take confirmed replays on, whatever one of them meets, until this process routes no more."""
         busy = False
-        while not over.wait(_REPLAY_POLL_SECONDS if busy else _REPLAY_IDLE_SECONDS):
-            try:
-                busy = runner.step()
-            except StorageError as error:
-                RoutingTelemetry().storage_failed(error=error.message)
-                over.wait(_RETRY_SECONDS)
-            except Exception as error:  # noqa: BLE001  # no defect around replays may stop awards
-                self._log.error("replays_failed", exc_info=error)
-                over.wait(_RETRY_SECONDS)
+        with closing(StoreChanges(self._store, clock=self._clock)) as changes:
+            while not over.wait(_REPLAY_POLL_SECONDS if busy else _REPLAY_IDLE_SECONDS):
+                if busy or changes.have_come():
+                    busy = self._take_replays_on(runner, over, changes)
+
+    def _take_replays_on(self, runner: ReplayRunner, over: threading.Event, changes: StoreChanges) -> bool:
+        """Take one step; True if there is more to do at once."""
+        try:
+            return runner.step()
+        except StorageError as error:
+            RoutingTelemetry().storage_failed(error=error.message)
+        except Exception as error:  # noqa: BLE001  # no defect around replays may stop awards
+            self._log.error("replays_failed", exc_info=error)
+        over.wait(_RETRY_SECONDS)
+        changes.forget()
+        return False
 
     def _fill_index(self, feed: LakeFeed) -> MessageIndex:
         """Load the recent message ids, as far as the lake can be read; the ledger has those that matter for awards."""

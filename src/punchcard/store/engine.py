@@ -32,6 +32,7 @@ from punchcard.store.operations import schema as _operations_schema  # noqa: F40
 from punchcard.store.privacy import schema as _privacy_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.schema import metadata
+from punchcard.store.source_schema import schema as _source_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
@@ -83,6 +84,7 @@ class Store:
             raise ConfigurationError(f"the store speaks sqlite:// and postgresql://, not {parsed.drivername}://")
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.sqlite_path = parsed.database if self.is_sqlite else None
         self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed, pool_pre_ping=True)
         # PostgreSQL's own default shows each statement of a unit of work another moment.
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -199,11 +201,8 @@ class Store:
         """
         if not self.is_sqlite:
             return True
-        connection = self._engine.raw_connection()
-        try:
+        with closing(self._engine.raw_connection()) as connection:
             return truncate_write_ahead_log(connection)
-        finally:
-            connection.close()
 
     def close(self) -> None:
         """Release all connections."""

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 import tomli_w
 
+from punchcard.testing.processes import run_module, start_module
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 START_SECONDS = 120
@@ -59,17 +59,15 @@ class ProductProcess:
         if content is not None:
             self.write_config(content)
         half = ["serve"] if serves_only else ["up", *(["--config", str(self.config)] if applies_file else [])]
-        command = [sys.executable, "-m", "punchcard", *half, "--data", str(self.data), *arguments]
-        if descriptors_max is not None:
-            command = ["sh", "-c", f'ulimit -n {descriptors_max}; exec "$0" "$@"', *command]
         self._log = (folder / "up.log").open("a")
-        self._process = subprocess.Popen(
-            [*command, "--port", str(port)],
+        self._process = start_module(
+            "punchcard",
+            *half,
+            *("--data", str(self.data), *arguments, "--port", str(port)),
             stdout=subprocess.PIPE,
             stderr=self._log,
-            text=True,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
+            environment={**os.environ, **(environment or {})},
+            descriptors_max=descriptors_max,
         )
         self.url = self._wait_for_url()
         self.wait_until_ready()
@@ -238,11 +236,11 @@ class WorkerProcess:
 
     def __init__(self, data: Path, environment: Mapping[str, str], log: Path, *, arguments: Sequence[str] = ()) -> None:
         self._log = log.open("a")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "punchcard", "worker", "--data", str(data), *arguments],
+        self._process = start_module(
+            "punchcard",
+            *("worker", "--data", str(data), *arguments),
             stderr=self._log,
-            env={**os.environ, **environment},
-            start_new_session=True,
+            environment={**os.environ, **environment},
         )
 
     def __enter__(self) -> Self:
@@ -272,15 +270,7 @@ def command(
     *arguments: str, stdin: str | None = None, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run one `punchcard` command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "punchcard", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-        env={**os.environ, **(environment or {})},
-    )
+    return run_module("punchcard", *arguments, stdin=stdin, environment={**os.environ, **(environment or {})})
 
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

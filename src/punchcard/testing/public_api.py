@@ -64,6 +64,8 @@ from punchcard.workspace.snapshot import SnapshotWatch
 from punchcard.workspace.subject_vault import SubjectVault
 
 SCRIPTED = ScriptedSettings()
+# The same for all, so that its slow derivation is made once a process.
+_SECRET_KEY = "the key of a test"
 _REPLAY_ROUNDS = 21  # one customer's awards of a whole portion go out one by one
 
 
@@ -120,7 +122,10 @@ class PublicApiServer:
         self.clock = ManualClock()
         self.store = Store(with_tables(store_url))
         self.log = SqliteEventLog(folder / "log.db")
-        self._keyring = open_keyring(None, folder / "secret-key")
+        key = folder / "secret-key"
+        if not key.exists():
+            key.write_text(_SECRET_KEY)
+        self._keyring = open_keyring(None, key)
         self.subjects = SubjectVault(self._keyring)
         self.watch = SnapshotWatch(self.store, self._keyring, clock=self.clock)
         self.configure(config)
@@ -138,7 +143,7 @@ class PublicApiServer:
         self._facts_path = folder / "engage.duckdb"
         self.lake_location = lake
         self._engine: ComputationEngine | None = None
-        self._traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
+        self.traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
         self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
         with self.store.unit_of_work() as work:
             self.token = create_token(work, "test", clock=self.clock)
@@ -176,9 +181,10 @@ class PublicApiServer:
             self.log.append([NewRecord(received_at, write_key, call, "identity", body, "")])
 
     def route(self) -> None:
-        """Route everything that waits."""
+        """Route everything that waits, and write what the source schema gathers of it."""
         while self._router.step():
             continue
+        self._router.write_schema()
 
     def restart_routing(self) -> None:
         """Restart routing from the stored state, as in a new process."""
@@ -372,7 +378,7 @@ class PublicApiServer:
         dependencies = Dependencies(
             store=self.store,
             lake=LakeReader(self.lake_location),
-            traces=self._traces,
+            traces=self.traces,
             browser=self.browser,
             live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
             clock=self.clock,

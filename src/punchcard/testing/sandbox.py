@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from punchcard.testing.processes import start_module
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 STOP_SECONDS = 60
@@ -40,9 +40,10 @@ class SandboxProcess:
     token = "sandbox-token"
 
     def __init__(self, data: Path, *, port: int = 0) -> None:
-        command = [sys.executable, "-m", "punchcard.sandbox", "--data", str(data), "--port", str(port)]
-        # Its own session: a Ctrl-C at the test run must not stop it before the test has inspected it.
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        # In its own session: a Ctrl-C at the test run must not stop it before the test has inspected it.
+        self._process = start_module(
+            "punchcard.sandbox", "--data", str(data), "--port", str(port), stdout=subprocess.PIPE
+        )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if "ready at " not in line:

@@ -8,16 +8,18 @@ from sqlalchemy import Connection
 
 from punchcard.lake.listing import EventQuery
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
-from punchcard.lake.reader import LakeEvent, LakeReader
+from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
 from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
+from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import places_replayed_with
+from punchcard.traces.conflicts import conflict_to_show
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.tail import Tail
-from punchcard.traces.trace import ResultTrace, effects_met, result_trace
+from punchcard.traces.trace import ResultTrace, effects_met, result_trace, waits_of, with_wait
 
 _USER_IDS_MAX = 10
 _EMAILS_MAX = 10
@@ -296,9 +298,18 @@ def _is_theirs(event: LakeEvent, person: CustomerIds) -> bool:
 def _seen_events(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
     events = with_results_of_replays(work, with_results_of_held(work, events))
     met = effects_met(work, events)
+    conflicts = conflicts_of(work, [effect.id for effect in met.values()]) if met else {}
+    waits = waits_of(work, {slug for slug, _ in met})
+
+    def current(event: LakeEvent, result: LakeResult) -> ResultTrace:
+        trace = with_wait(result_trace(result, met, None), waits)
+        effect = met.get((result.destination or "", result.effect_key or ""))
+        if effect is None or trace.status is EventStatus.DUPLICATE:
+            return trace
+        return replace(trace, conflict=conflict_to_show(conflicts[effect.id], effect, event.message_id))
+
     return [
-        SeenEvent(event=event, results=tuple(result_trace(result, met, None) for result in event.results))
-        for event in events
+        SeenEvent(event=event, results=tuple(current(event, result) for result in event.results)) for event in events
     ]
 
 

@@ -1,6 +1,6 @@
 """One event's trace: received, results and reasons, transaction, attempts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -202,7 +202,7 @@ class TraceReader:
             attempts = attempts_of(connection, [effect.id for effect in met.values()])
             conflicts = conflict_traces(connection, message_id) if met else {}
             profile = profile_trace(connection, copy, IdReader(self._rules()))
-            waits = {slug: wait for slug, _ in met if (wait := _wait_of(connection, slug)) is not None}
+            waits = waits_of(connection, {slug for slug, _ in met})
             switches = _switches(connection, copy)
         types = self._types()
         return EventTrace(
@@ -212,7 +212,7 @@ class TraceReader:
             event=mask_write_keys(copy.payload),
             results=tuple(
                 _with_conflict(
-                    _with_switch(_with_wait(result_trace(result, met, attempts, types=types), waits), switches),
+                    _with_switch(with_wait(result_trace(result, met, attempts, types=types), waits), switches),
                     conflicts,
                 )
                 for result in copy.results
@@ -234,6 +234,11 @@ def _with_conflict(result: ResultTrace, conflicts: Mapping[tuple[str, str], Conf
     return replace(result, conflict=conflict, detail=_joined(result.detail, conflict.decision))
 
 
+def waits_of(work: Connection, destinations: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Return why destinations send nothing now, as reason and sentence; those that deliver are left out."""
+    return {slug: wait for slug in destinations if (wait := _wait_of(work, slug)) is not None}
+
+
 def _wait_of(work: Connection, destination: str) -> tuple[str, str] | None:
     """Why nothing is sent to a destination now, as reason and sentence; None if it delivers."""
     if (switch := current_switch(work, destination)) is not None:
@@ -242,13 +247,12 @@ def _wait_of(work: Connection, destination: str) -> tuple[str, str] | None:
     return None if pause is None else (pause.reason, pause.description)
 
 
-def _with_wait(result: ResultTrace, waits: Mapping[str, tuple[str, str]]) -> ResultTrace:
-    """The result, with what its effect waits for if its destination delivers nothing now."""
+def with_wait(result: ResultTrace, waits: Mapping[str, tuple[str, str]]) -> ResultTrace:
+    """Return the result, with what its effect waits for if its destination delivers nothing now."""
     wait = waits.get(result.destination or "")
     if wait is None or result.status not in _WAITING:
         return result
-    reason = result.reason or wait[0]
-    return replace(result, reason=reason, detail=wait[1], next_attempt_at=None, next_attempt=None)
+    return replace(result, reason=wait[0], detail=wait[1], next_attempt_at=None, next_attempt=None)
 
 
 def _switches(work: Connection, event: LakeEvent) -> dict[str, SwitchedOff]:
@@ -344,16 +348,40 @@ def result_trace(
             transaction=None,
             attempts=(),
         )
-    planned = result.status == EventStatus.PENDING
-    waits = planned and effect.state in (EffectState.RETRYING, EffectState.UNKNOWN)
+    if result.status == EventStatus.PENDING:
+        return effect_result(effect, attempts[effect.id] if attempts else (), note=result.detail, types=types)
     return ResultTrace(
         destination=result.destination,
-        status=current_status(effect) if planned else EventStatus(result.status),
-        reason=effect.reason if planned else result.reason,
-        detail=_joined(effect.detail, result.detail) if planned else result.detail,
+        status=EventStatus(result.status),
+        reason=result.reason,
+        detail=result.detail,
         transaction=transaction_trace(effect, types=types),
-        attempts=tuple(attempt_trace(attempt) for attempt in attempts[effect.id]) if planned and attempts else (),
-        effect_id=effect.id if planned else None,
+        attempts=(),
+    )
+
+
+def effect_result(
+    effect: StoredEffect,
+    attempts: Sequence[StoredAttempt] = (),
+    *,
+    note: str | None = None,
+    types: Mapping[str, str] = NO_TYPES,
+) -> ResultTrace:
+    """Return the current result of the event that has made an effect.
+
+    Args:
+        note: What routing noted on the event.
+        types: The type of each configured destination by its slug.
+    """
+    waits = effect.state in (EffectState.RETRYING, EffectState.UNKNOWN)
+    return ResultTrace(
+        destination=effect.destination,
+        status=current_status(effect),
+        reason=effect.reason,
+        detail=_joined(effect.detail, note),
+        transaction=transaction_trace(effect, types=types),
+        attempts=tuple(attempt_trace(attempt) for attempt in attempts),
+        effect_id=effect.id,
         next_attempt_at=effect.due_at if waits else None,
         next_attempt=effect.attempts + 1 if waits else None,
     )

@@ -125,7 +125,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.PARKED,
         title="Awards parked",
-        description="At least {threshold} awards are not retried any more.",
+        description="Awards are not retried any more ({threshold} or more).",
         severity=Severity.CRITICAL,
         threshold=1,
         unit="awards",
@@ -133,7 +133,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.REJECTED,
         title="Awards rejected",
-        description="The partner has refused at least {threshold} awards for good in the last seven days.",
+        description="The partner has refused awards for good in the last seven days ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="awards",
@@ -141,7 +141,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.CONFLICT,
         title="Conflicts",
-        description="At least {threshold} events conflict with what was sent, and nobody has resolved that.",
+        description="Events conflict with what was sent, and nobody has resolved that ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="events",
@@ -173,7 +173,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.SOURCE_SILENT,
         title="Source silent",
-        description="A source has sent nothing for {threshold} hours in which it is usually busy.",
+        description="A source has sent nothing in hours in which it is usually busy ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="hours",
@@ -197,7 +197,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.LEDGER,
         title="Ledger differences",
-        description="The last reconciliation found at least {threshold} differences.",
+        description="The last reconciliation found differences ({threshold} or more).",
         severity=Severity.CRITICAL,
         threshold=1,
         unit="differences",
@@ -229,7 +229,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.QUARANTINED,
         title="Events quarantined",
-        description="At least {threshold} records or events could not be processed in the last seven days.",
+        description="Records or events could not be processed in the last seven days ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="events",
@@ -255,7 +255,7 @@ _DEFINITIONS: Final = (
     RuleDefinition(
         kind=AlertKind.UNKNOWN_SOURCE,
         title="Unknown write key",
-        description="At least {threshold} events with an unknown write key were received in the last seven days.",
+        description="Events with an unknown write key were received in the last seven days ({threshold} or more).",
         severity=Severity.WARNING,
         threshold=1,
         unit="events",

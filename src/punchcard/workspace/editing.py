@@ -78,9 +78,9 @@ def find_filter(destination: Destination, filter_id: str) -> DestinationFilter:
     raise NotFoundError(f"{destination.slug} has no filter {filter_id}.")
 
 
-def change_workspace(**values: str) -> Edit:
-    """Return an edit that sets fields of the workspace, such as `name`. They are validated when it is applied."""
-    return lambda workspace: replace(workspace, **values)  # type: ignore[arg-type]  # only fields that are text
+def change_workspace(**values: str | tuple[str, ...]) -> Edit:
+    """Return an edit that sets settings of the workspace, such as `name`. They are validated when it is applied."""
+    return lambda workspace: replace(workspace, **values)  # type: ignore[arg-type]  # only settings of these types
 
 
 def add_source(source: Source) -> Edit:

@@ -1,5 +1,6 @@
 """The key that encrypts stored secrets, and the mask that is shown instead of a secret."""
 
+import functools
 import hashlib
 import hmac
 import os
@@ -32,8 +33,7 @@ class Keyring:
     """
 
     def __init__(self, secret_key: str) -> None:
-        # 16 MB and some 50 ms, once per process: enough to make guessing a short key expensive.
-        key = Scrypt(salt=_SALT, length=64, n=2**14, r=8, p=1).derive(secret_key.encode())
+        key = _derive(secret_key)
         self._fernet = Fernet(urlsafe_b64encode(key[:32]))
         self._fingerprint_key = key[32:]
 
@@ -81,6 +81,12 @@ def open_keyring(secret_key: str | None, path: Path) -> Keyring:
             f"{path}: The secret key is empty. Put the old file back, or set PUNCHCARD_SECRET_KEY."
         )
     return Keyring(stored_key)
+
+
+@functools.lru_cache(maxsize=4)
+def _derive(secret_key: str) -> bytes:
+    """Return 64 bytes. 16 MB and some 50 ms, once per process: enough to make guessing a short key expensive."""
+    return Scrypt(salt=_SALT, length=64, n=2**14, r=8, p=1).derive(secret_key.encode())
 
 
 def mask(secret: str) -> str:

@@ -111,7 +111,7 @@ def test_a_computed_trait_is_shown_in_one_line(lines, text):
         assert print_definition(parse_lines(text, kind="computed_trait"), kind="computed_trait") == text
 
 
-SAID = [
+MESSAGES = [
     ("event('A').sum(property('revenue')) >= 99.5", Line(event="A", measure="sum", of="revenue", times="99.5")),
     ("event('A').avg(property('a.b')) < 3", Line(event="A", measure="avg", of="a.b", counted="<", times="3")),
     ("event('A').min(property('x')) <= 0", Line(event="A", measure="min", of="x", counted="<=", times="0")),
@@ -199,12 +199,12 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line"), SAID, ids=[text for text, _ in SAID])
+@pytest.mark.parametrize(("text", "line"), MESSAGES, ids=[text for text, _ in MESSAGES])
 def test_a_line_says_all_that_segments_builder_does(text, line):
     assert print_definition(Lines(lines=(line,)), kind="audience") == text
-    found = parse_lines(text, kind="audience", audiences=["regulars"])
-    assert found is not None
-    assert list(found.lines) == [line]
+    parsed = parse_lines(text, kind="audience", audiences=["regulars"])
+    assert parsed is not None
+    assert list(parsed.lines) == [line]
 
 
 def test_a_computed_trait_is_described_for_a_funnel_too():
@@ -215,7 +215,7 @@ def test_a_computed_trait_is_described_for_a_funnel_too():
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (Line(event="A", times="often"), "count must be a whole number"),
         (Line(event="A", measure="sum", of="x", times="much"), "amount must be a number"),
@@ -228,8 +228,8 @@ def test_a_computed_trait_is_described_for_a_funnel_too():
     ],
     ids=["times", "amount", "window", "between", "days"],
 )
-def test_a_number_that_is_none_is_named(line, said):
-    with pytest.raises(ConfigurationError, match=said):
+def test_a_number_that_is_none_is_named(line, message):
+    with pytest.raises(ConfigurationError, match=message):
         print_definition(Lines(lines=(line,)), kind="audience")
 
 

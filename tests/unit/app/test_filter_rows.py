@@ -29,10 +29,10 @@ from punchcard.filters.parser import parse
     ids=["nothing", "one", "and", "or", "contains", "not contains", "match", "missing", "there", "truth value"],
 )
 def test_a_condition_becomes_lines(text: str, joined: str, rows: list[tuple[str, str, str]]) -> None:
-    found = parse_rows(text)
-    assert found is not None
-    assert found.joined == joined
-    assert [(row.path, row.operator, row.value) for row in found.rows] == rows
+    parsed = parse_rows(text)
+    assert parsed is not None
+    assert parsed.joined == joined
+    assert [(row.path, row.operator, row.value) for row in parsed.rows] == rows
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_what_the_builder_composes_is_read_back_as_the_same_line(operator: str, 
     row = BuilderRow(path="properties.name", operator=operator, value="" if "exists" in operator else value)
     text = composed(row)
     parse(text)
-    found = parse_rows(text)
-    if found is None:
+    parsed = parse_rows(text)
+    if parsed is None:
         assert value.strip("-").replace(".", "").isdigit() or value in ("true", "false", "null")
     else:
-        assert list(found.rows) == [row]
+        assert list(parsed.rows) == [row]

@@ -41,10 +41,10 @@ def test_a_form_token_belongs_to_its_session() -> None:
 
 
 def test_passwords() -> None:
-    kept = hash_password("correct horse battery")
-    assert kept.startswith("$argon2id$")
-    assert verify_password(kept, "correct horse battery")
-    assert not verify_password(kept, "correct horse batterz")
+    stored = hash_password("correct horse battery")
+    assert stored.startswith("$argon2id$")
+    assert verify_password(stored, "correct horse battery")
+    assert not verify_password(stored, "correct horse batterz")
     assert not verify_password(None, "there is no such operator")
     with pytest.raises(ConfigurationError, match="at least 12"):
         hash_password("short")

@@ -1,4 +1,4 @@
-"""What every test of the command line stands on."""
+"""What every test of the command line shares."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -41,7 +41,12 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_option_is_explained() -> None:
     commands = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     commands |= {f"send {name}": command for name, command in commands["send"].commands.items()}
-    silent = [f"{name} {one.name}" for name, command in commands.items() for one in command.params if not one.help]
+    silent = [
+        f"{name} {parameter.name}"
+        for name, command in commands.items()
+        for parameter in command.params
+        if not parameter.help
+    ]
     assert silent == []
 
 
@@ -91,10 +96,10 @@ def test_a_wrong_call_is_reported_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert says in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert says in output.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -113,7 +118,7 @@ def some_data(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("raised", "status", "told"),
+    ("raised", "status", "output"),
     [
         pytest.param(ConfigurationError("a\nb"), 2, "punchcard: a\npunchcard: b\n", id="configuration"),
         pytest.param(PunchcardError("away"), 1, "punchcard: away\n", id="failure"),
@@ -126,7 +131,7 @@ def some_data(tmp_path: Path) -> Path:
 def test_what_goes_wrong_in_a_command_becomes_its_exit_status(
     raised: BaseException,
     status: int,
-    told: str,
+    output: str,
     some_data: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -138,7 +143,7 @@ def test_what_goes_wrong_in_a_command_becomes_its_exit_status(
 
     monkeypatch.setattr(punchcard.cli.tracing, "print_trace", fail)
     assert run(["trace", "m", "--data", str(some_data)]) == status
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == output
 
 
 def test_a_defect_shows_where_only_on_request(
@@ -148,8 +153,8 @@ def test_a_defect_shows_where_only_on_request(
 
     monkeypatch.setattr(punchcard.cli.tracing, "print_trace", lambda *_, **__: 1 // 0)
     assert run(["trace", "m", "--data", str(some_data)]) == 1
-    assert "Traceback" not in (told := capsys.readouterr().err)
-    assert "ZeroDivisionError" in told
+    assert "Traceback" not in (output := capsys.readouterr().err)
+    assert "ZeroDivisionError" in output
     monkeypatch.setenv("PUNCHCARD_LOG_LEVEL", "debug")
     assert run(["trace", "m", "--data", str(some_data)]) == 1
     assert "Traceback" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`punchcard import`: every row arrives once, whatever happens on the way, and what does not arrive is named."""
+"""`punchcard import`: every row arrives once, whatever happens meanwhile, and what does not arrive is named."""
 
 import json
 from collections import Counter
@@ -113,9 +113,9 @@ def test_troubles_are_waited_out(
     assert import_(api, orders(tmp_path, 300)) == 0
     assert {event["userId"] for event in api.events()} == {f"u{number}" for number in range(300)}
     assert len({event["messageId"] for event in api.events()}) == 300
-    told = capsys.readouterr()
-    assert told.out.startswith("300 rows read, 300 sent, 0 refused")
-    assert "Retrying in" in told.err
+    output = capsys.readouterr()
+    assert output.out.startswith("300 rows read, 300 sent, 0 refused")
+    assert "Retrying in" in output.err
 
 
 def test_a_server_that_stays_away_is_given_up(
@@ -145,10 +145,10 @@ def test_a_refused_event_costs_its_neighbours_nothing(
     api.reports_index = tells_index
     api.refuses = lambda event: "no such luck" if event["userId"] in ("u0", "u57", "u58", "u249") else None
     assert import_(api, orders(tmp_path, 250)) == 1
-    told = capsys.readouterr()
-    assert told.out.startswith("250 rows read, 246 sent, 4 refused")
-    assert [line.partition(":")[0] for line in told.err.splitlines()] == ["row 2", "row 59", "row 60", "row 251"]
-    assert "no such luck (invalid_request)" in told.err
+    output = capsys.readouterr()
+    assert output.out.startswith("250 rows read, 246 sent, 4 refused")
+    assert [line.partition(":")[0] for line in output.err.splitlines()] == ["row 2", "row 59", "row 60", "row 251"]
+    assert "no such luck (invalid_request)" in output.err
     assert Counter(event["messageId"] for event in api.events()).most_common(1)[0][1] == 1
     refused = {0, 57, 58, 249}
     assert [event["userId"] for event in api.events()] == [f"u{n}" for n in range(250) if n not in refused]
@@ -173,9 +173,11 @@ def test_bad_rows_are_reported_by_number_and_the_rest_arrives(
     file = tmp_path / "events.jsonl"
     file.write_text("\n".join(BAD_LINES))
     assert import_(api, file) == 1
-    told = capsys.readouterr()
-    assert told.out.startswith("8 rows read, 3 sent, 5 refused")
-    assert [line.partition(":")[0] for line in told.err.splitlines()] == [f"row {number}" for number in (2, 3, 4, 6, 7)]
+    output = capsys.readouterr()
+    assert output.out.startswith("8 rows read, 3 sent, 5 refused")
+    assert [line.partition(":")[0] for line in output.err.splitlines()] == [
+        f"row {number}" for number in (2, 3, 4, 6, 7)
+    ]
     assert [event["event"] for event in api.events()] == ["A", "A", "B"]
 
 
@@ -185,9 +187,9 @@ def test_strict_stops_at_the_first_bad_row_with_all_before_it_sent(
     file = tmp_path / "events.jsonl"
     file.write_text("\n".join(BAD_LINES))
     assert import_(api, file, "--strict") == 1
-    told = capsys.readouterr()
-    assert told.out.startswith("2 rows read, 1 sent, 1 refused")
-    assert "row 2" in told.err
+    output = capsys.readouterr()
+    assert output.out.startswith("2 rows read, 1 sent, 1 refused")
+    assert "row 2" in output.err
     assert [event["event"] for event in api.events()] == ["A"]
 
 
@@ -236,9 +238,9 @@ def test_a_stopped_import_goes_on_where_it_was(
     assert stopped_half_way(api, file, monkeypatch) == 300
     assert import_(api, file) == 0
     assert [event["userId"] for event in api.events()] == [f"u{number}" for number in range(500)]
-    told = capsys.readouterr()
-    assert "Continuing after row 301" in told.err
-    assert told.out.startswith("500 rows read, 500 sent, 0 refused")
+    output = capsys.readouterr()
+    assert "Continuing after row 301" in output.err
+    assert output.out.startswith("500 rows read, 500 sent, 0 refused")
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,9 @@ def test_what_the_server_does_not_take_is_reported_in_one_line(
 ) -> None:
     api.failures = [trouble]
     assert send(api, "track", "X", "--user-id", "a") == 1
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
-    assert says in told.err
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1)
+    assert says in output.err
 
 
 def test_nobody_listening_is_reported_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,8 +79,8 @@ def test_an_amount_is_read_by_its_decimal_sign(cell: str, with_point: str | None
     ],
 )
 def test_a_column_says_its_decimal_sign(cells: list[str], decimal: str | None) -> None:
-    found = detect_format(cells)
-    assert (None if found is None else found.decimal) == decimal
+    detected = detect_format(cells)
+    assert (None if detected is None else detected.decimal) == decimal
 
 
 @pytest.mark.parametrize("cells", [["1,234"], ["$1.234"], ["9,99", "9.99"], ["1.234,5", "1,234.5"]])
@@ -99,9 +99,9 @@ def test_decimal_commas_are_shown_and_read_when_they_are_confirmed(
 ) -> None:
     file = written(tmp_path, EURO)
     assert import_(api, file) == 2
-    told = capsys.readouterr()
-    assert "'1.234,56 €' as 1234.56" in told.err
-    assert "--yes" in told.err
+    output = capsys.readouterr()
+    assert "'1.234,56 €' as 1234.56" in output.err
+    assert "--yes" in output.err
     assert api.requests == []
     saved = tmp_path / "mapping.toml"
     assert import_(api, file, "--yes", "--save-mapping", str(saved)) == 0

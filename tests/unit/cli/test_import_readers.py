@@ -199,11 +199,11 @@ def test_any_text_survives_a_csv(table: list[tuple[str, str, str]], tmp_path_fac
     headings = ("event", "properties.a", "properties.revenue")
     path.write_bytes(csv_bytes([headings, *table]))
     reader = CsvRows(path)
-    found = [row.members for row in reader.rows(after=0) if isinstance(row, EventRow)]
+    read_members = [row.members for row in reader.rows(after=0) if isinstance(row, EventRow)]
     reader.close()
     expected = [row for row in table if any(row)]
-    assert len(found) == len(expected)
-    for members, (event, a, revenue) in zip(found, expected, strict=True):
+    assert len(read_members) == len(expected)
+    for members, (event, a, revenue) in zip(read_members, expected, strict=True):
         properties: Any = members.get("properties", {})
         assert (members.get("event", ""), properties.get("a", "")) == (event, a)
         sent = json.loads(msgspec.json.encode(properties.get("revenue", "")))

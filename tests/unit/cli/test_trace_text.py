@@ -51,7 +51,7 @@ DELIVERED = ResultTrace(
         ),
     ),
 )
-STORY = EventTrace(
+TRACE = EventTrace(
     message_id="m1",
     received_at=AT,
     source="website",
@@ -71,7 +71,7 @@ def lines_of(trace: EventTrace) -> list[str]:
 
 
 def test_a_delivered_award_is_traced_from_receipt_to_the_partners_id() -> None:
-    lines = lines_of(STORY)
+    lines = lines_of(TRACE)
     assert lines[0] == "track Order Completed m1"
     assert lines[1] == "received 2026-01-02 03:04:05.678 UTC from source website"
     for line in (
@@ -90,14 +90,14 @@ def test_its_profile_is_reported_with_their_audiences() -> None:
     ann = ProfileTrace(
         public_id="use_a", ids=[("email", "ann@example.com"), ("user_id", "ann")], audiences=["lapsed", "regulars"]
     )
-    lines = lines_of(replace(STORY, profile=ann))
+    lines = lines_of(replace(TRACE, profile=ann))
     assert lines[2:4] == ["profile use_a: email ann@example.com, user_id ann", "audiences lapsed, regulars"]
     many = replace(ann, ids=[("anonymous_id", f"visit-{number}") for number in range(20)], audiences=[])
-    assert lines_of(replace(STORY, profile=many))[2].endswith("anonymous_id visit-5 and 14 more")
+    assert lines_of(replace(TRACE, profile=many))[2].endswith("anonymous_id visit-5 and 14 more")
 
 
 def test_the_event_is_shown_digit_by_digit() -> None:
-    assert '"revenue": 9.990' in text_of(STORY)
+    assert '"revenue": 9.990' in text_of(TRACE)
 
 
 def test_a_refusal_is_reported_with_its_reason() -> None:
@@ -109,7 +109,7 @@ def test_a_refusal_is_reported_with_its_reason() -> None:
         transaction=None,
         attempts=(),
     )
-    lines = lines_of(replace(STORY, results=(refused,)))
+    lines = lines_of(replace(TRACE, results=(refused,)))
     assert lines[-2:] == ["perkville: refused (missing_email)", "why there is no email in the event"]
 
 
@@ -117,7 +117,7 @@ def test_what_needs_a_person_is_reported_with_the_next_step() -> None:
     parked = replace(
         DELIVERED, status=EventStatus.PARKED, reason="perk_unknown", detail="gave up after 10 tries", effect_id=7
     )
-    lines = lines_of(replace(STORY, results=(parked,)))
+    lines = lines_of(replace(TRACE, results=(parked,)))
     assert lines[-2:] == ["what to do correct the map", "next step punchcard retry m1"]
 
 
@@ -127,7 +127,7 @@ def test_a_conflict_and_the_next_try_are_reported() -> None:
     waiting = replace(
         DELIVERED, status=EventStatus.RETRYING, reason="timeout", next_attempt_at=at, next_attempt=3, conflict=conflict
     )
-    lines = lines_of(replace(STORY, results=(waiting,)))
+    lines = lines_of(replace(TRACE, results=(waiting,)))
     assert "next try 2026-01-02 03:04:05.000 UTC, attempt 3" in lines
     assert "conflict with message m2: unresolved" in lines
     assert lines[-1] == "next step punchcard conflicts 17"
@@ -142,7 +142,7 @@ def test_a_result_before_any_destination_and_an_unknown_source_are_reported() ->
         transaction=None,
         attempts=(),
     )
-    lines = lines_of(replace(STORY, source=None, results=(failed,)))
+    lines = lines_of(replace(TRACE, source=None, results=(failed,)))
     assert "an unknown source" in lines[1]
     assert lines[-1] == "before any destination: failed on ingest (unknown_source)"
 
@@ -156,8 +156,8 @@ def test_later_copies_are_reported() -> None:
         transaction=None,
         attempts=(),
     )
-    copy = replace(STORY, received_at=AT + timedelta(hours=1), results=(duplicate,))
-    last = lines_of(replace(STORY, copies=(copy,)))[-1]
+    copy = replace(TRACE, received_at=AT + timedelta(hours=1), results=(duplicate,))
+    last = lines_of(replace(TRACE, copies=(copy,)))[-1]
     assert last == "The same message id was received again 2026-01-02 04:04:05.678 UTC: duplicate (same_message_id)"
 
 
@@ -166,13 +166,13 @@ def test_a_user_property_is_reported_as_one() -> None:
     transaction = replace(
         DELIVERED.transaction, kind="User property", item=None, quantity=None, attributes={"vip": True}
     )
-    lines = lines_of(replace(STORY, results=(replace(DELIVERED, transaction=transaction),)))
+    lines = lines_of(replace(TRACE, results=(replace(DELIVERED, transaction=transaction),)))
     assert 'user property {"vip":true} for ann@example.com' in lines
 
 
 def test_what_senders_wrote_cannot_steer_the_terminal() -> None:
     nasty = replace(
-        STORY,
+        TRACE,
         message_id="m\x1b[2J1",
         event='{"type":"track","event":"\\u001b[2J [red]\u202e"}'.encode(),
         results=(replace(DELIVERED, detail="\x1b]0;owned\x07"),),
@@ -183,4 +183,4 @@ def test_what_senders_wrote_cannot_steer_the_terminal() -> None:
 
 
 def test_an_event_that_cannot_be_read_is_shown_as_it_came() -> None:
-    assert "{broken" in text_of(replace(STORY, event=b"{broken\xff"))
+    assert "{broken" in text_of(replace(TRACE, event=b"{broken\xff"))

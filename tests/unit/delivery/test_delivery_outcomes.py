@@ -174,15 +174,15 @@ def test_the_partners_words_and_id_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent", "words"),
+    ("requested", "sent", "words"),
     [
         pytest.param("-5", "-5", "found by reading back", id="as asked"),
         pytest.param("-5", "-3", "found by reading back; -5 was asked, -3 sent", id="cut"),
         pytest.param(None, "-3", "found by reading back; no amount was asked, -3 sent", id="the ledger's"),
     ],
 )
-def test_what_was_cut_is_still_on_record_after_reading_back(asked: str | None, sent: str, words: str) -> None:
-    effect = replace(EFFECT, requested_quantity=None if asked is None else Decimal(asked), is_refund=True)
+def test_what_was_cut_is_still_on_record_after_reading_back(requested: str | None, sent: str, words: str) -> None:
+    effect = replace(EFFECT, requested_quantity=None if requested is None else Decimal(requested), is_refund=True)
     attempt = replace(make_attempt(R), effect=effect, quantity=Decimal(sent))
     assert classify_outcome(attempt, FOUND, clock=CLOCK, options=OPTIONS).detail == words
 
@@ -196,7 +196,7 @@ def test_waits_of_many_are_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "shown", "expected"),
+    ("recorded", "shown", "expected"),
     [
         pytest.param(None, "7.50", "-7.50", id="never-decided-here"),
         pytest.param(None, None, None, id="not-shown"),
@@ -204,14 +204,14 @@ def test_waits_of_many_are_spread() -> None:
     ],
 )
 def test_a_refund_that_a_lost_run_made_has_taken_what_the_partner_shows(
-    kept: str | None, shown: str | None, expected: str | None
+    recorded: str | None, shown: str | None, expected: str | None
 ) -> None:
     """After a restore the ledger knows a refund without an amount, and later refunds must not take it once more."""
     attempt = make_attempt(R, reason="store_restored")
-    effect = replace(attempt.effect, is_refund=True, quantity=None if kept is None else Decimal(kept))
-    found = replace(FOUND, units=None if shown is None else Decimal(shown))
+    effect = replace(attempt.effect, is_refund=True, quantity=None if recorded is None else Decimal(recorded))
+    match = replace(FOUND, units=None if shown is None else Decimal(shown))
     attempt_result = classify_outcome(
-        replace(attempt, effect=effect), found, clock=MiddleClock(), options=DeliveryOptions()
+        replace(attempt, effect=effect), match, clock=MiddleClock(), options=DeliveryOptions()
     )
     assert attempt_result.state is E.DELIVERED
     assert attempt_result.quantity == (None if expected is None else Decimal(expected))

@@ -14,6 +14,7 @@ from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.operator_actions import dismiss
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
@@ -23,7 +24,7 @@ NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[OrderLedger]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield OrderLedger(store)
     store.close()
 
@@ -52,7 +53,7 @@ def test_an_award_and_a_user_property_need_no_ledger(ledger: OrderLedger) -> Non
 
 
 @pytest.mark.parametrize(
-    ("awarded", "asked", "removed", "words"),
+    ("awarded", "requested", "removed", "words"),
     [
         pytest.param("9.99", "-9.99", "-9.99", None, id="all of it"),
         pytest.param("9.99", "-4", "-4", None, id="a part"),
@@ -61,22 +62,24 @@ def test_an_award_and_a_user_property_need_no_ledger(ledger: OrderLedger) -> Non
     ],
 )
 def test_a_refund_removes_what_it_asks_but_not_more_than_was_awarded(
-    ledger: OrderLedger, awarded: str, asked: str | None, removed: str, words: str | None
+    ledger: OrderLedger, awarded: str, requested: str | None, removed: str, words: str | None
 ) -> None:
     ledger.add(AWARD, awarded)
     ledger.deliver(AWARD)
-    ledger.add(REFUND, asked)
+    ledger.add(REFUND, requested)
     ready = ledger.prepare()
     assert quantity_of(ready) == removed
     assert isinstance(ready, Ready)
     assert (ready.detail is None) if words is None else words in (ready.detail or "")
 
 
-@pytest.mark.parametrize("asked", ["-12.50", None], ids=["an amount", "no amount"])
-def test_a_refund_of_an_unknown_order_waits_for_it_and_is_parked_then(ledger: OrderLedger, asked: str | None) -> None:
+@pytest.mark.parametrize("requested", ["-12.50", None], ids=["an amount", "no amount"])
+def test_a_refund_of_an_unknown_order_waits_for_it_and_is_parked_then(
+    ledger: OrderLedger, requested: str | None
+) -> None:
     ledger.add(AWARD, "5", source_order="another")
     ledger.deliver(AWARD)
-    ledger.add(REFUND, asked)
+    ledger.add(REFUND, requested)
     result = ledger.prepare()
     assert refusal_of(result) == WAITING
     assert "order o-1 until 2026-01-03 03:04 UTC" in detail_of(result)
@@ -151,20 +154,20 @@ def test_a_dismissed_award_earned_nothing(ledger: OrderLedger) -> None:
     assert "dismissed" in detail_of(result)
 
 
-@pytest.mark.parametrize("asked", ["-5", None], ids=["an amount", "no amount"])
-def test_nothing_is_removed_for_an_award_that_was_rejected(ledger: OrderLedger, asked: str | None) -> None:
+@pytest.mark.parametrize("requested", ["-5", None], ids=["an amount", "no amount"])
+def test_nothing_is_removed_for_an_award_that_was_rejected(ledger: OrderLedger, requested: str | None) -> None:
     ledger.add(AWARD, "5")
     ledger.start(AWARD)
     ledger.record_results(AWARD, EffectState.REJECTED, reason="perk_unknown")
-    ledger.add(REFUND, asked)
+    ledger.add(REFUND, requested)
     result = ledger.prepare()
     assert refusal_of(result) == NOTHING_EARNED
     assert "perk_unknown" in detail_of(result)
 
 
-@pytest.mark.parametrize("asked", ["-5", None], ids=["an amount", "no amount"])
-def test_nothing_is_removed_for_an_order_that_was_refused(ledger: OrderLedger, asked: str | None) -> None:
-    ledger.add(REFUND, asked)
+@pytest.mark.parametrize("requested", ["-5", None], ids=["an amount", "no amount"])
+def test_nothing_is_removed_for_an_order_that_was_refused(ledger: OrderLedger, requested: str | None) -> None:
+    ledger.add(REFUND, requested)
     assert refusal_of(ledger.prepare()) == WAITING
     ledger.refuse("missing_email")
     ledger.refuse("zero_amount")  # the same order again: the newest reason counts

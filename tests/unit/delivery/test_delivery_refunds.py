@@ -15,6 +15,7 @@ from punchcard.store.delivery.effects import UNCERTAIN_REASONS, WAITING_FOR_ORDE
 from punchcard.store.delivery.operator_actions import dismiss, reopen
 from punchcard.store.engine import Store
 from punchcard.testing.effects import stored_effect
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.orders import ANN, AWARD, BOB, OTHER_REFUND, REFUND, OrderLedger
 
 WAITING = (EffectState.RETRYING, "waiting_for_order")
@@ -23,7 +24,7 @@ NOTHING_EARNED = (EffectState.REJECTED, "order_earned_nothing")
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[OrderLedger]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield OrderLedger(store)
     store.close()
 
@@ -75,19 +76,19 @@ PAIRS: list[tuple[str, list[tuple[str, str | None, str | None, str]], list[int]]
 ]
 
 
-@pytest.mark.parametrize(("told", "copies"), [pytest.param(*case[1:], id=case[0]) for case in PAIRS])
+@pytest.mark.parametrize(("refund_rows", "copies"), [pytest.param(*case[1:], id=case[0]) for case in PAIRS])
 def test_a_refund_that_two_sources_track_is_taken_once(
-    ledger: OrderLedger, told: list[tuple[str, str | None, str | None, str]], copies: list[int]
+    ledger: OrderLedger, refund_rows: list[tuple[str, str | None, str | None, str]], copies: list[int]
 ) -> None:
     ledger.set_refunds(follows=RefundFollows.EVENT)
     ledger.add(AWARD, "1000")
     ledger.deliver(AWARD)
-    for number, (source, amount, refund_id, customer) in enumerate(told):
+    for number, (source, amount, refund_id, customer) in enumerate(refund_rows):
         ledger.add(f"r{number}", amount, source=source, refund_id=refund_id, customer=customer)
         ledger.clock.advance(60)
-    answers = [ledger.prepare(f"r{number}") for number in range(len(told))]
-    assert [number for number, answer in enumerate(answers) if isinstance(answer, NotReady)] == copies
-    assert all(refusal_of(answers[number]) == TRACKED_TWICE for number in copies)
+    results = [ledger.prepare(f"r{number}") for number in range(len(refund_rows))]
+    assert [number for number, prepared in enumerate(results) if isinstance(prepared, NotReady)] == copies
+    assert all(refusal_of(results[number]) == TRACKED_TWICE for number in copies)
 
 
 def test_refunds_from_two_sources_that_lie_a_day_apart_are_two(ledger: OrderLedger) -> None:
@@ -119,8 +120,8 @@ def put_aside(ledger: OrderLedger, key: str) -> None:
 
 def state_of(ledger: OrderLedger, key: str) -> tuple[EffectState, str | None]:
     with ledger.store.reading() as work:
-        found = stored_effect(work, key)
-    return found.state, found.reason
+        row = stored_effect(work, key)
+    return row.state, row.reason
 
 
 def test_a_waiting_refund_is_due_when_its_order_has_ended(ledger: OrderLedger) -> None:

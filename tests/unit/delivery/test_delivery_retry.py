@@ -34,7 +34,7 @@ def test_ten_tries_take_about_four_hours(jitter: float, hours: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "shortest", "longest"),
+    ("requested", "shortest", "longest"),
     [
         pytest.param(0.0, 0.0, 0.0, id="at once"),
         pytest.param(7.0, 7.0, 8.4, id="shorter than planned"),
@@ -45,25 +45,25 @@ def test_ten_tries_take_about_four_hours(jitter: float, hours: float) -> None:
         pytest.param(float("nan"), 0.0, 0.0, id="not a number"),
     ],
 )
-def test_what_the_partner_asks_for_is_followed_within_reason(asked: float, shortest: float, longest: float) -> None:
+def test_what_the_partner_asks_for_is_followed_within_reason(requested: float, shortest: float, longest: float) -> None:
     for jitter in (0.0, 0.5, 0.999):
-        wait = wait_seconds(3, base_seconds=30, jitter=jitter, retry_after_seconds=asked)
+        wait = wait_seconds(3, base_seconds=30, jitter=jitter, retry_after_seconds=requested)
         assert shortest <= wait <= longest
 
 
 def test_a_partner_that_is_down_for_hours_and_says_in_a_second_uses_up_no_tries_within_seconds() -> None:
-    for asked in (0.0, 1.0):
-        waits = [wait_seconds(n, base_seconds=30, jitter=0.5, retry_after_seconds=asked) for n in range(1, 10)]
-        assert waits[:3] == pytest.approx([1.1 * asked] * 3)
+    for requested in (0.0, 1.0):
+        waits = [wait_seconds(n, base_seconds=30, jitter=0.5, retry_after_seconds=requested) for n in range(1, 10)]
+        assert waits[:3] == pytest.approx([1.1 * requested] * 3)
         assert sum(waits) > 3 * 3_600
 
 
 @given(st.integers(1, 10**9), st.floats(0, 0.999), st.one_of(st.none(), st.floats(allow_nan=True)), OPTIONS)
 def test_no_wait_is_longer_than_the_longest(
-    tries: int, jitter: float, asked: float | None, options: DeliveryOptions
+    tries: int, jitter: float, requested: float | None, options: DeliveryOptions
 ) -> None:
     base = options.retry_base_seconds
-    wait = wait_seconds(tries, base_seconds=base, jitter=jitter, retry_after_seconds=asked)
+    wait = wait_seconds(tries, base_seconds=base, jitter=jitter, retry_after_seconds=requested)
     assert 0 <= wait <= longest_wait_seconds(options)
     check = check_wait_seconds(tries, options=options, jitter=jitter)
     assert 0 < check <= longest_check_wait_seconds(options)

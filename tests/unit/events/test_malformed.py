@@ -1,4 +1,4 @@
-"""Why a body cannot be taken is said in a sentence with the cure."""
+"""The error of a refused body is a sentence with the cure."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_a_malformed_body_is_explained(body: bytes, expected: str) -> None:
     explanation = explain_malformed(body)
     assert explanation.startswith("malformed JSON: ")
     assert expected in explanation
-    assert "JSON is malformed" not in explanation  # said once is enough
+    assert "JSON is malformed" not in explanation  # once is enough
 
 
 @pytest.mark.parametrize(

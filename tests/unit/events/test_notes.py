@@ -32,8 +32,8 @@ def event_of(text: bytes, **options: Any) -> Event:
     return result
 
 
-def sentences(found: Event | IngestFailure) -> list[str]:
-    return [note.detail for note in found.notes]
+def sentences(parsed: Event | IngestFailure) -> list[str]:
+    return [note.detail for note in parsed.notes]
 
 
 def with_members(members: str) -> bytes:

@@ -22,7 +22,7 @@ def read(body: object, *, call: str = "batch", position: int = 7, ip: str = "") 
     return list(read_request(opened.body, call=call, received_at=RECEIVED, position=position, ip=ip))
 
 
-def one(event: object, **options: Any) -> Event | IngestFailure:
+def parse_one(event: object, **options: Any) -> Event | IngestFailure:
     """One event sent between two good ones, which must come out untouched."""
     text = event if isinstance(event, bytes) else json.dumps(event).encode()
     good = [json.dumps({**TRACK, "messageId": f"good-{side}"}).encode() for side in ("left", "right")]
@@ -32,8 +32,8 @@ def one(event: object, **options: Any) -> Event | IngestFailure:
     return result
 
 
-def reason(found: Event | IngestFailure) -> str | None:
-    return found.reason if isinstance(found, IngestFailure) else None
+def reason(parsed: Event | IngestFailure) -> str | None:
+    return parsed.reason if isinstance(parsed, IngestFailure) else None
 
 
 def sized(size: int) -> bytes:
@@ -102,7 +102,7 @@ FAILURES = [
 
 @pytest.mark.parametrize(("event", "expected"), FAILURES)
 def test_a_faulty_event_ends_with_its_reason_and_costs_no_neighbour(event: object, expected: str) -> None:
-    result = one(event)
+    result = parse_one(event)
     assert reason(result) == expected
     assert isinstance(result, IngestFailure)
     assert result.detail
@@ -134,13 +134,13 @@ GOOD = [
 
 @pytest.mark.parametrize("event", GOOD)
 def test_a_good_event_is_an_event(event: object) -> None:
-    result = one(event)
+    result = parse_one(event)
     assert isinstance(result, Event), result
 
 
 @pytest.mark.parametrize("levels", [500, 5_000, 80_000])
 def test_an_event_nested_beyond_reading_is_taken_without_its_depths(levels: int) -> None:
-    result = one(nested(levels))
+    result = parse_one(nested(levels))
     assert isinstance(result, Event)
     assert json.loads(result.raw)["properties"]["a"]["a"]["a"]
 

@@ -1,4 +1,4 @@
-"""Values in conditions: numbers in all their forms, `!` of what is no boolean, versions; as Segment evaluates them."""
+"""Values in conditions: numbers in all their forms, `!` of other values than booleans, versions; as Segment does."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The filter language: Segment's documented examples, what each construct means, and what a mistake is told."""
+"""The filter language: Segment's documented examples, what each construct means, and the message for each mistake."""
 
 import json
 from decimal import Decimal

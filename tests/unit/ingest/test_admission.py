@@ -35,11 +35,11 @@ class Partner:
 
 
 def run(trace: Callable[[Admission, ManualClock], Awaitable[None]]) -> None:
-    async def told() -> None:
+    async def refusal() -> None:
         clock = ManualClock()
         await trace(Admission(clock), clock)
 
-    asyncio.run(told())
+    asyncio.run(refusal())
 
 
 async def count_limited(admission: Admission, partner: Partner, addresses: list[str]) -> int:

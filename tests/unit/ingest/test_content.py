@@ -1,4 +1,4 @@
-"""Whatever a body is packed in, its text comes out, or what is wrong with it is said."""
+"""Whatever encodes a body, its text is read, or the error says what is wrong."""
 
 import gzip
 import zlib

@@ -84,13 +84,13 @@ def test_a_record_added_at_once_equals_its_events_added_singly(with_failed: bool
 
 
 @pytest.mark.parametrize(
-    ("raw", "kept"),
+    ("raw", "stored"),
     [(b"\xff{", "\ufffd{"), (b'"\\ud800"', '"\\ud800"'), (b"a\x00b", "a\x00b"), ("é".encode(), "é")],
     ids=["not UTF-8", "escaped surrogate", "NUL", "not ASCII"],
 )
-def test_odd_payloads_do_not_harm_their_neighbours(raw: bytes, kept: str) -> None:
+def test_odd_payloads_do_not_harm_their_neighbours(raw: bytes, stored: str) -> None:
     batch = rows_of(an_event(raw=b"{}"), an_event(raw=raw)).to_arrow()
-    assert batch.column("payload").to_pylist() == ["{}", kept]
+    assert batch.column("payload").to_pylist() == ["{}", stored]
 
 
 def test_a_lone_surrogate_in_an_id_is_repaired() -> None:

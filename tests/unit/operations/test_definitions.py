@@ -1,4 +1,4 @@
-"""A definition as text, as JSON and as both: what is kept of it, and where it is said to be wrong."""
+"""A definition as text, as JSON and as both: what is stored of it, and where its errors point."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whose events are, by Segment's rules: found, made, merged, and kept apart where two people share a device."""
+"""The profile of an event, by Segment's rules: found, made, merged, and separate where two people share a device."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Settings that come with an event are for the destination whose endpoint was called, and for no other."""
+"""Settings sent with an event are for the destination of the called endpoint, and for no other."""
 
 from punchcard.destinations.perkville.partner import PerkvillePartner
 from punchcard.destinations.port import Partner

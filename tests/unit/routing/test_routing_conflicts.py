@@ -23,6 +23,7 @@ from punchcard.store.delivery.orders import RefusedOrder, refusal_of_order
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import RoutedDestination
@@ -86,7 +87,7 @@ def planned_effect(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     yield store
     store.close()
 
@@ -119,7 +120,7 @@ def test_a_new_intent_becomes_a_pending_effect_with_all_it_knows(store: Store) -
     assert (effect.message_id, effect.received_at) == ("m1", CLOCK.now())
 
 
-# What follows the first claim, and what it is: the same whether it comes in the same unit of work or years later.
+# What follows the first claim, and what it is: the same whether it arrives in the same unit of work or years later.
 REPEATS: list[tuple[str, Mapping[str, Any], tuple[EventStatus, str | None]]] = [
     ("the same event again", {"message_id": "m1"}, SAME_MESSAGE),
     ("the same event again, known to the index", {"message_id": "m1", "seen_before": True}, SAME_MESSAGE),
@@ -156,7 +157,7 @@ REPEATS: list[tuple[str, Mapping[str, Any], tuple[EventStatus, str | None]]] = [
 ]
 
 
-@pytest.mark.parametrize("together", [True, False], ids=["in one unit of work", "in another"])
+@pytest.mark.parametrize("together", [True, False], ids=["in row unit of work", "in another"])
 @pytest.mark.parametrize(
     ("changes", "expected"), [pytest.param(changes, expected, id=name) for name, changes, expected in REPEATS]
 )
@@ -172,11 +173,11 @@ def test_a_second_intent_is_evaluated_by_key_content_and_message(
     assert (result.status, result.reason) == expected
     with store.reading() as connection:
         stored = [
-            one for slug in ("perkville", "second") for one in page(connection, LedgerQuery(destination=slug), count=9)
+            row for slug in ("perkville", "second") for row in page(connection, LedgerQuery(destination=slug), count=9)
         ]
         assert len(stored) == (2 if expected == NEW else 1)
-        kept = conflicts_of(connection, [stored[-1].id])[stored[-1].id]
-    assert len(kept) == (1 if expected == CONFLICT else 0)
+        stored_conflicts = conflicts_of(connection, [stored[-1].id])[stored[-1].id]
+    assert len(stored_conflicts) == (1 if expected == CONFLICT else 0)
 
 
 def test_a_conflict_is_kept_and_says_what_stands_and_what_came(store: Store) -> None:
@@ -268,14 +269,14 @@ SCOPED = [pytest.param(ORDER, {}, SAME_EFFECT, id="order"), pytest.param(REFUND,
 SCOPED_AND_DAY = [*SCOPED, pytest.param(DAY, ONCE, ONCE_PER_DAY, id="day")]
 
 
-@pytest.mark.parametrize("together", [True, False], ids=["in one unit of work", "in another"])
+@pytest.mark.parametrize("together", [True, False], ids=["in row unit of work", "in another"])
 @pytest.mark.parametrize(("key", "changes", "repeated"), SCOPED_AND_DAY)
 def test_what_two_sources_tell_of_is_one_effect_unless_each_counts_its_own(
     store: Store, key: ScopedKey, changes: Mapping[str, Any], repeated: tuple[EventStatus, str], together: bool
 ) -> None:
     for scope, expected in ((DESTINATION, repeated), (SOURCE, NEW)):
         at = PERKVILLE if scope is DESTINATION else SECOND
-        planned_effects = [scoped(key, "m", one, scope=scope, at=at, **changes) for one in ("website", "server")]
+        planned_effects = [scoped(key, "m", source, scope=scope, at=at, **changes) for source in ("website", "server")]
         results = (
             resolve(store, *planned_effects)
             if together
@@ -393,7 +394,7 @@ def test_no_claims_are_no_results(store: Store) -> None:
 
 
 @pytest.mark.parametrize("scope", [DESTINATION, SOURCE])
-@pytest.mark.parametrize("together", [True, False], ids=["in one unit of work", "in another"])
+@pytest.mark.parametrize("together", [True, False], ids=["in row unit of work", "in another"])
 @pytest.mark.parametrize(
     ("stored", "key", "others", "changes"),
     [

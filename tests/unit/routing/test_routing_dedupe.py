@@ -49,10 +49,10 @@ def test_it_is_a_set_as_long_as_the_ids_are_few_enough(ids: list[str], ids_min: 
     index = MessageIndex(ids_min)
     index.add_all(ids)
     seen: list[str] = []
-    for one in reversed(ids):
-        if one not in seen:
-            seen.append(one)
+    for message_id in reversed(ids):
+        if message_id not in seen:
+            seen.append(message_id)
         if len(seen) == ids_min:
             break
-    assert all(one in index for one in seen)
-    assert not any(one + "!" in index for one in seen if one + "!" not in ids)
+    assert all(message_id in index for message_id in seen)
+    assert not any(message_id + "!" in index for message_id in seen if message_id + "!" not in ids)

@@ -5,6 +5,7 @@ import pytest
 from cogapp import Cog
 
 from punchcard.errors import ConfigurationError
+from punchcard.log.kafka_options import read_options
 from punchcard.runtime.settings import LogFormat, LogLevel, Secret, Settings, read_settings, setting_entries
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
@@ -131,3 +132,15 @@ def test_trusted_proxies_are_addresses_and_networks(text: str) -> None:
 def test_trusted_proxies_that_are_no_addresses_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="Addresses or networks"):
         read_settings({"PUNCHCARD_TRUSTED_PROXIES": text})
+
+
+def test_the_password_of_kafka_needs_no_place_in_the_url() -> None:
+    environment = {"PUNCHCARD_KAFKA_SASL_USERNAME": "ann", "PUNCHCARD_KAFKA_SASL_PASSWORD": "p&ss w%rd"}
+    for url in ("kafka://b1,b2/events", "kafka://b1,b2/events?sasl.mechanism=SCRAM-SHA-512"):
+        settings = read_settings({**environment, "PUNCHCARD_LOG_URL": url})
+        properties = read_options(settings.event_log_url()).properties
+        assert properties["sasl.username"] == "ann"
+        assert properties["sasl.password"] == "p&ss w%rd"
+        assert "p&ss" not in repr(settings)
+    other = read_settings({**environment, "PUNCHCARD_LOG_URL": "postgresql://db/punchcard"})
+    assert other.event_log_url() == "postgresql://db/punchcard"

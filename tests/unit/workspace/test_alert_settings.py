@@ -1,5 +1,6 @@
 """What may be configured of alert channels and rules, and that URLs of channels stay secret."""
 
+import re
 from dataclasses import replace
 from datetime import time
 
@@ -171,6 +172,13 @@ def test_every_kind_has_a_rule_and_its_default() -> None:
     assert [
         kind for kind, rule in RULES.items() if ("{threshold}" in rule.description) != (rule.threshold is not None)
     ] == []
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_rule_describes_its_default_in_proper_english(kind: AlertKind) -> None:
+    rule = RULES[kind]
+    description = rule.description.replace("{threshold}", f"{rule.threshold or 0:g}")
+    assert not re.search(r"\b1 (?!or )\w", description), description
 
 
 def test_a_stored_change_that_cannot_be_read_leaves_the_default() -> None:

@@ -1,4 +1,4 @@
-"""What is saved of audiences and computed traits compiles; what cannot be used is told, alone."""
+"""Saved audiences and computed traits compile; one that cannot be used is reported, alone."""
 
 import pytest
 

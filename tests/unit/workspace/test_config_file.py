@@ -216,9 +216,9 @@ def test_minimal_file_is_valid() -> None:
     ],
 )
 def test_one_mistake_is_one_line_with_file_line_and_key_path(old: str, new: str, expected: str) -> None:
-    found = problems(MINIMAL.replace(old, new, 1))
-    assert all(line.startswith("punchcard.toml:") for line in found)
-    assert any(expected in line for line in found), found
+    messages = problems(MINIMAL.replace(old, new, 1))
+    assert all(line.startswith("punchcard.toml:") for line in messages)
+    assert any(expected in line for line in messages), messages
 
 
 def test_a_mistake_is_reported_once_and_not_what_follows_from_it() -> None:
@@ -229,7 +229,7 @@ def test_a_mistake_is_reported_once_and_not_what_follows_from_it() -> None:
 
 
 def test_everything_that_is_wrong_is_reported_at_once() -> None:
-    found = problems(
+    messages = problems(
         """\
 color = "red"
 [workspace]
@@ -259,7 +259,7 @@ name = "Loyal"
         'punchcard.toml:13: destinations.gym.source: There is no source "shop"',
         'punchcard.toml:12: destinations.gym.type: There is no destination of type "swarm"',
     ]
-    assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected
+    assert [line[: len(start)] for line, start in zip(messages, expected, strict=True)] == expected
 
 
 @pytest.mark.parametrize(
@@ -299,15 +299,15 @@ name = "Loyal"
     ],
 )
 def test_bad_filter_is_refused(filter_lines: str, expected: str) -> None:
-    found = problems(f"{MINIMAL}[[destinations.filters]]\n{filter_lines}\n")
-    assert any(expected in line for line in found), found
-    assert all("destinations.perkville.filters" in line for line in found)
+    messages = problems(f"{MINIMAL}[[destinations.filters]]\n{filter_lines}\n")
+    assert any(expected in line for line in messages), messages
+    assert all("destinations.perkville.filters" in line for line in messages)
 
 
 def test_more_than_ten_filters_are_refused() -> None:
-    one = '[[destinations.filters]]\ntitle = "t"\nif = "a"\nenabled = false\nactions = [{ type = "DROP" }]\n'
-    assert len(read(MINIMAL + one * 10).destinations[0].filters) == 10
-    assert "Has 11 filters. At most 10" in problems(MINIMAL + one * 11)[0]
+    filter_toml = '[[destinations.filters]]\ntitle = "t"\nif = "a"\nenabled = false\nactions = [{ type = "DROP" }]\n'
+    assert len(read(MINIMAL + filter_toml * 10).destinations[0].filters) == 10
+    assert "Has 11 filters. At most 10" in problems(MINIMAL + filter_toml * 11)[0]
 
 
 @pytest.mark.parametrize(
@@ -382,6 +382,6 @@ def test_rules_of_identity_are_read_and_what_is_left_out_is_the_default() -> Non
     ],
 )
 def test_wrong_rules_of_identity_are_refused_with_their_place(old: str, new: str, expected: str) -> None:
-    found = problems(IDENTITY.replace(old, new, 1))
-    assert len(found) == 1
-    assert expected in found[0]
+    messages = problems(IDENTITY.replace(old, new, 1))
+    assert len(messages) == 1
+    assert expected in messages[0]

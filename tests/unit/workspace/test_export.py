@@ -40,7 +40,7 @@ identities = st.builds(
     periods=st.dictionaries(types, st.sampled_from(["ever", "annually", "monthly", "weekly"]), max_size=2),
     blocked=st.lists(names | st.sampled_from(["/^x+$/", "/"]), max_size=3).map(tuple),
     properties=st.dictionaries(
-        types.filter(lambda one: one not in ("user_id", "anonymous_id")),
+        types.filter(lambda trait_name: trait_name not in ("user_id", "anonymous_id")),
         st.sampled_from(["traits.phone", "properties.member.id", "context.card"]),
         max_size=2,
     ),

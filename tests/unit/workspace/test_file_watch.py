@@ -10,7 +10,7 @@ from punchcard.workspace.plan import Change
 
 
 class Applied:
-    """Takes what the watch applies; fails as often as told."""
+    """Takes what the watch applies; fails as often as asked."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -1,4 +1,4 @@
-"""A filter whose function has an argument that it does not know would never match: it is refused when it is saved."""
+"""A filter with an argument that its function does not know would never match: it is refused when it is saved."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_an_argument_that_a_function_does_not_know_is_refused_when_saved(conditi
 @pytest.mark.parametrize(
     "condition",
     [
-        *(f"semver( context.app.version, '{one}', '2.1' )" for one in ("=", "!=", ">", ">=", "<", "<=")),
+        *(f"semver( context.app.version, '{operator}', '2.1' )" for operator in ("=", "!=", ">", ">=", "<", "<=")),
         "semver( context.app.version, properties.operator, '2.1' )",
         "match( p.a, 'x*[a-z]' )",
         "typeof( p.a ) = 'string'",

@@ -18,9 +18,9 @@ def test_same_text_reads_what_it_encrypted_and_another_says_what_to_do() -> None
 
 
 def test_fingerprint_depends_on_content_and_key() -> None:
-    one, other = Keyring("a"), Keyring("b")
-    assert one.fingerprint(b"x") == Keyring("a").fingerprint(b"x")
-    assert len({one.fingerprint(b"x"), one.fingerprint(b"y"), other.fingerprint(b"x")}) == 3
+    first, second = Keyring("a"), Keyring("b")
+    assert first.fingerprint(b"x") == Keyring("a").fingerprint(b"x")
+    assert len({first.fingerprint(b"x"), first.fingerprint(b"y"), second.fingerprint(b"x")}) == 3
 
 
 def test_key_is_made_once_and_kept_for_its_owner_only(tmp_path: Path) -> None:

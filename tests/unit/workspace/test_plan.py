@@ -50,9 +50,9 @@ def test_rules_of_identity_are_reported_by_key_path() -> None:
 
 def test_secrets_are_masked_and_another_secret_of_the_same_ending_is_distinguished() -> None:
     assert '"••••1234" → "••••9999"' in render(plan(WORKSPACE, with_settings(apiKey="a-token-of-acme-9999")))
-    told = render(plan(WORKSPACE, with_settings(apiKey="b-token-of-acme-1234")))
-    assert '"••••1234" → "••••1234" (changed secret)' in told
-    assert "token-of" not in told
+    text = render(plan(WORKSPACE, with_settings(apiKey="b-token-of-acme-1234")))
+    assert '"••••1234" → "••••1234" (changed secret)' in text
+    assert "token-of" not in text
 
 
 def test_added_and_removed_parts_are_reported_with_their_values() -> None:
@@ -61,11 +61,11 @@ def test_added_and_removed_parts_are_reported_with_their_values() -> None:
         (ChangeKind.ADD, "source", "app"),
         (ChangeKind.REMOVE, "destination", "perkville"),
     ]
-    told = render(changes)
+    text = render(changes)
     added = '+ source app\n    name: "Website"\n    write_keys: ["••••"]\n    type: "http-api"\n    enabled: true\n'
-    assert added + "- destination perkville\n" in told
-    assert "a-token" not in told
-    assert told.endswith("1 to add, 0 to change, 1 to remove")
+    assert added + "- destination perkville\n" in text
+    assert "a-token" not in text
+    assert text.endswith("1 to add, 0 to change, 1 to remove")
 
 
 def test_workspace_fields_are_a_part_of_their_own() -> None:

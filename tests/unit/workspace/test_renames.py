@@ -97,8 +97,8 @@ def apply(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         path = tmp_path / "punchcard.toml"
         path.write_text(FILE + content)
         status = run(["apply", str(path), "--data", str(tmp_path / "data"), *options])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        output = capsys.readouterr()
+        return status, output.out, output.err
 
     return run_apply
 
@@ -160,7 +160,7 @@ def test_a_watched_file_waits_until_a_rename_is_confirmed_and_says_so(tmp_path: 
         path,
         apply,  # type: ignore[arg-type]
         environment={},
-        confirm=lambda wanted, keys: refuse_renames(before, wanted, derived_keys=keys),
+        confirm=lambda desired, keys: refuse_renames(before, desired, derived_keys=keys),
     )
     with capture_logs() as logs:
         assert watch.apply_now() == ()

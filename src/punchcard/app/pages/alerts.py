@@ -84,10 +84,8 @@ def show_rules(context: ContextDependency) -> Page:
 @run_in_executor
 def save_rule(context: ContextDependency, rule: FromPath[str]) -> Page:
     """Save what differs from a rule's defaults."""
-    if context.field("reset"):
-        context.edit(change_alert_rule(rule, lambda changed: AlertRule(rule=changed.rule)))
-        return context.redirect("/alerts/rules", notices=["The rule has its defaults again."])
-    typed = context.field("threshold").replace(",", ".")
+    is_reset = bool(context.field("reset"))
+    typed = "" if is_reset else context.field("threshold").replace(",", ".")
     try:
         threshold = float(typed) if typed else None
     except ValueError:
@@ -95,6 +93,8 @@ def save_rule(context: ContextDependency, rule: FromPath[str]) -> Page:
     default = context.dependencies.current().alert_rules
 
     def changed(current: AlertRule) -> AlertRule:
+        if is_reset:
+            return AlertRule(rule=current.rule)
         definition = next((effective.definition for kind, effective in default.items() if kind == rule), None)
         is_default = definition is not None and threshold == definition.threshold
         is_own = definition is not None and context.field("severity") == definition.severity
@@ -113,7 +113,7 @@ def save_rule(context: ContextDependency, rule: FromPath[str]) -> Page:
         errors = form_errors_from(error)
         text = "; ".join([*errors.fields.values(), *errors.general])
         return _rules(context, FormErrors(fields={rule: text}), status=422)
-    return context.redirect("/alerts/rules", notices=["Saved."])
+    return context.redirect("/alerts/rules", notices=["The rule has its defaults again." if is_reset else "Saved."])
 
 
 @get("/alerts/channels")

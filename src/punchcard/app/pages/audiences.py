@@ -21,14 +21,15 @@ from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.source_schema import suggest_properties
 from punchcard.operations.trends import compute_trends
 from punchcard.store.access.token_store import Role
-from punchcard.store.delivery.counts import seen_names
 from punchcard.store.engage.profile_search import names_of_traits
 from punchcard.workspace.model import Computation
 
 _MEMBERS_MAX = 50
 _NAMES_MAX = 200
+_USUAL_PROPERTIES = ("revenue", "value", "total", "order_id", "currency", "product_id", "category")  # before any event
 _SYNC_INTERVALS = ("real-time", "every 15 minutes", "every hour", "every 2 hours", "every 8 hours", "every day")
 
 
@@ -251,11 +252,9 @@ def _builder_values(
         if computation.kind == "audience" and computation.key != own
     }
     with context.dependencies.store.reading() as work:
-        names = seen_names(
-            work,
-            sources=[source.slug for source in workspace.sources],
-            since=context.dependencies.clock.now().replace(year=context.dependencies.clock.now().year - 1, day=1),
-        )
+        sources = [source.slug for source in workspace.sources]
+        suggestions = suggest_properties(work, sources)
+        trait_suggestions = suggest_properties(work, sources, traits=True)
         # Escaped as in a definition, where a dot separates nested fields.
         traits = [name.replace(".", "\\.") for name in names_of_traits(work, limit=_NAMES_MAX)]
     return {
@@ -265,8 +264,13 @@ def _builder_values(
         "own_key": own,
         "focused": focused,
         "lines": lines if lines is not None else parse_lines(text, kind=kind, audiences=audiences),
-        "names": sorted(names, key=lambda name: -names[name])[:_NAMES_MAX],
-        "traits": sorted({*traits, *(computation.key for computation in workspace.computations)} - {own, *audiences}),
+        "names": suggestions.names[:_NAMES_MAX],
+        "suggestions": replace(suggestions, paths=list(dict.fromkeys([*suggestions.paths, *_USUAL_PROPERTIES]))),
+        "trait_suggestions": trait_suggestions,
+        "traits": sorted(
+            {*traits, *trait_suggestions.paths, *(computation.key for computation in workspace.computations)}
+            - {own, *audiences}
+        ),
         "audiences": audiences,
         "sources": {source.slug: source.name or source.slug for source in workspace.sources},
         "builder": audience_lines,

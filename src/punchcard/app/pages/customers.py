@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.destinations.port import CustomerBalance
+from punchcard.engage.demand import request_engage
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import find_customer
 from punchcard.operations.row_ids import is_row_id
@@ -105,6 +106,8 @@ def find_customers(context: ContextDependency) -> Page:
         else:
             people = profile_search.newest(work, limit=_PEOPLE + 1, before=before_id)
         names = profile_search.names_of_traits(work, limit=_NAMES)
+    if not people:
+        request_engage(context.dependencies.store)  # it may not have run yet, because nothing needed profiles
     return context.page(
         "customers.html",
         search=search,
@@ -210,6 +213,8 @@ def _find_profile(context: RequestContext, customer_id: str) -> tuple[_Profile |
     """Return the profile with an id of any type, None if there is none, and the ids that its events are found by."""
     with context.dependencies.store.reading() as work:
         stored_profile = profile_search.find(work, customer_id)
+    if stored_profile is None:
+        request_engage(context.dependencies.store)
     profile = _profile(context, stored_profile) if stored_profile is not None else None
     own = profile.values(EMAIL) + profile.values(USER_ID) if profile is not None else []
     if profile is not None and not {customer_id, customer_id.lower()} & set(own):

@@ -21,6 +21,7 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.sentences import as_sentence
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts, seen_names
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.source_schema.reading import list_names
 from punchcard.workspace.editing import NotFoundError, change_destination, find_destination, merge_settings
 from punchcard.workspace.model import Destination
 
@@ -149,7 +150,7 @@ async def _page(
         routed, bypass_cache="refresh" in context.request.query_params
     )
     field = _map_field(destination)
-    seen, order_like = await _count_events(context, destination)
+    seen, order_like, names = await _count_events(context, destination)
     values = dict(pairs)
     known = {mapping_choice.value: mapping_choice for mapping_choice in mapping_choices}
     near = near_names(list(values), seen)
@@ -177,7 +178,7 @@ async def _page(
         mapping_choices=mapping_choices,
         problem=problem,
         unmapped=unmapped[:_UNMAPPED_SHOWN],
-        names=sorted(seen),
+        names=list(dict.fromkeys([*names, *sorted(seen)])),
         added=context.query("add"),
         errors=errors,
         needs_confirmation=needs_confirmation,
@@ -185,8 +186,13 @@ async def _page(
 
 
 @run_in_executor
-def _count_events(context: RequestContext, destination: Destination) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the counts of recent events by name, and of those that look like orders but were counted as 1 unit."""
+def _count_events(
+    context: RequestContext, destination: Destination
+) -> tuple[dict[str, int], dict[str, int], list[str]]:
+    """Return the counts of recent events by name, of those that look like orders but were counted as 1 unit, and names.
+
+    The names are those of the source schema, most frequent first: also of events that come less than once a month.
+    """
     now = context.dependencies.clock.now()
     since = now - _LATELY
     looks_like_order = CountQuery(
@@ -199,7 +205,8 @@ def _count_events(context: RequestContext, destination: Destination) -> tuple[di
     with context.dependencies.store.reading() as work:
         seen = seen_names(work, sources=destination.sources, since=since)
         counts = read_counts(work, looks_like_order, by=[Dimension.EVENT_NAME])
-    return seen, {str(name): count for (name,), count in counts.items()}
+        names = list_names(work, destination.sources)
+    return seen, {str(name): count for (name,), count in counts.items()}, names
 
 
 def _warning(

@@ -9,6 +9,7 @@ from litestar.params import FromPath
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
+from punchcard.engage.demand import request_engage
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
@@ -79,6 +80,8 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
     trace = context.dependencies.traces.trace(message_id, source=context.query("source") or None)
     if trace is None:
         raise NotFoundError(f"No event with the message id {message_id} was received.")
+    if trace.profile is None:
+        request_engage(context.dependencies.store)  # it may not have run yet, because nothing needed profiles
     return context.page("event.html", trace=trace)
 
 

@@ -11,18 +11,22 @@ from punchcard.app.filter_rows import OPERATORS, parse_rows
 from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
-from punchcard.errors import ConfigurationError
-from punchcard.events.model import Event
+from punchcard.errors import ConfigurationError, InvariantError
+from punchcard.events.model import Event, EventType
 from punchcard.events.parse import BATCH, read_request
 from punchcard.filters.destination_filters import DestinationFilters, Explained, FilterDefinition, check_filter
+from punchcard.filters.printer import print_condition
+from punchcard.filters.syntax import Comparison, Literal, Path
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.source_schema import Suggestions, suggest_properties
 from punchcard.store.access.token_store import Role
 from punchcard.traces.browse import SeenEvent
 from punchcard.workspace.editing import change_destination, change_filter, find_destination, find_filter
 from punchcard.workspace.model import Destination, DestinationFilter
 
 _PREVIEW_EVENTS = 50
+_ENVELOPE_PATHS = ("event", "type", "userId", "context.traits.email", "context.page.url")
 _NEW = DestinationFilter(title="", condition="", actions=({"type": "DROP"},))
 
 
@@ -44,8 +48,11 @@ def list_filters(context: ContextDependency, slug: FromPath[str]) -> Page:
 @get("/destinations/{slug:str}/filters/new", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_new(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Show the editor for a new filter."""
-    return _editor(context, find_destination(context.dependencies.workspace(), slug), _NEW, FormErrors(), status=200)
+    """Show the editor for a new filter, of the event in the query if there is one."""
+    new_filter = replace(_NEW, condition=_condition_of(context))
+    return _editor(
+        context, find_destination(context.dependencies.workspace(), slug), new_filter, FormErrors(), status=200
+    )
 
 
 @post("/destinations/{slug:str}/filters/new", status_code=200)
@@ -103,6 +110,34 @@ def try_filter(context: ContextDependency, slug: FromPath[str]) -> Page:
         previewed=tried,
         matched=sum(1 for result in tried if result.explained.matched),
         rows=parse_rows(new_filter.condition),
+    )
+
+
+def _condition_of(context: RequestContext) -> str:
+    """Return the condition for the event in the query, "" if it names none or one that no condition can name."""
+    query = context.request.query_params
+    path, value = ("event", query.get("event")) if query.get("event") else ("type", query.get("type"))
+    if not value:
+        return ""
+    try:
+        return print_condition(Comparison(operator="=", left=Path(parts=(path,)), right=Literal(value=value)))
+    except InvariantError:  # both kinds of quotes
+        return ""
+
+
+def _suggestions(context: RequestContext, destination: Destination) -> Suggestions:
+    """Return the paths and values that the sources of the destination send."""
+    with context.dependencies.store.reading() as work:
+        properties = suggest_properties(work, destination.sources, prefix="properties.")
+        traits = suggest_properties(work, destination.sources, prefix="traits.", traits=True)
+    return Suggestions(
+        paths=list(dict.fromkeys([*_ENVELOPE_PATHS, *properties.paths, *traits.paths])),
+        frequent={
+            "event": properties.names,
+            "type": [event_type.value for event_type in EventType],
+            **properties.frequent,
+            **traits.frequent,
+        },
     )
 
 
@@ -226,6 +261,7 @@ def _editor(
         fields="\n".join(lines) or context.field("fields"),
         rows=parse_rows(destination_filter.condition),
         operators=OPERATORS,
+        suggestions=_suggestions(context, destination),
         errors=errors,
     )
 

@@ -147,9 +147,10 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
         actor=context.actor,
         clock=dependencies.clock,
     )
-    notices = [_done(DifferenceAction(do), resolution.done)]
+    notices = [_done(DifferenceAction(do), resolution.done)] if resolution.done or not resolution.left else []
     if resolution.left:
-        notices.append(f"{resolution.left:,} were left: this does not fit them, or they have changed meanwhile.")
+        left = "1 difference was" if resolution.left == 1 else f"{resolution.left:,} differences were"
+        notices.append(f"{left} left: the action does not fit, or somebody has decided or changed it meanwhile.")
     query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
     return context.redirect(page_path(*path, **query_values), notices=notices)
 

@@ -21,8 +21,8 @@ from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.delivery.counts import CountQuery, read_counts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.traces.attempts import attempt_trace
-from punchcard.traces.trace import current_status
+from punchcard.traces.conflicts import conflict_to_show
+from punchcard.traces.trace import effect_result, waits_of, with_wait
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
@@ -46,14 +46,17 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
         page_rows = rows[:_ROWS]
         ids = [effect.id for effect in page_rows]
         attempts, conflicts = ledger.attempts_of(work, ids), conflicts_of(work, ids)
+        waits = waits_of(work, [slug])
     return context.page(
         "transactions.html",
         destination=destination,
         rows=[
             (
                 effect,
-                current_status(effect),
-                [attempt_trace(attempt) for attempt in attempts[effect.id]],
+                replace(
+                    with_wait(effect_result(effect, attempts[effect.id]), waits),
+                    conflict=conflict_to_show(conflicts[effect.id], effect, effect.message_id),
+                ),
                 conflicts[effect.id],
             )
             for effect in page_rows

@@ -19,7 +19,6 @@ from punchcard.workspace.restoring import Restore, name_part
 from punchcard.workspace.versions import channel_of
 
 _ROWS = 50
-_NO_VERSION = -1
 
 
 @get("/settings/versions")
@@ -48,15 +47,16 @@ def show_versions(context: ContextDependency) -> Page:
 def show_version(context: ContextDependency, number: FromPath[str]) -> Page:
     """Show what a version has changed, and what restoring it would change."""
     versions = context.dependencies.configuration.versions
-    described = versions.get(_number(number))
+    version = versions.number_of(number)
+    described = versions.get(version)
     planned, problem = None, ""
     try:
-        planned = versions.plan(Restore(number=_number(number)))
+        planned = versions.plan(Restore(number=version))
     except ConfigurationError as error:
         problem = error.message
     differences: Sequence[object] = ()
     if described.problem is None:
-        differences = versions.diff(_number(number))
+        differences = versions.diff(version)
     return context.page(
         "version.html",
         described=described,
@@ -76,7 +76,7 @@ def restore_version(context: ContextDependency, number: FromPath[str]) -> Page:
     """Restore a version, whole or one part of it."""
     versions = context.dependencies.configuration.versions
     part = _read_part(context.field("part"))
-    restore = Restore(number=_number(number), part=part, with_secrets=context.field("with_secrets") == "on")
+    restore = Restore(number=versions.number_of(number), part=part, with_secrets=context.field("with_secrets") == "on")
     planned = versions.plan(restore, skip_managed=context.field("skip_managed") == "on")
     if planned.needs_owner:
         context.require_role(Role.OWNER)
@@ -93,10 +93,10 @@ def restore_version(context: ContextDependency, number: FromPath[str]) -> Page:
 def undo(context: ContextDependency, number: FromPath[str]) -> Page:
     """Take back what a version has changed."""
     versions = context.dependencies.configuration.versions
-    described = versions.get(_number(number))
+    described = versions.get(versions.number_of(number))
     if any(change.part == "alert_channel" for change in described.changes):
         context.require_role(Role.OWNER)
-    versions.undo(_number(number), actor=context.actor)
+    versions.undo(versions.number_of(number), actor=context.actor)
     was_added = any(change.kind is ChangeKind.ADD for change in described.changes)
     back = "/" if was_added else local_path(context.field("back") or "/")
     return context.redirect(back, notices=["The change was undone."])
@@ -107,10 +107,6 @@ def _after(context: RequestContext, planned: RestorePlan) -> str:
     destinations = context.dependencies.current().destinations
     slugs = [change.slug for change in planned.changes if change.part == "destination" and change.slug in destinations]
     return page_path("settings", "versions", offer=",".join(slugs))
-
-
-def _number(text: str) -> int:
-    return int(text) if is_row_id(text) else _NO_VERSION
 
 
 def _read_part(text: str) -> PartKey | None:

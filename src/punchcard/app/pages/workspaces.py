@@ -2,7 +2,6 @@
 
 import json
 import zoneinfo
-from collections.abc import Mapping
 
 from litestar import get, post
 
@@ -20,23 +19,29 @@ from punchcard.workspace.export import export
 
 _AUDIT_ROWS = 50
 _FIELDS = ("name", "timezone", "point_cost", "currency")
+_NETWORKS = "networks"
+_FIELD_NAMES = {"pointCost": "point_cost", "webhookAllowedNetworks": _NETWORKS}  # by the key of the config file
 
 
 @get("/settings")
 @run_in_executor
 def show_settings(context: ContextDependency) -> Page:
-    """Show name, time zone, and the configuration as a file."""
+    """Show the settings of the workspace, and the configuration as a file."""
     return _settings(context, FormErrors(), status=200)
 
 
 @post("/settings", status_code=200)
 @run_in_executor
 def save_settings(context: ContextDependency) -> Page:
-    """Save name and time zone."""
+    """Save name, time zone, cost of a point and, by an owner, the private networks that webhooks may reach."""
+    values: dict[str, str | tuple[str, ...]] = {key: context.field(key) for key in _FIELDS if key in context.form}
+    if _NETWORKS in context.form:
+        context.require_role(Role.OWNER)
+        values["webhook_allowed_networks"] = tuple(context.field(_NETWORKS).replace(",", " ").split())
     try:
-        context.edit(change_workspace(**{key: context.field(key) for key in _FIELDS if key in context.form}))
+        context.edit(change_workspace(**values))
     except ConfigurationError as error:
-        return _settings(context, _workspace_errors(form_errors_from(error)), status=422)
+        return _settings(context, form_errors_from(error, names=_FIELD_NAMES, prefix_keys=1), status=422)
     return context.redirect("/settings", notices=["The settings were saved."])
 
 
@@ -104,27 +109,12 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
         name=context.field("name") if errors else workspace.name,
         point_cost=context.field("point_cost") if errors else workspace.point_cost,
         currency=context.field("currency") if errors else workspace.currency,
+        networks=context.field(_NETWORKS) if errors else "\n".join(workspace.webhook_allowed_networks),
         timezone=timezone,
         timezones=TIMEZONES if timezone in TIMEZONES else (timezone, *TIMEZONES),
         file=export(workspace, managed=context.dependencies.current().managed_by_file),
         known=timezone in zoneinfo.available_timezones(),
     )
-
-
-def _workspace_errors(errors: FormErrors) -> FormErrors:
-    """Attach errors such as `workspace.name` to their fields: their path has no slug, unlike those of other parts."""
-    fields: Mapping[str, str] = {_field_of(name): field for name, field in errors.fields.items()}
-    for line in list(errors.general):
-        path, colon, message = line.partition(": ")
-        if colon and path.startswith("workspace."):
-            fields = {**fields, _field_of(path): message}
-            errors.general.remove(line)
-    return FormErrors(fields=dict(fields), general=errors.general)
-
-
-def _field_of(path: str) -> str:
-    name = path.rpartition(".")[2]
-    return "point_cost" if name == "pointCost" else name
 
 
 def _tokens(context: RequestContext, errors: FormErrors, secret: str, status: int) -> Page:

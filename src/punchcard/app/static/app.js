@@ -269,6 +269,16 @@
     document.querySelector("[data-builder-off]").hidden = false;
   });
 
+  // A value field suggests the frequent values of the property in the same condition.
+  document.addEventListener("focusin", ({ target }) => {
+    if (!target.matches?.("[data-values]")) return;
+    const path = target.closest("[data-builder-row], .audience-part, .audience-main")?.querySelector("[data-path]");
+    const list = document.querySelector(
+      `[data-values-of="${CSS.escape(`${target.dataset.values}:${path?.value.trim() ?? ""}`)}"]`);
+    if (list) target.setAttribute("list", list.id);
+    else target.removeAttribute("list");
+  });
+
   // --- the live debugger ---
   const debug = document.querySelector("[data-debugger]");
   if (debug) {

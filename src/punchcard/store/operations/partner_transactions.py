@@ -115,7 +115,7 @@ def transactions_by_key(
         chosen = select(reconciliation_transactions).where(
             columns.reconciliation_id == reconciliation_id, columns.effect_key.in_(chunk)
         )
-        for row in work.execute(chosen.order_by(columns.partner_id)):
+        for row in work.execute(chosen.order_by(columns.booked_at, columns.partner_id)):
             shown.setdefault(row.effect_key, []).append(_transaction(row))
     return shown
 

@@ -16,11 +16,19 @@ from punchcard.store.upsert import insert_into
 ROUTING = "routing"
 LAKE = "lake"
 """The consumer for the position through which the lake held everything when it was last written."""
+SCHEMA = "schema"
+"""The consumer for the position through which events are counted in the source schema."""
 
 
 def position_of(work: Connection, consumer: str) -> int:
     """Return the last log position with committed results, 0 at first."""
-    return work.scalar(select(log_positions.c.position).where(log_positions.c.consumer == consumer)) or 0
+    return stored_position(work, consumer) or 0
+
+
+def stored_position(work: Connection, consumer: str) -> int | None:
+    """Return the position of a consumer, None if it has none yet."""
+    position: int | None = work.scalar(select(log_positions.c.position).where(log_positions.c.consumer == consumer))
+    return position
 
 
 def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:

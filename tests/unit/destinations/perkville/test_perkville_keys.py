@@ -44,14 +44,14 @@ def test_every_key_is_safe_and_short(source: str, order_id: str, name: str, refu
     assert len(set(keys)) == len(keys)
 
 
-@given(one=st.tuples(parts, parts, parts), other=st.tuples(parts, parts, parts))
-def test_different_refunds_have_different_keys(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
-    keys = [RefundKey(order, refund).within(scope) for scope, order, refund in (one, other)]
-    assert (keys[0] == keys[1]) == (one == other)
+@given(first=st.tuples(parts, parts, parts), second=st.tuples(parts, parts, parts))
+def test_different_refunds_have_different_keys(first: tuple[str, str, str], second: tuple[str, str, str]) -> None:
+    keys = [RefundKey(order, refund).within(scope) for scope, order, refund in (first, second)]
+    assert (keys[0] == keys[1]) == (first == second)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         pytest.param(("a:b", "c"), ("a", "b:c"), id="a-part-cannot-run-into-the-next"),
         pytest.param(("A1", "c"), ("a1", "c"), id="case-is-kept"),
@@ -59,8 +59,8 @@ def test_different_refunds_have_different_keys(one: tuple[str, str, str], other:
         pytest.param(("x" * 90, "c"), ("x" * 89 + "y", "c"), id="nothing-is-cut-off"),
     ],
 )
-def test_orders_that_look_alike_stay_apart(one: tuple[str, str], other: tuple[str, str]) -> None:
-    assert RefundKey(*one).within("s") != RefundKey(*other).within("s")
+def test_orders_that_look_alike_stay_apart(first: tuple[str, str], second: tuple[str, str]) -> None:
+    assert RefundKey(*first).within("s") != RefundKey(*second).within("s")
 
 
 def test_a_hash_is_no_literal() -> None:

@@ -50,8 +50,8 @@ def event(body: Mapping[str, Any] | bytes, *, at: datetime = datetime(2026, 1, 3
     )
 
 
-def planned(one: Event) -> Intent:
-    return plan(one, SETTINGS, source="website", destination="perkville", timezone=LOS_ANGELES)
+def planned(track_call: Event) -> Intent:
+    return plan(track_call, SETTINGS, source="website", destination="perkville", timezone=LOS_ANGELES)
 
 
 def order(properties: Mapping[str, Any], *, name: str = "Order Completed", **members: Any) -> Event:
@@ -61,9 +61,9 @@ def order(properties: Mapping[str, Any], *, name: str = "Order Completed", **mem
     )
 
 
-def refusal(one: Event) -> RefusedError:
+def refusal(track_call: Event) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
-        planned(one)
+        planned(track_call)
     return caught.value
 
 
@@ -277,8 +277,8 @@ def test_a_refund_in_any_case_removes_points() -> None:
     lower = read_settings(
         {"apiKey": "k", "businessId": "41", "locationId": "7", "eventToPerkMap": {"order REFUNDED": "1"}}, {}
     )
-    one = order({"total": 5}, name="order REFUNDED")
-    assert plan(one, lower, source="s", destination="d", timezone=LOS_ANGELES).quantity == Decimal(-5)
+    track_call = order({"total": 5}, name="order REFUNDED")
+    assert plan(track_call, lower, source="s", destination="d", timezone=LOS_ANGELES).quantity == Decimal(-5)
 
 
 @pytest.mark.parametrize(
@@ -333,8 +333,8 @@ def test_once_a_day_the_local_date_is_in_the_key(at: datetime, day: str) -> None
 
 
 def test_once_a_day_needs_a_day() -> None:
-    one = event({"type": "track", "event": "Checked In", "email": "a@x.co"}, at=datetime(1, 1, 1, tzinfo=UTC))
-    assert refusal(one).code == "invalid_timestamp"
+    track_call = event({"type": "track", "event": "Checked In", "email": "a@x.co"}, at=datetime(1, 1, 1, tzinfo=UTC))
+    assert refusal(track_call).code == "invalid_timestamp"
 
 
 def computed(key: str, value: object, *, kind: str = "audience", **members: Any) -> Event:
@@ -350,7 +350,7 @@ def computed(key: str, value: object, *, kind: str = "audience", **members: Any)
 
 
 @pytest.mark.parametrize(
-    ("one", "attributes"),
+    ("track_call", "attributes"),
     [
         pytest.param(
             computed("order_completed_last_30days", True), {"order_completed_last_30days": True}, id="audience-entered"
@@ -362,8 +362,8 @@ def computed(key: str, value: object, *, kind: str = "audience", **members: Any)
         pytest.param(computed("spend", None, kind="trait"), {"spend": None}, id="trait-cleared"),
     ],
 )
-def test_a_computed_trait_or_audience_is_a_user_property(one: Event, attributes: Mapping[str, object]) -> None:
-    intent = planned(one)
+def test_a_computed_trait_or_audience_is_a_user_property(track_call: Event, attributes: Mapping[str, object]) -> None:
+    intent = planned(track_call)
     assert intent.kind is USER_PROPERTY
     assert intent.attributes == attributes
     assert intent.effect_key == "SEG:website:EVENT:m1"
@@ -371,7 +371,7 @@ def test_a_computed_trait_or_audience_is_a_user_property(one: Event, attributes:
 
 
 @pytest.mark.parametrize(
-    ("one", "code"),
+    ("track_call", "code"),
     [
         pytest.param(
             event({"type": "identify", "traits": {"email": "a@x.co", "plan": "pro"}}),
@@ -385,8 +385,8 @@ def test_a_computed_trait_or_audience_is_a_user_property(one: Event, attributes:
         pytest.param(computed("vip", True, traits={"vip": True}), "missing_email", id="no-email"),
     ],
 )
-def test_any_other_identify_is_refused(one: Event, code: str) -> None:
-    assert refusal(one).code == code
+def test_any_other_identify_is_refused(track_call: Event, code: str) -> None:
+    assert refusal(track_call).code == code
 
 
 @pytest.mark.parametrize("kind", ["page", "screen", "group", "alias"])
@@ -456,7 +456,7 @@ def test_any_json_ends_as_an_intent_or_a_refusal_and_always_the_same(
     context: object,
     source: str,
 ) -> None:
-    one = event(
+    track_call = event(
         {
             "type": kind.value,
             "event": name,
@@ -469,7 +469,7 @@ def test_any_json_ends_as_an_intent_or_a_refusal_and_always_the_same(
 
     def outcome() -> Intent | tuple[str, str]:
         try:
-            return plan(one, SETTINGS, source="website", destination=source, timezone=LOS_ANGELES)
+            return plan(track_call, SETTINGS, source="website", destination=source, timezone=LOS_ANGELES)
         except RefusedError as error:
             return error.code, error.message
 
@@ -494,6 +494,6 @@ def test_any_json_ends_as_an_intent_or_a_refusal_and_always_the_same(
     ],
 )
 def test_what_cannot_be_read_is_refused(properties: bytes) -> None:
-    one = event({"type": "track", "event": "Checked In", "email": "a@x.co"})
-    one.wire.properties = msgspec.Raw(properties)
-    assert refusal(one).code == "unreadable_value"
+    track_call = event({"type": "track", "event": "Checked In", "email": "a@x.co"})
+    track_call.wire.properties = msgspec.Raw(properties)
+    assert refusal(track_call).code == "unreadable_value"

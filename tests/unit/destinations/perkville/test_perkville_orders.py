@@ -112,14 +112,14 @@ IDS = [
 
 @pytest.mark.parametrize(("sent", "read", "is_noted"), IDS)
 def test_an_id_of_a_column_of_floats_is_the_whole_number(sent: str, read: str, is_noted: bool) -> None:
-    """Whoever sends order 1001 as 1001.0 means order 1001; ids that no float column writes are never merged."""
+    """A sender that writes order 1001 as 1001.0 means order 1001; ids that no float column writes are never merged."""
     properties = {"order_id": msgspec.Raw(sent.encode()), "refund_id": "r", "total": 5, "email": EMAIL}
     award = planned(track(properties))
     assert award.order_id == read
     assert award.effect_key == OrderKey(read, "Order Completed").within("perkville")
     taken = planned(track(properties, "Order Refunded"))
     assert (taken.order_id, taken.refund_id) == (read, "r")
-    assert [is_noted, is_noted] == ["is read as" in (one.note or "") for one in (award, taken)]
+    assert [is_noted, is_noted] == ["is read as" in (planned_intent.note or "") for planned_intent in (award, taken)]
     refunded = planned(track(properties | {"order_id": "o", "refund_id": properties["order_id"]}, "Order Refunded"))
     assert (refunded.order_id, refunded.refund_id) == ("o", read)
     assert refunded.effect_key == RefundKey("o", read).within("perkville")

@@ -41,7 +41,7 @@ BODIES: dict[Content, bytes | None] = {
 }
 
 
-def answer(status: int, body: object = b"", **headers: str) -> Response:
+def respond(status: int, body: object = b"", **headers: str) -> Response:
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return Response(status=status, body=data, headers=named)
@@ -79,15 +79,15 @@ def test_every_status_belongs_to_one_class() -> None:
 @pytest.mark.parametrize("content", Content)
 def test_every_status_with_every_body_has_its_class(content: Content, operation: Operation) -> None:
     for status in range(100, 600):
-        found = error(answer(status, BODIES[content]), operation)
-        kind = None if found is None else type(found)
+        problem = error(respond(status, BODIES[content]), operation)
+        kind = None if problem is None else type(problem)
         assert (status, kind) == (status, expected_class(status, content, operation))
-        assert found is None or (found.status == status and str(status) in found.message)
+        assert problem is None or (problem.status == status and str(status) in problem.message)
 
 
 @pytest.mark.parametrize("content", Content)
 def test_every_content_is_distinguished(content: Content) -> None:
-    assert answer(400, BODIES[content]).content is content
+    assert respond(400, BODIES[content]).content is content
 
 
 def test_statuses_that_http_does_not_know_are_no_success_and_no_refusal() -> None:
@@ -128,14 +128,14 @@ def test_statuses_that_http_does_not_know_are_no_success_and_no_refusal() -> Non
 def test_a_success_is_read_by_its_bytes_whatever_its_headers_say(
     body: bytes, content_type: str, content: Content
 ) -> None:
-    assert answer(200, body, Content_Type=content_type).content is content
+    assert respond(200, body, Content_Type=content_type).content is content
 
 
 @pytest.mark.parametrize("status", [403, 503])
 def test_a_page_of_the_edge_is_not_perkvilles_no(status: int) -> None:
-    found = error(answer(status, HTML, Content_Type="text/html"))
-    assert isinstance(found, RetryableError)
-    assert "Just a moment" in found.message
+    problem = error(respond(status, HTML, Content_Type="text/html"))
+    assert isinstance(problem, RetryableError)
+    assert "Just a moment" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_a_page_of_the_edge_is_not_perkvilles_no(status: int) -> None:
     ],
 )
 def test_a_rejection_has_a_code_and_perkvilles_words(status: int, body: object, code: str, words: str) -> None:
-    found = error(answer(status, body))
-    assert isinstance(found, RejectedError)
-    assert found.code == code
-    assert words in found.message
+    problem = error(respond(status, body))
+    assert isinstance(problem, RejectedError)
+    assert problem.code == code
+    assert words in problem.message
 
 
 @pytest.mark.parametrize(
@@ -209,52 +209,52 @@ def test_a_rejection_has_a_code_and_perkvilles_words(status: int, body: object, 
 )
 def test_a_refusal_that_nobody_can_read_refuses_nothing(status: int, body: object, words: str) -> None:
     for operation in Operation:
-        found = error(answer(status, body), operation)
-        assert isinstance(found, RetryableError if operation is Operation.READ else OutcomeUnknownError)
-        assert words in found.message
-        assert operation is not Operation.READ or found.code == "unreadable_response"
+        problem = error(respond(status, body), operation)
+        assert isinstance(problem, RetryableError if operation is Operation.READ else OutcomeUnknownError)
+        assert words in problem.message
+        assert operation is not Operation.READ or problem.code == "unreadable_response"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_says_where_to(status: int) -> None:
-    found = error(answer(status, Location="https://www.example.com/"), Operation.READ)
-    assert isinstance(found, RetryableError)
-    assert found.code == "redirected"
-    assert "https://www.example.com/" in found.message
-    assert "apiBaseUrl" in found.message
+    problem = error(respond(status, Location="https://www.example.com/"), Operation.READ)
+    assert isinstance(problem, RetryableError)
+    assert problem.code == "redirected"
+    assert "https://www.example.com/" in problem.message
+    assert "apiBaseUrl" in problem.message
 
 
 def test_the_token_and_long_pages_are_not_repeated() -> None:
-    found = error(answer(400, {"message": f"bad token {SECRET} " + "x" * 10_000}))
-    assert found is not None
-    assert SECRET not in found.message
-    assert len(found.message) < 700
+    problem = error(respond(400, {"message": f"bad token {SECRET} " + "x" * 10_000}))
+    assert problem is not None
+    assert SECRET not in problem.message
+    assert len(problem.message) < 700
 
 
 @pytest.mark.parametrize("start", [*range(40), *range(3900, 4110)])
 def test_no_part_of_the_token_is_left_where_a_message_is_cut(start: int) -> None:
     for body in (b" " * start + SECRET.encode(), {"message": " " * start + SECRET}):
-        found = error(answer(400, body))
-        assert found is not None
-        assert "s3c" not in found.message
+        problem = error(respond(400, body))
+        assert problem is not None
+        assert "s3c" not in problem.message
 
 
 def test_what_a_header_holds_can_be_stored_and_shown() -> None:
-    found = error(answer(500, X_Request_Id="\udcff\x00a"))
-    assert found is not None
-    assert found.message.isprintable()
-    found.message.encode()
-    found = error(answer(302, Location="\udcff\n\x00b" + "x" * 10_000))
-    assert found is not None
-    found.message.encode()
-    assert len(found.message) < 700
+    problem = error(respond(500, X_Request_Id="\udcff\x00a"))
+    assert problem is not None
+    assert problem.message.isprintable()
+    problem.message.encode()
+    problem = error(respond(302, Location="\udcff\n\x00b" + "x" * 10_000))
+    assert problem is not None
+    problem.message.encode()
+    assert len(problem.message) < 700
 
 
 def test_the_partners_request_id_is_kept() -> None:
-    found = error(answer(500, CF_Ray="abc-FRA"))
-    assert found is not None
-    assert found.request_id == "abc-FRA"
-    assert "abc-FRA" in found.message
+    problem = error(respond(500, CF_Ray="abc-FRA"))
+    assert problem is not None
+    assert problem.request_id == "abc-FRA"
+    assert "abc-FRA" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,9 @@ def test_the_partners_request_id_is_kept() -> None:
 def test_retry_after(header: str | None, seconds: float | None) -> None:
     assert retry_after_seconds(header, now=NOW) == seconds
     if header is not None:
-        found = error(answer(429, Retry_After=header))
-        assert isinstance(found, RetryableError)
-        assert (found.code, found.retry_after_seconds) == ("rate_limited", seconds)
+        problem = error(respond(429, Retry_After=header))
+        assert isinstance(problem, RetryableError)
+        assert (problem.code, problem.retry_after_seconds) == ("rate_limited", seconds)
 
 
 @given(st.one_of(st.text(), st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} -?\d{1,6} \d+:\d+:\d+ ?[+-]?\w*")))

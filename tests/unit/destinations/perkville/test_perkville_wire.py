@@ -103,11 +103,11 @@ def test_an_answered_amount_is_text_or_number(value: object, amount: str | None)
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "expected"),
     [(41, "41"), ("41", "41"), ("/v2/businesses/41/", "41"), ("", None), (None, None), (True, None), ([41], None)],
 )
-def test_an_id_is_a_number_a_text_or_a_uri(value: object, found: str | None) -> None:
-    assert id_of(value) == found
+def test_an_id_is_a_number_a_text_or_a_uri(value: object, expected: str | None) -> None:
+    assert id_of(value) == expected
 
 
 def perk(classification: object) -> Perk:

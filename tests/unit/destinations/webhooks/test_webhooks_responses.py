@@ -55,21 +55,21 @@ def test_every_status_becomes_a_result() -> None:
     ],
 )
 def test_errors_have_their_code(status: int, code: str) -> None:
-    found = error(status)
-    assert found is not None
-    assert (found.code, found.status) == (code, status)
+    failure = error(status)
+    assert failure is not None
+    assert (failure.code, failure.status) == (code, status)
 
 
 def test_retry_after_is_read() -> None:
-    found = error(503, headers={"Retry-After": "7"})
-    assert isinstance(found, RetryableError)
-    assert found.retry_after_seconds == 7
+    failure = error(503, headers={"Retry-After": "7"})
+    assert isinstance(failure, RetryableError)
+    assert failure.retry_after_seconds == 7
 
 
 def test_the_response_is_shown_without_secrets_and_on_one_line() -> None:
-    found = error(400, b'no:\n "hunter22" is\x00 wrong \xff' + b"y" * 5000)
-    assert found is not None
-    assert "hunter22" not in found.message
-    assert found.message.startswith('the receiver answered 400: no: "•••" is  wrong')
-    assert len(found.message) < 400
-    assert found.message.isprintable()
+    failure = error(400, b'no:\n "hunter22" is\x00 wrong \xff' + b"y" * 5000)
+    assert failure is not None
+    assert "hunter22" not in failure.message
+    assert failure.message.startswith('the receiver answered 400: no: "•••" is  wrong')
+    assert len(failure.message) < 400
+    assert failure.message.isprintable()

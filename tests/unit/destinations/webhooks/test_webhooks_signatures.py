@@ -30,8 +30,8 @@ def test_standard_webhooks_sign_id_time_and_body() -> None:
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     settings = WebhooksSettings(url="https://example.com", shared_secret=secret, is_standard=True)
     body = b'{"test": 2432232314}'
-    found = dict(signature_headers(settings, body, request_id="msg_p5jXN8AQM9LWM0D4loKWxJek", at=1614265330))
-    assert found == {
+    signed = dict(signature_headers(settings, body, request_id="msg_p5jXN8AQM9LWM0D4loKWxJek", at=1614265330))
+    assert signed == {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
         "webhook-timestamp": "1614265330",
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",

@@ -1,0 +1,17 @@
+"""The end of a command's output."""
+
+import os
+import sys
+
+FAILED = 1
+
+
+def flush_output(status: int) -> int:
+    """Write what is left of the output; returns the exit status, which is 1 if its reader has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output has exited (`punchcard export | head`). At exit, Python would flush again and fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return status

@@ -1,0 +1,110 @@
+"""Write to Kafka: durable on several brokers, in order, or reported as perhaps not written."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from confluent_kafka import KafkaException, Message, Producer
+
+from punchcard.errors import StorageError
+from punchcard.log.kafka_cluster import PARTITION, KafkaCluster
+
+# Electing another leader takes some seconds. Senders wait for as long as that, but not for each further batch while
+# nobody can be elected.
+_WRITE_SECONDS: Final = 10.0
+_WRITE_AGAIN_SECONDS: Final = 3.0  # connecting takes one
+_PRODUCER: Final = {
+    "acks": "all",
+    "enable.idempotence": True,  # no record twice and none out of order, although the client repeats
+    "linger.ms": 5,  # a batch is complete before: `flush` does not wait for the rest
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 1_048_576,
+    "batch.num.messages": 100_000,
+    "message.timeout.ms": 60_000,  # our own time is shorter
+    "request.timeout.ms": 10_000,
+}
+
+
+class KafkaWriter:
+    """Writes batches to the topics of a log, one batch at a time. Thread-safe."""
+
+    def __init__(self, cluster: KafkaCluster) -> None:
+        self._cluster = cluster
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+        self._is_failing = False
+        self._closed = False
+
+    def write(self, topic: str, messages: Sequence[tuple[bytes, bytes | None, int]], *, header: str) -> list[int]:
+        """Write messages; return their offsets, in order, once all in-sync replicas have them.
+
+        Args:
+            topic: The name of the topic.
+            messages: Value, content of the header and time in milliseconds of each message.
+            header: The name of the header.
+
+        Raises:
+            StorageError: Some of them are perhaps written.
+        """
+        with self._lock, self._cluster.failures("written"):
+            if self._closed:
+                raise StorageError(f"The event log at {self._cluster.options.place} is closed.")
+            written = _Written()
+            try:
+                if self._producer is None:
+                    self._producer = Producer({**self._cluster.client_settings(), **_PRODUCER})
+                for value, content, milliseconds in messages:
+                    self._producer.produce(
+                        topic,
+                        value,
+                        partition=PARTITION,
+                        headers=None if content is None else [(header, content)],
+                        timestamp=milliseconds,
+                        on_delivery=written.note,
+                    )
+                left = self._producer.flush(_WRITE_AGAIN_SECONDS if self._is_failing else _WRITE_SECONDS)
+                if left or written.error is not None:
+                    raise self._failure(written, len(messages))
+            except BaseException:
+                self._is_failing = True
+                self._discard()
+                raise
+            self._is_failing = False
+        # One producer in one partition: its order is that of the offsets.
+        return sorted(written.offsets)
+
+    def close(self) -> None:
+        """End the producer."""
+        with self._lock:
+            self._closed = True
+            self._discard()
+
+    def _failure(self, written: "_Written", count: int) -> Exception:
+        failure = self._cluster.failure("written", written.error or TimeoutError())
+        if isinstance(failure, StorageError) and written.offsets:
+            return StorageError(f"{failure.message} {len(written.offsets)} of {count} records were written.")
+        return failure
+
+    def _discard(self) -> None:
+        """Drop the producer with all that it has not sent: what is repeated must not be written later once more."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(KafkaException):
+                producer.purge()
+                producer.poll(0)
+
+
+class _Written:
+    """What became of the messages of a batch."""
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+        self.error: Any = None
+
+    def note(self, error: Any, message: Message) -> None:
+        """Process the report about one message."""
+        if error is not None:
+            self.error = KafkaException(error)
+            return
+        self.offsets.append(message.offset() or 0)

@@ -1,0 +1,1 @@
+"""The source schema: which events and properties each source really sends."""

@@ -1,0 +1,171 @@
+"""Three Kafka brokers of which any may die: nothing acknowledged is lost, doubled or out of order."""
+
+import http.client
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from punchcard.errors import StorageError
+from punchcard.ingest.app import TrackingApp
+from punchcard.log.group_commit import GroupCommit
+from punchcard.log.kafka import KafkaEventLog
+from punchcard.log.port import NewRecord
+from punchcard.testing.clock import ManualClock
+from punchcard.testing.kafka import KafkaCluster
+from punchcard.testing.listening import ListeningApp
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
+
+pytestmark = pytest.mark.kafka
+
+_TOPIC = "events"
+_RECORDS = 20_000
+_RECORDS_AT_ONCE = 20
+
+
+def record(number: int) -> NewRecord:
+    return NewRecord(1, "wk", "track", "identity", b"%d" % number, "")
+
+
+class Sender:
+    """Appends numbered records, each group again and again until it is acknowledged, as senders do."""
+
+    def __init__(self, log: KafkaEventLog) -> None:
+        self.acknowledged: dict[int, int] = {}  # position -> number
+        self.failures: list[str] = []
+        self.pauses: list[float] = []
+        self._log = log
+        self._stopping = threading.Event()
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send for the length of the block."""
+        thread = threading.Thread(target=self._send)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            thread.join()
+
+    def _send(self) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            group = range(number, number + _RECORDS_AT_ONCE)
+            begun = time.monotonic()
+            while True:
+                try:
+                    positions = self._log.append([record(each) for each in group])
+                    break
+                except StorageError as error:
+                    self.failures.append(error.message)
+            self.pauses.append(time.monotonic() - begun)
+            self.acknowledged.update(zip(positions, group, strict=True))
+            number += _RECORDS_AT_ONCE
+
+
+def stored(log: KafkaEventLog) -> dict[int, int]:
+    """Return the number of each stored record by its position."""
+    numbers: dict[int, int] = {}
+    after = 0
+    while records := log.read(after, records_max=5_000, bytes_max=1 << 30):
+        after = records[-1].position
+        numbers |= {item.position: int(item.body) for item in records}
+    return numbers
+
+
+def test_nothing_acknowledged_is_lost_doubled_or_out_of_order_over_two_kills_of_the_leader(
+    own_kafka: KafkaCluster,
+) -> None:
+    with closing(KafkaEventLog(own_kafka.url(_TOPIC))) as log:
+        sender = Sender(log)
+        with sender.sending():
+            for kill in (1, 2):
+                wait_until(lambda kill=kill: len(sender.acknowledged) >= kill * _RECORDS // 4)  # type: ignore[misc]
+                leader = own_kafka.leader_of(_TOPIC)
+                leader.kill()
+                at_kill = len(sender.acknowledged)
+                wait_until(lambda at_kill=at_kill: len(sender.acknowledged) > at_kill + 1_000)  # type: ignore[misc]
+                leader.start()
+                own_kafka.wait_until_in_sync(_TOPIC)
+            wait_until(lambda: len(sender.acknowledged) >= _RECORDS)
+        result = stored(log)
+    print(f"longest pause {max(sender.pauses):.1f} s, failed appends {len(sender.failures)}")
+    assert {position: result.get(position) for position in sender.acknowledged} == sender.acknowledged
+    # What failed may be stored too. Of each record the first copy counts, and these are in order.
+    first_copies = list(dict.fromkeys(result.values()))
+    assert first_copies == sorted(first_copies)
+    copies = len(result) - len(first_copies)
+    assert copies <= len(sender.failures) * _RECORDS_AT_ONCE
+    assert list(sender.acknowledged.values()) == sorted(sender.acknowledged.values())
+
+
+def test_without_a_quorum_requests_get_503_until_the_brokers_are_back(own_kafka: KafkaCluster) -> None:
+    """Promise: two of three brokers gone is reported, and nothing must be restarted afterwards."""
+
+    def tracking_app(commit: GroupCommit) -> TrackingApp:
+        return TrackingApp(commit, keys=lambda _: True, clock=ManualClock(), body_seconds=PATIENCE_SECONDS)
+
+    with closing(KafkaEventLog(own_kafka.url(_TOPIC))) as log, closing(ListeningApp(log, tracking_app)) as app:
+        assert post_event(app.port, "before") == (200, None)
+        for broker in own_kafka.brokers[1:]:
+            broker.kill()
+        status, retry_after = post_event(app.port, "between")
+        assert status == 503
+        assert int(retry_after or "0") > 0
+        with pytest.raises(StorageError, match="cannot be"):
+            log.identity()
+        for broker in own_kafka.brokers[1:]:
+            broker.start()
+        wait_until(lambda: post_event(app.port, "after")[0] == 200)
+        assert wait_until(lambda: identity_of(log))
+        bodies = [item.body for item in log.read(0, records_max=100, bytes_max=1 << 20)]
+    assert b'"before"' in bodies[0]
+    assert b'"after"' in bodies[-1]
+
+
+def post_event(port: int, event: str) -> tuple[int, str | None]:
+    """Send a track call; return the status and the Retry-After of its response."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    try:
+        body = json.dumps({"writeKey": "wk", "userId": "ann", "event": event})
+        connection.request("POST", "/v1/track", body=body, headers={"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.getheader("Retry-After")
+    finally:
+        connection.close()
+
+
+def identity_of(log: KafkaEventLog) -> str:
+    try:
+        return log.identity().id
+    except StorageError:
+        return ""
+
+
+def test_a_frozen_leader_is_replaced(own_kafka: KafkaCluster) -> None:
+    with closing(KafkaEventLog(own_kafka.url(_TOPIC))) as log:
+        log.append([record(0)])
+        leader = own_kafka.leader_of(_TOPIC)
+        leader.signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: is_appended(log))
+        finally:
+            leader.signal(signal.SIGCONT)
+        assert wait_until(lambda: is_appended(log))
+        # A leader that has lost its leadership may give its own end for a moment.
+        numbers = wait_until(lambda: enough if len(enough := list(stored(log).values())) >= 3 else None)
+    assert numbers[0] == 0
+    assert set(numbers[1:]) == {1}
+
+
+def is_appended(log: KafkaEventLog) -> bool:
+    try:
+        return len(log.append([record(1)])) == 1
+    except StorageError:
+        return False
