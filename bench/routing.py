@@ -106,7 +106,7 @@ def _route(
     clock = SystemClock()
     store = Store(store_url)
     keyring = Keyring("bench")
-    apply(store, _workspace(conditions), clock=clock, keyring=keyring, actor="bench")
+    apply(store, workspace(conditions), clock=clock, keyring=keyring, actor="bench")
     from punchcard.lake.writer import LakeWriter
 
     log = open_event_log(log_url)
@@ -145,7 +145,8 @@ def _route(
     return events / seconds, memory
 
 
-def _workspace(conditions: Sequence[str]) -> Workspace:
+def workspace(conditions: Sequence[str]) -> Workspace:
+    """Return a source and a Perkville destination with filters of these conditions."""
     settings, options = settings_for("http://127.0.0.1:1")
     filters = tuple(
         DestinationFilter(title=f"filter {number}", condition=condition, actions=({"type": "DROP"},))

@@ -21,6 +21,7 @@ from sqlalchemy.util import LRUCache
 from punchcard.store.engine import Store
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.processes import end_fork_server
+from punchcard.testing.s3_server import S3Server
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 # How long an example takes says how busy the machine is, and nothing about the product. A test with settings of its
@@ -272,12 +273,12 @@ def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield cluster
 
 
-@pytest.fixture
-def own_kafka(kafka_jars: Path, tmp_path: Path) -> Iterator[Any]:
-    """Three Kafka brokers for this test alone, which may kill them."""
+@pytest.fixture(scope="module")
+def own_kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Three Kafka brokers for the tests of a module, which may kill them and start them again."""
     from punchcard.testing.kafka import kafka_cluster
 
-    with kafka_cluster(tmp_path / "kafka", kafka_jars, brokers=3) as cluster:
+    with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars, brokers=3) as cluster:
         yield cluster
 
 
@@ -302,3 +303,20 @@ def spark() -> Iterator[Any]:
     session = delta.configure_spark_with_delta_pip(builder).getOrCreate()
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server with an empty bucket, for all tests of this process."""
+    if not S3Server.is_installed():
+        missing = "There is no S3 server: `make s3` builds it."
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    server = S3Server(tmp_path_factory.mktemp("s3") / "server")
+    before = {name: os.environ.get(name) for name in server.environment()}
+    os.environ.update(server.environment())
+    yield server
+    server.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -7,7 +7,6 @@ that layout: `README.md` is its home page, and the navigation is derived from th
 `dist/site/`, which any web server can serve.
 """
 
-import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import tomli_w
 
+from punchcard.app.documentation import Navigation, read_navigation
+
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = Path(__file__).with_name("zensical.toml")
 WORK = ROOT / "build" / "site"
@@ -26,14 +27,9 @@ OUTPUT = ROOT / "dist" / "site"
 INDEX = "docs/README.md"
 # Pages, and the files that pages link to.
 PAGES = ("*.md", "docs/**/*.md", "src/**/*.md", "examples/*.md", "changelog.d/README.md")
-FILES = ("LICENSE", "docs/**/*.png", "examples/*")
+FILES = ("LICENSE", "docs/**/*.png", "examples/*", "deploy/**/*")
 
-_HEADING_OR_LINK = re.compile(
-    r"^## (?P<section>[^\n:]+)|^(?:-|\d+\.) \[(?P<title>[^\]]+)\]\((?P<page>[^)#]+\.md)\)", re.M
-)
 _LINK_ATTRIBUTES = {"a": "href", "link": "href", "img": "src", "script": "src"}
-
-Navigation = dict[str, list[dict[str, str]]]
 
 
 def main() -> int:
@@ -64,19 +60,6 @@ def main() -> int:
     shutil.move(WORK / "site", OUTPUT)
     sys.stdout.write(f"site: {OUTPUT.relative_to(ROOT)}/index.html, {len(list(OUTPUT.rglob('*.html')))} pages\n")
     return 0
-
-
-def read_navigation(index: str) -> Navigation:
-    """Return the sections of the index with the pages they list, each as title and path below the root."""
-    navigation: Navigation = {}
-    pages: list[dict[str, str]] = []
-    for match in _HEADING_OR_LINK.finditer(index):
-        if section := match["section"]:
-            pages = navigation.setdefault(section, [])
-        else:
-            path = (Path("/docs") / match["page"]).as_posix()
-            pages.append({match["title"]: _normalize(path)})
-    return {section: pages for section, pages in navigation.items() if pages}
 
 
 def add_navigation(configuration: str, navigation: Navigation) -> str:
@@ -125,10 +108,6 @@ def _read_page(path: Path) -> _Page:
     page = _Page()
     page.feed(path.read_text())
     return page
-
-
-def _normalize(path: str) -> str:
-    return str(Path(path).resolve().relative_to("/"))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import gc
 import sys
 
 from punchcard.cli.help_pages import find_page
-from punchcard.cli.output import flush_output
+from punchcard.cli.output import end_output
 
 _INTERRUPTED = 130
 _REPORTS_LEAKS = "_duckdb"  # it prints what that last search has not freed
@@ -15,8 +15,7 @@ def main() -> int:
     gc.set_threshold(50_000, 20, 100)  # as in `runtime`: imports make no garbage
     try:
         if (page := find_page(sys.argv[1:])) is not None:
-            print(page, end="")
-            return flush_output(0)
+            return end_output(0, page)
         from punchcard.cli.running import run
 
         return run(sys.argv[1:])

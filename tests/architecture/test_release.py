@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.site.build import find_broken_links, read_navigation
+from docs.site.build import find_broken_links
 from punchcard import __version__
+from punchcard.app.documentation import read_navigation
 from release import build
 from release.bill_of_materials import read_page_libraries
 from release.changelog import merge_unreleased

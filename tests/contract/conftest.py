@@ -104,3 +104,11 @@ def tracking(tmp_path: Path) -> Iterator[TrackingServer]:
     server = TrackingServer(tmp_path)
     yield server
     server.close()
+
+
+@pytest.fixture(params=["folder", "S3"])
+def lake_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The location of a lake that is not there yet: every promise holds in a folder and on S3."""
+    if request.param == "folder":
+        return str(tmp_path / "a lake")
+    return str(request.getfixturevalue("s3_server").new_lake())

@@ -84,6 +84,11 @@ def old_queue(work: Any, world: World) -> Callable[[Any], None]:
     return lambda work: work.execute(update(effects).values(state="delivered", is_open=False))
 
 
+def hung(work: Any, world: World) -> Callable[[Any], None]:
+    add_effects(work, 1, state="sending", lease_until=world.clock.now() - timedelta(minutes=6))
+    return lambda work: work.execute(update(effects).values(state="delivered", is_open=False))
+
+
 def low_rate(work: Any, world: World) -> Callable[[Any], None]:
     now = int(world.clock.now().timestamp()) * 10**6
     for status, count in (("delivered", 18), ("rejected", 2)):
@@ -144,6 +149,7 @@ CAUSES: dict[str, tuple[str, Callable[[Any, World], Callable[[Any], None]]]] = {
     "parked": ("parked", parked),
     "rejected": ("rejected", rejected),
     "old queue": ("queue_age", old_queue),
+    "hung attempt": ("hung", hung),
     "success rate": ("success_rate", low_rate),
     "silent source": ("source_silent", silent),
     "more than usual": ("volume", loud),
@@ -178,6 +184,9 @@ NO_CAUSES: dict[str, Callable[[Any, World], object]] = {
     "few events a day": lambda work, world: count_events(work, world, "Checked In", 1, hours=range(25, 24 * 8)),
     "a new event": lambda work, world: count_events(work, world, "New", 50, hours=range(30)),
     "a short outage": lambda work, world: fail_attempts(work, world, started=timedelta(minutes=4)),
+    "a slow attempt": lambda work, world: add_effects(
+        work, 1, state="sending", lease_until=world.clock.now() - timedelta(minutes=4)
+    ),
     "no process is expected": lambda work, world: None,
     "few completed awards": lambda work, world: add_counts(
         work,

@@ -253,7 +253,7 @@ def test_the_command_line(
         output = capsys.readouterr()
         return status, output.out, output.err
 
-    assert run("list") == (0, "no alerts\n", "")
+    assert run("list") == (0, "No alerts\n", "")
     look(world)
     status, out, _ = run("list")
     assert status == 0
@@ -265,7 +265,7 @@ def test_the_command_line(
     assert (status, "There is no alert 77." in err) == (2, True)
     made = {"name": "Ops", "url": receiver.url}
     assert call(world, "POST", "/api/alert-channels", made)[0] == 200
-    assert run("test", "Ops") == (0, "a test was sent to Ops\n", "")
+    assert run("test", "Ops") == (0, "A test was sent to Ops\n", "")
     receiver.replies.append(Reply(status=410))
     status, _, err = run("test", "ops")
     assert (status, "410" in err) == (1, True)

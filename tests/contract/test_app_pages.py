@@ -160,7 +160,7 @@ def test_wrong_settings_are_named_beside_their_fields_and_kept(owner: FormBrowse
 @pytest.mark.parametrize(
     ("form", "field", "message"),
     [
-        ({**FILTER, "if": "event = "}, "if", "at the end"),
+        ({**FILTER, "if": "event = "}, "if", "At the end"),
         ({**FILTER, "title": ""}, "title", ""),
         ({**FILTER, "action": "SAMPLE", "percent": "most"}, "percent", "a number from 0 to 100"),
         ({**FILTER, "action": "SAMPLE", "percent": "400"}, "actions", ""),

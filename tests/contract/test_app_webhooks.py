@@ -119,8 +119,8 @@ def test_the_tester_shows_the_request_that_a_template_makes(owner: FormBrowser) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"url": "example.com"}, "must be a web address"),
-        ({"template": "{"}, "is not JSON"),
+        ({"url": "example.com"}, "Must be a web address"),
+        ({"template": "{"}, "Is not JSON"),
         ({"triggers": "delete"}, "is not a call"),
         ({"headers": "Host: x"}, "is set by Punchcard"),
         ({"batchSize": "5000"}, "at most 1000"),

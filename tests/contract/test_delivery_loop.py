@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from punchcard.errors import StorageError
 from punchcard.store.delivery import ledger, outbox
 from punchcard.store.delivery.effects import Action, EffectState, StoredEffect
 from punchcard.store.delivery.pauses import pause_of
+from punchcard.store.delivery.undelivered import overdue_attempts
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, begin_all, new_effect, stored_effect
 from punchcard.testing.fresh_store import with_tables
@@ -335,6 +337,25 @@ async def test_stopping_waits_for_answers_and_hands_back_the_rest(rig: Rig) -> N
     async with rig.running():
         await until(lambda: rig.open_count() == 0)
     assert rig.partner.keys() == ["done", "hangs", "behind"]
+
+
+async def test_an_attempt_that_never_ends_is_found_while_others_are_delivered(rig: Rig) -> None:
+    rig.partner.script("hangs", [Step.HANG])
+    rig.add("hangs", "behind")
+    rig.add("other", customer="bob@example.com")
+    later = SystemClock().now() + timedelta(hours=1)
+    async with rig.running():
+        await until(lambda: "hangs" in rig.partner.requests and rig.state("other") is EffectState.DELIVERED)
+        with rig.store.reading() as work:
+            overdue = overdue_attempts(work, DESTINATION, before=later)
+            assert overdue_attempts(work, DESTINATION, before=SystemClock().now()) is None
+        assert overdue is not None
+        assert (overdue.effects, overdue.customers) == (1, 1)
+        rig.partner.release()
+        await until(lambda: rig.open_count() == 0)
+    with rig.store.reading() as work:
+        assert overdue_attempts(work, DESTINATION, before=later) is None
+    assert rig.partner.keys() == ["other", "hangs", "behind"]
 
 
 async def test_what_a_killed_worker_had_on_its_way_is_read_back_by_the_next(rig: Rig) -> None:

@@ -22,7 +22,6 @@ from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.kafka
 
-_TOPIC = "events"
 _RECORDS = 20_000
 _RECORDS_AT_ONCE = 20
 
@@ -81,17 +80,17 @@ def stored(log: KafkaEventLog) -> dict[int, int]:
 def test_nothing_acknowledged_is_lost_doubled_or_out_of_order_over_two_kills_of_the_leader(
     own_kafka: KafkaCluster,
 ) -> None:
-    with closing(KafkaEventLog(own_kafka.url(_TOPIC))) as log:
+    with closing(KafkaEventLog(own_kafka.url("kills"))) as log:
         sender = Sender(log)
         with sender.sending():
             for kill in (1, 2):
                 wait_until(lambda kill=kill: len(sender.acknowledged) >= kill * _RECORDS // 4)  # type: ignore[misc]
-                leader = own_kafka.leader_of(_TOPIC)
+                leader = own_kafka.leader_of("kills")
                 leader.kill()
                 at_kill = len(sender.acknowledged)
                 wait_until(lambda at_kill=at_kill: len(sender.acknowledged) > at_kill + 1_000)  # type: ignore[misc]
                 leader.start()
-                own_kafka.wait_until_in_sync(_TOPIC)
+                own_kafka.wait_until_in_sync("kills")
             wait_until(lambda: len(sender.acknowledged) >= _RECORDS)
         result = stored(log)
     print(f"longest pause {max(sender.pauses):.1f} s, failed appends {len(sender.failures)}")
@@ -110,7 +109,7 @@ def test_without_a_quorum_requests_get_503_until_the_brokers_are_back(own_kafka:
     def tracking_app(commit: GroupCommit) -> TrackingApp:
         return TrackingApp(commit, keys=lambda _: True, clock=ManualClock(), body_seconds=PATIENCE_SECONDS)
 
-    with closing(KafkaEventLog(own_kafka.url(_TOPIC))) as log, closing(ListeningApp(log, tracking_app)) as app:
+    with closing(KafkaEventLog(own_kafka.url("quorum"))) as log, closing(ListeningApp(log, tracking_app)) as app:
         assert post_event(app.port, "before") == (200, None)
         for broker in own_kafka.brokers[1:]:
             broker.kill()
@@ -121,6 +120,7 @@ def test_without_a_quorum_requests_get_503_until_the_brokers_are_back(own_kafka:
             log.identity()
         for broker in own_kafka.brokers[1:]:
             broker.start()
+        own_kafka.wait_until_in_sync("quorum")
         wait_until(lambda: post_event(app.port, "after")[0] == 200)
         assert wait_until(lambda: identity_of(log))
         bodies = [item.body for item in log.read(0, records_max=100, bytes_max=1 << 20)]
@@ -149,9 +149,9 @@ def identity_of(log: KafkaEventLog) -> str:
 
 
 def test_a_frozen_leader_is_replaced(own_kafka: KafkaCluster) -> None:
-    with closing(KafkaEventLog(own_kafka.url(_TOPIC))) as log:
+    with closing(KafkaEventLog(own_kafka.url("frozen"))) as log:
         log.append([record(0)])
-        leader = own_kafka.leader_of(_TOPIC)
+        leader = own_kafka.leader_of("frozen")
         leader.signal(signal.SIGSTOP)
         try:
             wait_until(lambda: is_appended(log))
@@ -159,7 +159,8 @@ def test_a_frozen_leader_is_replaced(own_kafka: KafkaCluster) -> None:
             leader.signal(signal.SIGCONT)
         assert wait_until(lambda: is_appended(log))
         # A leader that has lost its leadership may give its own end for a moment.
-        numbers = wait_until(lambda: enough if len(enough := list(stored(log).values())) >= 3 else None)
+        wait_until(lambda: len(stored(log)) >= 3)
+        numbers = list(stored(log).values())
     assert numbers[0] == 0
     assert set(numbers[1:]) == {1}
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from punchcard.errors import ConfigurationError, StorageError, UnreadableRecordError
+from punchcard.log import kafka as kafka_log
 from punchcard.log import kafka_identity
 from punchcard.log.bodies import decompress, salvage
 from punchcard.log.kafka import KafkaEventLog
+from punchcard.log.kafka_reader import KafkaReader
 from punchcard.log.opening import describe_place, open_event_log
 from punchcard.routing.log_guard import OtherLogError
 from punchcard.store.engine import Store
@@ -155,6 +158,21 @@ def test_a_topic_that_is_created_again_takes_nothing_more(kafka: KafkaCluster, u
         assert again.identity().store_id == ""
 
 
+def test_a_topic_that_is_deleted_is_noticed_once_it_is_certain(
+    kafka: KafkaCluster, url: str, log: KafkaEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: a broker that does not know its topics yet after a restart does not end the processes that use it."""
+    log.append([record(1)])
+    delete(kafka, topic_of(url))
+    with pytest.raises(StorageError, match="do not know all of it yet") as doubtful:
+        log.identity()
+    assert doubtful.value.code == "storage_unavailable"
+    monkeypatch.setattr(kafka_log, "_DOUBT_SECONDS", 0.0)
+    with pytest.raises(StorageError) as refused:
+        log.identity()
+    assert refused.value.code == "log_replaced"
+
+
 def test_a_topic_that_is_created_again_is_refused_to_its_database(kafka: KafkaCluster, new: New, url: str) -> None:
     first = new("first")
     first.append(3)
@@ -210,6 +228,27 @@ def test_what_the_log_remembers_is_the_same_after_its_history_was_cut(
     assert end - first < 20
 
 
+def test_a_reading_that_fails_half_way_is_made_again(
+    url: str, log: KafkaEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(KafkaEventLog(url)) as other:
+        reserved = [log.reserve_generation(0) for _ in range(5)]
+        take = KafkaReader.take
+        taken = count()
+
+        def take_three(reader: KafkaReader) -> None:
+            if next(taken) == 3:
+                raise StorageError("The connection was lost.")
+            take(reader)
+
+        monkeypatch.setattr(KafkaReader, "take", take_three)
+        with pytest.raises(StorageError, match="connection was lost"):
+            other.identity()
+        monkeypatch.undo()
+        assert other.identity().reserved == reserved[-1]
+        assert other.identity() == log.identity()
+
+
 def test_an_identity_of_a_newer_version_is_refused(kafka: KafkaCluster, url: str, log: KafkaEventLog) -> None:
     producer = Producer({"bootstrap.servers": kafka.addresses})
     producer.produce(f"{topic_of(url)}-identity", b'{"operation":"split","format":2}')
@@ -252,14 +291,15 @@ def test_a_body_that_is_damaged_at_rest_hides_no_other(kafka: KafkaCluster, url:
 
 def test_what_others_have_deleted_is_stepped_over(url: str, log: KafkaEventLog) -> None:
     log.append([record(number) for number in range(10)])
-    with closing(KafkaEventLog(url)) as other:
-        assert [item.position for item in log.read(0, records_max=1, bytes_max=1_000)] == [1]
-        other.trim(6, records_max=100)
+    with closing(KafkaEventLog(url)) as other, closing(KafkaReader(log._cluster, topic_of(url), 0)) as reader:
+        assert other.trim(6, records_max=100) == 6
         assert [item.position for item in other.read(0, records_max=1, bytes_max=1_000)] == [7]
-        # What this reader has fetched before may still be given; after it, what is left.
-        assert log.read(2, records_max=100, bytes_max=1_000)[-1].position == 10
-        log.append([record(11)])
-        assert log.read(0, records_max=1, bytes_max=1_000)[0].position == 7
+        reader.look()
+        message = reader.peek(count=9)
+        assert message is not None
+        assert message.offset() == 6
+    log.append([record(11)])
+    assert log.read(0, records_max=1, bytes_max=1_000)[0].position == 7
 
 
 def test_a_wrong_option_is_named(kafka: KafkaCluster) -> None:

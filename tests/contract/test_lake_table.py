@@ -22,6 +22,7 @@ from punchcard.events.notes import Note
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter, RangeKnownError
+from punchcard.testing.s3_server import lake_folder
 
 MIDNIGHT = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
 STATUSES = (
@@ -51,7 +52,12 @@ class Interrupted(SystemClock):
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url(lake_url: str) -> str:
+    return lake_url
+
+
+@pytest.fixture
+def folder_url(tmp_path: Path) -> str:
     return str(tmp_path / "a lake")
 
 
@@ -81,7 +87,7 @@ def all_ids(url: str) -> list[str]:
 
 
 def data_files(url: str) -> list[Path]:
-    return sorted(Path(url).glob("day=*/*.parquet"))
+    return sorted(lake_folder(url).glob("day=*/*.parquet"))
 
 
 @contextmanager
@@ -154,7 +160,7 @@ def test_a_lake_that_is_not_there_holds_nothing(url: str) -> None:
     assert LakeReader(url).find("m-1") == []
     assert list(LakeReader(url).recent_message_keys(10)) == []
     assert LakeWriter(url).last_position() == 0
-    assert not Path(url).exists()
+    assert not lake_folder(url).exists()
 
 
 def test_rows_of_two_days_go_into_two_partitions_in_one_commit(url: str) -> None:
@@ -258,27 +264,27 @@ def test_writers_that_race_append_each_range_once(url: str) -> None:
     assert all_ids(url) == [f"m-{position:02}" for position in range(1, 16)]
 
 
-def test_a_full_disk_refuses_the_append_and_the_next_one_succeeds(url: str) -> None:
-    writer = LakeWriter(url)
+def test_a_full_disk_refuses_the_append_and_the_next_one_succeeds(folder_url: str) -> None:
+    writer = LakeWriter(folder_url)
     append(writer, 1, "m-1")
     rows = rows_at(2, *(an_event(str(uuid.uuid4())) for _ in range(2_000)))
     with files_at_most(20_000), pytest.raises(StorageError):
         writer.append(rows, first_position=2, last_position=2)
-    assert (writer.last_position(), all_ids(url), len(data_files(url))) == (1, ["m-1"], 1)
+    assert (writer.last_position(), all_ids(folder_url), len(data_files(folder_url))) == (1, ["m-1"], 1)
     writer.append(rows, first_position=2, last_position=2)
-    assert (LakeWriter(url).last_position(), len(all_ids(url))) == (2, 2_001)
+    assert (LakeWriter(folder_url).last_position(), len(all_ids(folder_url))) == (2, 2_001)
 
 
 @pytest.mark.parametrize("existing", [True, False], ids=["table exists", "first append"])
-def test_a_commit_that_cannot_be_written_leaves_nothing(url: str, existing: bool) -> None:
-    writer = LakeWriter(url)
+def test_a_commit_that_cannot_be_written_leaves_nothing(folder_url: str, existing: bool) -> None:
+    writer = LakeWriter(folder_url)
     if existing:
         append(writer, 1, "m-1")
     with files_at_most(10), pytest.raises(StorageError):
         writer.append(LakeRows(), first_position=2, last_position=2)
-    assert LakeWriter(url).last_position() == int(existing)
+    assert LakeWriter(folder_url).last_position() == int(existing)
     append(writer, 2, "m-2")
-    assert LakeWriter(url).last_position() == 2
+    assert LakeWriter(folder_url).last_position() == 2
 
 
 def test_events_are_found_while_others_are_appended_and_merged(url: str) -> None:
@@ -356,7 +362,7 @@ def test_the_log_stays_short_and_old_views_find_their_way(url: str) -> None:
     append(writer, 1, "m-001")
     assert late_writer.last_position() == 1
     assert len(reader.find("m-001")) == 1
-    log = Path(url) / "_delta_log"
+    log = lake_folder(url) / "_delta_log"
     for position in range(2, 110):
         append(writer, position, f"m-{position:03}")
         if position == 99:
@@ -374,9 +380,9 @@ def test_a_lake_that_cannot_be_read_is_a_storage_error(url: str) -> None:
         path.write_bytes(b"damaged")
     with pytest.raises(StorageError):
         LakeReader(url).find("m-1")
-    shutil.rmtree(Path(url) / "_delta_log")
-    (Path(url) / "_delta_log").mkdir()
-    (Path(url) / "_delta_log" / f"{0:020}.json").write_text("damaged")
+    shutil.rmtree(lake_folder(url) / "_delta_log")
+    (lake_folder(url) / "_delta_log").mkdir()
+    (lake_folder(url) / "_delta_log" / f"{0:020}.json").write_text("damaged")
     with pytest.raises(StorageError):
         LakeWriter(url).last_position()
 
@@ -402,9 +408,9 @@ def test_a_process_that_only_might_need_the_lake_stays_small(tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_days_gone_by_are_dropped_and_the_position_stays(tmp_path: Path) -> None:
-    writer = LakeWriter(str(tmp_path / "lake"))
-    reader = LakeReader(str(tmp_path / "lake"))
+def test_days_gone_by_are_dropped_and_the_position_stays(url: str) -> None:
+    writer = LakeWriter(url)
+    reader = LakeReader(url)
     day = 86_400_000_000
     begin = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
     for number in range(3):

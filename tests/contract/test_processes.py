@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.processes import run_module, start_module
+from punchcard.testing.product import ProductProcess
 
 PROBE = """
 import json, os, resource, signal, sys, tempfile, threading
@@ -171,3 +173,10 @@ def test_the_product_is_the_same_by_its_script_its_module_and_forked(monkeypatch
     results = [(process.returncode, process.stdout, process.stderr) for process in (forked, started, done)]
     assert results[0] == results[1] == results[2]
     assert results[0][0] == 2
+
+
+def test_the_product_forks_its_worker_as_when_it_is_started(tmp_path: Path) -> None:
+    with ProductProcess(tmp_path, configuration(perkville_url="http://127.0.0.1:9")) as product:
+        worker = product.worker_pid()
+        command_lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (product.pid, worker)]
+    assert command_lines[0] == command_lines[1]

@@ -396,7 +396,7 @@ def test_a_filter_is_tried_on_a_payload(api: PublicApiServer) -> None:
 @pytest.mark.parametrize(
     ("body", "part"),
     [
-        ({"filter": {"if": "a =", "actions": [{"type": "DROP"}]}, "payload": {}}, "at the end"),
+        ({"filter": {"if": "a =", "actions": [{"type": "DROP"}]}, "payload": {}}, "At the end"),
         ({"filter": {"if": "a", "actions": [{"type": "SEND"}]}, "payload": {}}, "is not an action"),
         ({"filter": {"if": "a", "actions": [{"type": "DROP"}]}, "payload": []}, "object"),
         ({"filter": {"if": "a"}, "payload": {}}, "actions"),

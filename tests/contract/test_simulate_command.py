@@ -96,7 +96,7 @@ def test_a_filter_is_tried_as_a_table(data: Path) -> None:
     text = simulate(data, "--since", "1d", "--filter", "contains( properties.email, 'ann' )")
     assert "perkville, events received since" in text
     assert "nothing is changed" in text
-    assert "customers who lose most:" in text
+    assert "Customers who lose most:" in text
     assert "ann@example.com  1 → 0 (-1)" in text
     assert "FILTERED_BY_RULES: 1" in text
 

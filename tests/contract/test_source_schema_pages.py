@@ -220,6 +220,17 @@ def test_the_tester_asks_for_the_usual_properties(owner: FormBrowser) -> None:
     assert "Map this event" in other
 
 
+def test_the_tester_repeats_no_order(world: PublicApiServer, owner: FormBrowser) -> None:
+    """The id of a received order would be a duplicate or a conflict."""
+    world.send({"userId": "u", "event": "Bought", "messageId": "o", "properties": {"order_id": "A-1", "classId": 7}})
+    world.route()
+    text = owner.get("/destinations/perkville/tester?name=Bought").text
+    now = int(world.clock.now().timestamp())
+    assert f'name="property:order_id" value="test-{now}"' in text
+    assert f'name="property:classId" value="{now}"' in text
+    assert "A-1" not in text
+
+
 def test_the_tester_sends_what_was_filled_in(owner: FormBrowser) -> None:
     fields = {"property:plan": "gold", "type:plan": "string", "property:guests": "3", "type:guests": "integer"}
     fields |= {"property:email": "ann@example.com", "type:email": "string", "event_name": "Checked In", "user_id": "u"}

@@ -73,7 +73,7 @@ def test_versions_are_compared(data: Path, capsys: pytest.CaptureFixture[str]) -
     expected = "Map entry “Checked In” of Perkville: perk 123456 → 123457\n"
     assert printed(capsys, "diff", "1", "2", "--data", str(data)) == expected
     assert printed(capsys, "diff", "1", "--data", str(data)) == "Name of source Shop: Website → Shop\n" + expected
-    assert printed(capsys, "diff", "3", "--data", str(data)) == "no changes\n"
+    assert printed(capsys, "diff", "3", "--data", str(data)) == "No changes\n"
     assert printed(capsys, "diff", "1", "--part", "source/website", "--data", str(data)).startswith("Name of source")
     assert "no version 9" in printed(capsys, "diff", "9", "--data", str(data), status=2)
     assert "--part perk" in printed(capsys, "diff", "1", "--part", "perk", "--data", str(data), status=2)
@@ -90,7 +90,7 @@ def test_a_part_is_restored_after_showing_it(data: Path, capsys: pytest.CaptureF
     workspace = configuration(data)
     assert workspace.destinations[0].settings["eventToPerkMap"] == {"Checked In": "123456"}
     assert workspace.sources[0].name == "Shop"
-    assert printed(capsys, *options, "--yes") == "no changes\n"
+    assert printed(capsys, *options, "--yes") == "No changes\n"
 
 
 def test_a_restore_needs_a_confirmation(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

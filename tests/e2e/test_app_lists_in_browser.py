@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Browser, Dialog, expect
 from tests.e2e.app_pages import picture, product, sandbox, signed_in, wait_after_reloading
 
@@ -18,8 +19,8 @@ def test_a_phone_shows_every_entry_of_the_menu_and_rows_as_cards(chromium: Brows
         expect(menu).to_be_hidden()
         page.get_by_role("button", name="Menu").click()
         entries = menu.get_by_role("link")
-        expect(entries).to_have_count(9)
-        for number in range(9):
+        expect(entries).to_have_count(10)
+        for number in range(10):
             expect(entries.nth(number)).to_be_in_viewport()
         entries.filter(has_text="Events").click()
         page.wait_for_url("**/events")
@@ -51,6 +52,51 @@ def test_a_list_is_sorted_and_its_columns_are_chosen_and_remembered(chromium: Br
         page.get_by_text("Columns").click()
         page.get_by_role("checkbox", name="Customer").check()
         expect(header).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_schema_leads_to_map_and_filter(chromium: Browser, product: ProductProcess, width: int) -> None:
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": width, "height": 860}) as page:
+        page.goto("/sources/website")
+        page.get_by_role("link", name="Schema").click()
+        wait_after_reloading(page, lambda: page.get_by_role("link", name="Locker OpenedRequest").count() > 0)
+        if width > 390:
+            picture(page, "source-schema")
+        page.get_by_role("link", name="Locker OpenedRequest").click()
+        expect(page.get_by_role("row", name="email")).to_contain_text("string")
+        expect(page.locator("main")).not_to_contain_text("ben@example.com")
+        page.get_by_role("link", name="Map this event").click()
+        expect(page.get_by_label("Event name").last).to_have_value("Locker OpenedRequest")
+        page.go_back()
+        page.get_by_role("link", name="Create a filter").click()
+        expect(page.get_by_label("Query (FQL)")).to_have_value("event = 'Locker OpenedRequest'")
+
+
+def test_a_condition_suggests_values_of_its_property(chromium: Browser, product: ProductProcess) -> None:
+    """By the keyboard alone: the list belongs to the property that was typed."""
+    with signed_in(chromium, product, "olga@acme.example") as page:
+        page.goto("/destinations/perkville/filters/new")
+        page.get_by_label("Property").fill("properties.order_id")
+        page.get_by_label("Value").focus()
+        options = page.get_by_label("Value").evaluate("field => [...field.list?.options ?? []].map(o => o.value)")
+        assert "1001" in options
+        page.get_by_label("Property").fill("properties.email")
+        page.get_by_label("Value").focus()
+        assert page.get_by_label("Value").evaluate("field => field.list") is None
+
+
+def test_an_event_is_tested_by_its_name(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/destinations/perkville/tester")
+        page.get_by_label("Event name").fill("Order Completed")
+        page.get_by_role("button", name="Choose").click()
+        page.get_by_label("revenue").fill("12.5")
+        page.get_by_role("button", name="Preview").click()
+        expect(page.locator("#result")).to_contain_text("12.5 points")
+        page.get_by_role("button", name="Edit as JSON").click()
+        expect(page.get_by_label("Event", exact=True)).to_have_value(re.compile(r'"revenue": 12\.5'))
+        page.get_by_role("button", name="Preview").click()
+        expect(page.locator("#result")).to_contain_text("12.5 points")
 
 
 def test_a_chart_is_read_with_the_keyboard_and_as_a_table(chromium: Browser, product: ProductProcess) -> None:
@@ -186,3 +232,86 @@ def test_a_perk_that_cannot_award_is_mapped_only_when_that_is_confirmed(
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("status").first).to_contain_text("The map was saved")
         expect(page.get_by_label("Event name").last).to_have_value("Locker Opened")
+
+
+def test_a_conflict_is_compared_and_corrected(chromium: Browser, product: ProductProcess) -> None:
+    for number, revenue in enumerate((30, 20)):
+        event = {
+            "event": "Order Completed",
+            "userId": "dora",
+            "messageId": f"contradiction-{number}",
+            "properties": {"email": "dora@example.com", "order_id": "2002", "revenue": revenue},
+        }
+        product.send("track", event, write_key=WRITE_KEY)
+        product.wait_for_status(f"contradiction-{number}", "conflict" if number else "delivered")
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/events?name=Order+Completed")
+        page.get_by_role("link", name="Resolve conflict").first.click()
+        page.wait_for_url("**/conflicts/*")
+        expect(page.locator("main")).to_contain_text("-10 × 123456 for dora@example.com")
+        picture(page, "conflict")
+        page.get_by_role("button", name="Correct to the second").click()
+        expect(page.get_by_role("status").first).to_contain_text("the second content counts")
+        wait_after_reloading(page, lambda: page.locator("main .badge", has_text="Delivered").count() >= 2)
+        page.goto("/events/contradiction-1")
+        expect(page.locator("main")).to_contain_text("resolved")
+        expect(page.get_by_role("link", name="Resolve conflict")).to_have_count(0)
+
+
+def test_versions_are_listed_compared_restored_and_undone(chromium: Browser, product: ProductProcess) -> None:
+    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/destinations/perkville/map")
+        lines = page.get_by_label("Event name")
+        names = [line.input_value() for line in lines.all()]
+        page.get_by_role("button", name="Add event").click()
+        lines.last.fill("Towel Rented")
+        page.get_by_label("Perk", exact=True).last.select_option("123457")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_role("status").first).to_contain_text("The change was undone")
+        expect(lines).to_have_count(len(names))
+
+        page.get_by_role("link", name="History").click()
+        page.wait_for_url("**/settings/versions?part=*")
+        expect(page.get_by_role("heading", name="History of destination perkville")).to_be_visible()
+        expect(page.locator("[data-version]").first).to_contain_text("Map entry “Towel Rented” of Perkville")
+        page.get_by_role("link", name="All versions").click()
+        page.wait_for_url("**/settings/versions")
+        picture(page, "versions")
+        added = page.locator("[data-version]").nth(1)
+        expect(added).to_contain_text("perk 123457 added")
+        added.get_by_role("link").first.click()
+        expect(page.locator("[data-difference]")).to_contain_text("“Towel Rented”")
+        picture(page, "version")
+        page.get_by_role("button", name="Restore Perkville").click()
+        expect(page.get_by_role("status").first).to_contain_text("again. This is version")
+        expect(page.locator("[data-version]").first).to_contain_text("Restored from version")
+        page.goto("/destinations/perkville/map")
+        assert [line.input_value() for line in lines.all()] == [*names, "Towel Rented"]
+
+        page.goto("/settings/versions")
+        page.locator("[data-version]").nth(1).get_by_role("link").first.click()
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Restore all").click()
+        expect(page.get_by_role("status").first).to_contain_text("again. This is version")
+        page.goto("/destinations/perkville/map")
+        assert [line.input_value() for line in lines.all()] == names
+
+
+def test_a_map_that_somebody_else_has_changed_is_not_overwritten(chromium: Browser, product: ProductProcess) -> None:
+    with (
+        signed_in(chromium, product, "olga@acme.example") as page,
+        signed_in(chromium, product, "olga@acme.example") as other,
+    ):
+        for opened, name in ((page, "Mine"), (other, "Theirs")):
+            opened.goto("/destinations/perkville/map")
+            opened.get_by_role("button", name="Add event").click()
+            opened.get_by_label("Event name").last.fill(name)
+            opened.get_by_label("Perk", exact=True).last.select_option("123457")
+        other.get_by_role("button", name="Save").click()
+        expect(other.get_by_role("status").first).to_contain_text("The map was saved")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert").first).to_contain_text("Map entry “Theirs” of Perkville: perk 123457 added")
+        expect(page.get_by_label("Event name").last).to_have_value("Mine")
+        other.get_by_role("button", name="Undo").click()
+        expect(other.get_by_role("status").first).to_contain_text("The change was undone")

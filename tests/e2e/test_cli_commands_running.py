@@ -151,7 +151,7 @@ def test_apply_shows_the_plan_then_does_it_and_export_gives_it_back(
     done = command("apply", str(changed), "--data", str(product.data))
     assert (done.returncode, done.stderr) == (0, "")
     assert "Visited" in command("export", "--data", str(product.data)).stdout
-    assert command("apply", str(changed), "--data", str(product.data)).stdout == "no changes\n"
+    assert command("apply", str(changed), "--data", str(product.data)).stdout == "No changes\n"
 
 
 def test_a_bad_config_file_changes_nothing_and_names_every_problem(product: ProductProcess, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_receiver_is_set_up_and_its_calls_are_seen(tmp_path: Path, chromium: B
 
         page.goto("/destinations/webhooks/settings")
         expect(page.get_by_label("Headers")).to_have_value("Authorization: ••••-crm")
-        page.goto("/destinations/webhooks/tester")
+        page.goto("/destinations/webhooks/tester?as=json")
         event = {"type": "track", "event": "Checked In", "userId": "u1", "messageId": "from-the-tester"}
         page.locator("textarea[name=event]").fill(json.dumps(event))
         page.locator("button[name=send][value=no]").click()

@@ -150,7 +150,7 @@ def list_alerts_call(
     shown = alerts[:count]
     following = str(shown[-1].id) if len(alerts) > count else None
     pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)
-    return {"data": AlertPage(alerts=[_alert(alert) for alert in shown], pagination=pagination)}
+    return {"data": AlertPage(alerts=[alert_view(alert) for alert in shown], pagination=pagination)}
 
 
 @get("/alerts/{alert_id:str}", summary="One alert")
@@ -162,7 +162,7 @@ def get_alert(alert_id: FromPath[str], dependencies: Dependencies) -> dict[str, 
         alert = find_alert(work, number)
     if alert is None:
         raise NotFoundError(f"There is no alert {alert_id}.")
-    return {"data": {"alert": _alert(alert)}}
+    return {"data": {"alert": alert_view(alert)}}
 
 
 @post("/alerts/{alert_id:str}/acknowledge", status_code=200, summary="Acknowledge an alert")
@@ -170,7 +170,7 @@ def get_alert(alert_id: FromPath[str], dependencies: Dependencies) -> dict[str, 
 def acknowledge_alert_call(alert_id: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, AlertView]]:
     """Nobody is reminded of the alert any more. One that is not raised stays as it is."""
     alert = acknowledge(dependencies.store, alert_id, actor=dependencies.actor, clock=dependencies.clock)
-    return {"data": {"alert": _alert(alert)}}
+    return {"data": {"alert": alert_view(alert)}}
 
 
 @get("/alert-rules", summary="Alert rules")
@@ -289,7 +289,8 @@ def test_alert_channel(
     return {"data": {"status": "SUCCESS"}}
 
 
-def _alert(alert: StoredAlert) -> AlertView:
+def alert_view(alert: StoredAlert) -> AlertView:
+    """Return the body of an alert."""
     content = alert.content
     return AlertView(
         id=str(alert.id),

@@ -46,6 +46,7 @@ from punchcard.api.filters import (
     update_filter,
 )
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
+from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import HANDLERS as REGULATIONS
@@ -120,6 +121,7 @@ HANDLERS = (
     delete_label,
     add_source_labels,
     replace_source_labels,
+    *LISTS,
     *ALERTS,
     *CONFLICTS,
     *CONFIGURATION_VERSIONS,

@@ -6,16 +6,19 @@ Source: Segment's Public API, "Audit Trail"; the member `changes` is Punchcard's
 from typing import Annotated, Any
 
 import msgspec
-from litestar import get
+from litestar import Request, Response, get
 from litestar.params import QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
+from punchcard.api.files import read_format
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, read_row_cursor
 from punchcard.clock import to_iso
 from punchcard.events.times import read_time
+from punchcard.operations.downloads import download
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.exports import export_audit
 from punchcard.store.access.audit import AuditEvent, AuditQuery, count_events, list_events
 
 Text = str | None
@@ -44,6 +47,7 @@ class AuditPage(msgspec.Struct):
 @get("/audit-events", summary="List audit events")
 @run_in_executor
 def list_audit_events(
+    request: Request[Any, Any, Any],
     dependencies: Dependencies,
     count: Count = COUNT_DEFAULT,
     cursor: Cursor = None,
@@ -51,8 +55,12 @@ def list_audit_events(
     end: Annotated[Text, QueryParameter(name="endTime")] = None,
     resource_type: Annotated[Text, QueryParameter(name="resourceType")] = None,
     resource_id: Annotated[Text, QueryParameter(name="resourceId")] = None,
-) -> dict[str, AuditPage]:
-    """List changes, newest first, with actor, time, and the values before and after."""
+    format_: Annotated[Text, QueryParameter(name="format")] = None,
+) -> dict[str, AuditPage] | Response[Any]:
+    """List changes, newest first, with actor, time, and the values before and after.
+
+    `format` returns the whole list as a file.
+    """
     times = {}
     for name, text in (("startTime", begin), ("endTime", end)):
         times[name] = None if text is None else read_time(text)
@@ -61,16 +69,19 @@ def list_audit_events(
     query = AuditQuery(
         resource_type=resource_type, resource_id=resource_id, begin=times["startTime"], end=times["endTime"]
     )
+    if (format := read_format(request, format_)) is not None:
+        return download(export_audit(dependencies.store, query), format)
     with dependencies.store.reading() as work:
         rows = list_events(work, query, count=count + 1, before_id=read_row_cursor(cursor, "pagination[cursor]"))
         total = count_events(work, query)
     events = rows[:count]
     following = str(events[-1].id) if len(rows) > count else None
     pagination = bodies.Pagination(current=cursor or "", total_entries=total, next=following)
-    return {"data": AuditPage(events=[_view(event) for event in events], pagination=pagination)}
+    return {"data": AuditPage(events=[audit_view(event) for event in events], pagination=pagination)}
 
 
-def _view(event: AuditEvent) -> AuditEventView:
+def audit_view(event: AuditEvent) -> AuditEventView:
+    """Return the body of a change."""
     return AuditEventView(
         id=str(event.id),
         timestamp=to_iso(event.at),

@@ -215,7 +215,7 @@ def _page(
     statuses = sorted(_list_statuses(dependencies, kind), key=lambda status: status.computation.key)
     page_statuses, pagination = page(statuses, key=lambda status: status.computation.key, count=count, cursor=cursor)
     authors = read_authorships(dependencies.store, page_statuses)
-    return [_view(status, authors[status.computation.key]) for status in page_statuses], pagination
+    return [computation_view(status, authors[status.computation.key]) for status in page_statuses], pagination
 
 
 def _list_statuses(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
@@ -345,10 +345,11 @@ def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
 
 def _detailed_view(dependencies: Dependencies, status: ComputationStatus) -> ComputationView:
     status = engagement.add_sync_outcomes(dependencies.store, status)
-    return _view(status, read_authorships(dependencies.store, [status])[status.computation.key])
+    return computation_view(status, read_authorships(dependencies.store, [status])[status.computation.key])
 
 
-def _view(status: ComputationStatus, authorship: Authorship) -> ComputationView:
+def computation_view(status: ComputationStatus, authorship: Authorship) -> ComputationView:
+    """Return the body of an audience or computed trait."""
     computation, state = status.computation, status.state
     return ComputationView(
         id=status.id,

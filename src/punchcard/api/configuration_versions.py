@@ -108,7 +108,7 @@ def list_configuration_versions(
     shown = listed[:count]
     following = str(shown[-1].version.number) if len(listed) > count else None
     pagination = bodies.Pagination(current=cursor or "", total_entries=versions.count(part=part), next=following)
-    return {"data": VersionPage(versions=[_view(version) for version in shown], pagination=pagination)}
+    return {"data": VersionPage(versions=[version_view(version) for version in shown], pagination=pagination)}
 
 
 @get("/configuration-versions/{number:str}", summary="Get a version of the configuration")
@@ -116,7 +116,7 @@ def list_configuration_versions(
 def get_configuration_version(number: FromPath[str], dependencies: Dependencies) -> dict[str, dict[str, VersionView]]:
     """Get one version and what it has changed."""
     versions = dependencies.configuration.versions
-    return {"data": {"version": _view(versions.get(versions.number_of(number)))}}
+    return {"data": {"version": version_view(versions.get(versions.number_of(number)))}}
 
 
 @get("/configuration-versions/{number:str}/diff", summary="Compare versions of the configuration")
@@ -163,7 +163,8 @@ def _part(resource_type: str | None, resource_id: str | None) -> PartKey | None:
     return None if resource_type is None or resource_id is None else (resource_type, resource_id)
 
 
-def _view(described: DescribedVersion) -> VersionView:
+def version_view(described: DescribedVersion) -> VersionView:
+    """Return the body of a version."""
     version = described.version
     return VersionView(
         number=version.number,

@@ -118,7 +118,7 @@ def list_destination_conflicts(
     following = str(views[-1].conflict.id) if len(conflicts) > count else None
     return {
         "data": ConflictPage(
-            conflicts=[_conflict_body(view) for view in views],
+            conflicts=[conflict_body(view) for view in views],
             pagination=bodies.Pagination(current=cursor or "", total_entries=total, next=following),
         )
     }
@@ -167,7 +167,7 @@ def _respond(dependencies: Any, conflict: StoredConflict) -> dict[str, dict[str,
     steps = None
     if conflict.resolution is None and not obstacle:
         steps = preview_correction(dependencies.store, conflict, destination, now=dependencies.clock.now())
-    body = _conflict_body(view)
+    body = conflict_body(view)
     body.correction = None if steps is None else [_step_body(step) for step in steps]
     body.not_correctable = obstacle or None
     types = dependencies.current().destination_types
@@ -175,7 +175,8 @@ def _respond(dependencies: Any, conflict: StoredConflict) -> dict[str, dict[str,
     return {"data": {"conflict": body}}
 
 
-def _conflict_body(view: ConflictView) -> ConflictBody:
+def conflict_body(view: ConflictView) -> ConflictBody:
+    """Return the body of a conflict in a list."""
     conflict = view.conflict
     return ConflictBody(
         id=str(conflict.id),

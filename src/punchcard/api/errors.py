@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
 from punchcard.operations.conflict_resolution import AlreadyResolvedError
+from punchcard.operations.sentences import capitalize
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
 from punchcard.workspace.problems import render_path
@@ -88,7 +89,7 @@ def _problems_response(problems: object) -> Response[Any]:
     errors = [
         {
             "type": ConfigurationError.code,
-            "message": problem.message,
+            "message": capitalize(problem.message),
             "field": render_path(problem.path[_PATH_PREFIX_KEYS:]) or None,
             "status": 422,
         }
@@ -106,7 +107,12 @@ def _error_response(
     position: object = None,
     data: dict[str, object] | None = None,
 ) -> Response[Any]:
-    error = {"type": type_ or _TYPES.get(status, "error"), "message": message, "field": field, "status": status}
+    error = {
+        "type": type_ or _TYPES.get(status, "error"),
+        "message": capitalize(message),
+        "field": field,
+        "status": status,
+    }
     if position is not None:
         data = {"position": position}
     if data is not None:

@@ -178,10 +178,11 @@ def list_all_replays(
     """The newest thousand, newest first."""
     find_destination(dependencies.workspace(), destination_id)
     with dependencies.store.reading() as work:
-        replays = list_replays(work, destination=destination_id, count=_LISTED_MAX)
+        replays = list_replays(work, destination_id, count=_LISTED_MAX)
         newest = {f"{number:06}": replay for number, replay in enumerate(replays)}
         shown, pagination = page(sorted(newest), key=lambda key: key, count=count, cursor=cursor)
-        views = [_view(newest[key], count_results(work, newest[key]), dependencies) for key in shown]
+        now = dependencies.clock.now()
+        views = [replay_view(newest[key], count_results(work, newest[key]), now=now) for key in shown]
     return {"data": ReplayPage(replays=views, pagination=pagination)}
 
 
@@ -236,11 +237,16 @@ def _response(dependencies: Dependencies, destination: str, id: str) -> ReplayRe
     with dependencies.store.reading() as work:
         replay = get_replay(work, id, destination)
         results = count_results(work, replay)
-    return {"data": {"replay": _view(replay, results, dependencies)}}
+    return {"data": {"replay": replay_view(replay, results, now=dependencies.clock.now())}}
 
 
-def _view(replay: Replay, results: dict[str, int], dependencies: Dependencies) -> ReplayView:
-    left = replay.time_left(dependencies.clock.now())
+def replay_view(replay: Replay, results: dict[str, int], *, now: datetime) -> ReplayView:
+    """Return the body of a replay.
+
+    Args:
+        results: What its events gave, by status.
+    """
+    left = replay.time_left(now)
     return ReplayView(
         id=replay.id,
         status=replay.status,

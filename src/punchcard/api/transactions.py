@@ -1,18 +1,21 @@
 """The ledger of a destination."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
+from punchcard.api.files import read_format
 from punchcard.api.paging import read_row_cursor
 from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
 from punchcard.errors import ConfigurationError
+from punchcard.operations.downloads import download
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.exports import export_transactions
 from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import parse_ledger_statuses
@@ -28,13 +31,18 @@ _PAGE_MAX = 1000
 @run_in_executor
 def list_transactions(
     destination_id: FromPath[str],
+    request: Request[Any, Any, Any],
     dependencies: Dependencies,
     cursor: FromQuery[str | None] = None,
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
     email: FromQuery[str | None] = None,
     states: Annotated[str, QueryParameter(name="state")] = "",  # Litestar reserves the name `state`
-) -> dict[str, bodies.LedgerPage]:
-    """List the transactions of a destination, newest first, optionally by customer and state."""
+    format_: Annotated[str | None, QueryParameter(name="format")] = None,
+) -> dict[str, bodies.LedgerPage] | Response[Any]:
+    """List the transactions of a destination, newest first, optionally by customer and state.
+
+    `format` returns the whole list as a file.
+    """
     find_running_destination(dependencies.current(), destination_id)
     before_id = read_row_cursor(cursor)
     try:
@@ -42,13 +50,15 @@ def list_transactions(
     except ConfigurationError as error:
         raise bad_request(error.message, "state") from error
     query = ledger.LedgerQuery(destination=destination_id, customer=email, statuses=statuses)
+    types = dependencies.current().destination_types
+    if (format := read_format(request, format_)) is not None:
+        return download(export_transactions(dependencies.store, query, types=types), format)
     with dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=count + 1, before_id=before_id)
         total = ledger.count(work, query)
         page_rows = rows[:count]
         ids = [row.id for row in page_rows]
         attempts, conflicts = ledger.attempts_of(work, ids), conflicts_of(work, ids)
-    types = dependencies.current().destination_types
     following = str(page_rows[-1].id) if len(rows) > count else None
     return {
         "data": bodies.LedgerPage(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from punchcard.errors import ConfigurationError
+from punchcard.operations.sentences import as_sentence
 from punchcard.workspace.problems import Problem, render_path
 
 _PART_KEYS = 2  # `destinations.points`: the page shows a single part, so its path is left out
@@ -28,7 +29,7 @@ class FormErrors:
 
     def for_field(self, name: str) -> str:
         """Return the message for a field, "" for none."""
-        return self.fields.get(name, "")
+        return as_sentence(self.fields.get(name, ""))
 
 
 def attach_to_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
@@ -61,7 +62,7 @@ def form_errors_from(
     problems = error.context.get("problems")
     errors = FormErrors()
     if not isinstance(problems, tuple):
-        errors.general.append(error.message)
+        errors.general.append(as_sentence(error.message))
         return errors
     for problem in problems:
         assert isinstance(problem, Problem)

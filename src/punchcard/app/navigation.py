@@ -30,6 +30,7 @@ ENTRIES = (
     Entry(label="Catalog", path="/catalog", icon="layout-grid"),
     Entry(label="Privacy", path="/privacy", icon="user-question"),
     Entry(label="Settings", path="/settings", icon="settings"),
+    Entry(label="Docs", path="/docs", icon="book"),
 )
 """Entries in display order."""
 

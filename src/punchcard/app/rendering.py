@@ -23,7 +23,7 @@ from punchcard.operations.remedies import find_remedies, next_step, trace_remedi
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.access.token_store import Role
-from punchcard.traces.reasons import find_reason, plain
+from punchcard.traces.reasons import find_reason, plain, remedy_of
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination
 
@@ -98,7 +98,7 @@ class Renderer:
             status_label=status_label,
             status_color=_status_color,
             reason_meaning=_reason_meaning,
-            reason_remedy=_reason_remedy,
+            reason_remedy=remedy_of,
             inline_code=_inline_code,
             call_name=_call_name,
             percent=_percent,
@@ -304,11 +304,6 @@ def _raw(text: bytes) -> str:
 def _reason_meaning(code: str | None) -> str:
     reason = find_reason(code)
     return "" if reason is None else plain(reason.means)
-
-
-def _reason_remedy(code: str | None) -> str:
-    reason = find_reason(code)
-    return "" if reason is None or reason.do.startswith("nothing") else plain(reason.do)
 
 
 def _icon(sprite: str, name: str, label: str) -> Markup:

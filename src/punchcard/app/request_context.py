@@ -13,7 +13,9 @@ from litestar.di import NamedDependency
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import SkipValidation
 
+from punchcard import __version__
 from punchcard.app.award_texts import AwardText, award_text
+from punchcard.app.documentation_links import link_of_template
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
@@ -40,8 +42,10 @@ REVISION_FIELD = "_revision"
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
 UNDO_COOKIE = "punchcard_undo"
+VERSION_COOKIE = "punchcard_version"
 _NOTICE_SECONDS = 60
 _NOTICE_CHARACTERS_MAX = 1500
+_VERSION_SECONDS = 400 * 86_400  # browsers keep no cookie longer
 
 Page = Response[str]
 
@@ -194,11 +198,30 @@ class RequestContext:
         """Return the page of a template."""
         undo = self.request.cookies.get(UNDO_COOKIE, "") if self.notices and self.may(Role.EDITOR) else ""
         response = self.fragment(
-            template, status=status, notices=self.notices, undo=undo if is_row_id(undo) else "", **values
+            template,
+            status=status,
+            notices=self.notices,
+            undo=undo if is_row_id(undo) else "",
+            documentation_link=link_of_template(template),
+            **values,
         )
+        if self.operator is not None and VERSION_COOKIE not in self.request.cookies:
+            self.note_version(response)  # a new operator, to whom everything is new
         if self.notices:
             response.delete_cookie(NOTICE_COOKIE, path="/")
             response.delete_cookie(UNDO_COOKIE, path="/")
+        return response
+
+    @property
+    def is_upgraded(self) -> bool:
+        """Whether the operator has not yet been offered the changes of this version."""
+        return self.operator is not None and self.request.cookies.get(VERSION_COOKIE, __version__) != __version__
+
+    def note_version(self, response: Page) -> Page:
+        """Note in the browser that its operator knows of this version."""
+        response.set_cookie(
+            VERSION_COOKIE, __version__, max_age=_VERSION_SECONDS, httponly=True, samesite="lax", path="/"
+        )
         return response
 
     def fragment(self, template: str, *, status: int = 200, **values: object) -> Page:

@@ -17,6 +17,7 @@ _USUAL_SHARE: Final = 0.2  # of the sampled events: a property that fewer have i
 _CONTAINERS: Final = {"object", "array"}
 _EMAIL: Final = "email"
 _EXAMPLE_EMAIL: Final = "example@example.com"
+_ID: Final = re.compile(r"(?:[_.-]|^)id$|[a-z]I[dD]$", re.ASCII)
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?")
 
 
@@ -51,17 +52,22 @@ class TesterForm:
     left_out: Sequence[str] = ()
 
 
-def usual_form(name: str, properties: Sequence[ListedProperty], *, defaults: Mapping[str, str]) -> TesterForm:
+def usual_form(
+    name: str, properties: Sequence[ListedProperty], *, defaults: Mapping[str, str], new_id: int
+) -> TesterForm:
     """Return the form for an event, filled in with the most frequent values.
 
     Args:
         properties: Properties of such events, most frequent first.
         defaults: Values of properties that are offered in any case.
+        new_id: Number that makes ids: the id of a received order would be a duplicate, or a conflict.
     """
     most = max((known.count for known in properties), default=0)
     usual = [known for known in properties if known.count >= _USUAL_SHARE * most and "\\" not in known.path]
     fields = [
-        _field(known, defaults) for known in usual if "[" not in known.path and not _CONTAINERS & set(known.types)
+        _field(known, defaults, new_id)
+        for known in usual
+        if "[" not in known.path and not _CONTAINERS & set(known.types)
     ][:_FIELDS_MAX]
     shown = {field.path for field in fields}
     fields += [
@@ -92,13 +98,16 @@ def compose_event(form: Mapping[str, Sequence[str]]) -> str:
     return json.dumps({key: value for key, value in event.items() if value != ""}, indent=2, ensure_ascii=False)
 
 
-def _field(known: ListedProperty, defaults: Mapping[str, str]) -> PropertyField:
+def _field(known: ListedProperty, defaults: Mapping[str, str], new_id: int) -> PropertyField:
     types = [type_ for type_ in known.types if type_ != "null"]
     suggestions = [plain_text(value.value) for value in known.frequent]
+    type_ = types[0] if types else "string"
     value = defaults.get(known.path) or (suggestions[0] if suggestions else "")
-    if not value and _EMAIL in known.personal:
+    if _ID.search(known.path):
+        value, suggestions = (str(new_id) if type_ == "integer" else f"test-{new_id}"), []
+    elif not value and _EMAIL in known.personal:
         value = _EXAMPLE_EMAIL
-    return PropertyField(path=known.path, type=types[0] if types else "string", value=value, suggestions=suggestions)
+    return PropertyField(path=known.path, type=type_, value=value, suggestions=suggestions)
 
 
 def _value(text: str, type_: str) -> object:

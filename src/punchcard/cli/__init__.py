@@ -10,7 +10,10 @@
     options        shared options, and the settings that they make
     configuring    apply, export, check
     tracing        trace            trace_text       a trace as text
-    retrying       retry
+    retrying       retry            examining        doctor
+    listing        prints a list as table or JSON
+    lists          lists and exports of transactions, events, customers, members, changes, sources, destinations
+    users          user
     sending        send             tracking_client  HTTP client of the Tracking API
     importing/     import
 """

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, load_existing_settings
+from punchcard.cli.options import Data, Json, example, load_existing_settings
 
 alerts = typer.Typer(rich_markup_mode=None)
 
@@ -16,7 +16,7 @@ alerts = typer.Typer(rich_markup_mode=None)
 )
 def list_(
     all_: Annotated[bool, typer.Option("--all", help="Show resolved alerts too.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    json: Json = False,
     data: Data = None,
 ) -> None:
     """Show the alerts that are not resolved: id, state, severity, since when, what is wrong and what to do."""

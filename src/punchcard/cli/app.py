@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli import conflict_commands, schema_command
+from punchcard.cli import check_commands, conflict_commands, schema_command
 from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
 from punchcard.cli.lake_commands import lake
+from punchcard.cli.list_commands import audit, customers, events, source, transactions
 from punchcard.cli.options import (
     DEFAULT_URL,
     ConfigFile,
@@ -31,11 +32,11 @@ from punchcard.cli.privacy_commands import privacy
 from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.user_commands import user
 from punchcard.cli.version_commands import versions
 
 app = typer.Typer(
     name="punchcard",
-    add_completion=False,
     # Plain help: importing rich takes a quarter of a second.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -191,19 +192,8 @@ def export(data: Data = None) -> None:
     print_configuration(settings)
 
 
-@app.command(
-    short_help="Check configuration, storage and partners.",
-    epilog=example("punchcard check", "punchcard check --config punchcard.toml"),
-)
-def check(config: ConfigFile = None, data: Data = None) -> int:
-    """Check whether awards can be delivered: storage, configuration, and the settings of each destination.
-
-    With --config, check a config file before it is applied.
-    """
-    from punchcard.cli.configuring import check_file, check_running
-
-    return check_running(load_settings(data=data)) if config is None else check_file(config)
-
+for _examination in (check_commands.check, check_commands.doctor):
+    app.command(**check_commands.HELP[_examination.__name__])(_examination)
 
 app.add_typer(
     sending,
@@ -370,7 +360,7 @@ app.add_typer(
 app.add_typer(
     destination,
     name="destination",
-    short_help="Pause destinations and switch them off, and write destinations of your own.",
+    short_help="List destinations, pause them, switch them off, and write your own.",
     epilog=example("punchcard destination pause loyalty --until 2h", "punchcard destination new acme-rewards"),
 )
 app.add_typer(
@@ -381,6 +371,8 @@ app.add_typer(
 )
 app.add_typer(versions)
 app.add_typer(privacy)
+for _lists in (source, transactions, events, customers, audit, user):
+    app.add_typer(_lists)
 app.add_typer(lake)
 
 

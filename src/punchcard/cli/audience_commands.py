@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, load_existing_settings
+from punchcard.cli.list_commands import CountMax, Format, OutputFile, to_output
+from punchcard.cli.options import Data, Json, example, load_existing_settings
 
 audience = typer.Typer(rich_markup_mode=None)
 
@@ -14,12 +15,34 @@ audience = typer.Typer(rich_markup_mode=None)
     short_help="List audiences and computed traits.",
     epilog=example("punchcard audience list", "punchcard audience list --json"),
 )
-def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False, data: Data = None) -> None:
+def list_(json: Json = False, data: Data = None) -> None:
     """List audiences and computed traits with status, size, and pending syncs per destination."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.audiences import list_computations
 
     list_computations(settings, as_json=json)
+
+
+@audience.command(
+    short_help="List or export members.",
+    epilog=example(
+        "punchcard audience members regulars",
+        "punchcard audience members regulars --format csv --output regulars.csv",
+    ),
+)
+def members(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of the audience or computed trait.")],
+    json: Json = False,
+    format: Format = "table",
+    output: OutputFile = None,
+    count: CountMax = None,
+    data: Data = None,
+) -> None:
+    """List the members of an audience, or the people with a computed trait and their values, or export all of them."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.lists import print_members
+
+    print_members(settings, key, to_output(format, output, count, json=json))
 
 
 @audience.command(

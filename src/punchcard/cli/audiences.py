@@ -1,59 +1,49 @@
 """The implementation of `punchcard audience`: list, preview and resync computations."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from punchcard.cli.listing import print_list
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.engage.requests import PreviewRequest
 from punchcard.errors import ConfigurationError
 from punchcard.operations import engagement
+from punchcard.operations.authorship import read_authorships
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.workspace import persistence
 from punchcard.workspace.model import Workspace
 
-_PLAIN_WIDTH = 200
-
 
 def list_computations(settings: Settings, *, as_json: bool) -> None:
     """Print all audiences and computed traits, as a table or as JSON lines."""
     with _opened(settings) as (store, workspace):
         statuses = engagement.list_computation_statuses(store, workspace)
-    if as_json:
-        for status in statuses:
-            size = 0 if status.state is None else status.state.size
-            line = {
-                "id": status.id,
-                "kind": status.computation.kind,
-                "key": status.computation.key,
-                "status": status.status,
-            }
-            print(json.dumps({**line, "size": size, "queued": sum(pending.queued for pending in status.pending_syncs)}))
-        return
-    if not statuses:
-        print("No audiences and no computed traits. Add one in the App, the Public API or the config file.")
-        return
-    table = Table("key", "kind", "status", "size", "destinations", "pending", "definition", box=None)
-    for status in statuses:
-        cells = (
-            status.computation.key,
-            engagement.KINDS[status.computation.kind],
-            _status(status),
-            f"{0 if status.state is None else status.state.size:,}",
-            ", ".join(status.computation.destinations) or "none",
-            ", ".join(f"{pending.queued:,}" for pending in status.pending_syncs) or "",
-            status.computation.definition,
-        )
-        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
-    _console().print(table)
+        authors = read_authorships(store, statuses)
+
+    def body(status: engagement.ComputationStatus) -> object:
+        from punchcard.api.computations import computation_view
+
+        return computation_view(status, authors[status.computation.key])
+
+    print_list(
+        statuses,
+        columns={
+            "key": lambda status: status.computation.key,
+            "kind": lambda status: engagement.KINDS[status.computation.kind],
+            "status": _status,
+            "size": lambda status: f"{0 if status.state is None else status.state.size:,}",
+            "destinations": lambda status: ", ".join(status.computation.destinations) or "none",
+            "pending": lambda status: ", ".join(f"{pending.queued:,}" for pending in status.pending_syncs),
+            "definition": lambda status: status.computation.definition,
+        },
+        body=body,
+        as_json=as_json,
+        empty="No audiences and no computed traits. Add one in the App, the Public API or the config file.",
+    )
 
 
 def _status(status: engagement.ComputationStatus) -> str:
@@ -106,8 +96,3 @@ def _opened(settings: Settings) -> Iterator[tuple[Store, Workspace]]:
         yield store, persistence.load(store, open_keyring(settings)).workspace
     finally:
         store.close()
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)

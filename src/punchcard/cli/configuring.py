@@ -6,12 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from punchcard.cli.listing import print_json_lines
 from punchcard.cli.options import quiet_logs
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
 from punchcard.operations.partner_queries import check_connection
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.check import run_check
+from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.workspace_changes import apply_with_warnings
 from punchcard.workspace import persistence
@@ -44,6 +46,8 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: boo
     quiet_logs(settings)
     content = read_bytes(file)
     workspace = read_content(content, str(file), environment=os.environ)
+    if not settings.database_url:
+        prepare_data_folder(settings.data)
     store = open_store(settings)
     try:
         with store.reading() as work:
@@ -99,13 +103,13 @@ def print_configuration(settings: Settings) -> None:
     sys.stdout.buffer.write(export(stored.workspace, managed=stored.managed_by_file).encode())
 
 
-def check_running(settings: Settings) -> int:
+def check_running(settings: Settings, *, as_json: bool = False) -> int:
     """Check the running configuration and print one line per finding; return 1 if there is a problem, else 0."""
     quiet_logs(settings)
-    return _print_findings(run_check(settings))
+    return _print_findings(run_check(settings), as_json=as_json)
 
 
-def check_file(file: Path) -> int:
+def check_file(file: Path, *, as_json: bool = False) -> int:
     """Check a config file and its settings at the partners, without applying it.
 
     Returns:
@@ -139,11 +143,15 @@ def check_file(file: Path) -> int:
         elif routed.destination.enabled:
             checked = check_connection(routed.partner, routed.settings, subject=routed.slug, network=routed.network)
             findings += asyncio.run(checked)
-    return _print_findings(findings)
+    return _print_findings(findings, as_json=as_json)
 
 
-def _print_findings(findings: Sequence[Finding]) -> int:
-    for finding in findings:
+def _print_findings(findings: Sequence[Finding], *, as_json: bool) -> int:
+    if as_json:
+        print_json_lines(
+            {"ok": finding.ok, "subject": finding.subject, "message": finding.message} for finding in findings
+        )
+    for finding in () if as_json else findings:
         line = f"{'ok      ' if finding.ok else 'PROBLEM '} {finding.subject}: {finding.message}"
         print(line, file=sys.stdout if finding.ok else sys.stderr)
     return 0 if all(finding.ok for finding in findings) else 1

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, load_existing_settings
+from punchcard.cli.options import Data, Json, example, load_existing_settings
 from punchcard.errors import ConfigurationError
 
 SHORT_HELP = "Show conflicts, and resolve them."
@@ -26,6 +26,7 @@ def conflicts(
         bool, typer.Option("--correct", help="The second content counts; the difference is sent.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
     data: Data = None,
 ) -> int:
     """Show orders and refunds that were received twice with different content, and decide which content counts.
@@ -34,11 +35,13 @@ def conflicts(
     """
     if keep and correct:
         raise ConfigurationError("--keep and --correct exclude each other.")
+    if conflict is not None and json:
+        raise ConfigurationError("--json prints the list; the Public API has one conflict with everything about it.")
     if conflict is None and (keep or correct):
         raise ConfigurationError("Name the conflict to resolve by its id; `punchcard conflicts` lists them.")
     settings = load_existing_settings(data=data)
     from punchcard.cli import resolving
 
     if conflict is None:
-        return resolving.show_conflicts(settings, destination=destination)
+        return resolving.show_conflicts(settings, destination=destination, as_json=json)
     return resolving.resolve(settings, conflict, keeps=keep, corrects=correct, assume_yes=yes)

@@ -5,18 +5,31 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, load_existing_settings
+from punchcard.cli.options import Data, Json, example, load_existing_settings
 
 destination = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 
 @destination.callback()
 def destination_commands() -> None:
-    """Pause destinations and switch them off, and write destinations of your own."""
+    """List destinations, pause them and switch them off, and write destinations of your own."""
 
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The destination.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for everyone who wonders.")]
+
+
+@destination.command(
+    "list",
+    short_help="List destinations.",
+    epilog=example("punchcard destination list", "punchcard destination list --json"),
+)
+def list_(json: Json = False, data: Data = None) -> None:
+    """List destinations with their type and sources."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.lists import print_destinations
+
+    print_destinations(settings, as_json=json)
 
 
 @destination.command(

@@ -13,10 +13,13 @@ _FILE: Final = os.path.join(os.path.dirname(__file__), "help_pages.txt")  # path
 _SEPARATOR: Final = "\f"
 _COLUMNS: Final = 80  # wider terminals get the same text, narrower ones another
 _OPTION: Final = "--help"
+_COMPLETION: Final = "_PUNCHCARD_COMPLETE"  # the variable of Typer
 
 
 def find_page(arguments: Sequence[str]) -> str | None:
     """Return the help that a command line asks for, None if it asks for something else or must be built."""
+    if _COMPLETION in os.environ:
+        return None  # a shell asks for completions, without arguments
     path = list(arguments) or [_OPTION]
     if path[-1] != _OPTION or _terminal_columns() < _COLUMNS:
         return None

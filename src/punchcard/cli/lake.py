@@ -16,6 +16,7 @@ from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.lake.query import run_query
 from punchcard.lake.writer import LakeWriter
+from punchcard.operations.export_files import csv_cell
 from punchcard.routing.lake_repair import LakeRepair, repair
 from punchcard.runtime.assembly import open_log, open_store
 from punchcard.runtime.settings import Settings
@@ -46,7 +47,7 @@ def print_rows(settings: Settings, sql: str, *, shape: Format, limit: int) -> No
         case Format.CSV:
             writer = csv.writer(sys.stdout)
             writer.writerow(names)
-            writer.writerows([[_plain(cell) for cell in row] for row in page_rows])
+            writer.writerows([[csv_cell(_plain(cell)) for cell in row] for row in page_rows])
         case Format.JSON:
             for row in page_rows:
                 print(msgspec.json.encode(dict(zip(names, row, strict=True)), enc_hook=str).decode())

@@ -1,6 +1,7 @@
 """Shared options of the commands, and the settings that they make."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,9 @@ Processes = Annotated[
 Tls = Annotated[
     str | None,
     typer.Option(metavar="self-signed", help="Use TLS with a generated certificate, for tests (PUNCHCARD_TLS)."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON, one line per item, as in the Public API where it has the same list.")
 ]
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Config file with sources and destinations.")]
 WriteKey = Annotated[str, typer.Option(metavar="KEY", help="Write key of the source that the events come from.")]
@@ -99,3 +103,16 @@ def quiet_logs(settings: "Settings") -> None:
 def example(*lines: str) -> str:
     """Return the examples for the end of a command's help."""
     return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
+
+def unknown_name(option: str, name: str, known: Iterable[str], *, kind: str = "destination") -> ConfigurationError:
+    """Return the error for a name that is not configured.
+
+    Args:
+        option: The option that has the name, "" for an argument.
+        known: Configured names.
+        kind: What is named, such as `destination`.
+    """
+    names = ", ".join(sorted(known)) or "none"
+    given = f"{option} {name}".strip()
+    return ConfigurationError(f"{given}: There is no such {kind}. Configured: {names}.")

@@ -6,9 +6,10 @@ import sys
 FAILED = 1
 
 
-def flush_output(status: int) -> int:
-    """Write what is left of the output; returns the exit status, which is 1 if its reader has gone."""
+def end_output(status: int, text: str = "") -> int:
+    """Write a last text and all that waits; returns the exit status, which is 1 if the reader has gone."""
     try:
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of the output has exited (`punchcard export | head`). At exit, Python would flush again and fail.

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.delivery.spare import OwnPermits
@@ -76,12 +77,11 @@ def reconcile_ledger(settings: Settings, *, destination: str | None, since: str,
 def _chosen(snapshot: Snapshot, slug: str | None) -> list[str]:
     if slug is not None:
         if slug not in snapshot.destinations:
-            known = ", ".join(sorted(snapshot.destinations)) or "none"
-            raise ConfigurationError(f"--destination {slug}: there is no such destination (configured: {known})")
+            raise unknown_name("--destination", slug, snapshot.destinations)
         return [slug]
     slugs = [destination.slug for destination in snapshot.destinations.values() if can_reconcile(destination)]
     if not slugs:
-        raise ConfigurationError("there is no destination that lists what it has booked")
+        raise ConfigurationError("There is no destination that lists what it has booked.")
     return slugs
 
 
@@ -105,7 +105,7 @@ async def _finished(
         with store.reading() as work:
             reconciliation = reconciliation_by_id(work, slug, requested.id)
         if reconciliation is None:
-            raise PunchcardError(f"reconciliation {requested.id} is gone", code="reconciliation_gone")
+            raise PunchcardError(f"Reconciliation {requested.id} is gone.", code="reconciliation_gone")
         if reconciliation.status.is_over:
             return reconciliation
         if (progress := _progress(reconciliation)) != shown:
@@ -124,10 +124,10 @@ def _is_delivered_elsewhere(store: Store, slug: str) -> bool:
 
 def _progress(reconciliation: Reconciliation) -> str:
     if reconciliation.waiting_since is not None:
-        return f"waiting: {printable(reconciliation.detail)}"
+        return f"Waiting: {printable(reconciliation.detail)}"
     if reconciliation.status is ReconciliationStatus.READING:
-        return f"reading: {reconciliation.read:,} transactions so far"
-    return printable(reconciliation.detail) or str(reconciliation.status)
+        return f"Reading: {reconciliation.read:,} transactions so far"
+    return printable(reconciliation.detail) or reconciliation.status.capitalize()
 
 
 def _differs(view: ReconciliationView) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, load_existing_settings
+from punchcard.cli.options import Data, Json, example, load_existing_settings
 from punchcard.errors import ConfigurationError
 
 SHORT_HELP = "Plan events of the past again under today's configuration."
@@ -31,6 +31,7 @@ def replay(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it is done.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the replays of the destination.")] = False,
+    json: Json = False,
     pause: Annotated[str | None, typer.Option(metavar="REPLAY_ID", help="Pause a running replay.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="REPLAY_ID", help="Resume a paused replay.")] = None,
     cancel: Annotated[str | None, typer.Option(metavar="REPLAY_ID", help="Cancel a replay.")] = None,
@@ -44,13 +45,13 @@ def replay(
     actions = {"list": "" if list_ else None, "pause": pause, "resume": resume, "cancel": cancel}
     chosen = {name: value for name, value in actions.items() if value is not None}
     if len(chosen) > 1:
-        raise ConfigurationError(f"only one of {', '.join(f'--{name}' for name in chosen)} at a time")
+        raise ConfigurationError(f"Only one of {', '.join(f'--{name}' for name in chosen)} at a time")
     settings = load_existing_settings(data=data)
     from punchcard.cli import replaying
 
     for action, replay_id in chosen.items():
         if action == "list":
-            return replaying.show_replays(settings, destination)
+            return replaying.show_replays(settings, destination, as_json=json)
         return replaying.change_replay(settings, destination, replay_id, action)
     return replaying.replay_events(
         settings,

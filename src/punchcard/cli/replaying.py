@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.listing import open_console, print_list
+from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
@@ -18,6 +20,7 @@ from punchcard.operations.instants import read_instant
 from punchcard.operations.replay_planning import LAKE_SECONDS, plan_replay, read_points_per_unit, wait_for_lake
 from punchcard.operations.replays import (
     cancel_replay,
+    count_results,
     get_replay,
     pause_replay,
     resume_replay,
@@ -34,7 +37,6 @@ from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWa
 _ACTOR = "command line"
 _CHANGES = {"pause": pause_replay, "resume": resume_replay, "cancel": cancel_replay}
 _LISTED_MAX = 50
-_PLAIN_WIDTH = 200
 _POLL_SECONDS = 0.5
 _STALLED_SECONDS = 30.0
 
@@ -84,7 +86,7 @@ def replay_events(settings: Settings, slug: str, selected: Selected, *, dry_run:
     with _opened(settings, slug) as (store, snapshot, destination):
         lake = open_lake(settings, store)
         if not wait_for_lake(store, lake, seconds=LAKE_SECONDS):
-            print("the data lake does not have the newest events yet: they are not in this plan", file=sys.stderr)
+            print("The data lake does not have the newest events yet: they are not in this plan.", file=sys.stderr)
         replay = plan_replay(
             store,
             lake,
@@ -101,12 +103,12 @@ def replay_events(settings: Settings, slug: str, selected: Selected, *, dry_run:
         if not destination.destination.enabled:
             raise ConfigurationError(f"{slug} is off: `punchcard destination on {slug}`, then replay its events")
         if not sure and not _agreed(replay.plan):
-            print("nothing was changed", file=sys.stderr)
+            print("Nothing was changed.", file=sys.stderr)
             return 1
         with store.unit_of_work() as work:
             save_replay(work, replay)
             started = start_replay(work, replay.id, destination, actor=_ACTOR, now=SystemClock().now())
-        print(f"replay {replay.id} has started")
+        print(f"Replay {replay.id} has started.")
         return _follow(store, started) if wait else 0
 
 
@@ -119,11 +121,11 @@ def change_replay(settings: Settings, slug: str, id: str, action: str) -> int:
     """
     with _opened(settings, slug) as (store, _, _), store.unit_of_work() as work:
         replay = _CHANGES[action](work, id, slug, actor=_ACTOR, now=SystemClock().now())
-    print(f"replay {id} is {replay.status}")
+    print(f"Replay {id} is {replay.status}.")
     return 0
 
 
-def show_replays(settings: Settings, slug: str) -> int:
+def show_replays(settings: Settings, slug: str, *, as_json: bool) -> int:
     """Print the replays of a destination, newest first; returns the exit status.
 
     Raises:
@@ -132,24 +134,29 @@ def show_replays(settings: Settings, slug: str) -> int:
     """
     with _opened(settings, slug) as (store, _, _), store.reading() as work:
         replays = list_replays(work, destination=slug, count=_LISTED_MAX)
-    if not replays:
-        print(f"{slug} has no replays")
-        return 0
-    table = Table("id", "created", "by", "status", "events", "done", "replayed", "detail", box=None)
-    table.columns[0].no_wrap = True
-    for replay in replays:
-        cells = (
-            replay.id,
-            f"{replay.created_at:%Y-%m-%d %H:%M} UTC",
-            replay.actor,
-            replay.status.value,
-            f"{replay.plan.events:,}",
-            f"{replay.done:,}",
-            f"{replay.appended:,}",
-            replay.detail,
-        )
-        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
-    _console().print(table)
+        results = {replay.id: count_results(work, replay) for replay in replays} if as_json else {}
+
+    def body(replay: Replay) -> object:
+        from punchcard.api.replays import replay_view
+
+        return replay_view(replay, results[replay.id], now=SystemClock().now())
+
+    print_list(
+        replays,
+        columns={
+            "id": lambda replay: replay.id,
+            "created": lambda replay: f"{replay.created_at:%Y-%m-%d %H:%M} UTC",
+            "by": lambda replay: replay.actor,
+            "status": lambda replay: replay.status.value,
+            "events": lambda replay: f"{replay.plan.events:,}",
+            "done": lambda replay: f"{replay.done:,}",
+            "replayed": lambda replay: f"{replay.appended:,}",
+            "detail": lambda replay: replay.detail,
+        },
+        body=body,
+        as_json=as_json,
+        empty=f"{slug} has no replays",
+    )
     return 0
 
 
@@ -160,15 +167,14 @@ def _opened(settings: Settings, slug: str) -> Iterator[tuple[Store, Snapshot, Ro
         snapshot = SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current()
         destination = snapshot.destinations.get(slug)
         if destination is None:
-            known = ", ".join(sorted(snapshot.destinations)) or "none"
-            raise ConfigurationError(f"--destination {slug}: there is no such destination (configured: {known})")
+            raise unknown_name("--destination", slug, snapshot.destinations)
         yield store, snapshot, destination
     finally:
         store.close()
 
 
 def _show_plan(plan: ReplayPlan, slug: str) -> None:
-    console = _console()
+    console = open_console()
     period = ""
     if plan.first_received_at is not None and plan.last_received_at is not None:
         period = f", received {plan.first_received_at:%Y-%m-%d %H:%M} to {plan.last_received_at:%Y-%m-%d %H:%M} UTC"
@@ -199,7 +205,7 @@ def _show_plan(plan: ReplayPlan, slug: str) -> None:
 
 def _agreed(plan: ReplayPlan) -> bool:
     if not sys.stdin.isatty():
-        raise ConfigurationError("there is no terminal to ask at; say --yes to replay what is shown")
+        raise ConfigurationError("There is no terminal to ask at. Use --yes to replay what is shown.")
     awards = "1 award" if plan.awards == 1 else f"{plan.awards:,} awards"
     return input(f"Replay these events for {awards}? [y/N] ").strip().lower() in ("y", "yes")
 
@@ -220,20 +226,20 @@ def _follow(store: Store, replay: Replay) -> int:
                     moved_at = time.monotonic()
                 elif not is_shown and time.monotonic() - moved_at > _STALLED_SECONDS:
                     is_shown = True
-                    reason = newer.detail or "it does not move: is a worker running?"
+                    reason = newer.detail or "It does not move. Is a worker running?"
                     progress.console.print(printable(reason))
                 replay = newer
                 progress.update(task, completed=min(replay.done, replay.plan.events))
     except KeyboardInterrupt:
         print(
-            f"the replay goes on; cancel it: punchcard replay --destination {replay.destination} --cancel {replay.id}"
+            f"The replay goes on. Cancel it: punchcard replay --destination {replay.destination} --cancel {replay.id}"
         )
         return 130
     with store.reading() as work:
         results = count_replayed(work, replay.id)  # by routing: their deliveries may have just begun
     counts = [_result_text(status, count) for status, count in sorted(results.items())]
     detail = f". {replay.detail}" if replay.detail else ""
-    print(printable(f"replay {replay.status}: {', '.join(counts) or 'nothing'}{detail}"))
+    print(printable(f"Replay {replay.status}: {', '.join(counts) or 'nothing'}{detail}"))
     return 1 if replay.status is ReplayStatus.FAILED else 0
 
 
@@ -245,8 +251,3 @@ def _result_text(status: str, count: int) -> str:
             return f"{count:,} in the ledger already"
         case _:
             return f"{count:,} {status.replace('_', ' ')}"
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)

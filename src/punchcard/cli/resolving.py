@@ -2,10 +2,9 @@
 
 import sys
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.listing import open_console, print_list
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
@@ -26,11 +25,10 @@ from punchcard.traces.trace import current_status
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _SHOWN = 100
-_PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that ids stay whole
 _ACTOR = "command line"
 
 
-def show_conflicts(settings: Settings, *, destination: str | None) -> int:
+def show_conflicts(settings: Settings, *, destination: str | None, as_json: bool) -> int:
     """Print the conflicts that are not resolved; returns 0.
 
     Raises:
@@ -44,26 +42,30 @@ def show_conflicts(settings: Settings, *, destination: str | None) -> int:
             total = count_conflicts(work, query)
     finally:
         store.close()
-    if not views:
-        print("No conflict is unresolved.")
-        return 0
-    table = Table("id", "destination", "order or event", "first", "second", "first event", "second event", box=None)
-    for view in views:
-        cells = (
-            str(view.conflict.id),
-            view.effect.destination,
-            view.effect.order_id or view.effect.event_name,
-            _content(view.current),
-            _content(view.second),
-            view.first.message_id,
-            view.second.message_id,
-        )
-        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
-    console = _console()
-    console.print(table)
+    print_list(
+        views,
+        columns={
+            "id": lambda view: view.conflict.id,
+            "destination": lambda view: view.effect.destination,
+            "order or event": lambda view: view.effect.order_id or view.effect.event_name,
+            "first": lambda view: _content(view.current),
+            "second": lambda view: _content(view.second),
+            "first event": lambda view: view.first.message_id,
+            "second event": lambda view: view.second.message_id,
+        },
+        body=_body,
+        as_json=as_json,
+        empty="No conflict is unresolved.",
+    )
     if total > len(views):
-        console.print(f"… and {total - len(views):,} more")
+        print(f"… and {total - len(views):,} more", file=sys.stderr if as_json else sys.stdout)
     return 0
+
+
+def _body(view: ConflictView) -> object:
+    from punchcard.api.conflicts import conflict_body
+
+    return conflict_body(view)
 
 
 def resolve(settings: Settings, conflict_id: int, *, keeps: bool, corrects: bool, assume_yes: bool) -> int:
@@ -108,7 +110,7 @@ def resolve(settings: Settings, conflict_id: int, *, keeps: bool, corrects: bool
 
 
 def _show(view: ConflictView, steps: list[PreviewedStep], obstacle: str) -> None:
-    console, conflict = _console(), view.conflict
+    console, conflict = open_console(), view.conflict
     console.print(Text(printable(f"Conflict {conflict.id} at {view.effect.destination}: {view.effect.effect_key}")))
     for label, side in (("first", view.first), ("second", view.second)):
         console.print(Text(printable(f"  {label:8}{_content(side)}, event {side.message_id} from {side.source}")))
@@ -136,11 +138,6 @@ def _show(view: ConflictView, steps: list[PreviewedStep], obstacle: str) -> None
 def _content(side: ConflictSide) -> str:
     what = side.summary or ("no amount" if side.quantity is None else f"{side.quantity} × {side.item}")
     return f"{what} for {side.email}"
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
 
 def _is_confirmed(question: str) -> bool:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.delivery.retrying import Retryable, find_retryable, options_by_slug, retry
@@ -78,8 +79,7 @@ def _matching(
             now=SystemClock().now(),
         )
     if destination is not None and destination not in configured and not retryable.effects:
-        known = ", ".join(sorted(configured)) or "none"
-        raise ConfigurationError(f"--destination {destination}: There is no such destination. Destinations: {known}.")
+        raise unknown_name("--destination", destination, configured)
     return retryable
 
 

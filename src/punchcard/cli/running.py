@@ -9,9 +9,10 @@ import typer
 from typer.exceptions import TyperException
 
 from punchcard.cli.app import app
-from punchcard.cli.output import FAILED, flush_output
+from punchcard.cli.output import FAILED, end_output
 from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
+from punchcard.operations.sentences import capitalize
 
 DONE = 0
 CALLED_WRONGLY = 2
@@ -23,7 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         0 for success, 1 for a failure, 2 for a wrong call or configuration, 130 if interrupted by Ctrl-C.
     """
-    return flush_output(_run(arguments))
+    return end_output(_run(arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -56,7 +57,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _print_error(message: str) -> None:
     for line in message.splitlines():
-        print(f"punchcard: {line}", file=sys.stderr)
+        print(f"punchcard: {capitalize(line)}", file=sys.stderr)
 
 
 def _print_usage_error(error: TyperException) -> None:

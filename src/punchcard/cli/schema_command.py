@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, load_existing_settings
+from punchcard.cli.options import Data, Json, example, load_existing_settings
 
 SHORT_HELP = "Show which events and properties a source sends."
 EPILOG = example(
@@ -25,7 +25,7 @@ def schema(
             "--type", metavar="CALL", help="Show the properties or traits of identify, group, page or screen."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    json: Json = False,
     data: Data = None,
 ) -> None:
     """Show which events a source sends, with counts of the last 30 days, or the properties of one of them.

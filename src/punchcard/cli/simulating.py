@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.errors import ConfigurationError
+from punchcard.operations.export_files import csv_cell
 from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, propose_destination, proposed_filter
 from punchcard.operations.simulation import SimulationScope, simulate
@@ -86,8 +88,7 @@ def _chosen(snapshot: Snapshot, slug: str | None) -> RoutedDestination:
     if slug is not None:
         destination = snapshot.destinations.get(slug)
         if destination is None:
-            known = ", ".join(sorted(snapshot.destinations)) or "none"
-            raise ConfigurationError(f"--destination {slug}: there is no such destination (configured: {known})")
+            raise unknown_name("--destination", slug, snapshot.destinations)
         return destination
     if len(usable) != 1:
         names = ", ".join(item.slug for item in usable)
@@ -160,7 +161,7 @@ def _print(
     if output == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(titles)
-        writer.writerows([getattr(row, name) for name in fields] for row in outcome.by_event)
+        writer.writerows([csv_cell(getattr(row, name)) for name in fields] for row in outcome.by_event)
         return
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -180,11 +181,11 @@ def _print(
         console.print(Text(f"cost: {costs[0]}, was {costs[1]}"))
     for heading, changes in (("gain most", outcome.gaining), ("lose most", outcome.losing)):
         if changes:
-            console.print(f"customers who {heading}:")
+            console.print(f"Customers who {heading}:")
             for change in changes:
                 line = f"  {change.email}  {change.actual} → {change.simulated} ({change.change})"
                 console.print(Text(printable(line)))
     if outcome.refused:
-        console.print("events that would earn nothing:")
+        console.print("Events that would earn nothing:")
         for reason, number in outcome.refused.items():
             console.print(Text(printable(f"  {reason}: {number:,}")))

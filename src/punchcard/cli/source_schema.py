@@ -37,7 +37,7 @@ def print_schema(settings: Settings, source: str, *, as_json: bool) -> None:
         else:
             print(_event_line(event))
     if not events and not as_json:
-        print("no events yet")
+        print("No events yet")
 
 
 def print_event(settings: Settings, source: str, *, event_type: str, event_name: str, as_json: bool) -> None:

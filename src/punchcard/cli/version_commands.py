@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, load_existing_settings
+from punchcard.cli.options import Data, Json, example, load_existing_settings
 
 versions = typer.Typer(
     name="versions",
@@ -31,7 +31,7 @@ _Part = Annotated[
 def list_(
     part: _Part = None,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="How many, newest first.")] = 20,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    json: Json = False,
     data: Data = None,
 ) -> None:
     """List the versions of the configuration, newest first: number, time, who, how, and what has changed."""

@@ -1,12 +1,12 @@
 """`versions`: the versions of the configuration on the command line."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from punchcard.cli.listing import print_json_lines
 from punchcard.cli.trace_text import printable
-from punchcard.clock import SystemClock, to_iso
+from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.operations.configuration_versions import ConfigurationVersions, DescribedVersion, RestorePlan
 from punchcard.runtime.assembly import open_keyring, open_store
@@ -32,13 +32,15 @@ def print_versions(settings: Settings, *, part: str | None, count: int, as_json:
     key = _read_part(part)
     with _opened(settings) as versions:
         listed = versions.page(count=count, part=key)
+    if as_json:
+        from punchcard.api.configuration_versions import version_view
+
+        print_json_lines(map(version_view, listed))
+        return
     for described in listed:
-        if as_json:
-            print(json.dumps(_plain(described), ensure_ascii=False))
-        else:
-            _print_version(described)
-    if not listed and not as_json:
-        print("no versions")
+        _print_version(described)
+    if not listed:
+        print("No versions")
 
 
 def print_difference(settings: Settings, number: int, other: int | None, *, part: str | None) -> None:
@@ -99,7 +101,7 @@ def _print_changes(changes: Sequence[PartChange]) -> None:
         for sentence in change.sentences:
             print(printable(sentence))
     if not changes:
-        print("no changes")
+        print("No changes")
 
 
 def _refusal(planned: RestorePlan) -> str:
@@ -137,27 +139,6 @@ def _print_version(described: DescribedVersion) -> None:
     for change in described.changes:
         for sentence in change.sentences:
             print(f"    {printable(sentence)}")
-
-
-def _plain(described: DescribedVersion) -> dict[str, object]:
-    version = described.version
-    return {
-        "number": version.number,
-        "timestamp": to_iso(version.at),
-        "actor": version.actor,
-        "channel": channel_of(version.actor),
-        "restoredFrom": version.restored_from,
-        "changes": [
-            {
-                "type": change.kind,
-                "resourceType": change.part,
-                "resourceId": change.slug,
-                "sentences": list(change.sentences),
-            }
-            for change in described.changes
-        ],
-        "problem": described.problem,
-    }
 
 
 @contextmanager

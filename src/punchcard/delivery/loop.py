@@ -329,6 +329,8 @@ class DestinationDelivery:
             return min(_STANDBY_SECONDS, self._check.seconds_until_due())
         if room <= 0 and len(self._in_flight) < self._concurrency(target):
             return min(self._poll_seconds, self._bucket.seconds_until_one())
+        if self._in_flight:
+            return self._poll_seconds  # the next result wakes the loop, and then it is known what is due
         due = await self._in_thread(self._next_due)
         if due is None:
             return self._poll_seconds

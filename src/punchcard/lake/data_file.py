@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from punchcard.clock import EPOCH
+from punchcard.errors import LakeError
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import BOUNDED, LOOKED_UP, PARTITION, REPETITIVE, ROW_GROUP_ROWS, SCHEMA_VERSION, file_schema
 
@@ -117,8 +118,7 @@ class DataFileWriter:
         try:
             self._parquet.close()
             self._bytes = self._sink.tell()
-            self._sink.close()
-            self._location.make_durable(self._path)
+            self._location.publish(self._path, self._sink)
         except BaseException:
             self._abandon()
             raise
@@ -157,7 +157,7 @@ class DataFileWriter:
             self._parquet.close()
         with contextlib.suppress(OSError):
             self._sink.close()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, LakeError):
             self._location.remove(self._path)
 
 

@@ -20,7 +20,7 @@ def refuse_lake_elsewhere(url: str, *, last: int, expected: int) -> None:
     if last < expected:
         raise LakeError(
             f"The data lake at {url} ends at log position {last}, and the worker has written its lake through "
-            f"{expected}: that is another folder. Set PUNCHCARD_LAKE_URL to the worker's lake, in a folder that this "
-            "machine can read.",
+            f"{expected}: that is another lake. Set PUNCHCARD_LAKE_URL to the worker's lake: s3://bucket/prefix, or a "
+            "folder that this machine can read.",
             code=LAKE_ELSEWHERE,
         )

@@ -96,6 +96,9 @@ class LakeEraser:
         Raises:
             StorageError: The lake cannot be read.
         """
+        if self._location.objects is not None:
+            message = "The data lake is in an object store, where persons cannot be deleted yet. Nothing was deleted."
+            raise LakeError(message, code="erasure_unsupported")
         if self._table.refresh():
             yield from self._candidates(ids, self._table.files())
 

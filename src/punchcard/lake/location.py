@@ -1,14 +1,16 @@
-"""The location of the lake's table: a local folder, which we make durable, or the URL of an object store."""
+"""The location of the lake's table: a local folder, which we make durable, or a prefix of a bucket on S3."""
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from punchcard.errors import ConfigurationError
+from punchcard.lake.object_store import ObjectStore
+from punchcard.lake.schema import PARTITION
+from punchcard.lake.urls import folder_of, is_on_s3
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,19 +24,29 @@ class LakeLocation:
     """The root of a table, and the files below it.
 
     Args:
-        url: A folder, a `file://` URL, or any other URL, which is passed on unchanged.
+        url: A folder, a `file://` URL, or `s3://bucket/prefix`.
+
+    Attributes:
+        folder: The folder, None for an object store.
+        objects: The object store, None for a folder.
 
     Raises:
-        ConfigurationError: Delta cannot handle the name of the folder.
+        ConfigurationError: The URL is of another kind, Delta cannot handle the name of the folder, or the packages for
+            S3 are not installed.
     """
 
     def __init__(self, url: str) -> None:
-        scheme = urlsplit(url).scheme if "://" in url else ""
-        self.folder: Path | None = None
-        if scheme in ("", "file"):
-            self.folder = Path(unquote(urlsplit(url).path) if scheme else url).absolute()
+        self.folder = folder_of(url)
+        self.objects: ObjectStore | None = None
+        if is_on_s3(url):
+            self.objects = ObjectStore(url)
+        elif self.folder is not None:
             if "%" in str(self.folder):  # deltalake 1.6 decodes it once too often and then finds nothing
                 raise ConfigurationError(f"The data lake's folder must not have a % in its path: {self.folder}.")
+        else:
+            raise ConfigurationError(
+                f"The data lake must be a folder, file:///folder or s3://bucket/prefix, not {url.partition(':')[0]}://…."
+            )
         self.url = str(self.folder) if self.folder else url.rstrip("/")
 
     @contextmanager
@@ -73,57 +85,69 @@ class LakeLocation:
         log = self.folder / LOG
         return (log / f"{version:020}.json").exists() or (log / f"{version:020}.checkpoint.parquet").exists()
 
-    def file_bytes(self, path: str) -> int | None:
-        """Return the size of a file relative to the root; None if it is missing, or if that would cost a request."""
-        if self.folder is None:
-            return None
-        try:
-            return (self.folder / path).stat().st_size
-        except OSError:
-            return None
-
     def has_table(self) -> bool:
         """Return False if there is certainly no table; nearly free where that can be known."""
         return self.folder is None or (self.folder / LOG).is_dir()
 
     def has_data_files(self) -> bool:
-        """Return whether there certainly are data files."""
-        return self.folder is not None and any(self.folder.glob("day=*/*.parquet"))
+        """Return whether there are data files."""
+        if self.objects is not None:
+            return any(_is_data_file(item.path) for item in self.objects.objects())
+        return self.folder is not None and any(self.folder.glob(f"{PARTITION}=*/*.parquet"))
+
+    def data_file_bytes(self) -> dict[str, int]:
+        """Return the path and size of every data file, whether or not it is in a commit."""
+        if self.objects is not None:
+            return {item.path: item.bytes for item in self.objects.objects() if _is_data_file(item.path)}
+        folder = self.folder or Path()
+        sizes: dict[str, int] = {}
+        for path in sorted(folder.glob(f"{PARTITION}=*/*.parquet")):
+            with suppress(OSError):  # it was deleted a moment ago
+                sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+        return sizes
 
     def full(self, path: str) -> str:
         """Return the path or URL of a file given relative to the root."""
         return f"{self.url}/{path}"
 
     def create(self, path: str) -> "pa.NativeFile":
-        """Create a file for writing."""
+        """Create a file for writing; `publish` completes it."""
         import pyarrow as pa
-        import pyarrow.fs
 
-        if self.folder:
-            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-            return pa.OSFile(self.full(path), "wb")
-        filesystem, root = pyarrow.fs.FileSystem.from_uri(self.url)
-        return filesystem.open_output_stream(f"{root}/{path}")
+        if self.folder is None:
+            return pa.BufferOutputStream()
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        return pa.OSFile(self.full(path), "wb")
+
+    def publish(self, path: str, sink: "pa.NativeFile") -> None:
+        """Complete a file: it is there after a crash and a loss of power. On an object store it is one upload."""
+        if self.objects is not None:
+            self.objects.write(path, sink.getvalue().to_pybytes())
+            return
+        sink.close()
+        self.make_durable(path)
 
     def open(self, path: str) -> "pa.NativeFile":
         """Open a file for random access."""
         import pyarrow as pa
-        import pyarrow.fs
 
-        if self.folder:
+        if self.objects is None:
             return pa.OSFile(self.full(path), "rb")
-        filesystem, root = pyarrow.fs.FileSystem.from_uri(self.url)
-        return filesystem.open_input_file(f"{root}/{path}")
+        if (content := self.objects.read(path)) is None:
+            raise FileNotFoundError(f"{path} is missing")
+        return pa.BufferReader(content)
 
     def remove(self, path: str) -> None:
-        """Delete a file that is in no commit."""
-        import pyarrow.fs
+        """Delete a file that is in no commit.
 
-        if self.folder:
+        Raises:
+            OSError: It cannot be deleted.
+            LakeError: The object store is unavailable.
+        """
+        if self.objects is not None:
+            self.objects.delete([path])
+        elif self.folder is not None:
             (self.folder / path).unlink()
-            return
-        filesystem, root = pyarrow.fs.FileSystem.from_uri(self.url)
-        filesystem.delete_file(f"{root}/{path}")
 
     def make_durable(self, path: str) -> None:
         """Return once the file survives a loss of power (an object store guarantees that itself)."""
@@ -134,6 +158,10 @@ class LakeLocation:
     def make_commit_durable(self, version: int) -> None:
         """Return once the commit survives a loss of power."""
         self.make_durable(f"{LOG}/{version:020}.json")
+
+
+def _is_data_file(path: str) -> bool:
+    return path.startswith(f"{PARTITION}=") and path.endswith(".parquet")
 
 
 def _sync(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Read data files completely, to check them and to find those that are in no commit."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Collection
 
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.location import LakeLocation
@@ -9,37 +9,41 @@ from punchcard.lake.schema import PARTITION
 
 
 def check_data_file(location: LakeLocation, file: DataFile) -> bool:
-    """Return whether a data file exists and all of it can be read."""
-    read_file = _read(location, file.path, file.day)
+    """Return whether all of an existing data file of the right size can be read.
+
+    An object store keeps objects as they were uploaded: there it is not read again.
+    """
+    if location.objects is not None:
+        return True
+    read_file = _read(location, file.path, file.day, file.bytes)
     return read_file is not None and read_file.rows == file.rows
 
 
-def find_data_files(location: LakeLocation) -> list[DataFile]:
-    """Return all readable data files in the lake's folder, whether or not they are in a commit."""
+def find_data_files(location: LakeLocation, *, except_for: Collection[DataFile]) -> list[DataFile]:
+    """Return the other readable data files of the lake, whether or not they are in a commit."""
+    known = {file.path for file in except_for}
     return [
-        file for path, day in _paths(location) if (file := _read(location, path, day)) is not None and file.rows > 0
+        file
+        for path, size in location.data_file_bytes().items()
+        if path not in known
+        and (day := _day_of(path)) is not None
+        and (file := _read(location, path, day, size)) is not None
+        and file.rows > 0
     ]
 
 
-def _paths(location: LakeLocation) -> Iterator[tuple[str, datetime.date]]:
-    if location.folder is None:
-        return
-    for path in sorted(location.folder.glob(f"{PARTITION}=*/*.parquet")):
-        try:
-            day = datetime.date.fromisoformat(path.parent.name.removeprefix(f"{PARTITION}="))
-        except ValueError:
-            continue
-        yield path.relative_to(location.folder).as_posix(), day
+def _day_of(path: str) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(path.partition("/")[0].removeprefix(f"{PARTITION}="))
+    except ValueError:
+        return None
 
 
-def _read(location: LakeLocation, path: str, day: datetime.date) -> DataFile | None:
+def _read(location: LakeLocation, path: str, day: datetime.date, size: int) -> DataFile | None:
     """Return the file as described by its content, None if it cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet
 
-    size = location.file_bytes(path)
-    if size is None:
-        return None
     first = last = rows = 0
     try:
         with location.open(path) as source:

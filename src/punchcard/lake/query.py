@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from punchcard.errors import ConfigurationError, LakeError
 from punchcard.lake.location import LakeLocation
+from punchcard.lake.opening import open_files, open_table
 from punchcard.lake.schema import COLUMNS, OLD_RESULTS, PARTITION, RESULTS, SCHEMA_VERSION, results_sql, table_schema
-from punchcard.lake.table import LakeTable
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,12 +31,15 @@ def run_query(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tu
     import duckdb
 
     location = LakeLocation(url)
-    table = LakeTable(location)
+    table = open_table(location)
     if not table.refresh():
         raise LakeError(f"There is no data lake at {location.url} yet. It is created with the first event.")
-    paths = [location.full(file.path) for file in table.files()]
+    lake_files = open_files(location)
+    paths = lake_files.paths(table.files())
+    lake_files.prepare(table.files())
     with closing(duckdb.connect(config=_DUCKDB)) as connection:
         try:
+            lake_files.register(connection)
             connection.execute(f"CREATE VIEW events AS {_view(connection, paths)}")
             # Only the files of the table: not even a new file in the lake's folder can be written.
             connection.execute(f"SET allowed_paths = [{', '.join(map(_text, paths))}]")

@@ -31,6 +31,7 @@ from punchcard.lake.elsewhere import refuse_lake_elsewhere
 from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row
 from punchcard.lake.listing import EventQuery, may_hold, where_clause
 from punchcard.lake.location import LakeLocation
+from punchcard.lake.opening import open_files, open_table
 from punchcard.lake.person_query import PersonQuery, may_lie_beyond, statements
 from punchcard.lake.schema import FAILED_ON_INGEST, RESULTS, results_sql
 from punchcard.lake.selection import (
@@ -43,7 +44,6 @@ from punchcard.lake.selection import (
     selected_where,
     split_positions,
 )
-from punchcard.lake.table import LakeTable
 
 if TYPE_CHECKING:
     import duckdb
@@ -97,7 +97,7 @@ class LakeReader:
     """Reads the table at `url` while it is being written. Thread-safe.
 
     Args:
-        url: A folder. For an object store DuckDB needs its `httpfs` extension installed; it is never downloaded.
+        url: A folder, `file:///folder` or `s3://bucket/prefix`.
         written_through: Returns the log position through which the lake was written, as its writer has recorded it:
             reading the events of a lake that ends before it raises LakeError, see `refuse_lake_elsewhere`.
     """
@@ -106,7 +106,8 @@ class LakeReader:
         self._written_through = written_through
         self._location = LakeLocation(url)
         self.url = self._location.url
-        self._table = LakeTable(self._location)
+        self._table = open_table(self._location)
+        self._files_for_duckdb = open_files(self._location)
         self._lock = threading.Lock()
         self._duckdb: duckdb.DuckDBPyConnection | None = None
 
@@ -361,7 +362,7 @@ class LakeReader:
             return self._table.files() if has_table else []
 
     def _paths(self, files: Sequence[DataFile]) -> list[str]:
-        return [self._location.full(file.path) for file in files]
+        return self._files_for_duckdb.paths(files)
 
     def _query(self, sql: str, files: Sequence[DataFile], *values: Value) -> list[tuple[Any, ...]]:
         return self._run(sql, files, [self._paths(files), *values]) if files else []
@@ -370,6 +371,7 @@ class LakeReader:
         import duckdb
 
         sql = _RESULTS_COLUMN.sub(results_sql({file.schema_version for file in files}), sql)
+        self._files_for_duckdb.prepare(files)
         try:
             with self._cursor() as cursor:
                 for variant in (sql, _without_notes(sql)):
@@ -387,6 +389,7 @@ class LakeReader:
         with self._lock:
             if self._duckdb is None:
                 self._duckdb = duckdb.connect(config=_DUCKDB)
+                self._files_for_duckdb.register(self._duckdb)
             return self._duckdb.cursor()
 
 

@@ -14,13 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from punchcard.clock import Clock
-from punchcard.errors import ConfigurationError, LakeError
+from punchcard.errors import LakeError
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.delta_log import GoodState, newest_state, read_log_files, restore_state
-from punchcard.lake.location import LakeLocation
+from punchcard.lake.location import LOG, LakeLocation
+from punchcard.lake.object_repair import ObjectLogCopy, without_replaced_damage
+from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
+from punchcard.lake.opening import open_table
 from punchcard.lake.parquet_check import check_data_file, find_data_files
 from punchcard.lake.schema import LakeRows
-from punchcard.lake.table import LakeTable
+from punchcard.lake.table import LostRaceError
+
+_TRIES = 3
 
 IsMissing = Callable[[int, datetime.date], bool]
 """Whether the table lacks the events received on a day with a log position."""
@@ -69,16 +74,19 @@ def repair_lake(url: str, *, restore: RestoreRows, clock: Clock, dry_run: bool) 
         dry_run: Only report what would be done.
 
     Raises:
-        ConfigurationError: The lake is not in a folder.
-        LakeError: The folder cannot be read or written.
+        LakeError: The lake cannot be read or written, or other processes write an object store all the time.
     """
     location = LakeLocation(url)
-    if location.folder is None:
-        raise ConfigurationError(
-            f"The data lake at {url} is not in a folder. Only a data lake in a folder can be repaired."
-        )
-    with _exclusive_lock(location, dry_run=dry_run), tempfile.TemporaryDirectory(prefix="punchcard-repair-") as scratch:
-        return _Repair(location, location.folder, clock=clock, dry_run=dry_run).run(Path(scratch), restore)
+    for _ in range(_TRIES):
+        with (
+            _exclusive_lock(location, dry_run=dry_run),
+            tempfile.TemporaryDirectory(prefix="punchcard-repair-") as scratch,
+        ):
+            try:
+                return _Repair(location, clock=clock, dry_run=dry_run).run(Path(scratch), restore)
+            except LostRaceError:
+                continue  # only an object store has no lock
+    raise LakeError(f"The data lake at {location.url} is written all the time. Stop the worker during the repair.")
 
 
 @contextmanager
@@ -96,9 +104,9 @@ def _exclusive_lock(location: LakeLocation, *, dry_run: bool) -> Iterator[None]:
 class _Repair:
     """One repair, step by step."""
 
-    def __init__(self, location: LakeLocation, folder: Path, *, clock: Clock, dry_run: bool) -> None:
+    def __init__(self, location: LakeLocation, *, clock: Clock, dry_run: bool) -> None:
         self._location = location
-        self._folder = folder
+        self._copy: ObjectLogCopy | None = None  # of the log, if that is on an object store
         self._clock = clock
         self._dry_run = dry_run
         self._report = RepairReport()
@@ -107,7 +115,11 @@ class _Repair:
     def run(self, scratch: Path, restore: RestoreRows) -> RepairReport:
         """Examine everything, then write what is missing."""
         report = self._report
-        log = read_log_files(self._folder / "_delta_log")
+        if self._location.objects is not None:
+            self._copy = ObjectLogCopy(self._location.objects, scratch / "log")
+        log = read_log_files(self._log_folder() / LOG)
+        if self._copy is not None:
+            log = without_replaced_damage(log)
         state = newest_state(log, scratch)
         report.version = state.version
         newest_known = max([*log.commits, *log.checkpoints, -1])
@@ -119,10 +131,11 @@ class _Repair:
             or not _opens(self._location)
         )
         named = state.table.files()
-        good = [file for file in named if check_data_file(self._location, file)]
+        sizes = self._location.data_file_bytes()
+        good = [file for file in named if sizes.get(file.path) == file.bytes and check_data_file(self._location, file)]
         report.damaged_files = [file for file in named if file not in good]
         if report.is_log_damaged or report.damaged_files or state.version < 0:
-            report.recovered_files = _missing_among(find_data_files(self._location), good)
+            report.recovered_files = _missing_among(find_data_files(self._location, except_for=good), good)
         covered = [*good, *report.recovered_files]
         position = max([state.table.last_position(), *(file.last_position for file in covered)])
         report.position = position
@@ -130,17 +143,20 @@ class _Repair:
         def is_missing(at: int, day: datetime.date) -> bool:
             return not any(file.day == day and file.first_position <= at <= file.last_position for file in covered)
 
-        if not self._dry_run and report.is_log_damaged:
-            self._restore_log(state)
+        if not self._dry_run and report.is_log_damaged and self._location.folder is not None:
+            self._restore_log(self._location.folder, state)
         restored = [written for rows in restore(is_missing, position) for written in self._write(rows)]
         self._count_losses(state.table.last_position())
         if not (report.is_whole or self._dry_run):
-            self._commit(restored)
+            self._commit(state, restored)
         return report
 
-    def _restore_log(self, state: GoodState) -> None:
+    def _log_folder(self) -> Path:
+        return self._copy.folder if self._copy is not None else self._location.folder or Path()
+
+    def _restore_log(self, folder: Path, state: GoodState) -> None:
         stamp = f"{self._clock.now():%Y%m%dT%H%M%S}-{self._clock.new_id()[:8]}"
-        restore_state(self._folder, state, aside=self._folder / f".damaged-{stamp}")
+        restore_state(folder, state, aside=folder / f".damaged-{stamp}")
 
     def _write(self, rows: LakeRows) -> list[DataFile]:
         """Write the rows as data files; in a dry run, return only their numbers."""
@@ -185,11 +201,22 @@ class _Repair:
         lost = {day: rows - recovered[day] for day, rows in held.items() if rows > recovered[day]}
         report.lost_events, report.lost_days = sum(lost.values()), sorted(lost)
 
-    def _commit(self, restored: Sequence[DataFile]) -> None:
+    def _commit(self, state: GoodState, restored: Sequence[DataFile]) -> None:
         report = self._report
-        table = LakeTable(self._location)
+        if self._copy is not None and report.is_log_damaged:
+            self._copy.repair(
+                state,
+                added=[*report.recovered_files, *restored],
+                removed=report.damaged_files,
+                position=report.position,
+                clock=self._clock,
+            )
+            return
+        table = open_table(self._location)
         if not table.refresh():
             table.create_table()
+        if self._copy is not None and table.version() != max(state.version, 0):
+            raise LostRaceError("Another process has written the data lake during the repair.")
         through = report.position if report.position > table.last_position() else None
         table.commit(
             [*report.recovered_files, *restored],
@@ -206,8 +233,10 @@ class _Repair:
 
 def _opens(location: LakeLocation) -> bool:
     try:
-        LakeTable(location).refresh()
-    except LakeError:
+        open_table(location).refresh()
+    except LakeError as error:
+        if error.code == OBJECT_STORE_UNAVAILABLE:
+            raise  # that is no damage
         return False
     return True
 

@@ -1,7 +1,7 @@
-"""The Delta table: opened, refreshed, and committed to only in the state in which it was last seen."""
+"""The Delta table in a folder: opened, refreshed, and committed to only in the state in which it was last seen."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, cast
 
 from punchcard.clock import Clock, to_micros
@@ -11,14 +11,14 @@ from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import BOUNDED, PARTITION, table_schema
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from deltalake import DeltaTable, Field
 
 # The `txn` action of our commits: its version is the highest log position that the table holds.
 _APPLICATION = "punchcard"
 # A commit every few seconds makes 30,000 a day. Opening the table reads the last checkpoint and the commits behind it.
-_COMMITS_PER_CHECKPOINT = 50
+COMMITS_PER_CHECKPOINT = 50
 _CONFIGURATION = {
-    "delta.checkpointInterval": str(_COMMITS_PER_CHECKPOINT),
+    "delta.checkpointInterval": str(COMMITS_PER_CHECKPOINT),
     # Every commit lists the log, so it is kept short; a reader of an older state starts again from the checkpoint.
     "delta.logRetentionDuration": "interval 30 minutes",
     # How long a reader may use a list of files; also how long a checkpoint has the names of merged files.
@@ -46,7 +46,7 @@ class LakeTable:
         self._opened = 0
         self._position = 0
         self._mark = location.repair_mark()
-        self._checkpoint_due = _COMMITS_PER_CHECKPOINT  # a version; a process usually writes one when it starts
+        self._checkpoint_due = COMMITS_PER_CHECKPOINT  # a version; a process usually writes one when it starts
 
     def refresh(self) -> bool:
         """Read what has been committed; False if there is no table."""
@@ -60,7 +60,7 @@ class LakeTable:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
-        if self._delta is not None and self._delta.version() - self._opened < _COMMITS_PER_CHECKPOINT:
+        if self._delta is not None and self._delta.version() - self._opened < COMMITS_PER_CHECKPOINT:
             try:
                 self._delta.update_incremental()
                 self._read_position()
@@ -101,19 +101,12 @@ class LakeTable:
 
     def create_table(self) -> None:
         """Create the table, whatever is in the folder."""
-        from deltalake import DeltaTable, Schema
         from deltalake.exceptions import DeltaError
 
         try:
             if self.location.folder:
                 self.location.folder.mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(
-                self.location.url,
-                Schema.from_arrow(table_schema()),
-                mode="ignore",
-                partition_by=[PARTITION],
-                configuration=_CONFIGURATION,
-            )
+            create_delta_table(self.location.url)
             self.location.make_commit_durable(0)
         except (OSError, DeltaError) as error:
             if not self.refresh():  # or another process was faster
@@ -123,13 +116,10 @@ class LakeTable:
 
     def _add_columns(self) -> None:
         """Add the current columns to a table of an older version."""
-        from deltalake import Schema
         from deltalake.exceptions import DeltaError
 
         delta = cast("DeltaTable", self._delta)
-        existing = {field.name for field in delta.schema().fields}
-        missing = [field for field in Schema.from_arrow(table_schema()).fields if field.name not in existing]
-        if not missing:
+        if not (missing := missing_columns({field.name for field in delta.schema().fields})):
             return
         try:
             delta.alter.add_columns(missing)
@@ -248,7 +238,7 @@ class LakeTable:
             self._delta.cleanup_metadata()
         except (OSError, DeltaError) as error:
             raise LakeError(f"The data lake's log at {self.location.url} cannot be shortened: {error}.") from error
-        self._checkpoint_due = self._delta.version() + _COMMITS_PER_CHECKPOINT
+        self._checkpoint_due = self._delta.version() + COMMITS_PER_CHECKPOINT
 
     def vacuum(self) -> int:
         """Delete files that have been in no commit for an hour; return their number."""
@@ -283,6 +273,31 @@ class LakeTable:
         # Read at once: deltalake reads it from the log's files, which may be deleted later.
         if self._delta is not None:
             self._position = self._delta.transaction_version(_APPLICATION) or 0
+
+
+def create_delta_table(folder: str) -> None:
+    """Create an empty table in a folder, unless there is one.
+
+    Raises:
+        OSError: The folder cannot be written.
+        DeltaError: The folder cannot be written.
+    """
+    from deltalake import DeltaTable, Schema
+
+    DeltaTable.create(
+        folder,
+        Schema.from_arrow(table_schema()),
+        mode="ignore",
+        partition_by=[PARTITION],
+        configuration=_CONFIGURATION,
+    )
+
+
+def missing_columns(names: Collection[str]) -> list["Field"]:
+    """Return the current columns that a table with these columns lacks."""
+    from deltalake import Schema
+
+    return [field for field in Schema.from_arrow(table_schema()).fields if field.name not in names]
 
 
 def _day(value: datetime.date | str) -> datetime.date:

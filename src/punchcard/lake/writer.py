@@ -16,8 +16,9 @@ from punchcard.lake.compaction import merge_files, plan_merges
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.delta_log import damaged_commits
 from punchcard.lake.location import LakeLocation
+from punchcard.lake.opening import open_table
 from punchcard.lake.schema import LakeRows
-from punchcard.lake.table import LakeTable, LostRaceError
+from punchcard.lake.table import LostRaceError
 
 _TRIES = 5  # commits lost to another process's compaction before this append fails
 _MERGED_ROWS_MAX = 262_144  # in one call, which takes some seconds
@@ -34,14 +35,14 @@ class LakeWriter:
     """Writes the table at `url`. For one thread at a time.
 
     Args:
-        url: A folder or the URL of an object store.
+        url: A folder, `file:///folder` or `s3://bucket/prefix`.
         clock: Used for names of files and times of commits.
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         self._location = LakeLocation(url)
-        self._table = LakeTable(self._location)
         self._clock = clock or SystemClock()
+        self._table = open_table(self._location, clock=self._clock)
         self._is_current = False  # False while our own last commit may be missing in the view
 
     def last_position(self) -> int:
@@ -166,12 +167,12 @@ class LakeWriter:
         Raises:
             StorageError: The check failed; the message says what is wrong.
         """
-        table = LakeTable(self._location)
+        table = open_table(self._location)
         if not table.refresh():
             return
-        missing = []
-        if self._location.folder is not None:
-            missing = [file.path for file in table.files() if self._location.file_bytes(file.path) != file.bytes]
+        sizes = self._location.data_file_bytes()
+        missing = [file.path for file in table.files() if sizes.get(file.path) != file.bytes]
+        if self._location.folder is not None:  # on an object store, `refresh` has read the log itself
             missing += [f"_delta_log/{path.name}" for path in damaged_commits(self._location.folder)]
         if missing:
             more = f" and {len(missing) - _FILES_NAMED_MAX} more" if len(missing) > _FILES_NAMED_MAX else ""
@@ -212,6 +213,9 @@ class LakeWriter:
                     for group in part.row_groups():
                         writer.write(group.to_arrow())
                 files.append(writer.data_file())
+        except LakeError:
+            self._delete_files(files)
+            raise
         except (OSError, pa.ArrowException) as error:
             self._delete_files(files)
             raise LakeError(f"The data lake at {self._location.url} cannot be written: {error}.") from error
@@ -220,5 +224,5 @@ class LakeWriter:
     def _delete_files(self, files: list[DataFile]) -> None:
         for file in files:
             if not self._table.contains(file):
-                with contextlib.suppress(OSError):  # the next vacuum deletes it
+                with contextlib.suppress(OSError, LakeError):  # the next vacuum deletes it
                     self._location.remove(file.path)

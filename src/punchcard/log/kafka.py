@@ -47,8 +47,12 @@ class KafkaEventLog:
         self._seen_end = 0
         self._doubtful_since: float | None = None
         self._cluster = KafkaCluster(options)
-        self._id = self._cluster.open_topic(options.topic)
-        self._cluster.open_topic(options.identity_topic)
+        try:
+            self._id = self._cluster.open_topic(options.topic)
+            self._cluster.open_topic(options.identity_topic)
+        except BaseException:
+            self._cluster.close()
+            raise
         self._writer = KafkaWriter(self._cluster)
         self._readers = KafkaReaders(self._cluster, options.topic)
         self._identity = KafkaIdentity(self._cluster, self._writer, topic_id=self._id)
@@ -72,7 +76,7 @@ class KafkaEventLog:
             ]
             offsets = self._writer.write(self._topic, messages, header=HEADER)
             if offsets[0] < self._appended_end:
-                raise self._replaced()  # a topic that was created again begins anew
+                raise self._replaced()  # a topic that was created again begins at 0
             self._appended_end = offsets[-1] + 1
         state = self._identity.known
         return [state.position_of(offset) for offset in offsets]
@@ -168,6 +172,7 @@ class KafkaEventLog:
         self._readers.close()
         self._identity.close()
         self._writer.close()
+        self._cluster.close()
 
     def _refuse_replaced_topic(self) -> None:
         """Raise an error if the topic is not the one that was opened, or has lost its end.

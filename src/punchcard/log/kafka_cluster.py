@@ -22,6 +22,7 @@ PARTITION: Final = 0
 _RECORD_BYTES_MAX: Final = 1_000_000  # a body is half of it at most
 _CREATED_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.1
+_NO_ID: Final = "A" * 22  # as older brokers give it to each topic: one that is created again would not be noticed
 _ERROR_SECONDS: Final = 30.0  # as long as an error explains a time-out
 
 _CLIENT: Final[Mapping[str, object]] = {
@@ -74,8 +75,12 @@ class KafkaCluster:
     def __init__(self, options: KafkaOptions) -> None:
         self.options = options
         self._last_error, self._last_error_at = "", 0.0
-        with self.failures("opened"):
-            self._admin = AdminClient(self.client_settings())
+        self._client: AdminClient | None = None
+        self._connect()
+
+    def close(self) -> None:
+        """End the client. Without this, its threads would wait for the garbage collector."""
+        self._client = None
 
     def client_settings(self) -> dict[str, Any]:
         """Return what all clients have in common."""
@@ -108,8 +113,8 @@ class KafkaCluster:
             text = detail.str() if detail.code() != KafkaError._TIMED_OUT else ""
         else:
             text = "" if isinstance(detail, FutureTimeoutError) else str(detail)
-        if not text:
-            self._admin.poll(0)  # calls `_note_error`
+        if not text and (client := self._client) is not None:
+            client.poll(0)  # calls `_note_error`
         if not text and monotonic() - self._last_error_at < _ERROR_SECONDS:
             text = self._last_error
         text = text or "the brokers do not answer in time"
@@ -121,7 +126,7 @@ class KafkaCluster:
         Raises:
             StorageError: The cluster is not available.
         """
-        description = self._describe(topic)
+        description = self._describe(topic, action="read")
         return "" if description is None else str(description.topic_id)
 
     def range_of(self, topic: str) -> tuple[int, int]:
@@ -133,10 +138,10 @@ class KafkaCluster:
         partition = TopicPartition(topic, PARTITION)
 
         def request() -> tuple[int, int]:
-            # Both at once. The end is that of what is acknowledged: no more than all replicas have.
-            first = self._admin.list_offsets({partition: _FIRST}, request_timeout=ANSWER_SECONDS)
-            end = self._admin.list_offsets({partition: _END}, request_timeout=ANSWER_SECONDS)
-            range_ = _only(first).offset, _only(end).offset
+            # In this order: what was written before records were deleted is before the end.
+            first = _only(self._admin().list_offsets({partition: _FIRST}, request_timeout=ANSWER_SECONDS))
+            end = _only(self._admin().list_offsets({partition: _END}, request_timeout=ANSWER_SECONDS))
+            range_ = first.offset, end.offset
             if min(range_) < 0:  # a broker that has lost the others does not know
                 raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
             return range_
@@ -150,7 +155,16 @@ class KafkaCluster:
             StorageError: Nothing was deleted.
         """
         partition = TopicPartition(topic, PARTITION, offset)
-        self._ask(lambda: _only(self._admin.delete_records([partition], request_timeout=ANSWER_SECONDS)), "trimmed")
+        self._ask(lambda: _only(self._admin().delete_records([partition], request_timeout=ANSWER_SECONDS)), "trimmed")
+
+    def _connect(self) -> None:
+        with self.failures("opened"):
+            self._client = AdminClient(self.client_settings())
+
+    def _admin(self) -> AdminClient:
+        if (client := self._client) is None:
+            raise StorageError(f"The event log at {self.options.place} is closed.")
+        return client
 
     def _ask(self, request: Callable[[], T], action: str, *, codes: Collection[int] = _CHANGING) -> T:
         """Make a request; again while the cluster changes its leaders, or has not heard yet of a new topic.
@@ -167,9 +181,8 @@ class KafkaCluster:
                 if _code_of(error.__cause__) not in codes or monotonic() > deadline:
                     raise
             threading.Event().wait(_POLL_SECONDS)
-            with self.failures(action):
-                # This client would go on with the leader that it knows.
-                self._admin = AdminClient(self.client_settings())
+            if self._client is not None:
+                self._connect()  # the old client would go on with the leader that it knows
 
     def open_topic(self, topic: str) -> str:
         """Return the id of a topic; create it if it does not exist.
@@ -182,17 +195,19 @@ class KafkaCluster:
         if description is None:
             self._create(topic)
             description = self._wait_for(topic)
+        if str(description.topic_id) == _NO_ID:
+            raise ConfigurationError("log_url: The brokers give topics no ids. Use Kafka 2.8 or later.")
         self._refuse_unsafe(topic, description)
         return str(description.topic_id)
 
-    def _describe(self, topic: str) -> TopicDescription | None:
+    def _describe(self, topic: str, *, action: str = "opened") -> TopicDescription | None:
         def request() -> TopicDescription:
             topics = TopicCollection([topic])
-            description: TopicDescription = _only(self._admin.describe_topics(topics, request_timeout=ANSWER_SECONDS))
+            description: TopicDescription = _only(self._admin().describe_topics(topics, request_timeout=ANSWER_SECONDS))
             return description
 
         try:
-            return self._ask(request, "opened", codes=_OTHER_LEADER)
+            return self._ask(request, action, codes=_OTHER_LEADER)
         except StorageError as error:
             if _code_of(error.__cause__) in _NO_TOPIC:
                 return None
@@ -201,7 +216,7 @@ class KafkaCluster:
     def _create(self, topic: str) -> None:
         options = self.options
         with self.failures("opened"):
-            brokers = len(self._admin.list_topics(timeout=ANSWER_SECONDS).brokers)
+            brokers = len(self._admin().list_topics(timeout=ANSWER_SECONDS).brokers)
         if brokers < options.replication:
             raise ConfigurationError(
                 f"log_url: {brokers} of the {options.replication} brokers that are to hold each event are up. Start "
@@ -210,7 +225,7 @@ class KafkaCluster:
             )
         try:
             with self.failures("opened"):
-                created = self._admin.create_topics(
+                created = self._admin().create_topics(
                     [
                         NewTopic(
                             topic,
@@ -259,7 +274,7 @@ class KafkaCluster:
         """Refuse a topic with settings under which records are lost."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         entries = self._ask(
-            lambda: _only(self._admin.describe_configs([resource], request_timeout=ANSWER_SECONDS)), "opened"
+            lambda: _only(self._admin().describe_configs([resource], request_timeout=ANSWER_SECONDS)), "opened"
         )
         settings = {name: str(entry.value) for name, entry in entries.items()}
         problems = []

@@ -100,18 +100,24 @@ class KafkaIdentity:
         """Return the operations that were written since; False if some of them are deleted already."""
         entries: list[tuple[int, AnyOperation]] = []
         is_continued = True
-        with self._readers.at(self._next_offset) as reader:
+        next_offset = self._next_offset
+        with self._readers.at(next_offset) as reader:
             reader.look()
             while (message := reader.peek(count=_AT_ONCE)) is not None:
                 offset = message.offset() or 0
-                if offset != self._next_offset:  # another process has made a checkpoint
+                if offset != next_offset:  # another process has made a checkpoint
                     entries.clear()
                     is_continued = False
                 operation = decode(message.value() or b"")
                 if operation is not None:
                     entries.append((offset, operation))
                 reader.take()
-                self._next_offset = reader.next_offset
+                next_offset = reader.next_offset
+        if not is_continued and not any(isinstance(operation, Checkpoint) for _, operation in entries):
+            raise StorageError(
+                f"The event log at {self._cluster.options.place} has lost the beginning of its identity."
+            )
+        self._next_offset = next_offset  # not before all is read: what is applied twice or never is wrong for ever
         return entries, is_continued
 
     def _make_checkpoint(self) -> None:

@@ -44,7 +44,7 @@ class LogState:
         return offset + distance
 
     def offset_after(self, position: int) -> int:
-        """Return the first offset whose position is after this one."""
+        """Return the first offset with a position after this one."""
         ends = [shift.from_offset for shift in self.shifts[1:]]
         for shift, end in zip_longest(self.shifts, ends):
             offset = max(shift.from_offset, position - shift.distance + 1)

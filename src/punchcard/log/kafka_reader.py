@@ -115,7 +115,7 @@ class KafkaReader:
                 messages = self._consumer.consume(count, timeout=_POLL_SECONDS)
             for message in messages:
                 self._add(message)
-            if not messages and monotonic() > deadline:
+            if not self._messages and monotonic() > deadline:
                 raise self._cluster.failure("read", TimeoutError())
 
     def _add(self, message: Message) -> None:

@@ -64,7 +64,7 @@ class KafkaWriter:
                         on_delivery=written.note,
                     )
                 left = self._producer.flush(_WRITE_AGAIN_SECONDS if self._is_failing else _WRITE_SECONDS)
-                if left or written.error is not None:
+                if left or written.error is not None or len(written.offsets) != len(messages):
                     raise self._failure(written, len(messages))
             except BaseException:
                 self._is_failing = True
@@ -96,7 +96,7 @@ class KafkaWriter:
 
 
 class _Written:
-    """What became of the messages of a batch."""
+    """The reports about the messages of a batch."""
 
     def __init__(self) -> None:
         self.offsets: list[int] = []

@@ -58,7 +58,7 @@ def describe_place(url: str) -> str:
 
 def _open_kafka(url: str) -> EventLog:
     try:
-        import confluent_kafka  # noqa: F401  # its absence must be told from other missing modules
+        import confluent_kafka  # noqa: F401  # only its absence means that the extra is missing
     except ImportError as error:
         raise ConfigurationError(
             "log_url: An event log in Kafka needs the Kafka client. Install it: pip install 'punchcard[kafka]'"

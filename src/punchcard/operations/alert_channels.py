@@ -15,7 +15,8 @@ from punchcard.destinations.webhooks.settings import read_settings
 from punchcard.errors import ConfigurationError, DeliveryError, PunchcardError
 from punchcard.events.times import read_time
 from punchcard.operations.alert_evaluation import NoticeBody
-from punchcard.operations.alert_texts import count_noun, format_moment
+from punchcard.operations.alert_texts import format_moment
+from punchcard.operations.sentences import count_noun
 from punchcard.store.operations.alert_notices import NoticeType
 from punchcard.store.operations.alerts import AlertState
 from punchcard.workspace.alert_rules import Severity

@@ -9,10 +9,12 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from punchcard.errors import UnreadableRecordError
+from punchcard.lake.object_store import OBJECT_STORE_MESSAGE_BEGIN
 from punchcard.operations.alert_model import Alert
+from punchcard.operations.sentences import as_sentence, count_noun
 from punchcard.store.delivery.pauses import PAUSED_BY_OPERATOR
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.traces.reasons import find_reason, plain
+from punchcard.traces.reasons import find_reason, plain, remedy_of
 from punchcard.workspace.alert_rules import AlertKind
 
 _WEEK: Final = "in the last seven days"
@@ -45,30 +47,17 @@ def format_moment(instant: datetime | None, zone: ZoneInfo) -> str:
     return "an unknown time" if instant is None else f"{instant.astimezone(zone):%b %-d, %Y, %H:%M %Z}"
 
 
-def count_noun(count: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: `1 award`, `2 awards`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return "" if not text else text[:1].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
-
-
 def _join(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
 def _meaning(code: str) -> str:
     reason = find_reason(code)
-    return _sentence(plain(reason.means) if reason is not None else code)
+    return as_sentence(plain(reason.means) if reason is not None else code)
 
 
 def _measure(code: str, otherwise: str) -> str:
-    reason = find_reason(code)
-    if reason is None or reason.do.startswith("nothing"):
-        return otherwise
-    return _sentence(plain(reason.do))
+    return as_sentence(remedy_of(code)) or otherwise
 
 
 def _base(alert: Alert) -> str:
@@ -81,7 +70,7 @@ def _paused(alert: Alert, zone: ZoneInfo) -> AlertText:
         until = f"Deliveries resume {format_moment(alert.until, zone)}." if alert.until else ""
         return AlertText(
             title=f"{alert.subject} is paused since {format_moment(alert.since, zone)}{actor}.",
-            detail=_join(_sentence(alert.detail), "Awards stay queued.", until),
+            detail=_join(as_sentence(alert.detail), "Awards stay queued.", until),
             remedy="Resume it, or acknowledge this alert.",
             path=_base(alert),
         )
@@ -90,7 +79,7 @@ def _paused(alert: Alert, zone: ZoneInfo) -> AlertText:
         title=f"{alert.subject} is paused.",
         detail=_join(
             f"Its credentials have been refused since {format_moment(alert.since, zone)}.",
-            _sentence(alert.detail),
+            as_sentence(alert.detail),
             "Awards stay queued.",
             check,
         ),
@@ -105,7 +94,7 @@ def _off(alert: Alert, zone: ZoneInfo) -> AlertText:
     recorded = f"{count_noun(alert.count, 'event was', 'events were')} recorded {_WEEK}." if alert.count else ""
     return AlertText(
         title=f"{alert.subject} is off{since}{actor}.",
-        detail=_join(_sentence(alert.detail), recorded, "Its events are recorded only, and can be replayed."),
+        detail=_join(as_sentence(alert.detail), recorded, "Its events are recorded only, and can be replayed."),
         remedy="Switch it on, or acknowledge this alert.",
         path=_base(alert),
     )
@@ -116,7 +105,7 @@ def _resumed(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"{alert.subject} delivers again.",
         detail=_join(
-            f"Its credentials were refused from {begin} to {end}.", _sentence(alert.detail), "No award was lost."
+            f"Its credentials were refused from {begin} to {end}.", as_sentence(alert.detail), "No award was lost."
         ),
         path=_base(alert),
     )
@@ -133,7 +122,7 @@ def _invalid(alert: Alert, zone: ZoneInfo) -> AlertText:
         path = f"{_base(alert)}/{'filters' if alert.detail.startswith('filter ') else 'settings'}"
     return AlertText(
         title=f"{alert.subject} cannot be used.",
-        detail=_join(_sentence(alert.detail), held),
+        detail=_join(as_sentence(alert.detail), held),
         remedy="Correct it in the App or in the config file.",
         path=path,
     )
@@ -142,7 +131,7 @@ def _invalid(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _held(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"{count_noun(alert.count, 'event is', 'events are')} held for {alert.subject}.",
-        detail=_join(f"The oldest was received {format_moment(alert.since, zone)}.", _sentence(alert.detail)),
+        detail=_join(f"The oldest was received {format_moment(alert.since, zone)}.", as_sentence(alert.detail)),
         remedy="Correct what the message names. Held events are then processed in their order.",
         path=_base(alert) if alert.destination else "/destinations",
     )
@@ -180,11 +169,20 @@ def _unreachable(alert: Alert, zone: ZoneInfo) -> AlertText:
         title=f"{alert.subject} does not respond.",
         detail=_join(
             f"Nothing was delivered since {format_moment(alert.since, zone)}.",
-            _sentence(alert.detail),
+            as_sentence(alert.detail),
             f"{count_noun(alert.count, 'award is', 'awards are')} retried. No award is lost.",
         ),
         remedy="Awards are retried by themselves. Check the partner's status page and the network of this machine.",
         path=_base(alert),
+    )
+
+
+def _hung(alert: Alert, zone: ZoneInfo) -> AlertText:
+    return AlertText(
+        title=f"{count_noun(alert.count, 'attempt', 'attempts')} to deliver to {alert.subject} never ended.",
+        detail=f"The first should have ended by {format_moment(alert.since, zone)}. Awards of its customer wait.",
+        remedy="Restart the worker. It looks the awards up at the partner, and sends again what is absent.",
+        path=f"{_base(alert)}/transactions?state=pending",
     )
 
 
@@ -239,7 +237,7 @@ def _unmapped(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _ledger(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"The ledger and {alert.subject} differ: {count_noun(alert.count, 'difference')}.",
-        detail=_join(f"This was found {format_moment(alert.since, zone)}.", _sentence(alert.detail)),
+        detail=_join(f"This was found {format_moment(alert.since, zone)}.", as_sentence(alert.detail)),
         remedy="See each difference, and send again, accept or dismiss it.",
         path=f"{_base(alert)}/reconciliations",
     )
@@ -256,7 +254,7 @@ def _computation(alert: Alert, zone: ZoneInfo) -> AlertText:
         )
     return AlertText(
         title=f"{alert.subject} cannot be computed.",
-        detail=_sentence(alert.detail),
+        detail=as_sentence(alert.detail),
         remedy="Correct its definition.",
         path=path,
     )
@@ -266,7 +264,7 @@ def _sync(alert: Alert, zone: ZoneInfo) -> AlertText:
     values = count_noun(alert.count, "value")
     return AlertText(
         title=f"{values} of {alert.subject} {'is' if alert.count == 1 else 'are'} not at {alert.destination}.",
-        detail=_sentence(alert.detail) or _meaning(alert.reason),
+        detail=as_sentence(alert.detail) or _meaning(alert.reason),
         remedy=_measure(alert.reason, "Correct what the message names, then resync."),
         path=f"/audiences/{quote(alert.subject)}",
     )
@@ -275,7 +273,7 @@ def _sync(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _rename(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"{alert.subject} waits for a confirmation.",
-        detail=_join(_sentence(" ".join(alert.detail.splitlines())), "The configuration before it stays."),
+        detail=_join(as_sentence(" ".join(alert.detail.splitlines())), "The configuration before it stays."),
         remedy="Give each renamed audience or computed trait its key in the file, or run `punchcard apply` on it.",
         path="/audiences",
     )
@@ -284,7 +282,7 @@ def _rename(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _config_file(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"{alert.subject} is not valid.",
-        detail=_join(_sentence("; ".join(alert.detail.splitlines())), "The configuration before it stays."),
+        detail=_join(as_sentence("; ".join(alert.detail.splitlines())), "The configuration before it stays."),
         remedy="Correct the file. It is read again as soon as it changes.",
         path="/settings",
     )
@@ -309,10 +307,11 @@ def _quarantined(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _lake(alert: Alert, zone: ZoneInfo) -> AlertText:
+    is_away = alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN)  # and then the detail says what to do
     return AlertText(
         title=f"The data lake cannot be used since {format_moment(alert.since, zone)}.",
-        detail=_join("Awards continue without it.", _sentence(alert.detail)),
-        remedy="Run `punchcard lake repair` to repair it.",
+        detail=_join("Awards continue without it.", as_sentence(alert.detail)),
+        remedy="" if is_away else "Run `punchcard lake repair` to repair it.",
     )
 
 
@@ -327,7 +326,7 @@ def _lake_loss(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _restored(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title="The database was restored from an older copy.",
-        detail=_join(f"This was noticed {format_moment(alert.since, zone)}.", _sentence(alert.detail)),
+        detail=_join(f"This was noticed {format_moment(alert.since, zone)}.", as_sentence(alert.detail)),
         path="/events?time=7d",
     )
 
@@ -380,7 +379,7 @@ def _channel(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"The alert channel {alert.subject} does not take notices.",
         detail=_join(
-            _sentence(alert.detail),
+            as_sentence(alert.detail),
             f"{count_noun(alert.count, 'notice waits', 'notices wait')} since {format_moment(alert.since, zone)}.",
         ),
         remedy="Correct its URL and send a test. Notices are retried by themselves.",
@@ -399,6 +398,7 @@ _WRITERS: Final[Mapping[AlertKind, Callable[[Alert, ZoneInfo], AlertText]]] = Ma
         AlertKind.REJECTED: _rejected,
         AlertKind.CONFLICT: _conflict,
         AlertKind.UNREACHABLE: _unreachable,
+        AlertKind.HUNG: _hung,
         AlertKind.QUEUE_AGE: _queue_age,
         AlertKind.SUCCESS_RATE: _success_rate,
         AlertKind.SOURCE_SILENT: _source_silent,

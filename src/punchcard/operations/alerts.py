@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from punchcard.operations.alert_model import Alert, Condition
 from punchcard.operations.delivery_alerts import (
+    find_hung_attempts,
     find_low_success_rates,
     find_old_queues,
     find_parked,
@@ -278,6 +279,7 @@ CONDITIONS: Final = (
     Condition(kinds=frozenset({AlertKind.WORKER, AlertKind.ENGAGE}), find=find_missing_processes),
     Condition(kinds=frozenset({AlertKind.DISK, AlertKind.CERTIFICATE}), find=find_machine_alerts),
     Condition(kinds=frozenset({AlertKind.UNREACHABLE}), find=find_unreachable),
+    Condition(kinds=frozenset({AlertKind.HUNG}), find=find_hung_attempts),
     Condition(kinds=frozenset({AlertKind.PARKED}), find=find_parked),
     Condition(kinds=frozenset({AlertKind.REJECTED}), find=find_rejected),
     Condition(kinds=frozenset({AlertKind.QUEUE_AGE}), find=find_old_queues),

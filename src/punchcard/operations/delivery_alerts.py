@@ -15,6 +15,7 @@ from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.delivery.undelivered import (
     Undelivered,
     attempts_without_response,
+    overdue_attempts,
     parked_awards,
     rejected_awards,
 )
@@ -66,6 +67,22 @@ def find_unreachable(work: Connection, snapshot: Snapshot, now: datetime) -> Ite
                 count=failures.effects,
                 detail=failures.detail,
                 since=failures.since,
+            )
+
+
+def find_hung_attempts(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
+    """Find destinations with attempts that never ended: their customers get nothing until somebody intervenes."""
+    patience = timedelta(minutes=snapshot.alert_rules[AlertKind.HUNG].threshold)
+    for slug in _delivering(work, snapshot):
+        overdue = overdue_attempts(work, slug, before=now - patience)
+        if overdue is not None:
+            yield Alert(
+                kind=AlertKind.HUNG,
+                subject=slug,
+                destination=slug,
+                count=overdue.effects,
+                customers=overdue.customers,
+                since=overdue.since,
             )
 
 

@@ -1,5 +1,7 @@
 """Looks up what a person names: parts of the running configuration, and stored rows by the ids of paths."""
 
+from typing import TypeVar
+
 from punchcard.operations.row_ids import is_row_id
 from punchcard.store.delivery.conflicts import StoredConflict, conflict_by_id
 from punchcard.store.engine import Store
@@ -7,6 +9,8 @@ from punchcard.store.operations.reconciliations import Reconciliation, reconcili
 from punchcard.store.operations.simulations import Simulation, simulation_by_id
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
+
+T = TypeVar("T")
 
 
 def find_running_destination(snapshot: Snapshot, slug: str) -> RoutedDestination:
@@ -30,9 +34,8 @@ def find_conflict(store: Store, slug: str, number: str) -> StoredConflict:
     """
     with store.reading() as work:
         conflict = conflict_by_id(work, int(number)) if is_row_id(number) else None
-    if conflict is None or conflict.destination != slug:
-        raise NotFoundError(f"There is no conflict {number} of {slug}.")
-    return conflict
+    own = conflict if conflict is not None and conflict.destination == slug else None
+    return require_row(own, "conflict", number, slug)
 
 
 def find_reconciliation(store: Store, slug: str, number: str) -> Reconciliation:
@@ -44,9 +47,7 @@ def find_reconciliation(store: Store, slug: str, number: str) -> Reconciliation:
     """
     with store.reading() as work:
         reconciliation = reconciliation_by_id(work, slug, int(number)) if is_row_id(number) else None
-    if reconciliation is None:
-        raise NotFoundError(f"There is no reconciliation {number} of {slug}.")
-    return reconciliation
+    return require_row(reconciliation, "reconciliation", number, slug)
 
 
 def find_simulation(store: Store, slug: str, number: str) -> Simulation:
@@ -58,6 +59,19 @@ def find_simulation(store: Store, slug: str, number: str) -> Simulation:
     """
     with store.reading() as work:
         simulation = simulation_by_id(work, slug, int(number)) if is_row_id(number) else None
-    if simulation is None:
-        raise NotFoundError(f"There is no simulation {number} of {slug}.")
-    return simulation
+    return require_row(simulation, "simulation", number, slug)
+
+
+def require_row(row: T | None, kind: str, number: str, slug: str) -> T:
+    """Return a row of a destination that somebody has named by its id.
+
+    Args:
+        row: None if there is none.
+        kind: What it is, for the message.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if row is None:
+        raise NotFoundError(f"There is no {kind} {number} of {slug}.")
+    return row

@@ -9,7 +9,7 @@ import msgspec
 from punchcard.destinations.reasons import Action
 from punchcard.store.delivery.effects import NOTHING_TO_CORRECT, SUPERSEDED
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.traces.reasons import find_reason, plain
+from punchcard.traces.reasons import find_reason, remedy_of
 from punchcard.traces.trace import EventTrace, ResultTrace
 
 _RETRYABLE = (EventStatus.PARKED, EventStatus.REJECTED)
@@ -110,9 +110,8 @@ def find_remedies(result: ResultTrace, *, message_id: str, source: str | None, e
 
 def next_step(result: ResultTrace) -> str:
     """Return what to do about a result as plain text, "" for nothing: its conflict is resolved, for example."""
-    reason = find_reason(result.reason)
     is_resolved = result.conflict is not None and result.conflict.resolution is not None
-    return "" if reason is None or is_resolved or reason.do.startswith("nothing") else plain(reason.do)
+    return "" if is_resolved else remedy_of(result.reason)
 
 
 def _event_name(event: bytes) -> str | None:

@@ -39,8 +39,8 @@ _NAMES_MAX: Final = 50
 _POINTS_SECONDS: Final = 5.0
 _LAKE_POLL_SECONDS: Final = 0.1
 
-LAKE_SECONDS: Final = 10.0
-"""How long a plan waits for the lake to have the newest events: it gets them within seconds."""
+LAKE_SECONDS: Final = 20.0
+"""How long a plan waits for the lake to have the newest events: it gets them within 2 seconds, on S3 within 10."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ from punchcard.store.operations.replays import (
     Replay,
     ReplayStatus,
     change_status,
-    find_replay,
     note_progress,
     note_wait,
+    replay_by_id,
     replays_with_status,
 )
 from punchcard.store.routing.positions import ROUTING, position_of
@@ -231,7 +231,7 @@ class ReplayRunner:
         with self._store.unit_of_work() as work:
             if not change_status(work, replay, status, possible_from=(ReplayStatus.RUNNING,), now=now, detail=detail):
                 return
-            ended = find_replay(work, replay.id)
+            ended = replay_by_id(work, replay.destination, replay.id)
             if ended is not None:
                 record_in_audit(work, ended, "end", before=ReplayStatus.RUNNING, actor=_ACTOR, now=now)
 

@@ -12,16 +12,15 @@ from typing import Final
 from sqlalchemy import Connection
 
 from punchcard.errors import ConfigurationError
+from punchcard.operations.lookups import require_row
 from punchcard.store.access import audit
-from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.ledger import count_states_of_replay
-from punchcard.store.operations.replays import Replay, ReplayStatus, add_replay, change_status, find_replay
+from punchcard.store.operations.replays import Replay, ReplayStatus, add_replay, change_status, replay_by_id
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import count_replayed
-from punchcard.workspace.editing import NotFoundError
+from punchcard.traces.trace import status_of_state
 from punchcard.workspace.snapshot import RoutedDestination
 
-_STATUSES: Final = {EffectState.SENDING: EventStatus.PENDING.value}  # other states have the name of their status
 _IMPOSSIBLE: Final = {
     "start": "Only a planned replay can be started.",
     "pause": "Only a running replay can be paused.",
@@ -80,15 +79,12 @@ def cancel_replay(work: Connection, id: str, destination: str, *, actor: str, no
 
 
 def get_replay(work: Connection, id: str, destination: str) -> Replay:
-    """The replay of a destination with this id.
+    """Return the replay of a destination with this id.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: There is none.
     """
-    replay = find_replay(work, id)
-    if replay is None or replay.destination != destination:
-        raise NotFoundError(f"There is no replay {id} of {destination}.")
-    return replay
+    return require_row(replay_by_id(work, destination, id), "replay", id, destination)
 
 
 def count_results(work: Connection, replay: Replay) -> dict[str, int]:
@@ -97,7 +93,7 @@ def count_results(work: Connection, replay: Replay) -> dict[str, int]:
     for effect_state, count in count_states_of_replay(work, replay.destination, replay.id).items():
         # An event that is held is pending and has no effect yet.
         counts[EventStatus.PENDING.value] -= count
-        counts[_STATUSES.get(effect_state, effect_state.value)] += count
+        counts[status_of_state(effect_state).value] += count
     return {status: count for status, count in counts.items() if count > 0}
 
 

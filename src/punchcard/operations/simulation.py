@@ -24,6 +24,7 @@ from punchcard.operations.simulated_refunds import SimulatedOrders
 from punchcard.operations.simulation_outcome import OutcomeBuilder, SimulationOutcome
 from punchcard.routing.conflicts import LedgerPreview, PlannedEffect
 from punchcard.routing.planning import Planned
+from punchcard.store.delivery.conflicts import corrected_conflicts
 from punchcard.store.delivery.earned import earned_effects, earned_names
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
@@ -193,7 +194,9 @@ def _decide(
 ) -> None:
     """Decide in the log's order what is new, a duplicate or a conflict, and at last what refunds take."""
     preview = LedgerPreview(stored_before=scope.begin)
-    orders = SimulatedOrders(scope.destination, before=scope.begin, now=scope.end)
+    with store.reading() as work:
+        corrected = corrected_conflicts(work, scope.current.slug, begin=scope.begin, end=scope.end)
+    orders = SimulatedOrders(scope.destination, before=scope.begin, now=scope.end, corrected=corrected)
     for number, stretch in enumerate(planned, start=1):
         for (_, reason), count in stretch.refused.items():
             builder.refuse(reason, count)
@@ -202,9 +205,13 @@ def _decide(
             with store.reading() as work:
                 results = preview.decide(work, [_planned_effect(scope.destination, row) for row in rows])
             for row, result in zip(rows, results, strict=True):
+                event = {"source": row.source, "message_id": row.message_id}
+                is_repeat = result.status in (EventStatus.CONFLICT, EventStatus.DUPLICATE)
+                if is_repeat and orders.correct(result.effect_key or "", row.intent, **event):
+                    continue
                 if result.status is not EventStatus.PENDING:
                     builder.refuse(result.reason or result.status, 1)
-                elif not orders.add(row.intent, source=row.source, message_id=row.message_id, at=row.received_at):
+                elif not orders.add(row.intent, at=row.received_at, **event):
                     builder.award(row.intent, row.intent.quantity)
         on_progress(number, total)
     with store.reading() as work:

@@ -227,8 +227,9 @@ def _load(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect])
             outbox.effects_by_message(work, slug, {planned_effect.event.message_id for planned_effect in own})
         ),
     )
-    for order_id, rows in effects_by_order(work, slug, order_ids).items():
-        ledger.by_order[order_id] += rows
+    if order_ids:
+        for order_id, rows in effects_by_order(work, slug, order_ids).items():
+            ledger.by_order[order_id] += rows
     return ledger
 
 

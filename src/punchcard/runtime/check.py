@@ -9,6 +9,7 @@ from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.elsewhere import LAKE_ELSEWHERE
+from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.writer import LakeWriter
 from punchcard.operations.partner_queries import check_connection
 from punchcard.runtime.assembly import guard_of, open_keyring, open_lake, open_log, open_store
@@ -25,8 +26,12 @@ T = TypeVar("T")
 _RECENT = timedelta(days=7)
 
 
-def run_check(settings: Settings) -> list[Finding]:
-    """Check configuration, storage and every enabled destination's partner; return one finding per check."""
+def run_check(settings: Settings, *, asks_partners: bool = True) -> list[Finding]:
+    """Check configuration, storage and every enabled destination's partner; return one finding per check.
+
+    Args:
+        asks_partners: False sends no request to any partner.
+    """
     store, opened = _try("store", lambda: open_store(settings))
     if store is None:
         return [opened]
@@ -43,7 +48,7 @@ def run_check(settings: Settings) -> list[Finding]:
         findings.append(_configured(snapshot))
         findings += _invalid_parts(snapshot)
         for destination in snapshot.destinations.values():
-            findings += _destination(store, destination)
+            findings += _destination(store, destination, asks_partner=asks_partners)
         return findings + _held(store)
     finally:
         store.close()
@@ -72,15 +77,16 @@ def _held(store: Store) -> list[Finding]:
     ]
 
 
-def _destination(store: Store, destination: RoutedDestination) -> list[Finding]:
+def _destination(store: Store, destination: RoutedDestination, *, asks_partner: bool) -> list[Finding]:
     slug = destination.slug
     if destination.invalid is not None:
         return [Finding(ok=False, subject=slug, message=destination.invalid)]
     if not destination.destination.enabled:
         return [Finding(ok=True, subject=slug, message="is off; the partner is not checked")]
-    findings = asyncio.run(
-        check_connection(destination.partner, destination.settings, subject=slug, network=destination.network)
-    )
+    findings = [Finding(ok=True, subject=slug, message="is on; the partner is not asked")]
+    if asks_partner:
+        checked = check_connection(destination.partner, destination.settings, subject=slug, network=destination.network)
+        findings = list(asyncio.run(checked))
     with store.reading() as work:
         paused = pause_of(work, slug)
     if paused is not None:
@@ -138,7 +144,9 @@ def _lake(settings: Settings, store: Store) -> Finding:
     except StorageError as error:
         if error.code == LAKE_ELSEWHERE:
             return Finding(ok=False, subject="lake", message=error.message)
-        remedy = "Awards go on without it. Repair it with `punchcard lake repair`."
+        remedy = "Awards go on without it."
+        if error.code != OBJECT_STORE_UNAVAILABLE:
+            remedy += " Repair it with `punchcard lake repair`."
         return Finding(ok=False, subject="lake", message=f"{error.message} {remedy}")
     return Finding(ok=True, subject="lake", message="is complete")
 

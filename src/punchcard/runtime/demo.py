@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 
 import tomli_w
@@ -46,13 +45,12 @@ def run_demo(*, port: int) -> int:
         port: Port of Punchcard.
 
     Raises:
-        PunchcardError: A process does not start, or the demo's own requirement is not installed.
+        PunchcardError: A process does not start.
     """
     console = Console(highlight=False, soft_wrap=True)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    _require_sender_library()
     with ExitStack() as stack:
         sandbox_port = _SANDBOX_PORT if _is_free(_SANDBOX_PORT) else 0
         sandbox = stack.enter_context(
@@ -286,12 +284,6 @@ def _configuration(sandbox_url: str) -> dict[str, object]:
             {"name": "Lifetime Spend", "definition": "event('Order Completed').sum(property('revenue'))"}
         ],
     }
-
-
-def _require_sender_library() -> None:
-    """Check early for the library, before anything is started."""
-    if find_spec("segment") is None:
-        raise PunchcardError("The demo needs Segment's library. Install it with: pip install 'punchcard[demo]'")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import structlog
 
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
+from punchcard.lake.urls import folder_of
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.settings import Settings, TlsMode
 from punchcard.runtime.tls import self_signed_certificate
@@ -72,19 +73,22 @@ def observe(settings: Settings, process: str, *, now: datetime) -> Heartbeat:
     """Return what a process reports of itself and its machine."""
     heartbeat = Heartbeat(process=process, host=socket.gethostname(), seen_at=now)
     disks = []
-    for folder in (settings.data, Path(settings.lake_location())):
+    for folder in filter(None, (settings.data, folder_of(settings.lake_location()))):
         try:
             usage = shutil.disk_usage(folder)
-        except OSError:  # the lake may be a URL, or its folder not be made yet
+        except OSError:  # the lake's folder may not be made yet
             continue
         disks.append((usage.free / max(usage.total, 1), usage.free, usage.total, str(folder)))
     if disks:
         _, free, total, path = min(disks)
         heartbeat = replace(heartbeat, disk_free_bytes=free, disk_total_bytes=total, disk_path=path)
-    return replace(heartbeat, certificate_expires_at=_expiry(settings)) if process == SERVE else heartbeat
+    if process != SERVE:
+        return heartbeat
+    return replace(heartbeat, certificate_expires_at=certificate_expiry(settings))
 
 
-def _expiry(settings: Settings) -> datetime | None:
+def certificate_expiry(settings: Settings) -> datetime | None:
+    """Return when the certificate of connections expires; None without one, or if it cannot be read."""
     if settings.tls is TlsMode.SELF_SIGNED:
         path = self_signed_certificate(settings.data)
     elif settings.tls_cert:

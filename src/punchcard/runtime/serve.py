@@ -21,6 +21,8 @@ from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.ingest.rejections import Rejections
+from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
+from punchcard.lake.urls import is_on_s3
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.opening import is_shared
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_lake, open_store
@@ -86,6 +88,7 @@ class Serving:
         self._is_first = is_first
         self._open = ExitStack()
         self._alerts: AlertLoop | None = None
+        self._elsewhere: str | None = None  # what was found last
 
     def __enter__(self) -> "Serving":
         settings = self.settings
@@ -217,13 +220,16 @@ class Serving:
         Raises:
             StorageError: The store is not available.
         """
-        if not is_shared(self.settings.event_log_url()):
-            return ""
+        # Readiness must not wait for an object store that is slow or away.
+        is_known = is_on_s3(self.settings.lake_location()) and self._elsewhere is not None
+        if is_known or not is_shared(self.settings.event_log_url()):
+            return self._elsewhere or ""
+        self._elsewhere = ""
         try:
             self._lake.refuse_other_lake()
         except LakeError as error:
-            return error.message
-        return ""
+            self._elsewhere = "" if error.code == OBJECT_STORE_UNAVAILABLE else error.message
+        return self._elsewhere
 
     def _load(self, app: "_Dispatch") -> None:
         try:

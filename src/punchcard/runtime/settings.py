@@ -14,6 +14,7 @@ from typing import NewType
 from urllib.parse import quote, urlencode
 
 from punchcard.errors import ConfigurationError
+from punchcard.lake.urls import is_on_s3
 from punchcard.operations.schedules import parse_time_of_day
 
 ENVIRONMENT_PREFIX = "PUNCHCARD_"
@@ -111,6 +112,7 @@ class Settings:
     routing_batch_bytes: int
     dedupe_ids_min: int
     lake_flush_seconds: float
+    lake_s3_flush_seconds: float
     lake_rows_max: int
     lake_retention_days: Days
     log_retention_hours: float
@@ -157,6 +159,10 @@ class Settings:
     def lake_location(self) -> str:
         """Return the location of the lake: a folder or a URL."""
         return self.lake_url.reveal() or str(self.data / "lake")
+
+    def lake_write_interval_seconds(self) -> float:
+        """Return the maximum time between routing an event and writing it to the lake, wherever that is."""
+        return self.lake_s3_flush_seconds if is_on_s3(self.lake_location()) else self.lake_flush_seconds
 
     def facts_path(self) -> Path:
         """Return the file in which audiences and computed traits are computed."""

@@ -52,6 +52,6 @@ def refuse_lake_of_its_own(settings: Settings, store: Store) -> None:
     if last < written:
         raise ConfigurationError(
             f"lake_url: The lake in this data folder ends at log position {last}, and that of another worker at "
-            f"{written}. Two lakes would have gaps. Set PUNCHCARD_LAKE_URL to a folder that all machines share. If the "
-            "other lake is lost, set it to the folder where a new one is to begin."
+            f"{written}. Two lakes would have gaps. Set PUNCHCARD_LAKE_URL to s3://bucket/prefix, or to a folder that "
+            "all machines share. If the other lake is lost, set it to where a new one is to begin."
         )

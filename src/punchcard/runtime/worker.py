@@ -343,7 +343,7 @@ class Worker:
             housekeeping_at = self._clock.monotonic()
             closing = False
             while not closing:
-                closing = feed.wait(0.0 if feed.is_behind else self._settings.lake_flush_seconds)
+                closing = feed.wait(0.0 if feed.is_behind else self._settings.lake_write_interval_seconds())
                 has_succeeded = self._try_lake(feed.flush)
                 if not closing and self._clock.monotonic() >= housekeeping_at:
                     housekeeping_at = self._clock.monotonic() + _HOUSEKEEPING_SECONDS

@@ -12,12 +12,13 @@ from cryptography.x509.oid import NameOID
 from punchcard.clock import SystemClock
 
 
-def make_certificate(folder: Path, name: str, *, passphrase: bytes | None = None) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1 that is valid for a month.
+def make_certificate(folder: Path, name: str, *, passphrase: bytes | None = None, days: int = 30) -> tuple[Path, Path]:
+    """Make a certificate for 127.0.0.1.
 
     Args:
         folder: Where the files `<name>.crt` and `<name>.key` are written.
         passphrase: Encrypts the key.
+        days: For how long from now on it is valid; below 0 it has expired.
 
     Returns:
         The files of the certificate and of its key.
@@ -32,8 +33,8 @@ def make_certificate(folder: Path, name: str, *, passphrase: bytes | None = None
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
+        .not_valid_before(now - datetime.timedelta(days=100))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -27,8 +27,11 @@ from importlib.machinery import ModuleSpec
 MESSAGE_BYTES_MAX = 1 << 20
 RESPONSE = struct.Struct("=i")
 STREAMS = 3  # standard input, output and error
-# prometheus_client decides at import where it stores values. The others start threads, which a fork does not copy.
-_NOT_PRELOADED = frozenset({"prometheus_client", "duckdb", "_duckdb", "pyarrow", "deltalake"})
+# prometheus_client decides at import where it stores values. The others start threads, which a fork does not copy, or
+# keep the product from forking: see `punchcard.runtime.forked_process`.
+_NOT_PRELOADED = frozenset(
+    {"prometheus_client", "duckdb", "_duckdb", "pyarrow", "deltalake", "psycopg", "psycopg_pool", "confluent_kafka"}
+)
 _SKIPPED_PACKAGES = ("punchcard.testing", "punchcard.store.migrations")
 
 
@@ -62,7 +65,7 @@ class _Blocker(MetaPathFinder):
 
 
 def preload() -> None:
-    """Import every module of the product that does not need a blocked one.
+    """Import every module of the product that needs neither a blocked one nor one that is not installed.
 
     Raises:
         ImportError: A module failed for another reason.
@@ -79,7 +82,8 @@ def preload() -> None:
             try:
                 importlib.import_module(module.name)
             except ImportError as error:
-                if (error.name or "").partition(".")[0] not in _NOT_PRELOADED:
+                # What is missing is an optional extra: the process that needs it reports that itself.
+                if not error.name or error.name.partition(".")[0] == "punchcard":
                     raise
     finally:
         sys.meta_path.remove(blocker)

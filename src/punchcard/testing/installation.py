@@ -21,6 +21,7 @@ from punchcard.store.delivery import ledger
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
+from punchcard.testing.s3_server import lake_folder
 from punchcard.traces.trace import EventTrace, TraceReader
 from punchcard.workspace.model import Destination, Source
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute
@@ -58,14 +59,17 @@ class Installation:
 
     Args:
         folder: Folder of log and lake.
+        lake_url: Location of the lake if it is elsewhere.
     """
 
     folder: Path
     store: Store
     destinations: tuple[str, ...] = ("partner",)
+    lake_url: str = ""
     clock: ManualClock = field(default_factory=ManualClock)
 
     def __post_init__(self) -> None:
+        self.lake_url = self.lake_url or str(self.folder / "lake")
         self.partner = FailingPartner(clock=self.clock)
         self.log = SqliteEventLog(self.folder / "log.db")
         self.snapshot = self._snapshot()
@@ -74,11 +78,11 @@ class Installation:
     @property
     def lake_folder(self) -> Path:
         """The folder of the lake."""
-        return self.folder / "lake"
+        return lake_folder(self.lake_url)
 
     def start(self) -> None:
         """Start as a worker that has just become the leader."""
-        lake = LakeWriter(str(self.lake_folder), clock=self.clock)
+        lake = LakeWriter(self.lake_url, clock=self.clock)
         self.feed = LakeFeed(lake=lake, log=self.log, store=self.store, clock=self.clock, rows_max=10**6)
         self.router = Router(
             log=self.log,
@@ -124,12 +128,12 @@ class Installation:
 
     def trace(self, message_id: str) -> EventTrace | None:
         """Return the trace that `punchcard trace` shows."""
-        lake = LakeReader(str(self.lake_folder))
+        lake = LakeReader(self.lake_url)
         return TraceReader(log=self.log, lake=lake, store=self.store).trace(message_id)
 
     def in_lake(self) -> list[LakeEvent]:
         """Return everything in the lake, in log order."""
-        return LakeReader(str(self.lake_folder)).between(0, 10**9)
+        return LakeReader(self.lake_url).between(0, 10**9)
 
     def close(self) -> None:
         """Close everything but the store."""

@@ -1,5 +1,6 @@
 """A simulated world in which a destination is switched off and on, and its events are replayed."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,7 +14,20 @@ from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, rea
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.operations.replays import ReplaySelection, ReplayStatus, list_replays
 from punchcard.testing.oracle import BrokenPromiseError, Oracle
-from punchcard.testing.simulation import Producer, run_until_idle, set_fuse
+from punchcard.testing.simulation import (
+    Producer,
+    Step,
+    crash,
+    deliver,
+    feed_lake,
+    perform,
+    receive_result,
+    retry,
+    route,
+    run_until_idle,
+    set_fuse,
+    take_step,
+)
 from punchcard.testing.world import SLUG, World, track
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
@@ -56,7 +70,7 @@ class ReplayWorld(World):
 
         def change_newest() -> None:
             with self.store.unit_of_work() as work:
-                for replay in list_replays(work, destination=SLUG, count=1):
+                for replay in list_replays(work, SLUG, count=1):
                     change(work, replay.id, SLUG, actor=_ACTOR, now=self.clock.now())
 
         try:
@@ -90,7 +104,7 @@ class ReplayWorld(World):
                 self.receive_result(0)
             self.pass_time(1)
             with self.store.reading() as work:
-                replays = list_replays(work, destination=SLUG, count=1_000)
+                replays = list_replays(work, SLUG, count=1_000)
             if not any(replay.status is ReplayStatus.RUNNING for replay in replays):
                 run_until_idle(self)
                 return
@@ -181,7 +195,7 @@ def simulate_replays(folder: Path, *, seed: int, steps: int) -> ReplayWorld:
     try:
         for _ in range(steps):
             set_fuse(world, chance)
-            _step(world, producer, chance)
+            take_step(world, producer, chance, _STEPS)
             oracle.always()
         world.fuse.clear()
         world.replay_everything()
@@ -201,31 +215,18 @@ def simulate_replays(folder: Path, *, seed: int, steps: int) -> ReplayWorld:
     return world
 
 
-def _step(world: ReplayWorld, producer: PlainProducer, chance: Random) -> None:
-    number = chance.randrange(1_000)
-    if number < 120:
-        world.send(producer.body())
-    elif number < 250:
-        world.route()
-    elif number < 330:
-        world.feed_lake()
-    elif number < 460:
-        world.deliver(room=chance.randint(0, 4))
-    elif number < 580:
-        world.perform(chance.randrange(8))
-    elif number < 690:
-        world.receive_result(chance.randrange(8))
-    elif number < 760:
-        world.pass_time(chance.choice((0.1, 1.0, 6.0, 30.0)))
-    elif number < 775:
-        world.crash()
-    elif number < 815:
-        world.switch(on=chance.random() < 0.5)
-    elif number < 845:
-        world.start_replay()
-    elif number < 860:
-        world.change_replay(chance.randrange(4))
-    elif number < 880:
-        world.retry()
-    else:
-        world.replay()
+_STEPS: Mapping[Step, int] = {
+    lambda world, producer, chance: world.send(producer.body()): 120,
+    route: 130,
+    feed_lake: 80,
+    deliver: 130,
+    perform: 120,
+    receive_result: 110,
+    lambda world, producer, chance: world.pass_time(chance.choice((0.1, 1.0, 6.0, 30.0))): 70,
+    crash: 15,
+    lambda world, producer, chance: world.switch(on=chance.random() < 0.5): 40,
+    lambda world, producer, chance: world.start_replay(): 30,
+    lambda world, producer, chance: world.change_replay(chance.randrange(4)): 15,
+    retry: 20,
+    lambda world, producer, chance: world.replay(): 120,
+}

@@ -1,9 +1,9 @@
 """One seeded run of a simulated world: some hundred random steps, then a run until idle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from punchcard.errors import StorageError
 from punchcard.store.delivery import ledger
@@ -99,7 +99,7 @@ def simulate(
     try:
         for _ in range(steps):
             set_fuse(world, chance)
-            _step(world, producer, chance)
+            take_step(world, producer, chance, _STEPS)
             oracle.always()
             if also is not None:
                 also(world, chance)
@@ -156,32 +156,73 @@ def set_fuse(world: World, chance: Random) -> None:
         world.fuse.set(chance.randint(1, 6), error=error)
 
 
-def _step(world: World, producer: Producer, chance: Random) -> None:
-    number = chance.randrange(1_000)
-    if number < 120:
-        world.send(producer.body(), source=chance.choice((SOURCE, OTHER_SOURCE)))
-    elif number < 270:
-        world.route()
-    elif number < 310:
-        world.feed_lake()
-    elif number < 540:
-        world.deliver(room=chance.randint(0, 4))
-    elif number < 700:
-        world.perform(chance.randrange(8))
-    elif number < 840:
-        world.receive_result(chance.randrange(8))
-    elif number < 960:
-        world.pass_time(chance.choice(_PAUSES))
-    elif number < 970:
-        world.crash()
-    elif number < 978:
-        world.revoke_token()
-    elif number < 988:
-        world.renew_token()
-    elif number < 993:
-        world.set_clock(chance.choice(_CLOCK_CHANGES))
-    else:
-        world.retry()
+Step = Callable[[Any, Producer, Random], None]
+"""One step of a run: it acts on the world."""
+
+
+def take_step(world: World, producer: Producer, chance: Random, steps: Mapping[Step, int]) -> None:
+    """Take a random step.
+
+    Args:
+        steps: Each with how often it is taken, relative to the others.
+    """
+    number = chance.randrange(sum(steps.values()))
+    for step, weight in steps.items():
+        if number < weight:
+            step(world, producer, chance)
+            return
+        number -= weight
+
+
+def route(world: World, producer: Producer, chance: Random) -> None:
+    """Route what the log has."""
+    world.route()
+
+
+def feed_lake(world: World, producer: Producer, chance: Random) -> None:
+    """Append events to the lake."""
+    world.feed_lake()
+
+
+def deliver(world: World, producer: Producer, chance: Random) -> None:
+    """Claim some effects."""
+    world.deliver(room=chance.randint(0, 4))
+
+
+def perform(world: World, producer: Producer, chance: Random) -> None:
+    """Let one request reach the partner."""
+    world.perform(chance.randrange(8))
+
+
+def receive_result(world: World, producer: Producer, chance: Random) -> None:
+    """Let one response arrive."""
+    world.receive_result(chance.randrange(8))
+
+
+def crash(world: World, producer: Producer, chance: Random) -> None:
+    """End the process."""
+    world.crash()
+
+
+def retry(world: World, producer: Producer, chance: Random) -> None:
+    """Put parked and rejected effects back in the queue, as an operator does."""
+    world.retry()
+
+
+_STEPS: Mapping[Step, int] = {
+    lambda world, producer, chance: world.send(producer.body(), source=chance.choice((SOURCE, OTHER_SOURCE))): 120,
+    route: 150,
+    feed_lake: 40,
+    deliver: 230,
+    perform: 160,
+    receive_result: 140,
+    lambda world, producer, chance: world.pass_time(chance.choice(_PAUSES)): 120,
+    crash: 10,
+    lambda world, producer, chance: world.revoke_token(): 8,
+    lambda world, producer, chance: world.renew_token(): 10,
+    lambda world, producer, chance: world.set_clock(chance.choice(_CLOCK_CHANGES)): 5,
+    retry: 7,
+}
 
 
 def _open_count(world: World) -> int:

@@ -18,8 +18,9 @@ from punchcard.store.routing.replayed_events import places_replayed_with
 from punchcard.traces.conflicts import conflict_to_show
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
+from punchcard.traces.stopped import waits_of
 from punchcard.traces.tail import Tail
-from punchcard.traces.trace import ResultTrace, effects_met, result_trace, waits_of, with_wait
+from punchcard.traces.trace import ResultTrace, effects_met, result_trace, with_wait
 
 _USER_IDS_MAX = 10
 _EMAILS_MAX = 10

@@ -327,6 +327,12 @@ def find_reason(code: str | None) -> Reason | None:
     return next((reason for reason in reasons if code in reason.codes), None)
 
 
+def remedy_of(code: str | None) -> str:
+    """Return what to do about a reason as plain text, "" if nothing has to be done or the code is not known."""
+    reason = find_reason(code)
+    return "" if reason is None or reason.do.startswith("nothing") else plain(reason.do)
+
+
 def plain(text: str) -> str:
     """A text without its marks."""
     return _MARKUP.sub(lambda match: match.group(1) or match.group(2), text)

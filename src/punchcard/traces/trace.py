@@ -1,6 +1,6 @@
 """One event's trace: received, results and reasons, transaction, attempts."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,11 +13,10 @@ from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
-from punchcard.store.access.switches import SwitchedOff, current_switch, last_switched_off
+from punchcard.store.access.switches import SwitchedOff
 from punchcard.store.delivery.effects import EffectState, StoredEffect
 from punchcard.store.delivery.ledger import StoredAttempt, attempts_of
 from punchcard.store.delivery.outbox import effects_by_key
-from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.attempts import AttemptTrace, attempt_trace
@@ -26,6 +25,7 @@ from punchcard.traces.event_profile import ProfileTrace, profile_trace
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.traces.replayed import ReplayTrace, replay_traces, with_results_of_replays
+from punchcard.traces.stopped import switches_of, waits_of
 from punchcard.traces.summary import NO_TYPES, kind_label, summary_columns
 from punchcard.traces.tail import Tail
 
@@ -203,7 +203,7 @@ class TraceReader:
             conflicts = conflict_traces(connection, message_id) if met else {}
             profile = profile_trace(connection, copy, IdReader(self._rules()))
             waits = waits_of(connection, {slug for slug, _ in met})
-            switches = _switches(connection, copy)
+            switches = switches_of(connection, copy)
         types = self._types()
         return EventTrace(
             message_id=message_id,
@@ -234,35 +234,12 @@ def _with_conflict(result: ResultTrace, conflicts: Mapping[tuple[str, str], Conf
     return replace(result, conflict=conflict, detail=_joined(result.detail, conflict.decision))
 
 
-def waits_of(work: Connection, destinations: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Return why destinations send nothing now, as reason and sentence; those that deliver are left out."""
-    return {slug: wait for slug in destinations if (wait := _wait_of(work, slug)) is not None}
-
-
-def _wait_of(work: Connection, destination: str) -> tuple[str, str] | None:
-    """Why nothing is sent to a destination now, as reason and sentence; None if it delivers."""
-    if (switch := current_switch(work, destination)) is not None:
-        return "destination_off", f"{destination} is {switch.description}; what was queued before waits"
-    pause = pause_of(work, destination)
-    return None if pause is None else (pause.reason, pause.description)
-
-
 def with_wait(result: ResultTrace, waits: Mapping[str, tuple[str, str]]) -> ResultTrace:
     """Return the result, with what its effect waits for if its destination delivers nothing now."""
     wait = waits.get(result.destination or "")
     if wait is None or result.status not in _WAITING:
         return result
     return replace(result, reason=wait[0], detail=wait[1], next_attempt_at=None, next_attempt=None)
-
-
-def _switches(work: Connection, event: LakeEvent) -> dict[str, SwitchedOff]:
-    """When the destinations that were off for the event had been switched off."""
-    off = [result.destination for result in event.results if result.status == EventStatus.DESTINATION_OFF]
-    return {
-        slug: switch
-        for slug in off
-        if slug and (switch := last_switched_off(work, slug, before=event.received_at)) is not None
-    }
 
 
 def _with_switch(result: ResultTrace, switches: Mapping[str, SwitchedOff]) -> ResultTrace:
@@ -275,9 +252,18 @@ def _with_switch(result: ResultTrace, switches: Mapping[str, SwitchedOff]) -> Re
 
 def current_status(effect: StoredEffect) -> EventStatus:
     """Return the status of an effect, as in the API."""
-    if effect.state is EffectState.SENDING:
-        return EventStatus.PENDING if effect.attempts <= 1 else EventStatus.RETRYING
-    return EventStatus(effect.state)
+    return status_of_state(effect.state, attempts=effect.attempts)
+
+
+def status_of_state(state: EffectState, *, attempts: int = 1) -> EventStatus:
+    """Return the status of an effect in a state.
+
+    Args:
+        attempts: How many were made, the current one included.
+    """
+    if state is EffectState.SENDING:
+        return EventStatus.PENDING if attempts <= 1 else EventStatus.RETRYING
+    return EventStatus(state)
 
 
 def transaction_trace(effect: StoredEffect, *, types: Mapping[str, str] = NO_TYPES) -> TransactionTrace:

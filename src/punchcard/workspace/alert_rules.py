@@ -34,6 +34,7 @@ class AlertKind(StrEnum):
     REJECTED = "rejected"  # awards that the partner has refused for good, of late
     CONFLICT = "conflict"  # events with an effect key that was sent with other content
     UNREACHABLE = "unreachable"  # a partner that has not responded for a while
+    HUNG = "hung"  # an attempt that has not ended long after its time-out
     QUEUE_AGE = "queue_age"  # an award that has waited for long
     SUCCESS_RATE = "success_rate"  # too many awards of the last day that were not delivered
     SOURCE_SILENT = "source_silent"  # a busy source that sends nothing
@@ -150,6 +151,14 @@ _DEFINITIONS: Final = (
         kind=AlertKind.UNREACHABLE,
         title="Partner unreachable",
         description="A partner has not responded to awards for {threshold} minutes.",
+        severity=Severity.CRITICAL,
+        threshold=5,
+        unit="minutes",
+    ),
+    RuleDefinition(
+        kind=AlertKind.HUNG,
+        title="Attempt without end",
+        description="An attempt to deliver an award has not ended {threshold} minutes after its time-out.",
         severity=Severity.CRITICAL,
         threshold=5,
         unit="minutes",

@@ -61,7 +61,7 @@ def plan(current: Workspace, desired: Workspace, *, catalog: Catalog = CATALOG) 
 def render(changes: Sequence[Change]) -> str:
     """Return the changes as text, with one value per line and counts at the end."""
     if not changes:
-        return "no changes"
+        return "No changes"
     lines: list[str] = []
     for change in changes:
         sign = {ChangeKind.ADD: "+", ChangeKind.CHANGE: "~", ChangeKind.REMOVE: "-"}[change.kind]

@@ -120,8 +120,8 @@ def some_data(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("raised", "status", "output"),
     [
-        pytest.param(ConfigurationError("a\nb"), 2, "punchcard: a\npunchcard: b\n", id="configuration"),
-        pytest.param(PunchcardError("away"), 1, "punchcard: away\n", id="failure"),
+        pytest.param(ConfigurationError("a\nb"), 2, "punchcard: A\npunchcard: B\n", id="configuration"),
+        pytest.param(PunchcardError("away"), 1, "punchcard: Away\n", id="failure"),
         pytest.param(
             PermissionError(13, "Permission denied", "x.csv"), 1, "punchcard: x.csv: Permission denied\n", id="file"
         ),

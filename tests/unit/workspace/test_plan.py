@@ -20,7 +20,7 @@ def with_settings(**settings: object) -> Workspace:
 
 def test_same_workspace_needs_no_change() -> None:
     assert plan(WORKSPACE, replace(WORKSPACE)) == []
-    assert render([]) == "no changes"
+    assert render([]) == "No changes"
 
 
 def test_order_of_parts_means_nothing() -> None:

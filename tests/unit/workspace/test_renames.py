@@ -115,12 +115,12 @@ def test_apply_asks_before_a_rename_and_a_dry_run_says_so(apply):
     assert (status, out) == (2, ""), "there is nobody to ask"
     assert 'key = "buyers"' in err
     assert "--yes" in err
-    assert "no changes" in apply(audience("Buyers"))[1]
+    assert "No changes" in apply(audience("Buyers"))[1]
     status, out, _ = apply(audience("VIPs", key="buyers"))
     assert status == 0
     assert "~ audience buyers" in out
     assert apply(audience("Others"), "--yes")[0] == 0
-    assert "no changes" in apply(audience("Others"))[1]
+    assert "No changes" in apply(audience("Others"))[1]
 
 
 def test_apply_names_what_nobody_has(apply):

@@ -12,8 +12,10 @@ from punchcard.app.pages import (
     destination_states,
     destination_tester,
     destinations,
+    documentation,
     event_map,
     events,
+    exports,
     filters,
     home,
     privacy,
@@ -55,5 +57,7 @@ HANDLERS = (
     *workspaces.HANDLERS,
     *versions.HANDLERS,
     *team.HANDLERS,
+    *documentation.HANDLERS,
+    *exports.HANDLERS,
     *privacy.HANDLERS,
 )

@@ -101,7 +101,7 @@ def find_customers(context: ContextDependency) -> Page:
             emails = ledger.customers_like(work, search, limit=_LIKE_SHOWN)
             customers = [email for email in emails if email not in known]
         if trait:
-            texts = _json_texts(value)
+            texts = json_texts(value)
             people = profile_search.with_trait(work, trait, values=texts, limit=_PEOPLE + 1, before=before_id)
         else:
             people = profile_search.newest(work, limit=_PEOPLE + 1, before=before_id)
@@ -264,7 +264,7 @@ def _profile(context: RequestContext, profile: StoredProfile) -> _Profile:
         )
 
 
-def _json_texts(value: str) -> Sequence[str]:
+def json_texts(value: str) -> Sequence[str]:
     """Return the JSON values that a typed text may mean: a text, or a number, true or false."""
     if not value:
         return ()

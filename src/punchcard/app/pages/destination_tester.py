@@ -208,10 +208,11 @@ def _form_for(context: RequestContext, destination: Destination, name: str) -> T
     by_path: dict[str, ListedProperty] = {}
     for known in sorted(properties, key=lambda known: -known.count):
         by_path.setdefault(known.path, known)
+    new_id = int(context.dependencies.clock.now().timestamp())
     defaults = {"email": "example@example.com"}
     if "order" in name.lower() and not properties:
-        defaults = {"order_id": "test-1001", "revenue": "9.99", **defaults}
-    return usual_form(name, list(by_path.values()), defaults=defaults)
+        defaults = {"order_id": f"test-{new_id}", "revenue": "9.99", **defaults}
+    return usual_form(name, list(by_path.values()), defaults=defaults, new_id=new_id)
 
 
 def _as_json(form: TesterForm) -> str:

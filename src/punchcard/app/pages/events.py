@@ -28,20 +28,10 @@ _FIELDS = ("source", "type", "name", "destination", "status", "reason")
 def list_events(context: ContextDependency) -> Page:
     """List matching events, newest first, page by page."""
     dependencies, period = context.dependencies, read_period(context)
-    filters = {name: context.query(name) for name in _FIELDS}
     if message_id := context.query("id"):
         return context.redirect(page_path("events", message_id))
-    status = filters["status"] or None
-    query = EventQuery(
-        source=filters["source"] or None,
-        type=filters["type"] or None,
-        name=filters["name"] or None,
-        destination=None if status is None else filters["destination"],
-        status=status,
-        reason=filters["reason"] or None,
-        begin=period.begin,
-        end=period.end,
-    )
+    query, filters = read_event_query(context)
+    status = query.status
     page = dependencies.browser.page(query, limit=_ROWS, before=_place(context.query("before")))
     counted = CountQuery(
         begin=period.begin,
@@ -69,6 +59,24 @@ def list_events(context: ContextDependency) -> Page:
         # Events have the result of routing; the later statuses of a pending one are in the ledger.
         statuses=[status for status in EventStatus if status not in LEDGER_STATUSES[1:]],
     )
+
+
+def read_event_query(context: RequestContext) -> tuple[EventQuery, dict[str, str]]:
+    """Return the query in the URL, and its parameters for links except the period."""
+    period = read_period(context)
+    filters = {name: context.query(name) for name in _FIELDS}
+    status = filters["status"] or None
+    query = EventQuery(
+        source=filters["source"] or None,
+        type=filters["type"] or None,
+        name=filters["name"] or None,
+        destination=None if status is None else filters["destination"],
+        status=status,
+        reason=filters["reason"] or None,
+        begin=period.begin,
+        end=period.end,
+    )
+    return query, filters
 
 
 @get("/events/{message_id:path}", opt={SHOWS_AWARDS: True})

@@ -270,7 +270,7 @@ def _form(
     context: RequestContext, destination: Destination, values: Mapping[str, str], errors: FormErrors, *, status: int
 ) -> Page:
     with context.dependencies.store.reading() as work:
-        replays = list_replays(work, destination=destination.slug, count=_LISTED_MAX)
+        replays = list_replays(work, destination.slug, count=_LISTED_MAX)
     return context.page(
         "replays.html",
         status=status,

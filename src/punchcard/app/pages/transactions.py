@@ -22,7 +22,8 @@ from punchcard.store.delivery.counts import CountQuery, read_counts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.conflicts import conflict_to_show
-from punchcard.traces.trace import effect_result, waits_of, with_wait
+from punchcard.traces.stopped import waits_of
+from punchcard.traces.trace import effect_result, with_wait
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
@@ -38,7 +39,7 @@ _ENDS = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
     """List the ledger, newest first."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    query, params = _query(context, destination)
+    query, params = read_ledger_query(context, destination)
     before = context.query("before")
     with context.dependencies.store.reading() as work:
         rows = ledger.page(work, query, count=_ROWS + 1, before_id=int(before) if is_row_id(before) else None)
@@ -79,7 +80,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
 def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Retry or dismiss awards: the selected ones, or all that match."""
     destination = find_destination(context.dependencies.workspace(), slug)
-    query, params = _query(context, destination)
+    query, params = read_ledger_query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
     with context.dependencies.store.unit_of_work() as work:
         effect_ids: Sequence[int]
@@ -127,7 +128,7 @@ def _counted(
     return sum(read_counts(work, count_query, by=()).values())
 
 
-def _query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:
+def read_ledger_query(context: RequestContext, destination: Destination) -> tuple[ledger.LedgerQuery, dict[str, str]]:
     """Return the query from the URL or the form, and its parameters for links."""
     names = ("time", "state", "reason", "event", "q", "property", "without")
     params = {name: context.query(name) or context.field(name) for name in names}

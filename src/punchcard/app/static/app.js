@@ -55,6 +55,31 @@
     }
   });
 
+  // --- long lists on phones ---
+  // What would make a page longer than six screens is hidden until somebody wants it. Rows with an error stay.
+  const isNoted = (row) => row?.matches("[data-map-note]") ?? false;
+  if (matchMedia("(max-width: 767.98px)").matches) {
+    for (const list of document.querySelectorAll("[data-fold]")) {
+      const size = Number(list.dataset.fold);
+      const rows = [...list.children].slice(size).filter((row) => !(
+        isNoted(row) || isNoted(row.nextElementSibling) || row.querySelector(".is-invalid") || (row.id && location.hash === `#${row.id}`)));
+      if (!rows.length) continue;
+      for (const row of rows) row.hidden = true;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "btn w-100";
+      button.textContent = `Show more (${rows.length})`;
+      button.addEventListener("click", () => {
+        const shown = rows.splice(0, size);
+        for (const row of shown) row.hidden = false;
+        shown[0].querySelector("a, input, button, select")?.focus();
+        if (rows.length) button.textContent = `Show more (${rows.length})`;
+        else button.remove();
+      });
+      (list.closest(".table-responsive") ?? list).after(button);
+    }
+  }
+
   // --- tables ---
   on("click", "[data-toggle-row]", (button) => {
     const isOpen = document.getElementById(button.dataset.toggleRow).classList.toggle("is-open");

@@ -59,7 +59,7 @@ def create_operator(
         ConfigurationError: there is somebody with this email, or (`is_first`) anybody.
     """
     if is_first and count_operators(work):
-        raise ConfigurationError("this Punchcard has an owner already: sign in", code="owner_exists")
+        raise ConfigurationError("This Punchcard has an owner already: sign in", code="owner_exists")
     # The first one has a fixed id, so that of two requests at once only one can be it.
     id_ = "owner" if is_first else clock.new_id()
     try:
@@ -205,10 +205,16 @@ def forget_failures(work: Connection, subject: str) -> None:
     work.execute(delete(sign_in_failures).where(sign_in_failures.c.subject == storable(subject)[:320]))
 
 
+def forget_failures_of(work: Connection, email: str) -> None:
+    """Forget the failed attempts to sign in with an email, from any address."""
+    subject = sign_in_failures.c.subject
+    work.execute(delete(sign_in_failures).where(subject.startswith(storable(f"{email.lower()} "), autoescape=True)))
+
+
 def _keep_an_owner(work: Connection, id: str) -> None:
     owners = [operator.id for operator in list_operators(work) if operator.role is Role.OWNER]
     if owners == [id]:
-        raise ConfigurationError("this is the last owner: make somebody else an owner first", code="last_owner")
+        raise ConfigurationError("This is the last owner: make somebody else an owner first", code="last_owner")
 
 
 def _operator(row: Row[*tuple[Any, ...]]) -> Operator:

@@ -140,6 +140,24 @@ def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[
     return conflicts
 
 
+def corrected_conflicts(
+    work: Connection, destination: str, *, begin: datetime, end: datetime
+) -> dict[str, list[StoredConflict]]:
+    """Return the conflicts of events of a period that were corrected to the second content, by effect key."""
+    columns = effect_conflicts.c
+    chosen = select(effect_conflicts, effects.c.destination, effects.c.effect_key).select_from(_JOINED)
+    chosen = chosen.where(
+        effects.c.destination == destination,
+        columns.resolution == ConflictResolution.CORRECTED,
+        columns.received_at >= begin,
+        columns.received_at < end,
+    )
+    conflicts: dict[str, list[StoredConflict]] = {}
+    for row in work.execute(chosen.order_by(columns.id)):
+        conflicts.setdefault(row.effect_key, []).append(_conflict_of(row))
+    return conflicts
+
+
 def count_conflicts(work: Connection, query: ConflictQuery) -> int:
     """Return the number of conflicts that match."""
     return work.scalar(_filtered(select(func.count()).select_from(_JOINED), query)) or 0
@@ -207,6 +225,7 @@ def _selected() -> Select[*tuple[object, ...]]:
 
 def _conflict_of(row: Row[*tuple[object, ...]]) -> StoredConflict:
     values = dict(row._mapping)
+    values.pop("effect_key", None)
     resolution = values.pop("resolution")
     return StoredConflict(**values, resolution=None if resolution is None else ConflictResolution(resolution))
 

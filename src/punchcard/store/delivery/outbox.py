@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
-from punchcard.store.bulk import BulkStatement
+from punchcard.store.bulk import BulkStatement, is_listed
 from punchcard.store.delivery.counts import count_ends, ended_of, ending_of
 from punchcard.store.delivery.effects import (
     NO_ANSWER,
@@ -79,6 +79,15 @@ _CLAIMABLE = (
     .order_by(effects.c.due_at, effects.c.id)
     .limit(bindparam("b_limit"))
     .with_for_update(skip_locked=True)
+)
+# A new effect has no value of these.
+_LATER = {"id", "lease_until", "partner_id", "finished_at", "corrected_content"}
+_ADD = BulkStatement(insert(effects), [column.name for column in effects.c if column.name not in _LATER])
+_BY_KEY = select(effects).where(
+    effects.c.destination == bindparam("b_destination"), is_listed(effects.c.effect_key, "b_values")
+)
+_BY_MESSAGE = select(effects).where(
+    effects.c.destination == bindparam("b_destination"), is_listed(effects.c.message_id, "b_values")
 )
 _ADD_ATTEMPT = BulkStatement(insert(delivery_attempts), ("effect_id", "number", "action", "started_at"))
 _START = BulkStatement(
@@ -152,7 +161,7 @@ _NEXT_DUE = select(func.min(effects.c.due_at)).where(
 
 def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> dict[str, StoredEffect]:
     """Return the effects that have these keys."""
-    return {effect.effect_key: effect for effect in _chosen(work, destination, effects.c.effect_key, keys)}
+    return {effect.effect_key: effect for effect in _chosen(work, _BY_KEY, destination, keys)}
 
 
 def effects_by_message(
@@ -160,10 +169,7 @@ def effects_by_message(
 ) -> dict[tuple[str, str], StoredEffect]:
     """Return the effects that these messages have made, however long ago, by source and message id."""
     stored = {storable(message_id) for message_id in message_ids}
-    return {
-        (effect.source, effect.message_id): effect
-        for effect in _chosen(work, destination, effects.c.message_id, stored)
-    }
+    return {(effect.source, effect.message_id): effect for effect in _chosen(work, _BY_MESSAGE, destination, stored)}
 
 
 def add(work: Connection, new: Sequence[NewEffect], *, now: datetime, recovery: Recovery | None = None) -> None:
@@ -185,8 +191,8 @@ def add(work: Connection, new: Sequence[NewEffect], *, now: datetime, recovery: 
 
 
 def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery: Recovery | None) -> None:
-    work.execute(
-        insert(effects),
+    _ADD.execute(
+        work,
         [
             {
                 "destination": effect.destination,
@@ -483,12 +489,8 @@ def next_due(work: Connection, destination: str) -> datetime | None:
     return instant
 
 
-def _chosen(work: Connection, destination: str, column: object, values: Iterable[str]) -> Iterable[StoredEffect]:
-    chosen_values = list(values)
-    for start_at in range(0, len(chosen_values), _KEYS_PER_QUERY):
-        chunk = chosen_values[start_at : start_at + _KEYS_PER_QUERY]
-        rows = work.execute(
-            select(effects).where(effects.c.destination == destination, column.in_(chunk))  # type: ignore[attr-defined]
-        )
-        for row in rows:
-            yield effect_of(row)
+def _chosen(
+    work: Connection, statement: Select[Any], destination: str, values: Iterable[str]
+) -> Iterable[StoredEffect]:
+    rows = work.execute(statement, {"b_destination": destination, "b_values": list(values)})
+    return [effect_of(row) for row in rows]

@@ -53,6 +53,20 @@ class FailedAttempts:
     detail: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class OverdueAttempts:
+    """Attempts that have not ended, although the longest time that they may take is over.
+
+    Attributes:
+        effects: How many effects they are of.
+        since: When the first should have ended.
+    """
+
+    effects: int
+    customers: int
+    since: datetime
+
+
 def parked_awards(work: Connection) -> Iterator[Undelivered]:
     """Yield awards that are not retried any more, by destination and reason, the most first."""
     return _undelivered(work, effects.c.state == EffectState.PARKED)
@@ -115,6 +129,21 @@ def attempts_without_response(work: Connection, destination: str) -> FailedAttem
     return FailedAttempts(
         effects=len({row.effect_id for row in rows}), since=rows[0].started_at, detail=rows[-1].detail or ""
     )
+
+
+def overdue_attempts(work: Connection, destination: str, *, before: datetime) -> OverdueAttempts | None:
+    """Return the attempts without a result that should have ended before an instant, None if there are none."""
+    columns = effects.c
+    counted = select(
+        func.count(), func.count(func.distinct(func.nullif(columns.customer, ""))), func.min(columns.lease_until)
+    ).where(
+        columns.destination == destination,
+        columns.is_open == true(),
+        columns.state == EffectState.SENDING,
+        columns.lease_until < before,
+    )
+    count, customers, since = work.execute(counted).one()
+    return OverdueAttempts(effects=count, customers=customers, since=since) if count else None
 
 
 def _undelivered(work: Connection, condition: ColumnElement[bool]) -> Iterator[Undelivered]:

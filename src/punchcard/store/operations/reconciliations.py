@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
+from punchcard.store.operations.destination_rows import count_rows, find_row, list_rows
 from punchcard.store.operations.partner_transactions import ShownTransaction, add_transactions
 from punchcard.store.operations.schema import reconciliation_differences, reconciliation_transactions, reconciliations
 from punchcard.store.schema import Instant
@@ -120,9 +121,7 @@ def add_reconciliation(
 
 def reconciliation_by_id(work: Connection, destination: str, reconciliation_id: int) -> Reconciliation | None:
     """A destination's reconciliation, None if there is none with this id."""
-    columns = reconciliations.c
-    chosen = select(reconciliations).where(columns.id == reconciliation_id, columns.destination == destination)
-    row = work.execute(chosen).one_or_none()
+    row = find_row(work, reconciliations, destination, reconciliation_id)
     return None if row is None else _reconciliation(row)
 
 
@@ -130,17 +129,13 @@ def list_reconciliations(
     work: Connection, destination: str, *, count: int, before_id: int | None = None
 ) -> list[Reconciliation]:
     """A page of a destination's reconciliations, newest first."""
-    columns = reconciliations.c
-    chosen = select(reconciliations).where(columns.destination == destination)
-    if before_id is not None:
-        chosen = chosen.where(columns.id < before_id)
-    return [_reconciliation(row) for row in work.execute(chosen.order_by(columns.id.desc()).limit(count))]
+    rows = list_rows(work, reconciliations, destination, count=count, before=before_id)
+    return [_reconciliation(row) for row in rows]
 
 
 def count_reconciliations(work: Connection, destination: str) -> int:
     """How many reconciliations of a destination there are."""
-    chosen = select(func.count()).where(reconciliations.c.destination == destination)
-    return work.scalar(chosen) or 0
+    return count_rows(work, reconciliations, destination)
 
 
 def newest_finished(work: Connection, destination: str) -> Reconciliation | None:

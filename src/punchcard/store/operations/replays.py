@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
 
+from punchcard.store.operations.destination_rows import find_row, list_rows
 from punchcard.store.operations.schema import replays
 from punchcard.store.stored_enum import StoredEnum
 from punchcard.store.values import storable
@@ -175,26 +176,20 @@ def add_replay(work: Connection, replay: Replay) -> None:
     )
 
 
-def find_replay(work: Connection, id: str) -> Replay | None:
-    """The replay with this id, None if there is none."""
-    row = work.execute(select(replays).where(replays.c.id == id)).one_or_none()
+def replay_by_id(work: Connection, destination: str, replay_id: str) -> Replay | None:
+    """A destination's replay, None if there is none with this id."""
+    row = find_row(work, replays, destination, replay_id)
     return None if row is None else _replay_of(row)
 
 
-def list_replays(
-    work: Connection, *, destination: str | None = None, count: int, before: datetime | None = None
-) -> Sequence[Replay]:
-    """Replays, newest first.
+def list_replays(work: Connection, destination: str, *, count: int, before: datetime | None = None) -> Sequence[Replay]:
+    """A page of a destination's replays, newest first.
 
     Args:
         before: Only those created before this instant.
     """
-    query = select(replays).order_by(replays.c.created_at.desc(), replays.c.id.desc()).limit(count)
-    if destination is not None:
-        query = query.where(replays.c.destination == destination)
-    if before is not None:
-        query = query.where(replays.c.created_at < before)
-    return [_replay_of(row) for row in work.execute(query)]
+    rows = list_rows(work, replays, destination, count=count, before=before, newest_by="created_at")
+    return [_replay_of(row) for row in rows]
 
 
 def replays_with_status(work: Connection, status: ReplayStatus) -> Sequence[Replay]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
+from punchcard.store.operations.destination_rows import count_rows, find_row, list_rows
 from punchcard.store.operations.schema import simulations
 from punchcard.store.stored_enum import StoredEnum
 from punchcard.store.values import storable
@@ -87,9 +88,7 @@ def add_simulation(
 
 def simulation_by_id(work: Connection, destination: str, simulation_id: int) -> Simulation | None:
     """A destination's simulation, None if there is none with this id."""
-    columns = simulations.c
-    chosen = select(simulations).where(columns.id == simulation_id, columns.destination == destination)
-    row = work.execute(chosen).one_or_none()
+    row = find_row(work, simulations, destination, simulation_id)
     return None if row is None else _simulation(row)
 
 
@@ -97,16 +96,12 @@ def list_simulations(
     work: Connection, destination: str, *, count: int, before_id: int | None = None
 ) -> Sequence[Simulation]:
     """A page of a destination's simulations, newest first."""
-    columns = simulations.c
-    chosen = select(simulations).where(columns.destination == destination)
-    if before_id is not None:
-        chosen = chosen.where(columns.id < before_id)
-    return [_simulation(row) for row in work.execute(chosen.order_by(columns.id.desc()).limit(count))]
+    return [_simulation(row) for row in list_rows(work, simulations, destination, count=count, before=before_id)]
 
 
 def count_simulations(work: Connection, destination: str) -> int:
     """How many simulations of a destination there are."""
-    return work.scalar(select(func.count()).where(simulations.c.destination == destination)) or 0
+    return count_rows(work, simulations, destination)
 
 
 def next_simulation(work: Connection) -> Simulation | None:

@@ -5,10 +5,11 @@ Results are kept as long as their log records are: with both, rows that the lake
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
+from punchcard.store.bulk import BulkStatement
 from punchcard.store.routing.event_results import ResultBatch, decode_batch, encode_batch
 from punchcard.store.routing.schema import log_positions, result_batches
 from punchcard.store.upsert import insert_into
@@ -20,6 +21,16 @@ SCHEMA = "schema"
 """The consumer for the position through which events are counted in the source schema."""
 
 
+# Built once: building them costs more than running them.
+_POSITION = select(log_positions.c.position).where(log_positions.c.consumer == bindparam("b_consumer"))
+_ADVANCE = BulkStatement(
+    update(log_positions)
+    .where(log_positions.c.consumer == bindparam("b_consumer"), log_positions.c.position == bindparam("b_expected"))
+    .values(position=bindparam("b_to"))
+)
+_ADD_BATCH = BulkStatement(insert(result_batches), ["first_position", "last_position", "body"])
+
+
 def position_of(work: Connection, consumer: str) -> int:
     """Return the last log position with committed results, 0 at first."""
     return stored_position(work, consumer) or 0
@@ -27,7 +38,7 @@ def position_of(work: Connection, consumer: str) -> int:
 
 def stored_position(work: Connection, consumer: str) -> int | None:
     """Return the position of a consumer, None if it has none yet."""
-    position: int | None = work.scalar(select(log_positions.c.position).where(log_positions.c.consumer == consumer))
+    position: int | None = work.scalar(_POSITION, {"b_consumer": consumer})
     return position
 
 
@@ -38,12 +49,7 @@ def advance(work: Connection, consumer: str, *, expected: int, to: int) -> bool:
         first = insert_into(work, log_positions).values(consumer=consumer, position=to).on_conflict_do_nothing()
         if work.execute(first.returning(log_positions.c.consumer)).first() is not None:
             return True
-    moved = work.execute(
-        update(log_positions)
-        .where(log_positions.c.consumer == consumer, log_positions.c.position == expected)
-        .values(position=to)
-    )
-    return moved.rowcount == 1
+    return _ADVANCE.execute(work, [{"b_consumer": consumer, "b_expected": expected, "b_to": to}]) == 1
 
 
 def note_position(work: Connection, consumer: str, position: int) -> None:
@@ -60,7 +66,7 @@ def save_results(work: Connection, batch: ResultBatch) -> None:
     """
     first, last = batch.records[0].position, batch.records[-1].position
     try:
-        work.execute(insert(result_batches).values(first_position=first, last_position=last, body=encode_batch(batch)))
+        _ADD_BATCH.execute(work, [{"first_position": first, "last_position": last, "body": encode_batch(batch)}])
     except IntegrityError as error:
         raise InvariantError(f"log record {first} was routed twice: {error.orig}") from error
 

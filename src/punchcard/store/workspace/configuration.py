@@ -10,6 +10,7 @@ from punchcard.store.upsert import insert_into
 from punchcard.store.workspace.schema import configuration_documents, revisions
 
 _REVISION = "configuration"
+_CURRENT_REVISION = select(revisions.c.value).where(revisions.c.name == _REVISION)  # read for every batch of events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class StoredDocument:
 
 def revision_of(work: Connection) -> int:
     """The configuration's revision, 0 before the first change."""
-    return work.scalar(select(revisions.c.value).where(revisions.c.name == _REVISION)) or 0
+    return work.scalar(_CURRENT_REVISION) or 0
 
 
 def lock_revision(work: Connection) -> int:

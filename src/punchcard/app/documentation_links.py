@@ -1,0 +1,78 @@
+"""The page of the documentation that each page of the App links to."""
+
+from types import MappingProxyType
+from typing import Final
+
+from punchcard.app.documentation import document_link
+
+_APP: Final = "docs/app/README.md"
+_ALERTS: Final = "docs/how-to/alerts.md"
+_AUDIENCES: Final = "docs/how-to/audiences.md"
+_CONFLICTS: Final = "docs/how-to/resolve-a-conflict.md"
+_FILTERS: Final = "docs/reference/filters.md"
+_PAUSE: Final = "docs/how-to/pause-a-destination.md#in-the-app"
+_RECONCILE: Final = "docs/how-to/reconcile.md"
+_REPLAY: Final = "docs/how-to/replay-events.md"
+_ROLES: Final = f"{_APP}#roles"
+_SEND: Final = "docs/how-to/send-events.md"
+_VERSIONS: Final = "docs/how-to/restore-a-version.md#in-the-app"
+_WHY: Final = "docs/how-to/why-no-points.md#in-the-app"
+
+PAGES: Final = MappingProxyType(
+    {
+        "alert_channel.html": f"{_ALERTS}#add-a-channel",
+        "alert_channels.html": f"{_ALERTS}#add-a-channel",
+        "alert_rules.html": f"{_ALERTS}#rules",
+        "alerts.html": _ALERTS,
+        "audience.html": f"{_AUDIENCES}#check-the-values",
+        "audience_edit.html": f"{_AUDIENCES}#create-one",
+        "audiences.html": _AUDIENCES,
+        "audit.html": _ROLES,
+        "catalog.html": f"{_APP}#first-run",
+        "catalog_add.html": f"{_APP}#first-run",
+        "catalog_entry.html": f"{_APP}#first-run",
+        "conflict.html": _CONFLICTS,
+        "conflicts.html": _CONFLICTS,
+        "customer.html": _WHY,
+        "customers.html": _WHY,
+        "debugger.html": f"{_SEND}#check-that-it-works",
+        "destination.html": f"{_APP}#every-day-is-all-well",
+        "destination_settings.html": "docs/reference/config-file.md",
+        "destination_state.html": _PAUSE,
+        "destinations.html": f"{_APP}#every-day-is-all-well",
+        "documentation.html": "docs/README.md",
+        "error.html": "docs/README.md",
+        "event.html": _WHY,
+        "event_map.html": f"{_APP}#first-run",
+        "events.html": "docs/reference/reasons.md#statuses",
+        "filter.html": f"{_FILTERS}#conditions",
+        "filters.html": _FILTERS,
+        "home.html": f"{_APP}#every-day-is-all-well",
+        "password.html": "docs/how-to/reset-a-password.md",
+        "reconciliation.html": f"{_RECONCILE}#kinds-of-differences",
+        "reconciliations.html": _RECONCILE,
+        "replay.html": f"{_REPLAY}#while-it-runs",
+        "replays.html": _REPLAY,
+        "settings.html": "docs/how-to/operate.md#change-the-configuration",
+        "sign_in.html": "docs/how-to/reset-a-password.md",
+        "source.html": _SEND,
+        "source_new.html": _SEND,
+        "source_schema.html": f"{_SEND}#check-that-it-works",
+        "source_schema_event.html": f"{_SEND}#check-that-it-works",
+        "sources.html": _SEND,
+        "team.html": _ROLES,
+        "tester.html": "docs/how-to/try-a-change.md",
+        "tokens.html": "docs/reference/public-api.md#tokens-and-roles",
+        "transactions.html": "docs/reference/public-api.md#the-ledger",
+        "version.html": _VERSIONS,
+        "versions.html": _VERSIONS,
+        "welcome.html": f"{_APP}#first-run",
+    }
+)
+"""By template: path of a page below the root of the repository, with the anchor of a heading."""
+
+
+def link_of_template(template: str) -> str:
+    """Return the path in the App of the documentation for a page; the index if none is named."""
+    path, _, anchor = PAGES.get(template, "docs/README.md").partition("#")
+    return document_link(path) + (f"#{anchor}" if anchor else "")

@@ -1,0 +1,94 @@
+"""`user`: the operators of the App on the command line."""
+
+import json
+import secrets
+
+from punchcard.app.passwords import hash_password
+from punchcard.cli.listing import print_list
+from punchcard.cli.trace_text import printable
+from punchcard.clock import SystemClock, to_iso
+from punchcard.errors import ConfigurationError
+from punchcard.runtime.assembly import open_store
+from punchcard.runtime.settings import Settings
+from punchcard.store.access import audit
+from punchcard.store.access.operators import (
+    Operator,
+    change_operator,
+    forget_failures_of,
+    list_operators,
+    operator_by_email,
+)
+
+_PASSWORD_BYTES = 15  # 20 characters
+
+
+def print_users(settings: Settings, *, as_json: bool) -> None:
+    """Print the operators, oldest first.
+
+    Raises:
+        StorageError: The store is unavailable.
+    """
+    store = open_store(settings)
+    try:
+        with store.reading() as work:
+            operators = list_operators(work)
+    finally:
+        store.close()
+    print_list(
+        operators,
+        columns={
+            "email": lambda operator: operator.email,
+            "name": lambda operator: operator.name,
+            "role": lambda operator: operator.role.replace("_", " "),
+            "last signed in": lambda operator: (
+                "never" if operator.last_signed_in_at is None else f"{operator.last_signed_in_at:%Y-%m-%d %H:%M} UTC"
+            ),
+        },
+        body=_body,
+        as_json=as_json,
+        empty="No users yet. The first visitor of the App becomes the owner.",
+    )
+
+
+def reset_password(settings: Settings, email: str) -> None:
+    """Give an operator a new random password, and print it.
+
+    Raises:
+        ConfigurationError: There is no such operator.
+        StorageError: The store is unavailable.
+    """
+    password = secrets.token_urlsafe(_PASSWORD_BYTES)
+    store = open_store(settings)
+    try:
+        with store.unit_of_work() as work:
+            operator = operator_by_email(work, email)
+            if operator is None:
+                known = ", ".join(other.email for other in list_operators(work)) or "none yet"
+                raise ConfigurationError(f"There is no operator {email} (known: {known}).")
+            change_operator(work, operator.id, password=hash_password(password))
+            forget_failures_of(work, operator.email)
+            audit.record(
+                work,
+                at=SystemClock().now(),
+                actor="command line",
+                kind="change",
+                resource_type="operator",
+                resource_id=operator.id,
+                changes=json.dumps([{"path": "password", "before": None, "after": None}]),
+            )
+    finally:
+        store.close()
+    print(f"Temporary password of {printable(operator.email)}: {password}")
+    print("All sessions have ended. Change the password in the App, under Settings > Your password.")
+
+
+def _body(operator: Operator) -> dict[str, object]:
+    signed_in_at = operator.last_signed_in_at
+    return {
+        "id": operator.id,
+        "email": operator.email,
+        "name": operator.name,
+        "role": operator.role,
+        "createdAt": to_iso(operator.created_at),
+        "lastSignedInAt": None if signed_in_at is None else to_iso(signed_in_at),
+    }

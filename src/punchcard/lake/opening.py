@@ -1,0 +1,46 @@
+"""Open the lake at a location: its table and its data files, in a folder or on S3."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from punchcard.clock import Clock
+from punchcard.lake.data_file import DataFile
+from punchcard.lake.location import LakeLocation
+from punchcard.lake.object_table import ObjectTable
+from punchcard.lake.table import LakeTable
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from punchcard.lake.object_files import ObjectFiles
+
+
+class FolderFiles:
+    """How DuckDB reads the data files of a lake in a folder."""
+
+    def __init__(self, location: LakeLocation) -> None:
+        self._location = location
+
+    def register(self, connection: "duckdb.DuckDBPyConnection") -> None:
+        """Do nothing: DuckDB opens local files itself."""
+
+    def paths(self, files: Sequence[DataFile]) -> list[str]:
+        """Return the names of files in SQL."""
+        return [self._location.full(file.path) for file in files]
+
+    def prepare(self, files: Sequence[DataFile]) -> None:
+        """Do nothing: local files are opened quickly."""
+
+
+def open_table(location: LakeLocation, *, clock: Clock | None = None) -> LakeTable | ObjectTable:
+    """Return a view of the table; nothing is read before its first `refresh`."""
+    return LakeTable(location) if location.objects is None else ObjectTable(location, clock=clock)
+
+
+def open_files(location: LakeLocation) -> "FolderFiles | ObjectFiles":
+    """Return the data files for DuckDB."""
+    if location.objects is None:
+        return FolderFiles(location)
+    from punchcard.lake.object_files import ObjectFiles
+
+    return ObjectFiles(location.objects)
