@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from typing import Any
 
 _PAUSE_SECONDS = 0.01
 
@@ -26,3 +27,12 @@ def enable_write_ahead_log(connection: sqlite3.Connection, *, wait_seconds: floa
             time.sleep(_PAUSE_SECONDS)
         else:
             return
+
+
+def truncate_write_ahead_log(connection: Any) -> bool:
+    """Copy the write-ahead log into the file and empty it; False while another connection reads or writes."""
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:  # it is locked; if the disk fails, the next statement says so
+        return False
+    return not busy

@@ -24,7 +24,18 @@ from punchcard.api.audit import AuditEventView
 from punchcard.api.destination_views import DestinationView
 from punchcard.api.destinations import NewDestination
 from punchcard.api.filters import FilterView, NewFilter, PreviewRequest, PreviewResult, SavedFilter
-from punchcard.api.regulations import Regulation, RegulationPage
+from punchcard.api.regulations import (
+    DestinationStatus,
+    NewRegulationBody,
+    RegulateId,
+    RegulationEntry,
+    RegulationPage,
+    RegulationView,
+    StoreStatus,
+    StreamStatus,
+    Suppressed,
+    SuppressionPage,
+)
 from punchcard.api.sources import NewSource, SourceView
 from punchcard.api.tokens import CreatedToken, TokenView
 from punchcard.api.transactions import Retried, RetryRequest
@@ -215,7 +226,15 @@ def test_every_parameter_of_the_public_api_has_its_row() -> None:
         bodies.TestedDestination,
         bodies.FilterSeen,
         PreviewRequest,
-        Regulation,
+        NewRegulationBody,
+        RegulateId,
+        RegulationEntry,
+        RegulationView,
+        StreamStatus,
+        DestinationStatus,
+        StoreStatus,
+        Suppressed,
+        SuppressionPage,
         SourceView,
         TokenView,
         RetryRequest,

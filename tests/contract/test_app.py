@@ -41,6 +41,7 @@ PAGES = [
     "/destinations/perkville/transactions",
     "/events",
     "/events/hello",
+    "/privacy",
     "/settings",
     "/settings/audit",
     "/settings/password",

@@ -237,7 +237,8 @@ def test_a_wrong_parameter_is_named(api: PublicApiServer, query: str, field: str
         ("/api/audit-events", "pagination[cursor]"),
         ("/api/alerts", "pagination[cursor]"),
         ("/api/sources", "pagination[cursor]"),
-        ("/api/regulations", "cursor"),
+        ("/api/regulations", "pagination[cursor]"),
+        ("/api/suppressions", "pagination[cursor]"),
     ],
 )
 def test_a_cursor_that_no_page_has_given_is_refused(

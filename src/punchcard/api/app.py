@@ -49,7 +49,7 @@ from punchcard.api.labels import add_source_labels, create_label, delete_label, 
 from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
-from punchcard.api.regulations import list_regulations
+from punchcard.api.regulations import HANDLERS as REGULATIONS
 from punchcard.api.replays import HANDLERS as REPLAYS
 from punchcard.api.simulations import HANDLERS as SIMULATIONS
 from punchcard.api.source_schema import HANDLERS as SOURCE_SCHEMA
@@ -112,7 +112,6 @@ HANDLERS = (
     list_transactions,
     retry_transactions,
     dismiss_transactions,
-    list_regulations,
     list_tokens_call,
     create_token_call,
     revoke_token_call,
@@ -127,6 +126,7 @@ HANDLERS = (
     *CONFLICTS,
     *CONFIGURATION_VERSIONS,
     *DESTINATION_STATES,
+    *REGULATIONS,
     *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,

@@ -64,6 +64,7 @@ class Capability(StrEnum):
     PREPARATION = "preparation"  # decides the amount of a refund by its order's rows, when it is claimed
     CORRECTIONS = "corrections"  # gives an effect another content: what it has booked can be changed by a difference
     RECONCILE = "reconcile"  # lists what it has booked, to be compared with the ledger
+    DELETION = "deletion"  # passes requests to delete a user on to the partner
     EVENT_SETTINGS = "event_settings"  # an event may bring its own settings (partner endpoint)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NewType, Protocol, runtime_checkable
@@ -287,6 +288,19 @@ class BalancesClient(Protocol):
 
     async def customer(self, email: str) -> CustomerBalance | None:
         """What the partner knows of a customer; None if it does not know them."""
+
+
+@runtime_checkable
+class ForwardsDeletions(Protocol):
+    """A destination with `Capability.DELETION`."""
+
+    def plan_deletion(self, user_id: str, *, source: str, message_id: str, requested_at: datetime) -> Intent:
+        """The effect that requests the partner to delete a user. Pure.
+
+        Args:
+            source: Slug of the source that the deletion was requested through, "workspace" for none.
+            message_id: The same for every repetition of the request.
+        """
 
 
 @runtime_checkable

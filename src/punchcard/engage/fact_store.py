@@ -202,6 +202,16 @@ class FactStore:
         """Delete the events after a log position."""
         self.run("DELETE FROM facts WHERE seq >= ?", seq_of(position + 1, 0))
 
+    def delete_people(self, table: str, profiles: Iterable[int]) -> None:
+        """Delete what a table (`facts`, `traits` or `people`) has of these people."""
+        with self._numbers(profiles) as name:
+            self.run(f"DELETE FROM {table} WHERE profile IN (SELECT n FROM {name})")
+
+    def remove(self) -> None:
+        """Close and remove the file; the next start makes it again from lake and store."""
+        self.close()
+        self._forget()
+
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
         return self._execute(sql, values).fetchall()

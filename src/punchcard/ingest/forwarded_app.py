@@ -39,15 +39,17 @@ from punchcard.ingest.rejections import Rejections
 from punchcard.ingest.telemetry import IngestTelemetry
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
+from punchcard.operations.regulations import NewRegulation, create_regulation
 from punchcard.routing.planning import Planner
 from punchcard.store.delivery.pauses import Pause, pause_of
 from punchcard.store.engine import Store
-from punchcard.store.ingest.deletions import record_deletion
+from punchcard.store.privacy.regulations import RegulationType, SubjectType, find_by_message
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.managed_by import Account, derive_account, inherit_options, save_managed_destination
 from punchcard.workspace.model import Destination
 from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
+from punchcard.workspace.subject_vault import SubjectVault
 
 Scope = dict[str, Any]  # ASGI's own
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -94,6 +96,7 @@ class ForwardedApp:
         self._watch = watch
         self._store = store
         self._keyring = keyring
+        self._subjects = SubjectVault(keyring)
         self._clock = clock
         self._bodies = BodyReader(body_seconds)
         self._telemetry = IngestTelemetry()
@@ -239,18 +242,29 @@ class ForwardedApp:
         await asyncio.gather(*map(self._commit.submit, records))
 
     async def _record_deletions(self, source: str, deletions: Sequence[Deletion]) -> None:
+        """Make each deletion a regulation, once however often it is requested.
+
+        Raises:
+            _RefusedCallError: A deletion is not valid; none is stored.
+        """
+
         def record_now() -> None:
             with self._store.unit_of_work() as work:
                 for deletion in deletions:
-                    is_new = record_deletion(
-                        work,
+                    if find_by_message(work, source, deletion.message_id) is not None:
+                        continue
+                    request = NewRegulation(
+                        type=RegulationType.DELETE_ONLY,
+                        subject_type=SubjectType.USER_ID,
+                        subjects=[deletion.user_id],
                         source=source,
                         message_id=deletion.message_id,
-                        user_id=deletion.user_id,
-                        received_at=self._clock.now(),
                     )
-                    if is_new:
-                        self._telemetry.deletion_requested(source=source)
+                    try:
+                        create_regulation(work, self._subjects, request, actor="Segment's cloud", now=self._clock.now())
+                    except ConfigurationError as error:
+                        raise _RefusedCallError(400, error.message) from error
+                    self._telemetry.deletion_requested(source=source)
 
         if deletions:
             await asyncio.to_thread(record_now)

@@ -105,6 +105,7 @@ class LakeReader:
     def __init__(self, url: str, *, written_through: Callable[[], int] | None = None) -> None:
         self._written_through = written_through
         self._location = LakeLocation(url)
+        self.url = self._location.url
         self._table = open_table(self._location)
         self._files_for_duckdb = open_files(self._location)
         self._lock = threading.Lock()

@@ -253,6 +253,18 @@ class LakeTable:
             raise LakeError(f"Old files of the data lake at {self.location.url} cannot be deleted: {error}.") from error
         return len(deleted)
 
+    def replaced_files(self) -> list[str]:
+        """Return the files that were removed from the table and may still exist, relative to the root."""
+        from deltalake.exceptions import DeltaError
+
+        if self._delta is None:
+            return []
+        try:
+            # All of them, however short the time since; this call only lists.
+            return self._delta.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False)
+        except (OSError, DeltaError) as error:
+            raise LakeError(f"Old files of the data lake at {self.location.url} cannot be listed: {error}.") from error
+
     def version(self) -> int:
         """Return the version as last seen, -1 if there is no table."""
         return -1 if self._delta is None else self._delta.version()

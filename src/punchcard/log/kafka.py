@@ -162,6 +162,14 @@ class KafkaEventLog:
         self._cluster.delete_before(self._topic, before)
         return before - first
 
+    def replace_bodies(self, records: Sequence[LogRecord]) -> bool:
+        """Replace nothing: a topic is only appended to, and its records end with their retention."""
+        return False
+
+    def discard_replaced(self) -> bool:
+        """Do nothing: nothing was replaced."""
+        return True
+
     def close(self) -> None:
         """End the clients."""
         self._readers.close()

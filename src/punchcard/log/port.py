@@ -131,5 +131,15 @@ class EventLog(Protocol):
     def trim(self, through: int, *, records_max: int) -> int:
         """Delete up to `records_max` records up to position `through`; return the number deleted."""
 
+    def replace_bodies(self, records: Sequence[LogRecord]) -> bool:
+        """Replace the bodies of records that the log still holds, at their positions, and drop their addresses.
+
+        Returns:
+            False if this kind of log cannot change a record: its records end with their retention.
+        """
+
+    def discard_replaced(self) -> bool:
+        """Overwrite what replaced and trimmed records have left in files; False if it must be tried again later."""
+
     def close(self) -> None:
         """Close the log; calls after it raise StorageError."""

@@ -204,6 +204,26 @@ class PostgresEventLog:
             row = connection.execute(sql.TRIM, {"through": through, "rows": records_max}).fetchone()
         return 0 if row is None else int(row[0])
 
+    def replace_bodies(self, records: Sequence[LogRecord]) -> bool:
+        """Replace the bodies of records that the log still holds, at their positions, and drop their addresses."""
+        stored = BodyCompressor().compress(records)
+        rows = [
+            {
+                "position": record.position,
+                "encoding": encoding,
+                "body": body,
+                "size_bytes": unpacked_size(encoding, body),
+            }
+            for record, (encoding, body) in zip(records, stored, strict=True)
+        ]
+        with self._use(self._writer, "written") as connection, connection.cursor() as cursor:
+            cursor.executemany(sql.REPLACE_BODY, rows)
+        return True
+
+    def discard_replaced(self) -> bool:
+        """Do nothing: the server's vacuum frees old versions of rows."""
+        return True
+
     def close(self) -> None:
         """Close the connections."""
         self._closed = True

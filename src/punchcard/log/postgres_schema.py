@@ -119,6 +119,12 @@ TRIM: Final = """
     SELECT count(*) FROM deleted
 """
 
+REPLACE_BODY: Final = """
+    UPDATE event_log_records
+    SET encoding = %(encoding)s, body = %(body)b, size_bytes = %(size_bytes)s::bigint, ip = ''
+    WHERE position = %(position)s::bigint
+"""
+
 LOCK_HEAD: Final = "SELECT last_position FROM event_log_head WHERE log_id = %(log_id)s FOR UPDATE"
 
 MOVE: Final = "UPDATE event_log_records SET position = position + %(distance)s::bigint"

@@ -27,7 +27,7 @@ from punchcard.log.row_damage import (
     text_or_nothing,
 )
 from punchcard.log.texts import storable_text
-from punchcard.sqlite import enable_write_ahead_log
+from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 
 _PAGE_BYTES = 32_768  # compressed bodies have about 10 KB: with larger pages, fewer are written
 _BUSY_SECONDS = 10.0
@@ -98,6 +98,7 @@ class SqliteEventLog:
         self._closing = threading.Event()
         self._refusal: StorageError | None = None
         self._compressor = BodyCompressor()
+        self._replacements = BodyCompressor()  # of another thread than the one that appends
         with _as_storage_error("opened", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
@@ -219,6 +220,22 @@ class SqliteEventLog:
                 (through, records_max),
             ).rowcount
 
+    def replace_bodies(self, records: Sequence[LogRecord]) -> bool:
+        """Replace the bodies of records that the log still holds, at their positions, and drop their addresses."""
+        stored = self._replacements.compress(records)
+        with self._writing, _as_storage_error("written"), self._commit():
+            self._writer.executemany(
+                "UPDATE records SET encoding = ?, body = ?, ip = '' WHERE position = ?",
+                [(encoding, body, record.position) for record, (encoding, body) in zip(records, stored, strict=True)],
+            )
+        self._appended.set()
+        return True
+
+    def discard_replaced(self) -> bool:
+        """Overwrite what replaced and trimmed records have left in the write-ahead log; False if it is being read."""
+        with _as_storage_error("written"), self._writing, self._reading:
+            return truncate_write_ahead_log(self._checkpointer)
+
     def close(self) -> None:
         """Close the file."""
         self._closing.set()
@@ -329,6 +346,7 @@ class SqliteEventLog:
         enable_write_ahead_log(connection, wait_seconds=_BUSY_SECONDS)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA secure_delete = ON")  # deleted and replaced bodies are overwritten
         return connection
 
     def _keep_checkpointing(self) -> None:

@@ -13,6 +13,7 @@ from punchcard.workspace.editing import Edit
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
+from punchcard.workspace.subject_vault import SubjectVault
 
 
 class RunningConfiguration:
@@ -20,6 +21,7 @@ class RunningConfiguration:
 
     Attributes:
         versions: What it was before.
+        subjects: Hashes and encrypts the subjects of regulations.
 
     Args:
         watch: Provides the compiled configuration.
@@ -33,6 +35,7 @@ class RunningConfiguration:
         self._lake = lake
         self._clock = clock
         self.versions = ConfigurationVersions(store, keyring, clock=clock)
+        self.subjects = SubjectVault(keyring)
 
     def snapshot(self) -> Snapshot:
         """Return the compiled configuration.

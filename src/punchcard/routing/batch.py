@@ -19,6 +19,7 @@ from punchcard.routing.planning import Planned, Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.replay_record import REPLAY, ReplayBatch, read_replay
 from punchcard.routing.replayed_events import plan_replay
+from punchcard.routing.suppression import SUPPRESSED_RESULTS, Suppressions, is_suppressed, without_person
 from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.delivery.orders import RefusedOrder
 from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
@@ -61,6 +62,7 @@ class Batch:
     notes: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # see `count_notes`
     counts: Counter[CountKey] = field(default_factory=Counter)  # see `counts_to_keep`
     replays: dict[int, ReplayBatch] = field(default_factory=dict)  # by the number of their record
+    suppressed: dict[int, Collection[int]] = field(default_factory=dict)  # events of suppressed subjects, by record
 
     def give(self, decided: Sequence[EventResult]) -> None:
         """Add the result of each planned effect."""
@@ -94,12 +96,14 @@ def plan_batch(
     index: MessageIndex,
     behind: Collection[str] = frozenset(),
     failing: FailingEvents | None = None,
+    suppressions: Suppressions | None = None,
 ) -> Batch:
     """Parse and plan a run of records. Touches no storage and leaves the index as it is.
 
     Args:
         behind: Destinations of which new events wait until the held ones are planned.
         failing: Events that are not planned again; each becomes a failure.
+        suppressions: Subjects with events that are refused.
     """
     batch = Batch()
     for number, record in enumerate(records):
@@ -111,11 +115,21 @@ def plan_batch(
         batch.items.append(items if not failing else _without(items, number, failing))
         results: list[tuple[EventResult, ...]] = []
         batch.results.append(results)
-        if (replay := _replay_in(record, items)) is not None:
-            plan_replay(batch, number, replay, snapshot, behind=behind)
+        replay = _replay_in(record, items)
+        suppressed: Collection[int] = ()
+        if suppressions:
+            source = batch.sources[number] if replay is None else replay.source
+            suppressed = suppressions.find(items, source or "")
+            if suppressed:
+                batch.suppressed[number] = suppressed
+        if replay is not None:
+            plan_replay(batch, number, replay, snapshot, behind=behind, suppressed=suppressed)
         elif route is None or planner is None:
             unknown = _unknown_source(record.write_key)
-            results.extend(_failed(item) if _cannot_be_read(item) else unknown for item in items)
+            results.extend(
+                SUPPRESSED_RESULTS if place in suppressed else _failed(item) if _cannot_be_read(item) else unknown
+                for place, item in enumerate(items)
+            )
         else:
             _plan_record(batch, number, planner, source=route.source.slug, index=index, behind=behind)
     return batch
@@ -145,6 +159,10 @@ def _plan_record(
     for event_number, (item, key) in enumerate(zip(items, keys, strict=True)):
         if isinstance(item, IngestFailure):
             results.append(_failed(item))
+            continue
+        if event_number in batch.suppressed.get(number, ()):
+            seen_now.add(key)
+            results.append(SUPPRESSED_RESULTS)
             continue
         try:
             plan = (planner.under(settings_of(decompress(record))) if has_settings else planner).plan(item)
@@ -234,9 +252,16 @@ def lake_rows(results: ResultBatch, items_by_record: Sequence[Sequence[Item]], r
     """
     rows = LakeRows()
     texts = [to_json(event_results) for event_results in results.distinct]
+    suppressed = {number for number, event_results in enumerate(results.distinct) if is_suppressed(event_results)}
     for record, items, received_at in zip(results.records, items_by_record, received, strict=True):
+        items = items[: len(record.results)]
+        if suppressed and not suppressed.isdisjoint(record.results):
+            items = [
+                without_person(item) if number in suppressed else item
+                for item, number in zip(items, record.results, strict=True)
+            ]
         rows.add_record(
-            items[: len(record.results)],
+            items,
             source=record.source,
             received_at=received_at,
             position=record.position,

@@ -25,6 +25,7 @@ from punchcard.store.delivery.recoveries import Recovery
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.values import storable
 from punchcard.workspace.snapshot import RoutedDestination
+from punchcard.workspace.subject_vault import is_deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,14 +342,14 @@ def _same_content(existing: StoredEffect | NewEffect, new_effect: NewEffect) -> 
         return True
     return (
         existing.kind == new_effect.kind
-        and existing.customer == new_effect.customer
+        and (existing.customer == new_effect.customer or is_deleted(existing.customer))
         and existing.requested_quantity == new_effect.requested_quantity
         and existing.attributes == new_effect.attributes
         and existing.payload == new_effect.payload
     )
 
 
-def _content(effect: StoredEffect | NewEffect) -> str:
+def _content(effect: _Row) -> str:
     if effect.attributes is not None:
         return f"{dict(effect.attributes)} for {effect.customer}"
     if effect.summary is not None:

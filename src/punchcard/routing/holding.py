@@ -20,8 +20,9 @@ from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
 from punchcard.routing.planning import Planned, refusal_of, try_plan, with_settings
-from punchcard.routing.records import describe
+from punchcard.routing.records import Item, describe
 from punchcard.routing.replay_record import REPLAY, read_replay
+from punchcard.routing.suppression import Suppressions, suppressed_at
 from punchcard.store.delivery.counts import MINUTE_MICROS, CountKey, add_counts
 from punchcard.store.delivery.orders import RefusedOrder
 from punchcard.store.delivery.recoveries import newest_recovery
@@ -89,9 +90,18 @@ class Holding:
 
     Args:
         read_items: Reads the events of a record, the same every time.
+        suppressions: Subjects with events that are refused.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, read_items: Callable[[LogRecord], Sequence[object]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        read_items: Callable[[LogRecord], Sequence[Item]],
+        suppressions: Suppressions | None = None,
+    ) -> None:
+        self._suppressions = suppressions
         self._store = store
         self._clock = clock
         self._read_items = read_items
@@ -186,6 +196,9 @@ class Holding:
             if event is None:
                 continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
+            if self._suppressions and self._suppressions.find([event], held.source):
+                results[held.id] = suppressed_at(held.destination)
+                continue
             planned = try_plan(event, under, source=held.source, zone=snapshot.zone)
             if isinstance(planned, RefusedError):
                 if isinstance(order_id := planned.context.get("order_id"), str):

@@ -17,6 +17,7 @@ from punchcard.routing.holding import behind_held, held_event
 from punchcard.routing.planning import Planned, refusal_of, try_plan
 from punchcard.routing.records import INTERNAL_ERROR, describe
 from punchcard.routing.replay_record import ReplayBatch
+from punchcard.routing.suppression import suppressed_at
 from punchcard.store.delivery.counts import MINUTE_MICROS, CountKey
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.routing.held import results_at
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
 
 def plan_replay(
-    batch: "Batch", number: int, replay: ReplayBatch, snapshot: Snapshot, *, behind: Collection[str]
+    batch: "Batch",
+    number: int,
+    replay: ReplayBatch,
+    snapshot: Snapshot,
+    *,
+    behind: Collection[str],
+    suppressed: Collection[int] = (),
 ) -> None:
     """Plan the events of the batch's record with this number.
 
@@ -41,6 +48,9 @@ def plan_replay(
     for index, item in zip(count(), batch.items[number], strict=False):
         if not isinstance(item, Event):
             results.append((EventResult(replay.destination, EventStatus.REFUSED, item.reason, item.detail),))
+            continue
+        if index in suppressed:
+            results.append((suppressed_at(replay.destination),))
             continue
         plan = _plan_event(batch, item, replay, snapshot)
         if isinstance(plan, Intent) and replay.destination in behind:

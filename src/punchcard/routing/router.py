@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from punchcard.clock import Clock, from_micros
-from punchcard.errors import StorageError
+from punchcard.errors import ConfigurationError, StorageError
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import (
     Batch,
@@ -29,10 +29,12 @@ from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records
 from punchcard.routing.records import QUARANTINED, describe, read_record
 from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.schema_recorder import SchemaRecorder
+from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.delivery.counts import add_counts
 from punchcard.store.delivery.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
 from punchcard.store.engine import Store, is_storage_fault
+from punchcard.store.privacy.suppressions import add_suppressed_records
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.routing.note_counts import add_note_counts
 from punchcard.store.routing.positions import ROUTING, advance, position_of, save_results
@@ -58,6 +60,7 @@ class Router:
         feed: Takes the routed rows to the lake.
         on_effects: Called with the slugs of the destinations that got new effects, after they are committed.
         batch_bytes: Log bytes read per step.
+        suppressions: Subjects with events that are refused; None for nobody.
     """
 
     def __init__(
@@ -71,7 +74,9 @@ class Router:
         feed: LakeFeed,
         on_effects: Callable[[set[str]], None],
         batch_bytes: int,
+        suppressions: Suppressions | None = None,
     ) -> None:
+        self._suppressions = suppressions
         self._log = log
         self._store = store
         self._clock = clock
@@ -84,7 +89,7 @@ class Router:
         self._counted_names = CountedNames()
         self._failures = FailureRun()
         self._telemetry = RoutingTelemetry()
-        self._holding = Holding(store, clock, read_items=read_record)
+        self._holding = Holding(store, clock, read_items=read_record, suppressions=suppressions)
         with store.reading() as connection:
             self._position = position_of(connection, ROUTING)
             self._recovery = newest_recovery(connection)
@@ -104,6 +109,7 @@ class Router:
             StorageError: nothing of the step happened; call again.
             PositionMovedError: another process routes; make a new Router.
         """
+        self._refresh_suppressions()
         replanned = self._replan() if self._holding else 0
         records = self._next_records()
         recovery = self._recovery
@@ -157,6 +163,7 @@ class Router:
             add_counts(work, self._counted_names.limit(work, batch.counts))
             batch.notes = count_notes(batch)
             add_note_counts(work, batch.notes)
+            add_suppressed_records(work, {records[number].position for number in batch.suppressed})
             if batch.held:
                 newest_held = self._holding.hold(work, batch.held, records)
             if any(map(is_quarantined, results.distinct)):
@@ -219,7 +226,17 @@ class Router:
             index=self._index,
             behind=self._holding.behind(snapshot),
             failing=failing,
+            suppressions=self._suppressions,
         )
+
+    def _refresh_suppressions(self) -> None:
+        """Read who is suppressed. Without knowing that, nothing is routed: it could not be taken back."""
+        if self._suppressions is None:
+            return
+        try:
+            self._suppressions.refresh()
+        except ConfigurationError as error:
+            raise StorageError(f"It is not known who is suppressed: {error.message}") from error
 
     def _publish(self, batch: Batch) -> None:
         """Tell everyone who waits for it what was committed."""

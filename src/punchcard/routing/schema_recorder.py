@@ -208,7 +208,8 @@ class SchemaRecorder:
         self._samples -= len(places)
         for number, index in places:
             source, item = sources[number], batch.items[number][index]
-            if source is not None and isinstance(item, Event):
+            is_suppressed = index in batch.suppressed.get(number, ())
+            if source is not None and isinstance(item, Event) and not is_suppressed:
                 self._read(source, item, batch.records[number].received_at)
 
     def _choose(self, items: Sequence[Sequence[Item]], ends: Sequence[int], count: int) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from punchcard.engage.fact_store import FactStore
     from punchcard.store.engine import Leadership
 
 _RETRY_SECONDS = 1.0
@@ -37,6 +38,7 @@ class EngageProcess:
         from punchcard.engage.telemetry import EngageTelemetry
         from punchcard.runtime.assembly import open_keyring, open_store
         from punchcard.workspace.snapshot import SnapshotWatch
+        from punchcard.workspace.subject_vault import SubjectVault
 
         self._settings = settings
         self._stopping = stopping
@@ -44,8 +46,10 @@ class EngageProcess:
         self._progress = LoopProgress(self._clock)
         self._telemetry = EngageTelemetry()
         self._store = open_store(settings)
+        keyring = open_keyring(settings)
+        self._subjects = SubjectVault(keyring)
         self._watch = SnapshotWatch(
-            self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
+            self._store, keyring, clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
 
     def run(self) -> int:
@@ -83,7 +87,6 @@ class EngageProcess:
         from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
         from punchcard.engage.fact_store import FactStore
         from punchcard.engage.recovery import RestoredSync
-        from punchcard.engage.requests import process_requests
         from punchcard.engage.sync_dispatch import SyncDispatcher
         from punchcard.runtime.assembly import open_guarded_log, open_lake
 
@@ -126,9 +129,20 @@ class EngageProcess:
                 if self._clock.monotonic() >= check_at:
                     engine.check()
                     check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
-                zone = self._watch.newest().day_zone
-                process_requests(self._store, facts, clock=self._clock, zone=zone)
+                if self._serve_requests(facts):
+                    return
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
+
+    def _serve_requests(self, facts: "FactStore") -> bool:
+        """Process previews and deletions; True if the facts were removed, because they must be made again."""
+        from punchcard.engage.erasure import erase_for_regulations
+        from punchcard.engage.requests import process_requests
+
+        process_requests(self._store, facts, clock=self._clock, zone=self._watch.newest().day_zone)
+        if not erase_for_regulations(self._store, facts, self._subjects):
+            return False
+        facts.remove()
+        return True
 
 
 def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:

@@ -34,6 +34,7 @@ from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.history_pruning import prune_history
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
+from punchcard.runtime.regulating import RegulationThread, open_suppressions
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
@@ -240,6 +241,7 @@ class Worker:
                 feed=feed,
                 on_effects=self._wake,
                 batch_bytes=settings.routing_batch_bytes,
+                suppressions=open_suppressions(settings, self._store, clock=self._clock),
             )
             flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
             flushing.start()
@@ -252,6 +254,8 @@ class Worker:
                 before_append=guard.check,
             )
             over = threading.Event()
+            regulating = RegulationThread(settings, self._store, log=log, current=self._watch.newest, over=over)
+            regulating.start()
             replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
             replaying.start()
             try:
@@ -262,6 +266,7 @@ class Worker:
                 over.set()
                 feed.close()
                 replaying.join()
+                regulating.join()
                 flushing.join()
 
     def _run_replays(self, runner: ReplayRunner, over: threading.Event) -> None:

@@ -23,19 +23,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.postgres import SESSION, connection_parameters
-from punchcard.sqlite import enable_write_ahead_log
+from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.engage import schema as _engage_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.ingest import schema as _ingest_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.operations import schema as _operations_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.privacy import schema as _privacy_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.schema import metadata
 from punchcard.store.source_schema import schema as _source_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0032"
+HEAD_MIGRATION = "0033"
 _BUSY_SECONDS = 10
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
@@ -190,6 +191,19 @@ class Store:
                 )
             )
 
+    def discard_deleted(self) -> bool:
+        """Overwrite what deleted rows have left in the write-ahead log; False if that must be tried again later.
+
+        PostgreSQL frees old versions of rows itself.
+
+        Raises:
+            StorageError: the database is away.
+        """
+        if not self.is_sqlite:
+            return True
+        with closing(self._engine.raw_connection()) as connection:
+            return truncate_write_ahead_log(connection)
+
     def close(self) -> None:
         """Release all connections."""
         self._engine.dispose()
@@ -235,6 +249,7 @@ def _sqlite_engine(url: URL) -> Engine:
         enable_write_ahead_log(dbapi_connection, wait_seconds=_BUSY_SECONDS)
         dbapi_connection.execute("PRAGMA synchronous = FULL").close()
         dbapi_connection.execute("PRAGMA foreign_keys = ON").close()
+        dbapi_connection.execute("PRAGMA secure_delete = ON").close()  # deleted persons leave no bytes in free pages
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

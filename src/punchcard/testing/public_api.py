@@ -25,12 +25,15 @@ from punchcard.delivery.spare import OwnPermits
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.computation_engine import ComputationEngine
+from punchcard.engage.erasure import erase_for_regulations
 from punchcard.engage.fact_store import FactStore
+from punchcard.lake.erasure import LakeEraser
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.operations.deletion_runner import DeletionRunner
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
 from punchcard.operations.reconciliation_runner import ReconciliationPlan, ReconciliationRunner
@@ -40,6 +43,7 @@ from punchcard.operations.simulations import SimulationRunner
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
+from punchcard.routing.suppression import Suppressions
 from punchcard.runtime.reconciling import reconciled_destination
 from punchcard.store.access.token_store import create_token
 from punchcard.store.delivery.effects import Attempt
@@ -57,6 +61,7 @@ from punchcard.workspace.apply import apply
 from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import open_keyring
 from punchcard.workspace.snapshot import SnapshotWatch
+from punchcard.workspace.subject_vault import SubjectVault
 
 SCRIPTED = ScriptedSettings()
 # The same for all, so that its slow derivation is made once a process.
@@ -121,6 +126,7 @@ class PublicApiServer:
         if not key.exists():
             key.write_text(_SECRET_KEY)
         self._keyring = open_keyring(None, key)
+        self.subjects = SubjectVault(self._keyring)
         self.watch = SnapshotWatch(self.store, self._keyring, clock=self.clock)
         self.configure(config)
         lake = str(folder / "lake")
@@ -191,6 +197,7 @@ class PublicApiServer:
             feed=self._feed,
             on_effects=lambda slugs: None,
             batch_bytes=1 << 20,
+            suppressions=Suppressions(self.store, self.subjects, clock=self.clock),
         )
 
     def feed_lake(self) -> None:
@@ -229,6 +236,32 @@ class PublicApiServer:
             )
         while self._engine.step():
             continue
+        if erase_for_regulations(self.store, self._facts, self.subjects):
+            self._facts.remove()
+            self._engine = None
+            self.engage()
+
+    def run_regulations(self, *, rounds: int = 20) -> None:
+        """Do what regulations request, as worker and Engage do; time passes."""
+        runner = self.deletion_runner()
+        for _ in range(rounds):
+            self.route()
+            self.feed_lake()
+            self.engage()
+            runner.step()
+            self.clock.advance(10)
+
+    def deletion_runner(self) -> DeletionRunner:
+        """What does regulations, as in a restarted process."""
+        return DeletionRunner(
+            store=self.store,
+            log=self.log,
+            lake=LakeReader(self.lake_location),
+            eraser=LakeEraser(self.lake_location, clock=self.clock),
+            vault=self.subjects,
+            clock=self.clock,
+            current=self.watch.newest,
+        )
 
     def deliver(self, *, slug: str = SLUG, rounds: int = 1) -> None:
         """Claim and send what is due, in rounds; the scripted partner responds."""

@@ -90,6 +90,12 @@ SOURCE: Final = (
         "add the source to a destination's `sources`",
         action=Action.SOURCE,
     ),
+    _reason(
+        "suppressed",
+        "a person of the event is [suppressed](../how-to/delete-a-person.md#suppress-a-person); nothing that names the "
+        "person was stored",
+        "nothing. To accept the person's events again, create an UNSUPPRESS regulation, then send them again",
+    ),
 )
 WAITING: Final = (
     _reason(
@@ -251,6 +257,17 @@ UNKNOWN: Final = (
     ),
 )
 PERSON: Final = (
+    _reason(
+        "subject_deleted",
+        "the customer was [deleted](../how-to/delete-a-person.md) before it was sent, or while it needed attention",
+        "nothing: Punchcard does not know the customer any more",
+    ),
+    _reason(
+        "subject_suppressed",
+        "the customer was [suppressed](../how-to/delete-a-person.md#suppress-a-person) before it was sent",
+        "nothing; once the customer is not suppressed any more, run `punchcard retry --reason subject_suppressed`",
+        action=Action.RETRY,
+    ),
     _reason(
         "dismissed",
         "an operator dismissed it, so it is not sent; the detail names the operator",

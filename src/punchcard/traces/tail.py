@@ -12,6 +12,7 @@ from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.records import Item, read_items, read_record
 from punchcard.routing.replay_record import REPLAY
+from punchcard.routing.suppression import is_suppressed, without_person
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
 from punchcard.store.routing.positions import LAKE, ROUTING, position_of, results_between
@@ -125,6 +126,8 @@ class Tail:
         for event in events:
             if event.log_position in routed_at:
                 source, results = _results_at(routed_at, event.log_position, event.event_index)
+                if is_suppressed(results):
+                    event = replace(event, user_id=None, anonymous_id=None, email=None, payload=b"{}", notes=())
                 routed.append(replace(event, source=source, results=_lake_results(results)))
         return routed
 
@@ -171,6 +174,8 @@ def _events_of(record: LogRecord, routed_at: _RoutedAt) -> list[LakeEvent]:
 
 
 def _seen(item: Item, record: LogRecord, index: int, source: str | None, results: Sequence[EventResult]) -> LakeEvent:
+    if is_suppressed(results):
+        item = without_person(item)
     event = item if isinstance(item, Event) else None
     return LakeEvent(
         message_id=item.message_id,

@@ -18,6 +18,7 @@ from punchcard.app.pages import (
     exports,
     filters,
     home,
+    privacy,
     reconciliation,
     replays,
     sign_in,
@@ -58,4 +59,5 @@ HANDLERS = (
     *team.HANDLERS,
     *documentation.HANDLERS,
     *exports.HANDLERS,
+    *privacy.HANDLERS,
 )

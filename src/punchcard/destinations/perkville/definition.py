@@ -237,7 +237,11 @@ PERKVILLE = Definition(
     ),
     # Without the type, as stored effect keys have it.
     managed_prefix="partner",
-    capabilities=frozenset(Capability),
+    capabilities=frozenset(Capability) - {Capability.DELETION},
+    deletion=(
+        "Perkville's API cannot delete a customer. Delete the customer in Perkville under Customers, or ask "
+        "Perkville's support to do it."
+    ),
     reasons=REASONS,
     delivery_note=(
         "Each award is delivered exactly once: after a lost response, Perkville is asked before anything is sent again."

@@ -1,6 +1,6 @@
 """The catalog entry of Webhooks, its settings and our options, as data."""
 
-from punchcard.destinations.definition import Definition, FieldType, KindDefinition, SettingField
+from punchcard.destinations.definition import Capability, Definition, FieldType, KindDefinition, SettingField
 from punchcard.destinations.webhooks.reasons import REASONS
 from punchcard.events.model import EventType
 
@@ -158,7 +158,8 @@ WEBHOOKS = Definition(
     options=OPTIONS,
     kinds=(KindDefinition(name=WEBHOOK_CALL, label="Webhook call"),),
     reasons=REASONS,
-    deletion="Requests to delete a user are not forwarded: notify the receiver yourself.",
+    capabilities=frozenset({Capability.DELETION}),
+    deletion="Requests to delete a user are sent as Segment's `delete` message, to every enabled webhook.",
     delivery_note=(
         "At least once: a receiver cannot be asked whether it received an event, so after a lost response the event is "
         "sent again. Drop duplicates by messageId, which is the same in every attempt."

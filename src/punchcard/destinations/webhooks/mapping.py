@@ -72,6 +72,36 @@ def plan(event: Event, settings: WebhooksSettings, *, source: str) -> Intent:
     )
 
 
+def plan_deletion(user_id: str, *, source: str, message_id: str, requested_at: datetime) -> Intent:
+    """Return the call that requests the receiver to delete a user: Segment's `delete` message."""
+    instant = _iso(requested_at)
+    body = _encode(
+        {
+            "channel": "server",
+            "context": {},
+            "integrations": {},
+            "messageId": message_id,
+            "projectId": source,
+            "receivedAt": instant,
+            "timestamp": instant,
+            "type": "delete",
+            "userId": user_id,
+            "version": _VERSION,
+        }
+    )
+    return Intent(
+        kind=WEBHOOK_CALL,
+        effect_key=event_key(source, message_id=message_id),
+        customer="",
+        email="",
+        event_name="delete",
+        ordering_key=_limited(f"{source}:user:{user_id}"),
+        on_repeat=OnRepeat.DUPLICATE,
+        payload=_encode(WebhookCall(message_id=message_id, body=msgspec.Raw(body))).decode(),
+        summary="delete call",
+    )
+
+
 def segment_event(event: Event, *, source: str) -> bytes:
     """Return the event's JSON text as Segment's Webhooks send it: the sender's members, and those of the server.
 
@@ -118,4 +148,8 @@ def _ordering_key(event: Event, source: str) -> str:
         key = f"{source}:anonymous:{wire.anonymous_id}"
     else:
         key = f"{source}:message:{event.message_id}"
+    return _limited(key)
+
+
+def _limited(key: str) -> str:
     return key if len(key) <= _ORDERING_KEY_CHARACTERS_MAX else hashed_part(key)

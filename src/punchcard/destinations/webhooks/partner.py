@@ -4,6 +4,7 @@ What makes requests is imported at first use: every process reads the catalog, a
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,10 @@ class WebhooksPartner:
             RefusedError: the event cannot be made into a body.
         """
         return mapping.plan(event, _own(settings), source=source)
+
+    def plan_deletion(self, user_id: str, *, source: str, message_id: str, requested_at: datetime) -> Intent:
+        """Return Segment's `delete` message as a call. Pure."""
+        return mapping.plan_deletion(user_id, source=source, message_id=message_id, requested_at=requested_at)
 
     def supported_calls(self, settings: object) -> frozenset[EventType]:
         """Return the calls of the setting `triggers`."""

@@ -54,7 +54,20 @@ CORRECTED_REASONS = (ABSENT_AT_PARTNER, REVERSED_AT_PARTNER)
 # Why an effect of which a person has decided is not sent.
 SUPERSEDED = "superseded"  # another content of the same order was chosen before this one was sent
 NOTHING_TO_CORRECT = "nothing_to_correct"  # of a correction: the customer has what the chosen content gives
-DISMISSED_REASONS = ("dismissed", "dismissed_in_doubt", *CORRECTED_REASONS, SUPERSEDED, NOTHING_TO_CORRECT)
+# Why an effect is not sent any more: its customer is deleted or suppressed.
+SUBJECT_DELETED = "subject_deleted"
+SUBJECT_SUPPRESSED = "subject_suppressed"
+# How the customer of an effect begins after the person was deleted; the keyed hash of the email follows.
+DELETED_CUSTOMER = "deleted:"
+DISMISSED_REASONS = (
+    "dismissed",
+    "dismissed_in_doubt",
+    *CORRECTED_REASONS,
+    SUPERSEDED,
+    NOTHING_TO_CORRECT,
+    SUBJECT_DELETED,
+    SUBJECT_SUPPRESSED,
+)
 # Of an effect that is read back, and sent if it is not there, because a comparison did not find it at the partner.
 SENT_AGAIN = "sent_again"
 

@@ -6,7 +6,14 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, false, func, not_, or_, select, update
 
 from punchcard.store.delivery.counts import count_ends, ended_of
-from punchcard.store.delivery.effects import CORRECTED_REASONS, SUPERSEDED, UNCERTAIN_REASONS, EffectState
+from punchcard.store.delivery.effects import (
+    CORRECTED_REASONS,
+    DELETED_CUSTOMER,
+    SUBJECT_DELETED,
+    SUPERSEDED,
+    UNCERTAIN_REASONS,
+    EffectState,
+)
 from punchcard.store.delivery.ledger import is_superseded
 from punchcard.store.delivery.recoveries import newest_recovery
 from punchcard.store.delivery.schema import effects
@@ -48,11 +55,15 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
 def _without_superseded(work: Connection, effect_ids: Sequence[int]) -> list[int]:
     """Return the effects without those of which another content was chosen, and given in full: theirs would double it.
 
-    One that was perhaps performed may be read back: its correction waits for that.
+    One that was perhaps performed may be read back: its correction waits for that. Nothing can be sent for a customer
+    who was deleted.
     """
     columns = effects.c
+    is_deleted = or_(columns.customer.startswith(DELETED_CUSTOMER), columns.reason == SUBJECT_DELETED)
     superseded = set(
-        work.scalars(select(columns.id).where(columns.id.in_(effect_ids), is_superseded()).with_for_update())
+        work.scalars(
+            select(columns.id).where(columns.id.in_(effect_ids), or_(is_superseded(), is_deleted)).with_for_update()
+        )
     )
     return [effect_id for effect_id in effect_ids if effect_id not in superseded]
 

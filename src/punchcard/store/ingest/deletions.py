@@ -1,13 +1,12 @@
-"""Requests to delete what is known of a user, recorded once each until somebody acts on them."""
+"""Requests to delete a user, as an earlier version has listed them: each becomes a regulation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, select
 
 from punchcard.store.ingest.schema import deletion_requests
-from punchcard.store.values import storable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +25,6 @@ class DeletionRequest:
     received_at: datetime
 
 
-def record_deletion(work: Connection, *, source: str, message_id: str, user_id: str, received_at: datetime) -> bool:
-    """Keep a request; False if it is kept already."""
-    same_request = (deletion_requests.c.source == source, deletion_requests.c.message_id == storable(message_id))
-    if work.scalar(select(deletion_requests.c.id).where(*same_request)) is not None:
-        return False
-    work.execute(
-        insert(deletion_requests).values(
-            source=source, message_id=storable(message_id), user_id=storable(user_id), received_at=received_at
-        )
-    )
-    return True
-
-
 def list_deletions(work: Connection, *, count: int, before_id: int | None = None) -> Sequence[DeletionRequest]:
     """Requests, newest first."""
     chosen = select(deletion_requests).order_by(deletion_requests.c.id.desc()).limit(count)
@@ -47,6 +33,6 @@ def list_deletions(work: Connection, *, count: int, before_id: int | None = None
     return [DeletionRequest(**row._mapping) for row in work.execute(chosen)]
 
 
-def count_deletions(work: Connection) -> int:
-    """How many requests there are."""
-    return work.scalar(select(func.count()).select_from(deletion_requests)) or 0
+def forget_deletion(work: Connection, id: int) -> None:
+    """Remove a request that has become a regulation."""
+    work.execute(delete(deletion_requests).where(deletion_requests.c.id == id))

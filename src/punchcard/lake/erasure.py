@@ -1,0 +1,288 @@
+"""Delete the events of persons from the lake: data files are written again without their rows.
+
+One file is one commit, so that appends wait for nobody and an erasure that was interrupted continues with the files
+that are left. Replaced files stay for readers that have just listed them; `LakeEraser.remove_files` deletes them.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from punchcard.clock import Clock
+from punchcard.errors import LakeError
+from punchcard.lake.data_file import DataFile, DataFileWriter
+from punchcard.lake.location import LakeLocation
+from punchcard.lake.schema import with_current_columns
+from punchcard.lake.table import LakeTable, LostRaceError
+from punchcard.profiles.erasure import ErasedIds
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+Place = tuple[int, int]
+"""Log position and index of an event."""
+
+_FILES_PER_QUERY: Final = 64
+_TRIES: Final = 50
+_CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "threads": 1,
+    "memory_limit": "512MB",
+    "autoinstall_known_extensions": False,
+}
+_CANDIDATES: Final = """
+    SELECT filename, log_position, event_index, source, message_id, user_id, anonymous_id, {email},
+           CASE WHEN type = '' THEN encode(payload) END
+    FROM read_parquet(?, hive_partitioning = false, union_by_name = true, filename = true)
+    WHERE type = '' OR user_id IN (SELECT v FROM users) OR anonymous_id IN (SELECT v FROM devices)
+          OR {email} IN (SELECT v FROM mails)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectEvent:
+    """An event of the lake that may be about a subject.
+
+    Attributes:
+        text: The text as received of an item that is not a valid event, else None.
+    """
+
+    path: str
+    place: Place
+    source: str
+    message_id: str
+    user_id: str | None
+    anonymous_id: str | None
+    email: str | None
+    text: bytes | None
+
+    def is_of(self, ids: ErasedIds) -> bool:
+        """Return whether it is about a subject."""
+        if self.text is not None:
+            return ids.mentions(self.text.decode(errors="replace"))
+        return ids.owns(user_id=self.user_id, anonymous_id=self.anonymous_id, email=self.email)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasure:
+    """What was deleted.
+
+    Attributes:
+        rows: Number of events.
+        files: Data files that no reader needs any more, relative to the root of the lake.
+    """
+
+    rows: int
+    files: tuple[str, ...]
+
+
+class LakeEraser:
+    """Finds and deletes events of persons. For one thread at a time.
+
+    Args:
+        url: A folder or the URL of an object store.
+    """
+
+    def __init__(self, url: str, *, clock: Clock) -> None:
+        self._location = LakeLocation(url)
+        self._table = LakeTable(self._location)
+        self._clock = clock
+
+    def candidates(self, ids: ErasedIds) -> Iterator[SubjectEvent]:
+        """Yield the events that have an id of a subject, and the items that are not valid events.
+
+        Raises:
+            StorageError: The lake cannot be read.
+        """
+        if self._location.objects is not None:
+            message = "The data lake is in an object store, where persons cannot be deleted yet. Nothing was deleted."
+            raise LakeError(message, code="erasure_unsupported")
+        if self._table.refresh():
+            yield from self._candidates(ids, self._table.files())
+
+    def erase(self, ids: ErasedIds, *, scrubbed: Collection[Place] = ()) -> Erasure:
+        """Delete the events of the subjects.
+
+        Args:
+            scrubbed: Events of other persons with results that name a subject: the name is replaced.
+
+        Raises:
+            StorageError: Not all of it was done; call again.
+        """
+        rows = 0
+        for _ in range(_TRIES):
+            if not self._table.refresh():
+                return Erasure(rows=rows, files=())
+            try:
+                rows += self._erase_listed(ids, scrubbed)
+            except LostRaceError:
+                continue  # another process has appended or merged files
+            return Erasure(rows=rows, files=tuple(self._replaced_files()))
+        raise LakeError(f"The data lake at {self._location.url} is constantly changed by other processes.")
+
+    def remove_files(self, paths: Collection[str]) -> None:
+        """Delete files that were replaced, unless they are part of the table.
+
+        Raises:
+            StorageError: The lake cannot be read.
+        """
+        self._table.refresh()
+        current = {file.path for file in self._table.files()}
+        for path in paths:
+            if path not in current:
+                with suppress(FileNotFoundError):  # an earlier call, or a vacuum, has deleted it
+                    self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._location.remove(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise LakeError(f"A file of the data lake cannot be deleted: {error}.") from error
+
+    def _erase_listed(self, ids: ErasedIds, scrubbed: Collection[Place]) -> int:
+        """Write the files of the table again that have events of subjects; return the number of events deleted."""
+        rows = 0
+        files = self._table.files()
+        by_path: dict[str, set[Place]] = {}
+        for candidate in self._candidates(ids, files):
+            if candidate.is_of(ids):
+                by_path.setdefault(candidate.path, set()).add(candidate.place)
+        scrubbed_positions = {position for position, _ in scrubbed}
+        for file in files:
+            erased = by_path.get(file.path, set())
+            has_scrubbed = any(file.first_position <= position <= file.last_position for position in scrubbed_positions)
+            if not erased and not has_scrubbed:
+                continue
+            with self._location.writing():
+                replacement, is_changed = self._rewrite(file, erased, ids if has_scrubbed else None)
+                if not is_changed:
+                    self._discard(replacement)
+                    continue
+                try:
+                    self._table.commit(
+                        [] if replacement is None else [replacement],
+                        removed=[file],
+                        through_position=None,
+                        clock=self._clock,
+                        drops_rows=True,
+                    )
+                except BaseException:
+                    self._table.refresh()
+                    if replacement is not None and not self._table.contains(replacement):
+                        self._discard(replacement)
+                    raise
+            rows += len(erased)
+        return rows
+
+    def _discard(self, file: DataFile | None) -> None:
+        if file is not None:
+            with suppress(OSError):  # the next vacuum deletes it
+                self._location.remove(file.path)
+
+    def _rewrite(
+        self, file: DataFile, erased: set[Place], scrubbed_ids: ErasedIds | None
+    ) -> tuple[DataFile | None, bool]:
+        """Write the rows of a file that stay; None if none does. Also return whether anything has changed."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        is_changed = bool(erased)
+        try:
+            with self._location.open(file.path) as source:
+                parquet = pyarrow.parquet.ParquetFile(source)
+                if len(erased) >= file.rows:
+                    return None, True
+                with DataFileWriter(self._location, file.day, name=f"erased-{self._clock.new_id()}") as writer:
+                    for number in range(parquet.num_row_groups):
+                        group = with_current_columns(parquet.read_row_group(number, use_threads=False))
+                        group = _without(group, erased)
+                        if scrubbed_ids is not None:
+                            group, is_scrubbed = _scrub_results(group, scrubbed_ids)
+                            is_changed = is_changed or is_scrubbed
+                        if group.num_rows:
+                            writer.write(group.unify_dictionaries().combine_chunks())
+        except (OSError, pa.ArrowException) as error:
+            message = f"A file of the data lake at {self._location.url} cannot be written again: {error}."
+            raise LakeError(message) from error
+        return writer.data_file(), is_changed
+
+    def _candidates(self, ids: ErasedIds, files: Sequence[DataFile]) -> Iterator[SubjectEvent]:
+        import duckdb
+
+        with duckdb.connect(config=_CONFIG) as connection:
+            for table, values in (("users", ids.user_ids), ("devices", ids.anonymous_ids), ("mails", ids.emails)):
+                _create_table(connection, table, values)
+            for begin in range(0, len(files), _FILES_PER_QUERY):
+                yield from self._query(connection, files[begin : begin + _FILES_PER_QUERY])
+
+    def _query(self, connection: "duckdb.DuckDBPyConnection", files: Sequence[DataFile]) -> Iterator[SubjectEvent]:
+        import duckdb
+
+        paths = {self._location.full(file.path): file.path for file in files}
+        try:
+            try:
+                rows = connection.execute(_CANDIDATES.format(email="email"), [list(paths)])
+            except duckdb.BinderException:  # none of these files has the column, which was added later
+                rows = connection.execute(_CANDIDATES.format(email="NULL::VARCHAR"), [list(paths)])
+            while batch := rows.fetchmany(10_000):
+                for path, position, index, source, message_id, user_id, anonymous_id, email, text in batch:
+                    yield SubjectEvent(
+                        path=paths[path],
+                        place=(position, index),
+                        source=source or "",
+                        message_id=message_id or "",
+                        user_id=user_id,
+                        anonymous_id=anonymous_id,
+                        email=email,
+                        text=text,
+                    )
+        except duckdb.Error as error:
+            raise LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
+
+    def _replaced_files(self) -> list[str]:
+        """Return the files that commits have removed from the table and that still exist."""
+        return self._table.replaced_files()
+
+
+def _create_table(connection: "duckdb.DuckDBPyConnection", name: str, values: Collection[str]) -> None:
+    import pyarrow as pa
+
+    connection.register("new_values", pa.table({"v": pa.array(sorted(values), type=pa.string())}))
+    connection.execute(f"CREATE TEMP TABLE {name} AS SELECT v FROM new_values")
+    connection.unregister("new_values")
+
+
+def _without(group: "pa.Table", erased: set[Place]) -> "pa.Table":
+    """Return the rows that are not erased."""
+    import pyarrow as pa
+
+    if not erased:
+        return group
+    places = zip(group.column("log_position").to_pylist(), group.column("event_index").to_pylist(), strict=True)
+    return group.filter(pa.array([place not in erased for place in places]))
+
+
+def _scrub_results(group: "pa.Table", ids: ErasedIds) -> tuple["pa.Table", bool]:
+    """Return the rows with results that name no subject, and whether any has changed."""
+    import pyarrow as pa
+
+    number = group.schema.get_field_index("results")
+    texts: list[Any] = group.column(number).to_pylist()
+    replaced = {text: _scrub_json(text, ids) for text in set(texts) if text is not None and ids.mentions(text)}
+    if not replaced:
+        return group, False
+    column = pa.array([replaced.get(text, text) for text in texts], type=pa.string()).dictionary_encode()
+    return group.set_column(number, group.schema.field(number), pa.chunked_array([column])), True
+
+
+def _scrub_json(text: str, ids: ErasedIds) -> str:
+    """Return results with details that name no subject."""
+    results = json.loads(text)
+    for result in results:
+        if result.get("detail"):
+            result["detail"] = ids.scrub(result["detail"])
+    return json.dumps(results, ensure_ascii=False, separators=(",", ":"))

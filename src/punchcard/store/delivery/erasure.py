@@ -1,0 +1,191 @@
+"""Take the persons out of the ledger. What money needs stays: effect keys, orders, amounts, dates, states.
+
+The customer becomes a keyed hash, so that totals by customer still agree, and the same order sent again is still
+recognized as the one that was awarded.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, select, true, update
+
+from punchcard.profiles.erasure import ErasedIds
+from punchcard.store.delivery.effects import DELETED_CUSTOMER, SUBJECT_DELETED, EffectState, Move
+from punchcard.store.delivery.outbox import move_effects
+from punchcard.store.delivery.schema import delivery_attempts, destination_pauses, effect_conflicts, effects
+from punchcard.store.text_scrubbing import scrub_columns
+
+_KEYS_PER_QUERY: Final = 400
+
+Message = tuple[str, str]
+"""Source and message id of an event."""
+
+Place = tuple[int, int]
+"""Log position and index of an event."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerErasure:
+    """What was done to the ledger.
+
+    Attributes:
+        erased: Effects without their customer now.
+        canceled: Of them, those that were not sent yet.
+        in_flight: Ids of effects that were perhaps performed: they are read back first.
+    """
+
+    erased: int
+    canceled: int
+    in_flight: tuple[int, ...]
+
+
+def find_effects(work: Connection, emails: Collection[str], messages: Collection[Message]) -> set[int]:
+    """Return the ids of the effects of these customers, and of these events."""
+    effect_ids: set[int] = set()
+    columns = effects.c
+    destinations = list(work.scalars(select(columns.destination).distinct()))
+    customers = sorted(emails)
+    for begin in range(0, len(customers), _KEYS_PER_QUERY):
+        chunk = customers[begin : begin + _KEYS_PER_QUERY]
+        for destination in destinations:
+            effect_ids.update(
+                work.scalars(select(columns.id).where(columns.destination == destination, columns.customer.in_(chunk)))
+            )
+    known = set(messages)
+    message_ids = sorted({message_id for _, message_id in messages})
+    for begin in range(0, len(message_ids), _KEYS_PER_QUERY):
+        rows = work.execute(
+            select(columns.id, columns.source, columns.message_id).where(
+                columns.message_id.in_(message_ids[begin : begin + _KEYS_PER_QUERY])
+            )
+        )
+        effect_ids.update(row.id for row in rows if (row.source, row.message_id) in known)
+    return effect_ids
+
+
+def conflict_places(work: Connection, effect_ids: Collection[int]) -> list[Place]:
+    """Return the events that conflict with these effects: their results name the customers of the effects."""
+    columns = effect_conflicts.c
+    places: list[Place] = []
+    ordered = sorted(effect_ids)
+    for begin in range(0, len(ordered), _KEYS_PER_QUERY):
+        rows = work.execute(
+            select(columns.log_position, columns.event_index).where(
+                columns.effect_id.in_(ordered[begin : begin + _KEYS_PER_QUERY])
+            )
+        )
+        places += [(row.log_position, row.event_index) for row in rows]
+    return places
+
+
+def cancel_unsent(work: Connection, effect_ids: Collection[int], *, reason: str, detail: str, now: datetime) -> int:
+    """Reject those of the effects that wait for their first attempt or for a retry; return their number."""
+    moves = [
+        Move(effect_id=row.id, state=EffectState.REJECTED, reason=reason, detail=detail, due_at=now)
+        for row in _rows(work, effect_ids)
+        if row.state in (EffectState.PENDING, EffectState.RETRYING)
+    ]
+    if moves:
+        move_effects(work, moves, now=now)
+    return len(moves)
+
+
+def erase_effects(
+    work: Connection,
+    effect_ids: Collection[int],
+    ids: ErasedIds,
+    *,
+    pseudonym: Callable[[str], str],
+    now: datetime,
+    cancels: bool = True,
+) -> LedgerErasure:
+    """Replace the customers of effects by their keyed hashes; unsent effects are rejected first.
+
+    Args:
+        pseudonym: Returns what stands for an email.
+        cancels: False to leave effects that are open, whether they were sent or not.
+    """
+    canceled = 0
+    if cancels:
+        canceled = cancel_unsent(
+            work, effect_ids, reason=SUBJECT_DELETED, detail="the customer was deleted before it was sent", now=now
+        )
+    erased = 0
+    in_flight: list[int] = []
+    for row in _rows(work, effect_ids):
+        if row.is_open:
+            in_flight.append(row.id)
+            continue
+        erased += 1
+        name = (
+            pseudonym(row.customer) if row.customer and not row.customer.startswith(DELETED_CUSTOMER) else row.customer
+        )
+        reason = SUBJECT_DELETED if row.state in (EffectState.PARKED, EffectState.REJECTED) else row.reason
+        work.execute(
+            update(effects)
+            .where(effects.c.id == row.id)
+            .values(
+                customer=name,
+                email=name,
+                ordering_key=name if row.customer else f"{DELETED_CUSTOMER}{row.id}",
+                detail=None if row.detail is None else ids.scrub(row.detail),
+                attributes=None if row.attributes is None else "{}",
+                payload=None,
+                summary=None if row.summary is None else ids.scrub(row.summary),
+                message_id=f"deleted-{row.id}" if ids.mentions(row.message_id) else row.message_id,
+                corrected_content=None if row.corrected_content is None else ids.scrub(row.corrected_content),
+                reason=reason,
+            )
+        )
+        work.execute(update(delivery_attempts).where(delivery_attempts.c.effect_id == row.id).values(detail=None))
+    return LedgerErasure(erased=erased, canceled=canceled, in_flight=tuple(in_flight))
+
+
+def scrub_delivery_texts(work: Connection, ids: ErasedIds) -> int:
+    """Replace the ids of subjects in what is shown of the effects of others; return the number of changed rows."""
+    changed = scrub_columns(work, effect_conflicts, [effect_conflicts.c.content, effect_conflicts.c.message_id], ids)
+    changed += scrub_columns(work, destination_pauses, [destination_pauses.c.detail], ids)
+    for table, key in ((effects, effects.c.id), (delivery_attempts, delivery_attempts.c.effect_id)):
+        rows = work.execute(
+            select(*table.primary_key.columns, table.c.detail).where(table.c.detail.contains("@"))
+        ).all()
+        for row in rows:
+            if ids.mentions(row.detail):
+                changed += 1
+                work.execute(
+                    update(table)
+                    .where(key == row[0], table.c.detail == row.detail)
+                    .values(detail=ids.scrub(row.detail))
+                )
+    return changed
+
+
+def _rows(work: Connection, effect_ids: Collection[int]) -> list[Row[Any]]:
+    rows: list[Row[Any]] = []
+    ordered = sorted(effect_ids)
+    for begin in range(0, len(ordered), _KEYS_PER_QUERY):
+        chunk = ordered[begin : begin + _KEYS_PER_QUERY]
+        rows += work.execute(select(effects).where(effects.c.id.in_(chunk)).order_by(effects.c.id)).all()
+    return rows
+
+
+def find_open_calls(work: Connection, user_ids: Collection[str]) -> set[int]:
+    """Return the ids of the open effects that are ordered by a user or device, for these ids."""
+    rows = work.execute(select(effects.c.id, effects.c.ordering_key).where(effects.c.is_open == true()))
+    return {row.id for row in rows if row.ordering_key.partition(":")[2].partition(":")[2] in user_ids}
+
+
+def states_of(work: Connection, effect_ids: Collection[int]) -> list[EffectState]:
+    """Return the states of effects."""
+    return [EffectState(row.state) for row in _rows(work, effect_ids)]
+
+
+def effects_about(work: Connection, effect_ids: Collection[int]) -> list[dict[str, Any]]:
+    """Return effects with their attempts, oldest first."""
+    rows = [dict(row._mapping) for row in _rows(work, effect_ids)]
+    for row in rows:
+        attempts = select(delivery_attempts).where(delivery_attempts.c.effect_id == row["id"])
+        row["attempts"] = [dict(attempt._mapping) for attempt in work.execute(attempts)]
+    return rows

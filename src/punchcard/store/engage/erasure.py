@@ -1,0 +1,74 @@
+"""Delete the profiles of persons. Only the process that leads Engage does this, because it alone writes profiles."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Connection, delete, or_, select
+
+from punchcard.profiles.erasure import ErasedIds
+from punchcard.store.engage.profiles import chunks
+from punchcard.store.engage.schema import (
+    engage_requests,
+    external_ids,
+    profile_conflicts,
+    profile_merges,
+    profile_trait_changes,
+    profile_traits,
+    profiles,
+    sync_calls,
+    sync_queue,
+    synced,
+)
+from punchcard.store.text_scrubbing import delete_mentioning, scrub_columns
+
+
+def with_merged(work: Connection, profile_ids: Collection[int]) -> set[int]:
+    """Return the profiles and all that were merged into them."""
+    members = set(profile_ids)
+    for chunk in chunks(profile_ids):
+        members.update(work.scalars(select(profiles.c.id).where(profiles.c.merged_into.in_(chunk))))
+    return members
+
+
+def erase_profiles(work: Connection, profile_ids: Collection[int], ids: ErasedIds) -> int:
+    """Delete profiles with their ids, traits, history, memberships and syncs; return the number of profiles."""
+    deleted = 0
+    for chunk in chunks(profile_ids):
+        for table in (external_ids, profile_traits, profile_trait_changes, sync_queue, synced):
+            work.execute(delete(table).where(table.c.profile_id.in_(chunk)))
+        merges, conflicts = profile_merges.c, profile_conflicts.c
+        work.execute(delete(profile_merges).where(or_(merges.profile_id.in_(chunk), merges.merged_id.in_(chunk))))
+        work.execute(
+            delete(profile_conflicts).where(or_(conflicts.profile_id.in_(chunk), conflicts.owner_id.in_(chunk)))
+        )
+        deleted += work.execute(delete(profiles).where(profiles.c.id.in_(chunk))).rowcount
+    values = ids.user_ids | ids.emails | ids.anonymous_ids | ids.others
+    for text_chunk in chunks(values):
+        work.execute(delete(external_ids).where(external_ids.c.value.in_(text_chunk)))
+        work.execute(delete(profile_conflicts).where(profile_conflicts.c.value.in_(text_chunk)))
+    for text_chunk in chunks(ids.emails):
+        work.execute(delete(synced).where(synced.c.email.in_(text_chunk)))
+    delete_mentioning(work, sync_calls, [sync_calls.c.body], ids)
+    delete_mentioning(work, engage_requests, [engage_requests.c.body, engage_requests.c.result], ids)
+    scrub_columns(work, sync_queue, [sync_queue.c.detail], ids)
+    scrub_columns(work, profile_conflicts, [profile_conflicts.c.reason], ids)
+    return deleted
+
+
+def profile_data(work: Connection, profile_ids: Collection[int]) -> list[dict[str, Any]]:
+    """Return everything that is stored of profiles: ids, traits, their history, merges, and what was synced."""
+    stored: list[dict[str, Any]] = []
+    tables = {
+        "externalIds": (external_ids, external_ids.c.profile_id),
+        "traits": (profile_traits, profile_traits.c.profile_id),
+        "history": (profile_trait_changes, profile_trait_changes.c.profile_id),
+        "merges": (profile_merges, profile_merges.c.profile_id),
+        "synced": (synced, synced.c.profile_id),
+    }
+    for row in work.execute(select(profiles).where(profiles.c.id.in_(list(profile_ids)))):
+        parts = {
+            name: [dict(each._mapping) for each in work.execute(select(table).where(column == row.id))]
+            for name, (table, column) in tables.items()
+        }
+        stored.append({**row._mapping, **parts})
+    return stored

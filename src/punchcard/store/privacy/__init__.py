@@ -1,0 +1,1 @@
+"""Regulations, suppressed subjects, and the key of the hashes that stand for persons."""

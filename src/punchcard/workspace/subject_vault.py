@@ -1,0 +1,105 @@
+"""Keyed hashes and encrypted ids of the subjects of regulations.
+
+A hash stands for a person where the person must be recognized and must not be named. Its key is random, made with the
+first regulation, encrypted like the stored secrets, and never replaced: other hashes would recognize nobody.
+"""
+
+import secrets
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final
+
+from sqlalchemy import Connection
+
+from punchcard.events.emails import trimmed_email
+from punchcard.store.delivery.effects import DELETED_CUSTOMER
+from punchcard.store.privacy.regulations import SubjectType
+from punchcard.store.privacy.suppressions import add_key, read_key
+from punchcard.workspace.keyring import Keyring
+
+_KEY_BYTES: Final = 32
+_DIGEST_BYTES: Final = 16
+
+
+class SubjectHashes:
+    """Computes keyed hashes of subjects.
+
+    Args:
+        key: As `SubjectVault.open` decrypts it.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._begun = {
+            subject_type: blake2b(f"{subject_type.value}\0".encode(), key=key, digest_size=_DIGEST_BYTES)
+            for subject_type in SubjectType
+        }
+
+    def digest(self, subject_type: SubjectType, value: str) -> str:
+        """Return the 32 hex digits that stand for a subject; of an email, case and blanks do not count."""
+        text = trimmed_email(value) or "" if subject_type is SubjectType.EMAIL else value
+        return self.hasher(subject_type)(text).hex()
+
+    def hasher(self, subject_type: SubjectType) -> Callable[[str], bytes]:
+        """Return the function that hashes values of a type, emails normalized: 0.7 µs each."""
+        begun = self._begun[subject_type]
+
+        def digest(value: str) -> bytes:
+            state = begun.copy()  # a new keyed state takes three times as long
+            state.update(value.encode("utf-8", "replace"))
+            return state.digest()
+
+        return digest
+
+    def pseudonym(self, email: str) -> str:
+        """Return what the ledger has in place of a customer who was deleted."""
+        return DELETED_CUSTOMER + self.digest(SubjectType.EMAIL, email)
+
+
+class SubjectVault:
+    """Hashes and encrypts subjects. Thread-safe."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._opened: tuple[str, SubjectHashes] | None = None
+
+    def open(self, work: Connection) -> SubjectHashes | None:
+        """Return the hashes, None before the first regulation.
+
+        Raises:
+            ConfigurationError: The key was encrypted with another secret key.
+        """
+        encrypted = read_key(work)
+        if encrypted is None:
+            return None
+        if self._opened is None or self._opened[0] != encrypted:
+            self._opened = encrypted, SubjectHashes(bytes.fromhex(self._keyring.decrypt(encrypted)))
+        return self._opened[1]
+
+    def open_or_create(self, work: Connection) -> SubjectHashes:
+        """Return the hashes; the key is created with the first regulation.
+
+        Raises:
+            ConfigurationError: The key was encrypted with another secret key.
+        """
+        if read_key(work) is None:
+            add_key(work, self._keyring.encrypt(secrets.token_bytes(_KEY_BYTES).hex()))
+        hashes = self.open(work)
+        assert hashes is not None, "the key was added in this unit of work"
+        return hashes
+
+    def encrypt(self, text: str) -> str:
+        """Return a text as the store has it while a regulation needs it."""
+        return self._keyring.encrypt(text)
+
+    def decrypt(self, token: str) -> str:
+        """Return an encrypted text.
+
+        Raises:
+            ConfigurationError: It was encrypted with another secret key.
+        """
+        return self._keyring.decrypt(token)
+
+
+def is_deleted(customer: str) -> bool:
+    """Return whether a customer of the ledger is a person who was deleted."""
+    return customer.startswith(DELETED_CUSTOMER)

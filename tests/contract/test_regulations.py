@@ -1,0 +1,438 @@
+"""Regulations: what they suppress and delete, and what stays."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection
+
+from punchcard.lake.reader import LakeReader
+from punchcard.operations.access_request import PersonReader, to_html, to_json
+from punchcard.store.delivery import ledger
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.privacy.regulations import SubjectType
+from punchcard.testing.public_api import PublicApiServer
+
+CONFIG = """
+[workspace]
+name = "Gym"
+timezone = "UTC"
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+[[sources]]
+slug = "till"
+write_key = "wk_till"
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+sources = ["website", "till"]
+[destinations.settings]
+apiKey = "a-token"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Order Completed" = "123456", "Checked In" = "123457" }
+[destinations.options]
+apiBaseUrl = "http://127.0.0.1:1"
+requestsPerSecond = 0
+"""
+ANN = ("user-of-ann-0815", "ann.archer@example.com", "device-of-ann-4711")
+BOB = ("user-of-bob-0816", "bob.baker@example.com", "device-of-bob-4712")
+
+
+@pytest.fixture
+def api(tmp_path: Path, store_url: str) -> Iterator[PublicApiServer]:
+    """A running API over a real store, log and lake."""
+    with PublicApiServer(tmp_path, store_url, CONFIG) as server:
+        yield server
+
+
+def order(person: tuple[str, str, str], number: int, **more: Any) -> dict[str, Any]:
+    """An order of a person."""
+    user_id, email, anonymous_id = person
+    return {
+        "type": "track",
+        "event": "Order Completed",
+        "messageId": f"m-{number}",
+        "userId": user_id,
+        "anonymousId": anonymous_id,
+        "properties": {"email": email, "order_id": f"o-{number}", "revenue": "9.99"},
+        **more,
+    }
+
+
+def post(api: PublicApiServer, body: dict[str, Any], path: str = "/api/regulations") -> str:
+    """Create a regulation; return its id."""
+    response = api.request("POST", path, json.dumps(body).encode())
+    assert response.status == 200, response.body
+    return str(response.json()["data"]["regulateId"])
+
+
+def regulate(api: PublicApiServer, type_: str, *subjects: str, by: str = "USER_ID") -> str:
+    """Create a regulation of the workspace."""
+    return post(api, {"regulationType": type_, "subjectType": by, "subjectIds": list(subjects)})
+
+
+def get(api: PublicApiServer, regulation: str) -> dict[str, Any]:
+    """Read a regulation."""
+    return dict(api.request("GET", f"/api/regulations/{regulation}").json()["data"]["regulation"])
+
+
+def process(api: PublicApiServer) -> None:
+    """Route, write to the lake, compute profiles, and deliver."""
+    api.route()
+    api.feed_lake()
+    api.engage()
+    api.deliver(rounds=3)
+
+
+def dump(store_url: str) -> Iterator[tuple[str, str]]:
+    """Yield every row of every table as text."""
+    if store_url.startswith("sqlite"):
+        with sqlite3.connect(store_url.removeprefix("sqlite:///")) as connection:
+            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                for row in connection.execute(f'SELECT * FROM "{table}"'):
+                    yield table, repr(row)
+        connection.close()
+        return
+    with psycopg.connect(store_url.replace("+psycopg", "")) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (table,) in tables:
+            for row in connection.execute(f'SELECT * FROM "{table}"'.encode()):
+                yield table, repr(row)
+
+
+def traces_of(folder: Path, store_url: str, *texts: str) -> list[str]:
+    """Where any of the texts still is: in a file below the folder, in the database's files, or in a table."""
+    places = []
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if store_url.startswith("sqlite"):
+        database = Path(store_url.removeprefix("sqlite:///"))
+        files += [path for path in database.parent.glob(database.name + "*") if path not in files]
+    for path in files:
+        content = path.read_bytes().lower()
+        places += [f"{path.name}: {text}" for text in texts if text.lower().encode() in content]
+    for table, row in dump(store_url):
+        places += [f"{table}: {text}: {row[:300]}" for text in texts if text.lower() in row.lower()]
+    return places
+
+
+# --- suppression
+
+
+@pytest.mark.parametrize(("by", "subject"), [("USER_ID", ANN[0]), ("EMAIL", ANN[1].upper()), ("ANONYMOUS_ID", ANN[2])])
+def test_events_of_a_suppressed_person_earn_nothing_and_leave_nothing(
+    api: PublicApiServer, tmp_path: Path, store_url: str, by: str, subject: str
+) -> None:
+    regulate(api, "SUPPRESS_ONLY", subject, by=by)
+    api.clock.advance(1)
+    ann, bob = order(ANN, 1), order(BOB, 2)
+    api.send({"batch": [ann, bob]}, call="batch")
+    api.send(order(ANN, 3), write_key="wk_till")
+    process(api)
+    api.run_regulations(rounds=3)
+    event = api.request("GET", "/api/events/m-1").json()["data"]["event"]
+    result = api.request("GET", "/api/events/m-1").json()["data"]["results"]
+    assert [(row["status"], row["reason"]) for row in result] == [("filtered_at_source", "suppressed")]
+    assert "userId" not in event
+    assert api.request("GET", "/api/events/m-2").json()["data"]["results"][0]["status"] == "delivered"
+    assert [effect["email"] for effect in transactions(api)] == [BOB[1]]
+    api.store.discard_deleted()
+    api.log.discard_replaced()
+    assert traces_of(tmp_path, store_url, *ANN) == []
+
+
+def transactions(api: PublicApiServer) -> list[dict[str, Any]]:
+    """The ledger, newest first."""
+    response = api.request("GET", "/api/destinations/perkville/transactions")
+    return [{**row, **row["transaction"], "state": row["status"]} for row in response.json()["data"]["transactions"]]
+
+
+def test_suppression_ends_with_unsuppress_and_can_be_of_one_source(api: PublicApiServer) -> None:
+    body = {"regulationType": "SUPPRESS_ONLY", "subjectType": "USER_ID", "subjectIds": [ANN[0]]}
+    post(api, body, "/api/regulations/sources/till")
+    api.clock.advance(1)
+    api.send(order(ANN, 1))
+    api.send(order(ANN, 2), write_key="wk_till")
+    process(api)
+    assert [row["messageId"] for row in transactions(api)] == ["m-1"]
+    suppressed = api.request("GET", "/api/suppressions").json()["data"]["suppressed"]
+    assert suppressed == [{"subjectType": "USER_ID", "subjectIds": [ANN[0]], "source": "till"}]
+    post(api, {**body, "regulationType": "UNSUPPRESS"}, "/api/regulations/sources/till")
+    api.clock.advance(1)
+    api.send(order(ANN, 3), write_key="wk_till")
+    process(api)
+    assert [row["messageId"] for row in transactions(api)] == ["m-3", "m-1"]
+    assert api.request("GET", "/api/suppressions").json()["data"]["suppressed"] == []
+
+
+def test_a_source_cannot_end_what_the_workspace_suppresses(api: PublicApiServer) -> None:
+    regulate(api, "SUPPRESS_ONLY", ANN[0])
+    body = {"regulationType": "UNSUPPRESS", "subjectType": "USER_ID", "subjectIds": [ANN[0]]}
+    regulation = get(api, post(api, body, "/api/regulations/sources/till"))
+    assert (regulation["overallStatus"], "all sources" in regulation["detail"]) == ("FAILED", True)
+    api.clock.advance(1)
+    api.send(order(ANN, 1))
+    process(api)
+    assert transactions(api) == []
+
+
+def test_queued_awards_and_replays_of_a_suppressed_person_are_not_sent(api: PublicApiServer) -> None:
+    api.send(order(ANN, 1), order(BOB, 2))
+    api.route()
+    api.feed_lake()
+    api.engage()
+    regulation = regulate(api, "SUPPRESS_ONLY", ANN[0])
+    api.run_regulations(rounds=4)
+    assert get(api, regulation)["overallStatus"] == "FINISHED"
+    api.deliver(rounds=3)
+    rows = {row["messageId"]: (row["state"], row["reason"]) for row in transactions(api)}
+    assert rows["m-1"] == ("rejected", "subject_suppressed")
+    assert rows["m-2"][0] == "delivered"
+
+
+# --- deletion
+
+
+@pytest.mark.parametrize(("by", "subject"), [("USER_ID", ANN[0]), ("EMAIL", ANN[1]), ("ANONYMOUS_ID", ANN[2])])
+@pytest.mark.parametrize("type_", ["SUPPRESS_WITH_DELETE", "DELETE_INTERNAL"])
+def test_nothing_is_left_of_a_deleted_person_and_the_neighbor_is_whole(
+    api: PublicApiServer, tmp_path: Path, store_url: str, by: str, subject: str, type_: str
+) -> None:
+    identify = {"userId": ANN[0], "anonymousId": ANN[2], "traits": {"email": ANN[1], "city": "Graz"}}
+    api.send(identify, call="identify")
+    api.send({**identify, "type": "identify"}, call="track")  # fails on ingest: a track call without a name
+    api.send({"batch": [order(ANN, 1), order(BOB, 2)], "sentAt": "2026-01-02T03:04:05Z"}, call="batch")
+    api.send(order(ANN, 3), b'{"messageId": "m-4", "userId": "' + ANN[0].encode() + b'", "properties": 1}')
+    # A conflict: another person claims the same order.
+    api.send(order(BOB, 5, properties={"email": BOB[1], "order_id": "o-1", "revenue": "9.99"}))
+    process(api)
+    before = [row for row in transactions(api) if row["email"] == BOB[1]]
+    bobs = api.request("GET", "/api/events/m-2").json()
+    assert traces_of(tmp_path, store_url, ANN[1]) != []
+    regulation = regulate(api, type_, subject, by=by)
+    api.run_regulations()
+    view = get(api, regulation)
+    assert view["overallStatus"] == ("FINISHED" if type_ == "DELETE_INTERNAL" else "PARTIAL_SUCCESS"), view
+    assert view["lastTraceAt"] is not None
+    assert {step["status"] for step in view["storeStatus"]} == {"FINISHED"}
+    assert traces_of(tmp_path, store_url, *ANN) == []
+    after = [row for row in transactions(api) if row["email"] == BOB[1]]
+    assert after == before
+    assert api.request("GET", "/api/events/m-2").json() == bobs
+    deleted = [row for row in transactions(api) if row["email"] != BOB[1]]
+    assert len({row["email"] for row in deleted}) == 1
+    assert deleted[0]["email"].startswith("deleted:")
+    assert [(row["state"], row["quantity"]) for row in deleted] == [("delivered", "9.99"), ("delivered", "9.99")]
+
+
+def test_the_same_order_earns_nothing_twice_after_a_deletion(api: PublicApiServer) -> None:
+    api.send(order(ANN, 1))
+    process(api)
+    regulate(api, "DELETE_ONLY", ANN[0])
+    api.run_regulations()
+    performed = list(api.partner.keys())
+    api.restart_routing()
+    api.send(order(ANN, 1), {**order(ANN, 9), "properties": order(ANN, 1)["properties"]})
+    process(api)
+    assert list(api.partner.keys()) == performed
+    results = api.request("GET", "/api/events/m-9").json()["data"]["results"]
+    assert [(row["status"], row["reason"]) for row in results] == [("duplicate", "same_effect")]
+
+
+def test_awards_in_flight_are_read_back_before_their_customer_is_deleted(api: PublicApiServer) -> None:
+    api.send(order(ANN, 1))
+    api.route()
+    api.feed_lake()
+    api.engage()
+    api.claim()
+    regulation = regulate(api, "DELETE_INTERNAL", ANN[0])
+    api.run_regulations()
+    assert get(api, regulation)["overallStatus"] == "RUNNING"
+    assert "in delivery" in get(api, regulation)["detail"]
+    api.clock.advance(3_600)
+    api.deliver(rounds=5)
+    api.clock.advance(60)
+    api.deliver(rounds=5)
+    api.run_regulations(rounds=3)
+    assert get(api, regulation)["overallStatus"] == "FINISHED"
+    with api.store.reading() as work:
+        rows = ledger.page(work, ledger.LedgerQuery(destination="perkville"), count=10)
+    assert [(row.state, row.customer[:8]) for row in rows] == [(EffectState.DELIVERED, "deleted:")]
+
+
+def test_unsent_awards_of_a_deleted_person_are_not_retried(api: PublicApiServer) -> None:
+    api.send(order(ANN, 1))
+    api.route()
+    api.feed_lake()
+    api.engage()
+    regulate(api, "DELETE_INTERNAL", ANN[0])
+    api.run_regulations()
+    (row,) = transactions(api)
+    assert (row["state"], row["reason"]) == ("rejected", "subject_deleted")
+    api.request(
+        "POST",
+        "/api/destinations/perkville/transactions/retry",
+        json.dumps({"reason": "subject_deleted"}).encode(),
+    )
+    api.deliver(rounds=3)
+    assert api.partner.keys() == []
+
+
+# --- Segment's shapes
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"regulationType": "FORGET", "subjectType": "USER_ID", "subjectIds": ["a"]}, "regulationType"),
+        ({"regulationType": "DELETE_ONLY", "subjectType": "OBJECT_ID", "subjectIds": ["a"]}, "subjectType"),
+        ({"regulationType": "DELETE_ONLY", "subjectType": "USER_ID", "subjectIds": []}, "subjectIds"),
+        ({"regulationType": "DELETE_ONLY", "subjectType": "USER_ID", "subjectIds": [" "]}, "subjectIds"),
+        ({"regulationType": "DELETE_ONLY", "subjectType": "USER_ID", "subjectIds": ["x" * 501]}, "subjectIds"),
+        ({"regulationType": "DELETE_ONLY", "subjectType": "EMAIL", "subjectIds": ["ann"]}, "subjectIds"),
+        (
+            {"regulationType": "DELETE_ONLY", "subjectType": "USER_ID", "subjectIds": [f"u{n}" for n in range(5_001)]},
+            "subjectIds",
+        ),
+    ],
+)
+def test_what_is_not_a_regulation_is_refused(api: PublicApiServer, body: dict[str, Any], field: str) -> None:
+    response = api.request("POST", "/api/regulations", json.dumps(body).encode())
+    assert (response.status, response.error["field"]) == (400, field)
+    assert api.request("GET", "/api/regulations").json()["data"]["regulations"] == []
+
+
+def test_a_regulation_can_be_listed_read_and_removed_until_it_begins(api: PublicApiServer) -> None:
+    regulation = regulate(api, "SUPPRESS_WITH_DELETE", *(f"user-{number}" for number in range(5_000)))
+    (entry,) = api.request("GET", "/api/regulations?status=INITIALIZED").json()["data"]["regulations"]
+    assert (entry["id"], entry["subjectType"], len(entry["subjects"])) == (regulation, "USER_ID", 5_000)
+    assert api.request("GET", "/api/regulations?regulationTypes=UNSUPPRESS").json()["data"]["regulations"] == []
+    view = get(api, regulation)
+    assert view["overallStatus"] == "INITIALIZED"
+    assert view["streamStatus"] == [{"id": "workspace", "destinationStatus": []}]
+    assert api.request("GET", "/api/suppressions").json()["data"]["pagination"]["totalEntries"] == 5_000
+    assert api.request("DELETE", f"/api/regulations/{regulation}").json() == {"data": {"status": "SUCCESS"}}
+    assert api.request("GET", "/api/suppressions").json()["data"]["suppressed"] == []
+    assert api.request("GET", f"/api/regulations/{regulation}").status == 404
+    begun = regulate(api, "DELETE_ONLY", "somebody")
+    api.run_regulations(rounds=1)
+    assert api.request("DELETE", f"/api/regulations/{begun}").status == 422
+
+
+# --- forwarding
+
+WEBHOOK = """
+[[destinations]]
+slug = "hook"
+type = "webhooks"
+sources = ["website"]
+[destinations.settings]
+url = "https://example.com/hook"
+"""
+
+
+def test_a_webhook_gets_a_delete_message_and_perkville_says_what_to_do(
+    api: PublicApiServer, tmp_path: Path, store_url: str
+) -> None:
+    api.configure(CONFIG + WEBHOOK)
+    api.send(order(ANN, 1))
+    process(api)
+    api.deliver(slug="hook", rounds=3)
+    regulation = regulate(api, "DELETE_ONLY", ANN[0])
+    api.run_regulations(rounds=12)
+    assert get(api, regulation)["overallStatus"] == "RUNNING"
+    with api.store.reading() as work:
+        (call,) = [
+            row
+            for row in ledger.page(work, ledger.LedgerQuery(destination="hook"), count=10)
+            if row.event_name == "delete"
+        ]
+    message = json.loads(call.payload or "")["body"]
+    assert {key: message[key] for key in ("type", "userId", "messageId")} == {
+        "type": "delete",
+        "userId": ANN[0],
+        "messageId": f"regulation-{regulation}-0",
+    }
+    api.deliver(slug="hook", rounds=3)
+    api.run_regulations(rounds=3)
+    view = get(api, regulation)
+    assert view["overallStatus"] == "PARTIAL_SUCCESS"
+    statuses = {row["id"]: (row["status"], row["errString"]) for row in view["streamStatus"][0]["destinationStatus"]}
+    assert statuses["hook"] == ("FINISHED", "")
+    assert statuses["perkville"][0] == "NOT_SUPPORTED"
+    assert "in Perkville" in statuses["perkville"][1]
+    assert traces_of(tmp_path, store_url, *ANN) == []
+
+
+# --- crashes
+
+
+@pytest.mark.parametrize("points", range(1, 26, 3))
+def test_a_deletion_ends_in_the_same_state_wherever_it_is_interrupted(
+    api: PublicApiServer, tmp_path: Path, store_url: str, points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.send({"batch": [order(ANN, 1), order(BOB, 2)]}, call="batch")
+    api.send(order(ANN, 3))
+    process(api)
+    bobs = api.request("GET", "/api/events/m-2").json()
+    regulation = regulate(api, "DELETE_INTERNAL", ANN[0])
+    left, intervals = [points], [points]
+    unit_of_work = api.store.unit_of_work
+
+    @contextmanager
+    def interrupted() -> Iterator[Connection]:
+        """End the process before the commit of a unit of work, again and again, with more and more between."""
+        with unit_of_work() as work:
+            yield work
+            left[0] -= 1
+            if left[0] == 0:
+                intervals.append(2 * intervals[-1])
+                left[0] = intervals[-1]
+                raise KeyboardInterrupt
+
+    for _ in range(60):
+        api.route()
+        api.feed_lake()
+        monkeypatch.setattr(api.store, "unit_of_work", interrupted)
+        for act in (api.engage, lambda: api.deletion_runner().step()):
+            with suppress(KeyboardInterrupt):
+                act()
+        monkeypatch.setattr(api.store, "unit_of_work", unit_of_work)
+        api.clock.advance(10)
+    assert get(api, regulation)["overallStatus"] == "FINISHED", get(api, regulation)
+    assert traces_of(tmp_path, store_url, *ANN) == []
+    assert api.request("GET", "/api/events/m-2").json() == bobs
+    assert sorted(row["status"] for row in transactions(api)) == ["delivered"] * 3
+
+
+# --- access requests
+
+
+def test_an_access_request_has_everything_of_the_person_and_nothing_of_others(api: PublicApiServer) -> None:
+    api.send({"userId": ANN[0], "traits": {"email": ANN[1], "city": "<Graz>"}}, call="identify")
+    api.send(order(ANN, 1), order(BOB, 2))
+    process(api)
+    reader = PersonReader(
+        store=api.store,
+        lake=LakeReader(api.lake_location),
+        lake_url=api.lake_location,
+        vault=api.subjects,
+        clock=api.clock,
+    )
+    person = reader.read(SubjectType.EMAIL, ANN[1])
+    assert [event["event"] for event in person["events"]] == [None, "Order Completed"]
+    assert [row["effect_key"] for row in person["ledger"]] == ["SEG:perkville:ORDER:o-1:order-completed"]
+    assert person["ledger"][0]["attempts"]
+    assert {trait["name"] for profile in person["profiles"] for trait in profile["traits"]} >= {"city", "email"}
+    page = to_html(person).decode()
+    assert "&lt;Graz&gt;" in page
+    assert "<Graz>" not in page
+    for content in (page, to_json(person).decode()):
+        assert all(text in content for text in ANN)
+        assert not any(text in content for text in BOB)
