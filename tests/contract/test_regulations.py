@@ -100,10 +100,10 @@ def dump(store_url: str) -> Iterator[tuple[str, str]]:
                     yield table, repr(row)
         connection.close()
         return
-    with psycopg.connect(store_url.replace("+psycopg", "")) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    with psycopg.connect(store_url.replace("+psycopg", "")) as postgres:
+        tables = postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         for (table,) in tables:
-            for row in connection.execute(f'SELECT * FROM "{table}"'.encode()):
+            for row in postgres.execute(f'SELECT * FROM "{table}"'.encode()):
                 yield table, repr(row)
 
 

@@ -73,7 +73,7 @@ def regulate(
     if regulation.status is RegulationStatus.FAILED:
         print(printable(regulation.detail), file=sys.stderr)
         return 1
-    print(f"regulation {id}: {regulation.status}")
+    print(f"Regulation {id}: {regulation.status}")
     if type_.deletes:
         print(f"A worker deletes within minutes: punchcard privacy status {id}")
     return 0
@@ -109,7 +109,7 @@ def show_regulations(settings: Settings, id: int | None, *, as_json: bool) -> in
         if id is not None:
             _print_progress(regulation)
     if not regulations and not as_json:
-        print("no regulations")
+        print("No regulations")
     return 0
 
 
@@ -137,7 +137,7 @@ def export_person(settings: Settings, subject: str, *, by: str, path: Path) -> i
                 file.write(content)
         except OSError as error:
             raise ConfigurationError(f"{target}: The file cannot be written: {error.strerror}.") from error
-        print(f"wrote {target}")
+        print(f"Wrote {target}")
     return 0
 
 

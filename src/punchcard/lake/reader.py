@@ -203,7 +203,7 @@ class LakeReader:
             StorageError: The lake cannot be read.
         """
         files = [file for file in self._files() if may_lie_beyond(file, beyond, oldest_first=query.oldest_first)]
-        paths = self._paths(files)
+        paths = self._files_for_duckdb.paths(files)
         events: dict[tuple[int, int], LakeEvent] = {}
         for sql, values in statements(query, _EVENTS, paths=paths, limit=limit, place=beyond) if files else ():
             for event in map(event_of_row, self._run(sql, files, values)):
@@ -361,11 +361,8 @@ class LakeReader:
             refuse_lake_elsewhere(self._location.url, last=last, expected=expected)
             return self._table.files() if has_table else []
 
-    def _paths(self, files: Sequence[DataFile]) -> list[str]:
-        return self._files_for_duckdb.paths(files)
-
     def _query(self, sql: str, files: Sequence[DataFile], *values: Value) -> list[tuple[Any, ...]]:
-        return self._run(sql, files, [self._paths(files), *values]) if files else []
+        return self._run(sql, files, [self._files_for_duckdb.paths(files), *values]) if files else []
 
     def _run(self, sql: str, files: Sequence[DataFile], values: Sequence[Value]) -> list[tuple[Any, ...]]:
         import duckdb
