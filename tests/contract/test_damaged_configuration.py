@@ -90,7 +90,7 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     world = sqlite_world
     whole = damage(world, change)
     world.send(order("m1", number="1"), order("m2", number="2", staff=True), order("m3", number="3"))
-    world.send({"messageId": "m4", "userId": "ann", "event": "Page OpenedRequest"})
+    world.send({"messageId": "m4", "userId": "ann", "event": "Page Opened"})
     world.route()
 
     assert awarded(world, "second") == ["m1", "m3"]

@@ -95,7 +95,7 @@ def test_an_event_that_comes_while_earlier_ones_are_planned_waits_behind_them(wo
     world.send(*[order(f"x{number}", number=f"x{number}") for number in range(600)])
     world.route()
     restore(world, whole)
-    world.send(order("late", number="late"), {"messageId": "page", "userId": "ann", "event": "Page OpenedRequest"})
+    world.send(order("late", number="late"), {"messageId": "page", "userId": "ann", "event": "Page Opened"})
     world._router.step()  # plans some of the 600, and routes what is new
     assert results(world, "late")["perkville"]["reason"] == "behind_held_events"
     assert results(world, "page")["perkville"]["reason"] == "not_allowlisted"

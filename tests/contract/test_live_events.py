@@ -103,7 +103,7 @@ async def test_results_that_went_to_the_lake_between_two_looks_are_shown(world: 
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-2", "not_routed_yet"))
     await watcher.follows()
-    world.send(event("Locker OpenedRequest", 2))
+    world.send(event("Locker Opened", 2))
     await first
 
     def at_once() -> None:
@@ -122,7 +122,7 @@ async def test_an_event_that_is_in_the_lake_before_the_first_look_is_shown(world
     await watcher.follows()
     for number in numbers:
         # In one batch, so that no read falls between.
-        world.send(event("Locker OpenedRequest", number))
+        world.send(event("Locker Opened", number))
         world.route()
         world.feed_lake()
     await first

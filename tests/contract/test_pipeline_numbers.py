@@ -57,7 +57,7 @@ def event(number: int, **members: Any) -> dict[str, object]:
 def fill(world: PublicApiServer) -> None:
     world.send(*(event(number) for number in range(4)))  # delivered
     world.send(event(10, properties={"email": "x@staff.example"}))
-    world.send(event(11, event="Locker OpenedRequest"), event(12, event="Locker OpenedRequest"))
+    world.send(event(11, event="Locker Opened"), event(12, event="Locker Opened"))
     world.send(event(13, properties={"email": "nonsense"}))
     world.send(event(0))  # the same once more
     world.send(event(14, userId="", anonymousId=""))
@@ -210,7 +210,7 @@ def test_the_delivery_overview_is_grouped_and_filtered_as_segments_client_asks(w
     fill(world)
     _, content = overview(world, "failed-delivery", "&groupBy%5B0%5D=eventName&groupBy%5B1%5D=discardReason")
     result = {(item["eventName"], item["discardReason"]): item["total"] for item in content["data"]["dataset"]}
-    assert result[("Locker OpenedRequest", "not_allowlisted")] == 2
+    assert result[("Locker Opened", "not_allowlisted")] == 2
     _, content = overview(world, "failed-delivery", "&filter%5BdiscardReason%5D%5B0%5D=invalid_email")
     assert content["data"]["total"] == 1
 

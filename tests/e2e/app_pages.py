@@ -30,7 +30,7 @@ EVENTS = [
         "properties": {"email": "ann@example.com", "order_id": "1001", "revenue": 49.9},
     },
     {"type": "track", "event": "Checked In", "userId": "ann"},
-    {"type": "track", "event": "Locker OpenedRequest", "userId": "ben", "properties": {"email": "ben@example.com"}},
+    {"type": "track", "event": "Locker Opened", "userId": "ben", "properties": {"email": "ben@example.com"}},
     {"type": "track", "event": "Checked In", "userId": "ben", "properties": {"email": "ben@example.com"}},
     {"type": "track", "event": "<script>alert(1)</script>", "userId": "eve", "properties": {"email": "eve@x.example"}},
 ]

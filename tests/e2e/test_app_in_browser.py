@@ -204,7 +204,7 @@ def test_a_filter_is_built_seen_on_real_events_and_saved_live(chromium: Browser,
         expect(page.locator("[data-fql]")).to_have_value('contains(properties.email, "ben@")')
         expect(page.locator("[data-preview]")).to_contain_text("2 of the newest")
         picture(page, "filter")
-        page.locator("[data-fql]").fill('event = "Locker OpenedRequest" and !( type = "page" )')
+        page.locator("[data-fql]").fill('event = "Locker Opened" and !( type = "page" )')
         expect(page.locator("[data-preview]")).to_contain_text("1 of the newest")
         expect(page.locator("[data-builder]")).to_be_hidden()
         page.locator("[data-fql]").fill("event = ")

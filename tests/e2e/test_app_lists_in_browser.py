@@ -59,17 +59,17 @@ def test_the_schema_leads_to_map_and_filter(chromium: Browser, product: ProductP
     with signed_in(chromium, product, "olga@acme.example", viewport={"width": width, "height": 860}) as page:
         page.goto("/sources/website")
         page.get_by_role("link", name="Schema").click()
-        wait_after_reloading(page, lambda: page.get_by_role("link", name="Locker OpenedRequest").count() > 0)
+        wait_after_reloading(page, lambda: page.get_by_role("link", name="Locker Opened").count() > 0)
         if width > 390:
             picture(page, "source-schema")
-        page.get_by_role("link", name="Locker OpenedRequest").click()
+        page.get_by_role("link", name="Locker Opened").click()
         expect(page.get_by_role("row", name="email")).to_contain_text("string")
         expect(page.locator("main")).not_to_contain_text("ben@example.com")
         page.get_by_role("link", name="Map this event").click()
-        expect(page.get_by_label("Event name").last).to_have_value("Locker OpenedRequest")
+        expect(page.get_by_label("Event name").last).to_have_value("Locker Opened")
         page.go_back()
         page.get_by_role("link", name="Create a filter").click()
-        expect(page.get_by_label("Query (FQL)")).to_have_value("event = 'Locker OpenedRequest'")
+        expect(page.get_by_label("Query (FQL)")).to_have_value("event = 'Locker Opened'")
 
 
 def test_a_condition_suggests_values_of_its_property(chromium: Browser, product: ProductProcess) -> None:

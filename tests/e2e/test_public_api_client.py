@@ -41,7 +41,7 @@ def outputs(product: ProductProcess) -> dict[str, Any]:
         pytest.skip("Segment's client is not installed: run `make browser`")
     properties = {"email": "counted@example.com"}
     product.track("Checked In", properties, messageId="counted")
-    product.track("Locker OpenedRequest", properties, messageId="refused")
+    product.track("Locker Opened", properties, messageId="refused")
     product.wait_for_status("counted", "delivered")
     product.wait_for_status("refused", "refused")
     done = subprocess.run(
@@ -123,7 +123,7 @@ def test_filters(outputs: dict[str, Any]) -> None:
 
 def test_delivery_in_numbers(outputs: dict[str, Any]) -> None:
     by_name = {(item["eventName"], item["eventType"]): item["total"] for item in outputs["received"]["dataset"]}
-    assert by_name == {("Checked In", "track"): 1, ("Locker OpenedRequest", "track"): 1}
+    assert by_name == {("Checked In", "track"): 1, ("Locker Opened", "track"): 1}
     (delivered,) = outputs["delivered"]["dataset"]
     assert (delivered["eventName"], delivered["total"], len(delivered["series"])) == ("Checked In", 1, 1)
     (failed,) = outputs["failed"]["dataset"]

@@ -70,7 +70,7 @@ resource "segment_destination_filter" "described" {
   destination_id = segment_destination.points.id
   title          = "a share"
   description    = "half of it"
-  if             = "event = 'Locker OpenedRequest'"
+  if             = "event = 'Locker Opened'"
   enabled        = true
   actions        = [{ type = "SAMPLE", percent = 0.5, path = "userId" }]
 }

@@ -191,7 +191,7 @@ class _Gym:
             )
         else:
             # Not in the map: the event is refused, and `trace` shows the reason.
-            self._track(member, "Locker OpenedRequest", {"email": email})
+            self._track(member, "Locker Opened", {"email": email})
 
     def _track(self, member: str, event: str, properties: dict[str, object]) -> None:
         self._client.track(user_id=member, event=event, properties=properties)

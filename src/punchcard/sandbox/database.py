@@ -83,7 +83,7 @@ _PERKS = [
     (123459, 41, "Early Bird", "A promotion that has ended", "EARN", 5, "INACTIVE"),
     (123460, 41, "Class Attended", "Five points for each class", "EARN", 5, "ACTIVE"),
     (123461, 41, "Friend Referred", "Fifty points when a friend joins", "EARN", 50, "ACTIVE"),
-    (123462, 41, "App OpenedRequest", "Tracked only: earns no points", "EARN", 0, "ACTIVE"),
+    (123462, 41, "App Opened", "Tracked only: earns no points", "EARN", 0, "ACTIVE"),
     (123463, 41, "Free Smoothie", "A reward for a hundred points", "REDEEM", 100, "ACTIVE"),
     (223456, 42, "Globex Visit", "Belongs to another business", "EARN", 10, "ACTIVE"),
 ]
