@@ -117,7 +117,7 @@ def test_filters(outputs: dict[str, Any]) -> None:
     assert outputs["preview"]["result"] is None
     (problem,) = outputs["createFilterBad"]["errors"]
     assert problem["field"] == "filters[1].if"
-    assert "at the end" in problem["message"]
+    assert "At the end" in problem["message"]
     assert outputs["getFilterUnknown"]["status"] == 404
 
 

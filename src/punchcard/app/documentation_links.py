@@ -11,6 +11,7 @@ _AUDIENCES: Final = "docs/how-to/audiences.md"
 _CONFLICTS: Final = "docs/how-to/resolve-a-conflict.md"
 _FILTERS: Final = "docs/reference/filters.md"
 _PAUSE: Final = "docs/how-to/pause-a-destination.md#in-the-app"
+_PRIVACY: Final = "docs/how-to/delete-a-person.md"
 _RECONCILE: Final = "docs/how-to/reconcile.md"
 _REPLAY: Final = "docs/how-to/replay-events.md"
 _ROLES: Final = f"{_APP}#roles"
@@ -49,8 +50,10 @@ PAGES: Final = MappingProxyType(
         "filters.html": _FILTERS,
         "home.html": f"{_APP}#every-day-is-all-well",
         "password.html": "docs/how-to/reset-a-password.md",
+        "privacy.html": _PRIVACY,
         "reconciliation.html": f"{_RECONCILE}#kinds-of-differences",
         "reconciliations.html": _RECONCILE,
+        "regulation.html": _PRIVACY,
         "replay.html": f"{_REPLAY}#while-it-runs",
         "replays.html": _REPLAY,
         "settings.html": "docs/how-to/operate.md#change-the-configuration",
