@@ -52,9 +52,7 @@ class Row:
 async def show_map(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Show the map, with the possible values read from the partner."""
     destination = await _destination(context, slug)
-    event_map = destination.settings.get(_map_field(destination).key)
-    rows = [(str(name), str(value)) for name, value in event_map.items()] if isinstance(event_map, Mapping) else []
-    return await _page(context, destination, rows, FormErrors(), status=200)
+    return await _page(context, destination, _saved_rows(destination), FormErrors(), status=200)
 
 
 @post("/destinations/{slug:str}/map", status_code=200)
@@ -67,7 +65,8 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     if any(row_errors):
         errors = FormErrors(fields={"map": "Not saved. Correct the lines below."})
         return await _page(context, destination, rows, errors, row_errors=row_errors, status=422)
-    unusable = [_unusable(context, slug, name, value) for name, value in rows]
+    confirmed = set(_saved_rows(destination))  # a line that was saved before was confirmed then
+    unusable = ["" if row in confirmed else _unusable(context, slug, *row) for row in rows]
     if any(unusable) and not context.field("confirmed"):
         errors = FormErrors(fields={"map": "Not saved. Some lines cannot award anything."})
         return await _page(context, destination, rows, errors, row_errors=unusable, needs_confirmation=True, status=422)
@@ -82,6 +81,11 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     return context.redirect(
         page_path("destinations", slug, "map", saved="1"), notices=[f"The map was saved: {events} from now on."]
     )
+
+
+def _saved_rows(destination: Destination) -> list[tuple[str, str]]:
+    event_map = destination.settings.get(_map_field(destination).key)
+    return [(str(name), str(value)) for name, value in event_map.items()] if isinstance(event_map, Mapping) else []
 
 
 def find_row_errors(rows: Sequence[tuple[str, str]], *, label: str) -> list[str]:
