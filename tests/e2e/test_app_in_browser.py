@@ -298,6 +298,7 @@ def test_everything_that_the_builder_knows_is_shown_by_choosing(chromium: Browse
         page.get_by_role("button", name="Remove this condition").nth(1).click()
         expect(text).to_have_value(message)
         page.get_by_role("button", name="Remove the second step").click()
+        expect(page.get_by_label("Event of the second step")).to_have_count(0)
         page.get_by_role("button", name="Remove this source").click()
         expect(text).to_have_value("event('Order Completed').between(7 days, 90 days).sum(property('revenue')) >= 50")
         expect(page.get_by_label("Event of the second step")).to_have_count(0)

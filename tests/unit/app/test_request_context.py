@@ -64,7 +64,7 @@ def test_problems_stand_beside_their_fields() -> None:
     error = ConfigurationError("errors", problems=problems)
     errors = form_errors_from(error, names={"settings.eventToPerkMap": "map"})
     assert errors.for_field("settings.apiKey") == "Is required."
-    assert errors.for_field("map") == '"Checked In": is no id'
+    assert errors.for_field("map") == '"Checked In": is no id.'
     assert errors.general == ["workspace: is odd"]
 
 
