@@ -84,10 +84,13 @@ def test_what_is_acknowledged_is_awarded_once_whatever_dies(
             visitors.send(5, serving)
             wait_until_awarded()
             worker.kill()
+            awarded = len(sandbox.transactions())
             visitors.send(5, serving)
             serving.kill()
             worker = WorkerProcess(tmp_path / "worker", environment, worker_log)
             serving = ProductProcess(tmp_path / "serving", serves_only=True, environment=environment)
+            # Until it has opened the log, a worker would end with an error, for its supervisor to start it again.
+            wait_until(lambda: len(sandbox.transactions()) > awarded)
             own_kafka.leader_of("events").kill()
             visitors.send(5, serving)
             wait_until_awarded()

@@ -19,15 +19,12 @@ SECRET_KEY: Final = "lake-writer-secret"
 _BINARY = Path(sys.executable).parent / "versitygw"
 _FIELDS = 9  # of a line of its output: time, name, status, duration, address, method, path, error, query
 _STOP_SECONDS = 30.0
-_FOLDERS: dict[str, Path] = {}  # of the newest server
+_LAKES: dict[str, Path] = {}  # the folders of all lakes, by URL: servers have buckets of one name
 
 
 def lake_folder(url: str) -> Path:
     """Return the folder of a lake. An object of the test server is a file with the same path below it."""
-    if not url.startswith("s3://"):
-        return Path(url)
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    return _FOLDERS[bucket] / prefix
+    return _LAKES[url] if url.startswith("s3://") else Path(url)
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,6 @@ class S3Server:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
-        _FOLDERS[self.bucket] = self.objects
         self.start()
 
     @staticmethod
@@ -84,7 +80,10 @@ class S3Server:
 
     def new_lake(self) -> str:
         """Return the URL of a lake that is not there yet."""
-        return f"s3://{self.bucket}/lakes/{uuid.uuid4().hex}"
+        path = f"lakes/{uuid.uuid4().hex}"
+        url = f"s3://{self.bucket}/{path}"
+        _LAKES[url] = self.objects / path
+        return url
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
