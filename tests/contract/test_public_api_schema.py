@@ -40,7 +40,7 @@ title = "no staff"
 if = "contains( properties.email, '@staff.example' )"
 actions = [{ type = "DROP" }]
 """
-EXAMPLES_PER_CALL = 10
+EXAMPLES_PER_CALL = 20
 # Not among them: whether all that the schema allows is accepted. A call may name what is not there, or must stay.
 CHECKS = [
     not_a_server_error,
