@@ -32,6 +32,7 @@ class AppendNotices:
         self._receiving: socket.socket | None = None
         self._may_receive = self._address is not None
         self._guard = threading.Lock()
+        self._waiting = threading.Lock()  # held while the reader uses its socket, which must not be closed meanwhile
         # Trusted until a record is found of which no notice came.
         self._is_trusted = True
         self._is_unannounced = False
@@ -52,6 +53,10 @@ class AppendNotices:
             poll_seconds: The maximum time where notices do not come.
             closing: Set before the notice by which a reader is ended.
         """
+        with self._waiting:
+            self._wait(seconds=seconds, poll_seconds=poll_seconds, closing=closing)
+
+    def _wait(self, *, seconds: float, poll_seconds: float, closing: threading.Event) -> None:
         is_first = self._receiving is None
         receiving = self._bound()
         if receiving is None:
@@ -78,8 +83,8 @@ class AppendNotices:
             self._is_trusted = False
 
     def close(self) -> None:
-        """Close the sockets."""
-        with self._guard:
+        """Close the sockets, once a wait has ended: its `closing` must be set and the notice sent before."""
+        with self._waiting, self._guard:
             for opened in (self._sending, self._receiving):
                 if opened is not None:
                     opened.close()
