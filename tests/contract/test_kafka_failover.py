@@ -85,12 +85,13 @@ def test_nothing_acknowledged_is_lost_doubled_or_out_of_order_over_two_kills_of_
         with sender.sending():
             for kill in (1, 2):
                 wait_until(lambda kill=kill: len(sender.acknowledged) >= kill * _RECORDS // 4)  # type: ignore[misc]
+                own_kafka.wait_until_in_sync("kills")  # a broker that fell behind could not be elected
                 leader = own_kafka.leader_of("kills")
                 leader.kill()
                 at_kill = len(sender.acknowledged)
                 wait_until(lambda at_kill=at_kill: len(sender.acknowledged) > at_kill + 1_000)  # type: ignore[misc]
                 leader.start()
-                own_kafka.wait_until_in_sync("kills")
+            own_kafka.wait_until_in_sync("kills")
             wait_until(lambda: len(sender.acknowledged) >= _RECORDS)
         result = stored(log)
     print(f"longest pause {max(sender.pauses):.1f} s, failed appends {len(sender.failures)}")
@@ -155,6 +156,7 @@ def identity_of(log: KafkaEventLog) -> str:
 def test_a_frozen_leader_is_replaced(own_kafka: KafkaCluster) -> None:
     with closing(KafkaEventLog(own_kafka.url("frozen"))) as log:
         log.append([record(0)])
+        own_kafka.wait_until_in_sync("frozen")
         leader = own_kafka.leader_of("frozen")
         leader.signal(signal.SIGSTOP)
         try:
