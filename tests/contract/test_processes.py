@@ -72,9 +72,12 @@ def seen(folder: Path, *, forks: bool, **more: Any) -> dict[str, Any]:
     ids=["plain", "limited", "piped input", "piped errors"],
 )
 def test_a_forked_process_finds_what_a_started_one_finds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, more: dict[str, Any]
 ) -> None:
     script(tmp_path, PROBE)
+    run_module("probe", folder=tmp_path)  # now the process that forks is running
+    umask = os.umask(0o027)
+    request.addfinalizer(lambda: os.umask(umask))
     forked = seen(tmp_path, forks=True, **more)
     monkeypatch.setenv("TEST_FORKS", "0")
     started = seen(tmp_path, forks=False, **more)

@@ -40,6 +40,7 @@ class StartRequest:
     """A module to run as `__main__`, with all that a process gets from its parent except its standard streams.
 
     Args:
+        umask: Permissions that new files do not get.
         descriptors_max: Maximum number of open files; None leaves that of the server.
     """
 
@@ -47,6 +48,7 @@ class StartRequest:
     arguments: Sequence[str]
     environment: dict[str, str]
     folder: str
+    umask: int
     descriptors_max: int | None = None
 
     def to_bytes(self) -> bytes:
@@ -141,6 +143,7 @@ def _become(request: StartRequest, descriptors: Sequence[int]) -> StartRequest:
         os.dup2(descriptor, stream)
         os.close(descriptor)
     os.chdir(request.folder)
+    os.umask(request.umask)
     os.environ.clear()
     os.environ.update(request.environment)
     time.tzset()

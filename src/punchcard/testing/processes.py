@@ -49,7 +49,9 @@ def start_module(
     """
     variables = dict(os.environ if environment is None else environment)
     if _can_fork(variables):
-        request = StartRequest(module, arguments, variables, str(folder or Path.cwd()), descriptors_max)
+        request = StartRequest(
+            module, arguments, variables, str(folder or Path.cwd()), umask=_umask(), descriptors_max=descriptors_max
+        )
         return _ForkedProcess(_SERVER, request, stdin=stdin, stdout=stdout, stderr=stderr)
     command = [sys.executable, "-m", module, *arguments]
     if descriptors_max is not None:
@@ -64,6 +66,13 @@ def start_module(
         cwd=folder,
         start_new_session=True,
     )
+
+
+def _umask() -> int:
+    """Return the umask of this process, which can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def run_module(
