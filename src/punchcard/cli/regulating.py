@@ -1,6 +1,5 @@
 """What the commands under `punchcard privacy` do."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from punchcard.cli.listing import print_json_lines
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
@@ -92,10 +92,10 @@ def show_regulations(settings: Settings, id: int | None, *, as_json: bool) -> in
         else:
             regulations = [get_regulation(work, id)]
         subjects = named_subjects(work, vault, regulations)
+    if as_json:
+        print_json_lines(_plain(regulation, subjects[regulation.id]) for regulation in regulations)
+        return 0
     for regulation in regulations:
-        if as_json:
-            print(json.dumps(_plain(regulation, subjects[regulation.id]), ensure_ascii=False))
-            continue
         names = subjects[regulation.id]
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
         print(
@@ -108,7 +108,7 @@ def show_regulations(settings: Settings, id: int | None, *, as_json: bool) -> in
             print(f"    {printable(regulation.detail)}")
         if id is not None:
             _print_progress(regulation)
-    if not regulations and not as_json:
+    if not regulations:
         print("No regulations")
     return 0
 
