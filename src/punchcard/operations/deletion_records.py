@@ -89,7 +89,7 @@ class RecordErasure:
         with store.unit_of_work() as work:
             erase_replayed(work, places)
             scrub_routing_texts(work, ids)
-        self._scrub_results(ids)
+        self._scrub_results(ids, set(everywhere))
         with store.unit_of_work() as work:
             requests = erase_requests(work, ids)
         with store.unit_of_work() as work:
@@ -113,11 +113,11 @@ class RecordErasure:
         ]
         return ErasedRecords(steps=steps, in_flight=ledger.in_flight, conflicts=conflicts)
 
-    def _scrub_results(self, ids: ErasedIds) -> None:
+    def _scrub_results(self, ids: ErasedIds, places: Collection[Place]) -> None:
         after: int | None = 0
         while after is not None:
             with self._store.unit_of_work() as work:
-                after = scrub_results(work, ids, after=after)
+                after = scrub_results(work, ids, places=places, after=after)
 
 
 def replace_in_log(log: EventLog, places: Collection[Place], ids: ErasedIds) -> int:
