@@ -51,6 +51,7 @@ PAGES = [
     "/destinations/perkville/replays",
     "/destinations/perkville/reconciliations",
     "/destinations/perkville/state",
+    "/search?q=ann",
     "/catalog",
     "/catalog/perkville",
     "/catalog/perkville/add",

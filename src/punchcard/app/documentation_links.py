@@ -56,6 +56,7 @@ PAGES: Final = MappingProxyType(
         "regulation.html": _PRIVACY,
         "replay.html": f"{_REPLAY}#while-it-runs",
         "replays.html": _REPLAY,
+        "search.html": f"{_APP}#search",
         "settings.html": "docs/how-to/operate.md#change-the-configuration",
         "sign_in.html": "docs/how-to/reset-a-password.md",
         "source.html": _SEND,
