@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0036"
-down_revision = "0033"
+down_revision = "0035"
 
 _IS_NAME = "coalesce(name, '') IN ('name', 'firstName', 'lastName', 'first_name', 'last_name')"
 
