@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from sqlalchemy import update
 from tests.contract.test_app_search import CONFIG
 
 from punchcard.store.delivery import outbox
+from punchcard.store.delivery.schema import effects
 from punchcard.testing.effects import new_effect
 from punchcard.testing.engage_samples import add_person
 from punchcard.testing.operators import PASSWORD, add_operators
@@ -139,3 +141,31 @@ def test_the_search_page_works_without_scripts(
         page.get_by_role("searchbox").press("Enter")
         expect(page.get_by_role("link", name="Order 1001")).to_be_visible()
         look(page, f"search-{scheme}")
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_all_that_match_are_selected_confirmed_and_retried(
+    chromium: Browser, world: PublicApiServer, axe: str, width: int, scheme: str
+) -> None:
+    with world.store.unit_of_work() as work:
+        values = {"state": "parked", "is_open": False, "reason": "unavailable", "finished_at": world.clock.now()}
+        work.execute(update(effects).values(**values))
+    with opened(chromium, world, "editor", width=width, scheme=scheme, bypass_csp=True) as page:
+        page.goto("/destinations/perkville/transactions")
+        words = page.locator("[data-bulk-words]")
+        page.locator("[name=id]").first.check()
+        expect(words).to_have_text("1 award selected")
+        if width > 390:  # on a phone the rows are cards without a header
+            page.get_by_label("Select all on this page").check()
+            expect(words).to_have_text("50 awards selected")
+        page.get_by_label("Transactions", exact=True).select_option("all")
+        expect(words).to_have_text("All 60 awards that match are selected")
+        look(page, f"bulk-list-{scheme}")
+        page.locator(".list-tools").get_by_role("button", name="Retry").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Retry 60 awards?")
+        look(page, f"bulk-{scheme}")
+        page.evaluate(axe)
+        violations = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
+        assert [(item["id"], item["impact"]) for item in violations["violations"]] == []
+        page.get_by_role("button", name="Retry 60 awards").click()
+        expect(page.get_by_role("status").first).to_contain_text("60 awards back in the queue.")

@@ -31,6 +31,7 @@ PAGES: Final = MappingProxyType(
         "audience_edit.html": f"{_AUDIENCES}#create-one",
         "audiences.html": _AUDIENCES,
         "audit.html": _ROLES,
+        "bulk.html": f"{_APP}#every-day-is-all-well",
         "catalog.html": f"{_APP}#first-run",
         "catalog_add.html": f"{_APP}#first-run",
         "catalog_entry.html": f"{_APP}#first-run",

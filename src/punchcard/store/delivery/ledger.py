@@ -158,9 +158,10 @@ def count(work: Connection, query: LedgerQuery, *, at_most: int | None = None) -
     return work.scalar(select(func.count()).select_from(limited)) or 0
 
 
-def ids(work: Connection, query: LedgerQuery) -> list[int]:
-    """Return the ids of all rows that match, oldest first."""
-    return list(work.scalars(_filtered(select(effects.c.id), query).order_by(effects.c.id)))
+def ids(work: Connection, query: LedgerQuery, *, after_id: int = 0, limit: int | None = None) -> list[int]:
+    """Return the ids of the rows that match, oldest first."""
+    statement = _filtered(select(effects.c.id), query).where(effects.c.id > after_id)
+    return list(work.scalars(statement.order_by(effects.c.id).limit(limit)))
 
 
 def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> list[int]:
