@@ -79,6 +79,7 @@ OTHERS = {
     "sandbox",
     "serve",
     "up",
+    "user invite",
     "user reset",
     "versions diff",
     "versions restore",

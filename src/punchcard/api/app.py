@@ -45,6 +45,7 @@ from punchcard.api.filters import (
     preview_filter,
     update_filter,
 )
+from punchcard.api.invites import HANDLERS as INVITES
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
@@ -122,6 +123,7 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *LISTS,
+    *INVITES,
     *ALERTS,
     *CONFLICTS,
     *CONFIGURATION_VERSIONS,

@@ -16,11 +16,13 @@ _RECONCILE: Final = "docs/how-to/reconcile.md"
 _REPLAY: Final = "docs/how-to/replay-events.md"
 _ROLES: Final = f"{_APP}#roles"
 _SEND: Final = "docs/how-to/send-events.md"
+_TEAM: Final = "docs/how-to/team.md"
 _VERSIONS: Final = "docs/how-to/restore-a-version.md#in-the-app"
 _WHY: Final = "docs/how-to/why-no-points.md#in-the-app"
 
 PAGES: Final = MappingProxyType(
     {
+        "account.html": _TEAM,
         "alert_channel.html": f"{_ALERTS}#add-a-channel",
         "alert_channels.html": f"{_ALERTS}#add-a-channel",
         "alert_rules.html": f"{_ALERTS}#rules",
@@ -49,6 +51,7 @@ PAGES: Final = MappingProxyType(
         "filter.html": f"{_FILTERS}#conditions",
         "filters.html": _FILTERS,
         "home.html": f"{_APP}#every-day-is-all-well",
+        "join.html": _TEAM,
         "password.html": "docs/how-to/reset-a-password.md",
         "privacy.html": _PRIVACY,
         "reconciliation.html": f"{_RECONCILE}#kinds-of-differences",
@@ -63,7 +66,7 @@ PAGES: Final = MappingProxyType(
         "source_schema.html": f"{_SEND}#check-that-it-works",
         "source_schema_event.html": f"{_SEND}#check-that-it-works",
         "sources.html": _SEND,
-        "team.html": _ROLES,
+        "team.html": _TEAM,
         "tester.html": "docs/how-to/try-a-change.md",
         "tokens.html": "docs/reference/public-api.md#tokens-and-roles",
         "transactions.html": "docs/reference/public-api.md#the-ledger",

@@ -2,13 +2,16 @@
 
 import json
 import secrets
+import sys
 
 from punchcard.app.passwords import hash_password
 from punchcard.cli.listing import print_list
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
-from punchcard.runtime.assembly import open_store
+from punchcard.operations.invitations import invitation_link, invite, mail_invitation, read_role
+from punchcard.runtime.alerting import base_url
+from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.access import audit
 from punchcard.store.access.operators import (
@@ -18,6 +21,8 @@ from punchcard.store.access.operators import (
     list_operators,
     operator_by_email,
 )
+from punchcard.workspace.persistence import load
+from punchcard.workspace.snapshot import SnapshotWatch
 
 _PASSWORD_BYTES = 15  # 20 characters
 
@@ -79,7 +84,43 @@ def reset_password(settings: Settings, email: str) -> None:
     finally:
         store.close()
     print(f"Temporary password of {printable(operator.email)}: {password}")
-    print("All sessions have ended. Change the password in the App, under Settings > Your password.")
+    print("All sessions have ended. Change the password in the App, under Settings > Your account.")
+
+
+def invite_user(settings: Settings, email: str, role: str, *, url: str, is_mailed: bool) -> int:
+    """Invite a person, and print the link.
+
+    Args:
+        url: Where people reach the App, "" for what the settings say.
+        is_mailed: Whether the link is also sent by mail.
+
+    Returns:
+        0, or 1 if a mail was requested and could not be sent; the link is valid nevertheless.
+
+    Raises:
+        ConfigurationError: Email or role is invalid, or the email belongs to an operator.
+        StorageError: The store is unavailable.
+    """
+    clock = SystemClock()
+    not_mailed = ""
+    store = open_store(settings)
+    try:
+        with store.unit_of_work() as work:
+            invitation, secret = invite(work, email=email, role=read_role(role), actor="command line", clock=clock)
+        link = invitation_link(url or base_url(settings), secret)
+        if is_mailed:
+            keyring = open_keyring(settings)
+            snapshot = SnapshotWatch(store, keyring, clock=clock).current()
+            workspace = load(store, keyring).workspace.name
+            not_mailed = mail_invitation(snapshot, invitation, link, workspace=workspace)
+    finally:
+        store.close()
+    until = f"{invitation.expires_at:%Y-%m-%d %H:%M} UTC"
+    print(f"{printable(invitation.email)} is invited. The link works once, until {until}:")
+    print(link)
+    if not_mailed:
+        print(printable(not_mailed), file=sys.stderr)
+    return 1 if not_mailed else 0
 
 
 def _body(operator: Operator) -> dict[str, object]:

@@ -221,7 +221,12 @@ class PostgresEventLog:
         return True
 
     def discard_replaced(self) -> bool:
-        """Do nothing: the server's vacuum frees old versions of rows."""
+        """Free the old versions of replaced and trimmed rows now: the server's own vacuum may come much later."""
+        session = PostgresSession(self._parameters)  # of its own: appends do not wait for it
+        with self._use(session, "vacuumed") as connection:
+            connection.execute("SET statement_timeout = 0")
+            connection.execute("VACUUM event_log_records")
+            session.close()
         return True
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from punchcard.lake.repair import IsMissing, RepairReport, repair_lake
 from punchcard.lake.schema import LakeRows
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import lake_rows
-from punchcard.routing.records import read_items
+from punchcard.routing.records import read_routed
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import ResultBatch
 from punchcard.store.routing.lake_status import note_lake_loss, note_lake_success
@@ -92,7 +92,7 @@ class _Restoring:
                     continue
                 if is_missing(record.position, from_micros(record.received_at).date()):
                     known = routed[record.position]
-                    items = read_items(record, len(known.results))
+                    items = read_routed(record, known)
                     rows.extend(lake_rows(ResultBatch(batch.distinct, [known]), [items], [record.received_at]))
                     if len(rows) < _ROWS_AT_ONCE:
                         continue

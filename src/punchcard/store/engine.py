@@ -36,7 +36,7 @@ from punchcard.store.source_schema import schema as _source_schema  # noqa: F401
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0033"
+HEAD_MIGRATION = "0038"
 _BUSY_SECONDS = 10
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
@@ -194,15 +194,26 @@ class Store:
     def discard_deleted(self) -> bool:
         """Overwrite what deleted rows have left in the write-ahead log; False if that must be tried again later.
 
-        PostgreSQL frees old versions of rows itself.
+        In PostgreSQL, the old versions of rows are freed: its own vacuum comes once a fifth of a table has changed.
 
         Raises:
             StorageError: the database is away.
         """
         if not self.is_sqlite:
+            self._vacuum()
             return True
         with closing(self._engine.raw_connection()) as connection:
             return truncate_write_ahead_log(connection)
+
+    def _vacuum(self) -> None:
+        try:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                quote = connection.dialect.identifier_preparer.quote
+                connection.execute(text("VACUUM " + ", ".join(quote(table.name) for table in metadata.sorted_tables)))
+        except SQLAlchemyError as error:
+            if (fault := self._fault(error, "vacuumed")) is None:
+                raise
+            raise fault from error
 
     def close(self) -> None:
         """Release all connections."""

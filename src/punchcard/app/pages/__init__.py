@@ -1,6 +1,7 @@
 """The pages, one module for each group. Each module lists its handlers in `HANDLERS`."""
 
 from punchcard.app.pages import (
+    account,
     alerts,
     audiences,
     catalog,
@@ -18,6 +19,7 @@ from punchcard.app.pages import (
     exports,
     filters,
     home,
+    join,
     privacy,
     reconciliation,
     replays,
@@ -57,6 +59,8 @@ HANDLERS = (
     *workspaces.HANDLERS,
     *versions.HANDLERS,
     *team.HANDLERS,
+    *join.HANDLERS,
+    *account.HANDLERS,
     *documentation.HANDLERS,
     *exports.HANDLERS,
     *privacy.HANDLERS,

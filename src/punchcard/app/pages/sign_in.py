@@ -1,7 +1,6 @@
 """Signing in and out, and the setup page that creates the owner."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,19 +19,19 @@ from punchcard.app.request_context import (
 )
 from punchcard.app.timezones import TIMEZONES
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.invitations import is_operator_email
 from punchcard.store.access import audit
 from punchcard.store.access.operators import (
     Operator,
-    begin_session,
     count_failures,
     count_operators,
     create_operator,
-    end_session,
     forget_failures,
     note_failure,
     operator_by_email,
     remove_failures,
 )
+from punchcard.store.access.sessions import SignInMethod, end_session
 from punchcard.store.access.token_store import Role, verify_token
 from punchcard.workspace.editing import change_workspace
 
@@ -40,7 +39,6 @@ from punchcard.workspace.editing import change_workspace
 _FAILURES_BY_BOTH_MAX = 8
 _FAILURES_BY_ADDRESS_MAX = 40
 _BUSY_RETRY_SECONDS = 5
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
@@ -68,7 +66,7 @@ def _refuse_owner(context: RequestContext) -> Page | None:
     if _has_owner(context):
         return context.redirect("/sign-in")
     errors = FormErrors()
-    if not _EMAIL.fullmatch(context.field("email")):
+    if not is_operator_email(context.field("email")):
         errors.fields["email"] = "This is not an email address."
     if not context.field("name"):
         errors.fields["name"] = "Enter your name."
@@ -107,7 +105,7 @@ def _create_owner(context: RequestContext, password: str) -> Page:
         f"operator {operator.email}",
         change_workspace(name=context.field("workspace"), timezone=context.field("timezone")),
     )
-    return _signed_in(context, operator, "/")
+    return open_session(context, operator, "/")
 
 
 @get("/sign-in", opt={PUBLIC: True})
@@ -127,8 +125,7 @@ async def sign_in(context: ContextDependency) -> Page:
     attempt = await asyncio.to_thread(_begin_attempt, context)
     if attempt is None:
         return _sign_in_page(context, 429, "Too many attempts. Try again in 15 minutes.")
-    # Not stripped: a blank at the end belongs to the password.
-    password = next(iter(context.form.get("password", ())), "")
+    password = context.password_field("password")
     stored = attempt.operator.password if attempt.operator else None
     try:
         is_accepted = await context.passwords.run(verify_password, stored, password)
@@ -167,7 +164,7 @@ def _begin_attempt(context: RequestContext) -> _Attempt | None:
     """
     clock = context.dependencies.clock
     email = context.field("email").lower()
-    address = context.request.client.host if context.request.client else ""
+    address = context.client_address
     subject = f"{email} {address}"
     with context.dependencies.store.unit_of_work() as work:
         if (
@@ -188,7 +185,7 @@ def _accept_attempt(context: RequestContext, attempt: _Attempt, operator: Operat
     with context.dependencies.store.unit_of_work() as work:
         forget_failures(work, attempt.subject)
         remove_failures(work, attempt.counted)
-    return _signed_in(context, operator, local_path(context.field("next")))
+    return open_session(context, operator, local_path(context.field("next")))
 
 
 def _sign_in_page(context: RequestContext, status: int, errors: str) -> Page:
@@ -209,13 +206,25 @@ def sign_out(context: ContextDependency) -> Page:
     return response
 
 
-def _signed_in(context: RequestContext, operator: Operator, path: str) -> Page:
+def open_session(
+    context: RequestContext,
+    operator: Operator,
+    path: str,
+    *,
+    method: SignInMethod = SignInMethod.PASSWORD,
+    notices: Sequence[str] = (),
+) -> Page:
+    """Sign an operator in at this browser, in place of the operator who was; redirect to a page.
+
+    Args:
+        notices: Sentences that the page shows.
+    """
     # A new secret for each sign-in prevents session fixation.
     with context.dependencies.store.unit_of_work() as work:
         if context.secret:
             end_session(work, context.secret)
-        secret = begin_session(work, operator, clock=context.dependencies.clock)
-    return context.set_session_cookie(context.redirect(path), secret)
+        secret = context.begin_session(work, operator, method=method)
+    return context.set_session_cookie(context.redirect(path, notices=notices), secret)
 
 
 def _welcome(context: RequestContext, errors: FormErrors, *, status: int) -> Page:

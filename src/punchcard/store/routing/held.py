@@ -43,6 +43,7 @@ class HeldEvent:
         id: Rises in the order in which events were held; 0 before it is stored.
         reason: Stable code.
         detail: Why, in a sentence.
+        rewritten: Its JSON text, if the rules of its source have changed that; None if it is as in its record.
     """
 
     destination: str
@@ -54,6 +55,7 @@ class HeldEvent:
     reason: str
     detail: str
     id: int = 0
+    rewritten: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

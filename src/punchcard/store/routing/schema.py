@@ -102,6 +102,7 @@ held_events = Table(  # events that one destination could not plan: planned once
     Column("detail", Text, nullable=False),
     Column("released_at", Instant),  # null while it waits
     Column("result", Text),  # JSON of the result that it got when it was planned
+    Column("rewritten", LargeBinary),  # JSON text of the event if rules of its source changed it; null: as received
     UniqueConstraint("log_position", "event_index", "destination"),
 )
 Index(
