@@ -6,6 +6,7 @@ import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.profiles.rules import IdentityRules
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.alert_settings import mask_channel
 from punchcard.workspace.document import Catalog, ConfigurationPart, mask_secrets, to_plain
 from punchcard.workspace.model import (
@@ -17,6 +18,7 @@ from punchcard.workspace.model import (
     Source,
     Workspace,
 )
+from punchcard.workspace.plan_files import export_enforcement, export_tracking_plan
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.variables import escape_variables
 
@@ -34,13 +36,15 @@ def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG) -> str:
         case Workspace():
             return "\n".join(_workspace(part))
         case Source():
-            return "[[sources]]\n" + tomli_w.dumps(_source(part))
+            return _source_block(part)
         case Destination():
             return "\n".join(_destination(mask_secrets(part, catalog=catalog)))
         case Computation():
             return _computation(part)
         case AlertChannel():
             return _alert_channel(mask_channel(part))
+        case TrackingPlan():
+            return export_tracking_plan(part)
         case _:
             return _alert_rule(part)
 
@@ -62,6 +66,8 @@ def export(workspace: Workspace, *, managed: Collection[tuple[str, str]] = (), c
         blocks.append(_note("alert_channel", channel.slug, managed) + export_part(channel, catalog=catalog))
     for rule in workspace.alert_rules:
         blocks.append(_note("alert_rule", rule.rule, managed) + export_part(rule, catalog=catalog))
+    for plan in workspace.tracking_plans:
+        blocks.append(_note("tracking_plan", plan.slug, managed) + export_part(plan, catalog=catalog))
     return "\n".join(blocks)
 
 
@@ -87,6 +93,12 @@ def _identity(rules: IdentityRules) -> list[str]:
     standard = vars(IdentityRules())
     values = {key: value for key, value in vars(rules).items() if value != standard[key]}
     return [tomli_w.dumps({"identity": _literal(values)})] if values else []
+
+
+def _source_block(source: Source) -> str:
+    block = "[[sources]]\n" + tomli_w.dumps(_source(source))
+    enforcement = export_enforcement(source.enforcement)
+    return f"{block}\n{tomli_w.dumps({'sources': {'enforcement': enforcement}})}" if enforcement else block
 
 
 def _source(source: Source) -> dict[str, object]:

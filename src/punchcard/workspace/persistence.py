@@ -13,6 +13,7 @@ from punchcard.store.engine import Store
 from punchcard.store.workspace import configuration
 from punchcard.store.workspace.configuration import StoredDocument
 from punchcard.store.workspace.ownership import read_file_managed
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.alert_settings import has_sealed_text, seal_channel, unseal_channel
 from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed_values, seal, unseal
 from punchcard.workspace.keyring import Keyring
@@ -89,6 +90,7 @@ def read_documents(documents: Iterable[StoredDocument]) -> tuple[Workspace, Mapp
     computations: list[Computation] = []
     channels: list[AlertChannel] = []
     rules: list[AlertRule] = []
+    plans: list[TrackingPlan] = []
     unreadable: dict[PartKey, str] = {}
     with_unknown_sources: set[str] = set()
 
@@ -114,6 +116,8 @@ def read_documents(documents: Iterable[StoredDocument]) -> tuple[Workspace, Mapp
                 channels.append(part_of(document, AlertChannel))
             case "alert_rule":
                 rules.append(part_of(document, AlertRule))
+            case "tracking_plan":
+                plans.append(part_of(document, TrackingPlan))
     # If the sources of a destination cannot be read, it may be connected to any of them: events of all are held for it.
     source_slugs = tuple(source.slug for source in sources)
     destinations = [
@@ -124,6 +128,7 @@ def read_documents(documents: Iterable[StoredDocument]) -> tuple[Workspace, Mapp
         workspace, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations)
     )
     workspace = replace(workspace, alert_channels=tuple(channels), alert_rules=tuple(rules))
+    workspace = replace(workspace, tracking_plans=tuple(plans))
     return sort_parts(workspace), unreadable
 
 
@@ -199,6 +204,7 @@ def sort_parts(workspace: Workspace) -> Workspace:
         computations=tuple(sorted(workspace.computations, key=lambda computation: computation.key)),
         alert_channels=tuple(sorted(workspace.alert_channels, key=lambda channel: channel.slug)),
         alert_rules=tuple(sorted(workspace.alert_rules, key=lambda rule: rule.rule)),
+        tracking_plans=tuple(sorted(workspace.tracking_plans, key=lambda plan: plan.slug)),
     )
 
 
@@ -206,7 +212,13 @@ def parts_by_key(workspace: Workspace) -> Mapping[PartKey, ConfigurationPart]:
     """Return every part by kind and slug; the workspace's own fields are one part without a slug."""
     parts: dict[PartKey, ConfigurationPart] = {
         ("workspace", ""): replace(
-            workspace, sources=(), destinations=(), computations=(), alert_channels=(), alert_rules=()
+            workspace,
+            sources=(),
+            destinations=(),
+            computations=(),
+            alert_channels=(),
+            alert_rules=(),
+            tracking_plans=(),
         )
     }
     parts.update({("source", source.slug): source for source in workspace.sources})
@@ -214,6 +226,7 @@ def parts_by_key(workspace: Workspace) -> Mapping[PartKey, ConfigurationPart]:
     parts.update({(computation.kind, computation.key): computation for computation in workspace.computations})
     parts.update({("alert_channel", channel.slug): channel for channel in workspace.alert_channels})
     parts.update({("alert_rule", rule.rule): rule for rule in workspace.alert_rules})
+    parts.update({("tracking_plan", plan.slug): plan for plan in workspace.tracking_plans})
     return parts
 
 
@@ -229,5 +242,6 @@ def with_parts(parts: Iterable[ConfigurationPart]) -> Workspace:
             computations=tuple(part for part in given if isinstance(part, Computation)),
             alert_channels=tuple(part for part in given if isinstance(part, AlertChannel)),
             alert_rules=tuple(part for part in given if isinstance(part, AlertRule)),
+            tracking_plans=tuple(part for part in given if isinstance(part, TrackingPlan)),
         )
     )

@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from punchcard.store.workspace.configuration import StoredDocument
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
 
-Part = TypeVar("Part", Workspace, Source, Destination, Computation, AlertChannel, AlertRule)
+Part = TypeVar("Part", Workspace, Source, Destination, Computation, AlertChannel, AlertRule, TrackingPlan)
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
@@ -80,6 +81,7 @@ def _required(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
         Computation: {"name": document.slug, "definition": ""},
         AlertChannel: {"name": document.slug, "url": ""},
         AlertRule: {},
+        TrackingPlan: {"name": document.slug},
     }
     return required[type_]
 

@@ -16,6 +16,8 @@ from punchcard.filters.destination_filters import DestinationFilters, FilterDefi
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engine import Store
 from punchcard.store.workspace import configuration
+from punchcard.tracking_plans.model import TrackingPlan
+from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
@@ -27,6 +29,7 @@ from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.point_costs import PointCost, read_point_cost
 from punchcard.workspace.problems import format_error
 from punchcard.workspace.telemetry import WorkspaceTelemetry
+from punchcard.workspace.tracking_plans import compile_plans
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,10 +66,15 @@ class RoutedDestination:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceRoute:
-    """A source and its destinations, including disabled ones, sorted by slug."""
+    """A source and its destinations, including disabled ones, sorted by slug.
+
+    Attributes:
+        tracking_plan: The plan that its events are compared with, None if there is none.
+    """
 
     source: Source
     destinations: tuple[RoutedDestination, ...]
+    tracking_plan: CompiledPlan | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +82,7 @@ class PartProblem:
     """A part of the stored configuration that this version cannot use.
 
     Attributes:
-        kind: `workspace`, `source`, `destination`, `computation` or `alert_channel`.
+        kind: `workspace`, `source`, `destination`, `computation`, `alert_channel` or `tracking_plan`.
         slug: Slug or key of the part; "" for the workspace's own fields.
         message: Sentence that says why.
     """
@@ -104,6 +112,8 @@ class Snapshot:
         point_cost: What a point costs, None if the workspace does not say so.
         alert_channels: Alert channels by slug, including disabled ones; without those that cannot be read.
         unreadable: Why a stored document cannot be read completely, by kind and slug.
+        tracking_plans: Tracking plans as configured, by slug.
+        invalid_plans: Why a plan cannot be used, by slug. Events of its sources are not compared with it.
     """
 
     revision: int
@@ -123,6 +133,8 @@ class Snapshot:
     alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
     managed_by_file: frozenset[PartKey] = frozenset()
     point_cost: PointCost | None = None
+    tracking_plans: Mapping[str, TrackingPlan] = field(default_factory=dict)
+    invalid_plans: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def destination_types(self) -> Mapping[str, str]:
@@ -137,10 +149,12 @@ class Snapshot:
                 messages["destination", slug] = destination.invalid
         for key, message in self.invalid_computations.items():
             messages.setdefault(("computation", key), message)
+        for slug, message in self.invalid_plans.items():
+            messages["tracking_plan", slug] = message
         return [
             PartProblem(kind="computation" if kind in COMPUTATION_KINDS else kind, slug=slug, message=message)
             for (kind, slug), message in sorted(messages.items())
-            if kind in ("workspace", "source", "destination", "computation", "alert_channel")
+            if kind in ("workspace", "source", "destination", "computation", "alert_channel", "tracking_plan")
         ]
 
 
@@ -159,9 +173,13 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         )
         for destination in workspace.destinations
     }
+    plans, invalid_plans = compile_plans(
+        workspace.tracking_plans, [slug for kind, slug in unreadable if kind == "tracking_plan"]
+    )
     routes = [
         SourceRoute(
             source=source,
+            tracking_plan=plans.get(source.slug),
             destinations=tuple(routed for routed in destinations.values() if source.slug in routed.destination.sources),
         )
         for source in workspace.sources
@@ -191,6 +209,8 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         alert_rules=effective_rules(workspace.alert_rules),
         alert_channels=_readable_channels(workspace, unreadable),
         managed_by_file=stored.managed_by_file,
+        tracking_plans=MappingProxyType({plan.slug: plan for plan in workspace.tracking_plans}),
+        invalid_plans=MappingProxyType(invalid_plans),
     )
 
 
