@@ -255,6 +255,10 @@ class WorkerProcess:
             self._process.wait()
         self._log.close()
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the worker."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """SIGKILL the worker."""
         self._process.kill()
