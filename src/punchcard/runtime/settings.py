@@ -81,6 +81,7 @@ class Settings:
     data: Path
     database_url: Secret  # may contain a password
     log_url: Secret
+    log_partitions: int
     kafka_sasl_username: str
     kafka_sasl_password: Secret
     kafka_ssl_key_password: Secret

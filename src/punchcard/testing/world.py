@@ -436,32 +436,37 @@ class World:
         )
 
     def _snapshot(self) -> Snapshot:
-        routed = RoutedDestination(
-            slug=SLUG,
-            name=self.partner.definition.name,
-            partner=self.partner,
-            settings=self._settings,
-            supported=self.partner.definition.supported,
-            fingerprint=self._settings.token,
-            destination=Destination(slug=SLUG, type="scripted", sources=(SOURCE, OTHER_SOURCE)),
-        )
-        routes = {
-            key: SourceRoute(source=Source(slug=slug, name=slug, write_keys=(key,)), destinations=(routed,))
-            for slug, key in WRITE_KEYS.items()
-        }
-        return Snapshot(
-            revision=1,
-            zone=ZoneInfo("UTC"),
-            by_write_key=routes,
-            routes=routes,
-            destinations={SLUG: routed},
-            known_names=frozenset({routed.name}),
-        )
+        return scripted_snapshot(self.partner, self._settings)
 
     def _close_components(self) -> None:
         for component in (getattr(self, "store", None), getattr(self, "log", None)):
             if component is not None:
                 component.close()
+
+
+def scripted_snapshot(partner: ScriptedPartner, settings: ScriptedSettings) -> Snapshot:
+    """Return a configuration with two sources and a scripted partner as the destination of both."""
+    routed = RoutedDestination(
+        slug=SLUG,
+        name=partner.definition.name,
+        partner=partner,
+        settings=settings,
+        supported=partner.definition.supported,
+        fingerprint=settings.token,
+        destination=Destination(slug=SLUG, type="scripted", sources=(SOURCE, OTHER_SOURCE)),
+    )
+    routes = {
+        key: SourceRoute(source=Source(slug=slug, name=slug, write_keys=(key,)), destinations=(routed,))
+        for slug, key in WRITE_KEYS.items()
+    }
+    return Snapshot(
+        revision=1,
+        zone=ZoneInfo("UTC"),
+        by_write_key=routes,
+        routes=routes,
+        destinations={SLUG: routed},
+        known_names=frozenset({routed.name}),
+    )
 
 
 def batch_of(*events: dict[str, object]) -> bytes:
