@@ -9,6 +9,7 @@ from litestar import get, post
 from punchcard.app.forms import FormErrors
 from punchcard.app.passwords import LENGTH_MIN, PasswordsBusyError, hash_password, verify_password
 from punchcard.app.request_context import (
+    NEEDS_NO_SECOND_FACTOR,
     PUBLIC,
     REQUIRED_ROLE,
     SESSION_COOKIE,
@@ -17,10 +18,12 @@ from punchcard.app.request_context import (
     RequestContext,
     local_path,
 )
+from punchcard.app.sealed_cookies import set_sealed_cookie
 from punchcard.app.timezones import TIMEZONES
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.invitations import is_operator_email
 from punchcard.store.access import audit
+from punchcard.store.access.link_secrets import secret_digest
 from punchcard.store.access.operators import (
     Operator,
     count_failures,
@@ -31,6 +34,7 @@ from punchcard.store.access.operators import (
     operator_by_email,
     remove_failures,
 )
+from punchcard.store.access.second_factors import read_second_factor
 from punchcard.store.access.sessions import SignInMethod, end_session
 from punchcard.store.access.token_store import Role, verify_token
 from punchcard.workspace.editing import change_workspace
@@ -39,6 +43,9 @@ from punchcard.workspace.editing import change_workspace
 _FAILURES_BY_BOTH_MAX = 8
 _FAILURES_BY_ADDRESS_MAX = 40
 _BUSY_RETRY_SECONDS = 5
+SECOND_STEP_COOKIE = "punchcard_sign_in"
+"""Cookie of a browser in which the password was accepted and the code of the second factor is missing."""
+
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
@@ -185,7 +192,17 @@ def _accept_attempt(context: RequestContext, attempt: _Attempt, operator: Operat
     with context.dependencies.store.unit_of_work() as work:
         forget_failures(work, attempt.subject)
         remove_failures(work, attempt.counted)
-    return open_session(context, operator, local_path(context.field("next")))
+        factor = read_second_factor(work, operator.id)
+    following = local_path(context.field("next"))
+    if factor is None or factor.enabled_at is None:
+        return open_session(context, operator, following)
+    values = {"operator": operator.id, "password": password_mark(operator), "next": following}
+    return set_sealed_cookie(context, context.redirect("/sign-in/code"), SECOND_STEP_COOKIE, values)
+
+
+def password_mark(operator: Operator) -> str:
+    """Return a text that changes with the password of an operator, and does not reveal its hash."""
+    return secret_digest(operator.password)
 
 
 def _sign_in_page(context: RequestContext, status: int, errors: str) -> Page:
@@ -195,7 +212,7 @@ def _sign_in_page(context: RequestContext, status: int, errors: str) -> Page:
     )
 
 
-@post("/sign-out", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
+@post("/sign-out", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY, NEEDS_NO_SECOND_FACTOR: True})
 @run_in_executor
 def sign_out(context: ContextDependency) -> Page:
     """End the session."""
