@@ -20,6 +20,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import EventLog
 from punchcard.operations.replay_runner import ReplayRunner
+from punchcard.operations.violation_forwarding import ViolationForwarder
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.log_guard import LogGuard
@@ -253,10 +254,17 @@ class Worker:
                 current=self._watch.newest,  # it was planned with what was saved a moment ago
                 before_append=guard.check,
             )
+            forwarder = ViolationForwarder(
+                store=self._store,
+                log=log,
+                clock=self._clock,
+                current=self._watch.newest,
+                before_append=guard.check,
+            )
             over = threading.Event()
             regulating = RegulationThread(settings, self._store, log=log, current=self._watch.newest, over=over)
             regulating.start()
-            replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
+            replaying = threading.Thread(target=self._run_replays, args=(runner, forwarder, over), name="replays")
             replaying.start()
             try:
                 with self._progress.watch("routing"):
@@ -269,21 +277,21 @@ class Worker:
                 regulating.join()
                 flushing.join()
 
-    def _run_replays(self, runner: ReplayRunner, over: threading.Event) -> None:
-        """Take confirmed replays on, whatever one of them meets, until this process routes no more."""
+    def _run_replays(self, runner: ReplayRunner, forwarder: ViolationForwarder, over: threading.Event) -> None:
+        """Take replays and forwarded violations on, whatever one of them meets, until this process routes no more."""
         busy = False
         with closing(StoreChanges(self._store, clock=self._clock)) as changes:
             while not over.wait(_REPLAY_POLL_SECONDS if busy else _REPLAY_IDLE_SECONDS):
                 if busy or changes.have_come():
-                    busy = self._take_replays_on(runner, over, changes)
+                    busy = self._take_on(runner.step, over, changes) | self._take_on(forwarder.step, over, changes)
 
-    def _take_replays_on(self, runner: ReplayRunner, over: threading.Event, changes: StoreChanges) -> bool:
+    def _take_on(self, step: Callable[[], bool], over: threading.Event, changes: StoreChanges) -> bool:
         """Take one step; True if there is more to do at once."""
         try:
-            return runner.step()
+            return step()
         except StorageError as error:
             RoutingTelemetry().storage_failed(error=error.message)
-        except Exception as error:  # noqa: BLE001  # no defect around replays may stop awards
+        except Exception as error:  # noqa: BLE001  # no defect around replays and violations may stop awards
             self._log.error("replays_failed", exc_info=error)
         over.wait(_RETRY_SECONDS)
         changes.forget()
