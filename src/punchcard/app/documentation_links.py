@@ -10,6 +10,7 @@ _ALERTS: Final = "docs/how-to/alerts.md"
 _AUDIENCES: Final = "docs/how-to/audiences.md"
 _CONFLICTS: Final = "docs/how-to/resolve-a-conflict.md"
 _FILTERS: Final = "docs/reference/filters.md"
+_LOST_PASSWORD: Final = "docs/how-to/reset-a-password.md"
 _PAUSE: Final = "docs/how-to/pause-a-destination.md#in-the-app"
 _PRIVACY: Final = "docs/how-to/delete-a-person.md"
 _RECONCILE: Final = "docs/how-to/reconcile.md"
@@ -31,6 +32,7 @@ PAGES: Final = MappingProxyType(
         "audience_edit.html": f"{_AUDIENCES}#create-one",
         "audiences.html": _AUDIENCES,
         "audit.html": _ROLES,
+        "bulk.html": f"{_APP}#every-day-is-all-well",
         "catalog.html": f"{_APP}#first-run",
         "catalog_add.html": f"{_APP}#first-run",
         "catalog_entry.html": f"{_APP}#first-run",
@@ -52,15 +54,18 @@ PAGES: Final = MappingProxyType(
         "filters.html": _FILTERS,
         "home.html": f"{_APP}#every-day-is-all-well",
         "join.html": _TEAM,
-        "password.html": "docs/how-to/reset-a-password.md",
+        "lost_password.html": _LOST_PASSWORD,
+        "new_password.html": _LOST_PASSWORD,
+        "password.html": _LOST_PASSWORD,
         "privacy.html": _PRIVACY,
         "reconciliation.html": f"{_RECONCILE}#kinds-of-differences",
         "reconciliations.html": _RECONCILE,
         "regulation.html": _PRIVACY,
         "replay.html": f"{_REPLAY}#while-it-runs",
         "replays.html": _REPLAY,
+        "search.html": f"{_APP}#search",
         "settings.html": "docs/how-to/operate.md#change-the-configuration",
-        "sign_in.html": "docs/how-to/reset-a-password.md",
+        "sign_in.html": _LOST_PASSWORD,
         "source.html": _SEND,
         "source_new.html": _SEND,
         "source_schema.html": f"{_SEND}#check-that-it-works",

@@ -21,6 +21,7 @@ from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.partner_queries import MappingChoiceCache
+from punchcard.operations.password_resets import PasswordResetMailer
 from punchcard.operations.row_ids import is_row_id
 from punchcard.store.access.operators import Operator
 from punchcard.store.access.sessions import SESSION_LENGTH, SignInMethod, begin_session
@@ -61,6 +62,7 @@ class RequestContext:
 
     Attributes:
         passwords: Pool that computes password hashes.
+        password_resets: Sends links for a new password.
         mapping_choices: Cached mapping choices of partners.
         operator: The signed-in operator, None on public pages.
         secret: Secret of the session, "" without one.
@@ -72,6 +74,7 @@ class RequestContext:
     dependencies: Dependencies
     renderer: Renderer
     passwords: PasswordPool
+    password_resets: PasswordResetMailer
     mapping_choices: MappingChoiceCache
     request: Request[Any, Any, Any]
     operator: Operator | None

@@ -13,12 +13,13 @@ from typing import Any, Final, cast
 
 import psycopg
 
-from punchcard.errors import ConfigurationError, StorageError
+from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
 from punchcard.log import postgres_schema as sql
 from punchcard.log.bodies import BodyCompressor, unpacked_size
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
 from punchcard.log.texts import storable_text
+from punchcard.postgres import is_settings_fault
 
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
 _DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
@@ -300,6 +301,11 @@ class PostgresEventLog:
                 if isinstance(error, psycopg.errors.UndefinedTable):
                     raise self._replaced() from error
                 message = " ".join(str(error).split()) or type(error).__name__
+                if is_settings_fault(error):
+                    raise StorageSettingsError(
+                        f"The event log at {self.place} cannot be {action}: {message}. Correct PUNCHCARD_LOG_URL, or "
+                        "what the database allows this user."
+                    ) from error
                 raise StorageError(f"The event log at {self.place} cannot be {action}: {message}") from error
             except BaseException:
                 session.close()  # it may be in the middle of a statement

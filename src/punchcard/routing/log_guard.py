@@ -126,9 +126,10 @@ class LogGuard:
             routed = position_of(work, ROUTING)
             log = self._log.identity()
             last = self._log.last_position()
-            self._refuse_other_store(binding, log)
             if binding is None:
                 binding = self._bind_unbound(work, log, routed=routed, last=last)
+                log, last = self._log.identity(), self._log.last_position()  # perhaps another process was faster
+            self._refuse_other_store(binding, log)
             is_lost = self._refuse_other_log(binding, log, routed=routed, last=last)
             written = max(self._generation_file.read(binding.log_id), self._reached)
             is_lost = is_lost or log.reserved < written

@@ -1,9 +1,7 @@
 """The worker process: routing in a thread, the lake in a thread, delivery on the event loop."""
 
 import asyncio
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -39,6 +37,7 @@ from punchcard.runtime.regulating import RegulationThread, open_suppressions
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
+from punchcard.runtime.storage_wait import StorageWait
 from punchcard.store.changes import StoreChanges
 from punchcard.store.delivery.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
@@ -71,7 +70,9 @@ class Worker:
         self._settings = settings
         self._clock = SystemClock()
         self._log = structlog.get_logger("punchcard.worker")
-        self._store = open_store(settings)
+        self._opened = ExitStack()
+        self._wait = StorageWait(settings, process="worker")
+        self._store = self._wait.open(lambda: open_store(settings))
         self._watch = SnapshotWatch(
             self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
@@ -82,18 +83,23 @@ class Worker:
         self._feed: LakeFeed | None = None
         self._engage = EngageKeeper(settings, store=self._store, watch=self._watch, clock=self._clock)
 
-    async def run(self, *, until_stdin_closes: bool) -> int:
-        """Route and deliver until SIGTERM or SIGINT; return the exit status.
-
-        Args:
-            until_stdin_closes: Also stop when the parent process is gone.
+    def open(self) -> None:
+        """Open the event log, once it is available: before `run`, so that a signal ends a process that waits.
 
         Raises:
             OtherLogError: The log does not belong to the store.
             ConfigurationError: The settings do not go together.
             StorageError: Storage cannot be opened.
         """
-        refuse_lake_of_its_own(self._settings, self._store)
+        self._wait.open(lambda: refuse_lake_of_its_own(self._settings, self._store))
+        _, self._guard = self._wait.open(
+            lambda: self._opened.enter_context(
+                open_guarded_log(self._settings, self._store, current=self._watch.current)
+            )
+        )
+
+    async def run(self) -> int:
+        """Route and deliver until SIGTERM or SIGINT; return the exit status."""
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
 
@@ -106,19 +112,13 @@ class Worker:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        if until_stdin_closes:
-            threading.Thread(
-                target=_wait_for_parent, args=(lambda: loop.call_soon_threadsafe(stop),), daemon=True
-            ).start()
 
         def fail(_: PunchcardError) -> None:
             self._failed = True
             loop.call_soon_threadsafe(stop)
 
-        with (
-            open_guarded_log(self._settings, self._store, current=self._watch.current) as (_, guard),
-            run_guard(guard, on_failure=fail),
-        ):
+        guard = self._guard
+        with self._opened, run_guard(guard, on_failure=fail):
             await self._work(guard, stopping, stop)
             with suppress(PunchcardError):  # it was reported before, and nothing is sent any more
                 guard.advance(at_once=True)
@@ -398,9 +398,3 @@ class Worker:
         old = self._clock.now() - timedelta(hours=self._settings.log_retention_hours)
         while feed.trim_log(older_than_micros=to_micros(old)) and not self._stopping.is_set():
             continue
-
-
-def _wait_for_parent(stop: Callable[[], None]) -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    stop()
