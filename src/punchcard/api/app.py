@@ -67,6 +67,7 @@ from punchcard.api.sources import (
     update_source,
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
+from punchcard.api.tracking_plans import HANDLERS as TRACKING_PLANS
 from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
 from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import change_settings, get_settings, get_workspace
@@ -135,6 +136,7 @@ HANDLERS = (
     *RECONCILIATIONS,
     *SIMULATIONS,
     *SOURCE_SCHEMA,
+    *TRACKING_PLANS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

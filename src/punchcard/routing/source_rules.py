@@ -100,7 +100,11 @@ def compile_source_rules(route: SourceRoute) -> SourceRules | None:
     The order of the steps: controls of properties (final), transformations, switches of the source's schema, tracking
     plan.
     """
+    from punchcard.routing.plan_step import PlanStep  # a step is made of what this module defines
+
     steps: list[Step] = []
+    if route.tracking_plan is not None:
+        steps.append(PlanStep(route.tracking_plan, route.source.enforcement))
     return SourceRules(steps) if steps else None
 
 

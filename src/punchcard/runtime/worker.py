@@ -19,6 +19,7 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.log.partitions import PartitionReader
 from punchcard.log.port import EventLog
 from punchcard.operations.replay_runner import ReplayRunner
+from punchcard.operations.violation_forwarding import ViolationForwarder
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed, RoutedRows
 from punchcard.routing.log_guard import LogGuard
@@ -269,11 +270,18 @@ class Worker:
                 current=self._watch.newest,  # it was planned with what was saved a moment ago
                 before_append=guard.check,
             )
+            forwarder = ViolationForwarder(
+                store=self._store,
+                log=log,
+                clock=self._clock,
+                current=self._watch.newest,
+                before_append=guard.check,
+            )
             over = threading.Event()
             regulating = RegulationThread(settings, self._store, log=log, current=self._watch.newest, over=over)
             regulating.start()
             replaying = threading.Thread(
-                target=run_replays, args=(runner, self._store, self._clock, over), name="replays"
+                target=run_replays, args=((runner.step, forwarder.step), self._store, self._clock, over), name="replays"
             )
             replaying.start()
             try:

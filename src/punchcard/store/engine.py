@@ -33,6 +33,7 @@ from punchcard.store.privacy import schema as _privacy_schema  # noqa: F401  # i
 from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.schema import metadata
 from punchcard.store.source_schema import schema as _source_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.tracking_plans import schema as _tracking_plans_schema  # noqa: F401  # likewise
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
