@@ -21,6 +21,7 @@ from punchcard.app.pages import (
     privacy,
     reconciliation,
     replays,
+    retention,
     sign_in,
     simulations,
     source_schema,
@@ -59,5 +60,6 @@ HANDLERS = (
     *team.HANDLERS,
     *documentation.HANDLERS,
     *exports.HANDLERS,
+    *retention.HANDLERS,
     *privacy.HANDLERS,
 )
