@@ -31,7 +31,7 @@ from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log,
 from punchcard.runtime.engage_keeper import EngageKeeper
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
-from punchcard.runtime.history_pruning import prune_history
+from punchcard.runtime.history_pruning import drop_old_events, prune_history
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.message_ids import fill_index
 from punchcard.runtime.partition_thread import PartitionThread, divide, open_feed
@@ -367,11 +367,9 @@ class Worker:
 
     def _run_housekeeping(self, feed: LakeFeed) -> None:
         """Run the tasks of every minute; each separately, so that a damaged lake does not stop the others."""
-        days = self._settings.lake_retention_days
         self._try_lake(feed.check)
         self._try_lake(feed.tidy)
-        if days:
-            self._try_lake(lambda: feed.drop_old(days=days))
+        self._try_lake(lambda: drop_old_events(feed, self._store, self._settings, clock=self._clock))
         self._try_lake(self._merge_counts)
         self._try_lake(
             lambda: prune_history(self._store, self._settings, clock=self._clock, is_stopping=self._stopping.is_set)

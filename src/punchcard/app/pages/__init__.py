@@ -24,6 +24,7 @@ from punchcard.app.pages import (
     privacy,
     reconciliation,
     replays,
+    retention,
     search,
     sign_in,
     sign_in_settings,
@@ -71,5 +72,6 @@ HANDLERS = (
     *sign_in_settings.HANDLERS,
     *documentation.HANDLERS,
     *exports.HANDLERS,
+    *retention.HANDLERS,
     *privacy.HANDLERS,
 )
