@@ -29,9 +29,8 @@ def run_replays(steps: Sequence[Callable[[], bool]], store: Store, clock: Clock,
     with closing(StoreChanges(store, clock=clock)) as changes:
         while not over.wait(_POLL_SECONDS if busy else _IDLE_SECONDS):
             if busy or changes.have_come():
-                busy = (
-                    sum(_take_on(step, over, changes) for step in steps) > 0
-                )  # each of them, whatever the others return
+                # Each of them takes a step, whatever the others return.
+                busy = sum(_take_on(step, over, changes) for step in steps) > 0
 
 
 def _take_on(step: Callable[[], bool], over: threading.Event, changes: StoreChanges) -> bool:
