@@ -1,5 +1,7 @@
 """A divided log: several routers at once, and nothing lost, doubled or out of order whichever of them ends."""
 
+import json
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -8,15 +10,23 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from punchcard.errors import ConfigurationError
 from punchcard.log.opening import open_event_log
 from punchcard.log.partitions import BUCKETS, PartitionLayout, bucket_of, layout_of, refuse_fewer_partitions
 from punchcard.log.port import NewRecord
 from punchcard.log.postgres import PostgresEventLog
+from punchcard.routing.lake_repair import repair
+from punchcard.routing.recovery import LakeReplay
+from punchcard.store.delivery.ledger_locks import lock_ledger
+from punchcard.store.delivery.recoveries import RecoveryReason, newest_recovery, start_recovery
+from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.store.routing.positions import ROUTING, advance, partition_positions, position_of
-from punchcard.testing.partition_world import PartitionWorld
+from punchcard.store.routing.positions import ROUTING, advance, note_position, partition_positions, position_of
+from punchcard.testing.partition_world import PartitionWorker, PartitionWorld
+from punchcard.testing.waiting import wait_until
+from punchcard.testing.world import track
 
 New = Callable[..., PartitionWorld]
 
@@ -281,3 +291,166 @@ def test_events_with_an_id_that_was_routed_by_another_worker_are_duplicates(new:
     rows = world.lake().between(1, 2)
     statuses = [[(result.status, result.reason) for result in row.results] for row in rows]
     assert statuses[1] == [(EventStatus.DUPLICATE, "duplicate_message_id")], statuses
+
+
+# --- the ledger ---
+
+
+def test_routers_that_decide_about_the_same_names_wait_for_each_other(postgres_url: str) -> None:
+    """In a real run they decide at the same time once in a thousand orders; here in each order."""
+    entered: list[str] = []
+    many = {f"name {number}" for number in range(1_000)}
+    with closing(Store(postgres_url)) as store:
+
+        def decide(name: str, names: set[str]) -> None:
+            with store.unit_of_work() as work:
+                lock_ledger(work, names)
+                entered.append(name)
+
+        for first, second, waits in (
+            ({"a", "b"}, {"b", "c"}, True),
+            ({"a"}, {"b"}, False),
+            (many, {"b"}, True),
+            ({"b"}, many, True),
+        ):
+            entered.clear()
+            with store.unit_of_work() as work:
+                lock_ledger(work, first)
+                thread = threading.Thread(target=decide, args=("second", second))
+                thread.start()
+                if waits:
+                    wait_until(lambda: is_waiting_for_a_lock(postgres_url))
+                else:
+                    thread.join()
+                entered.append("first")
+            thread.join()
+            assert entered == (["first", "second"] if waits else ["second", "first"])
+
+
+def is_waiting_for_a_lock(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        return connection.execute(query).fetchone() != (0,)
+
+
+def test_workers_at_the_same_time_award_an_order_of_two_sources_once(new: New) -> None:
+    world = new(count=2)
+    world.divide()
+    orders = 40
+    for number in range(orders):
+        for key in ("wk", "wk2"):
+            event = track(f"{key}-{number}", email="ann@example.com", quantity="1", order_id=f"o{number}")
+            event["userId"] = f"{key}-{number}"
+            world.log.append([single(json.dumps(event).encode(), key=key)])
+    workers = [world.start_worker() for _ in range(2)]
+    for _ in range(4):
+        for worker in workers:
+            world.clock.advance(1.0)
+            worker.routing.balance()
+    assert sorted(worker.routing.partitions for worker in workers) == [[0], [1]]
+    barrier = threading.Barrier(2)
+
+    def route(worker: PartitionWorker) -> None:
+        barrier.wait()
+        while worker.routing.step():
+            continue
+
+    threads = [threading.Thread(target=route, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    world.drain()
+    assert len(world.effects()) == orders
+    rows = world.lake().between(1, 2 * orders)
+    assert Counter(result.reason for row in rows for result in row.results) == {None: orders, "same_effect": orders}
+
+
+# --- around it ---
+
+
+def test_new_partitions_wait_for_what_was_appended_before_them(new: New) -> None:
+    world = new(count=2)
+    for _ in range(6):
+        world.send(repeat_share=0)
+    world.divide()
+    for _ in range(20):
+        world.send(repeat_share=0)
+    with world.store.leadership("routing/0") as held_elsewhere:
+        assert held_elsewhere.held()
+        worker = world.start_worker()
+        for _ in range(5):
+            assert world.step(worker) == 0
+        assert worker.routing.partitions == [1]
+    world.drain()
+    assert_exactly_once(world)
+
+
+def test_an_older_store_plans_again_what_each_partition_has_lost(new: New) -> None:
+    world = new(count=3, seed=5)
+    world.divide()
+    world.start_worker()
+    for _ in range(60):
+        world.send()
+    world.drain()
+    expected = {key for key, *_ in world.effects()}
+    world.kill(world.workers[0])
+    # Partitions 0 and 2 stood at other positions when the copy was made; partition 1 had routed nothing.
+    behind = {0: 40, 1: 0, 2: 15}
+    with world.store.unit_of_work() as work:
+        for partition, position in behind.items():
+            kept = text(
+                "DELETE FROM effects WHERE log_position IN (SELECT position FROM event_log_records "
+                "WHERE bucket % 3 = :partition AND position > :position)"
+            )
+            work.execute(kept, {"partition": partition, "position": position})
+            note_position(work, f"routing/{partition}", position)
+            lost = text("DELETE FROM result_batches WHERE partition = :partition AND last_position > :position")
+            work.execute(lost, {"partition": partition, "position": position})
+    end = world.log.last_position()
+    lake = world.lake()
+    for _ in range(10):
+        world.send(repeat_share=0)
+    with world.store.unit_of_work() as work:
+        now = world.clock.now()
+        start_recovery(
+            work,
+            reason=RecoveryReason.LAKE,
+            from_position=0,
+            through_position=end,
+            read_back_from=now,
+            doubt_until=None,
+            now=now,
+        )
+    waiting = world.start_worker()
+    for _ in range(5):
+        assert world.step(waiting) == 0  # routed from the log, these events would be known by their message ids
+    replay = LakeReplay(
+        store=world.store, log=world.log, lake=lake, clock=world.clock, current=lambda: world.configuration
+    )
+    assert replay.run(stopping=lambda: False)
+    assert {key for key, *_ in world.effects()} == expected
+    world.drain()
+    assert {key for key, *_ in world.effects()} == expected | {f"SEG:partner:ORDER:{e.order_id}" for e in world.sent}
+    assert world.lake().last_position() == world.log.last_position()
+    with world.store.reading() as work:
+        recovery = newest_recovery(work)
+    assert recovery is not None
+    assert recovery.routed_at is not None
+
+
+def test_a_damaged_lake_is_repaired_from_the_results_of_all_partitions(new: New) -> None:
+    world = new(count=3, seed=2)
+    world.divide()
+    for _ in range(3):
+        world.start_worker()
+    for _ in range(40):
+        world.send()
+    world.drain()
+    rows = world.lake().between(1, world.log.last_position())
+    damaged = next(Path(world.lake_url).rglob("*.parquet"))
+    damaged.unlink()
+    outcome = repair(world.lake_url, log=world.log, store=world.store, clock=world.clock, dry_run=False)
+    assert (outcome.report.restored_events, outcome.report.lost_events) == (len(rows), 0)
+    world.drain()
+    assert world.lake().between(1, world.log.last_position()) == rows

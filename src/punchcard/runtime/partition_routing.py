@@ -52,14 +52,16 @@ def divide_log(log: PartitionedLog, store: Store, count: int) -> bool:
             if not stack.enter_context(store.leadership(leadership_name(partition))).held():
                 return False
         with store.unit_of_work() as work:
-            divide_routing(work)  # from now on, no router of the whole log can do anything
+            position = divide_routing(work)  # from now on, no router of the whole log can do anything
             positions = partition_positions(work)
         if layout.count != count:
             if min(positions.values()) < layout.changed_after:
                 return False  # what was appended before the change before is still being routed
             layout = log.set_partitions(count)
         with store.unit_of_work() as work:
-            add_partitions(work, count, position=layout.changed_after)
+            # Partitions that are older than the change are missing in a store that was restored, or has another log.
+            old, new = range(layout.count_before), range(layout.count_before, count)
+            add_partitions(work, dict.fromkeys(old, position) | dict.fromkeys(new, layout.changed_after))
     return True
 
 
@@ -148,14 +150,19 @@ class PartitionRouting:
         """
         if self._clock.monotonic() >= self._balance_at:
             self._balance_at = self._clock.monotonic() + _BALANCE_SECONDS
-            self._balance()
+            self.balance()
         routed = 0
+        failed: StorageError | None = None
         for partition, owned in list(self._owned.items()):
             try:
                 routed += owned.router.step()
             except PositionMovedError:
                 self._telemetry.position_lost(position=owned.router.position)
                 self._release(partition)
+            except StorageError as error:  # two routers that waited for each other, or the store: the others go on
+                failed = error
+        if failed is not None:
+            raise failed
         return routed
 
     def router_of(self, partition: int) -> Router:
@@ -179,7 +186,12 @@ class PartitionRouting:
         newest = max(owned.router.position for owned in self._owned.values())
         self._log.wait(newest, seconds=_WAIT_SECONDS, poll_seconds=_POLL_SECONDS)
 
-    def _balance(self) -> None:
+    def balance(self) -> None:
+        """Take and give back partitions, so that each worker that is alive has its share.
+
+        Raises:
+            StorageError: Log or store is not available.
+        """
         before = self.partitions
         for partition, owned in list(self._owned.items()):
             if not self._is_held(owned):

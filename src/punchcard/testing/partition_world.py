@@ -24,9 +24,11 @@ from punchcard.runtime.partition_routing import PartitionRouting, divide_log
 from punchcard.store.delivery.schema import effects
 from punchcard.store.engine import Store
 from punchcard.store.routing.partition_workers import leave
+from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.partner.scripted import QUICK_REFUNDS, ScriptedPartner, ScriptedSettings
-from punchcard.testing.world import OPTIONS, WRITE_KEYS, scripted_snapshot, track
+from punchcard.testing.partner.scripted_snapshot import scripted_snapshot
+from punchcard.testing.world import OPTIONS, SLUG, WRITE_KEYS, track
 
 _IDS_MIN = 10_000
 
@@ -89,7 +91,7 @@ class PartitionWorld:
         self.log = PostgresEventLog(self.url)
         self.partner = ScriptedPartner(clock=self.clock, refuses_used_keys=True, late_seconds=5.0)
         settings = ScriptedSettings(token="t", options=OPTIONS, refunds=QUICK_REFUNDS)
-        self.configuration = scripted_snapshot(self.partner, settings)
+        self.configuration = scripted_snapshot(self.partner, settings, slug=SLUG, write_keys=WRITE_KEYS)
         self.lake_url = str(self.folder / "lake")
         self._bodies: list[tuple[str, bytes, SentEvent]] = []
         self.fenced = 0
@@ -214,8 +216,6 @@ class PartitionWorld:
 
     def routed(self) -> int:
         """Return the position that all partitions have reached."""
-        from punchcard.store.routing.positions import ROUTING, position_of
-
         with self.store.reading() as work:
             return position_of(work, ROUTING)
 

@@ -3,7 +3,7 @@
 Results are kept as long as their log records are: with both, rows that the lake has lost are made again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, String, bindparam, delete, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -77,9 +77,9 @@ def divide_routing(work: Connection) -> int:
     return position
 
 
-def add_partitions(work: Connection, count: int, *, position: int) -> None:
-    """Add the partitions below a number that are missing, at the position after which they have records."""
-    for partition in range(count):
+def add_partitions(work: Connection, positions: Mapping[int, int]) -> None:
+    """Add the partitions that are missing, each with the position after which it has records."""
+    for partition, position in positions.items():
         first = insert_into(work, log_positions).values(consumer=consumer_of(ROUTING, partition), position=position)
         work.execute(first.on_conflict_do_nothing())
 
