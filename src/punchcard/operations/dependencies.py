@@ -8,6 +8,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
 from punchcard.operations.live import LiveEvents
+from punchcard.operations.oidc import OidcSettings
 from punchcard.operations.running_configuration import RunningConfiguration
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
@@ -27,6 +28,7 @@ class Dependencies:
         commit: Writes records to the log, as the Tracking API does.
         config_file: Path of the config file that is applied automatically, "" for none.
         public_url: Public URL of this process, "" to use the URL of each request.
+        oidc: Identity provider of the environment, None to use the one that owners have entered in the App.
         hides_write_keys: True for viewers, who must not be able to send events.
     """
 
@@ -40,6 +42,7 @@ class Dependencies:
     commit: GroupCommit
     config_file: str = ""
     public_url: str = ""
+    oidc: OidcSettings | None = None
     hides_write_keys: bool = False
 
     def current(self) -> Snapshot:
