@@ -20,8 +20,11 @@ from punchcard.app.request_context import (
 )
 from punchcard.app.sealed_cookies import set_sealed_cookie
 from punchcard.app.timezones import TIMEZONES
+from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.invitations import is_operator_email
+from punchcard.operations.oidc import OidcSettings
+from punchcard.operations.oidc_accounts import load_oidc_settings
 from punchcard.store.access import audit
 from punchcard.store.access.link_secrets import secret_digest
 from punchcard.store.access.operators import (
@@ -123,7 +126,7 @@ def show_sign_in(context: ContextDependency) -> Page:
         return context.redirect(local_path(context.query("next")))
     if not _has_owner(context):
         return context.redirect("/welcome")
-    return context.page("sign_in.html", errors="", email="", following=local_path(context.query("next")))
+    return sign_in_page(context, 200, "", following=local_path(context.query("next")))
 
 
 @post("/sign-in", opt={PUBLIC: True}, status_code=200)
@@ -131,18 +134,18 @@ async def sign_in(context: ContextDependency) -> Page:
     """Sign in. After too many failed attempts, further ones are refused for a while."""
     attempt = await asyncio.to_thread(_begin_attempt, context)
     if attempt is None:
-        return _sign_in_page(context, 429, "Too many attempts. Try again in 15 minutes.")
+        return sign_in_page(context, 429, "Too many attempts. Try again in 15 minutes.")
     password = context.password_field("password")
     stored = attempt.operator.password if attempt.operator else None
     try:
         is_accepted = await context.passwords.run(verify_password, stored, password)
     except PasswordsBusyError as error:
         await asyncio.to_thread(_withdraw_attempt, context, attempt)  # the password was not verified
-        page = _sign_in_page(context, 503, error.message)
+        page = sign_in_page(context, 503, error.message)
         page.headers["Retry-After"] = str(_BUSY_RETRY_SECONDS)
         return page
     if attempt.operator is None or not is_accepted:
-        return _sign_in_page(context, 401, "Wrong email or password.")
+        return sign_in_page(context, 401, "Wrong email or password.")
     return await asyncio.to_thread(_accept_attempt, context, attempt, attempt.operator)
 
 
@@ -205,11 +208,33 @@ def password_mark(operator: Operator) -> str:
     return secret_digest(operator.password)
 
 
-def _sign_in_page(context: RequestContext, status: int, errors: str) -> Page:
-    following = local_path(context.field("next"))
+def sign_in_page(context: RequestContext, status: int, errors: str, *, following: str = "") -> Page:
+    """Return the sign-in page.
+
+    Args:
+        errors: What went wrong, "" for nothing.
+        following: Path of the page that is shown afterwards, "" for the one in the form.
+    """
     return context.page(
-        "sign_in.html", status=status, errors=errors, email=context.field("email").lower(), following=following
+        "sign_in.html",
+        status=status,
+        errors=errors,
+        email=context.field("email").lower(),
+        following=following or local_path(context.field("next")),
+        provider=identity_provider(context),
     )
+
+
+def identity_provider(context: RequestContext) -> OidcSettings | None:
+    """Return the identity provider at which people may sign in, None if there is none."""
+    dependencies = context.dependencies
+    if dependencies.oidc is not None:
+        return dependencies.oidc
+    try:
+        with dependencies.store.reading() as work:
+            return load_oidc_settings(work, dependencies.configuration.keyring)
+    except ConfigurationError:  # encrypted with another key: the settings page says so, and passwords still work
+        return None
 
 
 @post("/sign-out", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY, NEEDS_NO_SECOND_FACTOR: True})
