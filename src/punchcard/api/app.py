@@ -67,6 +67,7 @@ from punchcard.api.sources import (
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
 from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
+from punchcard.api.transformations import HANDLERS as TRANSFORMATIONS
 from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import change_settings, get_settings, get_workspace
 from punchcard.errors import PunchcardError
@@ -133,6 +134,7 @@ HANDLERS = (
     *RECONCILIATIONS,
     *SIMULATIONS,
     *SOURCE_SCHEMA,
+    *TRANSFORMATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

@@ -9,7 +9,15 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import SettingField
 from punchcard.workspace.document import Catalog, ConfigurationPart, secret_keys
 from punchcard.workspace.keyring import is_masked
-from punchcard.workspace.model import AlertChannel, Computation, Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import (
+    AlertChannel,
+    Computation,
+    Destination,
+    DestinationFilter,
+    Source,
+    Transformation,
+    Workspace,
+)
 from punchcard.workspace.persistence import PartKey, parts_by_key
 from punchcard.workspace.plan import Change, ChangeKind, ValueChange, plan
 from punchcard.workspace.problems import KeyPath, render_path
@@ -23,6 +31,7 @@ _KINDS: Final = {
     "computed_trait": "Computed trait",
     "alert_channel": "Alert channel",
     "alert_rule": "Alert rule",
+    "transformation": "Transformation",
 }
 _DONE: Final = {ChangeKind.ADD: "added", ChangeKind.CHANGE: "changed", ChangeKind.REMOVE: "removed"}
 _FIELDS: Final = {
@@ -34,6 +43,7 @@ _FIELDS: Final = {
     "point_cost": "Cost per point",
     "url": "URL",
     "when_removed": "When removed",
+    "switched_off": "Switched off",
 }
 
 
@@ -102,6 +112,8 @@ def _summary(part: ConfigurationPart | None, catalog: Catalog) -> str:
         return f" ({'; '.join(facts)})"
     if isinstance(part, Computation):
         return f": {_text(part.definition)}"
+    if isinstance(part, Transformation):
+        return f": {_text(part.condition)}"
     return ""
 
 
@@ -213,7 +225,7 @@ def _name(key: PartKey, part: ConfigurationPart, catalog: Catalog) -> str:
         case Destination():
             partner = catalog.get(part.type)
             return part.name or (key[1] if partner is None else partner.definition.name)
-        case Source() | Computation() | AlertChannel():
+        case Source() | Computation() | AlertChannel() | Transformation():
             return part.name or key[1]
         case _:
             return key[1]

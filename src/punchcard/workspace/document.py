@@ -8,13 +8,21 @@ import msgspec
 from punchcard.destinations.catalog import CATALOG, DestinationCatalog
 from punchcard.destinations.port import Partner
 from punchcard.workspace.keyring import Keyring, mask
-from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
+from punchcard.workspace.model import (
+    AlertChannel,
+    AlertRule,
+    Computation,
+    Destination,
+    Source,
+    Transformation,
+    Workspace,
+)
 
 Catalog = Mapping[str, Partner]
 """Partners by the slug of their definition."""
 
 
-ConfigurationPart = Workspace | Source | Destination | Computation | AlertChannel | AlertRule
+ConfigurationPart = Workspace | Source | Destination | Computation | Transformation | AlertChannel | AlertRule
 """What is stored as one document."""
 
 

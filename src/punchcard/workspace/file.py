@@ -17,7 +17,11 @@ from punchcard.workspace.model import (
     Computation,
     Destination,
     DestinationFilter,
+    PropertyRename,
+    PropertyValue,
+    SchemaSwitches,
     Source,
+    Transformation,
     Workspace,
 )
 from punchcard.workspace.problems import KeyPath, Problem
@@ -110,6 +114,7 @@ def _read(root: TableReader) -> Workspace:
         "destinations",
         "audiences",
         "computed_traits",
+        "transformations",
         "alert_channels",
         "alert_rules",
     )
@@ -131,6 +136,9 @@ def _read(root: TableReader) -> Workspace:
             for kind, key in (("audience", "audiences"), ("computed_trait", "computed_traits"))
             for table in root.tables(key)
         ),
+        transformations=tuple(
+            _transformation(table, number) for number, table in enumerate(root.tables("transformations"), start=1)
+        ),
         alert_channels=tuple(_alert_channel(table) for table in root.tables("alert_channels")),
         alert_rules=tuple(_alert_rule(table) for table in root.tables("alert_rules")),
     )
@@ -151,7 +159,7 @@ def _identity(table: TableReader) -> IdentityRules:
 
 
 def _source(table: TableReader) -> Source:
-    table.only("slug", "name", "type", "write_key", "write_keys", "enabled")
+    table.only("slug", "name", "type", "write_key", "write_keys", "enabled", "switched_off")
     slug = table.text("slug")
     return Source(
         slug=slug,
@@ -159,6 +167,18 @@ def _source(table: TableReader) -> Source:
         write_keys=_one_or_many(table, "write_key", "write_keys"),
         type=table.text("type", default=DEFAULT_SOURCE_TYPE),
         enabled=table.flag("enabled", default=True),
+        switched_off=_switched_off(table.table("switched_off")),
+    )
+
+
+def _switched_off(table: TableReader) -> SchemaSwitches:
+    table.only("events", "calls", "properties", "traits")
+    properties, traits = table.table("properties"), table.table("traits")
+    return SchemaSwitches(
+        events=table.texts("events") if table.has("events") else (),
+        calls=table.texts("calls") if table.has("calls") else (),
+        properties={name: properties.texts(name) for name in properties.names()},
+        traits={name: traits.texts(name) for name in traits.names()},
     )
 
 
@@ -218,6 +238,61 @@ def _computation(table: TableReader, kind: str) -> Computation:
         include_history=table.flag("include_history", default=True),
         when_removed=table.text("when_removed", default=standard.when_removed),
     )
+
+
+def _transformation(table: TableReader, number: int) -> Transformation:
+    """Return the transformation that a table of a config file describes.
+
+    Args:
+        number: Its place in the file: transformations without `order` are applied in the order of the file.
+    """
+    table.only(
+        "slug",
+        "name",
+        "source",
+        "destination",
+        "if",
+        "enabled",
+        "order",
+        "drop",
+        "newEventName",
+        "propertyRenames",
+        "propertyValueTransformations",
+        "propertyDrops",
+        "allowProperties",
+    )
+    name = table.text("name")
+    return Transformation(
+        slug=table.text("slug", default=suggest_slug(name)),
+        name=name,
+        source=table.text("source"),
+        condition=table.text("if"),
+        destination=table.text("destination", default=""),
+        enabled=table.flag("enabled", default=True),
+        order=table.number("order", default=number),
+        drop=table.flag("drop", default=False),
+        new_event_name=table.text("newEventName", default=""),
+        property_renames=tuple(_property_rename(inner) for inner in table.tables("propertyRenames")),
+        property_value_transformations=tuple(
+            _property_value(inner) for inner in table.tables("propertyValueTransformations")
+        ),
+        property_drops=table.texts("propertyDrops") if table.has("propertyDrops") else (),
+        allow_properties=table.texts("allowProperties") if table.has("allowProperties") else (),
+    )
+
+
+def _property_rename(table: TableReader) -> PropertyRename:
+    table.only("oldName", "newName")
+    return PropertyRename(old_name=table.text("oldName"), new_name=table.text("newName"))
+
+
+def _property_value(table: TableReader) -> PropertyValue:
+    table.only("propertyPaths", "propertyValue")
+    value = table.free().get("propertyValue")
+    if not isinstance(value, str | int | float | bool):
+        table.note(("propertyValue",), "Must be text, a number, true or false.")
+        value = ""
+    return PropertyValue(property_paths=table.texts("propertyPaths"), property_value=value)
 
 
 def _alert_channel(table: TableReader) -> AlertChannel:
