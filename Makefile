@@ -82,8 +82,9 @@ screenshots: browser assets ## retake the screenshots of the documentation
 bench: $(VENV)/.dev ## measure speed and memory against their limits (some minutes)
 	$(BIN)/python -m bench
 
-soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL
+soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL, all examples of property tests
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
+	TEST_EXAMPLES=all $(BIN)/pytest -q tests/contract/test_public_api_schema.py tests/simulation/test_engage_sync_dispatch.py
 
 spark: $(VENV)/.dev ## test definitions and lake on Spark (fetches PySpark with Delta, 550 MB; needs Java 17)
 	$(BIN)/python -m pip install -q delta-spark==4.4.0  # brings PySpark 4.2; 4.3 has no Delta yet
