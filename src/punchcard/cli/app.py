@@ -185,12 +185,21 @@ def apply(
 @app.command(
     short_help="Print the running configuration as a config file.", epilog=example("punchcard export > punchcard.toml")
 )
-def export(data: Data = None) -> None:
-    """Print the running configuration as a config file, with masked secrets."""
+def export(
+    write_keys: Annotated[
+        bool,
+        typer.Option("--write-keys", help="Include the write keys of sources, for another installation."),
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Print the running configuration as a config file, with masked secrets and write keys.
+
+    `punchcard apply` keeps the stored ones for each mask. `--write-keys` includes the write keys.
+    """
     settings = load_existing_settings(data=data)
     from punchcard.cli.configuring import print_configuration
 
-    print_configuration(settings)
+    print_configuration(settings, includes_write_keys=write_keys)
 
 
 for _examination in (check_commands.check, check_commands.doctor):

@@ -161,6 +161,8 @@ def _write_key_problems(path: KeyPath, source: Source, uses: Counter[str]) -> It
     if not source.write_keys:
         yield Problem(path=path, message="Add at least one write key.")
     for key, count in Counter(source.write_keys).items():
+        if is_masked(key):
+            continue  # it is the mask of a stored write key, which is put in its place when the file is applied
         if not _WRITE_KEY.fullmatch(key):
             yield Problem(
                 path=path, message="A write key has 1 to 128 printable ASCII characters without spaces and colons."
