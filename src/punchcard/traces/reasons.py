@@ -111,6 +111,28 @@ SOURCE: Final = (
         "correct the sender, or the plan; then [replay](../how-to/replay-events.md) the event",
         action=Action.SOURCE,
     ),
+    _reason(
+        "event_switched_off",
+        "the event or call is switched off in the [schema of its source](../how-to/transform-events.md#switch-off)",
+        "switch it on in the schema, then [replay](../how-to/replay-events.md) the event",
+        action=Action.SOURCE,
+    ),
+    _reason(
+        "dropped_by_transformation",
+        "a [transformation](../how-to/transform-events.md) drops it; the detail names it",
+        "change or disable the transformation, then [replay](../how-to/replay-events.md) the event",
+    ),
+    _reason(
+        "transformation_failed",
+        "a transformation makes an invalid event of it (too large, for example), or cannot read it; see the detail",
+        "correct the transformation, then [replay](../how-to/replay-events.md) the event",
+    ),
+    _reason(
+        "source_rules_unusable",
+        "this version cannot use a stored transformation of its source; the detail names the cause",
+        "correct or delete the transformation, then [replay](../how-to/replay-events.md) the event",
+        action=Action.SOURCE,
+    ),
 )
 WAITING: Final = (
     _reason(

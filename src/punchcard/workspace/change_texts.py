@@ -10,7 +10,15 @@ from punchcard.destinations.definition import SettingField
 from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.document import Catalog, ConfigurationPart, secret_keys
 from punchcard.workspace.keyring import is_masked
-from punchcard.workspace.model import AlertChannel, Computation, Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import (
+    AlertChannel,
+    Computation,
+    Destination,
+    DestinationFilter,
+    Source,
+    Transformation,
+    Workspace,
+)
 from punchcard.workspace.persistence import PartKey, parts_by_key
 from punchcard.workspace.plan import Change, ChangeKind, ValueChange, plan
 from punchcard.workspace.problems import KeyPath, render_path
@@ -25,6 +33,7 @@ _KINDS: Final = {
     "alert_channel": "Alert channel",
     "alert_rule": "Alert rule",
     "tracking_plan": "Tracking plan",
+    "transformation": "Transformation",
 }
 _DONE: Final = {ChangeKind.ADD: "added", ChangeKind.CHANGE: "changed", ChangeKind.REMOVE: "removed"}
 _FIELDS: Final = {
@@ -36,6 +45,7 @@ _FIELDS: Final = {
     "point_cost": "Cost per point",
     "url": "URL",
     "when_removed": "When removed",
+    "switched_off": "Switched off",
 }
 
 
@@ -111,6 +121,8 @@ def _summary(part: ConfigurationPart | None, catalog: Catalog) -> str:
     if isinstance(part, TrackingPlan):
         sources = f"sources: {', '.join(part.sources) or 'none'}"
         return f" ({_counted(len(part.rules), 'rule', 'rules')}; {sources})"
+    if isinstance(part, Transformation):
+        return f": {_text(part.condition)}"
     return ""
 
 
@@ -222,7 +234,7 @@ def _name(key: PartKey, part: ConfigurationPart, catalog: Catalog) -> str:
         case Destination():
             partner = catalog.get(part.type)
             return part.name or (key[1] if partner is None else partner.definition.name)
-        case Source() | Computation() | AlertChannel() | TrackingPlan():
+        case Source() | Computation() | AlertChannel() | Transformation() | TrackingPlan():
             return part.name or key[1]
         case _:
             return key[1]

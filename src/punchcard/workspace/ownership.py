@@ -63,6 +63,10 @@ def merge_file(described: Workspace, current: Workspace, managed: Collection[Par
             *described.computations,
             *(computation for computation in current.computations if (computation.kind, computation.key) in others),
         ),
+        transformations=(
+            *described.transformations,
+            *(part for part in current.transformations if ("transformation", part.slug) in others),
+        ),
         alert_channels=(
             *described.alert_channels,
             *(channel for channel in current.alert_channels if ("alert_channel", channel.slug) in others),

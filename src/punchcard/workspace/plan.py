@@ -41,8 +41,8 @@ class Change:
     """Change of one part of the workspace.
 
     Attributes:
-        part: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `alert_channel`, `alert_rule` or
-            `tracking_plan`.
+        part: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `transformation`, `alert_channel`,
+            `alert_rule` or `tracking_plan`.
         slug: Slug or key of the part; empty for the workspace's own fields.
         values: Values that differ, in order of their paths.
     """
@@ -91,6 +91,7 @@ _PART_KINDS = (
     "alert_channel",
     "alert_rule",
     "tracking_plan",
+    "transformation",
 )
 
 
@@ -109,6 +110,9 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
     for computation in workspace.computations:
         values = dict(_values(to_plain(computation)))
         sides[_PART_KINDS.index(computation.kind), computation.key] = _Side(values, values)
+    for transformation in workspace.transformations:
+        values = dict(_values(to_plain(transformation)))
+        sides[_PART_KINDS.index("transformation"), transformation.slug] = _Side(values, values)
     for channel in workspace.alert_channels:
         values = dict(_values(to_plain(channel)))
         sides[5, channel.slug] = _Side(values, dict(_values(to_plain(mask_channel(channel)))))
@@ -117,7 +121,7 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
         sides[6, rule.rule] = _Side(values, values)
     for tracking_plan in workspace.tracking_plans:
         values = dict(_plan_values(tracking_plan))
-        sides[7, tracking_plan.slug] = _Side(values, values)
+        sides[_PART_KINDS.index("tracking_plan"), tracking_plan.slug] = _Side(values, values)
     return sides
 
 
@@ -144,7 +148,11 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
     elif path[0] == "filters" and isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _leaves((*path, index), item)
-    elif value == "" or (path == ("labels",) and not value) or (path[0] == "enforcement" and value == Action.ALLOW):
+    elif (
+        value == ""
+        or (path[0] in ("labels", "switched_off") and not value)
+        or (path[0] == "enforcement" and value == Action.ALLOW)
+    ):
         return  # an empty value is the same as none
     elif path[0] == "filters" and path[-1] in _GENERATED_FIELDS:
         return

@@ -28,6 +28,7 @@ from punchcard.workspace.point_costs import point_cost_problems
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems
 from punchcard.workspace.source_types import SOURCE_TYPES
 from punchcard.workspace.tracking_plans import enforcement_problems, tracking_plan_problems
+from punchcard.workspace.transformation_settings import switch_problems, transformation_problems
 
 DAY_BORDERS = ("timezone", "utc")
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -91,6 +92,11 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
         )
         yield from _filter_problems(path, destination.filters)
     yield from computation_problems(workspace)
+    yield from transformation_problems(workspace)
+    for path, source in zip(
+        entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True
+    ):
+        yield from switch_problems((*path, "switched_off"), source.switched_off)
     yield from channel_problems(workspace.alert_channels, allow_masks=allow_masks)
     yield from rule_problems(workspace.alert_rules)
     plan_slugs = [plan.slug for plan in workspace.tracking_plans]
