@@ -92,6 +92,7 @@ OTHERS = {
     "up",
     "user invite",
     "user reset",
+    "user reset-two-factor",
     "versions diff",
     "versions restore",
     "worker",

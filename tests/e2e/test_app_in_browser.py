@@ -246,6 +246,11 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         expect(page.get_by_label("Query")).to_have_value(text)
         preview = page.get_by_role("region", name="Preview")
         expect(preview).to_contain_text("ann@example.com")
+        expect(preview).to_contain_text("This will update 1 customer at Perkville.")
+        expect(preview.get_by_role("link", name="Regulars")).to_be_visible()  # she is in that audience too
+        page.get_by_role("checkbox", name="Perkville").uncheck()
+        expect(preview).not_to_contain_text("This will update")
+        page.get_by_role("checkbox", name="Perkville").check()
         page.get_by_label("Query").fill("event('Order Complete').count() >= 1")
         page.get_by_label("Query").press("Tab")
         expect(preview).to_contain_text('Did you mean "Order Completed"?')

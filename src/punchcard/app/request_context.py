@@ -20,6 +20,7 @@ from punchcard.app.documentation_links import link_of_template
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.password_resets import PasswordResetMailer
 from punchcard.operations.row_ids import is_row_id
@@ -63,6 +64,7 @@ class RequestContext:
     Attributes:
         passwords: Pool that computes password hashes.
         password_resets: Sends links for a new password.
+        oidc: Talks to identity providers.
         mapping_choices: Cached mapping choices of partners.
         operator: The signed-in operator, None on public pages.
         secret: Secret of the session, "" without one.
@@ -75,6 +77,7 @@ class RequestContext:
     renderer: Renderer
     passwords: PasswordPool
     password_resets: PasswordResetMailer
+    oidc: OidcClient
     mapping_choices: MappingChoiceCache
     request: Request[Any, Any, Any]
     operator: Operator | None

@@ -34,10 +34,11 @@ from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # i
 from punchcard.store.schema import metadata
 from punchcard.store.source_schema import schema as _source_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.tracking_plans import schema as _tracking_plans_schema  # noqa: F401  # likewise
+from punchcard.store.vacuum import vacuum
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0038"
+HEAD_MIGRATION = "0039"
 _BUSY_SECONDS = 10
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
@@ -203,20 +204,10 @@ class Store:
             StorageError: the database is away.
         """
         if not self.is_sqlite:
-            self._vacuum()
+            vacuum(self._engine)
             return True
         with closing(self._engine.raw_connection()) as connection:
             return truncate_write_ahead_log(connection)
-
-    def _vacuum(self) -> None:
-        try:
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                quote = connection.dialect.identifier_preparer.quote
-                connection.execute(text("VACUUM " + ", ".join(quote(table.name) for table in metadata.sorted_tables)))
-        except SQLAlchemyError as error:
-            if (fault := self._fault(error, "vacuumed")) is None:
-                raise
-            raise fault from error
 
     def close(self) -> None:
         """Release all connections."""

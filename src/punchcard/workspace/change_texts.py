@@ -234,7 +234,7 @@ def _name(key: PartKey, part: ConfigurationPart, catalog: Catalog) -> str:
         case Destination():
             partner = catalog.get(part.type)
             return part.name or (key[1] if partner is None else partner.definition.name)
-        case Source() | Computation() | AlertChannel() | Transformation() | TrackingPlan():
+        case Source() | Computation() | AlertChannel() | TrackingPlan() | Transformation():
             return part.name or key[1]
         case _:
             return key[1]

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -35,16 +35,8 @@ from punchcard.workspace.telemetry import WorkspaceTelemetry
 from punchcard.workspace.tracking_plans import compile_plans
 from punchcard.workspace.transformation_settings import CompiledTransformations, compile_transformations
 
-_USED_PARTS: Final = frozenset(
-    {
-        "workspace",
-        "source",
-        "destination",
-        "computation",
-        "transformation",
-        "alert_channel",
-        "tracking_plan",
-    }
+_KINDS_WITH_PROBLEMS: Final = frozenset(
+    {"workspace", "source", "destination", "computation", "transformation", "alert_channel", "tracking_plan"}
 )
 
 
@@ -88,10 +80,10 @@ class SourceRoute:
 
     Attributes:
         destinations: Including disabled ones, sorted by slug.
+        tracking_plan: The plan that its events are compared with, None if there is none.
         transformations: For everything behind the source; None if it has none.
         rules_problem: Why this version cannot use the rules of the source, else None. Its events are then stopped, and
             can be replayed.
-        tracking_plan: The plan that its events are compared with, None if there is none.
     """
 
     source: Source
@@ -182,7 +174,7 @@ class Snapshot:
         return [
             PartProblem(kind="computation" if kind in COMPUTATION_KINDS else kind, slug=slug, message=message)
             for (kind, slug), message in sorted(messages.items())
-            if kind in _USED_PARTS
+            if kind in _KINDS_WITH_PROBLEMS
         ]
 
 
@@ -208,10 +200,7 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
     plans, invalid_plans = compile_plans(
         workspace.tracking_plans, [slug for kind, slug in unreadable if kind == "tracking_plan"]
     )
-    routes = [
-        replace(_compile_route(source, destinations, transformations), tracking_plan=plans.get(source.slug))
-        for source in workspace.sources
-    ]
+    routes = [_compile_route(source, destinations, transformations, plans) for source in workspace.sources]
     own = {destination.slug: _own_route(destination, keyring) for destination in destinations.values()}
     broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
     computations, invalid = compile_computations(
@@ -243,11 +232,15 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
 
 
 def _compile_route(
-    source: Source, destinations: Mapping[str, RoutedDestination], transformations: CompiledTransformations
+    source: Source,
+    destinations: Mapping[str, RoutedDestination],
+    transformations: CompiledTransformations,
+    plans: Mapping[str, CompiledPlan],
 ) -> SourceRoute:
     return SourceRoute(
         source=source,
         destinations=tuple(routed for routed in destinations.values() if source.slug in routed.destination.sources),
+        tracking_plan=plans.get(source.slug),
         transformations=transformations.by_source.get(source.slug),
         rules_problem=transformations.problems.get(("source", source.slug)),
     )
