@@ -28,6 +28,7 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.plan_commands import plan
 from punchcard.cli.privacy_commands import privacy
 from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
@@ -380,6 +381,7 @@ app.add_typer(
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(versions)
+app.add_typer(plan)
 app.add_typer(privacy)
 app.add_typer(retention)
 for _lists in (source, transactions, events, customers, audit, user):
