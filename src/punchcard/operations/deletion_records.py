@@ -32,6 +32,7 @@ from punchcard.store.routing.erasure import (
 from punchcard.store.routing.held import HeldRecord
 from punchcard.store.routing.positions import results_between
 from punchcard.store.source_schema.erasure import erase_from_source_schema
+from punchcard.store.tracking_plans.erasure import erase_from_violations
 from punchcard.workspace.subject_vault import SubjectVault
 
 Place = tuple[int, int]
@@ -106,12 +107,12 @@ class RecordErasure:
         with store.unit_of_work() as work:
             erase_replayed(work, places)
             scrub_routing_texts(work, ids)
-        self._scrub_results(ids)
+        self._scrub_results(ids, set(everywhere))
         with store.unit_of_work() as work:
             requests = erase_requests(work, ids)
         with store.unit_of_work() as work:
             reports = erase_from_reports(work, ids) + erase_from_audit_log(work, ids)
-            reports += erase_from_source_schema(work, ids)
+            reports += erase_from_source_schema(work, ids) + erase_from_violations(work, ids)
         with store.unit_of_work() as work:
             hashes = self._vault.open_or_create(work)
             effect_ids = find_effects(work, ids.emails, messages)
@@ -130,11 +131,11 @@ class RecordErasure:
         ]
         return ErasedRecords(steps=steps, in_log=in_log, in_flight=ledger.in_flight, conflicts=conflicts)
 
-    def _scrub_results(self, ids: ErasedIds) -> None:
+    def _scrub_results(self, ids: ErasedIds, places: Collection[Place]) -> None:
         after: int | None = 0
         while after is not None:
             with self._store.unit_of_work() as work:
-                after = scrub_results(work, ids, after=after)
+                after = scrub_results(work, ids, places=places, after=after)
 
 
 def replace_in_log(log: EventLog, places: Collection[Place], ids: ErasedIds) -> LogErasure:

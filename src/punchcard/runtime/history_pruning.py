@@ -17,6 +17,7 @@ from punchcard.store.operations.simulations import prune_simulations
 from punchcard.store.privacy.retention import record_deletion
 from punchcard.store.routing.note_counts import PRUNED_PER_UNIT, prune_note_counts
 from punchcard.store.source_schema.recording import prune_schema, prune_schema_days
+from punchcard.store.tracking_plans.violations import prune_violations
 from punchcard.store.workspace.configuration_versions import prune_versions
 
 
@@ -35,7 +36,14 @@ def prune_history(store: Store, settings: Settings, *, clock: Clock, is_stopping
     if not days:
         return
     before = clock.now() - timedelta(days=days)
-    for prune in (prune_refused_orders, prune_note_counts, prune_reconciliations, prune_simulations, prune_schema):
+    for prune in (
+        prune_refused_orders,
+        prune_note_counts,
+        prune_reconciliations,
+        prune_simulations,
+        prune_schema,
+        prune_violations,
+    ):
         _repeat(store, partial(prune, before=before), is_stopping)
 
 

@@ -54,6 +54,7 @@ def build_operator_side(
         config_file=config_file,
         public_url=settings.public_url,
         retention_days=settings.retention_days(),
+        oidc=settings.identity_provider(),
     )
     hosts = AllowedHosts.read(settings.allowed_hosts, listening=settings.host, public_url=settings.public_url)
     return (

@@ -10,12 +10,15 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 from urllib.parse import quote, urlencode
 
 from punchcard.errors import ConfigurationError
 from punchcard.lake.urls import is_on_s3
 from punchcard.operations.schedules import parse_time_of_day
+
+if TYPE_CHECKING:
+    from punchcard.operations.oidc import OidcSettings
 
 ENVIRONMENT_PREFIX = "PUNCHCARD_"
 
@@ -82,6 +85,7 @@ class Settings:
     data: Path
     database_url: Secret  # may contain a password
     log_url: Secret
+    log_partitions: int
     kafka_sasl_username: str
     kafka_sasl_password: Secret
     kafka_ssl_key_password: Secret
@@ -95,6 +99,12 @@ class Settings:
     processes: int
     allowed_hosts: str
     public_url: PublicUrl
+    oidc_issuer: str
+    oidc_name: str
+    oidc_client_id: str
+    oidc_client_secret: Secret
+    oidc_allowed_domains: str
+    oidc_new_users: str
     tls_cert: str
     tls_key: str
     tls: TlsMode
@@ -176,6 +186,29 @@ class Settings:
         """Return the maximum time between routing an event and writing it to the lake, wherever that is."""
         return self.lake_upload_seconds if is_on_s3(self.lake_location()) else self.lake_flush_seconds
 
+    def identity_provider(self) -> "OidcSettings | None":
+        """Return the identity provider of the App, None if it is not set here.
+
+        Raises:
+            ConfigurationError: A setting of it is missing or invalid.
+        """
+        if not self.oidc_issuer:
+            return None
+        from punchcard.operations.oidc import read_oidc_settings  # a quarter of a second: not before it is needed
+
+        try:
+            return read_oidc_settings(
+                name=self.oidc_name,
+                issuer=self.oidc_issuer,
+                client_id=self.oidc_client_id,
+                client_secret=self.oidc_client_secret.reveal(),
+                allowed_domains=self.oidc_allowed_domains,
+                new_users=self.oidc_new_users,
+            )
+        except ConfigurationError as error:
+            variable = f"{ENVIRONMENT_PREFIX}OIDC_{str(error.context.get('field', 'issuer')).upper()}"
+            raise ConfigurationError(f"{variable}: {error.message}") from error
+
     def facts_path(self) -> Path:
         """Return the file in which audiences and computed traits are computed."""
         return self.data / "engage.duckdb"
@@ -241,7 +274,9 @@ def read_settings(environment: Mapping[str, str], overrides: Mapping[str, object
             problems.append(f"{origin}: {error}")
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return Settings(**read)  # type: ignore[arg-type]  # the readers return each field's type
+    settings = Settings(**read)  # type: ignore[arg-type]  # the readers return each field's type
+    settings.identity_provider()
+    return settings
 
 
 def setting_entries() -> list[SettingEntry]:

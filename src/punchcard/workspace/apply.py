@@ -338,6 +338,7 @@ def _drop_replaced_unreadable(current: Workspace, unreadable: Mapping[PartKey, s
             channel for channel in current.alert_channels if ("alert_channel", channel.slug) not in replaced
         ),
         alert_rules=tuple(rule for rule in current.alert_rules if ("alert_rule", rule.rule) not in replaced),
+        tracking_plans=tuple(plan for plan in current.tracking_plans if ("tracking_plan", plan.slug) not in replaced),
     )
 
 
