@@ -42,6 +42,7 @@ NO_REASONS = {
     "refused",
     "account_unknown",
     "invalid_filter",
+    "invalid_transformation",
     "invalid_request",
     "invalid_configuration",
     "delivery_failed",

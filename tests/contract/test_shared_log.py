@@ -196,7 +196,7 @@ def appends(log: EventLog) -> bool:
 
 
 def test_a_newer_schema_is_refused(log: PostgresEventLog, empty_postgres_url: str) -> None:
-    execute(empty_postgres_url, "UPDATE event_log SET schema_version = 2")
+    execute(empty_postgres_url, "UPDATE event_log SET schema_version = 3")
     with pytest.raises(ConfigurationError, match="newer version"):
         open_event_log(empty_postgres_url)
 

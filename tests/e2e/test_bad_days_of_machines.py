@@ -31,11 +31,20 @@ def pump(source, target):
             target.sendall(data)
     except OSError:
         pass
-    target.close()
+    for end in (source, target):
+        try:
+            end.shutdown(socket.SHUT_RDWR)  # wakes the thread of the other direction
+        except OSError:
+            pass
+# PostgreSQL notices a machine that has vanished by these options of its sessions, which are set here for it.
+NOTICED = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 with socket.create_server((sys.argv[1], 5432)) as listening:
     print("ready", flush=True)
     while True:
         near, _ = listening.accept()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in NOTICED.items():
+            near.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         far = socket.socket(socket.AF_UNIX)
         far.connect(sys.argv[2])
         for pair in ((near, far), (far, near)):

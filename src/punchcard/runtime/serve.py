@@ -315,7 +315,7 @@ class _Dispatch:
         elif path == "/metrics":
             self._tracking.publish_counts()
             body = await asyncio.to_thread(
-                render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch)
+                render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch, self._serving.log)
             )
             await _respond(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:

@@ -270,6 +270,10 @@ class WorkerProcess:
         self._log.close()
         return int(self._process.returncode)
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the worker."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """SIGKILL the worker."""
         self._process.kill()
