@@ -13,13 +13,14 @@ from typing import Any, Final, cast
 
 import psycopg
 
-from punchcard.errors import ConfigurationError, StorageError
+from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
 from punchcard.log import postgres_schema as sql
 from punchcard.log.bodies import BodyCompressor, unpacked_size
 from punchcard.log.partitions import PartitionLayout, bucket_of
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
 from punchcard.log.texts import storable_text
+from punchcard.postgres import is_settings_fault
 
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
 _DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
@@ -282,7 +283,12 @@ class PostgresEventLog:
         return True
 
     def discard_replaced(self) -> bool:
-        """Do nothing: the server's vacuum frees old versions of rows."""
+        """Free the old versions of replaced and trimmed rows now: the server's own vacuum may come much later."""
+        session = PostgresSession(self._parameters)  # of its own: appends do not wait for it
+        with self._use(session, "vacuumed") as connection:
+            connection.execute("SET statement_timeout = 0")
+            connection.execute("VACUUM event_log_records")
+            session.close()
         return True
 
     def close(self) -> None:
@@ -362,6 +368,11 @@ class PostgresEventLog:
                 if isinstance(error, psycopg.errors.UndefinedTable):
                     raise self._replaced() from error
                 message = " ".join(str(error).split()) or type(error).__name__
+                if is_settings_fault(error):
+                    raise StorageSettingsError(
+                        f"The event log at {self.place} cannot be {action}: {message}. Correct PUNCHCARD_LOG_URL, or "
+                        "what the database allows this user."
+                    ) from error
                 raise StorageError(f"The event log at {self.place} cannot be {action}: {message}") from error
             except BaseException:
                 session.close()  # it may be in the middle of a statement

@@ -11,8 +11,8 @@ from typing import Final
 from punchcard.lake.schema import LakeRows
 from punchcard.routing.batch import lake_rows
 from punchcard.routing.lake_feed import LakeFeed
-from punchcard.routing.records import read_items
-from punchcard.routing.routed_log import read_routed
+from punchcard.routing.records import read_routed
+from punchcard.routing.routed_log import read_routed_log
 from punchcard.store.routing.positions import LAKE, ROUTING, furthest_position, position_of
 
 _ROWS_AT_ONCE: Final = 20_000
@@ -61,12 +61,10 @@ class DividedLakeFeed(LakeFeed):
     def _rows_between(self, position: int, through: int) -> Iterator[tuple[LakeRows, int]]:
         rows = LakeRows()
         end = position
-        for results, records, end, lost in read_routed(self._log, self._store, after=position, through=through):
+        for results, records, end, lost in read_routed_log(self._log, self._store, after=position, through=through):
             if lost:
                 self._telemetry.lake_records_lost(records=lost)
-            items = [
-                read_items(record, len(routed.results)) for record, routed in zip(records, results.records, strict=True)
-            ]
+            items = [read_routed(record, routed) for record, routed in zip(records, results.records, strict=True)]
             rows.extend(lake_rows(results, items, [record.received_at for record in records]))
             if len(rows) >= _ROWS_AT_ONCE:
                 yield rows, end

@@ -16,6 +16,7 @@ from punchcard.clock import Clock, to_micros
 from punchcard.errors import RefusedError, StorageError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
+from punchcard.events.parse import with_text
 from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
@@ -53,8 +54,14 @@ def behind_held(slug: str) -> EventResult:
     return EventResult(slug, EventStatus.PENDING, "behind_held_events", detail)
 
 
-def held_event(record: LogRecord, index: int, event: Event, result: EventResult, *, source: str) -> HeldEvent:
-    """The event of a record in the form in which it is held."""
+def held_event(
+    record: LogRecord, index: int, event: Event, result: EventResult, *, source: str, rewritten: bytes | None = None
+) -> HeldEvent:
+    """The event of a record in the form in which it is held.
+
+    Args:
+        rewritten: Its JSON text, if the rules of its source have changed that.
+    """
     return HeldEvent(
         destination=result.destination or "",
         source=source,
@@ -64,6 +71,7 @@ def held_event(record: LogRecord, index: int, event: Event, result: EventResult,
         received_at=event.received_at,
         reason=result.reason or "",
         detail=result.detail or "",
+        rewritten=rewritten,
     )
 
 
@@ -239,6 +247,8 @@ class Holding:
         read = _log_record(record)
         try:
             item = self._read_items(read)[held.event_index]
+            if held.rewritten is not None and isinstance(item, Event):
+                item = with_text(item, held.rewritten)
             if record.call == PARTNER:
                 destination = with_settings(destination, settings_of(decompress(read)))
         except Exception:  # noqa: BLE001  # it was read when it was held; by another version, perhaps

@@ -19,7 +19,7 @@ from punchcard.lake.table import LostRaceError
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import lake_rows
-from punchcard.routing.records import describe, read_items
+from punchcard.routing.records import describe, read_routed
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import ResultBatch
@@ -317,7 +317,7 @@ class LakeFeed:
             # The log was lost. Its events cannot be shown any more; their effects are in the ledger and go on.
             self._telemetry.lake_records_lost(records=len(routed) - len(records))
         results = ResultBatch(batch.distinct, [routed[record.position] for record in records])
-        items = [read_items(record, len(routed[record.position].results)) for record in records]
+        items = [read_routed(record, routed[record.position]) for record in records]
         return lake_rows(results, items, [record.received_at for record in records])
 
     def _read_again(self, batch: ResultBatch, *, after: int) -> Sequence[LogRecord]:

@@ -9,8 +9,8 @@ from punchcard.lake.repair import IsMissing, RepairReport, repair_lake
 from punchcard.lake.schema import LakeRows
 from punchcard.log.port import EventLog
 from punchcard.routing.batch import lake_rows
-from punchcard.routing.records import read_items
-from punchcard.routing.routed_log import read_routed
+from punchcard.routing.records import read_routed
+from punchcard.routing.routed_log import read_routed_log
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import ResultBatch
 from punchcard.store.routing.lake_status import note_lake_loss, note_lake_success
@@ -82,10 +82,10 @@ class _Restoring:
     def rows(self, is_missing: IsMissing, through: int) -> Iterator[LakeRows]:
         """The rows that are lacking up to a log position: a part for each stretch, so that no two files overlap."""
         rows = LakeRows()
-        for results, records, _, _ in read_routed(self._log, self._store, after=0, through=through):
+        for results, records, _, _ in read_routed_log(self._log, self._store, after=0, through=through):
             for record, known in zip(records, results.records, strict=True):
                 if is_missing(record.position, from_micros(record.received_at).date()):
-                    items = read_items(record, len(known.results))
+                    items = read_routed(record, known)
                     rows.extend(lake_rows(ResultBatch(results.distinct, [known]), [items], [record.received_at]))
                     if len(rows) < _ROWS_AT_ONCE:
                         continue

@@ -127,9 +127,10 @@ class LogGuard:
             routed, furthest = position_of(work, ROUTING), furthest_position(work, ROUTING)
             log = self._log.identity()
             last = self._log.last_position()
-            self._refuse_other_store(binding, log)
             if binding is None:
                 binding = self._bind_unbound(work, log, routed=furthest, last=last)
+                log, last = self._log.identity(), self._log.last_position()  # perhaps another process was faster
+            self._refuse_other_store(binding, log)
             is_lost = self._refuse_other_log(binding, log, routed=furthest, last=last)
             written = max(self._generation_file.read(binding.log_id), self._reached)
             is_lost = is_lost or log.reserved < written

@@ -207,6 +207,7 @@ def _held_again(event: LakeEvent, result: LakeResult) -> HeldEvent:
         received_at=event.received_at,
         reason=result.reason or "",
         detail=result.detail or "",
+        rewritten=event.payload,  # the lake has it as the rules of its source left it
     )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import msgspec
+
 from punchcard.errors import InvariantError
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.store.engine import Store
@@ -14,7 +16,7 @@ _READ_BYTES: Final = 8_000_000
 _POSITIONS_MAX: Final = 100_000  # in one part: where the log has lost its records, there are results without end
 
 
-def read_routed(
+def read_routed_log(
     log: EventLog, store: Store, *, after: int, through: int
 ) -> Iterator[tuple[ResultBatch, Sequence[LogRecord], int, int]]:
     """Yield what was routed after a position, whichever partition it is of, in parts that follow each other.
@@ -59,6 +61,6 @@ def _merge(
             if record.position in by_position:
                 raise InvariantError(f"log record {record.position} was routed twice")
             results = [number + offset for number in record.results] if offset else record.results
-            by_position[record.position] = RoutedRecord(record.position, record.source, results)
+            by_position[record.position] = msgspec.structs.replace(record, results=results)
     merged = [by_position.pop(record.position) for record in records if record.position in by_position]
     return ResultBatch(distinct, merged), len(by_position)

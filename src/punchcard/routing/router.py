@@ -33,6 +33,7 @@ from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.schema_recorder import SchemaRecorder
 from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.routing.violation_counts import ViolationCounts
 from punchcard.store.delivery.counts import add_counts
 from punchcard.store.delivery.ledger_locks import lock_ledger
 from punchcard.store.delivery.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
@@ -99,6 +100,7 @@ class Router:
         self._batch_bytes = batch_bytes
         self._planners = Planners()
         self._counted_names = CountedNames()
+        self._violations = ViolationCounts()
         self._failures = FailureRun()
         self._telemetry = RoutingTelemetry()
         self._holding = Holding(
@@ -181,6 +183,7 @@ class Router:
             add_counts(work, self._counted_names.limit(work, batch.counts))
             batch.notes = count_notes(batch)
             add_note_counts(work, batch.notes)
+            self._violations.record(work, batch, snapshot)
             add_suppressed_records(work, {records[number].position for number in batch.suppressed})
             if batch.held:
                 newest_held = self._holding.hold(work, batch.held, records)

@@ -20,13 +20,20 @@ from punchcard.events.model import Event, EventType
 from punchcard.events.observed_properties import observe_properties
 from punchcard.log.port import LogRecord, RecordReader
 from punchcard.routing.batch import Batch
-from punchcard.routing.records import Item, describe, read_record
+from punchcard.routing.records import Item, describe, read_record, read_routed
 from punchcard.routing.replay_record import REPLAY
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.store.routing.positions import SCHEMA, advance, consumer_of, note_position, stored_position
+from punchcard.store.routing.positions import (
+    SCHEMA,
+    advance,
+    consumer_of,
+    note_position,
+    results_between,
+    stored_position,
+)
 from punchcard.store.source_schema.model import (
     EventDelta,
     PropertyDelta,
@@ -151,10 +158,15 @@ class SchemaRecorder:
             records = [record for record in records if record.position <= self._routed]
             if not records:
                 return
+            with self._store.reading() as work:
+                batches = results_between(work, records[0].position, records[-1].position)
+            routed = {record.position: record for batch in batches for record in batch.records}
             counts: Counter[CountKey] = Counter()
             for record in records:
                 if record.call != REPLAY and (route := routes.get(record.write_key)) is not None:
-                    counts.update(_received(record, read_record(record), route.source.slug))
+                    known = routed.get(record.position)
+                    items = read_record(record) if known is None else read_routed(record, known)
+                    counts.update(_received(record, items, route.source.slug))
             self._count(counts)
             left -= len(records)
             position = records[-1].position

@@ -1,9 +1,7 @@
 """The worker process: routing in a thread, the lake in a thread, delivery on the event loop."""
 
 import asyncio
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -21,6 +19,7 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.log.partitions import PartitionReader
 from punchcard.log.port import EventLog
 from punchcard.operations.replay_runner import ReplayRunner
+from punchcard.operations.violation_forwarding import ViolationForwarder
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed, RoutedRows
 from punchcard.routing.log_guard import LogGuard
@@ -32,7 +31,7 @@ from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log,
 from punchcard.runtime.engage_keeper import EngageKeeper
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
-from punchcard.runtime.history_pruning import prune_history
+from punchcard.runtime.history_pruning import drop_old_events, prune_history
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.message_ids import fill_index
 from punchcard.runtime.partition_thread import PartitionThread, divide, open_feed
@@ -42,6 +41,7 @@ from punchcard.runtime.replaying import run_replays
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
+from punchcard.runtime.storage_wait import StorageWait
 from punchcard.store.changes import StoreChanges
 from punchcard.store.delivery.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
@@ -72,7 +72,9 @@ class Worker:
         self._is_divided = settings.log_partitions > 1
         self._clock = SystemClock()
         self._log = structlog.get_logger("punchcard.worker")
-        self._store = open_store(settings)
+        self._opened = ExitStack()
+        self._wait = StorageWait(settings, process="worker")
+        self._store = self._wait.open(lambda: open_store(settings))
         self._watch = SnapshotWatch(
             self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
@@ -83,18 +85,23 @@ class Worker:
         self._feed: LakeFeed | None = None
         self._engage = EngageKeeper(settings, store=self._store, watch=self._watch, clock=self._clock)
 
-    async def run(self, *, until_stdin_closes: bool) -> int:
-        """Route and deliver until SIGTERM or SIGINT; return the exit status.
-
-        Args:
-            until_stdin_closes: Also stop when the parent process is gone.
+    def open(self) -> None:
+        """Open the event log, once it is available: before `run`, so that a signal ends a process that waits.
 
         Raises:
             OtherLogError: The log does not belong to the store.
             ConfigurationError: The settings do not go together.
             StorageError: Storage cannot be opened.
         """
-        refuse_lake_of_its_own(self._settings, self._store)
+        self._wait.open(lambda: refuse_lake_of_its_own(self._settings, self._store))
+        _, self._guard = self._wait.open(
+            lambda: self._opened.enter_context(
+                open_guarded_log(self._settings, self._store, current=self._watch.current)
+            )
+        )
+
+    async def run(self) -> int:
+        """Route and deliver until SIGTERM or SIGINT; return the exit status."""
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
 
@@ -107,19 +114,13 @@ class Worker:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        if until_stdin_closes:
-            threading.Thread(
-                target=_wait_for_parent, args=(lambda: loop.call_soon_threadsafe(stop),), daemon=True
-            ).start()
 
         def fail(_: PunchcardError) -> None:
             self._failed = True
             loop.call_soon_threadsafe(stop)
 
-        with (
-            open_guarded_log(self._settings, self._store, current=self._watch.current) as (_, guard),
-            run_guard(guard, on_failure=fail),
-        ):
+        guard = self._guard
+        with self._opened, run_guard(guard, on_failure=fail):
             await self._work(guard, stopping, stop)
             with suppress(PunchcardError):  # it was reported before, and nothing is sent any more
                 guard.advance(at_once=True)
@@ -269,11 +270,18 @@ class Worker:
                 current=self._watch.newest,  # it was planned with what was saved a moment ago
                 before_append=guard.check,
             )
+            forwarder = ViolationForwarder(
+                store=self._store,
+                log=log,
+                clock=self._clock,
+                current=self._watch.newest,
+                before_append=guard.check,
+            )
             over = threading.Event()
             regulating = RegulationThread(settings, self._store, log=log, current=self._watch.newest, over=over)
             regulating.start()
             replaying = threading.Thread(
-                target=run_replays, args=(runner, self._store, self._clock, over), name="replays"
+                target=run_replays, args=((runner.step, forwarder.step), self._store, self._clock, over), name="replays"
             )
             replaying.start()
             try:
@@ -359,11 +367,9 @@ class Worker:
 
     def _run_housekeeping(self, feed: LakeFeed) -> None:
         """Run the tasks of every minute; each separately, so that a damaged lake does not stop the others."""
-        days = self._settings.lake_retention_days
         self._try_lake(feed.check)
         self._try_lake(feed.tidy)
-        if days:
-            self._try_lake(lambda: feed.drop_old(days=days))
+        self._try_lake(lambda: drop_old_events(feed, self._store, self._settings, clock=self._clock))
         self._try_lake(self._merge_counts)
         self._try_lake(
             lambda: prune_history(self._store, self._settings, clock=self._clock, is_stopping=self._stopping.is_set)
@@ -392,9 +398,3 @@ class Worker:
         old = self._clock.now() - timedelta(hours=self._settings.log_retention_hours)
         while feed.trim_log(older_than_micros=to_micros(old)) and not self._stopping.is_set():
             continue
-
-
-def _wait_for_parent(stop: Callable[[], None]) -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    stop()

@@ -43,6 +43,7 @@ class HeldEvent:
         id: Rises in the order in which events were held; 0 before it is stored.
         reason: Stable code.
         detail: Why, in a sentence.
+        rewritten: Its JSON text, if the rules of its source have changed that; None if it is as in its record.
         partition: Of the log: only its router plans the event.
     """
 
@@ -55,6 +56,7 @@ class HeldEvent:
     reason: str
     detail: str
     id: int = 0
+    rewritten: bytes | None = None
     partition: int = 0
 
 
@@ -188,6 +190,16 @@ def count_held(work: Connection) -> list[HeldCount]:
         HeldCount(destination=destination, count=int(count), oldest_received_at=oldest, detail=details[first])
         for destination, count, oldest, first in counts
     ]
+
+
+def count_held_with_key(work: Connection, write_keys: Collection[str]) -> int:
+    """Return the number of held records that were received with one of these write keys."""
+    return (
+        work.scalar(
+            select(func.count()).select_from(held_records).where(held_records.c.write_key.in_(sorted(write_keys)))
+        )
+        or 0
+    )
 
 
 def count_held_for(work: Connection, destination: str) -> int:
