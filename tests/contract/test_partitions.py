@@ -435,11 +435,11 @@ def test_an_older_store_plans_again_what_each_partition_has_lost(new: New) -> No
         batches = {number: [end for partition, end in ends if partition == number] for number in range(3)}
         behind = {0: batches[0][1], 1: 0, 2: batches[2][0]}
         for partition, position in behind.items():
-            kept = text(
+            forget = text(
                 "DELETE FROM effects WHERE log_position IN (SELECT position FROM event_log_records "
                 "WHERE bucket % 3 = :partition AND position > :position)"
             )
-            work.execute(kept, {"partition": partition, "position": position})
+            work.execute(forget, {"partition": partition, "position": position})
             note_position(work, f"routing/{partition}", position)
             lost = text("DELETE FROM result_batches WHERE partition = :partition AND last_position > :position")
             work.execute(lost, {"partition": partition, "position": position})
