@@ -90,6 +90,31 @@ def become_owner(context: BrowserContext) -> Page:
     return page
 
 
+def theme_of(page: Page) -> str:
+    return str(page.evaluate("document.documentElement.dataset.bsTheme"))
+
+
+def switch_theme(page: Page) -> None:
+    """Switch between light and dark, and wait until the page stands still."""
+    page.evaluate("document.querySelector('[data-theme-toggle]').click()")
+    page.wait_for_function(
+        "document.getAnimations().every((animation) => animation.effect.getTiming().iterations === Infinity)"
+    )
+
+
+def check_page(page: Page, what: str) -> None:
+    """The page fits into the window, and axe-core, which runs in it already, finds no serious barriers."""
+    beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert beyond <= 0, f"{what}: {beyond} px too wide"
+    evaluate = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
+    barriers = [
+        (violation["id"], [node["target"] for node in violation["nodes"]])
+        for violation in evaluate["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert barriers == [], what
+
+
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     with SandboxProcess(tmp_path_factory.mktemp("app-sandbox")) as running:

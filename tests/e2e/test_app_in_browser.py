@@ -5,8 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
-from tests.e2e.app_pages import become_owner, picture, product, sandbox, signed_in, wait_after_reloading
+from playwright.sync_api import Browser, expect
+from tests.e2e.app_pages import (
+    become_owner,
+    check_page,
+    picture,
+    product,
+    sandbox,
+    signed_in,
+    switch_theme,
+    theme_of,
+    wait_after_reloading,
+)
 
 from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
@@ -59,7 +69,19 @@ PAGES = [
     "/settings/tokens",
     "/settings/audit",
     "/settings/password",
+    "/settings/account",
+    "/settings/two-factor",
+    "/settings/sign-in",
 ]
+
+# Pages that somebody who only looks may not open.
+FOR_OTHERS = (
+    "/settings/team",
+    "/settings/sign-in",
+    "/settings/tokens",
+    "/sources/new",
+    "/destinations/perkville/filters/new",
+)
 
 
 def test_a_newcomer_goes_from_nothing_to_the_first_point(
@@ -120,36 +142,16 @@ def test_every_page_fits_and_has_no_barriers(
     """In both themes: a page opens in the one in which the page before was left, and is switched to the other."""
     options = {"viewport": {"width": width, "height": 860}, "color_scheme": scheme, "bypass_csp": True}
     with signed_in(chromium, product, "olga@acme.example", reduced_motion="reduce", **options) as page:
-        assert _theme(page) == scheme
+        assert theme_of(page) == scheme
         for path in PAGES:
             page.goto(path)
             page.wait_for_timeout(150)
             page.evaluate(axe)
-            opened = _theme(page)
-            _check_page(page, f"{path}, {opened}, {width} px")
-            page.evaluate("document.querySelector('[data-theme-toggle]').click()")
-            assert {opened, _theme(page)} == {"light", "dark"}
-            page.wait_for_function(STANDS_STILL)
-            _check_page(page, f"{path}, {_theme(page)}, {width} px")
-
-
-STANDS_STILL = "document.getAnimations().every((animation) => animation.effect.getTiming().iterations === Infinity)"
-
-
-def _theme(page: Page) -> str:
-    return str(page.evaluate("document.documentElement.dataset.bsTheme"))
-
-
-def _check_page(page: Page, what: str) -> None:
-    beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert beyond <= 0, f"{what}: {beyond} px too wide"
-    evaluate = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
-    barriers = [
-        (violation["id"], [node["target"] for node in violation["nodes"]])
-        for violation in evaluate["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
-    assert barriers == [], what
+            opened = theme_of(page)
+            check_page(page, f"{path}, {opened}, {width} px")
+            switch_theme(page)
+            assert {opened, theme_of(page)} == {"light", "dark"}
+            check_page(page, f"{path}, {theme_of(page)}, {width} px")
 
 
 def test_pages_obey_their_own_policy_and_load_little(chromium: Browser, product: ProductProcess) -> None:
@@ -397,7 +399,7 @@ def test_who_only_looks_is_offered_nothing_to_change(chromium: Browser, product:
         for path in PAGES:
             response = page.goto(path)
             assert response is not None
-            if path in ("/settings/team", "/settings/tokens", "/sources/new", "/destinations/perkville/filters/new"):
+            if path in FOR_OTHERS:
                 assert response.status == 403, path
                 continue
             for name in ("Save", "Add source", "Add filter", "Retry", "Dismiss", "Send test event", "Remove"):
