@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 from tests.e2e.app_pages import (
+    COLOR_RULES,
     PASSWORD,
     become_owner,
     check_page,
@@ -64,6 +65,7 @@ PAGES = [
     "/destinations/perkville/replays",
     "/destinations/perkville/reconciliations",
     "/destinations/perkville/state",
+    "/search?q=ann",
     "/catalog",
     "/catalog/perkville",
     "/catalog/perkville/add",
@@ -193,7 +195,7 @@ def test_every_page_fits_and_has_no_barriers(
             check_page(page, f"{path}, {opened}, {width} px")
             switch_theme(page)
             assert {opened, theme_of(page)} == {"light", "dark"}
-            check_page(page, f"{path}, {theme_of(page)}, {width} px")
+            check_page(page, f"{path}, {theme_of(page)}, {width} px", rules=COLOR_RULES)
 
 
 def test_pages_obey_their_own_policy_and_load_little(chromium: Browser, product: ProductProcess) -> None:
@@ -285,6 +287,11 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         expect(page.get_by_label("Query")).to_have_value(text)
         preview = page.get_by_role("region", name="Preview")
         expect(preview).to_contain_text("ann@example.com")
+        expect(preview).to_contain_text("This will update 1 customer at Perkville.")
+        expect(preview.get_by_role("link", name="Regulars")).to_be_visible()  # she is in that audience too
+        page.get_by_role("checkbox", name="Perkville").uncheck()
+        expect(preview).not_to_contain_text("This will update")
+        page.get_by_role("checkbox", name="Perkville").check()
         page.get_by_label("Query").fill("event('Order Complete').count() >= 1")
         page.get_by_label("Query").press("Tab")
         expect(preview).to_contain_text('Did you mean "Order Completed"?')
@@ -427,9 +434,9 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
         page.locator(".list-tools").get_by_role("button", name="Retry").click()
         expect(page.get_by_role("status").first).to_contain_text("1 award back in the queue")
         product.wait_for_status("parked-1", "delivered")
-        page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_label("Transactions", exact=True).select_option("all")
         page.get_by_role("button", name="Dismiss").click()
+        page.get_by_role("button", name="Dismiss 1 award").click()
         expect(page.get_by_role("status").first).to_contain_text("1 award dismissed")
         wait = product.wait_for_status("parked-2", "rejected")
         assert wait["reason"] == "dismissed"

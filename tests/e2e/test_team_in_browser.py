@@ -9,7 +9,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.contract.mail_server import MailServer
-from tests.e2e.app_pages import PASSWORD, check_page, switch_theme, theme_of
+from tests.e2e.app_pages import COLOR_RULES, PASSWORD, check_page, switch_theme, theme_of
 
 from punchcard.testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider
 from punchcard.testing.operators import add_operators
@@ -49,7 +49,8 @@ class Desk(NamedTuple):
         check_page(page, f"{page.url}, {theme_of(page)}, {self.options['viewport']['width']} px")
         if page.locator("[data-theme-toggle]").count():
             switch_theme(page)
-            check_page(page, f"{page.url}, {theme_of(page)}, {self.options['viewport']['width']} px")
+            width = self.options["viewport"]["width"]
+            check_page(page, f"{page.url}, {theme_of(page)}, {width} px", rules=COLOR_RULES)
             switch_theme(page)
 
     def mailed_path(self, to: str) -> str:

@@ -1,7 +1,7 @@
 """Dependencies of App and Public API, wired once by the serving process."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from punchcard.clock import Clock
 from punchcard.lake.reader import LakeReader
@@ -28,6 +28,7 @@ class Dependencies:
         commit: Writes records to the log, as the Tracking API does.
         config_file: Path of the config file that is applied automatically, "" for none.
         public_url: Public URL of this process, "" to use the URL of each request.
+        retention_days: Days by setting, of the process: for data sets of which no operator has set a period.
         oidc: Identity provider of the environment, None to use the one that owners have entered in the App.
         hides_write_keys: True for viewers, who must not be able to send events.
     """
@@ -42,6 +43,7 @@ class Dependencies:
     commit: GroupCommit
     config_file: str = ""
     public_url: str = ""
+    retention_days: Mapping[str, int] = field(default_factory=dict)
     oidc: OidcSettings | None = None
     hides_write_keys: bool = False
 

@@ -28,6 +28,7 @@ TimeOfDay = NewType("TimeOfDay", str)  # such as 03:00; "" for never
 PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if not set
 Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
+_RETENTION_SUFFIX = "_retention_days"
 
 
 class LogLevel(StrEnum):
@@ -84,11 +85,13 @@ class Settings:
     data: Path
     database_url: Secret  # may contain a password
     log_url: Secret
+    log_partitions: int
     kafka_sasl_username: str
     kafka_sasl_password: Secret
     kafka_ssl_key_password: Secret
     lake_url: Secret
     secret_key: Secret
+    secret_key_accepted: Secret
     log_level: LogLevel
     log_format: LogFormat
     host: str
@@ -126,6 +129,10 @@ class Settings:
     lake_retention_days: Days
     log_retention_hours: float
     history_retention_days: Days
+    delivery_details_retention_days: Days
+    profile_history_retention_days: Days
+    audit_log_retention_days: Days
+    rejected_requests_retention_days: Days
     configuration_versions_max: int
     delivery_poll_seconds: float
     reconcile_at: TimeOfDay
@@ -147,6 +154,12 @@ class Settings:
             "ingest_queue_bytes_max",
         )
         return replace(self, **{name: -(-getattr(self, name) // self.processes) for name in shared})
+
+    def retention_days(self) -> dict[str, int]:
+        """Return the number of days by setting, for data sets of which no operator has set another one."""
+        return {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith(_RETENTION_SUFFIX)
+        }
 
     def store_url(self) -> str:
         """Return the URL of the store."""

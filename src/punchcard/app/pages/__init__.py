@@ -25,6 +25,8 @@ from punchcard.app.pages import (
     privacy,
     reconciliation,
     replays,
+    retention,
+    search,
     sign_in,
     sign_in_settings,
     simulations,
@@ -63,6 +65,7 @@ HANDLERS = (
     *workspaces.HANDLERS,
     *versions.HANDLERS,
     *team.HANDLERS,
+    *search.HANDLERS,
     *join.HANDLERS,
     *lost_password.HANDLERS,
     *account.HANDLERS,
@@ -71,5 +74,6 @@ HANDLERS = (
     *oidc.HANDLERS,
     *documentation.HANDLERS,
     *exports.HANDLERS,
+    *retention.HANDLERS,
     *privacy.HANDLERS,
 )
