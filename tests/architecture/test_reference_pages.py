@@ -112,6 +112,7 @@ def test_every_key_of_the_config_file_has_its_row() -> None:
         for field in (*partner.definition.settings, *partner.definition.options)
     }
     tables = {"workspace", "identity", "sources", "audiences", "computed_traits", "alert_channels", "alert_rules"}
+    tables |= {"transformations"}
     text = page("config-file.md")
     assert set(rows(text.partition("## `[workspace]`")[2])) == (read_by_the_parser - tables | of_partners | {"sources"})
     assert all(re.search(rf"\[\[?{table}\]", text) for table in (*tables, "destinations"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,4 +200,4 @@ def test_old_versions_of_rows_are_freed_at_once(empty_postgres_url: str, vacuume
         assert not vacuumed("effects")
         assert store.discard_deleted()
         for table in ("effects", "profiles", "revisions"):
-            wait_until(lambda table=table: vacuumed(table))
+            wait_until(partial(vacuumed, table))

@@ -81,6 +81,7 @@ OTHERS = {
     "up",
     "user invite",
     "user reset",
+    "user reset-two-factor",
     "versions diff",
     "versions restore",
     "worker",

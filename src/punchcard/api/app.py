@@ -67,7 +67,9 @@ from punchcard.api.sources import (
     update_source,
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
+from punchcard.api.tracking_plans import HANDLERS as TRACKING_PLANS
 from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
+from punchcard.api.transformations import HANDLERS as TRANSFORMATIONS
 from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import change_settings, get_settings, get_workspace
 from punchcard.errors import PunchcardError
@@ -135,6 +137,8 @@ HANDLERS = (
     *RECONCILIATIONS,
     *SIMULATIONS,
     *SOURCE_SCHEMA,
+    *TRACKING_PLANS,
+    *TRANSFORMATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

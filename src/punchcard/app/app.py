@@ -35,7 +35,9 @@ from punchcard.app.request_context import (
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
+from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
+from punchcard.operations.password_resets import PasswordResetMailer
 from punchcard.operations.sentences import as_sentence
 from punchcard.store.access.operators import Operator, count_operators
 from punchcard.store.access.sessions import SignedInOperator, operator_of_session
@@ -196,6 +198,8 @@ class _Gate:
         self._renderer = renderer
         self._mapping_choices = MappingChoiceCache(dependencies.clock)
         self._passwords = PasswordPool()
+        self._password_resets = PasswordResetMailer(dependencies)
+        self._oidc = OidcClient(clock=dependencies.clock)
         self._has_operators = False
 
     async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -315,6 +319,8 @@ class _Gate:
             dependencies=dependencies,
             renderer=self._renderer,
             passwords=self._passwords,
+            password_resets=self._password_resets,
+            oidc=self._oidc,
             mapping_choices=self._mapping_choices,
             request=request,
             operator=operator,

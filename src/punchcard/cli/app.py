@@ -31,6 +31,7 @@ from punchcard.cli.options import (
 from punchcard.cli.privacy_commands import privacy
 from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
+from punchcard.cli.retention_commands import retention
 from punchcard.cli.sending_commands import sending
 from punchcard.cli.user_commands import user
 from punchcard.cli.version_commands import versions
@@ -380,6 +381,7 @@ app.add_typer(
 )
 app.add_typer(versions)
 app.add_typer(privacy)
+app.add_typer(retention)
 for _lists in (source, transactions, events, customers, audit, user):
     app.add_typer(_lists)
 app.add_typer(lake)

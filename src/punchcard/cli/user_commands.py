@@ -47,6 +47,25 @@ def reset(
 
 
 @user.command(
+    name="reset-two-factor",
+    short_help="Turn two-factor authentication off for a user who has lost the phone.",
+    epilog=example("punchcard user reset-two-factor ann@example.com"),
+)
+def reset_two_factor(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="As `punchcard user list` shows it.")],
+    data: Data = None,
+) -> None:
+    """Turn two-factor authentication off for a user of the App who has lost phone and recovery codes.
+
+    All sessions of the user end. If the workspace requires it, the user sets it up again at the next sign-in.
+    """
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.users import reset_two_factor as reset_second_factor
+
+    reset_second_factor(settings, email)
+
+
+@user.command(
     short_help="Invite a person, and print the link.",
     epilog=example(
         "punchcard user invite ann@example.com", "punchcard user invite ann@example.com --role editor --mail"

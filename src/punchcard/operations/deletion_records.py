@@ -32,6 +32,7 @@ from punchcard.store.routing.erasure import (
 from punchcard.store.routing.held import HeldRecord
 from punchcard.store.routing.positions import results_between
 from punchcard.store.source_schema.erasure import erase_from_source_schema
+from punchcard.store.tracking_plans.erasure import erase_from_violations
 from punchcard.workspace.subject_vault import SubjectVault
 
 Place = tuple[int, int]
@@ -111,7 +112,7 @@ class RecordErasure:
             requests = erase_requests(work, ids)
         with store.unit_of_work() as work:
             reports = erase_from_reports(work, ids) + erase_from_audit_log(work, ids)
-            reports += erase_from_source_schema(work, ids)
+            reports += erase_from_source_schema(work, ids) + erase_from_violations(work, ids)
         with store.unit_of_work() as work:
             hashes = self._vault.open_or_create(work)
             effect_ids = find_effects(work, ids.emails, messages)

@@ -12,6 +12,8 @@ from punchcard.destinations.port import Intent
 from punchcard.errors import ConfigurationError, RefusedError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType
+from punchcard.filters.destination_filters import DestinationFilters
+from punchcard.filters.transformations import Transformations
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.routing.records import INTERNAL_ERROR, describe
@@ -66,7 +68,14 @@ class Planner:
         self.rules = rules
         self._route = route
         self._zone = zone
-        self._filters = tuple(routed.filters for routed in route.destinations if routed.filters)
+        self._filters: tuple[DestinationFilters | Transformations, ...] = (
+            *(routed.filters for routed in route.destinations if routed.filters),
+            *(
+                routed.transformations[route.source.slug]
+                for routed in route.destinations
+                if route.source.slug in routed.transformations
+            ),
+        )
         self._asks_consent = any(routed.destination.consent for routed in route.destinations)
         self._shared: dict[tuple[EventType, str | None], Plan] = {}
         self._under: dict[bytes, Planner] = {}
@@ -219,6 +228,13 @@ def try_plan(
                     destination.slug, EventStatus.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail
                 )
             event = filtered.event
+        transformations = destination.transformations.get(source)
+        if transformations is not None and (transformed := transformations.apply(event)) is not None:
+            if transformed.event is None:
+                return EventResult(
+                    destination.slug, EventStatus.FILTERED_AT_DESTINATION, transformed.reason, transformed.detail
+                )
+            event = transformed.event
         intent = destination.partner.plan(
             event, destination.settings, source=source, destination=destination.slug, timezone=zone
         )

@@ -9,15 +9,21 @@ that was not stopped has passed them once and for all.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Protocol
 
 from punchcard.errors import PunchcardError
-from punchcard.events.model import Event
+from punchcard.events.model import Event, EventType
 from punchcard.events.notes import Note, limited
 from punchcard.events.parse import check_rewritten, with_text
+from punchcard.filters.json_members import JsonMembers
+from punchcard.filters.transformations import Transformations, split_path
 from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.workspace.model import SchemaSwitches
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
+
+SWITCHED_OFF: Final = "switched_off"
+"""The reason of the note of properties and traits that were removed because they are switched off."""
 
 
 class Violation(NamedTuple):
@@ -70,6 +76,76 @@ class Step(Protocol):
         """
 
 
+class UnusableRules:
+    """Stops every event of a source of which the rules cannot be used: without them it might earn something else."""
+
+    is_final = False
+
+    def __init__(self, source: str, problem: str) -> None:
+        detail = f"the rules of {source} cannot be used: {problem} Correct that, then replay the event"
+        self._stopped = stopped("source_rules_unusable", detail)
+
+    def apply(self, event: Event) -> Ruled | None:  # every event
+        """Stop the event."""
+        return self._stopped
+
+
+class TransformationStep:
+    """The transformations of a source."""
+
+    is_final = False
+
+    def __init__(self, transformations: Transformations) -> None:
+        self._transformations = transformations
+
+    def apply(self, event: Event) -> Ruled | None:
+        """Return what the transformations make of the event."""
+        transformed = self._transformations.apply(event)
+        if transformed is None:
+            return None
+        if transformed.event is None:
+            return replace(stopped(transformed.reason, transformed.detail), notes=transformed.notes)
+        return Ruled(event=transformed.event, notes=transformed.notes)
+
+
+class SchemaSwitchStep:
+    """What of the schema of a source is switched off: events are stopped, properties and traits removed."""
+
+    is_final = False
+
+    def __init__(self, switches: SchemaSwitches) -> None:
+        self._events = frozenset(switches.events)
+        self._calls = frozenset(switches.calls)
+        self._properties = {name: _paths("properties", names) for name, names in switches.properties.items()}
+        self._traits = {call: _paths("traits", names) for call, names in switches.traits.items()}
+
+    def apply(self, event: Event) -> Ruled | None:
+        """Stop the event, or remove what is switched off of it."""
+        name = event.wire.event
+        if event.type is EventType.TRACK:
+            if name in self._events:
+                return stopped("event_switched_off", f"event {name} is switched off in the schema of its source")
+            paths = self._properties.get(name or "", ())
+        else:
+            if event.type in self._calls:
+                detail = f"{event.type.value} calls are switched off in the schema of their source"
+                return stopped("event_switched_off", detail)
+            paths = self._traits.get(event.type, ())
+        if not paths:
+            return None
+        members = JsonMembers(event.raw)
+        removed = [path for path in paths if members.remove(path) is not None]
+        if not removed:
+            return None
+        names = ", ".join(".".join(path) for path in removed)
+        note = Note(SWITCHED_OFF, f"switched off in the schema of its source and removed: {names:.200}")
+        return Ruled(event=rewrite(event, members.encode()), notes=(note,))
+
+
+def _paths(member: str, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple((member, *split_path(name)) for name in names)
+
+
 class RewritingError(PunchcardError):
     """What the rules of a source make of an event is not a valid event."""
 
@@ -100,7 +176,17 @@ def compile_source_rules(route: SourceRoute) -> SourceRules | None:
     The order of the steps: controls of properties (final), transformations, switches of the source's schema, tracking
     plan.
     """
+    from punchcard.routing.plan_step import PlanStep  # a step is made of what this module defines
+
+    if route.rules_problem is not None:
+        return SourceRules([UnusableRules(route.source.slug, route.rules_problem)])
     steps: list[Step] = []
+    if route.transformations is not None:
+        steps.append(TransformationStep(route.transformations))
+    if route.source.switched_off != SchemaSwitches():
+        steps.append(SchemaSwitchStep(route.source.switched_off))
+    if route.tracking_plan is not None:
+        steps.append(PlanStep(route.tracking_plan, route.source.enforcement))
     return SourceRules(steps) if steps else None
 
 

@@ -7,6 +7,7 @@ from punchcard.clock import SystemClock
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.lake.reader import LakeReader
 from punchcard.log.opening import describe_place, is_shared, open_event_log
+from punchcard.log.partitions import refuse_fewer_partitions
 from punchcard.log.port import EventLog
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import LogGuard
@@ -80,6 +81,7 @@ def open_guarded_log(
         StorageError: Log or store is not available.
     """
     with open_log(settings) as log:
+        refuse_fewer_partitions(log, settings.log_partitions)
         guard = guard_of(settings, store, log, current=current)
         guard.open()
         yield log, guard

@@ -116,13 +116,10 @@ class PublicApiServer:
         folder: Folder of log, lake and key.
         store_url: URL of an empty database.
         config: The configuration, as text of a config file.
-        lake_url: Location of the lake; a folder below `folder` by default.
-        log: The event log, which is closed at the end; a file below `folder` by default.
+        lake_url, log: Location of the lake, and the event log, which is closed at the end; in `folder` by default.
     """
 
-    def __init__(
-        self, folder: Path, store_url: str, config: str, *, lake_url: str = "", log: EventLog | None = None
-    ) -> None:
+    def __init__(self, folder: Path, store_url: str, config: str, *, lake_url: str = "", log: EventLog | None = None):
         self.clock = ManualClock()
         self.store = Store(with_tables(store_url))
         self.log: EventLog = log or SqliteEventLog(folder / "log.db")

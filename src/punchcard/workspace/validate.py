@@ -27,6 +27,8 @@ from punchcard.workspace.model import Destination, DestinationFilter, Label, Sou
 from punchcard.workspace.point_costs import point_cost_problems
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems
 from punchcard.workspace.source_types import SOURCE_TYPES
+from punchcard.workspace.tracking_plans import enforcement_problems, tracking_plan_problems
+from punchcard.workspace.transformation_settings import switch_problems, transformation_problems
 
 DAY_BORDERS = ("timezone", "utc")
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -73,6 +75,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
         if source.type not in SOURCE_TYPES:
             known = ", ".join(sorted(SOURCE_TYPES))
             yield Problem(path=(*path, "type"), message=f'There is no source of type "{source.type}". Types: {known}.')
+        yield from enforcement_problems(path, source, sources={s.slug for s in workspace.sources})
     known_sources = {source.slug for source in workspace.sources}
     slugs = [destination.slug for destination in workspace.destinations]
     for path, destination in zip(entry_paths("destinations", slugs), workspace.destinations, strict=True):
@@ -89,8 +92,19 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
         )
         yield from _filter_problems(path, destination.filters)
     yield from computation_problems(workspace)
+    yield from transformation_problems(workspace)
+    for path, source in zip(
+        entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True
+    ):
+        yield from switch_problems((*path, "switched_off"), source.switched_off)
     yield from channel_problems(workspace.alert_channels, allow_masks=allow_masks)
     yield from rule_problems(workspace.alert_rules)
+    plan_slugs = [plan.slug for plan in workspace.tracking_plans]
+    plan_paths = entry_paths("tracking_plans", plan_slugs)
+    for path, plan in zip(plan_paths, workspace.tracking_plans, strict=True):
+        yield from _slug_problems(path, plan.slug, plan_slugs)
+        yield from _name_problems((*path, "name"), plan.name)
+    yield from tracking_plan_problems(workspace, paths=plan_paths)
 
 
 def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:

@@ -11,6 +11,7 @@ from punchcard.app.passwords import LENGTH_MIN, hash_password, verify_password
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.access.operators import Operator, change_operator
+from punchcard.store.access.second_factors import read_second_factor
 from punchcard.store.access.sessions import (
     SignInMethod,
     end_other_sessions,
@@ -29,6 +30,7 @@ def show_account(context: ContextDependency) -> Page:
     assert context.operator is not None
     with context.dependencies.store.reading() as work:
         sessions = list_sessions(work, context.operator.id, clock=context.dependencies.clock)
+        second_factor = read_second_factor(work, context.operator.id)
     current = session_id(context.secret)
     return context.page(
         "account.html",
@@ -37,6 +39,7 @@ def show_account(context: ContextDependency) -> Page:
             for session in sorted(sessions, key=lambda session: session.id != current)
         ],
         current=current,
+        second_factor=second_factor,
         oidc=SignInMethod.OIDC,
     )
 

@@ -21,8 +21,10 @@ from punchcard.events.notes import (
     VALUE_CONVERTED,
     VALUE_NOT_FINITE,
 )
+from punchcard.filters.transformations import TRANSFORMED
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.routing.source_rules import SWITCHED_OFF
 from punchcard.store.access.token_store import Role
 from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.ingest.rejected_requests import count_rejected_requests, read_rejected_requests
@@ -50,6 +52,8 @@ NOTE_MEANINGS = {
     TIME_CONVERTED: "Time not in ISO-8601: converted",
     VALUE_CONVERTED: "Value of another type: converted",
     VALUE_ABSENT: "Empty value: ignored",
+    TRANSFORMED: "Changed by a transformation",
+    SWITCHED_OFF: "Property or trait switched off: removed",
 }
 
 

@@ -22,6 +22,7 @@ from punchcard.operations.invitations import (
     revoke_invitation,
 )
 from punchcard.operations.mail import find_mail_channel
+from punchcard.operations.two_factor import turn_off_two_factor
 from punchcard.store.access import audit
 from punchcard.store.access.invitations import Invitation, list_invitations
 from punchcard.store.access.operators import (
@@ -32,6 +33,7 @@ from punchcard.store.access.operators import (
     remove_operator,
 )
 from punchcard.store.access.second_factors import operators_with_second_factor
+from punchcard.store.access.sessions import end_other_sessions
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 
@@ -139,6 +141,20 @@ def remove(context: ContextDependency) -> Page:
     return context.redirect("/settings/team", notices=[f"{operator.name} was removed and cannot sign in any more."])
 
 
+@post("/settings/team/reset-two-factor", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
+@run_in_executor
+def reset_two_factor(context: ContextDependency) -> Page:
+    """Turn two-factor authentication off for somebody who has lost phone and recovery codes. Their sessions end."""
+    with context.dependencies.store.unit_of_work() as work:
+        operator = find_operator(work, context.field("id"))
+        if operator is None or not turn_off_two_factor(
+            work, operator, actor=context.actor, clock=context.dependencies.clock
+        ):
+            raise NotFoundError("There is no such operator with two-factor authentication.")
+        end_other_sessions(work, operator.id, "")
+    return context.redirect("/settings/team", notices=[f"{operator.name} signs in with the password alone now."])
+
+
 def record_operator_change(
     work: Connection, context: RequestContext, kind: str, id: str, path: str, before: str | None, after: str | None
 ) -> None:
@@ -190,4 +206,4 @@ def _team(
     )
 
 
-HANDLERS = (show_team, add_operator, invite_operator, revoke, change_role, remove)
+HANDLERS = (show_team, add_operator, invite_operator, revoke, change_role, remove, reset_two_factor)

@@ -18,7 +18,7 @@ class AuditEvent:
         actor: Who made it: `token <name>`, `config file`, `command line` or `partner endpoint`.
         kind: `add`, `change`, `remove` or `restore`.
         resource_type: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `operator`, `invitation`,
-            `token` or `version`.
+            `sign_in`, `token` or `version`.
         changes: JSON text of a list of `{"path", "before", "after"}`, secrets masked.
     """
 

@@ -70,6 +70,13 @@ def find_invitation(work: Connection, secret: str, *, clock: Clock) -> Invitatio
     return None if row is None else _invitation(dict(row._mapping))
 
 
+def invitation_of_email(work: Connection, email: str, *, clock: Clock) -> Invitation | None:
+    """Return the invitation of an email, None if it was used or revoked, or has expired."""
+    chosen = select(*_COLUMNS).where(invitations.c.email == email.lower(), invitations.c.expires_at > clock.now())
+    row = work.execute(chosen).one_or_none()
+    return None if row is None else _invitation(dict(row._mapping))
+
+
 def delete_invitation(work: Connection, id: str) -> bool:
     """Delete an invitation; return False if somebody else has, so that of two requests at once one uses it."""
     return work.execute(delete(invitations).where(invitations.c.id == id)).rowcount > 0
