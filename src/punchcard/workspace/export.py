@@ -60,8 +60,8 @@ def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG, includes
         case Workspace():
             return "\n".join(_workspace(part))
         case Source():
-            source = part if includes_write_keys else mask_source(part)
-            return _source_block(source) + _switched_off(part.switched_off)
+            shown = part if includes_write_keys else mask_source(part)
+            return _source_block(shown) + _switched_off(part.switched_off)
         case Destination():
             return "\n".join(_destination(mask_secrets(part, catalog=catalog)))
         case Computation():

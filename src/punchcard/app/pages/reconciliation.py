@@ -176,11 +176,15 @@ def _resolve(context: RequestContext, reconciliation: Reconciliation, action: Di
             context, _bulk_resolution(dependencies.store, query, action, path, act=lambda ids: resolve(ids).done)
         )
     resolution = resolve([int(text) for text in context.fields("id") if is_row_id(text)])
+    return context.redirect(path, notices=_notices(action, resolution))
+
+
+def _notices(action: DifferenceAction, resolution: Resolution) -> list[str]:
     notices = [_done(action, resolution.done)] if resolution.done or not resolution.left else []
     if resolution.left:
         left = "1 difference was" if resolution.left == 1 else f"{resolution.left:,} differences were"
         notices.append(f"{left} left: the action does not fit, or somebody has decided or changed it meanwhile.")
-    return context.redirect(path, notices=notices)
+    return notices
 
 
 def _bulk_resolution(
