@@ -23,6 +23,7 @@ from punchcard.app.pages import (
     lost_password,
     oidc,
     privacy,
+    protocols,
     reconciliation,
     replays,
     retention,
@@ -76,4 +77,5 @@ HANDLERS = (
     *exports.HANDLERS,
     *retention.HANDLERS,
     *privacy.HANDLERS,
+    *protocols.HANDLERS,
 )
