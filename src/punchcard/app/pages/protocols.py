@@ -59,16 +59,16 @@ ACTION_LABELS: Final = {
     Action.BLOCK: "Block the event",
 }
 _SETTINGS: Final = (
-    ("unplanned_events", "Unplanned events", "track calls without a rule", (Action.ALLOW, Action.BLOCK)),
+    ("unplanned_events", "Unplanned events", "track calls", (Action.ALLOW, Action.BLOCK)),
     ("track.unplanned", "Unplanned properties", "track calls", (Action.ALLOW, Action.OMIT_PROPERTIES)),
     ("track.violations", "Violating values", "track calls", tuple(Action)),
-    ("track.common", "Violations of the common rule", "track calls", tuple(Action)),
+    ("track.common", "Common rule violated", "track calls", tuple(Action)),
     ("identify.unplanned", "Unplanned traits", "identify calls", (Action.ALLOW, Action.OMIT_PROPERTIES)),
     ("identify.violations", "Violating traits", "identify calls", tuple(Action)),
-    ("identify.common", "Violations of the common rule", "identify calls", tuple(Action)),
+    ("identify.common", "Common rule violated", "identify calls", tuple(Action)),
     ("group.unplanned", "Unplanned traits", "group calls", (Action.ALLOW, Action.OMIT_PROPERTIES)),
     ("group.violations", "Violating traits", "group calls", tuple(Action)),
-    ("group.common", "Violations of the common rule", "group calls", tuple(Action)),
+    ("group.common", "Common rule violated", "group calls", tuple(Action)),
 )
 
 
