@@ -63,7 +63,7 @@ def test_a_wrong_period_is_refused_at_its_field_and_nothing_is_saved(api: Public
         assert days_of(work, "lake", {}) != 7
 
 
-@pytest.mark.parametrize("role", ["viewer", "editor"])
+@pytest.mark.parametrize("role", ["read_only", "editor"])
 def test_only_owners_change_periods(api: PublicApiServer, role: str) -> None:
     browser = browser_of(api, role)
     page = browser.get("/privacy/retention")

@@ -35,7 +35,11 @@ def open_store(settings: Settings) -> Store:
 
 def open_keyring(settings: Settings) -> Keyring:
     """Open the key of stored secrets: the operator's, otherwise the one in the data folder, created if missing."""
-    return keyring_of(settings.secret_key.reveal() or None, settings.secret_key_path())
+    return keyring_of(
+        settings.secret_key.reveal() or None,
+        settings.secret_key_path(),
+        accepted=settings.secret_key_accepted.reveal(),
+    )
 
 
 @contextmanager

@@ -91,6 +91,7 @@ class Settings:
     kafka_ssl_key_password: Secret
     lake_url: Secret
     secret_key: Secret
+    secret_key_accepted: Secret
     log_level: LogLevel
     log_format: LogFormat
     host: str

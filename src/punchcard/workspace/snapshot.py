@@ -260,9 +260,9 @@ def _built_in_names(catalog: Catalog) -> Iterable[str]:
 def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
     """Return the route that syncs audiences and computed traits to one destination, with a source of its own."""
     slug = f"{OWN_SOURCES}{destination.slug}"
-    # The key is secret, so that no sender can claim that somebody has entered an audience.
-    write_key = f"{OWN_SOURCES}{keyring.fingerprint(slug.encode())}"
-    source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=(write_key,))
+    # Secret, so that no sender can claim that somebody entered an audience. Those behind the first: of a key rotation.
+    write_keys = tuple(f"{OWN_SOURCES}{fingerprint}" for fingerprint in keyring.fingerprints(slug.encode()))
+    source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=write_keys)
     return SourceRoute(source=source, destinations=(destination,))
 
 

@@ -192,6 +192,16 @@ def count_held(work: Connection) -> list[HeldCount]:
     ]
 
 
+def count_held_with_key(work: Connection, write_keys: Collection[str]) -> int:
+    """Return the number of held records that were received with one of these write keys."""
+    return (
+        work.scalar(
+            select(func.count()).select_from(held_records).where(held_records.c.write_key.in_(sorted(write_keys)))
+        )
+        or 0
+    )
+
+
 def count_held_for(work: Connection, destination: str) -> int:
     """How many events are held for one destination."""
     columns = held_events.c
