@@ -56,7 +56,7 @@ def plan_path(owner: FormBrowser, name: str, **form: str) -> str:
     return response.headers["location"]
 
 
-def test_plan_goes_from_events_to_enforcement(server: PublicApiServer, owner: FormBrowser) -> None:
+def test_plan_is_made_of_events_and_edited_as_a_table(server: PublicApiServer, owner: FormBrowser) -> None:
     server.send(order("a1"), order("a2"))
     server.route()
     server.feed_lake()
@@ -87,6 +87,9 @@ def test_plan_goes_from_events_to_enforcement(server: PublicApiServer, owner: Fo
     assert properties["properties"]["currency"] == {"type": "string", "enum": ["USD", "EUR"]}
     assert rules[0]["jsonSchema"]["description"] == "Bought"
 
+
+def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBrowser) -> None:
+    path = "/protocols/shop"
     source_path = "/sources/website/protocols"
     assert "Shop" in owner.get(source_path).text
     assert owner.post(source_path, action="connect", plan="shop").status == 303

@@ -228,7 +228,7 @@ def test_enforcement_decides_what_is_done(
     sent: Event, enforcement: Enforcement, reason: str | None, omitted: tuple[str, ...]
 ) -> None:
     enforced = enforce(sent, COMPILED.find_violations(sent), enforcement, plan="Shop")
-    assert (enforced.blocked and enforced.blocked[0], enforced.omitted) == (reason, omitted)
+    assert (enforced.reason, enforced.omitted) == (reason, omitted)
     assert (enforced.raw is None) == (not omitted)
 
 
@@ -239,7 +239,10 @@ def test_common_violation_is_blocked_for_its_own_reason() -> None:
     sent = order()
     enforcement = Enforcement(track=CallEnforcement(common=BLOCK))
     enforced = enforce(sent, compiled.find_violations(sent), enforcement, plan="P")
-    assert enforced.blocked == ("common_schema_violation", "context is required (tracking plan P)")
+    assert (enforced.reason, enforced.detail) == (
+        "common_schema_violation",
+        "context is required (tracking plan P)",
+    )
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from punchcard.app.pages import (
     sign_in,
     sign_in_settings,
     simulations,
+    source_protocols,
     source_schema,
     sources,
     team,
@@ -78,4 +79,5 @@ HANDLERS = (
     *retention.HANDLERS,
     *privacy.HANDLERS,
     *protocols.HANDLERS,
+    *source_protocols.HANDLERS,
 )
