@@ -19,6 +19,7 @@ from punchcard.app.pages import (
     exports,
     filters,
     home,
+    inventory,
     join,
     lost_password,
     oidc,
@@ -74,6 +75,7 @@ HANDLERS = (
     *oidc.HANDLERS,
     *documentation.HANDLERS,
     *exports.HANDLERS,
+    *inventory.HANDLERS,
     *retention.HANDLERS,
     *privacy.HANDLERS,
 )
