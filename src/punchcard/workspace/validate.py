@@ -26,6 +26,7 @@ from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
 from punchcard.workspace.point_costs import point_cost_problems
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems
+from punchcard.workspace.property_controls import control_problems
 from punchcard.workspace.source_types import SOURCE_TYPES
 from punchcard.workspace.tracking_plans import enforcement_problems, tracking_plan_problems
 from punchcard.workspace.transformation_settings import switch_problems, transformation_problems
@@ -97,6 +98,7 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
         entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True
     ):
         yield from switch_problems((*path, "switched_off"), source.switched_off)
+        yield from control_problems((*path, "controls"), source.controls)
     yield from channel_problems(workspace.alert_channels, allow_masks=allow_masks)
     yield from rule_problems(workspace.alert_rules)
     plan_slugs = [plan.slug for plan in workspace.tracking_plans]
