@@ -102,3 +102,23 @@ def test_the_command_prints_the_same(api: PublicApiServer, capsys: pytest.Captur
     table = capsys.readouterr().out
     assert "properties.card" in table
     assert "4111" not in table
+
+
+def test_new_names_are_sampled_when_no_sample_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """First events of new names are read in any case, so less than no sample may be left for the next batch."""
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as api:
+        for number in range(4):
+            events = [
+                {
+                    "type": "track",
+                    "event": f"Name {number}-{index % 30}",
+                    "userId": "u",
+                    "messageId": f"{number}-{index}",
+                    "properties": {f"p{number}": 1},
+                }
+                for index in range(300)
+            ]
+            api.send({"batch": events}, call="batch")
+            api.route()
+        assert "source_schema_failed" not in capsys.readouterr().out
+        assert {f"properties.p{number}" for number in range(4)} == set(items_of(api))
