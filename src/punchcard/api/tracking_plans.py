@@ -3,7 +3,7 @@
 Source: Segment's Public API, "Tracking Plans" and "Sources" (schema settings).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
@@ -407,7 +407,7 @@ def _rule(given: RuleInput) -> TrackingPlanRule:
     return TrackingPlanRule(type=given.type, key=given.key, version=int(given.version), json_schema=given.json_schema)
 
 
-def _rules_of_query(parameters: list[tuple[str, Any]]) -> list[TrackingPlanRule]:
+def _rules_of_query(parameters: Iterable[tuple[str, Any]]) -> list[TrackingPlanRule]:
     """Return the rules that a query names, as clients write lists of objects."""
     entries: dict[str, dict[str, Any]] = {}
     for name, value in parameters:
@@ -445,7 +445,7 @@ def _response(dependencies: Dependencies, slug: str) -> dict[str, dict[str, Trac
     return {"data": {"trackingPlan": _body(dependencies, find_plan(dependencies.workspace(), slug))}}
 
 
-HANDLERS: tuple[Callable[..., Any], ...] = (
+HANDLERS = (
     list_tracking_plans,
     create_tracking_plan,
     get_tracking_plan,

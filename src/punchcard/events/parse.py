@@ -160,8 +160,8 @@ def with_text(event: Event, raw: bytes, notes: Sequence[Note] = ()) -> Event:
     return Event(event.type, event.message_id, event.timestamp, event.received_at, _event.decode(raw), raw, all_notes)
 
 
-def check_rewritten(event: Event, raw: bytes) -> Fault | None:
-    """Return why the JSON text that was made of an event is not a valid event of its type, None if it is one."""
+def read_rewritten(event: Event, raw: bytes) -> Event | Fault:
+    """Return the event with the JSON text that was made of it, or why that is not a valid event of its type."""
     if len(raw) > EVENT_BYTES_MAX:
         return Fault("event_too_large", f"An event has at most 32 KB; this one has {len(raw):,} bytes.")
     try:
@@ -169,7 +169,9 @@ def check_rewritten(event: Event, raw: bytes) -> Fault | None:
         context = _context.decode(wire.context) if wire.context else None
     except UNREADABLE as error:
         return explain(raw, error)
-    return _fault(wire, event.type, context or _NO_CONTEXT)
+    if (fault := _fault(wire, event.type, context or _NO_CONTEXT)) is not None:
+        return fault
+    return Event(event.type, event.message_id, event.timestamp, event.received_at, wire, raw, event.notes)
 
 
 def _open_batch(body: bytes) -> tuple[_Batch, Mapping[int | None, Sequence[Note]]]:

@@ -47,6 +47,19 @@ class JsonMembers:
         value = None if parent is None else parent.pop(path[-1], None)
         return None if value is None else _text(value)
 
+    def move(self, old: tuple[str, ...], new: tuple[str, ...]) -> bytes | None:
+        """Move the member at a path to another one; return its JSON text, None if it could not be moved."""
+        source = self._object(old[:-1])
+        value = None if source is None else source.get(old[-1])
+        if source is None or value is None:
+            return None
+        target = self._object(new[:-1], is_added=True)
+        if target is None:
+            return None
+        del source[old[-1]]
+        target[new[-1]] = value
+        return _text(value)
+
     def names(self, path: tuple[str, ...]) -> list[str]:
         """Return the names of the members of the object at a path, none if it is not an object."""
         return list(self._object(path) or ())
@@ -72,4 +85,4 @@ class JsonMembers:
 
 
 def _text(value: "msgspec.Raw | Members") -> bytes:
-    return _encode(value)
+    return bytes(value) if isinstance(value, msgspec.Raw) else _encode(value)

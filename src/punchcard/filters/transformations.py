@@ -3,17 +3,19 @@
 Source: Segment's Public API, "Transformations", and its documentation of Protocols.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from punchcard.errors import ConfigurationError
+from punchcard.events.faults import Fault
 from punchcard.events.model import Event, EventType
 from punchcard.events.notes import Note
-from punchcard.events.parse import check_rewritten, with_text
+from punchcard.events.parse import read_rewritten
 from punchcard.filters.destination_filters import compile_conditions
+from punchcard.filters.generated import paths_of
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.parser import parse
 from punchcard.filters.printer import print_condition
@@ -84,65 +86,35 @@ class Transformed:
     notes: tuple[Note, ...] = ()
 
 
+_Change = Callable[[JsonMembers], str | None]
+"""Changes the members of an event; returns a sentence, None if there was nothing to change."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Transformation:
-    definition: TransformationDefinition
+    """A transformation as it is applied.
+
+    Attributes:
+        name: Name for people.
+        drops: Why an event is dropped, None if it is not.
+        depends_on: First parts of the paths of the condition.
+        of_properties: The changes of a track, page or screen call.
+        of_traits: The changes of an identify or group call.
+        changed: First parts of the paths that may change.
+    """
+
+    name: str
     condition: Condition
-    renames: Sequence[tuple[tuple[str, ...], tuple[str, ...]]] = ()
-    values: Sequence[tuple[tuple[str, ...], bytes]] = ()
-    drops: Sequence[tuple[str, ...]] = ()
-    allowed: frozenset[str] = field(default_factory=frozenset)
+    drops: str | None
+    depends_on: frozenset[str]
+    of_properties: Sequence[_Change]
+    of_traits: Sequence[_Change]
+    changed: frozenset[str]
 
-    def apply(self, event: Event) -> Transformed | None:
-        """Apply the transformation to an event that it matches."""
-        definition = self.definition
-        if definition.drops:
-            detail = f'transformation "{definition.name}" drops events with {print_condition(self.condition)}'
-            return Transformed(event=None, reason=DROPPED, detail=detail)
-        members = JsonMembers(event.raw)
-        changes = [*self._rename_event(event, members), *self._change_members(event, members)]
-        if not changes:
-            return None
-        raw = members.encode()
-        fault = check_rewritten(event, raw)
-        if fault is not None:
-            detail = f'what transformation "{definition.name}" makes of the event is not valid: {fault.detail}'
-            return Transformed(event=None, reason=FAILED, detail=detail)
-        notes = tuple(Note(TRANSFORMED, f'transformation "{definition.name}": {change}') for change in changes)
-        return Transformed(event=with_text(event, raw), notes=notes)
-
-    def _rename_event(self, event: Event, members: JsonMembers) -> list[str]:
-        name = self.definition.new_event_name
-        if not name or event.type is not EventType.TRACK or event.wire.event == name:
-            return []
-        members.set(("event",), _encode(name))
-        return [f"event {_shown_text(event.wire.event or '')} → {_shown_text(name)}"]
-
-    def _change_members(self, event: Event, members: JsonMembers) -> list[str]:
-        own = ("traits",) if event.type in _WITH_TRAITS else ("properties",)
-        changes: list[str] = []
-        for old, new in self.renames:
-            source, target = _absolute(old, own), _absolute(new, own)
-            value = members.get(source)
-            if value is None or not members.set(target, value):
-                continue
-            members.remove(source)
-            changes.append(f"{_dotted(source)} → {_dotted(target)} ({_shown(value)})")
-        for path, text in self.values:
-            before = members.get(path)
-            if before != text and members.set(path, text):
-                changes.append(f"{_dotted(path)} {_shown(before)} → {_shown(text)}")
-        for path in self.drops:
-            removed = members.remove(_absolute(path, own))
-            if removed is not None:
-                changes.append(f"{_dotted(_absolute(path, own))} removed ({_shown(removed)})")
-        if self.allowed:
-            names = [name for name in members.names(own) if name not in self.allowed]
-            for name in names:
-                members.remove((*own, name))
-            if names:
-                changes.append(f"not allowed in {own[0]} and removed: {_shown_text(', '.join(names))}")
-        return changes
+    def change(self, members: JsonMembers, event_type: EventType) -> list[Note]:
+        """Change the members of an event; return what was changed."""
+        changes = self.of_traits if event_type in _WITH_TRAITS else self.of_properties
+        return [Note(TRANSFORMED, detail) for change in changes if (detail := change(members)) is not None]
 
 
 class Transformations:
@@ -169,26 +141,48 @@ class Transformations:
         """Apply the transformations to an event; None if none of them changes anything. Never raises."""
         try:
             first = self._first_match(event)
-            if first is None:
-                return None
-            return self._apply_from(first, event)
+            return None if first is None else self._apply_from(first, event)
         except _UNREADABLE as error:
             return Transformed(event=None, reason=FAILED, detail=f"transformations cannot read this event: {error}")
 
     def _apply_from(self, first: int, event: Event) -> Transformed | None:
-        current = event
+        """Apply the transformations from the first that matches on.
+
+        The event is read again only before a condition that depends on a changed member, and at the end.
+        """
+        current, members = event, JsonMembers(event.raw)
         notes: list[Note] = []
+        changed: set[str] = set()
+        last = self._transformations[first]
         for number in range(first, len(self._transformations)):
-            if number > first and self._matches[number](current) is None:
-                continue
-            transformed = self._transformations[number].apply(current)
-            if transformed is None:
-                continue
-            notes += transformed.notes
-            if transformed.event is None:
-                return Transformed(event=None, reason=transformed.reason, detail=transformed.detail, notes=tuple(notes))
-            current = transformed.event
-        return None if current is event else Transformed(event=current, notes=tuple(notes))
+            transformation = self._transformations[number]
+            if number > first:
+                if not changed.isdisjoint(transformation.depends_on):
+                    read = read_rewritten(current, members.encode())
+                    if isinstance(read, Fault):
+                        return _failed(last, read, notes)
+                    current = read
+                    changed.clear()
+                if self._matches[number](current) is None:
+                    continue
+            if transformation.drops is not None:
+                return Transformed(event=None, reason=DROPPED, detail=transformation.drops, notes=tuple(notes))
+            new_notes = transformation.change(members, event.type)
+            if new_notes:
+                notes += new_notes
+                changed |= transformation.changed
+                last = transformation
+        if changed:
+            read = read_rewritten(current, members.encode())
+            if isinstance(read, Fault):
+                return _failed(last, read, notes)
+            current = read
+        return Transformed(event=current, notes=tuple(notes)) if notes else None
+
+
+def _failed(last: _Transformation, fault: Fault, notes: Sequence[Note]) -> Transformed:
+    detail = f'what transformation "{last.name}" makes of the event is not valid: {fault.detail}'
+    return Transformed(event=None, reason=FAILED, detail=detail, notes=tuple(notes))
 
 
 def read_transformation(definition: TransformationDefinition) -> _Transformation:
@@ -213,14 +207,106 @@ def read_transformation(definition: TransformationDefinition) -> _Transformation
     _refuse_conflicts(renames, values)
     if len(drops) > _ITEMS_MAX or len(definition.allow_properties) > _ITEMS_MAX:
         raise _invalid(f"A list has at most {_ITEMS_MAX} properties.", "propertyDrops")
+    label = f'transformation "{definition.name}": '
+    of_properties = [*_changes(definition, ("properties",), renames, values, drops, label)]
+    if definition.new_event_name:
+        of_properties.insert(0, _event_renaming(definition.new_event_name, label))
     return _Transformation(
-        definition=definition,
+        name=definition.name,
         condition=condition,
-        renames=renames,
-        values=values,
-        drops=drops,
-        allowed=frozenset(definition.allow_properties),
+        drops=f"{label}drops events with {print_condition(condition)}" if definition.drops else None,
+        depends_on=frozenset(path[0] for path in paths_of([condition])),
+        of_properties=of_properties,
+        of_traits=[*_changes(definition, ("traits",), renames, values, drops, label)],
+        changed=_changed_members(definition, [path for pair in renames for path in pair] + [*drops], values),
     )
+
+
+def _changed_members(
+    definition: TransformationDefinition,
+    names: Sequence[tuple[str, ...]],
+    values: Sequence[tuple[tuple[str, ...], bytes]],
+) -> frozenset[str]:
+    """Return the first parts of all paths that may change."""
+    changed = {path[0] for path, _ in values}
+    changed |= {path[0] for path in names if len(path) > 1 and path[0] in _NESTED}
+    if names or definition.allow_properties:
+        changed |= {"properties", "traits"}
+    return frozenset(changed | {"event"}) if definition.new_event_name else frozenset(changed)
+
+
+def _changes(
+    definition: TransformationDefinition,
+    own: tuple[str, ...],
+    renames: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
+    values: Sequence[tuple[tuple[str, ...], bytes]],
+    drops: Sequence[tuple[str, ...]],
+    label: str,
+) -> Iterator[_Change]:
+    """Yield the changes of a call with its members in `properties` or `traits`."""
+    for old, new in renames:
+        yield _renaming(_absolute(old, own), _absolute(new, own), label)
+    for path, text in values:
+        yield _setting(path, text, label)
+    for path in drops:
+        yield _removal(_absolute(path, own), label)
+    if definition.allow_properties:
+        yield _reduction(own, frozenset(definition.allow_properties), label)
+
+
+def _event_renaming(name: str, label: str) -> _Change:
+    text = _encode(name)
+
+    def rename(members: JsonMembers) -> str | None:
+        before = members.get(("event",))  # only track calls have it
+        if before is None or before == text:
+            return None
+        members.set(("event",), text)
+        return f"{label}event {_shown(before)} → {_shown(text)}"
+
+    return rename
+
+
+def _renaming(old: tuple[str, ...], new: tuple[str, ...], label: str) -> _Change:
+    head = f"{label}{_dotted(old)} → {_dotted(new)}"
+
+    def rename(members: JsonMembers) -> str | None:
+        value = members.move(old, new)
+        return None if value is None else f"{head} ({_shown(value)})"
+
+    return rename
+
+
+def _setting(path: tuple[str, ...], text: bytes, label: str) -> _Change:
+    head, tail = f"{label}{_dotted(path)} ", f" → {_shown(text)}"
+
+    def set_value(members: JsonMembers) -> str | None:
+        before = members.get(path)
+        if before == text or not members.set(path, text):
+            return None
+        return f"{head}{_shown(before)}{tail}"
+
+    return set_value
+
+
+def _removal(path: tuple[str, ...], label: str) -> _Change:
+    head = f"{label}{_dotted(path)} removed"
+
+    def remove(members: JsonMembers) -> str | None:
+        removed = members.remove(path)
+        return None if removed is None else f"{head} ({_shown(removed)})"
+
+    return remove
+
+
+def _reduction(own: tuple[str, ...], allowed: frozenset[str], label: str) -> _Change:
+    def reduce(members: JsonMembers) -> str | None:
+        names = [name for name in members.names(own) if name not in allowed]
+        for name in names:
+            members.remove((*own, name))
+        return f"{label}not allowed in {own[0]} and removed: {_shown_text(', '.join(names))}" if names else None
+
+    return reduce
 
 
 def preview_transformation(definition: TransformationDefinition, event: Event) -> Transformed | None:

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as member
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -45,7 +46,7 @@ class PreviewedViolation:
     kind: str
     description: str
     count: int = 0
-    examples: list[str] = field(default_factory=list)
+    examples: list[str] = member(default_factory=list)
 
 
 @dataclass
@@ -58,8 +59,8 @@ class AwardsAtStake:
     """
 
     destination: str
-    before: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
-    after: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
+    before: dict[str, tuple[int, Decimal]] = member(default_factory=dict)
+    after: dict[str, tuple[int, Decimal]] = member(default_factory=dict)
 
     def items(self) -> list[tuple[str, int, Decimal]]:
         """Return item, number of awards and quantity that would be lost, where anything differs."""
@@ -88,10 +89,10 @@ class PlanPreview:
 
     events: int = 0
     violating: int = 0
-    blocked: Counter[str] = field(default_factory=Counter)
+    blocked: Counter[str] = member(default_factory=Counter)
     changed: int = 0
-    violations: list[PreviewedViolation] = field(default_factory=list)
-    at_stake: list[AwardsAtStake] = field(default_factory=list)
+    violations: list[PreviewedViolation] = member(default_factory=list)
+    at_stake: list[AwardsAtStake] = member(default_factory=list)
     is_partial: bool = False
 
     @property

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
 from punchcard.errors import PunchcardError
+from punchcard.events.faults import Fault
 from punchcard.events.model import Event, EventType
 from punchcard.events.notes import Note, limited
-from punchcard.events.parse import check_rewritten, with_text
+from punchcard.events.parse import read_rewritten
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.transformations import Transformations, split_path
 from punchcard.routing.property_controls import CONTROLLED, ControlledProperties
@@ -232,10 +233,10 @@ def rewrite(event: Event, raw: bytes) -> Event:
     Raises:
         RewritingError: The text is not a valid event: it is too large, for example, or has no id of a person.
     """
-    fault = check_rewritten(event, raw)
-    if fault is not None:
-        raise RewritingError(fault.detail)
-    return with_text(event, raw)
+    rewritten = read_rewritten(event, raw)
+    if isinstance(rewritten, Fault):
+        raise RewritingError(rewritten.detail)
+    return rewritten
 
 
 def _apply(steps: Sequence[Step], event: Event) -> Ruled | None:

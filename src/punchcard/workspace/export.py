@@ -9,7 +9,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.profiles.rules import IdentityRules
 from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.alert_settings import mask_channel
-from punchcard.workspace.document import Catalog, ConfigurationPart, mask_secrets, to_plain
+from punchcard.workspace.document import Catalog, ConfigurationPart, mask_secrets, mask_source, to_plain
 from punchcard.workspace.model import (
     AlertChannel,
     AlertRule,
@@ -32,6 +32,11 @@ _HEADING = """\
 # a secret, replace its mask by plain text or "${ENV_NAME}".
 """
 
+_WRITE_KEYS_NOTE = """\
+# Write keys are masked, too, and kept by `punchcard apply`. For another installation, include them with
+# `punchcard export --write-keys`.
+"""
+
 _CAMEL = {
     "condition": "if",
     "new_event_name": "newEventName",
@@ -47,13 +52,18 @@ _CAMEL = {
 _APP_NOTE = "# Belongs to the App. If it stays in this file, the file manages it from then on.\n"
 
 
-def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG) -> str:
-    """Return one part as it is written in a config file, secrets masked."""
+def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG, includes_write_keys: bool = False) -> str:
+    """Return one part as it is written in a config file, secrets masked.
+
+    Args:
+        includes_write_keys: False to mask write keys as well.
+    """
     match part:
         case Workspace():
             return "\n".join(_workspace(part))
         case Source():
-            return _source_block(part) + _switched_off(part.switched_off) + _controls(part.controls)
+            shown = part if includes_write_keys else mask_source(part)
+            return _source_block(shown) + _switched_off(part.switched_off) + _controls(part.controls)
         case Destination():
             return "\n".join(_destination(mask_secrets(part, catalog=catalog)))
         case Computation():
@@ -68,12 +78,25 @@ def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG) -> str:
             return _alert_rule(part)
 
 
-def export(workspace: Workspace, *, managed: Collection[tuple[str, str]] = (), catalog: Catalog = CATALOG) -> str:
-    """Return the workspace as the text of a config file."""
-    blocks = [_HEADING, *_workspace(workspace)]
+def export(
+    workspace: Workspace,
+    *,
+    managed: Collection[tuple[str, str]] = (),
+    catalog: Catalog = CATALOG,
+    includes_write_keys: bool = False,
+) -> str:
+    """Return the workspace as the text of a config file.
+
+    Args:
+        managed: Kind and slug of the parts that the config file manages.
+        includes_write_keys: False to mask write keys as well.
+    """
+    heading = _HEADING if includes_write_keys else _HEADING + _WRITE_KEYS_NOTE
+    blocks = [heading, *_workspace(workspace)]
     for source in workspace.sources:
         if not source.is_managed:
-            blocks.append(_note("source", source.slug, managed) + export_part(source, catalog=catalog))
+            text = export_part(source, catalog=catalog, includes_write_keys=includes_write_keys)
+            blocks.append(_note("source", source.slug, managed) + text)
     for destination in workspace.destinations:
         if destination.is_managed:
             blocks.append(f"# Managed by the partner endpoint, not part of this file: {destination.slug}\n")

@@ -121,7 +121,7 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
         sides[6, rule.rule] = _Side(values, values)
     for tracking_plan in workspace.tracking_plans:
         values = dict(_plan_values(tracking_plan))
-        sides[7, tracking_plan.slug] = _Side(values, values)
+        sides[_PART_KINDS.index("tracking_plan"), tracking_plan.slug] = _Side(values, values)
     return sides
 
 

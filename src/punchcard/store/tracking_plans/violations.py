@@ -207,7 +207,7 @@ def delete_violation_events(work: Connection, ids: Iterable[int]) -> None:
         work.execute(delete(violation_events).where(violation_events.c.id == row_id))
 
 
-def _texts(work: Connection, rows: Sequence[Row[Any]]) -> list[tuple[str, str]]:
+def _texts(work: Connection, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[tuple[str, str]]:
     """Return plan and description of the newest day of each row."""
     columns = plan_violations.c
     texts = []
@@ -221,7 +221,7 @@ def _texts(work: Connection, rows: Sequence[Row[Any]]) -> list[tuple[str, str]]:
     return texts
 
 
-def _listed(row: Row[Any], texts: tuple[str, str]) -> ListedViolation:
+def _listed(row: Row[*tuple[Any, ...]], texts: tuple[str, str]) -> ListedViolation:
     plan, description = texts
     return ListedViolation(
         key=ViolationKey(*(getattr(row, name) for name in _KEY)),
