@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 from tests.contract.privacy_world import ANN, BOB, CONFIG, dump, order, process, regulate
 
 from punchcard.cli.key_rotation import finish_rotation, rotate_key, show_key_usage
 from punchcard.errors import ConfigurationError
 from punchcard.operations.key_rotation import count_key_usage, reencrypt
 from punchcard.runtime.settings import Settings, read_settings
+from punchcard.store.access.operators import create_operator
+from punchcard.store.access.schema import access_settings, second_factors
+from punchcard.store.access.token_store import Role
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.workspace import persistence
 from punchcard.workspace.key_file import FileKeys, KeyFile
@@ -39,6 +42,17 @@ def api(tmp_path: Path) -> Iterator[PublicApiServer]:
         regulate(server, "SUPPRESS_ONLY", ANN[0])
         regulate(server, "DELETE_INTERNAL", BOB[0])
         server.deletion_runner().step()
+        keyring = open_keyring(None, tmp_path / "secret-key")
+        with server.store.unit_of_work() as work:
+            operator = create_operator(
+                work, email="ann@acme.example", name="Ann", role=Role.OWNER, password="-", clock=server.clock
+            )
+            work.execute(
+                insert(second_factors).values(
+                    operator_id=operator.id, secret=keyring.encrypt("second"), created_at=server.clock.now()
+                )
+            )
+            work.execute(insert(access_settings).values(name="oidc", value='{"s":"' + keyring.encrypt("s") + '"}'))
         yield server
 
 
@@ -68,7 +82,8 @@ def test_everything_is_encrypted_with_a_new_key_while_the_app_runs(
     old = Keyring(path.read_text().strip())
     before = tokens_of(api)
     tables = {"configuration_documents", "configuration_version_parts", "subject_keys", "suppressed_subjects"}
-    assert tables | {"regulation_subjects"} == {table for table, _ in before}
+    tables |= {"regulation_subjects", "second_factors", "access_settings"}
+    assert tables == {table for table, _ in before}
     assert rotate_key(settings) == 0
     assert re.search(r"current key: +\d+\n.*accepted key: 0\n.*unknown key: +0\n", capsys.readouterr().out)
     assert readable_with(old, tokens_of(api)) == []

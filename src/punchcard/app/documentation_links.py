@@ -67,6 +67,7 @@ PAGES: Final = MappingProxyType(
         "reconciliation.html": f"{_RECONCILE}#kinds-of-differences",
         "reconciliations.html": _RECONCILE,
         "regulation.html": _PRIVACY,
+        "inventory.html": "docs/how-to/find-personal-data.md",
         "retention.html": "docs/reference/stored-data.md",
         "replay.html": f"{_REPLAY}#while-it-runs",
         "replays.html": _REPLAY,

@@ -124,3 +124,18 @@ def status(
     from punchcard.cli.regulating import show_regulations
 
     return show_regulations(settings, regulation, as_json=json)
+
+
+@privacy.command(
+    short_help="List properties and traits, and which look like personal data.",
+    epilog=example("punchcard privacy inventory", "punchcard privacy inventory --json"),
+)
+def inventory(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    data: Data = None,
+) -> int:
+    """List every property and trait that sources send, the most sensitive first, from a sample of their events."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.inventory import show_inventory
+
+    return show_inventory(settings, as_json=json)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from punchcard.errors import ConfigurationError
+from punchcard.store.access.encrypted import ENCRYPTED_ACCESS
 from punchcard.store.encrypted import EncryptedColumn, Key, read_texts, replace_texts
 from punchcard.store.engine import Store
 from punchcard.store.privacy.encrypted import ENCRYPTED_SUBJECTS
@@ -21,7 +22,7 @@ from punchcard.workspace.keyring import Keyring
 
 # A token of Fernet: version 128 and a time below the year 2106 in base64, then the rest: 98 characters at least.
 _TOKEN: Final = re.compile(r"gAAAAA[A-Za-z0-9_-]{92,}={0,2}")
-_COLUMNS: Final = (*ENCRYPTED_CONFIGURATION, *ENCRYPTED_SUBJECTS)
+_COLUMNS: Final = (*ENCRYPTED_CONFIGURATION, *ENCRYPTED_SUBJECTS, *ENCRYPTED_ACCESS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from punchcard.operations.unknown_names import find_unknown_names
 from punchcard.store.engine import Store
 from punchcard.traces.filter_reach import tell_reach
 from punchcard.workspace.model import Workspace
+from punchcard.workspace.property_controls import find_control_warnings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +19,16 @@ class SaveWarnings:
     Attributes:
         filters: Filters that would have dropped events which earn points.
         definitions: Audiences and computed traits that use unknown names.
+        controls: Controls of properties that awards, identity, audiences or filters use.
     """
 
     filters: Sequence[str]
     definitions: Sequence[str]
+    controls: Sequence[str] = ()
 
     def all(self) -> list[str]:
         """Return all warnings."""
-        return [*self.filters, *self.definitions]
+        return [*self.filters, *self.definitions, *self.controls]
 
 
 def find_save_warnings(
@@ -36,4 +39,5 @@ def find_save_warnings(
     return SaveWarnings(
         filters=tell_reach(before, after, lake=lake, now=now),
         definitions=find_unknown_names(before, after, store=store, lake=lake, now=now),
+        controls=find_control_warnings(before, after),
     )

@@ -148,6 +148,13 @@ STORED: Final = (
         retained="events and properties as `reports` since they were last sent; days for 100 days",
     ),
     StoredData(
+        content="Violations of tracking plans, by day; `Violation Generated` events until they are in the log",
+        tables=("plan_violations", "violation_events"),
+        is_personal=True,
+        data_set="reports",
+        deletion="ids become `[deleted]`; waiting events are deleted",
+    ),
+    StoredData(
         content="Regulations, suppressed subjects, and the key of their hashes",
         tables=("regulations", "regulation_subjects", "suppressed_subjects", "suppressed_records", "subject_keys"),
         is_personal=True,
@@ -210,15 +217,25 @@ STORED: Final = (
     ),
     StoredData(
         content="Pauses of destinations, and signs of life of processes",
-        tables=("destination_pauses", "process_heartbeats"),
+        tables=("destination_pauses", "process_heartbeats", "partition_workers"),
         is_personal=False,
         retained=_CURRENT,
     ),
     StoredData(
-        content="Operators, sessions and tokens",
-        tables=("operators", "operator_sessions", "api_tokens", "sign_in_failures"),
+        content="Operators, sessions, second factors, invitations and tokens",
+        tables=(
+            "operators",
+            "operator_sessions",
+            "invitations",
+            "password_resets",
+            "second_factors",
+            "recovery_codes",
+            "access_settings",
+            "api_tokens",
+            "sign_in_failures",
+        ),
         is_personal=True,
-        retained="until they are removed; sessions until they expire",
+        retained="until they are removed; sessions, invitations and resets until they expire",
         deletion="remains: operators are no customers",
     ),
 )

@@ -217,7 +217,8 @@ class SchemaRecorder:
         if total <= self._samples:
             places = [(number, index) for number, items in enumerate(batch.items) for index in range(len(items))]
         else:
-            chosen = self._choose(batch.items, ends, int(self._samples))
+            # Below 0 after first events of new names, which are read in any case.
+            chosen = self._choose(batch.items, ends, max(0, int(self._samples)))
             firsts = _first_of_each(batch.items, sources, new_names, _NEW_NAMES_SAMPLED_MAX)
             places = sorted({*chosen, *firsts})
         self._samples -= len(places)

@@ -19,10 +19,12 @@ from punchcard.events.notes import Note, limited
 from punchcard.events.parse import read_rewritten
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.transformations import Transformations, split_path
+from punchcard.routing.property_controls import CONTROLLED, ControlledProperties
 from punchcard.store.routing.event_results import EventResult, EventStatus
-from punchcard.workspace.model import SchemaSwitches
+from punchcard.workspace.model import PropertyControls, SchemaSwitches
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
+_NO_HASH_KEY: Final = "the key of the hashes of its properties cannot be read. Put the old secret key back."
 SWITCHED_OFF: Final = "switched_off"
 """The reason of the note of properties and traits that were removed because they are switched off."""
 
@@ -89,6 +91,24 @@ class UnusableRules:
     def apply(self, event: Event) -> Ruled | None:  # every event
         """Stop the event."""
         return self._stopped
+
+
+class PropertyControlStep:
+    """The controls of the properties of a source."""
+
+    is_final = True
+
+    def __init__(self, controls: PropertyControls, *, hash_key: bytes) -> None:
+        self._controlled = ControlledProperties(controls, hash_key=hash_key)
+
+    def apply(self, event: Event) -> Ruled | None:
+        """Return the event without the values; None if it has none of them."""
+        changed = self._controlled.apply(event.raw)
+        if changed is None:
+            return None
+        raw, done = changed
+        note = Note(CONTROLLED, f"changed before it was stored: {done:.200}")
+        return Ruled(event=rewrite(event, raw), notes=(note,))
 
 
 class TransformationStep:
@@ -182,6 +202,11 @@ def compile_source_rules(route: SourceRoute) -> SourceRules | None:
     if route.rules_problem is not None:
         return SourceRules([UnusableRules(route.source.slug, route.rules_problem)])
     steps: list[Step] = []
+    controls = route.source.controls
+    if controls != PropertyControls():
+        if controls.hash and route.hash_key is None:
+            return SourceRules([UnusableRules(route.source.slug, _NO_HASH_KEY)])
+        steps.append(PropertyControlStep(controls, hash_key=route.hash_key or b""))
     if route.transformations is not None:
         steps.append(TransformationStep(route.transformations))
     if route.source.switched_off != SchemaSwitches():

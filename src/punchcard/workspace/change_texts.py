@@ -46,6 +46,7 @@ _FIELDS: Final = {
     "url": "URL",
     "when_removed": "When removed",
     "switched_off": "Switched off",
+    "controls": "Controls",
 }
 
 

@@ -16,12 +16,14 @@ from punchcard.workspace.model import (
     Computation,
     Destination,
     DestinationFilter,
+    PropertyControls,
     SchemaSwitches,
     Source,
     Transformation,
     Workspace,
 )
 from punchcard.workspace.plan_files import export_enforcement, export_tracking_plan
+from punchcard.workspace.property_controls import control_values
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.variables import escape_variables
 
@@ -61,7 +63,7 @@ def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG, includes
             return "\n".join(_workspace(part))
         case Source():
             shown = part if includes_write_keys else mask_source(part)
-            return _source_block(shown) + _switched_off(part.switched_off)
+            return _source_block(shown) + _switched_off(part.switched_off) + _controls(part.controls)
         case Destination():
             return "\n".join(_destination(mask_secrets(part, catalog=catalog)))
         case Computation():
@@ -151,6 +153,11 @@ def _source(source: Source) -> dict[str, object]:
     )
     type_ = {} if source.type == DEFAULT_SOURCE_TYPE else {"type": source.type}
     return _literal({"slug": source.slug, "name": source.name, **type_, **keys, "enabled": source.enabled})
+
+
+def _controls(controls: PropertyControls) -> str:
+    values = control_values(controls)
+    return f"controls = {_inline(_literal_value(values))}\n" if values else ""
 
 
 def _switched_off(switches: SchemaSwitches) -> str:

@@ -17,6 +17,7 @@ from punchcard.workspace.model import (
     Computation,
     Destination,
     DestinationFilter,
+    PropertyControls,
     PropertyRename,
     PropertyValue,
     SchemaSwitches,
@@ -26,6 +27,7 @@ from punchcard.workspace.model import (
 )
 from punchcard.workspace.plan_files import read_enforcement, read_plan_folders, read_tracking_plan
 from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.property_controls import CONTROL_KINDS
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.tables import TableReader
 from punchcard.workspace.validate import entry_paths, find_problems
@@ -176,7 +178,7 @@ def _identity(table: TableReader) -> IdentityRules:
 
 
 def _source(table: TableReader) -> Source:
-    table.only("slug", "name", "type", "write_key", "write_keys", "enabled", "enforcement", "switched_off")
+    table.only("slug", "name", "type", "write_key", "write_keys", "enabled", "enforcement", "switched_off", "controls")
     slug = table.text("slug")
     return Source(
         slug=slug,
@@ -186,7 +188,13 @@ def _source(table: TableReader) -> Source:
         enabled=table.flag("enabled", default=True),
         enforcement=read_enforcement(table.table("enforcement")),
         switched_off=_switched_off(table.table("switched_off")),
+        controls=_controls(table.table("controls")),
     )
+
+
+def _controls(table: TableReader) -> PropertyControls:
+    table.only(*CONTROL_KINDS)
+    return PropertyControls(**{kind: table.texts(kind) for kind in CONTROL_KINDS if table.has(kind)})
 
 
 def _switched_off(table: TableReader) -> SchemaSwitches:

@@ -35,6 +35,21 @@ class SchemaSwitches:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PropertyControls:
+    """What of the events of a source is stored nowhere as it was sent. Paths begin with `properties.`, for example.
+
+    Attributes:
+        drop: Removed.
+        mask: Only the last four characters of a long text stay.
+        hash: Replaced by a keyed hash: equal values have equal hashes.
+    """
+
+    drop: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+    hash: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Where events come from.
 
@@ -48,6 +63,7 @@ class Source:
         labels: Labels set with the Public API; config files neither contain nor remove them.
         enforcement: What is done with events that violate the tracking plan of the source.
         switched_off: What of its schema is switched off.
+        controls: What is dropped, masked or hashed before it is stored.
     """
 
     slug: str
@@ -59,6 +75,7 @@ class Source:
     labels: tuple[Label, ...] = ()
     enforcement: Enforcement = field(default_factory=Enforcement)
     switched_off: SchemaSwitches = field(default_factory=SchemaSwitches)
+    controls: PropertyControls = field(default_factory=PropertyControls)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from punchcard.workspace.model import (
     Workspace,
 )
 from punchcard.workspace.salvage import read_part
+from punchcard.workspace.subject_vault import SubjectVault
 
 PartKey = tuple[str, str]
 """Kind and slug of a part: `("destination", "points")`."""
@@ -54,12 +55,14 @@ class StoredWorkspace:
         unreadable: Why a part could not be read completely, by kind and slug. `workspace` has what could be read of it,
             to be shown to people only.
         managed_by_file: Parts that the config file names.
+        hash_key: Key of the hashes of properties; None if it does not exist or cannot be decrypted.
     """
 
     revision: int
     workspace: Workspace
     unreadable: Mapping[PartKey, str] = field(default_factory=dict)
     managed_by_file: frozenset[PartKey] = frozenset()
+    hash_key: bytes | None = None
 
 
 def load(store: Store, keyring: Keyring) -> StoredWorkspace:
@@ -77,8 +80,17 @@ def load(store: Store, keyring: Keyring) -> StoredWorkspace:
             # On PostgreSQL each statement sees what was committed before it, so a change may come between the two.
             if configuration.revision_of(work) == revision:
                 break
+        hash_key = _read_hash_key(work, keyring)
     workspace, sealed = _unseal_readable(stored.workspace, keyring)
-    return replace(stored, revision=revision, workspace=workspace, unreadable={**sealed, **stored.unreadable})
+    unreadable = {**sealed, **stored.unreadable}
+    return replace(stored, revision=revision, workspace=workspace, unreadable=unreadable, hash_key=hash_key)
+
+
+def _read_hash_key(work: Connection, keyring: Keyring) -> bytes | None:
+    try:
+        return SubjectVault(keyring).read_key(work)
+    except ConfigurationError:  # sources with hashed properties are stopped, and say why
+        return None
 
 
 def load_write_keys(store: Store) -> frozenset[str]:
@@ -153,6 +165,8 @@ def write(
         updated_at=clock.now(),
     )
     configuration.remove_documents(work, old.keys() - new.keys())
+    if any(source.controls.hash for source in desired.sources):
+        SubjectVault(keyring).open_or_create(work)
 
 
 def _sealed(part: ConfigurationPart, keyring: Keyring, catalog: Catalog) -> ConfigurationPart:

@@ -150,7 +150,7 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
             yield from _leaves((*path, index), item)
     elif (
         value == ""
-        or (path[0] in ("labels", "switched_off") and not value)
+        or (path[0] in ("labels", "switched_off", "controls") and not value)
         or (path[0] == "enforcement" and value == Action.ALLOW)
     ):
         return  # an empty value is the same as none

@@ -82,6 +82,7 @@ class SourceRoute:
         destinations: Including disabled ones, sorted by slug.
         tracking_plan: The plan that its events are compared with, None if there is none.
         transformations: For everything behind the source; None if it has none.
+        hash_key: Key of the hashes of properties; None if it does not exist or cannot be decrypted.
         rules_problem: Why this version cannot use the rules of the source, else None. Its events are then stopped, and
             can be replayed.
     """
@@ -90,6 +91,7 @@ class SourceRoute:
     destinations: tuple[RoutedDestination, ...]
     tracking_plan: CompiledPlan | None = None
     transformations: Transformations | None = None
+    hash_key: bytes | None = None
     rules_problem: str | None = None
 
 
@@ -200,7 +202,9 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
     plans, invalid_plans = compile_plans(
         workspace.tracking_plans, [slug for kind, slug in unreadable if kind == "tracking_plan"]
     )
-    routes = [_compile_route(source, destinations, transformations, plans) for source in workspace.sources]
+    routes = [
+        _compile_route(source, destinations, transformations, plans, stored.hash_key) for source in workspace.sources
+    ]
     own = {destination.slug: _own_route(destination, keyring) for destination in destinations.values()}
     broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
     computations, invalid = compile_computations(
@@ -236,12 +240,14 @@ def _compile_route(
     destinations: Mapping[str, RoutedDestination],
     transformations: CompiledTransformations,
     plans: Mapping[str, CompiledPlan],
+    hash_key: bytes | None,
 ) -> SourceRoute:
     return SourceRoute(
         source=source,
         destinations=tuple(routed for routed in destinations.values() if source.slug in routed.destination.sources),
         tracking_plan=plans.get(source.slug),
         transformations=transformations.by_source.get(source.slug),
+        hash_key=hash_key,
         rules_problem=transformations.problems.get(("source", source.slug)),
     )
 

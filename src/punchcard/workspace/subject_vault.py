@@ -75,6 +75,15 @@ class SubjectVault:
             self._opened = encrypted, SubjectHashes(bytes.fromhex(self._keyring.decrypt(encrypted)))
         return self._opened[1]
 
+    def read_key(self, work: Connection) -> bytes | None:
+        """Return the key of the hashes, None if there is none yet.
+
+        Raises:
+            ConfigurationError: The key was encrypted with another secret key.
+        """
+        encrypted = read_key(work)
+        return None if encrypted is None else bytes.fromhex(self._keyring.decrypt(encrypted))
+
     def open_or_create(self, work: Connection) -> SubjectHashes:
         """Return the hashes; the key is created with the first regulation.
 

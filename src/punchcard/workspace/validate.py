@@ -26,6 +26,7 @@ from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import Destination, DestinationFilter, Label, Source, Workspace
 from punchcard.workspace.point_costs import point_cost_problems
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems
+from punchcard.workspace.property_controls import control_problems
 from punchcard.workspace.source_types import SOURCE_TYPES
 from punchcard.workspace.tracking_plans import enforcement_problems, tracking_plan_problems
 from punchcard.workspace.transformation_settings import switch_problems, transformation_problems
@@ -91,6 +92,7 @@ def _source_problems(workspace: Workspace) -> Iterator[Problem]:
             yield Problem(path=(*path, "type"), message=f'There is no source of type "{source.type}". Types: {known}.')
         yield from enforcement_problems(path, source, sources=set(slugs))
         yield from switch_problems((*path, "switched_off"), source.switched_off)
+        yield from control_problems((*path, "controls"), source.controls)
 
 
 def _destination_problems(workspace: Workspace, catalog: Catalog, *, allow_masks: bool) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from punchcard.events.notes import (
 from punchcard.filters.transformations import TRANSFORMED
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.routing.property_controls import CONTROLLED
 from punchcard.routing.source_rules import SWITCHED_OFF
 from punchcard.store.access.token_store import Role
 from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, read_counts
@@ -53,6 +54,7 @@ NOTE_MEANINGS = {
     VALUE_CONVERTED: "Value of another type: converted",
     VALUE_ABSENT: "Empty value: ignored",
     TRANSFORMED: "Changed by a transformation",
+    CONTROLLED: "Property or trait dropped, masked or hashed",
     SWITCHED_OFF: "Property or trait switched off: removed",
 }
 

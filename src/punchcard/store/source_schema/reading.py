@@ -118,7 +118,7 @@ def find_event(work: Connection, key: SchemaKey, *, since: datetime) -> ListedEv
 def list_properties(work: Connection, key: SchemaKey) -> list[ListedProperty]:
     """Return the properties or traits of an event, most frequent first."""
     rows = work.execute(select(schema_properties).where(*_matches(schema_properties.c, key)))
-    return sorted(map(_property, rows), key=lambda known: (-known.count, known.path))
+    return sorted(map(read_property, rows), key=lambda known: (-known.count, known.path))
 
 
 def read_days(work: Connection, key: SchemaKey, *, since: datetime) -> list[tuple[datetime, int]]:
@@ -200,7 +200,8 @@ def _listed(row: Row[*tuple[Any, ...]], numbers: Row[*tuple[Any, ...]] | None, p
     )
 
 
-def _property(row: Row[Any]) -> ListedProperty:
+def read_property(row: Row[Any]) -> ListedProperty:
+    """Return the property of a row."""
     personal = read_personal(row.personal)
     return ListedProperty(
         path=row.path,

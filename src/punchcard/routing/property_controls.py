@@ -1,0 +1,85 @@
+"""Drop, mask or hash properties of the events of a source, before anything behind the source sees them. No I/O.
+
+A hash is keyed with the key that also replaces deleted persons: it never changes, so equal values have equal hashes for
+ever, and nobody without the key can find a value by trying.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from punchcard.filters.json_members import JsonMembers
+from punchcard.filters.transformations import split_path
+from punchcard.workspace.keyring import mask
+from punchcard.workspace.model import PropertyControls
+
+CONTROLLED: Final = "property_controlled"
+"""The reason of the note of properties and traits that were dropped, masked or hashed."""
+
+_DIGEST_BYTES: Final = 16
+_PERSON: Final = b"property"  # so that no hash of a property equals one of a person
+_encode: Final = msgspec.json.Encoder().encode
+_NULL: Final = b"null"
+
+
+class ControlledProperties:
+    """The controls of a source.
+
+    Args:
+        hash_key: Key of the hashes.
+    """
+
+    def __init__(self, controls: PropertyControls, *, hash_key: bytes = b"") -> None:
+        self._begun = blake2b(key=hash_key, digest_size=_DIGEST_BYTES, person=_PERSON)
+        changes: Mapping[str, tuple[Sequence[str], Callable[[bytes], bytes | None]]] = {
+            "dropped": (controls.drop, _drop),
+            "masked": (controls.mask, _mask),
+            "hashed": (controls.hash, self._hash),
+        }
+        self._changes = [
+            (split_path(name), _encode(split_path(name)[-1]), verb, change)
+            for verb, (names, change) in changes.items()
+            for name in names
+        ]
+
+    def apply(self, raw: bytes) -> tuple[bytes, str] | None:
+        """Return the JSON text of an event without the values, and what was done; None if it has none of them."""
+        changes = [change for change in self._changes if change[1] in raw or b"\\" in raw]
+        if not changes:
+            return None
+        members = JsonMembers(raw)
+        done: list[str] = []
+        for path, _, verb, change in changes:
+            value = members.get(path)
+            if value is None or value == _NULL:
+                continue
+            replaced = change(value)
+            if replaced is None:
+                members.remove(path)
+            else:
+                members.set(path, replaced)
+            done.append(f"{'.'.join(path)} {verb}")
+        if not done:
+            return None
+        return members.encode(), ", ".join(done)
+
+    def _hash(self, value: bytes) -> bytes:
+        state = self._begun.copy()
+        state.update(_text_of(value).encode())
+        return _encode(state.hexdigest())
+
+
+def _drop(value: bytes) -> None:
+    return None
+
+
+def _mask(value: bytes) -> bytes:
+    return _encode(mask(_text_of(value)))
+
+
+def _text_of(value: bytes) -> str:
+    """Return a text itself, and any other value as JSON: `12` and `"12"` are the same."""
+    decoded = msgspec.json.decode(value)
+    return decoded if isinstance(decoded, str) else msgspec.json.format(value, indent=-1).decode()

@@ -1,0 +1,68 @@
+"""Controls of the properties of a source: reading them from a file, writing them, and what is wrong with them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from punchcard.filters.transformations import split_path
+from punchcard.workspace.model import PropertyControls, Workspace
+from punchcard.workspace.problems import KeyPath, Problem
+
+CONTROLS_MAX: Final = 200
+CONTROL_KINDS: Final = ("drop", "mask", "hash")
+_MONEY: Final = "the amounts of awards"
+_USES: Final = {
+    "email": "identity and awards",
+    "orderid": "the recognition of repeated orders",
+    **dict.fromkeys(("revenue", "total", "subtotal", "value", "price", "quantity", "products"), _MONEY),
+}
+SECTIONS: Final = ("properties", "traits", "context")
+
+
+def control_problems(path: KeyPath, controls: PropertyControls) -> Iterator[Problem]:
+    """Yield the problems of the controls of a source."""
+    names = [(kind, name) for kind in CONTROL_KINDS for name in getattr(controls, kind)]
+    if len(names) > CONTROLS_MAX:
+        yield Problem(path=path, message=f"Has {len(names)} names. At most {CONTROLS_MAX} are allowed.")
+    counts = Counter(name for _, name in names)
+    for kind, name in names:
+        parts = split_path(name)
+        if parts[0] not in SECTIONS or len(parts) < 2 or not all(parts):
+            message = f'"{name}" is not possible here. Begin with {", ".join(f"{section}." for section in SECTIONS)}'
+            yield Problem(path=(*path, kind), message=f"{message} and end with the name of a property or trait.")
+        elif counts[name] > 1:
+            yield Problem(path=(*path, kind), message=f'"{name}" is listed more than once. Choose one control for it.')
+
+
+def control_values(controls: PropertyControls) -> dict[str, list[str]]:
+    """Return the controls that are not empty, as in a config file."""
+    values: dict[str, list[str]] = msgspec.to_builtins(controls)
+    return {kind: list(names) for kind, names in values.items() if names}
+
+
+def find_control_warnings(before: Workspace, after: Workspace) -> list[str]:
+    """Return warnings about new controls of properties by which awards, identity, audiences or filters work."""
+    existing = {source.slug: _names(source.controls) for source in before.sources}
+    texts = [(f"audience or trait {part.key}", part.definition) for part in after.computations]
+    texts += [
+        (f"filter {rule.title} of {destination.slug}", rule.condition)
+        for destination in after.destinations
+        for rule in destination.filters
+    ]
+    warnings = []
+    for source in after.sources:
+        for name in sorted(_names(source.controls) - existing.get(source.slug, set())):
+            leaf = split_path(name)[-1]
+            use = _USES.get(leaf.replace("_", "").lower())
+            users = [] if use is None else [use]
+            users += [user for user, text in texts if re.search(rf"\b{re.escape(leaf)}\b", text)]
+            if users:
+                warnings.append(f"{source.slug}: {name} is controlled, but used by {', '.join(users)}.")
+    return warnings
+
+
+def _names(controls: PropertyControls) -> set[str]:
+    return {*controls.drop, *controls.mask, *controls.hash}

@@ -1,0 +1,124 @@
+"""The inventory of personal data: what it lists and how it classifies it, for App and command line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.contract.privacy_world import CONFIG
+
+from punchcard.cli.inventory import show_inventory
+from punchcard.operations.inventory import Classification, InventoryItem, classify, read_inventory
+from punchcard.runtime.settings import read_settings
+from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.public_api import PublicApiServer
+
+EVENTS: tuple[dict[str, Any], ...] = (
+    {"event": "Checked In", "userId": "u", "properties": {"gym": "north", "card": "4111 1111 1111 1111"}},
+    {"event": "Order Completed", "userId": "u", "properties": {"gym": "south", "note": "call 0043 664 1234567"}},
+)
+TRAITS = {"userId": "u", "traits": {"email": "ann@example.com", "plan": "gold", "birthday": "1990-01-02"}}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
+    """A running App with a source schema of two sources."""
+    folder: Path = tmp_path_factory.mktemp("inventory")
+    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as server:
+        add_operators(server)
+        server.send(*EVENTS)
+        server.send(EVENTS[0], write_key="wk_till")
+        server.send(TRAITS, call="identify")
+        server.route()
+        yield server
+
+
+def items_of(api: PublicApiServer) -> dict[str, InventoryItem]:
+    """Return the inventory by section and path."""
+    with api.store.reading() as work:
+        return {f"{item.section}.{item.path}": item for item in read_inventory(work)}
+
+
+def test_every_property_is_listed_once_with_its_sources_and_what_it_looks_like(api: PublicApiServer) -> None:
+    items = items_of(api)
+    assert {name: (item.classification.name, list(item.kinds), item.sources) for name, item in items.items()} == {
+        "properties.card": ("RED", ["card_number"], ["till", "website"]),
+        "traits.birthday": ("RED", ["birth_date"], ["website"]),
+        "properties.note": ("YELLOW", ["phone"], ["website"]),
+        "traits.email": ("YELLOW", ["email"], ["website"]),
+        "properties.gym": ("GREEN", [], ["till", "website"]),
+        "traits.plan": ("GREEN", [], ["website"]),
+    }
+    assert [item.classification for item in items.values()] == sorted(item.classification for item in items.values())
+    gym = items["properties.gym"]
+    assert gym.count == 3
+    assert set(gym.events) == {
+        ("website", "track", "Checked In"),
+        ("website", "track", "Order Completed"),
+        ("till", "track", "Checked In"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ({}, Classification.GREEN),
+        ({"email": 1}, Classification.YELLOW),
+        ({"email": 9, "card_number": 1}, Classification.RED),  # the most sensitive one counts
+        ({"secret": 1}, Classification.RED),
+        ({"ip_address": 1, "name": 1, "address": 1, "phone": 1}, Classification.YELLOW),
+    ],
+)
+def test_the_most_sensitive_kind_decides(kinds: dict[str, int], expected: Classification) -> None:
+    assert classify(kinds) is expected
+
+
+def test_the_page_lists_filters_and_links(api: PublicApiServer) -> None:
+    browser = FormBrowser(api)
+    browser.sign_in("read_only@acme.example")
+    page = browser.get("/privacy/inventory")
+    assert page.status == 200
+    assert page.text.index("properties.card") < page.text.index("traits.email") < page.text.index("properties.gym")
+    assert "4111" not in page.text
+    link = "/sources/till/schema/event?type=track&amp;name=Checked%20In"
+    assert link in page.text or link.replace("till", "website") in page.text
+    assert browser.get(link.replace("&amp;", "&")).status == 200
+    red = browser.get("/privacy/inventory?classification=RED&source=till").text
+    assert "properties.card" in red
+    assert "traits.birthday" not in red
+    assert "properties.gym" in browser.get("/privacy/inventory?q=GYM").text
+    assert "No property matches." in browser.get("/privacy/inventory?q=nothing").text
+    assert browser.get("/privacy/inventory?classification=%00&source=%C3%A9").status == 200
+
+
+def test_the_command_prints_the_same(api: PublicApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(api.store.sqlite_path or "").parent
+    settings = read_settings({"PUNCHCARD_DATA": str(folder)})
+    assert show_inventory(settings, as_json=True) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [f"{line['section']}.{line['path']}" for line in lines] == list(items_of(api))
+    assert show_inventory(settings, as_json=False) == 0
+    table = capsys.readouterr().out
+    assert "properties.card" in table
+    assert "4111" not in table
+
+
+def test_new_names_are_sampled_when_no_sample_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """First events of new names are read in any case, so less than no sample may be left for the next batch."""
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as api:
+        for number in range(4):
+            events = [
+                {
+                    "type": "track",
+                    "event": f"Name {number}-{index % 30}",
+                    "userId": "u",
+                    "messageId": f"{number}-{index}",
+                    "properties": {f"p{number}": 1},
+                }
+                for index in range(300)
+            ]
+            api.send({"batch": events}, call="batch")
+            api.route()
+        assert "source_schema_failed" not in capsys.readouterr().out
+        assert {f"properties.p{number}" for number in range(4)} == set(items_of(api))

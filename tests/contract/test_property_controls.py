@@ -1,0 +1,114 @@
+"""Controls of properties from the config file to lake, destinations and profiles."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.contract.privacy_world import CONFIG, order, transactions, unpacked
+
+from punchcard.errors import ConfigurationError
+from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.routing.source_rules import rules_by_source
+from punchcard.testing.public_api import PublicApiServer
+from punchcard.workspace import persistence
+from punchcard.workspace.export import export_part
+from punchcard.workspace.keyring import Keyring, open_keyring
+from punchcard.workspace.model import PropertyControls
+from punchcard.workspace.property_controls import find_control_warnings
+from punchcard.workspace.snapshot import compile_snapshot
+
+CONTROLS = """
+[sources.controls]
+drop = ["properties.card"]
+mask = ["properties.phone"]
+hash = ["properties.ssn"]
+"""
+CONTROLLED = CONFIG.replace('write_key = "wk_website"\n', 'write_key = "wk_website"\n' + CONTROLS, 1)
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+EVENT = b'{"type": "track", "event": "Visit", "messageId": "m", "userId": "u", "properties": {"ssn": "1"}}'
+SECRETS = ("4111111111111111", "+43 664 1234567", "ssn-4711")
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[PublicApiServer]:
+    """A running installation with controls at one of two sources."""
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONTROLLED) as server:
+        yield server
+
+
+def sensitive(number: int) -> dict[str, Any]:
+    """An order with what must not be stored."""
+    event = order((f"user-{number}", f"u{number}@example.com", "d"), number)
+    event["properties"] |= dict(zip(("card", "phone", "ssn"), SECRETS, strict=True))
+    return event
+
+
+def test_values_reach_neither_lake_nor_store_and_the_award_is_the_same(api: PublicApiServer, tmp_path: Path) -> None:
+    api.send(sensitive(1))
+    api.send(sensitive(2))
+    api.send(sensitive(3), write_key="wk_till")
+    api.route()
+    api.feed_lake()
+    api.deliver(rounds=3)
+    assert [row["state"] for row in transactions(api)] == ["delivered"] * 3
+    traces = {number: api.request("GET", f"/api/events/m-{number}").json()["data"] for number in (1, 2, 3)}
+    properties = {number: trace["event"]["properties"] for number, trace in traces.items()}
+    assert "card" not in properties[1]
+    assert properties[1]["phone"] == "••••4567"
+    assert properties[1]["ssn"] == properties[2]["ssn"] != SECRETS[2]
+    assert properties[3]["card"] == SECRETS[0]  # the other source has no controls
+    rows = b"".join(unpacked(path) for path in tmp_path.rglob("*.parquet"))
+    assert rows.count(SECRETS[2].encode()) == 1
+    assert "properties.card dropped, properties.phone masked, properties.ssn hashed" in str(traces[1])
+
+
+def test_a_change_holds_for_the_next_event(api: PublicApiServer) -> None:
+    api.configure(CONFIG)
+    api.send(sensitive(1))
+    api.route()
+    api.configure(CONTROLLED)
+    api.send(sensitive(2))
+    api.route()
+    api.feed_lake()
+    for number, has_card in ((1, True), (2, False)):
+        event = api.request("GET", f"/api/events/m-{number}").json()["data"]["event"]
+        assert ("card" in event["properties"]) is has_card
+
+
+def test_controls_are_in_the_exported_file_and_refused_with_their_place(api: PublicApiServer, tmp_path: Path) -> None:
+    stored = persistence.load(api.store, open_keyring(None, tmp_path / "secret-key"))
+    (website,) = [source for source in stored.workspace.sources if source.slug == "website"]
+    assert "hash = [" in export_part(website) or "hash=[" in export_part(website).replace(" ", "")
+    with pytest.raises(ConfigurationError, match=r"sources.website.controls.drop.*Begin with properties\."):
+        api.configure(CONTROLLED.replace("properties.card", "card"))
+
+
+def test_without_the_key_nothing_passes_unhashed(api: PublicApiServer, tmp_path: Path) -> None:
+    """The events of the source are stopped, and can be replayed; those of other sources go on."""
+    stored = persistence.load(api.store, open_keyring(None, tmp_path / "secret-key"))
+    assert stored.hash_key is not None
+    event = Event(EventType.TRACK, MessageId("m"), NOW, NOW, WireEvent(type="track", event="Visit"), EVENT)
+    for snapshot, reason in (
+        (compile_snapshot(stored, keyring=Keyring("k")), None),
+        (compile_snapshot(replace(stored, hash_key=None), keyring=Keyring("k")), "source_rules_unusable"),
+    ):
+        rules = rules_by_source(snapshot)
+        assert set(rules) == {"website"}
+        ruled = rules["website"].apply(event)
+        assert ruled is not None
+        assert (ruled.result.reason if ruled.result else None) == reason
+
+
+def test_controls_of_what_earns_points_are_warned_about(api: PublicApiServer, tmp_path: Path) -> None:
+    stored = persistence.load(api.store, open_keyring(None, tmp_path / "secret-key")).workspace
+    names = ("properties.card", "properties.order_id", "properties.revenue", "traits.email")
+    sources = [replace(source, controls=PropertyControls(hash=names)) for source in stored.sources]
+    warnings = find_control_warnings(stored, replace(stored, sources=tuple(sources)))
+    assert [warning.partition(" is")[0] for warning in warnings] == [
+        f"{slug}: {name}" for slug in ("till", "website") for name in names[1:]
+    ]
+    assert "repeated orders" in warnings[0]
+    assert find_control_warnings(stored, stored) == []
