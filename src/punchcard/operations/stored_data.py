@@ -148,13 +148,6 @@ STORED: Final = (
         retained="events and properties as `reports` since they were last sent; days for 100 days",
     ),
     StoredData(
-        content="Violations of tracking plans, by day; `Violation Generated` events until they are in the log",
-        tables=("plan_violations", "violation_events"),
-        is_personal=True,
-        data_set="reports",
-        deletion="ids become `[deleted]`; waiting events are deleted",
-    ),
-    StoredData(
         content="Regulations, suppressed subjects, and the key of their hashes",
         tables=("regulations", "regulation_subjects", "suppressed_subjects", "suppressed_records", "subject_keys"),
         is_personal=True,

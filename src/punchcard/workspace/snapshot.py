@@ -202,9 +202,7 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
     plans, invalid_plans = compile_plans(
         workspace.tracking_plans, [slug for kind, slug in unreadable if kind == "tracking_plan"]
     )
-    routes = [
-        _compile_route(source, destinations, transformations, plans, stored.hash_key) for source in workspace.sources
-    ]
+    routes = [_compile_route(source, destinations, transformations, plans, stored) for source in workspace.sources]
     own = {destination.slug: _own_route(destination, keyring) for destination in destinations.values()}
     broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
     computations, invalid = compile_computations(
@@ -240,14 +238,14 @@ def _compile_route(
     destinations: Mapping[str, RoutedDestination],
     transformations: CompiledTransformations,
     plans: Mapping[str, CompiledPlan],
-    hash_key: bytes | None,
+    stored: StoredWorkspace,
 ) -> SourceRoute:
     return SourceRoute(
         source=source,
         destinations=tuple(routed for routed in destinations.values() if source.slug in routed.destination.sources),
         tracking_plan=plans.get(source.slug),
         transformations=transformations.by_source.get(source.slug),
-        hash_key=hash_key,
+        hash_key=stored.hash_key,
         rules_problem=transformations.problems.get(("source", source.slug)),
     )
 
