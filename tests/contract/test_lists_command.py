@@ -31,6 +31,13 @@ businessId = "41"
 locationId = "7"
 eventToPerkMap = { "Checked In" = "123457", "Order Completed" = "123456" }
 
+[[transformations]]
+name = "Fix order"
+source = "website"
+if = "event = 'order_completed'"
+newEventName = "Order Completed"
+propertyDrops = ["card"]
+
 [[audiences]]
 name = "Regulars"
 definition = "event('Checked In').count() >= 1"
@@ -47,6 +54,7 @@ LISTS: dict[str, tuple[str, str] | None] = {
     "events list": ("/api/events", "events"),
     "replay --destination perkville --list": ("/api/destinations/perkville/replays", "replays"),
     "source list": ("/api/sources", "sources"),
+    "transformation list": ("/api/transformations", "transformations"),
     "transactions list": ("/api/destinations/perkville/transactions", "transactions"),
     "user list": None,
     "versions list": ("/api/configuration-versions", "versions"),
@@ -70,6 +78,7 @@ OTHERS = {
     "import",
     "lake compact",
     "lake repair",
+    "plan codegen",
     "privacy delete",
     "privacy export",
     "privacy suppress",
@@ -78,6 +87,7 @@ OTHERS = {
     "retry",
     "sandbox",
     "serve",
+    "transformation preview",
     "up",
     "user reset",
     "versions diff",
@@ -181,7 +191,7 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("events list", "messageId", 5),
         ("customers list", "id", 4),
         ("audience members regulars", "id", 3),
-        ("audit list", "id", 3),
+        ("audit list", "id", 4),
     ):
         assert command(*line.split(), "--format", format, "--output", str(file)) == []
         if format == "parquet":

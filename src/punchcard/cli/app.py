@@ -28,10 +28,12 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.plan_commands import plan
 from punchcard.cli.privacy_commands import privacy
 from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.transformation_commands import transformation
 from punchcard.cli.user_commands import user
 from punchcard.cli.version_commands import versions
 
@@ -371,6 +373,8 @@ app.add_typer(
 )
 app.add_typer(versions)
 app.add_typer(privacy)
+app.add_typer(transformation)
+app.add_typer(plan)
 for _lists in (source, transactions, events, customers, audit, user):
     app.add_typer(_lists)
 app.add_typer(lake)
