@@ -17,6 +17,7 @@ _REPLAY: Final = "docs/how-to/replay-events.md"
 _ROLES: Final = f"{_APP}#roles"
 _SEND: Final = "docs/how-to/send-events.md"
 _VERSIONS: Final = "docs/how-to/restore-a-version.md#in-the-app"
+_TRANSFORM: Final = "docs/how-to/transform-events.md"
 _WHY: Final = "docs/how-to/why-no-points.md#in-the-app"
 
 PAGES: Final = MappingProxyType(
@@ -67,6 +68,8 @@ PAGES: Final = MappingProxyType(
         "tester.html": "docs/how-to/try-a-change.md",
         "tokens.html": "docs/reference/public-api.md#tokens-and-roles",
         "transactions.html": "docs/reference/public-api.md#the-ledger",
+        "transformation.html": _TRANSFORM,
+        "transformations.html": _TRANSFORM,
         "version.html": _VERSIONS,
         "versions.html": _VERSIONS,
         "welcome.html": f"{_APP}#first-run",

@@ -125,6 +125,8 @@ class RequestContext:
                 return "destination", unquote(slug)
             case ["audiences", key, *_] if key != "new":
                 return self._computation_kind(unquote(key)), unquote(key)
+            case ["protocols", "transformations", slug, *_] if slug not in ("new", "preview"):
+                return "transformation", unquote(slug)
             case ["alerts", "channels", slug, *_]:
                 return "alert_channel", unquote(slug)
             case ["alerts", "rules", rule]:

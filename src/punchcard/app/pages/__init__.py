@@ -27,6 +27,7 @@ from punchcard.app.pages import (
     sources,
     team,
     transactions,
+    transformations,
     versions,
     workspaces,
 )
@@ -60,4 +61,5 @@ HANDLERS = (
     *documentation.HANDLERS,
     *exports.HANDLERS,
     *privacy.HANDLERS,
+    *transformations.HANDLERS,
 )
