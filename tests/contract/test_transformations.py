@@ -393,3 +393,49 @@ def test_the_app_says_what_is_not_valid_beside_its_field(
     for path in ("/protocols/transformations/new", "/protocols/transformations/preview"):
         refused = browser.post(path, **{**FORM, field: value})
         assert (refused.status, message in refused.text) == (422, True), refused.text
+
+
+SCHEMA = "/api/sources/website/schema/events"
+
+
+def test_an_event_and_a_property_are_switched_in_the_api(world: PublicApiServer) -> None:
+    call(world, "PATCH", SCHEMA, {"event": "Order Completed", "property": "order.n", "enabled": False})
+    switched = call(world, "PATCH", SCHEMA, {"type": "identify", "property": "ssn", "enabled": False})
+    assert switched["switchedOff"] == {
+        "events": [],
+        "calls": [],
+        "properties": {"Order Completed": ["order.n"]},
+        "traits": {"identify": ["ssn"]},
+    }
+    world.send(order("m1"))
+    world.route()
+    assert trace(world, "m1")["event"]["properties"]["order"] == {}
+    call(world, "PATCH", SCHEMA, {"event": "Order Completed", "enabled": False})
+    world.send(order("m2"))
+    world.route()
+    # The transformation comes first: what is switched off is what it made of the event.
+    assert outcome(world, "m2") == {None: ("filtered_at_source", "event_switched_off")}
+    assert "page" in call(world, "PATCH", SCHEMA, {"type": "page", "enabled": False})["switchedOff"]["calls"]
+    call(world, "PATCH", SCHEMA, {"type": "page", "enabled": True})
+    call(world, "PATCH", SCHEMA, {"event": "Order Completed", "property": "order.n", "enabled": True})
+    on = call(world, "PATCH", SCHEMA, {"event": "Order Completed", "enabled": True})["switchedOff"]
+    assert on == {"events": [], "calls": [], "properties": {}, "traits": {"identify": ["ssn"]}}
+    assert call(world, "PATCH", SCHEMA, {"type": "alien", "enabled": False}, status=422)["field"]
+
+
+def test_an_event_and_a_property_are_switched_in_the_app(world: PublicApiServer) -> None:
+    world.send(order("m1"))
+    world.route()
+    browser = FormBrowser(world)
+    browser.sign_in("owner@acme.example")
+    page = "/sources/website/schema/event?type=track&name=Order+Completed"
+    assert "Switch off revenue" in browser.get(page).text
+    form = {"type": "track", "name": "Order Completed", "switch": "off"}
+    assert browser.post("/sources/website/schema/event", **form, path="revenue").status == 303
+    assert browser.post("/sources/website/schema/event", **form).status == 303
+    shown = browser.get(page).text
+    assert "This event is switched off" in shown
+    assert "Switch on revenue" in shown
+    assert "switched off" in browser.get("/sources/website/schema").text
+    assert browser.post("/sources/website/schema/event", **{**form, "switch": "on"}).status == 303
+    assert "This event is switched off" not in browser.get(page).text
