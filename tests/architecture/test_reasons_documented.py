@@ -47,6 +47,7 @@ NO_REASONS = {
     "invalid_configuration",
     "delivery_failed",
     "storage_unavailable",
+    "storage_settings_refused",
     "invariant",
     "position_moved",
     "lake_unavailable",

@@ -112,7 +112,7 @@ def test_the_documentation_is_read_without_signing_in(world: PublicApiServer) ->
     assert picture.status in (200, 404)
     for missing in ("/docs/nowhere", "/docs/app/nowhere.png", "/docs/../pyproject", "/docs/%2e%2e/%2e%2e/etc/passwd"):
         assert visitor.get(missing).status == 404, missing
-    assert 'href="/docs/how-to/reset-a-password"' in visitor.get("/sign-in").text
+    assert 'href="/docs/how-to/reset-a-password"' in visitor.get("/lost-password").text
 
 
 def test_a_search_finds_pages_by_title_heading_and_text(world: PublicApiServer) -> None:

@@ -156,6 +156,9 @@ def test_who_uses_the_port_is_found_out(tmp_path: Path, *, is_punchcard: bool) -
     with ListeningApp(log=None, build=lambda _: app) as listening:  # type: ignore[arg-type]  # which appends nothing
         diagnoses = report(tmp_path / "data", {"PUNCHCARD_PORT": str(listening.port)})
     assert diagnoses[-1].health is (Health.OK if is_punchcard else Health.PROBLEM)
+
+
+def test_a_program_that_listens_and_never_answers_is_a_problem(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -37,6 +37,11 @@ source = "website"
 if = "event = 'order_completed'"
 newEventName = "Order Completed"
 propertyDrops = ["card"]
+[tracking_plans.shop]
+name = "Shop"
+[[tracking_plans.shop.rules]]
+key = "Checked In"
+jsonSchema = '{"type":"object"}'
 
 [[audiences]]
 name = "Regulars"
@@ -52,6 +57,7 @@ LISTS: dict[str, tuple[str, str] | None] = {
     "customers list": ("/api/customers", "customers"),
     "destination list": ("/api/destinations", "destinations"),
     "events list": ("/api/events", "events"),
+    "plan list": ("/api/tracking-plans", "trackingPlans"),
     "replay --destination perkville --list": ("/api/destinations/perkville/replays", "replays"),
     "source list": ("/api/sources", "sources"),
     "transformation list": ("/api/transformations", "transformations"),
@@ -79,6 +85,10 @@ OTHERS = {
     "lake compact",
     "lake repair",
     "plan codegen",
+    "plan attach",
+    "plan export",
+    "plan import",
+    "plan infer",
     "privacy delete",
     "privacy export",
     "privacy suppress",
@@ -89,7 +99,9 @@ OTHERS = {
     "serve",
     "transformation preview",
     "up",
+    "user invite",
     "user reset",
+    "user reset-two-factor",
     "versions diff",
     "versions restore",
     "worker",

@@ -254,7 +254,7 @@ def test_a_cursor_that_no_page_has_given_is_refused(
     [
         ("replays", "since", {"dryRun": True}),
         ("replays", "until", {"dryRun": True}),
-        ("simulations", "since", {}),
+        ("simulations?wait=0", "since", {}),
         ("reconciliations", "since", {}),
         ("pause", "until", {}),
     ],

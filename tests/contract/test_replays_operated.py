@@ -278,6 +278,7 @@ def test_the_command_line_shows_the_plan_asks_and_starts(
     assert "has started" in capsys.readouterr().out
     world.run_replays()
     assert effects(world) == 2
+    world.feed_lake()  # the next plan would wait for it
     assert run([*common, "--list"]) == 0
     assert "completed" in capsys.readouterr().out
     assert run([*common, "--yes"]) == 0

@@ -1,6 +1,7 @@
 """Every bench still runs: once, at a size at which its figures mean nothing."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,22 @@ from bench.__main__ import BENCHES
 from punchcard.testing.processes import run_module
 
 ROOT = Path(__file__).parents[2]
-LIMIT_SECONDS = 240
+LIMIT_SECONDS = 840
+
+
+@pytest.fixture(scope="module")
+def sections() -> dict[str, list[str]]:
+    """What each bench has printed, in one run of all of them as `make bench` does it."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PUNCHCARD_")}
+    done = run_module("bench", "--tiny", folder=ROOT, environment=environment, seconds=LIMIT_SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    heads = [part.partition("\n") for part in re.split(r"^== ", done.stdout, flags=re.MULTILINE)[1:]]
+    return {head.partition(" ")[0]: text.strip().splitlines() for head, _, text in heads}
 
 
 @pytest.mark.parametrize("name", BENCHES)
-def test_bench_runs_at_a_tiny_size(name: str) -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PUNCHCARD_")}
-    done = run_module("bench", "--tiny", name, folder=ROOT, environment=environment, seconds=LIMIT_SECONDS)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith(f"== {name} ")
-    assert len(done.stdout.splitlines()) > 1
+def test_bench_runs_at_a_tiny_size(sections: dict[str, list[str]], name: str) -> None:
+    assert sections[name]
 
 
 def test_a_bench_that_fails_does_not_stop_the_others() -> None:

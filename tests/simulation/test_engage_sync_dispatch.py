@@ -25,6 +25,7 @@ from punchcard.store.engage import engage_tables
 from punchcard.store.engine import Store
 from punchcard.store.routing.positions import ROUTING, advance, position_of
 from punchcard.testing.engage_world import EngageWorld
+from punchcard.testing.examples import examples
 from punchcard.testing.fresh_store import with_tables
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
@@ -34,7 +35,7 @@ from punchcard.workspace.snapshot import compile_snapshot
 
 _STEPS_MAX = 100
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=examples(60, part=20), deadline=None, suppress_health_check=list(HealthCheck))
 SETTINGS = {"apiKey": "k", "businessId": "41", "locationId": "7", "sendEmail": False, "eventToPerkMap": {}}
 DEFINITIONS = {
     "bought": "event('Order Completed').count() >= 1",

@@ -45,6 +45,7 @@ from punchcard.api.filters import (
     preview_filter,
     update_filter,
 )
+from punchcard.api.invites import HANDLERS as INVITES
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
@@ -66,6 +67,7 @@ from punchcard.api.sources import (
     update_source,
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
+from punchcard.api.tracking_plans import HANDLERS as TRACKING_PLANS
 from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
 from punchcard.api.transformations import HANDLERS as TRANSFORMATIONS
 from punchcard.api.unavailable import UNAVAILABLE
@@ -123,6 +125,7 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *LISTS,
+    *INVITES,
     *ALERTS,
     *CONFLICTS,
     *CONFIGURATION_VERSIONS,
@@ -134,6 +137,7 @@ HANDLERS = (
     *RECONCILIATIONS,
     *SIMULATIONS,
     *SOURCE_SCHEMA,
+    *TRACKING_PLANS,
     *TRANSFORMATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)

@@ -12,6 +12,7 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import SkipValidation
+from sqlalchemy import Connection
 
 from punchcard import __version__
 from punchcard.app.award_texts import AwardText, award_text
@@ -19,9 +20,12 @@ from punchcard.app.documentation_links import link_of_template
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
+from punchcard.operations.password_resets import PasswordResetMailer
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.access.operators import SESSION_LENGTH, Operator
+from punchcard.store.access.operators import Operator
+from punchcard.store.access.sessions import SESSION_LENGTH, SignInMethod, begin_session
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import Edit
 from punchcard.workspace.export import export_part
@@ -35,6 +39,9 @@ REQUIRED_ROLE = "required_role"
 
 SHOWS_AWARDS = "shows_awards"
 """Key in a handler's `opt`: True if the page shows awards, for which titles and points are read from the partners."""
+
+NEEDS_NO_SECOND_FACTOR = "needs_no_second_factor"
+"""Key in a handler's `opt`: True if it serves operators who lack the second factor that the workspace requires."""
 
 REVISION_FIELD = "_revision"
 """Name of the field with the revision of the configuration that a form was made from."""
@@ -56,6 +63,8 @@ class RequestContext:
 
     Attributes:
         passwords: Pool that computes password hashes.
+        password_resets: Sends links for a new password.
+        oidc: Talks to identity providers.
         mapping_choices: Cached mapping choices of partners.
         operator: The signed-in operator, None on public pages.
         secret: Secret of the session, "" without one.
@@ -67,6 +76,8 @@ class RequestContext:
     dependencies: Dependencies
     renderer: Renderer
     passwords: PasswordPool
+    password_resets: PasswordResetMailer
+    oidc: OidcClient
     mapping_choices: MappingChoiceCache
     request: Request[Any, Any, Any]
     operator: Operator | None
@@ -79,6 +90,16 @@ class RequestContext:
     def actor(self) -> str:
         """Actor of changes, for the audit log."""
         return f"operator {self.operator.email}" if self.operator else "nobody"
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach the App, without a slash at the end: as configured, else as this request has it."""
+        return self.dependencies.public_url or str(self.request.base_url).rstrip("/")
+
+    @property
+    def client_address(self) -> str:
+        """Address of the client, "" if it is not known."""
+        return self.request.client.host if self.request.client else ""
 
     @property
     def csrf(self) -> str:
@@ -167,6 +188,10 @@ class RequestContext:
         values = self.form.get(name, ())
         return values[-1].strip() if values else ""
 
+    def password_field(self, name: str) -> str:
+        """Return a field of the form as it was sent: a blank at the end belongs to a password."""
+        return next(iter(self.form.get(name, ())), "")
+
     def fields(self, name: str) -> list[str]:
         """Return all values of a field of the form without surrounding blanks."""
         return [value.strip() for value in self.form.get(name, ())]
@@ -248,6 +273,19 @@ class RequestContext:
                     UNDO_COOKIE, str(saved), max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/"
                 )
         return response
+
+    def begin_session(
+        self, work: Connection, operator: Operator, *, method: SignInMethod = SignInMethod.PASSWORD
+    ) -> str:
+        """Sign an operator in at this browser; return the secret for the session cookie."""
+        return begin_session(
+            work,
+            operator,
+            clock=self.dependencies.clock,
+            method=method,
+            address=self.client_address,
+            user_agent=self.request.headers.get("user-agent", ""),
+        )
 
     def set_session_cookie(self, response: Page, secret: str) -> Page:
         """Set the session cookie of a response."""

@@ -7,7 +7,7 @@ is kept with its record, so that it is read again as it was, whatever the log ha
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -99,6 +99,7 @@ class Holding:
     Args:
         read_items: Reads the events of a record, the same every time.
         suppressions: Subjects with events that are refused.
+        partition: Of the log: only its events are held and planned.
     """
 
     def __init__(
@@ -108,16 +109,18 @@ class Holding:
         *,
         read_items: Callable[[LogRecord], Sequence[Item]],
         suppressions: Suppressions | None = None,
+        partition: int = 0,
     ) -> None:
         self._suppressions = suppressions
+        self._partition = partition
         self._store = store
         self._clock = clock
         self._read_items = read_items
         self._revision: int | None = None
         self._tried: dict[str, int] = {}  # by destination, the id through which events were tried
         with store.reading() as work:
-            slugs = waiting_destinations(work)
-            self._newest = {slug: newest_waiting(work, slug) for slug in slugs}  # by destination, the newest id
+            slugs = waiting_destinations(work, partition=partition)
+            self._newest = {slug: self._newest_waiting(work, slug) for slug in slugs}  # by destination, the newest id
 
     def __bool__(self) -> bool:
         """True if events may be held."""
@@ -135,8 +138,11 @@ class Holding:
 
     def hold(self, work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> dict[str, int]:
         """Keep events in the unit of work that routes them; returns what `note_committed` takes after the commit."""
-        hold_events(work, events, records)
-        return {slug: newest_waiting(work, slug) for slug in {event.destination for event in events}}
+        hold_events(work, [replace(event, partition=self._partition) for event in events], records)
+        return {slug: self._newest_waiting(work, slug) for slug in {event.destination for event in events}}
+
+    def _newest_waiting(self, work: Connection, slug: str) -> int:
+        return newest_waiting(work, slug, partition=self._partition)
 
     def note_committed(self, newest: dict[str, int]) -> None:
         """Take note of events that are committed."""
@@ -167,7 +173,7 @@ class Holding:
             events: Sequence[HeldEvent] = ()
             try:
                 with self._store.unit_of_work() as work:
-                    events = read_waiting(work, slug, after=after, limit=limit)
+                    events = read_waiting(work, slug, after=after, limit=limit, partition=self._partition)
                     if not events:
                         return events, Replanned()
                     return events, self._plan(work, events, snapshot.destinations[slug], snapshot, self._clock.now())

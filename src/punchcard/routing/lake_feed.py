@@ -10,7 +10,7 @@ missing and none is there twice.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from punchcard.clock import Clock
 from punchcard.errors import InvariantError, LakeError, StorageError
@@ -35,6 +35,17 @@ _READ_RECORDS = 4_000
 _TRIM_RECORDS = 500
 # A lake that works is waited for, so that a burst does not fill the memory; but awards do not wait for a slow one.
 _PATIENCE_SECONDS = 2.0
+
+
+class RoutedRows(Protocol):
+    """What routing hands its rows to."""
+
+    @property
+    def known_through(self) -> int:
+        """The log position through which the lake is complete, as far as it could be read."""
+
+    def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
+        """Hand over the rows of a batch with committed results."""
 
 
 class LakeFeed:

@@ -177,13 +177,17 @@ def compile_source_rules(route: SourceRoute) -> SourceRules | None:
     The order of the steps: controls of properties (final), transformations, switches of the source's schema, tracking
     plan.
     """
+    from punchcard.routing.plan_step import PlanStep  # a step is made of what this module defines
+
+    steps: list[Step] = []  # those that are final go first, also before the next ones stop everything
     if route.rules_problem is not None:
-        return SourceRules([UnusableRules(route.source.slug, route.rules_problem)])
-    steps: list[Step] = []
+        return SourceRules([*steps, UnusableRules(route.source.slug, route.rules_problem)])
     if route.transformations is not None:
         steps.append(TransformationStep(route.transformations))
     if route.source.switched_off != SchemaSwitches():
         steps.append(SchemaSwitchStep(route.source.switched_off))
+    if route.tracking_plan is not None:
+        steps.append(PlanStep(route.tracking_plan, route.source.enforcement))
     return SourceRules(steps) if steps else None
 
 

@@ -27,7 +27,7 @@ class ListeningApp:
         self._log = log
         self._build = build
         self._ready = threading.Event()
-        self._server: uvicorn.Server | None = None
+        self._server: _Server | None = None
         self._socket = socket.socket()
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop does in the product
         self._socket.bind(("127.0.0.1", 0))
@@ -48,7 +48,7 @@ class ListeningApp:
     def close(self) -> None:
         """Stop the app after the responses in progress."""
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.stop()
         self._thread.join(_START_SECONDS)
         self._socket.close()
         if self._thread.is_alive():
@@ -70,13 +70,34 @@ class ListeningApp:
 
 
 class _Server(uvicorn.Server):
-    """Signals when it listens."""
+    """Signals when it listens, and stops at once: uvicorn looks and waits in tenths of seconds, once for each test."""
 
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
         super().__init__(config)
         self._ready = ready
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop after the responses in progress; called from another thread."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
         await super().startup(sockets=sockets)
         self._ready.set()
+
+    async def main_loop(self) -> None:
+        """Serve until `stop` is called."""
+        await self.on_tick(0)  # sets the default headers
+        await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to listen, and wait for the connections if there are any."""
+        await asyncio.sleep(0)  # a connection that its client has closed is removed in the loop's next round
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for listener in self.servers:
+            listener.close()
+            await listener.wait_closed()

@@ -57,7 +57,8 @@ def call(world: PublicApiServer, method: str, path: str, body: object = None, *,
 
 
 def replay(world: PublicApiServer, **chosen: object) -> dict[str, Any]:
-    """Plan a replay, and start it unless it is a dry run."""
+    """Plan a replay, and start it unless it is a dry run; the lake has what was routed before, or planning waits."""
+    world.feed_lake()
     return dict(call(world, "POST", REPLAYS, chosen)["replay"])
 
 

@@ -20,7 +20,7 @@ from punchcard.workspace.document import Catalog, secret_keys, unseal
 from punchcard.workspace.filter_ids import assign_filter_ids
 from punchcard.workspace.filter_times import assign_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
-from punchcard.workspace.model import AlertChannel, Destination, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, Source, Workspace
 from punchcard.workspace.ownership import merge_file, named_parts, refuse_managed
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.plan import Change, plan
@@ -263,9 +263,13 @@ def _complete(desired: Workspace, current: Workspace, catalog: Catalog) -> Works
     """
     problems: list[Problem] = []
     current_by_slug = {destination.slug: destination for destination in current.destinations}
+    sources_by_slug = {source.slug: source for source in current.sources}
     completed = persistence.sort_parts(
         replace(
             desired,
+            sources=tuple(
+                _restore_write_keys(source, sources_by_slug.get(source.slug), problems) for source in desired.sources
+            ),
             destinations=tuple(
                 assign_filter_ids(
                     _restore_secrets(destination, current_by_slug.get(destination.slug), catalog, problems),
@@ -338,6 +342,7 @@ def _drop_replaced_unreadable(current: Workspace, unreadable: Mapping[PartKey, s
             channel for channel in current.alert_channels if ("alert_channel", channel.slug) not in replaced
         ),
         alert_rules=tuple(rule for rule in current.alert_rules if ("alert_rule", rule.rule) not in replaced),
+        tracking_plans=tuple(plan for plan in current.tracking_plans if ("tracking_plan", plan.slug) not in replaced),
     )
 
 
@@ -360,6 +365,28 @@ def _restore_secrets(
         elif key in sections[section]:
             sections[section][key] = _restore_secret(value, secret, path, problems)
     return replace(desired, settings=sections["settings"], options=sections["options"])
+
+
+def _restore_write_keys(desired: Source, current: Source | None, problems: list[Problem]) -> Source:
+    """Return the source with its stored write keys for their masks; the masks of short keys may be alike."""
+    by_mask: dict[str, list[str]] = {}
+    for key in () if current is None else current.write_keys:
+        by_mask.setdefault(mask(key), []).append(key)
+    masks = Counter(filter(is_masked, desired.write_keys))
+    restored = []
+    for key in desired.write_keys:
+        stored = by_mask.get(key, [])
+        if not is_masked(key):
+            restored.append(key)
+        elif stored and masks[key] == len(set(stored)):
+            restored.append(stored.pop(0))
+            masks[key] -= 1
+        else:
+            reason = "several write keys have it" if stored else "the source has no such write key"
+            message = f'"{key}" is the mask of a write key, but {reason}. Enter the write key itself.'
+            problems.append(Problem(path=("sources", desired.slug, "write_keys"), message=message))
+            restored.append(key)
+    return replace(desired, write_keys=tuple(restored))
 
 
 def _restore_secret(value: object, secret: object, path: KeyPath, problems: list[Problem]) -> object:

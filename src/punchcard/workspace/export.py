@@ -7,8 +7,9 @@ import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.profiles.rules import IdentityRules
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.alert_settings import mask_channel
-from punchcard.workspace.document import Catalog, ConfigurationPart, mask_secrets, to_plain
+from punchcard.workspace.document import Catalog, ConfigurationPart, mask_secrets, mask_source, to_plain
 from punchcard.workspace.model import (
     AlertChannel,
     AlertRule,
@@ -20,12 +21,18 @@ from punchcard.workspace.model import (
     Transformation,
     Workspace,
 )
+from punchcard.workspace.plan_files import export_enforcement, export_tracking_plan
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.variables import escape_variables
 
 _HEADING = """\
 # Written by `punchcard export`. Secrets are masked. `punchcard apply` keeps the stored secret for each mask; to change
 # a secret, replace its mask by plain text or "${ENV_NAME}".
+"""
+
+_WRITE_KEYS_NOTE = """\
+# Write keys are masked, too, and kept by `punchcard apply`. For another installation, include them with
+# `punchcard export --write-keys`.
 """
 
 _CAMEL = {
@@ -43,13 +50,18 @@ _CAMEL = {
 _APP_NOTE = "# Belongs to the App. If it stays in this file, the file manages it from then on.\n"
 
 
-def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG) -> str:
-    """Return one part as it is written in a config file, secrets masked."""
+def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG, includes_write_keys: bool = False) -> str:
+    """Return one part as it is written in a config file, secrets masked.
+
+    Args:
+        includes_write_keys: False to mask write keys as well.
+    """
     match part:
         case Workspace():
             return "\n".join(_workspace(part))
         case Source():
-            return "[[sources]]\n" + tomli_w.dumps(_source(part)) + _switched_off(part.switched_off)
+            shown = part if includes_write_keys else mask_source(part)
+            return _source_block(shown) + _switched_off(part.switched_off)
         case Destination():
             return "\n".join(_destination(mask_secrets(part, catalog=catalog)))
         case Computation():
@@ -58,16 +70,31 @@ def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG) -> str:
             return _transformation(part)
         case AlertChannel():
             return _alert_channel(mask_channel(part))
+        case TrackingPlan():
+            return export_tracking_plan(part)
         case _:
             return _alert_rule(part)
 
 
-def export(workspace: Workspace, *, managed: Collection[tuple[str, str]] = (), catalog: Catalog = CATALOG) -> str:
-    """Return the workspace as the text of a config file."""
-    blocks = [_HEADING, *_workspace(workspace)]
+def export(
+    workspace: Workspace,
+    *,
+    managed: Collection[tuple[str, str]] = (),
+    catalog: Catalog = CATALOG,
+    includes_write_keys: bool = False,
+) -> str:
+    """Return the workspace as the text of a config file.
+
+    Args:
+        managed: Kind and slug of the parts that the config file manages.
+        includes_write_keys: False to mask write keys as well.
+    """
+    heading = _HEADING if includes_write_keys else _HEADING + _WRITE_KEYS_NOTE
+    blocks = [heading, *_workspace(workspace)]
     for source in workspace.sources:
         if not source.is_managed:
-            blocks.append(_note("source", source.slug, managed) + export_part(source, catalog=catalog))
+            text = export_part(source, catalog=catalog, includes_write_keys=includes_write_keys)
+            blocks.append(_note("source", source.slug, managed) + text)
     for destination in workspace.destinations:
         if destination.is_managed:
             blocks.append(f"# Managed by the partner endpoint, not part of this file: {destination.slug}\n")
@@ -83,6 +110,8 @@ def export(workspace: Workspace, *, managed: Collection[tuple[str, str]] = (), c
         blocks.append(_note("alert_channel", channel.slug, managed) + export_part(channel, catalog=catalog))
     for rule in workspace.alert_rules:
         blocks.append(_note("alert_rule", rule.rule, managed) + export_part(rule, catalog=catalog))
+    for plan in workspace.tracking_plans:
+        blocks.append(_note("tracking_plan", plan.slug, managed) + export_part(plan, catalog=catalog))
     return "\n".join(blocks)
 
 
@@ -108,6 +137,12 @@ def _identity(rules: IdentityRules) -> list[str]:
     standard = vars(IdentityRules())
     values = {key: value for key, value in vars(rules).items() if value != standard[key]}
     return [tomli_w.dumps({"identity": _literal(values)})] if values else []
+
+
+def _source_block(source: Source) -> str:
+    block = "[[sources]]\n" + tomli_w.dumps(_source(source))
+    enforcement = export_enforcement(source.enforcement)
+    return f"{block}\n{tomli_w.dumps({'sources': {'enforcement': enforcement}})}" if enforcement else block
 
 
 def _source(source: Source) -> dict[str, object]:

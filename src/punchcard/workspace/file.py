@@ -24,6 +24,7 @@ from punchcard.workspace.model import (
     Transformation,
     Workspace,
 )
+from punchcard.workspace.plan_files import read_enforcement, read_plan_folders, read_tracking_plan
 from punchcard.workspace.problems import KeyPath, Problem
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.tables import TableReader
@@ -82,7 +83,8 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
         # A file that is being written may be empty for a moment; it must not remove the whole configuration.
         raise ConfigurationError(f"{name}: The file is empty.")
     problems: list[Problem] = []
-    workspace = _read(TableReader((), document, environment=environment, problems=problems))
+    reader = TableReader((), document, environment=environment, problems=problems)
+    workspace = _read(reader, Path(name).parent)
     located_problems = [_by_slug(problem, document) for problem in problems]
     reported_paths = {problem.path for problem in located_problems}
     semantic_problems = [
@@ -93,6 +95,15 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
         lines = [_located(problem, name, text, document) for problem in located_problems]
         raise ConfigurationError("\n".join(dict.fromkeys(lines)), problems=tuple(located_problems))
     return workspace
+
+
+def read_referenced(content: bytes, path: Path) -> bytes:
+    """Return the content of all files that a config file refers to, to see whether anything has changed."""
+    try:
+        document = tomllib.loads(content.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        return b""  # its errors are reported when it is read
+    return read_plan_folders(document, path.parent)
 
 
 def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset[str]:
@@ -106,7 +117,7 @@ def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset
     return frozenset(key_of(table.text("name")) for table in tables if not table.has("key"))
 
 
-def _read(root: TableReader) -> Workspace:
+def _read(root: TableReader, folder: Path) -> Workspace:
     root.only(
         "workspace",
         "identity",
@@ -117,6 +128,7 @@ def _read(root: TableReader) -> Workspace:
         "transformations",
         "alert_channels",
         "alert_rules",
+        "tracking_plans",
     )
     about = root.table("workspace")
     about.only("name", "timezone", "day_borders", "webhookAllowedNetworks", "pointCost", "currency")
@@ -141,6 +153,11 @@ def _read(root: TableReader) -> Workspace:
         ),
         alert_channels=tuple(_alert_channel(table) for table in root.tables("alert_channels")),
         alert_rules=tuple(_alert_rule(table) for table in root.tables("alert_rules")),
+        tracking_plans=tuple(
+            read_tracking_plan(slug, plans.table(slug), folder)
+            for plans in (root.table("tracking_plans"),)
+            for slug in plans.names()
+        ),
     )
 
 
@@ -159,7 +176,7 @@ def _identity(table: TableReader) -> IdentityRules:
 
 
 def _source(table: TableReader) -> Source:
-    table.only("slug", "name", "type", "write_key", "write_keys", "enabled", "switched_off")
+    table.only("slug", "name", "type", "write_key", "write_keys", "enabled", "enforcement", "switched_off")
     slug = table.text("slug")
     return Source(
         slug=slug,
@@ -167,6 +184,7 @@ def _source(table: TableReader) -> Source:
         write_keys=_one_or_many(table, "write_key", "write_keys"),
         type=table.text("type", default=DEFAULT_SOURCE_TYPE),
         enabled=table.flag("enabled", default=True),
+        enforcement=read_enforcement(table.table("enforcement")),
         switched_off=_switched_off(table.table("switched_off")),
     )
 

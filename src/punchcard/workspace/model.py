@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from punchcard.profiles.rules import IdentityRules
+from punchcard.tracking_plans.model import Enforcement, TrackingPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Source:
         enabled: False refuses its events (`source_disabled`).
         is_managed: True if the partner endpoint manages it: config files neither contain nor remove it.
         labels: Labels set with the Public API; config files neither contain nor remove them.
+        enforcement: What is done with events that violate the tracking plan of the source.
         switched_off: What of its schema is switched off.
     """
 
@@ -55,6 +57,7 @@ class Source:
     enabled: bool = True
     is_managed: bool = False
     labels: tuple[Label, ...] = ()
+    enforcement: Enforcement = field(default_factory=Enforcement)
     switched_off: SchemaSwitches = field(default_factory=SchemaSwitches)
 
 
@@ -266,6 +269,7 @@ class Workspace:
     transformations: tuple[Transformation, ...] = ()
     alert_channels: tuple[AlertChannel, ...] = ()
     alert_rules: tuple[AlertRule, ...] = ()
+    tracking_plans: tuple[TrackingPlan, ...] = ()
 
     def zone(self) -> ZoneInfo:
         """Return the time zone."""

@@ -75,6 +75,10 @@ def merge_file(described: Workspace, current: Workspace, managed: Collection[Par
             *described.alert_rules,
             *(rule for rule in current.alert_rules if ("alert_rule", rule.rule) in others),
         ),
+        tracking_plans=(
+            *described.tracking_plans,
+            *(plan for plan in current.tracking_plans if ("tracking_plan", plan.slug) in others),
+        ),
     )
 
 

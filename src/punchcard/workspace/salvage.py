@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from punchcard.store.workspace.configuration import StoredDocument
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.model import (
     AlertChannel,
     AlertRule,
@@ -19,7 +20,10 @@ from punchcard.workspace.model import (
     Workspace,
 )
 
-Part = TypeVar("Part", Workspace, Source, Destination, Computation, Transformation, AlertChannel, AlertRule)
+Part = TypeVar(
+    "Part",
+    bound=Workspace | Source | Destination | Computation | Transformation | AlertChannel | AlertRule | TrackingPlan,
+)
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
@@ -89,6 +93,7 @@ def _required(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
         Transformation: {"name": document.slug, "source": "", "condition": "all"},
         AlertChannel: {"name": document.slug, "url": ""},
         AlertRule: {},
+        TrackingPlan: {"name": document.slug},
     }
     return required[type_]
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from punchcard.clock import Clock
@@ -17,6 +18,8 @@ from punchcard.filters.transformations import Transformations
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engine import Store
 from punchcard.store.workspace import configuration
+from punchcard.tracking_plans.model import TrackingPlan
+from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
 from punchcard.workspace.compiled_parts import compile_filters, read_network, read_zone
@@ -29,7 +32,12 @@ from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.point_costs import PointCost, read_point_cost
 from punchcard.workspace.problems import format_error
 from punchcard.workspace.telemetry import WorkspaceTelemetry
+from punchcard.workspace.tracking_plans import compile_plans
 from punchcard.workspace.transformation_settings import CompiledTransformations, compile_transformations
+
+_KINDS_WITH_PROBLEMS: Final = frozenset(
+    {"workspace", "source", "destination", "computation", "transformation", "alert_channel", "tracking_plan"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +80,7 @@ class SourceRoute:
 
     Attributes:
         destinations: Including disabled ones, sorted by slug.
+        tracking_plan: The plan that its events are compared with, None if there is none.
         transformations: For everything behind the source; None if it has none.
         rules_problem: Why this version cannot use the rules of the source, else None. Its events are then stopped, and
             can be replayed.
@@ -79,6 +88,7 @@ class SourceRoute:
 
     source: Source
     destinations: tuple[RoutedDestination, ...]
+    tracking_plan: CompiledPlan | None = None
     transformations: Transformations | None = None
     rules_problem: str | None = None
 
@@ -88,7 +98,8 @@ class PartProblem:
     """A part of the stored configuration that this version cannot use.
 
     Attributes:
-        kind: `workspace`, `source`, `destination`, `computation`, `transformation` or `alert_channel`.
+        kind: `workspace`, `source`, `destination`, `computation`, `transformation`, `alert_channel` or
+            `tracking_plan`.
         slug: Slug or key of the part; "" for the workspace's own fields.
         message: Sentence that says why.
     """
@@ -118,6 +129,8 @@ class Snapshot:
         point_cost: What a point costs, None if the workspace does not say so.
         alert_channels: Alert channels by slug, including disabled ones; without those that cannot be read.
         unreadable: Why a stored document cannot be read completely, by kind and slug.
+        tracking_plans: Tracking plans as configured, by slug.
+        invalid_plans: Why a plan cannot be used, by slug. Events of its sources are not compared with it.
     """
 
     revision: int
@@ -137,6 +150,8 @@ class Snapshot:
     alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
     managed_by_file: frozenset[PartKey] = frozenset()
     point_cost: PointCost | None = None
+    tracking_plans: Mapping[str, TrackingPlan] = field(default_factory=dict)
+    invalid_plans: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def destination_types(self) -> Mapping[str, str]:
@@ -151,13 +166,15 @@ class Snapshot:
                 messages["destination", slug] = destination.invalid
         for key, message in self.invalid_computations.items():
             messages.setdefault(("computation", key), message)
+        for slug, message in self.invalid_plans.items():
+            messages["tracking_plan", slug] = message
         for route in self.by_write_key.values():
             if route.rules_problem is not None:
                 messages.setdefault(("source", route.source.slug), route.rules_problem)
         return [
             PartProblem(kind="computation" if kind in COMPUTATION_KINDS else kind, slug=slug, message=message)
             for (kind, slug), message in sorted(messages.items())
-            if kind in ("workspace", "source", "destination", "computation", "transformation", "alert_channel")
+            if kind in _KINDS_WITH_PROBLEMS
         ]
 
 
@@ -180,7 +197,10 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         )
         for destination in workspace.destinations
     }
-    routes = [_compile_route(source, destinations, transformations) for source in workspace.sources]
+    plans, invalid_plans = compile_plans(
+        workspace.tracking_plans, [slug for kind, slug in unreadable if kind == "tracking_plan"]
+    )
+    routes = [_compile_route(source, destinations, transformations, plans) for source in workspace.sources]
     own = {destination.slug: _own_route(destination, keyring) for destination in destinations.values()}
     broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
     computations, invalid = compile_computations(
@@ -206,15 +226,21 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         alert_rules=effective_rules(workspace.alert_rules),
         alert_channels=_readable_channels(workspace, unreadable),
         managed_by_file=stored.managed_by_file,
+        tracking_plans=MappingProxyType({plan.slug: plan for plan in workspace.tracking_plans}),
+        invalid_plans=MappingProxyType(invalid_plans),
     )
 
 
 def _compile_route(
-    source: Source, destinations: Mapping[str, RoutedDestination], transformations: CompiledTransformations
+    source: Source,
+    destinations: Mapping[str, RoutedDestination],
+    transformations: CompiledTransformations,
+    plans: Mapping[str, CompiledPlan],
 ) -> SourceRoute:
     return SourceRoute(
         source=source,
         destinations=tuple(routed for routed in destinations.values() if source.slug in routed.destination.sources),
+        tracking_plan=plans.get(source.slug),
         transformations=transformations.by_source.get(source.slug),
         rules_problem=transformations.problems.get(("source", source.slug)),
     )
@@ -234,9 +260,9 @@ def _built_in_names(catalog: Catalog) -> Iterable[str]:
 def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
     """Return the route that syncs audiences and computed traits to one destination, with a source of its own."""
     slug = f"{OWN_SOURCES}{destination.slug}"
-    # The key is secret, so that no sender can claim that somebody has entered an audience.
-    write_key = f"{OWN_SOURCES}{keyring.fingerprint(slug.encode())}"
-    source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=(write_key,))
+    # Secret, so that no sender can claim that somebody entered an audience. Those behind the first: of a key rotation.
+    write_keys = tuple(f"{OWN_SOURCES}{fingerprint}" for fingerprint in keyring.fingerprints(slug.encode()))
+    source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=write_keys)
     return SourceRoute(source=source, destinations=(destination,))
 
 

@@ -1,11 +1,14 @@
 """Reconciliations of a destination: the history, and one reconciliation with its differences and actions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from litestar import get, post
 from litestar.params import FromPath
+from sqlalchemy import Connection
 
+from punchcard.app.bulk import BulkAction, run_bulk
 from punchcard.app.charts import Chart, Series
 from punchcard.app.paths import page_path
 from punchcard.app.rendering import destination_title
@@ -16,13 +19,21 @@ from punchcard.operations.lookups import find_reconciliation, find_running_desti
 from punchcard.operations.reconciliation import (
     ACTIONS,
     DifferenceAction,
+    Resolution,
     cancel_reconciliation,
     request_reconciliation,
     resolve_differences,
 )
 from punchcard.operations.reconciliation_views import ReconciliationView, open_points, view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.operations.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
+from punchcard.operations.statuses import status_label
+from punchcard.store.operations.reconciliation_differences import (
+    DifferenceKind,
+    DifferenceQuery,
+    DifferenceState,
+    count_differences,
+    list_differences,
+)
 from punchcard.store.operations.reconciliations import ReconciliationStatus
 from punchcard.workspace.editing import find_destination
 
@@ -105,6 +116,7 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
             count=_ROWS + 1,
             after_id=int(after) if is_row_id(after) else 0,
         )
+        open_matching = _count_open(work, query)
         worth = open_points(work, reconciliation, context.mapping_choices.points_per_unit)
     shown = view.differences[:_ROWS]
     return context.page(
@@ -113,6 +125,7 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
         view=view,
         reconciliation=reconciliation,
         totals=reconciliation.totals,
+        open_matching=open_matching,
         worth=worth if view.differences_open else None,
         differences=shown,
         following=str(shown[-1].id) if len(view.differences) > _ROWS else "",
@@ -136,23 +149,71 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
         return context.redirect(page_path(*path))
     if do not in set(DifferenceAction):
         raise ConfigurationError("Choose what to do.")
-    are_all = context.field("which") == "all"
-    kind = context.field("kind")
-    ids = None if are_all else [int(text) for text in context.fields("id") if is_row_id(text)]
-    resolution = resolve_differences(
-        dependencies.store,
-        dependencies.current().destinations.get(slug),
-        DifferenceQuery(reconciliation_id=reconciliation.id, kind=kind if are_all and kind else None, ids=ids),
-        action=DifferenceAction(do),
-        actor=context.actor,
-        clock=dependencies.clock,
+    action = DifferenceAction(do)
+    open_differences = DifferenceQuery(
+        reconciliation_id=reconciliation.id, kind=context.field("kind") or None, states=(DifferenceState.OPEN,)
     )
-    notices = [_done(DifferenceAction(do), resolution.done)] if resolution.done or not resolution.left else []
+    query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
+
+    def resolve(ids: Sequence[int]) -> Resolution:
+        query = replace(open_differences, kind=None, ids=ids)
+        destination = dependencies.current().destinations.get(slug)
+        return resolve_differences(
+            dependencies.store, destination, query, action=action, actor=context.actor, clock=dependencies.clock
+        )
+
+    def take(cursor: int | None, limit: int) -> Sequence[int]:
+        with dependencies.store.reading() as work:
+            rows = list_differences(work, open_differences, count=limit, after_id=cursor or 0)
+        return [row.id for row in rows]
+
+    def count() -> int:
+        with dependencies.store.reading() as work:
+            return _count_open(work, open_differences)
+
+    if context.field("which") == "all":
+        kind = f"Kind: {status_label(open_differences.kind)}" if open_differences.kind else ""
+        return run_bulk(
+            context,
+            BulkAction(
+                verb=status_label(action),
+                nouns=("difference", "differences"),
+                filters=[text for text in (f"Reconciliation: {reconciliation.id}", "State: open", kind) if text],
+                effect=_EFFECTS[action],
+                count=count,
+                take=take,
+                act=lambda ids: resolve(ids).done,
+                path=page_path(*path, **query_values),
+                done=lambda number: _done(action, number),
+            ),
+        )
+    resolution = resolve([int(text) for text in context.fields("id") if is_row_id(text)])
+    return context.redirect(page_path(*path, **query_values), notices=_notices(action, resolution))
+
+
+def _notices(action: DifferenceAction, resolution: Resolution) -> list[str]:
+    notices = [_done(action, resolution.done)] if resolution.done or not resolution.left else []
     if resolution.left:
         left = "1 difference was" if resolution.left == 1 else f"{resolution.left:,} differences were"
         notices.append(f"{left} left: the action does not fit, or somebody has decided or changed it meanwhile.")
-    query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
-    return context.redirect(page_path(*path, **query_values), notices=notices)
+    return notices
+
+
+_EFFECTS = {
+    DifferenceAction.SEND_AGAIN: "Each award is looked up at the partner, and sent again if it is not there.",
+    DifferenceAction.ACCEPT: "The ledger is changed to what the partner has, where that fits.",
+    DifferenceAction.DISMISS: "Both sides are left as they are.",
+}
+
+
+def _count_open(work: Connection, query: DifferenceQuery) -> int:
+    """Return the number of open differences of a reconciliation, of one kind or of all."""
+    counts = count_differences(work, [query.reconciliation_id])[query.reconciliation_id]
+    return sum(
+        number
+        for (kind, state), number in counts.items()
+        if state == DifferenceState.OPEN and query.kind in (None, kind)
+    )
 
 
 def _done(action: DifferenceAction, count: int) -> str:

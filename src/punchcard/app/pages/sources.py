@@ -184,7 +184,7 @@ def _shown(context: RequestContext, source: Source, errors: FormErrors, *, statu
         for destination in context.dependencies.workspace().destinations
         if source.slug in destination.sources
     ]
-    host = context.dependencies.public_url or str(context.request.base_url).rstrip("/")
+    host = context.base_url
     with context.dependencies.store.reading() as work:
         rejected = read_rejected_requests(work, source.slug)
         notes = read_note_counts(work, source.slug, since=context.dependencies.clock.now() - _LATELY)
