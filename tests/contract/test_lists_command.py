@@ -203,7 +203,7 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("events list", "messageId", 5),
         ("customers list", "id", 4),
         ("audience members regulars", "id", 3),
-        ("audit list", "id", 4),
+        ("audit list", "id", 5),
     ):
         assert command(*line.split(), "--format", format, "--output", str(file)) == []
         if format == "parquet":
