@@ -69,10 +69,11 @@ CONSTANTS_OF = (
     "store/delivery/effects.py",
     "store/delivery/orders.py",
     "store/delivery/pauses.py",
+    "filters/transformations.py",
     "tracking_plans/enforcement.py",
 )
 # Functions that take a reason by position.
-TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "EventResult": 2, "filtered": 0, "_repeat": 1}
+TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "EventResult": 2, "filtered": 0, "stopped": 0, "_repeat": 1}
 
 
 @cache

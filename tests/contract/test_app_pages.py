@@ -34,6 +34,8 @@ PAGES = [
     "/catalog/perkville",
     "/customers",
     "/customers/ann@example.com",
+    "/protocols/transformations",
+    "/protocols/transformations/new",
     "/destinations",
     "/destinations/perkville",
     "/destinations/perkville/filters",

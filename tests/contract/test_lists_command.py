@@ -31,6 +31,12 @@ businessId = "41"
 locationId = "7"
 eventToPerkMap = { "Checked In" = "123457", "Order Completed" = "123456" }
 
+[[transformations]]
+name = "Fix order"
+source = "website"
+if = "event = 'order_completed'"
+newEventName = "Order Completed"
+propertyDrops = ["card"]
 [tracking_plans.shop]
 name = "Shop"
 [[tracking_plans.shop.rules]]
@@ -54,6 +60,7 @@ LISTS: dict[str, tuple[str, str] | None] = {
     "plan list": ("/api/tracking-plans", "trackingPlans"),
     "replay --destination perkville --list": ("/api/destinations/perkville/replays", "replays"),
     "source list": ("/api/sources", "sources"),
+    "transformation list": ("/api/transformations", "transformations"),
     "transactions list": ("/api/destinations/perkville/transactions", "transactions"),
     "user list": None,
     "versions list": ("/api/configuration-versions", "versions"),
@@ -77,6 +84,7 @@ OTHERS = {
     "import",
     "lake compact",
     "lake repair",
+    "plan codegen",
     "plan attach",
     "plan export",
     "plan import",
@@ -89,6 +97,7 @@ OTHERS = {
     "retry",
     "sandbox",
     "serve",
+    "transformation preview",
     "up",
     "user invite",
     "user reset",
@@ -194,7 +203,7 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("events list", "messageId", 5),
         ("customers list", "id", 4),
         ("audience members regulars", "id", 3),
-        ("audit list", "id", 4),
+        ("audit list", "id", 5),
     ):
         assert command(*line.split(), "--format", format, "--output", str(file)) == []
         if format == "parquet":

@@ -12,7 +12,7 @@ from punchcard.store.delivery.schema import effects as effects_table
 from punchcard.store.privacy.regulations import RegulationType
 from punchcard.store.routing.schema import held_events
 from punchcard.testing.damage import damage, restore, with_condition
-from punchcard.testing.operators import add_operators
+from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.replays import call, replay, trace
 from punchcard.workspace.export import export
@@ -108,7 +108,7 @@ def test_everything_behind_the_source_sees_the_transformed_event(world: PublicAp
             "order_id": "m1",
         }
         assert shown["notes"] == [
-            'transformation "Fix order": event order_completed → Order Completed',
+            'transformation "Fix order": event "order_completed" → "Order Completed"',
             'transformation "Fix order": properties.amount → properties.revenue (12.5)',
             'transformation "Fix order": properties.order.id → properties.order_id ("m1")',
         ]
@@ -229,7 +229,8 @@ def test_an_exported_configuration_is_the_same_when_read(world: PublicApiServer)
     workspace = read_content(config.encode(), "punchcard.toml", environment={})
     again = read_content(export(workspace).encode(), "punchcard.toml", environment={})
     assert again.transformations == workspace.transformations
-    assert again.sources == workspace.sources
+    assert [source.switched_off for source in again.sources] == [source.switched_off for source in workspace.sources]
+    assert workspace.sources[0].switched_off.traits == {"identify": ("ssn",)}
     assert [transformation.order for transformation in workspace.transformations] == [1, 2, 3]
 
 
@@ -324,7 +325,118 @@ def test_the_preview_says_which_awards_would_change(world: PublicApiServer) -> N
 def test_the_event_tester_applies_the_rules(world: PublicApiServer) -> None:
     path = "/api/events/test?source=website"
     tested = call(world, "POST", path, order("m9"))
-    assert tested["notes"][0] == 'transformation "Fix order": event order_completed → Order Completed'
+    assert tested["notes"][0] == 'transformation "Fix order": event "order_completed" → "Order Completed"'
     assert any(item["request"] for item in tested["results"] if item["destination"] == "perkville")
     (result,) = call(world, "POST", path, order("m9", test=True))["results"]
     assert result["reason"] == "dropped_by_transformation"
+
+
+FORM = {
+    "name": "Double <b>revenue</b>",
+    "source": "website",
+    "destination": "",
+    "condition": "event = 'Order Completed'",
+    "renames": "",
+    "values": "properties.revenue = 25",
+    "drops": "",
+    "allowed": "",
+    "order": "",
+    "new_event_name": "",
+    "enabled": "on",
+}
+
+
+def test_the_app_previews_and_saves_a_transformation(world: PublicApiServer) -> None:
+    world.send(order("m1"))
+    world.route()
+    world.feed_lake()
+    browser = FormBrowser(world)
+    browser.sign_in("owner@acme.example")
+    shown = browser.post("/protocols/transformations/preview", **FORM)
+    assert shown.status == 200, shown.text
+    assert "1 of 1 events" in shown.text
+    assert "12.5 → 25" in shown.text
+    assert "Double &lt;b&gt;revenue" in shown.text
+    assert "properties.revenue = 25" in shown.text  # what was typed stays
+    assert len(call(world, "GET", "/api/transformations")["transformations"]) == 3
+    assert browser.post("/protocols/transformations/new", **FORM).status == 303
+    listed = browser.get("/protocols/transformations").text
+    assert "Double &lt;b&gt;revenue" in listed
+    path = "/protocols/transformations/double-b-revenue-b"
+    edit = browser.get(path).text
+    assert "properties.revenue = 25" in edit
+    saved = browser.post(path, **{**FORM, "values": 'properties.note = "a = b"\nproperties.n = 1', "renames": "a = b"})
+    assert saved.status == 303
+    changed = call(world, "GET", "/api/transformations/double-b-revenue-b")["transformation"]
+    assert changed["propertyValueTransformations"] == [
+        {"propertyPaths": ["properties.note"], "propertyValue": "a = b"},
+        {"propertyPaths": ["properties.n"], "propertyValue": 1},
+    ]
+    assert changed["propertyRenames"] == [{"oldName": "a", "newName": "b"}]
+    assert browser.post(f"{path}/remove").status == 303
+    assert browser.get(path).status == 404
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("renames", "amount", "Line 1: write a name"),
+        ("values", "timestamp = 1", "cannot be set"),
+        ("condition", "event = ", "is-invalid"),
+        ("order", "first", "Enter a whole number"),
+    ],
+)
+def test_the_app_says_what_is_not_valid_beside_its_field(
+    world: PublicApiServer, field: str, value: str, message: str
+) -> None:
+    browser = FormBrowser(world)
+    browser.sign_in("owner@acme.example")
+    for path in ("/protocols/transformations/new", "/protocols/transformations/preview"):
+        refused = browser.post(path, **{**FORM, field: value})
+        assert (refused.status, message in refused.text) == (422, True), refused.text
+
+
+SCHEMA = "/api/sources/website/schema/events"
+
+
+def test_an_event_and_a_property_are_switched_in_the_api(world: PublicApiServer) -> None:
+    call(world, "PATCH", SCHEMA, {"event": "Order Completed", "property": "order.n", "enabled": False})
+    switched = call(world, "PATCH", SCHEMA, {"type": "identify", "property": "ssn", "enabled": False})
+    assert switched["switchedOff"] == {
+        "events": [],
+        "calls": [],
+        "properties": {"Order Completed": ["order.n"]},
+        "traits": {"identify": ["ssn"]},
+    }
+    world.send(order("m1"))
+    world.route()
+    assert trace(world, "m1")["event"]["properties"]["order"] == {}
+    call(world, "PATCH", SCHEMA, {"event": "Order Completed", "enabled": False})
+    world.send(order("m2"))
+    world.route()
+    # The transformation comes first: what is switched off is what it made of the event.
+    assert outcome(world, "m2") == {None: ("filtered_at_source", "event_switched_off")}
+    assert "page" in call(world, "PATCH", SCHEMA, {"type": "page", "enabled": False})["switchedOff"]["calls"]
+    call(world, "PATCH", SCHEMA, {"type": "page", "enabled": True})
+    call(world, "PATCH", SCHEMA, {"event": "Order Completed", "property": "order.n", "enabled": True})
+    on = call(world, "PATCH", SCHEMA, {"event": "Order Completed", "enabled": True})["switchedOff"]
+    assert on == {"events": [], "calls": [], "properties": {}, "traits": {"identify": ["ssn"]}}
+    assert call(world, "PATCH", SCHEMA, {"type": "alien", "enabled": False}, status=422)["field"]
+
+
+def test_an_event_and_a_property_are_switched_in_the_app(world: PublicApiServer) -> None:
+    world.send(order("m1"))
+    world.route()
+    browser = FormBrowser(world)
+    browser.sign_in("owner@acme.example")
+    page = "/sources/website/schema/event?type=track&name=Order+Completed"
+    assert "Switch off revenue" in browser.get(page).text
+    form = {"type": "track", "name": "Order Completed", "switch": "off"}
+    assert browser.post("/sources/website/schema/event", **form, path="revenue").status == 303
+    assert browser.post("/sources/website/schema/event", **form).status == 303
+    shown = browser.get(page).text
+    assert "This event is switched off" in shown
+    assert "Switch on revenue" in shown
+    assert "switched off" in browser.get("/sources/website/schema").text
+    assert browser.post("/sources/website/schema/event", **{**form, "switch": "on"}).status == 303
+    assert "This event is switched off" not in browser.get(page).text

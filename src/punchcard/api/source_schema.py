@@ -5,9 +5,9 @@ Segment's Public API has no such call for sources; these follow its style, and t
 """
 
 import msgspec
-from litestar import get
+from litestar import get, patch
 from litestar.exceptions import HTTPException
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import Dependencies
@@ -21,7 +21,8 @@ from punchcard.operations.source_schema_views import (
     property_body,
 )
 from punchcard.store.source_schema.model import SchemaKey
-from punchcard.workspace.editing import find_source
+from punchcard.workspace.editing import change_source, find_source
+from punchcard.workspace.schema_switching import switch_event, switch_property
 
 
 class SchemaEventPage(msgspec.Struct):
@@ -44,6 +45,39 @@ class SchemaDetails(msgspec.Struct):
     event: SchemaEventBody
     properties: list[SchemaPropertyBody]
     days: list[DayBody]
+
+
+class SwitchRequest(msgspec.Struct):
+    """What to switch: an event, all calls of another `type`, or one `property` (or trait) of it."""
+
+    enabled: bool
+    type: str = "track"
+    event: str = ""
+    property: str = ""
+
+
+class Switches(msgspec.Struct):
+    """What of the schema is switched off: names of track calls, types of other calls, properties and traits."""
+
+    events: list[str]
+    calls: list[str]
+    properties: dict[str, list[str]]
+    traits: dict[str, list[str]]
+
+
+@patch("/sources/{source_id:str}/schema/events", summary="Switch an event or property off or on")
+@run_in_executor
+def switch_schema_event(
+    source_id: FromPath[str], data: JSONBody[SwitchRequest], dependencies: Dependencies
+) -> dict[str, dict[str, Switches]]:
+    """Switch an event, all calls of another type, or one property or trait off or on."""
+    if data.property:
+        change = switch_property(data.type, data.event, data.property, is_on=data.enabled)
+    else:
+        change = switch_event(data.type, data.event, is_on=data.enabled)
+    dependencies.edit(change_source(source_id, change))
+    switches = find_source(dependencies.workspace(), source_id).switched_off
+    return {"data": {"switchedOff": msgspec.convert(msgspec.to_builtins(switches), Switches)}}
 
 
 @get("/sources/{source_id:str}/schema/events", summary="List the events of a source's schema")
@@ -89,4 +123,4 @@ def _cursor_key(event: SchemaEvent) -> str:
     return f"{event.listed.key.event_type} {event.listed.key.event_name}"
 
 
-HANDLERS = (list_schema_events, list_schema_properties)
+HANDLERS = (list_schema_events, switch_schema_event, list_schema_properties)

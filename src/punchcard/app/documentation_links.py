@@ -21,6 +21,7 @@ _SEND: Final = "docs/how-to/send-events.md"
 _TEAM: Final = "docs/how-to/team.md"
 _TWO_FACTOR: Final = "docs/how-to/team.md#two-factor-authentication"
 _VERSIONS: Final = "docs/how-to/restore-a-version.md#in-the-app"
+_TRANSFORM: Final = "docs/how-to/transform-events.md"
 _WHY: Final = "docs/how-to/why-no-points.md#in-the-app"
 
 PAGES: Final = MappingProxyType(
@@ -86,6 +87,8 @@ PAGES: Final = MappingProxyType(
         "tester.html": "docs/how-to/try-a-change.md",
         "tokens.html": "docs/reference/public-api.md#tokens-and-roles",
         "transactions.html": "docs/reference/public-api.md#the-ledger",
+        "transformation.html": _TRANSFORM,
+        "transformations.html": _TRANSFORM,
         "two_factor.html": _TWO_FACTOR,
         "two_factor_setup.html": _TWO_FACTOR,
         "version.html": _VERSIONS,

@@ -144,7 +144,9 @@ class RequestContext:
                 return "destination", unquote(slug)
             case ["audiences", key, *_] if key != "new":
                 return self._computation_kind(unquote(key)), unquote(key)
-            case ["protocols", slug, *_]:
+            case ["protocols", "transformations", slug, *_] if slug not in ("new", "preview"):
+                return "transformation", unquote(slug)
+            case ["protocols", slug, *_] if slug != "transformations":
                 return "tracking_plan", unquote(slug)
             case ["alerts", "channels", slug, *_]:
                 return "alert_channel", unquote(slug)

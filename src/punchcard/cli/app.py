@@ -35,6 +35,7 @@ from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
 from punchcard.cli.retention_commands import retention
 from punchcard.cli.secret_commands import secrets
 from punchcard.cli.sending_commands import sending
+from punchcard.cli.transformation_commands import transformation
 from punchcard.cli.user_commands import user
 from punchcard.cli.version_commands import versions
 
@@ -384,6 +385,7 @@ app.add_typer(
 app.add_typer(versions)
 app.add_typer(plan)
 app.add_typer(privacy)
+app.add_typer(transformation)
 app.add_typer(retention)
 app.add_typer(secrets)
 for _lists in (source, transactions, events, customers, audit, user):

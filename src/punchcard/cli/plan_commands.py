@@ -151,3 +151,24 @@ def attach(
     from punchcard.cli.planning import attach_plan
 
     attach_plan(settings, plan, source, detach=detach)
+
+
+@plan.command(
+    short_help="Generate typed calls from a tracking plan.",
+    epilog=example(
+        "punchcard plan codegen shop.json --language python --output tracking.py",
+        "punchcard plan codegen shop.json --language typescript --output tracking.ts",
+    ),
+)
+def codegen(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Tracking plan as JSON, in Segment's format.")],
+    language: Annotated[str, typer.Option(metavar="python|typescript", help="Language of the generated calls.")],
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write; otherwise the terminal.")] = None,
+) -> None:
+    """Generate a function with typed arguments for each event of a tracking plan, as Segment's Typewriter does.
+
+    The functions call Segment's library for Python, or analytics.js and Segment's library for Node.js.
+    """
+    from punchcard.cli.code_generation import generate_file
+
+    generate_file(file, language, output)

@@ -25,6 +25,7 @@ from punchcard.operations.proposals import Proposal, ProposedFilter, propose, pr
 from punchcard.operations.simulation import SimulationScope, simulate
 from punchcard.operations.simulation_outcome import SimulatedEvent, SimulationOutcome, name_item
 from punchcard.operations.simulations import can_simulate, check_simulation, read_points
+from punchcard.routing.source_rules import rules_by_source
 from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import parallel_planning
@@ -67,7 +68,14 @@ def simulate_configuration(
         begin = read_instant(since, option="--since", now=now, zone=snapshot.zone, is_past=True)
         proposal = _proposal(current, config=config, maps=maps, condition=condition)
         proposed = check_simulation(current, proposal, since=begin, now=now)
-        scope = SimulationScope(destination=proposed, current=current, zone=snapshot.zone, begin=begin, end=now)
+        scope = SimulationScope(
+            destination=proposed,
+            current=current,
+            zone=snapshot.zone,
+            begin=begin,
+            end=now,
+            rules=rules_by_source(snapshot),
+        )
         with parallel_planning(settings.lake_location(), scope) as plan:
             outcome = simulate(
                 scope,

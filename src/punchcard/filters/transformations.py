@@ -309,15 +309,6 @@ def _reduction(own: tuple[str, ...], allowed: frozenset[str], label: str) -> _Ch
     return reduce
 
 
-def preview_transformation(definition: TransformationDefinition, event: Event) -> Transformed | None:
-    """Return what a transformation would make of an event, None for no change.
-
-    Raises:
-        ConfigurationError: The transformation is invalid.
-    """
-    return Transformations([definition]).apply(event)
-
-
 def _has_changes(definition: TransformationDefinition) -> bool:
     return bool(
         definition.new_event_name

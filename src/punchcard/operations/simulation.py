@@ -24,6 +24,7 @@ from punchcard.operations.simulated_refunds import SimulatedOrders
 from punchcard.operations.simulation_outcome import OutcomeBuilder, SimulationOutcome
 from punchcard.routing.conflicts import LedgerPreview, PlannedEffect
 from punchcard.routing.planning import Planned
+from punchcard.routing.source_rules import SourceRules
 from punchcard.store.delivery.conflicts import corrected_conflicts
 from punchcard.store.delivery.earned import earned_effects, earned_names
 from punchcard.store.engine import Store
@@ -68,6 +69,7 @@ class SimulationScope:
         zone: Of the workspace.
         begin: Events received from here on.
         end: And before this.
+        rules: The rules of sources, by slug: events that they had stopped go through them again.
     """
 
     destination: RoutedDestination
@@ -75,6 +77,7 @@ class SimulationScope:
     zone: ZoneInfo
     begin: datetime
     end: datetime
+    rules: Mapping[str, SourceRules] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ def plan_stretch(lake: Lake, scope: SimulationScope, selection: EventSelection, 
     planned = PlannedStretch()
     destination = as_enabled(scope.destination)
     for _, events in lake.select(selection, after=(begin, _BEHIND_ALL), through=end):
-        for row, _, plan_result in plan_events(events, destination, zone=scope.zone):
+        for row, _, plan_result in plan_events(events, destination, zone=scope.zone, rules=scope.rules):
             if not isinstance(plan_result, Intent):
                 planned.refused[row.event or "", plan_result.reason or plan_result.status] += 1
             elif plan_result.item is not None:

@@ -24,6 +24,7 @@ from punchcard.operations.simulation import (
     simulate,
 )
 from punchcard.operations.simulation_outcome import SimulationOutcome
+from punchcard.routing.source_rules import rules_by_source
 from punchcard.store.engine import Store
 from punchcard.store.operations.simulations import (
     Simulation,
@@ -162,6 +163,7 @@ class SimulationRunner:
             zone=snapshot.zone,
             begin=simulation.since,
             end=simulation.until,
+            rules=rules_by_source(snapshot),
         )
         with self._planning(scope) as plan:
             return simulate(

@@ -199,14 +199,14 @@ def compile_source_rules(route: SourceRoute) -> SourceRules | None:
     """
     from punchcard.routing.plan_step import PlanStep  # a step is made of what this module defines
 
-    if route.rules_problem is not None:
-        return SourceRules([UnusableRules(route.source.slug, route.rules_problem)])
-    steps: list[Step] = []
+    steps: list[Step] = []  # those that are final go first, also before the next ones stop everything
     controls = route.source.controls
     if controls != PropertyControls():
         if controls.hash and route.hash_key is None:
             return SourceRules([UnusableRules(route.source.slug, _NO_HASH_KEY)])
         steps.append(PropertyControlStep(controls, hash_key=route.hash_key or b""))
+    if route.rules_problem is not None:
+        return SourceRules([*steps, UnusableRules(route.source.slug, route.rules_problem)])
     if route.transformations is not None:
         steps.append(TransformationStep(route.transformations))
     if route.source.switched_off != SchemaSwitches():

@@ -89,6 +89,23 @@ def in_order(transformations: Iterable[Transformation]) -> list[Transformation]:
     return sorted(transformations, key=lambda transformation: (transformation.order, transformation.slug))
 
 
+def describe_changes(transformation: Transformation) -> str:
+    """Return what a transformation does, in a few words for lists."""
+    if transformation.drop:
+        return "drops events"
+    parts = [f"event → {transformation.new_event_name}"] if transformation.new_event_name else []
+    parts += [f"{rename.old_name} → {rename.new_name}" for rename in transformation.property_renames]
+    parts += [
+        f"{path} = {value.property_value}"
+        for value in transformation.property_value_transformations
+        for path in value.property_paths
+    ]
+    parts += [f"without {name}" for name in transformation.property_drops]
+    if transformation.allow_properties:
+        parts.append(f"only {', '.join(transformation.allow_properties)}")
+    return "; ".join(parts)
+
+
 def to_definition(transformation: Transformation) -> TransformationDefinition:
     """Return a transformation of the configuration in the form in which it is compiled."""
     return TransformationDefinition(

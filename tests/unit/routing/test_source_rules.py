@@ -1,7 +1,7 @@
 """The rules of a source: what is stored, planned and counted of events that they rewrite or stop."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -15,8 +15,10 @@ from punchcard.events.model import Event
 from punchcard.events.notes import Note
 from punchcard.events.parse import EVENT_BYTES_MAX
 from punchcard.lake.lake_event import LakeEvent, LakeResult
+from punchcard.lake.selection import EventSelection
 from punchcard.log.port import LogRecord
 from punchcard.operations.backtest import plan_events
+from punchcard.operations.simulation import SimulationScope, plan_stretch
 from punchcard.routing.batch import Batch, is_quarantined, lake_rows, plan_batch, result_batch
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.planning import Planner
@@ -289,3 +291,40 @@ def test_a_replayed_event_goes_through_the_rules_only_if_they_had_stopped_it() -
 
 def replace_name(event: LakeEvent, name: str) -> LakeEvent:
     return msgspec.structs.replace(event, event=name, payload=json.dumps(track(name)).encode())
+
+
+def test_a_simulation_does_not_count_what_the_rules_would_still_stop() -> None:
+    destination = SNAPSHOT.destinations["perkville"]
+    scope = SimulationScope(
+        destination=destination,
+        current=destination,
+        zone=ZoneInfo("UTC"),
+        begin=NOW,
+        end=NOW,
+        rules={"website": SourceRules([blocked("Checked In")])},
+    )
+    planned_stretch = plan_stretch(OneRow(row(STOPPED, name="Checked In")), scope, EventSelection(), 0, 1)
+    assert (planned_stretch.rows, dict(planned_stretch.refused)) == ([], {("Checked In", "blocked"): 1})
+    free = plan_stretch(OneRow(row(STOPPED, name="Checked In")), replace(scope, rules={}), EventSelection(), 0, 1)
+    assert [planned_row.message_id for planned_row in free.rows] == ["m1"]
+
+
+@dataclass
+class OneRow:
+    """A lake with one event."""
+
+    event: LakeEvent
+
+    def last_position(self) -> int:
+        return 1
+
+    def count_names(self, selection: EventSelection, *, through: int) -> dict[tuple[str, str | None], int]:
+        return {}
+
+    def split(self, selection: EventSelection, *, through: int, parts: int) -> list[tuple[int, int]]:
+        return [(0, 1)]
+
+    def select(
+        self, selection: EventSelection, *, after: tuple[int, int] = (0, -1), through: int
+    ) -> Iterator[tuple[int, list[LakeEvent]]]:
+        yield 1, [self.event]

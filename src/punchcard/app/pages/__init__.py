@@ -37,6 +37,7 @@ from punchcard.app.pages import (
     sources,
     team,
     transactions,
+    transformations,
     two_factor,
     versions,
     workspaces,
@@ -80,6 +81,7 @@ HANDLERS = (
     *inventory.HANDLERS,
     *retention.HANDLERS,
     *privacy.HANDLERS,
+    *transformations.HANDLERS,
     *protocols.HANDLERS,
     *source_protocols.HANDLERS,
 )

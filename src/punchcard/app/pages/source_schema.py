@@ -2,16 +2,25 @@
 
 from typing import Final
 
-from litestar import get
+from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.charts import Chart, Series
-from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page
+from punchcard.app.paths import page_path
+from punchcard.app.request_context import REQUIRED_ROLE, SHOWS_AWARDS, ContextDependency, Page
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.source_schema import SchemaEvent, find_details, list_schema, plain_text
+from punchcard.store.access.token_store import Role
 from punchcard.store.source_schema.model import SchemaKey
-from punchcard.workspace.editing import NotFoundError, find_source
+from punchcard.workspace.editing import NotFoundError, change_source, find_source
+from punchcard.workspace.schema_switching import (
+    has_property_switches,
+    is_event_off,
+    properties_off,
+    switch_event,
+    switch_property,
+)
 
 _ROWS: Final = 50
 _SHOWS: Final = {"": "All events", "mapped": "Mapped", "unmapped": "Not mapped", "filtered": "Filtered"}
@@ -39,6 +48,7 @@ def show_schema(context: ContextDependency, slug: FromPath[str]) -> Page:
         search=search,
         shown=shown,
         shows=_SHOWS,
+        is_off=lambda key: is_event_off(source.switched_off, key.event_type, key.event_name),
         is_empty=not events,
         taking=[destination for destination in workspace.destinations if slug in destination.sources],
     )
@@ -70,6 +80,26 @@ def show_event(context: ContextDependency, slug: FromPath[str]) -> Page:
         chart=chart if len(details.days) > 1 else None,
         plain_text=plain_text,
         taking=[destination for destination in workspace.destinations if slug in destination.sources],
+        is_off=is_event_off(source.switched_off, key.event_type, key.event_name),
+        properties_off=properties_off(source.switched_off, key.event_type, key.event_name),
+        has_switches=has_property_switches(key.event_type),
+    )
+
+
+@post("/sources/{slug:str}/schema/event", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
+@run_in_executor
+def switch(context: ContextDependency, slug: FromPath[str]) -> Page:
+    """Switch an event, or one of its properties or traits, off or on."""
+    event_type, name, path = context.field("type") or "track", context.form.get("name", [""])[-1], context.field("path")
+    is_on = context.field("switch") == "on"
+    change = (
+        switch_property(event_type, name, path, is_on=is_on) if path else switch_event(event_type, name, is_on=is_on)
+    )
+    context.edit(change_source(slug, change))
+    shown = path or name or event_type
+    return context.redirect(
+        page_path("sources", slug, "schema", "event", type=event_type, name=name),
+        notices=[f"{shown} was switched {'on' if is_on else 'off'}."],
     )
 
 
@@ -88,4 +118,4 @@ def _matches(event: SchemaEvent, search: str, shown: str) -> bool:
             return True
 
 
-HANDLERS = (show_schema, show_event)
+HANDLERS = (show_schema, show_event, switch)
