@@ -6,7 +6,7 @@ const apis = PublicAPI.configureApis(process.env.TOKEN)
 for (const api of Object.values(apis)) api.basePath = `${process.argv[2]}/api`
 const { workspaces, catalog, sources, destinations, destinationFilters, labels, testing } = apis
 // Of all its parts these are not set up with the others.
-const [deliveryOverview, audiences, computedTraits] = ['DeliveryOverviewApi', 'AudiencesApi', 'ComputedTraitsApi'].map((name) => {
+const [deliveryOverview, audiences, computedTraits, plans] = ['DeliveryOverviewApi', 'AudiencesApi', 'ComputedTraitsApi', 'TrackingPlansApi'].map((name) => {
   const api = new PublicAPI[name](`${process.argv[2]}/api`)
   api.accessToken = process.env.TOKEN
   return api
@@ -93,6 +93,7 @@ async function tellOfWhatIsNotHere(id) {
   const allowed = { track: { allowUnplannedEvents: true } }
   await tell('schemaSettingsSame', sources.updateSchemaSettingsInSource('shop', allowed))
   await tell('schemaSettingsBlock', sources.updateSchemaSettingsInSource('shop', { track: { allowUnplannedEvents: false } }))
+  await tell('schemaSettingsAllow', sources.updateSchemaSettingsInSource('shop', allowed))
   await tell('warehouses', sources.listConnectedWarehousesFromSource('shop', { count: 10 }))
   await tell('warehousesUnknown', sources.listConnectedWarehousesFromSource('nobody', { count: 10 }))
   await tell('subscriptions', destinations.listSubscriptionsFromDestination(id, { count: 10 }))
@@ -100,6 +101,26 @@ async function tellOfWhatIsNotHere(id) {
   await tell('subscriptionCreate', destinations.createDestinationSubscription(id, {
     name: 'x', actionId: 'a', trigger: "type = 'track'", enabled: true, settings: {}
   }))
+}
+
+async function tellOfPlans() {
+  const page = { count: 10 }
+  await tell('plans.create', plans.createTrackingPlan({ name: 'Shop', type: 'LIVE', description: 'All we send' }))
+  const { id } = told['plans.create'].trackingPlan
+  const rule = { type: 'TRACK', key: 'Order Completed', version: 1, jsonSchema: { type: 'object' } }
+  await tell('plans.replaceRules', plans.replaceRulesInTrackingPlan(id, { rules: [rule, { ...rule, key: 'Signed Up' }] }))
+  await tell('plans.updateRules', plans.updateRulesInTrackingPlan(id, { rules: [{ ...rule, jsonSchema: { minProperties: 1 } }] }))
+  await tell('plans.badRule', plans.updateRulesInTrackingPlan(id, { rules: [{ ...rule, jsonSchema: { type: 'objekt' } }] }))
+  await tell('plans.removeRules', plans.removeRulesFromTrackingPlan(id, [{ type: 'TRACK', key: 'Signed Up', version: 1 }]))
+  await tell('plans.rules', plans.listRulesFromTrackingPlan(id, page))
+  await tell('plans.addSource', plans.addSourceToTrackingPlan(id, { sourceId: 'shop' }))
+  await tell('plans.sources', plans.listSourcesFromTrackingPlan(id, page))
+  await tell('plans.removeSource', plans.removeSourceFromTrackingPlan(id, 'shop'))
+  await tell('plans.update', plans.updateTrackingPlan(id, { name: 'The shop' }))
+  await tell('plans.get', plans.getTrackingPlan(id))
+  await tell('plans.list', plans.listTrackingPlans('LIVE', page))
+  await tell('plans.delete', plans.deleteTrackingPlan(id))
+  await tell('plans.getDeleted', plans.getTrackingPlan(id))
 }
 
 async function main() {
@@ -161,6 +182,7 @@ async function main() {
   await tell('metrics', destinations.listDeliveryMetricsSummaryFromDestination('perkville', 'website'))
   await tellOfLabels()
   await tellOfWhatIsNotHere(id)
+  await tellOfPlans()
   await tellOfComputations()
   console.log(JSON.stringify(told))
 }

@@ -236,8 +236,24 @@ def test_calls_about_what_does_not_exist_here_answer_as_segments_do(outputs: dic
     assert settings["settings"]["track"]["allowUnplannedEvents"] is True
     assert settings["settings"]["identify"]["commonEventOnViolations"] == "ALLOW"
     assert outputs["schemaSettingsSame"] == settings
-    assert outputs["schemaSettingsBlock"]["status"] == 422
+    assert outputs["schemaSettingsBlock"]["settings"]["track"]["allowUnplannedEvents"] is False
+    assert outputs["schemaSettingsAllow"] == settings
     assert outputs["warehouses"]["warehouses"] == outputs["subscriptions"]["subscriptions"] == []
     assert outputs["warehousesUnknown"]["status"] == outputs["subscription"]["status"] == 404
     assert outputs["subscriptionCreate"]["status"] == 422
     assert "no subscriptions" in outputs["subscriptionCreate"]["errors"][0]["message"]
+
+
+def test_tracking_plans(outputs: dict[str, Any]) -> None:
+    made = outputs["plans.create"]["trackingPlan"]
+    assert (made["id"], made["name"], made["type"]) == ("shop", "Shop", "LIVE")
+    for call in ("replaceRules", "updateRules", "removeRules", "addSource", "removeSource", "update", "delete"):
+        assert outputs[f"plans.{call}"] == {"status": "SUCCESS"}, call
+    refused = outputs["plans.badRule"]
+    assert (refused["status"], "is not a type" in refused["errors"][0]["message"]) == (422, True)
+    (rule,) = outputs["plans.rules"]["rules"]
+    assert (rule["key"], rule["version"], rule["jsonSchema"]) == ("Order Completed", 1, {"minProperties": 1})
+    assert [source["id"] for source in outputs["plans.sources"]["sources"]] == ["shop"]
+    assert outputs["plans.get"]["trackingPlan"]["name"] == "The shop"
+    assert [plan["id"] for plan in outputs["plans.list"]["trackingPlans"]] == ["shop"]
+    assert outputs["plans.getDeleted"]["status"] == 404
