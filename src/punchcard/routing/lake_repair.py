@@ -114,7 +114,12 @@ class _Restoring:
 
     def _read(self, batch: ResultBatch) -> Iterator[LogRecord]:
         after, last = batch.records[0].position - 1, batch.records[-1].position
-        while after < last and (records := self._log.read(after, records_max=_READ_RECORDS, bytes_max=_READ_BYTES)):
+        while after < last:
+            # Not those of the batches after it, which would be read again with each of them.
+            records_max = min(_READ_RECORDS, last - after)
+            records = self._log.read(after, records_max=records_max, bytes_max=_READ_BYTES)
+            if not records:
+                return
             yield from (record for record in records if record.position <= last)
             after = records[-1].position
 
