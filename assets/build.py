@@ -32,7 +32,7 @@ BUNDLES = {
         MODULES / "uplot/dist/uPlot.min.css",
         APP / "static/app.css",
     ],
-    "app.js": [MODULES / "htmx.org/dist/htmx.min.js", APP / "static/app.js"],
+    "app.js": [MODULES / "htmx.org/dist/htmx.min.js", APP / "static/app.js", APP / "static/palette.js"],
     "chart.js": [MODULES / "uplot/dist/uPlot.iife.min.js", APP / "static/chart.js"],
     "theme.js": [APP / "static/theme.js"],
     "favicon.svg": [APP / "static/favicon.svg"],

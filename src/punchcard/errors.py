@@ -12,6 +12,7 @@
     │   ├── CredentialsError     certainly not performed; pause the destination, alert the operator
     │   └── OutcomeUnknownError  possibly performed: reconcile by effect key, never blindly retry
     ├── StorageError           nothing can be made durable now (disk full, locked, not available): 503 response
+    │   ├── StorageSettingsError  a setting of the storage is wrong: a process that starts ends, one that runs waits
     │   └── LakeError          the data lake cannot be read or written: awards go on without it
     ├── UnreadableRecordError  one log record can never be read: it is quarantined, the others go on
     └── InvariantError         a defect of Punchcard: stop this worker, keep the event
@@ -124,6 +125,12 @@ class StorageError(PunchcardError):
     """Nothing can be made durable at the moment."""
 
     code = "storage_unavailable"
+
+
+class StorageSettingsError(StorageError):
+    """The storage refuses the settings with which it is used. Waiting does not help."""
+
+    code = "storage_settings_refused"
 
 
 class LakeError(StorageError):

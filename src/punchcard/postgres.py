@@ -1,5 +1,6 @@
 """Sessions of PostgreSQL for all that is stored there: a machine that vanishes is noticed, and a commit is durable."""
 
+import re
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -24,6 +25,28 @@ SESSION: Final = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
 )
 """Statements for each new session."""
+
+
+# The SQLSTATE of a refusal: classes 28 (authorization) and 42501 (privileges), and 3D000 (there is no such database).
+_REFUSED_STATES: Final = ("28", "42501", "3D000")
+# A server that refuses a new connection gives libpq no state, only words. In another language than English they are
+# not recognized: then a process waits and shows them.
+_REFUSED_TEXT: Final = re.compile(
+    r"authentication failed|no password supplied|pg_hba\.conf|(?:role|database) \S+ does not exist"
+    r"|is not permitted to log in|permission denied for|certificate verify failed|server does not support SSL"
+    r"|root certificate file|server certificate for"
+)
+
+
+def is_settings_fault(error: object) -> bool:
+    """Return whether PostgreSQL refuses what the URL says, and would refuse it again: user, password, database, TLS.
+
+    Args:
+        error: As psycopg raises it.
+    """
+    if state := getattr(error, "sqlstate", None):
+        return str(state).startswith(_REFUSED_STATES)
+    return _REFUSED_TEXT.search(str(error)) is not None
 
 
 def connection_parameters(given: Collection[str]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ PAGES = [
     "/events",
     "/events/hello",
     "/privacy",
+    "/privacy/retention",
     "/settings",
     "/settings/audit",
     "/settings/password",

@@ -132,9 +132,9 @@ def test_all_matching_transactions_are_those_of_the_chosen_period(world: PublicA
     assert owner.sign_in("owner@acme.example").status == 303  # the session has been idle for long
     path = "/destinations/perkville/transactions"
     assert "1 transaction" in owner.get(f"{path}?time=7d&state=parked").text
-    assert owner.post(path, do="dismiss", which="all", time="24h", state="parked").status == 303
+    assert owner.post(path, do="dismiss", which="all", confirmed="on", time="24h", state="parked").status == 303
     assert "1 transaction" in owner.get(f"{path}?time=7d&state=parked").text
-    assert owner.post(path, do="dismiss", which="all", time="7d", state="parked").status == 303
+    assert owner.post(path, do="dismiss", which="all", confirmed="on", time="7d", state="parked").status == 303
     assert "0 transactions" in owner.get(f"{path}?time=7d&state=parked").text
 
 

@@ -185,7 +185,7 @@ def test_pages_of_what_the_file_manages_are_marked_and_read_only(world: PublicAp
 def test_an_export_has_both_and_says_what_belongs_to_the_app(world: PublicApiServer) -> None:
     assert call(world, "POST", "/api/sources", {"slug": "pos", "enabled": True, "metadataId": "http-api"})[0] == 200
     stored = persistence.load(world.store, world._keyring)
-    text = export(stored.workspace, managed=stored.managed_by_file)
+    text = export(stored.workspace, includes_write_keys=True, managed=stored.managed_by_file)
     notes = [line for line in text.splitlines() if line.startswith("# Belongs to the App")]
     assert len(notes) == 1
     assert 'slug = "pos"' in text.partition("# Belongs to the App")[2].partition("[[sources]]")[2].split("[[")[0]

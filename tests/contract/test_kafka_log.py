@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
-from punchcard.errors import ConfigurationError, StorageError, UnreadableRecordError
+from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError, UnreadableRecordError
 from punchcard.log import kafka as kafka_log
 from punchcard.log import kafka_identity
 from punchcard.log.bodies import decompress, salvage
@@ -101,7 +101,7 @@ def test_a_topic_is_created_with_settings_under_which_nothing_is_lost(kafka: Kaf
 def test_fewer_brokers_than_replicas_are_refused_with_the_remedy(kafka: KafkaCluster) -> None:
     """Promise: a cluster of which only one broker has started yet does not get a log without copies."""
     url = kafka.url(replication=3)
-    with pytest.raises(ConfigurationError, match=r"1 of the 3 brokers .* Start the others.* \?replication=1"):
+    with pytest.raises(StorageError, match=r"1 of the 3 brokers .* Start the others.* \?replication=1"):
         open_event_log(url)
     assert topic_of(url) not in kafka.admin().list_topics(timeout=10).topics
 
@@ -343,9 +343,9 @@ def test_tls_and_passwords_are_passed_on_and_hidden(kafka_jars: Path, tmp_path: 
         with closing(open_event_log(f"kafka://punchcard:top-secret@{rest}")) as log:
             assert list(log.append([record(1)])) == [1]
             assert len(log.read(0, records_max=9, bytes_max=1_000)) == 1
-        with pytest.raises(StorageError, match="uthentication") as refused:
+        with pytest.raises(StorageSettingsError, match="uthentication") as refused:
             open_event_log(f"kafka://punchcard:wrong-secret@{rest}")
-        with pytest.raises(StorageError, match=r"(?i)certificate|ssl") as untrusted:
+        with pytest.raises(StorageSettingsError, match=r"(?i)certificate|ssl") as untrusted:
             open_event_log(f"kafka://punchcard:top-secret@{rest.partition('&')[0]}")
     for error in (refused, untrusted):
         assert "secret" not in error.value.message

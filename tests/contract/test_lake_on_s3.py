@@ -14,9 +14,12 @@ import pytest
 from punchcard.clock import SystemClock, from_micros, to_micros
 from punchcard.errors import ConfigurationError, LakeError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.lake.location import LakeLocation
 from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
+from punchcard.lake.object_table import ObjectTable
 from punchcard.lake.query import run_query
 from punchcard.lake.reader import LakeReader
+from punchcard.lake.repair import repair_lake
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 from punchcard.store.engine import Store
@@ -151,6 +154,25 @@ def test_a_writer_killed_at_any_moment_leaves_no_gap_no_double_and_no_part(s3_se
     # An object is uploaded by one request: nothing of it is left if that is cut off.
     assert not any("uploads" in request.query for request in s3_server.requests(url))
     assert not [path for path in (s3_server.objects / ".sgwtmp").rglob("*") if path.is_file()]
+
+
+def test_a_view_from_before_a_repair_is_read_again(url: str) -> None:
+    writer = LakeWriter(url)
+    for position in range(1, 7):
+        append(writer, position)
+    view, log = ObjectTable(LakeLocation(url)), lake_folder(url) / "_delta_log"
+    assert view.refresh()
+    (lost,) = (file for file in view.files() if file.last_position == 5)
+    (lake_folder(url) / lost.path).unlink()
+    (log / f"{3:020}.json").write_bytes(b"this is no commit")
+    report = repair_lake(url, restore=lambda _is_missing, _through: iter(()), clock=SystemClock(), dry_run=False)
+    assert (report.lost_events, report.is_log_damaged) == (0, True)  # the log that could be read did not know of it
+    repaired = ObjectTable(LakeLocation(url))
+    assert repaired.refresh()
+    assert view.refresh()
+    assert view.files() == repaired.files()
+    assert lost not in view.files()
+    assert message_ids(url) == [each for each in expected_ids(6) if not each.startswith("m-005")]
 
 
 def test_a_vacuum_keeps_what_readers_and_the_current_version_need(url: str) -> None:

@@ -31,6 +31,12 @@ businessId = "41"
 locationId = "7"
 eventToPerkMap = { "Checked In" = "123457", "Order Completed" = "123456" }
 
+[tracking_plans.shop]
+name = "Shop"
+[[tracking_plans.shop.rules]]
+key = "Checked In"
+jsonSchema = '{"type":"object"}'
+
 [[audiences]]
 name = "Regulars"
 definition = "event('Checked In').count() >= 1"
@@ -45,6 +51,7 @@ LISTS: dict[str, tuple[str, str] | None] = {
     "customers list": ("/api/customers", "customers"),
     "destination list": ("/api/destinations", "destinations"),
     "events list": ("/api/events", "events"),
+    "plan list": ("/api/tracking-plans", "trackingPlans"),
     "replay --destination perkville --list": ("/api/destinations/perkville/replays", "replays"),
     "source list": ("/api/sources", "sources"),
     "transactions list": ("/api/destinations/perkville/transactions", "transactions"),
@@ -70,6 +77,10 @@ OTHERS = {
     "import",
     "lake compact",
     "lake repair",
+    "plan attach",
+    "plan export",
+    "plan import",
+    "plan infer",
     "privacy delete",
     "privacy export",
     "privacy suppress",
@@ -79,7 +90,9 @@ OTHERS = {
     "sandbox",
     "serve",
     "up",
+    "user invite",
     "user reset",
+    "user reset-two-factor",
     "versions diff",
     "versions restore",
     "worker",
@@ -181,7 +194,7 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("events list", "messageId", 5),
         ("customers list", "id", 4),
         ("audience members regulars", "id", 3),
-        ("audit list", "id", 3),
+        ("audit list", "id", 4),
     ):
         assert command(*line.split(), "--format", format, "--output", str(file)) == []
         if format == "parquet":

@@ -342,7 +342,7 @@ def test_resolving_on_the_page_leads_back_to_the_list_as_it_was_filtered(desk: D
     path = f"/destinations/perkville/reconciliations/{desk.reconcile()['id']}"
     shown = browser.get(f"{path}?kind=missing_at_partner&state=open")
     assert shown.status == 200
-    response = browser.post(path, do="dismiss", which="all", kind="missing_at_partner", state="open")
+    response = browser.post(path, do="dismiss", which="all", confirmed="on", kind="missing_at_partner", state="open")
     assert (response.status, response.headers["location"]) == (303, f"{path}?kind=missing_at_partner&state=open")
     assert browser.get(path).status == 200
 

@@ -1,15 +1,14 @@
 """Regulations: what they suppress and delete, and what stays."""
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import Connection
+from tests.contract.privacy_world import ANN, BOB, CONFIG, get, order, post, process, regulate, traces_of, transactions
 
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.access_request import PersonReader, to_html, to_json
@@ -18,108 +17,12 @@ from punchcard.store.delivery.effects import EffectState
 from punchcard.store.privacy.regulations import SubjectType
 from punchcard.testing.public_api import PublicApiServer
 
-CONFIG = """
-[workspace]
-name = "Gym"
-timezone = "UTC"
-[[sources]]
-slug = "website"
-write_key = "wk_website"
-[[sources]]
-slug = "till"
-write_key = "wk_till"
-[[destinations]]
-slug = "perkville"
-type = "perkville"
-sources = ["website", "till"]
-[destinations.settings]
-apiKey = "a-token"
-businessId = "41"
-locationId = "7"
-eventToPerkMap = { "Order Completed" = "123456", "Checked In" = "123457" }
-[destinations.options]
-apiBaseUrl = "http://127.0.0.1:1"
-requestsPerSecond = 0
-"""
-ANN = ("user-of-ann-0815", "ann.archer@example.com", "device-of-ann-4711")
-BOB = ("user-of-bob-0816", "bob.baker@example.com", "device-of-bob-4712")
-
 
 @pytest.fixture
 def api(tmp_path: Path, store_url: str) -> Iterator[PublicApiServer]:
     """A running API over a real store, log and lake."""
     with PublicApiServer(tmp_path, store_url, CONFIG) as server:
         yield server
-
-
-def order(person: tuple[str, str, str], number: int, **more: Any) -> dict[str, Any]:
-    """An order of a person."""
-    user_id, email, anonymous_id = person
-    return {
-        "type": "track",
-        "event": "Order Completed",
-        "messageId": f"m-{number}",
-        "userId": user_id,
-        "anonymousId": anonymous_id,
-        "properties": {"email": email, "order_id": f"o-{number}", "revenue": "9.99"},
-        **more,
-    }
-
-
-def post(api: PublicApiServer, body: dict[str, Any], path: str = "/api/regulations") -> str:
-    """Create a regulation; return its id."""
-    response = api.request("POST", path, json.dumps(body).encode())
-    assert response.status == 200, response.body
-    return str(response.json()["data"]["regulateId"])
-
-
-def regulate(api: PublicApiServer, type_: str, *subjects: str, by: str = "USER_ID") -> str:
-    """Create a regulation of the workspace."""
-    return post(api, {"regulationType": type_, "subjectType": by, "subjectIds": list(subjects)})
-
-
-def get(api: PublicApiServer, regulation: str) -> dict[str, Any]:
-    """Read a regulation."""
-    return dict(api.request("GET", f"/api/regulations/{regulation}").json()["data"]["regulation"])
-
-
-def process(api: PublicApiServer) -> None:
-    """Route, write to the lake, compute profiles, and deliver."""
-    api.route()
-    api.feed_lake()
-    api.engage()
-    api.deliver(rounds=3)
-
-
-def dump(store_url: str) -> Iterator[tuple[str, str]]:
-    """Yield every row of every table as text."""
-    if store_url.startswith("sqlite"):
-        with sqlite3.connect(store_url.removeprefix("sqlite:///")) as connection:
-            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                for row in connection.execute(f'SELECT * FROM "{table}"'):
-                    yield table, repr(row)
-        connection.close()
-        return
-    with psycopg.connect(store_url.replace("+psycopg", "")) as postgres:
-        tables = postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        for (table,) in tables:
-            for row in postgres.execute(f'SELECT * FROM "{table}"'.encode()):
-                yield table, repr(row)
-
-
-def traces_of(folder: Path, store_url: str, *texts: str) -> list[str]:
-    """Where any of the texts still is: in a file below the folder, in the database's files, or in a table."""
-    places = []
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    if store_url.startswith("sqlite"):
-        database = Path(store_url.removeprefix("sqlite:///"))
-        files += [path for path in database.parent.glob(database.name + "*") if path not in files]
-    for path in files:
-        content = path.read_bytes().lower()
-        places += [f"{path.name}: {text}" for text in texts if text.lower().encode() in content]
-    for table, row in dump(store_url):
-        places += [f"{table}: {text}: {row[:300]}" for text in texts if text.lower() in row.lower()]
-    return places
 
 
 # --- suppression
@@ -145,12 +48,6 @@ def test_events_of_a_suppressed_person_earn_nothing_and_leave_nothing(
     api.store.discard_deleted()
     api.log.discard_replaced()
     assert traces_of(tmp_path, store_url, *ANN) == []
-
-
-def transactions(api: PublicApiServer) -> list[dict[str, Any]]:
-    """The ledger, newest first."""
-    response = api.request("GET", "/api/destinations/perkville/transactions")
-    return [{**row, **row["transaction"], "state": row["status"]} for row in response.json()["data"]["transactions"]]
 
 
 def test_suppression_ends_with_unsuppress_and_can_be_of_one_source(api: PublicApiServer) -> None:

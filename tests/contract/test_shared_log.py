@@ -196,7 +196,7 @@ def appends(log: EventLog) -> bool:
 
 
 def test_a_newer_schema_is_refused(log: PostgresEventLog, empty_postgres_url: str) -> None:
-    execute(empty_postgres_url, "UPDATE event_log SET schema_version = 2")
+    execute(empty_postgres_url, "UPDATE event_log SET schema_version = 3")
     with pytest.raises(ConfigurationError, match="newer version"):
         open_event_log(empty_postgres_url)
 
@@ -329,3 +329,26 @@ def test_log_and_store_restored_together_under_running_processes_are_noticed(
     again = installation.recovery()
     assert again is not None
     assert again.id == recovery.id
+
+
+def test_two_processes_that_open_a_new_installation_together_agree(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(postgres_url)) as store:
+        installation = Installation(tmp_path, store, ManualClock(), shared_log_url=postgres_url)
+        slow = installation.log()
+        identity = slow.identity
+        reads: list[object] = []
+
+        def read_identity() -> object:
+            reads.append(identity())
+            if len(reads) == 2:  # it has seen that nobody was here before
+                installation.start()
+            return reads[-1]
+
+        monkeypatch.setattr(slow, "identity", read_identity)
+        guard = installation.guard(slow)
+        guard.open()
+        guard.check()
+        assert installation.recovery() is None
+        installation.close_logs()

@@ -2,25 +2,37 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from punchcard.errors import ConfigurationError
+from punchcard.store.access.invitations import (
+    INVITATION_LENGTH,
+    add_invitation,
+    delete_invitation,
+    find_invitation,
+    list_invitations,
+)
 from punchcard.store.access.operators import (
     FAILURES_REMEMBERED,
-    SESSION_IDLE,
     Operator,
-    begin_session,
     change_operator,
     count_failures,
     count_operators,
     create_operator,
-    end_session,
     forget_failures,
     note_failure,
     operator_by_email,
-    operator_of_session,
     remove_operator,
+)
+from punchcard.store.access.sessions import (
+    SESSION_IDLE,
+    begin_session,
+    end_session,
+    list_sessions,
+    operator_of_session,
+    revoke_session,
 )
 from punchcard.store.access.token_store import Role
 from punchcard.store.engine import Store
@@ -93,6 +105,61 @@ def test_a_session_is_its_operators_until_it_ends(store: Store, clock: ManualClo
     with store.unit_of_work() as work:
         change_operator(work, olga.id, password="other")
     assert operator_of_session(store, second, clock=clock) is None
+
+
+@pytest.mark.parametrize("change", [{"role": Role.EDITOR}, {"password": "other"}], ids=["role", "password"])
+def test_another_role_or_password_ends_the_sessions_of_this_operator_only(
+    store: Store, clock: ManualClock, change: dict[str, Any]
+) -> None:
+    add(store, clock, "olga@acme.example", is_first=True)
+    lou, ann = (add(store, clock, email, Role.READ_ONLY) for email in ("lou@acme.example", "ann@acme.example"))
+    with store.unit_of_work() as work:
+        secrets = {operator.id: begin_session(work, operator, clock=clock) for operator in (lou, ann)}
+        change_operator(work, lou.id, **change)
+    assert operator_of_session(store, secrets[lou.id], clock=clock) is None
+    assert operator_of_session(store, secrets[ann.id], clock=clock) is not None
+
+
+def test_an_operator_revokes_their_own_sessions_only(store: Store, clock: ManualClock) -> None:
+    olga, lou = (add(store, clock, email) for email in ("olga@acme.example", "lou@acme.example"))
+    with store.unit_of_work() as work:
+        begin_session(work, olga, clock=clock, address="192.0.2.1", user_agent="Mozilla\x00/5.0")
+        (session,) = list_sessions(work, olga.id, clock=clock)
+        assert (session.address, "Mozilla" in session.user_agent) == ("192.0.2.1", True)
+        assert not revoke_session(work, lou.id, session.id)
+        assert revoke_session(work, olga.id, session.id)
+        assert list_sessions(work, olga.id, clock=clock) == []
+        begin_session(work, olga, clock=clock)
+        clock.advance(SESSION_IDLE.total_seconds())
+        assert list_sessions(work, olga.id, clock=clock) == []
+
+
+def test_of_two_uses_of_an_invitation_one_succeeds(store: Store, clock: ManualClock) -> None:
+    with store.unit_of_work() as work:
+        invitation, secret = add_invitation(
+            work, email="Ann@Acme.example", role=Role.EDITOR, invited_by="operator olga", clock=clock
+        )
+        assert find_invitation(work, secret, clock=clock) == invitation
+        assert invitation.email == "ann@acme.example"
+        assert delete_invitation(work, invitation.id)
+        assert not delete_invitation(work, invitation.id)
+        assert find_invitation(work, secret, clock=clock) is None
+
+
+def test_a_second_invitation_replaces_the_first_and_each_ends_in_time(store: Store, clock: ManualClock) -> None:
+    secrets = []
+    for role in (Role.EDITOR, Role.OWNER):
+        with store.unit_of_work() as work:
+            secrets.append(add_invitation(work, email="ann@a.example", role=role, invited_by="x", clock=clock)[1])
+    with store.reading() as work:
+        assert find_invitation(work, secrets[0], clock=clock) is None
+        (invitation,) = list_invitations(work)
+        assert find_invitation(work, secrets[1], clock=clock) == invitation
+    assert invitation.role is Role.OWNER
+    clock.advance(INVITATION_LENGTH.total_seconds())
+    with store.reading() as work:
+        assert find_invitation(work, secrets[1], clock=clock) is None
+        assert list_invitations(work) == [invitation]
 
 
 def test_failures_are_forgotten_in_time_or_at_once(store: Store, clock: ManualClock) -> None:

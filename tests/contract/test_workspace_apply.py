@@ -144,6 +144,34 @@ def test_exported_file_applied_again_changes_nothing(store: Store) -> None:
     assert revision(store) == 1
 
 
+@pytest.mark.parametrize(
+    ("stored", "desired", "expected"),
+    [
+        pytest.param(("wk_a_long_key_1",), ("••••ey_1",), ("wk_a_long_key_1",), id="kept"),
+        pytest.param(("short", "key"), ("••••", "••••"), ("short", "key"), id="alike"),
+        pytest.param(("wk_a_long_key_1",), ("••••ey_1", "new"), ("wk_a_long_key_1", "new"), id="beside-a-new-one"),
+        pytest.param(("short", "key"), ("••••",), "several write keys have it", id="ambiguous"),
+        pytest.param(("wk_a_long_key_1",), ("••••ey_2",), "the source has no such write key", id="unknown"),
+        pytest.param(("wk_a_long_key_1",), ("••••ey_1", "••••ey_1"), "several write keys have it", id="twice"),
+    ],
+)
+def test_a_masked_write_key_keeps_the_stored_one(
+    store: Store, stored: tuple[str, ...], desired: tuple[str, ...], expected: tuple[str, ...] | str
+) -> None:
+    def with_keys(keys: tuple[str, ...]) -> Workspace:
+        changed = replace(WORKSPACE.sources[0], write_keys=keys)
+        return replace(WORKSPACE, sources=(changed, *WORKSPACE.sources[1:]))
+
+    make(store, with_keys(stored))
+    if isinstance(expected, str):
+        with pytest.raises(ConfigurationError, match=expected):
+            make(store, with_keys(desired))
+        expected = stored
+    else:
+        make(store, with_keys(desired))
+    assert load(store, KEYRING).workspace.sources[0].write_keys == expected
+
+
 def test_masked_secret_keeps_the_stored_one_while_the_rest_changes(store: Store) -> None:
     make(store, WORKSPACE)
     assert make(store, with_settings(apiKey="••••1234", businessId="42")) == ["change destination perkville"]

@@ -106,3 +106,21 @@ def test_the_rest_of_a_payload_is_as_it_was_sent(world: PublicApiServer) -> None
     assert world.request("GET", "/api/events/hello", headers=token(world, Role.READ_ONLY)).json()["data"]["event"][
         "properties"
     ] == {"email": "ann@example.com", "total": 9.90}
+
+
+def test_settings_mask_write_keys_until_an_owner_shows_them(world: PublicApiServer) -> None:
+    for role, is_shown in (("owner", True), ("editor", False), ("read_only", False)):
+        browser = FormBrowser(world)
+        assert browser.sign_in(f"{role}@acme.example").status == 303
+        masked = browser.get("/settings").text
+        assert KEY not in masked
+        assert ("Show write keys" in masked) == is_shown
+        assert (KEY in browser.get("/settings?write_keys=shown").text) == is_shown
+
+
+def test_nobody_sees_a_write_key_in_the_audit_log(world: PublicApiServer) -> None:
+    browser = FormBrowser(world)
+    assert browser.sign_in("owner@acme.example").status == 303
+    page = browser.get("/settings/audit").text
+    assert "write_keys" in page
+    assert KEY not in page

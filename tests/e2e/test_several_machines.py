@@ -1,25 +1,18 @@
 """Two serving machines and a worker, each with a data folder of its own, on one PostgreSQL: each award exactly once."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-import tomli_w
 from sqlalchemy import make_url
 
-from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.partner.machines import Sender, configured_machines, defects_in, sending_meanwhile
 from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
-
-DEFECTS = ("routing_stopped", "lake_stopped", "delivery_stopped", "engage_stopped", "InvariantError", "defect")
-_PAUSE_SECONDS = 0.1  # between two visits, so that their awards are few
 
 
 @pytest.fixture
@@ -28,63 +21,10 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
         yield running
 
 
-class Sender:
-    """Sends visits to several machines in turn, each until it is acknowledged, as Segment's libraries do."""
-
-    def __init__(self) -> None:
-        self.acknowledged: list[str] = []
-        self.refused: Counter[int] = Counter()
-
-    def send(self, count: int, *machines: ProductProcess) -> None:
-        for _ in range(count):
-            message_id = f"visit-{len(self.acknowledged)}"
-            machine = machines[len(self.acknowledged) % len(machines)]
-            wait_until(partial(self._try, machine, message_id))
-            self.acknowledged.append(message_id)
-
-    def _try(self, machine: ProductProcess, message_id: str) -> bool:
-        status = machine.track("Checked In", {"email": f"{message_id}@example.com"}, messageId=message_id)
-        if status != 200:
-            self.refused[status] += 1
-        return status == 200
-
-
-@contextmanager
-def sending_meanwhile(sender: Sender, *machines: ProductProcess) -> Iterator[None]:
-    """Send visit after visit for the length of the block, whatever happens in it."""
-    stopping = threading.Event()
-
-    def send() -> None:
-        while not stopping.wait(_PAUSE_SECONDS):
-            sender.send(1, *machines)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
-
-
-def configured(database_url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
-    """Return the settings that all machines share, after the configuration was applied from yet another one."""
-    environment = {
-        "PUNCHCARD_DATABASE_URL": database_url,
-        "PUNCHCARD_LOG_URL": database_url,
-        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
-    }
-    config = folder / "punchcard.toml"
-    config.write_text(tomli_w.dumps(configuration(perkville_url=sandbox.url)))
-    applied = command("apply", str(config), "--data", str(folder / "office"), environment=environment)
-    assert applied.returncode == 0, applied.stderr
-    return environment
-
-
 def test_events_of_all_machines_are_awarded_once_whatever_dies(
     tmp_path: Path, own_postgres: Any, sandbox: SandboxProcess
 ) -> None:
-    environment = configured(own_postgres.url, sandbox, tmp_path) | {"PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5"}
+    environment = configured_machines(own_postgres.url, sandbox, tmp_path) | {"PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5"}
     worker_log = tmp_path / "worker.log"
     sender = Sender()
 
@@ -122,8 +62,7 @@ def test_events_of_all_machines_are_awarded_once_whatever_dies(
             second.stop()
     booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
     assert booked == Counter(f"SEG:website:EVENT:{message_id}" for message_id in sender.acknowledged)
-    for log in (first.log, second.log, worker_log.read_text()):
-        assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
+    assert defects_in(first.log, second.log, worker_log.read_text()) == []
 
 
 def test_a_log_in_another_database_that_is_away_is_reported_until_it_is_back(
@@ -152,7 +91,7 @@ def test_a_log_in_another_database_that_is_away_is_reported_until_it_is_back(
 def test_a_wrong_combination_is_refused_at_start_with_the_remedy(
     tmp_path: Path, empty_postgres_url: str, sandbox: SandboxProcess
 ) -> None:
-    shared = configured(empty_postgres_url, sandbox, tmp_path)
+    shared = configured_machines(empty_postgres_url, sandbox, tmp_path)
     database = {**shared, "PUNCHCARD_LOG_URL": ""}
     with ProductProcess(tmp_path / "first", serves_only=True, environment=shared) as first:
         assert first.call("GET", "/health/ready") == (200, {"status": "ready"})

@@ -45,12 +45,14 @@ from punchcard.api.filters import (
     preview_filter,
     update_filter,
 )
+from punchcard.api.invites import HANDLERS as INVITES
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import HANDLERS as REGULATIONS
 from punchcard.api.replays import HANDLERS as REPLAYS
+from punchcard.api.schema_settings import HANDLERS as SCHEMA_SETTINGS
 from punchcard.api.simulations import HANDLERS as SIMULATIONS
 from punchcard.api.source_schema import HANDLERS as SOURCE_SCHEMA
 from punchcard.api.sources import (
@@ -66,7 +68,9 @@ from punchcard.api.sources import (
     update_source,
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
+from punchcard.api.tracking_plans import HANDLERS as TRACKING_PLANS
 from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
+from punchcard.api.transformations import HANDLERS as TRANSFORMATIONS
 from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import change_settings, get_settings, get_workspace
 from punchcard.errors import PunchcardError
@@ -122,6 +126,7 @@ HANDLERS = (
     add_source_labels,
     replace_source_labels,
     *LISTS,
+    *INVITES,
     *ALERTS,
     *CONFLICTS,
     *CONFIGURATION_VERSIONS,
@@ -133,6 +138,9 @@ HANDLERS = (
     *RECONCILIATIONS,
     *SIMULATIONS,
     *SOURCE_SCHEMA,
+    *SCHEMA_SETTINGS,
+    *TRACKING_PLANS,
+    *TRANSFORMATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 _TOKEN = "token"

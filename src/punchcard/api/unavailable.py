@@ -17,26 +17,8 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError, find_destination, find_source
 
-_ALLOW = "ALLOW"
-# Segment's settings that block nothing.
-_TRACK = {
-    "allowUnplannedEvents": True,
-    "allowUnplannedEventProperties": True,
-    "allowEventOnViolations": True,
-    "allowPropertiesOnViolations": True,
-    "commonEventOnViolations": _ALLOW,
-}
-_TRAITS = {"allowUnplannedTraits": True, "allowTraitsOnViolations": True, "commonEventOnViolations": _ALLOW}
-_SETTINGS: dict[str, dict[str, Any]] = {"track": _TRACK, "identify": _TRAITS, "group": _TRAITS}
 _NO_SUBSCRIPTIONS = "Destinations have no subscriptions: events are mapped in the settings of a destination."
 _HIDDEN_HEADERS = frozenset({"authorization", "cookie"})
-
-
-class SchemaSettings(msgspec.Struct, rename="camel"):
-    """Schema settings of a source; nothing is blocked."""
-
-    source_id: str
-    settings: dict[str, Any]
 
 
 class WarehousePage(msgspec.Struct):
@@ -59,32 +41,6 @@ class Echo(msgspec.Struct):
     method: str
     message: str
     headers: dict[str, str]
-
-
-@get("/sources/{source_id:str}/settings", summary="Get a source's schema settings")
-@run_in_executor
-def get_schema_settings(source_id: FromPath[str], dependencies: Dependencies) -> dict[str, SchemaSettings]:
-    """Get the schema settings. Everything is allowed, because there are no tracking plans."""
-    find_source(dependencies.workspace(), source_id)
-    return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}
-
-
-@patch("/sources/{source_id:str}/settings", summary="Update a source's schema settings")
-@run_in_executor
-def update_schema_settings(
-    source_id: FromPath[str], data: JSONBody[dict[str, Any]], dependencies: Dependencies
-) -> dict[str, SchemaSettings]:
-    """Accept the current schema settings only: without tracking plans, nothing can be blocked."""
-    find_source(dependencies.workspace(), source_id)
-    for section, values in data.items():
-        current = _SETTINGS.get(section)
-        if current is None or not isinstance(values, dict):
-            raise unprocessable(f"{section} cannot be set: there are no tracking plans.", section)
-        for key, value in values.items():
-            if key not in current or current[key] != value:
-                message = f"{key} cannot be set to {value!r}: there are no tracking plans, so nothing is blocked."
-                raise unprocessable(message, f"{section}.{key}")
-    return {"data": SchemaSettings(source_id=source_id, settings=dict(_SETTINGS))}
 
 
 @get("/sources/{source_id:str}/connected-warehouses", summary="List connected warehouses")
@@ -185,8 +141,6 @@ def _no_subscription(destination_id: str, subscription_id: str, dependencies: De
 
 
 UNAVAILABLE = (
-    get_schema_settings,
-    update_schema_settings,
     list_connected_warehouses,
     list_subscriptions,
     create_subscription,

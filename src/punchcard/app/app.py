@@ -22,6 +22,7 @@ from punchcard.app.pages import HANDLERS
 from punchcard.app.passwords import PasswordPool, PasswordsBusyError
 from punchcard.app.rendering import Renderer
 from punchcard.app.request_context import (
+    NEEDS_NO_SECOND_FACTOR,
     NOTICE_COOKIE,
     PUBLIC,
     REQUIRED_ROLE,
@@ -34,9 +35,12 @@ from punchcard.app.request_context import (
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
+from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
+from punchcard.operations.password_resets import PasswordResetMailer
 from punchcard.operations.sentences import as_sentence
-from punchcard.store.access.operators import Operator, count_operators, operator_of_session
+from punchcard.store.access.operators import Operator, count_operators
+from punchcard.store.access.sessions import SignedInOperator, operator_of_session
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
@@ -194,6 +198,8 @@ class _Gate:
         self._renderer = renderer
         self._mapping_choices = MappingChoiceCache(dependencies.clock)
         self._passwords = PasswordPool()
+        self._password_resets = PasswordResetMailer(dependencies)
+        self._oidc = OidcClient(clock=dependencies.clock)
         self._has_operators = False
 
     async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -204,7 +210,8 @@ class _Gate:
         if request.url.path.startswith(PREFIX):
             return
         secret = request.cookies.get(SESSION_COOKIE, "")
-        operator, revision = await asyncio.to_thread(self._operator, secret)
+        signed_in, revision = await asyncio.to_thread(self._operator, secret)
+        operator = signed_in.operator if signed_in else None
         form: Mapping[str, list[str]] = {}
         if request.method not in _SAFE_METHODS:
             if not _is_same_origin(request):
@@ -222,6 +229,9 @@ class _Gate:
                 raise _RedirectError("/welcome")
             path = request.url.path if request.method == "GET" else "/"
             raise _RedirectError("/sign-in" + (f"?next={path}" if path != "/" else ""))
+        assert signed_in is not None
+        if signed_in.must_set_up_two_factor and not handler.opt.get(NEEDS_NO_SECOND_FACTOR):
+            raise _RedirectError("/settings/two-factor")
         if request.method not in _SAFE_METHODS:
             token = request.headers.get("x-csrf-token") or context.field("_csrf")
             if token != context.csrf:
@@ -309,6 +319,8 @@ class _Gate:
             dependencies=dependencies,
             renderer=self._renderer,
             passwords=self._passwords,
+            password_resets=self._password_resets,
+            oidc=self._oidc,
             mapping_choices=self._mapping_choices,
             request=request,
             operator=operator,
@@ -318,12 +330,12 @@ class _Gate:
             revision=revision,
         )
 
-    def _operator(self, secret: str) -> tuple[Operator | None, int]:
+    def _operator(self, secret: str) -> tuple[SignedInOperator | None, int]:
         """Return the operator of a session, with the revision of the configuration before the page is built."""
         if not secret:
             return None, 0
-        operator = operator_of_session(self._dependencies.store, secret, clock=self._dependencies.clock)
-        return operator, 0 if operator is None else self._dependencies.configuration.versions.current_revision()
+        signed_in = operator_of_session(self._dependencies.store, secret, clock=self._dependencies.clock)
+        return signed_in, 0 if signed_in is None else self._dependencies.configuration.versions.current_revision()
 
     def _has_any_operator(self) -> bool:
         if not self._has_operators:

@@ -10,17 +10,22 @@ _ALERTS: Final = "docs/how-to/alerts.md"
 _AUDIENCES: Final = "docs/how-to/audiences.md"
 _CONFLICTS: Final = "docs/how-to/resolve-a-conflict.md"
 _FILTERS: Final = "docs/reference/filters.md"
+_LOST_PASSWORD: Final = "docs/how-to/reset-a-password.md"
 _PAUSE: Final = "docs/how-to/pause-a-destination.md#in-the-app"
 _PRIVACY: Final = "docs/how-to/delete-a-person.md"
+_PLAN: Final = "docs/how-to/start-a-tracking-plan.md"
 _RECONCILE: Final = "docs/how-to/reconcile.md"
 _REPLAY: Final = "docs/how-to/replay-events.md"
 _ROLES: Final = f"{_APP}#roles"
 _SEND: Final = "docs/how-to/send-events.md"
+_TEAM: Final = "docs/how-to/team.md"
+_TWO_FACTOR: Final = "docs/how-to/team.md#two-factor-authentication"
 _VERSIONS: Final = "docs/how-to/restore-a-version.md#in-the-app"
 _WHY: Final = "docs/how-to/why-no-points.md#in-the-app"
 
 PAGES: Final = MappingProxyType(
     {
+        "account.html": _TEAM,
         "alert_channel.html": f"{_ALERTS}#add-a-channel",
         "alert_channels.html": f"{_ALERTS}#add-a-channel",
         "alert_rules.html": f"{_ALERTS}#rules",
@@ -29,6 +34,7 @@ PAGES: Final = MappingProxyType(
         "audience_edit.html": f"{_AUDIENCES}#create-one",
         "audiences.html": _AUDIENCES,
         "audit.html": _ROLES,
+        "bulk.html": f"{_APP}#every-day-is-all-well",
         "catalog.html": f"{_APP}#first-run",
         "catalog_add.html": f"{_APP}#first-run",
         "catalog_entry.html": f"{_APP}#first-run",
@@ -49,24 +55,38 @@ PAGES: Final = MappingProxyType(
         "filter.html": f"{_FILTERS}#conditions",
         "filters.html": _FILTERS,
         "home.html": f"{_APP}#every-day-is-all-well",
-        "password.html": "docs/how-to/reset-a-password.md",
+        "join.html": _TEAM,
+        "lost_password.html": _LOST_PASSWORD,
+        "new_password.html": _LOST_PASSWORD,
+        "password.html": _LOST_PASSWORD,
+        "plan.html": f"{_PLAN}#edit-the-plan",
+        "plan_rule.html": f"{_PLAN}#edit-the-plan",
+        "plan_violations.html": f"{_PLAN}#look-at-violations",
         "privacy.html": _PRIVACY,
+        "protocols.html": _PLAN,
         "reconciliation.html": f"{_RECONCILE}#kinds-of-differences",
         "reconciliations.html": _RECONCILE,
         "regulation.html": _PRIVACY,
+        "retention.html": "docs/reference/stored-data.md",
         "replay.html": f"{_REPLAY}#while-it-runs",
         "replays.html": _REPLAY,
+        "search.html": f"{_APP}#search",
         "settings.html": "docs/how-to/operate.md#change-the-configuration",
-        "sign_in.html": "docs/how-to/reset-a-password.md",
+        "sign_in.html": _LOST_PASSWORD,
+        "sign_in_settings.html": _TWO_FACTOR,
+        "sign_in_code.html": _TWO_FACTOR,
         "source.html": _SEND,
         "source_new.html": _SEND,
+        "source_protocols.html": f"{_PLAN}#enforce-the-plan",
         "source_schema.html": f"{_SEND}#check-that-it-works",
         "source_schema_event.html": f"{_SEND}#check-that-it-works",
         "sources.html": _SEND,
-        "team.html": _ROLES,
+        "team.html": _TEAM,
         "tester.html": "docs/how-to/try-a-change.md",
         "tokens.html": "docs/reference/public-api.md#tokens-and-roles",
         "transactions.html": "docs/reference/public-api.md#the-ledger",
+        "two_factor.html": _TWO_FACTOR,
+        "two_factor_setup.html": _TWO_FACTOR,
         "version.html": _VERSIONS,
         "versions.html": _VERSIONS,
         "welcome.html": f"{_APP}#first-run",

@@ -78,9 +78,13 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(stored: str | None, password: str) -> bool:
-    """Return True if the password matches the hash; None as the hash stands for an operator who does not exist."""
+    """Return True if the password matches the hash.
+
+    Args:
+        stored: None for an operator who does not exist, "" for one who has no password.
+    """
     try:
         _hasher.verify(stored or DUMMY_HASH, password[:_LENGTH_MAX])
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError, UnicodeEncodeError):
         return False
-    return stored is not None
+    return bool(stored)

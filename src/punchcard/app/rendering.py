@@ -115,11 +115,11 @@ class Renderer:
             is_current=is_current,
             Role=Role,
             destination_title=destination_title,
-            has_event_map=_has_event_map,
+            has_event_map=has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
             column_label=_column_label,
-            lists_transactions=_lists_transactions,
+            lists_transactions=lists_transactions,
             version=__version__,
         )
 
@@ -175,7 +175,7 @@ def _find_definition(destination: Destination) -> Definition | None:
     return None if partner is None else partner.definition
 
 
-def _has_event_map(destination: Destination) -> bool:
+def has_event_map(destination: Destination) -> bool:
     """Return True if the destination has an event map."""
     definition = _find_definition(destination)
     return definition is not None and definition.event_map is not None
@@ -193,7 +193,7 @@ def _has_balances(destination: Destination) -> bool:
     return definition is not None and Capability.BALANCES in definition.capabilities
 
 
-def _lists_transactions(destination: Destination) -> bool:
+def lists_transactions(destination: Destination) -> bool:
     """Return whether the partner's transactions can be compared with the ledger."""
     definition = _find_definition(destination)
     return definition is not None and Capability.RECONCILE in definition.capabilities

@@ -12,6 +12,7 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import SkipValidation
+from sqlalchemy import Connection
 
 from punchcard import __version__
 from punchcard.app.award_texts import AwardText, award_text
@@ -19,9 +20,12 @@ from punchcard.app.documentation_links import link_of_template
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
+from punchcard.operations.password_resets import PasswordResetMailer
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.access.operators import SESSION_LENGTH, Operator
+from punchcard.store.access.operators import Operator, note_seen_version
+from punchcard.store.access.sessions import SESSION_LENGTH, SignInMethod, begin_session
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import Edit
 from punchcard.workspace.export import export_part
@@ -36,16 +40,17 @@ REQUIRED_ROLE = "required_role"
 SHOWS_AWARDS = "shows_awards"
 """Key in a handler's `opt`: True if the page shows awards, for which titles and points are read from the partners."""
 
+NEEDS_NO_SECOND_FACTOR = "needs_no_second_factor"
+"""Key in a handler's `opt`: True if it serves operators who lack the second factor that the workspace requires."""
+
 REVISION_FIELD = "_revision"
 """Name of the field with the revision of the configuration that a form was made from."""
 
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
 UNDO_COOKIE = "punchcard_undo"
-VERSION_COOKIE = "punchcard_version"
 _NOTICE_SECONDS = 60
 _NOTICE_CHARACTERS_MAX = 1500
-_VERSION_SECONDS = 400 * 86_400  # browsers keep no cookie longer
 
 Page = Response[str]
 
@@ -56,6 +61,8 @@ class RequestContext:
 
     Attributes:
         passwords: Pool that computes password hashes.
+        password_resets: Sends links for a new password.
+        oidc: Talks to identity providers.
         mapping_choices: Cached mapping choices of partners.
         operator: The signed-in operator, None on public pages.
         secret: Secret of the session, "" without one.
@@ -67,6 +74,8 @@ class RequestContext:
     dependencies: Dependencies
     renderer: Renderer
     passwords: PasswordPool
+    password_resets: PasswordResetMailer
+    oidc: OidcClient
     mapping_choices: MappingChoiceCache
     request: Request[Any, Any, Any]
     operator: Operator | None
@@ -79,6 +88,16 @@ class RequestContext:
     def actor(self) -> str:
         """Actor of changes, for the audit log."""
         return f"operator {self.operator.email}" if self.operator else "nobody"
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach the App, without a slash at the end: as configured, else as this request has it."""
+        return self.dependencies.public_url or str(self.request.base_url).rstrip("/")
+
+    @property
+    def client_address(self) -> str:
+        """Address of the client, "" if it is not known."""
+        return self.request.client.host if self.request.client else ""
 
     @property
     def csrf(self) -> str:
@@ -125,6 +144,8 @@ class RequestContext:
                 return "destination", unquote(slug)
             case ["audiences", key, *_] if key != "new":
                 return self._computation_kind(unquote(key)), unquote(key)
+            case ["protocols", slug, *_]:
+                return "tracking_plan", unquote(slug)
             case ["alerts", "channels", slug, *_]:
                 return "alert_channel", unquote(slug)
             case ["alerts", "rules", rule]:
@@ -164,6 +185,10 @@ class RequestContext:
         """Return a field of the form without surrounding blanks, "" if it is missing."""
         values = self.form.get(name, ())
         return values[-1].strip() if values else ""
+
+    def password_field(self, name: str) -> str:
+        """Return a field of the form as it was sent: a blank at the end belongs to a password."""
+        return next(iter(self.form.get(name, ())), "")
 
     def fields(self, name: str) -> list[str]:
         """Return all values of a field of the form without surrounding blanks."""
@@ -205,8 +230,6 @@ class RequestContext:
             documentation_link=link_of_template(template),
             **values,
         )
-        if self.operator is not None and VERSION_COOKIE not in self.request.cookies:
-            self.note_version(response)  # a new operator, to whom everything is new
         if self.notices:
             response.delete_cookie(NOTICE_COOKIE, path="/")
             response.delete_cookie(UNDO_COOKIE, path="/")
@@ -215,14 +238,13 @@ class RequestContext:
     @property
     def is_upgraded(self) -> bool:
         """Whether the operator has not yet been offered the changes of this version."""
-        return self.operator is not None and self.request.cookies.get(VERSION_COOKIE, __version__) != __version__
+        return self.operator is not None and self.operator.seen_version != __version__
 
-    def note_version(self, response: Page) -> Page:
-        """Note in the browser that its operator knows of this version."""
-        response.set_cookie(
-            VERSION_COOKIE, __version__, max_age=_VERSION_SECONDS, httponly=True, samesite="lax", path="/"
-        )
-        return response
+    def note_version(self) -> None:
+        """Note that the operator knows of this version."""
+        if self.operator is not None and self.is_upgraded:
+            with self.dependencies.store.unit_of_work() as work:
+                note_seen_version(work, self.operator.id, __version__)
 
     def fragment(self, template: str, *, status: int = 200, **values: object) -> Page:
         """Return a fragment that replaces a part of a page."""
@@ -246,6 +268,19 @@ class RequestContext:
                     UNDO_COOKIE, str(saved), max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/"
                 )
         return response
+
+    def begin_session(
+        self, work: Connection, operator: Operator, *, method: SignInMethod = SignInMethod.PASSWORD
+    ) -> str:
+        """Sign an operator in at this browser; return the secret for the session cookie."""
+        return begin_session(
+            work,
+            operator,
+            clock=self.dependencies.clock,
+            method=method,
+            address=self.client_address,
+            user_agent=self.request.headers.get("user-agent", ""),
+        )
 
     def set_session_cookie(self, response: Page, secret: str) -> Page:
         """Set the session cookie of a response."""

@@ -28,9 +28,12 @@ from punchcard.cli.options import (
     load_existing_settings,
     load_settings,
 )
+from punchcard.cli.plan_commands import plan
 from punchcard.cli.privacy_commands import privacy
 from punchcard.cli.process_commands import EXAMPLES, SHORT_HELPS, engage, serve, worker
 from punchcard.cli.replay_commands import EPILOG, SHORT_HELP, replay
+from punchcard.cli.retention_commands import retention
+from punchcard.cli.secret_commands import secrets
 from punchcard.cli.sending_commands import sending
 from punchcard.cli.user_commands import user
 from punchcard.cli.version_commands import versions
@@ -184,12 +187,21 @@ def apply(
 @app.command(
     short_help="Print the running configuration as a config file.", epilog=example("punchcard export > punchcard.toml")
 )
-def export(data: Data = None) -> None:
-    """Print the running configuration as a config file, with masked secrets."""
+def export(
+    write_keys: Annotated[
+        bool,
+        typer.Option("--write-keys", help="Include the write keys of sources, for another installation."),
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Print the running configuration as a config file, with masked secrets and write keys.
+
+    `punchcard apply` keeps the stored ones for each mask. `--write-keys` includes the write keys.
+    """
     settings = load_existing_settings(data=data)
     from punchcard.cli.configuring import print_configuration
 
-    print_configuration(settings)
+    print_configuration(settings, includes_write_keys=write_keys)
 
 
 for _examination in (check_commands.check, check_commands.doctor):
@@ -370,7 +382,10 @@ app.add_typer(
     epilog=example("punchcard alerts list", "punchcard alerts acknowledge 7", "punchcard alerts test ops"),
 )
 app.add_typer(versions)
+app.add_typer(plan)
 app.add_typer(privacy)
+app.add_typer(retention)
+app.add_typer(secrets)
 for _lists in (source, transactions, events, customers, audit, user):
     app.add_typer(_lists)
 app.add_typer(lake)

@@ -87,7 +87,7 @@ def _confirmed(count: int) -> bool:
     return input(f"Apply the file and create {outcome}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def print_configuration(settings: Settings) -> None:
+def print_configuration(settings: Settings, *, includes_write_keys: bool = False) -> None:
     """Print the running configuration as a config file.
 
     Raises:
@@ -100,7 +100,8 @@ def print_configuration(settings: Settings) -> None:
     finally:
         store.close()
     # Always UTF-8: the mask is not ASCII, and a file in another encoding could not be applied.
-    sys.stdout.buffer.write(export(stored.workspace, managed=stored.managed_by_file).encode())
+    text = export(stored.workspace, managed=stored.managed_by_file, includes_write_keys=includes_write_keys)
+    sys.stdout.buffer.write(text.encode())
 
 
 def check_running(settings: Settings, *, as_json: bool = False) -> int:

@@ -8,8 +8,12 @@ from punchcard.cli.options import Data, Json, example, load_existing_settings
 
 user = typer.Typer(
     name="user",
-    short_help="List the users of the App, and reset a lost password.",
-    epilog=example("punchcard user list", "punchcard user reset ann@example.com"),
+    short_help="List and invite users of the App, and help those who cannot sign in.",
+    epilog=example(
+        "punchcard user list",
+        "punchcard user invite ann@example.com --role editor",
+        "punchcard user reset ann@example.com",
+    ),
     rich_markup_mode=None,
 )
 
@@ -40,3 +44,52 @@ def reset(
     from punchcard.cli.users import reset_password
 
     reset_password(settings, email)
+
+
+@user.command(
+    name="reset-two-factor",
+    short_help="Turn two-factor authentication off for a user who has lost the phone.",
+    epilog=example("punchcard user reset-two-factor ann@example.com"),
+)
+def reset_two_factor(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="As `punchcard user list` shows it.")],
+    data: Data = None,
+) -> None:
+    """Turn two-factor authentication off for a user of the App who has lost phone and recovery codes.
+
+    All sessions of the user end. If the workspace requires it, the user sets it up again at the next sign-in.
+    """
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.users import reset_two_factor as reset_second_factor
+
+    reset_second_factor(settings, email)
+
+
+@user.command(
+    short_help="Invite a person, and print the link.",
+    epilog=example(
+        "punchcard user invite ann@example.com", "punchcard user invite ann@example.com --role editor --mail"
+    ),
+)
+def invite(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Who is invited.")],
+    role: Annotated[
+        str, typer.Option(metavar="ROLE", help="What the person may do: read_only, editor or owner.")
+    ] = "read_only",
+    mail: Annotated[
+        bool, typer.Option("--mail", help="Also send the link, by the mail server of an alert channel.")
+    ] = False,
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="Where the person reaches the App (default: PUNCHCARD_PUBLIC_URL).")
+    ] = "",
+    data: Data = None,
+) -> None:
+    """Invite a person to the App, and print a link that works once, for 7 days.
+
+    Who opens it chooses a name and a password. An earlier link for the same email ends. Punchcard may be running.
+    """
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.users import invite_user
+
+    if code := invite_user(settings, email, role, url=url, is_mailed=mail):
+        raise typer.Exit(code)

@@ -19,7 +19,7 @@ from punchcard.workspace.versions import channel_of
 
 _ACTOR = "command line"
 _FIRST = "the configuration when versions began to be kept"
-_KINDS = ("source", "destination", "audience", "computed_trait", "alert_channel", "alert_rule")
+_KINDS = ("source", "destination", "audience", "computed_trait", "transformation", "alert_channel", "alert_rule")
 
 
 def print_versions(settings: Settings, *, part: str | None, count: int, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import ExternalId
 from punchcard.store.engage.engage_tables import SYNC_REFUSED
+from punchcard.store.routing.event_results import is_stopped_by_rules
 from punchcard.workspace.computations import OWN_SOURCES
 
 TRAITS_MAX = 300
@@ -168,8 +169,10 @@ def _read_own(event: LakeEvent, reading: PersonEvents) -> None:
 
 
 def is_counted(event: LakeEvent) -> bool:
-    """Return False for events that failed on ingest, are duplicates, or were sent by Engage itself."""
+    """Return False for events that failed on ingest, were stopped, are duplicates, or were sent by Engage itself."""
     if not event.type or event.timestamp is None or event.source is None or event.source.startswith(OWN_SOURCES):
+        return False
+    if is_stopped_by_rules(event.results):
         return False
     return not any(
         result.status == "failed_on_ingest" or result.reason == "duplicate_message_id" for result in event.results

@@ -15,6 +15,7 @@ from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.demand import request_engage
 from punchcard.engage.fact_store import FactStore
+from punchcard.engage.reach import Reach, measure_reach
 from punchcard.engage.warnings import FactNames, find_warnings
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.store.engage import engage_tables
@@ -35,11 +36,15 @@ class PreviewRequest(msgspec.Struct, frozen=True):
     Attributes:
         kind: `audience` or `computed_trait`.
         definition: Text of the definition.
+        key: Key of the computation that it is to replace, "" for a new one.
+        measures_reach: True to compare with stored values, other audiences and emails.
     """
 
     kind: str
     definition: str
     include_anonymous: bool = False
+    key: str = ""
+    measures_reach: bool = False
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -65,6 +70,7 @@ class Preview(msgspec.Struct, frozen=True):
         warnings: Possible mistakes in the definition: events, properties and traits that nobody has.
         seconds: Duration of the computation.
         error: Why there is no result, "" if there is one.
+        reach: Whom it concerns; empty unless it was requested.
     """
 
     count: int = 0
@@ -73,6 +79,7 @@ class Preview(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     error: str = ""
+    reach: Reach = Reach()
 
 
 class NoResultError(StorageError):
@@ -142,6 +149,7 @@ def preview(store: Store, facts: FactStore, body: str, *, clock: Clock, zone: Zo
         count = int(facts.rows("SELECT count(*) FROM preview")[0][0])
         people = int(facts.rows("SELECT count(*) FROM people")[0][0])
         warnings = tuple(find_warnings(FactNames(facts), definition))
+        reach = measure_reach(store, facts, key=request.key, value=value) if request.measures_reach else Reach()
         rows = facts.rows(f"SELECT profile, {value} FROM preview ORDER BY profile DESC LIMIT {SAMPLES}")
     except StorageError:
         raise
@@ -154,4 +162,5 @@ def preview(store: Store, facts: FactStore, body: str, *, clock: Clock, zone: Zo
     with store.reading() as work:
         ids = ids_of(work, [row[0] for row in rows])
     samples = tuple(Sample(profile, value, tuple(sorted(ids[profile]))) for profile, value in rows)
-    return Preview(count=count, people=people, samples=samples, warnings=warnings, seconds=clock.monotonic() - begun)
+    seconds = clock.monotonic() - begun
+    return Preview(count=count, people=people, samples=samples, warnings=warnings, seconds=seconds, reach=reach)

@@ -18,10 +18,7 @@ from punchcard.events.forwarded import FORWARDED, plain_event
 from punchcard.events.malformed import SINGLE_EVENT_TO_BATCH, is_single_event
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.noted_times import future_time_note, read_noted_time
-from punchcard.events.notes import (
-    Note,
-    limited,
-)
+from punchcard.events.notes import Note, limited
 from punchcard.events.repair import decode_repaired
 from punchcard.events.times import FUTURE_MAX, YEAR_MAX, YEAR_MIN, correct_time
 
@@ -152,13 +149,29 @@ def read_request(
     return items
 
 
-def with_text(event: Event, raw: bytes) -> Event:
-    """Return the event with another text that has the same or fewer members.
+def with_text(event: Event, raw: bytes, notes: Sequence[Note] = ()) -> Event:
+    """Return the event with another text that is known to be valid, such as one with fewer members.
 
     Args:
-        raw: The event's JSON text, with members removed.
+        raw: The event's JSON text.
+        notes: What was changed, in addition to the notes of the event.
     """
-    return Event(event.type, event.message_id, event.timestamp, event.received_at, _event.decode(raw), raw, event.notes)
+    all_notes = limited((*event.notes, *notes)) if notes else event.notes
+    return Event(event.type, event.message_id, event.timestamp, event.received_at, _event.decode(raw), raw, all_notes)
+
+
+def read_rewritten(event: Event, raw: bytes) -> Event | Fault:
+    """Return the event with the JSON text that was made of it, or why that is not a valid event of its type."""
+    if len(raw) > EVENT_BYTES_MAX:
+        return Fault("event_too_large", f"An event has at most 32 KB; this one has {len(raw):,} bytes.")
+    try:
+        wire = _event.decode(raw)
+        context = _context.decode(wire.context) if wire.context else None
+    except UNREADABLE as error:
+        return explain(raw, error)
+    if (fault := _fault(wire, event.type, context or _NO_CONTEXT)) is not None:
+        return fault
+    return Event(event.type, event.message_id, event.timestamp, event.received_at, wire, raw, event.notes)
 
 
 def _open_batch(body: bytes) -> tuple[_Batch, Mapping[int | None, Sequence[Note]]]:

@@ -286,6 +286,16 @@ def _compiled(filters: Sequence[_Filter], paths: Sequence[tuple[str, ...]]) -> C
     return _function(reader, source, lines or ["return None"])
 
 
+def compile_conditions(conditions: Sequence[Condition]) -> Callable[[Event], int | None]:
+    """Compile conditions into a function that returns the number of the first that is true for an event, else None."""
+    reader = ValueReader(paths_of(conditions))
+    source = Source(reader.expression)
+    lines: list[str] = []
+    for number, condition in enumerate(conditions):
+        lines += [f"if {source.condition(condition)}:", f"    return {number}"]
+    return cast("Callable[[Event], int | None]", _function(reader, source, [*lines, "return None"]))
+
+
 def _matcher(condition: Condition) -> _Matches:
     reader = ValueReader(paths_of([condition]))
     source = Source(reader.expression)

@@ -41,6 +41,7 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
 from punchcard.operations.regulations import NewRegulation, create_regulation
 from punchcard.routing.planning import Planner
+from punchcard.routing.source_rules import compile_source_rules
 from punchcard.store.delivery.pauses import Pause, pause_of
 from punchcard.store.engine import Store
 from punchcard.store.privacy.regulations import RegulationType, SubjectType, find_by_message
@@ -190,7 +191,8 @@ class ForwardedApp:
         (record,) = record_bodies(messages, settings=header_settings, bytes_max=BATCH_BYTES_MAX)
         # A refused event is recorded too: its reason is visible, and routing decides the same.
         await self._append(write_key, PARTNER, [record])
-        self._refuse_if_not_awarded(record, Planner(route, snapshot.zone).under(settings_of(record)))
+        planner = Planner(route, snapshot.zone, rules=compile_source_rules(route))
+        self._refuse_if_not_awarded(record, planner.under(settings_of(record)))
         await self._refuse_if_paused(account.slug)
         return _ACCEPTED
 
@@ -279,7 +281,7 @@ class ForwardedApp:
         (item,) = read_request(record, call=PARTNER, received_at=self._clock.now(), position=0)
         if isinstance(item, IngestFailure):
             raise _RefusedCallError(501 if item.reason in _UNSUPPORTED else 400, item.detail)
-        for result in planner.plan(item).decided:
+        for result in planner.plan_received(item).decided:
             if result.reason in _UNSUPPORTED:
                 raise _RefusedCallError(501, result.detail or "")
             if result.status is EventStatus.REFUSED:

@@ -14,8 +14,9 @@ from punchcard.clock import Clock
 from punchcard.errors import LakeError
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.location import LakeLocation
+from punchcard.lake.opening import open_files, open_table
 from punchcard.lake.schema import with_current_columns
-from punchcard.lake.table import LakeTable, LostRaceError
+from punchcard.lake.table import LostRaceError
 from punchcard.profiles.erasure import ErasedIds
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class LakeEraser:
 
     def __init__(self, url: str, *, clock: Clock) -> None:
         self._location = LakeLocation(url)
-        self._table = LakeTable(self._location)
+        self._table = open_table(self._location, clock=clock)
+        self._files = open_files(self._location)
         self._clock = clock
 
     def candidates(self, ids: ErasedIds) -> Iterator[SubjectEvent]:
@@ -96,9 +98,6 @@ class LakeEraser:
         Raises:
             StorageError: The lake cannot be read.
         """
-        if self._location.objects is not None:
-            message = "The data lake is in an object store, where persons cannot be deleted yet. Nothing was deleted."
-            raise LakeError(message, code="erasure_unsupported")
         if self._table.refresh():
             yield from self._candidates(ids, self._table.files())
 
@@ -118,8 +117,8 @@ class LakeEraser:
             try:
                 rows += self._erase_listed(ids, scrubbed)
             except LostRaceError:
-                continue  # another process has appended or merged files
-            return Erasure(rows=rows, files=tuple(self._replaced_files()))
+                continue  # another process has merged files
+            return Erasure(rows=rows, files=tuple(self._table.replaced_files()))
         raise LakeError(f"The data lake at {self._location.url} is constantly changed by other processes.")
 
     def remove_files(self, paths: Collection[str]) -> None:
@@ -157,12 +156,29 @@ class LakeEraser:
             has_scrubbed = any(file.first_position <= position <= file.last_position for position in scrubbed_positions)
             if not erased and not has_scrubbed:
                 continue
+            self._table.refresh()  # before writing: an object store's table refuses commits that took too long
             with self._location.writing():
                 replacement, is_changed = self._rewrite(file, erased, ids if has_scrubbed else None)
-                if not is_changed:
+                if is_changed:
+                    self._replace(file, replacement)
+                else:
                     self._discard(replacement)
-                    continue
-                try:
+            rows += len(erased)
+        return rows
+
+    def _replace(self, file: DataFile, replacement: DataFile | None) -> None:
+        """Commit what a file was written again as, however often another process appends meanwhile.
+
+        Raises:
+            LostRaceError: Another process has merged the file; the replacement is deleted.
+        """
+        try:
+            for _ in range(_TRIES):
+                if not self._table.contains(
+                    file
+                ):  # its rows are in another file: with this commit, they would be twice
+                    raise LostRaceError(f"{file.path} was merged by another process.")
+                with suppress(LostRaceError):  # the commit that was lost has read what is new
                     self._table.commit(
                         [] if replacement is None else [replacement],
                         removed=[file],
@@ -170,17 +186,17 @@ class LakeEraser:
                         clock=self._clock,
                         drops_rows=True,
                     )
-                except BaseException:
-                    self._table.refresh()
-                    if replacement is not None and not self._table.contains(replacement):
-                        self._discard(replacement)
-                    raise
-            rows += len(erased)
-        return rows
+                    return
+            raise LakeError(f"The data lake at {self._location.url} is constantly changed by other processes.")
+        except BaseException:
+            self._table.refresh()
+            if replacement is not None and not self._table.contains(replacement):
+                self._discard(replacement)
+            raise
 
     def _discard(self, file: DataFile | None) -> None:
         if file is not None:
-            with suppress(OSError):  # the next vacuum deletes it
+            with suppress(OSError, LakeError):  # the next vacuum deletes it
                 self._location.remove(file.path)
 
     def _rewrite(
@@ -214,6 +230,7 @@ class LakeEraser:
         import duckdb
 
         with duckdb.connect(config=_CONFIG) as connection:
+            self._files.register(connection)
             for table, values in (("users", ids.user_ids), ("devices", ids.anonymous_ids), ("mails", ids.emails)):
                 _create_table(connection, table, values)
             for begin in range(0, len(files), _FILES_PER_QUERY):
@@ -222,7 +239,8 @@ class LakeEraser:
     def _query(self, connection: "duckdb.DuckDBPyConnection", files: Sequence[DataFile]) -> Iterator[SubjectEvent]:
         import duckdb
 
-        paths = {self._location.full(file.path): file.path for file in files}
+        paths = dict(zip(self._files.paths(files), (file.path for file in files), strict=True))
+        self._files.prepare(files)
         try:
             try:
                 rows = connection.execute(_CANDIDATES.format(email="email"), [list(paths)])
@@ -242,10 +260,6 @@ class LakeEraser:
                     )
         except duckdb.Error as error:
             raise LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
-
-    def _replaced_files(self) -> list[str]:
-        """Return the files that commits have removed from the table and that still exist."""
-        return self._table.replaced_files()
 
 
 def _create_table(connection: "duckdb.DuckDBPyConnection", name: str, values: Collection[str]) -> None:

@@ -19,6 +19,7 @@ class EventQuery:
         status: A result as decided by routing.
         begin: Only events received at or after this instant.
         end: Only events received before this instant.
+        note: Only events with a note that begins with this text.
     """
 
     source: str | None = None
@@ -29,6 +30,11 @@ class EventQuery:
     reason: str | None = None
     begin: datetime | None = None
     end: datetime | None = None
+    note: str | None = None
+
+    def note_text(self) -> str:
+        """Return the text that the notes of each matching event contain, "" for any."""
+        return "" if not self.note else _json(self.note)[:-1]
 
     def result_text(self) -> str:
         """Return the text that the results of each matching event contain, "" for any."""
@@ -48,6 +54,7 @@ def where_clause(query: EventQuery, before: tuple[int, int] | None) -> tuple[str
         ("type = ?", query.type),
         ("event = ?", query.name),
         ("contains(results, ?)", query.result_text() or None),
+        ("contains(notes, ?)", query.note_text() or None),
     )
     conditions: list[tuple[str, Sequence[Value]]] = [(sql, [value]) for sql, value in columns if value is not None]
     return join_conditions([*conditions, *time_range("received_at", query.begin, query.end), *beyond_place(before)])

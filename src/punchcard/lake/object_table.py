@@ -229,6 +229,13 @@ class ObjectTable:
         self._vacuumed_at = now
         return len(old)
 
+    def replaced_files(self) -> list[str]:
+        """Return the files that were removed from the table and still exist, relative to the root."""
+        if (state := self._state) is None:
+            return []
+        existing = {item.path for item in self._store.objects() if item.path.startswith(f"{PARTITION}=")}
+        return sorted((state.removed.keys() - state.files.keys()) & existing)
+
     @contextmanager
     def _local_copy(self, state: TableState) -> Iterator["DeltaTable"]:
         """Copy the log into a temporary folder, as far as the state was read from it."""

@@ -391,7 +391,9 @@ class LakeReader:
 
 
 def _without_notes(sql: str) -> str:
-    return sql.replace(", notes\n", ", NULL::VARCHAR AS notes\n")
+    return sql.replace(", notes\n", ", NULL::VARCHAR AS notes\n").replace(
+        "contains(notes, ?)", "contains(NULL::VARCHAR, ?)"
+    )
 
 
 def _without_email(sql: str) -> str:

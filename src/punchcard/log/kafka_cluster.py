@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType, TopicDescription
 
-from punchcard.errors import ConfigurationError, StorageError
+from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
 from punchcard.log.kafka_options import REPLICATION, KafkaOptions
 
 ANSWER_SECONDS: Final = 5.0
@@ -53,6 +53,15 @@ _REFUSALS: Final = (
     KafkaError.INVALID_REPLICATION_FACTOR,
     KafkaError.INVALID_CONFIG,
 )
+# Errors of a wrong user, password or right. A broker that is only starting gives none of them.
+_NO_ACCESS: Final = (
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
+_UNTRUSTED: Final = "certificate verify failed"
 _FIRST: Final[OffsetSpec] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _END: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _silent = logging.getLogger("punchcard.log.kafka.client")
@@ -74,7 +83,7 @@ class KafkaCluster:
 
     def __init__(self, options: KafkaOptions) -> None:
         self.options = options
-        self._last_error, self._last_error_at = "", 0.0
+        self._last_error, self._last_code, self._last_error_at = "", 0, 0.0
         self._client: AdminClient | None = None
         self._connect()
 
@@ -110,15 +119,19 @@ class KafkaCluster:
         if isinstance(detail, KafkaError):
             if detail.code() == KafkaError._INVALID_ARG:
                 return ConfigurationError(f"log_url: {_sentence(detail.str())}")
-            text = detail.str() if detail.code() != KafkaError._TIMED_OUT else ""
+            text, code = (detail.str(), detail.code()) if detail.code() != KafkaError._TIMED_OUT else ("", 0)
         else:
+            code = 0
             text = "" if isinstance(detail, FutureTimeoutError) else str(detail)
         if not text and (client := self._client) is not None:
             client.poll(0)  # calls `_note_error`
         if not text and monotonic() - self._last_error_at < _ERROR_SECONDS:
-            text = self._last_error
+            text, code = self._last_error, self._last_code
         text = text or "the brokers do not answer in time"
-        return StorageError(f"The event log at {self.options.place} cannot be {action}: {_sentence(text)}")
+        message = f"The event log at {self.options.place} cannot be {action}: {_sentence(text)}"
+        if code in _NO_ACCESS or _UNTRUSTED in text:
+            return StorageSettingsError(f"{message} Correct PUNCHCARD_LOG_URL, or what the brokers allow this user.")
+        return StorageError(message)
 
     def topic_id(self, topic: str) -> str:
         """Return the id of a topic, "" if there is no such topic.
@@ -218,10 +231,10 @@ class KafkaCluster:
         with self.failures("opened"):
             brokers = len(self._admin().list_topics(timeout=ANSWER_SECONDS).brokers)
         if brokers < options.replication:
-            raise ConfigurationError(
-                f"log_url: {brokers} of the {options.replication} brokers that are to hold each event are up. Start "
-                f"the others. For a smaller cluster, add ?{REPLICATION}={brokers} to the URL; with one broker, "
-                "acknowledged events are lost with its disk."
+            raise StorageError(  # while a cluster starts, its brokers come up one after the other
+                f"The event log at {options.place} cannot be opened: {brokers} of the {options.replication} brokers "
+                f"that are to hold each event are up. Start the others. For a smaller cluster, add "
+                f"?{REPLICATION}={brokers} to the URL; with one broker, acknowledged events are lost with its disk."
             )
         try:
             with self.failures("opened"):
@@ -315,7 +328,7 @@ class KafkaCluster:
     def _note_error(self, error: KafkaError) -> None:
         """Keep what a client says in the background: it explains the time-out that follows."""
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # follows the reason
-            self._last_error, self._last_error_at = error.str(), monotonic()
+            self._last_error, self._last_code, self._last_error_at = error.str(), error.code(), monotonic()
 
 
 def is_no_topic(error: KafkaError) -> bool:

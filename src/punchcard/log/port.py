@@ -66,6 +66,13 @@ class LogIdentity:
     store_id: str = ""
 
 
+class RecordReader(Protocol):
+    """What routing reads: a log, or one of its partitions."""
+
+    def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
+        """Return the next records after a position, in order; see `EventLog.read`."""
+
+
 class EventLog(Protocol):
     """The log that ingest appends to and routing reads in order. Thread-safe."""
 

@@ -13,17 +13,20 @@ from typing import Any, Final, cast
 
 import psycopg
 
-from punchcard.errors import ConfigurationError, StorageError
+from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
 from punchcard.log import postgres_schema as sql
 from punchcard.log.bodies import BodyCompressor, unpacked_size
+from punchcard.log.partitions import PartitionLayout, bucket_of
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
 from punchcard.log.texts import storable_text
+from punchcard.postgres import is_settings_fault
 
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
 _DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
 _ROWS_FIRST: Final = 64  # of large bodies that are as many as one step of routing reads
 _ROWS_FACTOR: Final = 4
+_APPEND_TRIES: Final = 3  # the number of partitions seldom changes twice in the life of a log
 
 
 class PostgresEventLog:
@@ -48,11 +51,13 @@ class PostgresEventLog:
         self._compressor = BodyCompressor()
         self._refusal: StorageError | None = None
         self._closed = False
+        self._partitions = 1  # as last known: an append under another number finds out
         self._writer = PostgresSession(self._parameters)
         self._reader = PostgresSession(self._parameters)
         self._listener = PostgresSession(self._parameters, listens=True)
         try:
             self._id = self._create()
+            self._partitions = self.partitions().count
         except BaseException:
             self.close()  # nobody can close a log that was not opened
             raise
@@ -76,14 +81,41 @@ class PostgresEventLog:
                 "ip": [storable_text(record.ip) for record in records],
                 "body": [body for _, body in stored],
             }
-            row = connection.execute(sql.APPEND, values, prepare=True).fetchone()
-        if row is None:
-            raise self._replaced()
+            for _ in range(_APPEND_TRIES):
+                row = self._append(connection, values, records)
+                if row is not None:
+                    break
+                self._partitions = self._layout(connection).count  # it was changed meanwhile
+            else:
+                raise StorageError(f"The event log at {self.place} has lost its end. Restore the database.")
         last = int(row[0])
         return range(last - len(records) + 1, last + 1)
 
+    def _append(
+        self,
+        connection: "psycopg.Connection[tuple[Any, ...]]",
+        values: Mapping[str, object],
+        records: Sequence[NewRecord],
+    ) -> tuple[Any, ...] | None:
+        """Append under the number of partitions that is known; return None, and append nothing, if it is another."""
+        if self._partitions == 1:
+            return connection.execute(sql.APPEND, {**values, "partitions": 1}, prepare=True).fetchone()
+        divided = {**values, "partitions": self._partitions, "bucket": [bucket_of(record) for record in records]}
+        return connection.execute(cast(Any, sql.APPEND_DIVIDED), divided, prepare=True).fetchone()
+
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
         """Return the next records after a position, in order; at least one if there is any."""
+        return self._read_next(after, None, records_max=records_max, bytes_max=bytes_max)
+
+    def read_partition(
+        self, partition: int, after: int, *, records_max: int, bytes_max: int
+    ) -> tuple[Sequence[LogRecord], int]:
+        """Return the next records of a partition after a position, and the position through which these are all."""
+        end = self.last_position()  # before the records are read: none up to there can be committed later
+        records = self._read_next(after, partition, records_max=records_max, bytes_max=bytes_max)
+        return records, records[-1].position if records else max(after, end)
+
+    def _read_next(self, after: int, partition: int | None, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
         self._forget_notifications()
         log_records: list[LogRecord] = []
         size = 0
@@ -91,6 +123,8 @@ class PostgresEventLog:
         while len(log_records) < records_max and size < bytes_max:
             rows_max = min(rows_max, records_max - len(log_records))
             values = {"after": after, "rows": rows_max, "bytes": bytes_max - size}
+            if partition is not None:
+                values["partition"] = partition
             records = self._read(values)
             log_records += records
             size += sum(unpacked_size(record.encoding, record.body) for record in records)
@@ -101,13 +135,15 @@ class PostgresEventLog:
         return log_records
 
     def _read(self, values: Mapping[str, int]) -> list[LogRecord]:
+        is_partition = "partition" in values
         try:
-            rows = self._fetch(sql.READ, values)
+            rows = self._fetch(sql.READ_PARTITION if is_partition else sql.READ, values)
         except StorageError as error:
             if not isinstance(error.__cause__, _DAMAGED):
                 raise
             # One body that is damaged at rest must not hide the records after it.
-            return [self._read_alone(*row) for row in self._fetch(sql.READ_WITHOUT_BODIES, values)]
+            without_bodies = sql.READ_PARTITION_WITHOUT_BODIES if is_partition else sql.READ_WITHOUT_BODIES
+            return [self._read_alone(*row) for row in self._fetch(without_bodies, values)]
         return [
             LogRecord(received_at, write_key, call, encoding, body, ip, position)
             for position, received_at, write_key, call, encoding, ip, body in rows
@@ -124,6 +160,31 @@ class PostgresEventLog:
                 raise
             damage = f"its body of {size_bytes:,} bytes cannot be read: {' '.join(str(error.__cause__).split())}"
         return LogRecord(received_at, write_key, call, encoding, body, ip, position, damage)
+
+    def partitions(self) -> PartitionLayout:
+        """Return the current layout."""
+        with self._use(self._writer, "read") as connection:
+            return self._layout(connection)
+
+    def _layout(self, connection: "psycopg.Connection[tuple[Any, ...]]") -> PartitionLayout:
+        row = connection.execute(sql.LAYOUT, {"log_id": self._id}).fetchone()
+        if row is None:
+            raise self._replaced()
+        return PartitionLayout(*row)
+
+    def set_partitions(self, count: int) -> PartitionLayout:
+        """Divide the records that are appended from now on by this number; return the layout."""
+        with self._use(self._writer, "written") as connection:
+            with connection.transaction():
+                values = {"partitions": count, "log_id": self._id}
+                # Appends wait for this row; then they find another number in it and append nothing.
+                row = connection.execute(sql.DIVIDE_HEAD, values).fetchone()
+                if row is not None:
+                    change = {"partitions": count, "position": row[0], "version": sql.SCHEMA_VERSION}
+                    connection.execute(sql.DIVIDE, change)
+            layout = self._layout(connection)
+        self._partitions = layout.count
+        return layout
 
     def last_position(self) -> int:
         """Return the highest position appended, 0 if there never was one."""
@@ -192,6 +253,7 @@ class PostgresEventLog:
             distance = max(position, int(row[0]))
             moved = connection.execute(sql.MOVE, {"distance": distance}).rowcount
             connection.execute(sql.SET_HEAD, {"distance": distance, "log_id": self._id})
+            connection.execute(sql.MOVE_CHANGE, {"distance": distance})
         return moved
 
     def refuse(self, error: StorageError) -> None:
@@ -221,7 +283,12 @@ class PostgresEventLog:
         return True
 
     def discard_replaced(self) -> bool:
-        """Do nothing: the server's vacuum frees old versions of rows."""
+        """Free the old versions of replaced and trimmed rows now: the server's own vacuum may come much later."""
+        session = PostgresSession(self._parameters)  # of its own: appends do not wait for it
+        with self._use(session, "vacuumed") as connection:
+            connection.execute("SET statement_timeout = 0")
+            connection.execute("VACUUM event_log_records")
+            session.close()
         return True
 
     def close(self) -> None:
@@ -242,16 +309,22 @@ class PostgresEventLog:
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (sql.LOCK_KEY,))
                     for statement in sql.CREATE:
                         connection.execute(statement)
-                    values = {"id": str(uuid.uuid4()), "version": sql.SCHEMA_VERSION}
+                    values = {"id": str(uuid.uuid4()), "version": sql.UNDIVIDED_VERSION}
                     connection.execute(
-                        "INSERT INTO event_log SELECT %(id)s, %(version)s, '', 0, 0, 0 WHERE NOT EXISTS "
+                        "INSERT INTO event_log (id, schema_version, store_id, reserved, confirmed, trimmed_through) "
+                        "SELECT %(id)s, %(version)s, '', 0, 0, 0 WHERE NOT EXISTS "
                         "(SELECT 1 FROM event_log)",
                         values,
                     )
                     connection.execute(
-                        "INSERT INTO event_log_head SELECT id, 0 FROM event_log WHERE NOT EXISTS "
-                        "(SELECT 1 FROM event_log_head)"
+                        "INSERT INTO event_log_head (log_id, last_position) SELECT id, 0 FROM event_log "
+                        "WHERE NOT EXISTS (SELECT 1 FROM event_log_head)"
                     )
+            elif connection.execute(sql.COLUMNS_MISSING).fetchone() == (True,):
+                with connection.transaction():
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (sql.LOCK_KEY,))
+                    for statement in sql.ADD_COLUMNS:
+                        connection.execute(statement)
             row = connection.execute(sql.IDENTITY).fetchone()
         if row is None:
             raise StorageError(f"The event log at {self.place} has lost its identity. Restore the database.")
@@ -295,6 +368,11 @@ class PostgresEventLog:
                 if isinstance(error, psycopg.errors.UndefinedTable):
                     raise self._replaced() from error
                 message = " ".join(str(error).split()) or type(error).__name__
+                if is_settings_fault(error):
+                    raise StorageSettingsError(
+                        f"The event log at {self.place} cannot be {action}: {message}. Correct PUNCHCARD_LOG_URL, or "
+                        "what the database allows this user."
+                    ) from error
                 raise StorageError(f"The event log at {self.place} cannot be {action}: {message}") from error
             except BaseException:
                 session.close()  # it may be in the middle of a statement

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -22,6 +22,9 @@ from punchcard.store.operations.alerts import AlertState
 from punchcard.workspace.alert_rules import Severity
 from punchcard.workspace.alert_settings import is_webhook, url_scheme
 from punchcard.workspace.model import AlertChannel
+
+if TYPE_CHECKING:
+    import apprise
 
 _SIGNATURE: Final = {"signature": "standard-webhooks"}
 _HEADINGS: Final = {NoticeType.REMINDER: "Still open", NoticeType.RESOLVED: "Resolved", NoticeType.TEST: "Test"}
@@ -149,20 +152,39 @@ async def _post(channel: AlertChannel, notice: Notice, context: SendingContext) 
 def _notify(channel: AlertChannel, notice: Notice, context: SendingContext) -> None:
     import apprise  # takes a second and 40 MB: not before a channel needs it
 
-    logging.getLogger(apprise.LOGGER_NAME).propagate = False  # its results say what it logs
     service = apprise.Apprise()
     if not service.add(channel.url.strip()):
         raise ChannelError(f"Apprise cannot use this {url_scheme(channel.url)}:// URL")
-    resolved = notice.type is NoticeType.RESOLVED
     kinds = {Severity.WARNING.value: apprise.NotifyType.WARNING, Severity.CRITICAL.value: apprise.NotifyType.FAILURE}
-    result = service.notify(
+    notify_service(
+        service,
         title=notice_subject(notice),
-        body=notice_text(notice, context.zone),
-        notify_type=apprise.NotifyType.SUCCESS
-        if resolved
+        text=notice_text(notice, context.zone),
+        scheme=url_scheme(channel.url),
+        kind=apprise.NotifyType.SUCCESS
+        if notice.type is NoticeType.RESOLVED
         else kinds.get(notice.body.severity, apprise.NotifyType.INFO),
-        body_format=apprise.NotifyFormat.TEXT,
+    )
+
+
+def notify_service(
+    service: "apprise.Apprise", *, title: str, text: str, scheme: str, kind: "apprise.NotifyType | None" = None
+) -> None:
+    """Send a plain text by what Apprise has opened.
+
+    Args:
+        scheme: Scheme of its URL, for the message of an error.
+        kind: Kind of the message, None for information.
+
+    Raises:
+        ChannelError: It was not taken; the message says why.
+    """
+    import apprise
+
+    logging.getLogger(apprise.LOGGER_NAME).propagate = False  # its results say what it logs
+    result = service.notify(
+        title=title, body=text, notify_type=kind or apprise.NotifyType.INFO, body_format=apprise.NotifyFormat.TEXT
     )
     if not result:
         lines = [entry.message for service in result.results for attempt in service.attempts for entry in attempt.logs]
-        raise ChannelError("; ".join(dict.fromkeys(lines)) or f"{url_scheme(channel.url)}:// did not take the notice")
+        raise ChannelError("; ".join(dict.fromkeys(lines)) or f"{scheme}:// did not take the notice")

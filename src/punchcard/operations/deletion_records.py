@@ -32,6 +32,7 @@ from punchcard.store.routing.erasure import (
 from punchcard.store.routing.held import HeldRecord
 from punchcard.store.routing.positions import results_between
 from punchcard.store.source_schema.erasure import erase_from_source_schema
+from punchcard.store.tracking_plans.erasure import erase_from_violations
 from punchcard.workspace.subject_vault import SubjectVault
 
 Place = tuple[int, int]
@@ -46,11 +47,28 @@ class ErasedRecords:
         steps: In each store.
         in_flight: Ids of effects that are perhaps performed, which are left.
         conflicts: Events of others that name a subject in their results.
+        in_log: What was replaced in the event log.
     """
 
     steps: Sequence[Step]
+    in_log: "LogErasure"
     in_flight: Sequence[int]
     conflicts: Sequence[Place]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogErasure:
+    """Events of subjects in the event log.
+
+    Attributes:
+        replaced: Number of events that were replaced.
+        last_position: The last record that is left, because this kind of log cannot replace records; 0 for none.
+        last_received_micros: When that record was received, in microseconds since 1970-01-01 UTC.
+    """
+
+    replaced: int = 0
+    last_position: int = 0
+    last_received_micros: int = 0
 
 
 _RECORDS_AT_ONCE: Final = 200
@@ -89,12 +107,12 @@ class RecordErasure:
         with store.unit_of_work() as work:
             erase_replayed(work, places)
             scrub_routing_texts(work, ids)
-        self._scrub_results(ids)
+        self._scrub_results(ids, set(everywhere))
         with store.unit_of_work() as work:
             requests = erase_requests(work, ids)
         with store.unit_of_work() as work:
             reports = erase_from_reports(work, ids) + erase_from_audit_log(work, ids)
-            reports += erase_from_source_schema(work, ids)
+            reports += erase_from_source_schema(work, ids) + erase_from_violations(work, ids)
         with store.unit_of_work() as work:
             hashes = self._vault.open_or_create(work)
             effect_ids = find_effects(work, ids.emails, messages)
@@ -105,38 +123,45 @@ class RecordErasure:
         canceled = f"{ledger.canceled} awards were not sent any more." if ledger.canceled else ""
         running = RegulationStatus.RUNNING
         steps = [
-            Step(id="log", name="Event log", status=running, count=in_log),
+            Step(id="log", name="Event log", status=running, count=in_log.replaced),
             Step(id="held", name="Held and quarantined events", status=running, count=held),
             Step(id="requests", name="Rejected requests", status=running, count=requests),
             Step(id="reports", name="Alerts, reports and audit log", status=running, count=reports),
             Step(id="ledger", name="Ledger", status=running, count=ledger.erased, detail=canceled),
         ]
-        return ErasedRecords(steps=steps, in_flight=ledger.in_flight, conflicts=conflicts)
+        return ErasedRecords(steps=steps, in_log=in_log, in_flight=ledger.in_flight, conflicts=conflicts)
 
-    def _scrub_results(self, ids: ErasedIds) -> None:
+    def _scrub_results(self, ids: ErasedIds, places: Collection[Place]) -> None:
         after: int | None = 0
         while after is not None:
             with self._store.unit_of_work() as work:
-                after = scrub_results(work, ids, after=after)
+                after = scrub_results(work, ids, places=places, after=after)
 
 
-def replace_in_log(log: EventLog, places: Collection[Place], ids: ErasedIds) -> int:
-    """Replace the events at these places in the log, as far as it still has them; return their number."""
+def replace_in_log(log: EventLog, places: Collection[Place], ids: ErasedIds) -> LogErasure:
+    """Replace the events at these places in the log, as far as it still has them."""
     by_position: defaultdict[int, set[int]] = defaultdict(set)
     for position, index in places:
         by_position[position].add(index)
     replaced = 0
+    last: LogRecord | None = None  # that cannot be replaced
     positions = sorted(by_position)
     for begin in range(0, len(positions), _RECORDS_AT_ONCE):
-        records: list[LogRecord] = []
+        stored: list[LogRecord] = []
         for position in positions[begin : begin + _RECORDS_AT_ONCE]:
             for record in log.read(position - 1, records_max=1, bytes_max=_BYTES_AT_ONCE):
                 if record.position == position:
-                    records.append(without_events(record, by_position[position], ids))
-                    replaced += len(by_position[position])
-        if records and not log.replace_bodies(records):
-            return 0
-    return replaced
+                    stored.append(record)
+        records = [without_events(record, by_position[record.position], ids) for record in stored]
+        if not records:
+            continue
+        if log.replace_bodies(records):
+            replaced += sum(len(by_position[record.position]) for record in records)
+        else:
+            last = stored[-1]
+    if last is None:
+        return LogErasure(replaced=replaced)
+    return LogErasure(last_position=last.position, last_received_micros=last.received_at)
 
 
 def replace_suppressed_records(store: Store, log: EventLog) -> bool:

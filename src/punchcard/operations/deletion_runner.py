@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import structlog
 from msgspec import structs
 
-from punchcard.clock import Clock
+from punchcard.clock import Clock, from_micros, to_iso
 from punchcard.engage.demand import POSITION as ENGAGE
 from punchcard.engage.demand import has_engage_work, request_engage
 from punchcard.engage.erasure import (
@@ -32,7 +32,7 @@ from punchcard.lake.erasure import LakeEraser, SubjectEvent
 from punchcard.lake.reader import LakeEvent
 from punchcard.log.port import EventLog
 from punchcard.operations.deletion_forwarding import forward_deletion, forwarded_status
-from punchcard.operations.deletion_records import RecordErasure, replace_suppressed_records
+from punchcard.operations.deletion_records import LogErasure, RecordErasure, replace_suppressed_records
 from punchcard.operations.regulations import FIRST_STAGE, NewRegulation, create_regulation
 from punchcard.operations.subject_identity import resolve_subjects
 from punchcard.profiles.erasure import ErasedIds
@@ -65,6 +65,7 @@ DONE: Final = "done"
 
 _SUPPRESSION_SECONDS: Final = 1.0  # then routing knows it, and plans nothing more for the subject
 _GRACE_SECONDS: Final = 60.0  # for which readers may use a list of the lake's files
+_LOG_RETENTION_HOURS: Final = 24.0
 _OLD_REQUESTS_AT_ONCE: Final = 100
 _ACTOR: Final = "Segment's cloud"
 
@@ -82,6 +83,7 @@ class DeletionRunner:
     Args:
         current: Returns the current configuration.
         grace_seconds: How long replaced files of the lake stay for readers.
+        log_retention_hours: How long the log keeps records: for a log that cannot replace them.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class DeletionRunner:
         clock: Clock,
         current: Callable[[], Snapshot],
         grace_seconds: float = _GRACE_SECONDS,
+        log_retention_hours: float = _LOG_RETENTION_HOURS,
     ) -> None:
         self._store = store
         self._log = log
@@ -104,6 +107,7 @@ class DeletionRunner:
         self._clock = clock
         self._current = current
         self._grace = timedelta(seconds=grace_seconds)
+        self._log_retention = timedelta(hours=log_retention_hours)
         self._records = RecordErasure(store=store, log=log, vault=vault, clock=clock)
         self._logger = structlog.get_logger("punchcard.privacy")
         self._steps: dict[str, Callable[[Regulation], bool]] = {
@@ -246,6 +250,7 @@ class DeletionRunner:
         records = self._records.erase(identity.ids, events)
         for step in records.steps:
             progress = progress.with_store(step)
+        progress = self._with_log(progress, records.in_log)
         waiting = {*records.in_flight, *(id for ids in forwarded.values() for id in ids)}
         identity = structs.replace(
             identity,
@@ -287,9 +292,30 @@ class DeletionRunner:
             regulation,
             stage=PROFILES_AGAIN,
             progress=structs.replace(
-                regulation.progress.with_store(step), files=erasure.files, files_due_at=now + self._grace
+                self._with_log(regulation.progress, records.in_log).with_store(step),
+                files=erasure.files,
+                files_due_at=now + self._grace,
             ),
             identity=write_identity(self._vault, structs.replace(identity, effects=effects)),
+        )
+
+    def _with_log(self, progress: Progress, in_log: LogErasure) -> Progress:
+        """Return the progress with what the log cannot replace, and until when it has it."""
+        if in_log.last_position <= progress.log_through:
+            return progress
+        until = from_micros(in_log.last_received_micros) + self._log_retention
+        return structs.replace(progress, log_through=in_log.last_position, log_until=until)
+
+    def _waits_for_log(self, progress: Progress) -> str:
+        """Return what the log still has of the subjects and until when, "" for nothing."""
+        if not progress.log_through or progress.log_until is None:
+            return ""
+        oldest = self._log.read(0, records_max=1, bytes_max=1)
+        if not oldest or oldest[0].position > progress.log_through:
+            return ""
+        return (
+            "Everything else is deleted. The event log cannot replace records: it deletes the last record with this "
+            f"person at {to_iso(progress.log_until)}, after log_retention_hours."
         )
 
     def _finish(self, regulation: Regulation) -> bool:
@@ -313,6 +339,10 @@ class DeletionRunner:
             detail = f"Waits for {len(ended.in_flight)} calls and awards in delivery; everything else is deleted."
             if (progress, detail) != (regulation.progress, regulation.detail):
                 self._move(regulation, progress=progress, detail=detail)
+            return False
+        if waits_for := self._waits_for_log(progress):
+            if (progress, waits_for) != (regulation.progress, regulation.detail):
+                self._move(regulation, progress=progress, detail=waits_for)
             return False
         if not self._store.discard_deleted() or not self._log.discard_replaced():
             return False  # another process reads; the next call succeeds
@@ -342,7 +372,9 @@ class DeletionRunner:
                 status=RegulationStatus.PARTIAL_SUCCESS if is_partial else RegulationStatus.FINISHED,
                 finished_at=now,
                 identity=None,
-                progress=structs.replace(progress, files=(), files_due_at=None, last_trace_at=now),
+                progress=structs.replace(
+                    progress, files=(), files_due_at=None, log_through=0, log_until=None, last_trace_at=now
+                ),
                 detail="",
             )
 

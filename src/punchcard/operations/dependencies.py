@@ -1,13 +1,14 @@
 """Dependencies of App and Public API, wired once by the serving process."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from punchcard.clock import Clock
 from punchcard.lake.reader import LakeReader
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import NewRecord
 from punchcard.operations.live import LiveEvents
+from punchcard.operations.oidc import OidcSettings
 from punchcard.operations.running_configuration import RunningConfiguration
 from punchcard.store.engine import Store
 from punchcard.traces.browse import EventBrowser
@@ -27,6 +28,8 @@ class Dependencies:
         commit: Writes records to the log, as the Tracking API does.
         config_file: Path of the config file that is applied automatically, "" for none.
         public_url: Public URL of this process, "" to use the URL of each request.
+        retention_days: Days by setting, of the process: for data sets of which no operator has set a period.
+        oidc: Identity provider of the environment, None to use the one that owners have entered in the App.
         hides_write_keys: True for viewers, who must not be able to send events.
     """
 
@@ -40,6 +43,8 @@ class Dependencies:
     commit: GroupCommit
     config_file: str = ""
     public_url: str = ""
+    retention_days: Mapping[str, int] = field(default_factory=dict)
+    oidc: OidcSettings | None = None
     hides_write_keys: bool = False
 
     def current(self) -> Snapshot:

@@ -18,6 +18,7 @@ from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.partner_queries import list_mapping_choices
 from punchcard.routing.conflicts import LedgerPreview
 from punchcard.routing.holding import HELD_REASONS
+from punchcard.routing.source_rules import rules_by_source
 from punchcard.store.engine import Store
 from punchcard.store.operations.replays import (
     EventCount,
@@ -68,6 +69,7 @@ class ReplayPlanner:
         self._destination = _usable(snapshot, destination)
         self._selection = selection
         self._zone = snapshot.zone
+        self._rules = rules_by_source(snapshot)
         with store.reading() as work:
             self._has_replays = has_event_replays(work, destination)
 
@@ -95,7 +97,7 @@ class ReplayPlanner:
         Args:
             ledger: Remembers what it has called new, so that the next events with the same key are none.
         """
-        backtest = Backtest(self._destination, zone=self._zone, ledger=ledger)
+        backtest = Backtest(self._destination, zone=self._zone, ledger=ledger, rules=self._rules)
         slug = self._destination.slug
         with self._store.reading() as work:
             current = with_results_of_replays(work, with_results_of_held(work, rows))

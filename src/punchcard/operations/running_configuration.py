@@ -22,6 +22,7 @@ class RunningConfiguration:
     Attributes:
         versions: What it was before.
         subjects: Hashes and encrypts the subjects of regulations.
+        keyring: Encrypts secrets that are stored outside the configuration.
 
     Args:
         watch: Provides the compiled configuration.
@@ -30,7 +31,7 @@ class RunningConfiguration:
 
     def __init__(self, store: Store, keyring: Keyring, watch: SnapshotWatch, *, lake: LakeReader, clock: Clock) -> None:
         self._store = store
-        self._keyring = keyring
+        self.keyring = keyring
         self._watch = watch
         self._lake = lake
         self._clock = clock
@@ -53,7 +54,7 @@ class RunningConfiguration:
             ConfigurationError: All secrets were encrypted with another key.
             StorageError: The store is unavailable.
         """
-        return persistence.load(self._store, self._keyring).workspace
+        return persistence.load(self._store, self.keyring).workspace
 
     def edit(self, change: Edit, *, actor: str) -> Sequence[str]:
         """Change the configuration; return warnings about likely mistakes.
@@ -66,7 +67,7 @@ class RunningConfiguration:
             StorageError: The store cannot be written.
         """
         before = self.workspace()
-        edit(self._store, change, clock=self._clock, keyring=self._keyring, actor=actor)
+        edit(self._store, change, clock=self._clock, keyring=self.keyring, actor=actor)
         self._watch.refresh()
         after = self.workspace()
         return find_save_warnings(before, after, store=self._store, lake=self._lake, clock=self._clock).all()

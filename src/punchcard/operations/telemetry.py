@@ -1,4 +1,4 @@
-"""What alerts log and count."""
+"""What alerts, and mail to operators, log and count."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,9 @@ _notices = prometheus_client.Counter(
 )
 _failures = prometheus_client.Counter(
     "punchcard_alert_conditions_failed", "Evaluations of alert rules that failed.", ["kind"]
+)
+_reset_mails = prometheus_client.Counter(
+    "punchcard_password_reset_mails", "Mails with a link for a new password, by result.", ["result"]
 )
 
 
@@ -55,3 +58,25 @@ class AlertTelemetry:
     def storage_failed(self, *, error: str) -> None:
         """The store is away; alerts are evaluated again when it is back."""
         self._log.warning("alert_storage_failed", error=error)
+
+
+class AccountTelemetry:
+    """Log lines and metrics of operators' accounts."""
+
+    def __init__(self) -> None:
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("punchcard.accounts")
+
+    def password_reset_sent(self, *, operator_id: str) -> None:
+        """A mail server has taken the link for a new password."""
+        _reset_mails.labels("sent").inc()
+        self._log.info("password_reset_sent", operator=operator_id)
+
+    def password_reset_failed(self, *, error: str) -> None:
+        """The link for a new password could not be sent; the operator does not get it."""
+        _reset_mails.labels("failed").inc()
+        self._log.error("password_reset_failed", error=error)
+
+    def password_reset_dropped(self) -> None:
+        """Too many links wait for the mail server."""
+        _reset_mails.labels("dropped").inc()
+        self._log.error("password_reset_dropped")

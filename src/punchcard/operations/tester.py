@@ -18,6 +18,7 @@ from punchcard.filters.destination_filters import Explained
 from punchcard.log.port import NewRecord
 from punchcard.routing.conflicts import PlannedEffect, resolve_conflicts
 from punchcard.routing.planning import Planned, plan_at, stopped_at_source
+from punchcard.routing.source_rules import compile_source_rules
 from punchcard.store.delivery.ledger import effect_by_key
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventResult, EventStatus
@@ -101,6 +102,11 @@ def try_event(event: bytes, route: SourceRoute, *, store: Store, clock: Clock, s
             message_id=None, body=body, source=route, results=[_result_without_effect(failed)], notes=notes
         )
     stopped = stopped_at_source(route)
+    rules = compile_source_rules(route)
+    if stopped is None and rules is not None and (ruled := rules.apply(item)) is not None:
+        stopped = ruled.result
+        item = item if ruled.event is None else ruled.event
+        notes = [note.detail for note in item.notes]
     results = [] if stopped is None else [_result_without_effect(stopped)]
     with store.trial() as work:
         for destination in () if stopped else route.destinations:

@@ -19,10 +19,18 @@ from punchcard.routing.planning import Planned, Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.replay_record import REPLAY, ReplayBatch, read_replay
 from punchcard.routing.replayed_events import plan_replay
+from punchcard.routing.source_rules import SourceRules, Violation, compile_source_rules
 from punchcard.routing.suppression import SUPPRESSED_RESULTS, Suppressions, is_suppressed, without_person
 from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.delivery.orders import RefusedOrder
-from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord, to_json
+from punchcard.store.routing.event_results import (
+    EventResult,
+    EventStatus,
+    ResultBatch,
+    RewrittenEvent,
+    RoutedRecord,
+    to_json,
+)
 from punchcard.store.routing.held import HeldEvent
 from punchcard.workspace.snapshot import Snapshot
 
@@ -63,6 +71,8 @@ class Batch:
     counts: Counter[CountKey] = field(default_factory=Counter)  # see `counts_to_keep`
     replays: dict[int, ReplayBatch] = field(default_factory=dict)  # by the number of their record
     suppressed: dict[int, Collection[int]] = field(default_factory=dict)  # events of suppressed subjects, by record
+    rewritten: dict[int, list[RewrittenEvent]] = field(default_factory=dict)  # by the rules of their source, by record
+    violations: list[tuple[int, int, Violation]] = field(default_factory=list)  # with record number and event number
 
     def give(self, decided: Sequence[EventResult]) -> None:
         """Add the result of each planned effect."""
@@ -84,7 +94,9 @@ class Planners:
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
             zone = snapshot.zone
-            self._planners = {key: Planner(route, zone) for key, route in snapshot.routes.items()}
+            self._planners = {
+                key: Planner(route, zone, rules=compile_source_rules(route)) for key, route in snapshot.routes.items()
+            }
         return self._planners
 
 
@@ -152,6 +164,7 @@ def _plan_record(
     record, results = batch.records[number], batch.results[number]
     seen_now = batch.message_keys
     key_start = message_key(source, "")
+    stopped = _stop_before_planning(batch, number, planner.rules)
     has_settings = record.call == PARTNER
     items = batch.items[number]
     keys = [key_start + item.message_id for item in items]
@@ -160,9 +173,8 @@ def _plan_record(
         if isinstance(item, IngestFailure):
             results.append(_failed(item))
             continue
-        if event_number in batch.suppressed.get(number, ()):
-            seen_now.add(key)
-            results.append(SUPPRESSED_RESULTS)
+        if event_number in stopped:
+            results.append(_stopped_results(stopped[event_number], key, seen_now, seen_earlier))
             continue
         try:
             plan = (planner.under(settings_of(decompress(record))) if has_settings else planner).plan(item)
@@ -189,12 +201,63 @@ def _plan_record(
         results.append(decided)
         for result in decided:
             if result.status is EventStatus.PENDING:
-                batch.held.append(held_event(record, event_number, item, result, source=source))
+                text = item.raw if _is_rewritten(batch, number, event_number) else None
+                batch.held.append(held_event(record, event_number, item, result, source=source, rewritten=text))
         batch.planned_effects += [
             _planned_effect(intent, item, source=source, record=record, index=event_number, seen_before=seen_before)
             for intent in planned
         ]
         batch.places += [(number, event_number)] * len(planned)
+
+
+def _stop_before_planning(batch: Batch, number: int, rules: SourceRules | None) -> dict[int, EventResult]:
+    """Return the results of the events of a record that are not planned, by their index.
+
+    Puts the other events as the rules of their source leave them in the place of the received ones.
+    """
+    suppressed = batch.suppressed.get(number, ())
+    stopped = dict.fromkeys(suppressed, SUPPRESSED_RESULTS[0])
+    if rules is None:
+        return stopped
+    items = list(batch.items[number])
+    rewritten: list[RewrittenEvent] = []
+    for index, item in enumerate(items):
+        if not isinstance(item, Event) or index in suppressed:
+            continue
+        try:
+            ruled = rules.apply(item)
+        except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
+            stopped[index] = internal_error(error)
+            continue
+        if ruled is None:
+            continue
+        if ruled.event is not None and ruled.event is not item:
+            items[index] = ruled.event
+            text = None if ruled.event.raw is item.raw else ruled.event.raw
+            rewritten.append(RewrittenEvent(index, text, ruled.notes))
+        if ruled.result is not None:
+            stopped[index] = ruled.result
+        batch.violations += [(number, index, violation) for violation in ruled.violations]
+    batch.items[number] = items
+    if rewritten:
+        batch.rewritten[number] = rewritten
+    return stopped
+
+
+def _stopped_results(
+    result: EventResult, key: str, seen_now: set[str], seen_earlier: Collection[str]
+) -> tuple[EventResult, ...]:
+    """The results of an event that is not planned. It counts as received, unless the rules of its source failed."""
+    if result.status is EventStatus.FAILED_ON_INGEST:
+        return (result,)
+    if not is_suppressed((result,)) and (key in seen_now or key in seen_earlier):
+        return _SEEN_BEFORE
+    seen_now.add(key)
+    return (result,)
+
+
+def _is_rewritten(batch: Batch, number: int, index: int) -> bool:
+    return any(event.index == index and event.text is not None for event in batch.rewritten.get(number, ()))
 
 
 def _planned_effect(
@@ -238,7 +301,8 @@ def result_batch(batch: Batch) -> ResultBatch:
         if number in batch.replays:
             results = []
         indices = [numbers.setdefault(event_results, len(numbers)) for event_results in results]
-        records.append(RoutedRecord(position=record.position, source=source, results=indices))
+        rewritten = tuple(batch.rewritten.get(number, ()))
+        records.append(RoutedRecord(position=record.position, source=source, results=indices, rewritten=rewritten))
     return ResultBatch(distinct=list(numbers), records=records)
 
 

@@ -153,7 +153,7 @@ class LedgerPreview:
         for planned_effect in planned_effects:
             if planned_effect.planned.destination.slug != slug:
                 continue
-            for key in _keys_to_load(planned_effect):
+            for key in keys_to_load(planned_effect):
                 if key in known.by_key:
                     ledger.by_key.setdefault(key, known.by_key[key])
             message = (planned_effect.source, storable(planned_effect.event.message_id))
@@ -214,7 +214,7 @@ def record_refusals(
 
 def _load(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> _Ledger:
     own = [planned_effect for planned_effect in planned_effects if planned_effect.planned.destination.slug == slug]
-    keys = {key for planned_effect in own for key in _keys_to_load(planned_effect)}
+    keys = {key for planned_effect in own for key in keys_to_load(planned_effect)}
     order_ids = {
         intent.order_id
         for intent in (planned_effect.planned.intent for planned_effect in own)
@@ -233,7 +233,8 @@ def _load(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect])
     return ledger
 
 
-def _keys_to_load(planned_effect: PlannedEffect) -> Iterator[str]:
+def keys_to_load(planned_effect: PlannedEffect) -> Iterator[str]:
+    """Yield the effect keys under which the ledger may hold what the planned effect would repeat."""
     intent = planned_effect.planned.intent
     yield intent.effect_key
     if intent.scoped_key is not None and intent.on_repeat is OnRepeat.DUPLICATE:

@@ -7,7 +7,7 @@ is kept with its record, so that it is read again as it was, whatever the log ha
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from punchcard.clock import Clock, to_micros
 from punchcard.errors import RefusedError, StorageError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
+from punchcard.events.parse import with_text
 from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, refused_orders, resolve_conflicts
@@ -53,8 +54,14 @@ def behind_held(slug: str) -> EventResult:
     return EventResult(slug, EventStatus.PENDING, "behind_held_events", detail)
 
 
-def held_event(record: LogRecord, index: int, event: Event, result: EventResult, *, source: str) -> HeldEvent:
-    """The event of a record in the form in which it is held."""
+def held_event(
+    record: LogRecord, index: int, event: Event, result: EventResult, *, source: str, rewritten: bytes | None = None
+) -> HeldEvent:
+    """The event of a record in the form in which it is held.
+
+    Args:
+        rewritten: Its JSON text, if the rules of its source have changed that.
+    """
     return HeldEvent(
         destination=result.destination or "",
         source=source,
@@ -64,6 +71,7 @@ def held_event(record: LogRecord, index: int, event: Event, result: EventResult,
         received_at=event.received_at,
         reason=result.reason or "",
         detail=result.detail or "",
+        rewritten=rewritten,
     )
 
 
@@ -91,6 +99,7 @@ class Holding:
     Args:
         read_items: Reads the events of a record, the same every time.
         suppressions: Subjects with events that are refused.
+        partition: Of the log: only its events are held and planned.
     """
 
     def __init__(
@@ -100,16 +109,18 @@ class Holding:
         *,
         read_items: Callable[[LogRecord], Sequence[Item]],
         suppressions: Suppressions | None = None,
+        partition: int = 0,
     ) -> None:
         self._suppressions = suppressions
+        self._partition = partition
         self._store = store
         self._clock = clock
         self._read_items = read_items
         self._revision: int | None = None
         self._tried: dict[str, int] = {}  # by destination, the id through which events were tried
         with store.reading() as work:
-            slugs = waiting_destinations(work)
-            self._newest = {slug: newest_waiting(work, slug) for slug in slugs}  # by destination, the newest id
+            slugs = waiting_destinations(work, partition=partition)
+            self._newest = {slug: self._newest_waiting(work, slug) for slug in slugs}  # by destination, the newest id
 
     def __bool__(self) -> bool:
         """True if events may be held."""
@@ -127,8 +138,11 @@ class Holding:
 
     def hold(self, work: Connection, events: Sequence[HeldEvent], records: Sequence[LogRecord]) -> dict[str, int]:
         """Keep events in the unit of work that routes them; returns what `note_committed` takes after the commit."""
-        hold_events(work, events, records)
-        return {slug: newest_waiting(work, slug) for slug in {event.destination for event in events}}
+        hold_events(work, [replace(event, partition=self._partition) for event in events], records)
+        return {slug: self._newest_waiting(work, slug) for slug in {event.destination for event in events}}
+
+    def _newest_waiting(self, work: Connection, slug: str) -> int:
+        return newest_waiting(work, slug, partition=self._partition)
 
     def note_committed(self, newest: dict[str, int]) -> None:
         """Take note of events that are committed."""
@@ -159,7 +173,7 @@ class Holding:
             events: Sequence[HeldEvent] = ()
             try:
                 with self._store.unit_of_work() as work:
-                    events = read_waiting(work, slug, after=after, limit=limit)
+                    events = read_waiting(work, slug, after=after, limit=limit, partition=self._partition)
                     if not events:
                         return events, Replanned()
                     return events, self._plan(work, events, snapshot.destinations[slug], snapshot, self._clock.now())
@@ -233,6 +247,8 @@ class Holding:
         read = _log_record(record)
         try:
             item = self._read_items(read)[held.event_index]
+            if held.rewritten is not None and isinstance(item, Event):
+                item = with_text(item, held.rewritten)
             if record.call == PARTNER:
                 destination = with_settings(destination, settings_of(decompress(read)))
         except Exception:  # noqa: BLE001  # it was read when it was held; by another version, perhaps

@@ -2,9 +2,12 @@
 
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.parse import read_request, with_text
+from punchcard.lake.extraction import extract_columns
 from punchcard.lake.reader import LakeEvent
 
 
@@ -40,3 +43,17 @@ def restore_event(
         return with_text(event, raw)  # it was valid by the rules at that time
     except UNREADABLE:
         return None
+
+
+def with_event(row: LakeEvent, event: Event) -> LakeEvent:
+    """Return the row of an event that was rewritten since it was read from the row."""
+    email: str | None = extract_columns(event)[0]
+    return replace(
+        row,
+        event=event.wire.event,
+        user_id=event.wire.user_id,
+        anonymous_id=event.wire.anonymous_id,
+        email=email,
+        payload=event.raw,
+        notes=(*row.notes, *(note.detail for note in event.notes)),
+    )

@@ -10,7 +10,7 @@ missing and none is there twice.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from punchcard.clock import Clock
 from punchcard.errors import InvariantError, LakeError, StorageError
@@ -19,7 +19,7 @@ from punchcard.lake.table import LostRaceError
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import lake_rows
-from punchcard.routing.records import describe, read_items
+from punchcard.routing.records import describe, read_routed
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import ResultBatch
@@ -35,6 +35,17 @@ _READ_RECORDS = 4_000
 _TRIM_RECORDS = 500
 # A lake that works is waited for, so that a burst does not fill the memory; but awards do not wait for a slow one.
 _PATIENCE_SECONDS = 2.0
+
+
+class RoutedRows(Protocol):
+    """What routing hands its rows to."""
+
+    @property
+    def known_through(self) -> int:
+        """The log position through which the lake is complete, as far as it could be read."""
+
+    def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
+        """Hand over the rows of a batch with committed results."""
 
 
 class LakeFeed:
@@ -306,7 +317,7 @@ class LakeFeed:
             # The log was lost. Its events cannot be shown any more; their effects are in the ledger and go on.
             self._telemetry.lake_records_lost(records=len(routed) - len(records))
         results = ResultBatch(batch.distinct, [routed[record.position] for record in records])
-        items = [read_items(record, len(routed[record.position].results)) for record in records]
+        items = [read_routed(record, routed[record.position]) for record in records]
         return lake_rows(results, items, [record.received_at for record in records])
 
     def _read_again(self, batch: ResultBatch, *, after: int) -> Sequence[LogRecord]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from punchcard.clock import Clock, from_micros
 from punchcard.lake.repair import IsMissing, RepairReport, repair_lake
 from punchcard.lake.schema import LakeRows
-from punchcard.log.port import EventLog, LogRecord
+from punchcard.log.port import EventLog
 from punchcard.routing.batch import lake_rows
-from punchcard.routing.records import read_items
+from punchcard.routing.records import read_routed
+from punchcard.routing.routed_log import read_routed_log
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import ResultBatch
 from punchcard.store.routing.lake_status import note_lake_loss, note_lake_success
@@ -19,13 +20,9 @@ from punchcard.store.routing.positions import (
     first_kept_results,
     note_position,
     position_of,
-    results_after,
 )
 
-_BATCHES_AT_ONCE = 200
 _ROWS_AT_ONCE = 20_000
-_READ_RECORDS = 4_000
-_READ_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +82,11 @@ class _Restoring:
     def rows(self, is_missing: IsMissing, through: int) -> Iterator[LakeRows]:
         """The rows that are lacking up to a log position: a part for each stretch, so that no two files overlap."""
         rows = LakeRows()
-        for batch in self._batches(through):
-            routed = {record.position: record for record in batch.records if record.position <= through}
-            for record in self._read(batch):
-                if record.position not in routed:
-                    continue
+        for results, records, _, _ in read_routed_log(self._log, self._store, after=0, through=through):
+            for record, known in zip(records, results.records, strict=True):
                 if is_missing(record.position, from_micros(record.received_at).date()):
-                    known = routed[record.position]
-                    items = read_items(record, len(known.results))
-                    rows.extend(lake_rows(ResultBatch(batch.distinct, [known]), [items], [record.received_at]))
+                    items = read_routed(record, known)
+                    rows.extend(lake_rows(ResultBatch(results.distinct, [known]), [items], [record.received_at]))
                     if len(rows) < _ROWS_AT_ONCE:
                         continue
                 if len(rows):
@@ -101,27 +94,6 @@ class _Restoring:
                     rows = LakeRows()
         if len(rows):
             yield rows
-
-    def _batches(self, through: int) -> Iterator[ResultBatch]:
-        position = 0
-        while position < through:
-            with self._store.reading() as connection:
-                batches = results_after(connection, position, batches_max=_BATCHES_AT_ONCE)
-            if not batches:
-                return
-            yield from batches
-            position = batches[-1].records[-1].position
-
-    def _read(self, batch: ResultBatch) -> Iterator[LogRecord]:
-        after, last = batch.records[0].position - 1, batch.records[-1].position
-        while after < last:
-            # Not those of the batches after it, which would be read again with each of them.
-            records_max = min(_READ_RECORDS, last - after)
-            records = self._log.read(after, records_max=records_max, bytes_max=_READ_BYTES)
-            if not records:
-                return
-            yield from (record for record in records if record.position <= last)
-            after = records[-1].position
 
 
 def _midnight(day: datetime.date) -> datetime.datetime:

@@ -25,7 +25,7 @@ from punchcard.store.access import audit
 from punchcard.store.delivery.recoveries import RecoveryReason, newest_recovery, start_recovery
 from punchcard.store.engine import Store
 from punchcard.store.routing.log_binding import LogBinding, bind, bind_if_unbound, raise_generation, read_binding
-from punchcard.store.routing.positions import ROUTING, position_of
+from punchcard.store.routing.positions import ROUTING, furthest_position, position_of
 
 # How long the copies of what was sent by a run that nobody remembers may still come: order ids do not age, but senders
 # repeat within days, and every award costs two requests as long as this lasts.
@@ -123,13 +123,14 @@ class LogGuard:
         before = self._log.identity()
         with self._store.unit_of_work() as work:
             binding = read_binding(work, for_update=True)
-            routed = position_of(work, ROUTING)
+            routed, furthest = position_of(work, ROUTING), furthest_position(work, ROUTING)
             log = self._log.identity()
             last = self._log.last_position()
-            self._refuse_other_store(binding, log)
             if binding is None:
-                binding = self._bind_unbound(work, log, routed=routed, last=last)
-            is_lost = self._refuse_other_log(binding, log, routed=routed, last=last)
+                binding = self._bind_unbound(work, log, routed=furthest, last=last)
+                log, last = self._log.identity(), self._log.last_position()  # perhaps another process was faster
+            self._refuse_other_store(binding, log)
+            is_lost = self._refuse_other_log(binding, log, routed=furthest, last=last)
             written = max(self._generation_file.read(binding.log_id), self._reached)
             is_lost = is_lost or log.reserved < written
             known = max(written, before.confirmed if before.id == binding.log_id else 0)
@@ -137,7 +138,7 @@ class LogGuard:
             earlier = newest_recovery(work)
             if reason is RecoveryReason.LAKE and earlier is not None and earlier.routed_at is None:
                 reason = None  # that is being put right
-            through = max(routed, lake_last)
+            through = max(furthest, lake_last)
             if reason is not None:
                 self._start_recovery(work, reason, routed=routed, lake_last=lake_last, is_log_lost=is_lost)
             # Above all that is known, not only above the copies' own numbers, or they look old at the next start too.
@@ -224,7 +225,7 @@ class LogGuard:
         now = self._clock.now()
         with self._store.unit_of_work() as work:
             binding = read_binding(work, for_update=True)
-            through = max(position_of(work, ROUTING), lake_last)
+            through = max(furthest_position(work, ROUTING), lake_last)
             log = self._log.identity()
             records = self._log.move_after(through)
             generation = self._log.reserve_generation(0 if binding is None else binding.generation)
@@ -338,7 +339,7 @@ class LogGuard:
         last = self._log.last_position()
         doubt_until = now + _DOUBT if is_log_lost or self._is_something_missing(routed, lake_last, last) else None
         earlier = newest_recovery(work)
-        begin, through = routed, max(last, lake_last, routed)
+        begin, through = routed, max(last, lake_last, furthest_position(work, ROUTING))
         if earlier is not None and earlier.finished_at is None:
             begin, through = min(begin, earlier.from_position), max(through, earlier.through_position)
         if earlier is not None and earlier.doubt_until is not None:

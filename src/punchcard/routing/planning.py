@@ -12,9 +12,12 @@ from punchcard.destinations.port import Intent
 from punchcard.errors import ConfigurationError, RefusedError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType
+from punchcard.filters.destination_filters import DestinationFilters
+from punchcard.filters.transformations import Transformations
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.routing.records import INTERNAL_ERROR, describe
+from punchcard.routing.source_rules import SourceRules
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 
@@ -56,12 +59,23 @@ class Planner:
     """Plans events of one source under one configuration.
 
     Most events of a source earn nothing for a reason that all events of their name share; those share one tuple.
+
+    Args:
+        rules: What happens to an event before it comes to `plan`; None if the source has no rules.
     """
 
-    def __init__(self, route: SourceRoute, zone: ZoneInfo) -> None:
+    def __init__(self, route: SourceRoute, zone: ZoneInfo, *, rules: SourceRules | None = None) -> None:
+        self.rules = rules
         self._route = route
         self._zone = zone
-        self._filters = tuple(routed.filters for routed in route.destinations if routed.filters)
+        self._filters: tuple[DestinationFilters | Transformations, ...] = (
+            *(routed.filters for routed in route.destinations if routed.filters),
+            *(
+                routed.transformations[route.source.slug]
+                for routed in route.destinations
+                if route.source.slug in routed.transformations
+            ),
+        )
         self._asks_consent = any(routed.destination.consent for routed in route.destinations)
         self._shared: dict[tuple[EventType, str | None], Plan] = {}
         self._under: dict[bytes, Planner] = {}
@@ -108,6 +122,18 @@ class Planner:
             return plan
         return Plan(decided, planned, refused)
 
+    def plan_received(self, event: Event) -> Plan:
+        """Return the plan of the event as received: as the rules of its source leave it."""
+        if self.rules is None:
+            return self.plan(event)
+        try:
+            ruled = self.rules.apply(event)
+        except Exception as error:  # noqa: BLE001  # as routing has it
+            return Plan((internal_error(error),), is_final=True)
+        if ruled is not None and ruled.result is not None:
+            return Plan((ruled.result,), is_final=True)
+        return self.plan(event if ruled is None or ruled.event is None else ruled.event)
+
     def under(self, settings: bytes) -> "Planner":
         """The planner of the same source under settings that came with the events.
 
@@ -117,7 +143,7 @@ class Planner:
         known = self._under.get(settings)
         if known is None:
             destinations = tuple(with_settings(routed, settings) for routed in self._route.destinations)
-            known = Planner(replace(self._route, destinations=destinations), self._zone)
+            known = Planner(replace(self._route, destinations=destinations), self._zone, rules=self.rules)
             if len(self._under) >= _SETTINGS_REMEMBERED_MAX:
                 self._under.clear()
             self._under[settings] = known
@@ -202,6 +228,13 @@ def try_plan(
                     destination.slug, EventStatus.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail
                 )
             event = filtered.event
+        transformations = destination.transformations.get(source)
+        if transformations is not None and (transformed := transformations.apply(event)) is not None:
+            if transformed.event is None:
+                return EventResult(
+                    destination.slug, EventStatus.FILTERED_AT_DESTINATION, transformed.reason, transformed.detail
+                )
+            event = transformed.event
         intent = destination.partner.plan(
             event, destination.settings, source=source, destination=destination.slug, timezone=zone
         )

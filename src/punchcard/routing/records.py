@@ -22,10 +22,12 @@ from punchcard.events.parse import (
     derived_id,
     open_request,
     read_request,
+    with_text,
 )
 from punchcard.log.bodies import decompress, salvage
 from punchcard.log.port import LogRecord
 from punchcard.routing.replay_record import REPLAY, read_replay, restore_events
+from punchcard.store.routing.event_results import RewrittenEvent, RoutedRecord
 
 Item = Event | IngestFailure
 
@@ -79,6 +81,23 @@ def read_items(record: LogRecord, count: int) -> Sequence[Item]:
         for index in range(len(items), count)
     ]
     return [*items[:count], *missing]
+
+
+def read_routed(record: LogRecord, routed: RoutedRecord) -> Sequence[Item]:
+    """The events of a record as they were routed: as the rules of their source left them then."""
+    items = read_items(record, len(routed.results))
+    return with_rewritten(items, routed.rewritten) if routed.rewritten else items
+
+
+def with_rewritten(items: Sequence[Item], rewritten: Sequence[RewrittenEvent]) -> list[Item]:
+    """Return the events of a record with those that were rewritten in the place of the received ones."""
+    routed_items = list(items)
+    for event in rewritten:
+        if event.index < len(routed_items):  # a placeholder for an erased event stays one
+            item = routed_items[event.index]
+            if isinstance(item, Event):
+                routed_items[event.index] = with_text(item, event.text or item.raw, event.notes)
+    return routed_items
 
 
 def internal_failure(item: Item, detail: str) -> IngestFailure:

@@ -35,7 +35,14 @@ from punchcard.store.delivery.recoveries import Recovery, add_planned, newest_re
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.routing.held import HeldEvent
-from punchcard.store.routing.positions import ROUTING, advance, position_of
+from punchcard.store.routing.positions import (
+    ROUTING,
+    advance,
+    consumer_of,
+    partition_positions,
+    position_of,
+    results_between,
+)
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 _EVENTS_PER_STEP = 2_000
@@ -109,7 +116,9 @@ class LakeReplay:
     def _replay(self, recovery: Recovery, events: Sequence[LakeEvent], *, after: int, through: int) -> bool:
         """Plan what a stretch of the log has planned before; False if another process has routed it."""
         snapshot = self._current()
-        records = {record.position: record for record in self._records(after, through)}
+        routed = self._routed_between(after + 1, through)
+        events = [event for event in events if event.log_position not in routed]
+        records = {record.position: record for record in self._records(after, through) if record.position not in routed}
         planned_effects: list[PlannedEffect] = []
         not_planned: list[_NotPlanned] = []
         held: list[HeldEvent] = []  # that were held then, too: they never passed the gates before their mapping
@@ -126,7 +135,7 @@ class LakeReplay:
         unseen = [record for position, record in sorted(records.items()) if position not in in_lake]
         now = self._clock.now()
         with self._store.unit_of_work() as work:
-            if not advance(work, ROUTING, expected=after, to=through):
+            if not _advance_all(work, expected=after, to=through):
                 return False
             hold_events(work, held, list(records.values()))
             decided = resolve_conflicts(work, planned_effects, now=now, recovery=recovery)
@@ -143,6 +152,13 @@ class LakeReplay:
                 detail=record.detail,
             )
         return True
+
+    def _routed_between(self, first: int, last: int) -> set[int]:
+        """The positions in a stretch that partitions of a divided log have routed which were ahead of others."""
+        with self._store.reading() as work:
+            if not partition_positions(work):
+                return set()
+            return {record.position for batch in results_between(work, first, last) for record in batch.records}
 
     def _plan_unseen(
         self, work: Connection, records: Sequence[LogRecord], snapshot: Snapshot, recovery: Recovery
@@ -169,6 +185,18 @@ class LakeReplay:
             yield from (record for record in records if record.position <= through)
 
 
+def _advance_all(work: Connection, *, expected: int, to: int) -> bool:
+    """Advance routing, and of a divided log every partition that is not further already; False if one has moved."""
+    partitions = partition_positions(work)
+    if not partitions:
+        return advance(work, ROUTING, expected=expected, to=to)
+    return all(
+        advance(work, consumer_of(ROUTING, partition), expected=position, to=to)
+        for partition, position in partitions.items()
+        if position < to
+    )
+
+
 def _held_again(event: LakeEvent, result: LakeResult) -> HeldEvent:
     return HeldEvent(
         destination=result.destination or "",
@@ -179,6 +207,7 @@ def _held_again(event: LakeEvent, result: LakeResult) -> HeldEvent:
         received_at=event.received_at,
         reason=result.reason or "",
         detail=result.detail or "",
+        rewritten=event.payload,  # the lake has it as the rules of its source left it
     )
 
 

@@ -7,6 +7,7 @@ from operator import itemgetter
 
 from punchcard.clock import Clock, from_micros
 from punchcard.errors import ConfigurationError, StorageError
+from punchcard.log.partitions import PartitionReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import (
     Batch,
@@ -24,25 +25,30 @@ from punchcard.routing.conflicts import record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import Holding
-from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.lake_feed import RoutedRows
+from punchcard.routing.ledger_names import ledger_names
 from punchcard.routing.quarantine import FailureRun, RoutingHaltedError, records_to_keep
 from punchcard.routing.records import QUARANTINED, describe, read_record
 from punchcard.routing.replayed_events import keep_replayed
 from punchcard.routing.schema_recorder import SchemaRecorder
 from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.routing.violation_counts import ViolationCounts
 from punchcard.store.delivery.counts import add_counts
+from punchcard.store.delivery.ledger_locks import lock_ledger
 from punchcard.store.delivery.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
 from punchcard.store.engine import Store, is_storage_fault
 from punchcard.store.privacy.suppressions import add_suppressed_records
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.routing.note_counts import add_note_counts
-from punchcard.store.routing.positions import ROUTING, advance, position_of, save_results
+from punchcard.store.routing.positions import ROUTING, advance, consumer_of, position_of, save_results
 from punchcard.store.routing.quarantine import add_quarantined
 from punchcard.workspace.snapshot import Snapshot
 
 _RECORDS_MAX = 4_000
 _LOOK_AHEAD_RECORDS = 200
+# An idle partition follows the end of the log that often: what all partitions have routed goes to the lake.
+_MOVE_SECONDS = 0.25
 
 
 class PositionMovedError(StorageError):
@@ -52,9 +58,12 @@ class PositionMovedError(StorageError):
 
 
 class Router:
-    """Routes the log in order. One at a time: the store's leadership and the position itself see to that.
+    """Routes a log, or one of its partitions, in order.
+
+    One at a time: the store's leadership and the position itself see to that.
 
     Args:
+        log: The log, or the partition to route.
         current: The configuration in the store.
         index: The message ids seen lately, filled up to the position in the store.
         feed: Takes the routed rows to the lake.
@@ -66,18 +75,22 @@ class Router:
     def __init__(
         self,
         *,
-        log: EventLog,
+        log: EventLog | PartitionReader,
         store: Store,
         clock: Clock,
         current: Callable[[], Snapshot],
         index: MessageIndex,
-        feed: LakeFeed,
+        feed: RoutedRows,
         on_effects: Callable[[set[str]], None],
         batch_bytes: int,
         suppressions: Suppressions | None = None,
     ) -> None:
         self._suppressions = suppressions
         self._log = log
+        self._partition = log.partition if isinstance(log, PartitionReader) else None
+        self._consumer = consumer_of(ROUTING, self._partition)
+        self._has_passed_change = False
+        self._moved_at = 0.0
         self._store = store
         self._clock = clock
         self._current = current
@@ -87,13 +100,18 @@ class Router:
         self._batch_bytes = batch_bytes
         self._planners = Planners()
         self._counted_names = CountedNames()
+        self._violations = ViolationCounts()
         self._failures = FailureRun()
         self._telemetry = RoutingTelemetry()
-        self._holding = Holding(store, clock, read_items=read_record, suppressions=suppressions)
+        self._holding = Holding(
+            store, clock, read_items=read_record, suppressions=suppressions, partition=self._partition or 0
+        )
         with store.reading() as connection:
-            self._position = position_of(connection, ROUTING)
+            self._position = position_of(connection, self._consumer)
             self._recovery = newest_recovery(connection)
-        self._schema = SchemaRecorder(store=store, log=log, clock=clock, current=current, position=self._position)
+        self._schema = SchemaRecorder(
+            store=store, log=log, clock=clock, current=current, position=self._position, partition=self._partition
+        )
 
     @property
     def position(self) -> int:
@@ -148,8 +166,10 @@ class Router:
         now = self._clock.now()
         newest_held: dict[str, int] = {}
         with self._store.unit_of_work() as work:
-            if not advance(work, ROUTING, expected=self._position, to=records[-1].position):
+            if not advance(work, self._consumer, expected=self._position, to=records[-1].position):
                 raise PositionMovedError(f"the log position is no longer {self._position}")
+            if self._partition is not None:
+                lock_ledger(work, ledger_names(batch.planned_effects))
             decided = resolve_conflicts(work, batch.planned_effects, now=now, recovery=self._recovery)
             batch.give(decided)
             record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=now)
@@ -158,11 +178,12 @@ class Router:
             if batch.replays:
                 add_counts(work, self._counted_names.limit(work, keep_replayed(work, batch, now=now)))
             results = result_batch(batch)
-            save_results(work, results)
+            save_results(work, results, partition=self._partition)
             batch.counts = counts_to_keep(results, batch)
             add_counts(work, self._counted_names.limit(work, batch.counts))
             batch.notes = count_notes(batch)
             add_note_counts(work, batch.notes)
+            self._violations.record(work, batch, snapshot)
             add_suppressed_records(work, {records[number].position for number in batch.suppressed})
             if batch.held:
                 newest_held = self._holding.hold(work, batch.held, records)
@@ -195,6 +216,8 @@ class Router:
         batch = self._plan(records, self._current(), None)
         failing: FailingEvents = {}
         with self._store.trial() as work:
+            if self._partition is not None:
+                lock_ledger(work, ledger_names(batch.planned_effects))
             for place, planned_effects in groupby(
                 zip(batch.places, batch.planned_effects, strict=True), key=itemgetter(0)
             ):
@@ -281,6 +304,8 @@ class Router:
         if recovery.routed_at is not None:
             return
         with self._store.unit_of_work() as work:
+            if self._partition is not None and position_of(work, ROUTING) < recovery.through_position:
+                return  # other partitions have not come so far
             mark_routed(work, recovery.id, now=self._clock.now())
             self._recovery = newest_recovery(work)
             in_doubt = count_in_doubt(work)
@@ -289,9 +314,30 @@ class Router:
 
     def _next_records(self) -> Sequence[LogRecord]:
         """The next records of the log; those that the lake holds already never together with others."""
-        records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
+        if isinstance(self._log, PartitionReader):
+            records = self._next_of_partition(self._log)
+        else:
+            records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
         known = [record for record in records if record.position <= self._feed.known_through]
         return known or records
+
+    def _next_of_partition(self, log: PartitionReader) -> Sequence[LogRecord]:
+        """The next records of a partition; if there are none, its position follows the end of the log."""
+        change = log.layout.changed_after
+        if self._position >= change and not self._has_passed_change:
+            # Before the number of partitions was changed, others routed these buckets: they come first.
+            with self._store.reading() as work:
+                if position_of(work, ROUTING) < change:
+                    return []
+            self._has_passed_change = True
+        records, through = log.read_through(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
+        now = self._clock.monotonic()
+        if not records and through > self._position and now >= self._moved_at + _MOVE_SECONDS:
+            with self._store.unit_of_work() as work:
+                if not advance(work, self._consumer, expected=self._position, to=through):
+                    raise PositionMovedError(f"the log position is no longer {self._position}")
+            self._position, self._moved_at = through, now
+        return records
 
 
 def _count_planned(decided: Sequence[EventResult]) -> int:

@@ -18,15 +18,22 @@ from punchcard.destinations.event_names import mapped_names
 from punchcard.errors import StorageError
 from punchcard.events.model import Event, EventType
 from punchcard.events.observed_properties import observe_properties
-from punchcard.log.port import EventLog, LogRecord
+from punchcard.log.port import LogRecord, RecordReader
 from punchcard.routing.batch import Batch
-from punchcard.routing.records import Item, describe, read_record
+from punchcard.routing.records import Item, describe, read_record, read_routed
 from punchcard.routing.replay_record import REPLAY
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.store.routing.positions import SCHEMA, advance, note_position, stored_position
+from punchcard.store.routing.positions import (
+    SCHEMA,
+    advance,
+    consumer_of,
+    note_position,
+    results_between,
+    stored_position,
+)
 from punchcard.store.source_schema.model import (
     EventDelta,
     PropertyDelta,
@@ -58,18 +65,21 @@ class SchemaRecorder:
         current: The configuration in the store.
         position: The log position through which events are routed.
         sampler: Decides which events are read.
+        partition: The partition of the log that `log` reads; None for the whole log.
     """
 
     def __init__(
         self,
         *,
         store: Store,
-        log: EventLog,
+        log: RecordReader,
         clock: Clock,
         current: Callable[[], Snapshot],
         position: int,
         sampler: random.Random | None = None,
+        partition: int | None = None,
     ) -> None:
+        self._consumer = consumer_of(SCHEMA, partition)
         self._store = store
         self._log = log
         self._clock = clock
@@ -129,9 +139,9 @@ class SchemaRecorder:
             return False
         with self._store.unit_of_work() as work:
             listed = read_names(work)
-            written = stored_position(work, SCHEMA)
+            written = stored_position(work, self._consumer)
             if written is None or written > self._routed:  # a store from before the schema, or one set back
-                note_position(work, SCHEMA, self._routed)
+                note_position(work, self._consumer, self._routed)
                 written = self._routed
         self._clear()
         self._listed = listed
@@ -148,10 +158,15 @@ class SchemaRecorder:
             records = [record for record in records if record.position <= self._routed]
             if not records:
                 return
+            with self._store.reading() as work:
+                batches = results_between(work, records[0].position, records[-1].position)
+            routed = {record.position: record for batch in batches for record in batch.records}
             counts: Counter[CountKey] = Counter()
             for record in records:
                 if record.call != REPLAY and (route := routes.get(record.write_key)) is not None:
-                    counts.update(_received(record, read_record(record), route.source.slug))
+                    known = routed.get(record.position)
+                    items = read_record(record) if known is None else read_routed(record, known)
+                    counts.update(_received(record, items, route.source.slug))
             self._count(counts)
             left -= len(records)
             position = records[-1].position
@@ -240,7 +255,7 @@ class SchemaRecorder:
     def _write(self) -> None:
         expected, routed = self._written or 0, self._routed
         with self._store.unit_of_work() as work:
-            if not advance(work, SCHEMA, expected=expected, to=routed):
+            if not advance(work, self._consumer, expected=expected, to=routed):
                 self._written = None  # another process routes: count again from where it stands
                 return
             record_schema(

@@ -129,6 +129,10 @@ class RoutingTelemetry:
         """The source schema could not be counted or written; events are routed all the same."""
         self.log.warning("source_schema_failed", error=error)
 
+    def violations_failed(self, *, error: str) -> None:
+        """Violations of tracking plans could not be counted; events are routed all the same."""
+        self.log.error("plan_violations_failed", error=error)
+
     def log_trimmed(self, *, records: int) -> None:
         """Old log records that the lake holds were forgotten."""
         self.log.debug("log_trimmed", records=records)

@@ -17,6 +17,7 @@ from punchcard.errors import StorageError
 from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.operations.alert_notices import NoticeDispatcher
 from punchcard.operations.partner_queries import list_mapping_choices
+from punchcard.operations.retention import REPORTS, days_of
 from punchcard.operations.telemetry import AlertTelemetry
 from punchcard.runtime.heartbeats import ENGAGE, SERVE, WORKER, beat
 from punchcard.runtime.loop_progress import LoopProgress
@@ -151,7 +152,9 @@ class AlertLoop:
         now = self._clock.now()
         with self._store.unit_of_work() as work:
             forget_old_heartbeats(work, before=now - _FORGOTTEN_AFTER)
-        if days := self._settings.history_retention_days:
+        with self._store.reading() as work:
+            days = days_of(work, REPORTS, self._settings.retention_days())
+        if days:
             pruned = _PRUNED_PER_UNIT
             while pruned == _PRUNED_PER_UNIT and not self._stopping.is_set():
                 with self._store.unit_of_work() as work:

@@ -7,6 +7,7 @@ from punchcard.clock import SystemClock
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.lake.reader import LakeReader
 from punchcard.log.opening import describe_place, is_shared, open_event_log
+from punchcard.log.partitions import refuse_fewer_partitions
 from punchcard.log.port import EventLog
 from punchcard.routing.generation_file import GenerationFile
 from punchcard.routing.log_guard import LogGuard
@@ -34,7 +35,11 @@ def open_store(settings: Settings) -> Store:
 
 def open_keyring(settings: Settings) -> Keyring:
     """Open the key of stored secrets: the operator's, otherwise the one in the data folder, created if missing."""
-    return keyring_of(settings.secret_key.reveal() or None, settings.secret_key_path())
+    return keyring_of(
+        settings.secret_key.reveal() or None,
+        settings.secret_key_path(),
+        accepted=settings.secret_key_accepted.reveal(),
+    )
 
 
 @contextmanager
@@ -80,6 +85,7 @@ def open_guarded_log(
         StorageError: Log or store is not available.
     """
     with open_log(settings) as log:
+        refuse_fewer_partitions(log, settings.log_partitions)
         guard = guard_of(settings, store, log, current=current)
         guard.open()
         yield log, guard

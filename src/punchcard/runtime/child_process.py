@@ -1,6 +1,7 @@
 """A child process that is restarted if it ends: the worker of `punchcard up`, and Engage beside a worker."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -98,6 +99,13 @@ class ChildProcess:
             self._log.warning(f"{self._name}_killed", grace_seconds=grace_seconds)
             process.kill()
             process.wait()
+
+
+def stop_with_parent() -> None:
+    """Send this child process a SIGTERM when its parent is gone; to be run in a thread of its own."""
+    while os.read(sys.stdin.fileno(), 1024):
+        continue
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

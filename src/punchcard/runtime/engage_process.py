@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from punchcard.clock import SystemClock
-from punchcard.errors import PunchcardError, StorageError
+from punchcard.errors import ConfigurationError, PunchcardError, StorageError, StorageSettingsError
+from punchcard.runtime.child_process import stop_with_parent
 from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.logs import configure_logs
@@ -37,6 +38,7 @@ class EngageProcess:
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         from punchcard.engage.telemetry import EngageTelemetry
         from punchcard.runtime.assembly import open_keyring, open_store
+        from punchcard.runtime.storage_wait import StorageWait
         from punchcard.workspace.snapshot import SnapshotWatch
         from punchcard.workspace.subject_vault import SubjectVault
 
@@ -45,7 +47,7 @@ class EngageProcess:
         self._clock = SystemClock()
         self._progress = LoopProgress(self._clock)
         self._telemetry = EngageTelemetry()
-        self._store = open_store(settings)
+        self._store = StorageWait(settings, process="engage").open(lambda: open_store(settings))
         keyring = open_keyring(settings)
         self._subjects = SubjectVault(keyring)
         self._watch = SnapshotWatch(
@@ -73,6 +75,8 @@ class EngageProcess:
                         self._lead(leadership)
                     else:
                         self._stopping.wait(_RETRY_SECONDS)
+                except StorageSettingsError as error:
+                    raise ConfigurationError(error.message) from error
                 except StorageError as error:
                     self._telemetry.storage_failed(error=error.message)
                     self._stopping.wait(_RETRY_SECONDS)
@@ -159,10 +163,12 @@ def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
     prepare_metrics(settings.data, reset=False)
     collect_rarely()
     stopping = threading.Event()
-    # Until it works it has nothing to finish: a signal ends it at once, whatever it imports or waits for.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Until it works it has nothing to finish: a signal ends it at once, whatever it imports or waits for. Not by the
+    # default handler: the first process of a container has none.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
     if until_stdin_closes:
-        threading.Thread(target=_wait_for_parent, args=(stopping,), daemon=True).start()
+        threading.Thread(target=stop_with_parent, daemon=True).start()
     try:
         return EngageProcess(settings, stopping).run()
     except PunchcardError:
@@ -176,12 +182,6 @@ def _stop_on_signals(stopping: threading.Event) -> None:
     """Finish the step when asked to stop, from now on."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-
-
-def _wait_for_parent(stopping: threading.Event) -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        continue
-    stopping.set()
 
 
 def _main() -> int:

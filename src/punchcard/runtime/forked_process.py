@@ -142,6 +142,8 @@ def _run_child(name: str, begin: int, prepare: Callable[[], object], run: Callab
         status = run() if os.read(0, 1) else 0
     except KeyboardInterrupt:
         status = _INTERRUPTED
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else _FAILED
     except BaseException:  # noqa: BLE001  # the outermost loop of the child: nothing of it may return to the parent's code
         traceback.print_exc()
     finally:

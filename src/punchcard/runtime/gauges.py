@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from punchcard.clock import SystemClock
+from punchcard.errors import StorageError
+from punchcard.log.port import EventLog
 from punchcard.operations.reconciliation_views import count_open_differences
 from punchcard.runtime.metrics import Gauge
 from punchcard.store.delivery.ledger import backlog
@@ -15,23 +17,28 @@ from punchcard.store.operations.alerts import count_open_alerts
 from punchcard.store.operations.reconciliation_differences import DifferenceKind
 from punchcard.store.routing.held import count_held
 from punchcard.store.routing.lake_status import read_lake_status
-from punchcard.store.routing.positions import LAKE, ROUTING, position_of
+from punchcard.store.routing.positions import LAKE, ROUTING, partition_positions, position_of
 from punchcard.store.routing.quarantine import count_quarantined
 from punchcard.workspace.snapshot import SnapshotWatch
 
 
-def read_gauges(store: Store, watch: SnapshotWatch) -> Sequence[Gauge]:
-    """Return the current values of the store.
+def read_gauges(store: Store, watch: SnapshotWatch, log: EventLog) -> Sequence[Gauge]:
+    """Return the current values of the store, and how far routing is behind the log.
 
     Raises:
         StorageError: The store is not available.
     """
+    try:
+        end: int | None = log.last_position()  # before the positions: what is appended in between does not wait
+    except StorageError:
+        end = None  # readiness says why; the other values are those of the store
     slugs = sorted(watch.current().destinations)
     with store.reading() as work:
         return [
             *_delivery_gauges(work, slugs),
             *_operations_gauges(work, slugs),
             *_routing_gauges(work),
+            *([] if end is None else [_lag(work, end)]),
             *_lake_gauges(work),
         ]
 
@@ -107,6 +114,16 @@ def _routing_gauges(work: Connection) -> list[Gauge]:
             [([group.reason], float(group.count)) for group in count_quarantined(work)],
         ),
     ]
+
+
+def _lag(work: Connection, end: int) -> Gauge:
+    positions = partition_positions(work) or {0: position_of(work, ROUTING)}
+    return Gauge(
+        "punchcard_log_lag_events",
+        "Positions of the event log that are not routed yet, each a request with one event or more.",
+        ["partition"],
+        [([str(partition)], float(max(end - position, 0))) for partition, position in positions.items()],
+    )
 
 
 def _lake_gauges(work: Connection) -> list[Gauge]:

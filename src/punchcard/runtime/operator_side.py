@@ -53,6 +53,8 @@ def build_operator_side(
         commit=commit,
         config_file=config_file,
         public_url=settings.public_url,
+        retention_days=settings.retention_days(),
+        oidc=settings.identity_provider(),
     )
     hosts = AllowedHosts.read(settings.allowed_hosts, listening=settings.host, public_url=settings.public_url)
     return (

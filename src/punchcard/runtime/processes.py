@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from punchcard.errors import PunchcardError
+from punchcard.runtime.child_process import stop_with_parent
 from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.logs import configure_logs
@@ -151,10 +152,14 @@ def _work(settings: Settings, *, until_stdin_closes: bool, starts_engage: bool) 
     """Route and deliver in this process, after its logs and counters are prepared."""
     from punchcard.runtime.worker import Worker
 
+    if until_stdin_closes:
+        # From now on, because the worker may wait for its storage for long.
+        threading.Thread(target=stop_with_parent, daemon=True).start()
     worker = Worker(settings, starts_engage=starts_engage)
+    worker.open()
     collect_rarely()
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
-    return uvloop.run(worker.run(until_stdin_closes=until_stdin_closes))
+    return uvloop.run(worker.run())
 
 
 def _work_as_child(settings: Settings) -> int:

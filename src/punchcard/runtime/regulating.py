@@ -56,6 +56,7 @@ class RegulationThread(threading.Thread):
             vault=SubjectVault(open_keyring(settings)),
             clock=clock,
             current=current,
+            log_retention_hours=settings.log_retention_hours,
         )
 
     def run(self) -> None:

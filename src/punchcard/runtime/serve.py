@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,8 +33,10 @@ from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.http_server import HttpServer
 from punchcard.runtime.listening import bind_sockets
 from punchcard.runtime.metrics import render_metrics
+from punchcard.runtime.not_ready_server import NotReadyServer
 from punchcard.runtime.readiness import read_problems
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.storage_wait import StorageWait
 from punchcard.runtime.tls import open_tls
 from punchcard.store.access.operators import count_operators
 from punchcard.store.access.token_store import ensure_admin_token
@@ -62,7 +64,7 @@ def _ignore() -> None:
 
 
 class Serving:
-    """The serving process, opened and closed as a whole.
+    """The serving process, opened and closed as a whole. It waits for storage on other machines, and says so.
 
     Args:
         config_file: The file from which the configuration is applied, "" if there is none.
@@ -92,12 +94,15 @@ class Serving:
 
     def __enter__(self) -> "Serving":
         settings = self.settings
+        waiting = ExitStack()
         try:
             self._tls = open_tls(settings, clock=SystemClock())
             self._socket = self._open.enter_context(
                 self._listening or bind_sockets(settings.host, settings.port, count=1)[0]
             )
-            self.store: Store = open_store(settings)
+            not_ready = waiting.enter_context(closing(NotReadyServer(settings, self._socket, self._tls)))
+            wait = StorageWait(settings, process="serve", on_wait=not_ready.show)
+            self.store: Store = wait.open(lambda: open_store(settings))
             self._open.callback(self.store.close)
             self.keyring: Keyring = open_keyring(settings)
             self.watch = SnapshotWatch(
@@ -105,11 +110,13 @@ class Serving:
             )
             self._lake = open_lake(settings, self.store)
             self._read_configuration()
-            self.log, self.guard = self._open.enter_context(
-                open_guarded_log(settings, self.store, current=self.watch.current)
+            self.log, self.guard = wait.open(
+                lambda: self._open.enter_context(open_guarded_log(settings, self.store, current=self.watch.current))
             )
             self._open.enter_context(run_guard(self.guard))
+            waiting.close()
         except BaseException:
+            waiting.close()
             self._open.close()
             raise
         return self
@@ -308,7 +315,7 @@ class _Dispatch:
         elif path == "/metrics":
             self._tracking.publish_counts()
             body = await asyncio.to_thread(
-                render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch)
+                render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch, self._serving.log)
             )
             await _respond(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:

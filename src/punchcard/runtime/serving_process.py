@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import signal
 import socket
 import sys
 import threading
 
 from punchcard.errors import PunchcardError
+from punchcard.runtime.child_process import stop_with_parent
 from punchcard.runtime.data_folder import prepare_data_folder
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.metrics import prepare_metrics
@@ -26,19 +26,13 @@ def run_serving_process(settings: Settings, listening: socket.socket, *, config_
     from punchcard.runtime.serve import Serving
 
     try:
+        threading.Thread(target=stop_with_parent, daemon=True).start()
         with Serving(settings, config_file=config_file, listening=listening, is_first=False) as serving:
-            threading.Thread(target=_stop_with_parent, daemon=True).start()
             serving.run()
     except PunchcardError as error:
         print(f"punchcard serve: {error.message}", file=sys.stderr)
         return _FAILED
     return 0
-
-
-def _stop_with_parent() -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        continue
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _main() -> int:

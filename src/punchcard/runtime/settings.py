@@ -10,12 +10,15 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 from urllib.parse import quote, urlencode
 
 from punchcard.errors import ConfigurationError
 from punchcard.lake.urls import is_on_s3
 from punchcard.operations.schedules import parse_time_of_day
+
+if TYPE_CHECKING:
+    from punchcard.operations.oidc import OidcSettings
 
 ENVIRONMENT_PREFIX = "PUNCHCARD_"
 
@@ -25,6 +28,7 @@ TimeOfDay = NewType("TimeOfDay", str)  # such as 03:00; "" for never
 PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if not set
 Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
+_RETENTION_SUFFIX = "_retention_days"
 
 
 class LogLevel(StrEnum):
@@ -81,11 +85,13 @@ class Settings:
     data: Path
     database_url: Secret  # may contain a password
     log_url: Secret
+    log_partitions: int
     kafka_sasl_username: str
     kafka_sasl_password: Secret
     kafka_ssl_key_password: Secret
     lake_url: Secret
     secret_key: Secret
+    secret_key_accepted: Secret
     log_level: LogLevel
     log_format: LogFormat
     host: str
@@ -93,6 +99,12 @@ class Settings:
     processes: int
     allowed_hosts: str
     public_url: PublicUrl
+    oidc_issuer: str
+    oidc_name: str
+    oidc_client_id: str
+    oidc_client_secret: Secret
+    oidc_allowed_domains: str
+    oidc_new_users: str
     tls_cert: str
     tls_key: str
     tls: TlsMode
@@ -117,6 +129,10 @@ class Settings:
     lake_retention_days: Days
     log_retention_hours: float
     history_retention_days: Days
+    delivery_details_retention_days: Days
+    profile_history_retention_days: Days
+    audit_log_retention_days: Days
+    rejected_requests_retention_days: Days
     configuration_versions_max: int
     delivery_poll_seconds: float
     reconcile_at: TimeOfDay
@@ -138,6 +154,12 @@ class Settings:
             "ingest_queue_bytes_max",
         )
         return replace(self, **{name: -(-getattr(self, name) // self.processes) for name in shared})
+
+    def retention_days(self) -> dict[str, int]:
+        """Return the number of days by setting, for data sets of which no operator has set another one."""
+        return {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith(_RETENTION_SUFFIX)
+        }
 
     def store_url(self) -> str:
         """Return the URL of the store."""
@@ -163,6 +185,29 @@ class Settings:
     def lake_write_interval_seconds(self) -> float:
         """Return the maximum time between routing an event and writing it to the lake, wherever that is."""
         return self.lake_upload_seconds if is_on_s3(self.lake_location()) else self.lake_flush_seconds
+
+    def identity_provider(self) -> "OidcSettings | None":
+        """Return the identity provider of the App, None if it is not set here.
+
+        Raises:
+            ConfigurationError: A setting of it is missing or invalid.
+        """
+        if not self.oidc_issuer:
+            return None
+        from punchcard.operations.oidc import read_oidc_settings  # a quarter of a second: not before it is needed
+
+        try:
+            return read_oidc_settings(
+                name=self.oidc_name,
+                issuer=self.oidc_issuer,
+                client_id=self.oidc_client_id,
+                client_secret=self.oidc_client_secret.reveal(),
+                allowed_domains=self.oidc_allowed_domains,
+                new_users=self.oidc_new_users,
+            )
+        except ConfigurationError as error:
+            variable = f"{ENVIRONMENT_PREFIX}OIDC_{str(error.context.get('field', 'issuer')).upper()}"
+            raise ConfigurationError(f"{variable}: {error.message}") from error
 
     def facts_path(self) -> Path:
         """Return the file in which audiences and computed traits are computed."""
@@ -229,7 +274,9 @@ def read_settings(environment: Mapping[str, str], overrides: Mapping[str, object
             problems.append(f"{origin}: {error}")
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return Settings(**read)  # type: ignore[arg-type]  # the readers return each field's type
+    settings = Settings(**read)  # type: ignore[arg-type]  # the readers return each field's type
+    settings.identity_provider()
+    return settings
 
 
 def setting_entries() -> list[SettingEntry]:

@@ -1,9 +1,7 @@
 """The worker process: routing in a thread, the lake in a thread, delivery on the event loop."""
 
 import asyncio
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -15,13 +13,15 @@ from punchcard.clock import SystemClock, to_micros
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.spare import SparePermits
 from punchcard.delivery.stages import DeliveryTarget
-from punchcard.errors import LakeError, PunchcardError, StorageError
+from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
+from punchcard.log.partitions import PartitionReader
 from punchcard.log.port import EventLog
 from punchcard.operations.replay_runner import ReplayRunner
+from punchcard.operations.violation_forwarding import ViolationForwarder
 from punchcard.routing.dedupe import MessageIndex
-from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.lake_feed import LakeFeed, RoutedRows
 from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
 from punchcard.routing.router import PositionMovedError, Router
@@ -31,13 +31,17 @@ from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log,
 from punchcard.runtime.engage_keeper import EngageKeeper
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
-from punchcard.runtime.history_pruning import prune_history
+from punchcard.runtime.history_pruning import drop_old_events, prune_history
 from punchcard.runtime.loop_progress import LoopProgress
+from punchcard.runtime.message_ids import fill_index
+from punchcard.runtime.partition_thread import PartitionThread, divide, open_feed
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.regulating import RegulationThread, open_suppressions
+from punchcard.runtime.replaying import run_replays
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
+from punchcard.runtime.storage_wait import StorageWait
 from punchcard.store.changes import StoreChanges
 from punchcard.store.delivery.counts import merge_old_minutes
 from punchcard.store.engine import Leadership
@@ -49,9 +53,6 @@ _IDLE_AFTER_POLLS = 2_000
 _WAIT_SECONDS = 0.25  # for a log that is notified of records: then a stop and held events are looked for
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
-# A replay gives way to live events between any two of its portions.
-_REPLAY_POLL_SECONDS = 0.02
-_REPLAY_IDLE_SECONDS = 0.25
 _LEADERSHIP_LOOK_SECONDS = 1.0
 # Share of the shutdown time that requests in flight may take; the rest is for recording their outcomes.
 _SENDING_SHARE = 0.7
@@ -68,9 +69,12 @@ class Worker:
     def __init__(self, settings: Settings, *, starts_engage: bool = True) -> None:
         self._starts_engage = starts_engage
         self._settings = settings
+        self._is_divided = settings.log_partitions > 1
         self._clock = SystemClock()
         self._log = structlog.get_logger("punchcard.worker")
-        self._store = open_store(settings)
+        self._opened = ExitStack()
+        self._wait = StorageWait(settings, process="worker")
+        self._store = self._wait.open(lambda: open_store(settings))
         self._watch = SnapshotWatch(
             self._store, open_keyring(settings), clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
@@ -81,18 +85,23 @@ class Worker:
         self._feed: LakeFeed | None = None
         self._engage = EngageKeeper(settings, store=self._store, watch=self._watch, clock=self._clock)
 
-    async def run(self, *, until_stdin_closes: bool) -> int:
-        """Route and deliver until SIGTERM or SIGINT; return the exit status.
-
-        Args:
-            until_stdin_closes: Also stop when the parent process is gone.
+    def open(self) -> None:
+        """Open the event log, once it is available: before `run`, so that a signal ends a process that waits.
 
         Raises:
             OtherLogError: The log does not belong to the store.
             ConfigurationError: The settings do not go together.
             StorageError: Storage cannot be opened.
         """
-        refuse_lake_of_its_own(self._settings, self._store)
+        self._wait.open(lambda: refuse_lake_of_its_own(self._settings, self._store))
+        _, self._guard = self._wait.open(
+            lambda: self._opened.enter_context(
+                open_guarded_log(self._settings, self._store, current=self._watch.current)
+            )
+        )
+
+    async def run(self) -> int:
+        """Route and deliver until SIGTERM or SIGINT; return the exit status."""
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
 
@@ -105,19 +114,13 @@ class Worker:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        if until_stdin_closes:
-            threading.Thread(
-                target=_wait_for_parent, args=(lambda: loop.call_soon_threadsafe(stop),), daemon=True
-            ).start()
 
         def fail(_: PunchcardError) -> None:
             self._failed = True
             loop.call_soon_threadsafe(stop)
 
-        with (
-            open_guarded_log(self._settings, self._store, current=self._watch.current) as (_, guard),
-            run_guard(guard, on_failure=fail),
-        ):
+        guard = self._guard
+        with self._opened, run_guard(guard, on_failure=fail):
             await self._work(guard, stopping, stop)
             with suppress(PunchcardError):  # it was reported before, and nothing is sent any more
                 guard.advance(at_once=True)
@@ -127,10 +130,26 @@ class Worker:
     async def _work(self, guard: LogGuard, stopping: asyncio.Event, stop: Callable[[], None]) -> None:
         """Route and deliver until stopped."""
         loop = asyncio.get_running_loop()
+
+        def fail() -> None:
+            self._failed = True
+            stop()
+
         routing = threading.Thread(
             target=self._route, args=(guard, lambda: loop.call_soon_threadsafe(stop)), name="routing"
         )
         routing.start()
+        partitions = PartitionThread(
+            self._settings,
+            self._store,
+            clock=self._clock,
+            open_router=self._open_router,
+            progress=self._progress,
+            stopping=self._stopping,
+            on_failure=lambda: loop.call_soon_threadsafe(fail),
+        )
+        if self._is_divided:
+            partitions.start()
         if self._starts_engage:
             self._engage.start(self._stopping)
         alerts = AlertLoop(self._settings, self._store, current=self._watch.current, clock=self._clock, process=WORKER)
@@ -149,6 +168,8 @@ class Worker:
             stop()
             await asyncio.to_thread(alerts.stop)
             await asyncio.to_thread(routing.join)
+            if self._is_divided:
+                await asyncio.to_thread(partitions.join)
             await asyncio.to_thread(self._engage.stop)
             await asyncio.to_thread(simulating.join)
 
@@ -226,89 +247,80 @@ class Worker:
         guard.open()  # the lake may have been unreadable before
         with open_log(settings) as log:
             lake = LakeWriter(settings.lake_location())
-            feed = LakeFeed(lake=lake, log=log, store=self._store, clock=self._clock, rows_max=settings.lake_rows_max)
+            if self._is_divided and not divide(log, self._store, settings, stopping=self._stopping):
+                return
+            feed = open_feed(settings, self._store, lake=lake, log=log, clock=self._clock)
             self._feed = feed
             reader = LakeReader(settings.lake_location())
             replay = LakeReplay(store=self._store, log=log, lake=reader, clock=self._clock, current=self._watch.newest)
             if not replay.run(stopping=self._stopping.is_set):
                 return
-            router = Router(
-                log=log,
-                store=self._store,
-                clock=self._clock,
-                current=self._watch.newest,
-                index=self._fill_index(feed),
-                feed=feed,
-                on_effects=self._wake,
-                batch_bytes=settings.routing_batch_bytes,
-                suppressions=open_suppressions(settings, self._store, clock=self._clock),
-            )
+            router = None
+            if not self._is_divided:
+                index = MessageIndex(settings.dedupe_ids_min)
+                fill_index(index, settings, feed, clock=self._clock)
+                router = self._open_router(log, index, feed)
             flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
             flushing.start()
-            runner = ReplayRunner(
-                store=self._store,
-                log=log,
-                lake=reader,
-                clock=self._clock,
-                current=self._watch.newest,  # it was planned with what was saved a moment ago
-                before_append=guard.check,
-            )
             over = threading.Event()
             regulating = RegulationThread(settings, self._store, log=log, current=self._watch.newest, over=over)
             regulating.start()
-            replaying = threading.Thread(target=self._run_replays, args=(runner, over), name="replays")
-            replaying.start()
+            replaying = self._start_replays(log, reader, guard, over)
             try:
                 with self._progress.watch("routing"):
-                    self._step_while_leading(router, log, leadership)
+                    if router is None:
+                        self._wait_while_leading(leadership)
+                    else:
+                        self._step_while_leading(router, log, leadership)
             finally:
-                router.write_schema()
+                if router is not None:
+                    router.write_schema()
                 over.set()
                 feed.close()
                 replaying.join()
                 regulating.join()
                 flushing.join()
 
-    def _run_replays(self, runner: ReplayRunner, over: threading.Event) -> None:
-        """Take confirmed replays on, whatever one of them meets, until this process routes no more."""
-        busy = False
-        with closing(StoreChanges(self._store, clock=self._clock)) as changes:
-            while not over.wait(_REPLAY_POLL_SECONDS if busy else _REPLAY_IDLE_SECONDS):
-                if busy or changes.have_come():
-                    busy = self._take_replays_on(runner, over, changes)
+    def _start_replays(
+        self, log: EventLog, reader: LakeReader, guard: LogGuard, over: threading.Event
+    ) -> threading.Thread:
+        """Start the thread that brings replays and forwarded violations to the log."""
+        runner = ReplayRunner(
+            store=self._store,
+            log=log,
+            lake=reader,
+            clock=self._clock,
+            current=self._watch.newest,  # it was planned with what was saved a moment ago
+            before_append=guard.check,
+        )
+        forwarder = ViolationForwarder(
+            store=self._store, log=log, clock=self._clock, current=self._watch.newest, before_append=guard.check
+        )
+        steps = (runner.step, forwarder.step)
+        replaying = threading.Thread(target=run_replays, args=(steps, self._store, self._clock, over), name="replays")
+        replaying.start()
+        return replaying
 
-    def _take_replays_on(self, runner: ReplayRunner, over: threading.Event, changes: StoreChanges) -> bool:
-        """Take one step; True if there is more to do at once."""
-        try:
-            return runner.step()
-        except StorageError as error:
-            RoutingTelemetry().storage_failed(error=error.message)
-        except Exception as error:  # noqa: BLE001  # no defect around replays may stop awards
-            self._log.error("replays_failed", exc_info=error)
-        over.wait(_RETRY_SECONDS)
-        changes.forget()
-        return False
+    def _open_router(self, log: EventLog | PartitionReader, index: MessageIndex, feed: RoutedRows) -> Router:
+        return Router(
+            log=log,
+            store=self._store,
+            clock=self._clock,
+            current=self._watch.newest,
+            index=index,
+            feed=feed,
+            on_effects=self._wake,
+            batch_bytes=self._settings.routing_batch_bytes,
+            suppressions=open_suppressions(self._settings, self._store, clock=self._clock),
+        )
 
-    def _fill_index(self, feed: LakeFeed) -> MessageIndex:
-        """Load the recent message ids, as far as the lake can be read; the ledger has those that matter for awards."""
-        settings, telemetry = self._settings, RoutingTelemetry()
-        index = MessageIndex(settings.dedupe_ids_min)
-        begun = self._clock.monotonic()
-        ids = 0
-        reader = LakeReader(settings.lake_location())
-        try:
-            for keys in reader.recent_message_keys(
-                settings.dedupe_ids_min, on_damage=lambda error: telemetry.lake_failed(error=error.message)
-            ):
-                index.add_all(keys)
-                ids += len(keys)
-        except LakeError as error:
-            telemetry.lake_failed(error=error.message)
-        for keys in feed.waiting_message_keys():
-            index.add_all(keys)
-            ids += len(keys)
-        telemetry.index_filled(ids=ids, seconds=self._clock.monotonic() - begun)
-        return index
+    def _wait_while_leading(self, leadership: Leadership) -> None:
+        """Lead until stopped, or until another process leads; the partitions are routed in another thread."""
+        while not self._stopping.wait(_LEADERSHIP_LOOK_SECONDS):
+            self._progress.mark("routing")
+            if not leadership.held():
+                RoutingTelemetry().leadership_lost()
+                return
 
     def _step_while_leading(self, router: Router, log: EventLog, leadership: Leadership) -> None:
         idle_polls = 0
@@ -357,11 +369,9 @@ class Worker:
 
     def _run_housekeeping(self, feed: LakeFeed) -> None:
         """Run the tasks of every minute; each separately, so that a damaged lake does not stop the others."""
-        days = self._settings.lake_retention_days
         self._try_lake(feed.check)
         self._try_lake(feed.tidy)
-        if days:
-            self._try_lake(lambda: feed.drop_old(days=days))
+        self._try_lake(lambda: drop_old_events(feed, self._store, self._settings, clock=self._clock))
         self._try_lake(self._merge_counts)
         self._try_lake(
             lambda: prune_history(self._store, self._settings, clock=self._clock, is_stopping=self._stopping.is_set)
@@ -390,9 +400,3 @@ class Worker:
         old = self._clock.now() - timedelta(hours=self._settings.log_retention_hours)
         while feed.trim_log(older_than_micros=to_micros(old)) and not self._stopping.is_set():
             continue
-
-
-def _wait_for_parent(stop: Callable[[], None]) -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    stop()

@@ -21,8 +21,8 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from punchcard.errors import ConfigurationError, StorageError
-from punchcard.postgres import SESSION, connection_parameters
+from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
+from punchcard.postgres import SESSION, connection_parameters, is_settings_fault
 from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
@@ -33,10 +33,12 @@ from punchcard.store.privacy import schema as _privacy_schema  # noqa: F401  # i
 from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.schema import metadata
 from punchcard.store.source_schema import schema as _source_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.tracking_plans import schema as _tracking_plans_schema  # noqa: F401  # likewise
+from punchcard.store.vacuum import vacuum
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0033"
+HEAD_MIGRATION = "0039"
 _BUSY_SECONDS = 10
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
@@ -157,6 +159,8 @@ class Store:
                 "docs/how-to/operate.md says how, and what happens to events since then.",
                 code="store_damaged",
             )
+        if not self.is_sqlite and isinstance(error, DBAPIError) and is_settings_fault(cause):
+            return StorageSettingsError(f"The store cannot be {doing}: {cause}. Correct PUNCHCARD_DATABASE_URL.")
         if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
             return StorageError(f"the store cannot be {doing}: {cause}")
         return None
@@ -194,12 +198,13 @@ class Store:
     def discard_deleted(self) -> bool:
         """Overwrite what deleted rows have left in the write-ahead log; False if that must be tried again later.
 
-        PostgreSQL frees old versions of rows itself.
+        In PostgreSQL, the old versions of rows are freed: its own vacuum comes once a fifth of a table has changed.
 
         Raises:
             StorageError: the database is away.
         """
         if not self.is_sqlite:
+            vacuum(self._engine)
             return True
         with closing(self._engine.raw_connection()) as connection:
             return truncate_write_ahead_log(connection)

@@ -15,14 +15,16 @@ from punchcard.testing.waiting import PATIENCE_SECONDS
 
 PASSWORD = "correct horse battery"
 # The hash determines the work of a check, and this one needs almost none: tests sign in a thousand times.
-_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+PASSWORD_HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 
 
 def add_operators(world: PublicApiServer) -> None:
     """Add an operator of each role: `owner@acme.example` and so on, all with the same password."""
     for role in Role:
         with world.store.unit_of_work() as work:
-            create_operator(work, email=f"{role}@acme.example", name=role, role=role, password=_HASH, clock=world.clock)
+            create_operator(
+                work, email=f"{role}@acme.example", name=role, role=role, password=PASSWORD_HASH, clock=world.clock
+            )
 
 
 class PageResponse(NamedTuple):

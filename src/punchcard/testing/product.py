@@ -229,16 +229,26 @@ class WorkerProcess:
     """A running `punchcard worker`; as a context manager it is stopped at the end.
 
     Args:
+        data: Its data folder.
         environment: Added to this process's environment.
         log: File to which its log lines are appended.
         arguments: Further options of the command.
+        half: Another command with the same options: `engage`.
     """
 
-    def __init__(self, data: Path, environment: Mapping[str, str], log: Path, *, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        data: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        arguments: Sequence[str] = (),
+        half: str = "worker",
+    ) -> None:
         self._log = log.open("a")
         self._process = start_module(
             "punchcard",
-            *("worker", "--data", str(data), *arguments),
+            *(half, "--data", str(data), *arguments),
             stderr=self._log,
             environment={**os.environ, **environment},
         )
@@ -247,6 +257,10 @@ class WorkerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """End the process as a supervisor does; return its exit status."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -254,6 +268,11 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
         self._log.close()
+        return int(self._process.returncode)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the worker."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL the worker."""

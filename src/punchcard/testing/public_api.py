@@ -31,7 +31,7 @@ from punchcard.lake.erasure import LakeEraser
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.group_commit import GroupCommit
-from punchcard.log.port import NewRecord
+from punchcard.log.port import EventLog, NewRecord
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.operations.deletion_runner import DeletionRunner
 from punchcard.operations.dependencies import Dependencies
@@ -116,12 +116,13 @@ class PublicApiServer:
         folder: Folder of log, lake and key.
         store_url: URL of an empty database.
         config: The configuration, as text of a config file.
+        lake_url, log: Location of the lake, and the event log, which is closed at the end; in `folder` by default.
     """
 
-    def __init__(self, folder: Path, store_url: str, config: str) -> None:
+    def __init__(self, folder: Path, store_url: str, config: str, *, lake_url: str = "", log: EventLog | None = None):
         self.clock = ManualClock()
         self.store = Store(with_tables(store_url))
-        self.log = SqliteEventLog(folder / "log.db")
+        self.log: EventLog = log or SqliteEventLog(folder / "log.db")
         key = folder / "secret-key"
         if not key.exists():
             key.write_text(_SECRET_KEY)
@@ -129,7 +130,7 @@ class PublicApiServer:
         self.subjects = SubjectVault(self._keyring)
         self.watch = SnapshotWatch(self.store, self._keyring, clock=self.clock)
         self.configure(config)
-        lake = str(folder / "lake")
+        lake = lake_url or str(folder / "lake")
         self._feed = LakeFeed(
             lake=LakeWriter(lake, clock=self.clock),
             log=self.log,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -39,8 +38,8 @@ from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.partner.scripted import QUICK_REFUNDS, ScriptedPartner, ScriptedSettings, Step
-from punchcard.workspace.model import Destination, Source
-from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SourceRoute
+from punchcard.testing.partner.scripted_snapshot import scripted_snapshot
+from punchcard.workspace.snapshot import Snapshot
 
 SLUG = "partner"
 SOURCE, OTHER_SOURCE = "website", "server"
@@ -436,27 +435,7 @@ class World:
         )
 
     def _snapshot(self) -> Snapshot:
-        routed = RoutedDestination(
-            slug=SLUG,
-            name=self.partner.definition.name,
-            partner=self.partner,
-            settings=self._settings,
-            supported=self.partner.definition.supported,
-            fingerprint=self._settings.token,
-            destination=Destination(slug=SLUG, type="scripted", sources=(SOURCE, OTHER_SOURCE)),
-        )
-        routes = {
-            key: SourceRoute(source=Source(slug=slug, name=slug, write_keys=(key,)), destinations=(routed,))
-            for slug, key in WRITE_KEYS.items()
-        }
-        return Snapshot(
-            revision=1,
-            zone=ZoneInfo("UTC"),
-            by_write_key=routes,
-            routes=routes,
-            destinations={SLUG: routed},
-            known_names=frozenset({routed.name}),
-        )
+        return scripted_snapshot(self.partner, self._settings, slug=SLUG, write_keys=WRITE_KEYS)
 
     def _close_components(self) -> None:
         for component in (getattr(self, "store", None), getattr(self, "log", None)):

@@ -354,6 +354,7 @@ def _matches(event: LakeEvent, query: EventQuery) -> bool:
         and query.name in (None, event.event)
         and (query.begin is None or event.received_at >= query.begin)
         and (query.end is None or event.received_at < query.end)
+        and (not query.note or any(note.startswith(query.note) for note in event.notes))
         and (
             query.status is None
             or any(

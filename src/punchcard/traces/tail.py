@@ -7,14 +7,16 @@ from msgspec.structs import replace
 from punchcard.clock import from_micros
 from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
+from punchcard.events.parse import with_text
 from punchcard.lake.extraction import extract_columns
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.records import Item, read_items, read_record
+from punchcard.routing.lake_events import read_lake_event, with_event
+from punchcard.routing.records import Item, read_record, read_routed
 from punchcard.routing.replay_record import REPLAY
 from punchcard.routing.suppression import is_suppressed, without_person
 from punchcard.store.engine import Store
-from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
+from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RewrittenEvent, RoutedRecord
 from punchcard.store.routing.positions import LAKE, ROUTING, position_of, results_between
 
 _RECORDS = 500
@@ -128,6 +130,8 @@ class Tail:
                 source, results = _results_at(routed_at, event.log_position, event.event_index)
                 if is_suppressed(results):
                     event = replace(event, user_id=None, anonymous_id=None, email=None, payload=b"{}", notes=())
+                else:
+                    event = _as_routed(event, routed_at[event.log_position][1].rewritten)
                 routed.append(replace(event, source=source, results=_lake_results(results)))
         return routed
 
@@ -167,7 +171,7 @@ def _events_of(record: LogRecord, routed_at: _RoutedAt) -> list[LakeEvent]:
     if record.call == REPLAY:
         return []  # its events are shown where they stand themselves
     routed = routed_at.get(record.position)
-    items = read_record(record) if routed is None else read_items(record, len(routed[1].results))
+    items = read_record(record) if routed is None else read_routed(record, routed[1])
     return [
         _seen(item, record, index, *_results_at(routed_at, record.position, index)) for index, item in enumerate(items)
     ]
@@ -193,6 +197,15 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, results
         results=_lake_results(results),
         notes=tuple(note.detail for note in item.notes),
     )
+
+
+def _as_routed(event: LakeEvent, rewritten: Sequence[RewrittenEvent]) -> LakeEvent:
+    """Return an event that was read before it was routed as the rules of its source left it."""
+    rewriting = next((rewriting for rewriting in rewritten if rewriting.index == event.event_index), None)
+    item = None if rewriting is None else read_lake_event(event)
+    if rewriting is None or item is None:
+        return event
+    return with_event(event, with_text(item, rewriting.text or item.raw, rewriting.notes))
 
 
 def _lake_results(results: Sequence[EventResult]) -> tuple[LakeResult, ...]:

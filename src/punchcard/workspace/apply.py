@@ -27,6 +27,7 @@ from punchcard.workspace.plan import Change, plan
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 from punchcard.workspace.validate import find_problems
+from punchcard.workspace.write_key_masks import restore_write_keys
 
 
 def apply(
@@ -263,9 +264,13 @@ def _complete(desired: Workspace, current: Workspace, catalog: Catalog) -> Works
     """
     problems: list[Problem] = []
     current_by_slug = {destination.slug: destination for destination in current.destinations}
+    sources_by_slug = {source.slug: source for source in current.sources}
     completed = persistence.sort_parts(
         replace(
             desired,
+            sources=tuple(
+                restore_write_keys(source, sources_by_slug.get(source.slug), problems) for source in desired.sources
+            ),
             destinations=tuple(
                 assign_filter_ids(
                     _restore_secrets(destination, current_by_slug.get(destination.slug), catalog, problems),
@@ -338,6 +343,7 @@ def _drop_replaced_unreadable(current: Workspace, unreadable: Mapping[PartKey, s
             channel for channel in current.alert_channels if ("alert_channel", channel.slug) not in replaced
         ),
         alert_rules=tuple(rule for rule in current.alert_rules if ("alert_rule", rule.rule) not in replaced),
+        tracking_plans=tuple(plan for plan in current.tracking_plans if ("tracking_plan", plan.slug) not in replaced),
     )
 
 

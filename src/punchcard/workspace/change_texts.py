@@ -7,9 +7,18 @@ from typing import Final
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import SettingField
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.document import Catalog, ConfigurationPart, secret_keys
 from punchcard.workspace.keyring import is_masked
-from punchcard.workspace.model import AlertChannel, Computation, Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import (
+    AlertChannel,
+    Computation,
+    Destination,
+    DestinationFilter,
+    Source,
+    Transformation,
+    Workspace,
+)
 from punchcard.workspace.persistence import PartKey, parts_by_key
 from punchcard.workspace.plan import Change, ChangeKind, ValueChange, plan
 from punchcard.workspace.problems import KeyPath, render_path
@@ -23,6 +32,8 @@ _KINDS: Final = {
     "computed_trait": "Computed trait",
     "alert_channel": "Alert channel",
     "alert_rule": "Alert rule",
+    "tracking_plan": "Tracking plan",
+    "transformation": "Transformation",
 }
 _DONE: Final = {ChangeKind.ADD: "added", ChangeKind.CHANGE: "changed", ChangeKind.REMOVE: "removed"}
 _FIELDS: Final = {
@@ -34,6 +45,7 @@ _FIELDS: Final = {
     "point_cost": "Cost per point",
     "url": "URL",
     "when_removed": "When removed",
+    "switched_off": "Switched off",
 }
 
 
@@ -84,6 +96,10 @@ def _sentences(
         return
     rest = [value for value in change.values if value.path[0] != "filters"]
     for value in rest:
+        if isinstance(after, TrackingPlan) and value.path[0] == "rules":
+            done = "added" if value.before is None else "removed" if value.after is None else "changed"
+            yield f"Rule “{value.path[1]}” of tracking plan {name}: {done}"
+            continue
         yield _value_sentence(value, change.part, name, after, catalog)
     if isinstance(before, Destination) and isinstance(after, Destination):
         yield from _filter_sentences(before, after, name)
@@ -102,6 +118,11 @@ def _summary(part: ConfigurationPart | None, catalog: Catalog) -> str:
         return f" ({'; '.join(facts)})"
     if isinstance(part, Computation):
         return f": {_text(part.definition)}"
+    if isinstance(part, TrackingPlan):
+        sources = f"sources: {', '.join(part.sources) or 'none'}"
+        return f" ({_counted(len(part.rules), 'rule', 'rules')}; {sources})"
+    if isinstance(part, Transformation):
+        return f": {_text(part.condition)}"
     return ""
 
 
@@ -213,7 +234,7 @@ def _name(key: PartKey, part: ConfigurationPart, catalog: Catalog) -> str:
         case Destination():
             partner = catalog.get(part.type)
             return part.name or (key[1] if partner is None else partner.definition.name)
-        case Source() | Computation() | AlertChannel():
+        case Source() | Computation() | AlertChannel() | TrackingPlan() | Transformation():
             return part.name or key[1]
         case _:
             return key[1]

@@ -7,14 +7,25 @@ import msgspec
 
 from punchcard.destinations.catalog import CATALOG, DestinationCatalog
 from punchcard.destinations.port import Partner
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.keyring import Keyring, mask
-from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
+from punchcard.workspace.model import (
+    AlertChannel,
+    AlertRule,
+    Computation,
+    Destination,
+    Source,
+    Transformation,
+    Workspace,
+)
 
 Catalog = Mapping[str, Partner]
 """Partners by the slug of their definition."""
 
 
-ConfigurationPart = Workspace | Source | Destination | Computation | AlertChannel | AlertRule
+ConfigurationPart = (
+    Workspace | Source | Destination | Computation | Transformation | AlertChannel | AlertRule | TrackingPlan
+)
 """What is stored as one document."""
 
 

@@ -157,7 +157,20 @@ def remove_source(slug: str) -> Edit:
             raise ConfigurationError(
                 f"{', '.join(connected)} is connected to {slug}. Delete or disconnect it first.", code="in_use"
             )
-        return replace(workspace, sources=tuple(source for source in workspace.sources if source.slug != slug))
+        return replace(
+            workspace,
+            sources=tuple(
+                replace(source, enforcement=replace(source.enforcement, forward_violations_to=""))
+                if source.enforcement.forward_violations_to == slug
+                else source
+                for source in workspace.sources
+                if source.slug != slug
+            ),
+            tracking_plans=tuple(
+                replace(plan, sources=tuple(source for source in plan.sources if source != slug))
+                for plan in workspace.tracking_plans
+            ),
+        )
 
     return change
 

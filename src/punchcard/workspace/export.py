@@ -2,21 +2,26 @@
 
 from collections.abc import Collection, Mapping
 
+import msgspec
 import tomli_w
 
 from punchcard.destinations.catalog import CATALOG
 from punchcard.profiles.rules import IdentityRules
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.alert_settings import mask_channel
-from punchcard.workspace.document import Catalog, ConfigurationPart, mask_secrets, to_plain
+from punchcard.workspace.document import Catalog, ConfigurationPart, mask_secrets, mask_source, to_plain
 from punchcard.workspace.model import (
     AlertChannel,
     AlertRule,
     Computation,
     Destination,
     DestinationFilter,
+    SchemaSwitches,
     Source,
+    Transformation,
     Workspace,
 )
+from punchcard.workspace.plan_files import export_enforcement, export_tracking_plan
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.variables import escape_variables
 
@@ -25,32 +30,71 @@ _HEADING = """\
 # a secret, replace its mask by plain text or "${ENV_NAME}".
 """
 
+_WRITE_KEYS_NOTE = """\
+# Write keys are masked, too, and kept by `punchcard apply`. For another installation, include them with
+# `punchcard export --write-keys`.
+"""
+
+_CAMEL = {
+    "condition": "if",
+    "new_event_name": "newEventName",
+    "property_renames": "propertyRenames",
+    "old_name": "oldName",
+    "new_name": "newName",
+    "property_value_transformations": "propertyValueTransformations",
+    "property_paths": "propertyPaths",
+    "property_value": "propertyValue",
+    "property_drops": "propertyDrops",
+    "allow_properties": "allowProperties",
+}
 _APP_NOTE = "# Belongs to the App. If it stays in this file, the file manages it from then on.\n"
 
 
-def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG) -> str:
-    """Return one part as it is written in a config file, secrets masked."""
+def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG, includes_write_keys: bool = False) -> str:
+    """Return one part as it is written in a config file, secrets masked.
+
+    Args:
+        includes_write_keys: False to mask write keys as well.
+    """
     match part:
         case Workspace():
             return "\n".join(_workspace(part))
         case Source():
-            return "[[sources]]\n" + tomli_w.dumps(_source(part))
+            shown = part if includes_write_keys else mask_source(part)
+            return _source_block(shown) + _switched_off(part.switched_off)
         case Destination():
             return "\n".join(_destination(mask_secrets(part, catalog=catalog)))
         case Computation():
             return _computation(part)
+        case Transformation():
+            return _transformation(part)
         case AlertChannel():
             return _alert_channel(mask_channel(part))
+        case TrackingPlan():
+            return export_tracking_plan(part)
         case _:
             return _alert_rule(part)
 
 
-def export(workspace: Workspace, *, managed: Collection[tuple[str, str]] = (), catalog: Catalog = CATALOG) -> str:
-    """Return the workspace as the text of a config file."""
-    blocks = [_HEADING, *_workspace(workspace)]
+def export(
+    workspace: Workspace,
+    *,
+    managed: Collection[tuple[str, str]] = (),
+    catalog: Catalog = CATALOG,
+    includes_write_keys: bool = False,
+) -> str:
+    """Return the workspace as the text of a config file.
+
+    Args:
+        managed: Kind and slug of the parts that the config file manages.
+        includes_write_keys: False to mask write keys as well.
+    """
+    heading = _HEADING if includes_write_keys else _HEADING + _WRITE_KEYS_NOTE
+    blocks = [heading, *_workspace(workspace)]
     for source in workspace.sources:
         if not source.is_managed:
-            blocks.append(_note("source", source.slug, managed) + export_part(source, catalog=catalog))
+            text = export_part(source, catalog=catalog, includes_write_keys=includes_write_keys)
+            blocks.append(_note("source", source.slug, managed) + text)
     for destination in workspace.destinations:
         if destination.is_managed:
             blocks.append(f"# Managed by the partner endpoint, not part of this file: {destination.slug}\n")
@@ -58,10 +102,16 @@ def export(workspace: Workspace, *, managed: Collection[tuple[str, str]] = (), c
             blocks.append(_note("destination", destination.slug, managed) + export_part(destination, catalog=catalog))
     for computation in workspace.computations:
         blocks.append(_note(computation.kind, computation.key, managed) + export_part(computation, catalog=catalog))
+    for transformation in workspace.transformations:
+        blocks.append(
+            _note("transformation", transformation.slug, managed) + export_part(transformation, catalog=catalog)
+        )
     for channel in workspace.alert_channels:
         blocks.append(_note("alert_channel", channel.slug, managed) + export_part(channel, catalog=catalog))
     for rule in workspace.alert_rules:
         blocks.append(_note("alert_rule", rule.rule, managed) + export_part(rule, catalog=catalog))
+    for plan in workspace.tracking_plans:
+        blocks.append(_note("tracking_plan", plan.slug, managed) + export_part(plan, catalog=catalog))
     return "\n".join(blocks)
 
 
@@ -89,12 +139,23 @@ def _identity(rules: IdentityRules) -> list[str]:
     return [tomli_w.dumps({"identity": _literal(values)})] if values else []
 
 
+def _source_block(source: Source) -> str:
+    block = "[[sources]]\n" + tomli_w.dumps(_source(source))
+    enforcement = export_enforcement(source.enforcement)
+    return f"{block}\n{tomli_w.dumps({'sources': {'enforcement': enforcement}})}" if enforcement else block
+
+
 def _source(source: Source) -> dict[str, object]:
     keys: dict[str, object] = (
         {"write_key": source.write_keys[0]} if len(source.write_keys) == 1 else {"write_keys": list(source.write_keys)}
     )
     type_ = {} if source.type == DEFAULT_SOURCE_TYPE else {"type": source.type}
     return _literal({"slug": source.slug, "name": source.name, **type_, **keys, "enabled": source.enabled})
+
+
+def _switched_off(switches: SchemaSwitches) -> str:
+    values = {key: value for key, value in msgspec.to_builtins(switches).items() if value}
+    return f"switched_off = {_inline(_literal_value(values))}\n" if values else ""
 
 
 def _destination(destination: Destination) -> list[str]:
@@ -121,6 +182,24 @@ def _computation(computation: Computation) -> str:
         if key != "kind" and (value != standard[key] or key in ("key", "name", "definition"))
     }
     return f"[[{computation.kind}s]]\n" + tomli_w.dumps(_literal(values))
+
+
+def _transformation(transformation: Transformation) -> str:
+    standard = to_plain(Transformation(slug="", name="", source="", condition=""))
+    values = {
+        _CAMEL.get(key, key): value
+        for key, value in to_plain(transformation).items()
+        if value != standard[key] or key == "condition"
+    }
+    tables = {key: values.pop(key) for key in ("propertyRenames", "propertyValueTransformations") if key in values}
+    lines = [f"{key} = {_inline(_camel_keys(_literal_value(value)))}\n" for key, value in tables.items()]
+    return "[[transformations]]\n" + tomli_w.dumps(_literal(values)) + "".join(lines)
+
+
+def _camel_keys(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {_CAMEL.get(key, key): _camel_keys(item) for key, item in value.items()}
+    return [_camel_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def _alert_channel(channel: AlertChannel) -> str:

@@ -17,9 +17,14 @@ from punchcard.workspace.model import (
     Computation,
     Destination,
     DestinationFilter,
+    PropertyRename,
+    PropertyValue,
+    SchemaSwitches,
     Source,
+    Transformation,
     Workspace,
 )
+from punchcard.workspace.plan_files import read_enforcement, read_plan_folders, read_tracking_plan
 from punchcard.workspace.problems import KeyPath, Problem
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.tables import TableReader
@@ -78,7 +83,8 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
         # A file that is being written may be empty for a moment; it must not remove the whole configuration.
         raise ConfigurationError(f"{name}: The file is empty.")
     problems: list[Problem] = []
-    workspace = _read(TableReader((), document, environment=environment, problems=problems))
+    reader = TableReader((), document, environment=environment, problems=problems)
+    workspace = _read(reader, Path(name).parent)
     located_problems = [_by_slug(problem, document) for problem in problems]
     reported_paths = {problem.path for problem in located_problems}
     semantic_problems = [
@@ -89,6 +95,15 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
         lines = [_located(problem, name, text, document) for problem in located_problems]
         raise ConfigurationError("\n".join(dict.fromkeys(lines)), problems=tuple(located_problems))
     return workspace
+
+
+def read_referenced(content: bytes, path: Path) -> bytes:
+    """Return the content of all files that a config file refers to, to see whether anything has changed."""
+    try:
+        document = tomllib.loads(content.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        return b""  # its errors are reported when it is read
+    return read_plan_folders(document, path.parent)
 
 
 def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset[str]:
@@ -102,7 +117,7 @@ def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset
     return frozenset(key_of(table.text("name")) for table in tables if not table.has("key"))
 
 
-def _read(root: TableReader) -> Workspace:
+def _read(root: TableReader, folder: Path) -> Workspace:
     root.only(
         "workspace",
         "identity",
@@ -110,8 +125,10 @@ def _read(root: TableReader) -> Workspace:
         "destinations",
         "audiences",
         "computed_traits",
+        "transformations",
         "alert_channels",
         "alert_rules",
+        "tracking_plans",
     )
     about = root.table("workspace")
     about.only("name", "timezone", "day_borders", "webhookAllowedNetworks", "pointCost", "currency")
@@ -131,8 +148,16 @@ def _read(root: TableReader) -> Workspace:
             for kind, key in (("audience", "audiences"), ("computed_trait", "computed_traits"))
             for table in root.tables(key)
         ),
+        transformations=tuple(
+            _transformation(table, number) for number, table in enumerate(root.tables("transformations"), start=1)
+        ),
         alert_channels=tuple(_alert_channel(table) for table in root.tables("alert_channels")),
         alert_rules=tuple(_alert_rule(table) for table in root.tables("alert_rules")),
+        tracking_plans=tuple(
+            read_tracking_plan(slug, plans.table(slug), folder)
+            for plans in (root.table("tracking_plans"),)
+            for slug in plans.names()
+        ),
     )
 
 
@@ -151,7 +176,7 @@ def _identity(table: TableReader) -> IdentityRules:
 
 
 def _source(table: TableReader) -> Source:
-    table.only("slug", "name", "type", "write_key", "write_keys", "enabled")
+    table.only("slug", "name", "type", "write_key", "write_keys", "enabled", "enforcement", "switched_off")
     slug = table.text("slug")
     return Source(
         slug=slug,
@@ -159,6 +184,19 @@ def _source(table: TableReader) -> Source:
         write_keys=_one_or_many(table, "write_key", "write_keys"),
         type=table.text("type", default=DEFAULT_SOURCE_TYPE),
         enabled=table.flag("enabled", default=True),
+        enforcement=read_enforcement(table.table("enforcement")),
+        switched_off=_switched_off(table.table("switched_off")),
+    )
+
+
+def _switched_off(table: TableReader) -> SchemaSwitches:
+    table.only("events", "calls", "properties", "traits")
+    properties, traits = table.table("properties"), table.table("traits")
+    return SchemaSwitches(
+        events=table.texts("events") if table.has("events") else (),
+        calls=table.texts("calls") if table.has("calls") else (),
+        properties={name: properties.texts(name) for name in properties.names()},
+        traits={name: traits.texts(name) for name in traits.names()},
     )
 
 
@@ -218,6 +256,61 @@ def _computation(table: TableReader, kind: str) -> Computation:
         include_history=table.flag("include_history", default=True),
         when_removed=table.text("when_removed", default=standard.when_removed),
     )
+
+
+def _transformation(table: TableReader, number: int) -> Transformation:
+    """Return the transformation that a table of a config file describes.
+
+    Args:
+        number: Its place in the file: transformations without `order` are applied in the order of the file.
+    """
+    table.only(
+        "slug",
+        "name",
+        "source",
+        "destination",
+        "if",
+        "enabled",
+        "order",
+        "drop",
+        "newEventName",
+        "propertyRenames",
+        "propertyValueTransformations",
+        "propertyDrops",
+        "allowProperties",
+    )
+    name = table.text("name")
+    return Transformation(
+        slug=table.text("slug", default=suggest_slug(name)),
+        name=name,
+        source=table.text("source"),
+        condition=table.text("if"),
+        destination=table.text("destination", default=""),
+        enabled=table.flag("enabled", default=True),
+        order=table.number("order", default=number),
+        drop=table.flag("drop", default=False),
+        new_event_name=table.text("newEventName", default=""),
+        property_renames=tuple(_property_rename(inner) for inner in table.tables("propertyRenames")),
+        property_value_transformations=tuple(
+            _property_value(inner) for inner in table.tables("propertyValueTransformations")
+        ),
+        property_drops=table.texts("propertyDrops") if table.has("propertyDrops") else (),
+        allow_properties=table.texts("allowProperties") if table.has("allowProperties") else (),
+    )
+
+
+def _property_rename(table: TableReader) -> PropertyRename:
+    table.only("oldName", "newName")
+    return PropertyRename(old_name=table.text("oldName"), new_name=table.text("newName"))
+
+
+def _property_value(table: TableReader) -> PropertyValue:
+    table.only("propertyPaths", "propertyValue")
+    value = table.free().get("propertyValue")
+    if not isinstance(value, str | int | float | bool):
+        table.note(("propertyValue",), "Must be text, a number, true or false.")
+        value = ""
+    return PropertyValue(property_paths=table.texts("propertyPaths"), property_value=value)
 
 
 def _alert_channel(table: TableReader) -> AlertChannel:

@@ -6,7 +6,7 @@ from pathlib import Path
 from punchcard.destinations.catalog import CATALOG
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.workspace.document import Catalog
-from punchcard.workspace.file import derived_keys, read_bytes, read_content
+from punchcard.workspace.file import derived_keys, read_bytes, read_content, read_referenced
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.plan import Change
 from punchcard.workspace.telemetry import WorkspaceTelemetry
@@ -43,6 +43,7 @@ class FileWatch:
         self._telemetry = WorkspaceTelemetry()
         self._handled: bytes | str = b""
         self._seen: bytes | str = b""
+        self._referenced = b""  # files that the config file refers to, as they were read last
 
     def apply_now(self) -> Sequence[Change]:
         """Apply the file immediately; used at startup, which fails if the file is invalid.
@@ -57,6 +58,7 @@ class FileWatch:
         workspace = self._workspace(content)
         changes = self._applied(workspace, content)
         self._handled = self._seen = content
+        self._referenced = read_referenced(content, self._path)
         return changes
 
     def poll(self) -> Sequence[Change]:
@@ -70,7 +72,11 @@ class FileWatch:
             content: bytes | str = read_bytes(self._path)
         except ConfigurationError as error:
             content = error.message
-        is_stable, self._seen = content == self._seen, content
+        referenced = read_referenced(content, self._path) if isinstance(content, bytes) else b""
+        is_stable = content == self._seen and referenced == self._referenced
+        if not is_stable and referenced != self._referenced:
+            self._handled = b""  # read the file again, once what it refers to no longer changes
+        self._seen, self._referenced = content, referenced
         if not is_stable or content == self._handled:
             return ()
         try:

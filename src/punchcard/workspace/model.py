@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from punchcard.profiles.rules import IdentityRules
+from punchcard.tracking_plans.model import Enforcement, TrackingPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,23 @@ class Label:
     key: str
     value: str
     description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaSwitches:
+    """What of a source's schema is switched off: such events are stopped, such members are removed.
+
+    Attributes:
+        events: Names of track calls.
+        calls: Types of other calls, such as `page`.
+        properties: Names of properties by the name of their track call, nested ones with dots.
+        traits: Names of traits by the type of their call, `identify` or `group`.
+    """
+
+    events: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    properties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    traits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +46,8 @@ class Source:
         enabled: False refuses its events (`source_disabled`).
         is_managed: True if the partner endpoint manages it: config files neither contain nor remove it.
         labels: Labels set with the Public API; config files neither contain nor remove them.
+        enforcement: What is done with events that violate the tracking plan of the source.
+        switched_off: What of its schema is switched off.
     """
 
     slug: str
@@ -37,6 +57,8 @@ class Source:
     enabled: bool = True
     is_managed: bool = False
     labels: tuple[Label, ...] = ()
+    enforcement: Enforcement = field(default_factory=Enforcement)
+    switched_off: SchemaSwitches = field(default_factory=SchemaSwitches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +151,57 @@ class Computation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PropertyRename:
+    """A property and its new name; nested ones with dots."""
+
+    old_name: str
+    new_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertyValue:
+    """Paths from the event on, such as `properties.currency`, and the value that they get."""
+
+    property_paths: tuple[str, ...]
+    property_value: str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformation:
+    """A transformation of the events of a source, for everything or for one destination.
+
+    Attributes:
+        slug: Identifier in files and the API, never changed.
+        name: Display name.
+        source: Slug of the source.
+        condition: FQL text (`if` in files); it applies to events for which this is true.
+        destination: Slug of the destination that gets the changed events; "" for everything behind the source.
+        enabled: False if it is not applied.
+        order: Transformations of one scope are applied by rising numbers, then by slug.
+        drop: True drops the events; everything below is then ignored.
+        new_event_name: New name of a track call, "" for no change.
+        property_renames: Properties with a new name.
+        property_value_transformations: Values to set.
+        property_drops: Properties to remove.
+        allow_properties: The only properties to keep; empty keeps all.
+    """
+
+    slug: str
+    name: str
+    source: str
+    condition: str
+    destination: str = ""
+    enabled: bool = True
+    order: int = 0
+    drop: bool = False
+    new_event_name: str = ""
+    property_renames: tuple[PropertyRename, ...] = ()
+    property_value_transformations: tuple[PropertyValue, ...] = ()
+    property_drops: tuple[str, ...] = ()
+    allow_properties: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlertChannel:
     """Where notices of alerts are sent.
 
@@ -193,8 +266,10 @@ class Workspace:
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
     computations: tuple[Computation, ...] = ()
+    transformations: tuple[Transformation, ...] = ()
     alert_channels: tuple[AlertChannel, ...] = ()
     alert_rules: tuple[AlertRule, ...] = ()
+    tracking_plans: tuple[TrackingPlan, ...] = ()
 
     def zone(self) -> ZoneInfo:
         """Return the time zone."""

@@ -63,6 +63,10 @@ def merge_file(described: Workspace, current: Workspace, managed: Collection[Par
             *described.computations,
             *(computation for computation in current.computations if (computation.kind, computation.key) in others),
         ),
+        transformations=(
+            *described.transformations,
+            *(part for part in current.transformations if ("transformation", part.slug) in others),
+        ),
         alert_channels=(
             *described.alert_channels,
             *(channel for channel in current.alert_channels if ("alert_channel", channel.slug) in others),
@@ -70,6 +74,10 @@ def merge_file(described: Workspace, current: Workspace, managed: Collection[Par
         alert_rules=(
             *described.alert_rules,
             *(rule for rule in current.alert_rules if ("alert_rule", rule.rule) in others),
+        ),
+        tracking_plans=(
+            *described.tracking_plans,
+            *(plan for plan in current.tracking_plans if ("tracking_plan", plan.slug) in others),
         ),
     )
 

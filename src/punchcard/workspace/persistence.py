@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
@@ -13,14 +14,36 @@ from punchcard.store.engine import Store
 from punchcard.store.workspace import configuration
 from punchcard.store.workspace.configuration import StoredDocument
 from punchcard.store.workspace.ownership import read_file_managed
+from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.alert_settings import has_sealed_text, seal_channel, unseal_channel
 from punchcard.workspace.document import Catalog, ConfigurationPart, has_sealed_values, seal, unseal
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
-from punchcard.workspace.salvage import Part, read_part
+from punchcard.workspace.model import (
+    AlertChannel,
+    AlertRule,
+    Computation,
+    Destination,
+    Source,
+    Transformation,
+    Workspace,
+)
+from punchcard.workspace.salvage import read_part
 
 PartKey = tuple[str, str]
 """Kind and slug of a part: `("destination", "points")`."""
+
+_PART_TYPES: Final[Mapping[str, type[ConfigurationPart]]] = {
+    "workspace": Workspace,
+    "source": Source,
+    "destination": Destination,
+    "audience": Computation,
+    "computed_trait": Computation,
+    "transformation": Transformation,
+    "alert_channel": AlertChannel,
+    "alert_rule": AlertRule,
+    "tracking_plan": TrackingPlan,
+}
+"""Of stored documents, by kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,48 +106,26 @@ def read(work: Connection) -> StoredWorkspace:
 
 def read_documents(documents: Iterable[StoredDocument]) -> tuple[Workspace, Mapping[PartKey, str]]:
     """Return the workspace that documents describe, and why a part could not be read completely, by kind and slug."""
-    workspace = Workspace()
-    sources: list[Source] = []
-    destinations: list[Destination] = []
-    computations: list[Computation] = []
-    channels: list[AlertChannel] = []
-    rules: list[AlertRule] = []
+    parts: list[ConfigurationPart] = []
     unreadable: dict[PartKey, str] = {}
     with_unknown_sources: set[str] = set()
-
-    def part_of(document: StoredDocument, type_: type[Part]) -> Part:
+    for document in documents:
+        type_ = _PART_TYPES.get(document.kind)
+        if type_ is None:
+            continue
         salvaged = read_part(document, type_)
         if salvaged.problem is not None:
             unreadable[document.kind, document.slug] = salvaged.problem
             if "sources" in salvaged.lost:
                 with_unknown_sources.add(document.slug)
-        return salvaged.part
-
-    for document in documents:
-        match document.kind:
-            case "workspace":
-                workspace = part_of(document, Workspace)
-            case "source":
-                sources.append(part_of(document, Source))
-            case "destination":
-                destinations.append(part_of(document, Destination))
-            case "audience" | "computed_trait":
-                computations.append(part_of(document, Computation))
-            case "alert_channel":
-                channels.append(part_of(document, AlertChannel))
-            case "alert_rule":
-                rules.append(part_of(document, AlertRule))
+        parts.append(salvaged.part)
+    workspace = with_parts(parts)
     # If the sources of a destination cannot be read, it may be connected to any of them: events of all are held for it.
-    source_slugs = tuple(source.slug for source in sources)
-    destinations = [
-        replace(destination, sources=source_slugs) if destination.slug in with_unknown_sources else destination
-        for destination in destinations
-    ]
-    workspace = replace(
-        workspace, sources=tuple(sources), destinations=tuple(destinations), computations=tuple(computations)
+    slugs = tuple(source.slug for source in workspace.sources)
+    destinations = tuple(
+        replace(part, sources=slugs) if part.slug in with_unknown_sources else part for part in workspace.destinations
     )
-    workspace = replace(workspace, alert_channels=tuple(channels), alert_rules=tuple(rules))
-    return sort_parts(workspace), unreadable
+    return replace(workspace, destinations=destinations), unreadable
 
 
 def write(
@@ -197,8 +198,10 @@ def sort_parts(workspace: Workspace) -> Workspace:
         sources=tuple(sorted(workspace.sources, key=lambda source: source.slug)),
         destinations=tuple(sorted(workspace.destinations, key=lambda destination: destination.slug)),
         computations=tuple(sorted(workspace.computations, key=lambda computation: computation.key)),
+        transformations=tuple(sorted(workspace.transformations, key=lambda transformation: transformation.slug)),
         alert_channels=tuple(sorted(workspace.alert_channels, key=lambda channel: channel.slug)),
         alert_rules=tuple(sorted(workspace.alert_rules, key=lambda rule: rule.rule)),
+        tracking_plans=tuple(sorted(workspace.tracking_plans, key=lambda plan: plan.slug)),
     )
 
 
@@ -206,14 +209,25 @@ def parts_by_key(workspace: Workspace) -> Mapping[PartKey, ConfigurationPart]:
     """Return every part by kind and slug; the workspace's own fields are one part without a slug."""
     parts: dict[PartKey, ConfigurationPart] = {
         ("workspace", ""): replace(
-            workspace, sources=(), destinations=(), computations=(), alert_channels=(), alert_rules=()
+            workspace,
+            sources=(),
+            destinations=(),
+            computations=(),
+            transformations=(),
+            alert_channels=(),
+            alert_rules=(),
+            tracking_plans=(),
         )
     }
     parts.update({("source", source.slug): source for source in workspace.sources})
     parts.update({("destination", destination.slug): destination for destination in workspace.destinations})
     parts.update({(computation.kind, computation.key): computation for computation in workspace.computations})
+    parts.update(
+        {("transformation", transformation.slug): transformation for transformation in workspace.transformations}
+    )
     parts.update({("alert_channel", channel.slug): channel for channel in workspace.alert_channels})
     parts.update({("alert_rule", rule.rule): rule for rule in workspace.alert_rules})
+    parts.update({("tracking_plan", plan.slug): plan for plan in workspace.tracking_plans})
     return parts
 
 
@@ -227,7 +241,9 @@ def with_parts(parts: Iterable[ConfigurationPart]) -> Workspace:
             sources=tuple(part for part in given if isinstance(part, Source)),
             destinations=tuple(part for part in given if isinstance(part, Destination)),
             computations=tuple(part for part in given if isinstance(part, Computation)),
+            transformations=tuple(part for part in given if isinstance(part, Transformation)),
             alert_channels=tuple(part for part in given if isinstance(part, AlertChannel)),
             alert_rules=tuple(part for part in given if isinstance(part, AlertRule)),
+            tracking_plans=tuple(part for part in given if isinstance(part, TrackingPlan)),
         )
     )

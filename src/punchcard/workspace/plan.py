@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from punchcard.destinations.catalog import CATALOG
+from punchcard.tracking_plans.model import Action, TrackingPlan
 from punchcard.workspace.alert_settings import mask_channel
 from punchcard.workspace.document import Catalog, mask_secrets, mask_source, to_plain
 from punchcard.workspace.model import Workspace
@@ -40,7 +41,8 @@ class Change:
     """Change of one part of the workspace.
 
     Attributes:
-        part: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `alert_channel` or `alert_rule`.
+        part: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `transformation`, `alert_channel`,
+            `alert_rule` or `tracking_plan`.
         slug: Slug or key of the part; empty for the workspace's own fields.
         values: Values that differ, in order of their paths.
     """
@@ -80,7 +82,17 @@ class _Side:
 
 _EMPTY = _Side({}, {})
 _WORKSPACE_FIELDS = ("name", "timezone", "day_borders", "webhook_allowed_networks", "point_cost", "currency")
-_PART_KINDS = ("workspace", "source", "destination", "audience", "computed_trait", "alert_channel", "alert_rule")
+_PART_KINDS = (
+    "workspace",
+    "source",
+    "destination",
+    "audience",
+    "computed_trait",
+    "alert_channel",
+    "alert_rule",
+    "tracking_plan",
+    "transformation",
+)
 
 
 def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _Side]:
@@ -98,13 +110,29 @@ def _sides(workspace: Workspace, catalog: Catalog) -> Mapping[tuple[int, str], _
     for computation in workspace.computations:
         values = dict(_values(to_plain(computation)))
         sides[_PART_KINDS.index(computation.kind), computation.key] = _Side(values, values)
+    for transformation in workspace.transformations:
+        values = dict(_values(to_plain(transformation)))
+        sides[_PART_KINDS.index("transformation"), transformation.slug] = _Side(values, values)
     for channel in workspace.alert_channels:
         values = dict(_values(to_plain(channel)))
         sides[5, channel.slug] = _Side(values, dict(_values(to_plain(mask_channel(channel)))))
     for rule in workspace.alert_rules:
         values = {path: value for path, value in _values(to_plain(rule)) if value is not None}
         sides[6, rule.rule] = _Side(values, values)
+    for tracking_plan in workspace.tracking_plans:
+        values = dict(_plan_values(tracking_plan))
+        sides[_PART_KINDS.index("tracking_plan"), tracking_plan.slug] = _Side(values, values)
     return sides
+
+
+def _plan_values(tracking_plan: TrackingPlan) -> Iterator[tuple[KeyPath, object]]:
+    plain = to_plain(tracking_plan)
+    plain.pop("created_at")
+    plain.pop("rules")
+    yield from _values(plain)
+    for rule in tracking_plan.rules:
+        version = f" version {rule.version}" if rule.version != 1 else ""
+        yield ("rules", f"{rule.type} {rule.key}".rstrip() + version), rule.json_schema
 
 
 def _values(values: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
@@ -120,7 +148,11 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
     elif path[0] == "filters" and isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _leaves((*path, index), item)
-    elif value == "" or (path == ("labels",) and not value):
+    elif (
+        value == ""
+        or (path[0] in ("labels", "switched_off") and not value)
+        or (path[0] == "enforcement" and value == Action.ALLOW)
+    ):
         return  # an empty value is the same as none
     elif path[0] == "filters" and path[-1] in _GENERATED_FIELDS:
         return

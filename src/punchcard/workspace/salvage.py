@@ -9,9 +9,21 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from punchcard.store.workspace.configuration import StoredDocument
-from punchcard.workspace.model import AlertChannel, AlertRule, Computation, Destination, Source, Workspace
+from punchcard.tracking_plans.model import TrackingPlan
+from punchcard.workspace.model import (
+    AlertChannel,
+    AlertRule,
+    Computation,
+    Destination,
+    Source,
+    Transformation,
+    Workspace,
+)
 
-Part = TypeVar("Part", Workspace, Source, Destination, Computation, AlertChannel, AlertRule)
+Part = TypeVar(
+    "Part",
+    bound=Workspace | Source | Destination | Computation | Transformation | AlertChannel | AlertRule | TrackingPlan,
+)
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
@@ -78,8 +90,10 @@ def _required(document: StoredDocument, type_: type[Part]) -> dict[str, Any]:
         Source: {"name": document.slug, "write_keys": ()},
         Destination: {"type": "unreadable", "sources": ()},
         Computation: {"name": document.slug, "definition": ""},
+        Transformation: {"name": document.slug, "source": "", "condition": "all"},
         AlertChannel: {"name": document.slug, "url": ""},
         AlertRule: {},
+        TrackingPlan: {"name": document.slug},
     }
     return required[type_]
 

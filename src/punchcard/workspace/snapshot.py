@@ -4,29 +4,40 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from punchcard.clock import Clock
 from punchcard.destinations.catalog import CATALOG, DestinationCatalog
-from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy, read_networks
+from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import Partner
 from punchcard.errors import ConfigurationError, PunchcardError, StorageError
 from punchcard.events.model import EventType
-from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition, check_filter
+from punchcard.filters.destination_filters import DestinationFilters
+from punchcard.filters.transformations import Transformations
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engine import Store
 from punchcard.store.workspace import configuration
+from punchcard.tracking_plans.model import TrackingPlan
+from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
+from punchcard.workspace.compiled_parts import compile_filters, read_network, read_zone
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
 from punchcard.workspace.document import Catalog, find_load_problem, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
-from punchcard.workspace.model import AlertChannel, Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, Source, Workspace
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.point_costs import PointCost, read_point_cost
 from punchcard.workspace.problems import format_error
 from punchcard.workspace.telemetry import WorkspaceTelemetry
+from punchcard.workspace.tracking_plans import compile_plans
+from punchcard.workspace.transformation_settings import CompiledTransformations, compile_transformations
+
+_KINDS_WITH_PROBLEMS: Final = frozenset(
+    {"workspace", "source", "destination", "computation", "transformation", "alert_channel", "tracking_plan"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +50,7 @@ class RoutedDestination:
         supported: Supported calls.
         fingerprint: Changes with settings, secrets, options and `network`.
         network: Addresses that its client may connect to.
+        transformations: Compiled transformations for this destination, by the slug of their source.
         destination: Destination as configured; it may be disabled.
         invalid: Why this version cannot use the stored document, settings or filters, else None. While it is invalid,
             its events are held and nothing is delivered.
@@ -58,15 +70,27 @@ class RoutedDestination:
     invalid_for_event: str | None = None
     filters: DestinationFilters = field(default_factory=lambda: DestinationFilters(()))
     event_settings: Mapping[str, object] | None = None
+    transformations: Mapping[str, Transformations] = field(default_factory=dict)
     network: NetworkPolicy = PUBLIC_ONLY
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceRoute:
-    """A source and its destinations, including disabled ones, sorted by slug."""
+    """A source and its destinations.
+
+    Attributes:
+        destinations: Including disabled ones, sorted by slug.
+        tracking_plan: The plan that its events are compared with, None if there is none.
+        transformations: For everything behind the source; None if it has none.
+        rules_problem: Why this version cannot use the rules of the source, else None. Its events are then stopped, and
+            can be replayed.
+    """
 
     source: Source
     destinations: tuple[RoutedDestination, ...]
+    tracking_plan: CompiledPlan | None = None
+    transformations: Transformations | None = None
+    rules_problem: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +98,8 @@ class PartProblem:
     """A part of the stored configuration that this version cannot use.
 
     Attributes:
-        kind: `workspace`, `source`, `destination`, `computation` or `alert_channel`.
+        kind: `workspace`, `source`, `destination`, `computation`, `transformation`, `alert_channel` or
+            `tracking_plan`.
         slug: Slug or key of the part; "" for the workspace's own fields.
         message: Sentence that says why.
     """
@@ -104,6 +129,8 @@ class Snapshot:
         point_cost: What a point costs, None if the workspace does not say so.
         alert_channels: Alert channels by slug, including disabled ones; without those that cannot be read.
         unreadable: Why a stored document cannot be read completely, by kind and slug.
+        tracking_plans: Tracking plans as configured, by slug.
+        invalid_plans: Why a plan cannot be used, by slug. Events of its sources are not compared with it.
     """
 
     revision: int
@@ -123,6 +150,8 @@ class Snapshot:
     alert_channels: Mapping[str, AlertChannel] = field(default_factory=dict)
     managed_by_file: frozenset[PartKey] = frozenset()
     point_cost: PointCost | None = None
+    tracking_plans: Mapping[str, TrackingPlan] = field(default_factory=dict)
+    invalid_plans: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def destination_types(self) -> Mapping[str, str]:
@@ -137,35 +166,41 @@ class Snapshot:
                 messages["destination", slug] = destination.invalid
         for key, message in self.invalid_computations.items():
             messages.setdefault(("computation", key), message)
+        for slug, message in self.invalid_plans.items():
+            messages["tracking_plan", slug] = message
+        for route in self.by_write_key.values():
+            if route.rules_problem is not None:
+                messages.setdefault(("source", route.source.slug), route.rules_problem)
         return [
             PartProblem(kind="computation" if kind in COMPUTATION_KINDS else kind, slug=slug, message=message)
             for (kind, slug), message in sorted(messages.items())
-            if kind in ("workspace", "source", "destination", "computation", "alert_channel")
+            if kind in _KINDS_WITH_PROBLEMS
         ]
 
 
 def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Catalog = CATALOG) -> Snapshot:
     """Compile the stored configuration. A problem in one part affects that part only."""
     workspace, unreadable = stored.workspace, stored.unreadable
-    zone, broken_workspace = _read_zone(workspace, unreadable)
-    network = _read_network(workspace)
+    zone, broken_workspace = read_zone(workspace, unreadable)
+    network = read_network(workspace)
+    transformations = compile_transformations(workspace, unreadable)
     destinations = {
         destination.slug: _compile_destination(
             destination,
             keyring,
             catalog,
             network=network,
-            broken=unreadable.get(("destination", destination.slug)) or broken_workspace,
+            broken=unreadable.get(("destination", destination.slug))
+            or transformations.problems.get(("destination", destination.slug))
+            or broken_workspace,
+            transformations=transformations.of_destination(destination.slug),
         )
         for destination in workspace.destinations
     }
-    routes = [
-        SourceRoute(
-            source=source,
-            destinations=tuple(routed for routed in destinations.values() if source.slug in routed.destination.sources),
-        )
-        for source in workspace.sources
-    ]
+    plans, invalid_plans = compile_plans(
+        workspace.tracking_plans, [slug for kind, slug in unreadable if kind == "tracking_plan"]
+    )
+    routes = [_compile_route(source, destinations, transformations, plans) for source in workspace.sources]
     own = {destination.slug: _own_route(destination, keyring) for destination in destinations.values()}
     broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
     computations, invalid = compile_computations(
@@ -191,6 +226,23 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         alert_rules=effective_rules(workspace.alert_rules),
         alert_channels=_readable_channels(workspace, unreadable),
         managed_by_file=stored.managed_by_file,
+        tracking_plans=MappingProxyType({plan.slug: plan for plan in workspace.tracking_plans}),
+        invalid_plans=MappingProxyType(invalid_plans),
+    )
+
+
+def _compile_route(
+    source: Source,
+    destinations: Mapping[str, RoutedDestination],
+    transformations: CompiledTransformations,
+    plans: Mapping[str, CompiledPlan],
+) -> SourceRoute:
+    return SourceRoute(
+        source=source,
+        destinations=tuple(routed for routed in destinations.values() if source.slug in routed.destination.sources),
+        tracking_plan=plans.get(source.slug),
+        transformations=transformations.by_source.get(source.slug),
+        rules_problem=transformations.problems.get(("source", source.slug)),
     )
 
 
@@ -199,35 +251,18 @@ def _readable_channels(workspace: Workspace, unreadable: Mapping[PartKey, str]) 
     return MappingProxyType({channel.slug: channel for channel in channels})
 
 
-def _read_zone(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> tuple[ZoneInfo, str | None]:
-    """Return the workspace's time zone, or UTC and a problem: awards must not be based on the wrong days."""
-    problem = unreadable.get(("workspace", ""))
-    try:
-        return workspace.zone(), problem
-    except Exception as error:  # noqa: BLE001  # the stored name may be anything, and the zone files may be missing
-        return ZoneInfo("UTC"), problem or f"The workspace's time zone cannot be used: {format_error(error)}."
-
-
 def _built_in_names(catalog: Catalog) -> Iterable[str]:
     """Return the names of the loaded destinations. Packages that no destination uses are not loaded for this."""
     partners = catalog.loaded() if isinstance(catalog, DestinationCatalog) else catalog.values()
     return (partner.definition.name for partner in partners)
 
 
-def _read_network(workspace: Workspace) -> NetworkPolicy:
-    """Return the addresses that webhooks may be sent to; public ones only if the stored networks are invalid."""
-    try:
-        return NetworkPolicy(allowed=read_networks(workspace.webhook_allowed_networks))
-    except (TypeError, ValueError, AttributeError):
-        return PUBLIC_ONLY
-
-
 def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
     """Return the route that syncs audiences and computed traits to one destination, with a source of its own."""
     slug = f"{OWN_SOURCES}{destination.slug}"
-    # The key is secret, so that no sender can claim that somebody has entered an audience.
-    write_key = f"{OWN_SOURCES}{keyring.fingerprint(slug.encode())}"
-    source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=(write_key,))
+    # Secret, so that no sender can claim that somebody entered an audience. Those behind the first: of a key rotation.
+    write_keys = tuple(f"{OWN_SOURCES}{fingerprint}" for fingerprint in keyring.fingerprints(slug.encode()))
+    source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=write_keys)
     return SourceRoute(source=source, destinations=(destination,))
 
 
@@ -366,7 +401,13 @@ class SnapshotWatch:
 
 
 def _compile_destination(
-    destination: Destination, keyring: Keyring, catalog: Catalog, *, network: NetworkPolicy, broken: str | None
+    destination: Destination,
+    keyring: Keyring,
+    catalog: Catalog,
+    *,
+    network: NetworkPolicy,
+    broken: str | None,
+    transformations: Mapping[str, Transformations],
 ) -> RoutedDestination:
     """Compile a destination; if it cannot be used, the result says why.
 
@@ -383,7 +424,7 @@ def _compile_destination(
         settings = partner.read_settings(destination.settings, destination.options)
         partner.delivery_options(settings)
         supported = partner.supported_calls(settings)
-        filters = _compile_filters(destination.filters)
+        filters = compile_filters(destination.filters)
         fingerprint = settings_fingerprint(destination, keyring)
         if network.allowed:
             fingerprint = keyring.fingerprint(f"{fingerprint} {network.allowed}".encode())
@@ -404,28 +445,5 @@ def _compile_destination(
         destination=destination,
         invalid=invalid,
         filters=filters,
+        transformations=transformations,
     )
-
-
-def _compile_filters(filters: Iterable[DestinationFilter]) -> DestinationFilters:
-    """Compile the enabled filters.
-
-    Raises:
-        ConfigurationError: A filter cannot be compiled; the message names it.
-    """
-    definitions = [
-        FilterDefinition(
-            title=destination_filter.title, condition=destination_filter.condition, actions=destination_filter.actions
-        )
-        for destination_filter in filters
-        if destination_filter.enabled
-    ]
-    try:
-        return DestinationFilters(definitions)
-    except Exception:
-        for definition in definitions:
-            try:
-                check_filter(definition)
-            except ConfigurationError as error:
-                raise ConfigurationError(f'filter "{definition.title}": {error.message}', code=error.code) from error
-        raise

@@ -93,7 +93,7 @@ def test_reading_an_exported_workspace_gives_the_same_workspace_with_secrets_mas
     expected = replace(
         workspace, destinations=tuple(mask_secrets(destination) for destination in workspace.destinations)
     )
-    assert read_content(export(workspace).encode(), "export", environment={}) == expected
+    assert read_content(export(workspace, includes_write_keys=True).encode(), "export", environment={}) == expected
 
 
 @pytest.mark.parametrize("secret", ["shorter", "a-token-of-acme-1234"])

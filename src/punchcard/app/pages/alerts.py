@@ -178,9 +178,8 @@ def test_channel(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Send a test notice."""
     dependencies = context.dependencies
     channel = find_channel(dependencies.workspace(), slug)
-    public_url = dependencies.public_url or str(context.request.base_url)
     try:
-        send_test(channel, dependencies.current(), public_url=public_url, clock=dependencies.clock)
+        send_test(channel, dependencies.current(), public_url=context.base_url, clock=dependencies.clock)
     except ChannelError as error:
         return _channels(context, FormErrors(general=[f"{channel.name}: {error.message}"]), _NEW, status=422)
     return context.redirect("/alerts/channels", notices=[f"A test was sent to {channel.name}."])

@@ -1,5 +1,6 @@
 """Audiences and computed traits: list, details with members, and editor with builder and live preview."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +15,22 @@ from punchcard.app.audience_printer import print_definition
 from punchcard.app.charts import Chart, Series
 from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.paths import page_path
+from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.app.sparkline import draw_sparkline
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
+from punchcard.operations.computation_pictures import (
+    READ_MAX,
+    DailyChanges,
+    count_daily_changes,
+    read_distribution,
+)
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.source_schema import suggest_properties
+from punchcard.operations.sync_impact import describe_removal, describe_save
 from punchcard.operations.trends import compute_trends
 from punchcard.store.access.token_store import Role
 from punchcard.store.engage.profile_search import names_of_traits
@@ -94,7 +103,33 @@ def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
             zone=dependencies.workspace().timezone,
             series=[Series(label="People", color="azure", values=[size for _, size in sizes])],
         )
-    return context.page("audience.html", computation_status=status, members=members, chart=chart)
+    is_audience, zone = status.computation.kind == "audience", dependencies.current().zone
+    with dependencies.store.reading() as work:
+        removal = describe_removal(work, status.computation, title=_destination_titles(context))
+        changes = count_daily_changes(work, key, now=dependencies.clock.now(), zone=zone) if is_audience else None
+        distribution = None if is_audience else read_distribution(work, key)
+    return context.page(
+        "audience.html",
+        computation_status=status,
+        members=members,
+        chart=chart,
+        changes=changes,
+        changes_chart=None if changes is None else _changes_chart(changes, zone.key),
+        distribution=distribution,
+        read_max=READ_MAX,
+        removal=removal,
+    )
+
+
+def _changes_chart(changes: DailyChanges, zone: str) -> Chart:
+    return Chart(
+        buckets=changes.days,
+        zone=zone,
+        series=[
+            Series(label="Entered", color="green", values=changes.entered),
+            Series(label="Left", color="orange", values=changes.left),
+        ],
+    )
 
 
 @get("/audiences/{key:str}/edit", opt={REQUIRED_ROLE: Role.EDITOR})
@@ -180,19 +215,39 @@ def build(context: ContextDependency) -> Page:
 @post("/audiences/new/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def preview(context: ContextDependency) -> Page:
-    """Preview the definition in the form: the number of matching people and some samples."""
-    text = context.field("definition")
+    """Preview the definition in the form: who matches, and what saving it updates at destinations."""
+    dependencies, kind = context.dependencies, context.field("kind")
+    stored = next((c for c in dependencies.workspace().computations if c.key == context.field("stored_key")), None)
+    after = _read(context, stored or Computation(kind=kind, key="", name="", definition=""))
     result, problem = Preview(), ""
-    if text:
-        request = PreviewRequest(context.field("kind"), text, context.field("include_anonymous") == "on")
+    if after.definition:
+        request = PreviewRequest(
+            kind, after.definition, after.include_anonymous, key=stored.key if stored else "", measures_reach=True
+        )
         try:
-            result = engagement.preview(context.dependencies.store, request, clock=context.dependencies.clock)
+            result = engagement.preview(dependencies.store, request, clock=dependencies.clock)
             problem = result.error
         except (ConfigurationError, StorageError) as error:
             problem = error.message
     return context.fragment(
-        "audience_preview.html", is_blank=not text, problem=problem, preview=result, kind=context.field("kind")
+        "audience_preview.html",
+        is_blank=not after.definition,
+        problem=problem,
+        preview=result,
+        kind=kind,
+        is_new=stored is None,
+        impact=describe_save(result.reach, before=stored, after=after, title=_destination_titles(context)),
+        names={computation.key: computation.name for computation in dependencies.workspace().computations},
     )
+
+
+def _destination_titles(context: RequestContext) -> Callable[[str], str]:
+    """Return a function that returns the display name of a destination."""
+    titles = {
+        destination.slug: destination_title(destination)
+        for destination in context.dependencies.workspace().destinations
+    }
+    return lambda slug: titles.get(slug, slug)
 
 
 def _find_status(context: RequestContext, key: str) -> engagement.ComputationStatus:

@@ -1,9 +1,14 @@
 """Conflicts of a destination: both contents side by side, and the decision which one counts."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from litestar import get, post
 from litestar.params import FromPath
 
+from punchcard.app.bulk import BulkAction, run_bulk
 from punchcard.app.paths import page_path
+from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.conflict_resolution import (
@@ -21,6 +26,7 @@ from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import (
     ConflictQuery,
     StoredConflict,
+    conflict_ids,
     count_conflicts,
     list_conflicts,
 )
@@ -44,11 +50,13 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
         conflicts = list_conflicts(work, query, count=_ROWS + 1, before_id=before_id)
         views = [view_conflict(work, conflict) for conflict in conflicts[:_ROWS]]
         total = count_conflicts(work, query)
+        unresolved = count_conflicts(work, replace(query, is_resolved=False)) if shows_all else total
     return context.page(
         "conflicts.html",
         destination=destination,
         views=views,
         total=total,
+        unresolved=unresolved,
         shows_all=shows_all,
         following=str(views[-1].conflict.id) if len(conflicts) > _ROWS else "",
     )
@@ -57,9 +65,40 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/destinations/{slug:str}/conflicts", status_code=200)
 @run_in_executor
 def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Keep the first content of the selected conflicts."""
+    """Keep the first content of conflicts: the selected ones, or all that nobody has decided."""
+    destination, store = find_destination(context.dependencies.workspace(), slug), context.dependencies.store
+    path, query = page_path("destinations", slug, "conflicts"), ConflictQuery(destination=slug, is_resolved=False)
+
+    def take(cursor: int | None, limit: int) -> Sequence[int]:
+        with store.reading() as work:
+            return conflict_ids(work, query, after_id=cursor or 0, limit=limit)
+
+    def count() -> int:
+        with store.reading() as work:
+            return count_conflicts(work, query)
+
+    if context.field("which") != "all":
+        return context.redirect(path, notices=[_notice(_keep_first(context, slug, context.fields("id")))])
+    return run_bulk(
+        context,
+        BulkAction(
+            verb="Keep the first content of",
+            nouns=("conflict", "conflicts"),
+            filters=[f"Destination: {destination_title(destination)}", "Status: unresolved"],
+            effect="The first content counts. Nothing is sent.",
+            count=count,
+            take=take,
+            act=lambda ids: _keep_first(context, slug, [str(number) for number in ids]),
+            path=path,
+            done=_notice,
+        ),
+    )
+
+
+def _keep_first(context: RequestContext, slug: str, ids: Sequence[str]) -> int:
+    """Resolve conflicts that nobody has resolved yet; return how many."""
     count = 0
-    for text in context.fields("id"):
+    for text in ids:
         conflict = find_conflict(context.dependencies.store, slug, text)
         try:
             with context.dependencies.store.unit_of_work() as work:
@@ -67,10 +106,13 @@ def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
         except AlreadyResolvedError:
             continue
         count += 1
-    notice = "Nothing was changed: select conflicts first."
-    if count:
-        notice = f"{count:,} {'conflict' if count == 1 else 'conflicts'} resolved: the first content counts."
-    return context.redirect(page_path("destinations", slug, "conflicts"), notices=[notice])
+    return count
+
+
+def _notice(count: int) -> str:
+    if not count:
+        return "Nothing was changed: select conflicts first."
+    return f"{count:,} {'conflict' if count == 1 else 'conflicts'} resolved: the first content counts."
 
 
 @get("/destinations/{slug:str}/conflicts/{number:str}")

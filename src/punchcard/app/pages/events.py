@@ -20,7 +20,7 @@ from punchcard.workspace.editing import NotFoundError
 
 _ROWS = 50
 _REPLAYS_OFFERED_MAX = 3
-_FIELDS = ("source", "type", "name", "destination", "status", "reason")
+_FIELDS = ("source", "type", "name", "destination", "status", "reason", "note")
 
 
 @get("/events", opt={SHOWS_AWARDS: True})
@@ -75,6 +75,7 @@ def read_event_query(context: RequestContext) -> tuple[EventQuery, dict[str, str
         reason=filters["reason"] or None,
         begin=period.begin,
         end=period.end,
+        note=filters["note"] or None,
     )
     return query, filters
 

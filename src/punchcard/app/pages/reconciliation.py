@@ -1,11 +1,14 @@
 """Reconciliations of a destination: the history, and one reconciliation with its differences and actions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from litestar import get, post
 from litestar.params import FromPath
+from sqlalchemy import Connection
 
+from punchcard.app.bulk import BulkAction, run_bulk
 from punchcard.app.charts import Chart, Series
 from punchcard.app.paths import page_path
 from punchcard.app.rendering import destination_title
@@ -16,14 +19,23 @@ from punchcard.operations.lookups import find_reconciliation, find_running_desti
 from punchcard.operations.reconciliation import (
     ACTIONS,
     DifferenceAction,
+    Resolution,
     cancel_reconciliation,
     request_reconciliation,
     resolve_differences,
 )
 from punchcard.operations.reconciliation_views import ReconciliationView, open_points, view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.operations.reconciliation_differences import DifferenceKind, DifferenceQuery, DifferenceState
-from punchcard.store.operations.reconciliations import ReconciliationStatus
+from punchcard.operations.statuses import status_label
+from punchcard.store.engine import Store
+from punchcard.store.operations.reconciliation_differences import (
+    DifferenceKind,
+    DifferenceQuery,
+    DifferenceState,
+    count_differences,
+    list_differences,
+)
+from punchcard.store.operations.reconciliations import Reconciliation, ReconciliationStatus
 from punchcard.workspace.editing import find_destination
 
 _HISTORY = 50
@@ -105,6 +117,7 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
             count=_ROWS + 1,
             after_id=int(after) if is_row_id(after) else 0,
         )
+        open_matching = _count_open(work, query)
         worth = open_points(work, reconciliation, context.mapping_choices.points_per_unit)
     shown = view.differences[:_ROWS]
     return context.page(
@@ -113,6 +126,7 @@ def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[s
         view=view,
         reconciliation=reconciliation,
         totals=reconciliation.totals,
+        open_matching=open_matching,
         worth=worth if view.differences_open else None,
         differences=shown,
         following=str(shown[-1].id) if len(view.differences) > _ROWS else "",
@@ -136,23 +150,85 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
         return context.redirect(page_path(*path))
     if do not in set(DifferenceAction):
         raise ConfigurationError("Choose what to do.")
-    are_all = context.field("which") == "all"
-    kind = context.field("kind")
-    ids = None if are_all else [int(text) for text in context.fields("id") if is_row_id(text)]
-    resolution = resolve_differences(
-        dependencies.store,
-        dependencies.current().destinations.get(slug),
-        DifferenceQuery(reconciliation_id=reconciliation.id, kind=kind if are_all and kind else None, ids=ids),
-        action=DifferenceAction(do),
-        actor=context.actor,
-        clock=dependencies.clock,
+    query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
+    return _resolve(context, reconciliation, DifferenceAction(do), page_path(*path, **query_values))
+
+
+def _resolve(context: RequestContext, reconciliation: Reconciliation, action: DifferenceAction, path: str) -> Page:
+    """Resolve the selected differences, or all open ones of a kind."""
+    dependencies = context.dependencies
+    query = DifferenceQuery(
+        reconciliation_id=reconciliation.id, kind=context.field("kind") or None, states=(DifferenceState.OPEN,)
     )
-    notices = [_done(DifferenceAction(do), resolution.done)] if resolution.done or not resolution.left else []
+
+    def resolve(ids: Sequence[int]) -> Resolution:
+        return resolve_differences(
+            dependencies.store,
+            dependencies.current().destinations.get(reconciliation.destination),
+            replace(query, kind=None, ids=ids),
+            action=action,
+            actor=context.actor,
+            clock=dependencies.clock,
+        )
+
+    if context.field("which") == "all":
+        return run_bulk(
+            context, _bulk_resolution(dependencies.store, query, action, path, act=lambda ids: resolve(ids).done)
+        )
+    resolution = resolve([int(text) for text in context.fields("id") if is_row_id(text)])
+    return context.redirect(path, notices=_notices(action, resolution))
+
+
+def _notices(action: DifferenceAction, resolution: Resolution) -> list[str]:
+    notices = [_done(action, resolution.done)] if resolution.done or not resolution.left else []
     if resolution.left:
         left = "1 difference was" if resolution.left == 1 else f"{resolution.left:,} differences were"
         notices.append(f"{left} left: the action does not fit, or somebody has decided or changed it meanwhile.")
-    query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
-    return context.redirect(page_path(*path, **query_values), notices=notices)
+    return notices
+
+
+def _bulk_resolution(
+    store: Store, query: DifferenceQuery, action: DifferenceAction, path: str, *, act: Callable[[Sequence[int]], int]
+) -> BulkAction:
+    """Return the action on all open differences that match."""
+
+    def take(cursor: int | None, limit: int) -> Sequence[int]:
+        with store.reading() as work:
+            return [row.id for row in list_differences(work, query, count=limit, after_id=cursor or 0)]
+
+    def count() -> int:
+        with store.reading() as work:
+            return _count_open(work, query)
+
+    kind = [f"Kind: {status_label(query.kind)}"] if query.kind else []
+    return BulkAction(
+        verb=status_label(action),
+        nouns=("difference", "differences"),
+        filters=[f"Reconciliation: {query.reconciliation_id}", "State: open", *kind],
+        effect=_EFFECTS[action],
+        count=count,
+        take=take,
+        act=act,
+        path=path,
+        done=lambda number: _done(action, number),
+    )
+
+
+_EFFECTS = {
+    DifferenceAction.SEND_AGAIN: "Each award is looked up at the partner, and sent again if it is not there.",
+    DifferenceAction.ACCEPT: "The ledger is changed to what the partner has, where that fits.",
+    DifferenceAction.DISMISS: "Both sides are left as they are.",
+}
+
+
+def _count_open(work: Connection, query: DifferenceQuery) -> int:
+    """Return the number of open differences of a reconciliation, of one kind or of all."""
+    counts = count_differences(work, [query.reconciliation_id])[query.reconciliation_id]
+    return sum(
+        number
+        for (kind, state), number in counts.items()
+        if state == DifferenceState.OPEN and query.kind in (None, kind)
+    )
 
 
 def _done(action: DifferenceAction, count: int) -> str:

@@ -1,7 +1,6 @@
 """Signing in and out, and the setup page that creates the owner."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from litestar import get, post
 from punchcard.app.forms import FormErrors
 from punchcard.app.passwords import LENGTH_MIN, PasswordsBusyError, hash_password, verify_password
 from punchcard.app.request_context import (
+    NEEDS_NO_SECOND_FACTOR,
     PUBLIC,
     REQUIRED_ROLE,
     SESSION_COOKIE,
@@ -18,21 +18,27 @@ from punchcard.app.request_context import (
     RequestContext,
     local_path,
 )
+from punchcard.app.sealed_cookies import set_sealed_cookie
 from punchcard.app.timezones import TIMEZONES
+from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.invitations import is_operator_email
+from punchcard.operations.oidc import OidcSettings
+from punchcard.operations.oidc_accounts import load_oidc_settings
 from punchcard.store.access import audit
+from punchcard.store.access.link_secrets import secret_digest
 from punchcard.store.access.operators import (
     Operator,
-    begin_session,
     count_failures,
     count_operators,
     create_operator,
-    end_session,
     forget_failures,
     note_failure,
     operator_by_email,
     remove_failures,
 )
+from punchcard.store.access.second_factors import read_second_factor
+from punchcard.store.access.sessions import SignInMethod, end_session
 from punchcard.store.access.token_store import Role, verify_token
 from punchcard.workspace.editing import change_workspace
 
@@ -40,7 +46,9 @@ from punchcard.workspace.editing import change_workspace
 _FAILURES_BY_BOTH_MAX = 8
 _FAILURES_BY_ADDRESS_MAX = 40
 _BUSY_RETRY_SECONDS = 5
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")
+SECOND_STEP_COOKIE = "punchcard_sign_in"
+"""Cookie of a browser in which the password was accepted and the code of the second factor is missing."""
+
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
@@ -68,7 +76,7 @@ def _refuse_owner(context: RequestContext) -> Page | None:
     if _has_owner(context):
         return context.redirect("/sign-in")
     errors = FormErrors()
-    if not _EMAIL.fullmatch(context.field("email")):
+    if not is_operator_email(context.field("email")):
         errors.fields["email"] = "This is not an email address."
     if not context.field("name"):
         errors.fields["name"] = "Enter your name."
@@ -107,7 +115,7 @@ def _create_owner(context: RequestContext, password: str) -> Page:
         f"operator {operator.email}",
         change_workspace(name=context.field("workspace"), timezone=context.field("timezone")),
     )
-    return _signed_in(context, operator, "/")
+    return open_session(context, operator, "/")
 
 
 @get("/sign-in", opt={PUBLIC: True})
@@ -118,7 +126,7 @@ def show_sign_in(context: ContextDependency) -> Page:
         return context.redirect(local_path(context.query("next")))
     if not _has_owner(context):
         return context.redirect("/welcome")
-    return context.page("sign_in.html", errors="", email="", following=local_path(context.query("next")))
+    return sign_in_page(context, 200, "", following=local_path(context.query("next")))
 
 
 @post("/sign-in", opt={PUBLIC: True}, status_code=200)
@@ -126,19 +134,18 @@ async def sign_in(context: ContextDependency) -> Page:
     """Sign in. After too many failed attempts, further ones are refused for a while."""
     attempt = await asyncio.to_thread(_begin_attempt, context)
     if attempt is None:
-        return _sign_in_page(context, 429, "Too many attempts. Try again in 15 minutes.")
-    # Not stripped: a blank at the end belongs to the password.
-    password = next(iter(context.form.get("password", ())), "")
+        return sign_in_page(context, 429, "Too many attempts. Try again in 15 minutes.")
+    password = context.password_field("password")
     stored = attempt.operator.password if attempt.operator else None
     try:
         is_accepted = await context.passwords.run(verify_password, stored, password)
     except PasswordsBusyError as error:
         await asyncio.to_thread(_withdraw_attempt, context, attempt)  # the password was not verified
-        page = _sign_in_page(context, 503, error.message)
+        page = sign_in_page(context, 503, error.message)
         page.headers["Retry-After"] = str(_BUSY_RETRY_SECONDS)
         return page
     if attempt.operator is None or not is_accepted:
-        return _sign_in_page(context, 401, "Wrong email or password.")
+        return sign_in_page(context, 401, "Wrong email or password.")
     return await asyncio.to_thread(_accept_attempt, context, attempt, attempt.operator)
 
 
@@ -167,7 +174,7 @@ def _begin_attempt(context: RequestContext) -> _Attempt | None:
     """
     clock = context.dependencies.clock
     email = context.field("email").lower()
-    address = context.request.client.host if context.request.client else ""
+    address = context.client_address
     subject = f"{email} {address}"
     with context.dependencies.store.unit_of_work() as work:
         if (
@@ -188,17 +195,49 @@ def _accept_attempt(context: RequestContext, attempt: _Attempt, operator: Operat
     with context.dependencies.store.unit_of_work() as work:
         forget_failures(work, attempt.subject)
         remove_failures(work, attempt.counted)
-    return _signed_in(context, operator, local_path(context.field("next")))
-
-
-def _sign_in_page(context: RequestContext, status: int, errors: str) -> Page:
+        factor = read_second_factor(work, operator.id)
     following = local_path(context.field("next"))
+    if factor is None or factor.enabled_at is None:
+        return open_session(context, operator, following)
+    values = {"operator": operator.id, "password": password_mark(operator), "next": following}
+    return set_sealed_cookie(context, context.redirect("/sign-in/code"), SECOND_STEP_COOKIE, values)
+
+
+def password_mark(operator: Operator) -> str:
+    """Return a text that changes with the password of an operator, and does not reveal its hash."""
+    return secret_digest(operator.password)
+
+
+def sign_in_page(context: RequestContext, status: int, errors: str, *, following: str = "") -> Page:
+    """Return the sign-in page.
+
+    Args:
+        errors: What went wrong, "" for nothing.
+        following: Path of the page that is shown afterwards, "" for the one in the form.
+    """
     return context.page(
-        "sign_in.html", status=status, errors=errors, email=context.field("email").lower(), following=following
+        "sign_in.html",
+        status=status,
+        errors=errors,
+        email=context.field("email").lower(),
+        following=following or local_path(context.field("next")),
+        provider=identity_provider(context),
     )
 
 
-@post("/sign-out", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
+def identity_provider(context: RequestContext) -> OidcSettings | None:
+    """Return the identity provider at which people may sign in, None if there is none."""
+    dependencies = context.dependencies
+    if dependencies.oidc is not None:
+        return dependencies.oidc
+    try:
+        with dependencies.store.reading() as work:
+            return load_oidc_settings(work, dependencies.configuration.keyring)
+    except ConfigurationError:  # encrypted with another key: the settings page says so, and passwords still work
+        return None
+
+
+@post("/sign-out", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY, NEEDS_NO_SECOND_FACTOR: True})
 @run_in_executor
 def sign_out(context: ContextDependency) -> Page:
     """End the session."""
@@ -209,13 +248,25 @@ def sign_out(context: ContextDependency) -> Page:
     return response
 
 
-def _signed_in(context: RequestContext, operator: Operator, path: str) -> Page:
+def open_session(
+    context: RequestContext,
+    operator: Operator,
+    path: str,
+    *,
+    method: SignInMethod = SignInMethod.PASSWORD,
+    notices: Sequence[str] = (),
+) -> Page:
+    """Sign an operator in at this browser, in place of the operator who was; redirect to a page.
+
+    Args:
+        notices: Sentences that the page shows.
+    """
     # A new secret for each sign-in prevents session fixation.
     with context.dependencies.store.unit_of_work() as work:
         if context.secret:
             end_session(work, context.secret)
-        secret = begin_session(work, operator, clock=context.dependencies.clock)
-    return context.set_session_cookie(context.redirect(path), secret)
+        secret = context.begin_session(work, operator, method=method)
+    return context.set_session_cookie(context.redirect(path, notices=notices), secret)
 
 
 def _welcome(context: RequestContext, errors: FormErrors, *, status: int) -> Page:

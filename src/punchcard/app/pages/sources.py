@@ -21,8 +21,10 @@ from punchcard.events.notes import (
     VALUE_CONVERTED,
     VALUE_NOT_FINITE,
 )
+from punchcard.filters.transformations import TRANSFORMED
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
+from punchcard.routing.source_rules import SWITCHED_OFF
 from punchcard.store.access.token_store import Role
 from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.ingest.rejected_requests import count_rejected_requests, read_rejected_requests
@@ -50,6 +52,8 @@ NOTE_MEANINGS = {
     TIME_CONVERTED: "Time not in ISO-8601: converted",
     VALUE_CONVERTED: "Value of another type: converted",
     VALUE_ABSENT: "Empty value: ignored",
+    TRANSFORMED: "Changed by a transformation",
+    SWITCHED_OFF: "Property or trait switched off: removed",
 }
 
 
@@ -180,7 +184,7 @@ def _shown(context: RequestContext, source: Source, errors: FormErrors, *, statu
         for destination in context.dependencies.workspace().destinations
         if source.slug in destination.sources
     ]
-    host = context.dependencies.public_url or str(context.request.base_url).rstrip("/")
+    host = context.base_url
     with context.dependencies.store.reading() as work:
         rejected = read_rejected_requests(work, source.slug)
         notes = read_note_counts(work, source.slug, since=context.dependencies.clock.now() - _LATELY)

@@ -1,46 +1,59 @@
-"""Team: the operators with their roles and passwords."""
+"""Team: the operators with their roles, and invitations."""
 
 import asyncio
 import json
-import re
 
 from litestar import get, post
 from sqlalchemy import Connection
 
 from punchcard.app.forms import FormErrors
-from punchcard.app.passwords import LENGTH_MIN, hash_password, verify_password
+from punchcard.app.pages.sign_in import open_session
+from punchcard.app.passwords import LENGTH_MIN, hash_password
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.invitations import (
+    ROLE_LABELS,
+    invitation_link,
+    invite,
+    is_operator_email,
+    mail_invitation,
+    read_role,
+    revoke_invitation,
+)
+from punchcard.operations.mail import find_mail_channel
+from punchcard.operations.two_factor import turn_off_two_factor
 from punchcard.store.access import audit
+from punchcard.store.access.invitations import Invitation, list_invitations
 from punchcard.store.access.operators import (
-    Operator,
-    begin_session,
     change_operator,
     create_operator,
     find_operator,
     list_operators,
     remove_operator,
 )
+from punchcard.store.access.second_factors import operators_with_second_factor
+from punchcard.store.access.sessions import end_other_sessions
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")
+_INVITE, _ADD = "invite", "add"  # the forms of the page, for their errors
 
 
 @get("/settings/team", opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def show_team(context: ContextDependency) -> Page:
-    """List all operators."""
-    return _team(context, FormErrors(), status=200)
+    """List all operators and invitations."""
+    return _team(context)
 
 
 @post("/settings/team", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 async def add_operator(context: ContextDependency) -> Page:
     """Add an operator with a temporary password."""
     errors = FormErrors()
-    email, name, role, password = (context.field(field) for field in ("email", "name", "role", "password"))
-    if not _EMAIL.fullmatch(email):
+    email, name, role = (context.field(field) for field in ("email", "name", "role"))
+    password = context.password_field("password")
+    if not is_operator_email(email):
         errors.fields["email"] = "This is not an email address."
     if not name:
         errors.fields["name"] = "Enter a name."
@@ -49,7 +62,7 @@ async def add_operator(context: ContextDependency) -> Page:
     if len(password) < LENGTH_MIN:
         errors.fields["password"] = f"Use at least {LENGTH_MIN} characters."
     if errors:
-        return await asyncio.to_thread(_team, context, errors, status=422)
+        return await asyncio.to_thread(_team, context, _ADD, errors)
     stored = await context.passwords.run(hash_password, password)
     return await asyncio.to_thread(_create_operator, context, email=email, name=name, role=Role(role), password=stored)
 
@@ -60,16 +73,44 @@ def _create_operator(context: RequestContext, *, email: str, name: str, role: Ro
             operator = create_operator(
                 work, email=email, name=name, role=role, password=password, clock=context.dependencies.clock
             )
-            _record_audit_event(work, context, "add", operator.id, "role", None, role)
+            record_operator_change(work, context, "add", operator.id, "role", None, role)
     except ConfigurationError as error:
-        return _team(context, FormErrors(fields={"email": error.message}), status=422)
+        return _team(context, _ADD, FormErrors(fields={"email": error.message}))
     return context.redirect("/settings/team", notices=[f"{name} was added and can sign in now."])
+
+
+@post("/settings/team/invitations", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
+@run_in_executor
+def invite_operator(context: ContextDependency) -> Page:
+    """Invite a person by mail, or with a link to copy. The link is shown in this response only."""
+    dependencies = context.dependencies
+    try:
+        role = read_role(context.field("role"))
+        with dependencies.store.unit_of_work() as work:
+            invitation, secret = invite(
+                work, email=context.field("email"), role=role, actor=context.actor, clock=dependencies.clock
+            )
+    except ConfigurationError as error:
+        return _team(context, _INVITE, FormErrors(fields={str(error.context.get("field", "email")): error.message}))
+    link = invitation_link(context.base_url, secret)
+    not_mailed = mail_invitation(dependencies.current(), invitation, link, workspace=dependencies.workspace().name)
+    return _team(context, invitation=invitation, link=link, not_mailed=not_mailed)
+
+
+@post("/settings/team/invitations/revoke", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
+@run_in_executor
+def revoke(context: ContextDependency) -> Page:
+    """Revoke an invitation. Its link cannot be used from now on."""
+    with context.dependencies.store.unit_of_work() as work:
+        invitation = revoke_invitation(work, context.field("id"), actor=context.actor, clock=context.dependencies.clock)
+    return context.redirect("/settings/team", notices=[f"The invitation of {invitation.email} was revoked."])
 
 
 @post("/settings/team/role", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
 def change_role(context: ContextDependency) -> Page:
-    """Change a role. It applies from the next request on."""
+    """Change a role. The sessions of the operator end; an owner who changes their own stays signed in here."""
+    assert context.operator is not None
     id_, role = context.field("id"), context.field("role")
     if role not in set(Role):
         raise ConfigurationError("Choose a role.")
@@ -78,8 +119,12 @@ def change_role(context: ContextDependency) -> Page:
         if operator is None:
             raise NotFoundError("There is no such operator.")
         change_operator(work, id_, role=Role(role))
-        _record_audit_event(work, context, "change", id_, "role", operator.role, role)
-    return context.redirect("/settings/team", notices=[f"The role of {operator.name} is {role.replace('_', ' ')} now."])
+        record_operator_change(work, context, "change", id_, "role", operator.role, role)
+    notices = [f"The role of {operator.name} is {ROLE_LABELS[Role(role)]} now."]
+    if id_ == context.operator.id:
+        path = "/settings/team" if Role(role) is Role.OWNER else "/settings"
+        return open_session(context, operator, path, notices=notices)
+    return context.redirect("/settings/team", notices=notices)
 
 
 @post("/settings/team/remove", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
@@ -92,45 +137,28 @@ def remove(context: ContextDependency) -> Page:
         if operator is None:
             raise NotFoundError("There is no such operator.")
         remove_operator(work, id_)
-        _record_audit_event(work, context, "remove", id_, "role", operator.role, None)
+        record_operator_change(work, context, "remove", id_, "role", operator.role, None)
     return context.redirect("/settings/team", notices=[f"{operator.name} was removed and cannot sign in any more."])
 
 
-@get("/settings/password")
+@post("/settings/team/reset-two-factor", status_code=200, opt={REQUIRED_ROLE: Role.OWNER})
 @run_in_executor
-def show_password(context: ContextDependency) -> Page:
-    """Show the form that changes one's own password."""
-    return context.page("password.html", errors=FormErrors(), length_min=LENGTH_MIN)
-
-
-@post("/settings/password", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
-async def change_password(context: ContextDependency) -> Page:
-    """Change one's own password. All other sessions end."""
-    assert context.operator is not None
-    errors = FormErrors()
-    current = next(iter(context.form.get("current", ())), "")
-    chosen = next(iter(context.form.get("new", ())), "")
-    if not await context.passwords.run(verify_password, context.operator.password, current):
-        errors.fields["current"] = "This is not your password."
-    if len(chosen) < LENGTH_MIN:
-        errors.fields["new"] = f"Use at least {LENGTH_MIN} characters."
-    if errors:
-        return context.page("password.html", status=422, errors=errors, length_min=LENGTH_MIN)
-    stored = await context.passwords.run(hash_password, chosen)
-    return await asyncio.to_thread(_store_password, context, context.operator, stored)
-
-
-def _store_password(context: RequestContext, operator: Operator, password: str) -> Page:
+def reset_two_factor(context: ContextDependency) -> Page:
+    """Turn two-factor authentication off for somebody who has lost phone and recovery codes. Their sessions end."""
     with context.dependencies.store.unit_of_work() as work:
-        change_operator(work, operator.id, password=password)
-        secret = begin_session(work, operator, clock=context.dependencies.clock)
-        _record_audit_event(work, context, "change", operator.id, "password", None, None)
-    return context.set_session_cookie(context.redirect("/settings", notices=["Your password was changed."]), secret)
+        operator = find_operator(work, context.field("id"))
+        if operator is None or not turn_off_two_factor(
+            work, operator, actor=context.actor, clock=context.dependencies.clock
+        ):
+            raise NotFoundError("There is no such operator with two-factor authentication.")
+        end_other_sessions(work, operator.id, "")
+    return context.redirect("/settings/team", notices=[f"{operator.name} signs in with the password alone now."])
 
 
-def _record_audit_event(
+def record_operator_change(
     work: Connection, context: RequestContext, kind: str, id: str, path: str, before: str | None, after: str | None
 ) -> None:
+    """Record in the audit log what the operator of the request has changed of an operator."""
     audit.record(
         work,
         at=context.dependencies.clock.now(),
@@ -142,12 +170,40 @@ def _record_audit_event(
     )
 
 
-def _team(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
+def _team(
+    context: RequestContext,
+    form: str = "",
+    errors: FormErrors = FormErrors(),  # noqa: B008  # never changed
+    *,
+    invitation: Invitation | None = None,
+    link: str = "",
+    not_mailed: str = "",
+) -> Page:
+    """Return the page.
+
+    Args:
+        form: The form with errors, "" for none.
+        invitation: The invitation that was just made, with its link and the reason why it was not mailed.
+    """
     with context.dependencies.store.reading() as work:
-        operators = list_operators(work)
+        operators, invitations = list_operators(work), list_invitations(work)
+        with_second_factor = operators_with_second_factor(work)
     return context.page(
-        "team.html", status=status, errors=errors, operators=operators, roles=list(Role), length_min=LENGTH_MIN
+        "team.html",
+        status=422 if errors else 200,
+        adding=errors if form == _ADD else FormErrors(),
+        inviting=errors if form == _INVITE else FormErrors(),
+        operators=operators,
+        with_second_factor=with_second_factor,
+        invitations=invitations,
+        invitation=invitation,
+        link=link,
+        not_mailed=not_mailed,
+        sends_mail=find_mail_channel(context.dependencies.current()) is not None,
+        now=context.dependencies.clock.now(),
+        roles=list(Role),
+        length_min=LENGTH_MIN,
     )
 
 
-HANDLERS = (show_team, add_operator, change_role, remove, show_password, change_password)
+HANDLERS = (show_team, add_operator, invite_operator, revoke, change_role, remove, reset_two_factor)

@@ -1,6 +1,6 @@
 """The ledger of a destination: search, and retry or dismissal of parked awards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,8 +9,10 @@ from litestar import get, post
 from litestar.params import FromPath
 from sqlalchemy import Connection
 
+from punchcard.app.bulk import ROWS_MAX, BulkAction, run_bulk
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
+from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
@@ -72,6 +74,7 @@ def list_transactions(context: ContextDependency, slug: FromPath[str]) -> Page:
             *((status, status_label(status)) for status in LEDGER_STATUSES),
         ],
         retryable=any(effect.state in _RETRYABLE for effect in page_rows),
+        actionable=_count_actionable(context, _actionable(query, _RETRYABLE), at_most=_COUNTED_MAX + 1),
     )
 
 
@@ -82,22 +85,75 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     destination = find_destination(context.dependencies.workspace(), slug)
     query, params = read_ledger_query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
-    with context.dependencies.store.unit_of_work() as work:
-        effect_ids: Sequence[int]
-        if context.field("which") == "all":
-            states = (EffectState.PARKED,) if does_dismiss else _RETRYABLE
-            chosen = [state for state in states if not query.statuses or EventStatus(state) in query.statuses]
-            effect_ids = ledger.ids(work, replace(query, states=chosen)) if chosen else ()
-        else:
-            numbers = [int(field) for field in context.fields("id") if is_row_id(field)]
-            effect_ids = ledger.own_ids(work, slug, numbers)
-        act_on = dismiss_chosen if does_dismiss else retry_chosen
-        count = act_on(work, slug, effect_ids, actor=context.actor, now=context.dependencies.clock.now())
-    award = "award" if count == 1 else "awards"
-    notice = f"{count:,} {award} dismissed." if does_dismiss else f"{count:,} {award} back in the queue."
-    if not count:
-        notice = "Nothing was changed. Select parked awards first."
-    return context.redirect(page_path("destinations", slug, "transactions", **params), notices=[notice])
+    act_on = dismiss_chosen if does_dismiss else retry_chosen
+    store, path = context.dependencies.store, page_path("destinations", slug, "transactions", **params)
+
+    def change(effect_ids: Sequence[int]) -> int:
+        with store.unit_of_work() as work:
+            own = ledger.own_ids(work, slug, effect_ids)
+            return act_on(work, slug, own, actor=context.actor, now=context.dependencies.clock.now())
+
+    def notice(count: int) -> str:
+        award = "award" if count == 1 else "awards"
+        if not count:
+            return "Nothing was changed. Select parked awards first."
+        return f"{count:,} {award} dismissed." if does_dismiss else f"{count:,} {award} back in the queue."
+
+    if context.field("which") != "all":
+        numbers = [int(field) for field in context.fields("id") if is_row_id(field)]
+        return context.redirect(path, notices=[notice(change(numbers))])
+    chosen = _actionable(query, (EffectState.PARKED,) if does_dismiss else _RETRYABLE)
+    return run_bulk(
+        context,
+        BulkAction(
+            verb="Dismiss" if does_dismiss else "Retry",
+            nouns=("award", "awards"),
+            filters=[f"Destination: {destination_title(destination)}", *_filter_texts(context, params, chosen)],
+            effect="They will not be sent." if does_dismiss else "They are put back in the queue and sent in order.",
+            count=lambda: _count_actionable(context, chosen, at_most=ROWS_MAX + 1),
+            take=lambda cursor, limit: _ids_of(context, chosen, after_id=cursor or 0, limit=limit),
+            act=change,
+            path=path,
+            done=notice,
+        ),
+    )
+
+
+def _actionable(query: ledger.LedgerQuery, states: Sequence[EffectState]) -> ledger.LedgerQuery | None:
+    """Return the query for its rows in one of the states, None if there can be none."""
+    chosen = [state for state in states if not query.statuses or EventStatus(state) in query.statuses]
+    return replace(query, states=chosen) if chosen else None
+
+
+def _count_actionable(context: RequestContext, query: ledger.LedgerQuery | None, *, at_most: int) -> int:
+    if query is None:
+        return 0
+    with context.dependencies.store.reading() as work:
+        return ledger.count(work, query, at_most=at_most)
+
+
+def _ids_of(context: RequestContext, query: ledger.LedgerQuery | None, *, after_id: int, limit: int) -> Sequence[int]:
+    if query is None:
+        return ()
+    with context.dependencies.store.reading() as work:
+        return ledger.ids(work, query, after_id=after_id, limit=limit)
+
+
+def _filter_texts(
+    context: RequestContext, params: Mapping[str, str], query: ledger.LedgerQuery | None
+) -> Sequence[str]:
+    """Return the filter of a list in words."""
+    states = [status_label(state) for state in query.states] if query is not None else []
+    texts = {
+        "Status": " or ".join(states),
+        "Customer’s email" if "@" in params["q"] else "Order id": params["q"],
+        "Reason": params["reason"],
+        "Event": params["event"],
+        "User property": params["property"],
+        "Without the reason": params["without"],
+        "Received": read_period(context).label if params["time"] else "",
+    }
+    return [f"{name}: {text}" for name, text in texts.items() if text]
 
 
 def _total(work: Connection, query: ledger.LedgerQuery) -> int:

@@ -102,6 +102,7 @@ def show_audit(context: ContextDependency) -> Page:
 def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
     workspace = context.dependencies.workspace()
     timezone = context.field("timezone") or workspace.timezone
+    shows_write_keys = context.may(Role.OWNER) and context.query("write_keys") == "shown"
     return context.page(
         "settings.html",
         status=status,
@@ -112,7 +113,10 @@ def _settings(context: RequestContext, errors: FormErrors, *, status: int) -> Pa
         networks=context.field(_NETWORKS) if errors else "\n".join(workspace.webhook_allowed_networks),
         timezone=timezone,
         timezones=TIMEZONES if timezone in TIMEZONES else (timezone, *TIMEZONES),
-        file=export(workspace, managed=context.dependencies.current().managed_by_file),
+        file=export(
+            workspace, managed=context.dependencies.current().managed_by_file, includes_write_keys=shows_write_keys
+        ),
+        shows_write_keys=shows_write_keys,
         known=timezone in zoneinfo.available_timezones(),
     )
 

@@ -28,11 +28,13 @@
     }, 1500);
   });
 
+  // An action on all rows that match has a page of its own for the confirmation.
+  const isForAll = (element) => element.form?.elements.which?.value === "all";
   on("submit", "form[data-confirm]", (form, event) => {
     if (!confirm(form.dataset.confirm)) event.preventDefault();
   });
   on("click", "button[data-confirm]", (button, event) => {
-    if (!confirm(button.dataset.confirm)) event.preventDefault();
+    if (!isForAll(button) && !confirm(button.dataset.confirm)) event.preventDefault();
   });
 
   on("change", "select[data-go]", (select) => {
@@ -88,7 +90,7 @@
 
   // On a phone a row is a card: each cell shows the header of its column.
   const headersOf = (table) =>
-    [...table.tHead.rows[0].cells].map((cell) => (cell.querySelector(".visually-hidden") ? "" : cell.textContent.trim()));
+    [...table.tHead.rows[0].cells].map((cell) => (cell.querySelector(".visually-hidden, input") ? "" : cell.textContent.trim()));
   const labelCells = (table) => {
     if (!table.tHead) return;
     const labels = headersOf(table);
@@ -188,6 +190,40 @@
   };
   prepareTables(document);
   document.addEventListener("htmx:afterSwap", (event) => prepareTables(event.target.parentElement ?? document));
+
+  // --- actions on several rows ---
+  for (const which of document.querySelectorAll("[data-bulk-which]")) {
+    const { form } = which;
+    const words = form.querySelector("[data-bulk-words]");
+    const all = form.querySelector("[data-bulk-page]");
+    const boxes = [...form.querySelectorAll("input[type=checkbox][name=id]")];
+    const { bulkNoun: noun, bulkNouns: nouns, bulkTotal: total } = words.dataset;
+    const show = () => {
+      const count = boxes.filter((box) => box.checked).length;
+      all.checked = count > 0 && count === boxes.length;
+      all.indeterminate = count > 0 && count < boxes.length;
+      const selected = `${count} ${count === 1 ? noun : nouns} selected`;
+      words.textContent = which.value === "all" ? `All ${total} ${nouns} that match are selected` : count ? selected : "";
+    };
+    all.hidden = !boxes.length;
+    all.addEventListener("change", () => {
+      for (const box of boxes) box.checked = all.checked;
+      if (!all.checked) which.value = "chosen";
+      show();
+    });
+    for (const box of boxes)
+      box.addEventListener("change", () => {
+        which.value = "chosen";
+        show();
+      });
+    which.addEventListener("change", () => {
+      for (const box of boxes) box.checked = which.value === "all";
+      show();
+    });
+    which.value = "chosen"; // a browser keeps it when the page is reloaded
+    show();
+  }
+  document.querySelector("form[data-submit-now]")?.requestSubmit();
 
   // --- unsaved changes ---
   const states = new Map();

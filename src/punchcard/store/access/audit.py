@@ -17,7 +17,8 @@ class AuditEvent:
     Attributes:
         actor: Who made it: `token <name>`, `config file`, `command line` or `partner endpoint`.
         kind: `add`, `change`, `remove` or `restore`.
-        resource_type: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `token` or `version`.
+        resource_type: `workspace`, `source`, `destination`, `audience`, `computed_trait`, `operator`, `invitation`,
+            `sign_in`, `token` or `version`.
         changes: JSON text of a list of `{"path", "before", "after"}`, secrets masked.
     """
 

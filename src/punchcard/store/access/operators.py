@@ -1,7 +1,5 @@
-"""People who sign in to the App, their sessions, and failed attempts to sign in."""
+"""People who sign in to the App, and failed attempts to sign in."""
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,22 +8,22 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from punchcard import __version__
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
-from punchcard.store.access.schema import operator_sessions, operators, sign_in_failures
+from punchcard.store.access.schema import (
+    invitations,
+    operator_sessions,
+    operators,
+    password_resets,
+    recovery_codes,
+    second_factors,
+    sign_in_failures,
+)
 from punchcard.store.access.token_store import Role
-from punchcard.store.engine import Store
 from punchcard.store.values import storable
 
-SESSION_LENGTH = timedelta(days=14)
-"""After this a session ends, however much it is used."""
-
-SESSION_IDLE = timedelta(hours=24)
-"""After this without a request it ends."""
-
 FAILURES_REMEMBERED = timedelta(minutes=15)
-_USE_NOTED_EVERY = timedelta(minutes=1)
-_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +32,8 @@ class Operator:
 
     Attributes:
         email: Lower-cased.
-        password: The hash, with its parameters and salt.
+        password: The hash, with its parameters and salt; "" if they sign in by an identity provider only.
+        seen_version: The version of Punchcard that they were last offered the changes of, None for none.
     """
 
     id: str
@@ -44,12 +43,13 @@ class Operator:
     password: str
     created_at: datetime
     last_signed_in_at: datetime | None
+    seen_version: str | None = None
 
 
 def create_operator(
     work: Connection, *, email: str, name: str, role: Role, password: str, clock: Clock, is_first: bool = False
 ) -> Operator:
-    """Add a person.
+    """Add a person; invitations of their email end.
 
     Args:
         password: The hash.
@@ -71,10 +71,12 @@ def create_operator(
                 role=role,
                 password=password,
                 created_at=clock.now(),
+                seen_version=__version__,  # to a new operator everything is new
             )
         )
     except IntegrityError as error:
         raise ConfigurationError(f"{email} is an operator already", code="operator_exists") from error
+    work.execute(delete(invitations).where(invitations.c.email == email.lower()))
     operator = find_operator(work, id_)
     assert operator is not None
     return operator
@@ -87,23 +89,47 @@ def count_operators(work: Connection) -> int:
 
 def list_operators(work: Connection) -> Sequence[Operator]:
     """All, oldest first."""
-    return [_operator(row) for row in work.execute(select(operators).order_by(operators.c.created_at, operators.c.id))]
+    return [
+        operator_of_row(row) for row in work.execute(select(operators).order_by(operators.c.created_at, operators.c.id))
+    ]
 
 
 def find_operator(work: Connection, id: str) -> Operator | None:
     """The person with this id, None if there is none."""
     row = work.execute(select(operators).where(operators.c.id == id)).one_or_none()
-    return None if row is None else _operator(row)
+    return None if row is None else operator_of_row(row)
 
 
 def operator_by_email(work: Connection, email: str) -> Operator | None:
     """The person with this email, None if there is none."""
     row = work.execute(select(operators).where(operators.c.email == email.strip().lower())).one_or_none()
-    return None if row is None else _operator(row)
+    return None if row is None else operator_of_row(row)
+
+
+def operator_of_row(row: Row[*tuple[Any, ...]]) -> Operator:
+    """Return the operator in a row with the columns of `operators`."""
+    values = row._mapping
+    return Operator(
+        id=values["id"],
+        email=values["email"],
+        name=values["name"],
+        role=Role(values["role"]),
+        password=values["password"],
+        created_at=values["created_at"],
+        last_signed_in_at=values["last_signed_in_at"],
+        seen_version=values["seen_version"],
+    )
+
+
+def note_seen_version(work: Connection, id: str, version: str) -> None:
+    """Note that a person was offered the changes of a version."""
+    work.execute(update(operators).where(operators.c.id == id).values(seen_version=version))
 
 
 def change_operator(work: Connection, id: str, *, role: Role | None = None, password: str | None = None) -> None:
-    """Give a person another role or password; with another password their sessions end.
+    """Give a person another role or password; their sessions and links for a new password end.
+
+    The caller begins a new session, if it is the person who made the change.
 
     Raises:
         ConfigurationError: the last owner would be none any more.
@@ -114,64 +140,21 @@ def change_operator(work: Connection, id: str, *, role: Role | None = None, pass
         work.execute(update(operators).where(operators.c.id == id).values(role=role))
     if password is not None:
         work.execute(update(operators).where(operators.c.id == id).values(password=password))
+    if role is not None or password is not None:
         work.execute(delete(operator_sessions).where(operator_sessions.c.operator_id == id))
+        work.execute(delete(password_resets).where(password_resets.c.operator_id == id))
 
 
 def remove_operator(work: Connection, id: str) -> None:
-    """Take a person out, and end their sessions.
+    """Take a person out, with all by which they could sign in.
 
     Raises:
         ConfigurationError: it is the last owner.
     """
     _keep_an_owner(work, id)
-    work.execute(delete(operator_sessions).where(operator_sessions.c.operator_id == id))
+    for table in (operator_sessions, password_resets, recovery_codes, second_factors):
+        work.execute(delete(table).where(table.c.operator_id == id))
     work.execute(delete(operators).where(operators.c.id == id))
-
-
-def begin_session(work: Connection, operator: Operator, *, clock: Clock) -> str:
-    """Sign a person in: a new secret for their cookie, kept only as a digest. Ended sessions are forgotten."""
-    now = clock.now()
-    secret = secrets.token_urlsafe(_SECRET_BYTES)
-    ended = (operator_sessions.c.expires_at < now) | (operator_sessions.c.used_at < now - SESSION_IDLE)
-    work.execute(delete(operator_sessions).where(ended))
-    work.execute(
-        insert(operator_sessions).values(
-            digest=_digest(secret),
-            operator_id=operator.id,
-            created_at=now,
-            used_at=now,
-            expires_at=now + SESSION_LENGTH,
-        )
-    )
-    work.execute(update(operators).where(operators.c.id == operator.id).values(last_signed_in_at=now))
-    return secret
-
-
-def end_session(work: Connection, secret: str) -> None:
-    """Sign out."""
-    work.execute(delete(operator_sessions).where(operator_sessions.c.digest == _digest(secret)))
-
-
-def operator_of_session(store: Store, secret: str, *, clock: Clock) -> Operator | None:
-    """Return the operator of a session, None if it is unknown or has ended. Notes its use, to the minute."""
-    now = clock.now()
-    with store.reading() as work:
-        row = work.execute(
-            select(operators, operator_sessions.c.used_at, operator_sessions.c.expires_at)
-            .join(operator_sessions, operator_sessions.c.operator_id == operators.c.id)
-            .where(operator_sessions.c.digest == _digest(secret))
-        ).one_or_none()
-    if row is None:
-        return None
-    values = row._mapping
-    if values["expires_at"] <= now or values["used_at"] <= now - SESSION_IDLE:
-        return None
-    if now - values["used_at"] >= _USE_NOTED_EVERY:
-        with store.unit_of_work() as work:
-            work.execute(
-                update(operator_sessions).where(operator_sessions.c.digest == _digest(secret)).values(used_at=now)
-            )
-    return _operator(row)
 
 
 def note_failure(work: Connection, subjects: Sequence[str], *, clock: Clock) -> Sequence[int]:
@@ -215,20 +198,3 @@ def _keep_an_owner(work: Connection, id: str) -> None:
     owners = [operator.id for operator in list_operators(work) if operator.role is Role.OWNER]
     if owners == [id]:
         raise ConfigurationError("This is the last owner: make somebody else an owner first", code="last_owner")
-
-
-def _operator(row: Row[*tuple[Any, ...]]) -> Operator:
-    values = row._mapping
-    return Operator(
-        id=values["id"],
-        email=values["email"],
-        name=values["name"],
-        role=Role(values["role"]),
-        password=values["password"],
-        created_at=values["created_at"],
-        last_signed_in_at=values["last_signed_in_at"],
-    )
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,6 +1,7 @@
-"""The tables of operators, their sessions, tokens and the audit log."""
+"""The tables of operators and how they sign in, of tokens and of the audit log."""
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ForeignKey,
     Index,
@@ -45,6 +46,7 @@ operators = Table(  # people who sign in to the App
     Column("password", Text, nullable=False),  # argon2id, with its parameters and salt
     Column("created_at", Instant, nullable=False),
     Column("last_signed_in_at", Instant),
+    Column("seen_version", String(32)),  # the newest one that they know the changes of
 )
 
 operator_sessions = Table(
@@ -55,6 +57,54 @@ operator_sessions = Table(
     Column("created_at", Instant, nullable=False),
     Column("used_at", Instant, nullable=False),  # to the minute
     Column("expires_at", Instant, nullable=False),
+    Column("method", String(16), nullable=False, server_default="password"),  # how the operator signed in
+    Column("address", Text, nullable=False, server_default=""),  # of the client when the session began
+    Column("user_agent", Text, nullable=False, server_default=""),
+)
+
+invitations = Table(  # links by which people become operators; deleted once used or revoked
+    "invitations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of what the link holds
+    Column("email", String(254), nullable=False, unique=True),  # lower-cased
+    Column("role", String(16), nullable=False),
+    Column("invited_by", Text, nullable=False),  # the actor of the audit log
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+password_resets = Table(  # links by which operators choose a new password; deleted once used
+    "password_resets",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of what the link holds
+    Column("operator_id", ForeignKey("operators.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+second_factors = Table(  # the authenticator app of an operator
+    "second_factors",
+    metadata,
+    Column("operator_id", ForeignKey("operators.id"), primary_key=True),
+    Column("secret", Text, nullable=False),  # encrypted
+    Column("created_at", Instant, nullable=False),
+    Column("enabled_at", Instant),  # null until the first code was confirmed
+    Column("last_step", BigInteger),  # number of the 30 seconds of the last accepted code, which is accepted once
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("operator_id", ForeignKey("operators.id"), primary_key=True),
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the code
+)
+
+access_settings = Table(  # how operators may sign in; only owners change it, so it is not part of the configuration
+    "access_settings",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
 )
 
 sign_in_failures = Table(  # of late, by email and by address: too many make the next wait

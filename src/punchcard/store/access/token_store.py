@@ -1,8 +1,6 @@
 """Tokens of the Public API: shown once, kept as digests."""
 
-import hashlib
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,13 +12,13 @@ from sqlalchemy.exc import IntegrityError
 
 from punchcard.clock import Clock
 from punchcard.errors import StorageError
+from punchcard.store.access.link_secrets import new_secret, secret_digest
 from punchcard.store.access.schema import api_tokens
 from punchcard.store.engine import Store
 from punchcard.store.stored_enum import StoredEnum
 from punchcard.store.values import storable
 
 _PREFIX = "punchcard_"  # so that a token found in a log or a repository is recognised
-_RANDOM_BYTES = 32
 # The first token has a fixed id: two processes that start on an empty store at once cannot both make it.
 _ADMIN_ID = "admin"
 _USE_NOTED_EVERY = timedelta(minutes=1)
@@ -65,10 +63,10 @@ class StoredToken:
 
 def create_token(work: Connection, name: str, *, clock: Clock, role: Role = Role.OWNER, id: str | None = None) -> str:
     """Make a token and return it: it is kept nowhere, so this is the only time to see it."""
-    token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    token = _PREFIX + new_secret()
     work.execute(
         insert(api_tokens).values(
-            id=id or clock.new_id(), name=storable(name), digest=_digest(token), created_at=clock.now(), role=role
+            id=id or clock.new_id(), name=storable(name), digest=secret_digest(token), created_at=clock.now(), role=role
         )
     )
     return token
@@ -79,7 +77,7 @@ def verify_token(work: Connection, token: str) -> StoredToken | None:
 
     It is looked up by its digest, so the time taken tells nothing about a token that is nearly right.
     """
-    row = work.execute(select(*_SHOWN).where(api_tokens.c.digest == _digest(token))).one_or_none()
+    row = work.execute(select(*_SHOWN).where(api_tokens.c.digest == secret_digest(token))).one_or_none()
     return None if row is None else _stored(row)
 
 
@@ -136,10 +134,6 @@ def ensure_admin_token(store: Store, path: Path, *, clock: Clock) -> str | None:
 def _stored(row: Row[*tuple[Any, ...]]) -> StoredToken:
     values = dict(row._mapping)
     return StoredToken(**{**values, "role": Role(values["role"])})
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -130,6 +130,14 @@ def list_conflicts(
     return [_conflict_of(row) for row in work.execute(statement.order_by(effect_conflicts.c.id.desc()).limit(count))]
 
 
+def conflict_ids(work: Connection, query: ConflictQuery, *, after_id: int, limit: int) -> list[int]:
+    """Return the ids of conflicts that match, oldest first."""
+    statement = _filtered(select(effect_conflicts.c.id).select_from(_JOINED), query)
+    return list(
+        work.scalars(statement.where(effect_conflicts.c.id > after_id).order_by(effect_conflicts.c.id).limit(limit))
+    )
+
+
 def conflicts_of(work: Connection, effect_ids: Sequence[int]) -> dict[int, list[StoredConflict]]:
     """Return the events that met each effect's key with other content, oldest first."""
     conflicts: dict[int, list[StoredConflict]] = {effect_id: [] for effect_id in effect_ids}

@@ -158,9 +158,10 @@ def count(work: Connection, query: LedgerQuery, *, at_most: int | None = None) -
     return work.scalar(select(func.count()).select_from(limited)) or 0
 
 
-def ids(work: Connection, query: LedgerQuery) -> list[int]:
-    """Return the ids of all rows that match, oldest first."""
-    return list(work.scalars(_filtered(select(effects.c.id), query).order_by(effects.c.id)))
+def ids(work: Connection, query: LedgerQuery, *, after_id: int = 0, limit: int | None = None) -> list[int]:
+    """Return the ids of the rows that match, oldest first."""
+    statement = _filtered(select(effects.c.id), query).where(effects.c.id > after_id)
+    return list(work.scalars(statement.order_by(effects.c.id).limit(limit)))
 
 
 def own_ids(work: Connection, destination: str, effect_ids: Sequence[int]) -> list[int]:
@@ -176,20 +177,21 @@ def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:
     """Return the customers of the ledger with an email that begins with the text, in order."""
     customers: dict[str, None] = {}
     begin = text.strip().lower()
-    for destination in work.scalars(select(effects.c.destination).distinct()):
-        rows = work.scalars(
-            select(effects.c.customer)
-            .where(
-                effects.c.destination == destination,
-                effects.c.customer >= begin,
-                effects.c.customer != "",  # effects that are not about a customer
-                effects.c.customer < begin + "\U0010ffff",
-            )
-            .distinct()
-            .order_by(effects.c.customer)
-            .limit(limit)
+    destination = work.scalar(select(func.min(effects.c.destination)))
+    while destination is not None:
+        condition = and_(
+            effects.c.destination == destination,
+            effects.c.customer != "",  # effects that are not about a customer
+            effects.c.customer < begin + "\U0010ffff",
         )
-        customers.update(dict.fromkeys(rows))
+        # Each by the one before, so that the index is entered once per customer, however many effects one has.
+        customer = work.scalar(select(func.min(effects.c.customer)).where(condition, effects.c.customer >= begin))
+        for _ in range(limit):
+            if customer is None:
+                break
+            customers[customer] = None
+            customer = work.scalar(select(func.min(effects.c.customer)).where(condition, effects.c.customer > customer))
+        destination = work.scalar(select(func.min(effects.c.destination)).where(effects.c.destination > destination))
     return sorted(customers)[:limit]
 
 

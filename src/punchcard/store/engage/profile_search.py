@@ -1,15 +1,24 @@
 """Finds people: by any external id, by how an email begins, by a trait, or those who came last."""
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, String, func, literal_column, or_, select
+from sqlalchemy import text as sql_text
 
 from punchcard.store.engage.engage_tables import NOBODY
 from punchcard.store.engage.profile_queries import StoredProfile, find_profile
 from punchcard.store.engage.profiles import ids_of
-from punchcard.store.engage.schema import external_ids, profile_traits, profiles
+from punchcard.store.engage.schema import (
+    FOLDED_NAME,
+    IS_NAME,
+    NAME_CHARACTERS_MAX,
+    external_ids,
+    profile_traits,
+    profiles,
+)
 
 _EMAIL = "email"
 _FIRST = (_EMAIL, "user_id")
@@ -50,6 +59,40 @@ def named(work: Connection, text: str, *, limit: int) -> list[FoundPerson]:
     )
     profile_ids.update(dict.fromkeys(work.scalars(begins.order_by(external_ids.c.value).limit(limit))))
     return _people(work, list(profile_ids)[:limit])
+
+
+def with_name(work: Connection, text: str, *, limit: int) -> list[FoundPerson]:
+    """Return profiles with a name, first name or last name that begins with the text, in any case of its letters."""
+    begin = json.dumps(text, ensure_ascii=False)[:-1].lower()[:NAME_CHARACTERS_MAX]  # traits are JSON
+    columns = profile_traits.c
+    value: ColumnElement[str] = literal_column(FOLDED_NAME, String)
+    query = (
+        select(columns.profile_id)
+        .where(sql_text(IS_NAME), value >= begin, value < begin + "\U0010ffff")
+        .order_by(value, columns.profile_id)
+        .limit(limit)
+    )
+    return _people(work, list(dict.fromkeys(work.scalars(query))))
+
+
+def names_of(work: Connection, profile_ids: Sequence[int]) -> dict[int, str]:
+    """Return the names of people by their traits, such as `Ann Bell`; who has none is left out."""
+    columns = profile_traits.c
+    query = select(columns.profile_id, columns.name, columns.value).where(
+        columns.profile_id.in_(profile_ids), sql_text(IS_NAME)
+    )
+    names: dict[int, dict[str, str]] = {}
+    for row in work.execute(query):
+        value = json.loads(row.value)
+        if isinstance(value, str) and value.strip():
+            names.setdefault(row.profile_id, {})[row.name] = value.strip()
+    return {profile_id: _full_name(parts) for profile_id, parts in names.items()}
+
+
+def _full_name(parts: Mapping[str, str]) -> str:
+    first = parts.get("firstName", parts.get("first_name", ""))
+    last = parts.get("lastName", parts.get("last_name", ""))
+    return parts.get("name") or f"{first} {last}".strip()
 
 
 def find(work: Connection, text: str) -> StoredProfile | None:

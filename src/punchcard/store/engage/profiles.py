@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, distinct, func, insert, select, update
 
 from punchcard.store.bulk import execute_many
 from punchcard.store.engage.schema import (
@@ -87,6 +87,20 @@ def ids_of(work: Connection, profile_ids: Collection[int]) -> dict[int, set[tupl
         for profile_id, type_, value in work.execute(rows):
             ids[profile_id].add((type_, value))
     return ids
+
+
+def count_with_email(work: Connection, profile_ids: Collection[int]) -> int:
+    """Return how many of these profiles have an email."""
+    columns = external_ids.c
+    return sum(
+        work.scalar(
+            select(func.count(distinct(columns.profile_id))).where(
+                columns.profile_id.in_(chunk), columns.type == "email"
+            )
+        )
+        or 0
+        for chunk in chunks(profile_ids)
+    )
 
 
 def since_of(work: Connection, profile_ids: Collection[int]) -> dict[tuple[str, str], datetime]:

@@ -89,6 +89,18 @@ profile_traits = Table(  # custom traits, computed traits and audiences as they 
     Column("seq", BigInteger, nullable=False, server_default=text("0")),  # place in the log of what gave it
 )
 Index("ix_profile_traits_name", profile_traits.c.name, profile_traits.c.profile_id)
+# The values of traits that name a person, for the search. A query repeats the condition as text, so that it fits.
+# With a function around the name: SQLite would enter the index above, and sort all names there are.
+IS_NAME = "coalesce(name, '') IN ('name', 'firstName', 'lastName', 'first_name', 'last_name')"
+NAME_CHARACTERS_MAX = 100  # of a value that are indexed: PostgreSQL refuses rows with entries over 2,704 bytes
+FOLDED_NAME = f"substr(lower(value), 1, {NAME_CHARACTERS_MAX})"
+Index(
+    "ix_profile_traits_person_name",
+    text(FOLDED_NAME),
+    profile_traits.c.profile_id,
+    sqlite_where=text(IS_NAME),
+    postgresql_where=text(IS_NAME),
+)
 
 profile_trait_changes = Table(  # what each trait was, and since when; nothing of it is ever changed
     "profile_trait_changes",

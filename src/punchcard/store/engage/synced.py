@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select, update
 
+from punchcard.store.engage.engage_tables import NOBODY
 from punchcard.store.engage.schema import IS_CUT, synced
 from punchcard.store.upsert import insert_into
 
@@ -72,6 +73,15 @@ def mark_unsynced(work: Connection, *, destination: str, key: str, email: str, s
     else:
         save_synced(work, replace(known, value=UNSYNCED))
     return known.profile_id
+
+
+def count_members_at(work: Connection, *, destination: str, key: str) -> int:
+    """Return how many email addresses a destination has as members of an audience."""
+    columns = synced.c
+    query = select(func.count()).where(
+        columns.destination == destination, columns.key == key, columns.value.not_in((*NOBODY, UNSYNCED))
+    )
+    return int(work.scalar(query) or 0)
 
 
 def count_cut_lists(work: Connection, *, destination: str, key: str) -> int:

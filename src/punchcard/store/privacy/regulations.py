@@ -89,6 +89,9 @@ class Progress(msgspec.Struct, frozen=True, rename="camel"):
     Attributes:
         files: Files of the lake that are deleted once nobody reads them any more, relative to its root.
         files_due_at: When that is.
+        log_through: The last log position of the subjects, if the log cannot replace records: the deletion waits until
+            the log's retention has passed it; otherwise 0.
+        log_until: When that will be.
         last_trace_at: When the last copy was deleted that Punchcard itself held.
     """
 
@@ -96,6 +99,8 @@ class Progress(msgspec.Struct, frozen=True, rename="camel"):
     destinations: tuple[Step, ...] = ()
     files: tuple[str, ...] = ()
     files_due_at: datetime | None = None
+    log_through: int = 0
+    log_until: datetime | None = None
     last_trace_at: datetime | None = None
 
     def with_store(self, step: Step) -> "Progress":

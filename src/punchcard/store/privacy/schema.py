@@ -34,6 +34,18 @@ regulations = Table(
 )
 Index("ix_regulations_status", regulations.c.status, regulations.c.id)
 
+retention_periods = Table(  # one row for each data set that has a period of its own, or that was pruned
+    "retention_periods",
+    metadata,
+    Column("data_set", String(64), primary_key=True),
+    Column("days", Integer),  # 0: for ever; null: as the settings say
+    Column("changed_at", Instant),
+    Column("changed_by", Text, nullable=False),  # an actor as in the audit log, "" for nobody
+    Column("cursor", BigInteger, nullable=False),  # the id through which the data set was pruned
+    Column("deleted", BigInteger, nullable=False),  # number of rows so far
+    Column("deleted_at", Instant),
+)
+
 regulation_subjects = Table(
     "regulation_subjects",
     metadata,

@@ -8,7 +8,14 @@ import msgspec
 from sqlalchemy import Connection, delete, select, tuple_, update
 
 from punchcard.profiles.erasure import ErasedIds
-from punchcard.store.routing.event_results import EventResult, ResultBatch, decode_batch, encode_batch
+from punchcard.store.routing.event_results import (
+    EventResult,
+    ResultBatch,
+    RewrittenEvent,
+    RoutedRecord,
+    decode_batch,
+    encode_batch,
+)
 from punchcard.store.routing.held import HeldRecord
 from punchcard.store.routing.schema import (
     held_events,
@@ -117,10 +124,15 @@ def erase_quarantined(work: Connection, ids: ErasedIds, *, text_of: Callable[[Qu
     return deleted
 
 
-def scrub_results(work: Connection, ids: ErasedIds, *, after: int, count: int = _BATCHES_AT_ONCE) -> int | None:
+def scrub_results(
+    work: Connection, ids: ErasedIds, *, places: Collection[Place] = (), after: int, count: int = _BATCHES_AT_ONCE
+) -> int | None:
     """Replace the ids of subjects in the details of results that are stored until the log is trimmed.
 
+    Of their events, the text that the rules of a source have made is deleted: the log has placeholders instead.
+
     Args:
+        places: Where the events of the subjects are.
         after: The first log position of the batch after which to continue.
 
     Returns:
@@ -136,8 +148,9 @@ def scrub_results(work: Connection, ids: ErasedIds, *, after: int, count: int = 
     for row in rows:
         batch = decode_batch(row.body)
         distinct = [_scrubbed(results, ids) for results in batch.distinct]
-        if distinct != batch.distinct:
-            body = encode_batch(ResultBatch(distinct, batch.records))
+        records = [_without_texts(record, ids, places) for record in batch.records]
+        if distinct != batch.distinct or records != batch.records:
+            body = encode_batch(ResultBatch(distinct, records))
             work.execute(update(result_batches).where(columns.first_position == row.first_position).values(body=body))
     return rows[-1].first_position if rows else None
 
@@ -147,6 +160,21 @@ def scrub_routing_texts(work: Connection, ids: ErasedIds) -> int:
     changed = scrub_columns(work, held_events, [held_events.c.detail, held_events.c.result], ids)
     changed += scrub_columns(work, replayed_events, [replayed_events.c.result], ids)
     return changed + scrub_columns(work, lake_status, [lake_status.c.detail], ids)
+
+
+def _without_texts(record: RoutedRecord, ids: ErasedIds, places: Collection[Place]) -> RoutedRecord:
+    if not record.rewritten:
+        return record
+    rewritten = tuple(
+        event
+        for event in record.rewritten
+        if (record.position, event.index) not in places and not ids.mentions(_texts_of(event))
+    )
+    return msgspec.structs.replace(record, rewritten=rewritten)
+
+
+def _texts_of(event: RewrittenEvent) -> str:
+    return " ".join([(event.text or b"").decode(errors="replace"), *(note.detail for note in event.notes)])
 
 
 def _scrubbed(results: Sequence[EventResult], ids: ErasedIds) -> tuple[EventResult, ...]:

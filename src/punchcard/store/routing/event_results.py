@@ -1,10 +1,15 @@
 """The results of an event at routing: one per destination, and its compact form until the lake holds it."""
 
 from collections.abc import Sequence
+from typing import Final, Protocol
 
 import msgspec
 
+from punchcard.events.notes import Note
 from punchcard.store.stored_enum import StoredEnum
+
+# Such events are not stored whole, or were never kept back by a rule.
+_NOT_BY_RULES: Final = frozenset({"no_destination", "suppressed"})
 
 
 class EventStatus(StoredEnum):
@@ -43,18 +48,34 @@ class EventResult(msgspec.Struct, frozen=True, rename="camel"):
     effect_key: str | None = None
 
 
-class RoutedRecord(msgspec.Struct, frozen=True):
+class RewrittenEvent(msgspec.Struct, frozen=True, array_like=True):
+    """What the rules of a source made of one event. The rules may change; what was routed must not.
+
+    Attributes:
+        index: Index of the event in its record.
+        text: Its JSON text afterwards, None if it is as received.
+        notes: What was changed, besides the notes from reading the event.
+    """
+
+    index: int
+    text: bytes | None
+    notes: tuple[Note, ...] = ()
+
+
+class RoutedRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The results of one log record's events.
 
     Attributes:
         position: The record's place in the log.
         source: Slug of its source when it was routed, None if its write key was unknown.
         results: For each event in order, an index into the batch's `distinct`.
+        rewritten: The events that the rules of the source have changed or made a note of.
     """
 
     position: int
     source: str | None
     results: list[int]
+    rewritten: tuple[RewrittenEvent, ...] = ()
 
 
 class ResultBatch(msgspec.Struct, frozen=True):
@@ -62,6 +83,22 @@ class ResultBatch(msgspec.Struct, frozen=True):
 
     distinct: list[tuple[EventResult, ...]]
     records: list[RoutedRecord]
+
+
+class _Result(Protocol):
+    """A result as routing or the lake has it."""
+
+    @property
+    def destination(self) -> str | None:
+        """Slug, None for a result before any destination."""
+
+    @property
+    def status(self) -> str:
+        """Name of the status."""
+
+    @property
+    def reason(self) -> str | None:
+        """Stable code."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -77,6 +114,19 @@ def encode_batch(batch: ResultBatch) -> bytes:
 def decode_batch(body: bytes) -> ResultBatch:
     """The batch that `encode_batch` wrote."""
     return _decoder.decode(body)
+
+
+def is_stopped_by_rules(results: Sequence[_Result]) -> bool:
+    """Return whether the rules of its source have stopped the event with these results.
+
+    Such an event is stored as it came to the rules. Replayed, it goes through them again; all others have passed them.
+    """
+    return any(
+        result.destination is None
+        and result.status == EventStatus.FILTERED_AT_SOURCE
+        and result.reason not in _NOT_BY_RULES
+        for result in results
+    )
 
 
 def to_json(results: Sequence[EventResult]) -> str:

@@ -43,6 +43,8 @@ class HeldEvent:
         id: Rises in the order in which events were held; 0 before it is stored.
         reason: Stable code.
         detail: Why, in a sentence.
+        rewritten: Its JSON text, if the rules of its source have changed that; None if it is as in its record.
+        partition: Of the log: only its router plans the event.
     """
 
     destination: str
@@ -54,6 +56,8 @@ class HeldEvent:
     reason: str
     detail: str
     id: int = 0
+    rewritten: bytes | None = None
+    partition: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,24 +90,32 @@ def hold(work: Connection, events: Sequence[HeldEvent], records: Collection[Held
     work.execute(insert_into(work, held_events).on_conflict_do_nothing(), rows)
 
 
-def waiting_destinations(work: Connection) -> list[str]:
-    """The destinations with events that are held."""
+def waiting_destinations(work: Connection, *, partition: int = 0) -> list[str]:
+    """The destinations with events of a partition that are held."""
     columns = held_events.c
-    return list(work.scalars(select(columns.destination).where(columns.released_at.is_(None)).distinct()))
+    waiting = select(columns.destination).where(columns.released_at.is_(None), columns.partition == partition)
+    return list(work.scalars(waiting.distinct()))
 
 
-def newest_waiting(work: Connection, destination: str) -> int:
-    """The id of the newest event that is held for a destination, 0 if none is."""
+def newest_waiting(work: Connection, destination: str, *, partition: int = 0) -> int:
+    """The id of the newest event of a partition that is held for a destination, 0 if none is."""
     columns = held_events.c
-    chosen = select(func.max(columns.id)).where(columns.destination == destination, columns.released_at.is_(None))
+    chosen = select(func.max(columns.id)).where(
+        columns.destination == destination, columns.released_at.is_(None), columns.partition == partition
+    )
     return int(work.scalar(chosen) or 0)
 
 
-def read_waiting(work: Connection, destination: str, *, after: int, limit: int) -> list[HeldEvent]:
-    """The next events that are held for a destination, in their order, locked until the unit of work ends."""
+def read_waiting(work: Connection, destination: str, *, after: int, limit: int, partition: int = 0) -> list[HeldEvent]:
+    """The next events of a partition that are held for a destination, in their order, locked in the unit of work."""
     rows = work.execute(
         select(held_events)
-        .where(held_events.c.destination == destination, held_events.c.released_at.is_(None), held_events.c.id > after)
+        .where(
+            held_events.c.destination == destination,
+            held_events.c.released_at.is_(None),
+            held_events.c.id > after,
+            held_events.c.partition == partition,
+        )
         .order_by(held_events.c.id)
         .limit(limit)
         .with_for_update()
@@ -178,6 +190,16 @@ def count_held(work: Connection) -> list[HeldCount]:
         HeldCount(destination=destination, count=int(count), oldest_received_at=oldest, detail=details[first])
         for destination, count, oldest, first in counts
     ]
+
+
+def count_held_with_key(work: Connection, write_keys: Collection[str]) -> int:
+    """Return the number of held records that were received with one of these write keys."""
+    return (
+        work.scalar(
+            select(func.count()).select_from(held_records).where(held_records.c.write_key.in_(sorted(write_keys)))
+        )
+        or 0
+    )
 
 
 def count_held_for(work: Connection, destination: str) -> int:

@@ -3,9 +3,9 @@
 Results are kept as long as their log records are: with both, rows that the lake has lost are made again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, String, bindparam, delete, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.errors import InvariantError
@@ -23,17 +23,65 @@ SCHEMA = "schema"
 
 # Built once: building them costs more than running them.
 _POSITION = select(log_positions.c.position).where(log_positions.c.consumer == bindparam("b_consumer"))
+_OF_PARTITIONS = log_positions.c.consumer.like(bindparam("b_consumer", type_=String).concat("/%"))
+_LEAST = select(func.min(log_positions.c.position)).where(
+    or_(log_positions.c.consumer == bindparam("b_consumer", type_=String), _OF_PARTITIONS),
+    log_positions.c.position >= 0,
+)
+_DIVIDED = -1
+"""The position of a consumer that is divided by partition since: no router of the whole log can advance it."""
 _ADVANCE = BulkStatement(
     update(log_positions)
     .where(log_positions.c.consumer == bindparam("b_consumer"), log_positions.c.position == bindparam("b_expected"))
     .values(position=bindparam("b_to"))
 )
-_ADD_BATCH = BulkStatement(insert(result_batches), ["first_position", "last_position", "body"])
+_ADD_BATCH = BulkStatement(insert(result_batches), ["first_position", "last_position", "body", "partition"])
 
 
 def position_of(work: Connection, consumer: str) -> int:
-    """Return the last log position with committed results, 0 at first."""
-    return stored_position(work, consumer) or 0
+    """Return the log position through which a consumer has come, 0 at first; of its partitions, the least."""
+    position: int | None = work.scalar(_LEAST, {"b_consumer": consumer})
+    return position or 0
+
+
+def consumer_of(consumer: str, partition: int | None) -> str:
+    """Return the name of a consumer of one partition; without a partition, of the whole log."""
+    return consumer if partition is None else f"{consumer}/{partition}"
+
+
+def partition_positions(work: Connection, consumer: str = ROUTING) -> dict[int, int]:
+    """Return the position of each partition of a divided log, by number; empty if the log is not divided."""
+    rows = work.execute(
+        select(log_positions.c.consumer, log_positions.c.position).where(_OF_PARTITIONS), {"b_consumer": consumer}
+    )
+    return dict(sorted((int(name.rpartition("/")[2]), position) for name, position in rows))
+
+
+def furthest_position(work: Connection, consumer: str) -> int:
+    """Return the highest position that a consumer has reached in any partition, 0 at first."""
+    return max([stored_position(work, consumer) or 0, *partition_positions(work, consumer).values()])
+
+
+def divide_routing(work: Connection) -> int:
+    """Let the consumer of the whole log be that of partition 0; return its position. Repeating it changes nothing.
+
+    A worker that was frozen while it routed the whole log can never advance its position again.
+    """
+    work.execute(insert_into(work, log_positions).values(consumer=ROUTING, position=0).on_conflict_do_nothing())
+    # Locked until this is committed: a router that is about to advance it comes before, or too late.
+    position: int = work.scalars(_POSITION.with_for_update(), {"b_consumer": ROUTING}).one()
+    if position == _DIVIDED:
+        return partition_positions(work)[0]
+    note_position(work, ROUTING, _DIVIDED)
+    note_position(work, consumer_of(ROUTING, 0), position)
+    return position
+
+
+def add_partitions(work: Connection, positions: Mapping[int, int]) -> None:
+    """Add the partitions that are missing, each with the position after which it has records."""
+    for partition, position in positions.items():
+        first = insert_into(work, log_positions).values(consumer=consumer_of(ROUTING, partition), position=position)
+        work.execute(first.on_conflict_do_nothing())
 
 
 def stored_position(work: Connection, consumer: str) -> int | None:
@@ -58,7 +106,7 @@ def note_position(work: Connection, consumer: str, position: int) -> None:
     work.execute(noted.on_conflict_do_update(index_elements=["consumer"], set_={"position": position}))
 
 
-def save_results(work: Connection, batch: ResultBatch) -> None:
+def save_results(work: Connection, batch: ResultBatch, *, partition: int | None = None) -> None:
     """Keep a batch's results until the lake holds them.
 
     Raises:
@@ -66,7 +114,8 @@ def save_results(work: Connection, batch: ResultBatch) -> None:
     """
     first, last = batch.records[0].position, batch.records[-1].position
     try:
-        _ADD_BATCH.execute(work, [{"first_position": first, "last_position": last, "body": encode_batch(batch)}])
+        row = {"first_position": first, "last_position": last, "body": encode_batch(batch), "partition": partition or 0}
+        _ADD_BATCH.execute(work, [row])
     except IntegrityError as error:
         raise InvariantError(f"log record {first} was routed twice: {error.orig}") from error
 
@@ -88,12 +137,18 @@ def results_after(work: Connection, position: int, *, batches_max: int) -> Seque
 
 
 def results_between(work: Connection, first: int, last: int) -> Sequence[ResultBatch]:
-    """The kept batches that hold a position from `first` to `last`, in order."""
-    holding = select(func.max(result_batches.c.first_position)).where(result_batches.c.first_position <= first)
+    """The kept batches that hold a position from `first` to `last`, in order; of a divided log they may overlap."""
+    begin = select(func.max(result_batches.c.first_position)).where(result_batches.c.first_position <= first)
+    if partitions := partition_positions(work):
+        # In each partition the batch that holds the position begins before it.
+        begins = [work.scalar(begin.where(result_batches.c.partition == partition)) for partition in partitions]
+        holding: ColumnElement[int] = literal(min((number for number in begins if number is not None), default=0))
+    else:
+        holding = func.coalesce(begin.scalar_subquery(), 0)
     rows = work.execute(
         select(result_batches.c.body)
         .where(
-            result_batches.c.first_position >= func.coalesce(holding.scalar_subquery(), 0),
+            result_batches.c.first_position >= holding,
             result_batches.c.first_position <= last,
             result_batches.c.last_position >= first,
         )

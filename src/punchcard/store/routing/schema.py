@@ -18,7 +18,7 @@ from punchcard.store.schema import Instant, RisingId, metadata
 log_positions = Table(
     "log_positions",
     metadata,
-    Column("consumer", String(32), primary_key=True),  # "routing"
+    Column("consumer", String(32), primary_key=True),  # "routing", of a divided log "routing/0", "routing/1" …
     Column("position", BigInteger, nullable=False),
 )
 
@@ -39,6 +39,14 @@ result_batches = Table(  # results that routing has decided and the lake does no
     Column("first_position", BigInteger, primary_key=True, autoincrement=False),
     Column("last_position", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("partition", Integer, nullable=False, server_default="0"),  # of the log; batches of several may overlap
+)
+
+partition_workers = Table(  # workers that are alive and route partitions of a divided log
+    "partition_workers",
+    metadata,
+    Column("worker", String(36), primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),  # microseconds since 1970, by the clock of the database
 )
 
 quarantined_records = Table(  # records and events that routing could not process, as they were received
@@ -102,6 +110,8 @@ held_events = Table(  # events that one destination could not plan: planned once
     Column("detail", Text, nullable=False),
     Column("released_at", Instant),  # null while it waits
     Column("result", Text),  # JSON of the result that it got when it was planned
+    Column("rewritten", LargeBinary),  # JSON text of the event if rules of its source changed it; null: as received
+    Column("partition", Integer, nullable=False, server_default="0"),  # of the log: its router plans the event
     UniqueConstraint("log_position", "event_index", "destination"),
 )
 Index(

@@ -1,0 +1,88 @@
+"""Changes of single members of a JSON object. What is not touched keeps its text, so no number changes its digits."""
+
+from typing import Final
+
+import msgspec
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode: Final = msgspec.json.Encoder().encode
+
+Members = dict[str, "msgspec.Raw | Members"]
+
+
+class JsonMembers:
+    """The members of a JSON object. Objects inside it are decoded only on the path to a changed member.
+
+    Args:
+        raw: JSON text of an object.
+
+    Raises:
+        msgspec.DecodeError: It is not an object.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self._root: Members = {**_members.decode(raw)}
+
+    def encode(self) -> bytes:
+        """Return the JSON text."""
+        return _encode(self._root)
+
+    def get(self, path: tuple[str, ...]) -> bytes | None:
+        """Return the JSON text at a path, None if there is none."""
+        parent = self._object(path[:-1])
+        value = None if parent is None else parent.get(path[-1])
+        return None if value is None else _text(value)
+
+    def set(self, path: tuple[str, ...], value: bytes) -> bool:
+        """Set the JSON text at a path; False if a value on the path is not an object. Missing objects are added."""
+        parent = self._object(path[:-1], is_added=True)
+        if parent is None:
+            return False
+        parent[path[-1]] = msgspec.Raw(value)
+        return True
+
+    def remove(self, path: tuple[str, ...]) -> bytes | None:
+        """Remove the member at a path; return its JSON text, None if there is none."""
+        parent = self._object(path[:-1])
+        value = None if parent is None else parent.pop(path[-1], None)
+        return None if value is None else _text(value)
+
+    def move(self, old: tuple[str, ...], new: tuple[str, ...]) -> bytes | None:
+        """Move the member at a path to another one; return its JSON text, None if it could not be moved."""
+        source = self._object(old[:-1])
+        value = None if source is None else source.get(old[-1])
+        if source is None or value is None:
+            return None
+        target = self._object(new[:-1], is_added=True)
+        if target is None:
+            return None
+        del source[old[-1]]
+        target[new[-1]] = value
+        return _text(value)
+
+    def names(self, path: tuple[str, ...]) -> list[str]:
+        """Return the names of the members of the object at a path, none if it is not an object."""
+        return list(self._object(path) or ())
+
+    def _object(self, path: tuple[str, ...], *, is_added: bool = False) -> "Members | None":
+        current = self._root
+        for part in path:
+            value = current.get(part)
+            if isinstance(value, dict):
+                current = value
+                continue
+            text = b"" if value is None else bytes(value).lstrip()
+            inner: Members
+            if text.startswith(b"{"):
+                inner = {**_members.decode(text)}
+            elif is_added and (not text or text == b"null"):
+                inner = {}
+            else:
+                return None
+            current[part] = inner
+            current = inner
+        return current
+
+
+def _text(value: "msgspec.Raw | Members") -> bytes:
+    return bytes(value) if isinstance(value, msgspec.Raw) else _encode(value)

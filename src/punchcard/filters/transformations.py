@@ -1,0 +1,406 @@
+"""Transformations: events renamed, properties renamed, set and removed, where a condition is true.
+
+Source: Segment's Public API, "Transformations", and its documentation of Protocols.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from punchcard.errors import ConfigurationError
+from punchcard.events.faults import Fault
+from punchcard.events.model import Event, EventType
+from punchcard.events.notes import Note
+from punchcard.events.parse import read_rewritten
+from punchcard.filters.destination_filters import compile_conditions
+from punchcard.filters.generated import paths_of
+from punchcard.filters.json_members import JsonMembers
+from punchcard.filters.parser import parse
+from punchcard.filters.printer import print_condition
+from punchcard.filters.syntax import Condition
+
+TRANSFORMED: Final = "transformed"
+"""The reason of the note of a change by a transformation."""
+DROPPED: Final = "dropped_by_transformation"
+FAILED: Final = "transformation_failed"
+RENAMES_MAX: Final = 50
+PATHS_MAX: Final = 10  # of one value, as Segment has it
+PATH_PARTS_MAX: Final = 16
+EVENT_NAME_CHARACTERS_MAX: Final = 200
+CHANGEABLE: Final = (
+    "properties", "traits", "context", "integrations", "userId", "anonymousId", "groupId", "name", "category",
+)  # fmt: skip
+"""Members of an event that may change. By the others it is recognized, or they are what happened."""
+
+_SHOWN_MAX: Final = 60
+_ITEMS_MAX: Final = 100
+_NESTED: Final = ("properties", "traits", "context", "integrations")
+_WITH_TRAITS: Final = (EventType.IDENTIFY, EventType.GROUP)
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError, ValueError)
+_encode: Final = msgspec.json.Encoder().encode
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformationDefinition:
+    """A transformation as configured.
+
+    Attributes:
+        name: Name for people.
+        condition: FQL text.
+        drops: True drops the event; everything else is then ignored.
+        new_event_name: New name of a track call, "" for no change.
+        renames: Old and new name of each renamed property.
+        values: Paths from the event on, each with the value that it gets.
+        property_drops: Properties to remove.
+        allow_properties: The only properties to keep; empty keeps all.
+    """
+
+    name: str
+    condition: str
+    drops: bool = False
+    new_event_name: str = ""
+    renames: Sequence[tuple[str, str]] = ()
+    values: Sequence[tuple[str, Scalar]] = ()
+    property_drops: Sequence[str] = ()
+    allow_properties: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transformed:
+    """The result of transformations for an event that at least one of them has changed or dropped.
+
+    Attributes:
+        event: The event afterwards, None if it goes no further.
+        reason: Why not, else "".
+        detail: The same in a sentence.
+        notes: What was changed, with values before and after.
+    """
+
+    event: Event | None
+    reason: str = ""
+    detail: str = ""
+    notes: tuple[Note, ...] = ()
+
+
+_Change = Callable[[JsonMembers], str | None]
+"""Changes the members of an event; returns a sentence, None if there was nothing to change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Transformation:
+    """A transformation as it is applied.
+
+    Attributes:
+        name: Name for people.
+        drops: Why an event is dropped, None if it is not.
+        depends_on: First parts of the paths of the condition.
+        of_properties: The changes of a track, page or screen call.
+        of_traits: The changes of an identify or group call.
+        changed: First parts of the paths that may change.
+    """
+
+    name: str
+    condition: Condition
+    drops: str | None
+    depends_on: frozenset[str]
+    of_properties: Sequence[_Change]
+    of_traits: Sequence[_Change]
+    changed: frozenset[str]
+
+    def change(self, members: JsonMembers, event_type: EventType) -> list[Note]:
+        """Change the members of an event; return what was changed."""
+        changes = self.of_traits if event_type in _WITH_TRAITS else self.of_properties
+        return [Note(TRANSFORMED, detail) for change in changes if (detail := change(members)) is not None]
+
+
+class Transformations:
+    """Transformations in their order, compiled. Each sees the event as the one before has left it.
+
+    Args:
+        definitions: The enabled transformations, in the order in which they are applied.
+
+    Raises:
+        ConfigurationError: A transformation is invalid; the message names it.
+    """
+
+    def __init__(self, definitions: Sequence[TransformationDefinition]) -> None:
+        self._transformations = [read_transformation(definition) for definition in definitions]
+        conditions = [transformation.condition for transformation in self._transformations]
+        # Most events match nothing: that takes one call.
+        self._first_match: Callable[[Event], int | None] = compile_conditions(conditions)
+        self._matches = [compile_conditions([condition]) for condition in conditions]
+
+    def __bool__(self) -> bool:
+        return bool(self._transformations)
+
+    def apply(self, event: Event) -> Transformed | None:
+        """Apply the transformations to an event; None if none of them changes anything. Never raises."""
+        try:
+            first = self._first_match(event)
+            return None if first is None else self._apply_from(first, event)
+        except _UNREADABLE as error:
+            return Transformed(event=None, reason=FAILED, detail=f"transformations cannot read this event: {error}")
+
+    def _apply_from(self, first: int, event: Event) -> Transformed | None:
+        """Apply the transformations from the first that matches on.
+
+        The event is read again only before a condition that depends on a changed member, and at the end.
+        """
+        current, members = event, JsonMembers(event.raw)
+        notes: list[Note] = []
+        changed: set[str] = set()
+        last = self._transformations[first]
+        for number in range(first, len(self._transformations)):
+            transformation = self._transformations[number]
+            if number > first:
+                if not changed.isdisjoint(transformation.depends_on):
+                    read = read_rewritten(current, members.encode())
+                    if isinstance(read, Fault):
+                        return _failed(last, read, notes)
+                    current = read
+                    changed.clear()
+                if self._matches[number](current) is None:
+                    continue
+            if transformation.drops is not None:
+                return Transformed(event=None, reason=DROPPED, detail=transformation.drops, notes=tuple(notes))
+            new_notes = transformation.change(members, event.type)
+            if new_notes:
+                notes += new_notes
+                changed |= transformation.changed
+                last = transformation
+        if changed:
+            read = read_rewritten(current, members.encode())
+            if isinstance(read, Fault):
+                return _failed(last, read, notes)
+            current = read
+        return Transformed(event=current, notes=tuple(notes)) if notes else None
+
+
+def _failed(last: _Transformation, fault: Fault, notes: Sequence[Note]) -> Transformed:
+    detail = f'what transformation "{last.name}" makes of the event is not valid: {fault.detail}'
+    return Transformed(event=None, reason=FAILED, detail=detail, notes=tuple(notes))
+
+
+def read_transformation(definition: TransformationDefinition) -> _Transformation:
+    """Check and read a transformation.
+
+    Raises:
+        ConfigurationError: It is invalid; the context has the path of the key as `path`.
+    """
+    try:
+        condition = parse(definition.condition)
+    except ConfigurationError as error:
+        raise _invalid(error.message, "if") from error
+    if not definition.drops and not _has_changes(definition):
+        raise _invalid("A transformation must change something, or drop the event.", "drop")
+    if len(definition.new_event_name) > EVENT_NAME_CHARACTERS_MAX:
+        raise _invalid(f"A name has at most {EVENT_NAME_CHARACTERS_MAX} characters.", "newEventName")
+    if len(definition.renames) > RENAMES_MAX:
+        raise _invalid(f"At most {RENAMES_MAX} properties can be renamed.", "propertyRenames")
+    renames = [(_name(old, "propertyRenames"), _name(new, "propertyRenames")) for old, new in definition.renames]
+    values = [(_value_path(path), _json(value)) for path, value in definition.values]
+    drops = [_name(name, "propertyDrops") for name in definition.property_drops]
+    _refuse_conflicts(renames, values)
+    if len(drops) > _ITEMS_MAX or len(definition.allow_properties) > _ITEMS_MAX:
+        raise _invalid(f"A list has at most {_ITEMS_MAX} properties.", "propertyDrops")
+    label = f'transformation "{definition.name}": '
+    of_properties = [*_changes(definition, ("properties",), renames, values, drops, label)]
+    if definition.new_event_name:
+        of_properties.insert(0, _event_renaming(definition.new_event_name, label))
+    return _Transformation(
+        name=definition.name,
+        condition=condition,
+        drops=f"{label}drops events with {print_condition(condition)}" if definition.drops else None,
+        depends_on=frozenset(path[0] for path in paths_of([condition])),
+        of_properties=of_properties,
+        of_traits=[*_changes(definition, ("traits",), renames, values, drops, label)],
+        changed=_changed_members(definition, [path for pair in renames for path in pair] + [*drops], values),
+    )
+
+
+def _changed_members(
+    definition: TransformationDefinition,
+    names: Sequence[tuple[str, ...]],
+    values: Sequence[tuple[tuple[str, ...], bytes]],
+) -> frozenset[str]:
+    """Return the first parts of all paths that may change."""
+    changed = {path[0] for path, _ in values}
+    changed |= {path[0] for path in names if len(path) > 1 and path[0] in _NESTED}
+    if names or definition.allow_properties:
+        changed |= {"properties", "traits"}
+    return frozenset(changed | {"event"}) if definition.new_event_name else frozenset(changed)
+
+
+def _changes(
+    definition: TransformationDefinition,
+    own: tuple[str, ...],
+    renames: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
+    values: Sequence[tuple[tuple[str, ...], bytes]],
+    drops: Sequence[tuple[str, ...]],
+    label: str,
+) -> Iterator[_Change]:
+    """Yield the changes of a call with its members in `properties` or `traits`."""
+    for old, new in renames:
+        yield _renaming(_absolute(old, own), _absolute(new, own), label)
+    for path, text in values:
+        yield _setting(path, text, label)
+    for path in drops:
+        yield _removal(_absolute(path, own), label)
+    if definition.allow_properties:
+        yield _reduction(own, frozenset(definition.allow_properties), label)
+
+
+def _event_renaming(name: str, label: str) -> _Change:
+    text = _encode(name)
+
+    def rename(members: JsonMembers) -> str | None:
+        before = members.get(("event",))  # only track calls have it
+        if before is None or before == text:
+            return None
+        members.set(("event",), text)
+        return f"{label}event {_shown(before)} → {_shown(text)}"
+
+    return rename
+
+
+def _renaming(old: tuple[str, ...], new: tuple[str, ...], label: str) -> _Change:
+    head = f"{label}{_dotted(old)} → {_dotted(new)}"
+
+    def rename(members: JsonMembers) -> str | None:
+        value = members.move(old, new)
+        return None if value is None else f"{head} ({_shown(value)})"
+
+    return rename
+
+
+def _setting(path: tuple[str, ...], text: bytes, label: str) -> _Change:
+    head, tail = f"{label}{_dotted(path)} ", f" → {_shown(text)}"
+
+    def set_value(members: JsonMembers) -> str | None:
+        before = members.get(path)
+        if before == text or not members.set(path, text):
+            return None
+        return f"{head}{_shown(before)}{tail}"
+
+    return set_value
+
+
+def _removal(path: tuple[str, ...], label: str) -> _Change:
+    head = f"{label}{_dotted(path)} removed"
+
+    def remove(members: JsonMembers) -> str | None:
+        removed = members.remove(path)
+        return None if removed is None else f"{head} ({_shown(removed)})"
+
+    return remove
+
+
+def _reduction(own: tuple[str, ...], allowed: frozenset[str], label: str) -> _Change:
+    def reduce(members: JsonMembers) -> str | None:
+        names = [name for name in members.names(own) if name not in allowed]
+        for name in names:
+            members.remove((*own, name))
+        return f"{label}not allowed in {own[0]} and removed: {_shown_text(', '.join(names))}" if names else None
+
+    return reduce
+
+
+def preview_transformation(definition: TransformationDefinition, event: Event) -> Transformed | None:
+    """Return what a transformation would make of an event, None for no change.
+
+    Raises:
+        ConfigurationError: The transformation is invalid.
+    """
+    return Transformations([definition]).apply(event)
+
+
+def _has_changes(definition: TransformationDefinition) -> bool:
+    return bool(
+        definition.new_event_name
+        or definition.renames
+        or definition.values
+        or definition.property_drops
+        or definition.allow_properties
+    )
+
+
+def _refuse_conflicts(
+    renames: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], values: Sequence[tuple[tuple[str, ...], bytes]]
+) -> None:
+    """Refuse what Segment refuses: two values for one path, or a value for a renamed property."""
+    paths = [path for path, _ in values]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise _invalid(f"{_dotted(path)} gets two values.", "propertyValueTransformations")
+    for old, new in renames:
+        if old == new:
+            raise _invalid(f"{_dotted(old)} is renamed to itself.", "propertyRenames")
+        for name in (old, new):
+            if any(path in (("properties", *name), ("traits", *name), name) for path in paths):
+                message = f"{_dotted(name)} is both renamed and set. Use two transformations."
+                raise _invalid(message, "propertyValueTransformations")
+
+
+def _name(text: str, key: str) -> tuple[str, ...]:
+    """Return the path of a property; it begins at `properties` or `traits` unless it names another member."""
+    parts = split_path(text)
+    if not text.strip() or not all(parts) or len(parts) > PATH_PARTS_MAX:
+        raise _invalid(f'"{text}" is not the name of a property. Use a name such as total or order.id.', key)
+    return parts
+
+
+def _value_path(text: str) -> tuple[str, ...]:
+    parts = split_path(text)
+    is_valid = all(parts) and parts[0] in CHANGEABLE and len(parts) <= PATH_PARTS_MAX
+    if not is_valid or (len(parts) == 1) is (parts[0] in _NESTED):
+        message = f'"{text}" cannot be set. Use a path such as properties.currency; it begins with one of '
+        raise _invalid(f"{message}{', '.join(CHANGEABLE)}.", "propertyValueTransformations")
+    return parts
+
+
+def split_path(text: str) -> tuple[str, ...]:
+    r"""Return the parts of a path: they are separated by dots, and `\.` is a dot in a name."""
+    parts = [""]
+    is_escaped = False
+    for character in text:
+        if is_escaped or character not in ".\\":
+            parts[-1] += character
+            is_escaped = False
+        elif character == "\\":
+            is_escaped = True
+        else:
+            parts.append("")
+    return tuple(parts)
+
+
+def _json(value: object) -> bytes:
+    if value is not None and not isinstance(value, str | int | float | bool):
+        raise _invalid("A value must be text, a number, true, false or null.", "propertyValueTransformations")
+    try:
+        return _encode(value)
+    except (UnicodeEncodeError, OverflowError, ValueError) as error:
+        raise _invalid(f"This value cannot be written as JSON: {error}.", "propertyValueTransformations") from error
+
+
+def _invalid(message: str, key: str) -> ConfigurationError:
+    return ConfigurationError(message, code="invalid_transformation", path=(key,))
+
+
+def _absolute(path: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
+    return path if len(path) > 1 and path[0] in _NESTED else (*own, *path)
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return ".".join(part.replace(".", "\\.") for part in path)
+
+
+def _shown(value: bytes | None) -> str:
+    return "(none)" if value is None else _shown_text(value.decode(errors="replace"))
+
+
+def _shown_text(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 1]}…"

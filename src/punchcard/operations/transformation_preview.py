@@ -1,0 +1,157 @@
+"""What a transformation would make of the events of the last days, and of what they earn. Changes nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+
+from punchcard.clock import Clock
+from punchcard.destinations.port import Intent
+from punchcard.events.model import Event
+from punchcard.filters.transformations import Transformations, Transformed
+from punchcard.lake.lake_event import LakeEvent
+from punchcard.lake.reader import LakeReader
+from punchcard.lake.selection import EventSelection
+from punchcard.operations.backtest import as_enabled
+from punchcard.routing.lake_events import read_lake_event
+from punchcard.routing.planning import plan_at
+from punchcard.store.routing.event_results import is_stopped_by_rules
+from punchcard.workspace.model import Transformation
+from punchcard.workspace.snapshot import RoutedDestination, Snapshot
+from punchcard.workspace.transformation_settings import to_definition
+
+PREVIEW_DAYS: Final = 7
+EVENTS_MAX: Final = 20_000
+_SAMPLES: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedEvent:
+    """An event that the transformation would change.
+
+    Attributes:
+        before: JSON text as it is now.
+        after: The same afterwards, None if the event would be dropped.
+        changes: What was changed, a sentence each.
+    """
+
+    message_id: str
+    before: bytes
+    after: bytes | None
+    changes: Sequence[str]
+
+
+@dataclass(kw_only=True)
+class AwardChange:
+    """Awards of the examined events at one destination, before and after.
+
+    Attributes:
+        quantity_before: Units that they earn together; so is `quantity_after`.
+    """
+
+    destination: str
+    awards_before: int = 0
+    awards_after: int = 0
+    quantity_before: Decimal = Decimal(0)
+    quantity_after: Decimal = Decimal(0)
+
+    @property
+    def is_changed(self) -> bool:
+        """True if the awards would differ in number or size."""
+        return (self.awards_before, self.quantity_before) != (self.awards_after, self.quantity_after)
+
+
+@dataclass(kw_only=True)
+class TransformationPreview:
+    """The effect of a transformation on past events.
+
+    Attributes:
+        days: Events received in so many days were examined, at most `EVENTS_MAX` of them, oldest first.
+        events: Number of examined events.
+        changed: Number of events that it would change, or drop.
+        samples: Some of them.
+        awards: By destination, of the changed events only.
+    """
+
+    days: int = PREVIEW_DAYS
+    events: int = 0
+    changed: int = 0
+    dropped: int = 0
+    samples: list[ChangedEvent] = field(default_factory=list)
+    awards: list[AwardChange] = field(default_factory=list)
+
+
+def preview_on_events(
+    transformation: Transformation, *, snapshot: Snapshot, lake: LakeReader, clock: Clock
+) -> TransformationPreview:
+    """Apply a transformation to the events of the last days that its source has received.
+
+    Events are examined as they are stored: as the rules of their source have left them.
+
+    Raises:
+        ConfigurationError: The transformation is invalid.
+        StorageError: The lake is unavailable.
+    """
+    compiled = Transformations([to_definition(transformation)])
+    destinations = [as_enabled(destination) for destination in _destinations(transformation, snapshot)]
+    awards = {destination.slug: AwardChange(destination=destination.slug) for destination in destinations}
+    result = TransformationPreview(awards=list(awards.values()))
+    for row in _recent(transformation.source, lake=lake, clock=clock):
+        event = None if is_stopped_by_rules(row.results) else read_lake_event(row)
+        if event is None:
+            continue
+        result.events += 1
+        transformed = compiled.apply(event)
+        if transformed is not None:
+            _add(result, row, event, transformed)
+            for destination in destinations:
+                _compare(awards[destination.slug], event, transformed.event, destination, row.source or "", snapshot)
+    return result
+
+
+def _recent(source: str, *, lake: LakeReader, clock: Clock) -> Iterator[LakeEvent]:
+    selection = EventSelection(sources=[source], begin=clock.now() - timedelta(days=PREVIEW_DAYS))
+    left = EVENTS_MAX
+    for _, rows in lake.select(selection, through=lake.last_position()):
+        yield from rows[:left]
+        left -= len(rows)
+        if left <= 0:
+            return
+
+
+def _destinations(transformation: Transformation, snapshot: Snapshot) -> list[RoutedDestination]:
+    return [
+        destination
+        for destination in snapshot.destinations.values()
+        if transformation.source in destination.destination.sources
+        and transformation.destination in ("", destination.slug)
+        and destination.invalid is None
+    ]
+
+
+def _add(result: TransformationPreview, row: LakeEvent, event: Event, transformed: Transformed) -> None:
+    result.changed += 1
+    result.dropped += transformed.event is None
+    if len(result.samples) < _SAMPLES:
+        changes = [note.detail for note in transformed.notes] or [transformed.detail]
+        after = None if transformed.event is None else transformed.event.raw
+        result.samples.append(ChangedEvent(message_id=row.message_id, before=event.raw, after=after, changes=changes))
+
+
+def _compare(
+    change: AwardChange,
+    before: Event,
+    after: Event | None,
+    destination: RoutedDestination,
+    source: str,
+    snapshot: Snapshot,
+) -> None:
+    intent = plan_at(before, destination, source=source, zone=snapshot.zone)
+    if isinstance(intent, Intent):
+        change.awards_before += 1
+        change.quantity_before += intent.quantity or 0
+    new_intent = None if after is None else plan_at(after, destination, source=source, zone=snapshot.zone)
+    if isinstance(new_intent, Intent):
+        change.awards_after += 1
+        change.quantity_after += new_intent.quantity or 0

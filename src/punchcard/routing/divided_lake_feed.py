@@ -1,0 +1,73 @@
+"""Brings the rows of a divided log to the lake, in the order of the log whichever partition they are of.
+
+One process feeds the lake, as with one partition, and all that reads the lake finds it complete up to one position. It
+makes the rows from the log and the results in the store, up to the position that all partitions have reached: a
+partition that nobody routes holds up the lake, and no award.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from punchcard.lake.schema import LakeRows
+from punchcard.routing.batch import lake_rows
+from punchcard.routing.lake_feed import LakeFeed
+from punchcard.routing.records import read_routed
+from punchcard.routing.routed_log import read_routed_log
+from punchcard.store.routing.positions import LAKE, ROUTING, furthest_position, position_of
+
+_ROWS_AT_ONCE: Final = 20_000
+
+
+class FedElsewhere:
+    """Takes the rows of a router where the lake is fed from the store."""
+
+    known_through: Final = 0
+
+    def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
+        """Drop the rows."""
+
+
+class DividedLakeFeed(LakeFeed):
+    """A LakeFeed that reads everything from log and store: nothing is offered to it."""
+
+    _has_more = False
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more rows are there than the last flush has appended."""
+        return self._has_more
+
+    def flush(self) -> int:
+        """Append the next rows that all partitions have routed; return how many."""
+        self._has_more = False
+        with self._changed:
+            self._behind = True
+        rows = super().flush()
+        self._has_more = rows >= _ROWS_AT_ONCE
+        return rows
+
+    def waiting_message_keys(self) -> Iterator[list[str]]:
+        """The `message_key`s of the events that any partition has routed and the lake may not hold."""
+        with self._store.reading() as work:
+            position, through = position_of(work, LAKE), furthest_position(work, ROUTING)
+        for rows, _ in self._rows_between(position, through):
+            yield rows.known_message_keys()
+
+    def _rows_after(self, position: int, *, before: int | None = None) -> Iterator[tuple[LakeRows, int]]:
+        with self._store.reading() as work:
+            through = position_of(work, ROUTING)
+        return self._rows_between(position, through)
+
+    def _rows_between(self, position: int, through: int) -> Iterator[tuple[LakeRows, int]]:
+        rows = LakeRows()
+        end = position
+        for results, records, end, lost in read_routed_log(self._log, self._store, after=position, through=through):
+            if lost:
+                self._telemetry.lake_records_lost(records=lost)
+            items = [read_routed(record, routed) for record, routed in zip(records, results.records, strict=True)]
+            rows.extend(lake_rows(results, items, [record.received_at for record in records]))
+            if len(rows) >= _ROWS_AT_ONCE:
+                yield rows, end
+                position, rows = end, LakeRows()
+        if end > position:
+            yield rows, end

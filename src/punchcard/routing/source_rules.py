@@ -1,0 +1,246 @@
+"""What happens to an event of a source before it is planned: steps that leave it, rewrite it, or stop it. No I/O.
+
+Everything behind them sees the event as they leave it: the lake, the source schema, Engage and destinations. What they
+have changed is stored with the event's results, because the rules may be others when the log is read again. A message
+id, a type and a time never change, so repeated message ids are recognized whatever the rules do.
+
+A stopped event is stored whole, so it can be replayed; it then goes through the rules again (`apply_again`). An event
+that was not stopped has passed them once and for all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Protocol
+
+from punchcard.errors import PunchcardError
+from punchcard.events.faults import Fault
+from punchcard.events.model import Event, EventType
+from punchcard.events.notes import Note, limited
+from punchcard.events.parse import read_rewritten
+from punchcard.filters.json_members import JsonMembers
+from punchcard.filters.transformations import Transformations, split_path
+from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.workspace.model import SchemaSwitches
+from punchcard.workspace.snapshot import Snapshot, SourceRoute
+
+SWITCHED_OFF: Final = "switched_off"
+"""The reason of the note of properties and traits that were removed because they are switched off."""
+
+
+class Violation(NamedTuple):
+    """What in an event is not as its tracking plan says.
+
+    Attributes:
+        plan: Identifier of the tracking plan.
+        kind: Segment's `violationType`.
+        field: Path in the event, such as `properties.total`; "" for the event itself.
+        detail: A sentence.
+    """
+
+    plan: str
+    kind: str
+    field: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruled:
+    """What a step, or all of them, made of an event.
+
+    Attributes:
+        event: The event afterwards: of a step that stops it None, of all steps together what is stored of it.
+        result: Why the event goes no further; None if it goes on.
+        notes: What was changed, a sentence each, such as `Property total renamed to revenue`.
+        violations: What is not as the tracking plan says, whether or not it stops the event.
+    """
+
+    event: Event | None
+    result: EventResult | None = None
+    notes: tuple[Note, ...] = ()
+    violations: tuple[Violation, ...] = ()
+
+
+class Step(Protocol):
+    """One step of the rules of a source. It never changes type, message id and times of an event."""
+
+    @property
+    def is_final(self) -> bool:
+        """True if what it rewrites is stored of a stopped event too, so that it is not applied again at a replay.
+
+        Such steps come before all others: they keep values from being stored at all.
+        """
+
+    def apply(self, event: Event) -> Ruled | None:
+        """Return what the step makes of an event; None, as for most events, if it has nothing to do with it.
+
+        What it raises ends the event as `internal_error`; it is quarantined, and no other event is affected.
+        """
+
+
+class UnusableRules:
+    """Stops every event of a source of which the rules cannot be used: without them it might earn something else."""
+
+    is_final = False
+
+    def __init__(self, source: str, problem: str) -> None:
+        detail = f"the rules of {source} cannot be used: {problem} Correct that, then replay the event"
+        self._stopped = stopped("source_rules_unusable", detail)
+
+    def apply(self, event: Event) -> Ruled | None:  # every event
+        """Stop the event."""
+        return self._stopped
+
+
+class TransformationStep:
+    """The transformations of a source."""
+
+    is_final = False
+
+    def __init__(self, transformations: Transformations) -> None:
+        self._transformations = transformations
+
+    def apply(self, event: Event) -> Ruled | None:
+        """Return what the transformations make of the event."""
+        transformed = self._transformations.apply(event)
+        if transformed is None:
+            return None
+        if transformed.event is None:
+            return replace(stopped(transformed.reason, transformed.detail), notes=transformed.notes)
+        return Ruled(event=transformed.event, notes=transformed.notes)
+
+
+class SchemaSwitchStep:
+    """What of the schema of a source is switched off: events are stopped, properties and traits removed."""
+
+    is_final = False
+
+    def __init__(self, switches: SchemaSwitches) -> None:
+        self._events = frozenset(switches.events)
+        self._calls = frozenset(switches.calls)
+        self._properties = {name: _paths("properties", names) for name, names in switches.properties.items()}
+        self._traits = {call: _paths("traits", names) for call, names in switches.traits.items()}
+
+    def apply(self, event: Event) -> Ruled | None:
+        """Stop the event, or remove what is switched off of it."""
+        name = event.wire.event
+        if event.type is EventType.TRACK:
+            if name in self._events:
+                return stopped("event_switched_off", f"event {name} is switched off in the schema of its source")
+            paths = self._properties.get(name or "", ())
+        else:
+            if event.type in self._calls:
+                detail = f"{event.type.value} calls are switched off in the schema of their source"
+                return stopped("event_switched_off", detail)
+            paths = self._traits.get(event.type, ())
+        if not paths:
+            return None
+        members = JsonMembers(event.raw)
+        removed = [path for path in paths if members.remove(path) is not None]
+        if not removed:
+            return None
+        names = ", ".join(".".join(path) for path in removed)
+        note = Note(SWITCHED_OFF, f"switched off in the schema of its source and removed: {names:.200}")
+        return Ruled(event=rewrite(event, members.encode()), notes=(note,))
+
+
+def _paths(member: str, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple((member, *split_path(name)) for name in names)
+
+
+class RewritingError(PunchcardError):
+    """What the rules of a source make of an event is not a valid event."""
+
+
+class SourceRules:
+    """The rules of one source under one configuration.
+
+    Args:
+        steps: In the order in which they are applied, at least one; those that are final first.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = tuple(steps)
+        self._again = tuple(step for step in steps if not step.is_final)
+
+    def apply(self, event: Event) -> Ruled | None:
+        """Apply the rules to an event as it was received; None if they leave it as it is."""
+        return _apply(self._steps, event)
+
+    def apply_again(self, event: Event) -> Ruled | None:
+        """Apply the rules to an event that they had stopped, as it was stored."""
+        return _apply(self._again, event)
+
+
+def compile_source_rules(route: SourceRoute) -> SourceRules | None:
+    """Return the rules of a source, None if it has none: its events then cost nothing more.
+
+    The order of the steps: controls of properties (final), transformations, switches of the source's schema, tracking
+    plan.
+    """
+    from punchcard.routing.plan_step import PlanStep  # a step is made of what this module defines
+
+    if route.rules_problem is not None:
+        return SourceRules([UnusableRules(route.source.slug, route.rules_problem)])
+    steps: list[Step] = []
+    if route.transformations is not None:
+        steps.append(TransformationStep(route.transformations))
+    if route.source.switched_off != SchemaSwitches():
+        steps.append(SchemaSwitchStep(route.source.switched_off))
+    if route.tracking_plan is not None:
+        steps.append(PlanStep(route.tracking_plan, route.source.enforcement))
+    return SourceRules(steps) if steps else None
+
+
+def rules_by_source(snapshot: Snapshot) -> Mapping[str, SourceRules]:
+    """Return the rules of all sources that have some, by slug."""
+    compiled = {route.source.slug: compile_source_rules(route) for route in snapshot.by_write_key.values()}
+    return {slug: rules for slug, rules in compiled.items() if rules is not None}
+
+
+def stopped(reason: str, detail: str) -> Ruled:
+    """Return what stops an event, for a reason of its source."""
+    return Ruled(event=None, result=EventResult(None, EventStatus.FILTERED_AT_SOURCE, reason, detail))
+
+
+def rewrite(event: Event, raw: bytes) -> Event:
+    """Return the event with another JSON text, read as any other event.
+
+    Raises:
+        RewritingError: The text is not a valid event: it is too large, for example, or has no id of a person.
+    """
+    rewritten = read_rewritten(event, raw)
+    if isinstance(rewritten, Fault):
+        raise RewritingError(rewritten.detail)
+    return rewritten
+
+
+def _apply(steps: Sequence[Step], event: Event) -> Ruled | None:
+    current = stored = event
+    notes: list[Note] = []
+    violations: list[Violation] = []
+    result: EventResult | None = None
+    is_ruled = False
+    for step in steps:
+        ruled = step.apply(current)
+        if ruled is None:
+            continue
+        is_ruled = True
+        notes += ruled.notes
+        violations += ruled.violations
+        if ruled.event is None:
+            result = ruled.result
+            break
+        current = ruled.event
+        if step.is_final:
+            stored = current
+    if not is_ruled:
+        return None
+    event_after = current if result is None else stored
+    if notes:
+        event_after = _with_notes(event_after, event, notes)
+    return Ruled(event=event_after, result=result, notes=limited(notes), violations=tuple(violations))
+
+
+def _with_notes(event: Event, received: Event, notes: Sequence[Note]) -> Event:
+    all_notes = limited((*received.notes, *notes))
+    return Event(event.type, event.message_id, event.timestamp, event.received_at, event.wire, event.raw, all_notes)

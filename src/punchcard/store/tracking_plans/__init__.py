@@ -1,0 +1,1 @@
+"""Violations of tracking plans."""

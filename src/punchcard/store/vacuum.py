@@ -1,0 +1,21 @@
+"""Free old versions of rows in PostgreSQL now, rather than when its own vacuum comes."""
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from punchcard.errors import StorageError
+from punchcard.store.schema import metadata
+
+
+def vacuum(engine: Engine) -> None:
+    """Vacuum all tables of the store.
+
+    Raises:
+        StorageError: The database is unavailable.
+    """
+    quote = engine.dialect.identifier_preparer.quote
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM " + ", ".join(quote(table.name) for table in metadata.sorted_tables)))
+    except SQLAlchemyError as error:
+        raise StorageError(f"The store cannot be vacuumed: {error}") from error

@@ -1,0 +1,73 @@
+"""The pages of Privacy beside regulations: what owners preview and save, and what others see."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.privacy_world import ANN, BOB, CONFIG, order, process
+
+from punchcard.operations.retention import days_of
+from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.public_api import PublicApiServer
+
+DATA_SETS = ("lake", "delivery_details", "profile_history", "reports", "audit_log", "rejected_requests")
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
+    """A running App with events of two persons."""
+    folder: Path = tmp_path_factory.mktemp("privacy")
+    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as server:
+        add_operators(server)
+        server.send(order(ANN, 1), order(BOB, 2))
+        process(server)
+        server.clock.advance(40 * 86_400)
+        yield server
+
+
+def browser_of(api: PublicApiServer, role: str) -> FormBrowser:
+    """Return a browser that is signed in."""
+    browser = FormBrowser(api)
+    browser.sign_in(f"{role}@acme.example")
+    return browser
+
+
+def test_an_owner_previews_periods_and_saves_them(api: PublicApiServer) -> None:
+    owner = browser_of(api, "owner")
+    form = dict.fromkeys(DATA_SETS, "") | {"lake": "30", "audit_log": "0"}
+    preview = owner.post("/privacy/retention", action="preview", **form)
+    assert preview.status == 200
+    assert "Would be deleted now" in preview.text
+    assert 'value="30"' in preview.text
+    assert '<td class="text-end">2</td>' in " ".join(preview.text.split()).replace("> 2 <", ">2<").replace(">2 ", ">2")
+    with api.store.reading() as work:
+        assert days_of(work, "lake", {}) == 0  # a preview changes nothing
+    saved = owner.post("/privacy/retention", action="save", **form)
+    assert saved.headers["location"] == "/privacy/retention"
+    with api.store.reading() as work:
+        assert days_of(work, "lake", {}) == 30
+        assert days_of(work, "audit_log", {"audit_log_retention_days": 400}) == 0
+        assert days_of(work, "reports", {"history_retention_days": 400}) == 400
+    page = owner.get("/privacy/retention").text
+    assert 'value="30"' in page
+    assert "Would be deleted now" not in page
+
+
+def test_a_wrong_period_is_refused_at_its_field_and_nothing_is_saved(api: PublicApiServer) -> None:
+    form = dict.fromkeys(DATA_SETS, "") | {"lake": "7", "delivery_details": "29"}
+    page = browser_of(api, "owner").post("/privacy/retention", action="save", **form)
+    assert page.status == 422
+    assert "at least 30 days" in page.text
+    assert 'value="29"' in page.text
+    with api.store.reading() as work:
+        assert days_of(work, "lake", {}) != 7
+
+
+@pytest.mark.parametrize("role", ["read_only", "editor"])
+def test_only_owners_change_periods(api: PublicApiServer, role: str) -> None:
+    browser = browser_of(api, role)
+    page = browser.get("/privacy/retention")
+    assert page.status == 200
+    assert "Events in the data lake" in page.text
+    assert 'name="lake"' not in page.text
+    assert browser.post("/privacy/retention", action="save", lake="1").status == 403

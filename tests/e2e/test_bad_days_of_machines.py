@@ -1,0 +1,246 @@
+"""Bad days of several machines: clocks that differ, two versions at once, a network that is cut. Each award once."""
+
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from punchcard.store.engine import HEAD_MIGRATION
+from punchcard.testing.partner.machines import Sender, configured_machines, defects_in, sending_meanwhile
+from punchcard.testing.product import ProductProcess, WorkerProcess, command
+from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+MIGRATIONS = "src/punchcard/store/migrations/versions"
+FAKETIME = sorted((REPOSITORY / "tests/proxies/unpacked").glob("usr/lib/*/faketime/libfaketimeMT.so.1"))
+# Accepts TCP in a network namespace and passes it on to PostgreSQL's Unix socket, which all namespaces share.
+RELAY = """
+import socket, sys, threading
+def pump(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    for end in (source, target):
+        try:
+            end.shutdown(socket.SHUT_RDWR)  # wakes the thread of the other direction
+        except OSError:
+            pass
+# PostgreSQL notices a machine that has vanished by these options of its sessions, which are set here for it.
+NOTICED = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
+with socket.create_server((sys.argv[1], 5432)) as listening:
+    print("ready", flush=True)
+    while True:
+        near, _ = listening.accept()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in NOTICED.items():
+            near.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(sys.argv[2])
+        for pair in ((near, far), (far, near)):
+            threading.Thread(target=pump, args=pair, daemon=True).start()
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path_factory.mktemp("sandbox") / "data") as running:
+        yield running
+
+
+def machines_with_one_lake(url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
+    """Return the settings of all machines, after the configuration was applied."""
+    return configured_machines(url, sandbox, folder) | {"PUNCHCARD_LAKE_URL": str(folder / "lake")}
+
+
+def clock_off_by(minutes: int) -> dict[str, str]:
+    """Return the variables of a process on a machine with a wrong clock."""
+    if not FAKETIME:
+        pytest.skip("there is no libfaketime: `make proxies` unpacks it")
+    return {
+        "LD_PRELOAD": str(FAKETIME[0]),
+        "FAKETIME": f"{minutes:+}m",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONUNBUFFERED": "1",  # a process of its own, because a forked one does not load the library
+    }
+
+
+def test_clocks_that_differ_by_ten_minutes_cost_nothing(
+    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
+) -> None:
+    environment = machines_with_one_lake(postgres_url, sandbox, tmp_path)
+    sender = Sender("skewed")
+    logs = [tmp_path / f"worker-{number}.log" for number in (1, 2)]
+    ahead = environment | clock_off_by(10)
+    with (
+        ProductProcess(tmp_path / "ahead", serves_only=True, environment=ahead) as first,
+        ProductProcess(tmp_path / "exact", serves_only=True, environment=environment) as second,
+    ):
+        behind = WorkerProcess(tmp_path / "behind", environment | clock_off_by(-10), logs[0])
+        sender.send(4, first, second)
+        sender.wait_until_awarded(sandbox)
+        sender.send(2, first, second)
+        behind.kill()  # perhaps with requests in flight
+        sender.send(2, first, second)
+        with WorkerProcess(tmp_path / "takes-over", ahead, logs[1]):
+            sender.wait_until_awarded(sandbox)
+    assert defects_in(first.log, second.log, *(log.read_text() for log in logs)) == []
+
+
+def earlier_version(folder: Path) -> Path:
+    """Return the source folder of the newest commit that did not have the newest migration; skip without a history."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    newest = next((REPOSITORY / MIGRATIONS).glob(f"*{HEAD_MIGRATION}*.py"))
+    added = git("log", "--diff-filter=A", "--format=%H", "--", str(newest)).splitlines()
+    parent = git("rev-parse", "--verify", f"{added[-1]}^1") if added else ""
+    if not parent:
+        pytest.skip("the version before the newest migration is not in this clone")
+    folder.mkdir()
+    archive = folder / "source.tar"
+    git("archive", "--output", str(archive), parent, "src")
+    shutil.unpack_archive(archive, folder, filter="data")
+    for built in (REPOSITORY / "src/punchcard").glob("*/built"):
+        shutil.copytree(built, folder / built.relative_to(REPOSITORY))
+    return folder / "src"
+
+
+def test_two_versions_run_beside_each_other_during_an_upgrade(
+    tmp_path: Path, empty_postgres_url: str, sandbox: SandboxProcess
+) -> None:
+    version = {"PYTHONPATH": str(earlier_version(tmp_path / "earlier"))}
+    sender = Sender("upgraded")
+    logs = {name: tmp_path / f"{name}.log" for name in ("old", "new")}
+    environment = configured_by(version, empty_postgres_url, sandbox, tmp_path)
+    old = environment | version
+    assert stored_version(empty_postgres_url) < HEAD_MIGRATION
+    with (
+        ProductProcess(tmp_path / "old-serve", serves_only=True, environment=old) as first,
+        WorkerProcess(tmp_path / "old-worker", old, logs["old"], arguments=["--without-engage"]) as worker,
+    ):
+        sender.send(3, first)
+        sender.wait_until_awarded(sandbox)
+        # The first process of the new version changes the tables under those of the old one.
+        with ProductProcess(tmp_path / "new-serve", serves_only=True, environment=environment) as second:
+            assert stored_version(empty_postgres_url) == HEAD_MIGRATION
+            sender.send(4, first, second)
+            sender.wait_until_awarded(sandbox)
+            refused = command("worker", "--data", str(tmp_path / "late"), environment=old)
+            assert (refused.returncode != 0, "newer" in refused.stderr) == (True, True), refused.stderr
+            with WorkerProcess(tmp_path / "new-worker", environment, logs["new"]):
+                sender.send(2, first, second)
+                worker.stop()
+                first.stop()
+                sender.send(3, second)
+                sender.wait_until_awarded(sandbox)
+    assert defects_in(first.log, second.log, *(log.read_text() for log in logs.values())) == []
+
+
+def configured_by(version: dict[str, str], url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
+    """Return the settings of all machines, after a version has applied the configuration."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in version.items():
+            patch.setenv(name, value)
+        return machines_with_one_lake(url, sandbox, folder)
+
+
+def stored_version(url: str) -> str:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+class Network:
+    """A link to a namespace in which PostgreSQL is reached; it can be cut as by a broken cable."""
+
+    def __init__(self, socket: Path) -> None:
+        self._name = f"pc{uuid.uuid4().hex[:8]}"
+        number = int(self._name[2:4], 16)
+        self.address = f"10.203.{number}.2"
+        self._run("netns", "add", self._name)
+        self._run("link", "add", self._name, "type", "veth", "peer", "name", "inside", "netns", self._name)
+        self._run("addr", "add", f"10.203.{number}.1/24", "dev", self._name)
+        self._run("-n", self._name, "addr", "add", f"{self.address}/24", "dev", "inside")
+        self._run("-n", self._name, "link", "set", "inside", "up")
+        self._run("link", "set", self._name, "up")
+        command_line = ["ip", "netns", "exec", self._name, sys.executable, "-c", RELAY, self.address, str(socket)]
+        self._relay = subprocess.Popen(command_line, stdout=subprocess.PIPE)
+        assert self._relay.stdout is not None
+        assert self._relay.stdout.readline() == b"ready\n"
+
+    @staticmethod
+    def _run(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    def cut(self) -> None:
+        """Lose everything that is sent, without a word to either side."""
+        self._run("-n", self._name, "link", "set", "inside", "down")
+
+    def restore(self) -> None:
+        """Let everything through again."""
+        self._run("-n", self._name, "link", "set", "inside", "up")
+
+    def close(self) -> None:
+        """Remove link and namespace."""
+        self._relay.kill()
+        self._relay.communicate()
+        self._run("netns", "del", self._name)
+
+
+@contextmanager
+def network_to(postgres_url: str) -> Iterator[tuple[Network, str]]:
+    """Yield a network, and the URL at which PostgreSQL is reached through it; skip where none can be made."""
+    probe = f"pc{uuid.uuid4().hex[:8]}"
+    if os.geteuid() or shutil.which("ip") is None:
+        pytest.skip("only root with iproute2 can make network namespaces")
+    if subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False).returncode:
+        pytest.skip("this machine permits no network namespaces")
+    subprocess.run(["ip", "netns", "del", probe], check=True)
+    url = make_url(postgres_url)
+    network = Network(Path(str(url.query["host"])) / ".s.PGSQL.5432")
+    try:
+        there = url.set(host=network.address, query={})
+        yield network, there.render_as_string(hide_password=False)
+    finally:
+        network.close()
+
+
+def test_a_machine_that_is_cut_off_is_replaced_and_comes_back(
+    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
+) -> None:
+    environment = machines_with_one_lake(postgres_url, sandbox, tmp_path)
+    sender = Sender("partitioned")
+    logs = [tmp_path / f"worker-{number}.log" for number in (1, 2)]
+    with (
+        network_to(postgres_url) as (network, url),
+        ProductProcess(tmp_path / "serve", serves_only=True, environment=environment) as serving,
+    ):
+        through = environment | {"PUNCHCARD_DATABASE_URL": url, "PUNCHCARD_LOG_URL": url}
+        with WorkerProcess(tmp_path / "first", through, logs[0]) as first:
+            sender.send(3, serving)
+            sender.wait_until_awarded(sandbox)
+            with WorkerProcess(tmp_path / "second", environment, logs[1]):
+                with sending_meanwhile(sender, serving):
+                    network.cut()
+                    at_cut = len(sender.acknowledged)
+                    # The server ends the sessions of a machine that is silent; then the other one takes its roles.
+                    wait_until(lambda: len(sender.awards(sandbox)) > at_cut + 2)
+                    network.restore()
+                sender.wait_until_awarded(sandbox)
+                wait_until(lambda: "storage_failed" in logs[0].read_text())
+                assert first.is_running()
+    assert defects_in(serving.log, *(log.read_text() for log in logs)) == []

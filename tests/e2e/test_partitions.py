@@ -1,0 +1,211 @@
+"""Three workers share the partitions of one log: killed, frozen and started again, they award each order once."""
+
+import itertools
+import json
+import signal
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+import tomli_w
+
+from punchcard.testing.partner.configuration import configuration
+from punchcard.testing.product import WRITE_KEY, ProductProcess, WorkerProcess, command
+from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.waiting import wait_until
+
+DEFECTS = ("routing_stopped", "partitions_stopped", "lake_stopped", "delivery_stopped", "InvariantError", "quarantined")
+SOURCES = (WRITE_KEY, "wk_till")
+PARTITIONS = 5
+_PAUSE_SECONDS = 0.05
+
+
+class Customers(threading.Thread):
+    """Sends each customer's orders in turn, every second one from both sources, each until it is acknowledged."""
+
+    def __init__(self, serving: ProductProcess) -> None:
+        super().__init__()
+        self._serving = serving
+        self.stopping = threading.Event()
+        self.orders: defaultdict[str, list[str]] = defaultdict(list)
+        self.repeats = 0
+        self.events: list[str] = []
+
+    def run(self) -> None:
+        number = 0
+        while not self.stopping.wait(_PAUSE_SECONDS):
+            customer = f"c{number % 12}@example.com"
+            order = f"order-{number}"
+            for place, key in enumerate(SOURCES[: 1 + number % 2]):
+                self._send(order, customer, key=key, message_id=f"{order}-{place}")
+            self.orders[customer].append(order)
+            self.repeats += number % 2
+            number += 1
+
+    def stop(self) -> None:
+        """Send the last order, and end."""
+        self.stopping.set()
+        self.join()
+
+    def _send(self, order: str, customer: str, *, key: str, message_id: str) -> None:
+        body = {
+            "event": "Order Completed",
+            "userId": f"{key}-{customer}",
+            "messageId": message_id,
+            "properties": {"email": customer, "orderId": order, "total": 5},
+        }
+        wait_until(lambda: self._serving.send("track", body, write_key=key)[0] == 200)
+        self.events.append(message_id)
+
+
+def configured(database_url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
+    """Apply a configuration with two sources; return the settings that all machines share."""
+    environment = {
+        "PUNCHCARD_DATABASE_URL": database_url,
+        "PUNCHCARD_LOG_URL": database_url,
+        "PUNCHCARD_LOG_PARTITIONS": str(PARTITIONS),
+        "PUNCHCARD_LAKE_URL": str(folder / "lake"),
+        "PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5",
+        "PUNCHCARD_SECRET_KEY": "correct horse battery staple",
+    }
+    content = configuration(perkville_url=sandbox.url)
+    content["sources"] = [
+        {"slug": "website", "name": "Website", "write_key": SOURCES[0]},
+        {"slug": "till", "name": "Till", "write_key": SOURCES[1]},
+    ]
+    destination = content["destinations"][0]  # type: ignore[index]
+    del destination["source"]
+    destination["sources"] = ["website", "till"]
+    config = folder / "punchcard.toml"
+    config.write_text(tomli_w.dumps(content))
+    applied = command("apply", str(config), "--data", str(folder / "office"), environment=environment)
+    assert applied.returncode == 0, applied.stderr
+    return environment
+
+
+class Workers:
+    """Workers that share the partitions, each with a data folder and a log of its own."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self.running: dict[int, WorkerProcess] = {}
+        self.logs: list[Path] = []
+
+    def start(self) -> int:
+        """Start another one; return its number."""
+        number = len(self.logs)
+        self.logs.append(self._folder / f"worker-{number}.log")
+        folder = self._folder / f"worker-{number}"
+        arguments = ["--without-engage"]
+        self.running[number] = WorkerProcess(folder, self._environment, self.logs[-1], arguments=arguments)
+        return number
+
+    def wait_until_shared(self, *numbers: int) -> None:
+        """Return once these workers have all partitions, each at least one."""
+        wait_until(partial(self._are_shared, numbers))
+
+    def defects(self) -> list[str]:
+        """Return the lines of all logs that name a defect."""
+        lines = [line for log in self.logs for line in log.read_text().splitlines()]
+        return [line for line in lines if any(defect in line for defect in DEFECTS)]
+
+    def stop(self) -> None:
+        """Stop all that run, even those that are frozen."""
+        for worker in self.running.values():
+            worker.signal(signal.SIGCONT)
+            worker.__exit__()
+
+    def _are_shared(self, numbers: tuple[int, ...]) -> bool:
+        shares = [self._share(number) for number in numbers]
+        return sorted(itertools.chain(*shares)) == list(range(PARTITIONS)) and all(shares)
+
+    def _share(self, number: int) -> list[int]:
+        lines = [line for line in self.logs[number].read_text().splitlines() if '"partitions_changed"' in line]
+        return list(json.loads(lines[-1])["partitions"]) if lines else []
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
+    with SandboxProcess(tmp_path / "sandbox") as running:
+        yield running
+
+
+@pytest.fixture
+def environment(tmp_path: Path, postgres_url: str, sandbox: SandboxProcess) -> dict[str, str]:
+    return configured(postgres_url, sandbox, tmp_path)
+
+
+@pytest.fixture
+def workers(tmp_path: Path, environment: dict[str, str]) -> Iterator[Workers]:
+    workers = Workers(tmp_path, environment)
+    yield workers
+    workers.stop()
+
+
+@pytest.fixture
+def serving(tmp_path: Path, environment: dict[str, str]) -> Iterator[ProductProcess]:
+    with ProductProcess(tmp_path / "serving", serves_only=True, environment=environment) as running:
+        yield running
+
+
+def test_workers_that_share_a_log_award_each_order_once_whatever_dies(
+    postgres_url: str, sandbox: SandboxProcess, workers: Workers, serving: ProductProcess
+) -> None:
+    killed, frozen, _ = (workers.start() for _ in range(3))
+    workers.wait_until_shared(0, 1, 2)
+    customers = Customers(serving)
+    customers.start()
+    try:
+        wait_until(lambda: len(sandbox.transactions()) > 20)
+        workers.running.pop(killed).kill()
+        workers.wait_until_shared(1, 2)
+        workers.running[frozen].signal(signal.SIGSTOP)  # until the server ends its sessions
+        workers.start()
+        workers.wait_until_shared(2, 3)
+        count = len(sandbox.transactions())
+        wait_until(lambda: len(sandbox.transactions()) > count + 20)
+        workers.running[frozen].signal(signal.SIGCONT)
+        workers.wait_until_shared(1, 2, 3)
+    finally:
+        customers.stop()
+    orders = [order for bought in customers.orders.values() for order in bought]
+    wait_until(lambda: len(sandbox.transactions()) >= len(orders))
+    for message_id in customers.events[-4:]:
+        serving.wait_for_status(message_id, "delivered", "duplicate")
+    lag = 'punchcard_log_lag_events{partition="4"} 0.0'
+    wait_until(lambda: lag in str(serving.call("GET", "/metrics")[1]))
+    workers.stop()
+    booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
+    assert booked == Counter(f"SEG:perkville:ORDER:{order}:order-completed" for order in orders)
+    assert_named_and_in_order(postgres_url, customers)
+    assert workers.defects() == []
+
+
+def assert_named_and_in_order(database_url: str, customers: Customers) -> None:
+    """Every repeated order is named, and the orders that a source reported are planned in the order of the log."""
+    with psycopg.connect(database_url) as connection:
+        named = connection.execute(
+            "SELECT reason, sum(count) FROM result_counts WHERE status = 'duplicate' GROUP BY reason"
+        ).fetchall()
+        assert dict(named) == {"same_effect": customers.repeats}
+        planned = connection.execute("SELECT customer, source, log_position FROM effects ORDER BY id").fetchall()
+    positions: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for customer, source, position in planned:
+        positions[customer, source].append(position)
+    assert all(of_customer == sorted(of_customer) for of_customer in positions.values())
+
+
+def test_a_process_with_another_number_of_partitions_is_refused_with_the_cure(
+    tmp_path: Path, environment: dict[str, str], workers: Workers
+) -> None:
+    workers.start()
+    workers.wait_until_shared(0)
+    lower = environment | {"PUNCHCARD_LOG_PARTITIONS": "1"}
+    refused = command("worker", "--data", str(tmp_path / "other"), environment=lower)
+    assert refused.returncode == 2
+    assert f"Set PUNCHCARD_LOG_PARTITIONS to {PARTITIONS}." in refused.stderr

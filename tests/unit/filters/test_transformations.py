@@ -1,0 +1,173 @@
+"""Transformations: what they change, what they leave, and that no event makes them raise."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from punchcard.errors import ConfigurationError
+from punchcard.events.model import Event
+from punchcard.events.parse import read_request
+from punchcard.filters.transformations import TransformationDefinition, Transformations, split_path
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def read(body: dict[str, Any] | bytes) -> Event:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    (event,) = read_request(b'{"batch":[' + text + b"]}", call="batch", received_at=NOW, position=1)
+    assert isinstance(event, Event), event
+    return event
+
+
+def track(name: str = "A", **properties: Any) -> Event:
+    return read({"type": "track", "event": name, "userId": "u", "messageId": "m", "properties": properties})
+
+
+def definition(condition: str = "all", **changes: Any) -> TransformationDefinition:
+    return TransformationDefinition(name="T", condition=condition, **changes)
+
+
+def after(event: Event, *definitions: TransformationDefinition) -> dict[str, Any]:
+    transformed = Transformations(definitions).apply(event)
+    assert transformed is not None
+    assert transformed.event is not None, transformed
+    return dict(json.loads(transformed.event.raw, parse_float=Decimal))
+
+
+@pytest.mark.parametrize(
+    ("changes", "before", "expected"),
+    [
+        ({"renames": [("a", "b")]}, {"a": 1}, {"b": 1}),
+        ({"renames": [("a", "b")]}, {"a": 1, "b": 2}, {"b": 1}),
+        ({"renames": [("o.id", "id")]}, {"o": {"id": 1, "x": 2}}, {"o": {"x": 2}, "id": 1}),
+        ({"renames": [("a", "o.a")]}, {"a": 1}, {"o": {"a": 1}}),
+        ({"renames": [("a\\.b", "c")]}, {"a.b": 1}, {"c": 1}),
+        ({"renames": [("a", "o.a")]}, {"a": 1, "o": 3}, None),
+        ({"renames": [("a", "b")]}, {"c": 1}, None),
+        ({"values": [("properties.c", "USD")]}, {"c": "usd"}, {"c": "USD"}),
+        ({"values": [("properties.c", "USD")]}, {"c": "USD"}, None),
+        ({"values": [("properties.c", None)]}, {"c": 1}, {"c": None}),
+        ({"values": [("properties.o.c", 5)]}, {"o": None}, {"o": {"c": 5}}),
+        ({"property_drops": ["a", "o.x"]}, {"a": 1, "o": {"x": 1, "y": 2}}, {"o": {"y": 2}}),
+        ({"allow_properties": ["a"]}, {"a": 1, "b": 2}, {"a": 1}),
+        ({"allow_properties": ["a"]}, {"a": 1}, None),
+    ],
+)
+def test_properties_are_changed_and_all_others_stay(
+    changes: dict[str, Any], before: dict[str, Any], expected: dict[str, Any] | None
+) -> None:
+    transformed = Transformations([definition(**changes)]).apply(track(**before))
+    if expected is None:
+        assert transformed is None
+    else:
+        assert transformed is not None
+        assert transformed.event is not None
+        assert json.loads(transformed.event.raw)["properties"] == expected
+        assert transformed.notes
+
+
+def test_amounts_keep_their_digits() -> None:
+    text = b'{"type":"track","event":"A","userId":"u","messageId":"m","properties":{"a":1,"x":12.3400000000000000001}}'
+    transformed = Transformations([definition(renames=[("a", "b")])]).apply(read(text))
+    assert transformed is not None
+    assert transformed.event is not None
+    assert b'"x":12.3400000000000000001' in transformed.event.raw
+
+
+def test_traits_of_identify_and_group_calls_are_changed() -> None:
+    event = read({"type": "identify", "userId": "u", "messageId": "m", "traits": {"a": 1}})
+    assert after(event, definition("type = 'identify'", renames=[("a", "b")]))["traits"] == {"b": 1}
+
+
+def test_each_sees_the_event_as_the_one_before_has_left_it() -> None:
+    first = definition("event = 'A'", new_event_name="B")
+    second = definition("event = 'B'", values=[("properties.seen", True)])
+    third = definition("event = 'A'", drops=True)
+    assert after(track(), first, second, third)["properties"] == {"seen": True}
+    dropped = Transformations([third, first]).apply(track())
+    assert dropped is not None
+    assert (dropped.event, dropped.reason) == (None, "dropped_by_transformation")
+
+
+def test_an_event_that_would_not_be_valid_goes_no_further() -> None:
+    transformed = Transformations([definition(values=[("properties.x", "x" * 40_000)])]).apply(track())
+    assert transformed is not None
+    assert (transformed.event, transformed.reason) == (None, "transformation_failed")
+    assert "32 KB" in transformed.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "must change something"),
+        ({"renames": [("a", "a")]}, "renamed to itself"),
+        ({"renames": [("", "a")]}, "not the name"),
+        ({"values": [("properties.a", 1), ("properties.a", 2)]}, "two values"),
+        ({"renames": [("a", "b")], "values": [("properties.b", 2)]}, "both renamed and set"),
+        ({"values": [("timestamp", "x")]}, "cannot be set"),
+        ({"values": [("properties.a", [1])]}, "must be text"),
+        ({"values": [("properties.a", "\ud800")]}, "JSON"),
+        ({"drops": True, "condition": "event ="}, "expected"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Transformations([definition(**{"condition": "all", **changes})])
+
+
+def test_a_dot_in_a_name_is_escaped() -> None:
+    assert split_path(r"a\.b.c\\d") == ("a.b", "c\\d")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(["a", "b", "o.a", "o.b.c", "context.a", "traits.o"])
+DEFINITIONS = st.builds(
+    TransformationDefinition,
+    name=st.just("T"),
+    condition=st.sampled_from(
+        ["all", "event = 'A'", "contains( properties.a, 'x' )", "properties.o.a > 3", "type = 'page'"]
+    ),
+    drops=st.just(False),
+    new_event_name=st.sampled_from(["B", "A"]),
+    renames=st.lists(st.tuples(NAMES, NAMES).filter(lambda pair: pair[0] != pair[1]), max_size=3),
+    property_drops=st.lists(NAMES, max_size=2),
+    allow_properties=st.lists(st.sampled_from(["a", "o"]), max_size=1),
+)
+
+
+@given(
+    definitions=st.lists(DEFINITIONS, min_size=1, max_size=4),
+    properties=st.dictionaries(st.sampled_from(["a", "b", "o", "x"]) | st.text(max_size=3), JSON, max_size=5),
+    traits=JSON,
+    context=st.dictionaries(st.sampled_from(["a", "traits"]), JSON, max_size=2),
+    call=st.sampled_from(["track", "page", "identify", "group"]),
+)
+def test_no_event_makes_them_raise(
+    definitions: list[TransformationDefinition],
+    properties: dict[str, Any],
+    traits: Any,
+    context: dict[str, Any],
+    call: str,
+) -> None:
+    body = {"type": call, "event": "A", "userId": "u", "groupId": "g", "messageId": "m", "properties": properties}
+    text = json.dumps({**body, "traits": traits, "context": context}).encode()
+    (event,) = read_request(b'{"batch":[' + text + b"]}", call="batch", received_at=NOW, position=1)
+    if not isinstance(event, Event):
+        return
+    transformed = Transformations(definitions).apply(event)
+    if transformed is not None and transformed.event is not None:
+        changed = transformed.event
+        assert (changed.type, changed.message_id, changed.timestamp) == (event.type, event.message_id, event.timestamp)
+        again = read_request(b'{"batch":[' + changed.raw + b"]}", call="batch", received_at=NOW, position=1)
+        assert isinstance(again[0], Event)
+    elif transformed is not None:
+        assert transformed.reason == "transformation_failed"
