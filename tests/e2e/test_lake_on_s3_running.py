@@ -44,7 +44,7 @@ def lake_state(product: ProductProcess) -> str:
 
 
 def assert_outage_is_shown(product: ProductProcess) -> None:
-    """See that whoever looks is shown the cause, and nobody is asked to repair a lake that is whole."""
+    """See that each surface shows the cause, and nobody is asked to repair a lake that is whole."""
 
     def alerts_about_endpoint() -> list[str]:
         alerts = product.call("GET", "/api/alerts")[1]["data"]["alerts"]

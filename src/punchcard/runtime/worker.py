@@ -89,15 +89,12 @@ class Worker:
         """Open the event log, once it is available: before `run`, so that a signal ends a process that waits.
 
         Raises:
-            OtherLogError: The log does not belong to the store.
-            ConfigurationError: The settings do not go together.
-            StorageError: Storage cannot be opened.
+            PunchcardError: A setting is wrong, the log does not belong to the store, or storage cannot be opened.
         """
         self._wait.open(lambda: refuse_lake_of_its_own(self._settings, self._store))
+        opened, settings, current = self._opened, self._settings, self._watch.current
         _, self._guard = self._wait.open(
-            lambda: self._opened.enter_context(
-                open_guarded_log(self._settings, self._store, current=self._watch.current)
-            )
+            lambda: opened.enter_context(open_guarded_log(settings, self._store, current=current))
         )
 
     async def run(self) -> int:
