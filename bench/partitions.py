@@ -52,15 +52,15 @@ def main() -> None:
         for _ in range(_ROUNDS):
             for workers, measured in rates.items():
                 measured.append(_measure(new_database(server_url), workers))
-    one = sum(rates[1]) / len(rates[1])
+    alone = sum(rates[1]) / len(rates[1])
     show(Figure(name="routing two partitions, one worker", unit="events/s", values=rates[1]))
     show(
         Figure(
             name="routing two partitions, two workers",
             unit="events/s",
             values=rates[2],
-            target=_SHARE * one,
-            ceiling=one,
+            target=_SHARE * alone,
+            ceiling=alone,
             ceiling_name="one worker",
         )
     )
