@@ -33,6 +33,7 @@ MODULES = (
     "store/delivery/outbox.py",
     "store/delivery/pauses.py",
     "store/delivery/recoveries.py",
+    "tracking_plans/enforcement.py",
     "traces/trace.py",
     "traces/tail.py",
 )
@@ -68,6 +69,7 @@ CONSTANTS_OF = (
     "store/delivery/effects.py",
     "store/delivery/orders.py",
     "store/delivery/pauses.py",
+    "tracking_plans/enforcement.py",
 )
 # Functions that take a reason by position.
 TAKE_REASON = {"Fault": 0, "IngestFailure": 0, "EventResult": 2, "filtered": 0, "_repeat": 1}

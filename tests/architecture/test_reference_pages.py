@@ -104,7 +104,11 @@ def test_every_setting_has_its_row() -> None:
 
 def test_every_key_of_the_config_file_has_its_row() -> None:
     read_by_the_parser = {
-        key for call in calls("workspace/file.py") if name_of(call) == "only" for key in literals(call.args)
+        key
+        for place in ("workspace/file.py", "workspace/plan_files.py")
+        for call in calls(place)
+        if name_of(call) == "only"
+        for key in literals(call.args)
     }
     of_partners = {
         field.key
@@ -112,10 +116,10 @@ def test_every_key_of_the_config_file_has_its_row() -> None:
         for field in (*partner.definition.settings, *partner.definition.options)
     }
     tables = {"workspace", "identity", "sources", "audiences", "computed_traits", "alert_channels", "alert_rules"}
-    tables |= {"transformations"}
+    tables |= {"transformations", "tracking_plans"}
     text = page("config-file.md")
     assert set(rows(text.partition("## `[workspace]`")[2])) == (read_by_the_parser - tables | of_partners | {"sources"})
-    assert all(re.search(rf"\[\[?{table}\]", text) for table in (*tables, "destinations"))
+    assert all(re.search(rf"\[\[?{table}[.\]]", text) for table in (*tables, "destinations"))
 
 
 def test_every_route_of_the_profile_api_has_its_row() -> None:

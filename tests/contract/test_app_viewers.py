@@ -20,6 +20,7 @@ NOT_FOLLOWED = ("/docs", "/assets", "/exports", "/whats-new")
 OWN_FORMS = {
     "/settings/password",
     "/settings/account",
+    "/settings/two-factor",
     "/destinations/perkville/tester",
     "/destinations/perkville/replays",
 }
@@ -96,8 +97,21 @@ def test_no_page_shows_a_secret_to_a_viewer(pages: dict[str, str]) -> None:
     assert [path for path, text in pages.items() if "a-secret-that-nobody-sees" in text] == []
 
 
-def test_an_editor_has_the_fields(world: PublicApiServer) -> None:
-    pages = crawled(world, "editor")
+@pytest.fixture(scope="module")
+def owner_pages(world: PublicApiServer) -> dict[str, str]:
+    return crawled(world, "owner")
+
+
+def test_every_icon_of_every_page_is_in_the_sprite(world: PublicApiServer, owner_pages: dict[str, str]) -> None:
+    icons = {icon for text in owner_pages.values() for icon in re.findall(r'<use href="([^"#]+)#([^"]+)"', text)}
+    (sprite,) = {path for path, _ in icons}
+    text = FormBrowser(world).get(sprite).text
+    assert len(icons) > 30
+    assert [name for _, name in icons if f'<symbol id="{name}"' not in text] == []
+
+
+def test_those_who_may_save_have_the_fields(owner_pages: dict[str, str]) -> None:
+    pages = owner_pages
     for path in ("/settings", "/sources/website", "/destinations/perkville/settings", "/destinations/perkville/map"):
         assert _CONTROL.search(_GET_FORM.sub("", pages[path])), path
         assert "values-list" not in pages[path], path

@@ -90,6 +90,37 @@ def become_owner(context: BrowserContext) -> Page:
     return page
 
 
+def theme_of(page: Page) -> str:
+    return str(page.evaluate("document.documentElement.dataset.bsTheme"))
+
+
+def switch_theme(page: Page) -> None:
+    """Switch between light and dark, and wait until the page stands still."""
+    page.evaluate("document.querySelector('[data-theme-toggle]').click()")
+    page.wait_for_function(
+        "document.getAnimations().every((animation) => animation.effect.getTiming().iterations === Infinity)"
+    )
+
+
+# Only violations are worked out: what passes, which is nearly all of a page, takes axe as long as finding it, and its
+# description is larger than the page.
+BARRIERS = """(rules) => axe
+    .run(document, {runOnly: rules, resultTypes: ["violations"]})
+    .then((result) => result.violations
+        .filter((violation) => ["serious", "critical"].includes(violation.impact))
+        .map((violation) => [violation.id, violation.nodes.map((node) => node.target)]))"""
+RULES = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+COLOR_RULES = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}  # all that a theme can change
+
+
+def check_page(page: Page, what: str, *, rules: dict[str, Any] = RULES) -> None:
+    """The page fits into the window, and axe-core, which runs in it already, finds no serious barriers."""
+    beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert beyond <= 0, f"{what}: {beyond} px too wide"
+    barriers = page.evaluate(BARRIERS, rules)
+    assert barriers == [], what
+
+
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     with SandboxProcess(tmp_path_factory.mktemp("app-sandbox")) as running:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.contract.test_app_search import CONFIG
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.schema import effects
 from punchcard.testing.effects import new_effect
-from punchcard.testing.engage_samples import add_person
+from punchcard.testing.engage_samples import add_person, set_traits
 from punchcard.testing.operators import PASSWORD, add_operators
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS
@@ -34,6 +35,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
             for number in range(60):
                 effect = new_effect(f"SEG:{number}", order_id=str(1000 + number), customer=f"ann{number}@example.com")
                 outbox.add(work, [effect], now=now)
+            for number in range(40):
+                person = add_person(work, ("user_id", f"member-{number}"), at=now)
+                entered = now - timedelta(days=number % 9)
+                set_traits(work, person, {"regulars": True}, at=entered, computation="audience")
+                set_traits(work, person, {"lifetime_spend": number**2}, at=now, computation="computed_trait")
             add_person(work, ("email", "ann1@example.com"), ("user_id", "u-1"), at=now, traits={"name": "Ann Bell"})
         yield server
 
@@ -169,3 +175,26 @@ def test_all_that_match_are_selected_confirmed_and_retried(
         assert [(item["id"], item["impact"]) for item in violations["violations"]] == []
         page.get_by_role("button", name="Retry 60 awards").click()
         expect(page.get_by_role("status").first).to_contain_text("60 awards back in the queue.")
+
+
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_audiences_and_traits_are_drawn_for_keyboards_and_tables_too(
+    chromium: Browser, world: PublicApiServer, axe: str, width: int, scheme: str
+) -> None:
+    with opened(chromium, world, "read_only", width=width, scheme=scheme, bypass_csp=True) as page:
+        for path, name in (("regulars", "Entries and exits by day"), ("lifetime_spend", "Distribution")):
+            page.goto(f"/audiences/{path}")
+            page.get_by_role("heading", name=name).scroll_into_view_if_needed()
+            look(page, f"{path}-{scheme}")
+            page.evaluate(axe)
+            violations = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
+            assert [(item["id"], item["impact"]) for item in violations["violations"]] == []
+            assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        expect(page.get_by_role("region", name="Distribution").get_by_role("row")).not_to_have_count(0)
+        page.goto("/audiences/regulars")
+        chart = page.get_by_role("group", name="Entries and exits by day")
+        chart.focus()
+        page.keyboard.press("End")
+        expect(chart.get_by_role("status")).to_contain_text("Entered: ")
+        page.get_by_role("region", name="Entries and exits by day").get_by_text("Show as table").click()
+        expect(page.locator(".chart-table").get_by_role("columnheader", name="Left")).to_be_visible()

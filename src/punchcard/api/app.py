@@ -52,6 +52,7 @@ from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import HANDLERS as REGULATIONS
 from punchcard.api.replays import HANDLERS as REPLAYS
+from punchcard.api.schema_settings import HANDLERS as SCHEMA_SETTINGS
 from punchcard.api.simulations import HANDLERS as SIMULATIONS
 from punchcard.api.source_schema import HANDLERS as SOURCE_SCHEMA
 from punchcard.api.sources import (
@@ -137,6 +138,7 @@ HANDLERS = (
     *RECONCILIATIONS,
     *SIMULATIONS,
     *SOURCE_SCHEMA,
+    *SCHEMA_SETTINGS,
     *TRACKING_PLANS,
     *TRANSFORMATIONS,
 )

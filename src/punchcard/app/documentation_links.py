@@ -13,6 +13,7 @@ _FILTERS: Final = "docs/reference/filters.md"
 _LOST_PASSWORD: Final = "docs/how-to/reset-a-password.md"
 _PAUSE: Final = "docs/how-to/pause-a-destination.md#in-the-app"
 _PRIVACY: Final = "docs/how-to/delete-a-person.md"
+_PLAN: Final = "docs/how-to/start-a-tracking-plan.md"
 _RECONCILE: Final = "docs/how-to/reconcile.md"
 _REPLAY: Final = "docs/how-to/replay-events.md"
 _ROLES: Final = f"{_APP}#roles"
@@ -58,7 +59,11 @@ PAGES: Final = MappingProxyType(
         "lost_password.html": _LOST_PASSWORD,
         "new_password.html": _LOST_PASSWORD,
         "password.html": _LOST_PASSWORD,
+        "plan.html": f"{_PLAN}#edit-the-plan",
+        "plan_rule.html": f"{_PLAN}#edit-the-plan",
+        "plan_violations.html": f"{_PLAN}#look-at-violations",
         "privacy.html": _PRIVACY,
+        "protocols.html": _PLAN,
         "reconciliation.html": f"{_RECONCILE}#kinds-of-differences",
         "reconciliations.html": _RECONCILE,
         "regulation.html": _PRIVACY,
@@ -72,6 +77,7 @@ PAGES: Final = MappingProxyType(
         "sign_in_code.html": _TWO_FACTOR,
         "source.html": _SEND,
         "source_new.html": _SEND,
+        "source_protocols.html": f"{_PLAN}#enforce-the-plan",
         "source_schema.html": f"{_SEND}#check-that-it-works",
         "source_schema_event.html": f"{_SEND}#check-that-it-works",
         "sources.html": _SEND,

@@ -28,6 +28,7 @@ ENTRIES = (
     Entry(label="Sources", path="/sources", icon="arrow-bar-to-right"),
     Entry(label="Destinations", path="/destinations", icon="gift"),
     Entry(label="Catalog", path="/catalog", icon="layout-grid"),
+    Entry(label="Protocols", path="/protocols", icon="circle-check"),
     Entry(label="Privacy", path="/privacy", icon="user-question"),
     Entry(label="Settings", path="/settings", icon="settings"),
     Entry(label="Docs", path="/docs", icon="book"),

@@ -24,7 +24,7 @@ from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.password_resets import PasswordResetMailer
 from punchcard.operations.row_ids import is_row_id
-from punchcard.store.access.operators import Operator
+from punchcard.store.access.operators import Operator, note_seen_version
 from punchcard.store.access.sessions import SESSION_LENGTH, SignInMethod, begin_session
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import Edit
@@ -49,10 +49,8 @@ REVISION_FIELD = "_revision"
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
 UNDO_COOKIE = "punchcard_undo"
-VERSION_COOKIE = "punchcard_version"
 _NOTICE_SECONDS = 60
 _NOTICE_CHARACTERS_MAX = 1500
-_VERSION_SECONDS = 400 * 86_400  # browsers keep no cookie longer
 
 Page = Response[str]
 
@@ -146,6 +144,8 @@ class RequestContext:
                 return "destination", unquote(slug)
             case ["audiences", key, *_] if key != "new":
                 return self._computation_kind(unquote(key)), unquote(key)
+            case ["protocols", slug, *_]:
+                return "tracking_plan", unquote(slug)
             case ["alerts", "channels", slug, *_]:
                 return "alert_channel", unquote(slug)
             case ["alerts", "rules", rule]:
@@ -230,8 +230,6 @@ class RequestContext:
             documentation_link=link_of_template(template),
             **values,
         )
-        if self.operator is not None and VERSION_COOKIE not in self.request.cookies:
-            self.note_version(response)  # a new operator, to whom everything is new
         if self.notices:
             response.delete_cookie(NOTICE_COOKIE, path="/")
             response.delete_cookie(UNDO_COOKIE, path="/")
@@ -240,14 +238,13 @@ class RequestContext:
     @property
     def is_upgraded(self) -> bool:
         """Whether the operator has not yet been offered the changes of this version."""
-        return self.operator is not None and self.request.cookies.get(VERSION_COOKIE, __version__) != __version__
+        return self.operator is not None and self.operator.seen_version != __version__
 
-    def note_version(self, response: Page) -> Page:
-        """Note in the browser that its operator knows of this version."""
-        response.set_cookie(
-            VERSION_COOKIE, __version__, max_age=_VERSION_SECONDS, httponly=True, samesite="lax", path="/"
-        )
-        return response
+    def note_version(self) -> None:
+        """Note that the operator knows of this version."""
+        if self.operator is not None and self.is_upgraded:
+            with self.dependencies.store.unit_of_work() as work:
+                note_seen_version(work, self.operator.id, __version__)
 
     def fragment(self, template: str, *, status: int = 200, **values: object) -> Page:
         """Return a fragment that replaces a part of a page."""

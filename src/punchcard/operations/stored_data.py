@@ -54,6 +54,20 @@ STORED: Final = (
         deletion="ids become `[deleted]`",
     ),
     StoredData(
+        content="Violations of tracking plans, by event, field, kind and day",
+        tables=("plan_violations",),
+        is_personal=True,
+        data_set="reports",
+        deletion="ids become `[deleted]`",
+    ),
+    StoredData(
+        content="Violations that wait to be forwarded",
+        tables=("violation_events",),
+        is_personal=True,
+        retained="for some seconds",
+        deletion="they are deleted",
+    ),
+    StoredData(
         content="Orders that earned nothing",
         tables=("refused_orders",),
         is_personal=False,

@@ -49,9 +49,8 @@ class PlanStep:
             Violation(self._slug, violation.kind, violation.field, violation.description)
             for violation in plan_violations
         )
-        if enforced.blocked is not None:
-            reason, detail = enforced.blocked
-            result = EventResult(None, EventStatus.FILTERED_AT_SOURCE, reason, detail)
+        if enforced.reason is not None:
+            result = EventResult(None, EventStatus.FILTERED_AT_SOURCE, enforced.reason, enforced.detail)
             return Ruled(event=None, result=result, notes=tuple(notes), violations=violations)
         if enforced.raw is not None:
             event = rewrite(event, enforced.raw)

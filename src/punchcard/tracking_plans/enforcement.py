@@ -19,9 +19,6 @@ SCHEMA_VIOLATION: Final = "schema_violation"
 COMMON_SCHEMA_VIOLATION: Final = "common_schema_violation"
 """Reason of a blocked event that violates the rule of all events."""
 
-BLOCKED_REASONS: Final = (UNPLANNED, SCHEMA_VIOLATION, COMMON_SCHEMA_VIOLATION)
-"""Reasons of events that a tracking plan blocks, by Segment's names."""
-
 _SECTIONS: Final = ("properties", "traits")
 
 
@@ -30,12 +27,14 @@ class Enforced:
     """What is done with an event.
 
     Attributes:
-        blocked: Reason and sentence if it goes no further, else None.
+        reason: Why it goes no further; None if it goes on.
+        detail: The same as a sentence.
         raw: The JSON text without omitted properties; None if nothing was omitted.
         omitted: Fields that were omitted.
     """
 
-    blocked: tuple[str, str] | None = None
+    reason: str | None = None
+    detail: str = ""
     raw: bytes | None = None
     omitted: tuple[str, ...] = ()
 
@@ -56,8 +55,14 @@ def enforce(event: Event, violations: Sequence[PlanViolation], enforcement: Enfo
     for violation in violations:
         action = _action(violation, enforcement, call)
         if action == Action.BLOCK:
-            detail = f"{violation.description} (tracking plan {plan})"
-            return Enforced(blocked=(_reason(violation), detail))
+            return Enforced(
+                reason=UNPLANNED
+                if violation.kind is ViolationKind.UNPLANNED_EVENT
+                else COMMON_SCHEMA_VIOLATION
+                if violation.is_common
+                else SCHEMA_VIOLATION,
+                detail=f"{violation.description} (tracking plan {plan})",
+            )
         if action == Action.OMIT_PROPERTIES and _is_omissible(violation):
             omitted.append(violation.path)
     if not omitted:
@@ -128,12 +133,6 @@ def _action(violation: PlanViolation, enforcement: Enforcement, call: CallEnforc
         is_stricter = violation.is_forbidden and call.violations != Action.ALLOW
         return call.violations if is_stricter else call.unplanned
     return call.violations
-
-
-def _reason(violation: PlanViolation) -> str:
-    if violation.kind is ViolationKind.UNPLANNED_EVENT:
-        return UNPLANNED
-    return COMMON_SCHEMA_VIOLATION if violation.is_common else SCHEMA_VIOLATION
 
 
 def _is_omissible(violation: PlanViolation) -> bool:

@@ -16,6 +16,9 @@ class RuleType(StrEnum):
     SCREEN = "SCREEN"  # screen calls, likewise
     COMMON = "COMMON"  # all calls, in addition to their own rule
 
+    # The hash of an enumeration is computed in Python; this one is needed for every event.
+    __hash__ = str.__hash__
+
 
 class PlanType(StrEnum):
     """Types of tracking plans of Segment's Public API. Only a live plan can be connected to a source."""

@@ -49,6 +49,29 @@ def shape_of(schema: object, root: Mapping[str, object]) -> Shape | None:
     return reader.shape()
 
 
+def closed_schema(schema: Mapping[str, object], shape: Shape) -> dict[str, object] | None:
+    """Return the schema with everything forbidden that its shape does not plan, None if it is too involved for that.
+
+    A value that is valid under it is valid under the schema itself and has no unplanned members. The opposite need not
+    hold, so it only decides the usual case fast.
+    """
+    properties = schema.get("properties")
+    if "$ref" in schema or not isinstance(properties, Mapping):
+        return None
+    members: dict[str, object] = dict(properties)
+    for name, inner in shape.inner.items():
+        member = members.get(name)
+        if not isinstance(member, Mapping):
+            return None
+        is_list = "properties" not in member
+        items = member.get("items") if is_list else member
+        closed = closed_schema(items, inner) if isinstance(items, Mapping) and "$ref" not in member else None
+        if closed is None or (not is_list and "items" in member):
+            return None
+        members[name] = {**member, "items": closed} if is_list else closed
+    return {**schema, "properties": members, "additionalProperties": False}
+
+
 def merge_shapes(first: Shape | None, second: Shape | None) -> Shape | None:
     """Return the shape of what either of two schemas plans."""
     if first is None or second is None:

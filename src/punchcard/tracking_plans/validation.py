@@ -11,7 +11,7 @@ from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType
 from punchcard.tracking_plans.json_schema import compile_schema
 from punchcard.tracking_plans.model import RuleType, TrackingPlan, TrackingPlanRule
-from punchcard.tracking_plans.shapes import Shape, merge_shapes, shape_of
+from punchcard.tracking_plans.shapes import Shape, closed_schema, merge_shapes, shape_of
 
 if TYPE_CHECKING:
     from jsonschema_rs import Draft7Validator, ValidationError
@@ -95,8 +95,11 @@ class CompiledPlanError(Exception):
 
 @dataclass(slots=True)
 class _CompiledRule:
+    """A rule, with what decides the usual case in a single step: None if the rule is too involved for that."""
+
     validator: "Draft7Validator"
     shape: Shape | None = None
+    closed: "Draft7Validator | None" = None
 
 
 @dataclass(slots=True)
@@ -132,6 +135,7 @@ class CompiledPlan:
             section = "traits" if rule.type in (RuleType.IDENTIFY, RuleType.GROUP) else "properties"
             planned = _section_shape(rule, section)
             compiled.shape = planned and merge_shapes(planned, self._common_shapes[section])
+            compiled.closed = compiled.validator if planned is None else _compile_closed(rule, section, planned)
             versions = self._rules.setdefault((rule.type, rule.key), _Versions(compiled))
             versions.by_version[rule.version] = compiled
 
@@ -147,8 +151,10 @@ class CompiledPlan:
             members = _decode(event.raw)
         except UNREADABLE as error:
             return (_unreadable(error),)
-        rule = None if versions is None else _rule_of_version(versions, event, members)
+        rule = None if versions is None else _rule_of_version(versions, members)
         try:
+            if rule is not None and rule.closed is not None and not self._common and rule.closed.is_valid(members):
+                return ()
             if (rule is None or _is_planned(rule, event, members)) and all(
                 common.validator.is_valid(members) for common in self._common
             ):
@@ -200,6 +206,17 @@ def _compile(rule: TrackingPlanRule) -> _CompiledRule:
         raise CompiledPlanError(rule, str(error).splitlines()[0]) from error
 
 
+def _compile_closed(rule: TrackingPlanRule, section: str, shape: Shape) -> "Draft7Validator | None":
+    properties = rule.json_schema.get("properties")
+    inner = properties.get(section) if isinstance(properties, Mapping) else None
+    closed = closed_schema(inner, shape) if isinstance(inner, Mapping) else None
+    # A reference into what is closed may be below `not`, where a stricter schema allows more.
+    has_inner_reference = b'"#/properties' in msgspec.json.encode(rule.json_schema)
+    if closed is None or has_inner_reference or not isinstance(properties, Mapping):
+        return None
+    return compile_schema({**rule.json_schema, "properties": {**properties, section: closed}})
+
+
 def _section_shape(rule: TrackingPlanRule, section: str) -> Shape | None:
     """Return what a rule plans below `properties` or `traits`."""
     properties = rule.json_schema.get("properties")
@@ -226,7 +243,7 @@ def _is_planned(rule: _CompiledRule, event: Event, members: Mapping[str, object]
     return not isinstance(values, dict) or next(rule.shape.unplanned(values), None) is None
 
 
-def _rule_of_version(versions: _Versions, event: Event, members: Mapping[str, object]) -> _CompiledRule:
+def _rule_of_version(versions: _Versions, members: Mapping[str, object]) -> _CompiledRule:
     if len(versions.by_version) == 1:
         return versions.oldest
     value: object = members

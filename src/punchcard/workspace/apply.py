@@ -20,13 +20,14 @@ from punchcard.workspace.document import Catalog, secret_keys, unseal
 from punchcard.workspace.filter_ids import assign_filter_ids
 from punchcard.workspace.filter_times import assign_filter_times
 from punchcard.workspace.keyring import Keyring, is_masked, mask
-from punchcard.workspace.model import AlertChannel, Destination, Source, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, Workspace
 from punchcard.workspace.ownership import merge_file, named_parts, refuse_managed
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.plan import Change, plan
 from punchcard.workspace.problems import KeyPath, Problem, raise_problems
 from punchcard.workspace.telemetry import WorkspaceTelemetry
 from punchcard.workspace.validate import find_problems
+from punchcard.workspace.write_key_masks import restore_write_keys
 
 
 def apply(
@@ -268,7 +269,7 @@ def _complete(desired: Workspace, current: Workspace, catalog: Catalog) -> Works
         replace(
             desired,
             sources=tuple(
-                _restore_write_keys(source, sources_by_slug.get(source.slug), problems) for source in desired.sources
+                restore_write_keys(source, sources_by_slug.get(source.slug), problems) for source in desired.sources
             ),
             destinations=tuple(
                 assign_filter_ids(
@@ -365,28 +366,6 @@ def _restore_secrets(
         elif key in sections[section]:
             sections[section][key] = _restore_secret(value, secret, path, problems)
     return replace(desired, settings=sections["settings"], options=sections["options"])
-
-
-def _restore_write_keys(desired: Source, current: Source | None, problems: list[Problem]) -> Source:
-    """Return the source with its stored write keys for their masks; the masks of short keys may be alike."""
-    by_mask: dict[str, list[str]] = {}
-    for key in () if current is None else current.write_keys:
-        by_mask.setdefault(mask(key), []).append(key)
-    masks = Counter(filter(is_masked, desired.write_keys))
-    restored = []
-    for key in desired.write_keys:
-        stored = by_mask.get(key, [])
-        if not is_masked(key):
-            restored.append(key)
-        elif stored and masks[key] == len(set(stored)):
-            restored.append(stored.pop(0))
-            masks[key] -= 1
-        else:
-            reason = "several write keys have it" if stored else "the source has no such write key"
-            message = f'"{key}" is the mask of a write key, but {reason}. Enter the write key itself.'
-            problems.append(Problem(path=("sources", desired.slug, "write_keys"), message=message))
-            restored.append(key)
-    return replace(desired, write_keys=tuple(restored))
 
 
 def _restore_secret(value: object, secret: object, path: KeyPath, problems: list[Problem]) -> object:

@@ -228,7 +228,7 @@ def test_enforcement_decides_what_is_done(
     sent: Event, enforcement: Enforcement, reason: str | None, omitted: tuple[str, ...]
 ) -> None:
     enforced = enforce(sent, COMPILED.find_violations(sent), enforcement, plan="Shop")
-    assert (enforced.blocked and enforced.blocked[0], enforced.omitted) == (reason, omitted)
+    assert (enforced.reason, enforced.omitted) == (reason, omitted)
     assert (enforced.raw is None) == (not omitted)
 
 
@@ -239,7 +239,10 @@ def test_common_violation_is_blocked_for_its_own_reason() -> None:
     sent = order()
     enforcement = Enforcement(track=CallEnforcement(common=BLOCK))
     enforced = enforce(sent, compiled.find_violations(sent), enforcement, plan="P")
-    assert enforced.blocked == ("common_schema_violation", "context is required (tracking plan P)")
+    assert (enforced.reason, enforced.detail) == (
+        "common_schema_violation",
+        "context is required (tracking plan P)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -332,3 +335,23 @@ def test_plan_has_violations_exactly_if_the_reference_has(schema: dict[str, Any]
     violations = CompiledPlan(plan).find_violations(sent)
     schema_violations = [v for v in violations if v.kind != "Unplanned Property" or v.is_forbidden]
     assert bool(schema_violations) == (not jsonschema.Draft7Validator(outer).is_valid(json.loads(sent.raw)))
+
+
+def test_reference_below_not_is_not_decided_fast() -> None:
+    inner = {
+        "properties": {"a": {"properties": {"x": {}}}, "b": {"not": {"$ref": "#/properties/properties/properties/a"}}}
+    }
+    rule = TrackingPlanRule(type="TRACK", key="E", json_schema={"properties": {"properties": inner}})
+    compiled = CompiledPlan(TrackingPlan(slug="p", name="P", rules=(rule,)))
+    assert [v.field for v in compiled.find_violations(event(event="E", properties={"b": {"y": 1}}))] == ["properties.b"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schema=schemas, properties=st.dictionaries(st.sampled_from("abc"), values, max_size=3))
+def test_fast_decision_never_hides_a_violation(schema: dict[str, Any], properties: dict[str, Any]) -> None:
+    outer = {"properties": {"properties": schema}}
+    plan = TrackingPlan(slug="p", name="P", rules=(TrackingPlanRule(type="TRACK", key="E", json_schema=outer),))
+    common = TrackingPlanRule(type="COMMON", json_schema={"type": "object"})  # with it, nothing is decided fast
+    slow = CompiledPlan(TrackingPlan(slug="p", name="P", rules=(*plan.rules, common)))
+    sent = event(event="E", properties=properties)
+    assert CompiledPlan(plan).find_violations(sent) == slow.find_violations(sent)

@@ -23,6 +23,7 @@ from punchcard.app.pages import (
     lost_password,
     oidc,
     privacy,
+    protocols,
     reconciliation,
     replays,
     retention,
@@ -30,6 +31,7 @@ from punchcard.app.pages import (
     sign_in,
     sign_in_settings,
     simulations,
+    source_protocols,
     source_schema,
     sources,
     team,
@@ -76,4 +78,6 @@ HANDLERS = (
     *exports.HANDLERS,
     *retention.HANDLERS,
     *privacy.HANDLERS,
+    *protocols.HANDLERS,
+    *source_protocols.HANDLERS,
 )

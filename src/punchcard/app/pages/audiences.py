@@ -22,6 +22,12 @@ from punchcard.computations.keys import key_of
 from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
+from punchcard.operations.computation_pictures import (
+    READ_MAX,
+    DailyChanges,
+    count_daily_changes,
+    read_distribution,
+)
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.source_schema import suggest_properties
 from punchcard.operations.sync_impact import describe_removal, describe_save
@@ -97,9 +103,33 @@ def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
             zone=dependencies.workspace().timezone,
             series=[Series(label="People", color="azure", values=[size for _, size in sizes])],
         )
+    is_audience, zone = status.computation.kind == "audience", dependencies.current().zone
     with dependencies.store.reading() as work:
         removal = describe_removal(work, status.computation, title=_destination_titles(context))
-    return context.page("audience.html", computation_status=status, members=members, chart=chart, removal=removal)
+        changes = count_daily_changes(work, key, now=dependencies.clock.now(), zone=zone) if is_audience else None
+        distribution = None if is_audience else read_distribution(work, key)
+    return context.page(
+        "audience.html",
+        computation_status=status,
+        members=members,
+        chart=chart,
+        changes=changes,
+        changes_chart=None if changes is None else _changes_chart(changes, zone.key),
+        distribution=distribution,
+        read_max=READ_MAX,
+        removal=removal,
+    )
+
+
+def _changes_chart(changes: DailyChanges, zone: str) -> Chart:
+    return Chart(
+        buckets=changes.days,
+        zone=zone,
+        series=[
+            Series(label="Entered", color="green", values=changes.entered),
+            Series(label="Left", color="orange", values=changes.left),
+        ],
+    )
 
 
 @get("/audiences/{key:str}/edit", opt={REQUIRED_ROLE: Role.EDITOR})

@@ -65,7 +65,7 @@ def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/destinations/{slug:str}/conflicts", status_code=200)
 @run_in_executor
 def keep_selected(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Keep the first content of conflicts: the selected ones, or all that are to be decided."""
+    """Keep the first content of conflicts: the selected ones, or all that nobody has decided."""
     destination, store = find_destination(context.dependencies.workspace(), slug), context.dependencies.store
     path, query = page_path("destinations", slug, "conflicts"), ConflictQuery(destination=slug, is_resolved=False)
 

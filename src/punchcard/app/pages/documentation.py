@@ -47,14 +47,16 @@ def show_document(context: ContextDependency, path: FromPath[str]) -> Response[A
 @run_in_executor
 def show_news(context: ContextDependency) -> Page:
     """Open the changelog, and do not offer it again until the next upgrade."""
-    return context.note_version(context.redirect(_CHANGELOG))
+    context.note_version()
+    return context.redirect(_CHANGELOG)
 
 
 @post("/whats-new", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def dismiss_news(context: ContextDependency) -> Page:
     """Stay on the page, and do not offer the changelog again until the next upgrade."""
-    return context.note_version(context.redirect(local_path(context.field("back"))))
+    context.note_version()
+    return context.redirect(local_path(context.field("back")))
 
 
 def _page(context: RequestContext, link: str) -> Page:

@@ -1,6 +1,6 @@
 """Reconciliations of a destination: the history, and one reconciliation with its differences and actions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -27,6 +27,7 @@ from punchcard.operations.reconciliation import (
 from punchcard.operations.reconciliation_views import ReconciliationView, open_points, view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import status_label
+from punchcard.store.engine import Store
 from punchcard.store.operations.reconciliation_differences import (
     DifferenceKind,
     DifferenceQuery,
@@ -34,7 +35,7 @@ from punchcard.store.operations.reconciliation_differences import (
     count_differences,
     list_differences,
 )
-from punchcard.store.operations.reconciliations import ReconciliationStatus
+from punchcard.store.operations.reconciliations import Reconciliation, ReconciliationStatus
 from punchcard.workspace.editing import find_destination
 
 _HISTORY = 50
@@ -149,46 +150,33 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
         return context.redirect(page_path(*path))
     if do not in set(DifferenceAction):
         raise ConfigurationError("Choose what to do.")
-    action = DifferenceAction(do)
-    open_differences = DifferenceQuery(
+    query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
+    return _resolve(context, reconciliation, DifferenceAction(do), page_path(*path, **query_values))
+
+
+def _resolve(context: RequestContext, reconciliation: Reconciliation, action: DifferenceAction, path: str) -> Page:
+    """Resolve the selected differences, or all open ones of a kind."""
+    dependencies = context.dependencies
+    query = DifferenceQuery(
         reconciliation_id=reconciliation.id, kind=context.field("kind") or None, states=(DifferenceState.OPEN,)
     )
-    query_values = {name: value for name in ("kind", "state") if (value := context.field(name))}
 
     def resolve(ids: Sequence[int]) -> Resolution:
-        query = replace(open_differences, kind=None, ids=ids)
-        destination = dependencies.current().destinations.get(slug)
         return resolve_differences(
-            dependencies.store, destination, query, action=action, actor=context.actor, clock=dependencies.clock
+            dependencies.store,
+            dependencies.current().destinations.get(reconciliation.destination),
+            replace(query, kind=None, ids=ids),
+            action=action,
+            actor=context.actor,
+            clock=dependencies.clock,
         )
-
-    def take(cursor: int | None, limit: int) -> Sequence[int]:
-        with dependencies.store.reading() as work:
-            rows = list_differences(work, open_differences, count=limit, after_id=cursor or 0)
-        return [row.id for row in rows]
-
-    def count() -> int:
-        with dependencies.store.reading() as work:
-            return _count_open(work, open_differences)
 
     if context.field("which") == "all":
-        kind = f"Kind: {status_label(open_differences.kind)}" if open_differences.kind else ""
         return run_bulk(
-            context,
-            BulkAction(
-                verb=status_label(action),
-                nouns=("difference", "differences"),
-                filters=[text for text in (f"Reconciliation: {reconciliation.id}", "State: open", kind) if text],
-                effect=_EFFECTS[action],
-                count=count,
-                take=take,
-                act=lambda ids: resolve(ids).done,
-                path=page_path(*path, **query_values),
-                done=lambda number: _done(action, number),
-            ),
+            context, _bulk_resolution(dependencies.store, query, action, path, act=lambda ids: resolve(ids).done)
         )
     resolution = resolve([int(text) for text in context.fields("id") if is_row_id(text)])
-    return context.redirect(page_path(*path, **query_values), notices=_notices(action, resolution))
+    return context.redirect(path, notices=_notices(action, resolution))
 
 
 def _notices(action: DifferenceAction, resolution: Resolution) -> list[str]:
@@ -197,6 +185,33 @@ def _notices(action: DifferenceAction, resolution: Resolution) -> list[str]:
         left = "1 difference was" if resolution.left == 1 else f"{resolution.left:,} differences were"
         notices.append(f"{left} left: the action does not fit, or somebody has decided or changed it meanwhile.")
     return notices
+
+
+def _bulk_resolution(
+    store: Store, query: DifferenceQuery, action: DifferenceAction, path: str, *, act: Callable[[Sequence[int]], int]
+) -> BulkAction:
+    """Return the action on all open differences that match."""
+
+    def take(cursor: int | None, limit: int) -> Sequence[int]:
+        with store.reading() as work:
+            return [row.id for row in list_differences(work, query, count=limit, after_id=cursor or 0)]
+
+    def count() -> int:
+        with store.reading() as work:
+            return _count_open(work, query)
+
+    kind = [f"Kind: {status_label(query.kind)}"] if query.kind else []
+    return BulkAction(
+        verb=status_label(action),
+        nouns=("difference", "differences"),
+        filters=[f"Reconciliation: {query.reconciliation_id}", "State: open", *kind],
+        effect=_EFFECTS[action],
+        count=count,
+        take=take,
+        act=act,
+        path=path,
+        done=lambda number: _done(action, number),
+    )
 
 
 _EFFECTS = {

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from punchcard import __version__
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
 from punchcard.store.access.schema import (
@@ -32,6 +33,7 @@ class Operator:
     Attributes:
         email: Lower-cased.
         password: The hash, with its parameters and salt; "" if they sign in by an identity provider only.
+        seen_version: The version of Punchcard that they were last offered the changes of, None for none.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Operator:
     password: str
     created_at: datetime
     last_signed_in_at: datetime | None
+    seen_version: str | None = None
 
 
 def create_operator(
@@ -68,6 +71,7 @@ def create_operator(
                 role=role,
                 password=password,
                 created_at=clock.now(),
+                seen_version=__version__,  # to a new operator everything is new
             )
         )
     except IntegrityError as error:
@@ -113,7 +117,13 @@ def operator_of_row(row: Row[*tuple[Any, ...]]) -> Operator:
         password=values["password"],
         created_at=values["created_at"],
         last_signed_in_at=values["last_signed_in_at"],
+        seen_version=values["seen_version"],
     )
+
+
+def note_seen_version(work: Connection, id: str, version: str) -> None:
+    """Note that a person was offered the changes of a version."""
+    work.execute(update(operators).where(operators.c.id == id).values(seen_version=version))
 
 
 def change_operator(work: Connection, id: str, *, role: Role | None = None, password: str | None = None) -> None:

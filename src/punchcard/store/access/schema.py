@@ -46,6 +46,7 @@ operators = Table(  # people who sign in to the App
     Column("password", Text, nullable=False),  # argon2id, with its parameters and salt
     Column("created_at", Instant, nullable=False),
     Column("last_signed_in_at", Instant),
+    Column("seen_version", String(32)),  # the newest one that they know the changes of
 )
 
 operator_sessions = Table(

@@ -153,6 +153,13 @@ def changes_of(work: Connection, name: str, *, limit: int) -> list[TraitChange]:
     return _changes(work, query)
 
 
+def newest_changes(work: Connection, name: str, *, limit: int) -> list[tuple[datetime, str | None]]:
+    """Return when a computation has changed for anybody, and to which JSON value; newest first."""
+    columns = profile_trait_changes.c
+    query = select(columns.at, columns.value).where(columns.name == name, columns.computation != "")
+    return [(row.at, row.value) for row in work.execute(query.order_by(columns.id.desc()).limit(limit))]
+
+
 def conflicts_of(work: Connection, profile_id: int, *, limit: int) -> list[StoredConflict]:
     """External ids that a profile did not get, or kept from others; newest first."""
     query = (

@@ -1,4 +1,4 @@
-"""An index of the names of people, for the search."""
+"""An index of the names of people, for the search; the version that each operator knows."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,8 @@ _IS_NAME = "coalesce(name, '') IN ('name', 'firstName', 'lastName', 'first_name'
 
 
 def upgrade() -> None:
-    """Add the index."""
+    """Add the index and the column."""
+    op.add_column("operators", sa.Column("seen_version", sa.String(32)))
     op.create_index(
         "ix_profile_traits_person_name",
         "profile_traits",
