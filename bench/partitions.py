@@ -52,15 +52,15 @@ def main() -> None:
         for _ in range(_ROUNDS):
             for workers, measured in rates.items():
                 measured.append(_measure(new_database(server_url), workers))
-    one = sum(rates[1]) / len(rates[1])
+    alone = sum(rates[1]) / len(rates[1])
     show(Figure(name="routing two partitions, one worker", unit="events/s", values=rates[1]))
     show(
         Figure(
             name="routing two partitions, two workers",
             unit="events/s",
             values=rates[2],
-            target=_SHARE * one,
-            ceiling=one,
+            target=_SHARE * alone,
+            ceiling=alone,
             ceiling_name="one worker",
         )
     )
@@ -171,7 +171,7 @@ def _work(url: str, folder: Path, core: int, number: int) -> None:
     while not (folder / "begin").exists():
         time.sleep(0.005)
         routing.balance()
-    threading.Thread(target=lambda: (sys.stdin.read(), stopping.set()), daemon=True).start()
+    threading.Thread(target=_stop_with_parent, args=(stopping,), daemon=True).start()
     feeding = threading.Thread(target=_feed, args=(feed, stopping))
     if number == 0:
         feeding.start()
@@ -182,6 +182,11 @@ def _work(url: str, folder: Path, core: int, number: int) -> None:
         feeding.join()
     seconds = {"processor": round(time.process_time() - busy, 2), "all": round(time.perf_counter() - begun, 2)}
     (folder / f"used-{number}").write_text(json.dumps(seconds))
+
+
+def _stop_with_parent(stopping: threading.Event) -> None:
+    sys.stdin.read()
+    stopping.set()
 
 
 def _feed(feed: DividedLakeFeed, stopping: threading.Event) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -10,27 +9,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from punchcard.errors import ConfigurationError
 from punchcard.log.opening import open_event_log
 from punchcard.log.partitions import BUCKETS, PartitionLayout, bucket_of, layout_of, refuse_fewer_partitions
 from punchcard.log.port import NewRecord
 from punchcard.log.postgres import PostgresEventLog
-from punchcard.routing.lake_repair import repair
-from punchcard.routing.recovery import LakeReplay
-from punchcard.store.delivery.counts import RECEIVED
 from punchcard.store.delivery.ledger_locks import lock_ledger
-from punchcard.store.delivery.recoveries import RecoveryReason, newest_recovery, start_recovery
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.positions import (
     ROUTING,
     advance,
-    note_position,
     partition_positions,
     position_of,
-    results_between,
 )
 from punchcard.testing.partition_world import PartitionWorld
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -151,28 +144,6 @@ def test_fewer_partitions_and_logs_that_cannot_be_divided_are_refused(empty_post
 # --- routing ---
 
 
-def assert_exactly_once(world: PartitionWorld) -> None:
-    """Nothing is lost, doubled or out of order, and every duplicate is named."""
-    planned = world.effects()
-    assert len({key for key, *_ in planned}) == len(planned)
-    assert {key for key, *_ in planned} == {f"SEG:partner:ORDER:{order}" for order in {e.order_id for e in world.sent}}
-    places: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for _, source, _, customer, position in planned:
-        places[source, customer].append(position)
-    for positions in places.values():
-        assert positions == sorted(positions)
-    end = world.log.last_position()
-    assert (world.routed(), world.lake().last_position()) == (end, end)
-    rows = world.lake().between(1, end)
-    assert [row.log_position for row in rows] == list(range(1, end + 1))
-    results = Counter((result.status, result.reason) for row in rows for result in row.results)
-    # A repeated request, or another one for an order that was awarded.
-    duplicates = {("duplicate", "duplicate_message_id"), ("duplicate", "same_effect")}
-    assert set(results) <= {("pending", None), *duplicates}
-    assert results["pending", None] == len(planned)
-    assert sum(results.values()) == sum(event.copies for event in world.sent) == end
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_workers_that_end_freeze_and_come_lose_and_double_nothing(new: New, seed: int) -> None:
     world = new(count=6, seed=seed)
@@ -204,7 +175,7 @@ def test_workers_that_end_freeze_and_come_lose_and_double_nothing(new: New, seed
     for worker in [worker for worker in world.workers if worker.is_frozen]:
         world.wake(worker)
     world.drain()
-    assert_exactly_once(world)
+    world.check_exactly_once()
 
 
 def test_a_frozen_worker_is_fenced_by_the_position(new: New) -> None:
@@ -223,7 +194,7 @@ def test_a_frozen_worker_is_fenced_by_the_position(new: New) -> None:
     world.wake(first)
     assert world.fenced == 2
     world.drain()
-    assert_exactly_once(world)
+    world.check_exactly_once()
 
 
 def test_partitions_are_shared_evenly_as_workers_come_and_go(new: New) -> None:
@@ -279,7 +250,7 @@ def test_the_number_is_raised_again_once_nobody_routes_the_current_partitions(ne
             world.send()
         raised.drain()
         assert raised.workers[0].routing.partitions == [0, 1, 2, 3, 4]
-        assert_exactly_once(world)
+        world.check_exactly_once()
     finally:
         raised.close()
 
@@ -399,9 +370,6 @@ def order_in(partition: int) -> NewRecord:
     raise AssertionError("no person of a hundred is in the partition")
 
 
-# --- around it ---
-
-
 def test_new_partitions_wait_for_what_was_appended_before_them(new: New) -> None:
     world = new(count=2)
     for _ in range(6):
@@ -416,88 +384,4 @@ def test_new_partitions_wait_for_what_was_appended_before_them(new: New) -> None
             assert world.step(worker) == 0
         assert worker.routing.partitions == [1]
     world.drain()
-    assert_exactly_once(world)
-
-
-def test_an_older_store_plans_again_what_each_partition_has_lost(new: New) -> None:
-    world = new(count=3, seed=5)
-    world.divide()
-    world.start_worker()
-    for _ in range(4):
-        for _ in range(15):
-            world.send()
-        world.drain()
-    expected = {key for key, *_ in world.effects()}
-    world.kill(world.workers[0])
-    with world.store.unit_of_work() as work:
-        ends = work.execute(text("SELECT partition, last_position FROM result_batches ORDER BY last_position")).all()
-        # When the copy was made, partition 0 had routed two batches, partition 1 none and partition 2 one.
-        batches = {number: [end for partition, end in ends if partition == number] for number in range(3)}
-        behind = {0: batches[0][1], 1: 0, 2: batches[2][0]}
-        for partition, position in behind.items():
-            forget = text(
-                "DELETE FROM effects WHERE log_position IN (SELECT position FROM event_log_records "
-                "WHERE bucket % 3 = :partition AND position > :position)"
-            )
-            work.execute(forget, {"partition": partition, "position": position})
-            note_position(work, f"routing/{partition}", position)
-            lost = text("DELETE FROM result_batches WHERE partition = :partition AND last_position > :position")
-            work.execute(lost, {"partition": partition, "position": position})
-    end = world.log.last_position()
-    lake = world.lake()
-    for _ in range(10):
-        world.send(repeat_share=0)
-    with world.store.unit_of_work() as work:
-        now = world.clock.now()
-        start_recovery(
-            work,
-            reason=RecoveryReason.LAKE,
-            from_position=0,
-            through_position=end,
-            read_back_from=now,
-            doubt_until=None,
-            now=now,
-        )
-    waiting = world.start_worker()
-    for _ in range(5):
-        assert world.step(waiting) == 0  # routed from the log, these events would be known by their message ids
-    with world.store.reading() as work:
-        kept = {record.position for batch in results_between(work, 1, end) for record in batch.records}
-    assert kept
-    received = count_received(world.store)
-    replay = LakeReplay(
-        store=world.store, log=world.log, lake=lake, clock=world.clock, current=lambda: world.configuration
-    )
-    assert replay.run(stopping=lambda: False)
-    assert count_received(world.store) == received + end - len(kept)
-    assert {key for key, *_ in world.effects()} == expected
-    world.drain()
-    assert {key for key, *_ in world.effects()} == expected | {f"SEG:partner:ORDER:{e.order_id}" for e in world.sent}
-    assert world.lake().last_position() == world.log.last_position()
-    with world.store.reading() as work:
-        recovery = newest_recovery(work)
-    assert recovery is not None
-    assert recovery.routed_at is not None
-
-
-def count_received(store: Store) -> int:
-    with store.reading() as work:
-        counted = work.scalar(text("SELECT sum(count) FROM result_counts WHERE status = :status"), {"status": RECEIVED})
-        return int(counted)
-
-
-def test_a_damaged_lake_is_repaired_from_the_results_of_all_partitions(new: New) -> None:
-    world = new(count=3, seed=2)
-    world.divide()
-    for _ in range(3):
-        world.start_worker()
-    for _ in range(40):
-        world.send()
-    world.drain()
-    rows = world.lake().between(1, world.log.last_position())
-    damaged = next(Path(world.lake_url).rglob("*.parquet"))
-    damaged.unlink()
-    outcome = repair(world.lake_url, log=world.log, store=world.store, clock=world.clock, dry_run=False)
-    assert (outcome.report.restored_events, outcome.report.lost_events) == (len(rows), 0)
-    world.drain()
-    assert world.lake().between(1, world.log.last_position()) == rows
+    world.check_exactly_once()

@@ -4,6 +4,7 @@ Every step is chosen by a test. Workers are objects of one process; what they sh
 """
 
 import json
+from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,6 +228,29 @@ class PartitionWorld:
         ).order_by(columns.id)
         with self.store.reading() as work:
             return [tuple(row) for row in work.execute(query)]
+
+    def check_exactly_once(self) -> None:
+        """Assert that nothing is lost, doubled or out of order, and that every duplicate is named."""
+        planned = self.effects()
+        assert len({key for key, *_ in planned}) == len(planned)
+        assert {key for key, *_ in planned} == {
+            f"SEG:partner:ORDER:{order}" for order in {e.order_id for e in self.sent}
+        }
+        places: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for _, source, _, customer, position in planned:
+            places[source, customer].append(position)
+        for positions in places.values():
+            assert positions == sorted(positions)
+        end = self.log.last_position()
+        assert (self.routed(), self.lake().last_position()) == (end, end)
+        rows = self.lake().between(1, end)
+        assert [row.log_position for row in rows] == list(range(1, end + 1))
+        results = Counter((result.status, result.reason) for row in rows for result in row.results)
+        # A repeated request, or another one for an order that was awarded.
+        duplicates = {("duplicate", "duplicate_message_id"), ("duplicate", "same_effect")}
+        assert set(results) <= {("pending", None), *duplicates}
+        assert results["pending", None] == len(planned)
+        assert sum(results.values()) == sum(event.copies for event in self.sent) == end
 
     def lake(self) -> LakeReader:
         """Return a reader of the lake."""
