@@ -19,6 +19,7 @@ BENCHES = (
     "ingest",
     "routing",
     "shared_log",
+    "partitions",
     "kafka_log",
     "filters",
     "delivery",

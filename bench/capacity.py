@@ -32,7 +32,7 @@ class Machines:
 
     Attributes:
         serving: Number of serving processes with a core each.
-        single_share: Share of the events that come in requests of their own.
+        single_share: Share of the events in requests of their own.
         routing_ratio: Speed of routing on PostgreSQL, relative to SQLite, with which the figures were measured.
         partitions_ratio: Speed of the routing workers together, relative to one: 1 as long as one routes.
         engage_events_second: Events a second of Engage's identity.

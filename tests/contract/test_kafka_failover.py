@@ -2,21 +2,25 @@
 
 import http.client
 import json
+import random
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from punchcard.errors import StorageError
 from punchcard.ingest.app import TrackingApp
+from punchcard.log.bodies import decompress
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.kafka import KafkaEventLog
 from punchcard.log.port import NewRecord
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.kafka import KafkaCluster
+from punchcard.testing.kafka import KafkaCluster, kafka_cluster
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
@@ -176,3 +180,46 @@ def is_appended(log: KafkaEventLog) -> bool:
         return len(log.append([record(1)])) == 1
     except StorageError:
         return False
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Mount a disk of some megabytes at a folder."""
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this machine permits no mounts")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_refuses_records_and_keeps_the_acknowledged_ones(kafka_jars: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "kafka" / "broker-1" / "data"
+    settings = {"log.index.size.max.bytes": 100_000}
+    acknowledged: dict[int, bytes] = {}
+
+    def append() -> bool:
+        body = random.Random(len(acknowledged)).randbytes(200_000)  # it cannot be compressed
+        try:
+            (position,) = log.append([NewRecord(1, "wk", "track", "identity", body, "")])
+        except StorageError:
+            return False
+        acknowledged[position] = body
+        return True
+
+    with small_disk(disk), kafka_cluster(tmp_path / "kafka", kafka_jars, settings=settings) as cluster:
+        (broker,) = cluster.brokers
+        with closing(KafkaEventLog(cluster.url("disk"))) as log:
+            wait_until(lambda: not append())
+            assert acknowledged
+            subprocess.run(["mount", "-o", "remount,size=256m", str(disk)], check=True)
+            broker.kill()  # one that has lost its only folder ends, or does nothing more
+            broker.start()
+            cluster.wait_until_ready()
+            at_restart = len(acknowledged)
+            wait_until(append)
+            assert len(acknowledged) == at_restart + 1
+            read = {item.position: decompress(item) for item in log.read(0, records_max=10_000, bytes_max=1 << 30)}
+    assert {position: read.get(position) for position in acknowledged} == acknowledged

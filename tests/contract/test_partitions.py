@@ -4,13 +4,13 @@ import json
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from punchcard.errors import ConfigurationError
 from punchcard.log.opening import open_event_log
@@ -19,13 +19,21 @@ from punchcard.log.port import NewRecord
 from punchcard.log.postgres import PostgresEventLog
 from punchcard.routing.lake_repair import repair
 from punchcard.routing.recovery import LakeReplay
+from punchcard.store.delivery.counts import RECEIVED
 from punchcard.store.delivery.ledger_locks import lock_ledger
 from punchcard.store.delivery.recoveries import RecoveryReason, newest_recovery, start_recovery
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.store.routing.positions import ROUTING, advance, note_position, partition_positions, position_of
-from punchcard.testing.partition_world import PartitionWorker, PartitionWorld
-from punchcard.testing.waiting import wait_until
+from punchcard.store.routing.positions import (
+    ROUTING,
+    advance,
+    note_position,
+    partition_positions,
+    position_of,
+    results_between,
+)
+from punchcard.testing.partition_world import PartitionWorld
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 from punchcard.testing.world import track
 
 New = Callable[..., PartitionWorld]
@@ -329,41 +337,66 @@ def test_routers_that_decide_about_the_same_names_wait_for_each_other(postgres_u
 
 def is_waiting_for_a_lock(url: str) -> bool:
     with psycopg.connect(url) as connection:
-        query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         return connection.execute(query).fetchone() != (0,)
 
 
-def test_workers_at_the_same_time_award_an_order_of_two_sources_once(new: New) -> None:
+class PausedStore(Store):
+    """A store of which one unit of work stands still before its commit."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_armed = threading.Event()
+        self.has_written = threading.Event()
+        self.may_commit = threading.Event()
+
+    @contextmanager
+    def unit_of_work(self) -> Iterator[Connection]:
+        with super().unit_of_work() as work:
+            yield work
+            if self.is_armed.is_set():
+                self.has_written.set()
+                assert self.may_commit.wait(PATIENCE_SECONDS)
+
+
+def test_routers_that_meet_the_same_order_at_the_same_time_award_it_once(new: New, postgres_url: str) -> None:
     world = new(count=2)
     world.divide()
-    orders = 40
-    for number in range(orders):
-        for key in ("wk", "wk2"):
-            event = track(f"{key}-{number}", email="ann@example.com", quantity="1", order_id=f"o{number}")
-            event["userId"] = f"{key}-{number}"
-            world.log.append([single(json.dumps(event).encode(), key=key)])
-    workers = [world.start_worker() for _ in range(2)]
+    store = PausedStore(postgres_url)
+    first, second = world.start_worker(store=store), world.start_worker()
     for _ in range(4):
-        for worker in workers:
-            world.clock.advance(1.0)
+        world.clock.advance(1.0)
+        for worker in (first, second):
             worker.routing.balance()
-    assert sorted(worker.routing.partitions for worker in workers) == [[0], [1]]
-    barrier = threading.Barrier(2)
-
-    def route(worker: PartitionWorker) -> None:
-        barrier.wait()
-        while worker.routing.step():
-            continue
-
-    threads = [threading.Thread(target=route, args=(worker,)) for worker in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    assert sorted([first.routing.partitions, second.routing.partitions]) == [[0], [1]]
+    for partition in (0, 1):
+        world.log.append([order_in(partition)])
+    store.is_armed.set()
+    threads = [threading.Thread(target=worker.routing.step) for worker in (first, second)]
+    threads[0].start()
+    try:
+        assert store.has_written.wait(PATIENCE_SECONDS)
+        threads[1].start()
+        wait_until(lambda: is_waiting_for_a_lock(postgres_url))
+    finally:
+        store.is_armed.clear()
+        store.may_commit.set()
+        for thread in threads:
+            thread.join()
     world.drain()
-    assert len(world.effects()) == orders
-    rows = world.lake().between(1, 2 * orders)
-    assert Counter(result.reason for row in rows for result in row.results) == {None: orders, "same_effect": orders}
+    assert len(world.effects()) == 1
+    rows = world.lake().between(1, 2)
+    assert sorted(result.status for row in rows for result in row.results) == ["duplicate", "pending"]
+
+
+def order_in(partition: int) -> NewRecord:
+    """Return one and the same order as another person of another message in a partition of two."""
+    for number in range(100):
+        event = track(f"m-{partition}", email="ann@example.com", quantity="1", order_id="o1")
+        record = single(json.dumps(event | {"userId": f"u{number}"}).encode())
+        if bucket_of(record) % 2 == partition:
+            return record
+    raise AssertionError("no person of a hundred is in the partition")
 
 
 # --- around it ---
@@ -390,20 +423,23 @@ def test_an_older_store_plans_again_what_each_partition_has_lost(new: New) -> No
     world = new(count=3, seed=5)
     world.divide()
     world.start_worker()
-    for _ in range(60):
-        world.send()
-    world.drain()
+    for _ in range(4):
+        for _ in range(15):
+            world.send()
+        world.drain()
     expected = {key for key, *_ in world.effects()}
     world.kill(world.workers[0])
-    # Partitions 0 and 2 stood at other positions when the copy was made; partition 1 had routed nothing.
-    behind = {0: 40, 1: 0, 2: 15}
     with world.store.unit_of_work() as work:
+        ends = work.execute(text("SELECT partition, last_position FROM result_batches ORDER BY last_position")).all()
+        # When the copy was made, partition 0 had routed two batches, partition 1 none and partition 2 one.
+        batches = {number: [end for partition, end in ends if partition == number] for number in range(3)}
+        behind = {0: batches[0][1], 1: 0, 2: batches[2][0]}
         for partition, position in behind.items():
-            kept = text(
+            forget = text(
                 "DELETE FROM effects WHERE log_position IN (SELECT position FROM event_log_records "
                 "WHERE bucket % 3 = :partition AND position > :position)"
             )
-            work.execute(kept, {"partition": partition, "position": position})
+            work.execute(forget, {"partition": partition, "position": position})
             note_position(work, f"routing/{partition}", position)
             lost = text("DELETE FROM result_batches WHERE partition = :partition AND last_position > :position")
             work.execute(lost, {"partition": partition, "position": position})
@@ -425,10 +461,15 @@ def test_an_older_store_plans_again_what_each_partition_has_lost(new: New) -> No
     waiting = world.start_worker()
     for _ in range(5):
         assert world.step(waiting) == 0  # routed from the log, these events would be known by their message ids
+    with world.store.reading() as work:
+        kept = {record.position for batch in results_between(work, 1, end) for record in batch.records}
+    assert kept
+    received = count_received(world.store)
     replay = LakeReplay(
         store=world.store, log=world.log, lake=lake, clock=world.clock, current=lambda: world.configuration
     )
     assert replay.run(stopping=lambda: False)
+    assert count_received(world.store) == received + end - len(kept)
     assert {key for key, *_ in world.effects()} == expected
     world.drain()
     assert {key for key, *_ in world.effects()} == expected | {f"SEG:partner:ORDER:{e.order_id}" for e in world.sent}
@@ -437,6 +478,12 @@ def test_an_older_store_plans_again_what_each_partition_has_lost(new: New) -> No
         recovery = newest_recovery(work)
     assert recovery is not None
     assert recovery.routed_at is not None
+
+
+def count_received(store: Store) -> int:
+    with store.reading() as work:
+        counted = work.scalar(text("SELECT sum(count) FROM result_counts WHERE status = :status"), {"status": RECEIVED})
+        return int(counted)
 
 
 def test_a_damaged_lake_is_repaired_from_the_results_of_all_partitions(new: New) -> None:

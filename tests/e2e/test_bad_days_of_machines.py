@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import make_url
 
 from punchcard.store.engine import HEAD_MIGRATION
-from punchcard.testing.machines import Sender, configured_machines, defects_in, sending_meanwhile
-from punchcard.testing.product import ProductProcess, WorkerProcess
+from punchcard.testing.partner.machines import Sender, configured_machines, defects_in, sending_meanwhile
+from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
@@ -31,11 +31,20 @@ def pump(source, target):
             target.sendall(data)
     except OSError:
         pass
-    target.close()
+    for end in (source, target):
+        try:
+            end.shutdown(socket.SHUT_RDWR)  # wakes the thread of the other direction
+        except OSError:
+            pass
+# PostgreSQL notices a machine that has vanished by these options of its sessions, which are set here for it.
+NOTICED = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 with socket.create_server((sys.argv[1], 5432)) as listening:
     print("ready", flush=True)
     while True:
         near, _ = listening.accept()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in NOTICED.items():
+            near.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         far = socket.socket(socket.AF_UNIX)
         far.connect(sys.argv[2])
         for pair in ((near, far), (far, near)):
@@ -47,6 +56,11 @@ with socket.create_server((sys.argv[1], 5432)) as listening:
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     with SandboxProcess(tmp_path_factory.mktemp("sandbox") / "data") as running:
         yield running
+
+
+def machines_with_one_lake(url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
+    """Return the settings of all machines, after the configuration was applied."""
+    return configured_machines(url, sandbox, folder) | {"PUNCHCARD_LAKE_URL": str(folder / "lake")}
 
 
 def clock_off_by(minutes: int) -> dict[str, str]:
@@ -64,7 +78,7 @@ def clock_off_by(minutes: int) -> dict[str, str]:
 def test_clocks_that_differ_by_ten_minutes_cost_nothing(
     tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
 ) -> None:
-    environment = configured_machines(postgres_url, sandbox, tmp_path)
+    environment = machines_with_one_lake(postgres_url, sandbox, tmp_path)
     sender = Sender("skewed")
     logs = [tmp_path / f"worker-{number}.log" for number in (1, 2)]
     ahead = environment | clock_off_by(10)
@@ -76,7 +90,7 @@ def test_clocks_that_differ_by_ten_minutes_cost_nothing(
         sender.send(4, first, second)
         sender.wait_until_awarded(sandbox)
         sender.send(2, first, second)
-        behind.kill()  # perhaps with requests on their way
+        behind.kill()  # perhaps with requests in flight
         sender.send(2, first, second)
         with WorkerProcess(tmp_path / "takes-over", ahead, logs[1]):
             sender.wait_until_awarded(sandbox)
@@ -99,8 +113,8 @@ def earlier_version(folder: Path) -> Path:
     archive = folder / "source.tar"
     git("archive", "--output", str(archive), parent, "src")
     shutil.unpack_archive(archive, folder, filter="data")
-    for name in ("app", "ingest"):
-        shutil.copytree(REPOSITORY / f"src/punchcard/{name}/built", folder / f"src/punchcard/{name}/built")
+    for built in (REPOSITORY / "src/punchcard").glob("*/built"):
+        shutil.copytree(built, folder / built.relative_to(REPOSITORY))
     return folder / "src"
 
 
@@ -115,7 +129,7 @@ def test_two_versions_run_beside_each_other_during_an_upgrade(
     assert stored_version(empty_postgres_url) < HEAD_MIGRATION
     with (
         ProductProcess(tmp_path / "old-serve", serves_only=True, environment=old) as first,
-        WorkerProcess(tmp_path / "old-worker", old, logs["old"]) as worker,
+        WorkerProcess(tmp_path / "old-worker", old, logs["old"], arguments=["--without-engage"]) as worker,
     ):
         sender.send(3, first)
         sender.wait_until_awarded(sandbox)
@@ -124,6 +138,8 @@ def test_two_versions_run_beside_each_other_during_an_upgrade(
             assert stored_version(empty_postgres_url) == HEAD_MIGRATION
             sender.send(4, first, second)
             sender.wait_until_awarded(sandbox)
+            refused = command("worker", "--data", str(tmp_path / "late"), environment=old)
+            assert (refused.returncode != 0, "newer" in refused.stderr) == (True, True), refused.stderr
             with WorkerProcess(tmp_path / "new-worker", environment, logs["new"]):
                 sender.send(2, first, second)
                 worker.stop()
@@ -138,7 +154,7 @@ def configured_by(version: dict[str, str], url: str, sandbox: SandboxProcess, fo
     with pytest.MonkeyPatch.context() as patch:
         for name, value in version.items():
             patch.setenv(name, value)
-        return configured_machines(url, sandbox, folder)
+        return machines_with_one_lake(url, sandbox, folder)
 
 
 def stored_version(url: str) -> str:
@@ -206,7 +222,7 @@ def network_to(postgres_url: str) -> Iterator[tuple[Network, str]]:
 def test_a_machine_that_is_cut_off_is_replaced_and_comes_back(
     tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
 ) -> None:
-    environment = configured_machines(postgres_url, sandbox, tmp_path)
+    environment = machines_with_one_lake(postgres_url, sandbox, tmp_path)
     sender = Sender("partitioned")
     logs = [tmp_path / f"worker-{number}.log" for number in (1, 2)]
     with (
@@ -219,7 +235,6 @@ def test_a_machine_that_is_cut_off_is_replaced_and_comes_back(
             sender.wait_until_awarded(sandbox)
             with WorkerProcess(tmp_path / "second", environment, logs[1]):
                 with sending_meanwhile(sender, serving):
-                    sender.send(2, serving)
                     network.cut()
                     at_cut = len(sender.acknowledged)
                     # The server ends the sessions of a machine that is silent; then the other one takes its roles.

@@ -68,7 +68,7 @@ class Image:
 
     @staticmethod
     def _blob(layout: Path, described: dict[str, Any]) -> bytes:
-        return (layout / "blobs" / described["digest"].replace(":", "/")).read_bytes()
+        return Path(layout, "blobs", str(described["digest"]).replace(":", "/")).read_bytes()
 
     def command(self, data: Path, words: list[str], settings: dict[str, str]) -> list[str]:
         """Return the command that runs words in a container of the image."""

@@ -27,6 +27,49 @@ def check_in(product: ProductProcess, message_id: str) -> None:
     product.wait_for_status(message_id, "delivered")
 
 
+def output_of(product: ProductProcess, *words: str) -> str:
+    """Return what a command prints, which must succeed."""
+    done = command(*words, "--data", str(product.data))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def message_ids_in_lake(product: ProductProcess) -> list[str]:
+    query = ("lake", "query", "SELECT message_id FROM events ORDER BY 1", "--json")
+    return [json.loads(line)["message_id"] for line in output_of(product, *query).splitlines()]
+
+
+def lake_state(product: ProductProcess) -> str:
+    return str(product.call("GET", "/health/ready")[1].get("lake", {}).get("status", ""))
+
+
+def assert_outage_is_shown(product: ProductProcess) -> None:
+    """See that whoever looks is shown the cause, and nobody is asked to repair a lake that is whole."""
+
+    def alerts_about_endpoint() -> list[str]:
+        alerts = product.call("GET", "/api/alerts")[1]["data"]["alerts"]
+        return [text for text in map(json.dumps, alerts) if "AWS_ENDPOINT_URL" in text]
+
+    wait_until(lambda: lake_state(product) == "unavailable")
+    assert product.call("GET", "/health/ready")[0] == 200
+    assert "punchcard_lake_failing 1" in product.call("GET", "/metrics")[1]
+    assert not any("lake repair" in text for text in wait_until(alerts_about_endpoint))
+    done = command("lake", "query", "FROM events", "--data", str(product.data))
+    assert (done.returncode != 0, "AWS_ENDPOINT_URL" in done.stderr) == (True, True)
+
+
+def assert_lake_is_whole(product: ProductProcess, visits: list[str]) -> None:
+    """See that all that operators use reads every visit."""
+    wait_until(lambda: len(message_ids_in_lake(product)) == len(visits))
+    assert message_ids_in_lake(product) == sorted(visits)
+    assert visits[2] in output_of(product, "trace", visits[2])
+    wait_until(lambda: len(product.call("GET", "/api/events")[1]["data"]["events"]) == min(100, len(visits)))
+    assert "merged" in output_of(product, "lake", "compact")
+    assert "nothing to repair" in output_of(product, "lake", "repair")
+    wait_until(lambda: lake_state(product) == "")
+    assert str(len(visits)) in output_of(product, "simulate", "--since", "1d")
+
+
 @pytest.mark.parametrize(
     "outage_seconds", [0.0, pytest.param(300.0, marks=pytest.mark.soak)], ids=["short", "five-minutes"]
 )
@@ -41,57 +84,30 @@ def test_awards_go_on_while_s3_is_away_and_the_lake_gets_every_event(
     environment = {**server.environment(), "PUNCHCARD_LAKE_URL": server.new_lake()}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    settings = {"PUNCHCARD_LAKE_UPLOAD_SECONDS": "0.2"}
+    visits: list[str] = []
     with ProductProcess(
-        tmp_path / "product",
-        configuration(perkville_url=sandbox.url),
-        environment={"PUNCHCARD_LAKE_UPLOAD_SECONDS": "0.2"},
+        tmp_path / "product", configuration(perkville_url=sandbox.url), environment=settings
     ) as product:
 
-        def output_of(*words: str) -> str:
-            done = command(*words, "--data", str(product.data))
-            assert done.returncode == 0, done.stderr
-            return done.stdout
+        def visit() -> None:
+            visits.append(f"visit-{len(visits)}")
+            check_in(product, visits[-1])
 
-        def queried() -> list[str]:
-            lines = output_of("lake", "query", "SELECT message_id FROM events ORDER BY 1", "--json").splitlines()
-            return [json.loads(line)["message_id"] for line in lines]
-
-        def lake_state() -> str:
-            return str(product.call("GET", "/health/ready")[1].get("lake", {}).get("status", ""))
-
-        def open_alerts() -> list[str]:
-            return [json.dumps(alert) for alert in product.call("GET", "/api/alerts")[1]["data"]["alerts"]]
-
-        numbers = list(range(1, 6))
-        check_in(product, "visit-1")
+        visit()
         wait_until(lambda: "punchcard_lake_position 1" in product.call("GET", "/metrics")[1])
         server.stop()
-        for number in range(2, 5):
-            check_in(product, f"visit-{number}")
-        wait_until(lambda: lake_state() == "unavailable")
-        assert product.call("GET", "/health/ready")[0] == 200
-        assert "punchcard_lake_failing 1" in product.call("GET", "/metrics")[1]
-        alerts = wait_until(lambda: [line for line in open_alerts() if "AWS_ENDPOINT_URL" in line])
-        assert not any("lake repair" in line for line in alerts)
-        done = command("lake", "query", "FROM events", "--data", str(product.data))
-        assert (done.returncode != 0, "AWS_ENDPOINT_URL" in done.stderr) == (True, True)
+        for _ in range(3):
+            visit()
+        assert_outage_is_shown(product)
         product.kill_worker()  # another one starts without the lake
-        check_in(product, "visit-5")
+        visit()
         back_at = time.monotonic() + outage_seconds
         while time.monotonic() < back_at:  # awards go on all the time
-            numbers.append(len(numbers) + 1)
-            check_in(product, f"visit-{numbers[-1]}")
+            visit()
             time.sleep(1.0)
         server.start()
-        wait_until(lambda: len(queried()) == len(numbers))
-        assert queried() == sorted(f"visit-{number}" for number in numbers)
-        assert "visit-3" in output_of("trace", "visit-3")
-        wait_until(lambda: len(product.call("GET", "/api/events")[1]["data"]["events"]) == min(100, len(numbers)))
-        assert "merged" in output_of("lake", "compact")
-        assert "nothing to repair" in output_of("lake", "repair")
-        wait_until(lambda: lake_state() == "")
-        simulated = output_of("simulate", "--since", "1d")
-        assert str(len(numbers)) in simulated
+        assert_lake_is_whole(product, visits)
         booked = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
-        assert sorted(booked) == sorted(f"SEG:website:EVENT:visit-{number}" for number in numbers)
+        assert sorted(booked) == sorted(f"SEG:website:EVENT:{message_id}" for message_id in visits)
     server.stop()

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from punchcard.testing.machines import Sender, configured_machines, defects_in, sending_meanwhile
+from punchcard.testing.partner.machines import Sender, configured_machines, defects_in, sending_meanwhile
 from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until

@@ -31,7 +31,7 @@ class Desk(NamedTuple):
     def new_page(self) -> Page:
         """A page of a browser in which nobody is signed in."""
         context: BrowserContext = self.chromium.new_context(
-            base_url=f"http://127.0.0.1:{self.world.port}", reduced_motion="reduce", bypass_csp=True, **self.options
+            base_url=f"http://127.0.0.1:{self.world.port}", reduced_motion="reduce", **self.options
         )
         context.set_default_timeout(PATIENCE_SECONDS * 1_000)
         return context.new_page()

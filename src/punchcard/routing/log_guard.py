@@ -123,7 +123,6 @@ class LogGuard:
         before = self._log.identity()
         with self._store.unit_of_work() as work:
             binding = read_binding(work, for_update=True)
-            # Of a divided log, all is routed up to the first position, and nothing behind the second.
             routed, furthest = position_of(work, ROUTING), furthest_position(work, ROUTING)
             log = self._log.identity()
             last = self._log.last_position()

@@ -149,7 +149,6 @@ class PartitionRouting:
             StorageError: Log or store is not available; call again. No partition is routed twice meanwhile.
         """
         if self._clock.monotonic() >= self._balance_at:
-            self._balance_at = self._clock.monotonic() + _BALANCE_SECONDS
             self.balance()
         routed = 0
         failed: StorageError | None = None
@@ -192,6 +191,7 @@ class PartitionRouting:
         Raises:
             StorageError: Log or store is not available.
         """
+        self._balance_at = self._clock.monotonic() + _BALANCE_SECONDS
         before = self.partitions
         for partition, owned in list(self._owned.items()):
             if not self._is_held(owned):

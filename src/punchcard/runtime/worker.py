@@ -262,28 +262,10 @@ class Worker:
                 router = self._open_router(log, index, feed)
             flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
             flushing.start()
-            runner = ReplayRunner(
-                store=self._store,
-                log=log,
-                lake=reader,
-                clock=self._clock,
-                current=self._watch.newest,  # it was planned with what was saved a moment ago
-                before_append=guard.check,
-            )
-            forwarder = ViolationForwarder(
-                store=self._store,
-                log=log,
-                clock=self._clock,
-                current=self._watch.newest,
-                before_append=guard.check,
-            )
             over = threading.Event()
             regulating = RegulationThread(settings, self._store, log=log, current=self._watch.newest, over=over)
             regulating.start()
-            replaying = threading.Thread(
-                target=run_replays, args=((runner.step, forwarder.step), self._store, self._clock, over), name="replays"
-            )
-            replaying.start()
+            replaying = self._start_replays(log, reader, guard, over)
             try:
                 with self._progress.watch("routing"):
                     if router is None:
@@ -298,6 +280,26 @@ class Worker:
                 replaying.join()
                 regulating.join()
                 flushing.join()
+
+    def _start_replays(
+        self, log: EventLog, reader: LakeReader, guard: LogGuard, over: threading.Event
+    ) -> threading.Thread:
+        """Start the thread that brings replays and forwarded violations to the log."""
+        runner = ReplayRunner(
+            store=self._store,
+            log=log,
+            lake=reader,
+            clock=self._clock,
+            current=self._watch.newest,  # it was planned with what was saved a moment ago
+            before_append=guard.check,
+        )
+        forwarder = ViolationForwarder(
+            store=self._store, log=log, clock=self._clock, current=self._watch.newest, before_append=guard.check
+        )
+        steps = (runner.step, forwarder.step)
+        replaying = threading.Thread(target=run_replays, args=(steps, self._store, self._clock, over), name="replays")
+        replaying.start()
+        return replaying
 
     def _open_router(self, log: EventLog | PartitionReader, index: MessageIndex, feed: RoutedRows) -> Router:
         return Router(

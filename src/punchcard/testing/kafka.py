@@ -200,7 +200,7 @@ def _write_files(
 ) -> None:
     client, inside, controller = ports
     data = folder / "data"
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     values = {
         **_SETTINGS,
         "node.id": number,

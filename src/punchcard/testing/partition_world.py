@@ -102,10 +102,10 @@ class PartitionWorld:
         """Divide the log as a leading worker does."""
         return divide_log(self.log, self.store, self.count)
 
-    def start_worker(self) -> PartitionWorker:
-        """Start a worker."""
+    def start_worker(self, *, store: Store | None = None) -> PartitionWorker:
+        """Start a worker; with a store of the test, or one of its own."""
         name = f"worker-{len(self.workers)}-{self.clock.new_id()[:8]}"
-        store, log = Store(self.url), PostgresEventLog(self.url)
+        store, log = store or Store(self.url), PostgresEventLog(self.url)
         index = MessageIndex(_IDS_MIN)
         lake = LakeReader(self.lake_url)
         feed = self.feed(store, log)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
@@ -26,10 +27,23 @@ from punchcard.workspace.model import (
     Transformation,
     Workspace,
 )
-from punchcard.workspace.salvage import Part, read_part
+from punchcard.workspace.salvage import read_part
 
 PartKey = tuple[str, str]
 """Kind and slug of a part: `("destination", "points")`."""
+
+_PART_TYPES: Final[Mapping[str, type[ConfigurationPart]]] = {
+    "workspace": Workspace,
+    "source": Source,
+    "destination": Destination,
+    "audience": Computation,
+    "computed_trait": Computation,
+    "transformation": Transformation,
+    "alert_channel": AlertChannel,
+    "alert_rule": AlertRule,
+    "tracking_plan": TrackingPlan,
+}
+"""Of stored documents, by kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,59 +106,26 @@ def read(work: Connection) -> StoredWorkspace:
 
 def read_documents(documents: Iterable[StoredDocument]) -> tuple[Workspace, Mapping[PartKey, str]]:
     """Return the workspace that documents describe, and why a part could not be read completely, by kind and slug."""
-    workspace = Workspace()
-    sources: list[Source] = []
-    destinations: list[Destination] = []
-    computations: list[Computation] = []
-    transformations: list[Transformation] = []
-    channels: list[AlertChannel] = []
-    rules: list[AlertRule] = []
-    plans: list[TrackingPlan] = []
+    parts: list[ConfigurationPart] = []
     unreadable: dict[PartKey, str] = {}
     with_unknown_sources: set[str] = set()
-
-    def part_of(document: StoredDocument, type_: type[Part]) -> Part:
+    for document in documents:
+        type_ = _PART_TYPES.get(document.kind)
+        if type_ is None:
+            continue
         salvaged = read_part(document, type_)
         if salvaged.problem is not None:
             unreadable[document.kind, document.slug] = salvaged.problem
             if "sources" in salvaged.lost:
                 with_unknown_sources.add(document.slug)
-        return salvaged.part
-
-    for document in documents:
-        match document.kind:
-            case "workspace":
-                workspace = part_of(document, Workspace)
-            case "source":
-                sources.append(part_of(document, Source))
-            case "destination":
-                destinations.append(part_of(document, Destination))
-            case "audience" | "computed_trait":
-                computations.append(part_of(document, Computation))
-            case "transformation":
-                transformations.append(part_of(document, Transformation))
-            case "alert_channel":
-                channels.append(part_of(document, AlertChannel))
-            case "alert_rule":
-                rules.append(part_of(document, AlertRule))
-            case "tracking_plan":
-                plans.append(part_of(document, TrackingPlan))
+        parts.append(salvaged.part)
+    workspace = with_parts(parts)
     # If the sources of a destination cannot be read, it may be connected to any of them: events of all are held for it.
-    slugs = tuple(source.slug for source in sources)
-    destinations = [
-        replace(part, sources=slugs) if part.slug in with_unknown_sources else part for part in destinations
-    ]
-    workspace = replace(
-        workspace,
-        sources=tuple(sources),
-        destinations=tuple(destinations),
-        computations=tuple(computations),
-        transformations=tuple(transformations),
-        alert_channels=tuple(channels),
-        alert_rules=tuple(rules),
-        tracking_plans=tuple(plans),
+    slugs = tuple(source.slug for source in workspace.sources)
+    destinations = tuple(
+        replace(part, sources=slugs) if part.slug in with_unknown_sources else part for part in workspace.destinations
     )
-    return sort_parts(workspace), unreadable
+    return replace(workspace, destinations=destinations), unreadable
 
 
 def write(

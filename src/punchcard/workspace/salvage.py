@@ -21,7 +21,8 @@ from punchcard.workspace.model import (
 )
 
 Part = TypeVar(
-    "Part", Workspace, Source, Destination, Computation, Transformation, AlertChannel, AlertRule, TrackingPlan
+    "Part",
+    bound=Workspace | Source | Destination | Computation | Transformation | AlertChannel | AlertRule | TrackingPlan,
 )
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 

@@ -64,18 +64,36 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
     yield from point_cost_problems(workspace.point_cost, workspace.currency)
     yield from identity_problems(workspace.identity)
     yield from _label_problems(("workspace",), workspace.labels)
+    yield from _source_problems(workspace)
+    yield from _destination_problems(workspace, catalog, allow_masks=allow_masks)
+    yield from computation_problems(workspace)
+    yield from transformation_problems(workspace)
+    yield from channel_problems(workspace.alert_channels, allow_masks=allow_masks)
+    yield from rule_problems(workspace.alert_rules)
+    plan_slugs = [plan.slug for plan in workspace.tracking_plans]
+    plan_paths = entry_paths("tracking_plans", plan_slugs)
+    for path, plan in zip(plan_paths, workspace.tracking_plans, strict=True):
+        yield from _slug_problems(path, plan.slug, plan_slugs)
+        yield from _name_problems((*path, "name"), plan.name)
+    yield from tracking_plan_problems(workspace, paths=plan_paths)
+
+
+def _source_problems(workspace: Workspace) -> Iterator[Problem]:
+    slugs = [source.slug for source in workspace.sources]
     write_key_uses = Counter(key for source in workspace.sources for key in set(source.write_keys))
-    for path, source in zip(
-        entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True
-    ):
-        yield from _slug_problems(path, source.slug, [s.slug for s in workspace.sources])
+    for path, source in zip(entry_paths("sources", slugs), workspace.sources, strict=True):
+        yield from _slug_problems(path, source.slug, slugs)
         yield from _name_problems((*path, "name"), source.name)
         yield from _write_key_problems(path, source, write_key_uses)
         yield from _label_problems(path, source.labels)
         if source.type not in SOURCE_TYPES:
             known = ", ".join(sorted(SOURCE_TYPES))
             yield Problem(path=(*path, "type"), message=f'There is no source of type "{source.type}". Types: {known}.')
-        yield from enforcement_problems(path, source, sources={s.slug for s in workspace.sources})
+        yield from enforcement_problems(path, source, sources=set(slugs))
+        yield from switch_problems((*path, "switched_off"), source.switched_off)
+
+
+def _destination_problems(workspace: Workspace, catalog: Catalog, *, allow_masks: bool) -> Iterator[Problem]:
     known_sources = {source.slug for source in workspace.sources}
     slugs = [destination.slug for destination in workspace.destinations]
     for path, destination in zip(entry_paths("destinations", slugs), workspace.destinations, strict=True):
@@ -91,20 +109,6 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
             if settings_problem.path not in masked
         )
         yield from _filter_problems(path, destination.filters)
-    yield from computation_problems(workspace)
-    yield from transformation_problems(workspace)
-    for path, source in zip(
-        entry_paths("sources", [s.slug for s in workspace.sources]), workspace.sources, strict=True
-    ):
-        yield from switch_problems((*path, "switched_off"), source.switched_off)
-    yield from channel_problems(workspace.alert_channels, allow_masks=allow_masks)
-    yield from rule_problems(workspace.alert_rules)
-    plan_slugs = [plan.slug for plan in workspace.tracking_plans]
-    plan_paths = entry_paths("tracking_plans", plan_slugs)
-    for path, plan in zip(plan_paths, workspace.tracking_plans, strict=True):
-        yield from _slug_problems(path, plan.slug, plan_slugs)
-        yield from _name_problems((*path, "name"), plan.name)
-    yield from tracking_plan_problems(workspace, paths=plan_paths)
 
 
 def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:

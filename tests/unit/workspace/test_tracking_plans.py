@@ -78,7 +78,7 @@ def test_exported_plan_is_read_again_as_it_was(tmp_path: Path) -> None:
     strange = replace(RULE, key='a "${X}"', version=2, json_schema={"description": "it's ${Y}", "pattern": "^\\d+$"})
     plan = replace(PLAN, description="What we send", rules=(RULE, strange))
     workspace = replace(WORKSPACE, sources=(OTHER, replace(WEBSITE, enforcement=enforcement)), tracking_plans=(plan,))
-    assert read(export(workspace), tmp_path) == workspace
+    assert read(export(workspace, includes_write_keys=True), tmp_path) == workspace
 
 
 @pytest.mark.parametrize(

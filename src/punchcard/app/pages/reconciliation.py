@@ -188,11 +188,15 @@ def act(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) 
             ),
         )
     resolution = resolve([int(text) for text in context.fields("id") if is_row_id(text)])
+    return context.redirect(page_path(*path, **query_values), notices=_notices(action, resolution))
+
+
+def _notices(action: DifferenceAction, resolution: Resolution) -> list[str]:
     notices = [_done(action, resolution.done)] if resolution.done or not resolution.left else []
     if resolution.left:
         left = "1 difference was" if resolution.left == 1 else f"{resolution.left:,} differences were"
         notices.append(f"{left} left: the action does not fit, or somebody has decided or changed it meanwhile.")
-    return context.redirect(page_path(*path, **query_values), notices=notices)
+    return notices
 
 
 _EFFECTS = {

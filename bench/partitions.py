@@ -1,0 +1,196 @@
+"""Two workers on two partitions of a log in PostgreSQL, beside one worker that routes both: events a second.
+
+Each worker is a process on a core of its own, and PostgreSQL has the rest. The log is filled before, so no sender takes
+part. The first worker feeds the lake too, as the one that leads does; the time ends when all is routed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from bench.postgres import new_database, postgres_server
+from bench.report import Figure, show
+from bench.routing import workspace
+from bench.size import size
+from bench.workload import EVENTS_PER_BODY, bodies
+from punchcard.clock import SystemClock, to_micros
+from punchcard.lake.writer import LakeWriter
+from punchcard.log.partitions import bucket_of
+from punchcard.log.port import NewRecord
+from punchcard.log.postgres import PostgresEventLog
+from punchcard.routing.dedupe import MessageIndex
+from punchcard.routing.divided_lake_feed import DividedLakeFeed, FedElsewhere
+from punchcard.routing.router import Router
+from punchcard.runtime.garbage_collection import collect_rarely
+from punchcard.runtime.partition_routing import PartitionRouting, divide_log
+from punchcard.store.engine import Store
+from punchcard.store.routing.positions import ROUTING, position_of
+from punchcard.workspace.apply import apply
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import Source
+from punchcard.workspace.snapshot import SnapshotWatch
+
+_BODIES = size(2_000, 20)  # of each source
+_ROUNDS = size(2, 1)
+_PARTITIONS = 2
+_BATCH_BYTES = 4_194_304  # as in default.toml
+_FLUSH_SECONDS = 2.0
+_IDS_MIN = 2_000_000
+_SHARE = 1.6
+
+
+def main() -> None:
+    """Measure and print."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with postgres_server() as server_url:
+        for _ in range(_ROUNDS):
+            for workers, measured in rates.items():
+                measured.append(_measure(new_database(server_url), workers))
+    one = sum(rates[1]) / len(rates[1])
+    show(Figure(name="routing two partitions, one worker", unit="events/s", values=rates[1]))
+    show(
+        Figure(
+            name="routing two partitions, two workers",
+            unit="events/s",
+            values=rates[2],
+            target=_SHARE * one,
+            ceiling=one,
+            ceiling_name="one worker",
+        )
+    )
+
+
+def _measure(url: str, workers: int) -> float:
+    keys = _keys_of_partitions()
+    store = Store(url)
+    content = workspace(())
+    slugs = tuple(f"source-{number}" for number in range(_PARTITIONS))
+    sources = tuple(Source(slug=slug, name=slug, write_keys=(key,)) for slug, key in zip(slugs, keys, strict=True))
+    destination = replace(content.destinations[0], sources=slugs)
+    apply(
+        store,
+        replace(content, sources=sources, destinations=(destination,)),
+        clock=SystemClock(),
+        keyring=Keyring("bench"),
+        actor="bench",
+    )
+    log = PostgresEventLog(url)
+    divide_log(log, store, _PARTITIONS)
+    _fill(log, keys)
+    end = log.last_position()
+    with tempfile.TemporaryDirectory() as folder:
+        cores = sorted(os.sched_getaffinity(0))
+        command = [sys.executable, "-m", "bench.partitions", "--worker", url, folder]
+        processes = [
+            subprocess.Popen([*command, str(cores[number % len(cores)]), str(number)], stdin=subprocess.PIPE)
+            for number in range(workers)
+        ]
+        try:
+            while len(list(Path(folder).glob("ready-*"))) < workers:
+                time.sleep(0.05)
+            begun = time.perf_counter()
+            (Path(folder) / "begin").touch()
+            while _routed(store) < end:
+                time.sleep(0.01)
+            seconds = time.perf_counter() - begun
+        finally:
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.close()
+                process.wait()
+        for used in sorted(Path(folder).glob("used-*")):
+            print(f"  {workers} worker(s): {json.loads(used.read_text())}")
+    log.close()
+    store.close()
+    return end * EVENTS_PER_BODY / seconds
+
+
+def _keys_of_partitions() -> list[str]:
+    """Return a write key with batches in each partition."""
+    keys: dict[int, str] = {}
+    number = 0
+    while len(keys) < _PARTITIONS:
+        key = f"wk_bench_{number}"
+        keys.setdefault(bucket_of(NewRecord(0, key, "batch", "identity", b"", "")) % _PARTITIONS, key)
+        number += 1
+    return [keys[partition] for partition in range(_PARTITIONS)]
+
+
+def _fill(log: PostgresEventLog, keys: list[str]) -> None:
+    for of_sources in zip(*(bodies(_BODIES, seed=number) for number in range(len(keys))), strict=True):
+        now = to_micros(SystemClock().now())
+        log.append(
+            [NewRecord(now, key, "batch", "identity", body, "") for key, body in zip(keys, of_sources, strict=True)]
+        )
+
+
+def _routed(store: Store) -> int:
+    with store.reading() as work:
+        return position_of(work, ROUTING)
+
+
+def _work(url: str, folder: Path, core: int, number: int) -> None:
+    """Route a share of the partitions until standard input ends."""
+    os.sched_setaffinity(0, {core})
+    clock = SystemClock()
+    store, log = Store(url), PostgresEventLog(url)
+    current = SnapshotWatch(store, Keyring("bench"), clock=clock).newest
+    current()
+    index = MessageIndex(_IDS_MIN)
+    lake = LakeWriter(str(folder / "lake"))
+    feed = DividedLakeFeed(lake=lake, log=log, store=store, clock=clock, rows_max=50_000)
+    stopping = threading.Event()
+    routing = PartitionRouting(
+        log=log,
+        store=store,
+        clock=clock,
+        count=_PARTITIONS,
+        worker=clock.new_id(),
+        lake_last=lake.last_position,
+        fill_index=lambda: None,
+        open_router=lambda partition: Router(
+            log=partition,
+            store=store,
+            clock=clock,
+            current=current,
+            index=index,
+            feed=FedElsewhere(),
+            on_effects=lambda _: None,
+            batch_bytes=_BATCH_BYTES,
+        ),
+    )
+    collect_rarely()
+    routing.balance()  # the other worker is known before partitions are routed
+    (folder / f"ready-{number}").touch()
+    while not (folder / "begin").exists():
+        time.sleep(0.005)
+        routing.balance()
+    threading.Thread(target=lambda: (sys.stdin.read(), stopping.set()), daemon=True).start()
+    feeding = threading.Thread(target=_feed, args=(feed, stopping))
+    if number == 0:
+        feeding.start()
+    busy, begun = time.process_time(), time.perf_counter()
+    routing.run(stopping)
+    stopping.set()
+    if number == 0:
+        feeding.join()
+    seconds = {"processor": round(time.process_time() - busy, 2), "all": round(time.perf_counter() - begun, 2)}
+    (folder / f"used-{number}").write_text(json.dumps(seconds))
+
+
+def _feed(feed: DividedLakeFeed, stopping: threading.Event) -> None:
+    while not stopping.wait(0.0 if feed.is_behind else _FLUSH_SECONDS):
+        feed.flush()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        _work(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
+    else:
+        main()
