@@ -202,9 +202,19 @@ STORED: Final = (
     ),
     StoredData(
         content="Operators, sessions and tokens",
-        tables=("operators", "operator_sessions", "api_tokens", "sign_in_failures"),
+        tables=(
+            "operators",
+            "operator_sessions",
+            "second_factors",
+            "recovery_codes",
+            "invitations",
+            "password_resets",
+            "access_settings",
+            "api_tokens",
+            "sign_in_failures",
+        ),
         is_personal=True,
-        retained="until they are removed; sessions until they expire",
+        retained="until they are removed; sessions and links until they expire",
         deletion="remains: operators are no customers",
     ),
 )
