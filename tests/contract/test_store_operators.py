@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from punchcard.errors import ConfigurationError
+from punchcard.store.access.access_settings import REQUIRES_TWO_FACTOR, read_setting, write_setting
 from punchcard.store.access.invitations import (
     INVITATION_LENGTH,
     add_invitation,
@@ -25,6 +26,22 @@ from punchcard.store.access.operators import (
     note_failure,
     operator_by_email,
     remove_operator,
+)
+from punchcard.store.access.password_resets import (
+    RESET_LENGTH,
+    add_password_reset,
+    operator_of_reset,
+    use_password_reset,
+)
+from punchcard.store.access.second_factors import (
+    accept_step,
+    begin_second_factor,
+    count_recovery_codes,
+    enable_second_factor,
+    operators_with_second_factor,
+    read_second_factor,
+    replace_recovery_codes,
+    use_recovery_code,
 )
 from punchcard.store.access.sessions import (
     SESSION_IDLE,
@@ -171,3 +188,60 @@ def test_failures_are_forgotten_in_time_or_at_once(store: Store, clock: ManualCl
         assert count_failures(work, "olga 192.0.2.1", clock=clock) == 0
         clock.advance(FAILURES_REMEMBERED.total_seconds() + 1)
         assert count_failures(work, "192.0.2.1", clock=clock) == 0
+
+
+def test_a_removed_operator_leaves_nothing_to_sign_in_with(store: Store, clock: ManualClock) -> None:
+    add(store, clock, "olga@acme.example", is_first=True)
+    lou = add(store, clock, "lou@acme.example")
+    with store.unit_of_work() as work:
+        session, reset = begin_session(work, lou, clock=clock), add_password_reset(work, lou.id, clock=clock)
+        assert begin_second_factor(work, lou.id, "encrypted", clock=clock)
+        assert enable_second_factor(work, lou.id, clock=clock)
+        replace_recovery_codes(work, lou.id, ["a code"])
+        remove_operator(work, lou.id)
+    assert operator_of_session(store, session, clock=clock) is None
+    with store.reading() as work:
+        assert operator_of_reset(work, reset, clock=clock) is None
+        assert read_second_factor(work, lou.id) is None
+        assert count_recovery_codes(work, lou.id) == 0
+
+
+def test_a_second_factor_is_confirmed_once_and_each_step_and_code_is_used_once(
+    store: Store, clock: ManualClock
+) -> None:
+    olga = add(store, clock, "olga@acme.example")
+    with store.unit_of_work() as work:
+        assert begin_second_factor(work, olga.id, "first", clock=clock)
+        assert begin_second_factor(work, olga.id, "second", clock=clock)  # not confirmed yet, so replaced
+        assert enable_second_factor(work, olga.id, clock=clock)
+        assert not enable_second_factor(work, olga.id, clock=clock)
+        assert not begin_second_factor(work, olga.id, "third", clock=clock)
+        factor = read_second_factor(work, olga.id)
+        assert factor is not None
+        assert factor.secret == "second"
+        assert [accept_step(work, olga.id, step) for step in (7, 7, 6, 8)] == [True, False, False, True]
+        replace_recovery_codes(work, olga.id, ["a", "b"])
+        assert [use_recovery_code(work, olga.id, code) for code in ("a", "a", "c", "b")] == [True, False, False, True]
+        assert operators_with_second_factor(work) == {olga.id}
+
+
+def test_a_link_for_a_new_password_ends_with_its_use_its_time_and_the_next_one(
+    store: Store, clock: ManualClock
+) -> None:
+    olga = add(store, clock, "olga@acme.example")
+    with store.unit_of_work() as work:
+        first, second = (add_password_reset(work, olga.id, clock=clock) for _ in range(2))
+        assert operator_of_reset(work, first, clock=clock) is None
+        assert operator_of_reset(work, second, clock=clock) == olga.id
+        assert use_password_reset(work, second)
+        assert not use_password_reset(work, second)
+        third = add_password_reset(work, olga.id, clock=clock)
+        clock.advance(RESET_LENGTH.total_seconds())
+        assert operator_of_reset(work, third, clock=clock) is None
+
+
+def test_settings_of_access_are_replaced_and_removed(store: Store) -> None:
+    with store.unit_of_work() as work:
+        for value in ("1", "2", ""):
+            write_setting(work, REQUIRES_TWO_FACTOR, value)
+            assert read_setting(work, REQUIRES_TWO_FACTOR) == value

@@ -101,7 +101,7 @@ def test_signing_in_takes_password_and_code(world: PublicApiServer) -> None:
     assert paths_of(world, ann.email) == ["two_factor"]
 
 
-def test_the_page_that_was_asked_for_is_shown_after_the_code(world: PublicApiServer) -> None:
+def test_the_requested_page_is_shown_after_the_code(world: PublicApiServer) -> None:
     bea = Person(world, "bea")
     bea.set_up()
     browser = FormBrowser(world)

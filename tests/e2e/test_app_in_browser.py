@@ -97,12 +97,7 @@ def test_a_newcomer_goes_from_nothing_to_the_first_point_with_the_keyboard_alone
     with ProductProcess(tmp_path / "new", content) as product:
         context = chromium.new_context(base_url=product.url, viewport={"width": 1280, "height": 860})
         become_owner(context)
-        press(context.pages[0].get_by_role("button", name="Sign out"))
-        page = context.pages[0]
-        type_into(page.get_by_label("Email"), "olga@acme.example")
-        type_into(page.get_by_label("Password"), PASSWORD)
-        page.keyboard.press("Enter")
-        expect(page.get_by_text("Get started")).to_be_visible()
+        page = sign_in_again(context.pages[0])
         picture(page, "first-run")
         press(page.get_by_role("main").get_by_role("link", name="Add source").first)
         type_into(page.get_by_label("Name", exact=True), "Website")
@@ -145,6 +140,16 @@ def test_a_newcomer_goes_from_nothing_to_the_first_point_with_the_keyboard_alone
         expect(page.get_by_text("Points awarded").first).to_be_visible()
         context.close()
     assert [transaction["email"] for transaction in sandbox.transactions()] == ["example@example.com"]
+
+
+def sign_in_again(page: Page) -> Page:
+    """Sign out and in with the keyboard; return the page."""
+    press(page.get_by_role("button", name="Sign out"))
+    type_into(page.get_by_label("Email"), "olga@acme.example")
+    type_into(page.get_by_label("Password"), PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Get started")).to_be_visible()
+    return page
 
 
 def reach(target: Locator) -> None:

@@ -31,7 +31,7 @@ class Desk(NamedTuple):
     def new_page(self) -> Page:
         """A page of a browser in which nobody is signed in."""
         context: BrowserContext = self.chromium.new_context(
-            base_url=f"http://127.0.0.1:{self.world.port}", reduced_motion="reduce", bypass_csp=True, **self.options
+            base_url=f"http://127.0.0.1:{self.world.port}", reduced_motion="reduce", **self.options
         )
         context.set_default_timeout(PATIENCE_SECONDS * 1_000)
         return context.new_page()
@@ -55,8 +55,8 @@ class Desk(NamedTuple):
 
     def mailed_path(self, to: str) -> str:
         """The path of the link in the newest mail to somebody."""
-        mail = wait_until(lambda: next((mail for mail in reversed(self.mail_server.mails) if mail["To"] == to), None))
-        matched = re.search(r"http://127\.0\.0\.1:\d+(/\S+)", mail.get_content())
+        mails = wait_until(lambda: [mail for mail in self.mail_server.mails if mail["To"] == to])
+        matched = re.search(r"http://127\.0\.0\.1:\d+(/\S+)", mails[-1].get_content())
         assert matched
         return matched[1]
 

@@ -3,6 +3,7 @@
 Source: Segment's Public API, "IAM Users" and "IAM Roles"; the member `invites` of a response is Punchcard's own.
 """
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -29,6 +30,7 @@ from punchcard.workspace.editing import NotFoundError
 
 _WORKSPACE = "WORKSPACE"
 _INVITES_MAX = 50
+_NUMBERED_EMAIL = re.compile(r"emails\[\d*\]")
 _ROLE_TEXTS = {
     Role.READ_ONLY: "Reads everything.",
     Role.EDITOR: "Reads everything, changes the configuration and sends test events.",
@@ -145,9 +147,16 @@ def create_invites(
 @delete("/invites", status_code=200, opt={REQUIRED_ROLE: Role.OWNER}, summary="Delete invites")
 @run_in_executor
 def delete_invites(
-    dependencies: Dependencies, emails: Annotated[list[str], QueryParameter(name="emails", min_items=1)]
+    request: Request[Any, Any, Any],
+    dependencies: Dependencies,
+    emails: Annotated[list[str] | None, QueryParameter(name="emails")] = None,
 ) -> dict[str, dict[str, str]]:
     """Revoke invitations by email: all of them, or none. Their links cannot be used from now on."""
+    # Segment's client numbers them: `emails[0]=…&emails[1]=…`.
+    numbered = [value for name, value in request.query_params.multi_items() if _NUMBERED_EMAIL.fullmatch(name)]
+    emails = [*(emails or ()), *numbered]
+    if not emails:
+        raise bad_request("Name the persons with the parameter emails.", "emails")
     with dependencies.store.unit_of_work() as work:
         ids = {invitation.email: invitation.id for invitation in list_invitations(work)}
         for email in emails:

@@ -1,4 +1,4 @@
-"""Cookies whose content nobody can read or change: what a sign-in has reached, between two of its pages."""
+"""Encrypted cookies, which nobody can read or change: what a sign-in has reached, between two of its pages."""
 
 import json
 from collections.abc import Mapping
