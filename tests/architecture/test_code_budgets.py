@@ -27,7 +27,9 @@ LARGER_FILES = {
     "src/punchcard/engage/computation_engine.py": 491,
     "src/punchcard/store/engage/engage_tables.py": 416,
     "src/punchcard/store/delivery/outbox.py": 496,
-    "src/punchcard/workspace/snapshot.py": 431,
+    # Every setting with its type, and what is derived from several.
+    "src/punchcard/runtime/settings.py": 432,
+    "src/punchcard/workspace/snapshot.py": 453,
     # Opening, upgrading, reading and writing: what a store is to everybody else.
     "src/punchcard/store/engine.py": 420,
     "src/punchcard/testing/world.py": 493,

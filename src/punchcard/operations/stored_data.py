@@ -81,7 +81,7 @@ STORED: Final = (
     ),
     StoredData(
         content="Results of events that are not in the lake yet, and their log positions",
-        tables=("result_batches", "log_positions", "log_binding", "lake_status", "recoveries", "partition_workers"),
+        tables=("result_batches", "log_positions", "log_binding", "lake_status", "recoveries"),
         is_personal=True,
         retained="results as `log_retention_hours`; positions while they are current",
         deletion="ids become `[deleted]`",

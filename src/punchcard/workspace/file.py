@@ -193,7 +193,7 @@ def _source(table: TableReader) -> Source:
 
 
 def _controls(table: TableReader) -> PropertyControls:
-    table.only(*CONTROL_KINDS)
+    table.only("drop", "mask", "hash")
     return PropertyControls(**{kind: table.texts(kind) for kind in CONTROL_KINDS if table.has(kind)})
 
 
