@@ -245,6 +245,7 @@ def test_an_exported_configuration_is_the_same_when_read(world: PublicApiServer)
         ('propertyValueTransformations = [{ propertyPaths = [], propertyValue = "x" }]', "1 to 10 paths"),
         ('destination = "till"', 'There is no destination "till"'),
         ('newEventName = ""', "must change something"),
+        ('slug = "new"', '"new" is reserved'),
     ],
 )
 def test_an_invalid_transformation_is_refused_with_its_place(changed: str, message: str) -> None:
@@ -352,17 +353,17 @@ def test_the_app_previews_and_saves_a_transformation(world: PublicApiServer) -> 
     world.feed_lake()
     browser = FormBrowser(world)
     browser.sign_in("owner@acme.example")
-    shown = browser.post("/protocols/transformations/preview", **FORM)
+    shown = browser.post("/transformations/preview", **FORM)
     assert shown.status == 200, shown.text
     assert "1 of 1 events" in shown.text
     assert "12.5 → 25" in shown.text
     assert "Double &lt;b&gt;revenue" in shown.text
     assert "properties.revenue = 25" in shown.text  # what was typed stays
     assert len(call(world, "GET", "/api/transformations")["transformations"]) == 3
-    assert browser.post("/protocols/transformations/new", **FORM).status == 303
-    listed = browser.get("/protocols/transformations").text
+    assert browser.post("/transformations/new", **FORM).status == 303
+    listed = browser.get("/transformations").text
     assert "Double &lt;b&gt;revenue" in listed
-    path = "/protocols/transformations/double-b-revenue-b"
+    path = "/transformations/double-b-revenue-b"
     edit = browser.get(path).text
     assert "properties.revenue = 25" in edit
     saved = browser.post(path, **{**FORM, "values": 'properties.note = "a = b"\nproperties.n = 1', "renames": "a = b"})
@@ -375,6 +376,15 @@ def test_the_app_previews_and_saves_a_transformation(world: PublicApiServer) -> 
     assert changed["propertyRenames"] == [{"oldName": "a", "newName": "b"}]
     assert browser.post(f"{path}/remove").status == 303
     assert browser.get(path).status == 404
+
+
+@pytest.mark.parametrize("name", ["New", "Preview"])
+def test_a_transformation_named_as_a_page_has_a_page_of_its_own(world: PublicApiServer, name: str) -> None:
+    browser = FormBrowser(world)
+    browser.sign_in("owner@acme.example")
+    assert browser.post("/transformations/new", **{**FORM, "name": name}).status == 303
+    edit = browser.get(f"/transformations/{name.lower()}-2")
+    assert (edit.status, f'value="{name}"' in edit.text) == (200, True)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +401,7 @@ def test_the_app_says_what_is_not_valid_beside_its_field(
 ) -> None:
     browser = FormBrowser(world)
     browser.sign_in("owner@acme.example")
-    for path in ("/protocols/transformations/new", "/protocols/transformations/preview"):
+    for path in ("/transformations/new", "/transformations/preview"):
         refused = browser.post(path, **{**FORM, field: value})
         assert (refused.status, message in refused.text) == (422, True), refused.text
 

@@ -144,9 +144,9 @@ class RequestContext:
                 return "destination", unquote(slug)
             case ["audiences", key, *_] if key != "new":
                 return self._computation_kind(unquote(key)), unquote(key)
-            case ["protocols", "transformations", slug, *_] if slug not in ("new", "preview"):
+            case ["transformations", slug, *_] if slug not in ("new", "preview"):
                 return "transformation", unquote(slug)
-            case ["protocols", slug, *_] if slug != "transformations":
+            case ["protocols", slug, *_]:
                 return "tracking_plan", unquote(slug)
             case ["alerts", "channels", slug, *_]:
                 return "alert_channel", unquote(slug)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from punchcard.workspace.editing import Edit, NotFoundError, suggest_slug, unique_slug
 from punchcard.workspace.model import Transformation, Workspace
+from punchcard.workspace.transformation_settings import RESERVED_SLUGS
 
 
 def find_transformation(workspace: Workspace, slug: str) -> Transformation:
@@ -22,7 +23,7 @@ def find_transformation(workspace: Workspace, slug: str) -> Transformation:
 def new_slug(workspace: Workspace, name: str) -> str:
     """Return a slug of its own for a new transformation."""
     existing = {transformation.slug for transformation in workspace.transformations}
-    return unique_slug(suggest_slug(name) or "transformation", existing)
+    return unique_slug(suggest_slug(name) or "transformation", existing | RESERVED_SLUGS)
 
 
 def add_transformation(transformation: Transformation) -> Edit:

@@ -19,6 +19,7 @@ from punchcard.workspace.problems import KeyPath, Problem, format_error
 TRANSFORMATIONS_MAX = 100  # of one source
 SWITCHES_MAX = 1_000
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+RESERVED_SLUGS = frozenset({"new", "preview"})  # `/transformations/new` is the form that creates one
 _NAME_CHARACTERS_MAX = 200
 _OTHER_CALLS = frozenset(event_type.value for event_type in EventType) - {EventType.TRACK.value}
 _WITH_TRAITS = frozenset({EventType.IDENTIFY.value, EventType.GROUP.value})
@@ -135,6 +136,9 @@ def transformation_problems(workspace: Workspace) -> Iterator[Problem]:
             message = (
                 f'"{transformation.slug}" is not a slug, or is used twice. Use lower-case letters, digits and hyphens.'
             )
+            yield Problem(path=(*path, "slug"), message=message)
+        elif transformation.slug in RESERVED_SLUGS:
+            message = f'"{transformation.slug}" is reserved. Choose another slug, such as {transformation.slug}-2.'
             yield Problem(path=(*path, "slug"), message=message)
         if not 1 <= len(transformation.name.strip()) <= _NAME_CHARACTERS_MAX:
             yield Problem(path=(*path, "name"), message=f"Must have 1 to {_NAME_CHARACTERS_MAX} characters.")

@@ -25,7 +25,7 @@ from punchcard.workspace.transformation_editing import (
 )
 from punchcard.workspace.transformation_settings import describe_changes, in_order
 
-_LIST: Final = "/protocols/transformations"
+_LIST: Final = "/transformations"
 _DIGITS_MAX: Final = 9
 _FIELDS: Final = {
     "if": "condition",
@@ -37,7 +37,7 @@ _FIELDS: Final = {
 }
 
 
-@get("/protocols/transformations")
+@get("/transformations")
 @run_in_executor
 def show_transformations(context: ContextDependency) -> Page:
     """Show all transformations in the order in which they are applied."""
@@ -52,7 +52,7 @@ def show_transformations(context: ContextDependency) -> Page:
     )
 
 
-@get("/protocols/transformations/new", opt={REQUIRED_ROLE: Role.EDITOR})
+@get("/transformations/new", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_new_transformation(context: ContextDependency) -> Page:
     """Show the empty editor."""
@@ -62,28 +62,28 @@ def show_new_transformation(context: ContextDependency) -> Page:
     return _editor(context, Transformation(slug="", name="", source=source, condition=condition), FormErrors())
 
 
-@get("/protocols/transformations/{slug:str}")
+@get("/transformations/{slug:str}")
 @run_in_executor
 def show_transformation(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Show the editor of a transformation."""
     return _editor(context, find_transformation(context.dependencies.workspace(), slug), FormErrors())
 
 
-@post("/protocols/transformations/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
+@post("/transformations/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def preview_new_transformation(context: ContextDependency) -> Page:
     """Show what a new transformation would do, before it is saved."""
     return _preview(context, Transformation(slug="", name="", source="", condition=""))
 
 
-@post("/protocols/transformations/{slug:str}/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
+@post("/transformations/{slug:str}/preview", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY})
 @run_in_executor
 def preview_transformation(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Show what a changed transformation would do, before it is saved."""
     return _preview(context, find_transformation(context.dependencies.workspace(), slug))
 
 
-@post("/protocols/transformations/new", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
+@post("/transformations/new", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def add(context: ContextDependency) -> Page:
     """Add a transformation."""
@@ -99,7 +99,7 @@ def add(context: ContextDependency) -> Page:
     return context.redirect(_LIST, notices=[f"{typed.name} was added."])
 
 
-@post("/protocols/transformations/{slug:str}", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
+@post("/transformations/{slug:str}", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Save a transformation."""
@@ -115,7 +115,7 @@ def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     return context.redirect(_LIST, notices=["Saved."])
 
 
-@post("/protocols/transformations/{slug:str}/remove", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
+@post("/transformations/{slug:str}/remove", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Delete a transformation."""
