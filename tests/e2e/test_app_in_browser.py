@@ -102,6 +102,7 @@ def test_a_newcomer_goes_from_nothing_to_the_first_point_with_the_keyboard_alone
         press(page.get_by_role("main").get_by_role("link", name="Add source").first)
         type_into(page.get_by_label("Name", exact=True), "Website")
         press(page.get_by_role("button", name="Add source"))
+        page.wait_for_url("**/sources/website**")
         picture(page, "source")
         page.goto("/")
         press(page.get_by_role("link", name="Open the catalog"))
