@@ -19,8 +19,8 @@ def test_a_phone_shows_every_entry_of_the_menu_and_rows_as_cards(chromium: Brows
         expect(menu).to_be_hidden()
         page.get_by_role("button", name="Menu").click()
         entries = menu.get_by_role("link")
-        expect(entries).to_have_count(11)
-        for number in range(10):
+        expect(entries).to_have_count(12)
+        for number in range(11):
             expect(entries.nth(number)).to_be_in_viewport()
         entries.filter(has_text="Events").click()
         page.wait_for_url("**/events")
