@@ -110,8 +110,8 @@ held_events = Table(  # events that one destination could not plan: planned once
     Column("detail", Text, nullable=False),
     Column("released_at", Instant),  # null while it waits
     Column("result", Text),  # JSON of the result that it got when it was planned
-    Column("rewritten", LargeBinary),  # JSON text of the event if rules of its source changed it; null: as received
     Column("partition", Integer, nullable=False, server_default="0"),  # of the log: its router plans the event
+    Column("rewritten", LargeBinary),  # JSON text of the event if rules of its source changed it; null: as received
     UniqueConstraint("log_position", "event_index", "destination"),
 )
 Index(
