@@ -59,6 +59,7 @@ LISTS: dict[str, tuple[str, str] | None] = {
     "events list": ("/api/events", "events"),
     "plan list": ("/api/tracking-plans", "trackingPlans"),
     "replay --destination perkville --list": ("/api/destinations/perkville/replays", "replays"),
+    "retention list": None,
     "source list": ("/api/sources", "sources"),
     "transformation list": ("/api/transformations", "transformations"),
     "transactions list": ("/api/destinations/perkville/transactions", "transactions"),
