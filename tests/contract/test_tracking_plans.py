@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from punchcard.lake.listing import EventQuery
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.violation_forwarding import ViolationForwarder
-from punchcard.store.tracking_plans.violations import list_violations
+from punchcard.store.tracking_plans.violations import count_violation_events, list_violations
 from punchcard.testing.partner.configuration import SLUG
 from punchcard.testing.public_api import PublicApiServer
 
@@ -142,6 +143,21 @@ def test_omitted_property_is_gone_behind_routing(server: PublicApiServer) -> Non
         assert event["event"]["properties"] == {"order_id": "m1", "email": "ann@example.com"}, moment
         assert "properties.coupon was omitted by tracking plan shop" in event["notes"], moment
         server.feed_lake()
+
+
+def test_violations_that_are_too_many_to_forward_are_reported(
+    server: PublicApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("punchcard.routing.violation_counts._QUEUED_MAX", 2)
+    server.configure(config('forward_violations_to = "violations"'))
+    for number in range(5):
+        server.send(order(f"m{number}", total="9.5"))
+    with capture_logs() as logged:
+        server.route()
+    assert [entry["violations"] for entry in logged if entry["event"] == "plan_violations_not_forwarded"] == [3]
+    with server.store.reading() as work:
+        assert count_violation_events(work) == 2
+    assert [count for *_, count, _ in violations(server)] == [5]
 
 
 def test_violations_are_forwarded_once_and_never_loop(server: PublicApiServer) -> None:

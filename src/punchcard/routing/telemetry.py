@@ -31,6 +31,10 @@ _quarantined = Counter(
     "Events that could not be processed and are kept for an operator, by destination and reason.",
     ["destination", "reason"],
 )
+_not_forwarded = Counter(
+    "punchcard_routing_violations_not_forwarded",
+    "Violations of tracking plans that were not forwarded, because too many wait.",
+)
 _lake_failures = Counter("punchcard_lake_failures", "Times that the lake could not be read or written.")
 _lake_rows = Counter("punchcard_lake_rows", "Events appended to the lake.")
 _lake_seconds = Histogram(
@@ -132,6 +136,11 @@ class RoutingTelemetry:
     def violations_failed(self, *, error: str) -> None:
         """Violations of tracking plans could not be counted; events are routed all the same."""
         self.log.error("plan_violations_failed", error=error)
+
+    def violations_not_forwarded(self, *, count: int) -> None:
+        """Too many violations wait to be forwarded: these are counted only, and stay with their events."""
+        _not_forwarded.inc(count)
+        self.log.warning("plan_violations_not_forwarded", violations=count)
 
     def log_trimmed(self, *, records: int) -> None:
         """Old log records that the lake holds were forgotten."""

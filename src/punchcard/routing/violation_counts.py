@@ -87,6 +87,8 @@ class ViolationCounts:
         if forwarded:
             free = max(0, _QUEUED_MAX - count_violation_events(work))
             add_violation_events(work, forwarded[:free])
+            if len(forwarded) > free:
+                self._telemetry.violations_not_forwarded(count=len(forwarded) - free)
 
     def _admit(self, work: Connection, key: ViolationKey, day: int) -> ViolationKey:
         """Return the key if it is counted by itself, else the one of all others."""
