@@ -9,7 +9,7 @@ TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
+.PHONY: help install demo assets wheel test cluster coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
 	screenshots bench soak image spark terraform pin clean
 
 help: ## list the targets
@@ -26,8 +26,11 @@ assets: $(VENV)/.runtime ## build the browser files of the App, from npm
 wheel: $(VENV)/.dev assets ## build the package, including the browser files of the App
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-test: browser kafka s3 proxies assets ## run all tests except the soak
+test: browser kafka s3 proxies assets ## run the tests; `make cluster` and `make soak` have the long ones
 	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+cluster: kafka s3 ## the tests of several workers, machines and brokers, and every bench at a tiny size
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "(cluster or bench) and not soak" $(TESTS)
 
 coverage: browser kafka s3 proxies assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase

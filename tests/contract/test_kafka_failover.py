@@ -24,7 +24,7 @@ from punchcard.testing.kafka import KafkaCluster, kafka_cluster
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.cluster]
 
 _RECORDS = 20_000
 _RECORDS_AT_ONCE = 20

@@ -19,6 +19,8 @@ from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
+pytestmark = pytest.mark.cluster
+
 REPOSITORY = Path(__file__).parents[2]
 MIGRATIONS = "src/punchcard/store/migrations/versions"
 FAKETIME = sorted((REPOSITORY / "tests/proxies/unpacked").glob("usr/lib/*/faketime/libfaketimeMT.so.1"))

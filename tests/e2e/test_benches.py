@@ -11,6 +11,8 @@ import pytest
 from bench.__main__ import BENCHES
 from punchcard.testing.processes import run_module
 
+pytestmark = pytest.mark.bench
+
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 840
 

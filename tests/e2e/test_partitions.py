@@ -18,6 +18,8 @@ from punchcard.testing.product import WRITE_KEY, ProductProcess, WorkerProcess, 
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
+pytestmark = pytest.mark.cluster
+
 DEFECTS = ("routing_stopped", "partitions_stopped", "lake_stopped", "delivery_stopped", "InvariantError", "quarantined")
 SOURCES = (WRITE_KEY, "wk_till")
 PARTITIONS = 5

@@ -20,6 +20,8 @@ from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
+pytestmark = pytest.mark.cluster
+
 
 def awaited(log: Path, *names: str) -> bool:
     """Return whether the process of this log waits for something with each of these names, by its log."""

@@ -17,6 +17,8 @@ from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.cluster
+
 ROUNDS = 5
 PER_ROUND = 20
 LOCK_HOLDERS = (
