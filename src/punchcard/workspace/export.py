@@ -63,7 +63,7 @@ def export_part(part: ConfigurationPart, *, catalog: Catalog = CATALOG, includes
             return "\n".join(_workspace(part))
         case Source():
             shown = part if includes_write_keys else mask_source(part)
-            return _source_block(shown) + _switched_off(part.switched_off) + _controls(part.controls)
+            return _source_block(shown)
         case Destination():
             return "\n".join(_destination(mask_secrets(part, catalog=catalog)))
         case Computation():
@@ -142,7 +142,9 @@ def _identity(rules: IdentityRules) -> list[str]:
 
 
 def _source_block(source: Source) -> str:
-    block = "[[sources]]\n" + tomli_w.dumps(_source(source))
+    # Inline tables come first: after the header of a table, they would belong to that table.
+    inline = _switched_off(source.switched_off) + _controls(source.controls)
+    block = "[[sources]]\n" + tomli_w.dumps(_source(source)) + inline
     enforcement = export_enforcement(source.enforcement)
     return f"{block}\n{tomli_w.dumps({'sources': {'enforcement': enforcement}})}" if enforcement else block
 

@@ -6,10 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from punchcard.profiles.rules import IdentityRules
+from punchcard.tracking_plans.model import CallEnforcement, Enforcement
 from punchcard.workspace.document import mask_secrets
 from punchcard.workspace.export import export
 from punchcard.workspace.file import read_content
-from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.workspace.model import (
+    Destination,
+    DestinationFilter,
+    PropertyControls,
+    SchemaSwitches,
+    Source,
+    Workspace,
+)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 names = texts.filter(str.strip)
@@ -46,6 +54,16 @@ identities = st.builds(
     ),
 )
 
+enforcements = st.builds(
+    Enforcement,
+    unplanned_events=st.sampled_from(["ALLOW", "BLOCK"]),
+    track=st.builds(CallEnforcement, violations=st.sampled_from(["ALLOW", "BLOCK"])),
+)
+switches = st.builds(SchemaSwitches, events=st.lists(names, max_size=2, unique=True).map(lambda e: tuple(sorted(e))))
+controls = st.builds(
+    PropertyControls, drop=st.sampled_from([(), ("properties.card",)]), hash=st.sampled_from([(), ("traits.ssn",)])
+)
+
 
 @st.composite
 def workspaces(draw: st.DrawFn) -> Workspace:
@@ -57,6 +75,9 @@ def workspaces(draw: st.DrawFn) -> Workspace:
             name=draw(names),
             write_keys=tuple(keys[2 * index : 2 * index + draw(st.integers(1, 2))]),
             enabled=draw(st.booleans()),
+            enforcement=draw(enforcements),
+            switched_off=draw(switches),
+            controls=draw(controls),
         )
         for index, slug in enumerate(source_slugs)
     )
