@@ -293,6 +293,7 @@ def test_a_refusal_says_what_to_do(
         ("s3://key:secret@bucket/lake", "without credentials"),
         ("s3://bucket/lake?region=x", "without credentials and options"),
         ("s3:///lake", "s3://bucket/prefix"),
+        ("s3://[bucket/lake", "s3://bucket/prefix"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_at_once(s3_server: S3Server, url: str, message: str) -> None:

@@ -393,6 +393,12 @@ def test_a_folder_may_be_given_as_path_or_url(tmp_path: Path, prefix: str) -> No
     assert all_ids(str(tmp_path / "lake")) == ["m-1"]
 
 
+@pytest.mark.parametrize("url", ["s3://[bucket/lake", "file://[host/lake"])
+def test_a_url_that_cannot_be_read_is_refused_with_its_form(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="in a folder or at s3://bucket/prefix"):
+        LakeWriter(url)
+
+
 def test_a_folder_name_that_delta_cannot_handle_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="%"):
         LakeWriter(str(tmp_path / "100%25"))

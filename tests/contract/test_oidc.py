@@ -284,6 +284,8 @@ def test_the_provider_asks_for_the_second_factor_itself(world: PublicApiServer, 
     [
         ({"issuer": "http://login.example"}, "begins with https://"),
         ({"issuer": "no url"}, "begins with https://"),
+        ({"issuer": "https://[::1"}, "begins with https://"),
+        ({"issuer": "https://login.example:port"}, "begins with https://"),
         ({"client_id": " "}, "Enter the client id"),
         ({"allowed_domains": "someone@acme.example"}, "Enter domains such as"),
         ({"new_users": "owner", "allowed_domains": ""}, "Name the domains"),

@@ -105,7 +105,9 @@ def test_what_is_written_is_there_after_opening_again(empty_store_url: str) -> N
     second.close()
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://localhost/x", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "mysql://localhost/x", "nonsense", "postgresql://host:port/x"]
+)
 def test_a_url_that_names_no_store_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigurationError):
         Store(url)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from punchcard.errors import ConfigurationError, LakeError
+from punchcard.lake.urls import split_lake_url
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -91,7 +91,7 @@ class ObjectStore:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        parts = split_lake_url(url)
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ConfigurationError(
                 "The URL of the data lake must be s3://bucket/prefix, without credentials and options: "

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from punchcard.errors import ConfigurationError
 
@@ -71,7 +71,7 @@ def read_options(url: str) -> KafkaOptions:
     Raises:
         ConfigurationError: The URL has another form, or sets what must not be set.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     user, at, brokers = parts.netloc.rpartition("@")
     topic = parts.path.removeprefix("/")
     if not _TOPIC.fullmatch(topic) or not all(map(_BROKER.fullmatch, brokers.split(","))):
@@ -100,8 +100,15 @@ def read_options(url: str) -> KafkaOptions:
 
 def describe_url(url: str) -> str:
     """Return where a Kafka URL leads, without user, password and options."""
-    parts = urlsplit(url)
+    parts = _split(url)
     return f"{SCHEME}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"log_url: The URL of a log in Kafka has the form {FORM}.") from error
 
 
 def _replication(text: str) -> int:

@@ -291,7 +291,7 @@ def _is_safe_url(url: str) -> bool:
     """Return whether what is sent there is protected: by TLS, or because it stays on this machine."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port  # both raise for what cannot be read
     except ValueError:
         return False
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK))

@@ -71,7 +71,7 @@ class Store:
     def __init__(self, url: str) -> None:
         try:
             parsed = make_url(url)
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:  # the second for a port that is not a number
             raise ConfigurationError("the store's URL cannot be read: sqlite:///FILE or postgresql://…") from error
         if parsed.get_backend_name() == "sqlite":
             if not parsed.database or parsed.database == ":memory:":

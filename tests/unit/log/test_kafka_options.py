@@ -55,6 +55,7 @@ def test_a_url_means_brokers_topic_and_options(url: str, options: KafkaOptions) 
         pytest.param("kafka://b1:9092", "has the form kafka://", id="no topic"),
         pytest.param("kafka:///events", "has the form kafka://", id="no broker"),
         pytest.param("kafka://b1,,b2/events", "has the form kafka://", id="empty broker"),
+        pytest.param("kafka://[::1/events", "has the form kafka://", id="half an IPv6 address"),
         pytest.param("kafka://b1/events/more", "has the form kafka://", id="path"),
         pytest.param("kafka://b1/events?replication", "name=value", id="option without a value"),
         pytest.param("kafka://b1/events?replication=0", "must be a number of brokers", id="no replica"),
