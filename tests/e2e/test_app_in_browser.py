@@ -37,6 +37,7 @@ PAGES = [
     "/customers/ann@example.com?tab=events",
     "/customers/ann@example.com?tab=audiences",
     "/customers/ann@example.com?tab=profile",
+    f"/customers/{'x' * 300}",
     "/docs/how-to/operate",
     "/docs?q=award",
     "/alerts",
