@@ -30,7 +30,7 @@ test: browser kafka s3 proxies assets ## run the tests; `make cluster` and `make
 	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 cluster: kafka s3 ## the tests of several workers, machines and brokers, and every bench at a tiny size
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "(cluster or bench) and not soak" $(TESTS)
+	$(BIN)/pytest -q -m "(cluster or bench) and not soak" $(TESTS)  # one at a time: brokers and machines want the cores
 
 coverage: browser kafka s3 proxies assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase
