@@ -167,11 +167,6 @@ class CompiledPlan:
             distinct.setdefault((violation.kind, violation.path, violation.is_common), violation)
         return tuple(distinct.values())[:VIOLATIONS_MAX]
 
-    def plans_event(self, event: Event) -> bool:
-        """Return whether the plan has a rule for the event."""
-        rule_type = _EVENT_TYPES.get(event.type)
-        return rule_type is not None and self._find_rule(rule_type, event) is not None
-
     def _find_rule(self, rule_type: RuleType, event: Event) -> _Versions | None:
         if rule_type is RuleType.TRACK:
             return self._rules.get((rule_type, event.wire.event or ""))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.alert_rules import AlertKind
-from punchcard.workspace.editing import Edit, NotFoundError
+from punchcard.workspace.editing import Edit, NotFoundError, find_by_slug, remove_by_slug, replace_by_slug
 from punchcard.workspace.model import AlertChannel, AlertRule, Workspace
 
 
@@ -15,10 +15,7 @@ def find_channel(workspace: Workspace, slug: str) -> AlertChannel:
     Raises:
         NotFoundError: there is none.
     """
-    for channel in workspace.alert_channels:
-        if channel.slug == slug:
-            return channel
-    raise NotFoundError(f"There is no alert channel {slug}.")
+    return find_by_slug(workspace.alert_channels, slug, kind="alert channel")
 
 
 def add_alert_channel(channel: AlertChannel) -> Edit:
@@ -47,12 +44,7 @@ def change_alert_channel(slug: str, changed: Callable[[AlertChannel], AlertChann
 
     def change(workspace: Workspace) -> Workspace:
         channel = changed(find_channel(workspace, slug))
-        return replace(
-            workspace,
-            alert_channels=tuple(
-                channel if existing.slug == slug else existing for existing in workspace.alert_channels
-            ),
-        )
+        return replace(workspace, alert_channels=replace_by_slug(workspace.alert_channels, slug, channel))
 
     return change
 
@@ -66,9 +58,7 @@ def remove_alert_channel(slug: str) -> Edit:
 
     def change(workspace: Workspace) -> Workspace:
         find_channel(workspace, slug)
-        return replace(
-            workspace, alert_channels=tuple(channel for channel in workspace.alert_channels if channel.slug != slug)
-        )
+        return replace(workspace, alert_channels=remove_by_slug(workspace.alert_channels, slug))
 
     return change
 

@@ -2,14 +2,24 @@
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import count
+from typing import TypeVar
 
 from punchcard.errors import ConfigurationError
-from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
+from punchcard.tracking_plans.model import TrackingPlan
+from punchcard.workspace.model import (
+    AlertChannel,
+    Destination,
+    DestinationFilter,
+    Source,
+    Transformation,
+    Workspace,
+)
 
 Edit = Callable[[Workspace], Workspace]
+SluggedPart = TypeVar("SluggedPart", Source, Destination, Transformation, AlertChannel, TrackingPlan)
 
 NOT_FOUND = "not_found"
 """Code of the error for something that does not exist."""
@@ -42,16 +52,38 @@ def unique_slug(slug: str, existing: set[str]) -> str:
     return next(name for name in names if name not in existing)
 
 
+def find_by_slug(parts: Iterable[SluggedPart], slug: str, *, kind: str) -> SluggedPart:
+    """Return the part with this slug.
+
+    Args:
+        kind: What such a part is called, such as `alert channel`.
+
+    Raises:
+        NotFoundError: No part has it.
+    """
+    for part in parts:
+        if part.slug == slug:
+            return part
+    raise NotFoundError(f"There is no {kind} {slug}.")
+
+
+def replace_by_slug(parts: Iterable[SluggedPart], slug: str, new_part: SluggedPart) -> tuple[SluggedPart, ...]:
+    """Return the parts with another one in the place of the one with this slug."""
+    return tuple(new_part if part.slug == slug else part for part in parts)
+
+
+def remove_by_slug(parts: Iterable[SluggedPart], slug: str) -> tuple[SluggedPart, ...]:
+    """Return the parts without the one with this slug."""
+    return tuple(part for part in parts if part.slug != slug)
+
+
 def find_source(workspace: Workspace, slug: str) -> Source:
     """Return the source with this slug.
 
     Raises:
         NotFoundError: There is no such source.
     """
-    for source in workspace.sources:
-        if source.slug == slug:
-            return source
-    raise NotFoundError(f"There is no source {slug}.")
+    return find_by_slug(workspace.sources, slug, kind="source")
 
 
 def find_destination(workspace: Workspace, slug: str) -> Destination:
@@ -60,10 +92,7 @@ def find_destination(workspace: Workspace, slug: str) -> Destination:
     Raises:
         NotFoundError: There is no such destination.
     """
-    for destination in workspace.destinations:
-        if destination.slug == slug:
-            return destination
-    raise NotFoundError(f"There is no destination {slug}.")
+    return find_by_slug(workspace.destinations, slug, kind="destination")
 
 
 def find_filter(destination: Destination, filter_id: str) -> DestinationFilter:
@@ -115,9 +144,7 @@ def change_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
                 f"{slug} is managed by the partner endpoint. It can be deleted, but not changed.", code="managed"
             )
         new_source = changed(source)
-        return replace(
-            workspace, sources=tuple(new_source if source.slug == slug else source for source in workspace.sources)
-        )
+        return replace(workspace, sources=replace_by_slug(workspace.sources, slug, new_source))
 
     return change
 
@@ -195,12 +222,7 @@ def change_destination(slug: str, changed: Callable[[Destination], Destination])
                 f"{slug} is managed by the partner endpoint. It can be deleted, but not changed.", code="managed"
             )
         new_destination = changed(destination)
-        return replace(
-            workspace,
-            destinations=tuple(
-                new_destination if destination.slug == slug else destination for destination in workspace.destinations
-            ),
-        )
+        return replace(workspace, destinations=replace_by_slug(workspace.destinations, slug, new_destination))
 
     return change
 
@@ -224,10 +246,7 @@ def remove_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
                 "Disable the destination instead, or wait until they are completed.",
                 code="in_use",
             )
-        return replace(
-            workspace,
-            destinations=tuple(destination for destination in workspace.destinations if destination.slug != slug),
-        )
+        return replace(workspace, destinations=remove_by_slug(workspace.destinations, slug))
 
     return change
 

@@ -14,14 +14,13 @@ from punchcard.tracking_plans.model import (
     NAMED_TYPES,
     Action,
     CallEnforcement,
-    Enforcement,
     PlanType,
     RuleType,
     TrackingPlan,
     TrackingPlanRule,
 )
 from punchcard.tracking_plans.validation import CompiledPlan
-from punchcard.workspace.editing import Edit, NotFoundError, find_source
+from punchcard.workspace.editing import Edit, NotFoundError, find_by_slug, find_source, remove_by_slug, replace_by_slug
 from punchcard.workspace.model import Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, format_error
 
@@ -179,10 +178,7 @@ def find_plan(workspace: Workspace, slug: str) -> TrackingPlan:
     Raises:
         NotFoundError: There is no such plan.
     """
-    for plan in workspace.tracking_plans:
-        if plan.slug == slug:
-            return plan
-    raise NotFoundError(f"There is no tracking plan {slug}.")
+    return find_by_slug(workspace.tracking_plans, slug, kind="tracking plan")
 
 
 def plan_of_source(workspace: Workspace, source: str) -> TrackingPlan | None:
@@ -217,8 +213,7 @@ def change_plan(slug: str, changed: Callable[[TrackingPlan], TrackingPlan]) -> E
     def change(workspace: Workspace) -> Workspace:
         new_plan = changed(find_plan(workspace, slug))
         new_plan = replace(new_plan, rules=sort_rules(new_plan.rules))
-        plans = tuple(new_plan if plan.slug == slug else plan for plan in workspace.tracking_plans)
-        return replace(workspace, tracking_plans=plans)
+        return replace(workspace, tracking_plans=replace_by_slug(workspace.tracking_plans, slug, new_plan))
 
     return change
 
@@ -232,7 +227,7 @@ def remove_plan(slug: str) -> Edit:
 
     def change(workspace: Workspace) -> Workspace:
         find_plan(workspace, slug)
-        return replace(workspace, tracking_plans=tuple(plan for plan in workspace.tracking_plans if plan.slug != slug))
+        return replace(workspace, tracking_plans=remove_by_slug(workspace.tracking_plans, slug))
 
     return change
 
@@ -283,8 +278,3 @@ def set_rules(plan: TrackingPlan, rules: Iterable[TrackingPlanRule]) -> Tracking
     merged = {(rule.type, rule.key, rule.version): rule for rule in plan.rules}
     merged.update({(rule.type, rule.key, rule.version): rule for rule in rules})
     return replace(plan, rules=tuple(merged.values()))
-
-
-def is_enforced(enforcement: Enforcement) -> bool:
-    """Return whether any violation changes or blocks an event."""
-    return replace(enforcement, forward_violations_to="") != Enforcement()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from punchcard.workspace.editing import Edit, NotFoundError, suggest_slug, unique_slug
+from punchcard.workspace.editing import Edit, find_by_slug, remove_by_slug, replace_by_slug, suggest_slug, unique_slug
 from punchcard.workspace.model import Transformation, Workspace
 from punchcard.workspace.transformation_settings import RESERVED_SLUGS
 
@@ -14,10 +14,7 @@ def find_transformation(workspace: Workspace, slug: str) -> Transformation:
     Raises:
         NotFoundError: There is none.
     """
-    for transformation in workspace.transformations:
-        if transformation.slug == slug:
-            return transformation
-    raise NotFoundError(f"There is no transformation {slug}.")
+    return find_by_slug(workspace.transformations, slug, kind="transformation")
 
 
 def new_slug(workspace: Workspace, name: str) -> str:
@@ -46,12 +43,7 @@ def change_transformation(slug: str, changed: Callable[[Transformation], Transfo
 
     def change(workspace: Workspace) -> Workspace:
         transformation = changed(find_transformation(workspace, slug))
-        return replace(
-            workspace,
-            transformations=tuple(
-                transformation if existing.slug == slug else existing for existing in workspace.transformations
-            ),
-        )
+        return replace(workspace, transformations=replace_by_slug(workspace.transformations, slug, transformation))
 
     return change
 
@@ -65,9 +57,6 @@ def remove_transformation(slug: str) -> Edit:
 
     def change(workspace: Workspace) -> Workspace:
         find_transformation(workspace, slug)
-        return replace(
-            workspace,
-            transformations=tuple(existing for existing in workspace.transformations if existing.slug != slug),
-        )
+        return replace(workspace, transformations=remove_by_slug(workspace.transformations, slug))
 
     return change
