@@ -18,7 +18,8 @@ from punchcard.lake.reader import LakeEvent
 from punchcard.routing.conflicts import LedgerPreview, PlannedEffect
 from punchcard.routing.lake_events import read_lake_event, with_event
 from punchcard.routing.planning import Planned, internal_error, plan_at
-from punchcard.routing.source_rules import Ruled, SourceRules
+from punchcard.routing.rule_steps import Ruled
+from punchcard.routing.source_rules import SourceRules
 from punchcard.store.routing.event_results import EventResult, EventStatus, is_stopped_by_rules
 from punchcard.workspace.snapshot import RoutedDestination
 

@@ -17,7 +17,7 @@ from punchcard.operations.backtest import Backtest
 from punchcard.routing.conflicts import LedgerPreview
 from punchcard.routing.lake_events import read_lake_event, with_event
 from punchcard.routing.plan_step import PlanStep
-from punchcard.routing.source_rules import Ruled
+from punchcard.routing.rule_steps import Ruled
 from punchcard.routing.violation_counts import event_name
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import is_stopped_by_rules

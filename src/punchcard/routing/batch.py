@@ -19,7 +19,8 @@ from punchcard.routing.planning import Planned, Planner, internal_error
 from punchcard.routing.records import QUARANTINED, Item, describe, internal_failure, read_record
 from punchcard.routing.replay_record import REPLAY, ReplayBatch, read_replay
 from punchcard.routing.replayed_events import plan_replay
-from punchcard.routing.source_rules import SourceRules, Violation, compile_source_rules
+from punchcard.routing.rule_steps import Violation
+from punchcard.routing.source_rules import SourceRules, compile_source_rules
 from punchcard.routing.suppression import SUPPRESSED_RESULTS, Suppressions, is_suppressed, without_person
 from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.delivery.orders import RefusedOrder

@@ -4,7 +4,7 @@ from typing import Final
 
 from punchcard.events.model import Event
 from punchcard.events.notes import Note
-from punchcard.routing.source_rules import Ruled, Violation, rewrite
+from punchcard.routing.rule_steps import Ruled, Violation, rewrite
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.tracking_plans.enforcement import enforce
 from punchcard.tracking_plans.model import Enforcement

@@ -9,74 +9,23 @@ that was not stopped has passed them once and for all.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Final
 
-from punchcard.errors import PunchcardError
-from punchcard.events.faults import Fault
 from punchcard.events.model import Event, EventType
 from punchcard.events.notes import Note, limited
-from punchcard.events.parse import read_rewritten
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.transformations import Transformations, split_path
+from punchcard.routing.plan_step import PlanStep
 from punchcard.routing.property_controls import CONTROLLED, ControlledProperties
-from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.routing.rule_steps import Ruled, Step, Violation, rewrite, stopped
+from punchcard.store.routing.event_results import EventResult
 from punchcard.workspace.model import PropertyControls, SchemaSwitches
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _NO_HASH_KEY: Final = "the key of the hashes of its properties cannot be read. Put the old secret key back."
 SWITCHED_OFF: Final = "switched_off"
 """The reason of the note of properties and traits that were removed because they are switched off."""
-
-
-class Violation(NamedTuple):
-    """What in an event is not as its tracking plan says.
-
-    Attributes:
-        plan: Identifier of the tracking plan.
-        kind: Segment's `violationType`.
-        field: Path in the event, such as `properties.total`; "" for the event itself.
-        detail: A sentence.
-    """
-
-    plan: str
-    kind: str
-    field: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruled:
-    """What a step, or all of them, made of an event.
-
-    Attributes:
-        event: The event afterwards: of a step that stops it None, of all steps together what is stored of it.
-        result: Why the event goes no further; None if it goes on.
-        notes: What was changed, a sentence each, such as `Property total renamed to revenue`.
-        violations: What is not as the tracking plan says, whether or not it stops the event.
-    """
-
-    event: Event | None
-    result: EventResult | None = None
-    notes: tuple[Note, ...] = ()
-    violations: tuple[Violation, ...] = ()
-
-
-class Step(Protocol):
-    """One step of the rules of a source. It never changes type, message id and times of an event."""
-
-    @property
-    def is_final(self) -> bool:
-        """True if what it rewrites is stored of a stopped event too, so that it is not applied again at a replay.
-
-        Such steps come before all others: they keep values from being stored at all.
-        """
-
-    def apply(self, event: Event) -> Ruled | None:
-        """Return what the step makes of an event; None, as for most events, if it has nothing to do with it.
-
-        What it raises ends the event as `internal_error`; it is quarantined, and no other event is affected.
-        """
 
 
 class UnusableRules:
@@ -167,10 +116,6 @@ def _paths(member: str, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple((member, *split_path(name)) for name in names)
 
 
-class RewritingError(PunchcardError):
-    """What the rules of a source make of an event is not a valid event."""
-
-
 class SourceRules:
     """The rules of one source under one configuration.
 
@@ -197,8 +142,6 @@ def compile_source_rules(route: SourceRoute) -> SourceRules | None:
     The order of the steps: controls of properties (final), transformations, switches of the source's schema, tracking
     plan.
     """
-    from punchcard.routing.plan_step import PlanStep  # a step is made of what this module defines
-
     steps: list[Step] = []  # those that are final go first, also before the next ones stop everything
     controls = route.source.controls
     if controls != PropertyControls():
@@ -218,25 +161,9 @@ def compile_source_rules(route: SourceRoute) -> SourceRules | None:
 
 def rules_by_source(snapshot: Snapshot) -> Mapping[str, SourceRules]:
     """Return the rules of all sources that have some, by slug."""
-    compiled = {route.source.slug: compile_source_rules(route) for route in snapshot.by_write_key.values()}
+    routes = {route.source.slug: route for route in snapshot.by_write_key.values()}  # one, however many keys it has
+    compiled = {slug: compile_source_rules(route) for slug, route in routes.items()}
     return {slug: rules for slug, rules in compiled.items() if rules is not None}
-
-
-def stopped(reason: str, detail: str) -> Ruled:
-    """Return what stops an event, for a reason of its source."""
-    return Ruled(event=None, result=EventResult(None, EventStatus.FILTERED_AT_SOURCE, reason, detail))
-
-
-def rewrite(event: Event, raw: bytes) -> Event:
-    """Return the event with another JSON text, read as any other event.
-
-    Raises:
-        RewritingError: The text is not a valid event: it is too large, for example, or has no id of a person.
-    """
-    rewritten = read_rewritten(event, raw)
-    if isinstance(rewritten, Fault):
-        raise RewritingError(rewritten.detail)
-    return rewritten
 
 
 def _apply(steps: Sequence[Step], event: Event) -> Ruled | None:

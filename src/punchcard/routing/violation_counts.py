@@ -13,7 +13,7 @@ from punchcard.errors import StorageError
 from punchcard.events.model import Event, EventType
 from punchcard.routing.batch import Batch
 from punchcard.routing.records import describe
-from punchcard.routing.source_rules import Violation
+from punchcard.routing.rule_steps import Violation
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.routing.violation_events import violation_events
 from punchcard.store.delivery.counts import OTHER_NAMES

@@ -14,7 +14,7 @@ from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType
 from punchcard.routing.batch import Batch
 from punchcard.routing.plan_step import VIOLATION_EVENT
-from punchcard.routing.source_rules import Violation
+from punchcard.routing.rule_steps import Violation
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 USER_ID: Final = "schema-violations"

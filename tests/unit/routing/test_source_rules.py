@@ -23,7 +23,8 @@ from punchcard.routing.batch import Batch, is_quarantined, lake_rows, plan_batch
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.planning import Planner
 from punchcard.routing.records import read_record, read_routed
-from punchcard.routing.source_rules import RewritingError, Ruled, SourceRules, Step, Violation, rewrite, stopped
+from punchcard.routing.rule_steps import RewritingError, Ruled, Step, Violation, rewrite, stopped
+from punchcard.routing.source_rules import SourceRules
 from punchcard.store.routing.event_results import EventStatus, decode_batch, encode_batch, is_stopped_by_rules
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, Source, Workspace
