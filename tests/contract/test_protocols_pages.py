@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.partner.configuration import WEBSITE_DESTINATION
 from punchcard.testing.public_api import PublicApiServer
 
-CONFIG = """
+CONFIG = (
+    """
 [[sources]]
 slug = "website"
 write_key = "wk_website"
@@ -17,17 +19,9 @@ write_key = "wk_website"
 [[sources]]
 slug = "violations"
 write_key = "wk_violations"
-
-[[destinations]]
-slug = "perkville"
-type = "perkville"
-source = "website"
-[destinations.settings]
-apiKey = "a-token-of-acme-1234"
-businessId = "41"
-locationId = "7"
-eventToPerkMap = { "Order Completed" = "123456" }
 """
+    + WEBSITE_DESTINATION
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ from punchcard.lake.listing import EventQuery
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.violation_forwarding import ViolationForwarder
 from punchcard.store.tracking_plans.violations import count_violation_events, list_violations
-from punchcard.testing.partner.configuration import SLUG
+from punchcard.testing.partner.configuration import SLUG, WEBSITE_DESTINATION
 from punchcard.testing.public_api import PublicApiServer
 
-CONFIG = """
+CONFIG = (
+    """
 [[sources]]
 slug = "website"
 write_key = "wk_website"
@@ -26,16 +27,9 @@ write_key = "wk_website"
 slug = "violations"
 write_key = "wk_violations"
 
-[[destinations]]
-slug = "perkville"
-type = "perkville"
-source = "website"
-[destinations.settings]
-apiKey = "a-token-of-acme-1234"
-businessId = "41"
-locationId = "7"
-eventToPerkMap = { "Order Completed" = "123456" }
-
+"""
+    + WEBSITE_DESTINATION
+    + """
 [tracking_plans.shop]
 name = "Shop plan"
 sources = ["website"]
@@ -43,6 +37,7 @@ sources = ["website"]
 key = "Order Completed"
 jsonSchema = '%s'
 """
+)
 SCHEMA = {
     "properties": {
         "properties": {

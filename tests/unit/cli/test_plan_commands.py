@@ -8,23 +8,17 @@ from pathlib import Path
 import pytest
 
 from punchcard.cli.running import run
+from punchcard.testing.partner.configuration import WEBSITE_DESTINATION
 from punchcard.testing.public_api import PublicApiServer
 
-CONFIG = """
+CONFIG = (
+    """
 [[sources]]
 slug = "website"
 write_key = "wk_website"
-
-[[destinations]]
-slug = "perkville"
-type = "perkville"
-source = "website"
-[destinations.settings]
-apiKey = "a-token-of-acme-1234"
-businessId = "41"
-locationId = "7"
-eventToPerkMap = { "Order Completed" = "123456" }
 """
+    + WEBSITE_DESTINATION
+)
 
 
 @pytest.fixture

@@ -42,6 +42,19 @@ requestsPerSecond = 0
 """
 """One destination of a config file, with two sources."""
 
+WEBSITE_DESTINATION = """
+[[destinations]]
+slug = "perkville"
+type = "perkville"
+source = "website"
+[destinations.settings]
+apiKey = "a-token-of-acme-1234"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = { "Order Completed" = "123456" }
+"""
+"""One destination of a config file, with the source `website`."""
+
 FILTERED_DESTINATION = """
 [[destinations]]
 slug = "{slug}"
