@@ -93,7 +93,8 @@ bench: $(VENV)/.dev ## measure speed and memory against their limits (some minut
 
 soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL, all examples of property tests
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
-	TEST_EXAMPLES=all $(BIN)/pytest -q tests/contract/test_public_api_schema.py tests/simulation/test_engage_sync_dispatch.py
+	TEST_EXAMPLES=all $(BIN)/pytest -q tests/simulation tests/contract/test_public_api_schema.py \
+		tests/contract/test_computations_sql.py tests/contract/test_log_model.py
 
 image: $(VENV)/.dev assets ## build the container image without an engine and let it give an award (root, debootstrap: some minutes)
 	$(BIN)/pytest -q -m image tests/e2e/test_image.py

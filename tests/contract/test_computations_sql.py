@@ -14,12 +14,15 @@ from punchcard.computations.parser import checked
 from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.fact_store import FactRows, FactStore
 from punchcard.testing import definitions as random
+from punchcard.testing.examples import examples
 from punchcard.testing.reference import Happened, Person, expected_result
 
 NOW = 1_773_000_000_000_000  # 2026-03-08T20:00Z, the day on which clocks change in Los Angeles
 HOUR = 3_600_000_000
 EXAMPLES = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(300, part=100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 lives = st.lists(

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from punchcard.log.bodies import decompress
 from punchcard.log.opening import open_event_log
 from punchcard.log.port import EventLog, NewRecord
+from punchcard.testing.examples import examples
 
 BODIES = st.lists(st.binary(max_size=20) | st.binary(min_size=600, max_size=700), min_size=1, max_size=70)
 
@@ -89,7 +90,9 @@ def test_a_log_in_sqlite_is_a_list() -> None:
             def new_url() -> str:
                 return f"sqlite:///{folder}/{next(numbers)}.db"
 
-        run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=20, deadline=None))
+        run_state_machine_as_test(
+            Machine, settings=settings(max_examples=examples(25, part=10), stateful_step_count=20, deadline=None)
+        )
 
 
 def test_a_log_in_postgresql_is_a_list(empty_postgres_url: str) -> None:
@@ -100,7 +103,9 @@ def test_a_log_in_postgresql_is_a_list(empty_postgres_url: str) -> None:
                 connection.execute("DROP TABLE IF EXISTS event_log, event_log_head, event_log_records")
             return empty_postgres_url
 
-    run_state_machine_as_test(Machine, settings=settings(max_examples=10, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=examples(10, part=5), stateful_step_count=20, deadline=None)
+    )
 
 
 @pytest.mark.kafka
@@ -110,4 +115,6 @@ def test_a_log_in_kafka_is_a_list(kafka: Any) -> None:
         def new_url() -> str:
             return str(kafka.url())
 
-    run_state_machine_as_test(Machine, settings=settings(max_examples=10, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=examples(10, part=5), stateful_step_count=20, deadline=None)
+    )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from punchcard.errors import StorageError
+from punchcard.testing.examples import examples
 from punchcard.testing.oracle import Oracle
 from punchcard.testing.simulation import run_until_idle
 from punchcard.testing.world import OTHER_SOURCE, SOURCE, ProcessEnd, World, batch_of, track
@@ -138,7 +139,7 @@ class AnyTrace(RuleBasedStateMachine):
 
 TestAnyTrace = AnyTrace.TestCase
 TestAnyTrace.settings = settings(
-    max_examples=15,
+    max_examples=examples(15, part=6),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

@@ -20,11 +20,12 @@ from punchcard.engage.fact_store import seq_of
 from punchcard.store.engine import Store
 from punchcard.testing import definitions as random
 from punchcard.testing.engage_world import EngageWorld
+from punchcard.testing.examples import examples
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.reference import Happened, Person, expected_result
 
 BEGIN = datetime(2026, 3, 6, 20, tzinfo=UTC)  # two days before clocks change in Los Angeles
-EXAMPLES = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=examples(20, part=8), deadline=None, suppress_health_check=list(HealthCheck))
 OFFSETS = ("+00:00", "-08:00", "-07:00", "+05:30")
 
 events = st.tuples(

@@ -35,7 +35,7 @@ from punchcard.workspace.snapshot import compile_snapshot
 
 _STEPS_MAX = 100
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
-EXAMPLES = settings(max_examples=examples(60, part=20), deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=examples(60, part=12), deadline=None, suppress_health_check=list(HealthCheck))
 SETTINGS = {"apiKey": "k", "businessId": "41", "locationId": "7", "sendEmail": False, "eventToPerkMap": {}}
 DEFINITIONS = {
     "bought": "event('Order Completed').count() >= 1",

@@ -19,10 +19,11 @@ from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.rules import ExternalId, IdentityRules
 from punchcard.store.engage import profile_queries, profile_search, profiles
 from punchcard.store.engine import Store
+from punchcard.testing.examples import examples
 from punchcard.testing.fresh_store import with_tables
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=examples(60, part=20), deadline=None, suppress_health_check=list(HealthCheck))
 NAMES = ("plan", "city")
 VALUES = ('"gold"', '"silver"', "1", "null")
 

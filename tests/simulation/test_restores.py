@@ -13,6 +13,7 @@ from punchcard.errors import InvariantError
 from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
 from punchcard.store.delivery.recoveries import Recovery
+from punchcard.testing.examples import examples
 from punchcard.testing.oracle import BrokenPromiseError
 from punchcard.testing.restored_world import RestoredWorld, copy_and_restore
 from punchcard.testing.simulation import simulate
@@ -24,7 +25,7 @@ def tell(folder: Path, seed: int) -> RestoredWorld:
     return simulate(folder, seed=seed, steps=STEPS, make_world=RestoredWorld, also=copy_and_restore)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(examples(8, part=4)))
 def test_every_event_has_one_effect_whatever_copy_of_the_store_is_put_back(tmp_path: Path, seed: int) -> None:
     tell(tmp_path, seed)
 
