@@ -5,6 +5,7 @@ partner. Between the two lies the rule that keeps awards single: an attempt is d
 one without a result is never repeated before it was read back.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -357,15 +358,15 @@ class RecordedResults:
             telemetry.late_results_ignored(count=self.ignored)
         if self.paused_by is not None:
             telemetry.destination_paused(detail=self.paused_by.message)
+        outcomes: Counter[tuple[str, str]] = Counter()
+        seconds = []
+        award_seconds = []
         for completed_attempt, attempt_result in self.attempt_results:
             effect = completed_attempt.attempt.effect
-            telemetry.attempt_completed(
-                action=completed_attempt.attempt.action,
-                outcome=attempt_result.outcome,
-                seconds=completed_attempt.seconds,
-            )
+            outcomes[completed_attempt.attempt.action, attempt_result.outcome] += 1
+            seconds.append(completed_attempt.seconds)
             if attempt_result.state is EffectState.DELIVERED:
-                telemetry.effect_delivered(seconds=(attempt_result.finished_at - effect.received_at).total_seconds())
+                award_seconds.append((attempt_result.finished_at - effect.received_at).total_seconds())
             elif not attempt_result.state.is_open:
                 telemetry.effect_parked(
                     effect_key=effect.effect_key,
@@ -373,6 +374,10 @@ class RecordedResults:
                     reason=attempt_result.reason,
                     detail=attempt_result.detail,
                 )
+        if seconds:
+            telemetry.attempts_completed(outcomes=outcomes, seconds=seconds)
+        if award_seconds:
+            telemetry.effects_delivered(seconds=award_seconds)
 
 
 def record_results(
