@@ -70,6 +70,8 @@ class Cycle:
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
         paused: True if the destination delivers nothing: it is disabled or paused.
         pause: The refusal, None if its credentials are good or a person has paused it.
+        next_due: When the next open effect is due. None if there is none, or if the destination has anything in flight,
+            of which the result is awaited first.
     """
 
     attempts: Sequence[Attempt]
@@ -77,6 +79,7 @@ class Cycle:
     moved: int
     paused: bool
     pause: Pause | None = None
+    next_due: datetime | None = None
 
 
 def cycle(
@@ -152,6 +155,9 @@ def _cycle(
         else:
             claimed = claim(work, target, room=room, busy=busy, now=now)
         attempt = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
+        # Here rather than in a unit of work of its own, as this is what a single event ends with.
+        is_at_rest = room > 0 and not (paused or busy or attempt)
+        next_due = outbox.next_due(work, target.slug) if is_at_rest else None
     if watch is not None:
         watch.done(reading)
     _report(recorded, corrected=corrected, ended_by=ended_by, telemetry=telemetry)
@@ -163,6 +169,7 @@ def _cycle(
         moved=len(claimed) - len(attempt),
         paused=paused,
         pause=None if lasting is None or lasting.is_by_operator else lasting,
+        next_due=next_due,
     )
 
 
