@@ -34,7 +34,8 @@ LATER = {
 
 
 def test_a_serving_process_listens_before_it_imports_what_few_requests_need() -> None:
-    code = f"import sys, punchcard.runtime.processes, punchcard.runtime.serve; print(*sorted({LATER!r} & set(sys.modules)))"
+    code = "import sys, punchcard.runtime.processes, punchcard.runtime.serve; "
+    code += f"print(*sorted({LATER!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
