@@ -24,7 +24,7 @@ from punchcard.events.notes import (
 from punchcard.filters.transformations import TRANSFORMED
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
-from punchcard.routing.property_controls import CONTROLLED
+from punchcard.workspace.controlled_properties import CONTROLLED
 from punchcard.routing.source_rules import SWITCHED_OFF
 from punchcard.store.access.token_store import Role
 from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, read_counts
