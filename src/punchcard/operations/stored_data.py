@@ -142,6 +142,13 @@ STORED: Final = (
         retained=_CONFIGURED,
     ),
     StoredData(
+        content="Static lists: uploaded files and the ids in them",
+        tables=("list_uploads", "list_entries"),
+        is_personal=True,
+        retained="until the audience is deleted or the file is replaced, and seven days longer",
+        deletion="the person's ids are deleted",
+    ),
+    StoredData(
         content="Schemas of sources: names, types, and frequent values that do not look personal",
         tables=("schema_events", "schema_properties", "schema_event_days"),
         is_personal=False,
