@@ -118,11 +118,13 @@ class KafkaBodies:
         Raises:
             StorageError: The topic is not available, or its brokers do not know all of it yet.
         """
-        if not references:
+        partitions = self._identity.known.partitions if references else 0
+        places = [(each.partition, each.offset) for each in references if each.partition < partitions]
+        if not places:
             return {}
         if reader.bodies is None:
             reader.bodies = KafkaBodyReader(self._cluster, self._topic, is_lost=self._is_lost)
-        return reader.bodies.fetch([(reference.partition, reference.offset) for reference in references])
+        return reader.bodies.fetch(places)
 
     def trim(self, first_offset: int, end_of_records: Callable[[], int]) -> None:
         """Delete the bodies that nothing refers to any more.

@@ -12,6 +12,7 @@ from punchcard.log.kafka_reader import CONSUMER, GONE
 
 _MESSAGES_AT_ONCE: Final = 200
 _POLL_SECONDS: Final = 0.25
+_CHECK_SECONDS: Final = 1.0  # without a message, until the partition is asked whether they are there
 # Processes that append at the same time name their bodies a little out of order. What comes too early is kept so far.
 _EARLY_MESSAGES_MAX: Final = 1_000
 _EARLY_BYTES_MAX: Final = 4_000_000
@@ -60,12 +61,16 @@ class KafkaBodyReader:
             for partition, offsets in missing.items():
                 self._go_to(partition, min(offsets))
             self._resume(missing)
-            deadline = monotonic() + 2 * ANSWER_SECONDS
+            last_progress = checked_at = monotonic()
             while missing:
                 if self._read_some(missing, messages):
-                    deadline = monotonic() + 2 * ANSWER_SECONDS
-                elif monotonic() > deadline and not self._step_over_all_deleted(missing):
+                    last_progress = checked_at = monotonic()
+                elif monotonic() > last_progress + 2 * ANSWER_SECONDS:
                     raise self._cluster.failure("read", TimeoutError())
+                elif monotonic() > checked_at + _CHECK_SECONDS:
+                    for partition in list(missing):
+                        self._drop_deleted(partition, missing)
+                    checked_at = monotonic()
         return messages
 
     def close(self) -> None:
@@ -103,15 +108,16 @@ class KafkaBodyReader:
         error = message.error()
         if error is not None:
             if error.code() in GONE:
-                return self._step_over_deleted(partition, missing)
-            if not error.retriable():
+                self._step_over_deleted(partition, missing)
+            elif not error.retriable():
                 raise KafkaException(error)
             return False
         expected = self._next.get(partition)
         if expected is None or offset < expected:
             return False  # requested before this consumer went elsewhere
         if offset > expected:
-            return self._step_over_deleted(partition, missing)
+            self._step_over_deleted(partition, missing)
+            return False
         self._next[partition] = offset + 1
         offsets = missing.get(partition, set())
         if offset in offsets:
@@ -127,29 +133,28 @@ class KafkaBodyReader:
                 self._paused.add(partition)
         return True
 
-    def _step_over_all_deleted(self, missing: dict[int, set[int]]) -> bool:
-        counts = [self._step_over_deleted(partition, missing) for partition in list(missing)]
-        return any(counts)
+    def _step_over_deleted(self, partition: int, missing: dict[int, set[int]]) -> None:
+        """Go on in a partition behind what is deleted or lost."""
+        first = self._drop_deleted(partition, missing)
+        expected = self._next.pop(partition)
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        if partition in missing:
+            self._go_to(partition, max(first, min(expected, *missing[partition])))
 
-    def _step_over_deleted(self, partition: int, missing: dict[int, set[int]]) -> bool:
-        """Go on in a partition without the messages that are deleted or lost; return whether there were any.
+    def _drop_deleted(self, partition: int, missing: dict[int, set[int]]) -> int:
+        """Do not wait for messages that are deleted or lost; return the offset of the first one that is left.
 
         Raises:
             StorageError: The partition ends before a message that may be there.
         """
         first, end = self._cluster.range_of(self._topic, partition)
         offsets = missing.get(partition, set())
-        deleted = {each for each in offsets if each < first or (each >= end and self._is_lost((partition, each)))}
-        offsets -= deleted
+        offsets -= {each for each in offsets if each < first or (each >= end and self._is_lost((partition, each)))}
         if any(offset >= end for offset in offsets):
             raise self._cluster.failure("read", f"its topic {self._topic} ends too early in partition {partition}")
-        expected = self._next.pop(partition)
-        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
-        if offsets:
-            self._go_to(partition, max(first, min(expected, *offsets)))
-        elif partition in missing:
+        if partition in missing and not offsets:
             del missing[partition]
-        return bool(deleted)
+        return first
 
 
 class _EarlyMessages:

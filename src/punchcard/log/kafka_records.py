@@ -5,13 +5,13 @@ In the topic of the records of a divided log, a message refers to the body in an
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from zlib import crc32
 
 import msgspec
 
 from punchcard.log.bodies import DAMAGED_BODY_SHOWN_BYTES, unpacked_size
-from punchcard.log.partitions import bucket_of
+from punchcard.log.partitions import BUCKETS, PARTITIONS_MAX, bucket_of
 from punchcard.log.port import LogRecord, NewRecord
 from punchcard.log.row_damage import is_instant
 from punchcard.log.texts import storable_text
@@ -39,10 +39,10 @@ class Reference(msgspec.Struct, frozen=True, array_like=True):
         checksum: Of the stored body.
     """
 
-    partition: int
-    offset: int
-    bucket: int
-    size_bytes: int
+    partition: Annotated[int, msgspec.Meta(ge=0, lt=PARTITIONS_MAX)]
+    offset: Annotated[int, msgspec.Meta(ge=0)]
+    bucket: Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
+    size_bytes: Annotated[int, msgspec.Meta(ge=0)]
     checksum: int
 
 
