@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 from tests.e2e.app_pages import (
     COLOR_RULES,
     PASSWORD,
@@ -18,12 +17,11 @@ from tests.e2e.app_pages import (
     theme_of,
     wait_after_reloading,
 )
+from tests.e2e.keyboard import choose, press, type_into
 
 from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
-
-TABS_MAX = 200
 
 __all__ = ["product", "sandbox"]  # fixtures
 
@@ -151,44 +149,6 @@ def sign_in_again(page: Page) -> Page:
     expect(page.get_by_text("Get started")).to_be_visible()
     picture(page, "first-run")
     return page
-
-
-def reach(target: Locator) -> None:
-    """Press Tab until an element has the focus, as people do who cannot use a mouse."""
-    expect(target).to_be_visible()
-    element = target.element_handle()
-    for _ in range(TABS_MAX):
-        has_focus = element.evaluate("(element) => element.isConnected ? element === document.activeElement : null")
-        if has_focus is None:  # the page has put another in its place
-            element = target.element_handle()
-            continue
-        if has_focus:
-            return
-        target.page.keyboard.press("Tab")
-    pytest.fail(f"{target} cannot be reached with the Tab key")
-
-
-def press(target: Locator) -> None:
-    """Press a link, a button or a summary."""
-    reach(target)
-    target.page.keyboard.press("Enter")
-
-
-def type_into(target: Locator, text: str) -> None:
-    """Type in place of what a field has."""
-    reach(target)
-    target.page.keyboard.press("ControlOrMeta+A")
-    target.page.keyboard.type(text)
-
-
-def choose(target: Locator, value: str) -> None:
-    """Choose an option of a select with the arrow keys."""
-    reach(target)
-    for _ in range(TABS_MAX):
-        if target.input_value() == value:
-            return
-        target.page.keyboard.press("ArrowDown")
-    pytest.fail(f"{target} has no option {value}")
 
 
 def test_every_page_fits_and_has_no_barriers(chromium: Browser, product: ProductProcess, axe: str) -> None:
