@@ -24,6 +24,7 @@ BENCHES = (
     "filters",
     "delivery",
     "latency",
+    "end_to_end",
     "startup",
     "disk",
     "lake_lookup",
