@@ -35,7 +35,7 @@ class Machines:
         single_share: Share of the events in requests of their own.
         routing_ratio: Speed of routing on PostgreSQL, relative to SQLite, with which the figures were measured.
         partitions_ratio: Speed of the routing workers together, relative to one: 1 as long as one routes.
-        engage_events_second: Events a second of Engage's identity.
+        engage_events_second: Events a second that Engage reads while it is behind; it evaluates audiences later.
         award_share: Awards per event.
         partner_awards_second: What the partner accepts.
     """
@@ -44,7 +44,7 @@ class Machines:
     single_share: float = 0.2
     routing_ratio: float = 0.81
     partitions_ratio: float = 1.0
-    engage_events_second: float = 17_000.0
+    engage_events_second: float = 37_000.0
     award_share: float = 0.02
     partner_awards_second: float = 1_000.0
 

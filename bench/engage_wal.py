@@ -1,4 +1,4 @@
-"""What identity costs in steady state: bytes of PostgreSQL's write-ahead log and processor time per event.
+"""What identity and whole steps of Engage cost: bytes of PostgreSQL's write-ahead log and processor time per event.
 
     python -m bench engage_wal
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import psycopg
 
 from bench.postgres import new_database, postgres_server
@@ -29,12 +30,18 @@ from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.store.engine import Store
+from punchcard.testing.engage_world import EngageWorld
 
 _BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
 _PEOPLE = size(100_000, 200)
 _BATCH = size(20_000, 200)
 _BATCHES = size(5, 2)
 _EVENTS_PER_SECOND = size(5_000, 10)
+_EVENTS_PER_RECORD = 1_000
+_AUDIENCES = (
+    "event('Page Viewed').within(30 days).count() >= 2",
+    "event('Order Completed').within(30 days).sum(property('revenue')) > 100",
+)
 _RENEWAL_SECONDS = 80  # a minute, and 20 seconds until the next event
 _TRAITS = '{"email":"person%d@example.com","name":"Person %d","plan":"gold","city":"Berlin","visits":7}'
 _TRACK = b'{"type":"track","event":"Page Viewed","properties":{"sku":"a"},"context":{"page":{"url":"u"}}}'
@@ -161,6 +168,61 @@ _RULES = IdentityRules()
 _READER = IdReader(_RULES)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """The cost of whole steps of Engage, reading the lake included.
+
+    Attributes:
+        cpu_micros: Processor time per event, one for each step.
+        wal_bytes_per_event: Of PostgreSQL's write-ahead log, without images of pages.
+    """
+
+    cpu_micros: Sequence[float]
+    wal_bytes_per_event: float
+
+
+def measure_steps(url: str, *audiences: str) -> StepCost:
+    """Measure steps of an engine that keeps audiences up to date."""
+    people = Population()
+    with tempfile.TemporaryDirectory() as folder, closing(Store(url)) as store:
+        world = EngageWorld(Path(folder), store, _BEGIN)
+        world.configure(*(world.audience(f"a{number}", text) for number, text in enumerate(audiences)))
+        _receive(world, people.first_events())
+        for _ in range(2):
+            _receive(world, people.next_events())
+        world.run_until_idle()
+        with closing(psycopg.connect(url, autocommit=True)) as server:
+            _set_images(server, is_on=False)
+            micros: list[float] = []
+            begun = _position(server)
+            for _ in range(_BATCHES):
+                events = people.next_events()[: _BATCH // 2 - 1]  # a larger step would count as being behind
+                _receive(world, events)
+                world.advance(seconds=len(events) / _EVENTS_PER_SECOND)
+                cpu_begun = time.process_time()
+                world.run_until_idle()
+                micros.append((time.process_time() - cpu_begun) / len(events) * 1e6)
+            wal_bytes = (_position(server) - begun) / (_BATCHES * len(events))
+        world.crash()
+    return StepCost(cpu_micros=micros, wal_bytes_per_event=wal_bytes)
+
+
+def _receive(world: EngageWorld, events: Sequence[LakeEvent]) -> None:
+    for begin in range(0, len(events), _EVENTS_PER_RECORD):
+        world.receive([_wire(event) for event in events[begin : begin + _EVENTS_PER_RECORD]])
+
+
+def _wire(event: LakeEvent) -> dict[str, object]:
+    """Return an event as a sender sends it."""
+    ids = {"messageId": event.message_id, "userId": event.user_id, "anonymousId": event.anonymous_id}
+    more = {"timestamp": event.timestamp.isoformat()} if event.timestamp else {}
+    return {
+        **msgspec.json.decode(event.payload),
+        **{name: value for name, value in ids.items() if value is not None},
+        **more,
+    }
+
+
 def _set_images(server: psycopg.Connection, *, is_on: bool) -> None:
     server.execute(b"ALTER SYSTEM SET full_page_writes = %s" % (b"on" if is_on else b"off"))
     server.execute("SELECT pg_reload_conf()")
@@ -185,6 +247,7 @@ def main() -> None:
     show(Figure(name="identity on SQLite, people known", unit="ev/CPU-s", values=cost.events_per_cpu_second))
     with postgres_server() as server:
         cost = measure(new_database(server))
+        steps = {count: measure_steps(new_database(server), *_AUDIENCES[:count]) for count in (0, len(_AUDIENCES))}
     show(
         Figure(
             name="identity on PostgreSQL, people known",
@@ -199,3 +262,17 @@ def main() -> None:
         show(Figure(name=f"  {name}", unit="B/event", values=[value], target=target, at_most=True))
     writes = ", ".join(f"{table} {number:.2f}" for table, number in (cost.writes_per_event or {}).items() if number)
     print(f"    rows written per event: {writes}", flush=True)
+    for count, step_cost in steps.items():
+        show(
+            Figure(
+                name=f"steps of Engage, {count} audiences", unit="µs/event", values=step_cost.cpu_micros, at_most=True
+            )
+        )
+        show(
+            Figure(
+                name="  wal without images of pages",
+                unit="B/event",
+                values=[step_cost.wal_bytes_per_event],
+                at_most=True,
+            )
+        )

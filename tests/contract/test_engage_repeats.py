@@ -60,7 +60,7 @@ def trait_rows(store: Store) -> list[dict[str, Any]]:
 
 def profile_row(store: Store) -> dict[str, Any]:
     with store.reading() as work:
-        return dict(work.execute(select(profiles_table).order_by(profiles_table.c.id)).first()._mapping)
+        return dict(work.execute(select(profiles_table).order_by(profiles_table.c.id).limit(1)).one()._mapping)
 
 
 def plan_of_ann(store: Store) -> str:

@@ -51,6 +51,7 @@ class CustomTraits:
 
     def merge(self, profile: int, merged: int) -> None:
         """Add the traits of a merged profile to a profile; the newer value of each name wins."""
+        self._touched.add(profile)
         own = self._of.setdefault(profile, {})
         for name, trait in self._of.pop(merged, {}).items():
             rival = own.get(name)
@@ -90,16 +91,9 @@ class CustomTraits:
             if not self._is_stored(trait, is_repeated=name in newest.names)
         ]
 
-    def updated_repeats(self, *, merged: Collection[int]) -> dict[int, RepeatedTraits]:
-        """Return the repeated traits of the profiles with others than are stored.
-
-        Args:
-            merged: Profiles that others were merged into: all of their traits are written with their own ages.
-        """
-        newest = {
-            profile: RepeatedTraits() if profile in merged else self._newest_repeats(profile)
-            for profile in (self._touched & self._of.keys()).union(merged)
-        }
+    def updated_repeats(self) -> dict[int, RepeatedTraits]:
+        """Return the repeated traits of the profiles with others than are stored."""
+        newest = {profile: self._newest_repeats(profile) for profile in self._touched & self._of.keys()}
         return {
             profile: repeats
             for profile, repeats in newest.items()

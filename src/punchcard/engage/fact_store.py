@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from punchcard.computations.conditions import as_number
 from punchcard.errors import StorageError
-from punchcard.store.engage.profiles import final_profiles
+from punchcard.store.engage.profile_merging import final_profiles
 
 if TYPE_CHECKING:
     import duckdb

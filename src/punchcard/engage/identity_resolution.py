@@ -15,7 +15,8 @@ from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.identity import Known, Merge, Resolution, is_known, may_change, resolve
 from punchcard.profiles.rules import EMAIL, ExternalId, IdentityRules
 from punchcard.store.engage import profiles
-from punchcard.store.engage.profiles import LAST_EVENT_ACCURACY, MergedProfile, RepeatedTraits, StoredTrait
+from punchcard.store.engage.profile_merging import MergedProfile, final_profiles, merge_profiles
+from punchcard.store.engage.profiles import LAST_EVENT_ACCURACY, RepeatedTraits, StoredTrait
 
 _PUBLIC_ID_CHARACTERS = 27
 
@@ -134,7 +135,7 @@ def write_changes(work: Connection, changes: IdentityChanges) -> None:
     ]
     profiles.add_profiles(work, created)
     profiles.add_ids(work, [_id_row(key, profile, people[event]) for key, (profile, event) in resolution.added.items()])
-    profiles.merge_profiles(
+    merge_profiles(
         work,
         [
             MergedProfile(
@@ -178,13 +179,13 @@ def _apply_traits(work: Connection, changes: IdentityChanges, reserved: Collecti
             traits.merge(merge.profile, merge.merged)
         if number in calls:
             traits.take(at_event[number], calls[number])
-    into = profiles.final_profiles(changes.merges)
+    into = final_profiles(changes.merges)
     changes.history = [
         replace(trait, profile_id=into.get(trait.profile_id, trait.profile_id)) for trait in traits.history
     ]
     changes.merged_traits = {profile: traits.of(profile) for profile in into.values()}
     changes.traits = [trait for trait in traits.updated() if trait.profile_id not in changes.merged_traits]
-    changes.repeats = traits.updated_repeats(merged=changes.merged_traits)
+    changes.repeats = traits.updated_repeats()
 
 
 def _id_row(external_id: ExternalId, profile: int, person: PersonEvent) -> dict[str, object]:

@@ -6,7 +6,8 @@ from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.lake.reader import LakeReader
 from punchcard.profiles.external_ids import IdReader
-from punchcard.store.engage.profiles import list_merges, owners_of, read_profiles, read_traits
+from punchcard.store.engage.profile_merging import list_merges
+from punchcard.store.engage.profiles import owners_of, read_profiles, read_traits
 from punchcard.store.engine import Store
 
 _EVENTS_PER_PART = 50_000

@@ -26,8 +26,8 @@ def test_a_queue_grows_by_what_arrives_and_shrinks_by_what_is_spare() -> None:
         disturbed_until=600,
     )
     assert stages["routing"].queue_max == pytest.approx(600 * AVERAGE)
-    # What routing has done at once waits before Engage, which is slower; until less than one second's work is left.
-    spare = stages["engage"].capacity - AVERAGE
+    # The slower of both decides, until less than one second's work is left.
+    spare = min(stages["routing"].capacity, stages["engage"].capacity) - AVERAGE
     assert outcome.recovered_seconds == pytest.approx(600 * AVERAGE / spare - 1, abs=2)
 
 

@@ -4,13 +4,12 @@ One writer at a time: the process that leads Engage.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, distinct, func, insert, select, update
+from sqlalchemy import Connection, bindparam, distinct, func, insert, select, update
 
 from punchcard.store.bulk import BulkStatement, execute_many, is_listed
 from punchcard.store.engage.schema import (
@@ -20,8 +19,6 @@ from punchcard.store.engage.schema import (
     profile_trait_changes,
     profile_traits,
     profiles,
-    sync_queue,
-    synced,
 )
 from punchcard.store.upsert import insert_into
 
@@ -45,7 +42,7 @@ _LAST_EVENTS = select(profiles.c.id, profiles.c.updated_at).where(is_listed(prof
 _REPEATS = select(profiles.c.id, profiles.c.repeated_traits, profiles.c.repeated_at, profiles.c.repeated_seq).where(
     is_listed(profiles.c.id, "b_profiles"), profiles.c.repeated_traits.is_not(None)
 )
-_LAST_EVENT = {
+_LAST_EVENT: dict[str, Any] = {
     "updated_at": bindparam("b_at"),
     "last_message_id": bindparam("b_message_id"),
     "last_source": bindparam("b_source"),
@@ -248,113 +245,6 @@ def add_conflicts(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     execute_many(work, insert_into(work, profile_conflicts).on_conflict_do_nothing(), rows)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MergedProfile:
-    """A profile that has become part of another, by an event."""
-
-    profile: int
-    merged: int
-    at: datetime
-    message_id: str
-
-
-def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits: Sequence[StoredTrait]) -> None:
-    """Let profiles go on for others: ids, history and synced values are now their own.
-
-    Args:
-        merges: In order; one may be merged into one that is merged in turn.
-        traits: The current traits of those that go on in the end, of each the newer one.
-    """
-    if not merges:
-        return
-    pairs = [{"winner": merge.profile, "loser": merge.merged} for merge in merges]
-    for table in (external_ids, profile_merges, profile_trait_changes, synced):
-        moved = update(table).where(table.c.profile_id == bindparam("loser")).values(profile_id=bindparam("winner"))
-        work.execute(moved, pairs)
-    work.execute(
-        insert(profile_merges),
-        [
-            {"profile_id": merge.profile, "merged_id": merge.merged, "at": merge.at, "message_id": merge.message_id}
-            for merge in merges
-        ],
-    )
-    into = final_profiles([(merge.profile, merge.merged) for merge in merges])
-    _join_profiles(work, into)
-    for chunk in chunks({*into, *into.values()}):
-        work.execute(delete(profile_traits).where(profile_traits.c.profile_id.in_(chunk)))
-    execute_many(work, insert(profile_traits), [_values(trait) for trait in traits])
-    _merge_queue(work, into)
-    _merge_conflicts(work, into)
-
-
-def final_profiles(merges: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """Where each merged profile is in the end, of (profile, merged) in order."""
-    into = {merged: profile for profile, merged in merges}
-    final = {}
-    for merged in into:
-        profile = into[merged]
-        while profile in into:
-            profile = into[profile]
-        final[merged] = profile
-    return final
-
-
-def _join_profiles(work: Connection, into: Mapping[int, int]) -> None:
-    """The one that goes on is as old as the oldest, and known if one of them was."""
-    rows = {}
-    for chunk in chunks({*into, *into.values()}):
-        query = select(profiles.c.id, profiles.c.created_at, profiles.c.is_known).where(profiles.c.id.in_(chunk))
-        rows.update({row.id: row for row in work.execute(query)})
-    joined: dict[int, dict[str, Any]] = {}
-    for merged, profile in into.items():
-        joined_profile = joined.setdefault(
-            profile, {"one": profile, "created": rows[profile].created_at, "known": bool(rows[profile].is_known)}
-        )
-        joined_profile["created"] = min(joined_profile["created"], rows[merged].created_at)
-        joined_profile["known"] = joined_profile["known"] or bool(rows[merged].is_known)
-    work.execute(
-        update(profiles)
-        .where(profiles.c.id == bindparam("one"))
-        .values(created_at=bindparam("created"), is_known=bindparam("known")),
-        list(joined.values()),
-    )
-    pairs = [{"loser": merged, "winner": profile} for merged, profile in into.items()]
-    for column in (profiles.c.id, profiles.c.merged_into):
-        work.execute(
-            update(profiles).where(column == bindparam("loser")).values(merged_into=bindparam("winner")), pairs
-        )
-
-
-def _merge_queue(work: Connection, into: Mapping[int, int]) -> None:
-    rows = []
-    for chunk in chunks(into):
-        moved = sync_queue.c.profile_id.in_(chunk)
-        rows += [dict(row._mapping) for row in work.execute(select(sync_queue).where(moved))]
-        work.execute(delete(sync_queue).where(moved))
-    if rows:
-        work.execute(
-            insert_into(work, sync_queue).on_conflict_do_nothing(),
-            [{**row, "profile_id": into[row["profile_id"]]} for row in rows],
-        )
-
-
-def _merge_conflicts(work: Connection, into: Mapping[int, int]) -> None:
-    rows = {}
-    for chunk in chunks(into):
-        own = profile_conflicts.c.profile_id.in_(chunk) | profile_conflicts.c.owner_id.in_(chunk)
-        rows.update({row.id: dict(row._mapping) for row in work.execute(select(profile_conflicts).where(own))})
-    for chunk in chunks(rows):
-        work.execute(delete(profile_conflicts).where(profile_conflicts.c.id.in_(chunk)))
-    moved = []
-    for row in rows.values():
-        del row["id"]
-        row["profile_id"] = into.get(row["profile_id"], row["profile_id"])
-        row["owner_id"] = into.get(row["owner_id"], row["owner_id"])
-        if row["profile_id"] != row["owner_id"]:
-            moved.append(row)
-    add_conflicts(work, moved)
-
-
 def traits_of(
     work: Connection, profile_ids: Collection[int], names: Collection[str] | None = None
 ) -> list[StoredTrait]:
@@ -399,12 +289,6 @@ def _change(trait: StoredTrait) -> dict[str, Any]:
         "at": trait.updated_at,
         "message_id": trait.message_id,
     }
-
-
-def list_merges(work: Connection) -> list[tuple[int, int]]:
-    """Return all merged profiles: the one that remains, and the merged one."""
-    rows = work.execute(select(profiles.c.merged_into, profiles.c.id).where(profiles.c.merged_into.is_not(None)))
-    return [(into, merged) for into, merged in rows if into is not None]
 
 
 def read_profiles(work: Connection, *, rows_per_batch: int) -> Iterator[list[tuple[int, bool]]]:
