@@ -58,13 +58,13 @@ def main(arguments: list[str]) -> int:
         print(f"== {name} (load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)", flush=True)
         try:
             importlib.import_module(f"bench.{name}").main()
-        except Exception:  # noqa: BLE001  # the outer loop: the other benches still run
+        except (Exception, SystemExit):  # noqa: BLE001  # the outer loop: the other benches still run
             traceback.print_exc()
             failed.append(name)
         figures |= report.take_shown(name)
     previous_name, previous = report.read_previous()
     print(f"\n== all figures, beside those of {previous_name or 'no earlier run'}")
-    print(report.table(figures, previous), flush=True)
+    print(report.table(figures, previous, failed=failed), flush=True)
     if kept_as:
         machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
         print(f"Kept in {report.keep(kept_as, figures, machine=machine)}.")

@@ -68,13 +68,14 @@ def take_shown(bench: str) -> dict[str, Figure]:
     return named
 
 
-def table(figures: Mapping[str, Figure], previous: Mapping[str, float]) -> str:
+def table(figures: Mapping[str, Figure], previous: Mapping[str, float], *, failed: Sequence[str] = ()) -> str:
     """Return a line for each figure: the figure, its share of the ceiling, its target, and the previous figure.
 
     Args:
+        failed: The benches that have failed, in lines of their own at the end.
         previous: Figures of an earlier run by the same names; on another machine, only their ratios mean anything.
     """
-    width = max(map(len, figures), default=0)
+    width = max(map(len, (*figures, *failed)), default=0)
     lines = [f"{'':<{width}} {'now':>12} {'of ceiling':>10} {'previous':>12} {'now/prev.':>9}  target"]
     for name, figure in figures.items():
         share = f"{figure.median / figure.ceiling:.1%}" if figure.ceiling else ""
@@ -82,6 +83,7 @@ def table(figures: Mapping[str, Figure], previous: Mapping[str, float]) -> str:
         columns = f"{figure.median:>12,.1f} {share:>10} "
         columns += f"{'':>12} {'':>9}" if not before else f"{before:>12,.1f} {figure.median / before:>9.2f}"
         lines.append(f"{name:<{width}} {columns}  {figure.verdict()}".rstrip())
+    lines += [f"{name:<{width}} {'FAILED':>12}" for name in failed]
     return "\n".join(lines)
 
 

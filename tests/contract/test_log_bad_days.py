@@ -4,6 +4,7 @@ import asyncio
 import functools
 import resource
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -158,6 +159,16 @@ async def test_requests_that_arrive_together_share_commits_and_get_their_own_pos
     assert [result[position] for position in positions] == [b'{"n":%d}' % number for number in range(300)]
     assert len(counting.commits) < 150
     assert max(counting.commits) <= 64
+
+
+@on_a_loop
+async def test_requests_of_one_turn_of_the_event_loop_share_a_commit(log: SqliteEventLog) -> None:
+    counting = _Counting(log)
+    with committing(counting) as commit:
+        first = commit.submit(record(1))
+        threading.Event().wait(0.05)  # the loop goes on with the same turn, and the thread may run
+        await asyncio.gather(first, commit.submit(record(2)))
+    assert counting.commits == [2]
 
 
 @on_a_loop

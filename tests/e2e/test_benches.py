@@ -32,10 +32,11 @@ def test_bench_runs_at_a_tiny_size(sections: dict[str, list[str]], name: str) ->
     assert sections[name]
 
 
-def test_a_bench_that_fails_does_not_stop_the_others() -> None:
+@pytest.mark.parametrize("error", ["RuntimeError('broken')", "SystemExit(2)"])
+def test_a_bench_that_fails_does_not_stop_the_others(error: str) -> None:
     code = (
         "import sys, types, bench.__main__ as runner\n"
-        "def fail(): raise RuntimeError('broken')\n"
+        f"def fail(): raise {error}\n"
         "sys.modules['bench.ingest'] = types.SimpleNamespace(main=fail)\n"
         "sys.modules['bench.routing'] = types.SimpleNamespace(main=lambda: print('routing ran'))\n"
         "sys.exit(runner.main(['ingest', 'routing']))\n"
@@ -44,6 +45,9 @@ def test_a_bench_that_fails_does_not_stop_the_others() -> None:
     assert done.returncode == 1
     assert "routing ran" in done.stdout
     assert "Failed: ingest." in done.stderr
+    table = done.stdout.partition("== all figures")[2]
+    assert re.search("^ingest +FAILED$", table, re.MULTILINE)
+    assert "routing" not in table
 
 
 def test_an_unknown_bench_is_refused() -> None:

@@ -74,8 +74,14 @@ class GroupCommit:
             self._pending.append(pending)
             self._pending_bytes += size
             if len(self._pending) == 1:
-                self._changed.notify()
+                # Once this turn of the loop is over: the requests that it reads share the commit, and the thread does
+                # not compete for the interpreter while they are parsed. It takes what waits anyway after a commit.
+                self._loop.call_soon(self._wake)
         return pending.done
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def stop(self) -> None:
         """Commit pending records and end the thread. Must not be called on the event loop."""

@@ -82,6 +82,14 @@ class DirectProtocol(LimitedProtocol):
         self._call = ""
         self._parts: list[bytes] | None = None  # of the body of a request that may take the direct way
 
+    def on_message_begin(self) -> None:
+        """Handle the beginning of a request line."""
+        # As the methods that this one replaces, without the scope, which only the ASGI app needs.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._begin_message()
+
     def _parse(self, data: bytes) -> None:
         try:
             super()._parse(data)
@@ -102,7 +110,7 @@ class DirectProtocol(LimitedProtocol):
             or self.parser.get_http_version() != "1.1"
             or not self.parser.should_keep_alive()
         ):
-            super()._start_request()
+            self._start_ordinary(b"")
             return
         self._call = call
         self._parts = []
@@ -139,6 +147,10 @@ class DirectProtocol(LimitedProtocol):
     def _start_ordinary(self, body: bytes) -> None:
         """Begin the ASGI task of a request; its headers, and this part of the body, were parsed."""
         self._parts = None
+        headers, url, expects = self.headers, self.url, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)  # makes the scope, and forgets what was parsed
+        self.scope["headers"] = self.headers = headers
+        self.url, self.expect_100_continue = url, expects
         super()._start_request()
         if body:
             HttpToolsProtocol.on_body(self, body)  # it is counted already

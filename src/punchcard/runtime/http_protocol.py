@@ -243,6 +243,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Handle the beginning of a request line."""
         super().on_message_begin()
+        self._begin_message()
+
+    def _begin_message(self) -> None:
         self._message = _HEAD
         self._is_upgrade = False
         self._body_bytes = 0

@@ -127,3 +127,24 @@ def test_a_forked_child_has_random_numbers_of_its_own() -> None:
     )
     _, child, parent = output_of(code).splitlines()
     assert child != parent
+
+
+def test_the_key_of_stored_secrets_is_derived_before_the_fork(tmp_path: Path) -> None:
+    code = """
+from punchcard.runtime.processes import _prepare
+from punchcard.runtime.settings import read_settings
+settings = read_settings({"PUNCHCARD_DATA": "data", "PUNCHCARD_PORT": "0"})
+_prepare(settings, reset_counters=True)
+from punchcard.runtime.children import open_children
+def worker(settings):
+    from punchcard.runtime.assembly import open_keyring
+    from punchcard.workspace import keyring
+    open_keyring(settings)
+    print(keyring._derive.cache_info().hits, flush=True)
+    return 0
+with open_children(settings, worker=worker) as children:
+    forked = children._children[0]._forked
+    forked.begin()
+    forked.wait(60)
+"""
+    assert output_of(code, folder=tmp_path) == "1\n"
