@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -34,6 +34,9 @@ _STORAGE_RETRY_SECONDS = 1.0
 _SLOW_DOWN_SECONDS = 1.0
 _MANY = 8
 _GATHER_SECONDS = 0.004
+# How long a few results may wait for the next claim, to be recorded by its commit. Nothing follows from a result before
+# it is recorded, so that only costs a process that is killed meanwhile some further read-backs.
+_JOIN_SECONDS = 0.02
 
 
 class DestinationDelivery:
@@ -79,14 +82,19 @@ class DestinationDelivery:
         # After a check has accepted the credentials: one request at a time until one of them is believed, too.
         self._is_probation = False
         self._woken = asyncio.Event()
+        self._has_work = asyncio.Event()  # as `_woken`, but not for results
         self._has_many_results = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._spare = spare or SparePermits()
-        self._spare.on_request(self._woken.set)
+        self._spare.on_request(self._wake)
 
     def wake(self) -> None:
         """Say that there may be work. Safe from any thread."""
-        self._loop.call_soon_threadsafe(self._woken.set)
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self._has_work.set()
 
     async def run(self, stopping: asyncio.Event, *, grace_seconds: float) -> None:
         """Deliver until `stopping` is set; then let requests in flight end for up to `grace_seconds`."""
@@ -107,7 +115,7 @@ class DestinationDelivery:
     async def _wake_when_stopping(self, stopping: asyncio.Event) -> None:
         """Do not rest until the next look at the outbox, which may be a second away."""
         await stopping.wait()
-        self._woken.set()
+        self._wake()
 
     async def _lead(self, leadership: Leadership, stopping: asyncio.Event) -> bool:
         while not stopping.is_set():
@@ -143,6 +151,7 @@ class DestinationDelivery:
     async def _deliver(self, leadership: Leadership, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             self._woken.clear()
+            self._has_work.clear()
             target = self._current()
             if target is None and self._target is not None and self._answered:
                 target = replace(
@@ -165,6 +174,8 @@ class DestinationDelivery:
                 elif len(done.attempts) < max(room, 1) and not done.moved and not self._answered:
                     # Nothing else can be claimed. What comes meanwhile, a result or an effect, has set `_woken`.
                     await self._rest(self._seconds_to_rest(target, done, room=room))
+                    if not done.holds_back:
+                        await self._join(target)
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)
                 await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
@@ -179,6 +190,14 @@ class DestinationDelivery:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GATHER_SECONDS):
                     await self._has_many_results.wait()
+
+    async def _join(self, target: DeliveryTarget) -> None:
+        """Let a few results share the unit of work of the next claim, if that comes within a moment."""
+        has_room = len(self._in_flight) + len(self._answered) < self._concurrency(target)
+        if has_room and 0 < len(self._answered) < _MANY:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_JOIN_SECONDS):
+                    await self._has_work.wait()
 
     async def _step(self, target: DeliveryTarget, *, room: int) -> Cycle:
         # Made before anything is claimed, so that what is claimed leaves at once.
@@ -282,12 +301,14 @@ class DestinationDelivery:
             )
         except asyncio.CancelledError:
             results = [OutcomeUnknownError("Punchcard was stopped before the response came")] * len(batch)
-        seconds = self._clock.monotonic() - begun
+        seconds, finished_at = self._clock.monotonic() - begun, self._clock.now()
         for attempt, result in zip(batch, results, strict=True):
-            self._take(target, attempt, result, seconds=seconds)
+            self._take(target, attempt, result, seconds=seconds, finished_at=finished_at)
         self._woken.set()
 
-    def _take(self, target: DeliveryTarget, attempt: Attempt, result: PartnerResult, *, seconds: float) -> None:
+    def _take(
+        self, target: DeliveryTarget, attempt: Attempt, result: PartnerResult, *, seconds: float, finished_at: datetime
+    ) -> None:
         if not isinstance(result, CredentialsError | RetryableError | OutcomeUnknownError):
             self._is_probation = False
         self._answered.append(
@@ -296,6 +317,7 @@ class DestinationDelivery:
                 result=result,
                 seconds=seconds,
                 fingerprint=target.fingerprint,
+                finished_at=finished_at,
             )
         )
         if len(self._answered) >= len(self._in_flight):
