@@ -22,9 +22,9 @@ from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
 FEW, MANY = 2, 450  # the latter is more than one statement may list on old builds of SQLite
 STATEMENTS_MAX = 20
-# Without BEGIN and COMMIT.
+# With the one that begins the unit of work.
 SINGLE_CLAIM_STATEMENTS_MAX = 6
-SINGLE_RESULT_STATEMENTS_MAX = 14
+SINGLE_RESULT_STATEMENTS_MAX = 12
 
 
 @contextmanager
