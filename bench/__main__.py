@@ -30,6 +30,7 @@ BENCHES = (
     "lake_lookup",
     "app",
     "engage",
+    "engage_wal",
     "backtest",
     "reconcile",
     "replay_priority",
