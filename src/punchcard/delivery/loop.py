@@ -15,7 +15,7 @@ from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.credential_check import CredentialCheck
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, PartnerResult
-from punchcard.delivery.retry import bounded
+from punchcard.delivery.retry import slow_down_seconds
 from punchcard.delivery.spare import SparePermits
 from punchcard.delivery.stages import CompletedAttempt, Cycle, cycle, lease_seconds
 from punchcard.delivery.target import DeliveryTarget
@@ -31,11 +31,9 @@ T = TypeVar("T")
 
 _STANDBY_SECONDS = 1.0
 _STORAGE_RETRY_SECONDS = 1.0
-_SLOW_DOWN_SECONDS = 1.0
 _MANY = 8
 _GATHER_SECONDS = 0.004
-# How long a few results may wait for the next claim, to be recorded by its commit. Nothing follows from a result before
-# it is recorded, so that only costs a process that is killed meanwhile some further read-backs.
+# How long a few results may wait to be recorded with the next claim. A process that is killed then reads them back.
 _JOIN_SECONDS = 0.02
 
 
@@ -323,7 +321,7 @@ class DestinationDelivery:
         if len(self._answered) >= len(self._in_flight):
             self._has_many_results.set()
         if isinstance(result, RetryableError) and result.status == TOO_MANY_REQUESTS:
-            self._bucket.slow_down(_slow_down_seconds(result))
+            self._bucket.slow_down(slow_down_seconds(result))
 
     async def _client_for(self, target: DeliveryTarget) -> PartnerClient:
         if self._client is None or self._client_fingerprint != target.fingerprint:
@@ -393,13 +391,6 @@ class DestinationDelivery:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._database, function)
-
-
-def _slow_down_seconds(result: RetryableError) -> float:
-    try:
-        return bounded(result.retry_after_seconds or _SLOW_DOWN_SECONDS)
-    except TypeError:  # settling the answer says so of its effect
-        return _SLOW_DOWN_SECONDS
 
 
 async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:

@@ -150,8 +150,7 @@ def _cycle(
         corrected = 0 if watch is None else watch.correct(work, target.slug, reading, target.options)
         lasting = pause_of(work, target.slug)
         ended_by = _end_pause_if_over(work, target, lasting, now=now)
-        if ended_by is not None:
-            lasting = None
+        lasting = None if ended_by is not None else lasting
         paused = not target.enabled or lasting is not None
         if paused:
             claimed = []
@@ -160,11 +159,10 @@ def _cycle(
         else:
             claimed = claim(work, target, room=room, busy=busy, now=now)
         attempt = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
-        # Here rather than in a unit of work of its own, as this is what a single event ends with.
-        is_at_rest = room > 0 and not (paused or busy or attempt)
-        next_due = outbox.next_due(work, target.slug) if is_at_rest else None
         in_flight = len(busy) + len(attempt)
         holds_back = 0 < in_flight < count_due(work, target.slug, now=now, count_max=in_flight + 1)
+        # Here rather than in a unit of work of its own, as this is what a single event ends with.
+        next_due = outbox.next_due(work, target.slug) if room > 0 and not (paused or in_flight) else None
     if watch is not None:
         watch.done(reading)
     _report(recorded, corrected=corrected, ended_by=ended_by, telemetry=telemetry)
