@@ -1,25 +1,30 @@
 """A delivery cycle is a fixed number of statements: what each costs is paid once, not once for every effect."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, update
 
 from punchcard.clock import SystemClock
-from punchcard.delivery.stages import CompletedAttempt, Cycle, DeliveryTarget, cycle
+from punchcard.delivery.stages import CompletedAttempt, Cycle, DeliveryTarget, cycle, record_results
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, Performed
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.effects import Attempt, NewEffect
+from punchcard.store.delivery.effects import Attempt, NewEffect, OrderingGroup
+from punchcard.store.delivery.schema import effects
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, new_effect
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
 FEW, MANY = 2, 450  # the latter is more than one statement may list on old builds of SQLite
 STATEMENTS_MAX = 20
+# With the one that begins the unit of work.
+SINGLE_CLAIM_STATEMENTS_MAX = 6
+SINGLE_RESULT_STATEMENTS_MAX = 12
 
 
 @contextmanager
@@ -55,7 +60,7 @@ class World:
         with self.store.unit_of_work() as work:
             outbox.add(work, [_of_order(order, is_refund=is_refund) for order in orders], now=SystemClock().now())
 
-    def cycle(self, performed: Sequence[Attempt] = (), *, room: int = 0) -> Cycle:
+    def cycle(self, performed: Sequence[Attempt] = (), *, room: int = 0, busy: Collection[OrderingGroup] = ()) -> Cycle:
         completed = [
             CompletedAttempt(
                 attempt=attempt, result=Performed(status=201, partner_id="1"), seconds=0.1, fingerprint="good"
@@ -63,7 +68,7 @@ class World:
             for attempt in performed
         ]
         telemetry = DeliveryTelemetry(DESTINATION)
-        return cycle(self.store, self.target, completed, room=room, clock=SystemClock(), telemetry=telemetry)
+        return cycle(self.store, self.target, completed, room=room, clock=SystemClock(), telemetry=telemetry, busy=busy)
 
 
 def _of_order(order: str, *, is_refund: bool) -> NewEffect:
@@ -110,3 +115,48 @@ def test_refunds_that_are_decided_together_read_their_orders_at_once(world: Worl
     few = count_of(FEW)
     assert count_of(MANY) == few
     assert few <= STATEMENTS_MAX
+
+
+def test_a_cycle_finds_out_by_itself_what_the_loop_waits_for(world: World) -> None:
+    world.add(["1"])
+    sent = world.cycle(room=4)
+    assert (len(sent.attempts), sent.next_due, sent.holds_back) == (1, None, False)
+    world.add(["1"], is_refund=True)  # of the same customer
+    busy = [attempt.effect.ordering_group for attempt in sent.attempts]
+    behind = world.cycle(room=4, busy=busy)
+    assert (behind.attempts, behind.next_due, behind.holds_back) == ([], None, True)
+    refund = world.cycle(sent.attempts, room=4)
+    assert [attempt.effect.is_refund for attempt in refund.attempts] == [True]
+    done = world.cycle(refund.attempts, room=4)
+    assert (done.attempts, done.next_due, done.holds_back) == ([], None, False)
+    world.add(["2"])
+    assert world.cycle(room=0).next_due is None  # nothing could be claimed, so another wait comes first
+    due_at = SystemClock().now() + timedelta(hours=1)
+    with world.store.unit_of_work() as work:
+        work.execute(update(effects).where(effects.c.is_open).values(due_at=due_at))
+    assert world.cycle(room=4).next_due == due_at
+
+
+def test_a_single_event_takes_two_units_of_work_and_few_statements(world: World) -> None:
+    """An event that comes alone costs what these cost."""
+    world.add(["1"])
+    with statements() as texts:
+        sent = world.cycle(room=4)
+    assert len(texts) <= SINGLE_CLAIM_STATEMENTS_MAX
+    with statements() as texts:
+        world.cycle(sent.attempts, room=4)
+    assert len(texts) <= SINGLE_RESULT_STATEMENTS_MAX
+
+
+def test_a_result_has_the_time_at_which_it_came(world: World) -> None:
+    world.add(["1"])
+    (attempt,) = world.cycle(room=4).attempts
+    came_at = SystemClock().now() - timedelta(milliseconds=20)
+    performed = Performed(status=201, partner_id="1")
+    completed = CompletedAttempt(
+        attempt=attempt, result=performed, seconds=0.1, fingerprint="good", finished_at=came_at
+    )
+    with world.store.unit_of_work() as work:
+        record_results(work, world.target, [completed], clock=SystemClock())
+        stored = outbox.effect_by_id(work, attempt.effect.id)
+    assert stored.finished_at == came_at

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.credential_check import CredentialCheck
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, PartnerResult
-from punchcard.delivery.retry import bounded
+from punchcard.delivery.retry import slow_down_seconds
 from punchcard.delivery.spare import SparePermits
 from punchcard.delivery.stages import CompletedAttempt, Cycle, cycle, lease_seconds
 from punchcard.delivery.target import DeliveryTarget
@@ -31,9 +31,10 @@ T = TypeVar("T")
 
 _STANDBY_SECONDS = 1.0
 _STORAGE_RETRY_SECONDS = 1.0
-_SLOW_DOWN_SECONDS = 1.0
 _MANY = 8
 _GATHER_SECONDS = 0.004
+# How long a few results may wait to be recorded with the next claim. A process that is killed then reads them back.
+_JOIN_SECONDS = 0.02
 
 
 class DestinationDelivery:
@@ -79,14 +80,19 @@ class DestinationDelivery:
         # After a check has accepted the credentials: one request at a time until one of them is believed, too.
         self._is_probation = False
         self._woken = asyncio.Event()
+        self._has_work = asyncio.Event()  # as `_woken`, but not for results
         self._has_many_results = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._spare = spare or SparePermits()
-        self._spare.on_request(self._woken.set)
+        self._spare.on_request(self._wake)
 
     def wake(self) -> None:
         """Say that there may be work. Safe from any thread."""
-        self._loop.call_soon_threadsafe(self._woken.set)
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self._has_work.set()
 
     async def run(self, stopping: asyncio.Event, *, grace_seconds: float) -> None:
         """Deliver until `stopping` is set; then let requests in flight end for up to `grace_seconds`."""
@@ -107,7 +113,7 @@ class DestinationDelivery:
     async def _wake_when_stopping(self, stopping: asyncio.Event) -> None:
         """Do not rest until the next look at the outbox, which may be a second away."""
         await stopping.wait()
-        self._woken.set()
+        self._wake()
 
     async def _lead(self, leadership: Leadership, stopping: asyncio.Event) -> bool:
         while not stopping.is_set():
@@ -143,6 +149,7 @@ class DestinationDelivery:
     async def _deliver(self, leadership: Leadership, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             self._woken.clear()
+            self._has_work.clear()
             target = self._current()
             if target is None and self._target is not None and self._answered:
                 target = replace(
@@ -165,6 +172,8 @@ class DestinationDelivery:
                 elif len(done.attempts) < max(room, 1) and not done.moved and not self._answered:
                     # Nothing else can be claimed. What comes meanwhile, a result or an effect, has set `_woken`.
                     await self._rest(self._seconds_to_rest(target, done, room=room))
+                    if not done.holds_back:
+                        await self._join(target)
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)
                 await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
@@ -179,6 +188,14 @@ class DestinationDelivery:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GATHER_SECONDS):
                     await self._has_many_results.wait()
+
+    async def _join(self, target: DeliveryTarget) -> None:
+        """Let a few results share the unit of work of the next claim, if that comes within a moment."""
+        has_room = len(self._in_flight) + len(self._answered) < self._concurrency(target)
+        if has_room and 0 < len(self._answered) < _MANY:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_JOIN_SECONDS):
+                    await self._has_work.wait()
 
     async def _step(self, target: DeliveryTarget, *, room: int) -> Cycle:
         # Made before anything is claimed, so that what is claimed leaves at once.
@@ -282,12 +299,14 @@ class DestinationDelivery:
             )
         except asyncio.CancelledError:
             results = [OutcomeUnknownError("Punchcard was stopped before the response came")] * len(batch)
-        seconds = self._clock.monotonic() - begun
+        seconds, finished_at = self._clock.monotonic() - begun, self._clock.now()
         for attempt, result in zip(batch, results, strict=True):
-            self._take(target, attempt, result, seconds=seconds)
+            self._take(target, attempt, result, seconds=seconds, finished_at=finished_at)
         self._woken.set()
 
-    def _take(self, target: DeliveryTarget, attempt: Attempt, result: PartnerResult, *, seconds: float) -> None:
+    def _take(
+        self, target: DeliveryTarget, attempt: Attempt, result: PartnerResult, *, seconds: float, finished_at: datetime
+    ) -> None:
         if not isinstance(result, CredentialsError | RetryableError | OutcomeUnknownError):
             self._is_probation = False
         self._answered.append(
@@ -296,12 +315,13 @@ class DestinationDelivery:
                 result=result,
                 seconds=seconds,
                 fingerprint=target.fingerprint,
+                finished_at=finished_at,
             )
         )
         if len(self._answered) >= len(self._in_flight):
             self._has_many_results.set()
         if isinstance(result, RetryableError) and result.status == TOO_MANY_REQUESTS:
-            self._bucket.slow_down(_slow_down_seconds(result))
+            self._bucket.slow_down(slow_down_seconds(result))
 
     async def _client_for(self, target: DeliveryTarget) -> PartnerClient:
         if self._client is None or self._client_fingerprint != target.fingerprint:
@@ -371,13 +391,6 @@ class DestinationDelivery:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._database, function)
-
-
-def _slow_down_seconds(result: RetryableError) -> float:
-    try:
-        return bounded(result.retry_after_seconds or _SLOW_DOWN_SECONDS)
-    except TypeError:  # settling the answer says so of its effect
-        return _SLOW_DOWN_SECONDS
 
 
 async def _sleep_unless(stopping: asyncio.Event, seconds: float) -> None:

@@ -16,7 +16,12 @@ PartnerResult = Performed | DeliveryError | None
 
 
 def classify_outcome(
-    attempt: Attempt, result: PartnerResult, *, clock: Clock, options: DeliveryOptions
+    attempt: Attempt,
+    result: PartnerResult,
+    *,
+    clock: Clock,
+    options: DeliveryOptions,
+    finished_at: datetime | None = None,
 ) -> AttemptResult:
     """Return what follows from the result of an attempt.
 
@@ -25,14 +30,17 @@ def classify_outcome(
         result: What `perform` returned or raised; for a read-back, what `find` did (None: surely not performed).
         clock: Gives the present and the jitter.
         options: The destination's retry schedule.
+        finished_at: When the result came; None for the present.
     """
+    now = clock.now() if finished_at is None else finished_at
     if attempt.action is Action.READ_BACK:
-        return _classify_read_back(attempt, result, clock=clock, options=options)
-    return _classify_send(attempt, result, clock=clock, options=options)
+        return _classify_read_back(attempt, result, now, clock=clock, options=options)
+    return _classify_send(attempt, result, now, clock=clock, options=options)
 
 
-def _classify_send(attempt: Attempt, result: PartnerResult, *, clock: Clock, options: DeliveryOptions) -> AttemptResult:
-    now = clock.now()
+def _classify_send(
+    attempt: Attempt, result: PartnerResult, now: datetime, *, clock: Clock, options: DeliveryOptions
+) -> AttemptResult:
     match result:
         case Performed():
             return _delivered(attempt, result, now)
@@ -107,9 +115,8 @@ def _in_doubt(
 
 
 def _classify_read_back(
-    attempt: Attempt, result: PartnerResult, *, clock: Clock, options: DeliveryOptions
+    attempt: Attempt, result: PartnerResult, now: datetime, *, clock: Clock, options: DeliveryOptions
 ) -> AttemptResult:
-    now = clock.now()
     effect = attempt.effect
     in_doubt = "duplicate_key" if effect.reason == "duplicate_key" else "outcome_unknown"
     if isinstance(result, Performed):

@@ -1,6 +1,7 @@
 """When to try again: exponential waits with jitter, ten tries over about four hours by default."""
 
 from punchcard.destinations.port import DeliveryOptions
+from punchcard.errors import RetryableError
 
 # The ninth wait of the default schedule: 30 s, 1, 2, 4 … 64 min, then 90 min instead of 128 (times 0.8 to 1.2).
 _LONGEST_WAIT_IN_BASES = 180.0
@@ -10,6 +11,8 @@ _RETRY_AFTER_MAX_SECONDS = 4 * 3_600.0
 # A shorter wait than planned is followed so often; a partner that is down for an hour and says "in a second" would
 # otherwise use up all tries of an award within seconds.
 _SHORTER_WAITS_MAX = 3
+# Where the partner names no time.
+_SLOW_DOWN_SECONDS = 1.0
 
 
 def wait_seconds(tries: int, *, base_seconds: float, jitter: float, retry_after_seconds: float | None = None) -> float:
@@ -63,3 +66,11 @@ def longest_check_wait_seconds(options: DeliveryOptions) -> float:
 def bounded(retry_after_seconds: float) -> float:
     """Return the wait that the partner requires, within bounds."""
     return min(max(0.0, retry_after_seconds), _RETRY_AFTER_MAX_SECONDS)
+
+
+def slow_down_seconds(result: RetryableError) -> float:
+    """Return for how long a destination gets nothing that has asked for fewer requests."""
+    try:
+        return bounded(result.retry_after_seconds or _SLOW_DOWN_SECONDS)
+    except TypeError:  # recording the result says so of its effect
+        return _SLOW_DOWN_SECONDS

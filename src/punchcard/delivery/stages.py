@@ -25,6 +25,7 @@ from punchcard.errors import CredentialsError, OutcomeUnknownError, StorageError
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import Attempt, AttemptResult, EffectState, OrderingGroup, StoredEffect
 from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, pause, pause_of
+from punchcard.store.delivery.queue import count_due
 from punchcard.store.engine import Store, is_storage_fault
 
 __all__ = [
@@ -52,12 +53,14 @@ class CompletedAttempt:
 
     Attributes:
         fingerprint: Of the settings that the attempt was made with; they may have changed since.
+        finished_at: When the result came, None for the moment in which it is recorded.
     """
 
     attempt: Attempt
     result: PartnerResult
     seconds: float
     fingerprint: str
+    finished_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,7 @@ class Cycle:
         pause: The refusal, None if its credentials are good or a person has paused it.
         next_due: When the next open effect is due. None if there is none, or if the destination has anything in flight,
             of which the result is awaited first.
+        holds_back: True if an effect is due that was not claimed: it may wait for the result of one that is in flight.
     """
 
     attempts: Sequence[Attempt]
@@ -80,6 +84,7 @@ class Cycle:
     paused: bool
     pause: Pause | None = None
     next_due: datetime | None = None
+    holds_back: bool = False
 
 
 def cycle(
@@ -145,8 +150,7 @@ def _cycle(
         corrected = 0 if watch is None else watch.correct(work, target.slug, reading, target.options)
         lasting = pause_of(work, target.slug)
         ended_by = _end_pause_if_over(work, target, lasting, now=now)
-        if ended_by is not None:
-            lasting = None
+        lasting = None if ended_by is not None else lasting
         paused = not target.enabled or lasting is not None
         if paused:
             claimed = []
@@ -155,9 +159,10 @@ def _cycle(
         else:
             claimed = claim(work, target, room=room, busy=busy, now=now)
         attempt = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
+        in_flight = len(busy) + len(attempt)
+        holds_back = 0 < in_flight < count_due(work, target.slug, now=now, count_max=in_flight + 1)
         # Here rather than in a unit of work of its own, as this is what a single event ends with.
-        is_at_rest = room > 0 and not (paused or busy or attempt)
-        next_due = outbox.next_due(work, target.slug) if is_at_rest else None
+        next_due = outbox.next_due(work, target.slug) if room > 0 and not (paused or in_flight) else None
     if watch is not None:
         watch.done(reading)
     _report(recorded, corrected=corrected, ended_by=ended_by, telemetry=telemetry)
@@ -170,6 +175,7 @@ def _cycle(
         paused=paused,
         pause=None if lasting is None or lasting.is_by_operator else lasting,
         next_due=next_due,
+        holds_back=holds_back,
     )
 
 
@@ -394,7 +400,13 @@ def record_results(
     attempt_results = [
         (
             completed_attempt,
-            classify_outcome(completed_attempt.attempt, completed_attempt.result, clock=clock, options=target.options),
+            classify_outcome(
+                completed_attempt.attempt,
+                completed_attempt.result,
+                clock=clock,
+                options=target.options,
+                finished_at=completed_attempt.finished_at,
+            ),
         )
         for completed_attempt in completed
     ]
@@ -454,7 +466,11 @@ def _record_result(
         try:
             with work.begin_nested():
                 attempt_result = classify_outcome(
-                    completed_attempt.attempt, result, clock=clock, options=target.options
+                    completed_attempt.attempt,
+                    result,
+                    clock=clock,
+                    options=target.options,
+                    finished_at=completed_attempt.finished_at,
                 )
                 return attempt_result, outbox.record_results(work, [attempt_result])
         except Exception as error:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -11,11 +10,7 @@ from sqlalchemy import (
     case,
     func,
     insert,
-    not_,
-    or_,
     select,
-    true,
-    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -23,6 +18,9 @@ from sqlalchemy.exc import IntegrityError
 from punchcard.clock import to_micros
 from punchcard.errors import InvariantError
 from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
+from punchcard.store.delivery.claiming import claimable as claimable
+from punchcard.store.delivery.claiming import claimable_ids as claimable_ids
+from punchcard.store.delivery.claiming import next_due as next_due
 from punchcard.store.delivery.counts import count_ends, ended_of, ending_of
 from punchcard.store.delivery.effects import (
     NO_ANSWER,
@@ -35,7 +33,6 @@ from punchcard.store.delivery.effects import (
     StoredEffect,
     effect_of,
 )
-from punchcard.store.delivery.orders import waits_for_order
 from punchcard.store.delivery.recoveries import Recovery
 from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.values import decimal_text, storable, storable_or_none
@@ -43,48 +40,6 @@ from punchcard.store.values import decimal_text, storable, storable_or_none
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
-_same_key = effects.alias("same_key")
-_flying = effects.alias("flying")
-# The statements of every delivery cycle are built once: building them costs more than running them.
-_DUE = (
-    select(effects)
-    .where(
-        effects.c.destination == bindparam("b_destination"),
-        effects.c.is_open == true(),
-        effects.c.due_at <= bindparam("b_now"),
-        or_(effects.c.state != EffectState.SENDING, effects.c.lease_until < bindparam("b_now")),
-        # A scalar, not an EXISTS: PostgreSQL would join that, and with old statistics through the whole ledger.
-        or_(
-            waits_for_order(effects),
-            effects.c.id
-            == select(func.min(_same_key.c.id))
-            .where(
-                _same_key.c.destination == effects.c.destination,
-                _same_key.c.ordering_key == effects.c.ordering_key,
-                _same_key.c.kind == effects.c.kind,
-                _same_key.c.is_open == true(),
-                not_(waits_for_order(_same_key)),
-            )
-            .scalar_subquery(),
-        ),
-        tuple_(effects.c.ordering_key, effects.c.kind).not_in(
-            select(_flying.c.ordering_key, _flying.c.kind).where(
-                _flying.c.destination == bindparam("b_destination"),
-                _flying.c.state == EffectState.SENDING,
-                _flying.c.lease_until >= bindparam("b_now"),
-            )
-        ),
-    )
-    .order_by(effects.c.due_at, effects.c.id)
-    .limit(bindparam("b_limit"))
-    .with_for_update(skip_locked=True)
-)
-_CLAIMABLE = PreparedStatement(_DUE)
-_CLAIMABLE_LIVE = PreparedStatement(_DUE.where(effects.c.replay.is_(None)))
-_CLAIMABLE_IDS = PreparedStatement(_DUE.with_only_columns(effects.c.id, effects.c.replay))
-_CLAIMABLE_LIVE_IDS = PreparedStatement(
-    _DUE.where(effects.c.replay.is_(None)).with_only_columns(effects.c.id, effects.c.replay)
-)
 # A new effect has no value of these.
 _LATER = {"id", "lease_until", "partner_id", "finished_at", "corrected_content"}
 _ADD = BulkStatement(insert(effects), [column.name for column in effects.c if column.name not in _LATER])
@@ -162,11 +117,6 @@ _ABANDON = BulkStatement(
         delivery_attempts.c.outcome.is_(None),
     )
     .values(outcome=AttemptOutcome.UNKNOWN, finished_at=bindparam("b_finished_at"), detail=NO_ANSWER)
-)
-_NEXT_DUE = PreparedStatement(
-    select(func.min(effects.c.due_at).label("due_at")).where(
-        effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
-    )
 )
 
 
@@ -257,52 +207,6 @@ def _doubt(effect: NewEffect, recovery: Recovery | None, now: datetime) -> Mappi
     is_repeated = effect.replay is not None or effect.corrects is not None
     is_older = is_repeated and effect.received_at <= recovery.noticed_at
     return recovery.doubt(now) if is_older else recovery.state_columns(effect.log_position, now)
-
-
-def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
-    """Return effects that are due and first in their ordering key, oldest due first. The caller starts or moves each.
-
-    Live effects come before those of replays, which wait for as long as there are enough.
-
-    An effect that waits for its order holds up no other, and may be due beside the first of its ordering key: the
-    caller starts one of an ordering key at most.
-
-    Effects of two kinds are ordered apart: an attribute may wait for a customer whom the destination does not know yet,
-    and whom the first effect of another kind makes known. Nothing of an ordering key is claimed while an effect of it
-    is in flight: an older one that an operator has put back in the queue waits for it.
-    """
-    rows = _live_first(work, _CLAIMABLE, _CLAIMABLE_LIVE, destination, now=now, limit=limit)
-    return [effect_of(row) for row in rows]
-
-
-def claimable_ids(work: Connection, destination: str, *, now: datetime, limit: int) -> list[int]:
-    """Return the ids of what `claimable` would return, also of rows that cannot be read."""
-    rows = _live_first(work, _CLAIMABLE_IDS, _CLAIMABLE_LIVE_IDS, destination, now=now, limit=limit)
-    return [row.id for row in rows]
-
-
-def _live_first(
-    work: Connection,
-    statement: PreparedStatement,
-    live_statement: PreparedStatement,
-    destination: str,
-    *,
-    now: datetime,
-    limit: int,
-) -> list[Any]:
-    """Return the rows of a statement like `_CLAIMABLE`, those of replays behind all others.
-
-    Args:
-        live_statement: The same without those of replays.
-    """
-    values = {"b_destination": destination, "b_now": now, "b_limit": limit}
-    rows = statement.rows(work, values)
-    replayed = [row for row in rows if row.replay is not None]
-    live = [row for row in rows if row.replay is None]
-    if replayed and len(rows) >= limit:
-        # Behind those of a replay more live ones may be due: sorting by both in SQL would read the whole queue.
-        live = live_statement.rows(work, values)
-    return [*live, *replayed][:limit]
 
 
 def effect_by_id(work: Connection, effect_id: int) -> StoredEffect:
@@ -503,13 +407,6 @@ def release_orphans(
             .values(state=EffectState.UNKNOWN, reason="worker_stopped", due_at=due_at, lease_until=None)
         )
     return len(orphans)
-
-
-def next_due(work: Connection, destination: str) -> datetime | None:
-    """When the next open effect of the destination is due, None if there is none."""
-    (row,) = _NEXT_DUE.rows(work, {"b_destination": destination})
-    instant: datetime | None = row.due_at
-    return instant
 
 
 def _chosen(

@@ -2,21 +2,31 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, true
+from sqlalchemy import Connection, bindparam, func, select, true
 
+from punchcard.store.bulk import PreparedStatement
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import effects
 from punchcard.store.delivery.waiting import NO_CONNECTION
 
+_COUNT_DUE = PreparedStatement(
+    select(func.count().label("due")).select_from(
+        select(effects.c.id)
+        .where(
+            effects.c.destination == bindparam("b_destination"),
+            effects.c.is_open == true(),
+            effects.c.due_at <= bindparam("b_now"),
+        )
+        .limit(bindparam("b_count_max"))
+        .subquery()
+    )
+)
+
 
 def count_due(work: Connection, destination: str, *, now: datetime, count_max: int) -> int:
     """How many effects of a destination wait to be sent now, `count_max` at most."""
-    waiting = (
-        select(effects.c.id)
-        .where(effects.c.destination == destination, effects.c.is_open == true(), effects.c.due_at <= now)
-        .limit(count_max)
-    )
-    return int(work.scalar(select(func.count()).select_from(waiting.subquery())) or 0)
+    (row,) = _COUNT_DUE.rows(work, {"b_destination": destination, "b_now": now, "b_count_max": count_max})
+    return int(row.due)
 
 
 def has_overdue_awards(work: Connection, destination: str, *, due_before: datetime) -> bool:

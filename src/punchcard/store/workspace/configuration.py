@@ -4,13 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from punchcard.store.bulk import PreparedStatement
 from punchcard.store.upsert import insert_into
 from punchcard.store.workspace.schema import configuration_documents, revisions
 
 _REVISION = "configuration"
-_CURRENT_REVISION = select(revisions.c.value).where(revisions.c.name == _REVISION)  # read for every batch of events
+_CURRENT_REVISION = PreparedStatement(  # read for every batch of events
+    select(revisions.c.value).where(revisions.c.name == bindparam("b_name"))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class StoredDocument:
 
 def revision_of(work: Connection) -> int:
     """The configuration's revision, 0 before the first change."""
-    return work.scalar(_CURRENT_REVISION) or 0
+    return next((int(row.value) for row in _CURRENT_REVISION.rows(work, {"b_name": _REVISION})), 0)
 
 
 def lock_revision(work: Connection) -> int:
