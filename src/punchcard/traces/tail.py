@@ -8,7 +8,7 @@ from punchcard.clock import from_micros
 from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
 from punchcard.events.parse import with_text
-from punchcard.lake.extraction import extract_columns
+from punchcard.lake.extraction import extract_email
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.lake_events import read_lake_event, with_event
@@ -187,7 +187,7 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, results
         event=None if event is None else event.wire.event,
         user_id=None if event is None else event.wire.user_id,
         anonymous_id=None if event is None else event.wire.anonymous_id,
-        email=None if event is None else extract_columns(event)[0],
+        email=None if event is None else extract_email(event),
         source=source,
         received_at=from_micros(record.received_at),
         timestamp=None if event is None else event.timestamp,

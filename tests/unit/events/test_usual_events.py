@@ -13,7 +13,7 @@ from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.parse import IngestFailure, read_request
 from punchcard.events.usual_properties import UsualPropertiesReader
 from punchcard.lake import extraction
-from punchcard.lake.extraction import EXTRACTED, NOTHING_EXTRACTED, extract_column_lists, extract_columns
+from punchcard.lake.extraction import EXTRACTED, NOTHING_EXTRACTED, extract_column_lists, extract_columns, extract_email
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TIMES = st.sampled_from(
@@ -113,6 +113,7 @@ def test_columns_are_those_of_the_complete_readers(many: list[dict[str, object]]
                 amount = columns[name]
                 columns[name] = None if amount is None else rounded_amount(amount)
             assert columns == {"email": email_of(event), **commerce._asdict()}
+            assert extract_email(event) == columns["email"]
 
 
 @given(st.lists(st.tuples(st.dictionaries(NAMES, VALUES, max_size=6), TYPES, TEXTS, st.booleans()), max_size=8))
