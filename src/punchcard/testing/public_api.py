@@ -282,7 +282,7 @@ class PublicApiServer:
 
     async def _perform(self, target: DeliveryTarget, attempt: Attempt, *, send_before: SendBefore) -> PartnerResult:
         partner, settings = (target.partner, target.settings) if self.delivers_really else (self.partner, SCRIPTED)
-        client = partner.client(settings)
+        client = partner.client(settings, network=target.network)
         try:
             return await perform_attempt(
                 client,
@@ -348,6 +348,7 @@ class PublicApiServer:
             settings=routed.settings,
             options=replace(options, requests_per_second=0, tries_max=3),
             fingerprint=routed.fingerprint,
+            network=routed.network,
             enabled=routed.destination.enabled,
         )
 

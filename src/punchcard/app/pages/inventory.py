@@ -21,7 +21,7 @@ from punchcard.workspace.control_editing import list_controls
 from punchcard.workspace.editing import NotFoundError
 
 _ROWS_MAX: Final = 500
-_COLORS: Final = {Classification.RED: "red", Classification.YELLOW: "yellow", Classification.GREEN: "green"}
+_COLORS: Final = {Classification.RED: "red", Classification.YELLOW: "orange", Classification.GREEN: "green"}
 DONE: Final = {"drop": "dropped", "mask": "masked", "hash": "hashed"}
 
 
