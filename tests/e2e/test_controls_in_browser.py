@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.contract.privacy_world import CONFIG, order
-from tests.e2e.app_pages import COLOR_RULES, PASSWORD, check_page, switch_theme, theme_of
+from tests.e2e.app_pages import COLOR_RULES, PASSWORD, RULES, check_page, switch_theme, theme_of
 
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -36,7 +36,14 @@ def receiver() -> Iterator[WebhookReceiver]:
 
 
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["screen", "phone"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, receiver: WebhookReceiver) -> Iterator[PublicApiServer]:
+def size(request: pytest.FixtureRequest) -> tuple[int, str]:
+    """Width in pixels and theme of the browser."""
+    width, theme = request.param
+    return width, theme
+
+
+@pytest.fixture
+def world(tmp_path: Path, receiver: WebhookReceiver) -> Iterator[PublicApiServer]:
     """A running installation with a webhook, and events with a phone and a card in its lake."""
     networks = 'timezone = "UTC"\nwebhookAllowedNetworks = ["127.0.0.0/8"]'
     config = CONFIG.replace('timezone = "UTC"', networks) + HOOK.format(url=receiver.url)
@@ -74,39 +81,45 @@ def elsewhere(action: Callable[[], None]) -> None:
         raise errors[0]
 
 
-def test_a_property_is_masked_for_a_partner(
-    world: PublicApiServer, receiver: WebhookReceiver, chromium: Browser, axe: str, request: pytest.FixtureRequest
-) -> None:
-    """Inventory → control with preview → the event arrives masked → its trace says so; the lake has the original."""
-    width, scheme = request.node.callspec.params["world"]
+@pytest.fixture
+def page(world: PublicApiServer, chromium: Browser, size: tuple[int, str]) -> Iterator[Page]:
+    """A page of a browser of one size, in which nobody is signed in."""
     context = chromium.new_context(
         base_url=f"http://127.0.0.1:{world.port}",
         reduced_motion="reduce",
-        viewport={"width": width, "height": 860},
-        color_scheme=scheme,
+        viewport={"width": size[0], "height": 860},
+        color_scheme="dark" if size[1] == "dark" else "light",
     )
     context.set_default_timeout(PATIENCE_SECONDS * 1_000)
-    page = context.new_page()
+    yield context.new_page()
+    context.close()
 
-    def check(name: str) -> None:
-        page.evaluate(axe)
-        for theme in range(2):
-            rules = {"rules": COLOR_RULES} if theme else {}
-            check_page(page, f"{name}, {theme_of(page)}, {width} px", **rules)
-            if PICTURES:
-                page.screenshot(path=Path(PICTURES) / f"{name}-{width}-{theme_of(page)}.png", full_page=True)
-            switch_theme(page)
 
+def check(page: Page, axe: str, name: str) -> None:
+    """The page fits and has no barriers, in both themes."""
+    page.evaluate(axe)
+    width = page.evaluate("window.innerWidth")
+    for rules in (RULES, COLOR_RULES):
+        check_page(page, f"{name}, {theme_of(page)}, {width} px", rules=rules)
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / f"{name}-{width}-{theme_of(page)}.png", full_page=True)
+        switch_theme(page)
+
+
+def test_a_property_is_masked_for_a_partner(
+    world: PublicApiServer, receiver: WebhookReceiver, page: Page, axe: str
+) -> None:
+    """Inventory → control with preview → the event arrives masked → its trace says so; the lake has the original."""
     sign_in(page)
     expect(page.locator("main")).to_contain_text("Values of properties.card look like card number.")
     page.goto("/privacy/inventory?status=new")
-    check("inventory")
+    check(page, axe, "inventory")
     page.get_by_label("Choose properties.revenue").check()
     page.get_by_role("button", name="Green").click()
     expect(page.get_by_role("status")).to_contain_text("1 property changed.")
     expect(page.locator("tbody")).not_to_contain_text("properties.revenue")
     page.get_by_role("link", name="properties.phone").click()
-    check("property")
+    check(page, axe, "property")
     page.get_by_role("link", name="Change the control at destination Data hook").click()
     page.get_by_label("Mask").check()
     page.get_by_role("button", name="Preview").click()
@@ -114,11 +127,11 @@ def test_a_property_is_masked_for_a_partner(
     expect(preview).to_contain_text("2 of 2 events of the last 7 days would be changed.")
     expect(preview).to_contain_text("••••4567")
     assert PHONE not in page.content()
-    check("preview")
+    check(page, axe, "preview")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("properties.phone is masked from the next event on.")
     expect(page.get_by_role("table")).to_contain_text("Data hook")
-    check("controls")
+    check(page, axe, "controls")
 
     send(world, 3)
     elsewhere(lambda: world.deliver(slug="hook", rounds=6))
@@ -127,7 +140,6 @@ def test_a_property_is_masked_for_a_partner(
     page.goto("/events/m-3")
     expect(page.locator("main")).to_contain_text("Changed for hook: properties.phone masked.")
     assert PHONE in page.locator("pre").first.inner_text()  # as received
-    context.close()
 
 
 def sign_in(page: Page) -> None:

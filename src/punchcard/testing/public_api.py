@@ -341,12 +341,11 @@ class PublicApiServer:
 
     def _target(self, slug: str) -> DeliveryTarget:
         routed = self.watch.newest().destinations[slug]
-        options = routed.partner.delivery_options(routed.settings)
         return DeliveryTarget(
             slug=slug,
             partner=routed.partner,
             settings=routed.settings,
-            options=replace(options, requests_per_second=0, tries_max=3),
+            options=replace(routed.partner.delivery_options(routed.settings), requests_per_second=0, tries_max=3),
             fingerprint=routed.fingerprint,
             network=routed.network,
             enabled=routed.destination.enabled,
