@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.contract.privacy_world import CONFIG
 
-from punchcard.cli.inventory import show_inventory
-from punchcard.operations.inventory import Classification, InventoryItem, classify, read_inventory
+from punchcard.cli.inventory import classify_properties, show_inventory
+from punchcard.operations.alert_evaluation import AlertEvaluator
+from punchcard.operations.inventory import Classification, InventoryItem, propose_classification, read_inventory
 from punchcard.runtime.settings import read_settings
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -71,7 +72,7 @@ def test_every_property_is_listed_once_with_its_sources_and_what_it_looks_like(a
     ],
 )
 def test_the_most_sensitive_kind_decides(kinds: dict[str, int], expected: Classification) -> None:
-    assert classify(kinds) is expected
+    assert propose_classification(kinds) is expected
 
 
 def test_the_page_lists_filters_and_links(api: PublicApiServer) -> None:
@@ -102,6 +103,103 @@ def test_the_command_prints_the_same(api: PublicApiServer, capsys: pytest.Captur
     table = capsys.readouterr().out
     assert "properties.card" in table
     assert "4111" not in table
+
+
+def test_what_people_say_counts_and_stays(api: PublicApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """In App, Public API and on the command line; what nobody has classified is new."""
+    browser = FormBrowser(api)
+    browser.sign_in("editor@acme.example")
+    names = ["properties.gym", "traits.plan"]
+    assert browser.post("/privacy/inventory", **{"name": names, "as": "YELLOW"}).status == 303
+    assert "2 properties changed." in browser.get("/privacy/inventory?status=classified").text
+    items = items_of(api)
+    assert [items[name].classification for name in names] == [Classification.YELLOW] * 2
+    assert items["properties.gym"].proposed is Classification.GREEN
+    new = browser.get("/privacy/inventory?status=new").text
+    assert "properties.note" in new
+    assert "properties.gym" not in new
+    assert "by operator editor@acme.example" in browser.get("/privacy/inventory/property?name=properties.gym").text
+
+    listed = api.request("GET", "/api/privacy/inventory?status=CLASSIFIED").json()["data"]
+    assert [(each["path"], each["classification"], each["status"]) for each in listed["properties"]] == [
+        ("gym", "YELLOW", "CLASSIFIED"),
+        ("plan", "YELLOW", "CLASSIFIED"),
+    ]
+    put = json.dumps({"properties": ["properties.gym"], "classification": None}).encode()
+    assert api.request("PUT", "/api/privacy/inventory", put).json() == {"data": {"changed": 1}}
+    assert items_of(api)["properties.gym"].is_new
+    for body, status in (
+        ({"properties": ["properties.no"], "classification": "RED"}, 404),
+        ({"properties": ["properties.gym"], "classification": "PINK"}, 400),
+    ):
+        assert api.request("PUT", "/api/privacy/inventory", json.dumps(body).encode()).status == status
+
+    settings = read_settings({"PUNCHCARD_DATA": str(Path(api.store.sqlite_path or "").parent)})
+    classify_properties(settings, ["traits.plan"], "none")
+    assert "1 made new" in capsys.readouterr().out
+    assert show_inventory(settings, as_json=True, only_new=True) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(items)
+    audit = api.request("GET", "/api/audit-events").json()["data"]["events"]
+    assert {each["actor"] for each in audit if each["type"] == "classification.change"} == {
+        "operator editor@acme.example",
+        "token test",
+        "command line",
+    }
+
+
+def test_chosen_properties_become_what_is_proposed(api: PublicApiServer) -> None:
+    browser = FormBrowser(api)
+    browser.sign_in("editor@acme.example")
+    names = ["properties.note", "properties.gym"]
+    browser.post("/privacy/inventory", **{"name": names, "as": "proposed"})
+    items = items_of(api)
+    assert [(items[name].is_new, items[name].classification.name) for name in names] == [
+        (False, "YELLOW"),
+        (False, "GREEN"),
+    ]
+    browser.post("/privacy/inventory", **{"name": names, "as": "new"})
+    assert all(items_of(api)[name].is_new for name in names)
+    nothing = browser.post("/privacy/inventory", **{"as": "RED"})
+    assert "Choose at least one" in browser.get(nothing.headers["location"]).text
+
+
+def test_a_viewer_sees_classifications_and_cannot_change_them(api: PublicApiServer) -> None:
+    browser = FormBrowser(api)
+    browser.sign_in("read_only@acme.example")
+    assert 'name="as"' not in browser.get("/privacy/inventory").text
+    assert 'name="as"' not in browser.get("/privacy/inventory/property?name=properties.gym").text
+    assert browser.post("/privacy/inventory", **{"name": "properties.gym", "as": "RED"}).status == 403
+    assert browser.get("/privacy/inventory/property?name=properties.nothing").status == 404
+
+
+def test_a_card_number_raises_one_alert_until_somebody_acts(api: PublicApiServer) -> None:
+    """It names the property, not the value; two sources and their events are one alert."""
+
+    def alerts() -> list[dict[str, Any]]:
+        AlertEvaluator(api.store, clock=api.clock, current=api.watch.refresh).step()
+        listed = api.request("GET", "/api/alerts?state=raised").json()["data"]["alerts"]
+        return [alert for alert in listed if alert["kind"] == "personal_data"]
+
+    (alert,) = alerts()
+    assert alert["subject"] == "properties.card"
+    assert "card number" in alert["title"]
+    assert "till, website" in alert["detail"]
+    assert "4111" not in json.dumps(alert)
+    browser = FormBrowser(api)
+    browser.sign_in("owner@acme.example")
+    assert "Values of properties.card look like card number." in browser.get("/").text
+    assert "needs attention" in browser.get("/privacy/inventory").text
+    path = browser.get("/").text.partition("/privacy/inventory/property?")[2].partition('"')[0]
+    assert "Values look like card number." in browser.get(f"/privacy/inventory/property?{path}").text
+    for source in ("website", "till"):
+        assert [each["subject"] for each in alerts()] == ["properties.card"]
+        browser.post(f"/privacy/controls/source/{source}", path="properties.card", action="drop")
+    assert alerts() == []  # controlled at all sources that send it
+    browser.post("/privacy/controls/source/till", path="properties.card", action="allow")
+    assert len(alerts()) == 1
+    browser.post("/privacy/inventory", **{"name": "properties.card", "as": "GREEN"})
+    assert alerts() == []
+    assert "needs attention" not in browser.get("/privacy/inventory").text
 
 
 def test_new_names_are_sampled_when_no_sample_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ CONFIG = """
 [[sources]]
 slug = "website"
 write_key = "wk_website_0001"
+controls = { mask = ["properties.phone"], drop = ["context.ip"] }
 
 [[destinations]]
 slug = "perkville"
@@ -58,6 +59,7 @@ LISTS: dict[str, tuple[str, str] | None] = {
     "destination list": ("/api/destinations", "destinations"),
     "events list": ("/api/events", "events"),
     "plan list": ("/api/tracking-plans", "trackingPlans"),
+    "privacy controls list": ("/api/privacy/controls", "controls"),
     "replay --destination perkville --list": ("/api/destinations/perkville/replays", "replays"),
     "retention list": None,
     "source list": ("/api/sources", "sources"),
@@ -90,6 +92,10 @@ OTHERS = {
     "plan export",
     "plan import",
     "plan infer",
+    "privacy classify",
+    "privacy controls preview",
+    "privacy controls remove",
+    "privacy controls set",
     "privacy delete",
     "privacy export",
     "privacy suppress",

@@ -49,6 +49,7 @@ from punchcard.api.invites import HANDLERS as INVITES
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
 from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
+from punchcard.api.property_controls import HANDLERS as PROPERTY_CONTROLS
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
 from punchcard.api.regulations import HANDLERS as REGULATIONS
 from punchcard.api.replays import HANDLERS as REPLAYS
@@ -132,6 +133,7 @@ HANDLERS = (
     *CONFIGURATION_VERSIONS,
     *DESTINATION_STATES,
     *REGULATIONS,
+    *PROPERTY_CONTROLS,
     *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,

@@ -17,7 +17,7 @@ from punchcard.api.errors import unprocessable
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.transformation_preview import TransformationPreview, preview_on_events
+from punchcard.operations.transformation_preview import AwardChange, TransformationPreview, preview_on_events
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.model import PropertyRename, PropertyValue, Transformation
 from punchcard.workspace.transformation_editing import (
@@ -258,16 +258,18 @@ def preview_view(preview: TransformationPreview) -> PreviewView:
             )
             for sample in preview.samples
         ],
-        awards=[
-            AwardChangeView(
-                destination_id=change.destination,
-                awards_before=change.awards_before,
-                awards_after=change.awards_after,
-                quantity_before=f"{change.quantity_before:f}",
-                quantity_after=f"{change.quantity_after:f}",
-            )
-            for change in preview.awards
-        ],
+        awards=[award_change_view(change) for change in preview.awards],
+    )
+
+
+def award_change_view(change: AwardChange) -> AwardChangeView:
+    """Return the body of the awards at one destination."""
+    return AwardChangeView(
+        destination_id=change.destination,
+        awards_before=change.awards_before,
+        awards_after=change.awards_after,
+        quantity_before=f"{change.quantity_before:f}",
+        quantity_after=f"{change.quantity_after:f}",
     )
 
 

@@ -12,6 +12,8 @@ _CONFLICTS: Final = "docs/how-to/resolve-a-conflict.md"
 _FILTERS: Final = "docs/reference/filters.md"
 _LOST_PASSWORD: Final = "docs/how-to/reset-a-password.md"
 _PAUSE: Final = "docs/how-to/pause-a-destination.md#in-the-app"
+_INVENTORY = "docs/how-to/find-personal-data.md"
+_MASK = "docs/how-to/mask-a-property.md"
 _PRIVACY: Final = "docs/how-to/delete-a-person.md"
 _PLAN: Final = "docs/how-to/start-a-tracking-plan.md"
 _RECONCILE: Final = "docs/how-to/reconcile.md"
@@ -68,7 +70,10 @@ PAGES: Final = MappingProxyType(
         "reconciliation.html": f"{_RECONCILE}#kinds-of-differences",
         "reconciliations.html": _RECONCILE,
         "regulation.html": _PRIVACY,
-        "inventory.html": "docs/how-to/find-personal-data.md",
+        "control.html": _MASK,
+        "controls.html": _MASK,
+        "inventory.html": _INVENTORY,
+        "property.html": _INVENTORY,
         "retention.html": "docs/reference/stored-data.md",
         "replay.html": f"{_REPLAY}#while-it-runs",
         "replays.html": _REPLAY,

@@ -148,6 +148,8 @@ class RequestContext:
                 return "transformation", unquote(slug)
             case ["protocols", slug, *_]:
                 return "tracking_plan", unquote(slug)
+            case ["privacy", "controls", "source" | "destination" as kind, slug, *_]:
+                return kind, unquote(slug)
             case ["alerts", "channels", slug, *_]:
                 return "alert_channel", unquote(slug)
             case ["alerts", "rules", rule]:

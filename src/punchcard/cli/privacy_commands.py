@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli.options import Data, example, load_existing_settings
+from punchcard.cli.options import Data, Json, example, load_existing_settings
 
 privacy = typer.Typer(
     name="privacy",
@@ -128,9 +128,10 @@ def status(
 
 @privacy.command(
     short_help="List properties and traits, and which look like personal data.",
-    epilog=example("punchcard privacy inventory", "punchcard privacy inventory --json"),
+    epilog=example("punchcard privacy inventory", "punchcard privacy inventory --new --json"),
 )
 def inventory(
+    new: Annotated[bool, typer.Option("--new", help="Only those that nobody has classified.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     data: Data = None,
 ) -> int:
@@ -138,4 +139,98 @@ def inventory(
     settings = load_existing_settings(data=data)
     from punchcard.cli.inventory import show_inventory
 
-    return show_inventory(settings, as_json=json)
+    return show_inventory(settings, as_json=json, only_new=new)
+
+
+@privacy.command(
+    short_help="Say how sensitive properties and traits are.",
+    epilog=example(
+        "punchcard privacy classify red properties.card traits.birthday", "punchcard privacy classify none traits.plan"
+    ),
+)
+def classify(
+    classification: Annotated[
+        str,
+        typer.Argument(metavar="red|yellow|green|none", help="How sensitive they are; `none` makes them new again."),
+    ],
+    properties: Annotated[list[str], typer.Argument(metavar="PROPERTY…", help="Such as properties.card.")],
+    data: Data = None,
+) -> int:
+    """Say how sensitive properties and traits are. Until then, the inventory shows what is proposed."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.inventory import classify_properties
+
+    return classify_properties(settings, properties, classification)
+
+
+controls = typer.Typer(
+    name="controls",
+    short_help="List, set and remove controls of properties.",
+    epilog=example(
+        "punchcard privacy controls list",
+        "punchcard privacy controls set mask properties.phone --source website",
+        "punchcard privacy controls remove properties.phone --source website",
+    ),
+    rich_markup_mode=None,
+)
+privacy.add_typer(controls)
+
+_Path = Annotated[str, typer.Argument(metavar="PATH", help="Path of the property or trait, such as properties.card.")]
+_Source = Annotated[str, typer.Option(metavar="SLUG", help="For everything behind this source.")]
+_Destination = Annotated[str, typer.Option(metavar="SLUG", help="For what this destination gets.")]
+_Action = Annotated[str, typer.Argument(metavar="drop|mask|hash", help="What happens to the value.")]
+
+
+@controls.command(
+    name="list",
+    short_help="List controls of properties.",
+    epilog=example("punchcard privacy controls list", "punchcard privacy controls list --json"),
+)
+def list_(json: Json = False, data: Data = None) -> None:
+    """List what of the events of sources, and of what destinations get, is dropped, masked or hashed."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.controlling import show_controls
+
+    show_controls(settings, as_json=json)
+
+
+@controls.command(
+    name="set",
+    short_help="Drop, mask or hash a property.",
+    epilog=example(
+        "punchcard privacy controls set mask properties.phone --source website",
+        "punchcard privacy controls set drop traits.birthday --destination crm",
+    ),
+)
+def set_(action: _Action, path: _Path, source: _Source = "", destination: _Destination = "", data: Data = None) -> int:
+    """Drop, mask or hash a property from the next event on. See what it would change with `preview` first."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.controlling import save_control
+
+    return save_control(settings, action, path, source=source, destination=destination)
+
+
+@controls.command(
+    short_help="Show what a control would change.",
+    epilog=example("punchcard privacy controls preview mask properties.phone --source website"),
+)
+def preview(
+    action: _Action, path: _Path, source: _Source = "", destination: _Destination = "", data: Data = None
+) -> int:
+    """Show what a control would change in the events of the last 7 days, and which awards that touches."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.controlling import print_preview
+
+    return print_preview(settings, action, path, source=source, destination=destination)
+
+
+@controls.command(
+    short_help="Allow a property again.",
+    epilog=example("punchcard privacy controls remove properties.phone --source website"),
+)
+def remove(path: _Path, source: _Source = "", destination: _Destination = "", data: Data = None) -> int:
+    """Allow a property from the next event on. Events that were stored stay as they are."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.controlling import delete_control
+
+    return delete_control(settings, path, source=source, destination=destination)

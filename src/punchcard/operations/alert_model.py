@@ -43,6 +43,23 @@ class Alert:
     value: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlertText:
+    """What an alert says.
+
+    Attributes:
+        title: What is wrong, as one short sentence.
+        detail: What else is known, as sentences; "" if nothing is.
+        remedy: What to do, as sentences; "" if nothing has to be done.
+        path: Where in the App something can be done, "" if nowhere.
+    """
+
+    title: str
+    detail: str = ""
+    remedy: str = ""
+    path: str = ""
+
+
 Find = Callable[[Connection, Snapshot, datetime], Iterable[Alert]]
 """Finds alerts of some kinds in one view of the store."""
 

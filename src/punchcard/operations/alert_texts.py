@@ -1,7 +1,6 @@
 """What an alert says to people: on Home, in notices, in the Public API and on the command line alike."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -10,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from punchcard.errors import UnreadableRecordError
 from punchcard.lake.object_store import OBJECT_STORE_MESSAGE_BEGIN
-from punchcard.operations.alert_model import Alert
+from punchcard.operations.alert_model import Alert, AlertText
 from punchcard.operations.sentences import as_sentence, count_noun
 from punchcard.store.delivery.pauses import PAUSED_BY_OPERATOR
 from punchcard.store.routing.event_results import EventStatus
@@ -18,23 +17,6 @@ from punchcard.traces.reasons import find_reason, plain, remedy_of
 from punchcard.workspace.alert_rules import AlertKind
 
 _WEEK: Final = "in the last seven days"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlertText:
-    """What an alert says.
-
-    Attributes:
-        title: What is wrong, as one short sentence.
-        detail: What else is known, as sentences; "" if nothing is.
-        remedy: What to do, as sentences; "" if nothing has to be done.
-        path: Where in the App something can be done, "" if nowhere.
-    """
-
-    title: str
-    detail: str = ""
-    remedy: str = ""
-    path: str = ""
 
 
 def describe_alert(alert: Alert, *, zone: ZoneInfo) -> AlertText:
@@ -375,6 +357,16 @@ def _certificate(alert: Alert, zone: ZoneInfo) -> AlertText:
     )
 
 
+def _personal_data(alert: Alert, zone: ZoneInfo) -> AlertText:
+    sources = f"Sent by {alert.detail}." if alert.detail else ""
+    return AlertText(
+        title=f"Values of {alert.subject} look like {alert.reason or 'personal data'}.",
+        detail=_join(sources, f"First seen {format_moment(alert.since, zone)}."),
+        remedy="Drop or mask it at its sources. If the values are harmless, classify it.",
+        path=f"/privacy/inventory/property?name={quote(alert.subject, safe='')}",
+    )
+
+
 def _channel(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"The alert channel {alert.subject} does not take notices.",
@@ -418,6 +410,7 @@ _WRITERS: Final[Mapping[AlertKind, Callable[[Alert, ZoneInfo], AlertText]]] = Ma
         AlertKind.WORKER: _worker,
         AlertKind.ENGAGE: _engage,
         AlertKind.CERTIFICATE: _certificate,
+        AlertKind.PERSONAL_DATA: _personal_data,
         AlertKind.CHANNEL: _channel,
     }
 )

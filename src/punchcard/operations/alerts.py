@@ -16,6 +16,7 @@ from punchcard.operations.delivery_alerts import (
     find_unreachable,
 )
 from punchcard.operations.destination_states import DestinationState, read_status
+from punchcard.operations.personal_data_alerts import find_alarming_properties
 from punchcard.operations.process_alerts import (
     find_config_file_alerts,
     find_failing_channels,
@@ -294,6 +295,7 @@ CONDITIONS: Final = (
     Condition(kinds=frozenset({AlertKind.LEDGER}), find=find_ledger_differences),
     Condition(kinds=frozenset({AlertKind.UNMAPPED}), find=_unmapped),
     Condition(kinds=frozenset({AlertKind.UNKNOWN_SOURCE}), find=_unknown_sources),
+    Condition(kinds=frozenset({AlertKind.PERSONAL_DATA}), find=find_alarming_properties),
     Condition(kinds=frozenset({AlertKind.CHANNEL}), find=find_failing_channels),
 )
 """What every page of alerts looks at, those that stop awards first."""

@@ -1,11 +1,13 @@
-"""The inventory of personal data: every property and trait that sources send, and how sensitive it looks.
+"""The inventory of personal data: every property and trait that sources send, and how sensitive it is.
 
 The classification is that of Segment's Privacy Portal: Red is highly sensitive, Yellow names or describes a person,
-Green is anything else. It comes from the samples that the source schema counts; values are not stored.
+Green is anything else. It is proposed from the samples that the source schema counts, of which values are not stored,
+until people say what it is: what they have not classified is new.
 """
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -14,8 +16,20 @@ from typing import Final
 from sqlalchemy import Connection
 
 from punchcard.clock import to_iso
+from punchcard.errors import ConfigurationError
 from punchcard.events.personal_data import PersonalData
+from punchcard.store.access import audit
+from punchcard.store.privacy.classifications import (
+    PropertyKey,
+    StoredClassification,
+    read_classifications,
+    remove_classifications,
+    write_classifications,
+)
 from punchcard.store.source_schema.inventory import SentProperty, list_sent_properties
+from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.model import Source
+from punchcard.workspace.property_controls import control_paths
 
 TRAITS: Final = "traits"
 PROPERTIES: Final = "properties"
@@ -40,6 +54,9 @@ _RED: Final = frozenset(
 )
 
 
+_ALARMING: Final = (PersonalData.CARD_NUMBER, PersonalData.SECRET)
+
+
 @dataclass(frozen=True, kw_only=True)
 class InventoryItem:
     """A property or trait, whichever sources and events it is sent with.
@@ -47,6 +64,8 @@ class InventoryItem:
     Attributes:
         section: `properties` or `traits`.
         path: Path below the section.
+        proposed: What its values and its name look like.
+        classified: The classification by people, None while it is new.
         kinds: Number of sampled values by what they look like; empty for nothing personal.
         count: Sampled events that have it.
         types: JSON types, most frequent first.
@@ -55,7 +74,8 @@ class InventoryItem:
 
     section: str
     path: str
-    classification: Classification
+    proposed: Classification
+    classified: StoredClassification | None = None
     kinds: Mapping[str, int]
     count: int
     types: Sequence[str]
@@ -64,19 +84,64 @@ class InventoryItem:
     first_seen: datetime
     last_seen: datetime
 
+    @property
+    def name(self) -> str:
+        """Section and path, as controls name it."""
+        return f"{self.section}.{self.path}"
+
+    @property
+    def classification(self) -> Classification:
+        """The classification by people, else the proposed one."""
+        stored = None if self.classified is None else Classification.__members__.get(self.classified.classification)
+        return stored or self.proposed
+
+    @property
+    def is_new(self) -> bool:
+        """True if nobody has classified it."""
+        return self.classified is None
+
+    @property
+    def alarming(self) -> Sequence[str]:
+        """The kinds of values that nobody should send."""
+        return [kind for kind in self.kinds if kind in _ALARMING]
+
 
 def read_inventory(work: Connection) -> list[InventoryItem]:
     """Return every property and trait, the most sensitive first, then the most frequent."""
+    return _items(work, list_sent_properties(work))
+
+
+def read_alarming(work: Connection, sources: Iterable[Source]) -> list[InventoryItem]:
+    """Return the properties that need attention: see `needing_attention`. Cheap if there are none."""
+    return needing_attention(_items(work, list_sent_properties(work, kinds=_ALARMING)), sources)
+
+
+def needing_attention(items: Iterable[InventoryItem], sources: Iterable[Source]) -> list[InventoryItem]:
+    """Return properties with values that nobody should send, unless people have classified or controlled them.
+
+    Args:
+        sources: With their controls.
+    """
+    controlled = {(source.slug, path) for source in sources for path in control_paths(source.controls)}
+    return [
+        item
+        for item in items
+        if item.alarming and item.is_new and any((slug, item.name) not in controlled for slug in item.sources)
+    ]
+
+
+def _items(work: Connection, properties: Iterable[SentProperty]) -> list[InventoryItem]:
     grouped: dict[tuple[str, str], list[SentProperty]] = {}
-    for sent in list_sent_properties(work):
+    for sent in properties:
         section = TRAITS if sent.key.event_type in _CALLS_WITH_TRAITS else PROPERTIES
         grouped.setdefault((section, sent.known.path), []).append(sent)
-    items = [_item(section, path, members) for (section, path), members in grouped.items()]
+    classified = read_classifications(work)
+    items = [_item(key, members, classified.get(key)) for key, members in grouped.items()]
     return sorted(items, key=lambda item: (item.classification, -item.count, item.section, item.path))
 
 
-def classify(kinds: Mapping[str, int]) -> Classification:
-    """Return the classification of a property with values that look like this."""
+def propose_classification(kinds: Mapping[str, int]) -> Classification:
+    """Return the classification that is proposed for a property with values that look like this."""
     if not kinds:
         return Classification.GREEN
     return Classification.RED if any(kind in _RED for kind in kinds) else Classification.YELLOW
@@ -88,6 +153,10 @@ def item_body(item: InventoryItem) -> dict[str, object]:
         "section": item.section,
         "path": item.path,
         "classification": item.classification.name,
+        "proposedClassification": item.proposed.name,
+        "status": "NEW" if item.classified is None else "CLASSIFIED",
+        "classifiedBy": None if item.classified is None else item.classified.changed_by,
+        "classifiedAt": None if item.classified is None else to_iso(item.classified.changed_at),
         "personalData": dict(item.kinds),
         "count": item.count,
         "types": list(item.types),
@@ -98,7 +167,75 @@ def item_body(item: InventoryItem) -> dict[str, object]:
     }
 
 
-def _item(section: str, path: str, members: Sequence[SentProperty]) -> InventoryItem:
+def find_item(work: Connection, section: str, path: str) -> InventoryItem:
+    """Return a property or trait.
+
+    Raises:
+        NotFoundError: No source sends it.
+    """
+    for item in read_inventory(work):
+        if (item.section, item.path) == (section, path):
+            return item
+    raise NotFoundError(f"No source sends {section}.{path}.")
+
+
+def read_classification(text: str) -> Classification:
+    """Return the classification with this name, in any case.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    classification = Classification.__members__.get(text.upper())
+    if classification is None:
+        known = ", ".join(Classification.__members__)
+        raise ConfigurationError(
+            f'"{text[:40]}" is not a classification. Use {known}.', code="invalid_request", field="classification"
+        )
+    return classification
+
+
+def classify(
+    work: Connection, names: Sequence[str], classification: Classification | None, *, actor: str, now: datetime
+) -> int:
+    """Say how sensitive properties are; return how many have changed.
+
+    Args:
+        names: Such as `properties.card`.
+        classification: None makes them new again.
+
+    Raises:
+        NotFoundError: No source sends one of them. Nothing was changed.
+    """
+    items = {item.name: item for item in read_inventory(work)}
+    for name in names:
+        if name not in items:
+            raise NotFoundError(f"No source sends {name[:200]}.")
+    after = None if classification is None else classification.name
+    before = {name: _stored_name(items[name]) for name in dict.fromkeys(names)}
+    changed = [items[name] for name in before if before[name] != after]
+    keys: list[PropertyKey] = [(item.section, item.path) for item in changed]
+    if classification is None:
+        remove_classifications(work, keys)
+    else:
+        write_classifications(work, keys, classification.name, actor=actor, now=now)
+    for item in changed:
+        audit.record(
+            work,
+            at=now,
+            actor=actor,
+            kind="change",
+            resource_type="classification",
+            resource_id=item.name,
+            changes=json.dumps([{"path": "classification", "before": before[item.name], "after": after}]),
+        )
+    return len(changed)
+
+
+def _stored_name(item: InventoryItem) -> str | None:
+    return None if item.classified is None else item.classified.classification
+
+
+def _item(key: PropertyKey, members: Sequence[SentProperty], classified: StoredClassification | None) -> InventoryItem:
     kinds: Counter[str] = Counter()
     types: Counter[str] = Counter()
     for member in members:
@@ -106,9 +243,10 @@ def _item(section: str, path: str, members: Sequence[SentProperty]) -> Inventory
         types.update(member.known.types)
     ordered = sorted(members, key=lambda member: (-member.known.count, member.key))
     return InventoryItem(
-        section=section,
-        path=path,
-        classification=classify(kinds),
+        section=key[0],
+        path=key[1],
+        proposed=propose_classification(kinds),
+        classified=classified,
         kinds=dict(kinds.most_common()),
         count=sum(member.known.count for member in members),
         types=[type_ for type_, _ in types.most_common()],

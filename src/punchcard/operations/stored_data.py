@@ -175,6 +175,12 @@ STORED: Final = (
         retained=_EVER,
     ),
     StoredData(
+        content="Classifications of properties and traits",
+        tables=("property_classifications",),
+        is_personal=False,
+        retained=_EVER,
+    ),
+    StoredData(
         content="Alerts and their notices",
         tables=("alerts", "alert_notices"),
         is_personal=True,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from punchcard.clock import Clock
@@ -16,7 +17,7 @@ from punchcard.lake.selection import EventSelection
 from punchcard.operations.backtest import as_enabled
 from punchcard.routing.lake_events import read_lake_event
 from punchcard.routing.planning import plan_at
-from punchcard.store.routing.event_results import is_stopped_by_rules
+from punchcard.store.routing.event_results import EventResult, is_stopped_by_rules
 from punchcard.workspace.model import Transformation
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 from punchcard.workspace.transformation_settings import to_definition
@@ -61,6 +62,15 @@ class AwardChange:
         """True if the awards would differ in number or size."""
         return (self.awards_before, self.quantity_before) != (self.awards_after, self.quantity_after)
 
+    def add(self, before: Intent | EventResult, after: Intent | EventResult | None) -> None:
+        """Count what one event plans before and after; None if it is dropped."""
+        if isinstance(before, Intent):
+            self.awards_before += 1
+            self.quantity_before += before.quantity or 0
+        if isinstance(after, Intent):
+            self.awards_after += 1
+            self.quantity_after += after.quantity or 0
+
 
 @dataclass(kw_only=True)
 class TransformationPreview:
@@ -97,24 +107,31 @@ def preview_on_events(
     destinations = [as_enabled(destination) for destination in _destinations(transformation, snapshot)]
     awards = {destination.slug: AwardChange(destination=destination.slug) for destination in destinations}
     result = TransformationPreview(awards=list(awards.values()))
-    for row in _recent(transformation.source, lake=lake, clock=clock):
-        event = None if is_stopped_by_rules(row.results) else read_lake_event(row)
-        if event is None:
-            continue
+    for row, event in recent_events([transformation.source], lake=lake, clock=clock):
         result.events += 1
         transformed = compiled.apply(event)
         if transformed is not None:
             _add(result, row, event, transformed)
             for destination in destinations:
-                _compare(awards[destination.slug], event, transformed.event, destination, row.source or "", snapshot)
+                plan = partial(plan_at, destination=destination, source=row.source or "", zone=snapshot.zone)
+                after = None if transformed.event is None else plan(transformed.event)
+                awards[destination.slug].add(plan(event), after)
     return result
 
 
-def _recent(source: str, *, lake: LakeReader, clock: Clock) -> Iterator[LakeEvent]:
-    selection = EventSelection(sources=[source], begin=clock.now() - timedelta(days=PREVIEW_DAYS))
+def recent_events(sources: Sequence[str], *, lake: LakeReader, clock: Clock) -> Iterator[tuple[LakeEvent, Event]]:
+    """Yield the valid events of the last days that the rules of their source have not stopped, oldest first.
+
+    Args:
+        sources: Slugs of the sources; at most `EVENTS_MAX` of their rows are read.
+    """
+    selection = EventSelection(sources=sources, begin=clock.now() - timedelta(days=PREVIEW_DAYS))
     left = EVENTS_MAX
     for _, rows in lake.select(selection, through=lake.last_position()):
-        yield from rows[:left]
+        for row in rows[:left]:
+            event = None if is_stopped_by_rules(row.results) else read_lake_event(row)
+            if event is not None:
+                yield row, event
         left -= len(rows)
         if left <= 0:
             return
@@ -137,21 +154,3 @@ def _add(result: TransformationPreview, row: LakeEvent, event: Event, transforme
         changes = [note.detail for note in transformed.notes] or [transformed.detail]
         after = None if transformed.event is None else transformed.event.raw
         result.samples.append(ChangedEvent(message_id=row.message_id, before=event.raw, after=after, changes=changes))
-
-
-def _compare(
-    change: AwardChange,
-    before: Event,
-    after: Event | None,
-    destination: RoutedDestination,
-    source: str,
-    snapshot: Snapshot,
-) -> None:
-    intent = plan_at(before, destination, source=source, zone=snapshot.zone)
-    if isinstance(intent, Intent):
-        change.awards_before += 1
-        change.quantity_before += intent.quantity or 0
-    new_intent = None if after is None else plan_at(after, destination, source=source, zone=snapshot.zone)
-    if isinstance(new_intent, Intent):
-        change.awards_after += 1
-        change.quantity_after += new_intent.quantity or 0

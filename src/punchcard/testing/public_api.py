@@ -282,7 +282,7 @@ class PublicApiServer:
 
     async def _perform(self, target: DeliveryTarget, attempt: Attempt, *, send_before: SendBefore) -> PartnerResult:
         partner, settings = (target.partner, target.settings) if self.delivers_really else (self.partner, SCRIPTED)
-        client = partner.client(settings)
+        client = partner.client(settings, network=target.network)
         try:
             return await perform_attempt(
                 client,
@@ -341,13 +341,13 @@ class PublicApiServer:
 
     def _target(self, slug: str) -> DeliveryTarget:
         routed = self.watch.newest().destinations[slug]
-        options = routed.partner.delivery_options(routed.settings)
         return DeliveryTarget(
             slug=slug,
             partner=routed.partner,
             settings=routed.settings,
-            options=replace(options, requests_per_second=0, tries_max=3),
+            options=replace(routed.partner.delivery_options(routed.settings), requests_per_second=0, tries_max=3),
             fingerprint=routed.fingerprint,
+            network=routed.network,
             enabled=routed.destination.enabled,
         )
 

@@ -54,6 +54,7 @@ class AlertKind(StrEnum):
     WORKER = "worker"  # no worker process is running
     ENGAGE = "engage"  # no Engage process is running
     CERTIFICATE = "certificate"  # a TLS certificate that expires soon
+    PERSONAL_DATA = "personal_data"  # a property with values that nobody should send, such as card numbers
     CHANNEL = "channel"  # an alert channel that does not take notices
 
 
@@ -300,6 +301,12 @@ _DEFINITIONS: Final = (
         severity=Severity.WARNING,
         threshold=14,
         unit="days",
+    ),
+    RuleDefinition(
+        kind=AlertKind.PERSONAL_DATA,
+        title="Card number or secret",
+        description="Values of a property look like card numbers, passwords or tokens, and nobody has classified it.",
+        severity=Severity.WARNING,
     ),
     RuleDefinition(
         kind=AlertKind.CHANNEL,

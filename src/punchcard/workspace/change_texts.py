@@ -15,6 +15,7 @@ from punchcard.workspace.model import (
     Computation,
     Destination,
     DestinationFilter,
+    PropertyControls,
     Source,
     Transformation,
     Workspace,
@@ -46,8 +47,23 @@ _FIELDS: Final = {
     "url": "URL",
     "when_removed": "When removed",
     "switched_off": "Switched off",
-    "controls": "Controls",
+    "condition": "Conditions",
+    "drop": "Drop matching events",
+    "new_event_name": "New event name",
+    "property_renames": "Renamed properties",
+    "property_value_transformations": "Values",
+    "property_drops": "Removed properties",
+    "allow_properties": "Kept properties",
+    "enforcement": "Enforcement of the tracking plan",
+    "unplanned_events": "unplanned events",
+    "forward_violations_to": "violations are forwarded to",
+    "unplanned": "unplanned properties",
+    "violations": "violating values",
+    "common": "values violating the rule of all events",
 }
+"""Names of values, where they are not the key itself with blanks; also of the keys below `enforcement`."""
+_CONTROLLED: Final = {"drop": "dropped", "mask": "masked", "hash": "hashed"}
+_ALLOWED: Final = "allowed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +111,15 @@ def _sentences(
         part = before if after is None else after
         yield f"{_KINDS[change.part]} {name} {_DONE[change.kind]}" + _summary(part, catalog)
         return
-    rest = [value for value in change.values if value.path[0] != "filters"]
+    rest = [value for value in change.values if value.path[0] not in ("filters", "controls")]
     for value in rest:
         if isinstance(after, TrackingPlan) and value.path[0] == "rules":
             done = "added" if value.before is None else "removed" if value.after is None else "changed"
             yield f"Rule “{value.path[1]}” of tracking plan {name}: {done}"
             continue
         yield _value_sentence(value, change.part, name, after, catalog)
+    if isinstance(before, Source | Destination) and isinstance(after, Source | Destination):
+        yield from _control_sentences(before.controls, after.controls, f"{change.part} {name}")
     if isinstance(before, Destination) and isinstance(after, Destination):
         yield from _filter_sentences(before, after, name)
 
@@ -149,11 +167,13 @@ def _label(path: KeyPath, part: ConfigurationPart | None, catalog: Catalog) -> t
             return (f"Map entry {entry}", f"{field.value_label} ") if is_map else (f"{field.label} {entry}", "")
         return (str(keys[0]) if field is None else field.label), ""
     label = _FIELDS.get(section, section.replace("_", " ").capitalize())
+    if section == "enforcement":
+        return f"{label}, {' '.join(_FIELDS.get(str(key), str(key)) for key in keys)}", ""
     return (f"{label} {render_path(keys)}" if keys else label), ""
 
 
 def _change_text(value: ValueChange, unit: str, *, is_secret: bool) -> str:
-    before, after = value.before, value.after
+    before, after = _in_words(value.path, value.before), _in_words(value.path, value.after)
     if before in (True, False) and after in (True, False) and value.path == ("enabled",):
         return "enabled" if after else "disabled"
     if is_secret and before is not None and after is not None:
@@ -166,10 +186,33 @@ def _change_text(value: ValueChange, unit: str, *, is_secret: bool) -> str:
     return f"{unit}{_text(before)} → {_text(after)}"
 
 
+def _in_words(path: KeyPath, value: object) -> object:
+    """Return a value with internal names as people know it."""
+    if isinstance(value, list | tuple) and path[0] == "property_renames":
+        return [f"{rename['old_name']} → {rename['new_name']}" for rename in value]
+    if isinstance(value, list | tuple) and path[0] == "property_value_transformations":
+        return [f"{name} = {_text(item['property_value'])}" for item in value for name in item["property_paths"]]
+    if isinstance(value, str) and path[0] == "enforcement" and path[-1] != "forward_violations_to":
+        return value.replace("_", " ").lower()
+    return value
+
+
 def _is_secret(value: ValueChange, part: ConfigurationPart | None, catalog: Catalog) -> bool:
     if isinstance(part, Destination):
         return (str(value.path[0]), str(value.path[-1])) in secret_keys(part, catalog=catalog)
     return any(isinstance(side, str) and is_masked(side) for side in (value.before, value.after))
+
+
+def _control_sentences(before: PropertyControls, after: PropertyControls, owner: str) -> Iterator[str]:
+    """Return what has changed of the controls of a source or destination."""
+    old, new = _actions_by_path(before), _actions_by_path(after)
+    for path in sorted(old.keys() | new.keys()):
+        if old.get(path) != new.get(path):
+            yield f"Control of {path} at {owner}: {old.get(path, _ALLOWED)} → {new.get(path, _ALLOWED)}"
+
+
+def _actions_by_path(controls: PropertyControls) -> dict[str, str]:
+    return {path: done for kind, done in _CONTROLLED.items() for path in getattr(controls, kind)}
 
 
 def _filter_sentences(before: Destination, after: Destination, name: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Reads the workspace from the store and writes changed parts, with encrypted secrets."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -23,6 +23,7 @@ from punchcard.workspace.model import (
     AlertRule,
     Computation,
     Destination,
+    PropertyControls,
     Source,
     Transformation,
     Workspace,
@@ -165,8 +166,13 @@ def write(
         updated_at=clock.now(),
     )
     configuration.remove_documents(work, old.keys() - new.keys())
-    if any(part.controls.hash for part in (*desired.sources, *desired.destinations)):
+    if any(controls.hash for controls in _all_controls(desired)):
         SubjectVault(keyring).open_or_create(work)
+
+
+def _all_controls(workspace: Workspace) -> Iterator[PropertyControls]:
+    yield from (source.controls for source in workspace.sources)
+    yield from (destination.controls for destination in workspace.destinations)
 
 
 def _sealed(part: ConfigurationPart, keyring: Keyring, catalog: Catalog) -> ConfigurationPart:

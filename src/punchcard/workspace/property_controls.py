@@ -12,6 +12,7 @@ from punchcard.workspace.model import Destination, PropertyControls, Source, Wor
 from punchcard.workspace.problems import KeyPath, Problem
 
 CONTROLS_MAX: Final = 200
+PATH_CHARACTERS_MAX: Final = 300
 CONTROL_KINDS: Final = ("drop", "mask", "hash")
 _MONEY: Final = "the amounts of awards"
 _USES: Final = {
@@ -33,6 +34,9 @@ def control_problems(path: KeyPath, controls: PropertyControls) -> Iterator[Prob
         if parts[0] not in SECTIONS or len(parts) < 2 or not all(parts):
             message = f'"{name}" is not possible here. Begin with {", ".join(f"{section}." for section in SECTIONS)}'
             yield Problem(path=(*path, kind), message=f"{message} and end with the name of a property or trait.")
+        elif len(name) > PATH_CHARACTERS_MAX:
+            message = f"A path has at most {PATH_CHARACTERS_MAX} characters."
+            yield Problem(path=(*path, kind), message=message)
         elif counts[name] > 1:
             yield Problem(path=(*path, kind), message=f'"{name}" is listed more than once. Choose one control for it.')
 
@@ -61,9 +65,9 @@ def find_control_warnings(before: Workspace, after: Workspace) -> list[str]:
 def _warnings_of(
     before: Sequence[Source | Destination], after: Sequence[Source | Destination], texts: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
-    existing = {part.slug: _names(part.controls) for part in before}
+    existing = {part.slug: control_paths(part.controls) for part in before}
     for part in after:
-        for name in sorted(_names(part.controls) - existing.get(part.slug, set())):
+        for name in sorted(control_paths(part.controls) - existing.get(part.slug, set())):
             leaf = split_path(name)[-1]
             use = _USES.get(leaf.replace("_", "").lower())
             users = [] if use is None else [use]
@@ -72,5 +76,6 @@ def _warnings_of(
                 yield f"{part.slug}: {name} is controlled, but used by {', '.join(users)}."
 
 
-def _names(controls: PropertyControls) -> set[str]:
+def control_paths(controls: PropertyControls) -> set[str]:
+    """Return the paths that have a control."""
     return {*controls.drop, *controls.mask, *controls.hash}

@@ -8,7 +8,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from punchcard.clock import Clock
-from punchcard.destinations.catalog import CATALOG, DestinationCatalog
+from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import Partner
 from punchcard.errors import ConfigurationError, PunchcardError, StorageError
@@ -22,13 +22,20 @@ from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace import persistence
 from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
-from punchcard.workspace.compiled_parts import compile_filters, read_network, read_zone
+from punchcard.workspace.compiled_parts import (
+    built_in_names,
+    compile_controls,
+    compile_filters,
+    read_network,
+    read_zone,
+    readable_channels,
+)
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
-from punchcard.workspace.controlled_properties import NO_HASH_KEY, ControlledProperties
+from punchcard.workspace.controlled_properties import ControlledProperties
 from punchcard.workspace.document import Catalog, find_load_problem, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
-from punchcard.workspace.model import AlertChannel, Destination, PropertyControls, Source, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, Source
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.point_costs import PointCost, read_point_cost
 from punchcard.workspace.problems import format_error
@@ -221,16 +228,14 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         by_write_key=MappingProxyType({key: route for route in routes for key in route.source.write_keys}),
         routes=MappingProxyType({key: route for route in (*routes, *own.values()) for key in route.source.write_keys}),
         destinations=MappingProxyType(destinations),
-        known_names=frozenset(
-            {*_built_in_names(catalog), *(destination.name for destination in destinations.values())}
-        ),
+        known_names=built_in_names(catalog).union(destination.name for destination in destinations.values()),
         computations=MappingProxyType(computations),
         own_write_keys=MappingProxyType({slug: route.source.write_keys[0] for slug, route in own.items()}),
         invalid_computations=MappingProxyType({**invalid, **broken}),
         unreadable=unreadable,
         network=network,
         alert_rules=effective_rules(workspace.alert_rules),
-        alert_channels=_readable_channels(workspace, unreadable),
+        alert_channels=readable_channels(workspace, unreadable),
         managed_by_file=stored.managed_by_file,
         tracking_plans=MappingProxyType({plan.slug: plan for plan in workspace.tracking_plans}),
         invalid_plans=MappingProxyType(invalid_plans),
@@ -252,17 +257,6 @@ def _compile_route(
         hash_key=stored.hash_key,
         rules_problem=transformations.problems.get(("source", source.slug)),
     )
-
-
-def _readable_channels(workspace: Workspace, unreadable: Mapping[PartKey, str]) -> Mapping[str, AlertChannel]:
-    channels = (channel for channel in workspace.alert_channels if ("alert_channel", channel.slug) not in unreadable)
-    return MappingProxyType({channel.slug: channel for channel in channels})
-
-
-def _built_in_names(catalog: Catalog) -> Iterable[str]:
-    """Return the names of the loaded destinations. Packages that no destination uses are not loaded for this."""
-    partners = catalog.loaded() if isinstance(catalog, DestinationCatalog) else catalog.values()
-    return (partner.definition.name for partner in partners)
 
 
 def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
@@ -422,21 +416,18 @@ def _compile_destination(
 
     Args:
         broken: Why it must not be used even if its settings are valid, else None.
-        hash_key: Key of the hashes of properties; None if it does not exist or cannot be decrypted.
     """
-    partner = catalog.get(destination.type) or MissingPartner(
-        destination.type, find_load_problem(catalog, destination.type)
-    )
-    settings, invalid, fingerprint = None, broken, ""
+    type_ = destination.type
+    partner = catalog.get(type_) or MissingPartner(type_, find_load_problem(catalog, type_))
+    settings, controls, invalid, fingerprint = None, None, broken, ""
     supported = partner.definition.supported
     filters = DestinationFilters(())
-    controls = None
     try:
         settings = partner.read_settings(destination.settings, destination.options)
         partner.delivery_options(settings)
         supported = partner.supported_calls(settings)
         filters = compile_filters(destination.filters)
-        controls = _compile_controls(destination.controls, hash_key)
+        controls = compile_controls(destination.controls, hash_key)
         fingerprint = settings_fingerprint(destination, keyring)
         if network.allowed:
             fingerprint = keyring.fingerprint(f"{fingerprint} {network.allowed}".encode())
@@ -457,19 +448,6 @@ def _compile_destination(
         destination=destination,
         invalid=invalid,
         filters=filters,
-        controls=controls,
         transformations=transformations,
+        controls=controls,
     )
-
-
-def _compile_controls(controls: PropertyControls, hash_key: bytes | None) -> ControlledProperties | None:
-    """Return compiled controls, None if there are none.
-
-    Raises:
-        ConfigurationError: Properties are hashed, and the key cannot be read: unhashed, they must not pass.
-    """
-    if controls == PropertyControls():
-        return None
-    if controls.hash and hash_key is None:
-        raise ConfigurationError(NO_HASH_KEY, code="no_hash_key")
-    return ControlledProperties(controls, hash_key=hash_key or b"")

@@ -1,4 +1,4 @@
-"""The tables of privacy: regulations with their subjects, and what is suppressed."""
+"""The tables of privacy: regulations with their subjects, what is suppressed, retention, and classifications."""
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint
 
@@ -44,6 +44,16 @@ retention_periods = Table(  # one row for each data set that has a period of its
     Column("cursor", BigInteger, nullable=False),  # the id through which the data set was pruned
     Column("deleted", BigInteger, nullable=False),  # number of rows so far
     Column("deleted_at", Instant),
+)
+
+property_classifications = Table(  # what people say of a property or trait of the inventory
+    "property_classifications",
+    metadata,
+    Column("section", String(16), primary_key=True),  # `properties` or `traits`
+    Column("path", String(160), primary_key=True),
+    Column("classification", String(16), nullable=False),
+    Column("changed_by", Text, nullable=False),  # an actor as in the audit log
+    Column("changed_at", Instant, nullable=False),
 )
 
 regulation_subjects = Table(

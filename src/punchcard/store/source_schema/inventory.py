@@ -1,8 +1,9 @@
 """Reads all properties and traits that any source sends."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from punchcard.store.source_schema.model import SchemaKey
 from punchcard.store.source_schema.reading import ListedProperty, read_property
@@ -17,10 +18,17 @@ class SentProperty:
     known: ListedProperty
 
 
-def list_sent_properties(work: Connection) -> list[SentProperty]:
-    """Return the properties and traits of every event of every source; at most some ten thousand for each source."""
+def list_sent_properties(work: Connection, *, kinds: Collection[str] = ()) -> list[SentProperty]:
+    """Return the properties and traits of every event of every source; at most some ten thousand for each source.
+
+    Args:
+        kinds: Only those with values of one of these kinds of personal data; empty for all.
+    """
     columns = schema_properties.c
-    rows = work.execute(select(schema_properties).order_by(columns.path, columns.source, columns.event_name))
+    query = select(schema_properties).order_by(columns.path, columns.source, columns.event_name)
+    if kinds:
+        query = query.where(or_(*(columns.personal.contains(f'"{kind}"', autoescape=True) for kind in kinds)))
+    rows = work.execute(query)
     return [
         SentProperty(key=SchemaKey(row.source, row.event_type, row.event_name), known=read_property(row))
         for row in rows
