@@ -169,7 +169,7 @@ class KafkaBodies:
         read_at, after, ends = self._ends
         if monotonic() - read_at < _NOTED_AFTER_SECONDS:
             return
-        if not state.body_ends or state.body_ends[-1].after != after:
+        if not state.is_noted_soon(after, first_offset):
             noted = BodyEnds(after=after, ends=ends, before=end_of_records())
             self._identity.write(NoteBodyEnds(topic_id=self._topic_id, ends=noted, first_offset=first_offset))
         self._ends = None

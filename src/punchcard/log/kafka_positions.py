@@ -18,7 +18,8 @@ from punchcard.log.partitions import PartitionLayout
 FORMAT: Final = 2
 """The newest format that this module reads. Operations have it if an older version must not ignore them."""
 _UNDIVIDED_FORMAT: Final = 1
-_BODY_ENDS_MAX: Final = 256
+_BODY_ENDS_MAX: Final = 512
+_NOTED_SHARE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,15 @@ class LogState:
     def deletable_before(self, offset: int) -> tuple[int, ...]:
         """Return the end of each partition before which no body is needed after the records before an offset."""
         return next((ends.ends for ends in reversed(self.body_ends) if ends.before <= offset), ())
+
+    def is_noted_soon(self, end: int, first_offset: int) -> bool:
+        """Return whether ends were noted so shortly before the end of the records that more are not needed.
+
+        Args:
+            first_offset: Of the first record that is left: the more there are, the rarer ends are noted.
+        """
+        last = self.body_ends[-1].after if self.body_ends else -1
+        return end - last <= (end - first_offset) // _NOTED_SHARE or end == last
 
     def deleted_before(self, first_offset: int, first_bodies: Sequence[int]) -> int:
         """Return the offset before which no record has a body that is left.
@@ -280,7 +290,7 @@ def _apply_division(state: LogState, operation: AnyOperation) -> LogState:
     if isinstance(operation, NoteBodyEnds):
         used = [number for number, ends in enumerate(state.body_ends) if ends.before <= operation.first_offset]
         left = (*state.body_ends[max(used, default=0) :], operation.ends)
-        # Every second one where there are many: the older ones become rarer, and none has to be kept for each minute.
+        # There are fewer, unless the log has grown from few records to very many.
         return replace(state, body_ends=left if len(left) <= _BODY_ENDS_MAX else left[::2])
     return state
 

@@ -191,21 +191,29 @@ def test_what_an_undivided_log_stores_is_read_by_older_versions() -> None:
     assert json.loads(encode(Reserve(topic_id=TOPIC, above=1, step=1)))["format"] == 1
 
 
-def test_bodies_can_be_deleted_once_what_may_refer_to_them_is() -> None:
-    """A body for each record, of which those of the last ten minutes may have no record yet; 4,000 records are kept."""
+@pytest.mark.parametrize("retained", [700, 5_000])
+def test_bodies_can_be_deleted_once_what_may_refer_to_them_is(retained: int) -> None:
+    """One body for each record, of which the newest ten may have no record yet; ends are read after each record."""
     state = LogState(partitions=2)
-    for end in range(10, 20_000, 10):
-        first = max(0, end - 4_000)
-        ends = BodyEnds(after=end, ends=(end + 10, end + 10), before=end + 10)
-        state = apply(state, NoteBodyEnds(topic_id=TOPIC, ends=ends, first_offset=first))
-        assert len(state.body_ends) <= 256
+    for end in range(10, 4 * retained):
+        first = max(0, end - retained)
+        if not state.is_noted_soon(end, first):
+            ends = BodyEnds(after=end, ends=(end + 10, end + 10), before=end + 10)
+            state = apply(state, NoteBodyEnds(topic_id=TOPIC, ends=ends, first_offset=first))
+        assert len(state.body_ends) <= 512
         deletable = state.deletable_before(first) or (0, 0)
-        assert deletable[0] <= first
-        assert deletable[0] >= first - 100  # a fortieth of what is kept
+        assert first - retained // 30 - 15 <= deletable[0] <= first
         deleted = state.deleted_before(first, deletable)
-        assert max(0, deletable[0] - 10) == deleted
-        if deletable[0] > 10:
+        assert deleted == max(0, deletable[0] - 10)
+        if deleted:
             assert state.deleted_before(first, (0, deletable[1])) < deleted
+
+
+def test_ends_are_noted_for_the_last_records_too() -> None:
+    state = LogState(partitions=2, body_ends=(BodyEnds(1_000, (5, 5), 1_000),))
+    assert state.is_noted_soon(1_010, 0)
+    assert not state.is_noted_soon(1_010, 1_005)
+    assert state.is_noted_soon(1_000, 1_000)
 
 
 def test_records_from_before_the_division_have_their_bodies_themselves() -> None:
