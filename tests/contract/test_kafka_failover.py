@@ -181,6 +181,28 @@ def test_a_frozen_leader_is_replaced(own_kafka: KafkaCluster) -> None:
     assert set(numbers[1:]) == {1}
 
 
+def test_who_reads_all_the_time_finds_the_next_leader(own_kafka: KafkaCluster) -> None:
+    with closing(KafkaEventLog(own_kafka.url("read"))) as log:
+        log.append([record(0)])
+        own_kafka.wait_until_in_sync("read")
+        assert stored(log) == {1: 0}
+        leader = own_kafka.leader_of("read")
+        leader.kill()
+        try:
+            wait_until(lambda: is_readable(log))
+        finally:
+            leader.start()
+        own_kafka.wait_until_ready()
+        assert stored(log) == {1: 0}
+
+
+def is_readable(log: KafkaEventLog) -> bool:
+    try:
+        return bool(stored(log))
+    except StorageError:
+        return False
+
+
 def is_appended(log: KafkaEventLog) -> bool:
     try:
         return len(log.append([record(1)])) == 1

@@ -11,6 +11,7 @@ from punchcard.computations.model import (
     Not,
     Operator,
     Or,
+    StaticList,
     trait_keys,
 )
 
@@ -19,6 +20,8 @@ def is_empty_without_events(part: Definition) -> bool:
     """Return whether a person without events has no result, whatever their traits are."""
     if isinstance(part, Events):
         return True
+    if isinstance(part, StaticList):
+        return False
     return not trait_keys(part) and not _holds_without_events(part)
 
 

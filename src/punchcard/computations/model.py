@@ -256,8 +256,18 @@ class Or(_Part, frozen=True, tag="or"):
     conditions: "tuple[Condition, ...]"
 
 
-Condition = Comparison | Not | And | Or
-Definition = Comparison | Not | And | Or | Events
+class StaticList(_Part, frozen=True, tag="list"):
+    """True for the members of an uploaded list. It is always a whole definition.
+
+    Attributes:
+        name: Key of the audience that it is the definition of.
+    """
+
+    name: str
+
+
+Condition = Comparison | Not | And | Or | StaticList
+Definition = Comparison | Not | And | Or | StaticList | Events
 """A condition for an audience, reduced events for a computed trait."""
 
 
@@ -375,7 +385,7 @@ def _condition_beginning_at(part: Condition, since: int) -> Condition:
     match part:
         case Comparison(left=Events() as events):
             return msgspec.structs.replace(part, left=beginning_at(events, since))
-        case Comparison():
+        case Comparison() | StaticList():
             return part
         case Not():
             return Not(_condition_beginning_at(part.condition, since))

@@ -8,6 +8,7 @@ import msgspec
 from punchcard.computations.checks import comparison_problem
 from punchcard.computations.errors import DefinitionError
 from punchcard.computations.event_chains import EventReader
+from punchcard.computations.keys import KEY, KEY_CHARACTERS_MAX
 from punchcard.computations.lexer import DATE, END, NAME, NUMBER, TEXT, Token
 from punchcard.computations.model import (
     BY_DATE,
@@ -25,6 +26,7 @@ from punchcard.computations.model import (
     Or,
     Property,
     Span,
+    StaticList,
     Trait,
 )
 
@@ -32,10 +34,12 @@ PRIMARIES_MAX: Final = 50
 NESTING_MAX: Final = 20
 _METHODS: Final = {operator.value: operator for operator in Operator}
 _PRIMARIES: Final = ("event", "trait", "property", "context", "NOT")
+_LIST: Final = "list"
 _NOT_HERE: Final = {
     "entity": "linked entities are not supported",
     "ANY": "accounts are not supported",
     "ALL": "accounts are not supported",
+    _LIST: "list(…) is a whole definition: elsewhere, its members are those with trait('its_key') = true",
     "literal": "a literal is only allowed on the right side of a comparison",
 }
 _Left = Events | Trait | Property | Context
@@ -84,10 +88,24 @@ class _Parser(EventReader):
         """Read the complete definition."""
         if self.next.kind == END:
             raise self.error("a definition is expected, such as: event('Order Completed').count() >= 1")
+        if self.next.kind == NAME and self.next.value == _LIST:
+            return self._static_list()
         disjunction = self._disjunction()
         if self.next.kind != END:
             raise self.error("`AND`, `OR`, a comparison or the end is expected")
         return disjunction
+
+    def _static_list(self) -> StaticList:
+        self.take()
+        self.expect("(")
+        at = self.next
+        name = self.text_value()
+        if not KEY.fullmatch(name) or len(name) > KEY_CHARACTERS_MAX:
+            raise self.error("the key of the audience is expected, such as list('vip')", at=at)
+        self.expect(")")
+        if self.next.kind != END:
+            raise self.error(_NOT_HERE[_LIST])
+        return StaticList(name)
 
     def _disjunction(self) -> Definition:
         return self._joined("OR", self._conjunction, Or)

@@ -16,6 +16,7 @@ from punchcard.computations.model import (
     Property,
     Reducer,
     Span,
+    StaticList,
     Trait,
 )
 
@@ -29,6 +30,8 @@ def to_text(definition: Definition) -> str:
             return _events(definition)
         case Comparison():
             return _comparison(definition)
+        case StaticList():
+            return f"list({quoted(definition.name)})"
         case Not():
             return f"NOT ( {to_text(definition.condition)} )"
         case And():

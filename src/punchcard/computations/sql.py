@@ -6,6 +6,7 @@ The tables of the statement, and what a row is:
   `event`, `source`, `properties` and `context` (JSON), and `revenue`, `value`, `total` as decimals read from there;
 * `traits`, a trait of a person: `profile`, `name`, `text`, `json`;
 * `people`, a person: `profile`, `known` (has more than anonymous ids);
+* `list_members`, a member of a static list: `list`, its name, and `profile`;
 * `touched`, only on request: `profile` of the people to compute.
 
 The result has a row for each person that meets a condition or has a value: `profile`, and a column `c0`, `c1` … for
@@ -39,6 +40,7 @@ from punchcard.computations.model import (
     Not,
     Or,
     Reducer,
+    StaticList,
     Trait,
     all_events,
     funnel_children,
@@ -171,6 +173,8 @@ class _Compiler:
                 return f"NULLIF({column}, 0)" if part.reducer in COUNTING else column
             case Comparison():
                 return comparison_of(part, self._outer())
+            case StaticList():
+                return f"p.profile IN (SELECT profile FROM list_members WHERE list = {text_of(part.name)})"
             case Not():
                 return f"NOT ({self._expression(part.condition)})"
             case And():
@@ -347,6 +351,8 @@ class _Compiler:
                     self._where(inner, table, parent=parent, children=children) for inner in condition.conditions
                 )
                 return "(" + word.join(f"({operand})" for operand in operands) + ")"
+            case StaticList():
+                raise ValueError("A static list is a whole definition, not a condition on events.")
             case Comparison():
                 scope = Scope(
                     events=lambda events: (children or {})[events],

@@ -7,12 +7,13 @@ stamp, and the facts are restored from lake and store.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, from_micros, to_micros
+from punchcard.computations.model import StaticList
 from punchcard.engage import identity_resolution
 from punchcard.engage.computing import (
     Change,
@@ -35,6 +36,7 @@ from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.quarantine import TRIED_ALONE_MAX, EventQuarantine
 from punchcard.engage.restoring import restore
 from punchcard.engage.states import States, fingerprint, follow_configuration, prepare_computation
+from punchcard.engage.static_lists import ListPart, StaticLists, list_of
 from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.engage.writing import hour_start, queue_all_profiles, resync, write_changes
@@ -112,6 +114,11 @@ class ComputationEngine:
         if (meta.stamp, meta.position) != (self._stamp, self._position):
             restore(facts, store, lake, self._ids, position=self._position, stamp=self._stamp, clock=clock)
             self._computed_at = 0
+        self._lists = StaticLists(store, facts, clock)
+        self._reads_list = (
+            False  # the current step has a part of a list instead of events, so that a failure is its own
+        )
+        self._has_more = True
         # The computed values may be outdated, so everything is computed again.
         self._is_behind = not self._computed_at
 
@@ -137,9 +144,20 @@ class ComputationEngine:
             self._isolate_failure(error)
             return True
         except Exception as error:
-            if not is_isolated(error) or not self._search_failing_event():
+            if not is_isolated(error) or not (self._fail_list(error) or self._search_failing_event()):
                 raise
             return True
+
+    def _fail_list(self, error: Exception) -> bool:
+        """Give up the list that was being read; False if there was none."""
+        name = self._lists.fail() if self._reads_list else None
+        if name is None:
+            return False
+        self._states.discard_changes()
+        self._telemetry.computing_failed(name, error=repr(error))
+        self._states.update(name, status=Status.FAILED, detail=f"The uploaded list cannot be read: {error}."[:500])
+        self._save_states()
+        return True
 
     def _search_failing_event(self) -> bool:
         """Reduce the size of the next step, or quarantine the events that fail; False if no event fails."""
@@ -163,13 +181,19 @@ class ComputationEngine:
     def _step(self) -> bool:
         begun = self._clock.monotonic()
         self._follow_configuration()
-        events = self._lake.after(self._position, limit=self._events_max)
+        self._lists.refresh(self._requested.values())
+        # Lists wait for past events, which name many of their people, and take turns with new ones.
+        part = None if self._reads_list or self._has_more else self._lists.next_part(self._ids)
+        self._reads_list = part is not None
+        events = self._lake.after(self._position, limit=self._events_max) if part is None else []
         reading = read_events(self._quarantine.without(events), self._ids)
         reading.through = events[-1].log_position if events else 0
         now, is_set_back = next_moment(to_micros(self._clock.now()), last=self._computed_at)
         self._is_behind = self._is_behind or is_set_back
         through = reading.through or self._position
         has_more = len(events) >= self._events_max // 2 and self._lake.last_position() > through
+        self._has_more = has_more
+        reading.people += part.people if part is not None else []
         changes = self._people(reading)
         touched = changes.touched()
         live = [] if has_more or self._is_behind else self._live()
@@ -177,7 +201,7 @@ class ComputationEngine:
         # Events that the lake has dropped no longer count; otherwise the next restart would change results.
         first = self._lake.first_position()
         due |= self._facts.people_before(first) if first > self._first else set()
-        if events or due:
+        if events or due or changes.people:
             self._is_behind = self._is_behind or has_more
             if has_more:
                 percent = 100 * through // max(1, self._lake.last_position())
@@ -192,12 +216,15 @@ class ComputationEngine:
         self._first = first
         if has_more:
             return True
+        if part is not None:
+            self._add_list_members(part)
         worked = self._compute_in_full(live, now)
         self._computed_at = now
         if worked:
             with self._facts.unit_of_work():
                 self._save_meta(self._position, self._stamp, now)
-        return bool(events or due or worked)
+        is_swept = self._lists.sweep(self._referenced_lists())
+        return bool(events or due or part is not None or worked or is_swept or self._lists.has_unread())
 
     def check(self) -> int:
         """Compute everything for everybody and correct differences; returns their number, each of which is a defect."""
@@ -245,6 +272,32 @@ class ComputationEngine:
             return [[computation] for computation in computations]
         return [list(computations)] if computations else []
 
+    def _add_list_members(self, part: ListPart) -> None:
+        """Add a part of a list to the facts; after the last one its audience is computed for everybody."""
+        if part.is_last:
+            keys = {key for key, requested in self._requested.items() if list_of(requested) == part.name}
+            self._pending.add(keys, among=self._requested)
+        with self._facts.unit_of_work():
+            self._lists.add(part)
+            self._save_meta(self._position, self._stamp, self._computed_at)
+        self._lists.mark_added(part)
+        for key, requested in self._requested.items():
+            if list_of(requested) == part.name and self._states.current[key].status is Status.PREPARING:
+                self._states.update(key, detail=self._lists.progress())
+        self._requested = {key: self._with_list(requested) for key, requested in self._requested.items()}
+        self._save_states()
+
+    def _with_list(self, computation: RequestedComputation) -> RequestedComputation:
+        return replace(computation, list_revision=self._lists.revision(list_of(computation)))
+
+    def _referenced_lists(self) -> set[str]:
+        """Return the names of the lists that the configuration uses, as far as its definitions can be read."""
+        snapshot = self._current()
+        definitions = [ready.definition for ready in snapshot.computations.values()]
+        return {definition.name for definition in definitions if isinstance(definition, StaticList)} | set(
+            snapshot.invalid_computations
+        )
+
     def _people(self, reading: PersonEvents) -> IdentityChanges:
         if not reading.people:
             return IdentityChanges([], Resolution())
@@ -255,7 +308,11 @@ class ComputationEngine:
 
     def _live(self) -> list[RequestedComputation]:
         """Return the computations with current results, which are kept up to date."""
-        return [computation for computation in self._requested.values() if self._states.is_live(computation)]
+        return [
+            computation
+            for computation in self._requested.values()
+            if self._states.is_live(computation) and self._lists.is_complete(computation)
+        ]
 
     def _commit(
         self,
@@ -375,7 +432,9 @@ class ComputationEngine:
                 continue
             try:
                 with attribute_failures([key]):
-                    ready[key] = prepare_computation(computation, self._states.current[key], zone=snapshot.day_zone)
+                    ready[key] = self._with_list(
+                        prepare_computation(computation, self._states.current[key], zone=snapshot.day_zone)
+                    )
                     fingerprint(ready[key])
             except ComputingError as error:
                 ready.pop(key, None)
@@ -390,7 +449,9 @@ class ComputationEngine:
         A large result is saved over several steps, so that nothing else waits for it.
         """
         everything = {
-            key: computation for key, computation in self._requested.items() if not self._states.has_failed(computation)
+            key: computation
+            for key, computation in self._requested.items()
+            if not self._states.has_failed(computation) and self._lists.is_complete(computation)
         }
         if self._is_behind:
             keys = set(everything)

@@ -37,6 +37,7 @@ class RequestedComputation:
         includes_anonymous: True to count people who have only anonymous ids.
         since: Microseconds since 1970 before which no event counts, 0 for all of history.
         zone: Time zone in which days begin and end.
+        list_revision: Revision of the static list that it has the members of, "" for none.
     """
 
     key: str
@@ -45,6 +46,7 @@ class RequestedComputation:
     includes_anonymous: bool = False
     since: int = 0
     zone: ZoneInfo = UTC_ZONE
+    list_revision: str = ""
 
     def query(self) -> ComputationQuery:
         """Return the query for the compiler."""

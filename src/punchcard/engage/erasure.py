@@ -88,7 +88,7 @@ def _erase(store: Store, facts: FactStore, regulation: Regulation, ids: ErasedId
         profiles = _profiles_of(work, ids)
         # The facts first: if the store fails then, this is done again.
         with facts.unit_of_work():
-            for table in ("facts", "traits", "people"):
+            for table in ("facts", "traits", "people", "list_members"):
                 facts.delete_people(table, profiles)
         deleted = erase_profiles(work, profiles, ids)
         existing = next((step.count for step in regulation.progress.stores if step.id == "profiles"), 0)

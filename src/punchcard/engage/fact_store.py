@@ -35,6 +35,11 @@ CREATE TABLE traits (profile BIGINT, name VARCHAR, text VARCHAR, json VARCHAR, c
 CREATE TABLE people (profile BIGINT, known BOOLEAN);
 CREATE TABLE meta (version INTEGER, position BIGINT, stamp BIGINT, computed_at BIGINT);
 """
+# Made where they are missing: a file of an earlier version is used on, and its lists are read again.
+_LIST_TABLES = """
+CREATE TABLE IF NOT EXISTS list_members (list VARCHAR, profile BIGINT);
+CREATE TABLE IF NOT EXISTS lists (name VARCHAR, revision VARCHAR);
+"""
 _HOT = ", ".join(
     as_number(f"JSON_EXTRACT_STRING(properties, '$.\"{name}\"')") + f" AS {name}"
     for name in ("revenue", "value", "total")
@@ -160,7 +165,10 @@ class FactStore:
         direct = [(profile, merged) for merged, profile in final_profiles(merges).items()]
         table = pa.table({"p": [row[0] for row in direct], "m": [row[1] for row in direct]})
         with self._as_table(table) as name:
-            self.run(f"UPDATE facts SET profile = merges.p FROM {name} AS merges WHERE facts.profile = merges.m")
+            for moved in ("facts", "list_members"):
+                self.run(
+                    f"UPDATE {moved} SET profile = merges.p FROM {name} AS merges WHERE {moved}.profile = merges.m"
+                )
             known = f"SELECT p FROM {name} JOIN people ON people.profile = m WHERE people.known"
             self.run(f"UPDATE people SET known = true WHERE profile IN ({known})")
             self.run(f"DELETE FROM people WHERE profile IN (SELECT m FROM {name})")
@@ -190,6 +198,31 @@ class FactStore:
         with self._numbers(profiles) as name:
             self.run(f"INSERT INTO touched SELECT n FROM {name}")
 
+    def list_revisions(self) -> dict[str, str]:
+        """Return the revision of each static list whose members are complete."""
+        return dict(self.rows("SELECT name, revision FROM lists"))
+
+    def forget_lists(self) -> None:
+        """Delete the members of all static lists; they are read again from the store."""
+        self.run("DELETE FROM list_members")
+        self.run("DELETE FROM lists")
+
+    def begin_list(self, name: str) -> None:
+        """Delete what was read of a list's next revision."""
+        self.run("DELETE FROM list_members WHERE list = ?", _next_of(name))
+
+    def add_list_members(self, name: str, profiles: Iterable[int]) -> None:
+        """Add members to the next revision of a list, which do not count before `complete_list`."""
+        with self._numbers(profiles) as numbers:
+            self.run(f"INSERT INTO list_members SELECT ?, n FROM {numbers}", _next_of(name))
+
+    def complete_list(self, name: str, revision: str) -> None:
+        """Replace the members of a list by those of its next revision."""
+        self.run("DELETE FROM list_members WHERE list = ?", name)
+        self.run("UPDATE list_members SET list = ? WHERE list = ?", name, _next_of(name))
+        self.run("DELETE FROM lists WHERE name = ?", name)
+        self.run("INSERT INTO lists VALUES (?, ?)", name, revision)
+
     def people_before(self, position: int) -> set[int]:
         """Return everybody who has events before a log position."""
         return {row[0] for row in self.rows("SELECT DISTINCT profile FROM facts WHERE seq < ?", seq_of(position, 0))}
@@ -203,7 +236,7 @@ class FactStore:
         self.run("DELETE FROM facts WHERE seq >= ?", seq_of(position + 1, 0))
 
     def delete_people(self, table: str, profiles: Iterable[int]) -> None:
-        """Delete what a table (`facts`, `traits` or `people`) has of these people."""
+        """Delete what a table (`facts`, `traits`, `people` or `list_members`) has of these people."""
         with self._numbers(profiles) as name:
             self.run(f"DELETE FROM {table} WHERE profile IN (SELECT n FROM {name})")
 
@@ -254,7 +287,7 @@ class FactStore:
                 return existing
             self._forget()
             connection = duckdb.connect(str(self._path), config=_CONFIG)
-            connection.execute(_TABLES)
+            connection.execute(_TABLES + _LIST_TABLES)
             connection.execute("INSERT INTO meta VALUES (?, 0, 0, 0)", [_VERSION])
         except (OSError, duckdb.Error) as error:
             raise StorageError(f"{self._path} cannot be opened: {error}.") from error
@@ -267,6 +300,7 @@ class FactStore:
         try:
             connection = duckdb.connect(str(self._path), config=_CONFIG)
             if connection.execute("SELECT version FROM meta").fetchall() == [(_VERSION,)]:
+                connection.execute(_LIST_TABLES)
                 return connection
             connection.close()
         except duckdb.IOException as error:
@@ -280,6 +314,10 @@ class FactStore:
     def _forget(self) -> None:
         for path in (self._path, self._path.with_name(self._path.name + ".wal")):
             path.unlink(missing_ok=True)
+
+
+def _next_of(name: str) -> str:
+    return f"{name}/next"  # no list has this name: a key has no slash
 
 
 EVENTS_PER_RECORD_MAX = 1 << 20

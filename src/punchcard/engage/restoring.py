@@ -82,6 +82,7 @@ def _follow_merges(facts: FactStore, store: Store) -> None:
 def _restore_people(facts: FactStore, store: Store) -> int:
     facts.run("DELETE FROM people")
     facts.run("DELETE FROM traits")
+    facts.forget_lists()
     count = 0
     with store.reading() as work:
         for people in read_profiles(work, rows_per_batch=_ROWS_PER_BATCH):

@@ -118,6 +118,8 @@ def fingerprint(computation: RequestedComputation) -> str:
     inputs = [computation.kind, computation.definition, computation.includes_anonymous, computation.since]
     if depends_on_zone(computation.definition) and computation.zone.key != "UTC":
         inputs.append(computation.zone.key)
+    if computation.list_revision:
+        inputs.append(computation.list_revision)
     text = msgspec.json.encode(inputs)
     return hashlib.sha256(text).hexdigest()
 

@@ -13,6 +13,7 @@ from punchcard.computations.model import (
     Events,
     Not,
     Property,
+    StaticList,
     Trait,
     all_events,
     dependencies_of,
@@ -156,6 +157,8 @@ def _paths_of(condition: Condition) -> set[str]:
     match condition:
         case Not():
             return _paths_of(condition.condition)
+        case StaticList():
+            return set()
         case Comparison():
             sides = (condition.left, *condition.right)
             return {side.path for side in sides if isinstance(side, Property) and not side.of_parent}

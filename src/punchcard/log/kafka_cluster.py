@@ -39,6 +39,7 @@ _OTHER_LEADER: Final = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._NOENT,  # the client knows of no leader
     KafkaError._DESTROY,  # another thread has replaced the client
 )
 _CHANGING: Final = (*_OTHER_LEADER, *_NO_TOPIC)
@@ -197,11 +198,15 @@ class KafkaCluster:
                 with self.failures(action):
                     return request()
             except StorageError as error:
+                # After the death of a leader a client can go on with what it knows for minutes, whoever leads now.
+                self._reconnect()
                 if code_of(error.__cause__) not in codes or monotonic() > deadline:
                     raise
             threading.Event().wait(_POLL_SECONDS)
-            if self._client is not None:
-                self._connect()  # the old client would go on with the leader that it knows
+
+    def _reconnect(self) -> None:
+        if self._client is not None:
+            self._connect()
 
     def describe(self, topic: str, *, action: str = "opened") -> TopicDescription | None:
         """Return the description of a topic, None if there is no such topic.

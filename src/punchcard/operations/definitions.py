@@ -19,6 +19,7 @@ from punchcard.computations.model import (
     Operator,
     Or,
     Reducer,
+    StaticList,
     comparisons,
 )
 from punchcard.computations.parser import checked, parse_audience, parse_trait
@@ -122,6 +123,8 @@ def _unwrap(definition: Definition) -> Definition:
                 if isinstance(definition.left, Events)
                 else definition
             )
+        case StaticList():
+            return definition
         case Events():
             return (
                 definition

@@ -65,7 +65,7 @@ STORED: Final = (
         tables=("violation_events",),
         is_personal=True,
         retained="for some seconds",
-        deletion="they are deleted",
+        deletion="theirs are deleted",
     ),
     StoredData(
         content="Orders that earned nothing",
@@ -140,6 +140,13 @@ STORED: Final = (
         tables=("computation_states", "computation_sizes", "engage_requests"),
         is_personal=False,
         retained=_CONFIGURED,
+    ),
+    StoredData(
+        content="Static lists: uploaded files and the ids in them",
+        tables=("list_uploads", "list_entries"),
+        is_personal=True,
+        retained="until the audience is deleted or the file is replaced, and seven days longer",
+        deletion="the person's ids are deleted",
     ),
     StoredData(
         content="Schemas of sources: names, types, and frequent values that do not look personal",

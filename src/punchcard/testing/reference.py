@@ -28,6 +28,7 @@ from punchcard.computations.model import (
     Property,
     Reducer,
     Span,
+    StaticList,
     Trait,
 )
 
@@ -69,10 +70,11 @@ class Happened:
 
 @dataclass(frozen=True)
 class Person:
-    """The events and traits of a person; traits are JSON values."""
+    """The events and traits of a person, traits as JSON values, and the static lists with one of the person's ids."""
 
     events: Sequence[Happened]
     traits: Mapping[str, object]
+    lists: frozenset[str] = frozenset()
 
 
 def expected_result(definition: Definition, person: Person, at: int, zone: tzinfo = UTC) -> object:
@@ -99,6 +101,8 @@ def _holds(
             return all(_holds(inner, person, now, event=event, parent=parent) for inner in condition.conditions)
         case Or():
             return any(_holds(inner, person, now, event=event, parent=parent) for inner in condition.conditions)
+        case StaticList():
+            return condition.name in person.lists
         case Comparison():
             return _compares(condition, person, now, event, parent)
 

@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from punchcard.computations.keys import KEY, KEY_CHARACTERS_MAX
-from punchcard.computations.model import Definition, trait_keys
+from punchcard.computations.model import Definition, StaticList, trait_keys
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement
 from punchcard.errors import ConfigurationError
@@ -144,7 +144,10 @@ def computation_problems(workspace: Workspace) -> Iterator[Problem]:
         yield from _name_problems(path, computation, keys)
         yield from _sync_problems(path, computation, destinations)
         try:
-            definitions[computation.key] = compile_definition(computation)
+            definitions[computation.key] = definition = compile_definition(computation)
+            if isinstance(definition, StaticList) and definition.name != computation.key:
+                message = f"A static list is named like its audience. Use list('{computation.key}')."
+                yield Problem(path=(*path, "definition"), message=message)
         except ConfigurationError as error:
             yield Problem(path=(*path, "definition"), message=error.message)
     yield from _cycle_problems(workspace, definitions)

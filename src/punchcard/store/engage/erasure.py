@@ -10,6 +10,7 @@ from punchcard.store.engage.profiles import chunks
 from punchcard.store.engage.schema import (
     engage_requests,
     external_ids,
+    list_entries,
     profile_conflicts,
     profile_merges,
     profile_trait_changes,
@@ -19,6 +20,7 @@ from punchcard.store.engage.schema import (
     sync_queue,
     synced,
 )
+from punchcard.store.engage.static_lists import entries_of_ids
 from punchcard.store.text_scrubbing import delete_mentioning, scrub_columns
 
 
@@ -46,6 +48,7 @@ def erase_profiles(work: Connection, profile_ids: Collection[int], ids: ErasedId
     for text_chunk in chunks(values):
         work.execute(delete(external_ids).where(external_ids.c.value.in_(text_chunk)))
         work.execute(delete(profile_conflicts).where(profile_conflicts.c.value.in_(text_chunk)))
+        work.execute(delete(list_entries).where(list_entries.c.value.in_(text_chunk)))
     for text_chunk in chunks(ids.emails):
         work.execute(delete(synced).where(synced.c.email.in_(text_chunk)))
     delete_mentioning(work, sync_calls, [sync_calls.c.body], ids)
@@ -70,5 +73,6 @@ def profile_data(work: Connection, profile_ids: Collection[int]) -> list[dict[st
             name: [dict(each._mapping) for each in work.execute(select(table).where(column == row.id))]
             for name, (table, column) in tables.items()
         }
-        stored.append({**row._mapping, **parts})
+        ids = {(each["type"], each["value"]) for each in parts["externalIds"]}
+        stored.append({**row._mapping, **parts, "lists": entries_of_ids(work, ids)})
     return stored

@@ -15,6 +15,9 @@ from sqlalchemy import (
 
 from punchcard.store.schema import Instant, RisingId, metadata
 
+# Room in each page for the new versions of its rows: otherwise they go to other pages, and each index gets an entry.
+_ROOM_FOR_UPDATES = {"fillfactor": 85}
+
 profiles = Table(
     "profiles",
     metadata,
@@ -28,6 +31,12 @@ profiles = Table(
     Column("last_source", String(128), nullable=False),
     Column("is_known", Boolean, nullable=False),  # more than an anonymous id leads to it
     Column("merged_into", BigInteger),  # the profile that has gone on in its place
+    # What the newest identify call has repeated: the custom traits in JSON, its time, its place in the log. The names
+    # come last: PostgreSQL's log contains an updated row from the first to the last byte that differs.
+    Column("repeated_at", Instant),
+    Column("repeated_seq", BigInteger),
+    Column("repeated_traits", Text),
+    postgresql_with=_ROOM_FOR_UPDATES,
 )
 
 Index(
@@ -87,6 +96,9 @@ profile_traits = Table(  # custom traits, computed traits and audiences as they 
     Column("source", String(128), nullable=False),
     Column("message_id", String(128), nullable=False),
     Column("seq", BigInteger, nullable=False, server_default=text("0")),  # place in the log of what gave it
+    Column("repeated_at", Instant),  # time of the newest call that repeated it, unless its profile has a newer one
+    Column("repeated_seq", BigInteger, nullable=False, server_default=text("0")),  # its place in the log
+    postgresql_with=_ROOM_FOR_UPDATES,
 )
 Index("ix_profile_traits_name", profile_traits.c.name, profile_traits.c.profile_id)
 # The values of traits that name a person, for the search. A query repeats the condition as text, so that it fits.
@@ -215,3 +227,38 @@ engage_requests = Table(  # requests of App, API and command line to the process
     Column("created_at", Instant, nullable=False),
     Column("result", Text),
 )
+
+list_uploads = Table(  # files that were uploaded as the members of static lists
+    "list_uploads",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("list_key", String(128), nullable=False),
+    Column("status", String(16), nullable=False),  # staging, staged, active or ended
+    Column("mode", String(16), nullable=False),  # replace or add; "" until it is saved
+    Column("id_type", String(16), nullable=False),  # email or user_id
+    Column("column_name", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("saved_at", Instant),
+    Column("ended_at", Instant),  # its entries are deleted some time later
+    Column("row_count", BigInteger, nullable=False),
+    Column("entry_count", BigInteger, nullable=False),
+    Column("duplicate_count", BigInteger, nullable=False),
+    Column("invalid_count", BigInteger, nullable=False),
+    Column("known_count", BigInteger, nullable=False),  # entries that led to a profile when they were read
+    Column("without_email_count", BigInteger, nullable=False),
+    Column("added_count", BigInteger, nullable=False),  # entries that the list did not have
+    Column("removed_count", BigInteger, nullable=False),  # entries of the list that the file does not have
+    Column("problems", Text, nullable=False),  # JSON: the first invalid rows, their lines and why
+)
+Index("ix_list_uploads_list_key", list_uploads.c.list_key)
+
+list_entries = Table(  # an id of an uploaded file, once
+    "list_entries",
+    metadata,
+    Column("upload_id", String(32), primary_key=True),
+    Column("value", String(512), primary_key=True),
+    Column("line", BigInteger, nullable=False),
+)
+Index("ix_list_entries_value", list_entries.c.value)  # for the deletion of a person
