@@ -1,7 +1,8 @@
-"""Two workers on two partitions of a log in PostgreSQL, beside one worker that routes both: events a second.
+"""Two workers on two partitions of a log, beside one worker that routes both: events a second.
 
-Each worker is a process on a core of its own, and PostgreSQL has the rest. The log is filled before, so no sender takes
-part. The first worker feeds the lake too, as the one that leads does; the time ends when all is routed.
+The log is in PostgreSQL, then in Kafka. Each worker is a process on a core of its own, and the servers have the rest.
+The log is filled before, so no sender takes part. The first worker feeds the lake too, as the one that leads does; the
+time ends when all is routed. Without Java or the files of the broker, nothing is measured on Kafka.
 """
 
 import json
@@ -11,8 +12,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.postgres import new_database, postgres_server
 from bench.report import Figure, show
@@ -21,9 +25,9 @@ from bench.size import size
 from bench.workload import EVENTS_PER_BODY, bodies
 from punchcard.clock import SystemClock, to_micros
 from punchcard.lake.writer import LakeWriter
-from punchcard.log.partitions import bucket_of
+from punchcard.log.opening import open_event_log
+from punchcard.log.partitions import PartitionedLog, bucket_of
 from punchcard.log.port import NewRecord
-from punchcard.log.postgres import PostgresEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.divided_lake_feed import DividedLakeFeed, FedElsewhere
 from punchcard.routing.router import Router
@@ -36,6 +40,11 @@ from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Source
 from punchcard.workspace.snapshot import SnapshotWatch
 
+if TYPE_CHECKING:
+    from punchcard.testing.kafka import KafkaCluster
+
+_JARS = Path(__file__).parents[1] / "tests" / "kafka" / "jars"
+_BROKERS = size(3, 1)
 _BODIES = size(2_000, 20)  # of each source
 _ROUNDS = size(2, 1)
 _PARTITIONS = 2
@@ -47,16 +56,38 @@ _SHARE = 1.6
 
 def main() -> None:
     """Measure and print."""
-    rates: dict[int, list[float]] = {1: [], 2: []}
     with postgres_server() as server_url:
-        for _ in range(_ROUNDS):
-            for workers, measured in rates.items():
-                measured.append(_measure(new_database(server_url), workers))
+        _compare(lambda: new_database(server_url), lambda store_url: store_url, name="two partitions")
+        with ExitStack() as stack:
+            cluster = _kafka(stack)
+            if cluster is not None:
+                _compare(lambda: new_database(server_url), lambda _: cluster.url(), name="two partitions in Kafka")
+
+
+def _kafka(stack: ExitStack) -> "KafkaCluster | None":
+    try:
+        from punchcard.testing.kafka import kafka_cluster, why_not
+    except ImportError:
+        print("not measured on Kafka: the extra punchcard[kafka] is not installed")
+        return None
+    if reason := why_not(_JARS):
+        print(f"not measured on Kafka: {reason}")
+        return None
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-kafka-"))
+    return stack.enter_context(kafka_cluster(Path(folder), _JARS, brokers=_BROKERS))
+
+
+def _compare(new_store: Callable[[], str], log_of: Callable[[str], str], *, name: str) -> None:
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(_ROUNDS):
+        for workers, measured in rates.items():
+            store_url = new_store()
+            measured.append(_measure(store_url, log_of(store_url), workers))
     alone = sum(rates[1]) / len(rates[1])
-    show(Figure(name="routing two partitions, one worker", unit="events/s", values=rates[1]))
+    show(Figure(name=f"routing {name}, one worker", unit="events/s", values=rates[1]))
     show(
         Figure(
-            name="routing two partitions, two workers",
+            name=f"routing {name}, two workers",
             unit="events/s",
             values=rates[2],
             target=_SHARE * alone,
@@ -66,7 +97,7 @@ def main() -> None:
     )
 
 
-def _measure(url: str, workers: int) -> float:
+def _measure(url: str, log_url: str, workers: int) -> float:
     keys = _keys_of_partitions()
     store = Store(url)
     content = workspace(())
@@ -80,13 +111,13 @@ def _measure(url: str, workers: int) -> float:
         keyring=Keyring("bench"),
         actor="bench",
     )
-    log = PostgresEventLog(url)
+    log = _open_log(log_url)
     divide_log(log, store, _PARTITIONS)
-    _fill(log, keys)
+    requests = _fill(log, keys)
     end = log.last_position()
     with tempfile.TemporaryDirectory() as folder:
         cores = sorted(os.sched_getaffinity(0))
-        command = [sys.executable, "-m", "bench.partitions", "--worker", url, folder]
+        command = [sys.executable, "-m", "bench.partitions", "--worker", url, log_url, folder]
         processes = [
             subprocess.Popen([*command, str(cores[number % len(cores)]), str(number)], stdin=subprocess.PIPE)
             for number in range(workers)
@@ -108,7 +139,7 @@ def _measure(url: str, workers: int) -> float:
             print(f"  {workers} worker(s): {json.loads(used.read_text())}")
     log.close()
     store.close()
-    return end * EVENTS_PER_BODY / seconds
+    return requests * EVENTS_PER_BODY / seconds
 
 
 def _keys_of_partitions() -> list[str]:
@@ -122,12 +153,20 @@ def _keys_of_partitions() -> list[str]:
     return [keys[partition] for partition in range(_PARTITIONS)]
 
 
-def _fill(log: PostgresEventLog, keys: list[str]) -> None:
+def _open_log(url: str) -> PartitionedLog:
+    log = open_event_log(url)
+    assert isinstance(log, PartitionedLog)
+    return log
+
+
+def _fill(log: PartitionedLog, keys: list[str]) -> int:
+    """Append bodies of all sources in turn; return how many."""
     for of_sources in zip(*(bodies(_BODIES, seed=number) for number in range(len(keys))), strict=True):
         now = to_micros(SystemClock().now())
         log.append(
             [NewRecord(now, key, "batch", "identity", body, "") for key, body in zip(keys, of_sources, strict=True)]
         )
+    return _BODIES * len(keys)
 
 
 def _routed(store: Store) -> int:
@@ -135,11 +174,11 @@ def _routed(store: Store) -> int:
         return position_of(work, ROUTING)
 
 
-def _work(url: str, folder: Path, core: int, number: int) -> None:
+def _work(url: str, log_url: str, folder: Path, core: int, number: int) -> None:
     """Route a share of the partitions until standard input ends."""
     os.sched_setaffinity(0, {core})
     clock = SystemClock()
-    store, log = Store(url), PostgresEventLog(url)
+    store, log = Store(url), _open_log(log_url)
     current = SnapshotWatch(store, Keyring("bench"), clock=clock).newest
     current()
     index = MessageIndex(_IDS_MIN)
@@ -196,6 +235,6 @@ def _feed(feed: DividedLakeFeed, stopping: threading.Event) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        _work(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
+        _work(sys.argv[2], sys.argv[3], Path(sys.argv[4]), int(sys.argv[5]), int(sys.argv[6]))
     else:
         main()

@@ -19,6 +19,7 @@ from punchcard.log.kafka_records import DIVISION_HEADER, REFERENCE_HEADER
 from punchcard.log.kafka_writer import KafkaWriter
 from punchcard.log.partitions import PartitionLayout, bucket_of
 from punchcard.log.port import LogRecord, NewRecord
+from punchcard.operations.deletion_records import is_deleted
 from punchcard.routing.log_guard import OtherLogError
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
@@ -309,6 +310,8 @@ def test_bodies_are_deleted_after_the_records_that_refer_to_them(
     batches = [list(log.append(records(number * 20, 20))) for number in range(4)]
     log.trim(batches[0][-1], records_max=100)
     assert [first for first, _ in ends(log, topic)] == [0] * _PARTITIONS  # a mark was made at the end of the log
+    assert log.deleted_through() < batches[0][0]
+    assert not is_deleted(log, through=batches[0][-1])  # of a person who is deleted, the bodies are left
     assert bodies_of(log.read(0, **_EVERYTHING)) == bodies(20, 60)
     with closing(KafkaEventLog(url)) as other:  # another worker leads by now
         more = list(other.append(records(80, 20)))
@@ -317,6 +320,9 @@ def test_bodies_are_deleted_after_the_records_that_refer_to_them(
         for item in records(0, 80):
             before[bucket_of(item) % _PARTITIONS] += 1
         assert [first for first, _ in ends(other, topic)] == list(before.values())
+        assert other.deleted_through() == log.deleted_through() == batches[-1][-1]
+        assert is_deleted(other, through=batches[-1][-1])
+        assert not is_deleted(other, through=more[0])
         assert bodies_of(other.read(0, **_EVERYTHING)) == bodies(80, 20)
         assert sum(map(len, read_by_partition(other, more[-1]).values())) == 20
 
@@ -339,6 +345,18 @@ def test_bodies_stay_while_an_append_may_refer_to_them(
         monkeypatch.setattr(KafkaWriter, "write", interrupted)
         log.append(records(0, 20))
         assert bodies_of(other.read(0, **_EVERYTHING)) == bodies(0, 20)
+
+
+def test_bodies_are_deleted_although_nothing_is_appended_any_more(
+    url: str, log: KafkaEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = log.append(records(0, 20))[-1]
+    log.trim(end, records_max=100)
+    assert log.deleted_through() < end
+    monkeypatch.setattr(kafka_bodies, "_NOTED_AFTER_SECONDS", 0.0)
+    log.trim(0, records_max=0)  # as every minute
+    assert log.deleted_through() == end
+    assert all(first == last for first, last in ends(log, f"{topic_of(url)}-bodies"))
 
 
 # --- division ---

@@ -43,7 +43,7 @@ def single(body: bytes, *, key: str = "wk", call: str = "track", encoding: str =
     return NewRecord(received_at=1, write_key=key, call=call, encoding=encoding, body=body, ip="")
 
 
-@pytest.fixture(params=["postgresql", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["postgresql", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.cluster])])
 def log_url(request: pytest.FixtureRequest) -> str:
     """Of a log that can be divided."""
     if request.param == "kafka":

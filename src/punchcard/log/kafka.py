@@ -273,13 +273,19 @@ class KafkaEventLog:
     def trim(self, through: int, *, records_max: int) -> int:
         """Delete up to `records_max` records up to position `through`; return the number deleted."""
         first, end = self._cluster.range_of(self._topic)
-        before = min(self._identity.known.offset_after(through), end, first + records_max)
-        if before <= first:
-            return 0
-        self._cluster.delete_before(self._topic, before)
+        before = max(first, min(self._identity.known.offset_after(through), end, first + records_max))
+        if before > first:
+            self._cluster.delete_before(self._topic, before)
         if self._identity.known.partitions > 1:
             self._bodies.trim(before, lambda: self._cluster.range_of(self._topic)[1])
         return before - first
+
+    def deleted_through(self) -> int:
+        """Return the position up to which nothing of any record is left."""
+        first, _ = self._cluster.range_of(self._topic)
+        if self._identity.known.partitions > 1:
+            first = self._bodies.deleted_before(first)
+        return self._identity.known.position_of(first) - 1
 
     def replace_bodies(self, records: Sequence[LogRecord]) -> bool:
         """Replace nothing: a topic is only appended to, and its records end with their retention."""

@@ -17,7 +17,7 @@ from punchcard.errors import ConfigurationError, StorageError
 from punchcard.log.kafka_body_reader import KafkaBodyReader, Place
 from punchcard.log.kafka_cluster import KafkaCluster
 from punchcard.log.kafka_identity import KafkaIdentity
-from punchcard.log.kafka_positions import LogState, NoteBodyEnds
+from punchcard.log.kafka_positions import BodyEnds, LogState, NoteBodyEnds
 from punchcard.log.kafka_reader import KafkaReader
 from punchcard.log.kafka_records import HEADER, Reference, encode_header, refer_to
 from punchcard.log.kafka_topics import KafkaTopics
@@ -46,8 +46,9 @@ class KafkaBodies:
         self._topic_id = topic_id
         self._topic = cluster.options.bodies_topic
         self._appended_ends: Counter[int] = Counter()
-        self._ends: tuple[float, list[int]] | None = None  # to be noted, and when they were read
-        self._noting = threading.Lock()
+        self._trimming = threading.Lock()
+        self._ends: tuple[float, int, tuple[int, ...]] | None = None  # when they were read; to be noted
+        self._deleted_before: tuple[int, ...] = ()
         self._doubtful: dict[Place, float] = {}
 
     def prepare(self, state: LogState, partitions: int) -> str:
@@ -129,8 +130,8 @@ class KafkaBodies:
     def trim(self, first_offset: int, end_of_records: Callable[[], int]) -> None:
         """Delete the bodies that nothing refers to any more.
 
-        When a body was written is not when the message that refers to it was, so deletion follows what was noted: the
-        ends of the partitions, and the end of the records some minutes later.
+        The order of bodies is not that of the messages that refer to them, so deletion follows what was noted: ends of
+        the partitions, and the end of the records some minutes later.
 
         Args:
             first_offset: Of the first message that is left in the topic of the records.
@@ -139,24 +140,38 @@ class KafkaBodies:
         Raises:
             StorageError: Not all of them are deleted; calling it again goes on.
         """
-        with self._noting:
+        with self._trimming:
             self._note_ends(first_offset, end_of_records)
-        for partition, end in enumerate(self._identity.known.deletable_before(first_offset)):
-            first, _ = self._cluster.range_of(self._topic, partition)
-            if end > first:
-                self._cluster.delete_before(self._topic, end, partition=partition)
+            deletable = self._identity.known.deletable_before(first_offset)
+            if deletable == self._deleted_before:
+                return
+            for partition, end in enumerate(deletable):
+                first, _ = self._cluster.range_of(self._topic, partition)
+                if end > first:
+                    self._cluster.delete_before(self._topic, end, partition=partition)
+            self._deleted_before = deletable
+
+    def deleted_before(self, first_offset: int) -> int:
+        """Return the offset of the topic of the records before which no record has a body that is left.
+
+        Raises:
+            StorageError: The cluster is not available.
+        """
+        state = self._identity.read()
+        firsts = [self._cluster.range_of(self._topic, partition)[0] for partition in range(state.partitions)]
+        return state.deleted_before(first_offset, firsts)
 
     def _note_ends(self, first_offset: int, end_of_records: Callable[[], int]) -> None:
+        state = self._identity.known
         if self._ends is None:
-            partitions = range(self._identity.known.partitions)
-            ends = self._cluster.ends_of(self._topic, partitions)
-            self._ends = monotonic(), ends
-        read_at, ends = self._ends
+            after = end_of_records()  # in this order: the bodies of the records before it are written
+            self._ends = monotonic(), after, tuple(self._cluster.ends_of(self._topic, range(state.partitions)))
+        read_at, after, ends = self._ends
         if monotonic() - read_at < _NOTED_AFTER_SECONDS:
             return
-        end = end_of_records()
-        noted = NoteBodyEnds(topic_id=self._topic_id, ends=tuple(ends), offset=end, first_offset=first_offset)
-        self._identity.write(noted)
+        if not state.is_noted_soon(after, first_offset):
+            noted = BodyEnds(after=after, ends=ends, before=end_of_records())
+            self._identity.write(NoteBodyEnds(topic_id=self._topic_id, ends=noted, first_offset=first_offset))
         self._ends = None
 
     def _is_lost(self, place: Place) -> bool:

@@ -198,7 +198,7 @@ class KafkaCluster:
                 with self.failures(action):
                     return request()
             except StorageError as error:
-                # After the death of a leader a client can go on with what it knows for minutes, whoever leads now.
+                # After the death of a leader a client can go on with the leader it knows for minutes.
                 self._reconnect()
                 if code_of(error.__cause__) not in codes or monotonic() > deadline:
                     raise

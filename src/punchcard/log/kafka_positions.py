@@ -18,7 +18,8 @@ from punchcard.log.partitions import PartitionLayout
 FORMAT: Final = 2
 """The newest format that this module reads. Operations have it if an older version must not ignore them."""
 _UNDIVIDED_FORMAT: Final = 1
-_BODY_ENDS_MAX: Final = 16
+_BODY_ENDS_MAX: Final = 512
+_NOTED_SHARE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,14 @@ class BodyEnds:
     """Ends of the partitions of the topic of bodies.
 
     Attributes:
-        ends: By partition. Every acknowledged record with a body before them is before `offset`.
-        offset: Of the topic of the records.
+        after: An offset of the topic of the records: the bodies of all records before it are before the ends.
+        ends: By partition.
+        before: Another one: every acknowledged record with a body before the ends is before it.
     """
 
+    after: int
     ends: tuple[int, ...]
-    offset: int
+    before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,28 @@ class LogState:
 
     def deletable_before(self, offset: int) -> tuple[int, ...]:
         """Return the end of each partition before which no body is needed after the records before an offset."""
-        return next((ends.ends for ends in reversed(self.body_ends) if ends.offset <= offset), ())
+        return next((ends.ends for ends in reversed(self.body_ends) if ends.before <= offset), ())
+
+    def is_noted_soon(self, end: int, first_offset: int) -> bool:
+        """Return whether ends were noted so shortly before the end of the records that more are not needed.
+
+        Args:
+            first_offset: Of the first record that is left: the more there are, the rarer ends are noted.
+        """
+        last = self.body_ends[-1].after if self.body_ends else -1
+        return end - last <= (end - first_offset) // _NOTED_SHARE or end == last
+
+    def deleted_before(self, first_offset: int, first_bodies: Sequence[int]) -> int:
+        """Return the offset before which no record has a body that is left.
+
+        Args:
+            first_offset: Of the first record that is left.
+            first_bodies: Of the first body that is left in each partition.
+        """
+        for ends in reversed(self.body_ends):
+            if all(first >= end for first, end in zip(first_bodies, ends.ends, strict=False)):
+                return min(first_offset, ends.after)
+        return min(first_offset, self.divided_from if self.partitions_before == 1 else 0)
 
     def position_of(self, offset: int) -> int:
         """Return the position of the record at an offset, or of the one that will be there."""
@@ -161,10 +185,9 @@ class Divide(Operation, frozen=True, tag="divide", kw_only=True):
 
 
 class NoteBodyEnds(Operation, frozen=True, tag="note_body_ends", kw_only=True):
-    """Note which bodies can be deleted once the records before an offset are; `first_offset` is the first one left."""
+    """Note ends of the partitions of the topic of bodies; `first_offset` is that of the first record that is left."""
 
-    ends: tuple[int, ...]
-    offset: int
+    ends: BodyEnds
     first_offset: int
     format: int = FORMAT
 
@@ -265,9 +288,9 @@ def _apply_division(state: LogState, operation: AnyOperation) -> LogState:
             dividing="",
         )
     if isinstance(operation, NoteBodyEnds):
-        used = [number for number, ends in enumerate(state.body_ends) if ends.offset <= operation.first_offset]
-        left = (*state.body_ends[max(used, default=0) :], BodyEnds(operation.ends, operation.offset))
-        # Every second one where there are many: the older ones become rarer, and none has to be kept for each minute.
+        used = [number for number, ends in enumerate(state.body_ends) if ends.before <= operation.first_offset]
+        left = (*state.body_ends[max(used, default=0) :], operation.ends)
+        # There are fewer, unless the log has grown from few records to very many.
         return replace(state, body_ends=left if len(left) <= _BODY_ENDS_MAX else left[::2])
     return state
 

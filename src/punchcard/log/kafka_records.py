@@ -143,10 +143,10 @@ def size_of(record: LogRecord) -> int:
     return unpacked_size(record.encoding, record.body)
 
 
-def _header_of(message: "Message", wanted: str) -> bytes | None:
+def _header_of(message: "Message", header: str) -> bytes | None:
     headers = message.headers() or ()
     for name, value in headers.items() if isinstance(headers, dict) else headers:
-        if name == wanted and isinstance(value, bytes):
+        if name == header and isinstance(value, bytes):
             return value
     return None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from punchcard.errors import StorageError
 
@@ -136,7 +136,10 @@ class EventLog(Protocol):
         """Refuse new records: from now on `append` raises this error."""
 
     def trim(self, through: int, *, records_max: int) -> int:
-        """Delete up to `records_max` records up to position `through`; return the number deleted."""
+        """Delete up to `records_max` records up to position `through`; return the number deleted.
+
+        A log that deletes bodies later than records deletes those that are due at every call.
+        """
 
     def replace_bodies(self, records: Sequence[LogRecord]) -> bool:
         """Replace the bodies of records that the log still holds, at their positions, and drop their addresses.
@@ -150,3 +153,15 @@ class EventLog(Protocol):
 
     def close(self) -> None:
         """Close the log; calls after it raise StorageError."""
+
+
+@runtime_checkable
+class DeletesBodiesLater(Protocol):
+    """A log that may still hold the body of a record that can no longer be read."""
+
+    def deleted_through(self) -> int:
+        """Return the position up to which nothing of any record is left.
+
+        Raises:
+            StorageError: The log is not available.
+        """

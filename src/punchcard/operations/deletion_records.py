@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.lake.erasure import SubjectEvent
-from punchcard.log.port import EventLog, LogRecord
+from punchcard.log.port import DeletesBodiesLater, EventLog, LogRecord
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.routing.record_erasure import text_of, without_events
 from punchcard.routing.suppression import is_suppressed
@@ -162,6 +162,14 @@ def replace_in_log(log: EventLog, places: Collection[Place], ids: ErasedIds) -> 
     if last is None:
         return LogErasure(replaced=replaced)
     return LogErasure(last_position=last.position, last_received_micros=last.received_at)
+
+
+def is_deleted(log: EventLog, *, through: int) -> bool:
+    """Return whether nothing is left in the log of the records up to a position."""
+    oldest = log.read(0, records_max=1, bytes_max=1)
+    if oldest and oldest[0].position <= through:
+        return False
+    return not isinstance(log, DeletesBodiesLater) or log.deleted_through() >= through
 
 
 def replace_suppressed_records(store: Store, log: EventLog) -> bool:

@@ -32,7 +32,7 @@ from punchcard.lake.erasure import LakeEraser, SubjectEvent
 from punchcard.lake.reader import LakeEvent
 from punchcard.log.port import EventLog
 from punchcard.operations.deletion_forwarding import forward_deletion, forwarded_status
-from punchcard.operations.deletion_records import LogErasure, RecordErasure, replace_suppressed_records
+from punchcard.operations.deletion_records import LogErasure, RecordErasure, is_deleted, replace_suppressed_records
 from punchcard.operations.regulations import FIRST_STAGE, NewRegulation, create_regulation
 from punchcard.operations.subject_identity import resolve_subjects
 from punchcard.profiles.erasure import ErasedIds
@@ -310,8 +310,7 @@ class DeletionRunner:
         """Return what the log still has of the subjects and until when, "" for nothing."""
         if not progress.log_through or progress.log_until is None:
             return ""
-        oldest = self._log.read(0, records_max=1, bytes_max=1)
-        if not oldest or oldest[0].position > progress.log_through:
+        if is_deleted(self._log, through=progress.log_through):
             return ""
         return (
             "Everything else is deleted. The event log cannot replace records: it deletes the last record with this "

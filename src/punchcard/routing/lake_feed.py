@@ -280,9 +280,9 @@ class LakeFeed:
         old = [
             record.position for record in oldest if record.received_at < older_than_micros and record.position <= safe
         ]
+        trimmed = self._log.trim(old[-1] if old else 0, records_max=_TRIM_RECORDS)  # even then: see `EventLog.trim`
         if not old:
             return 0
-        trimmed = self._log.trim(old[-1], records_max=_TRIM_RECORDS)
         with self._store.unit_of_work() as work:
             forget_results(work, old[-1])
         self._telemetry.log_trimmed(records=trimmed)

@@ -52,8 +52,7 @@ OPERATIONS = st.one_of(
     st.builds(
         NoteBodyEnds,
         topic_id=st.just(TOPIC),
-        ends=st.tuples(NUMBERS, NUMBERS),
-        offset=NUMBERS,
+        ends=st.builds(BodyEnds, after=NUMBERS, ends=st.tuples(NUMBERS, NUMBERS), before=NUMBERS),
         first_offset=NUMBERS,
     ),
 )
@@ -172,7 +171,7 @@ def test_only_the_division_that_is_being_prepared_has_an_effect(
         PrepareDivision(topic_id=TOPIC, name="x"),
         CancelDivision(topic_id=TOPIC),
         Divide(topic_id=TOPIC, name="x", partitions=4, offset=3, bodies_id="bodies"),
-        NoteBodyEnds(topic_id=TOPIC, ends=(1,), offset=3, first_offset=0),
+        NoteBodyEnds(topic_id=TOPIC, ends=BodyEnds(2, (1,), 3), first_offset=0),
         checkpoint_of(divided(3, 10), topic_id=TOPIC, through=9),
         checkpoint_of(LogState(dividing="x"), topic_id=TOPIC, through=9),
     ],
@@ -192,15 +191,32 @@ def test_what_an_undivided_log_stores_is_read_by_older_versions() -> None:
     assert json.loads(encode(Reserve(topic_id=TOPIC, above=1, step=1)))["format"] == 1
 
 
-def test_bodies_can_be_deleted_once_what_may_refer_to_them_is() -> None:
-    state = LogState()
-    for number in range(1, 100):
-        first = max(0, 10 * number - 300)
-        noted = NoteBodyEnds(topic_id=TOPIC, ends=(number,), offset=10 * number, first_offset=first)
-        state = apply(state, noted)
-        assert len(state.body_ends) <= 16
-        (end,) = state.deletable_before(first) or (0,)
-        assert end * 10 <= first
-    assert end * 10 >= first - 200
-    assert state.body_ends[-1] == BodyEnds((99,), 990)
-    assert state.deletable_before(10_000) == (99,)
+@pytest.mark.parametrize("retained", [700, 5_000])
+def test_bodies_can_be_deleted_once_what_may_refer_to_them_is(retained: int) -> None:
+    """One body for each record, of which the newest ten may have no record yet; ends are read after each record."""
+    state = LogState(partitions=2)
+    for end in range(10, 4 * retained):
+        first = max(0, end - retained)
+        if not state.is_noted_soon(end, first):
+            ends = BodyEnds(after=end, ends=(end + 10, end + 10), before=end + 10)
+            state = apply(state, NoteBodyEnds(topic_id=TOPIC, ends=ends, first_offset=first))
+        assert len(state.body_ends) <= 512
+        deletable = state.deletable_before(first) or (0, 0)
+        assert first - retained // 30 - 15 <= deletable[0] <= first
+        deleted = state.deleted_before(first, deletable)
+        assert deleted == max(0, deletable[0] - 10)
+        if deleted:
+            assert state.deleted_before(first, (0, deletable[1])) < deleted
+
+
+def test_ends_are_noted_for_the_last_records_too() -> None:
+    state = LogState(partitions=2, body_ends=(BodyEnds(1_000, (5, 5), 1_000),))
+    assert state.is_noted_soon(1_010, 0)
+    assert not state.is_noted_soon(1_010, 1_005)
+    assert state.is_noted_soon(1_000, 1_000)
+
+
+def test_records_from_before_the_division_have_their_bodies_themselves() -> None:
+    assert divided(3, 50).deleted_before(20, (0, 0, 0)) == 20
+    assert divided(3, 50).deleted_before(80, (0, 0, 0)) == 50
+    assert divided(5, 90, divided(3, 50)).deleted_before(80, (0, 0, 0)) == 0
