@@ -46,12 +46,17 @@ jsonSchema = '{"type":"object"}'
 [[audiences]]
 name = "Regulars"
 definition = "event('Checked In').count() >= 1"
+
+[[audiences]]
+name = "VIP"
+definition = "list('vip')"
 """
 # By command: the call of the Public API with the same list, and its member. None: the API does not have it.
 LISTS: dict[str, tuple[str, str] | None] = {
     "alerts list": ("/api/alerts", "alerts"),
     "audience list": ("/api/spaces/punchcard/audiences", "audiences"),
     "audience members regulars": ("/api/customers?trait=regulars", "customers"),
+    "audience uploads vip": ("/api/spaces/punchcard/audiences/vip/uploads", "uploads"),
     "audit list": ("/api/audit-events", "events"),
     "conflicts": ("/api/destinations/perkville/conflicts", "conflicts"),
     "customers list": ("/api/customers", "customers"),
@@ -135,6 +140,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicApi
         server.deliver(rounds=3)
         server.feed_lake()
         server.engage()
+        path = "/api/spaces/punchcard/audiences/vip/uploads?mode=replace"
+        uploaded = server.request("POST", path, b"email\np0@example.com\n")
+        assert uploaded.status == 200, uploaded
         planned = server.request("POST", "/api/destinations/perkville/replays", b'{"dryRun": true}')
         assert planned.status == 200, planned
         yield server
@@ -171,7 +179,10 @@ def test_every_command_that_prints_a_list_prints_json_too() -> None:
     }
     assert {name for name in without if not name.startswith("send ")} == OTHERS
     listed = {name for line in LISTS for name in commands if f"{line} ".startswith(f"{name} ")}
-    assert listed == {name for name in commands if name.endswith((" list", " members"))} | {"conflicts", "replay"}
+    assert listed == {name for name in commands if name.endswith((" list", " members", " uploads"))} | {
+        "conflicts",
+        "replay",
+    }
 
 
 def test_json_is_as_in_the_public_api(world: PublicApiServer, command: Command) -> None:

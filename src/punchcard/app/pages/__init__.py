@@ -35,6 +35,7 @@ from punchcard.app.pages import (
     source_protocols,
     source_schema,
     sources,
+    static_lists,
     team,
     transactions,
     transformations,
@@ -46,6 +47,7 @@ from punchcard.app.pages import (
 HANDLERS = (
     *sign_in.HANDLERS,
     *home.HANDLERS,
+    *static_lists.HANDLERS,
     *alerts.HANDLERS,
     *catalog.HANDLERS,
     *sources.HANDLERS,
