@@ -219,7 +219,7 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("events list", "messageId", 5),
         ("customers list", "id", 4),
         ("audience members regulars", "id", 3),
-        ("audit list", "id", 5),
+        ("audit list", "id", 7),
     ):
         assert command(*line.split(), "--format", format, "--output", str(file)) == []
         if format == "parquet":
@@ -241,7 +241,7 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("transactions list --format xlsx", "--format is table, json, csv or parquet"),
         ("transactions list --state nowhere", "nowhere"),
         ("events list --since yesterday", "--since yesterday"),
-        ("audience members nobody", "There is no audience or computed trait nobody (known: regulars)"),
+        ("audience members nobody", "There is no audience or computed trait nobody (known: regulars, vip)"),
         ("user reset nobody@example.com", "There is no operator nobody@example.com (known: "),
         ("conflicts 1 --json", "--json prints the list"),
     ],

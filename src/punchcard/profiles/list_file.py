@@ -66,7 +66,7 @@ class ListFile:
         id_type: `email` or `user_id`, "" to recognize it.
 
     Raises:
-        ConfigurationError: The file is empty, is no text in UTF-8, or has no column with ids; from the iteration too: a
+        ConfigurationError: The file is empty, is not text in UTF-8, or has no column with ids; from the iteration too: a
             line is too long, or there are too many rows.
     """
 
