@@ -237,8 +237,8 @@ def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
             reason=None,
             item=effect.item,
             quantity="9.99",
-            received_at=at,
-            finished_at=at + timedelta(milliseconds=40),
+            received_micros=to_micros(at),
+            finished_micros=to_micros(at) + 40_000,
             replay=None,
         )
         for effect in stored

@@ -1,7 +1,11 @@
-"""The sandbox's bare twin: answers every POST with 201 and a constant object. Run as a process of its own."""
+"""The sandbox's bare twin: answers every POST with 201 and a constant object. Run as a process of its own.
+
+It answers each line on its standard input with the number of POSTs that have come, and when the last did.
+"""
 
 import asyncio
 import sys
+import time
 
 import uvloop
 
@@ -14,8 +18,28 @@ ANSWER = (
 ) + _BODY
 
 
+class PostCount:
+    """The POSTs that have come over all connections.
+
+    Attributes:
+        last: When the last came, on the clock of `time.perf_counter`, which all processes share.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.last = 0.0
+
+    def add(self) -> None:
+        """Count one that comes now."""
+        self.last = time.perf_counter()
+        self.number += 1
+
+
 class NullPartner(asyncio.Protocol):
     """Counts requests by their bodies' ends; reads nothing of them."""
+
+    def __init__(self, posts: PostCount) -> None:
+        self._posts = posts
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
@@ -30,14 +54,22 @@ class NullPartner(asyncio.Protocol):
             if len(self._pending) < end + 4 + length:
                 return
             self._pending = self._pending[end + 4 + length :]
+            if head.startswith(b"post "):
+                self._posts.add()
             self._transport.write(ANSWER)
 
 
+def _report(posts: PostCount) -> None:
+    """Answer each line until the process that started this one is gone: it holds the other end."""
+    for _ in sys.stdin:
+        print(posts.number, posts.last, flush=True)
+
+
 async def _serve() -> None:
-    server = await asyncio.get_running_loop().create_server(NullPartner, "127.0.0.1", 0)
+    posts = PostCount()
+    server = await asyncio.get_running_loop().create_server(lambda: NullPartner(posts), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    # The process that started it holds the other end of standard input: stop when it is gone.
-    await asyncio.to_thread(sys.stdin.read)
+    await asyncio.to_thread(_report, posts)
     server.close()
 
 

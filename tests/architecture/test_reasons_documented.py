@@ -70,6 +70,7 @@ CONSTANTS_OF = (
     "store/delivery/orders.py",
     "store/delivery/pauses.py",
     "filters/transformations.py",
+    "workspace/controlled_properties.py",
     "tracking_plans/enforcement.py",
 )
 # Functions that take a reason by position.

@@ -121,6 +121,15 @@ def test_the_same_event_twice_in_a_map_is_an_error_and_nothing_is_saved(
     assert "123457" in owner.get("/destinations/perkville/map").text
 
 
+def test_a_map_is_emptied_only_when_confirmed(world: PublicApiServer, owner: FormBrowser) -> None:
+    page = owner.post("/destinations/perkville/map")
+    assert page.status == 422
+    assert "Not saved. Without a line, no event earns points." in plain(page.text)
+    assert "123457" in owner.get("/destinations/perkville/map").text
+    assert owner.post("/destinations/perkville/map", confirmed="yes").status == 303
+    assert "123457" not in owner.get("/destinations/perkville/map").text
+
+
 def test_all_matching_transactions_are_those_of_the_chosen_period(world: PublicApiServer, owner: FormBrowser) -> None:
     world.configure(CONFIG.replace("Checked In", "Order Refunded"))
     refund = {"userId": "a", "event": "Order Refunded", "properties": {"email": "a@example.com", "order_id": "o"}}

@@ -81,21 +81,27 @@ def stored(log: KafkaEventLog) -> dict[int, int]:
     return numbers
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
 def test_nothing_acknowledged_is_lost_doubled_or_out_of_order_over_two_kills_of_the_leader(
-    own_kafka: KafkaCluster,
+    own_kafka: KafkaCluster, partitions: int
 ) -> None:
-    with closing(KafkaEventLog(own_kafka.url("kills"))) as log:
+    topic = f"kills-{partitions}"
+    topics = [topic] if partitions == 1 else [topic, f"{topic}-bodies"]
+    with closing(KafkaEventLog(own_kafka.url(topic))) as log:
+        log.set_partitions(partitions)
         sender = Sender(log)
         with sender.sending():
             for kill in (1, 2):
                 wait_until(lambda kill=kill: len(sender.acknowledged) >= kill * _RECORDS // 4)  # type: ignore[misc]
-                own_kafka.wait_until_in_sync("kills")  # a broker that fell behind could not be elected
-                leader = own_kafka.leader_of("kills")
+                for each in topics:
+                    own_kafka.wait_until_in_sync(each)  # a broker that fell behind could not be elected
+                leader = own_kafka.leader_of(topics[-kill % len(topics)])
                 leader.kill()
                 at_kill = len(sender.acknowledged)
                 wait_until(lambda at_kill=at_kill: len(sender.acknowledged) > at_kill + 1_000)  # type: ignore[misc]
                 leader.start()
-            own_kafka.wait_until_in_sync("kills")
+            for each in topics:
+                own_kafka.wait_until_in_sync(each)
             wait_until(lambda: len(sender.acknowledged) >= _RECORDS)
         result = stored(log)
     print(f"longest pause {max(sender.pauses):.1f} s, failed appends {len(sender.failures)}")
@@ -173,6 +179,28 @@ def test_a_frozen_leader_is_replaced(own_kafka: KafkaCluster) -> None:
         numbers = list(stored(log).values())
     assert numbers[0] == 0
     assert set(numbers[1:]) == {1}
+
+
+def test_who_reads_all_the_time_finds_the_next_leader(own_kafka: KafkaCluster) -> None:
+    with closing(KafkaEventLog(own_kafka.url("read"))) as log:
+        log.append([record(0)])
+        own_kafka.wait_until_in_sync("read")
+        assert stored(log) == {1: 0}
+        leader = own_kafka.leader_of("read")
+        leader.kill()
+        try:
+            wait_until(lambda: is_readable(log))
+        finally:
+            leader.start()
+        own_kafka.wait_until_ready()
+        assert stored(log) == {1: 0}
+
+
+def is_readable(log: KafkaEventLog) -> bool:
+    try:
+        return bool(stored(log))
+    except StorageError:
+        return False
 
 
 def is_appended(log: KafkaEventLog) -> bool:

@@ -116,7 +116,7 @@ def test_fewer_brokers_than_replicas_are_refused_with_the_remedy(kafka: KafkaClu
             {"unclean_leader_election_enable": "true"}, "unclean.leader.election.enable=false", id="unclean election"
         ),
         pytest.param({"max_message_bytes": "100000"}, "max.message.bytes=1000000", id="small records"),
-        pytest.param({"partitions": 4, "retention_ms": "-1"}, "has 4 partitions", id="partitions"),
+        pytest.param({"partitions": 4, "retention_ms": "-1"}, r"has 4 .*PUNCHCARD_LOG_PARTITIONS", id="partitions"),
     ],
 )
 def test_a_topic_that_would_lose_events_is_refused_with_the_command_that_changes_it(
@@ -251,7 +251,7 @@ def test_a_reading_that_fails_half_way_is_made_again(
 
 def test_an_identity_of_a_newer_version_is_refused(kafka: KafkaCluster, url: str, log: KafkaEventLog) -> None:
     producer = Producer({"bootstrap.servers": kafka.addresses})
-    producer.produce(f"{topic_of(url)}-identity", b'{"operation":"split","format":2}')
+    producer.produce(f"{topic_of(url)}-identity", b'{"operation":"split","format":3}')
     producer.produce(f"{topic_of(url)}-identity", b"no JSON")
     assert producer.flush(30) == 0
     with pytest.raises(ConfigurationError, match="newer version"):

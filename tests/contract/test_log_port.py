@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import pytest
 from punchcard.errors import StorageError
 from punchcard.log.bodies import decompress
 from punchcard.log.opening import open_event_log
+from punchcard.log.partitions import PartitionedLog, layout_of
 from punchcard.log.port import EventLog, LogRecord, NewRecord
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -27,13 +29,26 @@ class Opener(Protocol):
     def __call__(self) -> EventLog: ...
 
 
-@pytest.fixture(params=["sqlite", "postgresql", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        "postgresql",
+        pytest.param("kafka", marks=pytest.mark.kafka),
+        pytest.param("kafka in 3 partitions", marks=pytest.mark.kafka),
+    ]
+)
 def log_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'log.db'}"
-    if request.param == "kafka":
-        return str(request.getfixturevalue("kafka").url())
-    return str(request.getfixturevalue("empty_postgres_url"))
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("empty_postgres_url"))
+    url = str(request.getfixturevalue("kafka").url())
+    if request.param != "kafka":
+        with closing(open_event_log(url)) as log:
+            assert isinstance(log, PartitionedLog)
+            log.set_partitions(3)
+            log.trim(log.last_position(), records_max=1)  # the place of the division, which has a position
+    return url
 
 
 @pytest.fixture
@@ -75,7 +90,7 @@ def content(log_record: LogRecord) -> tuple[object, ...]:
 
 def test_an_empty_log_has_nothing_to_read(log: EventLog) -> None:
     assert list(log.read(0, **EVERYTHING)) == []
-    assert log.last_position() == 0
+    assert log.last_position() == layout_of(log).changed_after + (layout_of(log).count > 1)
     assert log.trim(10, records_max=10) == 0
 
 
@@ -252,8 +267,8 @@ def test_identity_and_generations_are_shared_and_survive(open_log: Opener) -> No
 
 
 def test_moved_records_keep_their_order_behind_the_position(log: EventLog) -> None:
-    log.append(numbered(0, 4))
-    log.trim(1, records_max=1)
+    positions = log.append(numbered(0, 4))
+    log.trim(positions[0], records_max=1)
     assert log.move_after(100) == 3
     records = log.read(100, **EVERYTHING)
     assert [decompress(item) for item in records] == [b'{"n":%d}' % number for number in (1, 2, 3)]
@@ -272,6 +287,7 @@ def test_a_log_that_refuses_takes_no_more_and_can_be_read(log: EventLog) -> None
 APPENDING = """
 import sys
 from punchcard.log.opening import open_event_log
+from punchcard.log.partitions import PartitionedLog, layout_of
 from punchcard.log.port import NewRecord
 
 log = open_event_log(sys.argv[1])

@@ -13,7 +13,14 @@ from sqlalchemy import Connection
 
 from punchcard.errors import ConfigurationError
 from punchcard.log.opening import open_event_log
-from punchcard.log.partitions import BUCKETS, PartitionLayout, bucket_of, layout_of, refuse_fewer_partitions
+from punchcard.log.partitions import (
+    BUCKETS,
+    PartitionedLog,
+    PartitionLayout,
+    bucket_of,
+    layout_of,
+    refuse_fewer_partitions,
+)
 from punchcard.log.port import NewRecord
 from punchcard.log.postgres import PostgresEventLog
 from punchcard.store.delivery.ledger_locks import lock_ledger
@@ -36,12 +43,20 @@ def single(body: bytes, *, key: str = "wk", call: str = "track", encoding: str =
     return NewRecord(received_at=1, write_key=key, call=call, encoding=encoding, body=body, ip="")
 
 
+@pytest.fixture(params=["postgresql", pytest.param("kafka", marks=pytest.mark.kafka)])
+def log_url(request: pytest.FixtureRequest) -> str:
+    """Of a log that can be divided."""
+    if request.param == "kafka":
+        return str(request.getfixturevalue("kafka").url())
+    return str(request.getfixturevalue("empty_postgres_url"))
+
+
 @pytest.fixture
-def new(postgres_url: str, tmp_path: Path) -> Iterator[New]:
+def new(postgres_url: str, log_url: str, tmp_path: Path) -> Iterator[New]:
     worlds: list[PartitionWorld] = []
 
     def make(count: int = 4, seed: int = 0) -> PartitionWorld:
-        worlds.append(PartitionWorld(postgres_url, tmp_path, count, seed))
+        worlds.append(PartitionWorld(postgres_url, tmp_path, count, seed, log_url))
         return worlds[-1]
 
     yield make
@@ -77,28 +92,42 @@ def test_persons_and_sources_are_spread_over_the_buckets() -> None:
 # --- the log ---
 
 
-def test_a_divided_log_keeps_its_order_and_each_partition_its_records(empty_postgres_url: str) -> None:
-    with closing(PostgresEventLog(empty_postgres_url)) as log, closing(PostgresEventLog(empty_postgres_url)) as other:
+def open_log(url: str) -> PartitionedLog:
+    log = open_event_log(url)
+    assert isinstance(log, PartitionedLog)
+    return log
+
+
+def test_a_divided_log_keeps_its_order_and_each_partition_its_records(log_url: str) -> None:
+    with closing(open_log(log_url)) as log, closing(open_log(log_url)) as other:
         before = [single(b'{"userId": "%d"}' % number) for number in range(10)]
         log.append(before)
         assert log.set_partitions(3) == PartitionLayout(3, 1, 10)
         assert log.set_partitions(3) == PartitionLayout(3, 1, 10)
         after = [single(b'{"userId": "%d"}' % number) for number in range(200)]
-        positions = other.append(after)  # another process, which knew nothing of it
-        assert list(positions) == list(range(11, 211))
+        positions = [
+            *other.append(after[:100]),  # another process, which knew nothing of it
+            *log.append(after[100:]),
+        ]
+        assert positions == sorted(set(positions))
+        end = positions[-1]
+        assert (positions[0] > 10, end) == (True, log.last_position())
         everything = log.read(0, records_max=1_000, bytes_max=1 << 20)
-        assert [record.position for record in everything] == list(range(1, 211))
+        assert [record.position for record in everything] == [*range(1, 11), *positions]
+        assert [record.body for record in everything] == [record.body for record in before + after]
         read: dict[int, int] = {}
         for partition in range(3):
             position, through = 0, 0
-            while position < 210:
+            while position < end:
                 records, through = other.read_partition(partition, position, records_max=7, bytes_max=1 << 20)
                 for record in records:
                     assert record.position not in read
+                    assert record in everything
                     read[record.position] = partition
+                assert through > position
                 position = through
-            assert (records, through) == ([], 210) or records[-1].position == 210
-        assert sorted(read) == list(range(1, 211))
+            assert (records, through) == ([], end) or records[-1].position == end
+        assert sorted(read) == [*range(1, 11), *positions]
         assert {read[position] for position in range(1, 11)} == {0}
         buckets = [bucket_of(record) % 3 for record in after]
         assert [read[position] for position in positions] == buckets
@@ -129,7 +158,7 @@ def test_fewer_partitions_and_logs_that_cannot_be_divided_are_refused(empty_post
     with closing(open_event_log(f"sqlite:///{tmp_path / 'log.db'}")) as log:
         refuse_fewer_partitions(log, 1)
         assert layout_of(log).count == 1
-        with pytest.raises(ConfigurationError, match="Only an event log in PostgreSQL"):
+        with pytest.raises(ConfigurationError, match="Only an event log in PostgreSQL or Kafka"):
             refuse_fewer_partitions(log, 2)
     with closing(PostgresEventLog(empty_postgres_url)) as log:
         log.set_partitions(4)
@@ -267,7 +296,7 @@ def test_events_with_an_id_that_was_routed_by_another_worker_are_duplicates(new:
     world.log.append([identify])
     world.start_worker()
     world.drain()
-    rows = world.lake().between(1, 2)
+    rows = world.lake().between(1, world.log.last_position())
     statuses = [[(result.status, result.reason) for result in row.results] for row in rows]
     assert statuses[1] == [(EventStatus.DUPLICATE, "duplicate_message_id")], statuses
 
@@ -356,7 +385,7 @@ def test_routers_that_meet_the_same_order_at_the_same_time_award_it_once(new: Ne
             thread.join()
     world.drain()
     assert len(world.effects()) == 1
-    rows = world.lake().between(1, 2)
+    rows = world.lake().between(1, world.log.last_position())
     assert sorted(result.status for row in rows for result in row.results) == ["duplicate", "pending"]
 
 

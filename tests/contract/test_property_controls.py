@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from tests.contract.privacy_world import CONFIG, order, transactions, unpacked
 
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.routing.source_rules import rules_by_source
+from punchcard.store.delivery.schema import effects
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.workspace import persistence
 from punchcard.workspace.export import export_part
+from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import Keyring, open_keyring
 from punchcard.workspace.model import PropertyControls
 from punchcard.workspace.property_controls import find_control_warnings
@@ -27,6 +30,32 @@ mask = ["properties.phone"]
 hash = ["properties.ssn"]
 """
 CONTROLLED = CONFIG.replace('write_key = "wk_website"\n', 'write_key = "wk_website"\n' + CONTROLS, 1)
+DROPPED, MASKED, HASHED = ("properties.card",), ("properties.phone",), ("properties.ssn",)
+AT_DESTINATION = (
+    CONFIG
+    + """
+[[destinations]]
+slug = "hook"
+type = "webhooks"
+sources = ["website"]
+[destinations.settings]
+url = "http://127.0.0.1:1/hook"
+[destinations.controls]
+drop = ["properties.card"]
+mask = ["properties.phone"]
+hash = ["properties.ssn"]
+[[destinations.filters]]
+title = "Without a card"
+if = "properties.card != '4111111111111111'"
+actions = [{ type = "DROP" }]
+[[transformations]]
+name = "Rename"
+source = "website"
+destination = "hook"
+if = "event = 'Order Completed'"
+propertyRenames = [{ oldName = "phone", newName = "contact" }]
+"""
+)
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 EVENT = b'{"type": "track", "event": "Visit", "messageId": "m", "userId": "u", "properties": {"ssn": "1"}}'
 SECRETS = ("4111111111111111", "+43 664 1234567", "ssn-4711")
@@ -112,3 +141,51 @@ def test_controls_of_what_earns_points_are_warned_about(api: PublicApiServer, tm
     ]
     assert "repeated orders" in warnings[0]
     assert find_control_warnings(stored, stored) == []
+
+
+def test_a_destination_gets_changed_values_and_the_lake_keeps_the_original(api: PublicApiServer) -> None:
+    """Its filters see the original, its transformations and its mapping do not; the trace says what was changed."""
+    api.configure(AT_DESTINATION)
+    api.send(sensitive(1))
+    api.route()
+    api.feed_lake()
+    api.deliver(rounds=3)
+    trace = api.request("GET", "/api/events/m-1").json()["data"]
+    assert [trace["event"]["properties"][name] for name in ("card", "phone", "ssn")] == list(SECRETS)
+    results = {result["destination"]: result for result in trace["results"]}
+    hashed = "properties.card dropped, properties.phone masked, properties.ssn hashed"
+    assert f"changed for hook: {hashed}" in results["hook"]["detail"]
+    assert results["perkville"]["status"] == "delivered"
+    assert "changed for" not in (results["perkville"]["detail"] or "")
+    with api.store.reading() as work:
+        (payload,) = [row.payload for row in work.execute(select(effects)) if row.destination == "hook"]
+    for secret in SECRETS:
+        assert secret not in payload
+    assert '"contact":"••••4567"' in payload
+
+
+def test_a_refusal_says_which_control_may_be_its_cause(api: PublicApiServer) -> None:
+    api.configure(CONFIG + '[destinations.controls]\ndrop = ["properties.email"]\n')
+    api.send(sensitive(1))
+    api.route()
+    api.feed_lake()
+    (result,) = api.request("GET", "/api/events/m-1").json()["data"]["results"]
+    assert result["status"] == "refused"
+    assert "changed for perkville: properties.email dropped" in result["detail"]
+
+
+def test_without_the_key_events_of_a_destination_that_hashes_are_held(api: PublicApiServer, tmp_path: Path) -> None:
+    api.configure(AT_DESTINATION)
+    stored = persistence.load(api.store, open_keyring(None, tmp_path / "secret-key"))
+    snapshot = compile_snapshot(replace(stored, hash_key=None), keyring=Keyring("k"))
+    assert "cannot be read" in (snapshot.destinations["hook"].invalid or "")
+    assert snapshot.destinations["perkville"].invalid is None
+
+
+def test_controls_of_a_destination_are_in_the_exported_file(api: PublicApiServer, tmp_path: Path) -> None:
+    api.configure(AT_DESTINATION)
+    stored = persistence.load(api.store, open_keyring(None, tmp_path / "secret-key")).workspace
+    (hook,) = [destination for destination in stored.destinations if destination.slug == "hook"]
+    content = '[[sources]]\nslug = "website"\nwrite_key = "w"\n' + export_part(hook)
+    (again,) = read_content(content.encode(), "file", environment={}).destinations
+    assert again.controls == hook.controls == PropertyControls(drop=DROPPED, mask=MASKED, hash=HASHED)

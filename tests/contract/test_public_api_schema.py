@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -41,7 +40,7 @@ title = "no staff"
 if = "contains( properties.email, '@staff.example' )"
 actions = [{ type = "DROP" }]
 """
-EXAMPLES_PER_CALL = examples(20, part=6)
+EXAMPLES_PER_CALL = examples(20, part=4)
 # Not among them: whether all that the schema allows is accepted. A call may name what is not there, or must stay.
 CHECKS = [
     not_a_server_error,
@@ -72,18 +71,24 @@ def test_every_answer_is_one_that_the_document_names(api: PublicApiServer) -> No
     requested = 0
     for all_operation in document.get_all_operations():
         operation = all_operation.ok()
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+        for mode in _modes(operation):
             requested += 1
             try:
                 _ask(operation, mode, api.token)
-            except Unsatisfiable:
-                assert mode is GenerationMode.NEGATIVE, (
-                    operation.path
-                )  # a call that takes nothing cannot be asked wrongly
             except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # reports everything that is broken at once
                 broken[f"{operation.method.upper()} {operation.path} {mode}"] = str(error)[:1500]
-    assert requested > 2 * 30
+    assert requested > 200
     assert not broken, "\n\n".join(f"{name}\n{message}" for name, message in broken.items())
+
+
+def _modes(operation: Any) -> list[GenerationMode]:
+    """Return how a call can be asked: any text is a right path, so only a query and a body can be wrong.
+
+    schemathesis would find that out too, after hundreds of attempts for each such call.
+    """
+    if operation.query or operation.body:
+        return [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+    return [GenerationMode.POSITIVE]
 
 
 def _ask(operation: Any, mode: GenerationMode, token: str) -> None:

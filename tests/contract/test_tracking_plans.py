@@ -11,7 +11,9 @@ from structlog.testing import capture_logs
 from punchcard.lake.listing import EventQuery
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.violation_forwarding import ViolationForwarder
-from punchcard.store.tracking_plans.violations import count_violation_events, list_violations
+from punchcard.profiles.erasure import ErasedIds
+from punchcard.store.tracking_plans.erasure import erase_from_violations
+from punchcard.store.tracking_plans.violations import count_violation_events, list_violations, next_violation_events
 from punchcard.testing.partner.configuration import SLUG, WEBSITE_DESTINATION
 from punchcard.testing.public_api import PublicApiServer
 
@@ -153,6 +155,18 @@ def test_violations_that_are_too_many_to_forward_are_reported(
     with server.store.reading() as work:
         assert count_violation_events(work) == 2
     assert [count for *_, count, _ in violations(server)] == [5]
+
+
+def test_deletion_of_a_person_takes_only_her_violations_from_the_queue(server: PublicApiServer) -> None:
+    server.configure(config('forward_violations_to = "violations"'))
+    server.send(order("anns", total="9.5"), order("bobs", total="9.5"), order("named", name="Sold to Ann@example.com"))
+    server.route()
+    ann = ErasedIds(emails=frozenset({"ann@example.com"}))
+    with server.store.unit_of_work() as work:
+        assert count_violation_events(work) == 3
+        erase_from_violations(work, ann, {("website", "anns"), ("another", "bobs")})
+        (left,) = next_violation_events(work, limit=10)
+    assert json.loads(left[2])["properties"]["eventMessageID"] == "bobs"
 
 
 def test_violations_are_forwarded_once_and_never_loop(server: PublicApiServer) -> None:

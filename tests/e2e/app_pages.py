@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, StorageState, expect
 
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import WRITE_KEY, ProductProcess, command
@@ -54,25 +54,50 @@ def wait_after_reloading(page: Page, condition: Callable[[], bool]) -> None:
     wait_until(lambda: condition() or (page.reload() and None), lambda: page.inner_text("main"))
 
 
+# What a browser keeps of an operator who has signed in, by the address of the App and the email.
+_SESSIONS: dict[tuple[str, str], StorageState] = {}
+
+
 @contextmanager
-def signed_in(chromium: Browser, product: ProductProcess, email: str, **options: Any) -> Iterator[Page]:
-    context = chromium.new_context(base_url=product.url, **options)
+def signed_in(chromium: Browser, url: str, email: str, **options: Any) -> Iterator[Page]:
+    """Open a browser in which an operator is signed in; a script error or a violation of the policy fails the test.
+
+    Operators sign in once for each App, and each browser after the first begins with the cookies of that: signing in is
+    as much work as what most tests do then. Tests that end sessions sign in themselves.
+
+    Args:
+        chromium: Where.
+        url: The address of the App.
+        email: The operator, with the password of all.
+        options: Further options of the browser, such as its size.
+
+    Yields:
+        A page that shows nothing yet.
+    """
+    session = _SESSIONS.get((url, email))
+    context = chromium.new_context(base_url=url, storage_state=session, **{"reduced_motion": "reduce", **options})
     context.set_default_timeout(PATIENCE_SECONDS * 1_000)
     page = context.new_page()
+    problems: list[str] = []
 
-    def fail_for_policy(message: ConsoleMessage) -> None:
+    def note(message: ConsoleMessage) -> None:
         if message.type == "error" and "Content Security" in message.text:
-            pytest.fail(message.text)
+            problems.append(message.text)
 
-    page.on("pageerror", lambda error: pytest.fail(f"{page.url}: {error}"))
-    page.on("console", fail_for_policy)
-    page.goto("/sign-in")
-    page.get_by_label("Email").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/")
-    yield page
-    context.close()
+    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+    page.on("console", note)
+    try:
+        if session is None:
+            page.goto("/sign-in")
+            page.get_by_label("Email").fill(email)
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_url("**/")
+            _SESSIONS[url, email] = context.storage_state()
+        yield page
+    finally:
+        context.close()
+    assert problems == []
 
 
 def become_owner(context: BrowserContext) -> Page:
@@ -153,5 +178,6 @@ def product(
         running.send("batch", {"batch": EVENTS}, write_key=WRITE_KEY)
         page.goto("/destinations/perkville/transactions")
         wait_after_reloading(page, lambda: page.locator(".badge", has_text="Delivered").count() >= 3)
+        _SESSIONS[running.url, "olga@acme.example"] = context.storage_state()
         context.close()
         yield running

@@ -14,7 +14,8 @@ __all__ = ["product", "sandbox"]  # fixtures
 
 
 def test_a_phone_shows_every_entry_of_the_menu_and_rows_as_cards(chromium: Browser, product: ProductProcess) -> None:
-    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 390, "height": 844}) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 390, "height": 844}) as page:
+        page.goto("/")
         menu = page.get_by_role("navigation", name="Main")
         expect(menu).to_be_hidden()
         page.get_by_role("button", name="Menu").click()
@@ -29,7 +30,7 @@ def test_a_phone_shows_every_entry_of_the_menu_and_rows_as_cards(chromium: Brows
 
 
 def test_a_list_is_sorted_and_its_columns_are_chosen_and_remembered(chromium: Browser, product: ProductProcess) -> None:
-    with signed_in(chromium, product, "lou@acme.example", viewport={"width": 1280, "height": 860}) as page:
+    with signed_in(chromium, product.url, "lou@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/destinations/perkville/transactions")
         # The titles of perks are read in the background: a later page has them.
         wait_after_reloading(page, lambda: page.get_by_text("Checked In · 10 points").count() > 0)
@@ -56,7 +57,7 @@ def test_a_list_is_sorted_and_its_columns_are_chosen_and_remembered(chromium: Br
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_schema_leads_to_map_and_filter(chromium: Browser, product: ProductProcess, width: int) -> None:
-    with signed_in(chromium, product, "olga@acme.example", viewport={"width": width, "height": 860}) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": width, "height": 860}) as page:
         page.goto("/sources/website")
         page.get_by_role("link", name="Schema").click()
         wait_after_reloading(page, lambda: page.get_by_role("link", name="Locker Opened").count() > 0)
@@ -74,7 +75,7 @@ def test_the_schema_leads_to_map_and_filter(chromium: Browser, product: ProductP
 
 def test_a_condition_suggests_values_of_its_property(chromium: Browser, product: ProductProcess) -> None:
     """By the keyboard alone: the list belongs to the property that was typed."""
-    with signed_in(chromium, product, "olga@acme.example") as page:
+    with signed_in(chromium, product.url, "olga@acme.example") as page:
         page.goto("/destinations/perkville/filters/new")
         page.get_by_label("Property").fill("properties.order_id")
         page.get_by_label("Value").focus()
@@ -86,7 +87,7 @@ def test_a_condition_suggests_values_of_its_property(chromium: Browser, product:
 
 
 def test_an_event_is_tested_by_its_name(chromium: Browser, product: ProductProcess) -> None:
-    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/destinations/perkville/tester")
         page.get_by_label("Event name").fill("Order Completed")
         page.get_by_role("button", name="Choose").click()
@@ -100,7 +101,7 @@ def test_an_event_is_tested_by_its_name(chromium: Browser, product: ProductProce
 
 
 def test_a_chart_is_read_with_the_keyboard_and_as_a_table(chromium: Browser, product: ProductProcess) -> None:
-    with signed_in(chromium, product, "lou@acme.example") as page:
+    with signed_in(chromium, product.url, "lou@acme.example") as page:
         page.goto("/")
         chart = page.get_by_role("group", name="Events received over time")
         chart.focus()
@@ -116,7 +117,7 @@ def test_a_chart_is_read_with_the_keyboard_and_as_a_table(chromium: Browser, pro
 
 
 def test_a_form_with_unsaved_changes_is_not_left_unasked(chromium: Browser, product: ProductProcess) -> None:
-    with signed_in(chromium, product, "olga@acme.example") as page:
+    with signed_in(chromium, product.url, "olga@acme.example") as page:
         dialogs: list[str] = []
 
         def stay(dialog: Dialog) -> None:
@@ -150,7 +151,7 @@ def test_an_unmapped_event_is_mapped_tried_and_replayed(chromium: Browser, produ
         }
         product.send("track", event, write_key=WRITE_KEY)
         product.wait_for_status(f"class-{number}", "refused")
-    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/destinations/perkville/map")
         unmapped = page.get_by_role("region", name="Unmapped events")
         wait_after_reloading(page, lambda: unmapped.get_by_text("Class Booked").count() > 0)
@@ -186,7 +187,7 @@ def test_both_sides_are_compared_and_a_difference_is_shown(
 ) -> None:
     lost = sandbox.transactions()[-1]["transaction_id"]
     assert sandbox.request("DELETE", f"/sandbox/transactions/{lost}").status < 300
-    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/destinations/perkville/reconciliations")
         page.get_by_role("button", name="Compare now").click()
         expect(page.locator("main")).to_contain_text("1 open of 1 difference")
@@ -200,7 +201,7 @@ def test_both_sides_are_compared_and_a_difference_is_shown(
 
 
 def test_a_destination_is_paused_with_a_reason_and_resumed(chromium: Browser, product: ProductProcess) -> None:
-    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/destinations/perkville")
         page.get_by_role("link", name="Pause or switch off").click()
         page.get_by_label("Reason").fill("New perks on Monday")
@@ -221,7 +222,7 @@ def test_a_destination_is_paused_with_a_reason_and_resumed(chromium: Browser, pr
 def test_a_perk_that_cannot_award_is_mapped_only_when_that_is_confirmed(
     chromium: Browser, product: ProductProcess
 ) -> None:
-    with signed_in(chromium, product, "olga@acme.example") as page:
+    with signed_in(chromium, product.url, "olga@acme.example") as page:
         page.goto("/destinations/perkville/map")
         page.get_by_role("button", name="Add event").click()
         page.get_by_label("Event name").last.fill("Locker Opened")
@@ -244,7 +245,7 @@ def test_a_conflict_is_compared_and_corrected(chromium: Browser, product: Produc
         }
         product.send("track", event, write_key=WRITE_KEY)
         product.wait_for_status(f"contradiction-{number}", "conflict" if number else "delivered")
-    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/events?name=Order+Completed")
         page.get_by_role("link", name="Resolve conflict").first.click()
         page.wait_for_url("**/conflicts/*")
@@ -259,7 +260,7 @@ def test_a_conflict_is_compared_and_corrected(chromium: Browser, product: Produc
 
 
 def test_versions_are_listed_compared_restored_and_undone(chromium: Browser, product: ProductProcess) -> None:
-    with signed_in(chromium, product, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/destinations/perkville/map")
         lines = page.get_by_label("Event name")
         names = [line.input_value() for line in lines.all()]
@@ -300,8 +301,8 @@ def test_versions_are_listed_compared_restored_and_undone(chromium: Browser, pro
 
 def test_a_map_that_somebody_else_has_changed_is_not_overwritten(chromium: Browser, product: ProductProcess) -> None:
     with (
-        signed_in(chromium, product, "olga@acme.example") as page,
-        signed_in(chromium, product, "olga@acme.example") as other,
+        signed_in(chromium, product.url, "olga@acme.example") as page,
+        signed_in(chromium, product.url, "olga@acme.example") as other,
     ):
         for opened, name in ((page, "Mine"), (other, "Theirs")):
             opened.goto("/destinations/perkville/map")

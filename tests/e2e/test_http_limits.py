@@ -27,8 +27,12 @@ EVENT = b'{"userId":"ann","event":"Checked In","writeKey":"wk_website"}'
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProductProcess]:
     """A serving process with the default time limits for clients."""
     with ProductProcess(tmp_path_factory.mktemp("patient"), serves_only=True, environment=PATIENT) as running:
-        # App and Public API are loaded beside the first requests and take 50 MB, which no test is to find.
-        wait_until(lambda: running.logged("operator_side_loaded"))
+        # App and APIs are loaded by their first requests and take 50 MB, which no test is to find.
+        for path in ("/welcome", "/api/", "/v1/spaces/"):
+            caller = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_SECONDS)
+            with contextlib.closing(caller):
+                caller.request("GET", path)
+                caller.getresponse().read()
         yield running
 
 

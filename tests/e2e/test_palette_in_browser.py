@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import update
 from tests.contract.test_app_search import CONFIG
+from tests.e2e.app_pages import signed_in
 
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.schema import effects
 from punchcard.testing.effects import new_effect
 from punchcard.testing.engage_samples import add_person, set_traits
-from punchcard.testing.operators import PASSWORD, add_operators
+from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
-from punchcard.testing.waiting import PATIENCE_SECONDS
 
 PICTURES = os.environ.get("LOOK_FOLDER", "")
 SIZES = [(1280, "light"), (390, "dark")]
@@ -48,32 +48,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
 def opened(
     chromium: Browser, world: PublicApiServer, role: str, *, width: int = 1280, scheme: Any = "light", **options: Any
 ) -> Iterator[Page]:
-    """Open the App as an operator of a role; a script error or a violation of the policy fails the test."""
-    context = chromium.new_context(
-        base_url=f"http://127.0.0.1:{world.port}",
-        viewport={"width": width, "height": 844},
-        color_scheme=scheme,
-        reduced_motion="reduce",
-        **options,
-    )
-    context.set_default_timeout(PATIENCE_SECONDS * 1_000)
-    page = context.new_page()
-    problems: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type == "error" and "Content Security" in message.text:
-            problems.append(message.text)
-
-    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
-    page.on("console", note)
-    page.goto("/sign-in")
-    page.get_by_label("Email").fill(f"{role}@acme.example")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/")
-    yield page
-    context.close()
-    assert problems == []
+    """Open the first page of the App as an operator of a role."""
+    size = {"width": width, "height": 844}
+    url = f"http://127.0.0.1:{world.port}"
+    with signed_in(chromium, url, f"{role}@acme.example", viewport=size, color_scheme=scheme, **options) as page:
+        page.goto("/")
+        yield page
 
 
 def look(page: Page, name: str) -> None:

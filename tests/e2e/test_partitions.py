@@ -64,11 +64,11 @@ class Customers(threading.Thread):
         self.events.append(message_id)
 
 
-def configured(database_url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
+def configured(database_url: str, log_url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
     """Apply a configuration with two sources; return the settings that all machines share."""
     environment = {
         "PUNCHCARD_DATABASE_URL": database_url,
-        "PUNCHCARD_LOG_URL": database_url,
+        "PUNCHCARD_LOG_URL": log_url,
         "PUNCHCARD_LOG_PARTITIONS": str(PARTITIONS),
         "PUNCHCARD_LAKE_URL": str(folder / "lake"),
         "PUNCHCARD_LAKE_FLUSH_SECONDS": "0.5",
@@ -138,8 +138,12 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path, postgres_url: str, sandbox: SandboxProcess) -> dict[str, str]:
-    return configured(postgres_url, sandbox, tmp_path)
+def environment(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
+) -> dict[str, str]:
+    """The settings with a log in PostgreSQL, or in what a test names."""
+    log_url = request.getfixturevalue("kafka").url() if getattr(request, "param", "") == "kafka" else postgres_url
+    return configured(postgres_url, log_url, sandbox, tmp_path)
 
 
 @pytest.fixture
@@ -155,6 +159,7 @@ def serving(tmp_path: Path, environment: dict[str, str]) -> Iterator[ProductProc
         yield running
 
 
+@pytest.mark.parametrize("environment", ["postgresql", pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True)
 def test_workers_that_share_a_log_award_each_order_once_whatever_dies(
     postgres_url: str, sandbox: SandboxProcess, workers: Workers, serving: ProductProcess
 ) -> None:

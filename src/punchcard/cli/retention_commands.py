@@ -17,6 +17,8 @@ retention = typer.Typer(
     rich_markup_mode=None,
 )
 
+_NEGATIVE = {"ignore_unknown_options": True}  # so that -5 is a number that is refused, not an option
+
 _Name = Annotated[str, typer.Argument(metavar="DATA_SET", help="As listed by `punchcard retention list`.")]
 
 
@@ -38,6 +40,7 @@ def list_periods(
 @retention.command(
     short_help="Count what a retention period would delete.",
     epilog=example("punchcard retention preview audit_log 400"),
+    context_settings=_NEGATIVE,
 )
 def preview(
     name: _Name,
@@ -59,6 +62,7 @@ def preview(
         "punchcard retention set audit_log 0 --yes",
         "punchcard retention set lake default",
     ),
+    context_settings=_NEGATIVE,
 )
 def set_period(
     name: _Name,

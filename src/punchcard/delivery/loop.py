@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -164,7 +164,7 @@ class DestinationDelivery:
                     await self._gather()
                 elif len(done.attempts) < max(room, 1) and not done.moved and not self._answered:
                     # Nothing else can be claimed. What comes meanwhile, a result or an effect, has set `_woken`.
-                    await self._rest(await self._seconds_to_rest(target, room=room, paused=done.paused))
+                    await self._rest(self._seconds_to_rest(target, done, room=room))
             except StorageError as error:
                 self._telemetry.storage_failed(error=error.message)
                 await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
@@ -322,20 +322,17 @@ class DestinationDelivery:
     def _concurrency(self, target: DeliveryTarget) -> int:
         return 1 if self._is_probation else target.options.concurrency
 
-    async def _seconds_to_rest(self, target: DeliveryTarget, *, room: int, paused: bool) -> float:
+    def _seconds_to_rest(self, target: DeliveryTarget, done: Cycle, *, room: int) -> float:
         if self._spare.is_waiting():
             return min(self._poll_seconds, max(self._bucket.seconds_until_one(), _GATHER_SECONDS))
-        if paused:
+        if done.paused:
             return min(_STANDBY_SECONDS, self._check.seconds_until_due())
         if room <= 0 and len(self._in_flight) < self._concurrency(target):
             return min(self._poll_seconds, self._bucket.seconds_until_one())
-        if self._in_flight:
+        if self._in_flight or done.next_due is None:
             return self._poll_seconds  # the next result wakes the loop, and then it is known what is due
-        due = await self._in_thread(self._next_due)
-        if due is None:
-            return self._poll_seconds
         # An effect that is due but not claimable waits for one in flight, and the end of that one wakes the loop.
-        until = (due - self._clock.now()).total_seconds()
+        until = (done.next_due - self._clock.now()).total_seconds()
         return min(self._poll_seconds, until) if until > 0 else self._poll_seconds
 
     async def _finish(self, grace_seconds: float) -> None:
@@ -366,10 +363,6 @@ class DestinationDelivery:
             count = outbox.release_orphans(work, self._slug, now=now, due_at=now + timedelta(seconds=wait), own=own)
         if count:
             self._telemetry.orphans_released(count=count)
-
-    def _next_due(self) -> datetime | None:
-        with self._store.reading() as connection:
-            return outbox.next_due(connection, self._slug)
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):

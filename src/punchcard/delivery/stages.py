@@ -5,6 +5,7 @@ partner. Between the two lies the rule that keeps awards single: an attempt is d
 one without a result is never repeated before it was read back.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,6 +70,8 @@ class Cycle:
         moved: Effects put elsewhere without an attempt; if any, more may be claimable at once.
         paused: True if the destination delivers nothing: it is disabled or paused.
         pause: The refusal, None if its credentials are good or a person has paused it.
+        next_due: When the next open effect is due. None if there is none, or if the destination has anything in flight,
+            of which the result is awaited first.
     """
 
     attempts: Sequence[Attempt]
@@ -76,6 +79,7 @@ class Cycle:
     moved: int
     paused: bool
     pause: Pause | None = None
+    next_due: datetime | None = None
 
 
 def cycle(
@@ -151,6 +155,9 @@ def _cycle(
         else:
             claimed = claim(work, target, room=room, busy=busy, now=now)
         attempt = _begin_all(work, target, claimed, clock=clock, telemetry=telemetry, apart=apart)
+        # Here rather than in a unit of work of its own, as this is what a single event ends with.
+        is_at_rest = room > 0 and not (paused or busy or attempt)
+        next_due = outbox.next_due(work, target.slug) if is_at_rest else None
     if watch is not None:
         watch.done(reading)
     _report(recorded, corrected=corrected, ended_by=ended_by, telemetry=telemetry)
@@ -162,6 +169,7 @@ def _cycle(
         moved=len(claimed) - len(attempt),
         paused=paused,
         pause=None if lasting is None or lasting.is_by_operator else lasting,
+        next_due=next_due,
     )
 
 
@@ -357,15 +365,15 @@ class RecordedResults:
             telemetry.late_results_ignored(count=self.ignored)
         if self.paused_by is not None:
             telemetry.destination_paused(detail=self.paused_by.message)
+        outcomes: Counter[tuple[str, str]] = Counter()
+        seconds = []
+        award_seconds = []
         for completed_attempt, attempt_result in self.attempt_results:
             effect = completed_attempt.attempt.effect
-            telemetry.attempt_completed(
-                action=completed_attempt.attempt.action,
-                outcome=attempt_result.outcome,
-                seconds=completed_attempt.seconds,
-            )
+            outcomes[completed_attempt.attempt.action, attempt_result.outcome] += 1
+            seconds.append(completed_attempt.seconds)
             if attempt_result.state is EffectState.DELIVERED:
-                telemetry.effect_delivered(seconds=(attempt_result.finished_at - effect.received_at).total_seconds())
+                award_seconds.append((attempt_result.finished_at - effect.received_at).total_seconds())
             elif not attempt_result.state.is_open:
                 telemetry.effect_parked(
                     effect_key=effect.effect_key,
@@ -373,6 +381,10 @@ class RecordedResults:
                     reason=attempt_result.reason,
                     detail=attempt_result.detail,
                 )
+        if seconds:
+            telemetry.attempts_completed(outcomes=outcomes, seconds=seconds)
+        if award_seconds:
+            telemetry.effects_delivered(seconds=award_seconds)
 
 
 def record_results(

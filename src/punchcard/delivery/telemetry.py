@@ -1,21 +1,35 @@
 """What delivery tells: log lines (noun and past participle) and metrics."""
 
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import structlog
 from prometheus_client import Counter, Histogram
 
+
+class BatchHistogram(Histogram):
+    """A histogram that takes many values at once: a number that processes share is locked for each change of it."""
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Observe each of the values."""
+        for place, count in Tally(bisect_left(self._upper_bounds, value) for value in values).items():
+            self._buckets[place].inc(count)
+        self._sum.inc(sum(values))
+
+
 _attempts = Counter(
     "punchcard_delivery_attempts", "Delivery attempts by outcome.", ["destination", "action", "outcome"]
 )
-_attempt_seconds = Histogram(
+_attempt_seconds = BatchHistogram(
     "punchcard_delivery_attempt_seconds",
     "How long the partner took to answer one request.",
     ["destination"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-_award_seconds = Histogram(
+_award_seconds = BatchHistogram(
     "punchcard_delivery_latency_seconds",
     "From receipt of an event to the partner's confirmation of its effect.",
     ["destination"],
@@ -32,24 +46,30 @@ class DeliveryTelemetry:
     _attempts_of: dict[tuple[str, str], Counter] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
-    def _attempt_seconds(self) -> Histogram:
+    def _attempt_seconds(self) -> BatchHistogram:
         return _attempt_seconds.labels(self.destination)
 
     @cached_property
-    def _award_seconds(self) -> Histogram:
+    def _award_seconds(self) -> BatchHistogram:
         return _award_seconds.labels(self.destination)
 
-    def attempt_completed(self, *, action: str, outcome: str, seconds: float) -> None:
-        """One attempt ended."""
-        counter = self._attempts_of.get((action, outcome))
-        if counter is None:  # looking it up among all labels costs more than counting
-            counter = self._attempts_of[action, outcome] = _attempts.labels(self.destination, action, outcome)
-        counter.inc()
-        self._attempt_seconds.observe(seconds)
+    def attempts_completed(self, *, outcomes: Mapping[tuple[str, str], int], seconds: Sequence[float]) -> None:
+        """Attempts ended.
 
-    def effect_delivered(self, *, seconds: float) -> None:
-        """One effect was performed."""
-        self._award_seconds.observe(seconds)
+        Args:
+            outcomes: The number of attempts by action and outcome.
+            seconds: How long each has taken.
+        """
+        for (action, outcome), count in outcomes.items():
+            counter = self._attempts_of.get((action, outcome))
+            if counter is None:  # looking it up among all labels costs more than counting
+                counter = self._attempts_of[action, outcome] = _attempts.labels(self.destination, action, outcome)
+            counter.inc(count)
+        self._attempt_seconds.observe_all(seconds)
+
+    def effects_delivered(self, *, seconds: Sequence[float]) -> None:
+        """Effects were performed, each so many seconds after its event was received."""
+        self._award_seconds.observe_all(seconds)
 
     def effect_parked(self, *, effect_key: str, state: str, reason: str | None, detail: str | None) -> None:
         """An effect was parked or rejected: it needs attention."""

@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from msgspec.structs import replace
 from sqlalchemy import Connection
@@ -14,7 +15,7 @@ from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.identity import Known, Merge, Resolution, is_known, may_change, resolve
 from punchcard.profiles.rules import EMAIL, ExternalId, IdentityRules
 from punchcard.store.engage import profiles
-from punchcard.store.engage.profiles import MergedProfile, StoredTrait
+from punchcard.store.engage.profiles import LAST_EVENT_ACCURACY, MergedProfile, RepeatedTraits, StoredTrait
 
 _PUBLIC_ID_CHARACTERS = 27
 
@@ -29,7 +30,9 @@ class IdentityChanges:
     now_known: Existing profiles that have more than anonymous ids from now on.
     merges: (profile, merged), in order.
     merged_traits: All traits of the profiles that others were merged into.
-    traits: Traits of other profiles that were set, even to the value they already had.
+    traits: Traits of other profiles with another value, or with another age that only their own row can have.
+    repeats: The repeated traits of profiles, where they are others than before.
+    last_received: When the recorded last event of each existing profile was received.
     history: Every new value of a custom trait, in log order.
     with_new_email: Profiles that have a new email.
     """
@@ -42,6 +45,8 @@ class IdentityChanges:
     merges: list[tuple[int, int]] = field(default_factory=list)
     merged_traits: dict[int, list[StoredTrait]] = field(default_factory=dict)
     traits: list[StoredTrait] = field(default_factory=list)
+    repeats: dict[int, RepeatedTraits] = field(default_factory=dict)
+    last_received: dict[int, datetime] = field(default_factory=dict)
     history: list[StoredTrait] = field(default_factory=list)
     with_new_email: set[int] = field(default_factory=set)
 
@@ -112,13 +117,13 @@ def plan_changes(
     # A merged profile may be reached at the emails of both.
     changes.with_new_email |= {profile for profile, _ in changes.merges if profile not in merged_away}
     _apply_traits(work, changes, reserved)
+    changes.last_received = profiles.last_events_of(work, set(changes.profiles).difference(resolution.created))
     return changes
 
 
 def write_changes(work: Connection, changes: IdentityChanges) -> None:
     """Write the planned changes."""
     people, resolution = changes.people, changes.resolution
-    merged_now = {merged for _, merged in changes.merges}
     last: dict[int, PersonEvent] = {}
     for profile, person in zip(changes.profiles, people, strict=True):
         last[profile] = person
@@ -143,17 +148,14 @@ def write_changes(work: Connection, changes: IdentityChanges) -> None:
         traits=[trait for merged in changes.merged_traits.values() for trait in merged],
     )
     profiles.make_known(work, changes.now_known)
-    profiles.see_profiles(
+    last_events = {profile: _last_event(profile, person) for profile, person in last.items()}
+    profiles.record_repeats(work, changes.repeats, last_events)
+    profiles.record_last_events(
         work,
         [
-            {
-                "profile": profile,
-                "at": person.received_at,
-                "message_id": stored_message_id(person.message_id),
-                "source": person.source,
-            }
-            for profile, person in last.items()
-            if profile not in merged_now and profile not in resolution.created
+            last_events[profile]
+            for profile, recorded_at in changes.last_received.items()
+            if abs(last[profile].received_at - recorded_at) >= LAST_EVENT_ACCURACY and profile not in changes.repeats
         ],
     )
     profiles.add_conflicts(work, [_conflict_row(changes, number) for number in range(len(resolution.conflicts))])
@@ -170,7 +172,7 @@ def _apply_traits(work: Connection, changes: IdentityChanges, reserved: Collecti
         merges.setdefault(merge.event, []).append(merge)
     at_event = {number: profile for number in calls if (profile := resolution.profiles[number]) is not None}
     affected = {*at_event.values(), *(key for merge in resolution.merges for key in (merge.profile, merge.merged))}
-    traits = CustomTraits(profiles.traits_of(work, affected), reserved=reserved)
+    traits = CustomTraits(profiles.traits_of(work, affected), profiles.repeats_of(work, affected), reserved=reserved)
     for number in sorted({*calls, *merges}):
         for merge in merges.get(number, ()):
             traits.merge(merge.profile, merge.merged)
@@ -182,6 +184,7 @@ def _apply_traits(work: Connection, changes: IdentityChanges, reserved: Collecti
     ]
     changes.merged_traits = {profile: traits.of(profile) for profile in into.values()}
     changes.traits = [trait for trait in traits.updated() if trait.profile_id not in changes.merged_traits]
+    changes.repeats = traits.updated_repeats(merged=changes.merged_traits)
 
 
 def _id_row(external_id: ExternalId, profile: int, person: PersonEvent) -> dict[str, object]:
@@ -192,6 +195,15 @@ def _id_row(external_id: ExternalId, profile: int, person: PersonEvent) -> dict[
         "created_at": person.received_at,
         "source": person.source,
         "message_id": stored_message_id(person.message_id),
+    }
+
+
+def _last_event(profile: int, person: PersonEvent) -> dict[str, object]:
+    return {
+        "b_profile": profile,
+        "b_at": person.received_at,
+        "b_message_id": stored_message_id(person.message_id),
+        "b_source": person.source,
     }
 
 

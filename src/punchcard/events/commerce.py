@@ -100,21 +100,31 @@ def usual_commerce(usual: UsualProperties) -> CommerceValues | None:
     Returns:
         None if the ids of products may have another spelling.
     """
-    order_id, product_id, products = usual.order_id, usual.product_id, usual.products
-    if products:
-        ids = [str(product.product_id) for product in products if product.product_id is not None]
-        if not ids:
-            return None
-    else:
-        ids = [] if product_id is None or product_id == "" else [str(product_id)]
+    ids = usual_product_ids(usual)
+    if ids is None:
+        return None
+    order_id = usual.order_id
     return (
-        None if order_id is None or order_id == "" else normalize_id(str(order_id))[:_TEXT_CHARACTERS_MAX],
+        None if order_id is None else usual_order_id(order_id),
         usual.revenue,
         usual.value,
         usual.total,
         usual.currency or None,
         ids or None,
     )
+
+
+def usual_order_id(order_id: str | int) -> str | None:
+    """Return the `order_id` of usual properties as a column has it."""
+    return None if order_id == "" else normalize_id(str(order_id))[:_TEXT_CHARACTERS_MAX]
+
+
+def usual_product_ids(usual: UsualProperties) -> list[str] | None:
+    """Return the ids of the products in usual properties; None if they may have another spelling."""
+    if products := usual.products:
+        return [str(id_) for product in products if (id_ := product.product_id) is not None] or None
+    product_id = usual.product_id
+    return [] if product_id is None or product_id == "" else [str(product_id)]
 
 
 def _read_separately(raw: msgspec.Raw) -> Commerce:

@@ -8,6 +8,7 @@ decoding proves that no name needs a second look. What it refuses is read by the
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
@@ -61,11 +62,30 @@ class UsualPropertiesReader:
         try:
             return self._decode(raw)
         except UNREADABLE:
-            self._refused += 1
-            if not self._refused % _LEARNED_EVERY and len(self._names) < _NAMES_MAX:
-                with self._learning:
-                    self._learn(raw)
+            self._note_refused(raw)
             return None
+
+    def read_all(self, raws: Iterable[msgspec.Raw | None]) -> list[UsualProperties | None]:
+        """Return what `read` returns of each, in less time; None for no text."""
+        many: list[UsualProperties | None] = []
+        decode = self._decode
+        for raw in raws:
+            if not raw:
+                many.append(None)
+                continue
+            try:
+                many.append(decode(raw))
+            except UNREADABLE:
+                many.append(None)
+                self._note_refused(raw)
+                decode = self._decode
+        return many
+
+    def _note_refused(self, raw: msgspec.Raw) -> None:
+        self._refused += 1
+        if not self._refused % _LEARNED_EVERY and len(self._names) < _NAMES_MAX:
+            with self._learning:
+                self._learn(raw)
 
     def _learn(self, raw: msgspec.Raw) -> None:
         """Count the unknown names, and add those to the decoder that have been seen often enough."""

@@ -1,19 +1,22 @@
 """The columns that the lake has for an event, and a container that routing fills at low cost."""
 
 import datetime
-import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from punchcard.clock import EPOCH
-from punchcard.events.model import Event, message_key
+from punchcard.errors import InvariantError
+from punchcard.events.model import Event, WireEvent, message_key
 from punchcard.events.notes import Note
 from punchcard.events.notes import to_json as notes_to_json
 from punchcard.lake import arrays
-from punchcard.lake.extraction import EXTRACTED, NOTHING_EXTRACTED, extract_columns
+from punchcard.lake.extraction import EXTRACTED, extract_column_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+T = TypeVar("T")
 
 PARTITION = "day"  # UTC day of receipt; in the table's log and the file's path, not in the file
 EVENT_DAY = "event_day"
@@ -80,45 +83,36 @@ class FailedItem(Protocol):
         """Values that were converted before the item failed."""
 
 
+class _Record(NamedTuple):
+    """Events of one log record.
+
+    Attributes:
+        begin: Index of the first of them in the record.
+        results: JSON text of each event's results.
+    """
+
+    items: Sequence[Event | FailedItem]
+    source: str | None
+    received_at: int
+    position: int
+    begin: int
+    results: Sequence[str]
+
+
 class LakeRows:
-    """Rows to be written to the lake, in log order."""
+    """Rows to be written to the lake, in log order.
 
-    __slots__ = (
-        "_anonymous_ids",
-        "_events",
-        "_extracted",
-        "_indices",
-        "_message_ids",
-        "_notes",
-        "_payloads",
-        "_positions",
-        "_received_at",
-        "_results",
-        "_sources",
-        "_timestamps",
-        "_types",
-        "_user_ids",
-    )
+    They are kept as routing has them; their columns are made when they are written.
+    """
 
-    def __init__(self) -> None:
-        # One list per column: Arrow takes them unchanged, and the garbage collector has nothing to traverse.
-        self._message_ids: list[str | None] = []
-        self._types: list[str] = []
-        self._events: list[str | None] = []
-        self._user_ids: list[str | None] = []
-        self._anonymous_ids: list[str | None] = []
-        self._extracted: tuple[list[Any], ...] = tuple([] for _ in EXTRACTED)
-        self._sources: list[str | None] = []
-        self._received_at: list[int] = []
-        self._timestamps: list[datetime.datetime | None] = []
-        self._positions: list[int] = []
-        self._indices: list[int] = []
-        self._payloads: list[bytes] = []
-        self._results: list[str] = []
-        self._notes: list[str | None] = []
+    __slots__ = ("_count", "_records")
+
+    def __init__(self, records: Iterable[_Record] = ()) -> None:
+        self._records = list(records)
+        self._count = sum(len(record.items) for record in self._records)
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return self._count
 
     def add(
         self,
@@ -138,33 +132,10 @@ class LakeRows:
             received_at: Microseconds since 1970-01-01 UTC.
             position: Position of its record in the log.
             index: Index in the record, from 0.
-            results: JSON text of its results; passing the same object for the same text saves time.
+            results: JSON text of its results.
         """
-        if isinstance(item, Event):
-            wire = item.wire
-            self._types.append(item.type)
-            self._events.append(wire.event)
-            self._user_ids.append(wire.user_id)
-            self._anonymous_ids.append(wire.anonymous_id)
-            extracted = extract_columns(item)
-            self._timestamps.append(item.timestamp)
-        else:
-            self._types.append("")
-            self._events.append(None)
-            self._user_ids.append(None)
-            self._anonymous_ids.append(None)
-            extracted = NOTHING_EXTRACTED
-            self._timestamps.append(None)
-        for column, value in zip(self._extracted, extracted, strict=True):
-            column.append(value)
-        self._message_ids.append(item.message_id)
-        self._sources.append(source)
-        self._received_at.append(received_at)
-        self._positions.append(position)
-        self._indices.append(index)
-        self._payloads.append(item.raw)
-        self._results.append(results)
-        self._notes.append(notes_to_json(item.notes))
+        self._records.append(_Record((item,), source, received_at, position, index, (results,)))
+        self._count += 1
 
     def add_record(
         self,
@@ -175,125 +146,142 @@ class LakeRows:
         position: int,
         results: Sequence[str],
     ) -> None:
-        """Add all events of one log record, in order; for many events this takes a third of the time of `add`.
+        """Add all events of one log record, in order.
 
         Args:
-            items: The record's events.
+            items: The record's events; they are kept, and must not change.
             source: Slug of its source, None if unknown.
             received_at: Microseconds since 1970-01-01 UTC.
             position: Position of the record in the log.
-            results: JSON text of each event's results.
+            results: JSON text of each event's results; passing the same object for the same text saves time.
         """
-        events = [item for item in items if isinstance(item, Event)]
-        if len(events) < len(items):
-            for index, (item, text) in enumerate(zip(items, results, strict=True)):
-                self.add(item, source=source, received_at=received_at, position=position, index=index, results=text)
-            return
-        wires = [event.wire for event in events]
-        count = len(events)
-        self._message_ids.extend([event.message_id for event in events])
-        self._types.extend([event.type for event in events])
-        self._events.extend([wire.event for wire in wires])
-        self._user_ids.extend([wire.user_id for wire in wires])
-        self._anonymous_ids.extend([wire.anonymous_id for wire in wires])
-        extracted = zip(*map(extract_columns, events), strict=True)
-        for column, values in zip(self._extracted, extracted, strict=False):  # of no events, there are no values
-            column.extend(values)
-        self._sources.extend([source] * count)
-        self._received_at.extend([received_at] * count)
-        self._timestamps.extend([event.timestamp for event in events])
-        self._positions.extend([position] * count)
-        self._indices.extend(range(count))
-        self._payloads.extend([event.raw for event in events])
-        self._results.extend(results)
-        self._notes.extend([notes_to_json(event.notes) if event.notes else None for event in events])
+        if len(items) != len(results):
+            raise InvariantError(f"{len(items)} events of log record {position} have {len(results)} results.")
+        self._records.append(_Record(items, source, received_at, position, 0, results))
+        self._count += len(items)
 
     def extend(self, rows: "LakeRows") -> None:
         """Append all rows of another container."""
-        for column, more in zip(self._columns(), rows._columns(), strict=True):
-            column.extend(more)
+        self._records += rows._records
+        self._count += len(rows)
 
     def positions(self) -> tuple[int, int]:
         """Return the log positions of the first and the last row; there must be at least one row."""
-        return self._positions[0], self._positions[-1]
+        positions = [record.position for record in self._records if record.items]
+        return positions[0], positions[-1]
 
     def count_within(self, ranges: Sequence[tuple[int, int]]) -> int:
         """Return the number of rows with a log position in one of the ranges, which include both ends."""
-        return sum(any(first <= position <= last for first, last in ranges) for position in self._positions)
+        return sum(
+            len(record.items)
+            for record in self._records
+            if any(first <= record.position <= last for first, last in ranges)
+        )
 
     def known_message_keys(self) -> list[str]:
         """Return the `message_key`s that count as received: those of all rows that did not fail on ingest."""
-        received = {results: FAILED_ON_INGEST not in results for results in set(self._results)}
         return [
-            message_key(source, message_id)
-            for source, message_id, results in zip(self._sources, self._message_ids, self._results, strict=True)
-            if received[results] and message_id is not None
+            message_key(record.source, item.message_id)
+            for record in self._records
+            for item, results in zip(record.items, record.results, strict=True)
+            if FAILED_ON_INGEST not in results
         ]
 
     def by_day(self) -> dict[datetime.date, "LakeRows"]:
         """Return the rows by UTC day of receipt, each in log order."""
-        if not len(self):
-            return {}
-        first, last = min(self._received_at) // _DAY_MICROS, max(self._received_at) // _DAY_MICROS
-        if first == last:
-            return {_date(first): self}
-        days = [received_at // _DAY_MICROS for received_at in self._received_at]
-        return {_date(day): self._select([row_day == day for row_day in days]) for day in sorted(set(days))}
+        days: dict[int, LakeRows] = {}
+        for record in self._records:
+            if record.items:
+                rows = days.setdefault(record.received_at // _DAY_MICROS, LakeRows())
+                rows._records.append(record)
+                rows._count += len(record.items)
+        return {_date(day): days[day] for day in sorted(days)}
 
     def row_groups(self) -> Iterator["LakeRows"]:
         """Yield the rows in row groups of a size that is efficient to write and read."""
         begin = 0
         while begin < len(self):
-            end = min(begin + ROW_GROUP_ROWS, len(self))
-            while end - begin > 1 and sum(map(len, self._payloads[begin:end])) > ROW_GROUP_PAYLOAD_BYTES:
-                end = (begin + end) // 2
-            yield self._part(begin, end)
-            begin = end
+            group = self._part(begin, begin + ROW_GROUP_ROWS)
+            while len(group) > 1 and group._payload_bytes() > ROW_GROUP_PAYLOAD_BYTES:
+                group = group._part(0, len(group) // 2)
+            yield group
+            begin += len(group)
 
     def to_arrow(self) -> "pa.RecordBatch":
         """Return the rows as an Arrow batch of `file_schema`."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        filled = [name for name in COLUMNS if name != EVENT_DAY]
-        columns = {
-            name: arrays.build(_ARRAY_OF[name], values, column=name)
-            for name, values in zip(filled, self._columns(), strict=True)
-        }
+        columns = {name: arrays.build(_ARRAY_OF[name], values, column=name) for name, values in self._columns().items()}
         happened = pc.coalesce(columns["timestamp"], columns["received_at"])
         columns[EVENT_DAY] = happened.cast(pa.date32())
         return pa.record_batch([columns[name] for name in COLUMNS], schema=file_schema())
 
-    def _columns(self) -> tuple[list[Any], ...]:
-        """Return the lists in the order of `COLUMNS`, without the one that is derived from others."""
-        return (
-            self._message_ids,
-            self._types,
-            self._events,
-            self._user_ids,
-            self._anonymous_ids,
-            *self._extracted,
-            self._sources,
-            self._received_at,
-            self._timestamps,
-            self._positions,
-            self._indices,
-            self._payloads,
-            self._results,
-            self._notes,
-        )
+    def _columns(self) -> dict[str, list[Any]]:
+        """Return the values of `COLUMNS`, without the one that is derived from others."""
+        records = self._records
+        items = list(chain.from_iterable(record.items for record in records))
+        events = [item if isinstance(item, Event) else _NO_EVENT for item in items]
+        wires = [event.wire for event in events]
+        return {
+            "message_id": [item.message_id for item in items],
+            "type": [event.type for event in events],
+            "event": [wire.event for wire in wires],
+            "user_id": [wire.user_id for wire in wires],
+            "anonymous_id": [wire.anonymous_id for wire in wires],
+            **dict(zip(EXTRACTED, extract_column_lists(items), strict=True)),
+            "source": _repeated((record.source, record) for record in records),
+            "received_at": _repeated((record.received_at, record) for record in records),
+            "timestamp": [event.timestamp for event in events],
+            "log_position": _repeated((record.position, record) for record in records),
+            "event_index": [
+                index for record in records for index in range(record.begin, record.begin + len(record.items))
+            ],
+            "payload": [item.raw for item in items],
+            RESULTS: list(chain.from_iterable(record.results for record in records)),
+            "notes": [notes_to_json(item.notes) if item.notes else None for item in items],
+        }
+
+    def _payload_bytes(self) -> int:
+        return sum(len(item.raw) for record in self._records for item in record.items)
 
     def _part(self, begin: int, end: int) -> "LakeRows":
+        """Return the rows from one index to another one."""
         part = LakeRows()
-        for column, values in zip(part._columns(), self._columns(), strict=True):
-            column.extend(values[begin:end])
+        passed = 0
+        for record in self._records:
+            first, last = max(begin - passed, 0), min(end - passed, len(record.items))
+            passed += len(record.items)
+            if first < last:
+                part._records.append(
+                    record
+                    if last - first == len(record.items)
+                    else record._replace(
+                        items=record.items[first:last],
+                        results=record.results[first:last],
+                        begin=record.begin + first,
+                    )
+                )
+                part._count += last - first
+            if passed >= end:
+                break
         return part
 
-    def _select(self, mask: list[bool]) -> "LakeRows":
-        selected = LakeRows()
-        for column, values in zip(selected._columns(), self._columns(), strict=True):
-            column.extend(itertools.compress(values, mask))
-        return selected
+
+class _NoEvent(NamedTuple):
+    """What stands in the columns of an item that is not a valid event."""
+
+    type: str = ""
+    timestamp: datetime.datetime | None = None
+    wire: WireEvent = WireEvent()
+
+
+_NO_EVENT = _NoEvent()
+
+
+def _repeated(values: Iterable[tuple[T, _Record]]) -> list[T]:
+    """Return the value of each record once for each of its events."""
+    return list(chain.from_iterable(repeat(value, len(record.items)) for value, record in values))
 
 
 def file_schema() -> "pa.Schema":

@@ -1,23 +1,47 @@
 """The event log in Kafka, for processes on several machines: one message per request body, in one partition.
 
-Positions are the offsets of the topic, shifted where the log goes on behind another one (`kafka_positions`).
+Positions are the offsets of the topic, shifted where the log goes on behind another one (`kafka_positions`). A divided
+log has the bodies in the partitions of another topic (`kafka_bodies`): positions and order are those of the first one.
 """
 
 import random
 import threading
+import uuid
 from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
 from punchcard.errors import StorageError
 from punchcard.log.bodies import BodyCompressor
+from punchcard.log.kafka_bodies import AppendTimer, KafkaBodies
 from punchcard.log.kafka_cluster import KafkaCluster
 from punchcard.log.kafka_identity import KafkaIdentity
 from punchcard.log.kafka_options import read_options
-from punchcard.log.kafka_positions import BindStore, Confirm, ContinueAfter, MoveAfter, Reserve
-from punchcard.log.kafka_reader import KafkaReaders
-from punchcard.log.kafka_records import HEADER, decode_message, encode_header, size_of
+from punchcard.log.kafka_positions import (
+    BindStore,
+    CancelDivision,
+    Confirm,
+    ContinueAfter,
+    Divide,
+    LogState,
+    MoveAfter,
+    PrepareDivision,
+    Reserve,
+)
+from punchcard.log.kafka_reader import KafkaReader, KafkaReaders
+from punchcard.log.kafka_records import (
+    DIVISION_HEADER,
+    HEADER,
+    REFERENCE_HEADER,
+    MessageContent,
+    content_of,
+    encode_header,
+    encode_reference,
+    is_division,
+)
+from punchcard.log.kafka_topics import KafkaTopics
 from punchcard.log.kafka_writer import KafkaWriter
+from punchcard.log.partitions import PartitionLayout
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
@@ -46,18 +70,21 @@ class KafkaEventLog:
         self._appended_end = 0  # of the topic, after the last append of this process
         self._seen_end = 0
         self._doubtful_since: float | None = None
+        self._division: tuple[LogState, int] | None = None  # what is known of the partitions before an offset
         self._cluster = KafkaCluster(options)
         try:
-            self._id = self._cluster.open_topic(options.topic)
-            self._cluster.open_topic(options.identity_topic)
+            topics = KafkaTopics(self._cluster)
+            self._id = topics.open_topic(options.topic)
+            topics.open_topic(options.identity_topic)
         except BaseException:
             self._cluster.close()
             raise
         self._writer = KafkaWriter(self._cluster)
         self._readers = KafkaReaders(self._cluster, options.topic)
         self._identity = KafkaIdentity(self._cluster, self._writer, topic_id=self._id)
+        self._bodies = KafkaBodies(self._cluster, self._writer, self._identity, topic_id=self._id)
         try:
-            self._identity.read()
+            self._bodies.refuse_another(self._identity.read())
         except BaseException:
             self.close()  # nobody can close a log that was not opened
             raise
@@ -70,40 +97,130 @@ class KafkaEventLog:
             return []
         with self._appending:  # the compressor is not thread-safe
             stored = self._compressor.compress(records)
-            messages = [
-                (body, encode_header(record, encoding, body), record.received_at // 1_000)
-                for record, (encoding, body) in zip(records, stored, strict=True)
-            ]
-            offsets = self._writer.write(self._topic, messages, header=HEADER)
+            state = self._identity.known
+            offsets = (
+                self._append(records, stored) if state.partitions == 1 else self._append_divided(records, stored, state)
+            )
             if offsets[0] < self._appended_end:
                 raise self._replaced()  # a topic that was created again begins at 0
             self._appended_end = offsets[-1] + 1
         state = self._identity.known
         return [state.position_of(offset) for offset in offsets]
 
+    def _append(self, records: Sequence[NewRecord], stored: Sequence[tuple[str, bytes]]) -> list[int]:
+        messages = [
+            (body, encode_header(record, encoding, body), record.received_at // 1_000)
+            for record, (encoding, body) in zip(records, stored, strict=True)
+        ]
+        return self._writer.write(self._topic, messages, header=HEADER)
+
+    def _append_divided(
+        self, records: Sequence[NewRecord], stored: Sequence[tuple[str, bytes]], state: LogState
+    ) -> list[int]:
+        """Write the bodies, then what refers to them. A process that knows an older layout may write either."""
+        timer = AppendTimer()
+        references = self._bodies.append(records, stored, state)
+        if references is None:
+            raise self._replaced()
+        messages = [
+            (b"", encode_reference(reference), record.received_at // 1_000)
+            for reference, record in zip(references, records, strict=True)
+        ]
+        offsets = self._writer.write(self._topic, messages, header=REFERENCE_HEADER)
+        timer.refuse_late(self.place)
+        return offsets
+
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
         """Return the next records after a position, in order; at least one if there is any."""
         state = self._identity.known
-        log_records: list[LogRecord] = []
-        size = 0
+        portion = _Portion(records_max, bytes_max)
         with self._readers.at(state.offset_after(after)) as reader:
-            while len(log_records) < records_max and size < bytes_max:
-                message = reader.peek(count=records_max - len(log_records))
-                if message is None and not log_records:
+            while portion.has_room:
+                message = reader.peek(count=portion.room)
+                if message is None and not portion.contents:
                     reader.look()
                     message = reader.peek(count=records_max)
                 if message is None:
                     break
-                record = decode_message(message, state.position_of(message.offset() or 0))
-                log_records.append(record)
-                size += size_of(record)
+                if is_division(message):
+                    reader.step_over()
+                    continue
+                portion.add(content_of(message, state.position_of(message.offset() or 0)))
                 reader.take()
-        return log_records
+            return self._complete(reader, portion.contents)
+
+    def partitions(self) -> PartitionLayout:
+        """Return the current layout."""
+        return self._identity.read().layout
+
+    def set_partitions(self, count: int) -> PartitionLayout:
+        """Divide the records that are appended from now on by this number; return the layout.
+
+        Nobody reads by partition from `PrepareDivision` on until the place of the division is known, so nobody has read
+        a record behind that place by the number before.
+        """
+        state = self._identity.read()
+        if count == state.partitions:
+            return (self._identity.write(CancelDivision(topic_id=self._id)) if state.dividing else state).layout
+        bodies_id = self._bodies.prepare(state, count)
+        name = uuid.uuid4().hex
+        self._identity.write(PrepareDivision(topic_id=self._id, name=name))
+        # Its offset is the end of the topic, of which a broker that has lost its leadership knows only an older one.
+        (place,) = self._writer.write(self._topic, [(b"", str(count).encode(), 0)], header=DIVISION_HEADER)
+        division = Divide(topic_id=self._id, name=name, partitions=count, offset=place, bodies_id=bodies_id)
+        state = self._identity.write(division)
+        if (state.partitions, state.divided_from) != (count, place):
+            raise StorageError(f"The event log at {self.place} was divided by another process at the same time.")
+        return state.layout
+
+    def read_partition(
+        self, partition: int, after: int, *, records_max: int, bytes_max: int
+    ) -> tuple[Sequence[LogRecord], int]:
+        """Return the next records of a partition after a position, and the position through which these are all."""
+        portion = _Portion(records_max, bytes_max)
+        offset = self._identity.known.offset_after(after)
+        with self._readers.at(offset, partition=partition) as reader:
+            known = self._division
+            if known is None or reader.next_offset >= known[1]:
+                known = self._look(reader)
+            if known is None:
+                return [], after  # the log is about to be divided
+            state, end = known
+            reader.extend_to(end)
+            while portion.has_room and reader.next_offset < end:
+                message = reader.peek(count=end - reader.next_offset)
+                if message is None:
+                    break
+                offset = message.offset() or 0
+                content = None if is_division(message) else content_of(message, state.position_of(offset))
+                if content is None or state.partition_of(offset, content.bucket) != partition:
+                    reader.step_over()
+                else:
+                    portion.add(content)
+                    reader.take()
+            records = self._complete(reader, portion.contents)
+            through = state.position_of(reader.next_offset) - 1
+        return records, records[-1].position if records else max(after, through)
+
+    def _look(self, reader: KafkaReader) -> tuple[LogState, int] | None:
+        """Find out where the topic ends, and by which partitions what is before that is divided; None while it changes.
+
+        In this order: a change that is not known yet will begin after this end.
+        """
+        end = reader.look()
+        state = self._identity.read()
+        self._division = None if state.dividing else (state, end)
+        return self._division
+
+    def _complete(self, reader: KafkaReader, contents: Sequence[MessageContent]) -> list[LogRecord]:
+        references = [content.reference for content in contents if content.reference is not None]
+        bodies = self._bodies.fetch(reader, references)
+        return [content.complete(bodies) for content in contents]
 
     def wait(self, after: int, *, seconds: float, poll_seconds: float) -> None:
         """Return when there is a record after a position: the broker responds as soon as it has it."""
         try:
-            with self._readers.at(self._identity.known.offset_after(after)) as reader:
+            with self._readers.waiting_at(self._identity.known.offset_after(after)) as reader:
                 reader.wait(seconds=seconds, is_closed=lambda: self._readers.is_closed)
         except StorageError:
             # Reading reports it. Meanwhile this must not become a busy loop.
@@ -160,6 +277,8 @@ class KafkaEventLog:
         if before <= first:
             return 0
         self._cluster.delete_before(self._topic, before)
+        if self._identity.known.partitions > 1:
+            self._bodies.trim(before, lambda: self._cluster.range_of(self._topic)[1])
         return before - first
 
     def replace_bodies(self, records: Sequence[LogRecord]) -> bool:
@@ -186,6 +305,12 @@ class KafkaEventLog:
         topic_id = self._cluster.topic_id(self._topic)
         if topic_id and topic_id != self._id:
             raise self._replaced()
+        bodies_id = self._identity.known.bodies_id
+        current_bodies_id = self._bodies.topic_id() if bodies_id else ""
+        if current_bodies_id and current_bodies_id != bodies_id:
+            raise self._replaced()
+        if not current_bodies_id and bodies_id:
+            topic_id = ""  # its brokers may not know it yet
         seen = max(self._seen_end, self._appended_end)
         _, end = self._cluster.range_of(self._topic) if topic_id else (0, 0)
         if topic_id and end >= seen:
@@ -203,3 +328,27 @@ class KafkaEventLog:
             f"The event log at {self.place} was removed or replaced while Punchcard was running. Restart Punchcard.",
             code=LOG_REPLACED,
         )
+
+
+class _Portion:
+    """The messages that one call reads, up to a number and a size."""
+
+    def __init__(self, records_max: int, bytes_max: int) -> None:
+        self.contents: list[MessageContent] = []
+        self._records_max = records_max
+        self._bytes_left = bytes_max
+
+    @property
+    def room(self) -> int:
+        """How many further messages there may be."""
+        return self._records_max - len(self.contents) if self._bytes_left > 0 else 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there may be further messages."""
+        return self.room > 0
+
+    def add(self, content: MessageContent) -> None:
+        """Add the next message."""
+        self.contents.append(content)
+        self._bytes_left -= content.size_bytes

@@ -10,6 +10,7 @@ from punchcard.log.kafka_positions import (
     Checkpoint,
     LogState,
     apply,
+    checkpoint_of,
     decode,
     encode,
     first_state,
@@ -125,6 +126,6 @@ class KafkaIdentity:
         if self._state is None:
             return
         through = self._next_offset - 1
-        self._write(Checkpoint(topic_id=self._topic_id, through=through, state=self._state))
+        self._write(checkpoint_of(self._state, topic_id=self._topic_id, through=through))
         self._cluster.delete_before(self._topic, through + 1)
         self._written_since_checkpoint = 0

@@ -55,6 +55,11 @@ class KafkaOptions:
         return f"{self.topic}-identity"
 
     @property
+    def bodies_topic(self) -> str:
+        """Name of the topic of the bodies of a divided log."""
+        return f"{self.topic}-bodies"
+
+    @property
     def insync_replicas_min(self) -> int:
         """The number of brokers that must have a record before it is acknowledged."""
         return min(_INSYNC_REPLICAS_MIN, self.replication)

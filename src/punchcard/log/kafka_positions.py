@@ -1,4 +1,4 @@
-"""What an event log in Kafka remembers about itself, and how the offsets of its topic become log positions.
+"""What an event log in Kafka remembers about itself, and how the offsets of its topic become positions and partitions.
 
 The state is never written, only operations on it, to a topic of their own: each process reads all operations in their
 order and comes to the same state, however many processes write at the same time. A `Checkpoint` lets the operations
@@ -13,8 +13,12 @@ from typing import Final
 import msgspec
 
 from punchcard.errors import ConfigurationError
+from punchcard.log.partitions import PartitionLayout
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""The newest format that this module reads. Operations have it if an older version must not ignore them."""
+_UNDIVIDED_FORMAT: Final = 1
+_BODY_ENDS_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +30,56 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyEnds:
+    """Ends of the partitions of the topic of bodies.
+
+    Attributes:
+        ends: By partition. Every acknowledged record with a body before them is before `offset`.
+        offset: Of the topic of the records.
+    """
+
+    ends: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogState:
     """What the log knows about itself; see `LogIdentity`.
 
     Attributes:
         shifts: In order; both offsets and distances rise. Offsets begin at 0, and positions at 1.
+        partitions: Of the records from the offset `divided_from` on.
+        partitions_before: Of the records before it.
+        bodies_id: The id of the topic of bodies; "" for a log that was never divided.
+        dividing: Names the change of the partitions that is going on; "" if there is none.
+        body_ends: Which bodies can be deleted once the records before an offset are, in order.
     """
 
     reserved: int = 0
     confirmed: int = 0
     store_id: str = ""
     shifts: tuple[Shift, ...] = (Shift(0, 1),)
+    partitions: int = 1
+    partitions_before: int = 1
+    divided_from: int = 0
+    bodies_id: str = ""
+    dividing: str = ""
+    body_ends: tuple[BodyEnds, ...] = ()
+
+    @property
+    def layout(self) -> PartitionLayout:
+        """The partitions, and the position after which there are so many."""
+        first = self.divided_from
+        after = self.position_of(first - 1) if first else self.position_of(0) - 1
+        return PartitionLayout(self.partitions, self.partitions_before, after if self.partitions > 1 else 0)
+
+    def partition_of(self, offset: int, bucket: int) -> int:
+        """Return the partition of the record at an offset."""
+        return bucket % (self.partitions if offset >= self.divided_from else self.partitions_before)
+
+    def deletable_before(self, offset: int) -> tuple[int, ...]:
+        """Return the end of each partition before which no body is needed after the records before an offset."""
+        return next((ends.ends for ends in reversed(self.body_ends) if ends.offset <= offset), ())
 
     def position_of(self, offset: int) -> int:
         """Return the position of the record at an offset, or of the one that will be there."""
@@ -57,7 +100,7 @@ class Operation(msgspec.Struct, frozen=True, tag_field="operation", kw_only=True
     """A change of the state of one topic, known by its id; a topic that was created again has another one."""
 
     topic_id: str
-    format: int = FORMAT
+    format: int = _UNDIVIDED_FORMAT
 
 
 class Reserve(Operation, frozen=True, tag="reserve"):
@@ -94,6 +137,38 @@ class MoveAfter(Operation, frozen=True, tag="move_after"):
     offset: int
 
 
+class PrepareDivision(Operation, frozen=True, tag="prepare_division", kw_only=True):
+    """Let nobody read by partition until `Divide` with the same name, or `CancelDivision`."""
+
+    name: str
+    format: int = FORMAT
+
+
+class CancelDivision(Operation, frozen=True, tag="cancel_division", kw_only=True):
+    """Leave the partitions as they are; a `Divide` that was prepared before has no effect any more."""
+
+    format: int = FORMAT
+
+
+class Divide(Operation, frozen=True, tag="divide", kw_only=True):
+    """Divide the records from an offset on by another number; without effect unless it is the one being prepared."""
+
+    name: str
+    partitions: int
+    offset: int
+    bodies_id: str
+    format: int = FORMAT
+
+
+class NoteBodyEnds(Operation, frozen=True, tag="note_body_ends", kw_only=True):
+    """Note which bodies can be deleted once the records before an offset are; `first_offset` is the first one left."""
+
+    ends: tuple[int, ...]
+    offset: int
+    first_offset: int
+    format: int = FORMAT
+
+
 class Checkpoint(Operation, frozen=True, tag="checkpoint"):
     """The state after all operations up to an offset of the topic of operations."""
 
@@ -101,13 +176,31 @@ class Checkpoint(Operation, frozen=True, tag="checkpoint"):
     state: LogState
 
 
-AnyOperation = Reserve | Confirm | BindStore | ContinueAfter | MoveAfter | Checkpoint
+class DividedCheckpoint(Checkpoint, frozen=True, tag="divided_checkpoint", kw_only=True):
+    """The same of a divided log: older versions refuse it."""
+
+    format: int = FORMAT
+
+
+AnyOperation = (
+    Reserve
+    | Confirm
+    | BindStore
+    | ContinueAfter
+    | MoveAfter
+    | PrepareDivision
+    | CancelDivision
+    | Divide
+    | NoteBodyEnds
+    | Checkpoint
+    | DividedCheckpoint
+)
 _decoder: Final[msgspec.json.Decoder[AnyOperation]] = msgspec.json.Decoder(AnyOperation)
 _encoder: Final = msgspec.json.Encoder()
 
 
 class _Header(msgspec.Struct):
-    format: int = FORMAT
+    format: int = _UNDIVIDED_FORMAT
 
 
 def encode(operation: AnyOperation) -> bytes:
@@ -154,7 +247,36 @@ def apply(state: LogState, operation: AnyOperation) -> LogState:
         # After every position in use, so that no moved record collides with another.
         distance = max(operation.position, state.position_of(operation.offset) - 1)
         return replace(state, shifts=(Shift(0, distance + 1),))
+    return _apply_division(state, operation)
+
+
+def _apply_division(state: LogState, operation: AnyOperation) -> LogState:
+    if isinstance(operation, PrepareDivision):
+        return replace(state, dividing=operation.name)
+    if isinstance(operation, CancelDivision):
+        return replace(state, dividing="")
+    if isinstance(operation, Divide) and operation.name == state.dividing:
+        return replace(
+            state,
+            partitions=operation.partitions,
+            partitions_before=state.partitions,
+            divided_from=operation.offset,
+            bodies_id=operation.bodies_id,
+            dividing="",
+        )
+    if isinstance(operation, NoteBodyEnds):
+        used = [number for number, ends in enumerate(state.body_ends) if ends.offset <= operation.first_offset]
+        left = (*state.body_ends[max(used, default=0) :], BodyEnds(operation.ends, operation.offset))
+        # Every second one where there are many: the older ones become rarer, and none has to be kept for each minute.
+        return replace(state, body_ends=left if len(left) <= _BODY_ENDS_MAX else left[::2])
     return state
+
+
+def checkpoint_of(state: LogState, *, topic_id: str, through: int) -> Checkpoint:
+    """Return the operation that a state is stored as."""
+    is_undivided = state.partitions == 1 and not state.dividing
+    kind = Checkpoint if is_undivided else DividedCheckpoint
+    return kind(topic_id=topic_id, through=through, state=state)
 
 
 def first_state(

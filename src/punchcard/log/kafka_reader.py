@@ -5,17 +5,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from punchcard.errors import StorageError
 from punchcard.log.kafka_cluster import ANSWER_SECONDS, PARTITION, KafkaCluster
 
-_IDLE_MAX: Final = 3  # of routing, of the lake, and of pages
+if TYPE_CHECKING:
+    from punchcard.log.kafka_body_reader import KafkaBodyReader
+
+_IDLE_MAX: Final = 3  # of routing, of the lake, and of pages; each partition that is routed has another one
 _MESSAGES_AT_ONCE: Final = 200
 _POLL_SECONDS: Final = 0.25
-_CONSUMER: Final = {
+CONSUMER: Final = {
     "group.id": "punchcard",  # needed by the client, though nothing is ever committed to it
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -25,7 +28,7 @@ _CONSUMER: Final = {
     "fetch.error.backoff.ms": 100,
     "queued.max.messages.kbytes": 16_384,
 }
-_GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
+GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
 class KafkaReader:
@@ -36,6 +39,9 @@ class KafkaReader:
 
     Attributes:
         next_offset: The offset from which `peek` continues.
+        first_offset: The lowest offset that has the same continuation: what is between is of other partitions.
+        partition: Of the log, if this reader steps over the records of others.
+        bodies: Reads the bodies that messages refer to; None before the first one.
 
     Args:
         offset: Where to begin; at the first record, if those up to it are deleted.
@@ -44,18 +50,21 @@ class KafkaReader:
         StorageError: The topic is not available.
     """
 
-    def __init__(self, cluster: KafkaCluster, topic: str, offset: int) -> None:
+    bodies: "KafkaBodyReader | None" = None
+
+    def __init__(self, cluster: KafkaCluster, topic: str, offset: int, *, partition: int | None = None) -> None:
+        self.partition = partition
         self._cluster = cluster
         self._topic = topic
         self._messages: deque[Message] = deque()
         first, self._end = cluster.range_of(topic)
-        self.next_offset = max(offset, first)
+        self.first_offset = self.next_offset = max(offset, first)
         with cluster.failures("read"):
-            self._consumer = Consumer({**cluster.client_settings(), **_CONSUMER})
+            self._consumer = Consumer({**cluster.client_settings(), **CONSUMER})
             self._assign()
 
-    def look(self) -> None:
-        """Find out how far the topic goes, and step over what was deleted.
+    def look(self) -> int:
+        """Find out how far the topic goes, and step over what was deleted; return the offset of the end.
 
         Raises:
             StorageError: The topic is not available.
@@ -63,9 +72,14 @@ class KafkaReader:
         # Not asked by the consumer: a broker answers in turn, and its answer to a fetch waits for the next record.
         first, self._end = self._cluster.range_of(self._topic)
         if self.next_offset < first and not self._messages:
-            self.next_offset = first
+            self.first_offset = self.next_offset = first
             with self._cluster.failures("read"):
                 self._assign()
+        return self._end
+
+    def extend_to(self, end: int) -> None:
+        """Let `peek` go on to an end that another reader has found."""
+        self._end = max(self._end, end)
 
     def peek(self, *, count: int) -> Message | None:
         """Return the next message, None at the end that the last `look` has found.
@@ -82,6 +96,10 @@ class KafkaReader:
 
     def take(self) -> None:
         """Step over the message that `peek` has returned."""
+        self.first_offset = self.next_offset = (self._messages.popleft().offset() or 0) + 1
+
+    def step_over(self) -> None:
+        """Step over a message that is not read: a reader from before it and one from after it read the same."""
         self.next_offset = (self._messages.popleft().offset() or 0) + 1
 
     def wait(self, *, seconds: float, is_closed: Callable[[], bool]) -> None:
@@ -103,6 +121,8 @@ class KafkaReader:
     def close(self) -> None:
         """End the consumer."""
         self._consumer.close()
+        if self.bodies is not None:
+            self.bodies.close()
 
     def _assign(self) -> None:
         self._consumer.assign([TopicPartition(self._topic, PARTITION, self.next_offset)])
@@ -123,7 +143,7 @@ class KafkaReader:
         if error is None:
             if (message.offset() or 0) >= self.next_offset:
                 self._messages.append(message)
-        elif error.code() in _GONE:  # deleted since the last look, or lost
+        elif error.code() in GONE:  # deleted since the last look, or lost
             self._messages.clear()
             self.look()
             if self.next_offset > self._end:
@@ -149,9 +169,27 @@ class KafkaReaders:
         return self._closed
 
     @contextmanager
-    def at(self, offset: int) -> Iterator[KafkaReader]:
-        """Use a reader from an offset on; one that fails is not used again."""
-        reader = self._take(offset)
+    def at(self, offset: int, *, partition: int | None = None) -> Iterator[KafkaReader]:
+        """Use a reader from an offset on; one that fails is not used again.
+
+        Args:
+            partition: Of the log, to step over the records of others.
+        """
+        reader = self._take(offset, lambda reader: reader.partition == partition)
+        if reader is None:
+            reader = KafkaReader(self._cluster, self._topic, offset, partition=partition)
+        with self._using(reader):
+            yield reader
+
+    @contextmanager
+    def waiting_at(self, offset: int) -> Iterator[KafkaReader]:
+        """Use a reader from an offset on to wait for the next message, whichever partition it is of."""
+        reader = self._take(offset, lambda reader: True)
+        with self._using(reader or KafkaReader(self._cluster, self._topic, offset)) as reader:
+            yield reader
+
+    @contextmanager
+    def _using(self, reader: KafkaReader) -> Iterator[KafkaReader]:
         try:
             yield reader
         except BaseException:
@@ -167,19 +205,20 @@ class KafkaReaders:
         for reader in idle:
             reader.close()
 
-    def _take(self, offset: int) -> KafkaReader:
+    def _take(self, offset: int, is_right: Callable[[KafkaReader], bool]) -> KafkaReader | None:
         oldest = None
         with self._lock:
             if self._closed:
                 raise StorageError(f"The event log at {self._cluster.options.place} is closed.")
             for number, reader in enumerate(self._idle):
-                if reader.next_offset == offset:
+                if is_right(reader) and reader.first_offset <= offset <= reader.next_offset:
                     return self._idle.pop(number)
-            if len(self._idle) >= _IDLE_MAX:
+            partitions = {reader.partition for reader in self._idle if reader.partition is not None}
+            if len(self._idle) >= _IDLE_MAX + len(partitions):
                 oldest = self._idle.pop(0)
         if oldest is not None:
             oldest.close()
-        return KafkaReader(self._cluster, self._topic, offset)
+        return None
 
     def _give_back(self, reader: KafkaReader) -> None:
         with self._lock:

@@ -1,6 +1,7 @@
 """Write to Kafka: durable on several brokers, in order, or reported as perhaps not written."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -41,13 +42,21 @@ class KafkaWriter:
         """Whether the last batch was not acknowledged."""
         return self._is_failing
 
-    def write(self, topic: str, messages: Sequence[tuple[bytes, bytes | None, int]], *, header: str) -> list[int]:
-        """Write messages; return their offsets, in order, once all in-sync replicas have them.
+    def write(
+        self,
+        topic: str,
+        messages: Sequence[tuple[bytes, bytes | None, int]],
+        *,
+        header: str,
+        partitions: Sequence[int] | None = None,
+    ) -> list[int]:
+        """Write messages; return their offsets, in the same order, once all in-sync replicas have them.
 
         Args:
             topic: The name of the topic.
             messages: Value, content of the header and time in milliseconds of each message.
             header: The name of the header.
+            partitions: Of each message; the only one of the topic by default.
 
         Raises:
             StorageError: Some of them are perhaps written.
@@ -59,25 +68,27 @@ class KafkaWriter:
             try:
                 if self._producer is None:
                     self._producer = Producer({**self._cluster.client_settings(), **_PRODUCER})
-                for value, content, milliseconds in messages:
+                partitions = partitions or [PARTITION] * len(messages)
+                for partition, (value, content, milliseconds) in zip(partitions, messages, strict=True):
                     self._producer.produce(
                         topic,
                         value,
-                        partition=PARTITION,
+                        partition=partition,
                         headers=None if content is None else [(header, content)],
                         timestamp=milliseconds,
                         on_delivery=written.note,
                     )
                 left = self._producer.flush(_WRITE_AGAIN_SECONDS if self._is_failing else _WRITE_SECONDS)
-                if left or written.error is not None or len(written.offsets) != len(messages):
+                if left or written.error is not None or written.count != len(messages):
                     raise self._failure(written, len(messages))
             except BaseException:
                 self._is_failing = True
                 self._discard()
                 raise
             self._is_failing = False
-        # One producer in one partition: its order is that of the offsets.
-        return sorted(written.offsets)
+        # One producer: the order of its messages is that of the offsets, in each partition.
+        offsets = {partition: iter(sorted(of_partition)) for partition, of_partition in written.offsets.items()}
+        return [next(offsets[partition]) for partition in partitions]
 
     def close(self) -> None:
         """End the producer."""
@@ -87,8 +98,8 @@ class KafkaWriter:
 
     def _failure(self, written: "_Written", count: int) -> Exception:
         failure = self._cluster.failure("written", written.error or TimeoutError())
-        if isinstance(failure, StorageError) and written.offsets:
-            return StorageError(f"{failure.message} {len(written.offsets)} of {count} records were written.")
+        if isinstance(failure, StorageError) and written.count:
+            return StorageError(f"{failure.message} {written.count} of {count} records were written.")
         return failure
 
     def _discard(self) -> None:
@@ -104,7 +115,8 @@ class _Written:
     """The reports about the messages of a batch."""
 
     def __init__(self) -> None:
-        self.offsets: list[int] = []
+        self.offsets: defaultdict[int, list[int]] = defaultdict(list)
+        self.count = 0
         self.error: Any = None
 
     def note(self, error: Any, message: Message) -> None:
@@ -112,4 +124,5 @@ class _Written:
         if error is not None:
             self.error = KafkaException(error)
             return
-        self.offsets.append(message.offset() or 0)
+        self.offsets[message.partition() or 0].append(message.offset() or 0)
+        self.count += 1

@@ -105,8 +105,8 @@ def refuse_fewer_partitions(log: EventLog, count: int) -> None:
         )
     if count > 1 and not isinstance(log, PartitionedLog):
         raise ConfigurationError(
-            "log_partitions: Only an event log in PostgreSQL can have several partitions. Unset "
-            "PUNCHCARD_LOG_PARTITIONS, or set PUNCHCARD_LOG_URL to postgresql://…"
+            "log_partitions: Only an event log in PostgreSQL or Kafka can have several partitions. Unset "
+            "PUNCHCARD_LOG_PARTITIONS, or set PUNCHCARD_LOG_URL to postgresql://… or kafka://…"
         )
     if (current := layout_of(log).count) > count:
         raise ConfigurationError(

@@ -112,7 +112,7 @@ class RecordErasure:
             requests = erase_requests(work, ids)
         with store.unit_of_work() as work:
             reports = erase_from_reports(work, ids) + erase_from_audit_log(work, ids)
-            reports += erase_from_source_schema(work, ids) + erase_from_violations(work, ids)
+            reports += erase_from_source_schema(work, ids) + erase_from_violations(work, ids, messages)
         with store.unit_of_work() as work:
             hashes = self._vault.open_or_create(work)
             effect_ids = find_effects(work, ids.emails, messages)

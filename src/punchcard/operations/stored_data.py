@@ -65,7 +65,7 @@ STORED: Final = (
         tables=("violation_events",),
         is_personal=True,
         retained="for some seconds",
-        deletion="they are deleted",
+        deletion="theirs are deleted",
     ),
     StoredData(
         content="Orders that earned nothing",

@@ -17,8 +17,10 @@ from punchcard.filters.transformations import Transformations
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.routing.records import INTERNAL_ERROR, describe
+from punchcard.routing.rule_steps import RewritingError, rewrite
 from punchcard.routing.source_rules import SourceRules
 from punchcard.store.routing.event_results import EventResult, EventStatus
+from punchcard.workspace.controlled_properties import CONTROL_FAILED
 from punchcard.workspace.snapshot import RoutedDestination, SourceRoute
 
 # Refusals that depend on nothing but an event's type and name, so that they are decided once for all such events.
@@ -216,6 +218,7 @@ def try_plan(
     event: Event, destination: RoutedDestination, *, source: str, zone: ZoneInfo
 ) -> Intent | EventResult | RefusedError:
     """The same as `plan_at`, with a refusal as the error that says which order it is of."""
+    note = ""
     try:
         stopped = _stopped_before_filters(event, destination)
         if stopped is not None:
@@ -228,6 +231,10 @@ def try_plan(
                     destination.slug, EventStatus.FILTERED_AT_DESTINATION, filtered.reason or "", filtered.detail
                 )
             event = filtered.event
+        if destination.controls is not None and (controlled := destination.controls.apply(event.raw)) is not None:
+            raw, done = controlled
+            event = rewrite(event, raw)
+            note = f"changed for {destination.slug}: {done:.200}"
         transformations = destination.transformations.get(source)
         if transformations is not None and (transformed := transformations.apply(event)) is not None:
             if transformed.event is None:
@@ -239,14 +246,26 @@ def try_plan(
             event, destination.settings, source=source, destination=destination.slug, timezone=zone
         )
     except RefusedError as refusal:
-        return refusal
+        return _with_refusal_note(refusal, note)
+    except RewritingError as error:
+        detail = f"what the controls of {destination.slug} make of the event is not valid: {error.message}"
+        return EventResult(destination.slug, EventStatus.FILTERED_AT_DESTINATION, CONTROL_FAILED, detail)
     except Exception as error:  # noqa: BLE001  # a defect met by one event must not stop others, nor lose this one
         detail = (
             f"filters or mapping of {destination.slug} failed on this event ({describe(error)}). It is "
             "held, and planned again when the configuration or the version of Punchcard changes"
         )
         return EventResult(destination.slug, EventStatus.PENDING, "planning_failed", detail)
+    if note:
+        intent = replace(intent, note=f"{intent.note}. {note}" if intent.note else note)
     return intent if destination.event_settings is None else replace(intent, event_settings=destination.event_settings)
+
+
+def _with_refusal_note(refusal: RefusedError, note: str) -> RefusedError:
+    """Return a refusal that says what controls have changed: without them, the event might have earned something."""
+    if not note or refusal.code in _SAME_FOR_ALL:
+        return refusal
+    return RefusedError(f"{refusal.message}; {note}", code=refusal.code, **refusal.context)
 
 
 def _on_hold(destination: RoutedDestination) -> EventResult:

@@ -17,13 +17,12 @@ from punchcard.events.notes import Note, limited
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.transformations import Transformations, split_path
 from punchcard.routing.plan_step import PlanStep
-from punchcard.routing.property_controls import CONTROLLED, ControlledProperties
 from punchcard.routing.rule_steps import Ruled, Step, Violation, rewrite, stopped
 from punchcard.store.routing.event_results import EventResult
+from punchcard.workspace.controlled_properties import CONTROLLED, NO_HASH_KEY, ControlledProperties
 from punchcard.workspace.model import PropertyControls, SchemaSwitches
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
-_NO_HASH_KEY: Final = "the key of the hashes of its properties cannot be read. Put the old secret key back."
 SWITCHED_OFF: Final = "switched_off"
 """The reason of the note of properties and traits that were removed because they are switched off."""
 
@@ -146,7 +145,7 @@ def compile_source_rules(route: SourceRoute) -> SourceRules | None:
     controls = route.source.controls
     if controls != PropertyControls():
         if controls.hash and route.hash_key is None:
-            return SourceRules([UnusableRules(route.source.slug, _NO_HASH_KEY)])
+            return SourceRules([UnusableRules(route.source.slug, NO_HASH_KEY)])
         steps.append(PropertyControlStep(controls, hash_key=route.hash_key or b""))
     if route.rules_problem is not None:
         return SourceRules([*steps, UnusableRules(route.source.slug, route.rules_problem)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from punchcard.clock import SystemClock
 from punchcard.destinations.port import DeliveryOptions
@@ -15,11 +16,13 @@ from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_wrong_combination
 from punchcard.store.engine import Store
 from punchcard.store.routing.positions import LAKE, position_of
-from punchcard.traces.trace import TraceReader
 from punchcard.workspace import persistence
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.keyring import open_keyring as keyring_of
 from punchcard.workspace.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from punchcard.traces.trace import TraceReader
 
 
 def open_store(settings: Settings) -> Store:
@@ -113,8 +116,10 @@ def guard_of(settings: Settings, store: Store, log: EventLog, *, current: Callab
 
 
 @contextmanager
-def open_reading(settings: Settings) -> Iterator[TraceReader]:
+def open_reading(settings: Settings) -> Iterator["TraceReader"]:
     """Open what `trace` reads: log, lake and store, whether or not `up` is running."""
+    from punchcard.traces.trace import TraceReader  # processes that run for long open it only for pages and calls
+
     store = open_store(settings)
     try:
         with store.reading() as work:

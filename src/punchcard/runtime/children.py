@@ -62,10 +62,13 @@ def open_children(
         worker: Runs the worker in its process; None has none.
 
     Raises:
-        PunchcardError: The port is in use.
+        PunchcardError: The port is in use, or the key of stored secrets cannot be read.
     """
-    # Before the fork, so that all processes share it.
+    # Before the fork, so that all processes share it. Deriving the key takes 50 ms.
     import punchcard.runtime.serve  # noqa: F401
+    from punchcard.runtime.assembly import open_keyring
+
+    open_keyring(settings)
 
     with ExitStack() as opened:
         sockets = bind_sockets(settings.host, settings.port, count=settings.processes)

@@ -3,6 +3,8 @@
 import atexit
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 # A batch of routing, delivery or Engage creates 100,000s of short-lived values, no cycles. At Python's default of 700
@@ -23,6 +25,16 @@ def collect_often() -> None:
     """Search for cycles as often as Python does by default, but not in what the process has loaded so far."""
     _exclude_loaded()
     gc.set_threshold(*_PYTHON_DEFAULTS)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Search for cycles rarely while the block imports and builds something that stays, then as `collect_often`."""
+    gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 100)
+    try:
+        yield
+    finally:
+        collect_often()
 
 
 def _exclude_loaded() -> None:

@@ -5,8 +5,7 @@ import json
 import socket
 import sys
 import threading
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,9 @@ import structlog
 import uvloop
 
 from punchcard.clock import SystemClock, to_iso
-from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
+from punchcard.errors import ConfigurationError, LakeError, StorageError
 from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
 from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
-from punchcard.ingest.forwarded_app import ForwardedApp
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.ingest.rejections import Rejections
 from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
@@ -28,12 +26,13 @@ from punchcard.log.opening import is_shared
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_lake, open_store
 from punchcard.runtime.connections import limits_of
 from punchcard.runtime.garbage_collection import collect_often
-from punchcard.runtime.gauges import read_gauges
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.http_server import HttpServer
+from punchcard.runtime.lazy_app import AsgiApp, LazyApp
 from punchcard.runtime.listening import bind_sockets
-from punchcard.runtime.metrics import render_metrics
+from punchcard.runtime.metrics import Gauge, render_metrics
 from punchcard.runtime.not_ready_server import NotReadyServer
+from punchcard.runtime.operator_side import OperatorSide
 from punchcard.runtime.readiness import read_problems
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.storage_wait import StorageWait
@@ -51,12 +50,14 @@ if TYPE_CHECKING:
 Scope = Any  # ASGI's own dictionaries
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # How long the event loop may keep the interpreter from the thread that commits. Python's default of 5 ms is longer than
 # a commit takes: on a busy machine that thread, back from its sync, would delay its whole group.
 _THREAD_SWITCH_SECONDS = 0.0005
 _PUBLISH_SECONDS = 1.0
+# App and APIs that nobody has called by then are loaded, so that the first page of a process that runs for long is as
+# fast as the others. Loaded at once, they would take the processor from the first events.
+_LOAD_AFTER_SECONDS = 10.0
 
 
 def _ignore() -> None:
@@ -70,7 +71,7 @@ class Serving:
         config_file: The file from which the configuration is applied, "" if there is none.
         listening: A bound socket; None binds one.
         is_first: False for a further process of the same port, which leaves alerts to the first one, and loads App and
-            Public API when their first request comes.
+            Public API only when their first request comes.
 
     Raises:
         PunchcardError: On entering, if the port is in use or something cannot be opened.
@@ -90,6 +91,7 @@ class Serving:
         self._is_first = is_first
         self._open = ExitStack()
         self._alerts: AlertLoop | None = None
+        self._stopping = threading.Event()
         self._elsewhere: str | None = None  # what was found last
 
     def __enter__(self) -> "Serving":
@@ -168,6 +170,7 @@ class Serving:
         try:
             uvloop.run(self._serve(on_ready, on_stop))
         finally:
+            self._stopping.set()
             if self._alerts is not None:
                 self._alerts.stop()
 
@@ -189,20 +192,34 @@ class Serving:
             rejections=rejections,
         )
         library = BrowserLibraryApp(keys=self.watch.has_write_key)
-        forwarded = ForwardedApp(
-            commit,
-            watch=self.watch,
+
+        def build_forwarded() -> AsgiApp:
+            from punchcard.ingest.forwarded_app import ForwardedApp  # few sources are behind Segment's cloud
+
+            return ForwardedApp(
+                commit,
+                watch=self.watch,
+                store=self.store,
+                keyring=self.keyring,
+                clock=SystemClock(),
+                body_seconds=settings.request_body_seconds,
+                rejections=rejections,
+            )
+
+        operator_side = OperatorSide(
+            self.settings,
             store=self.store,
             keyring=self.keyring,
-            clock=SystemClock(),
-            body_seconds=settings.request_body_seconds,
-            rejections=rejections,
+            watch=self.watch,
+            log=self.log,
+            commit=commit,
+            config_file=self.config_file,
         )
-        app = _Dispatch(tracking, forwarded, library, self, commit)
+        app = _Dispatch(tracking, LazyApp(build_forwarded), library, self, operator_side)
 
         def ready() -> None:
             on_ready()
-            threading.Thread(target=self._load, args=(app,), name="operator-side", daemon=True).start()
+            threading.Thread(target=self._load, args=(operator_side,), name="operator-side", daemon=True).start()
 
         server = HttpServer(
             app,
@@ -238,14 +255,15 @@ class Serving:
             self._elsewhere = "" if error.code == OBJECT_STORE_UNAVAILABLE else error.message
         return self._elsewhere
 
-    def _load(self, app: "_Dispatch") -> None:
-        try:
-            if self._is_first:
-                app.load()
-                self._report_lake()
-                self._start_alerts()
-        finally:
-            collect_often()
+    def _load(self, operator_side: OperatorSide) -> None:
+        """Load what a process needs that runs for some time."""
+        collect_often()
+        if not self._is_first:
+            return
+        self._report_lake()
+        self._start_alerts()
+        if not self._stopping.wait(_LOAD_AFTER_SECONDS):
+            operator_side.load()
 
     def _report_lake(self) -> None:
         try:
@@ -256,7 +274,7 @@ class Serving:
             structlog.get_logger("punchcard.serve").warning("lake_not_shared", detail=elsewhere)
 
     def _start_alerts(self) -> None:
-        # Its imports take a while, as the operator side's: not before the Tracking API is ready.
+        # Its imports take a while: not before the Tracking API is ready.
         from punchcard.runtime.alerting import AlertLoop
         from punchcard.runtime.heartbeats import SERVE
 
@@ -277,18 +295,16 @@ class _Dispatch:
     def __init__(
         self,
         tracking: TrackingApp,
-        forwarded: ForwardedApp,
+        forwarded: LazyApp,
         library: BrowserLibraryApp,
         serving: Serving,
-        commit: GroupCommit,
+        operator_side: OperatorSide,
     ) -> None:
         self._tracking = tracking
         self._library = library
         self._forwarded = forwarded
         self._serving = serving
-        self._commit = commit
-        self._built: tuple[AsgiApp, AsgiApp, AsgiApp] | None = None
-        self._operator_side_lock = threading.Lock()
+        self._operator_side = operator_side
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -299,11 +315,9 @@ class _Dispatch:
         if handles(path):
             await self._tracking(scope, receive, send)
         elif path.startswith("/api/") or path == "/api":
-            _, api, _ = await asyncio.to_thread(self._operator_side)
-            await api(scope, receive, send)
+            await self._operator_side.public_api(scope, receive, send)
         elif path.startswith("/v1/spaces/"):
-            _, _, profiles = await asyncio.to_thread(self._operator_side)
-            await profiles(scope, receive, send)
+            await self._operator_side.profile_api(scope, receive, send)
         elif handles_forwarded(path):
             await self._forwarded(scope, receive, send)
         elif handles_library(path):
@@ -314,13 +328,15 @@ class _Dispatch:
             await self._ready(send)
         elif path == "/metrics":
             self._tracking.publish_counts()
-            body = await asyncio.to_thread(
-                render_metrics, lambda: read_gauges(self._serving.store, self._serving.watch, self._serving.log)
-            )
+            body = await asyncio.to_thread(render_metrics, self._read_gauges)
             await _respond(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:
-            app, _, _ = await asyncio.to_thread(self._operator_side)
-            await app(scope, receive, send)
+            await self._operator_side.app(scope, receive, send)
+
+    def _read_gauges(self) -> Sequence[Gauge]:
+        from punchcard.runtime.gauges import read_gauges  # most processes are not watched
+
+        return read_gauges(self._serving.store, self._serving.watch, self._serving.log)
 
     def _without_doubled_slashes(self, scope: Scope) -> str:
         """Return the path of the request; double slashes of a sender's library are removed."""
@@ -355,33 +371,6 @@ class _Dispatch:
         if status.failing_since is None:
             return {}
         return {"lake": {"status": "unavailable", "since": to_iso(status.failing_since)}}
-
-    def load(self) -> None:
-        """Import and build App, Public API and Profile API, so that the first request does not wait for it."""
-        begun = time.monotonic()
-        try:
-            self._operator_side()
-        except PunchcardError as error:  # the first request tries again and reports the error
-            structlog.get_logger("punchcard.serve").warning("operator_side_postponed", reason=error.message)
-            return
-        structlog.get_logger("punchcard.serve").info("operator_side_loaded", seconds=time.monotonic() - begun)
-
-    def _operator_side(self) -> tuple[AsgiApp, AsgiApp, AsgiApp]:
-        # Litestar takes half a second to import, so it is imported after the Tracking API is ready.
-        with self._operator_side_lock:
-            if self._built is None:
-                from punchcard.runtime.operator_side import build_operator_side
-
-                self._built = build_operator_side(
-                    self._serving.settings,
-                    store=self._serving.store,
-                    keyring=self._serving.keyring,
-                    watch=self._serving.watch,
-                    log=self._serving.log,
-                    commit=self._commit,
-                    config_file=self._serving.config_file,
-                )
-            return self._built
 
 
 async def _publish_counts(tracking: TrackingApp) -> None:

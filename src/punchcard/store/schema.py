@@ -3,6 +3,7 @@
 Migrations in `migrations/` lead to exactly these tables; a test proves it.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy import (
@@ -36,8 +37,25 @@ class Instant(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """To microseconds."""
-        return None if value is None else to_micros(value)
+        return _to_micros(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """From microseconds."""
-        return None if value is None else from_micros(value)
+        return _from_micros(value)
+
+    # Both lead to the functions above. SQLAlchemy's own take two further calls for each value.
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], int | None]:
+        """Return the function that is applied to each parameter."""
+        return _to_micros
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[int | None], datetime | None]:
+        """Return the function that is applied to each value of a row."""
+        return _from_micros
+
+
+def _to_micros(value: datetime | None) -> int | None:
+    return None if value is None else to_micros(value)
+
+
+def _from_micros(value: int | None) -> datetime | None:
+    return None if value is None else from_micros(value)

@@ -1,6 +1,6 @@
 """Several workers that share the partitions of one log: real routers, log, store and lake, and what may end a worker.
 
-Every step is chosen by a test. Workers are objects of one process; what they share is only PostgreSQL.
+Every step is chosen by a test. Workers are objects of one process; what they share is only PostgreSQL, and Kafka.
 """
 
 import json
@@ -15,9 +15,9 @@ from sqlalchemy import select
 from punchcard.clock import to_micros
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
-from punchcard.log.partitions import PartitionReader
+from punchcard.log.opening import open_event_log
+from punchcard.log.partitions import PartitionedLog, PartitionReader
 from punchcard.log.port import NewRecord
-from punchcard.log.postgres import PostgresEventLog
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.divided_lake_feed import DividedLakeFeed, FedElsewhere
 from punchcard.routing.router import PositionMovedError, Router
@@ -57,7 +57,7 @@ class PartitionWorker:
 
     name: str
     store: Store
-    log: PostgresEventLog
+    log: PartitionedLog
     routing: PartitionRouting
     is_frozen: bool = False
     fenced: int = 0
@@ -74,14 +74,16 @@ class PartitionWorld:
     """An installation with a divided log.
 
     Args:
-        url: A PostgreSQL database for log and store.
+        url: A PostgreSQL database for the store.
         folder: Of the lake.
+        log_url: Of the log; the same database by default.
     """
 
     url: str
     folder: Path
     count: int
     seed: int = 0
+    log_url: str = ""
     sent: list[SentEvent] = field(default_factory=list)
     workers: list[PartitionWorker] = field(default_factory=list)
 
@@ -89,7 +91,7 @@ class PartitionWorld:
         self.chance = Random(self.seed)
         self.clock = ManualClock(seed=self.seed)
         self.store = Store(self.url)
-        self.log = PostgresEventLog(self.url)
+        self.log = self.open_log()
         self.partner = ScriptedPartner(clock=self.clock, refuses_used_keys=True, late_seconds=5.0)
         settings = ScriptedSettings(token="t", options=OPTIONS, refunds=QUICK_REFUNDS)
         self.configuration = scripted_snapshot(self.partner, settings, slug=SLUG, write_keys=WRITE_KEYS)
@@ -106,7 +108,7 @@ class PartitionWorld:
     def start_worker(self, *, store: Store | None = None) -> PartitionWorker:
         """Start a worker; with a store of the test, or one of its own."""
         name = f"worker-{len(self.workers)}-{self.clock.new_id()[:8]}"
-        store, log = store or Store(self.url), PostgresEventLog(self.url)
+        store, log = store or Store(self.url), self.open_log()
         index = MessageIndex(_IDS_MIN)
         lake = LakeReader(self.lake_url)
         feed = self.feed(store, log)
@@ -140,7 +142,13 @@ class PartitionWorld:
         self.workers.append(PartitionWorker(name, store, log, routing))
         return self.workers[-1]
 
-    def feed(self, store: Store, log: PostgresEventLog) -> DividedLakeFeed:
+    def open_log(self) -> PartitionedLog:
+        """Open the log once more, as another process does."""
+        log = open_event_log(self.log_url or self.url)
+        assert isinstance(log, PartitionedLog)
+        return log
+
+    def feed(self, store: Store, log: PartitionedLog) -> DividedLakeFeed:
         """Return a feed as the leading worker has it."""
         lake = LakeWriter(self.lake_url, clock=self.clock)
         return DividedLakeFeed(lake=lake, log=log, store=store, clock=self.clock, rows_max=1_000)
@@ -208,7 +216,7 @@ class PartitionWorld:
                     self.step(worker)
             if self.routed() >= end:
                 break
-        with closing(PostgresEventLog(self.url)) as log:
+        with closing(self.open_log()) as log:
             feed = self.feed(self.store, log)
             while feed.flush():
                 continue
@@ -244,13 +252,14 @@ class PartitionWorld:
         end = self.log.last_position()
         assert (self.routed(), self.lake().last_position()) == (end, end)
         rows = self.lake().between(1, end)
-        assert [row.log_position for row in rows] == list(range(1, end + 1))
+        records = self.log.read(0, records_max=1_000_000, bytes_max=1 << 30)
+        assert [row.log_position for row in rows] == [record.position for record in records]
         results = Counter((result.status, result.reason) for row in rows for result in row.results)
         # A repeated request, or another one for an order that was awarded.
         duplicates = {("duplicate", "duplicate_message_id"), ("duplicate", "same_effect")}
         assert set(results) <= {("pending", None), *duplicates}
         assert results["pending", None] == len(planned)
-        assert sum(results.values()) == sum(event.copies for event in self.sent) == end
+        assert sum(results.values()) == sum(event.copies for event in self.sent) == len(records)
 
     def lake(self) -> LakeReader:
         """Return a reader of the lake."""

@@ -128,6 +128,13 @@ SOURCE: Final = (
         "correct the transformation, then [replay](../how-to/replay-events.md) the event",
     ),
     _reason(
+        "property_control_failed",
+        "a [control](../how-to/mask-a-property.md) of the destination makes an invalid event of it (too large, for "
+        "example); see the detail",
+        "correct the controls of the destination, then [replay](../how-to/replay-events.md) the event",
+        action=Action.SETTINGS,
+    ),
+    _reason(
         "source_rules_unusable",
         "this version cannot use a stored transformation of its source; the detail names the cause",
         "correct or delete the transformation, then [replay](../how-to/replay-events.md) the event",

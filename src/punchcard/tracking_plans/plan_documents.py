@@ -102,6 +102,10 @@ def read_csv(content: bytes) -> list[TrackingPlanRule]:
     event, event_type, version = "", RuleType.TRACK.value, 1
     for number, line in enumerate(lines[1:], start=2):
         cells = {key: line[index].strip() for key, index in columns.items() if index < len(line)}
+        if any(cell.strip() for cell in line[len(lines[0]) :]):
+            raise PlanFormatError(
+                f"Line {number} has more cells than the first line has columns. Put a value with commas in quotes."
+            )
         if not any(cells.values()):
             continue
         if cells.get("event") or cells.get("event_type"):

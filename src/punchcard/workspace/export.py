@@ -175,7 +175,7 @@ def _destination(destination: Destination) -> list[str]:
     head = {"slug": destination.slug, "type": destination.type, **name, **sources, "enabled": destination.enabled}
     if destination.consent:
         head["consent"] = list(destination.consent)
-    blocks = ["[[destinations]]\n" + tomli_w.dumps(_literal(head))]
+    blocks = ["[[destinations]]\n" + tomli_w.dumps(_literal(head)) + _controls(destination.controls)]
     for section, values in (("settings", destination.settings), ("options", destination.options)):
         if values:
             blocks.append(tomli_w.dumps({"destinations": {section: _literal(values)}}))

@@ -209,7 +209,9 @@ def _switched_off(table: TableReader) -> SchemaSwitches:
 
 
 def _destination(table: TableReader) -> Destination:
-    table.only("slug", "type", "name", "source", "sources", "enabled", "consent", "settings", "options", "filters")
+    table.only(
+        "slug", "type", "name", "source", "sources", "enabled", "consent", "settings", "options", "filters", "controls"
+    )
     return Destination(
         slug=table.text("slug"),
         type=table.text("type"),
@@ -220,6 +222,7 @@ def _destination(table: TableReader) -> Destination:
         settings=table.table("settings").free(),
         options=table.table("options").free(),
         filters=tuple(_filter(inner) for inner in table.tables("filters")),
+        controls=_controls(table.table("controls")),
     )
 
 

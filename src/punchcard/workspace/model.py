@@ -36,7 +36,9 @@ class SchemaSwitches:
 
 @dataclass(frozen=True, kw_only=True)
 class PropertyControls:
-    """What of the events of a source is stored nowhere as it was sent. Paths begin with `properties.`, for example.
+    """What of events must not be seen as it was sent. Paths begin with `properties.`, for example.
+
+    Those of a source hold for everything: the values are stored nowhere. Those of a destination hold for what it gets.
 
     Attributes:
         drop: Removed.
@@ -120,6 +122,7 @@ class Destination:
         options: Punchcard's own options, without defaults.
         filters: Destination filters in order.
         is_managed: True if the partner endpoint manages it, as for sources.
+        controls: What is dropped, masked or hashed before its transformations and its mapping see an event.
     """
 
     slug: str
@@ -132,6 +135,7 @@ class Destination:
     options: Mapping[str, object] = field(default_factory=dict)
     filters: tuple[DestinationFilter, ...] = ()
     is_managed: bool = False
+    controls: PropertyControls = field(default_factory=PropertyControls)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,7 @@ def write(
         updated_at=clock.now(),
     )
     configuration.remove_documents(work, old.keys() - new.keys())
-    if any(source.controls.hash for source in desired.sources):
+    if any(part.controls.hash for part in (*desired.sources, *desired.destinations)):
         SubjectVault(keyring).open_or_create(work)
 
 

@@ -1,14 +1,14 @@
-"""Controls of the properties of a source: reading them from a file, writing them, and what is wrong with them."""
+"""Controls of the properties of sources and destinations: what is wrong with them, and what they may break."""
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from punchcard.filters.transformations import split_path
-from punchcard.workspace.model import PropertyControls, Workspace
+from punchcard.workspace.model import Destination, PropertyControls, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem
 
 CONTROLS_MAX: Final = 200
@@ -23,7 +23,7 @@ SECTIONS: Final = ("properties", "traits", "context")
 
 
 def control_problems(path: KeyPath, controls: PropertyControls) -> Iterator[Problem]:
-    """Yield the problems of the controls of a source."""
+    """Yield the problems of the controls of a source or destination."""
     names = [(kind, name) for kind in CONTROL_KINDS for name in getattr(controls, kind)]
     if len(names) > CONTROLS_MAX:
         yield Problem(path=path, message=f"Has {len(names)} names. At most {CONTROLS_MAX} are allowed.")
@@ -45,23 +45,31 @@ def control_values(controls: PropertyControls) -> dict[str, list[str]]:
 
 def find_control_warnings(before: Workspace, after: Workspace) -> list[str]:
     """Return warnings about new controls of properties by which awards, identity, audiences or filters work."""
-    existing = {source.slug: _names(source.controls) for source in before.sources}
     texts = [(f"audience or trait {part.key}", part.definition) for part in after.computations]
     texts += [
         (f"filter {rule.title} of {destination.slug}", rule.condition)
         for destination in after.destinations
         for rule in destination.filters
     ]
-    warnings = []
-    for source in after.sources:
-        for name in sorted(_names(source.controls) - existing.get(source.slug, set())):
+    # The values that a destination gets are changed behind its filters, and audiences see the original.
+    return [
+        *_warnings_of(before.sources, after.sources, texts),
+        *_warnings_of(before.destinations, after.destinations, ()),
+    ]
+
+
+def _warnings_of(
+    before: Sequence[Source | Destination], after: Sequence[Source | Destination], texts: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    existing = {part.slug: _names(part.controls) for part in before}
+    for part in after:
+        for name in sorted(_names(part.controls) - existing.get(part.slug, set())):
             leaf = split_path(name)[-1]
             use = _USES.get(leaf.replace("_", "").lower())
             users = [] if use is None else [use]
             users += [user for user, text in texts if re.search(rf"\b{re.escape(leaf)}\b", text)]
             if users:
-                warnings.append(f"{source.slug}: {name} is controlled, but used by {', '.join(users)}.")
-    return warnings
+                yield f"{part.slug}: {name} is controlled, but used by {', '.join(users)}."
 
 
 def _names(controls: PropertyControls) -> set[str]:

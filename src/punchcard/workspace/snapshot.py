@@ -24,10 +24,11 @@ from punchcard.workspace import persistence
 from punchcard.workspace.alert_rules import DEFAULT_RULES, AlertKind, EffectiveRule, effective_rules
 from punchcard.workspace.compiled_parts import compile_filters, read_network, read_zone
 from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
+from punchcard.workspace.controlled_properties import NO_HASH_KEY, ControlledProperties
 from punchcard.workspace.document import Catalog, find_load_problem, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
-from punchcard.workspace.model import AlertChannel, Destination, Source, Workspace
+from punchcard.workspace.model import AlertChannel, Destination, PropertyControls, Source, Workspace
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.point_costs import PointCost, read_point_cost
 from punchcard.workspace.problems import format_error
@@ -50,6 +51,7 @@ class RoutedDestination:
         supported: Supported calls.
         fingerprint: Changes with settings, secrets, options and `network`.
         network: Addresses that its client may connect to.
+        controls: Compiled controls of the properties that it gets; None if it has none.
         transformations: Compiled transformations for this destination, by the slug of their source.
         destination: Destination as configured; it may be disabled.
         invalid: Why this version cannot use the stored document, settings or filters, else None. While it is invalid,
@@ -72,6 +74,7 @@ class RoutedDestination:
     event_settings: Mapping[str, object] | None = None
     transformations: Mapping[str, Transformations] = field(default_factory=dict)
     network: NetworkPolicy = PUBLIC_ONLY
+    controls: ControlledProperties | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,6 +198,7 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
             broken=unreadable.get(("destination", destination.slug))
             or transformations.problems.get(("destination", destination.slug))
             or broken_workspace,
+            hash_key=stored.hash_key,
             transformations=transformations.of_destination(destination.slug),
         )
         for destination in workspace.destinations
@@ -411,12 +415,14 @@ def _compile_destination(
     *,
     network: NetworkPolicy,
     broken: str | None,
+    hash_key: bytes | None,
     transformations: Mapping[str, Transformations],
 ) -> RoutedDestination:
     """Compile a destination; if it cannot be used, the result says why.
 
     Args:
         broken: Why it must not be used even if its settings are valid, else None.
+        hash_key: Key of the hashes of properties; None if it does not exist or cannot be decrypted.
     """
     partner = catalog.get(destination.type) or MissingPartner(
         destination.type, find_load_problem(catalog, destination.type)
@@ -424,11 +430,13 @@ def _compile_destination(
     settings, invalid, fingerprint = None, broken, ""
     supported = partner.definition.supported
     filters = DestinationFilters(())
+    controls = None
     try:
         settings = partner.read_settings(destination.settings, destination.options)
         partner.delivery_options(settings)
         supported = partner.supported_calls(settings)
         filters = compile_filters(destination.filters)
+        controls = _compile_controls(destination.controls, hash_key)
         fingerprint = settings_fingerprint(destination, keyring)
         if network.allowed:
             fingerprint = keyring.fingerprint(f"{fingerprint} {network.allowed}".encode())
@@ -449,5 +457,19 @@ def _compile_destination(
         destination=destination,
         invalid=invalid,
         filters=filters,
+        controls=controls,
         transformations=transformations,
     )
+
+
+def _compile_controls(controls: PropertyControls, hash_key: bytes | None) -> ControlledProperties | None:
+    """Return compiled controls, None if there are none.
+
+    Raises:
+        ConfigurationError: Properties are hashed, and the key cannot be read: unhashed, they must not pass.
+    """
+    if controls == PropertyControls():
+        return None
+    if controls.hash and hash_key is None:
+        raise ConfigurationError(NO_HASH_KEY, code="no_hash_key")
+    return ControlledProperties(controls, hash_key=hash_key or b"")

@@ -111,6 +111,7 @@ def _destination_problems(workspace: Workspace, catalog: Catalog, *, allow_masks
             if settings_problem.path not in masked
         )
         yield from _filter_problems(path, destination.filters)
+        yield from control_problems((*path, "controls"), destination.controls)
 
 
 def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:

@@ -89,6 +89,9 @@ def test_the_module_runs_as_a_program() -> None:
         pytest.param(["export", "--data", "nowhere"], "--data", id="nothing to export"),
         pytest.param(["retry", "--data", "nowhere"], "--data", id="nothing to retry"),
         pytest.param(["apply", "nowhere.toml"], "nowhere.toml", id="no config file"),
+        pytest.param(
+            ["retention", "set", "lake", "-5", "--data", "nowhere"], "nowhere", id="negative number, no option"
+        ),
     ],
 )
 def test_a_wrong_call_is_reported_in_one_line(

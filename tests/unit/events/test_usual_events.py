@@ -13,7 +13,7 @@ from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.parse import IngestFailure, read_request
 from punchcard.events.usual_properties import UsualPropertiesReader
 from punchcard.lake import extraction
-from punchcard.lake.extraction import EXTRACTED, extract_columns
+from punchcard.lake.extraction import EXTRACTED, NOTHING_EXTRACTED, extract_column_lists, extract_columns
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TIMES = st.sampled_from(
@@ -113,6 +113,37 @@ def test_columns_are_those_of_the_complete_readers(many: list[dict[str, object]]
                 amount = columns[name]
                 columns[name] = None if amount is None else rounded_amount(amount)
             assert columns == {"email": email_of(event), **commerce._asdict()}
+
+
+@given(st.lists(st.tuples(st.dictionaries(NAMES, VALUES, max_size=6), TYPES, TEXTS, st.booleans()), max_size=8))
+def test_columns_of_many_events_are_those_of_each(many: list[tuple[dict[str, object], str, object, bool]]) -> None:
+    items: list[Event | IngestFailure] = []
+    for properties, kind, email, is_valid in many:
+        body = {"properties": properties} if email is None else {"properties": properties, "email": email}
+        text = msgspec.json.encode(body)
+        wire = msgspec.json.decode(text, type=WireEvent)
+        event = Event(EventType(kind), MessageId("m"), NOW, NOW, wire, text)
+        items.append(event if is_valid else IngestFailure("unknown_type", "", "m", text))
+    for _ in range(3):
+        rows = [extract_columns(item) if isinstance(item, Event) else NOTHING_EXTRACTED for item in items]
+        columns = extract_column_lists(items)
+        assert [len(column) for column in columns] == [len(items)] * len(EXTRACTED)
+        assert list(zip(*columns, strict=True)) == rows
+
+
+def test_an_event_that_fails_alone_leaves_the_columns_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_on_one(text: str) -> str | None:
+        if text == "b":
+            raise ZeroDivisionError
+        return text
+
+    monkeypatch.setattr(extraction, "trimmed_email", fail_on_one)
+    events = [
+        Event(EventType.TRACK, MessageId(email), NOW, NOW, WireEvent(properties=msgspec.Raw(text)), text)
+        for email in "abc"
+        for text in [b'{"email":"%s"}' % email.encode()]
+    ]
+    assert extract_column_lists(events)[0] == ["a", None, "c"]
 
 
 @pytest.fixture

@@ -22,6 +22,24 @@ UNNEEDED = {
 }
 
 
+# The Tracking API needs none of them, and each is imported by its first request.
+LATER = {
+    "punchcard.api",
+    "punchcard.app",
+    "punchcard.ingest.forwarded_app",
+    "punchcard.operations.dependencies",
+    "punchcard.runtime.gauges",
+    "punchcard.traces.trace",
+}
+
+
+def test_a_serving_process_listens_before_it_imports_what_few_requests_need() -> None:
+    code = "import sys, punchcard.runtime.processes, punchcard.runtime.serve; "
+    code += f"print(*sorted({LATER!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize(
     "modules",
     [

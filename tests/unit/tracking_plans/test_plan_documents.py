@@ -114,7 +114,7 @@ def test_table_is_read() -> None:
     assert identify.json_schema["properties"]["traits"]["properties"] == {"age": {"type": "integer"}}  # type: ignore[index]
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", 'Event\n"x', "Event,Version\nA,x\n"])
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", 'Event\n"x', "Event,Version\nA,x\n", "Event,Property\nA,b,c\n"])
 def test_other_tables_are_refused(text: str) -> None:
     with pytest.raises(PlanFormatError):
         read_csv(text.encode())

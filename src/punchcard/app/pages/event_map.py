@@ -65,6 +65,9 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
     if any(row_errors):
         errors = FormErrors(fields={"map": "Not saved. Correct the lines below."})
         return await _page(context, destination, rows, errors, row_errors=row_errors, status=422)
+    if not rows and _saved_rows(destination) and not context.field("confirmed"):
+        errors = FormErrors(fields={"map": "Not saved. Without a line, no event earns points."})
+        return await _page(context, destination, rows, errors, needs_confirmation=True, status=422)
     confirmed = set(_saved_rows(destination))  # a line that was saved before was confirmed then
     unusable = ["" if row in confirmed else _unusable(context, slug, *row) for row in rows]
     if any(unusable) and not context.field("confirmed"):

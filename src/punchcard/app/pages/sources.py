@@ -24,12 +24,12 @@ from punchcard.events.notes import (
 from punchcard.filters.transformations import TRANSFORMED
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
-from punchcard.routing.property_controls import CONTROLLED
 from punchcard.routing.source_rules import SWITCHED_OFF
 from punchcard.store.access.token_store import Role
 from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.ingest.rejected_requests import count_rejected_requests, read_rejected_requests
 from punchcard.store.routing.note_counts import read_note_counts
+from punchcard.workspace.controlled_properties import CONTROLLED
 from punchcard.workspace.editing import (
     add_source,
     change_source,

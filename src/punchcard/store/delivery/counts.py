@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Select, Table, delete, func, select, type_coerce
 
 from punchcard.clock import from_micros, to_micros
-from punchcard.store.bulk import BulkStatement, is_listed
+from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import award_totals, delivery_latencies, effects, result_counts
 from punchcard.store.upsert import insert_in
@@ -107,7 +107,7 @@ def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
 
 
 class Ended(NamedTuple):
-    """An effect as it is counted once it has ended; `item` and `quantity` as sent."""
+    """An effect as it is counted once it has ended: item and quantity as sent, instants in microseconds since 1970."""
 
     id: int
     attempts: int
@@ -119,8 +119,8 @@ class Ended(NamedTuple):
     reason: str | None
     item: str | None
     quantity: str | None
-    received_at: datetime
-    finished_at: datetime
+    received_micros: int
+    finished_micros: int | None
     replay: str | None
 
 
@@ -142,51 +142,74 @@ def _adding(table: Table, summed: Sequence[str]) -> BulkStatement:
 _ADD_COUNTS = _adding(result_counts, ["count"])
 _ADD_TOTALS = _adding(award_totals, ["hundredths", "transactions"])
 _ADD_LATENCIES = _adding(delivery_latencies, ["count"])
-_CHOSEN = select(*(effects.c[name] for name in Ended._fields)).where(is_listed(effects.c.id, "b_ids")).with_for_update()
-_ENDED = _CHOSEN.where(effects.c.is_open.is_(False))
-_ENDING = _CHOSEN.where(effects.c.state == EffectState.SENDING)
+_MICROS = {"received_micros": effects.c.received_at, "finished_micros": effects.c.finished_at}
+_CHOSEN = (
+    select(
+        *(
+            type_coerce(_MICROS[name], BigInteger).label(name) if name in _MICROS else effects.c[name]
+            for name in Ended._fields
+        )
+    )
+    .where(is_listed(effects.c.id, "b_ids"))
+    .with_for_update()
+)
+_ENDED = PreparedStatement(_CHOSEN.where(effects.c.is_open.is_(False)))
+_ENDING = PreparedStatement(_CHOSEN.where(effects.c.state == EffectState.SENDING))
 
 
 def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
     """Count effects that have reached an end (sign 1), or that leave one (sign -1)."""
-    counts: Counter[CountKey] = Counter()
-    units: Counter[tuple[datetime, str, str]] = Counter()
-    transactions: Counter[tuple[datetime, str, str]] = Counter()
-    bands: Counter[tuple[datetime, str, int]] = Counter()
+    counts: Counter[tuple[int, str, str, str, str, str, str]] = Counter()
+    units: Counter[tuple[int, str, str, str | None]] = Counter()
+    bands: Counter[tuple[int, str, int]] = Counter()
     for effect in ended:
-        received = to_micros(effect.received_at)
+        received = effect.received_micros
         event_type = effect.event_type or ("identify" if effect.item is None else "track")
-        key = CountKey(
-            bucket=received - received % MINUTE_MICROS,
-            source=effect.source,
-            destination=effect.destination,
-            event_type=event_type,
-            event_name=effect.event_name if event_type == "track" else "",
-            status=effect.state,
-            reason=effect.reason or "",
-        )
-        counts[key] += sign
+        event_name = effect.event_name if event_type == "track" else ""
+        minute = received - received % MINUTE_MICROS
+        # As `CountKey` has them. One of its own for each effect would cost as much as the statements below.
+        counts[
+            minute, effect.source, effect.destination, event_type, event_name, effect.state, effect.reason or ""
+        ] += sign
         if effect.state != EffectState.DELIVERED:
             continue
-        hour = _hour(effect.received_at)
+        hour = received - received % HOUR_MICROS
         if effect.replay is None:  # the age of a replayed event is not a delivery time
-            bands[hour, effect.destination, _band(effect.finished_at - effect.received_at)] += sign
+            bands[hour, effect.destination, _band((effect.finished_micros or 0) - received)] += sign
         if effect.item is not None:
-            place = (hour, effect.destination, effect.item[:_TEXT_CHARACTERS_MAX])
-            units[place] += sign * int((Decimal(effect.quantity or 0) * 100).to_integral_value())
-            transactions[place] += sign
-    add_counts(work, counts)
-    totals = [
-        {"bucket": hour, "destination": slug, "item": item, "hundredths": number, "transactions": transactions[place]}
-        for place, number in units.items()
-        for hour, slug, item in [place]
-    ]
-    _add(work, _ADD_TOTALS, award_totals, totals)
+            units[hour, effect.destination, effect.item, effect.quantity] += sign
+    add_counts(work, {CountKey(*key): number for key, number in counts.items()})
+    _add_award_totals(work, units)
     latencies = [
-        {"bucket": hour, "destination": slug, "band": band, "count": number}
+        {"bucket": from_micros(hour), "destination": slug, "band": band, "count": number}
         for (hour, slug, band), number in bands.items()
     ]
     _add(work, _ADD_LATENCIES, delivery_latencies, latencies)
+
+
+def _add_award_totals(work: Connection, units: Mapping[tuple[int, str, str, str | None], int]) -> None:
+    """Add transactions to the award totals.
+
+    Args:
+        units: The number of transactions by hour, destination, item and quantity.
+    """
+    hundredths: Counter[tuple[int, str, str]] = Counter()
+    transactions: Counter[tuple[int, str, str]] = Counter()
+    for (hour, slug, item, quantity), number in units.items():
+        place = (hour, slug, item[:_TEXT_CHARACTERS_MAX])
+        hundredths[place] += number * int((Decimal(quantity or 0) * 100).to_integral_value())
+        transactions[place] += number
+    totals = [
+        {
+            "bucket": from_micros(hour),
+            "destination": slug,
+            "item": item,
+            "hundredths": number,
+            "transactions": transactions[hour, slug, item],
+        }
+        for (hour, slug, item), number in hundredths.items()
+    ]
+    _add(work, _ADD_TOTALS, award_totals, totals)
 
 
 def ended_of(work: Connection, effect_ids: Sequence[int]) -> list[Ended]:
@@ -321,10 +344,8 @@ def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120
     return len(rows)
 
 
-def _held(work: Connection, statement: Select[Any], effect_ids: Sequence[int]) -> list[Ended]:
-    if not effect_ids:
-        return []
-    return [Ended(*row) for row in work.execute(statement, {"b_ids": effect_ids})]
+def _held(work: Connection, statement: PreparedStatement, effect_ids: Sequence[int]) -> list[Ended]:
+    return [Ended._make(row) for row in statement.rows(work, {"b_ids": effect_ids})] if effect_ids else []
 
 
 def _filtered(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tuple[Any, ...]]:
@@ -358,8 +379,8 @@ def _add(work: Connection, adding: BulkStatement, table: Table, rows: Sequence[M
     adding.execute(work, sorted(rows, key=lambda row: tuple(str(row[key]) for key in keys)))
 
 
-def _band(latency: timedelta) -> int:
-    milliseconds = max(latency.total_seconds() * 1000, 1.0)
+def _band(latency_micros: int) -> int:
+    milliseconds = max(latency_micros / 1000, 1.0)
     return math.ceil(math.log2(milliseconds) * _BANDS_PER_DOUBLING)
 
 

@@ -1,14 +1,12 @@
 """An effect and its attempts as types: what routing adds, what the outbox and ledger hold, how a try ended."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, TypeVar
-
-from sqlalchemy import Row
 
 from punchcard.store.stored_enum import StoredEnum
 
@@ -223,64 +221,38 @@ class Move:
     due_at: datetime
 
 
-_LISTED_STATES: Final = frozenset(EffectState)
+_STATES: Final = {state.value: state for state in EffectState}
 
 
-def effect_of(row: Row[Any]) -> StoredEffect:
+def effect_of(row: Any) -> StoredEffect:
     """The typed effect of one selected row of `effects`. A damaged row must not hide the others of its query."""
-    values = row._mapping
+    columns = row._asdict()
+    values = {name: columns[name] for name in _STORED_AS_THEY_ARE}
     faults: list[str] = []
+    values["state"] = _STATES.get(columns["state"]) or _unlisted_state(columns["state"], faults)
+    for column, reader in _READERS:
+        values[column] = None if columns[column] is None else _read(columns, column, reader, faults)
+    values["unreadable"] = "; ".join(faults) or None
+    # Filled at once: a generated `__init__` of so many attributes takes seven times as long, for each claimed effect.
+    effect = object.__new__(StoredEffect)
+    effect.__dict__.update(values)
+    return effect
 
-    def read(column: str, reader: Callable[[str], T]) -> T | None:
-        text = values[column]
-        try:
-            return None if text is None else reader(text)
-        except (ValueError, ArithmeticError, TypeError, RecursionError):
-            faults.append(f"{column} is {text!r:.100}")
-            return None
 
-    state = read("state", EffectState)
-    if state is not None and state not in _LISTED_STATES:
-        faults.append(f"state is {state!s:.100}")
-    requested_quantity, quantity = read("requested_quantity", _finite), read("quantity", _finite)
-    attributes, event_settings = read("attributes", _json_object), read("event_settings", _json_object)
-    corrected_content = read("corrected_content", _json_object)
-    return StoredEffect(
-        id=values["id"],
-        destination=values["destination"],
-        effect_key=values["effect_key"],
-        kind=values["kind"],
-        source=values["source"],
-        message_id=values["message_id"],
-        event_name=values["event_name"],
-        received_at=values["received_at"],
-        customer=values["customer"],
-        email=values["email"],
-        item=values["item"],
-        requested_quantity=requested_quantity,
-        quantity=quantity,
-        attributes=attributes,
-        order_id=values["order_id"],
-        is_refund=values["is_refund"],
-        state=EffectState.UNKNOWN if state is None else state,
-        reason=values["reason"],
-        detail=values["detail"],
-        attempts=values["attempts"],
-        tries=values["tries"],
-        due_at=values["due_at"],
-        partner_id=values["partner_id"],
-        created_at=values["created_at"],
-        finished_at=values["finished_at"],
-        event_settings=event_settings,
-        refund_id=values["refund_id"],
-        unreadable="; ".join(faults) or None,
-        ordering_key=values["ordering_key"],
-        event_type=values["event_type"],
-        payload=values["payload"],
-        summary=values["summary"],
-        corrects=values["corrects"],
-        corrected_content=corrected_content,
-    )
+def _unlisted_state(value: object, faults: list[str]) -> EffectState:
+    if not isinstance(value, str):
+        faults.append(f"state is {value!r:.100}")
+        return EffectState.UNKNOWN
+    faults.append(f"state is {value:.100}")
+    return EffectState(value)
+
+
+def _read(columns: Mapping[str, Any], column: str, reader: Callable[[str], T], faults: list[str]) -> T | None:
+    try:
+        return reader(columns[column])
+    except (ValueError, ArithmeticError, TypeError, RecursionError):
+        faults.append(f"{column} is {columns[column]!r:.100}")
+        return None
 
 
 def _finite(text: str) -> Decimal:
@@ -295,3 +267,17 @@ def _json_object(text: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise TypeError(text)
     return value
+
+
+_READERS: Final[Sequence[tuple[str, Callable[[str], object]]]] = (
+    ("requested_quantity", _finite),
+    ("quantity", _finite),
+    ("attributes", _json_object),
+    ("event_settings", _json_object),
+    ("corrected_content", _json_object),
+)
+_STORED_AS_THEY_ARE: Final = tuple(
+    field.name
+    for field in fields(StoredEffect)
+    if field.name not in {"state", "unreadable", *(column for column, _ in _READERS)}
+)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from punchcard.events.commerce import id_variants, normalize_id
-from punchcard.store.bulk import is_listed
+from punchcard.store.bulk import PreparedStatement, is_listed
 from punchcard.store.delivery.effects import WAITING_FOR_ORDER, EffectState, StoredEffect, effect_of
 from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.delivery.schema import effects, refused_orders
@@ -31,21 +31,27 @@ from punchcard.store.upsert import insert_into
 from punchcard.store.values import storable
 
 # Without an order: for the sake of it SQLite would read all effects of the destination.
-_OF_ORDERS: Final = select(effects).where(
-    effects.c.destination == bindparam("b_destination"), is_listed(effects.c.order_id, "b_orders")
+_OF_ORDERS: Final = PreparedStatement(
+    select(effects).where(
+        effects.c.destination == bindparam("b_destination"), is_listed(effects.c.order_id, "b_orders")
+    )
 )
-_REFUSALS: Final = (
+_REFUSALS: Final = PreparedStatement(
     select(refused_orders)
     .where(refused_orders.c.destination == bindparam("b_destination"), is_listed(refused_orders.c.order_id, "b_orders"))
     .order_by(refused_orders.c.received_at.desc())
 )
-_DEPENDENTS: Final = select(effects.c.id, effects.c.order_id, effects.c.state, effects.c.reason).where(
-    effects.c.destination == bindparam("b_destination"),
-    is_listed(effects.c.order_id, "b_orders"),
-    effects.c.is_refund.is_(True),
-    is_listed(effects.c.reason, "b_reasons"),
+_DEPENDENTS: Final = PreparedStatement(
+    select(effects.c.id, effects.c.order_id, effects.c.state, effects.c.reason).where(
+        effects.c.destination == bindparam("b_destination"),
+        is_listed(effects.c.order_id, "b_orders"),
+        effects.c.is_refund.is_(True),
+        is_listed(effects.c.reason, "b_reasons"),
+    )
 )
-_SET_DUE: Final = update(effects).where(is_listed(effects.c.id, "b_ids")).values(due_at=bindparam("b_now"))
+_SET_DUE: Final = PreparedStatement(
+    update(effects).where(is_listed(effects.c.id, "b_ids")).values(due_at=bindparam("b_now"))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,7 @@ def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str
     Earlier versions kept `1001.0` apart from `1001`: rows of both are rows of order 1001.
     """
     effects_of_orders: dict[str, list[StoredEffect]] = {}
-    rows = work.execute(_OF_ORDERS, {"b_destination": destination, "b_orders": _stored_ids(order_ids)})
+    rows = _OF_ORDERS.rows(work, {"b_destination": destination, "b_orders": _stored_ids(order_ids)})
     for row in sorted(rows, key=lambda row: row.id):
         effects_of_orders.setdefault(normalize_id(row.order_id), []).append(effect_of(row))
     return effects_of_orders
@@ -143,8 +149,8 @@ def refusal_of_order(work: Connection, destination: str, order_id: str, *, sourc
 def refusals_by_order(work: Connection, destination: str, order_ids: Iterable[str]) -> dict[str, list[RefusedOrder]]:
     """Return the refusals of these orders, newest first, by the normal text of the order id."""
     refusals: dict[str, list[RefusedOrder]] = {}
-    for row in work.execute(_REFUSALS, {"b_destination": destination, "b_orders": _stored_ids(order_ids)}):
-        refusals.setdefault(normalize_id(row.order_id), []).append(RefusedOrder(**row._mapping))
+    for row in _REFUSALS.rows(work, {"b_destination": destination, "b_orders": _stored_ids(order_ids)}):
+        refusals.setdefault(normalize_id(row.order_id), []).append(RefusedOrder(**row._asdict()))
     return refusals
 
 
@@ -168,17 +174,17 @@ def wake_dependents(
         reopened: Reasons of parked effects that are put back in any case.
         reopened_on_delivery: Reasons of rejected effects that are put back if an effect of their order was delivered.
     """
-    rows = work.execute(
-        _DEPENDENTS,
+    rows = _DEPENDENTS.rows(
+        work,
         {
             "b_destination": destination,
             "b_orders": _stored_ids((*delivered, *ended)),
             "b_reasons": sorted({WAITING_FOR_ORDER, *reopened, *reopened_on_delivery}),
         },
-    ).all()
+    )
     waiting = [row.id for row in rows if row.state == EffectState.RETRYING]
     if waiting:
-        work.execute(_SET_DUE, {"b_ids": waiting, "b_now": now})
+        _SET_DUE.execute(work, {"b_ids": waiting, "b_now": now})
     delivered_ids = set(_stored_ids(delivered)) if rows else set()
     again = [
         row.id

@@ -7,8 +7,6 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Row,
-    Select,
     bindparam,
     case,
     func,
@@ -22,8 +20,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from punchcard.clock import to_micros
 from punchcard.errors import InvariantError
-from punchcard.store.bulk import BulkStatement, is_listed
+from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
 from punchcard.store.delivery.counts import count_ends, ended_of, ending_of
 from punchcard.store.delivery.effects import (
     NO_ANSWER,
@@ -47,7 +46,7 @@ _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old bu
 _same_key = effects.alias("same_key")
 _flying = effects.alias("flying")
 # The statements of every delivery cycle are built once: building them costs more than running them.
-_CLAIMABLE = (
+_DUE = (
     select(effects)
     .where(
         effects.c.destination == bindparam("b_destination"),
@@ -80,14 +79,24 @@ _CLAIMABLE = (
     .limit(bindparam("b_limit"))
     .with_for_update(skip_locked=True)
 )
+_CLAIMABLE = PreparedStatement(_DUE)
+_CLAIMABLE_LIVE = PreparedStatement(_DUE.where(effects.c.replay.is_(None)))
+_CLAIMABLE_IDS = PreparedStatement(_DUE.with_only_columns(effects.c.id, effects.c.replay))
+_CLAIMABLE_LIVE_IDS = PreparedStatement(
+    _DUE.where(effects.c.replay.is_(None)).with_only_columns(effects.c.id, effects.c.replay)
+)
 # A new effect has no value of these.
 _LATER = {"id", "lease_until", "partner_id", "finished_at", "corrected_content"}
 _ADD = BulkStatement(insert(effects), [column.name for column in effects.c if column.name not in _LATER])
-_BY_KEY = select(effects).where(
-    effects.c.destination == bindparam("b_destination"), is_listed(effects.c.effect_key, "b_values")
+_BY_KEY = PreparedStatement(
+    select(effects).where(
+        effects.c.destination == bindparam("b_destination"), is_listed(effects.c.effect_key, "b_values")
+    )
 )
-_BY_MESSAGE = select(effects).where(
-    effects.c.destination == bindparam("b_destination"), is_listed(effects.c.message_id, "b_values")
+_BY_MESSAGE = PreparedStatement(
+    select(effects).where(
+        effects.c.destination == bindparam("b_destination"), is_listed(effects.c.message_id, "b_values")
+    )
 )
 _ADD_ATTEMPT = BulkStatement(insert(delivery_attempts), ("effect_id", "number", "action", "started_at"))
 _START = BulkStatement(
@@ -154,8 +163,10 @@ _ABANDON = BulkStatement(
     )
     .values(outcome=AttemptOutcome.UNKNOWN, finished_at=bindparam("b_finished_at"), detail=NO_ANSWER)
 )
-_NEXT_DUE = select(func.min(effects.c.due_at)).where(
-    effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
+_NEXT_DUE = PreparedStatement(
+    select(func.min(effects.c.due_at).label("due_at")).where(
+        effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
+    )
 )
 
 
@@ -260,26 +271,37 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
     and whom the first effect of another kind makes known. Nothing of an ordering key is claimed while an effect of it
     is in flight: an older one that an operator has put back in the queue waits for it.
     """
-    return [effect_of(row) for row in _live_first(work, _CLAIMABLE, destination, now=now, limit=limit)]
+    rows = _live_first(work, _CLAIMABLE, _CLAIMABLE_LIVE, destination, now=now, limit=limit)
+    return [effect_of(row) for row in rows]
 
 
 def claimable_ids(work: Connection, destination: str, *, now: datetime, limit: int) -> list[int]:
     """Return the ids of what `claimable` would return, also of rows that cannot be read."""
-    statement = _CLAIMABLE.with_only_columns(effects.c.id, effects.c.replay)
-    return [row.id for row in _live_first(work, statement, destination, now=now, limit=limit)]
+    rows = _live_first(work, _CLAIMABLE_IDS, _CLAIMABLE_LIVE_IDS, destination, now=now, limit=limit)
+    return [row.id for row in rows]
 
 
 def _live_first(
-    work: Connection, statement: Select[Any], destination: str, *, now: datetime, limit: int
-) -> list[Row[Any]]:
-    """Return the rows of a statement like `_CLAIMABLE`, those of replays behind all others."""
+    work: Connection,
+    statement: PreparedStatement,
+    live_statement: PreparedStatement,
+    destination: str,
+    *,
+    now: datetime,
+    limit: int,
+) -> list[Any]:
+    """Return the rows of a statement like `_CLAIMABLE`, those of replays behind all others.
+
+    Args:
+        live_statement: The same without those of replays.
+    """
     values = {"b_destination": destination, "b_now": now, "b_limit": limit}
-    rows = work.execute(statement, values).all()
+    rows = statement.rows(work, values)
     replayed = [row for row in rows if row.replay is not None]
     live = [row for row in rows if row.replay is None]
     if replayed and len(rows) >= limit:
         # Behind those of a replay more live ones may be due: sorting by both in SQL would read the whole queue.
-        live = list(work.execute(statement.where(effects.c.replay.is_(None)), values).all())
+        live = live_statement.rows(work, values)
     return [*live, *replayed][:limit]
 
 
@@ -370,7 +392,7 @@ def _count_ends_of(work: Connection, attempt_results: Sequence[AttemptResult]) -
             sent._replace(
                 state=end.state,
                 reason=end.reason,
-                finished_at=end.finished_at,
+                finished_micros=to_micros(end.finished_at),
                 quantity=sent.quantity if end.quantity is None else decimal_text(end.quantity),
             )
             for sent in ending_of(work, list(ends))
@@ -485,12 +507,13 @@ def release_orphans(
 
 def next_due(work: Connection, destination: str) -> datetime | None:
     """When the next open effect of the destination is due, None if there is none."""
-    instant: datetime | None = work.scalar(_NEXT_DUE, {"b_destination": destination})
+    (row,) = _NEXT_DUE.rows(work, {"b_destination": destination})
+    instant: datetime | None = row.due_at
     return instant
 
 
 def _chosen(
-    work: Connection, statement: Select[Any], destination: str, values: Iterable[str]
+    work: Connection, statement: PreparedStatement, destination: str, values: Iterable[str]
 ) -> Iterable[StoredEffect]:
-    rows = work.execute(statement, {"b_destination": destination, "b_values": list(values)})
+    rows = statement.rows(work, {"b_destination": destination, "b_values": list(values)})
     return [effect_of(row) for row in rows]

@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, insert, select, update
 
+from punchcard.store.bulk import PreparedStatement
 from punchcard.store.delivery.schema import destination_pauses
 from punchcard.store.stored_enum import StoredEnum
 from punchcard.store.values import storable
@@ -73,7 +74,9 @@ class Pause:
         return f"credentials refused {since} ({self.detail}); next check {when}"
 
 
-_LAST = select(destination_pauses).where(destination_pauses.c.destination == bindparam("b_destination"))
+_LAST = PreparedStatement(
+    select(destination_pauses).where(destination_pauses.c.destination == bindparam("b_destination"))
+)
 
 
 def pause_of(work: Connection, destination: str) -> Pause | None:
@@ -84,10 +87,10 @@ def pause_of(work: Connection, destination: str) -> Pause | None:
 
 def last_pause_of(work: Connection, destination: str) -> Pause | None:
     """The last pause of a destination, whether it lasts or has ended; None if there was none."""
-    row = work.execute(_LAST, {"b_destination": destination}).one_or_none()
-    if row is None:
+    rows = _LAST.rows(work, {"b_destination": destination})
+    if not rows:
         return None
-    values = dict(row._mapping)
+    values = rows[0]._asdict()
     ended_by = values.pop("ended_by")
     return Pause(**values, ended_by=None if ended_by is None else PauseEnd(ended_by))
 

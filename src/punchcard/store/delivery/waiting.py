@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, update
 
-from punchcard.store.bulk import is_listed
+from punchcard.store.bulk import PreparedStatement, is_listed
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.delivery.schema import effects
@@ -21,8 +21,10 @@ _OF_CUSTOMERS = (
     is_listed(effects.c.customer, "b_customers"),
     effects.c.attributes.is_not(None),
 )
-_WAITING_STATES = select(effects.c.state).where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION).distinct()
-_END_WAITS = (
+_WAITING_STATES = PreparedStatement(
+    select(effects.c.state).where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION).distinct()
+)
+_END_WAITS = PreparedStatement(
     update(effects)
     .where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION, effects.c.state == EffectState.RETRYING)
     .values(due_at=bindparam("b_now"))
@@ -40,9 +42,9 @@ def wake_waiting(work: Connection, destination: str, customers: Collection[str],
     """
     woken = 0
     of_customers = {"b_destination": destination, "b_customers": sorted(customers)}
-    states = set(work.scalars(_WAITING_STATES, of_customers))
+    states = {row.state for row in _WAITING_STATES.rows(work, of_customers)}
     if EffectState.RETRYING in states:
-        woken += work.execute(_END_WAITS, {**of_customers, "b_now": now}).rowcount
+        woken += _END_WAITS.execute(work, {**of_customers, "b_now": now})
     if EffectState.PARKED in states:
         rows = sorted(work.execute(_ATTRIBUTES, of_customers), key=lambda row: row.id, reverse=True)
         woken += reopen(work, _newest_parked(rows), now=now)

@@ -1,7 +1,7 @@
 """Profiles as people look at them: found by any external id, with traits, history, merges and conflicts."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import Connection, or_, select
@@ -20,7 +20,11 @@ from punchcard.store.engage.schema import (
 
 @dataclass(frozen=True, kw_only=True)
 class StoredProfile:
-    """One profile; ids as everybody sees them are `public_id`."""
+    """One profile; ids as everybody sees them are `public_id`.
+
+    Attributes:
+        updated_at: When the recorded last event was received, accurate to `LAST_EVENT_ACCURACY`.
+    """
 
     id: int
     public_id: str
@@ -100,12 +104,9 @@ def find_profile(work: Connection, type_: str, value: str) -> StoredProfile | No
 
 def get_profile(work: Connection, profile_id: int) -> StoredProfile | None:
     """The profile with this number."""
-    row = work.execute(select(profiles).where(profiles.c.id == profile_id)).first()
-    if row is None:
-        return None
-    values = dict(row._mapping)
-    del values["merged_into"]
-    return StoredProfile(**values)
+    columns = [profiles.c[field.name] for field in fields(StoredProfile)]
+    row = work.execute(select(*columns).where(profiles.c.id == profile_id)).first()
+    return None if row is None else StoredProfile(**row._mapping)
 
 
 def external_ids_of(work: Connection, profile_id: int) -> list[StoredExternalId]:

@@ -5,14 +5,14 @@ One writer at a time: the process that leads Engage.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, distinct, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, distinct, func, insert, select, update
 
-from punchcard.store.bulk import execute_many
+from punchcard.store.bulk import BulkStatement, execute_many, is_listed
 from punchcard.store.engage.schema import (
     external_ids,
     profile_conflicts,
@@ -25,8 +25,44 @@ from punchcard.store.engage.schema import (
 )
 from punchcard.store.upsert import insert_into
 
+LAST_EVENT_ACCURACY = timedelta(minutes=1)
+"""The recorded last event of a profile is at most this much older or newer than the last one."""
+
 _PER_QUERY = 450  # pairs; both engines take some hundreds of values in a statement
+_PER_LIST = 10_000  # keys in a list that is one parameter
+_NAMES_CHARACTERS_MAX = 1_000  # of repeated traits in the row of a profile: it is rewritten with each identify call
 _T = TypeVar("_T")
+_names = msgspec.json.Decoder(tuple[str, ...])
+
+# Built once: building them costs more than running them.
+_OWNERS = select(external_ids.c.value, external_ids.c.profile_id).where(
+    external_ids.c.type == bindparam("b_type"), is_listed(external_ids.c.value, "b_values")
+)
+_IDS = select(external_ids.c.profile_id, external_ids.c.type, external_ids.c.value).where(
+    is_listed(external_ids.c.profile_id, "b_profiles")
+)
+_LAST_EVENTS = select(profiles.c.id, profiles.c.updated_at).where(is_listed(profiles.c.id, "b_profiles"))
+_REPEATS = select(profiles.c.id, profiles.c.repeated_traits, profiles.c.repeated_at, profiles.c.repeated_seq).where(
+    is_listed(profiles.c.id, "b_profiles"), profiles.c.repeated_traits.is_not(None)
+)
+_LAST_EVENT = {
+    "updated_at": bindparam("b_at"),
+    "last_message_id": bindparam("b_message_id"),
+    "last_source": bindparam("b_source"),
+}
+_RECORD_LAST_EVENT = BulkStatement(
+    update(profiles).where(profiles.c.id == bindparam("b_profile")).values(**_LAST_EVENT)
+)
+_RECORD_REPEATS = BulkStatement(
+    update(profiles)
+    .where(profiles.c.id == bindparam("b_profile"))
+    .values(
+        **_LAST_EVENT,
+        repeated_traits=bindparam("b_names"),
+        repeated_at=bindparam("b_repeated_at"),
+        repeated_seq=bindparam("b_repeated_seq"),
+    )
+)
 
 
 class StoredTrait(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +73,8 @@ class StoredTrait(msgspec.Struct, frozen=True, gc=False):
         computation: `audience`, `computed_trait`, or "" for a custom one.
         updated_at: When that happened of which the value is.
         seq: Place in the log of the event that gave it; 0 for a computed one.
+        repeated_at: Time of the newest identify call with the value that the trait had already.
+        repeated_seq: Place in the log of that call.
     """
 
     profile_id: int
@@ -47,6 +85,32 @@ class StoredTrait(msgspec.Struct, frozen=True, gc=False):
     source: str
     message_id: str
     seq: int = 0
+    repeated_at: datetime | None = None
+    repeated_seq: int = 0
+
+
+# In the order of the fields of `StoredTrait`.
+_TRAITS = select(*(profile_traits.c[name] for name in StoredTrait.__struct_fields__)).where(
+    is_listed(profile_traits.c.profile_id, "b_profiles")
+)
+
+
+class RepeatedTraits(msgspec.Struct, frozen=True, gc=False):
+    """The traits that the newest repeating identify call of a profile has repeated: one row instead of one per trait.
+
+    Attributes:
+        names: Sorted.
+        at: Time of the call.
+        seq: Place in the log of the call.
+    """
+
+    names: tuple[str, ...] = ()
+    at: datetime | None = None
+    seq: int = 0
+
+    def fits(self) -> bool:
+        """Return whether the names are short enough for the row of a profile."""
+        return sum(map(len, self.names)) <= _NAMES_CHARACTERS_MAX
 
 
 def chunks(values: Collection[_T], size: int = _PER_QUERY) -> Iterator[list[_T]]:
@@ -67,24 +131,18 @@ def owners_of(work: Connection, ids: Collection[tuple[str, str]]) -> dict[tuple[
     by_type: dict[str, list[str]] = {}
     for type_, value in ids:
         by_type.setdefault(type_, []).append(value)
-    columns = (external_ids.c.value, external_ids.c.profile_id)
     for type_, values in by_type.items():
-        query = select(*columns).where(
-            external_ids.c.type == type_, external_ids.c.value.in_(bindparam("values", expanding=True))
-        )
-        for chunk in chunks(values, 2 * _PER_QUERY):
-            owners.update({(type_, value): profile for value, profile in work.execute(query, {"values": chunk})})
+        for chunk in chunks(values, _PER_LIST):
+            rows = work.execute(_OWNERS, {"b_type": type_, "b_values": chunk})
+            owners.update({(type_, value): profile for value, profile in rows})
     return owners
 
 
 def ids_of(work: Connection, profile_ids: Collection[int]) -> dict[int, set[tuple[str, str]]]:
     """All external ids of these profiles."""
     ids: dict[int, set[tuple[str, str]]] = {profile_id: set() for profile_id in profile_ids}
-    for chunk in chunks(profile_ids):
-        rows = select(external_ids.c.profile_id, external_ids.c.type, external_ids.c.value).where(
-            external_ids.c.profile_id.in_(chunk)
-        )
-        for profile_id, type_, value in work.execute(rows):
+    for chunk in chunks(profile_ids, _PER_LIST):
+        for profile_id, type_, value in work.execute(_IDS, {"b_profiles": chunk}):
             ids[profile_id].add((type_, value))
     return ids
 
@@ -131,14 +189,47 @@ def add_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     execute_many(work, insert(profiles), rows)
 
 
-def see_profiles(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Note the last event of profiles: `profile`, `at`, `message_id`, `source`."""
-    seen = (
-        update(profiles)
-        .where(profiles.c.id == bindparam("profile"))
-        .values(updated_at=bindparam("at"), last_message_id=bindparam("message_id"), last_source=bindparam("source"))
-    )
-    execute_many(work, seen, rows)
+def last_events_of(work: Connection, profile_ids: Collection[int]) -> dict[int, datetime]:
+    """Return when the recorded last event of each profile was received."""
+    received: dict[int, datetime] = {}
+    for chunk in chunks(profile_ids, _PER_LIST):
+        for profile, received_at in work.execute(_LAST_EVENTS, {"b_profiles": chunk}):
+            received[profile] = received_at
+    return received
+
+
+def record_last_events(work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Record the last event of profiles: `b_profile`, `b_at`, `b_message_id`, `b_source`."""
+    _RECORD_LAST_EVENT.execute(work, rows)
+
+
+def repeats_of(work: Connection, profile_ids: Collection[int]) -> dict[int, RepeatedTraits]:
+    """Return the repeated traits of profiles; those without are left out."""
+    repeats: dict[int, RepeatedTraits] = {}
+    for chunk in chunks(profile_ids, _PER_LIST):
+        for profile, names, at, seq in work.execute(_REPEATS, {"b_profiles": chunk}):
+            repeats[profile] = RepeatedTraits(_names.decode(names), at, seq)
+    return repeats
+
+
+def record_repeats(
+    work: Connection, repeats: Mapping[int, RepeatedTraits], last: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Replace the repeated traits of profiles, and record their last events, which are in the same row.
+
+    Args:
+        last: The last event of each of these profiles, as `record_last_events` takes it.
+    """
+    rows = [
+        {
+            **last[profile],
+            "b_names": msgspec.json.encode(repeated.names).decode() if repeated.names else None,
+            "b_repeated_at": repeated.at,
+            "b_repeated_seq": repeated.seq,
+        }
+        for profile, repeated in repeats.items()
+    ]
+    _RECORD_REPEATS.execute(work, rows)
 
 
 def make_known(work: Connection, profile_ids: Collection[int]) -> None:
@@ -269,18 +360,16 @@ def traits_of(
 ) -> list[StoredTrait]:
     """The traits of these profiles, all or those of these names."""
     traits: list[StoredTrait] = []
-    for chunk in chunks(profile_ids):
-        query = select(profile_traits).where(profile_traits.c.profile_id.in_(chunk))
-        if names is not None:
-            query = query.where(profile_traits.c.name.in_(list(names)))
-        traits.extend(_trait(row) for row in work.execute(query))
+    query = _TRAITS if names is None else _TRAITS.where(profile_traits.c.name.in_(list(names)))
+    for chunk in chunks(profile_ids, _PER_LIST):
+        traits += [StoredTrait(*row) for row in work.execute(query, {"b_profiles": chunk})]
     return traits
 
 
 def keep_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
     """Let these traits stand, each in the place of the one that stands."""
     added = insert_into(work, profile_traits)
-    columns = ("value", "computation", "updated_at", "source", "message_id", "seq")
+    columns = ("value", "computation", "updated_at", "source", "message_id", "seq", "repeated_at", "repeated_seq")
     changed = added.on_conflict_do_update(
         index_elements=["profile_id", "name"], set_={name: added.excluded[name] for name in columns}
     )
@@ -310,10 +399,6 @@ def _change(trait: StoredTrait) -> dict[str, Any]:
         "at": trait.updated_at,
         "message_id": trait.message_id,
     }
-
-
-def _trait(row: Row[Any]) -> StoredTrait:
-    return StoredTrait(**row._mapping)
 
 
 def list_merges(work: Connection) -> list[tuple[int, int]]:

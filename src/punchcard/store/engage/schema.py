@@ -15,6 +15,9 @@ from sqlalchemy import (
 
 from punchcard.store.schema import Instant, RisingId, metadata
 
+# Room in each page for the new versions of its rows: otherwise they go to other pages, and each index gets an entry.
+_ROOM_FOR_UPDATES = {"fillfactor": 85}
+
 profiles = Table(
     "profiles",
     metadata,
@@ -28,6 +31,12 @@ profiles = Table(
     Column("last_source", String(128), nullable=False),
     Column("is_known", Boolean, nullable=False),  # more than an anonymous id leads to it
     Column("merged_into", BigInteger),  # the profile that has gone on in its place
+    # What the newest identify call has repeated: the custom traits in JSON, its time, its place in the log. The names
+    # come last: PostgreSQL's log contains an updated row from the first to the last byte that differs.
+    Column("repeated_at", Instant),
+    Column("repeated_seq", BigInteger),
+    Column("repeated_traits", Text),
+    postgresql_with=_ROOM_FOR_UPDATES,
 )
 
 Index(
@@ -87,6 +96,9 @@ profile_traits = Table(  # custom traits, computed traits and audiences as they 
     Column("source", String(128), nullable=False),
     Column("message_id", String(128), nullable=False),
     Column("seq", BigInteger, nullable=False, server_default=text("0")),  # place in the log of what gave it
+    Column("repeated_at", Instant),  # time of the newest call that repeated it, unless its profile has a newer one
+    Column("repeated_seq", BigInteger, nullable=False, server_default=text("0")),  # its place in the log
+    postgresql_with=_ROOM_FOR_UPDATES,
 )
 Index("ix_profile_traits_name", profile_traits.c.name, profile_traits.c.profile_id)
 # The values of traits that name a person, for the search. A query repeats the condition as text, so that it fits.

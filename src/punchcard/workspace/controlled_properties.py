@@ -1,4 +1,4 @@
-"""Drop, mask or hash properties of the events of a source, before anything behind the source sees them. No I/O.
+"""Drop, mask or hash properties of events, for everything behind a source or for one destination. No I/O.
 
 A hash is keyed with the key that also replaces deleted persons: it never changes, so equal values have equal hashes for
 ever, and nobody without the key can find a value by trying.
@@ -17,6 +17,8 @@ from punchcard.workspace.model import PropertyControls
 
 CONTROLLED: Final = "property_controlled"
 """The reason of the note of properties and traits that were dropped, masked or hashed."""
+CONTROL_FAILED: Final = "property_control_failed"
+NO_HASH_KEY: Final = "the key of the hashes of its properties cannot be read. Put the old secret key back."
 
 _DIGEST_BYTES: Final = 16
 _PERSON: Final = b"property"  # so that no hash of a property equals one of a person
@@ -25,7 +27,7 @@ _NULL: Final = b"null"
 
 
 class ControlledProperties:
-    """The controls of a source.
+    """The controls of a source or a destination, compiled.
 
     Args:
         hash_key: Key of the hashes.

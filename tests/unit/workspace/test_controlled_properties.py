@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from punchcard.routing.property_controls import ControlledProperties
+from punchcard.workspace.controlled_properties import ControlledProperties
 from punchcard.workspace.model import PropertyControls
 from punchcard.workspace.property_controls import control_problems
 
