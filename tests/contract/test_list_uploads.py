@@ -70,7 +70,7 @@ def test_an_upload_is_previewed_saved_and_downloaded_in_the_app(
     sent = editor.upload("/audiences/vip/uploads", FILE)
     assert sent.status == 303, sent.text
     page = editor.get(sent.headers["location"])
-    for text in ("ann@gym.com", "ben@gym.com", "1 duplicates, 1 not valid", "This is not an email address.", "1 new"):
+    for text in ("ann@gym.com", "ben@gym.com", "1 duplicate, 1 not valid", "This is not an email address.", "1 new"):
         assert text in page.text
     assert "2 enter, 0 leave" in page.text
     assert members(server) == set()
