@@ -19,7 +19,7 @@ from punchcard.store.engage.profiles import owners_of
 from punchcard.store.engine import Store
 from punchcard.workspace.snapshot import Snapshot
 
-ENTRIES_PER_PART = 20_000
+ENTRIES_PER_PART = 5_000  # each may be a new profile: awards must not wait until all of them are written
 _SWEEP_SECONDS = 60.0
 _ENTRIES_DELETED_PER_STEP = 5_000
 _SOURCE = "uploaded list"  # of profiles that a list has created; no source has a slug with a blank
