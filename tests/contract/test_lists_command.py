@@ -47,12 +47,17 @@ jsonSchema = '{"type":"object"}'
 [[audiences]]
 name = "Regulars"
 definition = "event('Checked In').count() >= 1"
+
+[[audiences]]
+name = "VIP"
+definition = "list('vip')"
 """
 # By command: the call of the Public API with the same list, and its member. None: the API does not have it.
 LISTS: dict[str, tuple[str, str] | None] = {
     "alerts list": ("/api/alerts", "alerts"),
     "audience list": ("/api/spaces/punchcard/audiences", "audiences"),
     "audience members regulars": ("/api/customers?trait=regulars", "customers"),
+    "audience uploads vip": ("/api/spaces/punchcard/audiences/vip/uploads", "uploads"),
     "audit list": ("/api/audit-events", "events"),
     "conflicts": ("/api/destinations/perkville/conflicts", "conflicts"),
     "customers list": ("/api/customers", "customers"),
@@ -141,6 +146,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicApi
         server.deliver(rounds=3)
         server.feed_lake()
         server.engage()
+        path = "/api/spaces/punchcard/audiences/vip/uploads?mode=replace"
+        uploaded = server.request("POST", path, b"email\np0@example.com\n")
+        assert uploaded.status == 200, uploaded
         planned = server.request("POST", "/api/destinations/perkville/replays", b'{"dryRun": true}')
         assert planned.status == 200, planned
         yield server
@@ -177,7 +185,10 @@ def test_every_command_that_prints_a_list_prints_json_too() -> None:
     }
     assert {name for name in without if not name.startswith("send ")} == OTHERS
     listed = {name for line in LISTS for name in commands if f"{line} ".startswith(f"{name} ")}
-    assert listed == {name for name in commands if name.endswith((" list", " members"))} | {"conflicts", "replay"}
+    assert listed == {name for name in commands if name.endswith((" list", " members", " uploads"))} | {
+        "conflicts",
+        "replay",
+    }
 
 
 def test_json_is_as_in_the_public_api(world: PublicApiServer, command: Command) -> None:
@@ -214,7 +225,7 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("events list", "messageId", 5),
         ("customers list", "id", 4),
         ("audience members regulars", "id", 3),
-        ("audit list", "id", 5),
+        ("audit list", "id", 7),
     ):
         assert command(*line.split(), "--format", format, "--output", str(file)) == []
         if format == "parquet":
@@ -236,7 +247,7 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("transactions list --format xlsx", "--format is table, json, csv or parquet"),
         ("transactions list --state nowhere", "nowhere"),
         ("events list --since yesterday", "--since yesterday"),
-        ("audience members nobody", "There is no audience or computed trait nobody (known: regulars)"),
+        ("audience members nobody", "There is no audience or computed trait nobody (known: regulars, vip)"),
         ("user reset nobody@example.com", "There is no operator nobody@example.com (known: "),
         ("conflicts 1 --json", "--json prints the list"),
     ],

@@ -24,6 +24,8 @@ from punchcard.store.engage.schema import list_entries
 from punchcard.store.engage.static_lists import ListUpload, UploadStatus
 from punchcard.store.engine import Store
 from punchcard.testing.engage_world import EngageWorld
+from punchcard.testing.sync_world import KEY as SYNC_KEY
+from punchcard.testing.sync_world import SyncWorld
 from punchcard.workspace.keyring import open_keyring
 from punchcard.workspace.subject_vault import SubjectVault
 
@@ -269,3 +271,41 @@ def test_many_rows_are_read_in_bounded_memory(sqlite_url: str, vault: SubjectVau
             tracemalloc.stop()
     assert staged.entry_count == rows
     assert peak < 8 << 20, "the file has 10 MB; two thousand ids are held at a time"
+
+
+@pytest.fixture
+def sync(tmp_path: Path, store_url: str) -> Iterator[SyncWorld]:
+    with closing(Store(store_url)) as store:
+        made = SyncWorld(tmp_path, store)
+        made.audience(definition=f"list('{SYNC_KEY}')", send=("identify", "track"))
+        yield made
+        made.world.crash()
+        made.log.close()
+
+
+def test_entering_and_leaving_a_list_is_synced_once(sync: SyncWorld, vault: SubjectVault) -> None:
+    """Promise: a track call of an audience can earn points, so each entry is sent once, whatever is uploaded again."""
+    uploads = ListUploads(sync.store, vault=vault, rules=IdentityRules(), clock=sync.world.clock)
+
+    def save(*rows: str, column: str = "email", mode: str = "replace") -> None:
+        new = NewUpload(key=SYNC_KEY, file_name="list.csv", actor="test")
+        uploads.save(uploads.stage(new, ["\n".join([column, *rows]).encode()]), mode, actor="test")
+        sync.run_until_idle()
+        sync.world.advance(hours=1)
+
+    save("ann@example.com", "bea@example.com")
+    entered = [("Audience Entered", "ann@example.com"), ("Audience Entered", "bea@example.com")]
+    assert sorted(sync.tracked()) == entered
+    save("ann@example.com", "bea@example.com")
+    save("ann@example.com", mode="add")
+    assert sorted(sync.tracked()) == entered, "the same members again"
+    save("bea@example.com")
+    assert sync.tracked()[2:] == [("Audience Exited", "ann@example.com")]
+    save("cid", "bea@example.com", column="user_id")
+    assert sync.tracked()[3:] == [("Audience Exited", "bea@example.com")], "a user id that nobody has had no email"
+    sync.identify("cid", email="cid@example.com")
+    sync.run_until_idle()
+    assert sync.tracked()[4:] == [("Audience Entered", "cid@example.com")]
+    sync.world.crash(loses_facts=True)
+    sync.run_until_idle()
+    assert len(sync.tracked()) == 5, "a recompute sends nothing again"

@@ -1,6 +1,7 @@
 """Lists, charts and forms of the App in a real browser, and what operators do after a change or a fault."""
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Dialog, expect
@@ -316,3 +317,37 @@ def test_a_map_that_somebody_else_has_changed_is_not_overwritten(chromium: Brows
         expect(page.get_by_label("Event name").last).to_have_value("Mine")
         other.get_by_role("button", name="Undo").click()
         expect(other.get_by_role("status").first).to_contain_text("The change was undone")
+
+
+def test_a_file_becomes_an_audience(chromium: Browser, product: ProductProcess, tmp_path: Path) -> None:
+    """The file is sent by script with its progress; a file that cannot be used is explained on the same page."""
+    unusable, usable = tmp_path / "names.csv", tmp_path / "founding members with a long name of the file.csv"
+    unusable.write_text("name\nAnn\n")
+    usable.write_text("Name,E-mail\nAnn,ann@example.com\nNew,new@example.com\nNew,NEW@example.com\nNobody,none\n")
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/audiences")
+        page.get_by_role("link", name="Static list").click()
+        page.get_by_label("Name").fill("Founding members")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_label("CSV file").set_input_files(unusable)
+        page.get_by_role("button", name="Upload").click()
+        expect(page.get_by_role("alert")).to_contain_text('Name the column; the file has: "name".')
+        page.get_by_label("CSV file").set_input_files(usable)
+        page.get_by_role("button", name="Upload").click()
+        expect(page.get_by_role("row", name="5 This is not an email address.")).to_be_visible()
+        expect(page.locator("main")).to_contain_text("1 new")
+        expect(page.get_by_label("Replace it: 2 enter, 0 leave")).to_be_checked()
+        picture(page, "list-upload")
+        upload = page.url
+        page.get_by_role("button", name="Save").click()
+        members = page.get_by_role("region", name="Members")
+        wait_after_reloading(page, lambda: members.get_by_role("link", name="new@example.com").count() > 0)
+        page.set_viewport_size({"width": 390, "height": 844})
+        for path in (upload, "/audiences/founding_members/list", "/audiences/founding_members", "/audiences"):
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+            picture(page, f"list-{path.rpartition('/')[2][:12]}-390")
+        page.goto("/audiences/founding_members")
+        page.once("dialog", Dialog.accept)
+        page.get_by_role("button", name="Delete").click()
+        page.wait_for_url("**/audiences")

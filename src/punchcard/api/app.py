@@ -47,6 +47,7 @@ from punchcard.api.filters import (
 )
 from punchcard.api.invites import HANDLERS as INVITES
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
+from punchcard.api.list_uploads import HANDLERS as LIST_UPLOADS
 from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.property_controls import HANDLERS as PROPERTY_CONTROLS
@@ -137,6 +138,7 @@ HANDLERS = (
     *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,
+    *LIST_UPLOADS,
     *RECONCILIATIONS,
     *SIMULATIONS,
     *SOURCE_SCHEMA,

@@ -28,6 +28,7 @@ from punchcard.app.request_context import (
     REQUIRED_ROLE,
     SESSION_COOKIE,
     SHOWS_AWARDS,
+    TAKES_FILE,
     Page,
     RequestContext,
     read_notices,
@@ -218,6 +219,8 @@ class _Gate:
                 raise PermissionDeniedException(
                     "This form was not sent from a page of the App. Open the page and send the form again."
                 )
+            if handler.opt.get(TAKES_FILE):  # a file is read from those only who may send it
+                self._build_context(request, operator, secret, form, revision).require_role(Role.EDITOR)
             sent = await request.form()
             form = {name: [str(value) for value in sent.getall(name)] for name in sent}
         context = self._build_context(request, operator, secret if operator else "", form, revision)

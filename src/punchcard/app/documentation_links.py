@@ -8,6 +8,7 @@ from punchcard.app.documentation import document_link
 _APP: Final = "docs/app/README.md"
 _ALERTS: Final = "docs/how-to/alerts.md"
 _AUDIENCES: Final = "docs/how-to/audiences.md"
+_LISTS: Final = "docs/how-to/static-lists.md"
 _CONFLICTS: Final = "docs/how-to/resolve-a-conflict.md"
 _FILTERS: Final = "docs/reference/filters.md"
 _LOST_PASSWORD: Final = "docs/how-to/reset-a-password.md"
@@ -59,6 +60,7 @@ PAGES: Final = MappingProxyType(
         "filters.html": _FILTERS,
         "home.html": f"{_APP}#every-day-is-all-well",
         "join.html": _TEAM,
+        "list_upload.html": f"{_LISTS}#look-before-you-save",
         "lost_password.html": _LOST_PASSWORD,
         "new_password.html": _LOST_PASSWORD,
         "password.html": _LOST_PASSWORD,
@@ -88,6 +90,7 @@ PAGES: Final = MappingProxyType(
         "source_schema.html": f"{_SEND}#check-that-it-works",
         "source_schema_event.html": f"{_SEND}#check-that-it-works",
         "sources.html": _SEND,
+        "static_list.html": _LISTS,
         "team.html": _TEAM,
         "tester.html": "docs/how-to/try-a-change.md",
         "tokens.html": "docs/reference/public-api.md#tokens-and-roles",

@@ -40,6 +40,9 @@ REQUIRED_ROLE = "required_role"
 SHOWS_AWARDS = "shows_awards"
 """Key in a handler's `opt`: True if the page shows awards, for which titles and points are read from the partners."""
 
+TAKES_FILE = "takes_file"
+"""Key in a handler's `opt`: True if its form has a file, which is larger than other forms may be."""
+
 NEEDS_NO_SECOND_FACTOR = "needs_no_second_factor"
 """Key in a handler's `opt`: True if it serves operators who lack the second factor that the workspace requires."""
 

@@ -1,5 +1,6 @@
 """The commands under `punchcard audience`: their options and help."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -79,3 +80,56 @@ def resync(
     from punchcard.cli.audiences import resync_computation
 
     resync_computation(settings, key, destination=destination)
+
+
+@audience.command(
+    short_help="Upload a file to a static list.",
+    epilog=example(
+        "punchcard audience upload 'Founding Members' members.csv --destination loyalty",
+        "punchcard audience upload founding_members more.csv --add",
+        "punchcard audience upload founding_members members.csv --dry-run --json",
+    ),
+)
+def upload(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or key of the audience; a new one is created.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV file with a column of emails or user ids.")],
+    add: Annotated[bool, typer.Option("--add", help="Add to the list instead of replacing it.")] = False,
+    column: Annotated[str, typer.Option(metavar="COLUMN", help="Column with the ids; recognized by default.")] = "",
+    type_: Annotated[
+        str, typer.Option("--type", metavar="email|user_id", help="Type of the ids; recognized by default.")
+    ] = "",
+    destination: Annotated[
+        list[str] | None, typer.Option(metavar="SLUG", help="Destination of a new audience; may be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only read the file and show what it would do.")] = False,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """Make the customers in a CSV file the members of an audience, and print what was read.
+
+    The list is the old or the new one, whatever interrupts the upload. Members are synced to destinations like those of
+    computed audiences.
+    """
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.list_upload import UploadOptions, upload_list
+
+    options = UploadOptions(
+        adds=add, column=column, id_type=type_, destinations=tuple(destination or ()), is_dry_run=dry_run, as_json=json
+    )
+    upload_list(settings, name, file, options)
+
+
+@audience.command(
+    short_help="List the uploads of a static list.",
+    epilog=example("punchcard audience uploads founding_members --json"),
+)
+def uploads(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or key of the audience.")],
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """List the files that were uploaded to a static list, newest first."""
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.list_upload import print_uploads
+
+    print_uploads(settings, name, as_json=json)

@@ -7,13 +7,12 @@ stamp, and the facts are restored from lake and store.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, from_micros, to_micros
-from punchcard.computations.model import StaticList
 from punchcard.engage import identity_resolution
 from punchcard.engage.computing import (
     Change,
@@ -36,7 +35,7 @@ from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.quarantine import TRIED_ALONE_MAX, EventQuarantine
 from punchcard.engage.restoring import restore
 from punchcard.engage.states import States, fingerprint, follow_configuration, prepare_computation
-from punchcard.engage.static_lists import ListPart, StaticLists, list_of
+from punchcard.engage.static_lists import ListPart, StaticLists
 from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.engage.writing import hour_start, queue_all_profiles, resync, write_changes
@@ -151,13 +150,10 @@ class ComputationEngine:
     def _fail_list(self, error: Exception) -> bool:
         """Give up the list that was being read; False if there was none."""
         name = self._lists.fail() if self._reads_list else None
-        if name is None:
-            return False
-        self._states.discard_changes()
-        self._telemetry.computing_failed(name, error=repr(error))
-        self._states.update(name, status=Status.FAILED, detail=f"The uploaded list cannot be read: {error}."[:500])
-        self._save_states()
-        return True
+        if name is not None:
+            failure = ComputingError(f"The uploaded list cannot be read: {error}.", keys=[name])
+            self._record_failure(self._requested[name], failure)
+        return name is not None
 
     def _search_failing_event(self) -> bool:
         """Reduce the size of the next step, or quarantine the events that fail; False if no event fails."""
@@ -223,8 +219,8 @@ class ComputationEngine:
         if worked:
             with self._facts.unit_of_work():
                 self._save_meta(self._position, self._stamp, now)
-        is_swept = self._lists.sweep(self._referenced_lists())
-        return bool(events or due or part is not None or worked or is_swept or self._lists.has_unread())
+        is_swept = self._lists.sweep(self._current())
+        return bool(events or due or part or worked or is_swept or self._lists.has_unread())
 
     def check(self) -> int:
         """Compute everything for everybody and correct differences; returns their number, each of which is a defect."""
@@ -275,28 +271,15 @@ class ComputationEngine:
     def _add_list_members(self, part: ListPart) -> None:
         """Add a part of a list to the facts; after the last one its audience is computed for everybody."""
         if part.is_last:
-            keys = {key for key, requested in self._requested.items() if list_of(requested) == part.name}
-            self._pending.add(keys, among=self._requested)
+            self._pending.add({part.name} & self._requested.keys(), among=self._requested)
         with self._facts.unit_of_work():
             self._lists.add(part)
             self._save_meta(self._position, self._stamp, self._computed_at)
         self._lists.mark_added(part)
-        for key, requested in self._requested.items():
-            if list_of(requested) == part.name and self._states.current[key].status is Status.PREPARING:
-                self._states.update(key, detail=self._lists.progress())
-        self._requested = {key: self._with_list(requested) for key, requested in self._requested.items()}
-        self._save_states()
-
-    def _with_list(self, computation: RequestedComputation) -> RequestedComputation:
-        return replace(computation, list_revision=self._lists.revision(list_of(computation)))
-
-    def _referenced_lists(self) -> set[str]:
-        """Return the names of the lists that the configuration uses, as far as its definitions can be read."""
-        snapshot = self._current()
-        definitions = [ready.definition for ready in snapshot.computations.values()]
-        return {definition.name for definition in definitions if isinstance(definition, StaticList)} | set(
-            snapshot.invalid_computations
-        )
+        if part.name in self._requested:
+            self._requested[part.name] = self._lists.with_revision(self._requested[part.name])
+            self._states.note_progress(part.name, self._lists.progress())
+            self._save_states()
 
     def _people(self, reading: PersonEvents) -> IdentityChanges:
         if not reading.people:
@@ -432,9 +415,8 @@ class ComputationEngine:
                 continue
             try:
                 with attribute_failures([key]):
-                    ready[key] = self._with_list(
-                        prepare_computation(computation, self._states.current[key], zone=snapshot.day_zone)
-                    )
+                    prepared = prepare_computation(computation, self._states.current[key], zone=snapshot.day_zone)
+                    ready[key] = self._lists.with_revision(prepared)
                     fingerprint(ready[key])
             except ComputingError as error:
                 ready.pop(key, None)

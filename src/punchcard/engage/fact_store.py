@@ -199,7 +199,7 @@ class FactStore:
             self.run(f"INSERT INTO touched SELECT n FROM {name}")
 
     def list_revisions(self) -> dict[str, str]:
-        """Return the revision of each static list whose members are complete."""
+        """Return the revision of each static list with complete members."""
         return dict(self.rows("SELECT name, revision FROM lists"))
 
     def forget_lists(self) -> None:

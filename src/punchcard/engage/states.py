@@ -72,6 +72,11 @@ class States:
             if state.status is Status.PREPARING:
                 self.update(key, detail=detail)
 
+    def note_progress(self, key: str, detail: str) -> None:
+        """Set the progress detail of a computation if it waits for its first result."""
+        if self.current[key].status is Status.PREPARING:
+            self.update(key, detail=detail)
+
     def write(self, work: Connection) -> None:
         """Save the changed states."""
         engage_tables.save_states(work, [self.current[key] for key in sorted(self.changed)])

@@ -5,7 +5,7 @@ of them are read. What a file of facts lacks is read again, so a crash between t
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from punchcard.clock import Clock
 from punchcard.computations.model import StaticList
@@ -17,8 +17,9 @@ from punchcard.profiles.rules import EMAIL, USER_ID, ExternalId
 from punchcard.store.engage import static_lists
 from punchcard.store.engage.profiles import owners_of
 from punchcard.store.engine import Store
+from punchcard.workspace.snapshot import Snapshot
 
-ENTRIES_PER_PART = 20_000
+ENTRIES_PER_PART = 5_000  # each may be a new profile: awards must not wait until all of them are written
 _SWEEP_SECONDS = 60.0
 _ENTRIES_DELETED_PER_STEP = 5_000
 _SOURCE = "uploaded list"  # of profiles that a list has created; no source has a slug with a blank
@@ -80,9 +81,10 @@ class StaticLists:
         with self.store.reading() as work:
             self._current = static_lists.list_revisions(work, names)
 
-    def revision(self, name: str | None) -> str:
-        """Return the revision of a list that computations use; "" for no list, and for one without members."""
-        return self._loaded.get(name, "") if name is not None else ""
+    def with_revision(self, computation: RequestedComputation) -> RequestedComputation:
+        """Return a computation with the revision of its list that is in the facts."""
+        name = list_of(computation)
+        return computation if name is None else replace(computation, list_revision=self._loaded.get(name, ""))
 
     def is_complete(self, computation: RequestedComputation) -> bool:
         """Return whether the members of the computation's list are those of the store; True without a list."""
@@ -97,7 +99,7 @@ class StaticLists:
         )
 
     def next_part(self, ids: IdReader) -> ListPart | None:
-        """Return the next part of a list whose members are not complete; None if there is none.
+        """Return the next part of a list with incomplete members; None if there is none.
 
         Args:
             ids: Reads ids by the current rules; those that the rules block are left out.
@@ -144,12 +146,8 @@ class StaticLists:
         reading = self._reading
         return f"{reading.read:,} rows of the uploaded list are read." if reading is not None else ""
 
-    def sweep(self, referenced: Collection[str]) -> bool:
-        """Delete a part of what is left of uploads that ended long ago; return whether there was any.
-
-        Args:
-            referenced: Names of the lists that the configuration uses.
-        """
+    def sweep(self, snapshot: Snapshot) -> bool:
+        """Delete a part of what is left of uploads that ended long ago; return whether there was any."""
         if self.clock.monotonic() < self._sweep_at:
             return False
         now = self.clock.now()
@@ -157,6 +155,9 @@ class StaticLists:
             if not static_lists.has_uploads(work):
                 self._sweep_at = self.clock.monotonic() + _SWEEP_SECONDS
                 return False
+        definitions = [ready.definition for ready in snapshot.computations.values()]
+        referenced = {definition.name for definition in definitions if isinstance(definition, StaticList)}
+        referenced.update(snapshot.invalid_computations)  # a list is named like its audience, which stays for now
         with self.store.unit_of_work() as work:
             static_lists.end_abandoned(work, referenced, now=now)
             if static_lists.delete_ended(work, now=now, limit=_ENTRIES_DELETED_PER_STEP):

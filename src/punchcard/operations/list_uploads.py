@@ -82,7 +82,7 @@ def is_static_list(computation: Computation) -> bool:
 
 
 def list_definition(key: str) -> str:
-    """Return the definition of an audience whose members come from a file."""
+    """Return the definition of an audience with the members of a file."""
     return f"list('{key}')"
 
 

@@ -66,8 +66,8 @@ class ListFile:
         id_type: `email` or `user_id`, "" to recognize it.
 
     Raises:
-        ConfigurationError: The file is empty, is no text in UTF-8, or has no column with ids; from the iteration too: a
-            line is too long, or there are too many rows.
+        ConfigurationError: The file is empty, is not text in UTF-8, or has no column with ids; from the iteration too:
+            a line is too long, or there are too many rows.
     """
 
     def __init__(self, pieces: Iterable[bytes], *, column: str = "", id_type: str = "") -> None:

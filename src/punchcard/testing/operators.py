@@ -54,18 +54,20 @@ class FormBrowser:
         form: Mapping[str, str | Sequence[str]] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> PageResponse:
         """Send one request; a form is posted from one of our own pages, unless `headers` differ.
 
         Args:
             form: Fields; one that occurs several times has a list of values.
+            body: Sent as it is, without a form.
         """
         all_headers = {"Accept": "text/html", "Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
         if form is not None:
             all_headers |= {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
         connection = http.client.HTTPConnection("127.0.0.1", self._world.port, timeout=PATIENCE_SECONDS)
         try:
-            body = None if form is None else urlencode(form, doseq=True).encode()
+            body = body if form is None else urlencode(form, doseq=True).encode()
             connection.request(method, path, body, {k: v for k, v in {**all_headers, **(headers or {})}.items() if v})
             response = connection.getresponse()
             set_cookies = response.msg.get_all("set-cookie") or []
@@ -94,6 +96,18 @@ class FormBrowser:
         page = self.get("/settings/password")
         match = re.search(r'name="_csrf" value="(\w+)"', page.text)
         return self.send("POST", path, {"_csrf": match.group(1) if match else "", **form})
+
+    def upload(self, path: str, content: bytes, *, file_name: str = "list.csv", **form: str) -> PageResponse:
+        """Post a form with a file in the field `file`, with the token of our pages."""
+        match = re.search(r'name="_csrf" value="(\w+)"', self.get("/settings/password").text)
+        fields = {"_csrf": match.group(1) if match else "", **form}
+        parts = [
+            f'Content-Disposition: form-data; name="{name}"\r\n\r\n{text}'.encode() for name, text in fields.items()
+        ]
+        parts.append(f'Content-Disposition: form-data; name="file"; filename="{file_name}"\r\n\r\n'.encode() + content)
+        body = b"".join(b"--end-of-part\r\n" + part + b"\r\n" for part in parts) + b"--end-of-part--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=end-of-part", "Sec-Fetch-Site": "same-origin"}
+        return self.send("POST", path, headers=headers, body=body)
 
     def sign_in(self, email: str, password: str = PASSWORD, **form: str) -> PageResponse:
         """Post the form of the sign-in page."""

@@ -36,6 +36,7 @@ from punchcard.app.pages import (
     source_protocols,
     source_schema,
     sources,
+    static_lists,
     team,
     transactions,
     transformations,
@@ -47,6 +48,7 @@ from punchcard.app.pages import (
 HANDLERS = (
     *sign_in.HANDLERS,
     *home.HANDLERS,
+    *static_lists.HANDLERS,
     *alerts.HANDLERS,
     *catalog.HANDLERS,
     *sources.HANDLERS,

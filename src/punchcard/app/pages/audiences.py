@@ -29,6 +29,7 @@ from punchcard.operations.computation_pictures import (
     read_distribution,
 )
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.list_uploads import is_static_list, list_definition
 from punchcard.operations.source_schema import suggest_properties
 from punchcard.operations.sync_impact import describe_removal, describe_save
 from punchcard.operations.trends import compute_trends
@@ -68,7 +69,7 @@ def show_new(context: ContextDependency) -> Page:
     kind = "computed_trait" if context.query("kind") == "computed_trait" else "audience"
     slugs = tuple(destination.slug for destination in context.dependencies.workspace().destinations)
     computation = Computation(kind=kind, key="", name="", definition="", destinations=slugs if len(slugs) == 1 else ())
-    return _editor(context, computation, FormErrors(), is_new=True)
+    return _editor(context, computation, FormErrors(), is_new=True, is_static=context.query("kind") == "list")
 
 
 @post("/audiences/new", status_code=200)
@@ -78,10 +79,17 @@ def create(context: ContextDependency) -> Page:
     kind = "computed_trait" if context.field("kind") == "computed_trait" else "audience"
     computation = _read(context, Computation(kind=kind, key="", name="", definition=""))
     computation = replace(computation, key=context.field("key") or key_of(computation.name))
+    is_static = context.field("static") == "on"
+    if is_static:
+        computation = replace(computation, definition=list_definition(computation.key))
     try:
         warnings = context.edit(engagement.add_computation(computation))
     except ConfigurationError as error:
-        return _editor(context, computation, form_errors_from(error), is_new=True, status=422)
+        errors = form_errors_from(error)
+        return _editor(context, computation, errors, is_new=True, is_static=is_static, status=422)
+    if is_static:
+        notices = [f"“{computation.name}” was created. Upload a file with its members.", *warnings]
+        return context.redirect(page_path("audiences", computation.key, "list"), notices=notices)
     return context.redirect(
         page_path("audiences", computation.key),
         notices=[f"“{computation.name}” was created and is being computed.", *warnings],
@@ -118,6 +126,7 @@ def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
         distribution=distribution,
         read_max=READ_MAX,
         removal=removal,
+        is_static=is_static_list(status.computation),
     )
 
 
@@ -136,7 +145,8 @@ def _changes_chart(changes: DailyChanges, zone: str) -> Chart:
 @run_in_executor
 def show_edit(context: ContextDependency, key: FromPath[str]) -> Page:
     """Show the editor for an existing audience or computed trait."""
-    return _editor(context, _find_status(context, key).computation, FormErrors(), is_new=False)
+    computation = _find_status(context, key).computation
+    return _editor(context, computation, FormErrors(), is_new=False, is_static=is_static_list(computation))
 
 
 @post("/audiences/{key:str}/edit", status_code=200)
@@ -147,7 +157,14 @@ def change(context: ContextDependency, key: FromPath[str]) -> Page:
     try:
         warnings = context.edit(engagement.change_computation(key, lambda _: computation))
     except ConfigurationError as error:
-        return _editor(context, computation, form_errors_from(error), is_new=False, status=422)
+        return _editor(
+            context,
+            computation,
+            form_errors_from(error),
+            is_new=False,
+            is_static=is_static_list(computation),
+            status=422,
+        )
     return context.redirect(page_path("audiences", key), notices=[f"“{computation.name}” was saved.", *warnings])
 
 
@@ -333,7 +350,13 @@ def _builder_values(
 
 
 def _editor(
-    context: RequestContext, computation: Computation, errors: FormErrors, *, is_new: bool, status: int = 200
+    context: RequestContext,
+    computation: Computation,
+    errors: FormErrors,
+    *,
+    is_new: bool,
+    is_static: bool = False,
+    status: int = 200,
 ) -> Page:
     sync_intervals = _SYNC_INTERVALS if computation.sync in _SYNC_INTERVALS else (*_SYNC_INTERVALS, computation.sync)
     return context.page(
@@ -341,6 +364,7 @@ def _editor(
         status=status,
         computation=computation,
         is_new=is_new,
+        is_static=is_static,
         sync_intervals=sync_intervals,
         destinations=context.dependencies.workspace().destinations,
         **_builder_values(context, computation.kind, computation.definition, errors),

@@ -37,6 +37,40 @@
     if (!isForAll(button) && !confirm(button.dataset.confirm)) event.preventDefault();
   });
 
+  // A file is sent with its progress; without scripts the form is sent as it is.
+  on("submit", "form[data-upload]", (form, event) => {
+    event.preventDefault();
+    const problem = form.querySelector("[data-upload-problem]");
+    const progress = form.querySelector("[data-upload-progress]");
+    const button = form.querySelector("button.btn-primary");
+    const [bar, text] = progress.children;
+    const end = (message) => {
+      problem.textContent = message;
+      problem.hidden = !message;
+      progress.hidden = Boolean(message);
+      button.disabled = !message;
+    };
+    end("");
+    const request = new XMLHttpRequest();
+    request.upload.onprogress = ({ loaded, total }) => {
+      const percent = Math.floor((100 * loaded) / total);
+      if (percent < 100) bar.value = percent;
+      else bar.removeAttribute("value");
+      text.textContent = percent < 100 ? `${percent} % uploaded` : "Reading the rows";
+    };
+    request.onload = () => {
+      const next = request.getResponseHeader("HX-Redirect");
+      if (next) return location.assign(next);
+      const page = new DOMParser().parseFromString(request.responseText, "text/html");
+      const alert = page.querySelector(".alert-danger:not([hidden]), .empty-subtitle");
+      end(alert?.textContent.trim() || "The file could not be uploaded. Reload the page and try again.");
+    };
+    request.onerror = () => end("The connection was closed. Nothing was changed. Try again.");
+    request.open("POST", form.action);
+    request.setRequestHeader("HX-Request", "true");
+    request.send(new FormData(form));
+  });
+
   on("change", "select[data-go]", (select) => {
     if (select.value) location.assign(select.value);
   });

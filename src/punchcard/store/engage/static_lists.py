@@ -234,14 +234,14 @@ def id_types_of(work: Connection, key: str) -> list[str]:
 
 def entries_of_ids(work: Connection, ids: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
     """Return the entries of lists with one of these external ids, for the report about a person."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     columns = (list_uploads.c.list_key, list_uploads.c.file_name, list_uploads.c.created_at, list_entries.c.value)
     joined = select(*columns, list_uploads.c.id_type).join(list_uploads, list_uploads.c.id == list_entries.c.upload_id)
     for chunk in chunks({value for _, value in ids}):
         for row in work.execute(joined.where(list_entries.c.value.in_(chunk))):
             if (row.id_type, row.value) in ids:
-                found.append(dict(row._mapping))
-    return found
+                entries.append(dict(row._mapping))
+    return entries
 
 
 def end_abandoned(work: Connection, referenced: Collection[str], *, now: datetime) -> None:
