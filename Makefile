@@ -10,7 +10,7 @@ PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install demo assets wheel test cluster coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
-	screenshots bench soak image spark terraform pin clean
+	screenshots appearance bench soak image spark terraform pin clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -87,6 +87,9 @@ hooks: $(VENV)/.dev ## run the quick checks before each git commit
 
 screenshots: browser assets ## retake the screenshots of the documentation
 	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py tests/e2e/test_app_lists_in_browser.py
+
+appearance: browser assets ## keep the pictures that tests compare the App's pages with, after a wanted change of them
+	UPDATE_APPEARANCE=1 $(BIN)/pytest -q tests/e2e/test_app_in_browser.py -k looks_as_before
 
 bench: $(VENV)/.dev ## measure speed and memory against their limits (some minutes)
 	$(BIN)/python -m bench

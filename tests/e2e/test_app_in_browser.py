@@ -17,6 +17,7 @@ from tests.e2e.app_pages import (
     theme_of,
     wait_after_reloading,
 )
+from tests.e2e.appearance import Appearance
 from tests.e2e.keyboard import choose, press, type_into
 
 from punchcard.testing.product import WRITE_KEY, ProductProcess
@@ -51,6 +52,7 @@ PAGES = [
     "/sources/new",
     "/sources/website",
     "/sources/website/debugger",
+    "/sources/website/protocols",
     "/sources/website/schema",
     "/sources/website/schema/event?type=track&name=Checked%20In",
     "/destinations",
@@ -63,7 +65,15 @@ PAGES = [
     "/destinations/perkville/transactions",
     "/destinations/perkville/replays",
     "/destinations/perkville/reconciliations",
+    "/destinations/perkville/conflicts",
     "/destinations/perkville/state",
+    "/transformations",
+    "/transformations/new",
+    "/protocols",
+    "/privacy",
+    "/privacy/inventory",
+    "/privacy/retention",
+    "/whats-new",
     "/search?q=ann",
     "/catalog",
     "/catalog/perkville",
@@ -72,6 +82,7 @@ PAGES = [
     "/settings/team",
     "/settings/tokens",
     "/settings/audit",
+    "/settings/versions",
     "/settings/password",
     "/settings/account",
     "/settings/two-factor",
@@ -151,9 +162,12 @@ def sign_in_again(page: Page) -> Page:
     return page
 
 
-def test_every_page_fits_and_has_no_barriers(chromium: Browser, product: ProductProcess, axe: str) -> None:
+def test_every_page_fits_has_no_barriers_and_looks_as_before(
+    chromium: Browser, product: ProductProcess, axe: str
+) -> None:
     """In both widths and themes: a page opens as the page before was left, and is changed to the others."""
     widths = (1280, 390)
+    appearance = Appearance()
     options = {"viewport": {"width": widths[0], "height": 860}, "color_scheme": "light"}
     with signed_in(chromium, product.url, "olga@acme.example", **options) as page:
         errors = console_errors(page)
@@ -168,13 +182,16 @@ def test_every_page_fits_and_has_no_barriers(chromium: Browser, product: Product
             check_page(page, f"{path}, {opened}, {opened_width} px")
             page.set_viewport_size({"width": other_width, "height": 860})
             check_page(page, f"{path}, {opened}, {other_width} px")
+            appearance.compare(page, path, theme=opened)
             switch_theme(page)
             switched = theme_of(page)
             assert {opened, switched} == {"light", "dark"}
             check_page(page, f"{path}, {switched}, {other_width} px", rules=COLOR_RULES)
             page.set_viewport_size({"width": opened_width, "height": 860})
             check_page(page, f"{path}, {switched}, {opened_width} px", rules=COLOR_RULES)
+            appearance.compare(page, path, theme=switched)
         assert errors == []
+        appearance.check()
 
 
 # The status of a page and the names of its buttons, as it comes: rendering it takes ten times as long.
