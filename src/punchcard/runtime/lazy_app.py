@@ -24,7 +24,9 @@ class LazyApp:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Respond to one request."""
-        app = self._built or await asyncio.to_thread(self.load)
+        app = self._built
+        if app is None:
+            app = await asyncio.to_thread(self.load)
         await app(scope, receive, send)
 
     def load(self) -> AsgiApp:

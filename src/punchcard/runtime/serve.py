@@ -191,31 +191,10 @@ class Serving:
             public_url=settings.public_url,
             rejections=rejections,
         )
+        operator_side = self._make_operator_side(commit)
         library = BrowserLibraryApp(keys=self.watch.has_write_key)
-
-        def build_forwarded() -> AsgiApp:
-            from punchcard.ingest.forwarded_app import ForwardedApp  # few sources are behind Segment's cloud
-
-            return ForwardedApp(
-                commit,
-                watch=self.watch,
-                store=self.store,
-                keyring=self.keyring,
-                clock=SystemClock(),
-                body_seconds=settings.request_body_seconds,
-                rejections=rejections,
-            )
-
-        operator_side = OperatorSide(
-            self.settings,
-            store=self.store,
-            keyring=self.keyring,
-            watch=self.watch,
-            log=self.log,
-            commit=commit,
-            config_file=self.config_file,
-        )
-        app = _Dispatch(tracking, LazyApp(build_forwarded), library, self, operator_side)
+        forwarded = LazyApp(lambda: self._build_forwarded(commit, rejections))
+        app = _Dispatch(tracking, forwarded, library, self, operator_side)
 
         def ready() -> None:
             on_ready()
@@ -237,6 +216,30 @@ class Serving:
             publishing.cancel()
             await rejections.close()
             await asyncio.to_thread(commit.stop)
+
+    def _build_forwarded(self, commit: GroupCommit, rejections: Rejections) -> AsgiApp:
+        from punchcard.ingest.forwarded_app import ForwardedApp  # few sources are behind Segment's cloud
+
+        return ForwardedApp(
+            commit,
+            watch=self.watch,
+            store=self.store,
+            keyring=self.keyring,
+            clock=SystemClock(),
+            body_seconds=self.settings.request_body_seconds,
+            rejections=rejections,
+        )
+
+    def _make_operator_side(self, commit: GroupCommit) -> OperatorSide:
+        return OperatorSide(
+            self.settings,
+            store=self.store,
+            keyring=self.keyring,
+            watch=self.watch,
+            log=self.log,
+            commit=commit,
+            config_file=self.config_file,
+        )
 
     def lake_elsewhere(self) -> str:
         """Return why this machine cannot show the events of the lake: the worker writes another one. "" if it can.
