@@ -20,7 +20,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, ImageChops
 from playwright.sync_api import Page
 
-KEPT: Final = Path(__file__).parent / "pictures"
+STORED: Final = Path(__file__).parent / "pictures"
 DIFFERENT: Final = Path("build/appearance")
 """Where the picture, the kept one and their difference are written for each page that differs."""
 
@@ -69,7 +69,7 @@ class Appearance:
         """Compare a page as it is now, or keep its picture.
 
         Args:
-            path: The path of the page, with which pages are told apart.
+            path: The path of the page, with which its picture is found.
         """
         size = page.viewport_size or {"width": 0, "height": 0}
         name = f"{_file_name(path)}-{size['width']}-{theme}.png"
@@ -78,14 +78,14 @@ class Appearance:
             picture = _reduced(page.screenshot(full_page=True, animations="disabled"))
         finally:
             page.evaluate(_HIDE)
-        kept = KEPT / name
+        stored = STORED / name
         if IS_UPDATE:
-            kept.parent.mkdir(exist_ok=True)
-            picture.save(kept, optimize=True)
-        elif not kept.exists():
-            self._faults.append(f"{name}: there is no kept picture")
+            stored.parent.mkdir(exist_ok=True)
+            picture.save(stored, optimize=True)
+        elif not stored.exists():
+            self._faults.append(f"{name}: there is no stored picture")
             self._write(name, picture)
-        elif fault := differs(picture, before := Image.open(kept).convert("RGB")):
+        elif fault := differs(picture, before := Image.open(stored).convert("RGB")):
             self._faults.append(f"{name}: {fault}")
             self._write(name, picture, before)
 
@@ -104,26 +104,26 @@ class Appearance:
         DIFFERENT.mkdir(parents=True, exist_ok=True)
         picture.save(DIFFERENT / f"now-{name}")
         if before is not None:
-            before.save(DIFFERENT / f"kept-{name}")
+            before.save(DIFFERENT / f"stored-{name}")
             ImageChops.difference(*_cropped(picture, before)).save(DIFFERENT / f"difference-{name}")
 
 
-def differs(picture: Image.Image, kept: Image.Image) -> str:
-    """Return how a picture differs from a kept one, "" if it does not."""
-    gained = picture.height - kept.height
-    if picture.width != kept.width or abs(gained) > max(2, _HEIGHTS_MAX * kept.height):
-        sizes = [f"{image.width * _SCALE} x {image.height * _SCALE} px" for image in (kept, picture)]
+def differs(picture: Image.Image, stored: Image.Image) -> str:
+    """Return how a picture differs from a stored one, "" if it does not."""
+    gained = picture.height - stored.height
+    if picture.width != stored.width or abs(gained) > max(2, _HEIGHTS_MAX * stored.height):
+        sizes = [f"{image.width * _SCALE} x {image.height * _SCALE} px" for image in (stored, picture)]
         return f"was {sizes[0]}, is {sizes[1]}"
-    difference = ImageChops.difference(*_cropped(picture, kept))
+    difference = ImageChops.difference(*_cropped(picture, stored))
     red, green, blue = difference.split()
     histogram = ImageChops.lighter(ImageChops.lighter(red, green), blue).histogram()
     share = sum(histogram[_DIFFERENCE:]) / (difference.width * difference.height)
     return f"{share:.1%} of it differs" if share > _SHARE_MAX else ""
 
 
-def _cropped(picture: Image.Image, kept: Image.Image) -> tuple[Image.Image, Image.Image]:
-    box = (0, 0, min(picture.width, kept.width), min(picture.height, kept.height))
-    return picture.crop(box), kept.crop(box)
+def _cropped(picture: Image.Image, stored: Image.Image) -> tuple[Image.Image, Image.Image]:
+    box = (0, 0, min(picture.width, stored.width), min(picture.height, stored.height))
+    return picture.crop(box), stored.crop(box)
 
 
 def _reduced(screenshot: bytes) -> Image.Image:

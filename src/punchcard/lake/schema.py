@@ -269,7 +269,7 @@ class LakeRows:
 
 
 class _NoEvent(NamedTuple):
-    """What stands in the columns of an item that is not a valid event."""
+    """The values of the columns for an item that is not a valid event."""
 
     type: str = ""
     timestamp: datetime.datetime | None = None
