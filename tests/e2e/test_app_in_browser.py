@@ -71,7 +71,10 @@ PAGES = [
     "/transformations/new",
     "/protocols",
     "/privacy",
+    "/privacy/controls",
+    "/privacy/controls/new?part=source:website&path=properties.email",
     "/privacy/inventory",
+    "/privacy/inventory/property?name=properties.email",
     "/privacy/retention",
     "/whats-new",
     "/search?q=ann",
@@ -96,6 +99,8 @@ FOR_OTHERS = (
     "/settings/tokens",
     "/sources/new",
     "/destinations/perkville/filters/new",
+    "/privacy/controls/new?part=source:website&path=properties.email",
+    "/transformations/new",
 )
 
 
