@@ -364,7 +364,9 @@ def test_the_app_previews_and_saves_a_transformation(world: PublicApiServer) -> 
     listed = browser.get("/transformations").text
     assert "Double &lt;b&gt;revenue" in listed
     path = "/transformations/double-b-revenue-b"
+    assert f'href="{path}"' in listed
     edit = browser.get(path).text
+    assert f'action="{path}/remove"' in edit
     assert "properties.revenue = 25" in edit
     saved = browser.post(path, **{**FORM, "values": 'properties.note = "a = b"\nproperties.n = 1', "renames": "a = b"})
     assert saved.status == 303
