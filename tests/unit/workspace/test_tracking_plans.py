@@ -186,7 +186,7 @@ def test_changes_are_described_by_rule() -> None:
     )
     sentences = [sentence for change in describe_changes(WORKSPACE, after) for sentence in change.sentences]
     assert sentences == [
-        "Enforcement unplanned_events of source Website: BLOCK added",
+        "Enforcement of the tracking plan, unplanned events of source Website: block added",
         "Rule “TRACK Order Completed” of tracking plan Shop: changed",
         "Rule “TRACK New” of tracking plan Shop: added",
     ]
