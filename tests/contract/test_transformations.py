@@ -292,10 +292,9 @@ def test_the_api_speaks_segments_format(world: PublicApiServer) -> None:
     assert call(world, "POST", "/api/transformations", {**body, "if": "event = "}, status=422)["field"] == "if"
     invalid = {"fqlDefinedProperties": [{"fql": "uppercase( ", "propertyName": "code"}]}
     refused = call(world, "POST", "/api/transformations", {**body, **invalid}, status=422)
-    assert refused["field"] == "fqlDefinedProperties[0].fql"
-    assert "The FQL of code is" in refused["message"]
-    hashed = {**body, "hashPropertiesConfiguration": {"key": "k"}}
-    assert call(world, "POST", "/api/transformations", hashed, status=422)["field"] == "hashPropertiesConfiguration"
+    assert (refused["field"], "FQL of code" in refused["message"]) == ("fqlDefinedProperties[0].fql", True)
+    refused = call(world, "POST", "/api/transformations", {**body, "hashPropertiesConfiguration": {"k": 1}}, status=422)
+    assert refused["field"] == "hashPropertiesConfiguration"
 
 
 def test_the_preview_says_which_awards_would_change(world: PublicApiServer) -> None:
