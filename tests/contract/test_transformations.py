@@ -75,6 +75,7 @@ source = "website"
 destination = "hooks"
 if = "event = 'Order Completed'"
 propertyValueTransformations = [{ propertyPaths = ["properties.currency"], propertyValue = "USD" }]
+fqlDefinedProperties = [{ propertyName = "code", fql = "uppercase( properties.coupon )" }]
 """
 CONFIG = SOURCES + DESTINATIONS + TRANSFORMATIONS
 
@@ -243,6 +244,7 @@ def test_an_exported_configuration_is_the_same_when_read(world: PublicApiServer)
         ('propertyValueTransformations = [{ propertyPaths = ["messageId"], propertyValue = "x" }]', "cannot be set"),
         ('propertyValueTransformations = [{ propertyPaths = ["properties"], propertyValue = "x" }]', "cannot be set"),
         ('propertyValueTransformations = [{ propertyPaths = [], propertyValue = "x" }]', "1 to 10 paths"),
+        ('fqlDefinedProperties = [{ propertyName = "a", fql = "event = " }]', "fqlDefinedProperties"),
         ('destination = "till"', 'There is no destination "till"'),
         ('newEventName = ""', "must change something"),
         ('slug = "new"', '"new" is reserved'),
@@ -269,6 +271,7 @@ def test_the_api_speaks_segments_format(world: PublicApiServer) -> None:
         "newEventName": "Order Completed",
         "propertyRenames": [{"oldName": "sum", "newName": "revenue"}],
         "propertyValueTransformations": [{"propertyPaths": ["properties.order_id"], "propertyValue": "7"}],
+        "fqlDefinedProperties": [{"fql": "uppercase( properties.coupon )", "propertyName": "code"}],
     }
     created = call(world, "POST", "/api/transformations", body)["transformation"]
     assert created == {**body, "id": "round-total", "order": 4}
@@ -286,10 +289,12 @@ def test_the_api_speaks_segments_format(world: PublicApiServer) -> None:
     assert "destinationMetadataId" not in changed
     assert call(world, "DELETE", "/api/transformations/round-total") == {"status": "SUCCESS"}
     assert "no transformation" in call(world, "GET", "/api/transformations/round-total", status=404)["message"]
-    refused = call(world, "POST", "/api/transformations", {**body, "if": "event = "}, status=422)
-    assert refused["field"] == "if"
-    for key, value in (("fqlDefinedProperties", [{}]), ("hashPropertiesConfiguration", {"key": "k"})):
-        assert call(world, "POST", "/api/transformations", {**body, key: value}, status=422)["field"] == key
+    assert call(world, "POST", "/api/transformations", {**body, "if": "event = "}, status=422)["field"] == "if"
+    invalid = {"fqlDefinedProperties": [{"fql": "uppercase( ", "propertyName": "code"}]}
+    refused = call(world, "POST", "/api/transformations", {**body, **invalid}, status=422)
+    assert (refused["field"], "FQL of code" in refused["message"]) == ("fqlDefinedProperties[0].fql", True)
+    refused = call(world, "POST", "/api/transformations", {**body, "hashPropertiesConfiguration": {"k": 1}}, status=422)
+    assert refused["field"] == "hashPropertiesConfiguration"
 
 
 def test_the_preview_says_which_awards_would_change(world: PublicApiServer) -> None:
@@ -323,6 +328,41 @@ def test_the_preview_says_which_awards_would_change(world: PublicApiServer) -> N
     assert preview["samples"][0]["after"]["properties"]["revenue"] == 100
 
 
+def test_a_value_is_computed_shown_in_the_trace_and_earns_points(world: PublicApiServer) -> None:
+    defined = [
+        {"propertyName": "revenue", "fql": "number( properties.sum )"},
+        {"propertyName": "order_id", "fql": "properties.order.id"},
+        {"propertyName": "code", "fql": "uppercase( properties.coupon )"},
+    ]
+    body = {"name": "Compute", "sourceId": "website", "enabled": True, "if": "event = 'Order Completed'"}
+    call(world, "POST", "/api/transformations", {**body, "fqlDefinedProperties": defined})
+    world.send({**order("m1", sum="19.99"), "event": "Order Completed"})
+    for step in (world.route, world.restart_routing, world.feed_lake):
+        step()
+        shown = trace(world, "m1")
+        assert shown["notes"] == [
+            'transformation "Compute": properties.revenue (none) → 19.99',
+            'transformation "Compute": properties.order_id (none) → "m1"',
+            'transformation "Compute": properties.code is not set: uppercase( properties.coupon ) has no value',
+        ]
+    perkville = next(item for item in shown["results"] if item["destination"] == "perkville")
+    assert perkville["transaction"]["quantity"] == "19.99"
+
+
+def test_the_preview_says_why_a_value_is_not_set(world: PublicApiServer) -> None:
+    world.send(order("m1"))
+    world.route()
+    world.feed_lake()
+    body = {"name": "T", "sourceId": "website", "enabled": True, "if": "all"}
+    body |= {"fqlDefinedProperties": [{"propertyName": "code", "fql": "uppercase( properties.coupon )"}]}
+    preview = call(world, "POST", "/api/transformations/preview", body)["preview"]
+    assert (preview["events"], preview["changed"], preview["dropped"]) == (1, 0, 0)
+    assert preview["samples"][0]["changes"] == [
+        'transformation "T": properties.code is not set: uppercase( properties.coupon ) has no value'
+    ]
+    assert {item["awardsBefore"] for item in preview["awards"]} == {0}
+
+
 def test_the_event_tester_applies_the_rules(world: PublicApiServer) -> None:
     path = "/api/events/test?source=website"
     tested = call(world, "POST", path, order("m9"))
@@ -339,6 +379,7 @@ FORM = {
     "condition": "event = 'Order Completed'",
     "renames": "",
     "values": "properties.revenue = 25",
+    "computed": "code = uppercase( properties.coupon )\nis_large = properties.revenue >= 100",
     "drops": "",
     "allowed": "",
     "order": "",
@@ -375,6 +416,10 @@ def test_the_app_previews_and_saves_a_transformation(world: PublicApiServer) -> 
         {"propertyPaths": ["properties.note"], "propertyValue": "a = b"},
         {"propertyPaths": ["properties.n"], "propertyValue": 1},
     ]
+    assert changed["fqlDefinedProperties"] == [
+        {"propertyName": "code", "fql": "uppercase( properties.coupon )"},
+        {"propertyName": "is_large", "fql": "properties.revenue >= 100"},
+    ]
     assert changed["propertyRenames"] == [{"oldName": "a", "newName": "b"}]
     assert browser.post(f"{path}/remove").status == 303
     assert browser.get(path).status == 404
@@ -394,6 +439,7 @@ def test_a_transformation_named_as_a_page_has_a_page_of_its_own(world: PublicApi
     [
         ("renames", "amount", "Line 1: write a name"),
         ("values", "timestamp = 1", "cannot be set"),
+        ("computed", "code = uppercase( ", "The FQL of code is invalid"),
         ("condition", "event = ", "is-invalid"),
         ("order", "first", "Enter a whole number"),
     ],

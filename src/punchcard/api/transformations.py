@@ -19,7 +19,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.transformation_preview import AwardChange, TransformationPreview, preview_on_events
 from punchcard.store.access.token_store import Role
-from punchcard.workspace.model import PropertyRename, PropertyValue, Transformation
+from punchcard.workspace.model import FqlDefinedProperty, PropertyRename, PropertyValue, Transformation
 from punchcard.workspace.transformation_editing import (
     add_transformation,
     change_transformation,
@@ -30,10 +30,7 @@ from punchcard.workspace.transformation_editing import (
 from punchcard.workspace.transformation_settings import in_order
 
 Value = str | int | float | bool | None
-_UNSUPPORTED: Final = {
-    "fqlDefinedProperties": "Properties defined in FQL are not supported. Use propertyValueTransformations.",
-    "hashPropertiesConfiguration": "Hashing is not part of transformations here: use the controls of Privacy.",
-}
+_NO_HASHES: Final = "Hashing is not part of transformations here: use the controls of Privacy."
 
 
 class Rename(msgspec.Struct, rename="camel"):
@@ -50,6 +47,13 @@ class ValueTransformation(msgspec.Struct, rename="camel"):
     property_value: Value
 
 
+class FqlProperty(msgspec.Struct, rename="camel"):
+    """A property, and the FQL expression of its value."""
+
+    fql: str
+    property_name: str
+
+
 class TransformationView(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """A transformation. Members that do not apply are absent."""
 
@@ -64,6 +68,7 @@ class TransformationView(msgspec.Struct, rename="camel", omit_defaults=True, kw_
     new_event_name: str | None = None
     property_renames: list[Rename] = []
     property_value_transformations: list[ValueTransformation] = []
+    fql_defined_properties: list[FqlProperty] = []
     property_drops: list[str] = []
     allow_properties: list[str] = []
 
@@ -88,9 +93,9 @@ class NewTransformation(msgspec.Struct, rename="camel", kw_only=True):
     new_event_name: str | None = None
     property_renames: list[Rename] = []
     property_value_transformations: list[ValueTransformation] = []
+    fql_defined_properties: list[FqlProperty] = []
     property_drops: list[str] = []
     allow_properties: list[str] = []
-    fql_defined_properties: list[Any] | None = None
     hash_properties_configuration: dict[str, Any] | None = None
 
 
@@ -109,7 +114,7 @@ class TransformationUpdate(msgspec.Struct, rename="camel", kw_only=True):
     property_value_transformations: list[ValueTransformation] | None = None
     property_drops: list[str] | None = None
     allow_properties: list[str] | None = None
-    fql_defined_properties: list[Any] | None = None
+    fql_defined_properties: list[FqlProperty] | None = None
     hash_properties_configuration: dict[str, Any] | None = None
 
 
@@ -237,6 +242,10 @@ def transformation_view(transformation: Transformation) -> TransformationView:
             ValueTransformation(property_paths=list(value.property_paths), property_value=value.property_value)
             for value in transformation.property_value_transformations
         ],
+        fql_defined_properties=[
+            FqlProperty(fql=defined.fql, property_name=defined.property_name)
+            for defined in transformation.fql_defined_properties
+        ],
         property_drops=list(transformation.property_drops),
         allow_properties=list(transformation.allow_properties),
     )
@@ -287,6 +296,7 @@ def _new(data: NewTransformation, slug: str) -> Transformation:
         new_event_name=data.new_event_name or "",
         property_renames=_renames(data.property_renames),
         property_value_transformations=_values(data.property_value_transformations),
+        fql_defined_properties=_fql_properties(data.fql_defined_properties),
         property_drops=tuple(data.property_drops),
         allow_properties=tuple(data.allow_properties),
     )
@@ -304,6 +314,9 @@ def _updated(transformation: Transformation, data: TransformationUpdate) -> Tran
         "property_value_transformations": (
             None if data.property_value_transformations is None else _values(data.property_value_transformations)
         ),
+        "fql_defined_properties": (
+            None if data.fql_defined_properties is None else _fql_properties(data.fql_defined_properties)
+        ),
         "property_drops": None if data.property_drops is None else tuple(data.property_drops),
         "allow_properties": None if data.allow_properties is None else tuple(data.allow_properties),
     }
@@ -316,10 +329,8 @@ def _updated(transformation: Transformation, data: TransformationUpdate) -> Tran
 
 
 def _refuse_unsupported(data: NewTransformation | TransformationUpdate) -> None:
-    if data.fql_defined_properties:
-        raise unprocessable(_UNSUPPORTED["fqlDefinedProperties"], "fqlDefinedProperties")
     if data.hash_properties_configuration:
-        raise unprocessable(_UNSUPPORTED["hashPropertiesConfiguration"], "hashPropertiesConfiguration")
+        raise unprocessable(_NO_HASHES, "hashPropertiesConfiguration")
 
 
 def _renames(renames: list[Rename]) -> tuple[PropertyRename, ...]:
@@ -331,6 +342,10 @@ def _values(values: list[ValueTransformation]) -> tuple[PropertyValue, ...]:
         PropertyValue(property_paths=tuple(value.property_paths), property_value=value.property_value)
         for value in values
     )
+
+
+def _fql_properties(properties: list[FqlProperty]) -> tuple[FqlDefinedProperty, ...]:
+    return tuple(FqlDefinedProperty(property_name=defined.property_name, fql=defined.fql) for defined in properties)
 
 
 def _response(dependencies: Dependencies, slug: str) -> dict[str, dict[str, TransformationView]]:

@@ -296,6 +296,13 @@ def compile_conditions(conditions: Sequence[Condition]) -> Callable[[Event], int
     return cast("Callable[[Event], int | None]", _function(reader, source, [*lines, "return None"]))
 
 
+def compile_expression(expression: Condition) -> Callable[[Event], object]:
+    """Compile an expression into a function that returns its value for an event, None if it has none."""
+    reader = ValueReader(paths_of([expression]))
+    source = Source(reader.expression)
+    return _function(reader, source, [f"return {source.result(expression)}"])
+
+
 def _matcher(condition: Condition) -> _Matches:
     reader = ValueReader(paths_of([condition]))
     source = Source(reader.expression)

@@ -59,6 +59,12 @@ class Source:
         }
         self._temporaries = 0
 
+    def result(self, expression: Condition) -> str:
+        """Return an expression that is the value of an FQL expression: True or False for a condition, None for none."""
+        if isinstance(expression, Path | Literal | ListOf | Call):
+            return self._value(expression)
+        return self.condition(expression)
+
     def condition(self, condition: Condition) -> str:
         """Return an expression that is True or False."""
         match condition:

@@ -49,15 +49,7 @@ def parse(text: str) -> Condition:
     Raises:
         ConditionError: The text is invalid; the error has the position and what is expected there.
     """
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ConditionError("a condition is Unicode text; this one has half a surrogate pair", text=text, position=0)
-    if size > CONDITION_BYTES_MAX:
-        problem = f"a condition has at most {CONDITION_BYTES_MAX:,} bytes, this one has {size:,}"
-        raise ConditionError(problem, text=text, position=0)
-    parser = _Parser(text)
-    if parser.next.kind == END:
-        raise parser.error("a condition is expected, such as: event = 'Order Completed'")
+    parser = _begin(text, "a condition", "event = 'Order Completed'")
     if parser.next.kind == NAME and parser.next.value == "all" and parser.after_next.kind == END:
         return Everything()
     condition = parser.disjunction()
@@ -65,6 +57,33 @@ def parse(text: str) -> Condition:
         raise parser.error(parser.foreign_word() or "`and`, `or` or the end is expected")
     parser.must_be_condition(condition, at=parser.first)
     return condition
+
+
+def parse_expression(text: str) -> Condition:
+    """Parse the expression of a value: a value such as `uppercase( properties.code )`, or a condition.
+
+    Raises:
+        ConditionError: The text is invalid; the error has the position and what is expected there.
+    """
+    parser = _begin(text, "an expression", "uppercase( properties.currency )")
+    expression = parser.disjunction()
+    if parser.next.kind != END:
+        raise parser.error(parser.foreign_word() or "an operator or the end is expected")
+    return expression
+
+
+def _begin(text: str, kind: str, example: str) -> "_Parser":
+    """Return the parser of a text that is neither too long nor empty."""
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConditionError(f"{kind} is Unicode text; this one has half a surrogate pair", text=text, position=0)
+    if size > CONDITION_BYTES_MAX:
+        problem = f"{kind} has at most {CONDITION_BYTES_MAX:,} bytes, this one has {size:,}"
+        raise ConditionError(problem, text=text, position=0)
+    parser = _Parser(text)
+    if parser.next.kind == END:
+        raise parser.error(f"{kind} is expected, such as: {example}")
+    return parser
 
 
 class _Parser:

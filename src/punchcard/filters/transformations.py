@@ -17,16 +17,32 @@ from punchcard.events.parse import read_rewritten
 from punchcard.filters.destination_filters import compile_conditions
 from punchcard.filters.generated import paths_of
 from punchcard.filters.json_members import JsonMembers
-from punchcard.filters.parser import parse
+from punchcard.filters.member_changes import (
+    NESTED,
+    Change,
+    ComputedProperty,
+    absolute,
+    dotted,
+    event_renaming,
+    reduction,
+    removal,
+    renaming,
+    setting,
+    shown_text,
+)
+from punchcard.filters.parser import parse, parse_expression
 from punchcard.filters.printer import print_condition
 from punchcard.filters.syntax import Condition
 
 TRANSFORMED: Final = "transformed"
 """The reason of the note of a change by a transformation."""
+NOT_COMPUTED: Final = "value_not_computed"
+"""The reason of the note of a property that was not set, because its expression has no value."""
 DROPPED: Final = "dropped_by_transformation"
 FAILED: Final = "transformation_failed"
 RENAMES_MAX: Final = 50
 PATHS_MAX: Final = 10  # of one value, as Segment has it
+FQL_PROPERTIES_MAX: Final = 10  # Segment has 1
 PATH_PARTS_MAX: Final = 16
 EVENT_NAME_CHARACTERS_MAX: Final = 200
 CHANGEABLE: Final = (
@@ -34,9 +50,8 @@ CHANGEABLE: Final = (
 )  # fmt: skip
 """Members of an event that may change. By the others it is recognized, or they are what happened."""
 
-_SHOWN_MAX: Final = 60
+_FQL: Final = "fqlDefinedProperties"
 _ITEMS_MAX: Final = 100
-_NESTED: Final = ("properties", "traits", "context", "integrations")
 _WITH_TRAITS: Final = (EventType.IDENTIFY, EventType.GROUP)
 _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError, ValueError)
 _encode: Final = msgspec.json.Encoder().encode
@@ -55,6 +70,7 @@ class TransformationDefinition:
         new_event_name: New name of a track call, "" for no change.
         renames: Old and new name of each renamed property.
         values: Paths from the event on, each with the value that it gets.
+        fql_properties: Properties, each with the FQL text of its value.
         property_drops: Properties to remove.
         allow_properties: The only properties to keep; empty keeps all.
     """
@@ -65,6 +81,7 @@ class TransformationDefinition:
     new_event_name: str = ""
     renames: Sequence[tuple[str, str]] = ()
     values: Sequence[tuple[str, Scalar]] = ()
+    fql_properties: Sequence[tuple[str, str]] = ()
     property_drops: Sequence[str] = ()
     allow_properties: Sequence[str] = ()
 
@@ -86,35 +103,50 @@ class Transformed:
     notes: tuple[Note, ...] = ()
 
 
-_Change = Callable[[JsonMembers], str | None]
-"""Changes the members of an event; returns a sentence, None if there was nothing to change."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Transformation:
     """A transformation as it is applied.
 
     Attributes:
         name: Name for people.
+        label: Begin of the sentences of its notes.
         drops: Why an event is dropped, None if it is not.
-        depends_on: First parts of the paths of the condition.
+        depends_on: First parts of the paths of the condition and of the expressions.
         of_properties: The changes of a track, page or screen call.
         of_traits: The changes of an identify or group call.
+        computed: The properties that get the values of expressions, set behind all other changes.
         changed: First parts of the paths that may change.
     """
 
     name: str
+    label: str
     condition: Condition
     drops: str | None
     depends_on: frozenset[str]
-    of_properties: Sequence[_Change]
-    of_traits: Sequence[_Change]
+    of_properties: Sequence[Change]
+    of_traits: Sequence[Change]
+    computed: Sequence[ComputedProperty]
     changed: frozenset[str]
 
-    def change(self, members: JsonMembers, event_type: EventType) -> list[Note]:
-        """Change the members of an event; return what was changed."""
-        changes = self.of_traits if event_type in _WITH_TRAITS else self.of_properties
-        return [Note(TRANSFORMED, detail) for change in changes if (detail := change(members)) is not None]
+    def change(self, members: JsonMembers, event: Event) -> list[Note]:
+        """Change the members of an event; return what was changed, and which values could not be computed."""
+        has_traits = event.type in _WITH_TRAITS
+        # Expressions see the event as the condition does, whatever else is changed.
+        values = [computed.compute(event, members) for computed in self.computed]
+        changes = self.of_traits if has_traits else self.of_properties
+        notes = [Note(TRANSFORMED, detail) for change in changes if (detail := change(members)) is not None]
+        own = ("traits",) if has_traits else ("properties",)
+        for computed, (text, problem) in zip(self.computed, values, strict=True):
+            path = absolute(computed.path, own)
+            if text is None:
+                detail = f"{self.label}{dotted(path)} is not set: {computed.text} {problem}"
+                notes.append(Note(NOT_COMPUTED, detail))
+            elif (sentence := setting(path, text, self.label)(members)) is not None:
+                notes.append(Note(TRANSFORMED, sentence))
+            elif members.get(path) != text:
+                detail = f"{self.label}{dotted(path)} is not set: a value on the path is not an object"
+                notes.append(Note(NOT_COMPUTED, detail))
+        return notes
 
 
 class Transformations:
@@ -167,9 +199,10 @@ class Transformations:
                     continue
             if transformation.drops is not None:
                 return Transformed(event=None, reason=DROPPED, detail=transformation.drops, notes=tuple(notes))
-            new_notes = transformation.change(members, event.type)
+            new_notes = transformation.change(members, current)
             if new_notes:
                 notes += new_notes
+            if any(note.reason == TRANSFORMED for note in new_notes):
                 changed |= transformation.changed
                 last = transformation
         if changed:
@@ -204,21 +237,31 @@ def read_transformation(definition: TransformationDefinition) -> _Transformation
     renames = [(_name(old, "propertyRenames"), _name(new, "propertyRenames")) for old, new in definition.renames]
     values = [(_value_path(path), _json(value)) for path, value in definition.values]
     drops = [_name(name, "propertyDrops") for name in definition.property_drops]
-    _refuse_conflicts(renames, values)
+    computed = _read_computed(definition)
+    paths = [path for path, _ in values]
+    _refuse_conflicts(renames, paths)
+    _refuse_computed_conflicts(computed, [name for pair in renames for name in pair] + drops, paths)
     if len(drops) > _ITEMS_MAX or len(definition.allow_properties) > _ITEMS_MAX:
         raise _invalid(f"A list has at most {_ITEMS_MAX} properties.", "propertyDrops")
+    expressions = [expression for _, expression in computed]
     label = f'transformation "{definition.name}": '
     of_properties = [*_changes(definition, ("properties",), renames, values, drops, label)]
     if definition.new_event_name:
-        of_properties.insert(0, _event_renaming(definition.new_event_name, label))
+        of_properties.insert(0, event_renaming(definition.new_event_name, label))
     return _Transformation(
         name=definition.name,
+        label=label,
         condition=condition,
         drops=f"{label}drops events with {print_condition(condition)}" if definition.drops else None,
-        depends_on=frozenset(path[0] for path in paths_of([condition])),
+        depends_on=frozenset(path[0] for path in paths_of([condition, *expressions])),
         of_properties=of_properties,
         of_traits=[*_changes(definition, ("traits",), renames, values, drops, label)],
-        changed=_changed_members(definition, [path for pair in renames for path in pair] + [*drops], values),
+        computed=[property_ for property_, _ in computed],
+        changed=_changed_members(
+            definition,
+            [path for pair in renames for path in pair] + drops + [property_.path for property_, _ in computed],
+            values,
+        ),
     )
 
 
@@ -229,7 +272,7 @@ def _changed_members(
 ) -> frozenset[str]:
     """Return the first parts of all paths that may change."""
     changed = {path[0] for path, _ in values}
-    changed |= {path[0] for path in names if len(path) > 1 and path[0] in _NESTED}
+    changed |= {path[0] for path in names if len(path) > 1 and path[0] in NESTED}
     if names or definition.allow_properties:
         changed |= {"properties", "traits"}
     return frozenset(changed | {"event"}) if definition.new_event_name else frozenset(changed)
@@ -242,97 +285,68 @@ def _changes(
     values: Sequence[tuple[tuple[str, ...], bytes]],
     drops: Sequence[tuple[str, ...]],
     label: str,
-) -> Iterator[_Change]:
+) -> Iterator[Change]:
     """Yield the changes of a call with its members in `properties` or `traits`."""
     for old, new in renames:
-        yield _renaming(_absolute(old, own), _absolute(new, own), label)
+        yield renaming(absolute(old, own), absolute(new, own), label)
     for path, text in values:
-        yield _setting(path, text, label)
+        yield setting(path, text, label)
     for path in drops:
-        yield _removal(_absolute(path, own), label)
+        yield removal(absolute(path, own), label)
     if definition.allow_properties:
-        yield _reduction(own, frozenset(definition.allow_properties), label)
-
-
-def _event_renaming(name: str, label: str) -> _Change:
-    text = _encode(name)
-
-    def rename(members: JsonMembers) -> str | None:
-        before = members.get(("event",))  # only track calls have it
-        if before is None or before == text:
-            return None
-        members.set(("event",), text)
-        return f"{label}event {_shown(before)} → {_shown(text)}"
-
-    return rename
-
-
-def _renaming(old: tuple[str, ...], new: tuple[str, ...], label: str) -> _Change:
-    head = f"{label}{_dotted(old)} → {_dotted(new)}"
-
-    def rename(members: JsonMembers) -> str | None:
-        value = members.move(old, new)
-        return None if value is None else f"{head} ({_shown(value)})"
-
-    return rename
-
-
-def _setting(path: tuple[str, ...], text: bytes, label: str) -> _Change:
-    head, tail = f"{label}{_dotted(path)} ", f" → {_shown(text)}"
-
-    def set_value(members: JsonMembers) -> str | None:
-        before = members.get(path)
-        if before == text or not members.set(path, text):
-            return None
-        return f"{head}{_shown(before)}{tail}"
-
-    return set_value
-
-
-def _removal(path: tuple[str, ...], label: str) -> _Change:
-    head = f"{label}{_dotted(path)} removed"
-
-    def remove(members: JsonMembers) -> str | None:
-        removed = members.remove(path)
-        return None if removed is None else f"{head} ({_shown(removed)})"
-
-    return remove
-
-
-def _reduction(own: tuple[str, ...], allowed: frozenset[str], label: str) -> _Change:
-    def reduce(members: JsonMembers) -> str | None:
-        names = [name for name in members.names(own) if name not in allowed]
-        for name in names:
-            members.remove((*own, name))
-        return f"{label}not allowed in {own[0]} and removed: {_shown_text(', '.join(names))}" if names else None
-
-    return reduce
+        yield reduction(own, frozenset(definition.allow_properties), label)
 
 
 def _has_changes(definition: TransformationDefinition) -> bool:
-    return bool(
-        definition.new_event_name
-        or definition.renames
-        or definition.values
-        or definition.property_drops
-        or definition.allow_properties
-    )
+    lists = (definition.renames, definition.values, definition.fql_properties, definition.property_drops)
+    return any(lists) or bool(definition.new_event_name or definition.allow_properties)
+
+
+def _read_computed(definition: TransformationDefinition) -> list[tuple[ComputedProperty, Condition]]:
+    """Return the properties defined in FQL, each with its parsed expression."""
+    if len(definition.fql_properties) > FQL_PROPERTIES_MAX:
+        raise _invalid(f"At most {FQL_PROPERTIES_MAX} properties can be defined in FQL.", _FQL)
+    computed = []
+    for number, (name, text) in enumerate(definition.fql_properties):
+        path = _name(name, _FQL)
+        try:
+            expression = parse_expression(text)
+            computed.append((ComputedProperty(path, expression, shown_text(print_condition(expression))), expression))
+        except ConfigurationError as error:
+            message = f"The FQL of {name} is invalid: {error.message}."
+            raise ConfigurationError(message, code="invalid_transformation", path=(_FQL, number, "fql")) from error
+    return computed
+
+
+def _refuse_computed_conflicts(
+    computed: Sequence[tuple[ComputedProperty, Condition]],
+    names: Sequence[tuple[str, ...]],
+    paths: Sequence[tuple[str, ...]],
+) -> None:
+    """Refuse two values for one property, and a computed one that is renamed, set or removed as well."""
+    seen: set[tuple[str, ...]] = set()
+    for property_, _ in computed:
+        places = {absolute(property_.path, (own,)) for own in ("properties", "traits")}
+        taken = {absolute(name, (own,)) for name in names for own in ("properties", "traits")}
+        if places & (seen | taken | set(paths)):
+            message = f"{dotted(property_.path)} is changed twice: computed, and computed, set, renamed or removed."
+            raise _invalid(f"{message} Use two transformations.", _FQL)
+        seen |= places
 
 
 def _refuse_conflicts(
-    renames: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], values: Sequence[tuple[tuple[str, ...], bytes]]
+    renames: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], paths: Sequence[tuple[str, ...]]
 ) -> None:
     """Refuse what Segment refuses: two values for one path, or a value for a renamed property."""
-    paths = [path for path, _ in values]
     for path in paths:
         if paths.count(path) > 1:
-            raise _invalid(f"{_dotted(path)} gets two values.", "propertyValueTransformations")
+            raise _invalid(f"{dotted(path)} gets two values.", "propertyValueTransformations")
     for old, new in renames:
         if old == new:
-            raise _invalid(f"{_dotted(old)} is renamed to itself.", "propertyRenames")
+            raise _invalid(f"{dotted(old)} is renamed to itself.", "propertyRenames")
         for name in (old, new):
             if any(path in (("properties", *name), ("traits", *name), name) for path in paths):
-                message = f"{_dotted(name)} is both renamed and set. Use two transformations."
+                message = f"{dotted(name)} is both renamed and set. Use two transformations."
                 raise _invalid(message, "propertyValueTransformations")
 
 
@@ -347,7 +361,7 @@ def _name(text: str, key: str) -> tuple[str, ...]:
 def _value_path(text: str) -> tuple[str, ...]:
     parts = split_path(text)
     is_valid = all(parts) and parts[0] in CHANGEABLE and len(parts) <= PATH_PARTS_MAX
-    if not is_valid or (len(parts) == 1) is (parts[0] in _NESTED):
+    if not is_valid or (len(parts) == 1) is (parts[0] in NESTED):
         message = f'"{text}" cannot be set. Use a path such as properties.currency; it begins with one of '
         raise _invalid(f"{message}{', '.join(CHANGEABLE)}.", "propertyValueTransformations")
     return parts
@@ -379,19 +393,3 @@ def _json(value: object) -> bytes:
 
 def _invalid(message: str, key: str) -> ConfigurationError:
     return ConfigurationError(message, code="invalid_transformation", path=(key,))
-
-
-def _absolute(path: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
-    return path if len(path) > 1 and path[0] in _NESTED else (*own, *path)
-
-
-def _dotted(path: tuple[str, ...]) -> str:
-    return ".".join(part.replace(".", "\\.") for part in path)
-
-
-def _shown(value: bytes | None) -> str:
-    return "(none)" if value is None else _shown_text(value.decode(errors="replace"))
-
-
-def _shown_text(text: str) -> str:
-    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 1]}…"

@@ -112,6 +112,8 @@ def preview_on_events(
         transformed = compiled.apply(event)
         if transformed is not None:
             _add(result, row, event, transformed)
+            if transformed.event is event:
+                continue  # a value could not be computed, and nothing else was to change
             for destination in destinations:
                 plan = partial(plan_at, destination=destination, source=row.source or "", zone=snapshot.zone)
                 after = None if transformed.event is None else plan(transformed.event)
@@ -148,7 +150,7 @@ def _destinations(transformation: Transformation, snapshot: Snapshot) -> list[Ro
 
 
 def _add(result: TransformationPreview, row: LakeEvent, event: Event, transformed: Transformed) -> None:
-    result.changed += 1
+    result.changed += transformed.event is not event
     result.dropped += transformed.event is None
     if len(result.samples) < _SAMPLES:
         changes = [note.detail for note in transformed.notes] or [transformed.detail]

@@ -52,6 +52,7 @@ _FIELDS: Final = {
     "new_event_name": "New event name",
     "property_renames": "Renamed properties",
     "property_value_transformations": "Values",
+    "fql_defined_properties": "Properties defined in FQL",
     "property_drops": "Removed properties",
     "allow_properties": "Kept properties",
     "enforcement": "Enforcement of the tracking plan",
@@ -192,6 +193,8 @@ def _in_words(path: KeyPath, value: object) -> object:
         return [f"{rename['old_name']} → {rename['new_name']}" for rename in value]
     if isinstance(value, list | tuple) and path[0] == "property_value_transformations":
         return [f"{name} = {_text(item['property_value'])}" for item in value for name in item["property_paths"]]
+    if isinstance(value, list | tuple) and path[0] == "fql_defined_properties":
+        return [f"{item['property_name']} = {item['fql']}" for item in value]
     if isinstance(value, str) and path[0] == "enforcement" and path[-1] != "forward_violations_to":
         return value.replace("_", " ").lower()
     return value

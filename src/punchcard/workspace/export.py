@@ -44,6 +44,8 @@ _CAMEL = {
     "old_name": "oldName",
     "new_name": "newName",
     "property_value_transformations": "propertyValueTransformations",
+    "fql_defined_properties": "fqlDefinedProperties",
+    "property_name": "propertyName",
     "property_paths": "propertyPaths",
     "property_value": "propertyValue",
     "property_drops": "propertyDrops",
@@ -200,7 +202,8 @@ def _transformation(transformation: Transformation) -> str:
         for key, value in to_plain(transformation).items()
         if value != standard[key] or key == "condition"
     }
-    tables = {key: values.pop(key) for key in ("propertyRenames", "propertyValueTransformations") if key in values}
+    keys = ("propertyRenames", "propertyValueTransformations", "fqlDefinedProperties")
+    tables = {key: values.pop(key) for key in keys if key in values}
     lines = [f"{key} = {_inline(_camel_keys(_literal_value(value)))}\n" for key, value in tables.items()]
     return "[[transformations]]\n" + tomli_w.dumps(_literal(values)) + "".join(lines)
 

@@ -17,6 +17,7 @@ from punchcard.workspace.model import (
     Computation,
     Destination,
     DestinationFilter,
+    FqlDefinedProperty,
     PropertyControls,
     PropertyRename,
     PropertyValue,
@@ -287,6 +288,7 @@ def _transformation(table: TableReader, number: int) -> Transformation:
         "newEventName",
         "propertyRenames",
         "propertyValueTransformations",
+        "fqlDefinedProperties",
         "propertyDrops",
         "allowProperties",
     )
@@ -305,6 +307,7 @@ def _transformation(table: TableReader, number: int) -> Transformation:
         property_value_transformations=tuple(
             _property_value(inner) for inner in table.tables("propertyValueTransformations")
         ),
+        fql_defined_properties=tuple(_fql_property(inner) for inner in table.tables("fqlDefinedProperties")),
         property_drops=table.texts("propertyDrops") if table.has("propertyDrops") else (),
         allow_properties=table.texts("allowProperties") if table.has("allowProperties") else (),
     )
@@ -313,6 +316,11 @@ def _transformation(table: TableReader, number: int) -> Transformation:
 def _property_rename(table: TableReader) -> PropertyRename:
     table.only("oldName", "newName")
     return PropertyRename(old_name=table.text("oldName"), new_name=table.text("newName"))
+
+
+def _fql_property(table: TableReader) -> FqlDefinedProperty:
+    table.only("propertyName", "fql")
+    return FqlDefinedProperty(property_name=table.text("propertyName"), fql=table.text("fql"))
 
 
 def _property_value(table: TableReader) -> PropertyValue:

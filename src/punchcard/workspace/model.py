@@ -188,6 +188,14 @@ class PropertyValue:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FqlDefinedProperty:
+    """A property, nested ones with dots, and the FQL expression of its value."""
+
+    property_name: str
+    fql: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transformation:
     """A transformation of the events of a source, for everything or for one destination.
 
@@ -203,6 +211,7 @@ class Transformation:
         new_event_name: New name of a track call, "" for no change.
         property_renames: Properties with a new name.
         property_value_transformations: Values to set.
+        fql_defined_properties: Properties that get the value of an expression.
         property_drops: Properties to remove.
         allow_properties: The only properties to keep; empty keeps all.
     """
@@ -218,6 +227,7 @@ class Transformation:
     new_event_name: str = ""
     property_renames: tuple[PropertyRename, ...] = ()
     property_value_transformations: tuple[PropertyValue, ...] = ()
+    fql_defined_properties: tuple[FqlDefinedProperty, ...] = ()
     property_drops: tuple[str, ...] = ()
     allow_properties: tuple[str, ...] = ()
 

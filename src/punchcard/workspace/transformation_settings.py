@@ -101,6 +101,7 @@ def describe_changes(transformation: Transformation) -> str:
         for value in transformation.property_value_transformations
         for path in value.property_paths
     ]
+    parts += [f"{defined.property_name} = {defined.fql}" for defined in transformation.fql_defined_properties]
     parts += [f"without {name}" for name in transformation.property_drops]
     if transformation.allow_properties:
         parts.append(f"only {', '.join(transformation.allow_properties)}")
@@ -120,6 +121,7 @@ def to_definition(transformation: Transformation) -> TransformationDefinition:
             for value in transformation.property_value_transformations
             for path in value.property_paths
         ],
+        fql_properties=[(defined.property_name, defined.fql) for defined in transformation.fql_defined_properties],
         property_drops=transformation.property_drops,
         allow_properties=transformation.allow_properties,
     )

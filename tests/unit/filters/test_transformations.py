@@ -53,6 +53,23 @@ def after(event: Event, *definitions: TransformationDefinition) -> dict[str, Any
         ({"values": [("properties.c", "USD")]}, {"c": "USD"}, None),
         ({"values": [("properties.c", None)]}, {"c": 1}, {"c": None}),
         ({"values": [("properties.o.c", 5)]}, {"o": None}, {"o": {"c": 5}}),
+        ({"fql_properties": [("b", "uppercase( properties.a )")]}, {"a": "x"}, {"a": "x", "b": "X"}),
+        ({"fql_properties": [("a", "lowercase( properties.a )")]}, {"a": "X"}, {"a": "x"}),
+        ({"fql_properties": [("a", "lowercase( properties.a )")]}, {"a": "x"}, None),
+        (
+            {"fql_properties": [("o.b", "properties.a")]},
+            {"a": [1, {"x": 2}]},
+            {"a": [1, {"x": 2}], "o": {"b": [1, {"x": 2}]}},
+        ),
+        ({"fql_properties": [("b", "number( properties.a )")]}, {"a": "19.99"}, {"a": "19.99", "b": 19.99}),
+        ({"fql_properties": [("b", "properties.a > 5 and !properties.c")]}, {"a": 9}, {"a": 9, "b": True}),
+        ({"fql_properties": [("b", "event")]}, {}, {"b": "A"}),
+        ({"fql_properties": [("b", "'x'"), ("c", "3.50"), ("d", "false")]}, {}, {"b": "x", "c": 3.5, "d": False}),
+        ({"fql_properties": [("b", "[properties.a, 'x']")]}, {"a": 1}, {"a": 1, "b": [1, "x"]}),
+        # The expression sees the event as the condition does; its value is set behind all other changes.
+        ({"fql_properties": [("n", "properties.a")], "renames": [("a", "b")]}, {"a": 1}, {"b": 1, "n": 1}),
+        ({"fql_properties": [("n", "properties.a")], "property_drops": ["a"]}, {"a": 1}, {"n": 1}),
+        ({"fql_properties": [("n", "properties.a")], "allow_properties": ["b"]}, {"a": 1, "b": 2}, {"b": 2, "n": 1}),
         ({"property_drops": ["a", "o.x"]}, {"a": 1, "o": {"x": 1, "y": 2}}, {"o": {"y": 2}}),
         ({"allow_properties": ["a"]}, {"a": 1, "b": 2}, {"a": 1}),
         ({"allow_properties": ["a"]}, {"a": 1}, None),
@@ -77,6 +94,64 @@ def test_amounts_keep_their_digits() -> None:
     assert transformed is not None
     assert transformed.event is not None
     assert b'"x":12.3400000000000000001' in transformed.event.raw
+
+
+@pytest.mark.parametrize(
+    ("fql", "properties", "problem"),
+    [
+        ("properties.a", {}, "has no value"),
+        ("properties.a", {"a": None}, "has no value"),
+        ("uppercase( properties.a )", {"a": 3}, "has no value"),
+        ("number( properties.a )", {"a": "many"}, "has no value"),
+        ("number( properties.a )", {"a": "1e999"}, "is not a finite number"),
+        ("properties.a", {"a": 1, "o": 3}, "a value on the path is not an object"),
+    ],
+)
+def test_an_expression_without_a_value_sets_nothing_and_says_why(
+    fql: str, properties: dict[str, Any], problem: str
+) -> None:
+    name = "o.b" if "o" in properties else "b"
+    event = track(**properties)
+    transformed = Transformations([definition(fql_properties=[(name, fql)])]).apply(event)
+    assert transformed is not None
+    assert transformed.event is event
+    (note,) = transformed.notes
+    assert note.reason == "value_not_computed"
+    assert note.detail.startswith(f'transformation "T": properties.{name} is not set: ')
+    assert problem in note.detail
+
+
+def test_a_value_that_cannot_be_computed_leaves_the_other_changes() -> None:
+    changes: dict[str, Any] = {
+        "fql_properties": [("b", "properties.none"), ("c", "properties.a")],
+        "renames": [("a", "z")],
+    }
+    transformed = Transformations([definition(**changes)]).apply(track(a=1))
+    assert transformed is not None
+    assert transformed.event is not None
+    assert json.loads(transformed.event.raw)["properties"] == {"z": 1, "c": 1}
+    assert [note.reason for note in transformed.notes] == ["transformed", "value_not_computed", "transformed"]
+    assert transformed.notes[-1].detail == 'transformation "T": properties.c (none) → 1'
+
+
+def test_a_copied_amount_keeps_its_digits() -> None:
+    text = b'{"type":"track","event":"A","userId":"u","messageId":"m","properties":{"x":12.3400000000000000001}}'
+    transformed = Transformations([definition(fql_properties=[("y", "properties.x")])]).apply(read(text))
+    assert transformed is not None
+    assert transformed.event is not None
+    assert b'"y":12.3400000000000000001' in transformed.event.raw
+
+
+def test_an_expression_sees_what_the_transformation_before_has_changed() -> None:
+    first = definition(values=[("properties.a", "x")], new_event_name="B")
+    second = definition(fql_properties=[("b", "uppercase( properties.a )"), ("name", "event")])
+    third = definition(fql_properties=[("c", "properties.b = 'X'")])
+    assert after(track(), first, second, third)["properties"] == {"a": "x", "b": "X", "name": "B", "c": True}
+
+
+def test_a_trait_is_computed() -> None:
+    event = read({"type": "identify", "userId": "u", "messageId": "m", "traits": {"a": "x"}})
+    assert after(event, definition(fql_properties=[("b", "uppercase( traits.a )")]))["traits"] == {"a": "x", "b": "X"}
 
 
 def test_traits_of_identify_and_group_calls_are_changed() -> None:
@@ -112,6 +187,17 @@ def test_an_event_that_would_not_be_valid_goes_no_further() -> None:
         ({"values": [("timestamp", "x")]}, "cannot be set"),
         ({"values": [("properties.a", [1])]}, "must be text"),
         ({"values": [("properties.a", "\ud800")]}, "JSON"),
+        ({"fql_properties": [("a", "uppercase( ")]}, "The FQL of a is invalid: .*expected"),
+        ({"fql_properties": [("a", "")]}, "an expression is expected"),
+        ({"fql_properties": [("a", "properties.b properties.c")]}, "at character 14"),
+        ({"fql_properties": [("a", "concat( properties.b )")]}, "no function `concat`"),
+        ({"fql_properties": [("a", "x" * 6000)]}, "at most 5,120 bytes"),
+        ({"fql_properties": [("a..b", "event")]}, "not the name"),
+        ({"fql_properties": [("a", "event"), ("a", "type")]}, "changed twice"),
+        ({"fql_properties": [("a", "event")], "values": [("properties.a", 1)]}, "changed twice"),
+        ({"fql_properties": [("a", "event")], "renames": [("b", "a")]}, "changed twice"),
+        ({"fql_properties": [("a", "event")], "property_drops": ["a"]}, "changed twice"),
+        ({"fql_properties": [(f"a{n}", "event") for n in range(11)]}, "At most 10"),
         ({"drops": True, "condition": "event ="}, "expected"),
     ],
 )
@@ -139,6 +225,25 @@ DEFINITIONS = st.builds(
     drops=st.just(False),
     new_event_name=st.sampled_from(["B", "A"]),
     renames=st.lists(st.tuples(NAMES, NAMES).filter(lambda pair: pair[0] != pair[1]), max_size=3),
+    fql_properties=st.lists(
+        st.tuples(
+            st.sampled_from(["f", "g.h", "context.f", "x.f"]),
+            st.sampled_from(
+                [
+                    "properties.o",
+                    "uppercase( properties.a )",
+                    "number( properties.b )",
+                    "[traits, context.a]",
+                    "length( properties.x )",
+                    "string( properties.o )",
+                    "event = 'A' or properties.a",
+                    "timestamp",
+                ]
+            ),
+        ),
+        max_size=2,
+        unique_by=lambda pair: pair[0],
+    ),
     property_drops=st.lists(NAMES, max_size=2),
     allow_properties=st.lists(st.sampled_from(["a", "o"]), max_size=1),
 )

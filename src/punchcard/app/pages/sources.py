@@ -21,7 +21,7 @@ from punchcard.events.notes import (
     VALUE_CONVERTED,
     VALUE_NOT_FINITE,
 )
-from punchcard.filters.transformations import TRANSFORMED
+from punchcard.filters.transformations import NOT_COMPUTED, TRANSFORMED
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.routing.source_rules import SWITCHED_OFF
@@ -54,6 +54,7 @@ NOTE_MEANINGS = {
     VALUE_CONVERTED: "Value of another type: converted",
     VALUE_ABSENT: "Empty value: ignored",
     TRANSFORMED: "Changed by a transformation",
+    NOT_COMPUTED: "Not set by a transformation: no value",
     CONTROLLED: "Property or trait dropped, masked or hashed",
     SWITCHED_OFF: "Property or trait switched off: removed",
 }

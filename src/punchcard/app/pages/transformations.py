@@ -15,7 +15,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.transformation_preview import TransformationPreview, preview_on_events
 from punchcard.store.access.token_store import Role
-from punchcard.workspace.model import PropertyRename, PropertyValue, Transformation
+from punchcard.workspace.model import FqlDefinedProperty, PropertyRename, PropertyValue, Transformation
 from punchcard.workspace.transformation_editing import (
     add_transformation,
     change_transformation,
@@ -32,6 +32,7 @@ _FIELDS: Final = {
     "newEventName": "new_event_name",
     "propertyRenames": "renames",
     "propertyValueTransformations": "values",
+    "fqlDefinedProperties": "computed",
     "propertyDrops": "drops",
     "allowProperties": "allowed",
 }
@@ -171,6 +172,7 @@ def _texts(context: RequestContext, transformation: Transformation) -> dict[str,
             for value in transformation.property_value_transformations
             for path in value.property_paths
         ],
+        "computed": [f"{defined.property_name} = {defined.fql}" for defined in transformation.fql_defined_properties],
         "drops": list(transformation.property_drops),
         "allowed": list(transformation.allow_properties),
     }
@@ -190,6 +192,10 @@ def _typed(context: RequestContext, existing: Transformation) -> tuple[Transform
         PropertyValue(property_paths=(path,), property_value=_value(text))
         for path, text in _pairs(context.field("values"), "values", errors)
     ]
+    computed = [
+        FqlDefinedProperty(property_name=name, fql=fql)
+        for name, fql in _pairs(context.field("computed"), "computed", errors)
+    ]
     order = context.field("order")
     if order and not order.isdecimal():
         errors.fields["order"] = "Enter a whole number."
@@ -205,6 +211,7 @@ def _typed(context: RequestContext, existing: Transformation) -> tuple[Transform
         new_event_name=context.field("new_event_name"),
         property_renames=tuple(renames),
         property_value_transformations=tuple(values),
+        fql_defined_properties=tuple(computed),
         property_drops=tuple(_lines(context.field("drops"))),
         allow_properties=tuple(_lines(context.field("allowed"))),
     )
