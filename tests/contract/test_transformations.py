@@ -113,14 +113,14 @@ def test_everything_behind_the_source_sees_the_transformed_event(world: PublicAp
             'transformation "Fix order": properties.amount → properties.revenue (12.5)',
             'transformation "Fix order": properties.order.id → properties.order_id ("m1")',
         ]
-    perkville = next(item for item in shown["results"] if item["destination"] == "perkville")
+    hooks, perkville = sorted(shown["results"], key=lambda item: str(item["destination"]))
     assert perkville["transaction"]["quantity"] == "12.5"
+    assert "properties.code is not set" in hooks["detail"]
     with world.store.reading() as work:
-        payloads = [row.payload for row in work.execute(effects_table.select()) if row.destination == "hooks"]
-    assert '"currency":"USD"' in str(payloads[0])
+        (payload,) = (row.payload for row in work.execute(effects_table.select()) if row.destination == "hooks")
+    assert '"currency":"USD"' in str(payload)
     counts = call(world, "GET", "/api/sources/website/schema/events")
-    assert "Order Completed" in json.dumps(counts)
-    assert "order_completed" not in json.dumps(counts)
+    assert ("Order Completed" in json.dumps(counts), "order_completed" in json.dumps(counts)) == (True, False)
 
 
 def test_a_dropped_event_earns_nothing_until_it_is_replayed_without_the_transformation(world: PublicApiServer) -> None:

@@ -3,7 +3,7 @@
 Source: Segment's Public API, "Transformations", and its documentation of Protocols.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -211,6 +211,11 @@ class Transformations:
                 return _failed(last, read, notes)
             current = read
         return Transformed(event=current, notes=tuple(notes)) if notes else None
+
+
+def values_not_computed(notes: Iterable[Note]) -> str:
+    """Return why values were not set, in 500 characters; without values of the event, since results outlive it."""
+    return "; ".join(note.detail for note in notes if note.reason == NOT_COMPUTED)[:500]
 
 
 def _failed(last: _Transformation, fault: Fault, notes: Sequence[Note]) -> Transformed:

@@ -13,7 +13,7 @@ from punchcard.errors import ConfigurationError, RefusedError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.model import Event, EventType
 from punchcard.filters.destination_filters import DestinationFilters
-from punchcard.filters.transformations import Transformations
+from punchcard.filters.transformations import Transformations, values_not_computed
 from punchcard.routing.consent import is_stated, missing_consent
 from punchcard.routing.integrations import allows
 from punchcard.routing.records import INTERNAL_ERROR, describe
@@ -242,6 +242,8 @@ def try_plan(
                     destination.slug, EventStatus.FILTERED_AT_DESTINATION, transformed.reason, transformed.detail
                 )
             event = transformed.event
+            if missing := values_not_computed(transformed.notes):
+                note = f"{note}; {missing}" if note else missing
         intent = destination.partner.plan(
             event, destination.settings, source=source, destination=destination.slug, timezone=zone
         )
@@ -262,7 +264,7 @@ def try_plan(
 
 
 def _with_refusal_note(refusal: RefusedError, note: str) -> RefusedError:
-    """Return a refusal that says what controls have changed: without them, the event might have earned something."""
+    """Return a refusal that says what was changed before: without that, the event might have earned something."""
     if not note or refusal.code in _SAME_FOR_ALL:
         return refusal
     return RefusedError(f"{refusal.message}; {note}", code=refusal.code, **refusal.context)
