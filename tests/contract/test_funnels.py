@@ -1,6 +1,8 @@
 """The steps of an audience's funnel: which conditions are steps, and how many people are in each."""
 
 import json
+import re
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -11,9 +13,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.contract.test_app_search import CONFIG
 from tests.contract.test_computations_sql import EXAMPLES, NOW, fill, lives, zones
 
-from punchcard.clock import from_micros
+from punchcard.clock import Clock, from_micros, to_micros
 from punchcard.computations.funnels import split_into_funnel
 from punchcard.computations.model import And, Comparison, Condition, Events, LiteralValue, Operator, Reducer
 from punchcard.computations.parser import checked, parse_audience
@@ -27,7 +30,10 @@ from punchcard.store.engine import Store
 from punchcard.testing import definitions as random
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.reference import expected_result
+from punchcard.testing.waiting import wait_until
 
 UTC_ZONE = ZoneInfo("UTC")
 VIEWED = "event('Cart Viewed').count() >= 1"
@@ -215,3 +221,28 @@ def test_an_invalid_definition_is_an_error_of_its_request_only(
     assert results["bad"]["error"]
     assert results["broken"]["error"]
     assert results["good"]["people"] == [3, 1]
+
+
+def process_next_request(store: Store, facts: FactStore, clock: Clock) -> None:
+    wait_until(lambda: process_requests(store, facts, clock=clock, zone=UTC_ZONE) == 1)
+
+
+def test_pages_show_a_funnel_only_where_there_is_one(tmp_path: Path, facts: FactStore) -> None:
+    fill(facts, LIFE, {})
+    config = CONFIG + "".join(
+        f'\n[[audiences]]\nname = "{key.title()}"\ndefinition = "{definition}"\n'
+        for key, definition in {"buyers": FOLLOWED, "viewers": VIEWED}.items()
+    )
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", config) as server:
+        add_operators(server)
+        viewer = FormBrowser(server)
+        viewer.sign_in("read_only@acme.example")
+        assert 'hx-get="/audiences/buyers/funnel"' in viewer.get("/audiences/buyers").text
+        assert "unnel" not in viewer.get("/audiences/viewers").text.split("<main", 1)[1]
+        assert "has no funnel" in viewer.get("/audiences/viewers/funnel").text
+        facts.run(f"UPDATE facts SET happened = happened - {NOW - to_micros(server.clock.now())}")
+        engage = threading.Thread(target=process_next_request, args=(server.store, facts, server.clock))
+        engage.start()
+        text = " ".join(re.sub(r"<[^>]*>", " ", viewer.get("/audiences/buyers/funnel").text).split())
+        engage.join()
+    assert "1. Cart Viewed 3 100 % – 2. then Order Completed 1 33 % 33 %" in text
