@@ -22,17 +22,18 @@ def is_empty_without_events(part: Definition) -> bool:
         return True
     if isinstance(part, StaticList):
         return False
-    return not trait_keys(part) and not _holds_without_events(part)
+    return not trait_keys(part) and not holds_without_events(part)
 
 
-def _holds_without_events(part: Condition | Events) -> bool:
+def holds_without_events(part: Condition | Events) -> bool:
+    """Return whether a person without events and traits meets a condition, or, for events, has a value."""
     match part:
         case Not():
-            return not _holds_without_events(part.condition)
+            return not holds_without_events(part.condition)
         case And():
-            return all(map(_holds_without_events, part.conditions))
+            return all(map(holds_without_events, part.conditions))
         case Or():
-            return any(map(_holds_without_events, part.conditions))
+            return any(map(holds_without_events, part.conditions))
         case Comparison(left=Events() as events) if events.reducer in COUNTING:
             return _holds_of_zero(part)
         case Comparison():

@@ -3,6 +3,7 @@
 The file may be lost: it is restored from both. `stamp` says which state of the store it belongs to.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from punchcard.computations.conditions import as_number
-from punchcard.errors import StorageError
+from punchcard.errors import PunchcardError, StorageError
 from punchcard.store.engage.profile_merging import final_profiles
 
 if TYPE_CHECKING:
@@ -93,6 +94,12 @@ class FactRows:
                 "context": pa.array(self.contexts, type=pa.string()),
             }
         )
+
+
+class TimeLimitError(PunchcardError):
+    """A query took longer than its time limit."""
+
+    code = "time_limit_exceeded"
 
 
 class FactStore:
@@ -244,6 +251,26 @@ class FactStore:
         """Close and remove the file; the next start makes it again from lake and store."""
         self.close()
         self._forget()
+
+    @contextmanager
+    def time_limit(self, seconds: float) -> Iterator[None]:
+        """Interrupt queries that still run after this time.
+
+        Raises:
+            TimeLimitError: A query was interrupted.
+        """
+        import duckdb
+
+        timer = threading.Timer(seconds, self._connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except duckdb.InterruptException as error:
+            raise TimeLimitError(f"The query was stopped after {seconds:g} s.") from error
+        finally:
+            timer.cancel()
+            timer.join()  # so that it cannot interrupt a later query
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""

@@ -1,4 +1,4 @@
-"""Process the requests of App, API and command line to Engage: how many people a definition matches, and which."""
+"""Process the requests of App, API and command line to Engage: whom a definition matches, and the steps of a funnel."""
 
 import secrets
 import time
@@ -15,6 +15,7 @@ from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.demand import request_engage
 from punchcard.engage.fact_store import FactStore
+from punchcard.engage.funnel_counts import FunnelCounts, FunnelRequest, count_funnel
 from punchcard.engage.reach import Reach, measure_reach
 from punchcard.engage.warnings import FactNames, find_warnings
 from punchcard.errors import PunchcardError, StorageError
@@ -24,6 +25,7 @@ from punchcard.store.engage.profiles import ids_of
 from punchcard.store.engine import Store
 
 PREVIEW = "preview"
+FUNNEL = "funnel"
 SAMPLES = 10
 _RETENTION = timedelta(minutes=10)
 _WAIT_SECONDS = 15.0
@@ -99,16 +101,35 @@ def request_preview(
         StorageError: The store is not available.
     """
     (parse_audience if request.kind == "audience" else parse_trait)(request.definition)
+    return msgspec.json.decode(_request_result(store, PREVIEW, request, clock=clock, sleep=sleep), type=Preview)
+
+
+def request_funnel(
+    store: Store, request: FunnelRequest, *, clock: Clock, sleep: Callable[[float], None] = time.sleep
+) -> FunnelCounts:
+    """Request the counts of a funnel and wait for them.
+
+    Raises:
+        NoResultError: Engage does not respond.
+        StorageError: The store is not available.
+    """
+    return msgspec.json.decode(_request_result(store, FUNNEL, request, clock=clock, sleep=sleep), type=FunnelCounts)
+
+
+def _request_result(
+    store: Store, kind: str, request: msgspec.Struct, *, clock: Clock, sleep: Callable[[float], None]
+) -> str:
+    """Add a request, wait for its result, and return it as JSON."""
     request_id = secrets.token_hex(16)
     body = msgspec.json.encode(request).decode()
     request_engage(store)
     with store.unit_of_work() as work:
-        engage_tables.add_request(work, Request(id=request_id, kind=PREVIEW, body=body), at=clock.now())
+        engage_tables.add_request(work, Request(id=request_id, kind=kind, body=body), at=clock.now())
     for _ in range(int(_WAIT_SECONDS / _POLL_SECONDS)):  # of real time, not of the clock: another process responds
         with store.reading() as work:
             text = engage_tables.result_of(work, request_id)
         if text is not None:
-            return msgspec.json.decode(text, type=Preview)
+            return text
         sleep(_POLL_SECONDS)
     raise NoResultError(
         "Engage does not respond. Check that it runs beside the worker (`punchcard up` or `punchcard worker`); after a "
@@ -128,7 +149,11 @@ def process_requests(store: Store, facts: FactStore, *, clock: Clock, zone: Zone
     with store.reading() as work:
         open_requests = engage_tables.open_requests(work)
     for request in open_requests:
-        result = preview(store, facts, request.body, clock=clock, zone=zone)
+        result: Preview | FunnelCounts
+        if request.kind == FUNNEL:
+            result = count_funnel(facts, request.body, clock=clock, zone=zone)
+        else:
+            result = preview(store, facts, request.body, clock=clock, zone=zone)
         with store.unit_of_work() as work:
             engage_tables.save_result(work, request.id, msgspec.json.encode(result).decode())
             engage_tables.forget_requests(work, before=clock.now() - _RETENTION)
