@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -133,7 +134,9 @@ _definitions = st.lists(_happened | _happened | random.audiences(), min_size=1, 
 
 @EXAMPLES
 @given(definition=_definitions, life=lives, known=random.traits(), zone=zones)
-def test_any_funnel_counts_what_the_reference_says(facts, definition, life, known, zone):
+def test_any_funnel_counts_what_the_reference_says(  # type: ignore[no-untyped-def]
+    facts, definition, life, known, zone
+):
     people = fill(facts, life, known)
     definition = checked(definition)
     counts = count(facts, FunnelRequest(to_text(definition)), zone=zone)
@@ -158,7 +161,7 @@ def count(facts: FactStore, request: FunnelRequest, *, zone: ZoneInfo = UTC_ZONE
     return count_funnel(facts, msgspec.json.encode(request).decode(), clock=clock, zone=zone, **more)
 
 
-LIFE = [
+LIFE: list[tuple[Any, ...]] = [
     (1, -6, "Cart Viewed", "web", {}, {}),
     (1, -6, "Order Completed", "web", {}, {}),
     (2, -7, "Cart Viewed", "web", {}, {}),

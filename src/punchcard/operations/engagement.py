@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from punchcard.clock import Clock, to_micros
+from punchcard.clock import Clock
 from punchcard.computations.errors import DefinitionError
 from punchcard.engage.call_size import INVALID, TOO_LARGE
-from punchcard.engage.funnel_counts import FunnelCounts, FunnelRequest
-from punchcard.engage.requests import Preview, PreviewRequest, request_funnel, request_preview
+from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
 from punchcard.store.access import audit
@@ -266,18 +265,6 @@ def preview(store: Store, request: PreviewRequest, *, clock: Clock) -> Preview:
         # Same shape as the error that saving the definition raises.
         problem = Problem(path=(f"{request.kind}s", 0, "definition"), message=error.message)
         raise ConfigurationError(error.message, problems=(problem,), position=error.position) from error
-
-
-def count_funnel(store: Store, status: ComputationStatus, *, clock: Clock) -> FunnelCounts:
-    """Count the people in each step of an audience's funnel.
-
-    Raises:
-        StorageError: Engage does not respond, or the store is unavailable.
-    """
-    computation, state = status.computation, status.state
-    since = 0 if computation.include_history or state is None else to_micros(state.created_at)
-    request = FunnelRequest(computation.definition, computation.include_anonymous, since)
-    return request_funnel(store, request, clock=clock)
 
 
 def resync(store: Store, status: ComputationStatus, *, destination: str | None, actor: str, clock: Clock) -> int:

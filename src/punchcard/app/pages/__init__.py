@@ -3,6 +3,7 @@
 from punchcard.app.pages import (
     account,
     alerts,
+    audience_funnel,
     audiences,
     catalog,
     conflicts,
@@ -49,6 +50,7 @@ HANDLERS = (
     *sign_in.HANDLERS,
     *home.HANDLERS,
     *static_lists.HANDLERS,
+    *audience_funnel.HANDLERS,
     *alerts.HANDLERS,
     *catalog.HANDLERS,
     *sources.HANDLERS,

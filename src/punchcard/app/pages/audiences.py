@@ -18,12 +18,7 @@ from punchcard.app.paths import page_path
 from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.app.sparkline import draw_sparkline
-from punchcard.computations.errors import DefinitionError
-from punchcard.computations.funnels import Funnel, split_into_funnel
 from punchcard.computations.keys import key_of
-from punchcard.computations.parser import parse_audience
-from punchcard.computations.printer import to_text
-from punchcard.engage.funnel_counts import FunnelCounts
 from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations import engagement
@@ -34,6 +29,7 @@ from punchcard.operations.computation_pictures import (
     read_distribution,
 )
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.funnels import funnel_of
 from punchcard.operations.list_uploads import is_static_list, list_definition
 from punchcard.operations.source_schema import suggest_properties
 from punchcard.operations.sync_impact import describe_removal, describe_save
@@ -132,39 +128,8 @@ def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
         read_max=READ_MAX,
         removal=removal,
         is_static=is_static_list(status.computation),
-        has_funnel=_funnel_of(status.computation) is not None,
+        has_funnel=funnel_of(status.computation) is not None,
     )
-
-
-@get("/audiences/{key:str}/funnel")
-@run_in_executor
-def show_funnel(context: ContextDependency, key: FromPath[str]) -> Page:
-    """Count the steps of an audience's funnel."""
-    status = _find_status(context, key)
-    funnel = _funnel_of(status.computation)
-    if funnel is None:
-        return context.fragment("audience_funnel.html", problem="This definition has no funnel. Reload the page.")
-    try:
-        counts = engagement.count_funnel(context.dependencies.store, status, clock=context.dependencies.clock)
-        problem = counts.error
-    except StorageError as error:
-        counts, problem = FunnelCounts(), error.message
-    return context.fragment(
-        "audience_funnel.html",
-        problem=problem,
-        rows=list(zip(funnel.steps, counts.people, strict=not problem)),
-        filters=[to_text(condition) for condition in funnel.filters],
-    )
-
-
-def _funnel_of(computation: Computation) -> Funnel | None:
-    """Return the funnel of an audience, None if it has none or its definition cannot be read."""
-    if computation.kind != "audience" or is_static_list(computation):
-        return None
-    try:
-        return split_into_funnel(parse_audience(computation.definition))
-    except DefinitionError:
-        return None  # the page shows why the audience cannot be computed
 
 
 def _changes_chart(changes: DailyChanges, zone: str) -> Chart:
@@ -413,7 +378,6 @@ HANDLERS = (
     show_new,
     create,
     show_audience,
-    show_funnel,
     show_edit,
     change,
     remove,
