@@ -9,7 +9,7 @@ from bench.product import cpu_seconds, memory_bytes, product
 from bench.report import Figure, rounds, show
 from bench.size import size
 
-_SETTLE_SECONDS = size(16, 1)  # App and APIs are built ten seconds after the start, unless they are used before
+_SETTLE_SECONDS = size(6, 1)
 _IDLE_SECONDS = size(10, 1)
 _ROUNDS = size(5, 1)
 _STARTS = size(3, 1)

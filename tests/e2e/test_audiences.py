@@ -164,10 +164,6 @@ def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_
     assert (status, len(changed["data"]["warnings"])) == (200, 1)
 
 
-def test_app_and_apis_are_loaded_before_anybody_calls_them(product):
-    wait_until(lambda: product.logged("operator_side_loaded"))
-
-
 def test_the_profile_api_answers_by_any_id(product):
     order(product, "bea", 20)
     traits = wait_until(

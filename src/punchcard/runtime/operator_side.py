@@ -5,13 +5,9 @@ them, and the Tracking API never waits for them.
 """
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from punchcard.clock import SystemClock
-from punchcard.errors import PunchcardError
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog
 from punchcard.runtime.assembly import open_lake
@@ -57,18 +53,6 @@ class OperatorSide:
         self.app = LazyApp(self._build_app)
         self.public_api = LazyApp(self._build_public_api)
         self.profile_api = LazyApp(self._build_profile_api)
-
-    def load(self) -> None:
-        """Build all apps, so that the first request does not wait for it. What cannot be built is left to requests."""
-        begun = time.monotonic()
-        log = structlog.get_logger("punchcard.serve")
-        try:
-            for app in (self.app, self.public_api, self.profile_api):
-                app.load()
-        except PunchcardError as error:  # the first request tries again and reports the error
-            log.warning("operator_side_postponed", reason=error.message)
-            return
-        log.info("operator_side_loaded", seconds=time.monotonic() - begun)
 
     def _build_app(self) -> AsgiApp:
         from punchcard.app.app import build_app

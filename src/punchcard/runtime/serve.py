@@ -57,7 +57,6 @@ _THREAD_SWITCH_SECONDS = 0.0005
 _PUBLISH_SECONDS = 1.0
 # App and APIs that nobody has called by then are loaded, so that the first page of a process that runs for long is as
 # fast as the others. Loaded at once, they would take the processor from the first events.
-_LOAD_AFTER_SECONDS = 10.0
 
 
 def _ignore() -> None:
@@ -198,7 +197,7 @@ class Serving:
 
         def ready() -> None:
             on_ready()
-            threading.Thread(target=self._load, args=(operator_side,), name="operator-side", daemon=True).start()
+            threading.Thread(target=self._begin, name="serve-beginning", daemon=True).start()
 
         server = HttpServer(
             app,
@@ -258,15 +257,13 @@ class Serving:
             self._elsewhere = "" if error.code == OBJECT_STORE_UNAVAILABLE else error.message
         return self._elsewhere
 
-    def _load(self, operator_side: OperatorSide) -> None:
-        """Load what a process needs that runs for some time."""
+    def _begin(self) -> None:
+        """Begin what can wait until the port is served."""
         collect_often()
         if not self._is_first:
             return
         self._report_lake()
         self._start_alerts()
-        if not self._stopping.wait(_LOAD_AFTER_SECONDS):
-            operator_side.load()
 
     def _report_lake(self) -> None:
         try:
