@@ -90,7 +90,6 @@ class Serving:
         self._is_first = is_first
         self._open = ExitStack()
         self._alerts: AlertLoop | None = None
-        self._stopping = threading.Event()
         self._elsewhere: str | None = None  # what was found last
 
     def __enter__(self) -> "Serving":
@@ -169,7 +168,6 @@ class Serving:
         try:
             uvloop.run(self._serve(on_ready, on_stop))
         finally:
-            self._stopping.set()
             if self._alerts is not None:
                 self._alerts.stop()
 
