@@ -75,8 +75,8 @@ class DestinationCatalog(Mapping[str, Partner]):
             return self._loaded[slug]
 
     def __iter__(self) -> Iterator[str]:
-        """Return all slugs, those of packages that are not loaded too."""
-        return iter(dict.fromkeys([*self._built_in, *self._entry_points()]))
+        """Return all slugs in order, those of packages that are not loaded too."""
+        return iter(sorted({*self._built_in, *self._entry_points()}))
 
     def __len__(self) -> int:
         """Return the number of slugs."""
