@@ -4,7 +4,8 @@ const PublicAPI = require('@segment/public-api-sdk-typescript')
 
 const apis = PublicAPI.configureApis(process.env.TOKEN)
 for (const api of Object.values(apis)) api.basePath = `${process.argv[2]}/api`
-const { workspaces, catalog, sources, destinations, destinationFilters, labels, testing } = apis
+const { workspaces, catalog, sources, destinations, destinationFilters, labels, testing, transformations } = apis
+const regulations = apis.deletionAndSuppresion
 // Of all its parts these are not set up with the others.
 const [deliveryOverview, audiences, computedTraits, plans] = ['DeliveryOverviewApi', 'AudiencesApi', 'ComputedTraitsApi', 'TrackingPlansApi'].map((name) => {
   const api = new PublicAPI[name](`${process.argv[2]}/api`)
@@ -123,6 +124,61 @@ async function tellOfPlans() {
   await tell('plans.getDeleted', plans.getTrackingPlan(id))
 }
 
+async function tellOfTransformations() {
+  const page = { count: 10 }
+  const settings = {
+    name: 'Rename the order', sourceId: 'shop', enabled: true, if: "event = 'Order Done'", newEventName: 'Order Completed',
+    propertyRenames: [{ oldName: 'amount', newName: 'total' }],
+    propertyValueTransformations: [{ propertyPaths: ['properties.currency'], propertyValue: 'EUR' }],
+    fqlDefinedProperties: [{ fql: 'lowercase( properties.email )', propertyName: 'email' }]
+  }
+  await tell('transformations.create', transformations.createTransformation(settings))
+  const { id } = told['transformations.create'].transformation
+  told['transformations.missing'] = missing(told['transformations.create'].transformation)
+  await tell('transformations.get', transformations.getTransformation(id))
+  await tell('transformations.badCondition', transformations.createTransformation({ ...settings, if: 'event =' }))
+  await tell('transformations.badSource', transformations.createTransformation({ ...settings, sourceId: 'nobody' }))
+  const hashes = { propertyPaths: ['properties.email'], algorithm: 'SHA256' }
+  await tell('transformations.hashes', transformations.createTransformation({ ...settings, hashPropertiesConfiguration: hashes }))
+  await tell('transformations.update', transformations.updateTransformation(id, { enabled: false, newEventName: 'Order Paid' }))
+  await tell('transformations.toDestination', transformations.createTransformation({
+    name: 'Only the email', sourceId: 'shop', destinationMetadataId: 'perkville-2', enabled: false, if: "type = 'track'", allowProperties: ['email']
+  }))
+  await tell('transformations.list', transformations.listTransformations(page))
+  await tell('transformations.delete', transformations.deleteTransformation(id))
+  await tell('transformations.deleteOther', transformations.deleteTransformation(told['transformations.toDestination'].transformation.id))
+  await tell('transformations.getDeleted', transformations.getTransformation(id))
+}
+
+async function tellOfRegulations() {
+  const page = { count: 10 }
+  const create = (name, regulationType, subjectIds, subjectType = 'USER_ID') =>
+    tell(`regulations.${name}`, regulations.createWorkspaceRegulation({ regulationType, subjectType, subjectIds }))
+  await create('suppress', 'SUPPRESS_ONLY', ['quiet', 'loud'])
+  await tell('regulations.suppressed', regulations.listSuppressions(page))
+  await create('unsuppress', 'UNSUPPRESS', ['loud'])
+  await tell('regulations.unsuppressed', regulations.listSuppressions(page))
+  await create('badType', 'FORGET', ['quiet'])
+  await create('noSubjects', 'DELETE_ONLY', [])
+  const ofSource = { regulationType: 'SUPPRESS_ONLY', subjectType: 'USER_ID', subjectIds: ['silent'] }
+  await tell('regulations.source', regulations.createSourceRegulation('shop', ofSource))
+  await tell('regulations.sourceUnknown', regulations.createSourceRegulation('nobody', ofSource))
+  await tell('regulations.ofSource', regulations.listRegulationsFromSource('shop', page))
+  await create('delete', 'DELETE_ONLY', ['gone'])
+  const id = told['regulations.delete'].regulateId
+  await tell('regulations.deletion', regulations.getRegulation(id))
+  for (let looks = 0; looks < 300 && ((told['regulations.suppression'] || {}).regulation || {}).overallStatus !== 'FINISHED'; looks++) {
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await tell('regulations.suppression', regulations.getRegulation(told['regulations.suppress'].regulateId))
+  }
+  told['regulations.missing'] = missing(told['regulations.suppression'].regulation)
+  await tell('regulations.list', regulations.listWorkspaceRegulations(page))
+  await tell('regulations.listFailed', regulations.listWorkspaceRegulations(page, 'FAILED'))
+  await tell('regulations.listTypes', regulations.listWorkspaceRegulations(page, undefined, ['DELETE_ONLY', 'UNSUPPRESS']))
+  await tell('regulations.removeFinished', regulations.deleteRegulation(told['regulations.suppress'].regulateId))
+  await tell('regulations.getUnknown', regulations.getRegulation('999999'))
+}
+
 async function main() {
   await tell('workspace', workspaces.getWorkspace())
   await tell('destinationCatalog', catalog.getDestinationsCatalog({ count: 10 }))
@@ -183,6 +239,8 @@ async function main() {
   await tellOfLabels()
   await tellOfWhatIsNotHere(id)
   await tellOfPlans()
+  await tellOfTransformations()
+  await tellOfRegulations()
   await tellOfComputations()
   console.log(JSON.stringify(told))
 }

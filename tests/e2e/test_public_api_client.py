@@ -257,3 +257,63 @@ def test_tracking_plans(outputs: dict[str, Any]) -> None:
     assert outputs["plans.get"]["trackingPlan"]["name"] == "The shop"
     assert [plan["id"] for plan in outputs["plans.list"]["trackingPlans"]] == ["shop"]
     assert outputs["plans.getDeleted"]["status"] == 404
+
+
+def test_transformations(outputs: dict[str, Any]) -> None:
+    made = outputs["transformations.create"]["transformation"]
+    assert outputs["transformations.missing"] == [
+        "destinationMetadataId",
+        "allowProperties",
+        "hashPropertiesConfiguration",
+    ]
+    assert (made["name"], made["sourceId"], made["enabled"]) == ("Rename the order", "shop", True)
+    assert (made["if"], made["newEventName"]) == ("event = 'Order Done'", "Order Completed")
+    assert made["propertyRenames"] == [{"oldName": "amount", "newName": "total"}]
+    assert made["propertyValueTransformations"] == [{"propertyPaths": ["properties.currency"], "propertyValue": "EUR"}]
+    assert made["fqlDefinedProperties"] == [{"fql": "lowercase( properties.email )", "propertyName": "email"}]
+    assert outputs["transformations.get"]["transformation"] == made
+    changed = {**made, "enabled": False, "newEventName": "Order Paid"}
+    assert outputs["transformations.update"]["transformation"] == changed
+    scoped = outputs["transformations.toDestination"]["transformation"]
+    assert (scoped["destinationMetadataId"], scoped["allowProperties"]) == ("perkville-2", ["email"])
+    assert outputs["transformations.list"]["transformations"] == [changed, scoped]
+    for call, status in (
+        ("badCondition", 422), ("badSource", 422), ("hashes", 422), ("getDeleted", 404),
+    ):  # fmt: skip
+        assert outputs[f"transformations.{call}"]["status"] == status, call
+    for call in ("delete", "deleteOther"):
+        assert outputs[f"transformations.{call}"] == {"status": "SUCCESS"}, call
+
+
+def test_regulations(outputs: dict[str, Any]) -> None:
+    assert outputs["regulations.suppressed"]["suppressed"][0]["subjectType"] == "USER_ID"
+    for call, subjects in (("suppressed", ["loud", "quiet"]), ("unsuppressed", ["quiet"])):
+        (group,) = outputs[f"regulations.{call}"]["suppressed"]
+        assert sorted(group["subjectIds"]) == subjects, call
+    suppression = outputs["regulations.suppression"]["regulation"]
+    assert (suppression["id"], suppression["overallStatus"]) == (
+        outputs["regulations.suppress"]["regulateId"],
+        "FINISHED",
+    )
+    deletion = outputs["regulations.deletion"]["regulation"]
+    assert deletion["id"] == outputs["regulations.delete"]["regulateId"]
+    assert deletion["overallStatus"] in {"INITIALIZED", "RUNNING", "FINISHED"}
+    assert outputs["regulations.missing"] == []
+    created = {
+        call: outputs[f"regulations.{call}"]["regulateId"] for call in ("suppress", "unsuppress", "source", "delete")
+    }
+    types = {
+        created["suppress"]: "SUPPRESS_ONLY", created["unsuppress"]: "UNSUPPRESS", created["source"]: "SUPPRESS_ONLY",
+        created["delete"]: "DELETE_ONLY",
+    }  # fmt: skip
+    listed = [(item["id"], item["regulationType"]) for item in outputs["regulations.list"]["regulations"]]
+    assert listed == list(reversed(types.items()))
+    (of_source,) = outputs["regulations.ofSource"]["regulations"]
+    assert (of_source["id"], of_source["subjects"]) == (created["source"], ["silent"])
+    assert outputs["regulations.listFailed"]["regulations"] == []
+    of_types = [item["id"] for item in outputs["regulations.listTypes"]["regulations"]]
+    assert of_types == [created["delete"], created["unsuppress"]]
+    for call, status in (
+        ("badType", 400), ("noSubjects", 400), ("sourceUnknown", 404), ("removeFinished", 422), ("getUnknown", 404),
+    ):  # fmt: skip
+        assert outputs[f"regulations.{call}"]["status"] == status, call

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -158,13 +159,17 @@ _EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     Exception: errors.defect,
 }
 
+# What Segment's clients put behind the name of a parameter with several values: `types[0]=a&types[1]=b`.
+_INDEX = re.compile(rb"(?:\[|%5B)\d*(?:\]|%5D)(?==)", re.IGNORECASE)
+
 
 def build_api(dependencies: Dependencies) -> ASGIApp:
     """Build the app, to be mounted at `/api`."""
     calls = _calls()
 
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
-        inner: Any = {**scope, _DEPENDENCIES: dependencies}
+        query = _INDEX.sub(b"", scope.get("query_string", b""))
+        inner: Any = {**scope, "query_string": query, _DEPENDENCIES: dependencies}
         await calls(inner, receive, send)
 
     return api
