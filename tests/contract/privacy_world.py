@@ -37,6 +37,16 @@ eventToPerkMap = { "Order Completed" = "123456", "Checked In" = "123457" }
 apiBaseUrl = "http://127.0.0.1:1"
 requestsPerSecond = 0
 """
+HOOK = """
+[[destinations]]
+slug = "hook"
+type = "webhooks"
+name = "Data hook"
+sources = ["website"]
+[destinations.settings]
+url = "{url}"
+"""
+"""A further destination, for `format`."""
 ANN = ("user-of-ann-0815", "ann.archer@example.com", "device-of-ann-4711")
 BOB = ("user-of-bob-0816", "bob.baker@example.com", "device-of-bob-4712")
 

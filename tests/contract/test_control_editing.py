@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.privacy_world import CONFIG, order
+from tests.contract.privacy_world import CONFIG, HOOK, order
 
 from punchcard.cli.running import run
 from punchcard.store.access.token_store import Role, create_token
@@ -18,15 +18,7 @@ from punchcard.workspace.control_editing import PropertyControl, list_controls, 
 from punchcard.workspace.file import read_content
 from punchcard.workspace.model import Destination, Source, Workspace
 
-HOOK = """
-[[destinations]]
-slug = "hook"
-type = "webhooks"
-name = "Data hook"
-sources = ["website"]
-[destinations.settings]
-url = "http://127.0.0.1:1/hook"
-"""
+CONFIG_WITH_HOOK = CONFIG + HOOK.format(url="http://127.0.0.1:1/hook")
 CARD, PHONE = "4111111111111111", "+43 664 1234567"
 CALL = "/api/privacy/controls"
 
@@ -35,7 +27,7 @@ CALL = "/api/privacy/controls"
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
     """A running installation. Its lake has two orders with a card and a phone, and one of another source."""
     folder: Path = tmp_path_factory.mktemp("controls")
-    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG + HOOK) as server:
+    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG_WITH_HOOK) as server:
         add_operators(server)
         for number, key in ((1, "wk_website"), (2, "wk_website"), (3, "wk_till")):
             event = order((f"user-{number}", f"u{number}@example.com", "d"), number)
@@ -220,7 +212,7 @@ def test_a_form_from_before_another_change_is_refused(world: PublicApiServer, ow
 
 
 def test_what_the_config_file_manages_is_read_only(world: PublicApiServer, owner: FormBrowser) -> None:
-    described = read_content((CONFIG + HOOK).encode(), "file", environment={})
+    described = read_content(CONFIG_WITH_HOOK.encode(), "file", environment={})
     apply(world.store, described, clock=world.clock, keyring=world._keyring, actor="config file", from_file=True)
     world.watch.refresh()
     assert call(world, "PUT", "/source/website", {"path": "properties.card", "action": "mask"}) == 409

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.contract.privacy_world import CONFIG, order
+from tests.contract.privacy_world import CONFIG, HOOK, order
 from tests.e2e.app_pages import COLOR_RULES, PASSWORD, RULES, check_page, switch_theme, theme_of
 
 from punchcard.testing.operators import add_operators
@@ -15,15 +15,6 @@ from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.testing.webhook_receiver import WebhookReceiver
 
-HOOK = """
-[[destinations]]
-slug = "hook"
-type = "webhooks"
-name = "Data hook"
-sources = ["website"]
-[destinations.settings]
-url = "{url}"
-"""
 PHONE, CARD = "+43 664 1234567", "4111111111111111"
 PICTURES = os.environ.get("CONTROL_PICTURES_FOLDER", "")
 

@@ -1,7 +1,8 @@
 """The topics of an event log in Kafka: created with the settings that keep records, refused with others."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from confluent_kafka import KafkaError
@@ -81,46 +82,49 @@ class KafkaTopics:
                 f"that are to hold each event are up. Start the others. For a smaller cluster, add "
                 f"?{REPLICATION}={brokers} to the URL; with one broker, acknowledged events are lost with its disk."
             )
-        try:
-            with self._cluster.failures("opened"):
-                created = self._cluster.admin().create_topics(
-                    [
-                        NewTopic(
-                            topic,
-                            num_partitions=partitions,
-                            replication_factor=options.replication,
-                            config=dict(self._topic_settings()),
-                        )
-                    ],
-                    operation_timeout=ANSWER_SECONDS,
-                    request_timeout=2 * ANSWER_SECONDS,
-                )
-                only(created)
-        except StorageError as error:
-            code = code_of(error.__cause__)
-            if code == KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster
-                return
-            if code in _REFUSALS:
-                raise ConfigurationError(
-                    f"log_url: The topic {topic} does not exist and cannot be created: "
-                    f"{sentence(str(detail_of(error.__cause__)))} Create it: {self._create_command(topic, partitions)}"
-                ) from error
-            raise
+        missing = f"The topic {topic} does not exist and cannot be created:"
+        remedy = f"Create it: {self._create_command(topic, partitions)}"
+        with self._changing(missing, remedy, done=KafkaError.TOPIC_ALREADY_EXISTS):
+            created = self._cluster.admin().create_topics(
+                [
+                    NewTopic(
+                        topic,
+                        num_partitions=partitions,
+                        replication_factor=options.replication,
+                        config=dict(self._topic_settings()),
+                    )
+                ],
+                operation_timeout=ANSWER_SECONDS,
+                request_timeout=2 * ANSWER_SECONDS,
+            )
+            only(created)
 
     def _add_partitions(self, topic: str, partitions: int) -> None:
+        remedy = (
+            f"Change it: kafka-topics.sh --bootstrap-server {self._options.brokers} --alter --topic {topic} "
+            f"--partitions {partitions}"
+        )
+        missing = f"The topic {topic} needs {partitions} partitions:"
+        with self._changing(missing, remedy, done=KafkaError.INVALID_PARTITIONS):
+            only(self._cluster.admin().create_partitions([NewPartitions(topic, partitions)]))
+
+    @contextmanager
+    def _changing(self, missing: str, remedy: str, *, done: int) -> Iterator[None]:
+        """Raise what the brokers refuse with the way to do it by hand.
+
+        Args:
+            done: The error if another process was faster, which is none.
+        """
         try:
             with self._cluster.failures("opened"):
-                only(self._cluster.admin().create_partitions([NewPartitions(topic, partitions)]))
+                yield
         except StorageError as error:
             code = code_of(error.__cause__)
-            if code == KafkaError.INVALID_PARTITIONS:  # another process was faster
+            if code == done:
                 return
             if code in _REFUSALS:
-                raise ConfigurationError(
-                    f"log_url: The topic {topic} needs {partitions} partitions: "
-                    f"{sentence(str(detail_of(error.__cause__)))} Change it: kafka-topics.sh --bootstrap-server "
-                    f"{self._options.brokers} --alter --topic {topic} --partitions {partitions}"
-                ) from error
+                detail = sentence(str(detail_of(error.__cause__)))
+                raise ConfigurationError(f"log_url: {missing} {detail} {remedy}") from error
             raise
 
     def _wait_for(self, topic: str, *, partitions: int) -> TopicDescription:
