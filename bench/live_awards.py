@@ -51,7 +51,12 @@ def open_session() -> aiohttp.ClientSession:
 
 
 async def send_live(
-    session: aiohttp.ClientSession, running: Product, word: str, arrived: dict[str, float], *, goes_on: Callable[[], bool]
+    session: aiohttp.ClientSession,
+    running: Product,
+    word: str,
+    arrived: dict[str, float],
+    *,
+    goes_on: Callable[[], bool],
 ) -> list[float]:
     """Send live events at a steady rate; return how long each took from its request to the partner, in seconds."""
     sent: dict[str, float] = {}

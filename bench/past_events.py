@@ -159,7 +159,9 @@ def _instants(batches: int) -> list[int]:
 
 
 def _sql(begin: int, end: int, instant: int, every: Mapping[str, int], people: int) -> str:
-    cases = "WHEN false THEN '' " + " ".join(f"WHEN i % {number} = {index} THEN '{name}'" for index, (name, number) in enumerate(every.items()))
+    cases = "WHEN false THEN '' " + " ".join(
+        f"WHEN i % {number} = {index} THEN '{name}'" for index, (name, number) in enumerate(every.items())
+    )
     columns = {
         "id": "'m' || i",
         "event": "event",

@@ -102,9 +102,7 @@ class _Deletion:
     def watch(self) -> None:
         shown: dict[str, str] = {}
         while True:
-            views = [
-                call_api(self._running, "GET", f"/regulations/{id}")["data"]["regulation"] for id in self._ids
-            ]
+            views = [call_api(self._running, "GET", f"/regulations/{id}")["data"]["regulation"] for id in self._ids]
             self.memory_bytes = max(self.memory_bytes, memory_bytes(self._running.pid))
             for view in views:
                 stores = ", ".join(f"{step['id']} {step['count']:,}" for step in view["storeStatus"])

@@ -77,7 +77,9 @@ async def _send_past(session: aiohttp.ClientSession, running: Product) -> None:
 
 
 def _start_replay(running: Product) -> None:
-    call_api(running, "PATCH", _PATH, {"settings": {"eventToPerkMap": {"Checked In": "123457", "Class Booked": "123456"}}})
+    call_api(
+        running, "PATCH", _PATH, {"settings": {"eventToPerkMap": {"Checked In": "123457", "Class Booked": "123456"}}}
+    )
     deadline = time.monotonic() + _WAIT_SECONDS
     selection = {"events": ["Class Booked"]}
     while True:
