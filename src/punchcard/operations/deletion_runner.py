@@ -6,7 +6,7 @@ Each step may be repeated: a crash between any two, or within one, ends in the s
     profiles        Engage deletes profiles, traits, memberships and waiting syncs
     records         destinations are requested to delete; log, ledger, held events, reports and requests are cleared
     lake            the events are deleted from the lake
-    profiles_again  Engage deletes what it has read meanwhile, and makes its facts again
+    profiles_again  Engage deletes what it has read meanwhile, and computes everything again
     remaining       awards in flight have ended, and the last files and bytes are removed
 """
 
@@ -235,8 +235,8 @@ class DeletionRunner:
 
     def _erase_records(self, regulation: Regulation) -> bool:
         """Forward the deletion, then clear everything but the lake, by what the lake still has of the subjects."""
-        last = self._log.last_position()
-        if waits_for := self._waits_for(min(last, max(regulation.log_position, 1)), with_engage=False):
+        through = min(self._log.last_position(), max(regulation.log_position, 1))
+        if waits_for := self._waits_for(through, with_engage=False):
             self._note(regulation, waits_for)
             return False
         identity = read_identity(self._vault, regulation)
@@ -257,6 +257,7 @@ class DeletionRunner:
             effects=tuple(sorted(waiting)),
             forwarded=forwarded,
             conflicts=tuple(records.conflicts),
+            cleared_through=through,
         )
         return self._move(
             regulation,
@@ -275,10 +276,11 @@ class DeletionRunner:
             self._note(regulation, waits_for)
             return False
         identity = read_identity(self._vault, regulation)
-        # Events that have arrived since the records were cleared: their places are cleared once more.
         events = self._events_of(identity.ids)
-        records = self._records.erase(identity.ids, events)
-        erasure = self._eraser.erase(identity.ids, scrubbed=identity.conflicts)
+        # The places of those that have arrived since the records were cleared: theirs are cleared, too.
+        later = [event for event in events if event.place[0] > identity.cleared_through]
+        records = self._records.erase(identity.ids, later)
+        erasure = self._eraser.erase(identity.ids, events=events, scrubbed=identity.conflicts)
         now = self._clock.now()
         existing = next((step.count for step in regulation.progress.stores if step.id == "lake"), 0)
         step = Step(
@@ -296,7 +298,9 @@ class DeletionRunner:
                 files=erasure.files,
                 files_due_at=now + self._grace,
             ),
-            identity=write_identity(self._vault, structs.replace(identity, effects=effects)),
+            identity=write_identity(
+                self._vault, structs.replace(identity, effects=effects, later=tuple(event.place for event in later))
+            ),
         )
 
     def _with_log(self, progress: Progress, in_log: LogErasure) -> Progress:

@@ -32,7 +32,7 @@ def with_merged(work: Connection, profile_ids: Collection[int]) -> set[int]:
     return members
 
 
-def erase_profiles(work: Connection, profile_ids: Collection[int], ids: ErasedIds) -> int:
+def erase_profiles(work: Connection, profile_ids: Collection[int]) -> int:
     """Delete profiles with their ids, traits, history, memberships and syncs; return the number of profiles."""
     deleted = 0
     for chunk in chunks(profile_ids):
@@ -44,6 +44,11 @@ def erase_profiles(work: Connection, profile_ids: Collection[int], ids: ErasedId
             delete(profile_conflicts).where(or_(conflicts.profile_id.in_(chunk), conflicts.owner_id.in_(chunk)))
         )
         deleted += work.execute(delete(profiles).where(profiles.c.id.in_(chunk))).rowcount
+    return deleted
+
+
+def erase_profile_ids(work: Connection, ids: ErasedIds) -> None:
+    """Delete the ids of subjects wherever they are without their profiles, and what waits to be synced about them."""
     values = ids.user_ids | ids.emails | ids.anonymous_ids | ids.others
     for text_chunk in chunks(values):
         work.execute(delete(external_ids).where(external_ids.c.value.in_(text_chunk)))
@@ -55,7 +60,6 @@ def erase_profiles(work: Connection, profile_ids: Collection[int], ids: ErasedId
     delete_mentioning(work, engage_requests, [engage_requests.c.body, engage_requests.c.result], ids)
     scrub_columns(work, sync_queue, [sync_queue.c.detail], ids)
     scrub_columns(work, profile_conflicts, [profile_conflicts.c.reason], ids)
-    return deleted
 
 
 def profile_data(work: Connection, profile_ids: Collection[int]) -> list[dict[str, Any]]:
