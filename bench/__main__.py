@@ -29,6 +29,7 @@ BENCHES = (
     "disk",
     "lake_lookup",
     "app",
+    "pages",
     "engage",
     "engage_wal",
     "backtest",
