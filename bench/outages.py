@@ -150,7 +150,15 @@ def _one_machine(folder: Path, sandbox: SandboxProcess) -> tuple[float, float]:
     finally:
         product.stop()
     show(Figure(name="one machine, `up` killed and started again: a sender waits", unit="s", values=accepted))
-    show(Figure(name="one machine, worker killed: next award", unit="s", values=awarded, target=_AWARD_SECONDS_MAX))
+    show(
+        Figure(
+            name="one machine, worker killed: next award",
+            unit="s",
+            values=awarded,
+            target=_AWARD_SECONDS_MAX,
+            at_most=True,
+        )
+    )
     return statistics.median(accepted), statistics.median(awarded)
 
 

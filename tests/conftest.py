@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,29 @@ def own_kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
     with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars, brokers=3) as cluster:
         yield cluster
+
+
+@contextmanager
+def _small_disk(folder: Path, *, megabytes: int) -> Iterator[None]:
+    """A file system of a few megabytes mounted on a folder."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder.mkdir(parents=True)
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mounting, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0 and os.environ.get("CI") != "true":
+        pytest.skip(f"root may not mount here: {mounted.stderr.strip()}")
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk() -> Callable[..., AbstractContextManager[None]]:
+    """What mounts a file system of so many megabytes on a folder that is not there yet."""
+    return _small_disk
 
 
 @pytest.fixture(scope="session")
