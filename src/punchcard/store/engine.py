@@ -14,6 +14,7 @@ from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
     DBAPIError,
+    DisconnectionError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -22,7 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
-from punchcard.postgres import SESSION, connection_parameters, is_settings_fault
+from punchcard.postgres import LOCK_SECONDS, LOCKED_STATE, SESSION, connection_parameters, has_ended, is_settings_fault
 from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
@@ -45,6 +46,7 @@ _FROZEN_SECONDS = 30
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.
 _LIMIT_EXCEEDED = "54"
+_IS_NEW = "is_new"  # of a connection that was not used yet
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -87,7 +89,7 @@ class Store:
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.sqlite_path = parsed.database if self.is_sqlite else None
-        self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed, pool_pre_ping=True)
+        self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed)
         # PostgreSQL's own default shows each statement of a unit of work another moment.
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # SQLite lets one writer in at a time and makes the others poll; threads of one process rather queue here.
@@ -161,6 +163,12 @@ class Store:
             )
         if not self.is_sqlite and isinstance(error, DBAPIError) and is_settings_fault(cause):
             return StorageSettingsError(f"The store cannot be {doing}: {cause}. Correct PUNCHCARD_DATABASE_URL.")
+        if getattr(cause, "sqlstate", None) == LOCKED_STATE:
+            words = " ".join(str(cause).split())
+            return StorageError(
+                f"The store cannot be {doing}: Another session has kept a lock for {LOCK_SECONDS} seconds. End the one "
+                f"that is `idle in transaction` in pg_stat_activity, with pg_terminate_backend(pid). {words}"
+            )
         if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
             return StorageError(f"the store cannot be {doing}: {cause}")
         return None
@@ -276,11 +284,18 @@ def _postgres_engine(url: URL, *, session: Sequence[str] = (), **options: Any) -
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
 
     @event.listens_for(engine, "connect")
-    def configure(dbapi_connection: Any, _record: object) -> None:
+    def configure(dbapi_connection: Any, record: Any) -> None:
         with dbapi_connection.cursor() as cursor:
             for statement in (*SESSION, *session):
                 cursor.execute(statement)
         dbapi_connection.commit()
+        record.info[_IS_NEW] = True
+
+    @event.listens_for(engine, "checkout")
+    def replace_ended(dbapi_connection: Any, record: Any, _proxy: object) -> None:
+        # Not a new one: the pool connects only twice, and then raises another error.
+        if not record.info.pop(_IS_NEW, False) and has_ended(dbapi_connection):
+            raise DisconnectionError  # the pool connects again
 
     return engine
 
