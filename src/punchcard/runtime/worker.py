@@ -117,7 +117,7 @@ class Worker:
             loop.call_soon_threadsafe(stop)
 
         guard = self._guard
-        with self._opened, run_guard(guard, on_failure=fail):
+        with self._opened, self._store.keep_checkpointing(), run_guard(guard, on_failure=fail):
             await self._work(guard, stopping, stop)
             with suppress(PunchcardError):  # it was reported before, and nothing is sent any more
                 guard.advance(at_once=True)
