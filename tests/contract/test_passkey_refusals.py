@@ -191,7 +191,7 @@ DAMAGED_CREATIONS = DAMAGED | {
 
 @pytest.fixture(scope="module")
 def clumsy(world: PublicApiServer) -> Person:
-    """A person whose browser sends damaged responses."""
+    """A person at a browser that sends damaged responses."""
     person = Person(world, "clumsy")
     person.add()
     return person

@@ -1,7 +1,7 @@
 """Second factors: the secret of an authenticator app and recovery codes, one set for each operator.
 
-Passkeys, which are second factors too, are in `passkeys.py`. The secrets are encrypted by the caller; recovery codes are
-stored as digests.
+Passkeys are second factors, too: see `passkeys.py`. The secrets are encrypted by the caller; recovery codes are stored as
+digests.
 """
 
 from collections.abc import Collection, Sequence
