@@ -1,7 +1,7 @@
 """Second factors: the secret of an authenticator app and recovery codes, one set for each operator.
 
-Passkeys are second factors, too: see `passkeys.py`. The secrets are encrypted by the caller; recovery codes are stored as
-digests.
+The secrets are encrypted by the caller; recovery codes are stored as digests. Passkeys, second factors too, have a module
+of their own.
 """
 
 from collections.abc import Collection, Sequence
