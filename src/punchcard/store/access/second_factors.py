@@ -1,7 +1,6 @@
 """Second factors: the secret of an authenticator app and recovery codes, one set for each operator.
 
-The secrets are encrypted by the caller; recovery codes are stored as digests. Passkeys, second factors too, have a module
-of their own.
+The secrets are encrypted by the caller; recovery codes are stored as digests. Passkeys are in `passkeys.py`.
 """
 
 from collections.abc import Collection, Sequence
