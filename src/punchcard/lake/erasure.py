@@ -134,6 +134,42 @@ class LakeEraser:
             return Erasure(rows=rows, files=tuple(self._table.replaced_files()))
         raise LakeError(f"The data lake at {self._location.url} is constantly changed by other processes.")
 
+    def naming(self, ids: ErasedIds, paths: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some replaced files that may have events of the subjects.
+
+        Raises:
+            StorageError: A file cannot be read.
+        """
+        return tuple(path for path in paths if self._may_name(path, ids))
+
+    def _may_name(self, path: str, ids: ErasedIds) -> bool:
+        """Return whether a file has an id of a subject, or an item that is not a valid event."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet
+
+        columns = {
+            "type": frozenset({""}),
+            "user_id": ids.user_ids,
+            "anonymous_id": ids.anonymous_ids,
+            "email": ids.emails,
+        }
+        try:
+            with self._location.open(path) as source:
+                parquet = pyarrow.parquet.ParquetFile(source)
+                present = [name for name in columns if name in parquet.schema_arrow.names]
+                for number in range(parquet.num_row_groups):
+                    group = parquet.read_row_group(number, columns=present, use_threads=False)
+                    for name in present:
+                        values = pa.array(sorted(columns[name]), type=pa.string())
+                        if pc.any(pc.is_in(group.column(name).cast(pa.string()), value_set=values)).as_py():
+                            return True
+        except FileNotFoundError:
+            return False  # deleted meanwhile
+        except (OSError, pa.ArrowException) as error:
+            raise LakeError(f"A file of the data lake at {self._location.url} cannot be read: {error}.") from error
+        return False
+
     def remove_files(self, paths: Collection[str]) -> None:
         """Delete files that were replaced, unless they are part of the table.
 

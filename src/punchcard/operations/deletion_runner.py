@@ -177,10 +177,8 @@ class DeletionRunner:
         now = self._clock.now()
         if now - regulation.created_at < timedelta(seconds=_SUPPRESSION_SECONDS) and regulation.type.suppresses:
             return False
-        if not regulation.log_position:
-            return self._move(
-                regulation, log_position=max(1, self._log.last_position()), status=RegulationStatus.RUNNING
-            )
+        if regulation.status is RegulationStatus.INITIALIZED:
+            return self._move(regulation, log_position=self._log.last_position(), status=RegulationStatus.RUNNING)
         if regulation.type.deletes:
             request_engage(self._store)  # it knows which ids are of one person
         with self._store.reading() as work:
@@ -235,7 +233,7 @@ class DeletionRunner:
 
     def _erase_records(self, regulation: Regulation) -> bool:
         """Forward the deletion, then clear everything but the lake, by what the lake still has of the subjects."""
-        through = min(self._log.last_position(), max(regulation.log_position, 1))
+        through = min(self._log.last_position(), regulation.log_position)
         if waits_for := self._waits_for(through, with_engage=False):
             self._note(regulation, waits_for)
             return False
@@ -289,14 +287,16 @@ class DeletionRunner:
             status=RegulationStatus.RUNNING,
             count=existing + max(erasure.rows, len(events)),
         )
+        # A person of whom the lake had nothing may be in files that were replaced before, such as by retention.
+        files = erasure.files if events else self._eraser.naming(identity.ids, erasure.files)
         effects = tuple(sorted({*identity.effects, *records.in_flight}))
         return self._move(
             regulation,
             stage=PROFILES_AGAIN,
             progress=structs.replace(
                 self._with_log(regulation.progress, records.in_log).with_store(step),
-                files=erasure.files,
-                files_due_at=now + self._grace,
+                files=files,
+                files_due_at=now + self._grace if files else None,
             ),
             identity=write_identity(
                 self._vault, structs.replace(identity, effects=effects, later=tuple(event.place for event in later))

@@ -26,6 +26,7 @@ from punchcard.errors import ConfigurationError, StorageError, StorageSettingsEr
 from punchcard.postgres import LOCK_SECONDS, LOCKED_STATE, SESSION, connection_parameters, has_ended, is_settings_fault
 from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.checkpoints import AUTOMATIC_FROM_PAGES, Checkpoints
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.engage import schema as _engage_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.ingest import schema as _ingest_schema  # noqa: F401  # its tables are part of the metadata
@@ -39,7 +40,7 @@ from punchcard.store.vacuum import vacuum
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0045"
+HEAD_MIGRATION = "0049"
 _BUSY_SECONDS = 10
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
@@ -94,6 +95,7 @@ class Store:
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # SQLite lets one writer in at a time and makes the others poll; threads of one process rather queue here.
         self._writing: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._checkpoints = Checkpoints(parsed.database or "", writing=self._writing)
         try:
             self._migrate()
         except BaseException:
@@ -111,6 +113,7 @@ class Store:
             with self._writing, self._engine.connect() as connection, connection.begin():
                 self._begin_write(connection)
                 yield connection
+            self._checkpoints.note_commit()
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             if (fault := self._fault(error, "written")) is None:
                 raise
@@ -228,6 +231,10 @@ class Store:
         with closing(self._engine.raw_connection()) as connection:
             return truncate_write_ahead_log(connection)
 
+    def keep_checkpointing(self) -> AbstractContextManager[None]:
+        """Spare the commits of SQLite from copying its write-ahead log: a thread does it until the block ends."""
+        return self._checkpoints.running() if self.is_sqlite else nullcontext()
+
     def close(self) -> None:
         """Release all connections."""
         self._engine.dispose()
@@ -272,6 +279,7 @@ def _sqlite_engine(url: URL) -> Engine:
         dbapi_connection.isolation_level = None  # each unit of work and each view says BEGIN itself
         enable_write_ahead_log(dbapi_connection, wait_seconds=_BUSY_SECONDS)
         dbapi_connection.execute("PRAGMA synchronous = FULL").close()
+        dbapi_connection.execute(f"PRAGMA wal_autocheckpoint = {AUTOMATIC_FROM_PAGES}").close()
         dbapi_connection.execute("PRAGMA foreign_keys = ON").close()
         dbapi_connection.execute("PRAGMA secure_delete = ON").close()  # deleted persons leave no bytes in free pages
 
