@@ -30,6 +30,7 @@ _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation."
         "punchcard privacy delete u-1",
         "punchcard privacy delete ann@example.com --by email --suppress --yes",
         "punchcard privacy delete u-1 --internal",
+        "punchcard privacy delete u-1 --source website",
     ),
 )
 def delete(
@@ -37,6 +38,9 @@ def delete(
     by: _By = "user-id",
     suppress: Annotated[bool, typer.Option("--suppress", help="Refuse new events of the persons, too.")] = False,
     internal: Annotated[bool, typer.Option("--internal", help="Do not request destinations to delete them.")] = False,
+    source: Annotated[
+        str, typer.Option(metavar="SLUG", help="Only the events of this source; profiles and awards stay.")
+    ] = "",
     yes: _Yes = False,
     data: Data = None,
 ) -> int:
@@ -48,7 +52,7 @@ def delete(
     from punchcard.cli.regulating import deletion_type, regulate
 
     type_ = deletion_type(suppresses=suppress, is_internal=internal)
-    return regulate(settings, type_, subjects, by=by, assume_yes=yes)
+    return regulate(settings, type_, subjects, by=by, source=source, assume_yes=yes)
 
 
 @privacy.command(
