@@ -31,6 +31,7 @@ BENCHES = (
     "disk",
     "lake_lookup",
     "app",
+    "pages",
     "engage",
     "engage_wal",
     "backtest",

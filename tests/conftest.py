@@ -16,12 +16,12 @@ import psycopg
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import LRUCache
 
-from punchcard.store.engine import Store
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.postgres import RestartedPostgres, restarted_postgres
+from punchcard.testing.postgres_databases import PostgresDatabases, database_url
 from punchcard.testing.processes import end_fork_server
 from punchcard.testing.s3_server import S3Server
 
@@ -155,43 +155,29 @@ def own_postgres() -> Iterator[RestartedPostgres]:
         yield restarted
 
 
-def _database_url(server_url: str, name: str) -> str:
-    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
-
-
-@contextmanager
-def _postgres_database(server_url: str, *, template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        # Copying files takes half as long as writing every page to the log, which is the default.
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
-    yield _database_url(server_url, name)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server_url: str) -> str:
-    """The name of a PostgreSQL database with all tables of the store, to be copied."""
-    name = "with_tables"
-    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    Store(_database_url(postgres_server_url, name)).close()
-    return name
+def postgres_databases(postgres_server_url: str) -> PostgresDatabases:
+    """PostgreSQL databases with all tables of the store, each for one test at a time."""
+    return PostgresDatabases(postgres_server_url)
 
 
 @pytest.fixture
 def empty_postgres_url(postgres_server_url: str) -> Iterator[str]:
     """A fresh PostgreSQL database without a table."""
-    with _postgres_database(postgres_server_url, template="template1") as url:
-        yield url
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy".encode())
+    yield database_url(postgres_server_url, name)
+    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture
-def postgres_url(postgres_server_url: str, postgres_template: str) -> Iterator[str]:
-    """A fresh PostgreSQL database with all tables of the store and no row of a test."""
-    with _postgres_database(postgres_server_url, template=postgres_template) as url:
-        yield url
+def postgres_url(postgres_databases: PostgresDatabases) -> Iterator[str]:
+    """A PostgreSQL database with all tables of the store and no row of a test."""
+    url = postgres_databases.lend()
+    yield url
+    postgres_databases.take_back(url)
 
 
 @pytest.fixture

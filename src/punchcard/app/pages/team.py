@@ -22,7 +22,7 @@ from punchcard.operations.invitations import (
     revoke_invitation,
 )
 from punchcard.operations.mail import find_mail_channel
-from punchcard.operations.two_factor import turn_off_two_factor
+from punchcard.operations.two_factor import reset_second_factors
 from punchcard.store.access import audit
 from punchcard.store.access.invitations import Invitation, list_invitations
 from punchcard.store.access.operators import (
@@ -147,7 +147,7 @@ def reset_two_factor(context: ContextDependency) -> Page:
     """Turn two-factor authentication off for somebody who has lost phone and recovery codes. Their sessions end."""
     with context.dependencies.store.unit_of_work() as work:
         operator = find_operator(work, context.field("id"))
-        if operator is None or not turn_off_two_factor(
+        if operator is None or not reset_second_factors(
             work, operator, actor=context.actor, clock=context.dependencies.clock
         ):
             raise NotFoundError("There is no such operator with two-factor authentication.")
