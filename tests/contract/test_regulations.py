@@ -128,6 +128,59 @@ def test_nothing_is_left_of_a_deleted_person_and_the_neighbor_is_whole(
     assert [(row["state"], row["quantity"]) for row in deleted] == [("delivered", "9.99"), ("delivered", "9.99")]
 
 
+FORWARDED_DELETION = {"batch": [{"type": "delete", "userId": "u-9", "messageId": "d-9", "integrations": None}]}
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        [],
+        [("track", order(BOB, 1))],
+        [("track", order(BOB, 1)), ("webhook", FORWARDED_DELETION)],  # no event, so nothing to write to the lake
+        [("webhook", FORWARDED_DELETION)],
+        [("batch", b"not JSON")],
+    ],
+    ids=["nothing", "events of others", "a forwarded deletion at last", "a forwarded deletion", "nothing readable"],
+)
+@pytest.mark.parametrize("type_", ["DELETE_ONLY", "SUPPRESS_WITH_DELETE", "SUPPRESS_ONLY"])
+def test_a_regulation_of_an_unknown_person_waits_for_nothing(
+    api: PublicApiServer, received: list[tuple[str, Any]], type_: str
+) -> None:
+    """Promise: whatever was received, the worker finishes it in its next steps; only replaced files have a time."""
+    for call, body in received:
+        api.send(body, call=call)
+    regulation = regulate(api, type_, "nobody-at-all")
+    runner = api.deletion_runner()
+    for _ in range(8):
+        api.route()
+        api.feed_lake()
+        api.engage()
+        runner.step()
+        api.clock.advance(1)
+    view = get(api, regulation)
+    assert view["overallStatus"] in ("FINISHED", "PARTIAL_SUCCESS"), view
+
+
+def test_replaced_files_that_name_nobody_are_not_waited_for(api: PublicApiServer) -> None:
+    """Promise: only a deletion with events in replaced files waits for their readers."""
+    api.send(order(ANN, 1), order(BOB, 2))
+    process(api)
+    of_ann = regulate(api, "DELETE_INTERNAL", ANN[0])
+    of_nobody = regulate(api, "DELETE_INTERNAL", "nobody-at-all")
+    runner = api.deletion_runner()
+    for _ in range(8):
+        api.route()
+        api.feed_lake()
+        api.engage()
+        runner.step()
+        api.clock.advance(1)
+    assert get(api, of_nobody)["overallStatus"] == "FINISHED"
+    assert get(api, of_ann)["overallStatus"] == "RUNNING"
+    api.clock.advance(60)
+    runner.step()
+    assert get(api, of_ann)["overallStatus"] == "FINISHED"
+
+
 def test_the_same_order_earns_nothing_twice_after_a_deletion(api: PublicApiServer) -> None:
     api.send(order(ANN, 1))
     process(api)

@@ -5,6 +5,7 @@ With SCREENSHOTS_FOLDER=FOLDER the pictures of the documentation are taken meanw
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,7 +149,40 @@ def check_page(page: Page, what: str, *, rules: dict[str, Any] = RULES) -> None:
         page.wait_for_timeout(100)
     assert beyond <= 0, f"{what}: {beyond} px too wide"
     barriers = page.evaluate(BARRIERS, rules)
-    assert barriers == [], what
+    assert barriers == [], f"{what}: {barriers}"
+
+
+def check_both_themes(page: Page, axe: str, name: str, *, pictures_folder: str = "") -> None:
+    """The page fits and has no barriers in either theme.
+
+    Args:
+        axe: The script of axe-core.
+        pictures_folder: Where pictures of it are stored, "" for nowhere.
+    """
+    page.evaluate(axe)
+    width = page.evaluate("window.innerWidth")
+    for rules in (RULES, COLOR_RULES):
+        check_page(page, f"{name}, {theme_of(page)}, {width} px", rules=rules)
+        if pictures_folder:
+            page.screenshot(path=Path(pictures_folder) / f"{name}-{width}-{theme_of(page)}.png", full_page=True)
+        switch_theme(page)
+
+
+def elsewhere(action: Callable[[], object]) -> None:
+    """Do it in another thread: in that of the browser no second event loop can run."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001  # raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """Renders templates, and formats times, numbers and statuses in the same way on every page."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -57,6 +59,7 @@ class _CompiledTemplates(BytecodeCache):
 
 
 _compiled_templates = _CompiledTemplates()
+_zone_of_page: ContextVar[Callable[[], ZoneInfo]] = ContextVar("zone_of_page")
 
 _FUNCTIONS = {
     "page_path": page_path,
@@ -131,14 +134,20 @@ class Renderer:
 
     def render(self, template: str, values: Mapping[str, object]) -> str:
         """Return the rendered template."""
-        return self._templates.get_template(template).render(values)
+        # The zone is read once a page: a page may show a thousand moments.
+        token = _zone_of_page.set(functools.cache(self._zone))
+        try:
+            return self._templates.get_template(template).render(values)
+        finally:
+            _zone_of_page.reset(token)
 
     def _moment(self, instant: datetime | None) -> Markup:
         """Format an instant in the workspace's time zone, with the exact UTC time as a tooltip."""
         if instant is None:
             return Markup('<span class="text-secondary">never</span>')
-        local = instant.astimezone(self._zone())
-        today = self._now().astimezone(self._zone())
+        zone = _zone_of_page.get(self._zone)()
+        local = instant.astimezone(zone)
+        today = self._now().astimezone(zone)
         if local.date() == today.date():
             text = local.strftime("%H:%M:%S")
         elif local.year == today.year:

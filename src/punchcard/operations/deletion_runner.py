@@ -6,7 +6,7 @@ Each step may be repeated: a crash between any two, or within one, ends in the s
     profiles        Engage deletes profiles, traits, memberships and waiting syncs
     records         destinations are requested to delete; log, ledger, held events, reports and requests are cleared
     lake            the events are deleted from the lake
-    profiles_again  Engage deletes what it has read meanwhile, and makes its facts again
+    profiles_again  Engage deletes what it has read meanwhile, and computes everything again
     remaining       awards in flight have ended, and the last files and bytes are removed
 """
 
@@ -177,10 +177,8 @@ class DeletionRunner:
         now = self._clock.now()
         if now - regulation.created_at < timedelta(seconds=_SUPPRESSION_SECONDS) and regulation.type.suppresses:
             return False
-        if not regulation.log_position:
-            return self._move(
-                regulation, log_position=max(1, self._log.last_position()), status=RegulationStatus.RUNNING
-            )
+        if regulation.status is RegulationStatus.INITIALIZED:
+            return self._move(regulation, log_position=self._log.last_position(), status=RegulationStatus.RUNNING)
         if regulation.type.deletes:
             request_engage(self._store)  # it knows which ids are of one person
         with self._store.reading() as work:
@@ -235,8 +233,8 @@ class DeletionRunner:
 
     def _erase_records(self, regulation: Regulation) -> bool:
         """Forward the deletion, then clear everything but the lake, by what the lake still has of the subjects."""
-        last = self._log.last_position()
-        if waits_for := self._waits_for(min(last, max(regulation.log_position, 1)), with_engage=False):
+        through = min(self._log.last_position(), regulation.log_position)
+        if waits_for := self._waits_for(through, with_engage=False):
             self._note(regulation, waits_for)
             return False
         identity = read_identity(self._vault, regulation)
@@ -257,6 +255,7 @@ class DeletionRunner:
             effects=tuple(sorted(waiting)),
             forwarded=forwarded,
             conflicts=tuple(records.conflicts),
+            cleared_through=through,
         )
         return self._move(
             regulation,
@@ -275,10 +274,11 @@ class DeletionRunner:
             self._note(regulation, waits_for)
             return False
         identity = read_identity(self._vault, regulation)
-        # Events that have arrived since the records were cleared: their places are cleared once more.
         events = self._events_of(identity.ids)
-        records = self._records.erase(identity.ids, events)
-        erasure = self._eraser.erase(identity.ids, scrubbed=identity.conflicts)
+        # The places of those that have arrived since the records were cleared: theirs are cleared, too.
+        later = [event for event in events if event.place[0] > identity.cleared_through]
+        records = self._records.erase(identity.ids, later)
+        erasure = self._eraser.erase(identity.ids, events=events, scrubbed=identity.conflicts)
         now = self._clock.now()
         existing = next((step.count for step in regulation.progress.stores if step.id == "lake"), 0)
         step = Step(
@@ -287,16 +287,20 @@ class DeletionRunner:
             status=RegulationStatus.RUNNING,
             count=existing + max(erasure.rows, len(events)),
         )
+        # A person of whom the lake had nothing may be in files that were replaced before, such as by retention.
+        files = erasure.files if events else self._eraser.naming(identity.ids, erasure.files)
         effects = tuple(sorted({*identity.effects, *records.in_flight}))
         return self._move(
             regulation,
             stage=PROFILES_AGAIN,
             progress=structs.replace(
                 self._with_log(regulation.progress, records.in_log).with_store(step),
-                files=erasure.files,
-                files_due_at=now + self._grace,
+                files=files,
+                files_due_at=now + self._grace if files else None,
             ),
-            identity=write_identity(self._vault, structs.replace(identity, effects=effects)),
+            identity=write_identity(
+                self._vault, structs.replace(identity, effects=effects, later=tuple(event.place for event in later))
+            ),
         )
 
     def _with_log(self, progress: Progress, in_log: LogErasure) -> Progress:

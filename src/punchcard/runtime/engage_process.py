@@ -22,6 +22,7 @@ from punchcard.runtime.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from punchcard.engage.fact_store import FactStore
+    from punchcard.lake.erasure import LakeEraser
     from punchcard.store.engine import Leadership
 
 _RETRY_SECONDS = 1.0
@@ -92,10 +93,12 @@ class EngageProcess:
         from punchcard.engage.fact_store import FactStore
         from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.sync_dispatch import SyncDispatcher
+        from punchcard.lake.erasure import LakeEraser
         from punchcard.runtime.assembly import open_guarded_log, open_lake
 
         settings = self._settings
         lake = open_lake(settings, self._store)
+        eraser = LakeEraser(settings.lake_location(), clock=self._clock)
         with (
             open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
             closing(FactStore(settings.facts_path())) as facts,
@@ -133,20 +136,17 @@ class EngageProcess:
                 if self._clock.monotonic() >= check_at:
                     engine.check()
                     check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
-                if self._serve_requests(facts):
+                if self._serve_requests(facts, eraser):
                     return
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
-    def _serve_requests(self, facts: "FactStore") -> bool:
-        """Process previews and deletions; True if the facts were removed, because they must be made again."""
+    def _serve_requests(self, facts: "FactStore", eraser: "LakeEraser") -> bool:
+        """Process previews and deletions; True if everything must be computed again."""
         from punchcard.engage.erasure import erase_for_regulations
         from punchcard.engage.requests import process_requests
 
         process_requests(self._store, facts, clock=self._clock, zone=self._watch.newest().day_zone)
-        if not erase_for_regulations(self._store, facts, self._subjects):
-            return False
-        facts.remove()
-        return True
+        return erase_for_regulations(self._store, facts, self._subjects, eraser)
 
 
 def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:

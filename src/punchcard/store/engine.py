@@ -14,6 +14,7 @@ from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
     DBAPIError,
+    DisconnectionError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -22,9 +23,10 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
-from punchcard.postgres import SESSION, connection_parameters, is_settings_fault
+from punchcard.postgres import LOCK_SECONDS, LOCKED_STATE, SESSION, connection_parameters, has_ended, is_settings_fault
 from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.checkpoints import AUTOMATIC_FROM_PAGES, Checkpoints
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.engage import schema as _engage_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.ingest import schema as _ingest_schema  # noqa: F401  # its tables are part of the metadata
@@ -45,6 +47,7 @@ _FROZEN_SECONDS = 30
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.
 _LIMIT_EXCEEDED = "54"
+_IS_NEW = "is_new"  # of a connection that was not used yet
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -87,11 +90,12 @@ class Store:
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.sqlite_path = parsed.database if self.is_sqlite else None
-        self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed, pool_pre_ping=True)
+        self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed)
         # PostgreSQL's own default shows each statement of a unit of work another moment.
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # SQLite lets one writer in at a time and makes the others poll; threads of one process rather queue here.
         self._writing: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._checkpoints = Checkpoints(parsed.database or "", writing=self._writing)
         try:
             self._migrate()
         except BaseException:
@@ -106,12 +110,10 @@ class Store:
             StorageError: the database is full, locked or away; nothing was written.
         """
         try:
-            with (
-                self._writing,
-                self._engine.connect().execution_options(writes=True) as connection,
-                connection.begin(),
-            ):
+            with self._writing, self._engine.connect() as connection, connection.begin():
+                self._begin_write(connection)
                 yield connection
+            self._checkpoints.note_commit()
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             if (fault := self._fault(error, "written")) is None:
                 raise
@@ -139,12 +141,26 @@ class Store:
             StorageError: the database is locked or away.
         """
         try:
-            with self._engine.connect().execution_options(**self._view) as connection, connection.begin():
-                yield connection
+            with self._engine.connect() as connection:
+                if self._view:
+                    connection = connection.execution_options(**self._view)
+                with connection.begin():
+                    if self.is_sqlite:
+                        _driver_of(connection).execute("BEGIN").close()
+                    yield connection
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             if (fault := self._fault(error, "read")) is None:
                 raise
             raise fault from error
+
+    def _begin_write(self, connection: Connection) -> None:
+        # On the driver: SQLAlchemy takes twenty times as long for two words, and every event has several units of work.
+        if self.is_sqlite:
+            # A write lock taken at the start waits its turn; taken half-way it would fail as "locked" at once.
+            _driver_of(connection).execute("BEGIN IMMEDIATE").close()
+        else:
+            # The rows that a frozen process has locked are those that its successor needs.
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
 
     def _fault(self, error: Exception, doing: str) -> StorageError | None:
         """Return the error to raise where the database is at fault, None where the written values are.
@@ -161,6 +177,12 @@ class Store:
             )
         if not self.is_sqlite and isinstance(error, DBAPIError) and is_settings_fault(cause):
             return StorageSettingsError(f"The store cannot be {doing}: {cause}. Correct PUNCHCARD_DATABASE_URL.")
+        if getattr(cause, "sqlstate", None) == LOCKED_STATE:
+            words = " ".join(str(cause).split())
+            return StorageError(
+                f"The store cannot be {doing}: Another session has kept a lock for {LOCK_SECONDS} seconds. End the one "
+                f"that is `idle in transaction` in pg_stat_activity, with pg_terminate_backend(pid). {words}"
+            )
         if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
             return StorageError(f"the store cannot be {doing}: {cause}")
         return None
@@ -209,6 +231,10 @@ class Store:
         with closing(self._engine.raw_connection()) as connection:
             return truncate_write_ahead_log(connection)
 
+    def keep_checkpointing(self) -> AbstractContextManager[None]:
+        """Spare the commits of SQLite from copying its write-ahead log: a thread does it until the block ends."""
+        return self._checkpoints.running() if self.is_sqlite else nullcontext()
+
     def close(self) -> None:
         """Release all connections."""
         self._engine.dispose()
@@ -250,17 +276,12 @@ def _sqlite_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: sqlite3.Connection, _record: object) -> None:
-        dbapi_connection.isolation_level = None  # we say BEGIN ourselves, below
+        dbapi_connection.isolation_level = None  # each unit of work and each view says BEGIN itself
         enable_write_ahead_log(dbapi_connection, wait_seconds=_BUSY_SECONDS)
         dbapi_connection.execute("PRAGMA synchronous = FULL").close()
+        dbapi_connection.execute(f"PRAGMA wal_autocheckpoint = {AUTOMATIC_FROM_PAGES}").close()
         dbapi_connection.execute("PRAGMA foreign_keys = ON").close()
         dbapi_connection.execute("PRAGMA secure_delete = ON").close()  # deleted persons leave no bytes in free pages
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A write lock taken at the start waits its turn; taken half-way it would fail as "locked" at once.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
@@ -269,20 +290,26 @@ def _postgres_engine(url: URL, *, session: Sequence[str] = (), **options: Any) -
     """Return an engine with sessions as `punchcard.postgres` describes them, and further statements for each."""
     engine = create_engine(url, connect_args=connection_parameters(url.query), **options)
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("writes", False):
-            # The rows that a frozen process has locked are those that its successor needs.
-            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
-
     @event.listens_for(engine, "connect")
-    def configure(dbapi_connection: Any, _record: object) -> None:
+    def configure(dbapi_connection: Any, record: Any) -> None:
         with dbapi_connection.cursor() as cursor:
             for statement in (*SESSION, *session):
                 cursor.execute(statement)
         dbapi_connection.commit()
+        record.info[_IS_NEW] = True
+
+    @event.listens_for(engine, "checkout")
+    def replace_ended(dbapi_connection: Any, record: Any, _proxy: object) -> None:
+        # Not a new one: the pool connects only twice, and then raises another error.
+        if not record.info.pop(_IS_NEW, False) and has_ended(dbapi_connection):
+            raise DisconnectionError  # the pool connects again
 
     return engine
+
+
+def _driver_of(connection: Connection) -> Any:
+    """Return the driver's connection to SQLite."""
+    return connection.connection.dbapi_connection
 
 
 class _UndoError(Exception):

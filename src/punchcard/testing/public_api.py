@@ -238,8 +238,9 @@ class PublicApiServer:
             )
         while self._engine.step():
             continue
-        if erase_for_regulations(self.store, self._facts, self.subjects):
-            self._facts.remove()
+        eraser = LakeEraser(self.lake_location, clock=self.clock)
+        if erase_for_regulations(self.store, self._facts, self.subjects, eraser):
+            self._facts.close()
             self._engine = None
             self.engage()
 

@@ -51,8 +51,8 @@ _LABELS: Final = {
 _COLORS: Final = {
     RegulationStatus.FINISHED: "green",
     RegulationStatus.FAILED: "red",
-    RegulationStatus.PARTIAL_SUCCESS: "yellow",
-    RegulationStatus.NOT_SUPPORTED: "yellow",
+    RegulationStatus.PARTIAL_SUCCESS: "orange",
+    RegulationStatus.NOT_SUPPORTED: "orange",
 }
 
 
