@@ -88,6 +88,7 @@ PAGES = [
     "/settings/versions",
     "/settings/password",
     "/settings/account",
+    "/settings/passkeys",
     "/settings/two-factor",
     "/settings/sign-in",
 ]
