@@ -7,10 +7,11 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -35,6 +36,8 @@ KAFKA_JARS = TESTS / "kafka" / "jars"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
 _STATEMENTS_MAX = 2_000
+
+T = TypeVar("T")
 
 
 def pytest_configure() -> None:
@@ -99,9 +102,30 @@ def _keep_compiled_statements() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the folders with the longest files first: the short ones then keep all processes busy to the end."""
-    places = {folder: place for place, folder in enumerate(("simulation", "e2e", "contract"))}
-    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(places)))
+    """Run files that mostly wait among files that mostly compute, and the short ones last.
+
+    Tests of processes wait for half of their time. If all of pytest's processes run such files at once, the cores idle;
+    and a long file that begins last is waited for by all others.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    folders: dict[str, list[list[pytest.Item]]] = {}
+    for path, tests in files.items():
+        folders.setdefault(path.relative_to(TESTS).parts[0], []).append(tests)
+    waiting = folders.pop("e2e", [])
+    computing = [*folders.pop("simulation", []), *folders.pop("contract", [])]
+    short = [tests for folder in folders.values() for tests in folder]
+    items[:] = chain.from_iterable([*interleaved(waiting, computing), *short])
+
+
+def interleaved(first: Sequence[T], second: Sequence[T]) -> list[T]:
+    """Return the members of both, each in its order and evenly distributed over the whole; the first begins."""
+    places = [
+        (number / len(members), members is second) for members in (first, second) for number in range(len(members))
+    ]
+    remaining = {False: iter(first), True: iter(second)}
+    return [next(remaining[is_second]) for _, is_second in sorted(places)]
 
 
 @pytest.fixture(autouse=True)
