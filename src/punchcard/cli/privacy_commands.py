@@ -132,18 +132,21 @@ def status(
 
 @privacy.command(
     short_help="List properties and traits, and which look like personal data.",
-    epilog=example("punchcard privacy inventory", "punchcard privacy inventory --new --json"),
+    epilog=example(
+        "punchcard privacy inventory", "punchcard privacy inventory --new --json", "punchcard privacy inventory --csv"
+    ),
 )
 def inventory(
     new: Annotated[bool, typer.Option("--new", help="Only those that nobody has classified.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print a CSV file.")] = False,
     data: Data = None,
 ) -> int:
     """List every property and trait that sources send, the most sensitive first, from a sample of their events."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.inventory import show_inventory
 
-    return show_inventory(settings, as_json=json, only_new=new)
+    return show_inventory(settings, as_json=json, as_csv=csv, only_new=new)
 
 
 @privacy.command(
