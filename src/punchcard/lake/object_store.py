@@ -103,8 +103,8 @@ class ObjectStore:
         self.url = url.rstrip("/")
         self._small = self._open(parts.netloc, parts.path.strip("/"), timeout=_TIMEOUT)
         self._large = self._open(parts.netloc, parts.path.strip("/"), timeout=_TRANSFER_TIMEOUT)
-        # A store that accepts connections and never answers is noticed as soon as one that refuses them. Not in a write:
-        # there is nothing to read before all of it is sent.
+        # A store that accepts connections and never answers is noticed soon. Not in a write: there is nothing to read
+        # before all of it is sent.
         self._reads = self._open(parts.netloc, parts.path.strip("/"), timeout=_TRANSFER_TIMEOUT, read_timeout=_TIMEOUT)
 
     def _open(
