@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 import pytest
@@ -20,11 +20,15 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import LRUCache
 
+from punchcard.lake.opening import DuckDBConfig, FolderFiles
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.postgres import RestartedPostgres, restarted_postgres
 from punchcard.testing.postgres_databases import PostgresDatabases, database_url
 from punchcard.testing.processes import end_fork_server
 from punchcard.testing.s3_server import S3Server
+
+if TYPE_CHECKING:
+    import duckdb
 
 # How long an example takes says how busy the machine is, and nothing about the product. A test with settings of its
 # own names what it adds to these.
@@ -45,6 +49,7 @@ def pytest_configure() -> None:
     _keep_bytecode()
     _keep_files_in_memory()
     _keep_compiled_statements()
+    _keep_duckdb()
 
 
 def pytest_unconfigure() -> None:
@@ -99,6 +104,23 @@ def _keep_compiled_statements() -> None:
         if engine not in compiled:
             compiled[engine] = _CompiledStatements(_STATEMENTS_MAX)
         connection.execution_options(compiled_cache=compiled[engine])
+
+
+def _keep_duckdb() -> None:
+    """Share DuckDB's memory among the readers of lakes in folders of this process, which are new ones for each test.
+
+    Creating it takes longer than most queries. What a reader defines belongs to its connection.
+    """
+    connect = FolderFiles.connect
+    shared: dict[tuple[int, str], duckdb.DuckDBPyConnection] = {}
+
+    def connect_shared(files: FolderFiles, config: DuckDBConfig) -> "duckdb.DuckDBPyConnection":
+        key = (os.getpid(), repr(config))  # a forked process has none of the threads
+        if key not in shared:
+            shared[key] = connect(files, config)
+        return shared[key].cursor()
+
+    FolderFiles.connect = connect_shared  # type: ignore[method-assign]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
