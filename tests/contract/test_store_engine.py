@@ -362,6 +362,24 @@ def test_a_session_that_keeps_a_lock_is_not_waited_for_without_end(
     store.close()
 
 
+def test_a_process_that_creates_or_migrates_tables_is_waited_for(
+    empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("punchcard.store.engine.SESSION", ("SET lock_timeout = '100ms'",))
+    with closing(Store(empty_postgres_url)) as store, store.unit_of_work() as work:
+        metadata.drop_all(work)
+        work.execute(text("DROP TABLE alembic_version"))
+    with psycopg.connect(empty_postgres_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (0x50756E63,))
+        waiting = threading.Thread(target=lambda: Store(empty_postgres_url).close())
+        waiting.start()
+        waiting.join(0.5)  # longer than the time-out
+        assert waiting.is_alive()
+    waiting.join()
+    with closing(Store(empty_postgres_url)) as store:
+        store.ping()
+
+
 def test_commits_are_durable_whatever_the_default_of_the_server(empty_postgres_url: str) -> None:
     """Promise: an attempt that was committed before its first byte left is there after a loss of power."""
     name = make_url(empty_postgres_url).database

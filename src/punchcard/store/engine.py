@@ -256,12 +256,19 @@ class Store:
         from punchcard.store.migrations.upgrade import upgrade  # Alembic is slow to import and seldom needed
 
         with self.unit_of_work() as work:
+            self._wait_for_others(work)
             upgrade(work)
+
+    def _wait_for_others(self, work: Connection) -> None:
+        """Wait for a process that brings the tables up to date, however long that takes."""
+        if not self.is_sqlite:
+            work.exec_driver_sql("SET LOCAL lock_timeout = 0")
 
     def _create(self) -> None:
         # What all migrations lead to, at once; a test proves that both ways end alike.
         with self.unit_of_work() as work:
             if not self.is_sqlite:
+                self._wait_for_others(work)
                 # Two processes may start on an empty database together: the second waits here and finds it done.
                 work.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK_KEY})
             metadata.create_all(work)
