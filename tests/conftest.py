@@ -1,5 +1,7 @@
 """Real databases for every test that stores something."""
 
+import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -139,6 +141,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     computing = [*folders.pop("simulation", []), *folders.pop("contract", [])]
     short = [tests for folder in folders.values() for tests in folder]
     items[:] = chain.from_iterable([*interleaved(waiting, computing), *short])
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected, half a million objects, out of each later search for garbage."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # DuckDB reports as leaked what the last search does not see
 
 
 def interleaved(first: Sequence[T], second: Sequence[T]) -> list[T]:

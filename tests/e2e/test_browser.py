@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import os
 import queue
+import signal
 import subprocess
 import threading
 import time
@@ -99,6 +101,7 @@ class Shop:
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Debian's command is a script, which does not pass signals on
         )
 
     def call(self, call: str, number: int = 0) -> None:
@@ -113,7 +116,7 @@ class Shop:
 
     def close(self) -> None:
         self._orders.put({})
-        self._browser.terminate()
+        os.killpg(self._browser.pid, signal.SIGTERM)
         self._browser.wait(20)
         self._server.shutdown()
         self._server.server_close()

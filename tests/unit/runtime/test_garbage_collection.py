@@ -11,6 +11,7 @@ from punchcard.runtime.garbage_collection import collect_rarely
 @pytest.fixture(autouse=True)
 def default_collection() -> Iterator[None]:
     thresholds = gc.get_threshold()
+    gc.unfreeze()  # what `tests/conftest.py` has frozen
     yield
     gc.unfreeze()
     gc.set_threshold(*thresholds)
