@@ -34,6 +34,7 @@ BENCHES = (
     "backtest",
     "reconcile",
     "replay_priority",
+    "regulations",
 )
 _TINY_OPTION = "--tiny"  # for CI: each bench runs, its figures mean nothing
 _KEEP_OPTION = "--keep="
