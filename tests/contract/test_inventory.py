@@ -220,10 +220,10 @@ def test_a_card_number_raises_one_alert_until_somebody_acts(api: PublicApiServer
     assert "4111" not in json.dumps(alert)
     browser = FormBrowser(api)
     browser.sign_in("owner@acme.example")
-    assert "Values of properties.card look like card number." in browser.get("/").text
+    assert "Values of properties.card look like card numbers." in browser.get("/").text
     assert "needs attention" in browser.get("/privacy/inventory").text
     path = browser.get("/").text.partition("/privacy/inventory/property?")[2].partition('"')[0]
-    assert "Values look like card number." in browser.get(f"/privacy/inventory/property?{path}").text
+    assert "Values look like card numbers." in browser.get(f"/privacy/inventory/property?{path}").text
     for source in ("website", "till"):
         assert [each["subject"] for each in alerts()] == ["properties.card"]
         browser.post(f"/privacy/controls/source/{source}", path="properties.card", action="drop")

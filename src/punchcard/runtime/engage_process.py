@@ -23,7 +23,7 @@ from punchcard.runtime.settings import Settings, read_settings
 if TYPE_CHECKING:
     from punchcard.engage.fact_store import FactStore
     from punchcard.lake.erasure import LakeEraser
-    from punchcard.store.engine import Leadership
+    from punchcard.store.leadership import Leadership
 
 _RETRY_SECONDS = 1.0
 _REQUEST_POLL_SECONDS = 0.1

@@ -52,8 +52,8 @@ _LABELS: Final = {
 _COLORS: Final = {
     RegulationStatus.FINISHED: "green",
     RegulationStatus.FAILED: "red",
-    RegulationStatus.PARTIAL_SUCCESS: "yellow",
-    RegulationStatus.NOT_SUPPORTED: "yellow",
+    RegulationStatus.PARTIAL_SUCCESS: "orange",
+    RegulationStatus.NOT_SUPPORTED: "orange",
 }
 
 
@@ -178,7 +178,7 @@ def _list(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
 
 def _read_id(text: str) -> int:
     if not is_row_id(text):
-        raise NotFoundError("There is no such regulation.")
+        raise NotFoundError("There is no regulation with this id. Privacy lists all of them.")
     return int(text)
 
 
