@@ -37,6 +37,7 @@ BENCHES = (
     "backtest",
     "reconcile",
     "replay_priority",
+    "regulations",
 )
 CLUSTER = ("shared_log", "kafka_log", "partitions", "outages")
 """What `cluster` stands for: the benches of several machines, each figure beside that of one machine."""

@@ -68,7 +68,7 @@ async def send_live(
             assert response.status == 200
 
     begun = time.perf_counter()
-    sending = []
+    sending: list[asyncio.Task[None]] = []
     while goes_on():
         number = len(sending)
         await asyncio.sleep(max(0.0, begun + number / LIVE_PER_SECOND - time.perf_counter()))

@@ -96,7 +96,11 @@ class _Deletion:
         self._begun, self._used = time.perf_counter(), cpu_seconds(self._running.pid)
         for begin in range(0, len(self._people), _SUBJECTS_PER_REGULATION):
             subjects = [f"u{person}" for person in self._people[begin : begin + _SUBJECTS_PER_REGULATION]]
-            body = {"regulationType": "DELETE_INTERNAL", "subjectType": "USER_ID", "subjectIds": subjects}
+            body: dict[str, object] = {
+                "regulationType": "DELETE_INTERNAL",
+                "subjectType": "USER_ID",
+                "subjectIds": subjects,
+            }
             self._ids.append(call_api(self._running, "POST", "/regulations", body)["data"]["regulateId"])
 
     def watch(self) -> None:

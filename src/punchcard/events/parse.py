@@ -158,10 +158,9 @@ def read_events_at(
         IndexError: The batch has no event at an index.
     """
     batch, notes = _open_batch(body)
+    raws = (batch.batch or [])[:BATCH_EVENTS_MAX]
     reading = _Reading(batch, notes, None, received_at, position, ip)
-    if max(indices, default=-1) >= min(len(batch.batch), BATCH_EVENTS_MAX):
-        raise IndexError
-    return {index: reading.item(batch.batch[index], index) for index in indices}
+    return {index: reading.item(raws[index], index) for index in indices}
 
 
 def with_text(event: Event, raw: bytes, notes: Sequence[Note] = ()) -> Event:
