@@ -118,7 +118,7 @@ STORED: Final = (
         content="Profiles: external ids and traits",
         tables=("profiles", "external_ids", "profile_traits", "profile_merges", "profile_conflicts"),
         is_personal=True,
-        retained=_EVER,
+        data_set="profiles",
         deletion="deleted",
     ),
     StoredData(
@@ -228,7 +228,7 @@ STORED: Final = (
         retained=_CURRENT,
     ),
     StoredData(
-        content="Operators, sessions, second factors, invitations and tokens",
+        content="Operators, sessions, second factors, passkeys, invitations and tokens",
         tables=(
             "operators",
             "operator_sessions",
@@ -236,6 +236,8 @@ STORED: Final = (
             "password_resets",
             "second_factors",
             "recovery_codes",
+            "passkeys",
+            "used_challenges",
             "access_settings",
             "api_tokens",
             "sign_in_failures",

@@ -7,6 +7,7 @@ from operator import itemgetter
 
 from punchcard.clock import Clock, from_micros
 from punchcard.errors import ConfigurationError, StorageError
+from punchcard.log.bodies import unpacked_size
 from punchcard.log.partitions import PartitionReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import (
@@ -47,6 +48,7 @@ from punchcard.workspace.snapshot import Snapshot
 
 _RECORDS_MAX = 4_000
 _LOOK_AHEAD_RECORDS = 200
+_FEW_RECORDS = 16
 # An idle partition follows the end of the log that often: what all partitions have routed goes to the lake.
 _MOVE_SECONDS = 0.25
 
@@ -90,6 +92,7 @@ class Router:
         self._partition = log.partition if isinstance(log, PartitionReader) else None
         self._consumer = consumer_of(ROUTING, self._partition)
         self._has_passed_change = False
+        self._has_read_all = False
         self._moved_at = 0.0
         self._store = store
         self._clock = clock
@@ -118,6 +121,11 @@ class Router:
         """The last log position with committed results."""
         return self._position
 
+    @property
+    def has_read_all(self) -> bool:
+        """Whether the last step left nothing to do: the next one needs a new record, or a moment later."""
+        return self._has_read_all and not self._holding
+
     def step(self) -> int:
         """Route the next records, after a portion of the held events; returns how many, 0 if there are none.
 
@@ -144,6 +152,7 @@ class Router:
             except Exception as error:  # noqa: BLE001  # one record's doing, or ours: `_commit_apart` finds out
                 if len(records) > 1:
                     records = records[: len(records) // 2]
+                    self._has_read_all = False
                     continue
                 batch = self._commit_apart(records, error)
             break
@@ -320,7 +329,11 @@ class Router:
         else:
             records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
         known = [record for record in records if record.position <= self._feed.known_through]
-        return known or records
+        chosen = known or records
+        self._has_read_all = len(chosen) == len(records) <= _FEW_RECORDS and (
+            sum(unpacked_size(record.encoding, record.body) for record in records) < self._batch_bytes
+        )
+        return chosen
 
     def _next_of_partition(self, log: PartitionReader) -> Sequence[LogRecord]:
         """The next records of a partition; if there are none, its position follows the end of the log."""
