@@ -475,8 +475,8 @@ def _audit(amounts: Amounts, clock: _Moments) -> Iterator[Mapping[str, Any]]:
             "at": clock.at(number, number_of),
             "actor": f"operator person-{number % 20}@example.com",
             "kind": "change",
-            "resource_type": "destination",
-            "resource_id": DESTINATION,
+            "resource_type": "audience" if number % 1_000 else "destination",
+            "resource_id": audience_key(number % AUDIENCES) if number % 1_000 else DESTINATION,
             "changes": '[{"path": "name", "before": "a", "after": "b"}]',
         }
 

@@ -295,7 +295,13 @@ def test_the_migration_sums_the_counts_of_an_older_store(filled: Store) -> None:
         before = sorted(map(tuple, work.execute(text("SELECT * FROM result_count_sums WHERE count <> 0"))))
     with filled.unit_of_work() as work:
         work.execute(text("DROP TABLE result_count_sums"))
-        for index in ("ix_effects_event_name", "ix_effects_reason", "ix_effects_failed", "ix_sync_queue_waiting"):
+        for index in (
+            "ix_effects_event_name",
+            "ix_effects_reason",
+            "ix_effects_failed",
+            "ix_effects_attributes",
+            "ix_sync_queue_waiting",
+        ):
             work.execute(text(f"DROP INDEX {index}"))
         work.execute(text("CREATE INDEX ix_result_counts_destination ON result_counts (destination, bucket)"))
         work.execute(text("UPDATE alembic_version SET version_num = '0045'"))

@@ -15,9 +15,11 @@ from sqlalchemy.engine import Engine
 
 from punchcard.operations.trends import compute_trends
 from punchcard.store.delivery import ledger
+from punchcard.store.delivery.conflicts import ConflictQuery, count_conflicts, list_conflicts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.ledger import newest_awards, oldest_open
 from punchcard.store.delivery.sync_results import failed_syncs, keys_of_failed_syncs
+from punchcard.store.delivery.undelivered import attempts_without_response
 from punchcard.store.engage import profile_search
 from punchcard.store.engage.engage_tables import advance_due
 from punchcard.store.engage.sync_outcomes import outcome_of
@@ -130,6 +132,14 @@ LISTS = {
     "one reason": (ledger.LedgerQuery(destination="perkville", reason="a"), "ix_effects_reason"),
     "one customer": (ledger.LedgerQuery(destination="perkville", customer="ann@example.com"), "ix_effects_customer"),
     "one order": (ledger.LedgerQuery(destination="perkville", order_id="1"), "ix_effects_order"),
+    "one property": (
+        ledger.LedgerQuery(destination="perkville", sets="plan", source="engage-perkville"),
+        "ix_effects_attributes",
+    ),
+    "failed ones of one event": (
+        ledger.LedgerQuery(destination="perkville", states=[EffectState.PARKED], event_name="A"),
+        "ix_effects_state",
+    ),
     "parked": (ledger.LedgerQuery(destination="perkville", states=[EffectState.PARKED]), "ix_effects_state"),
 }
 
@@ -145,6 +155,17 @@ def test_a_list_that_nothing_matches_is_not_looked_for_in_the_whole_ledger(tmp_p
     steps = [step for plan in result.values() for step in plan if "SEARCH effects" in step or "SCAN effects" in step]
     assert steps
     assert {found for step in steps for found in re.findall(r"ix_\w+", step) or [step]} == {index}
+
+
+def test_conflicts_and_effects_in_retry_are_not_looked_for_in_the_whole_ledger(tmp_path: Path) -> None:
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
+    with plans() as result, store.reading() as work:
+        list_conflicts(work, ConflictQuery(destination="perkville", is_resolved=False), count=50)
+        count_conflicts(work, ConflictQuery(destination="perkville", is_resolved=False))
+        attempts_without_response(work, "perkville")
+    store.close()
+    steps = [step for plan in result.values() for step in plan]
+    assert not [step for step in steps if "ix_effects_destination" in step or step.startswith("SCAN effects")]
 
 
 def test_failed_syncs_are_read_of_what_failed_only(tmp_path: Path) -> None:

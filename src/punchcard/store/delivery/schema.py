@@ -135,6 +135,14 @@ Index(
     sqlite_where=text("corrects IS NOT NULL"),
     postgresql_where=text("corrects IS NOT NULL"),
 )
+Index(
+    "ix_effects_attributes",
+    effects.c.destination,
+    effects.c.source,
+    effects.c.id,
+    sqlite_where=text("attributes IS NOT NULL"),
+    postgresql_where=text("attributes IS NOT NULL"),
+)
 
 refused_orders = Table(  # orders that earned nothing as their event was refused: what a refund of them goes by
     "refused_orders",

@@ -47,7 +47,7 @@ def count_failing_calls(work: Connection, key: str, *, destination: str, source:
         .group_by(effects.c.state, effects.c.reason)
         for chosen in (
             and_(effects.c.is_open == true(), effects.c.state == EffectState.RETRYING),
-            effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]),
+            IS_FAILED,
         )
     ]
     calls: Counter[str] = Counter()

@@ -52,6 +52,8 @@ def upgrade() -> None:
     _create_partial_index("ix_effects_reason", "effects", ["destination", "reason", "id"], "reason IS NOT NULL")
     failed = "state IN ('parked', 'rejected')"
     _create_partial_index("ix_effects_failed", "effects", ["destination", "source", "id"], failed)
+    has_attributes = "attributes IS NOT NULL"
+    _create_partial_index("ix_effects_attributes", "effects", ["destination", "source", "id"], has_attributes)
     _create_partial_index("ix_sync_queue_waiting", "sync_queue", ["destination", "key", "waits_for"], "waits_for <> ''")
 
 
