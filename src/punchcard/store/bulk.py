@@ -2,8 +2,7 @@
 
 import json
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -138,8 +137,10 @@ class _Compiled:
     def rows(self, work: Connection, values: Mapping[str, Any]) -> list[Any]:
         make, readers = self._row._make, self._readers
         cursor = _run(work, self._text, self._parameters([values])[0], is_many=False)
-        with _as_sqlalchemy_errors(work, cursor, self._text):
+        try:
             fetched = cursor.fetchall()
+        except work.dialect.loaded_dbapi.Error as error:
+            raise _as_sqlalchemy_error(work, cursor, self._text, error) from error
         rows = []
         for raw in fetched:
             row = list(raw)
@@ -149,6 +150,8 @@ class _Compiled:
         return rows
 
     def _parameters(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        if len(rows) == 1:  # as for each event that comes alone
+            return [self._parameters_of(rows[0])]
         columns: list[list[Any]] = []
         for name, process in zip(self._names, self._processors, strict=True):
             if name in self._constants:
@@ -161,6 +164,14 @@ class _Compiled:
         if self._is_positional:
             return tuples
         return [dict(zip(self._names, values, strict=True)) for values in tuples]
+
+    def _parameters_of(self, row: Mapping[str, Any]) -> Any:
+        constants = self._constants
+        values = [
+            constants[name] if name in constants else row[name] if process is None else process(row[name])
+            for name, process in zip(self._names, self._processors, strict=True)
+        ]
+        return tuple(values) if self._is_positional else dict(zip(self._names, values, strict=True))
 
 
 class _ArrayInsert:
@@ -209,28 +220,25 @@ def _run(work: Connection, statement: str, parameters: Any, *, is_many: bool) ->
     cursor: Any = work.connection.cursor()
     for listener in work.dispatch.before_cursor_execute:
         listener(work, cursor, statement, parameters, None, is_many)
-    with _as_sqlalchemy_errors(work, cursor, statement):
+    try:
         if is_many:
             cursor.executemany(statement, parameters)
         else:
             cursor.execute(statement, parameters)
+    except work.dialect.loaded_dbapi.Error as error:
+        raise _as_sqlalchemy_error(work, cursor, statement, error) from error
     return cursor
 
 
-@contextmanager
-def _as_sqlalchemy_errors(work: Connection, cursor: Any, statement: str) -> Iterator[None]:
-    """Turn an error of the driver into that of SQLAlchemy; a connection that is lost is not used again."""
+def _as_sqlalchemy_error(work: Connection, cursor: Any, statement: str, error: Any) -> BaseException:
+    """Return SQLAlchemy's error for one of the driver; a connection that is lost is not used again."""
     dialect = work.dialect
-    driver_error = dialect.loaded_dbapi.Error
-    try:
-        yield
-    except driver_error as error:
-        is_lost = dialect.is_disconnect(error, work.connection.dbapi_connection, cursor)
-        if is_lost:
-            work.invalidate(error)
-        raise DBAPIError.instance(
-            statement, None, error, driver_error, connection_invalidated=is_lost, dialect=dialect
-        ) from error
+    is_lost = dialect.is_disconnect(error, work.connection.dbapi_connection, cursor)
+    if is_lost:
+        work.invalidate(error)
+    return DBAPIError.instance(
+        statement, None, error, dialect.loaded_dbapi.Error, connection_invalidated=is_lost, dialect=dialect
+    )
 
 
 class _Keys(TypeDecorator[Sequence[Any]]):
