@@ -13,7 +13,7 @@ def lettermark(name: str) -> Markup:
     """Return the mark of a type: its letters on a color of its own. Screen readers skip it: the name follows.
 
     Args:
-        name: Of the type, such as `Perkville`.
+        name: Of the type, such as `HTTP API`.
     """
     color = zlib.crc32(name.encode("utf-8", "replace")) % _COLORS
     return Markup(
