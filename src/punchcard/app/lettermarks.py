@@ -25,9 +25,9 @@ def lettermark(name: str) -> Markup:
 
 def letters(name: str) -> str:
     """Return one or two letters of a name: the first of its first two words, else its first two."""
-    words = re.findall(r"[^\W_]+", re.sub(r"['’]s\b", "", name))
+    words: list[str] = re.findall(r"[^\W_]+", re.sub(r"['’]s\b", "", name))
     if not words:
         return "?"
     if len(words) > 1:
         return (words[0][0] + words[1][0]).upper()
-    return str(words[0][0].upper() + words[0][1:2].lower())
+    return words[0][0].upper() + words[0][1:2].lower()
