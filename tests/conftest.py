@@ -7,10 +7,11 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 import pytest
@@ -19,11 +20,15 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import LRUCache
 
+from punchcard.lake.opening import DuckDBConfig, FolderFiles
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.postgres import RestartedPostgres, restarted_postgres
 from punchcard.testing.postgres_databases import PostgresDatabases, database_url
 from punchcard.testing.processes import end_fork_server
 from punchcard.testing.s3_server import S3Server
+
+if TYPE_CHECKING:
+    import duckdb
 
 # How long an example takes says how busy the machine is, and nothing about the product. A test with settings of its
 # own names what it adds to these.
@@ -36,12 +41,15 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
 _STATEMENTS_MAX = 2_000
 
+T = TypeVar("T")
+
 
 def pytest_configure() -> None:
     """Set up what this process and all that it starts have in common."""
     _keep_bytecode()
     _keep_files_in_memory()
     _keep_compiled_statements()
+    _keep_duckdb()
 
 
 def pytest_unconfigure() -> None:
@@ -98,10 +106,48 @@ def _keep_compiled_statements() -> None:
         connection.execution_options(compiled_cache=compiled[engine])
 
 
+def _keep_duckdb() -> None:
+    """Share DuckDB's memory among the readers of lakes in folders of this process, which are new ones for each test.
+
+    Creating it takes longer than most queries. What a reader defines belongs to its connection.
+    """
+    connect = FolderFiles.connect
+    shared: dict[tuple[int, str], duckdb.DuckDBPyConnection] = {}
+
+    def connect_shared(files: FolderFiles, config: DuckDBConfig) -> "duckdb.DuckDBPyConnection":
+        key = (os.getpid(), repr(config))  # a forked process has none of the threads
+        if key not in shared:
+            shared[key] = connect(files, config)
+        return shared[key].cursor()
+
+    FolderFiles.connect = connect_shared  # type: ignore[method-assign]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the folders with the longest files first: the short ones then keep all processes busy to the end."""
-    places = {folder: place for place, folder in enumerate(("simulation", "e2e", "contract"))}
-    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(places)))
+    """Run files that mostly wait among files that mostly compute, and the short ones last.
+
+    Tests of processes wait for half of their time. If all of pytest's processes run such files at once, the cores idle;
+    and a long file that begins last is waited for by all others.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    folders: dict[str, list[list[pytest.Item]]] = {}
+    for path, tests in files.items():
+        folders.setdefault(path.relative_to(TESTS).parts[0], []).append(tests)
+    waiting = folders.pop("e2e", [])
+    computing = [*folders.pop("simulation", []), *folders.pop("contract", [])]
+    short = [tests for folder in folders.values() for tests in folder]
+    items[:] = chain.from_iterable([*interleaved(waiting, computing), *short])
+
+
+def interleaved(first: Sequence[T], second: Sequence[T]) -> list[T]:
+    """Return the members of both, each in its order and evenly distributed over the whole; the first begins."""
+    places = [
+        (number / len(members), members is second) for members in (first, second) for number in range(len(members))
+    ]
+    remaining = {False: iter(first), True: iter(second)}
+    return [next(remaining[is_second]) for _, is_second in sorted(places)]
 
 
 @pytest.fixture(autouse=True)

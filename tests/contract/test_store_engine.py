@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, inspect, make_url, text
 
 from punchcard.errors import ConfigurationError, InvariantError, StorageError
-from punchcard.store import engine
+from punchcard.postgres import SESSION
 from punchcard.store.delivery import outbox
 from punchcard.store.engine import HEAD_MIGRATION, Store
 from punchcard.store.migrations.upgrade import upgrade
@@ -350,8 +350,8 @@ def test_a_process_that_is_frozen_in_a_unit_of_work_does_not_keep_its_rows_locke
 def test_a_session_that_keeps_a_lock_is_not_waited_for_without_end(
     empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "SET lock_timeout = '45s'" in engine.SESSION
-    monkeypatch.setattr(engine, "SESSION", ("SET lock_timeout = '100ms'",))
+    assert "SET lock_timeout = '45s'" in SESSION
+    monkeypatch.setattr("punchcard.store.engine.SESSION", ("SET lock_timeout = '100ms'",))
     store = Store(empty_postgres_url)
     store.ping()
     with psycopg.connect(empty_postgres_url) as operator:

@@ -27,7 +27,6 @@ def check_in(product: ProductProcess, message_id: str) -> None:
     properties = {"email": f"{message_id}@example.com"}
     event = {"userId": "ann", "event": "Checked In", "messageId": message_id, "properties": properties}
     assert product.send("track", event)[0] == 200
-    product.wait_for_status(message_id, "delivered")
 
 
 def output_of(product: ProductProcess, *words: str) -> str:
@@ -80,7 +79,6 @@ SOAK_SECONDS = float(os.environ.get("TEST_OUTAGE_SECONDS", "300"))
     ("away", "outage_seconds"),
     [
         ("refusing", 0.0),
-        ("frozen", 0.0),
         pytest.param("refusing", SOAK_SECONDS, marks=pytest.mark.soak, id="refusing-for-minutes"),
         pytest.param("frozen", SOAK_SECONDS, marks=pytest.mark.soak, id="frozen-for-minutes"),
     ],
@@ -106,6 +104,7 @@ def test_awards_go_on_while_s3_is_away_and_the_lake_gets_every_event(
         def visit() -> None:
             visits.append(f"visit-{len(visits)}")
             check_in(product, visits[-1])
+            wait_until(lambda: len(sandbox.transactions()) == len(visits))  # while nobody can read the lake
 
         visit()
         wait_until(lambda: "punchcard_lake_position 1" in product.call("GET", "/metrics")[1])

@@ -78,6 +78,11 @@ class SubjectEvents(Protocol):
         """Return the events that have an id of a subject, and the items that are not valid events."""
 
 
+def is_erased(event: SubjectEvent, ids: ErasedIds, regulation: Regulation) -> bool:
+    """Return whether a deletion deletes an event: it is about a subject, and of the source that it is limited to."""
+    return (not regulation.only_source or event.source == regulation.only_source) and event.is_of(ids)
+
+
 def erase_for_regulations(store: Store, facts: FactStore, vault: SubjectVault, lake: SubjectEvents) -> bool:
     """Delete the profiles of the deletions that have come to that.
 
@@ -112,13 +117,15 @@ def _erase_facts(
     store: Store, facts: FactStore, regulation: Regulation, identity: ErasedIdentity, lake: SubjectEvents
 ) -> None:
     ids = identity.ids
-    with store.reading() as work:
-        profiles = _profiles_of(work, ids)
+    profiles: set[int] = set()
+    if not regulation.only_source:
+        with store.reading() as work:
+            profiles = _profiles_of(work, ids)
     # An event of a subject may have been given to another profile, such as one with an id that the rules exclude.
     if regulation.stage == PROFILES_AGAIN:
         places: list[tuple[int, int]] = list(identity.later)
     else:
-        places = [event.place for event in lake.candidates(ids) if event.is_of(ids)]
+        places = [event.place for event in lake.candidates(ids) if is_erased(event, ids, regulation)]
     with facts.unit_of_work():
         for table in ("facts", "traits", "people", "list_members"):
             facts.delete_people(table, profiles)
@@ -127,6 +134,10 @@ def _erase_facts(
 
 def _erase_profiles(store: Store, regulation: Regulation, ids: ErasedIds) -> None:
     """Delete profiles from the store: in portions, so that routing and delivery need not wait for all of them."""
+    if regulation.only_source:
+        with store.unit_of_work() as work:
+            update_regulation(work, regulation, stage=_NEXT[regulation.stage], detail="")
+        return
     with store.reading() as work:
         profiles = sorted(_profiles_of(work, ids))
     existing = next((step.count for step in regulation.progress.stores if step.id == "profiles"), 0)

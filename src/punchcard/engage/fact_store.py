@@ -335,7 +335,7 @@ class FactStore:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._forget_copy()
-            if (existing := self._open_existing()) is not None:
+            if self._path.exists() and (existing := self._open_existing()) is not None:
                 return existing
             self._forget()
             connection = duckdb.connect(str(self._path), config=_CONFIG)
@@ -346,7 +346,7 @@ class FactStore:
         return connection
 
     def _open_existing(self) -> "duckdb.DuckDBPyConnection | None":
-        """Open the existing file; None if it is missing or cannot be used."""
+        """Open the existing file; None if it cannot be used."""
         import duckdb
 
         try:

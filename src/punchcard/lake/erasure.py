@@ -282,10 +282,9 @@ class LakeEraser:
         return writer.data_file(), is_changed
 
     def _candidates(self, ids: ErasedIds, files: Sequence[DataFile]) -> Iterator[SubjectEvent]:
-        import duckdb
-
-        with duckdb.connect(config=_CONFIG) as connection:
-            self._files.register(connection)
+        if not files:
+            return
+        with self._files.connect(_CONFIG) as connection:
             for table, values in (("users", ids.user_ids), ("devices", ids.anonymous_ids), ("mails", ids.emails)):
                 _create_table(connection, table, values)
             for begin in range(0, len(files), _FILES_PER_QUERY):

@@ -1,8 +1,9 @@
 """Clear what log and store have of the subjects of a regulation. Everything may be repeated."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from punchcard.store.delivery.erasure import (
     LedgerErasure,
     conflict_places,
     erase_effects,
+    erase_event_copies,
     find_effects,
     find_naming_texts,
     scrub_delivery_texts,
@@ -109,15 +111,11 @@ class RecordErasure:
         with self._store.reading() as work:
             copies = replay_places(work, places)
         everywhere = [*places, *copies]
-        by_position = _by_position(everywhere)
         in_log = replace_in_log(self._log, everywhere, ids)
         store = self._store
         with store.unit_of_work() as work:
             held = erase_quarantined(work, ids, text_of=_text_of_quarantined)
-        for chunk in _chunks(everywhere):
-            with store.unit_of_work() as work:
-                held += erase_held(work, chunk, without=lambda record: _without(record, by_position, ids))
-                erase_replayed(work, chunk)
+        held += self._erase_held(everywhere, ids)
         with store.unit_of_work() as work:
             scrub_routing_texts(work, ids)
         self._scrub_results(ids, set(everywhere))
@@ -129,7 +127,12 @@ class RecordErasure:
         with store.reading() as work:
             effect_ids = find_effects(work, ids.emails, messages)
             conflicts = conflict_places(work, effect_ids)
-        ledger = self._erase_effects(effect_ids, ids)
+        ledger = self._in_portions(
+            effect_ids,
+            lambda work, chunk, now: erase_effects(
+                work, chunk, ids, pseudonym=self._vault.open_or_create(work).pseudonym, now=now
+            ),
+        )
         with store.unit_of_work() as work:
             scrub_delivery_texts(work, ids)
         self._scrub_ledger_texts(ids)
@@ -144,15 +147,46 @@ class RecordErasure:
         ]
         return ErasedRecords(steps=steps, in_log=in_log, in_flight=ledger.in_flight, conflicts=conflicts)
 
-    def _erase_effects(self, effect_ids: Collection[int], ids: ErasedIds) -> LedgerErasure:
-        """Take the customers out of effects: in portions, so that awards of others need not wait for all of them."""
+    def erase_of_source(self, ids: ErasedIds, events: Sequence[SubjectEvent]) -> ErasedRecords:
+        """Clear these events, of one source: the persons stay, and so do their profiles and awards.
+
+        Raises:
+            StorageError: Not all of it was done; call again.
+        """
+        places = [event.place for event in events]
+        with self._store.reading() as work:
+            everywhere = [*places, *replay_places(work, places)]
+            effect_ids = find_effects(work, (), {(event.source, event.message_id) for event in events})
+        in_log = replace_in_log(self._log, everywhere, ids)
+        held = self._erase_held(everywhere, ids)
+        self._scrub_results(ErasedIds(), set(everywhere))
+        ledger = self._in_portions(effect_ids, lambda work, chunk, now: erase_event_copies(work, chunk, now=now))
+        running = RegulationStatus.RUNNING
+        steps = [
+            Step(id="log", name="Event log", status=running, count=in_log.replaced),
+            Step(id="held", name="Held events", status=running, count=held),
+            Step(id="ledger", name="Copies of events in the ledger", status=running, count=ledger.erased),
+        ]
+        return ErasedRecords(steps=steps, in_log=in_log, in_flight=ledger.in_flight, conflicts=())
+
+    def _erase_held(self, everywhere: Sequence[Place], ids: ErasedIds) -> int:
+        by_position = _by_position(everywhere)
+        held = 0
+        for chunk in _chunks(everywhere):
+            with self._store.unit_of_work() as work:
+                held += erase_held(work, chunk, without=lambda record: _without(record, by_position, ids))
+                erase_replayed(work, chunk)
+        return held
+
+    def _in_portions(
+        self, effect_ids: Collection[int], erase: Callable[[Connection, Sequence[int], datetime], LedgerErasure]
+    ) -> LedgerErasure:
+        """Erase something of effects: in portions, so that awards of others need not wait for all of them."""
         total = LedgerErasure(erased=0, canceled=0, in_flight=())
         ordered = sorted(effect_ids)
         for begin in range(0, len(ordered), _EFFECTS_AT_ONCE):
-            chunk = ordered[begin : begin + _EFFECTS_AT_ONCE]
             with self._store.unit_of_work() as work:
-                hashes = self._vault.open_or_create(work)
-                part = erase_effects(work, chunk, ids, pseudonym=hashes.pseudonym, now=self._clock.now())
+                part = erase(work, ordered[begin : begin + _EFFECTS_AT_ONCE], self._clock.now())
             total = LedgerErasure(
                 erased=total.erased + part.erased,
                 canceled=total.canceled + part.canceled,

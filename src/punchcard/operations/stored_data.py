@@ -118,7 +118,7 @@ STORED: Final = (
         content="Profiles: external ids and traits",
         tables=("profiles", "external_ids", "profile_traits", "profile_merges", "profile_conflicts"),
         is_personal=True,
-        retained=_EVER,
+        data_set="profiles",
         deletion="deleted",
     ),
     StoredData(

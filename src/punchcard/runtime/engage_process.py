@@ -23,12 +23,14 @@ from punchcard.runtime.settings import Settings, read_settings
 if TYPE_CHECKING:
     from punchcard.engage.fact_store import FactStore
     from punchcard.lake.erasure import LakeEraser
-    from punchcard.store.engine import Leadership
+    from punchcard.store.leadership import Leadership
 
 _RETRY_SECONDS = 1.0
 _REQUEST_POLL_SECONDS = 0.1
 _LEADERSHIP_LOOK_SECONDS = 1.0
 _LOOP = "engage"
+_RETENTION_FIRST_SECONDS = 60.0
+_RETENTION_SECONDS = 3_600.0
 _STALLED_AFTER_SECONDS = 1_800.0  # the first results of very many profiles are one round
 _FAILED = 1
 
@@ -94,6 +96,7 @@ class EngageProcess:
         from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.sync_dispatch import SyncDispatcher
         from punchcard.lake.erasure import LakeEraser
+        from punchcard.operations.profile_retention import delete_old_profiles
         from punchcard.runtime.assembly import open_guarded_log, open_lake
 
         settings = self._settings
@@ -120,6 +123,7 @@ class EngageProcess:
             _stop_on_signals(self._stopping)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
             look_at = 0.0
+            retention_at = self._clock.monotonic() + _RETENTION_FIRST_SECONDS
             watching.enter_context(self._progress.watch(_LOOP, stalled_after_seconds=_STALLED_AFTER_SECONDS))
             while not self._stopping.is_set() and self._can_work():
                 self._progress.mark(_LOOP)
@@ -138,6 +142,13 @@ class EngageProcess:
                     check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
                 if self._serve_requests(facts, eraser):
                     return
+                if self._clock.monotonic() >= retention_at:
+                    retention_at = self._clock.monotonic() + _RETENTION_SECONDS
+                    periods = settings.retention_days()
+                    if delete_old_profiles(
+                        self._store, facts, periods, clock=self._clock, is_stopping=self._stopping.is_set
+                    ):
+                        return
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
     def _serve_requests(self, facts: "FactStore", eraser: "LakeEraser") -> bool:

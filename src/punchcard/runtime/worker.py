@@ -44,7 +44,7 @@ from punchcard.runtime.simulating import SimulationProcess
 from punchcard.runtime.storage_wait import StorageWait
 from punchcard.store.changes import StoreChanges
 from punchcard.store.delivery.counts import merge_old_minutes
-from punchcard.store.engine import Leadership
+from punchcard.store.leadership import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen

@@ -1,13 +1,11 @@
 """The store's connection to SQLite or PostgreSQL: units of work, reads, and the schema brought up to date."""
 
-import fcntl
-import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import (
@@ -30,6 +28,7 @@ from punchcard.store.checkpoints import AUTOMATIC_FROM_PAGES, Checkpoints
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.engage import schema as _engage_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.ingest import schema as _ingest_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.leadership import AdvisoryLeadership, FileLeadership, Leadership
 from punchcard.store.operations import schema as _operations_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.privacy import schema as _privacy_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
@@ -188,17 +187,19 @@ class Store:
         return None
 
     @contextmanager
-    def leadership(self, name: str) -> Iterator["Leadership"]:
+    def leadership(self, name: str) -> Iterator[Leadership]:
         """Compete for being the one process that does `name` (routing, delivering one destination).
 
         Ends by itself when the process dies, by whatever cause.
         """
-        leadership: _FileLeadership | _AdvisoryLeadership
+        leadership: FileLeadership | AdvisoryLeadership
         if self.is_sqlite:
             slug = "".join(c if c.isalnum() or c == "-" else "_" for c in name)
-            leadership = _FileLeadership(Path(f"{self._url.database}.{slug}.leader"))
+            leadership = FileLeadership(Path(f"{self._url.database}.{slug}.leader"))
         else:
-            leadership = _AdvisoryLeadership(self._url, name)
+            idle = f"SET idle_session_timeout = '{_FROZEN_SECONDS}s'"
+            engine = _postgres_engine(self._url, session=[idle], poolclass=NullPool, isolation_level="AUTOCOMMIT")
+            leadership = AdvisoryLeadership(engine, name, busy_seconds=_FROZEN_SECONDS / 4)
         with closing(leadership):
             yield leadership
 
@@ -314,116 +315,6 @@ def _driver_of(connection: Connection) -> Any:
 
 class _UndoError(Exception):
     """Ends a trial."""
-
-
-class Leadership(Protocol):
-    """The competition for one role among processes."""
-
-    def held(self) -> bool:
-        """True if this process has the role now; tries to take it if it is free.
-
-        Raises:
-            StorageError: it is not known now; the role may be lost.
-        """
-
-
-class _FileLeadership:
-    """A lock on a file: the operating system frees it when the process ends, by whatever cause."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._handle: IO[str] | None = None
-        self._taken = False
-
-    def held(self) -> bool:
-        if self._taken:
-            return True
-        try:
-            if self._handle is None:
-                self._handle = self._path.open("a")
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise StorageError(f"{self._path}: the file cannot be locked: {error.strerror}") from error
-        self._taken = True
-        return True
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._handle.close()
-
-
-class _AdvisoryLeadership:
-    """A session lock of PostgreSQL: gone as soon as the session is, so a session that answers proves that it is held.
-
-    The session is the leadership's own, not one of the pool's few: a role is held for as long as a process lives. The
-    server ends it when it is idle for long, which happens only if the process is frozen: a thread keeps it busy.
-    """
-
-    def __init__(self, url: URL, name: str) -> None:
-        idle = f"SET idle_session_timeout = '{_FROZEN_SECONDS}s'"
-        self._engine = _postgres_engine(url, session=[idle], poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        self._using = threading.Lock()
-        self._closing = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_busy, name=f"leadership-{name}", daemon=True)
-        self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-        self._connection: Connection | None = None
-        self._taken = False
-        self._lost = ""  # why, until it is reported
-
-    def held(self) -> bool:
-        with self._using:
-            if self._lost:
-                lost, self._lost = self._lost, ""
-                raise StorageError(f"the store was away: {lost}")
-            try:
-                if self._connection is None:
-                    self._connection = self._engine.connect()
-                if self._taken:
-                    self._connection.execute(text("SELECT 1"))
-                    return True
-                taken = self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key})
-                self._taken = bool(taken)
-            except DBAPIError as error:
-                self._taken = False
-                self._end_session()
-                raise StorageError(f"the store is away: {error.orig}") from error
-            if self._keeper.ident is None:
-                self._keeper.start()
-            return self._taken
-
-    def close(self) -> None:
-        self._closing.set()
-        with self._using:
-            self._end_session()
-        if self._keeper.ident is not None:
-            self._keeper.join()
-
-    def _keep_busy(self) -> None:
-        while not self._closing.wait(_FROZEN_SECONDS / 4):
-            with self._using:
-                if self._connection is None:
-                    continue
-                try:
-                    self._connection.execute(text("SELECT 1"))
-                except DBAPIError as error:
-                    # Only `held` takes the role again: its caller must first know that another process had it.
-                    self._lost = str(error.orig) if self._taken else ""
-                    self._taken = False
-                    self._end_session()
-
-    def _end_session(self) -> None:
-        connection, self._connection = self._connection, None
-        was_taken, self._taken = self._taken, False
-        if connection is None:
-            return
-        if was_taken:
-            # The server ends a session some time after it is closed here; who waits for the role should have it now.
-            with suppress(DBAPIError):
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
-        connection.invalidate()  # ends the session, and with it the lock, also where it is half dead
-        connection.close()
 
 
 def _cause(error: Exception) -> object:

@@ -49,7 +49,7 @@ from punchcard.store.access.token_store import create_token
 from punchcard.store.delivery.effects import Attempt
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.fresh_store import facts_with_tables, with_tables
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.partner.configuration import SLUG
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
@@ -228,7 +228,7 @@ class PublicApiServer:
     def engage(self) -> None:
         """Run Engage until it is idle: identities, traits, audiences of the events in the lake."""
         if self._engine is None:
-            self._facts = FactStore(self._facts_path)
+            self._facts = FactStore(facts_with_tables(self._facts_path))
             self._engine = ComputationEngine(
                 store=self.store,
                 lake=LakeReader(self.lake_location),

@@ -224,6 +224,34 @@ def _rows(work: Connection, effect_ids: Collection[int]) -> list[Row[Any]]:
     return rows
 
 
+def erase_event_copies(
+    work: Connection, effect_ids: Collection[int], *, now: datetime, cancels: bool = True
+) -> LedgerErasure:
+    """Delete the copies of events that effects carry; unsent ones with a copy are rejected first. Customers stay.
+
+    Args:
+        cancels: False to leave effects that are open, whether they were sent or not.
+    """
+    carrying = [row.id for row in _rows(work, effect_ids) if row.payload is not None]
+    canceled = 0
+    if cancels:
+        canceled = cancel_unsent(
+            work, carrying, reason=SUBJECT_DELETED, detail="the event was deleted before it was sent", now=now
+        )
+    rows = _rows(work, carrying)
+    ended = [row.id for row in rows if not row.is_open]
+    for begin in range(0, len(ended), _KEYS_PER_QUERY):
+        chunk = ended[begin : begin + _KEYS_PER_QUERY]
+        work.execute(update(effects).where(effects.c.id.in_(chunk)).values(payload=None))
+    in_flight = tuple(row.id for row in rows if row.is_open)
+    return LedgerErasure(erased=len(ended), canceled=canceled, in_flight=in_flight)
+
+
+def of_source(work: Connection, effect_ids: Collection[int], source: str) -> set[int]:
+    """Return those of the effects that events of a source have made."""
+    return {row.id for row in _rows(work, effect_ids) if row.source == source}
+
+
 def find_open_calls(work: Connection, user_ids: Collection[str]) -> set[int]:
     """Return the ids of the open effects that are ordered by a user or device, for these ids."""
     rows = work.execute(select(effects.c.id, effects.c.ordering_key).where(effects.c.is_open == true()))
