@@ -13,7 +13,7 @@ def lettermark(name: str) -> Markup:
     """Return the mark of a type: its letters on a color of its own. Screen readers skip it: the name follows.
 
     Args:
-        name: Of the type, such as `Perkville`.
+        name: Of the type, such as `HTTP API`.
     """
     color = zlib.crc32(name.encode("utf-8", "replace")) % _COLORS
     return Markup(
@@ -25,9 +25,9 @@ def lettermark(name: str) -> Markup:
 
 def letters(name: str) -> str:
     """Return one or two letters of a name: the first of its first two words, else its first two."""
-    words = re.findall(r"[^\W_]+", re.sub(r"['’]s\b", "", name))
+    words: list[str] = re.findall(r"[^\W_]+", re.sub(r"['’]s\b", "", name))
     if not words:
         return "?"
     if len(words) > 1:
         return (words[0][0] + words[1][0]).upper()
-    return str(words[0][0].upper() + words[0][1:2].lower())
+    return words[0][0].upper() + words[0][1:2].lower()

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from punchcard import __version__
 from punchcard.app.assets import Assets
+from punchcard.app.headings import destination_heading, destination_mark, destination_title, source_heading
 from punchcard.app.lettermarks import lettermark
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.paths import is_own_source, page_path, source_path
@@ -28,8 +29,7 @@ from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.access.token_store import Role
 from punchcard.traces.reasons import find_reason, plain, remedy_of
 from punchcard.traces.redaction import mask_write_keys
-from punchcard.workspace.model import Destination, Source
-from punchcard.workspace.source_types import SOURCE_TYPES
+from punchcard.workspace.model import Destination
 
 _FOLDER = Path(__file__).parent / "templates"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -62,6 +62,11 @@ _compiled_templates = _CompiledTemplates()
 _zone_of_page: ContextVar[Callable[[], ZoneInfo]] = ContextVar("zone_of_page")
 
 _FUNCTIONS = {
+    "lettermark": lettermark,
+    "destination_heading": destination_heading,
+    "destination_mark": destination_mark,
+    "destination_title": destination_title,
+    "source_heading": source_heading,
     "page_path": page_path,
     "source_path": source_path,
     "find_remedies": find_remedies,
@@ -119,11 +124,6 @@ class Renderer:
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
-            lettermark=lettermark,
-            destination_mark=destination_mark,
-            destination_heading=_destination_heading,
-            source_heading=_source_heading,
-            destination_title=destination_title,
             has_event_map=has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
@@ -177,32 +177,6 @@ def json_text(value: object) -> Markup:
 def _status_color(status: str) -> str:
     """Return the Tabler color of a status."""
     return _COLORS[status_tone(status)]
-
-
-def destination_mark(destination: Destination) -> Markup:
-    """Return the mark of a destination's type; of the type as it is configured, if this version does not have it."""
-    definition = _find_definition(destination)
-    return lettermark(definition.name if definition else destination.type)
-
-
-def _destination_heading(destination: Destination) -> Markup:
-    """Return mark and name of a destination."""
-    return _marked(destination_mark(destination), destination_title(destination))
-
-
-def _source_heading(source: Source) -> Markup:
-    """Return mark and name of a source."""
-    return _marked(lettermark(SOURCE_TYPES[source.type].name), source.name)
-
-
-def _marked(mark: Markup, text: str) -> Markup:
-    return Markup('<span class="marked">{} {}</span>').format(mark, text)
-
-
-def destination_title(destination: Destination) -> str:
-    """Return a destination's display name."""
-    partner = CATALOG.get(destination.type)
-    return destination.name or (partner.definition.name if partner else destination.slug)
 
 
 def _find_definition(destination: Destination) -> Definition | None:
