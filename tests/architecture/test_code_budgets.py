@@ -32,8 +32,6 @@ LARGER_FILES = {
     # Every setting with its type, and what is derived from several.
     "src/punchcard/runtime/settings.py": 432,
     "src/punchcard/workspace/snapshot.py": 453,
-    # Opening, upgrading, reading and writing: what a store is to everybody else.
-    "src/punchcard/store/engine.py": 420,
     "src/punchcard/testing/world.py": 493,
     "tests/contract/test_perkville_client.py": 653,
 }

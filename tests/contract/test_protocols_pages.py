@@ -93,7 +93,7 @@ def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBr
     preview = owner.post(source_path, action="preview", **{"track.violations": "BLOCK", "unplanned_events": "BLOCK"})
     assert preview.status == 200
     assert "2 of 4 events would have been blocked" in " ".join(preview.text.split())
-    assert "1 award at perkville would not have been made as they were" in " ".join(preview.text.split())
+    assert "1 award at perkville would not have been made as it was" in " ".join(preview.text.split())
     assert "/events/b1" in preview.text
     settings = server.request("GET", "/api/sources/website/settings").json()["data"]["settings"]
     assert settings["track"]["allowEventOnViolations"] is True, "a preview saves nothing"
@@ -117,6 +117,8 @@ def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBr
     assert "/events/c1" in events
     assert "/events/a1" not in events
     assert "tracking plan shop: Invalid Type: properties.total must be number" in owner.get("/events/c1").text
+    assert "/sources/website/protocols" in owner.get("/events/c1").text
+    assert "/destinations/perkville/replays?message_id=c1" in owner.get("/events/c1").text
     assert "Schema violation" in owner.get("/events/c1").text or "schema_violation" in owner.get("/events/c1").text
 
     assert owner.post(source_path, action="disconnect").status == 303

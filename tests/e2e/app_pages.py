@@ -5,6 +5,7 @@ With SCREENSHOTS_FOLDER=FOLDER the pictures of the documentation are taken meanw
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,15 +52,25 @@ def picture(page: Page, name: str) -> None:
 
 def wait_after_reloading(page: Page, condition: Callable[[], bool]) -> None:
     """Reload the page until the condition holds."""
-    wait_until(lambda: condition() or (page.reload() and None), lambda: page.inner_text("main"))
 
+    def holds() -> bool:
+        if not condition():
+            page.wait_for_timeout(_RELOAD_MILLISECONDS)
+            page.reload()
+        return condition()
+
+    wait_until(holds, lambda: page.inner_text("main"))
+
+
+# Loading a page takes longer than what is awaited; more often would only delay that.
+_RELOAD_MILLISECONDS = 200
 
 # What a browser keeps of an operator who has signed in, by the address of the App and the email.
 _SESSIONS: dict[tuple[str, str], StorageState] = {}
 
 
 @contextmanager
-def signed_in(chromium: Browser, url: str, email: str, **options: Any) -> Iterator[Page]:
+def signed_in(chromium: Browser, url: str, email: str, *, script: str = "", **options: Any) -> Iterator[Page]:
     """Open a browser in which an operator is signed in; a script error or a violation of the policy fails the test.
 
     Operators sign in once for each App, and each browser after the first begins with the cookies of that: signing in is
@@ -69,6 +80,7 @@ def signed_in(chromium: Browser, url: str, email: str, **options: Any) -> Iterat
         chromium: Where.
         url: The address of the App.
         email: The operator, with the password of all.
+        script: Runs in each page before the page's own scripts do.
         options: Further options of the browser, such as its size.
 
     Yields:
@@ -77,6 +89,8 @@ def signed_in(chromium: Browser, url: str, email: str, **options: Any) -> Iterat
     session = _SESSIONS.get((url, email))
     context = chromium.new_context(base_url=url, storage_state=session, **{"reduced_motion": "reduce", **options})
     context.set_default_timeout(PATIENCE_SECONDS * 1_000)
+    if script:
+        context.add_init_script(script)
     page = context.new_page()
     problems: list[str] = []
 
@@ -148,7 +162,40 @@ def check_page(page: Page, what: str, *, rules: dict[str, Any] = RULES) -> None:
         page.wait_for_timeout(100)
     assert beyond <= 0, f"{what}: {beyond} px too wide"
     barriers = page.evaluate(BARRIERS, rules)
-    assert barriers == [], what
+    assert barriers == [], f"{what}: {barriers}"
+
+
+def check_both_themes(page: Page, axe: str, name: str, *, pictures_folder: str = "") -> None:
+    """The page fits and has no barriers in either theme.
+
+    Args:
+        axe: The script of axe-core.
+        pictures_folder: Where pictures of it are stored, "" for nowhere.
+    """
+    page.evaluate(axe)
+    width = page.evaluate("window.innerWidth")
+    for rules in (RULES, COLOR_RULES):
+        check_page(page, f"{name}, {theme_of(page)}, {width} px", rules=rules)
+        if pictures_folder:
+            page.screenshot(path=Path(pictures_folder) / f"{name}-{width}-{theme_of(page)}.png", full_page=True)
+        switch_theme(page)
+
+
+def elsewhere(action: Callable[[], object]) -> None:
+    """Do it in another thread: in that of the browser no second event loop can run."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001  # raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
 """From the inventory to a masked value at the partner, in a real browser, on a screen and on a phone."""
 
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.contract.privacy_world import CONFIG, HOOK, order
-from tests.e2e.app_pages import COLOR_RULES, PASSWORD, RULES, check_page, switch_theme, theme_of
+from tests.e2e.app_pages import PASSWORD, check_both_themes, elsewhere
 
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -55,23 +54,6 @@ def send(world: PublicApiServer, number: int) -> None:
     world.feed_lake()
 
 
-def elsewhere(action: Callable[[], None]) -> None:
-    """Do it in another thread: in that of the browser no second event loop can run."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001  # raised again below
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-
-
 @pytest.fixture
 def page(world: PublicApiServer, chromium: Browser, size: tuple[int, str]) -> Iterator[Page]:
     """A page of a browser of one size, in which nobody is signed in."""
@@ -88,13 +70,7 @@ def page(world: PublicApiServer, chromium: Browser, size: tuple[int, str]) -> It
 
 def check(page: Page, axe: str, name: str) -> None:
     """The page fits and has no barriers, in both themes."""
-    page.evaluate(axe)
-    width = page.evaluate("window.innerWidth")
-    for rules in (RULES, COLOR_RULES):
-        check_page(page, f"{name}, {theme_of(page)}, {width} px", rules=rules)
-        if PICTURES:
-            page.screenshot(path=Path(PICTURES) / f"{name}-{width}-{theme_of(page)}.png", full_page=True)
-        switch_theme(page)
+    check_both_themes(page, axe, name, pictures_folder=PICTURES)
 
 
 def test_a_property_is_masked_for_a_partner(
@@ -102,7 +78,7 @@ def test_a_property_is_masked_for_a_partner(
 ) -> None:
     """Inventory → control with preview → the event arrives masked → its trace says so; the lake has the original."""
     sign_in(page)
-    expect(page.locator("main")).to_contain_text("Values of properties.card look like card number.")
+    expect(page.locator("main")).to_contain_text("Values of properties.card look like card numbers.")
     page.goto("/privacy/inventory?status=new")
     check(page, axe, "inventory")
     page.get_by_label("Choose properties.revenue").check()

@@ -1,6 +1,8 @@
 """Renders templates, and formats times, numbers and statuses in the same way on every page."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +15,7 @@ from markupsafe import Markup
 
 from punchcard import __version__
 from punchcard.app.assets import Assets
+from punchcard.app.lettermarks import lettermark
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.paths import is_own_source, page_path, source_path
 from punchcard.app.period_labels import PERIOD_LABELS
@@ -25,7 +28,8 @@ from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.access.token_store import Role
 from punchcard.traces.reasons import find_reason, plain, remedy_of
 from punchcard.traces.redaction import mask_write_keys
-from punchcard.workspace.model import Destination
+from punchcard.workspace.model import Destination, Source
+from punchcard.workspace.source_types import SOURCE_TYPES
 
 _FOLDER = Path(__file__).parent / "templates"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -55,6 +59,7 @@ class _CompiledTemplates(BytecodeCache):
 
 
 _compiled_templates = _CompiledTemplates()
+_zone_of_page: ContextVar[Callable[[], ZoneInfo]] = ContextVar("zone_of_page")
 
 _FUNCTIONS = {
     "page_path": page_path,
@@ -114,6 +119,10 @@ class Renderer:
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
+            lettermark=lettermark,
+            destination_mark=destination_mark,
+            destination_heading=_destination_heading,
+            source_heading=_source_heading,
             destination_title=destination_title,
             has_event_map=has_event_map,
             has_amounts=_has_amounts,
@@ -125,14 +134,20 @@ class Renderer:
 
     def render(self, template: str, values: Mapping[str, object]) -> str:
         """Return the rendered template."""
-        return self._templates.get_template(template).render(values)
+        # The zone is read once a page: a page may show a thousand moments.
+        token = _zone_of_page.set(functools.cache(self._zone))
+        try:
+            return self._templates.get_template(template).render(values)
+        finally:
+            _zone_of_page.reset(token)
 
     def _moment(self, instant: datetime | None) -> Markup:
         """Format an instant in the workspace's time zone, with the exact UTC time as a tooltip."""
         if instant is None:
             return Markup('<span class="text-secondary">never</span>')
-        local = instant.astimezone(self._zone())
-        today = self._now().astimezone(self._zone())
+        zone = _zone_of_page.get(self._zone)()
+        local = instant.astimezone(zone)
+        today = self._now().astimezone(zone)
         if local.date() == today.date():
             text = local.strftime("%H:%M:%S")
         elif local.year == today.year:
@@ -162,6 +177,26 @@ def json_text(value: object) -> Markup:
 def _status_color(status: str) -> str:
     """Return the Tabler color of a status."""
     return _COLORS[status_tone(status)]
+
+
+def destination_mark(destination: Destination) -> Markup:
+    """Return the mark of a destination's type; of the type as it is configured, if this version does not have it."""
+    definition = _find_definition(destination)
+    return lettermark(definition.name if definition else destination.type)
+
+
+def _destination_heading(destination: Destination) -> Markup:
+    """Return mark and name of a destination."""
+    return _marked(destination_mark(destination), destination_title(destination))
+
+
+def _source_heading(source: Source) -> Markup:
+    """Return mark and name of a source."""
+    return _marked(lettermark(SOURCE_TYPES[source.type].name), source.name)
+
+
+def _marked(mark: Markup, text: str) -> Markup:
+    return Markup('<span class="marked">{} {}</span>').format(mark, text)
 
 
 def destination_title(destination: Destination) -> str:

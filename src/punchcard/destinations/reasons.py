@@ -14,6 +14,9 @@ class Action(StrEnum):
     FILTERS = "filters"  # look at the filters of the destination
     SETTINGS = "settings"  # correct the settings of the destination
     SOURCE = "source"  # look at the source
+    PROTOCOLS = "protocols"  # look at what the source does with violations of its tracking plan, and replay the event
+    SCHEMA = "schema"  # switch the event on in the schema of its source, and replay it
+    TRANSFORMATIONS = "transformations"  # correct the transformations, and replay the event
     RESOLVE_CONFLICT = "resolve_conflict"  # decide which content counts
 
 

@@ -1,6 +1,7 @@
 """What does the remedy of a result: a page, a button or a command. Reasons declare their action, this resolves it."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -21,7 +22,17 @@ _LABELS = {
     Action.FILTERS: "Open filters",
     Action.SETTINGS: "Open settings",
     Action.SOURCE: "Open source",
+    Action.PROTOCOLS: "Open enforcement",
+    Action.SCHEMA: "Open schema",
+    Action.TRANSFORMATIONS: "Open transformations",
     Action.RESOLVE_CONFLICT: "Resolve conflict",
+}
+_STOPPED_BY_RULES = frozenset({Action.PROTOCOLS, Action.SCHEMA, Action.TRANSFORMATIONS})
+_SOURCE_PAGES = {
+    Action.SOURCE: "",
+    Action.PROTOCOLS: "/protocols",
+    Action.SCHEMA: "/schema",
+    Action.TRANSFORMATIONS: "",
 }
 
 
@@ -47,9 +58,19 @@ class _Named(msgspec.Struct):
     event: str | None = None
 
 
-def trace_remedies(result: ResultTrace, trace: EventTrace) -> list[Remedy]:
-    """Return what an operator can do about a result of a traced event, the usual first."""
-    return find_remedies(result, message_id=trace.message_id, source=trace.source, event_name=_event_name(trace.event))
+def trace_remedies(result: ResultTrace, trace: EventTrace, destinations: Sequence[str] = ()) -> list[Remedy]:
+    """Return what an operator can do about a result of a traced event, the usual first.
+
+    Args:
+        destinations: Slugs of the destinations of its source, to which it can be replayed if its source stopped it.
+    """
+    name = _event_name(trace.event)
+    remedies = find_remedies(result, message_id=trace.message_id, source=trace.source, event_name=name)
+    if result.destination is None and _action(result) in _STOPPED_BY_RULES:
+        for slug in destinations:
+            label = _LABELS[Action.REPLAY] if len(destinations) == 1 else f"Replay to {slug}"
+            remedies.append(_replay(slug, trace.message_id, label=label))
+    return remedies
 
 
 def find_remedies(result: ResultTrace, *, message_id: str, source: str | None, event_name: str | None) -> list[Remedy]:
@@ -61,8 +82,8 @@ def find_remedies(result: ResultTrace, *, message_id: str, source: str | None, e
     """
     slug = result.destination
     if slug is None:
-        path = f"/sources/{quote(source, safe='')}" if source else "/sources"
-        return [_remedy(Action.SOURCE, path)] if _action(result) is Action.SOURCE else []
+        action = _action(result)
+        return [] if action not in _SOURCE_PAGES else [_remedy(action, _source_page(action, source))]
     base, at = f"/destinations/{quote(slug, safe='')}", shlex.quote(slug)
     if result.conflict is not None and result.conflict.resolution is None:
         number = result.conflict.id
@@ -71,8 +92,6 @@ def find_remedies(result: ResultTrace, *, message_id: str, source: str | None, e
     remedies: list[Remedy] = []
     match _action(result):
         case Action.RESUME if result.status is EventStatus.DESTINATION_OFF:
-            path = f"{base}/replays?message_id={quote(message_id, safe='')}"
-            replay = f"punchcard replay --destination {at} --message-id {shlex.quote(message_id)}"
             remedies = [
                 Remedy(
                     action=Action.RESUME,
@@ -80,7 +99,7 @@ def find_remedies(result: ResultTrace, *, message_id: str, source: str | None, e
                     path=f"{base}/state",
                     command=f"punchcard destination on {at}",
                 ),
-                _remedy(Action.REPLAY, path, command=replay),
+                _replay(slug, message_id),
             ]
         case Action.RESUME:
             remedies = [_remedy(Action.RESUME, f"{base}/state", command=f"punchcard destination resume {at}")]
@@ -92,7 +111,10 @@ def find_remedies(result: ResultTrace, *, message_id: str, source: str | None, e
         case Action.SETTINGS:
             remedies = [_remedy(Action.SETTINGS, f"{base}/settings")]
         case Action.SOURCE if source:
-            remedies = [_remedy(Action.SOURCE, f"/sources/{quote(source, safe='')}")]
+            remedies = [_remedy(Action.SOURCE, _source_page(Action.SOURCE, source))]
+        case Action.TRANSFORMATIONS:
+            page = _remedy(Action.TRANSFORMATIONS, _source_page(Action.TRANSFORMATIONS, source))
+            remedies = [page, _replay(slug, message_id)]
     is_final = result.reason in (SUPERSEDED, NOTHING_TO_CORRECT)
     if result.status in _RETRYABLE and result.effect_id is not None and not is_final:
         command = f"punchcard retry {shlex.quote(message_id)}"
@@ -124,6 +146,20 @@ def _event_name(event: bytes) -> str | None:
 def _action(result: ResultTrace) -> Action | None:
     reason = find_reason(result.reason)
     return None if reason is None else reason.action
+
+
+def _source_page(action: Action, source: str | None) -> str:
+    """Return the path of the page that decides what happens to events of a source."""
+    if action is Action.TRANSFORMATIONS:
+        return "/transformations"
+    return f"/sources/{quote(source, safe='')}{_SOURCE_PAGES[action]}" if source else "/sources"
+
+
+def _replay(slug: str, message_id: str, *, label: str = _LABELS[Action.REPLAY]) -> Remedy:
+    """Return the replay of one event to a destination."""
+    path = f"/destinations/{quote(slug, safe='')}/replays?message_id={quote(message_id, safe='')}"
+    command = f"punchcard replay --destination {shlex.quote(slug)} --message-id {shlex.quote(message_id)}"
+    return Remedy(action=Action.REPLAY, label=label, path=path, command=command)
 
 
 def _remedy(action: Action, path: str, *, command: str = "") -> Remedy:

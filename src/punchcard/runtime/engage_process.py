@@ -22,12 +22,15 @@ from punchcard.runtime.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from punchcard.engage.fact_store import FactStore
-    from punchcard.store.engine import Leadership
+    from punchcard.lake.erasure import LakeEraser
+    from punchcard.store.leadership import Leadership
 
 _RETRY_SECONDS = 1.0
 _REQUEST_POLL_SECONDS = 0.1
 _LEADERSHIP_LOOK_SECONDS = 1.0
 _LOOP = "engage"
+_RETENTION_FIRST_SECONDS = 60.0
+_RETENTION_SECONDS = 3_600.0
 _STALLED_AFTER_SECONDS = 1_800.0  # the first results of very many profiles are one round
 _FAILED = 1
 
@@ -92,10 +95,13 @@ class EngageProcess:
         from punchcard.engage.fact_store import FactStore
         from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.sync_dispatch import SyncDispatcher
+        from punchcard.lake.erasure import LakeEraser
+        from punchcard.operations.profile_retention import delete_old_profiles
         from punchcard.runtime.assembly import open_guarded_log, open_lake
 
         settings = self._settings
         lake = open_lake(settings, self._store)
+        eraser = LakeEraser(settings.lake_location(), clock=self._clock)
         with (
             open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
             closing(FactStore(settings.facts_path())) as facts,
@@ -117,6 +123,7 @@ class EngageProcess:
             _stop_on_signals(self._stopping)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
             look_at = 0.0
+            retention_at = self._clock.monotonic() + _RETENTION_FIRST_SECONDS
             watching.enter_context(self._progress.watch(_LOOP, stalled_after_seconds=_STALLED_AFTER_SECONDS))
             while not self._stopping.is_set() and self._can_work():
                 self._progress.mark(_LOOP)
@@ -133,20 +140,24 @@ class EngageProcess:
                 if self._clock.monotonic() >= check_at:
                     engine.check()
                     check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
-                if self._serve_requests(facts):
+                if self._serve_requests(facts, eraser):
                     return
+                if self._clock.monotonic() >= retention_at:
+                    retention_at = self._clock.monotonic() + _RETENTION_SECONDS
+                    periods = settings.retention_days()
+                    if delete_old_profiles(
+                        self._store, facts, periods, clock=self._clock, is_stopping=self._stopping.is_set
+                    ):
+                        return
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
-    def _serve_requests(self, facts: "FactStore") -> bool:
-        """Process previews and deletions; True if the facts were removed, because they must be made again."""
+    def _serve_requests(self, facts: "FactStore", eraser: "LakeEraser") -> bool:
+        """Process previews and deletions; True if everything must be computed again."""
         from punchcard.engage.erasure import erase_for_regulations
         from punchcard.engage.requests import process_requests
 
         process_requests(self._store, facts, clock=self._clock, zone=self._watch.newest().day_zone)
-        if not erase_for_regulations(self._store, facts, self._subjects):
-            return False
-        facts.remove()
-        return True
+        return erase_for_regulations(self._store, facts, self._subjects, eraser)
 
 
 def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:

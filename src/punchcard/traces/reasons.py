@@ -101,7 +101,7 @@ SOURCE: Final = (
         "the [tracking plan](../how-to/start-a-tracking-plan.md) of the source does not have the event, and the source "
         "blocks unplanned events; the event is stored in the lake",
         "correct the sender, or add the event to the plan; then [replay](../how-to/replay-events.md) the event",
-        action=Action.SOURCE,
+        action=Action.PROTOCOLS,
     ),
     _reason(
         "schema_violation common_schema_violation",
@@ -109,23 +109,25 @@ SOURCE: Final = (
         "event, or the rule of all events), and the source blocks such events; the detail names the value. The event "
         "is stored in the lake",
         "correct the sender, or the plan; then [replay](../how-to/replay-events.md) the event",
-        action=Action.SOURCE,
+        action=Action.PROTOCOLS,
     ),
     _reason(
         "event_switched_off",
         "the event or call is switched off in the [schema of its source](../how-to/transform-events.md#switch-off)",
         "switch it on in the schema, then [replay](../how-to/replay-events.md) the event",
-        action=Action.SOURCE,
+        action=Action.SCHEMA,
     ),
     _reason(
         "dropped_by_transformation",
         "a [transformation](../how-to/transform-events.md) drops it; the detail names it",
         "change or disable the transformation, then [replay](../how-to/replay-events.md) the event",
+        action=Action.TRANSFORMATIONS,
     ),
     _reason(
         "transformation_failed",
         "a transformation makes an invalid event of it (too large, for example), or cannot read it; see the detail",
         "correct the transformation, then [replay](../how-to/replay-events.md) the event",
+        action=Action.TRANSFORMATIONS,
     ),
     _reason(
         "property_control_failed",
@@ -138,7 +140,7 @@ SOURCE: Final = (
         "source_rules_unusable",
         "this version cannot use a stored transformation of its source; the detail names the cause",
         "correct or delete the transformation, then [replay](../how-to/replay-events.md) the event",
-        action=Action.SOURCE,
+        action=Action.TRANSFORMATIONS,
     ),
 )
 WAITING: Final = (

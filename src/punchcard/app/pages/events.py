@@ -91,7 +91,9 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
         raise NotFoundError(f"No event with the message id {message_id} was received.")
     if trace.profile is None:
         request_engage(context.dependencies.store)  # it may not have run yet, because nothing needed profiles
-    return context.page("event.html", trace=trace)
+    destinations = context.dependencies.workspace().destinations
+    replayable = [destination.slug for destination in destinations if trace.source in destination.sources]
+    return context.page("event.html", trace=trace, replayable=replayable[:_REPLAYS_OFFERED_MAX])
 
 
 def _replayable(context: RequestContext, filters: Mapping[str, str]) -> list[str]:

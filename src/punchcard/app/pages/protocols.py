@@ -23,6 +23,7 @@ from punchcard.store.tracking_plans.violations import count_violations, list_vio
 from punchcard.tracking_plans.json_schema import JSON_TYPES
 from punchcard.tracking_plans.model import (
     NAMED_TYPES,
+    PlanType,
     RuleType,
     TrackingPlan,
     TrackingPlanRule,
@@ -42,6 +43,7 @@ from punchcard.workspace.tracking_plans import (
 _DAYS: Final = 7
 _PREVIEWED: Final = timedelta(days=_DAYS)
 _NEW_ROWS: Final = 3
+_CONNECTABLE_SHOWN: Final = 5
 TYPES: Final = ("any", *JSON_TYPES, DATE_TIME)
 
 
@@ -201,14 +203,18 @@ def _list(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
 
 
 def _show(context: RequestContext, slug: str, errors: FormErrors, *, status: int) -> Page:
-    plan = find_plan(context.dependencies.workspace(), slug)
+    workspace = context.dependencies.workspace()
+    plan = find_plan(workspace, slug)
     counts = [(rule, len([row for row in to_rows(rule) if row.path])) for rule in plan.rules]
+    connected = {source for known in workspace.tracking_plans for source in known.sources}
+    connectable = [source.slug for source in workspace.sources if source.slug not in connected]
     return context.page(
         "plan.html",
         status=status,
         errors=errors,
         plan=plan,
         rules=counts,
+        connectable=connectable[:_CONNECTABLE_SHOWN] if plan.type == PlanType.LIVE else [],
         problem=context.dependencies.current().invalid_plans.get(slug, ""),
         may_change=context.may_change("tracking_plan", slug),
         document=context.field("document"),
@@ -267,7 +273,7 @@ def _rule_in_query(context: RequestContext, plan: TrackingPlan) -> TrackingPlanR
     for rule in plan.rules:
         if (rule.type, rule.key, rule.version) == (type_, key, version):
             return rule
-    raise NotFoundError(f"{plan.slug} has no such rule.")
+    raise NotFoundError(f"The tracking plan {plan.slug} has no rule of this name any more. The plan lists its rules.")
 
 
 def _version(text: str) -> int:

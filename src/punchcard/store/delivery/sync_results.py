@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, selec
 
 from punchcard.store.delivery.effects import DISMISSED_REASONS, EffectState
 from punchcard.store.delivery.ledger import sets_attribute
-from punchcard.store.delivery.schema import effects
+from punchcard.store.delivery.schema import IS_FAILED, effects
 from punchcard.store.delivery.waiting import NO_CONNECTION
 
 FAILED_MAX = 1_000
@@ -99,7 +99,7 @@ def keys_of_failed_syncs(work: Connection, *, destination: str, source: str) -> 
 def _failed(destination: str, source: str) -> tuple[ColumnElement[bool], ...]:
     columns = effects.c
     return (
-        columns.state.in_([EffectState.PARKED, EffectState.REJECTED]),
+        IS_FAILED,
         columns.destination == destination,
         columns.source == source,
         or_(columns.state == EffectState.REJECTED, columns.reason.is_distinct_from(NO_CONNECTION)),

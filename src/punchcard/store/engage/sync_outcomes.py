@@ -86,9 +86,10 @@ def sizes_of_all(
     )
     age = literal(to_micros(until), BigInteger) - type_coerce(sizes.bucket, BigInteger)
     stretch = age // literal(step // timedelta(microseconds=1), BigInteger)
-    newest = func.row_number().over(partition_by=(sizes.key, stretch), order_by=sizes.bucket.desc())
+    # In the order of the index, so that nothing is sorted.
+    following = func.lead(stretch).over(partition_by=sizes.key, order_by=sizes.bucket)
     ranked = (
-        select(sizes.key, sizes.bucket, sizes.size, newest.label("rank"))
+        select(sizes.key, sizes.bucket, sizes.size, stretch.label("stretch"), following.label("following"))
         .select_from(computation_states)
         .outerjoin(  # so that SQLite begins with the few keys, and finds the sizes of each by the index
             computation_sizes,
@@ -99,7 +100,11 @@ def sizes_of_all(
         )
         .subquery()
     )
-    query = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.key, ranked.c.bucket)
+    query = (
+        select(ranked.c.key, ranked.c.bucket, ranked.c.size)
+        .where(ranked.c.following.is_distinct_from(ranked.c.stretch))
+        .order_by(ranked.c.key, ranked.c.bucket)
+    )
     sizes_by_key: dict[str, list[tuple[datetime, int]]] = {}
     for row in work.execute(query):
         if row.key is not None:
