@@ -122,7 +122,7 @@ def _keep_duckdb() -> None:
             shared[key] = connect(files, config)
         return shared[key].cursor()
 
-    FolderFiles.connect = connect_shared  # type: ignore[method-assign]
+    FolderFiles.connect = connect_shared  # type: ignore[assignment, method-assign]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
