@@ -481,7 +481,7 @@ def _audit(amounts: Amounts, clock: _Moments) -> Iterator[Mapping[str, Any]]:
         }
 
 
-def _schema(amounts: Amounts, clock: _Moments) -> Iterator[tuple[Table, list[Mapping[str, Any]]]]:
+def _schema(amounts: Amounts, clock: _Moments) -> Iterator[tuple[Table, Iterable[Mapping[str, Any]]]]:
     keys = [{"source": source, "event_type": "track", "event_name": name} for source in SOURCES for name in _NAMES]
     seen = {"first_seen": clock.begin, "last_seen": clock.now}
     midnight = clock.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

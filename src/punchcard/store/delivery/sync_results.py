@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, true, union_all
+from sqlalchemy import ColumnElement, Connection, TextClause, and_, exists, func, or_, select, true, union_all
 
 from punchcard.store.delivery.effects import DISMISSED_REASONS, EffectState
 from punchcard.store.delivery.ledger import sets_attribute
@@ -96,7 +96,7 @@ def keys_of_failed_syncs(work: Connection, *, destination: str, source: str) -> 
     return {name for attributes in rows if attributes for name in json.loads(attributes)}
 
 
-def _failed(destination: str, source: str) -> tuple[ColumnElement[bool], ...]:
+def _failed(destination: str, source: str) -> tuple[ColumnElement[bool] | TextClause, ...]:
     columns = effects.c
     return (
         IS_FAILED,
