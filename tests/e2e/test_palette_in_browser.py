@@ -66,11 +66,11 @@ def look(page: Page, name: str) -> None:
 def barriers(page: Page, axe: str) -> list[list[str]]:
     """Rules that a page violates, each with its impact, however small."""
     page.evaluate(axe)
-    found: list[list[str]] = page.evaluate(
+    violations: list[list[str]] = page.evaluate(
         """() => axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], resultTypes: ["violations"]})
             .then((result) => result.violations.map((violation) => [violation.id, violation.impact]))"""
     )
-    return found
+    return violations
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
