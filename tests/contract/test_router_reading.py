@@ -44,7 +44,7 @@ def send_what_is_held(installation: Installation) -> None:
 
 
 def send_what_must_be_halved(installation: Installation) -> None:
-    installation.partner.faults["spoil"] = lambda intent: object()  # type: ignore[assignment]
+    installation.partner.faults["spoil"] = lambda intent: object()  # type: ignore[assignment, return-value]
     installation.send(award("a"))
     installation.send(award("bad", fault="spoil"))
     installation.send(award("c"))

@@ -236,9 +236,10 @@ def _as_sqlalchemy_error(work: Connection, cursor: Any, statement: str, error: A
     is_lost = dialect.is_disconnect(error, work.connection.dbapi_connection, cursor)
     if is_lost:
         work.invalidate(error)
-    return DBAPIError.instance(
+    raised: BaseException = DBAPIError.instance(
         statement, None, error, dialect.loaded_dbapi.Error, connection_invalidated=is_lost, dialect=dialect
     )
+    return raised
 
 
 class _Keys(TypeDecorator[Sequence[Any]]):
