@@ -87,7 +87,7 @@ def test_who_comes_back_gets_a_new_profile_without_the_past(api: PublicApiServer
     api.send(order(ANN, 4, event="Checked In"))
     process(api)
     assert has_profile(api, ANN)
-    assert size(api) == 1  # the order of before does not count
+    assert size(api) == 1  # the earlier order does not count
 
 
 def test_stopping_leaves_the_rest(api: PublicApiServer) -> None:

@@ -168,10 +168,10 @@ def test_a_regulation_of_a_source_is_about_its_events_only(
         unsent = forwards and view["overallStatus"] == "RUNNING"  # nobody answers at the address of the hook
         assert unsent or view["overallStatus"] == "FINISHED", view
         assert view["streamStatus"][0]["id"] == "website"
-        asked = [step["id"] for step in view["streamStatus"][0]["destinationStatus"]]
-        assert ("hook" in asked) == forwards
-        found = {n: api.request("GET", f"/api/events/m-{n}").status == 200 for n in (1, 2, 3)}
-        assert found == {1: not deletes, 2: True, 3: True}
+        requested = [step["id"] for step in view["streamStatus"][0]["destinationStatus"]]
+        assert ("hook" in requested) == forwards
+        is_stored = {n: api.request("GET", f"/api/events/m-{n}").status == 200 for n in (1, 2, 3)}
+        assert is_stored == {1: not deletes, 2: True, 3: True}
         log = b"".join(record.body for record in api.log.read(0, records_max=99, bytes_max=10**7))
         assert (b"only-website" in log) == (not deletes)
         if not unsent:

@@ -248,7 +248,7 @@ class FactStore:
             self.run(f"DELETE FROM {table} WHERE profile IN (SELECT n FROM {name})")
 
     def delete_events(self, seqs: Iterable[int]) -> None:
-        """Delete events by their places in the log, whoever they are of."""
+        """Delete events by their places in the log."""
         with self._numbers(seqs) as name:
             self.run(f"DELETE FROM facts WHERE seq IN (SELECT n FROM {name})")
 
@@ -371,7 +371,7 @@ class FactStore:
         return self._path.with_name(self._path.name + ".copy")
 
     def _forget_copy(self) -> None:
-        """Remove what a crash has left of a file that was to be written again."""
+        """Remove what a crash has left of a rewriting."""
         copy = self._copy_path()
         for path in (copy, copy.with_name(copy.name + ".wal")):
             path.unlink(missing_ok=True)

@@ -88,8 +88,9 @@ def read_items_at(record: LogRecord, body: bytes, indices: Collection[int]) -> d
                 ip=record.ip,
             )
         except Exception:  # noqa: BLE001  # reading the whole record finds out what is wrong, and says so
-            pass
-    items = read_record(record)
+            items = read_record(record)
+    else:
+        items = read_record(record)
     return {index: items[index] for index in indices if index < len(items)}
 
 

@@ -22,7 +22,6 @@ from punchcard.runtime.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from punchcard.engage.fact_store import FactStore
-    from punchcard.lake.erasure import LakeEraser
     from punchcard.store.leadership import Leadership
 
 _RETRY_SECONDS = 1.0
@@ -40,6 +39,7 @@ class EngageProcess:
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         from punchcard.engage.telemetry import EngageTelemetry
+        from punchcard.lake.erasure import LakeEraser
         from punchcard.runtime.assembly import open_keyring, open_store
         from punchcard.runtime.storage_wait import StorageWait
         from punchcard.workspace.snapshot import SnapshotWatch
@@ -53,6 +53,8 @@ class EngageProcess:
         self._store = StorageWait(settings, process="engage").open(lambda: open_store(settings))
         keyring = open_keyring(settings)
         self._subjects = SubjectVault(keyring)
+        self._eraser = LakeEraser(settings.lake_location(), clock=self._clock)
+        self._retention_at = self._clock.monotonic() + _RETENTION_FIRST_SECONDS
         self._watch = SnapshotWatch(
             self._store, keyring, clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
@@ -95,13 +97,10 @@ class EngageProcess:
         from punchcard.engage.fact_store import FactStore
         from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.sync_dispatch import SyncDispatcher
-        from punchcard.lake.erasure import LakeEraser
-        from punchcard.operations.profile_retention import delete_old_profiles
         from punchcard.runtime.assembly import open_guarded_log, open_lake
 
         settings = self._settings
         lake = open_lake(settings, self._store)
-        eraser = LakeEraser(settings.lake_location(), clock=self._clock)
         with (
             open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
             closing(FactStore(settings.facts_path())) as facts,
@@ -123,7 +122,6 @@ class EngageProcess:
             _stop_on_signals(self._stopping)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
             look_at = 0.0
-            retention_at = self._clock.monotonic() + _RETENTION_FIRST_SECONDS
             watching.enter_context(self._progress.watch(_LOOP, stalled_after_seconds=_STALLED_AFTER_SECONDS))
             while not self._stopping.is_set() and self._can_work():
                 self._progress.mark(_LOOP)
@@ -140,24 +138,28 @@ class EngageProcess:
                 if self._clock.monotonic() >= check_at:
                     engine.check()
                     check_at = self._clock.monotonic() + 3_600 * settings.engage_check_hours
-                if self._serve_requests(facts, eraser):
+                if self._serve_requests(facts):
                     return
-                if self._clock.monotonic() >= retention_at:
-                    retention_at = self._clock.monotonic() + _RETENTION_SECONDS
-                    periods = settings.retention_days()
-                    if delete_old_profiles(
-                        self._store, facts, periods, clock=self._clock, is_stopping=self._stopping.is_set
-                    ):
-                        return
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
-    def _serve_requests(self, facts: "FactStore", eraser: "LakeEraser") -> bool:
-        """Process previews and deletions; True if everything must be computed again."""
+    def _serve_requests(self, facts: "FactStore") -> bool:
+        """Process previews, deletions and retention; True if everything must be computed again."""
         from punchcard.engage.erasure import erase_for_regulations
         from punchcard.engage.requests import process_requests
 
         process_requests(self._store, facts, clock=self._clock, zone=self._watch.newest().day_zone)
-        return erase_for_regulations(self._store, facts, self._subjects, eraser)
+        is_erased = erase_for_regulations(self._store, facts, self._subjects, self._eraser)
+        return self._delete_old_profiles(facts) or is_erased
+
+    def _delete_old_profiles(self, facts: "FactStore") -> bool:
+        """Delete profiles that were not seen for long; True if everything must be computed again."""
+        from punchcard.operations.profile_retention import delete_old_profiles
+
+        if self._clock.monotonic() < self._retention_at:
+            return False
+        self._retention_at = self._clock.monotonic() + _RETENTION_SECONDS
+        periods = self._settings.retention_days()
+        return delete_old_profiles(self._store, facts, periods, clock=self._clock, is_stopping=self._stopping.is_set)
 
 
 def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
