@@ -239,7 +239,7 @@ def test_the_thread_of_the_guard_renews_what_is_due(new: New) -> None:
         wait_until(lambda: installation.binding().generation > generation)
 
 
-def test_a_generation_that_is_due_is_made_once_however_often_that_is_said(new: New) -> None:
+def test_a_generation_that_is_due_is_made_once_however_often_it_is_requested(new: New) -> None:
     installation = new()
     guard = installation.start()
     guard.allow_sending()

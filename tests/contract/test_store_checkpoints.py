@@ -49,7 +49,7 @@ def test_what_is_committed_is_copied_into_the_file_soon(store: Store, tmp_path: 
             wait_until(lambda: (tmp_path / "punchcard.db").stat().st_size > number * PAGES * 4_096)  # noqa: B023
 
 
-def test_a_long_log_begins_anew_though_it_was_read_during_the_first_copy(store: Store, tmp_path: Path) -> None:
+def test_a_long_log_restarts_though_it_was_read_during_the_first_copy(store: Store, tmp_path: Path) -> None:
     log = tmp_path / "punchcard.db-wal"
     write(store, pages=100)
     size = log.stat().st_size

@@ -62,7 +62,7 @@ class LakeFeed:
         self._clock = clock
         self._rows_max = rows_max
         # The first rows are written at once. Loading the libraries for that takes a quarter of a second of the
-        # interpreter: better beside the first event than two seconds later, when more may be on their way.
+        # interpreter: better beside the first event than two seconds later, when more are pending.
         self._rows_awaited = 1
         self._telemetry = RoutingTelemetry()
         self._changed = threading.Condition()

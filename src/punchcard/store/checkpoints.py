@@ -67,7 +67,7 @@ def copy_log(
     writing: AbstractContextManager[object],
     restart_from_pages: int = _RESTART_FROM_PAGES,
 ) -> None:
-    """Copy the log into the file; have it begin anew if it is long.
+    """Copy the log into the file; restart it if it is long.
 
     Args:
         writing: Held while the rest of a long log is copied: then all of it is, and the next commit begins a new one.
