@@ -318,9 +318,9 @@ def _counts(amounts: Amounts, clock: _Moments) -> Iterator[Mapping[str, Any]]:
         share = width / (DAYS * _DAY)
         drawn = chance.choices(range(len(_NAMES)), weights, k=min(2_000, max(1, round(amounts.events * share))))
         scale = max(1, round(amounts.events * share)) / len(drawn)
-        for (name, source), found in Counter((name, chance.choice(SOURCES)) for name in drawn).items():
+        for (name, source), drawn_number in Counter((name, chance.choice(SOURCES)) for name in drawn).items():
             key = {"bucket": bucket, "source": source, "event_type": "track", "event_name": _NAMES[name]}
-            number = max(1, round(found * scale))
+            number = max(1, round(drawn_number * scale))
             awards = max(1, number // 10) if name in (0, 2) else 0
             yield {**key, "destination": "", "status": "received", "reason": "", "count": number}
             if number > awards:

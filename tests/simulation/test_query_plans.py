@@ -154,7 +154,7 @@ def test_a_list_that_nothing_matches_is_not_looked_for_in_the_whole_ledger(tmp_p
     store.close()
     steps = [step for plan in result.values() for step in plan if "SEARCH effects" in step or "SCAN effects" in step]
     assert steps
-    assert {found for step in steps for found in re.findall(r"ix_\w+", step) or [step]} == {index}
+    assert {index_name for step in steps for index_name in re.findall(r"ix_\w+", step) or [step]} == {index}
 
 
 def test_conflicts_and_effects_in_retry_are_not_looked_for_in_the_whole_ledger(tmp_path: Path) -> None:
