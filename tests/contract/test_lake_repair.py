@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,15 +11,25 @@ import pytest
 
 from punchcard.clock import SystemClock, to_micros
 from punchcard.errors import LakeError
+from punchcard.events.model import Event, EventType, MessageId, WireEvent
+from punchcard.lake.compaction import merge_files
+from punchcard.lake.listing import EventQuery
+from punchcard.lake.location import LakeLocation
+from punchcard.lake.reader import LakeReader
+from punchcard.lake.repair import repair_lake
+from punchcard.lake.schema import LakeRows
+from punchcard.lake.table import LakeTable
 from punchcard.lake.writer import LakeWriter
 from punchcard.routing.lake_repair import LakeRepair, repair
 from punchcard.routing.router import PositionMovedError
 from punchcard.store.engine import Store
 from punchcard.store.routing.lake_status import read_lake_status
+from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
 from punchcard.testing.installation import Installation, award
 from punchcard.testing.s3_server import lake_folder
 
+RESULTS = '[{"destination":null,"status":"refused","reason":"x","detail":null,"effectKey":null}]'
 EVENTS = 130  # more than the commits of one checkpoint
 Damage = Callable[[Path], object]
 
@@ -246,6 +256,56 @@ def test_what_nobody_has_any_more_is_counted_and_named(damaged: Installation) ->
     assert status.lost_events == lost.rows  # type: ignore[attr-defined]
     assert len(damaged.in_lake()) == EVENTS - lost.rows  # type: ignore[attr-defined]
     assert len(damaged.effect_keys()) == EVENTS
+
+
+@pytest.mark.parametrize(
+    ("merged", "gone", "lost"),
+    [
+        ((1, 20), range(1, 21), 0),
+        ((5, 20), range(5, 21), 0),
+        ((5, 20), [1, 2, *range(5, 21)], 2),
+        ((5, 8), [3, *range(5, 9)], 1),  # no position of the merge is behind the log's state
+        ((11, 20), [3, *range(11, 21)], 1),  # as many rows behind the log's state replace none before it
+    ],
+)
+def test_only_rows_that_no_file_holds_are_lost_when_the_log_lost_a_merge(
+    tmp_path: Path, merged: tuple[int, int], gone: Sequence[int], lost: int
+) -> None:
+    """The readable log ends at position 10, the files are of 20 positions and a merge, and nobody can restore rows."""
+    lake, clock = tmp_path / "lake", ManualClock()
+    writer, table = LakeWriter(str(lake)), LakeTable(LakeLocation(str(lake)))
+    day = clock.now().date()
+    for position in range(1, 21):
+        rows = LakeRows()
+        wire = WireEvent(event="Order Completed", user_id="u-1")
+        event = Event(EventType.TRACK, MessageId(f"m-{position}"), clock.now(), clock.now(), wire, b"{}")
+        rows.add(
+            event, source="website", received_at=to_micros(clock.now()), position=position, index=0, results=RESULTS
+        )
+        writer.append(rows, first_position=position, last_position=position)
+    table.refresh()
+    files = {file.last_position: file for file in table.files()}
+    replaced = [files[position] for position in range(merged[0], merged[1] + 1)]
+    table.commit(
+        [merge_files(replaced, table.location, name="merged")],
+        removed=replaced,
+        through_position=None,
+        clock=clock,
+    )
+    for position in gone:
+        (lake / files[position].path).unlink()
+    commits(lake)[11].write_bytes(b"garbage")
+    plan, report = (
+        repair_lake(str(lake), restore=lambda _is_missing, _through: iter(()), clock=clock, dry_run=dry_run)
+        for dry_run in (True, False)
+    )
+    assert (report.lost_events, report.lost_days) == (lost, [day] if lost else [])
+    assert (plan.lost_events, plan.lost_days) == (report.lost_events, report.lost_days)
+    kept = [event.message_id for event in LakeReader(str(lake)).page(EventQuery(), limit=99)]
+    absent = {position for position in gone if not merged[0] <= position <= merged[1]}
+    assert len(absent) == lost
+    assert sorted(kept) == sorted(f"m-{position}" for position in files if position not in absent)
+    LakeWriter(str(lake)).check()
 
 
 def test_trace_finds_an_event_in_the_log_while_the_lake_cannot_be_read(damaged: Installation) -> None:

@@ -1,8 +1,10 @@
 """Read data files completely, to check them and to find those that are in no commit."""
 
+import bisect
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from punchcard.errors import LakeError
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import PARTITION
@@ -30,6 +32,30 @@ def find_data_files(location: LakeLocation, *, except_for: Collection[DataFile])
         and (file := _read(location, path, day, size)) is not None
         and file.rows > 0
     ]
+
+
+def count_rows_within(location: LakeLocation, file: DataFile, ranges: Sequence[tuple[int, int]]) -> int:
+    """Return the number of rows of a readable file with a log position in one of the ranges, which do not overlap.
+
+    Args:
+        ranges: The first and the last position of each.
+
+    Raises:
+        LakeError: The file cannot be read any more.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    near = [(first, last) for first, last in ranges if first <= file.last_position and file.first_position <= last]
+    if not near or any(first <= file.first_position and file.last_position <= last for first, last in near):
+        return file.rows if near else 0
+    try:
+        with location.open(file.path) as source:
+            table = pyarrow.parquet.ParquetFile(source).read(columns=["log_position"], use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise LakeError(f"The data lake at {location.url} cannot be read: {error}.") from error
+    positions = table.column("log_position").to_pylist()  # rising: rows are in log order
+    return sum(bisect.bisect_right(positions, last) - bisect.bisect_left(positions, first) for first, last in near)
 
 
 def _day_of(path: str) -> datetime.date | None:

@@ -21,7 +21,7 @@ from punchcard.lake.location import LOG, LakeLocation
 from punchcard.lake.object_repair import ObjectLogCopy, without_replaced_damage
 from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.opening import open_table
-from punchcard.lake.parquet_check import check_data_file, find_data_files
+from punchcard.lake.parquet_check import check_data_file, count_rows_within, find_data_files
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.table import LostRaceError
 
@@ -146,7 +146,7 @@ class _Repair:
         if not self._dry_run and report.is_log_damaged and self._location.folder is not None:
             self._restore_log(self._location.folder, state)
         restored = [written for rows in restore(is_missing, position) for written in self._write(rows)]
-        self._count_losses(state.table.last_position())
+        self._count_losses()
         if not (report.is_whole or self._dry_run):
             self._commit(state, restored)
         return report
@@ -164,12 +164,7 @@ class _Repair:
         files: list[DataFile] = []
         for day, part in rows.by_day().items():
             first, last = part.positions()
-            ranges = [
-                (damaged_file.first_position, damaged_file.last_position)
-                for damaged_file in self._report.damaged_files
-                if damaged_file.day == day
-            ]
-            self._restored_from_damaged[day] += part.count_within(ranges)
+            self._restored_from_damaged[day] += part.count_within(self._damaged_ranges(day))
             if self._dry_run:
                 files.append(
                     DataFile(path="", day=day, bytes=0, rows=len(part), first_position=first, last_position=last)
@@ -185,11 +180,15 @@ class _Repair:
             files.append(writer.data_file())
         return files
 
-    def _count_losses(self, through: int) -> None:
-        """Compare what the damaged files held with what was recovered, day by day.
+    def _damaged_ranges(self, day: datetime.date) -> list[tuple[int, int]]:
+        """Return the first and the last position of each damaged file of a day."""
+        return [(file.first_position, file.last_position) for file in self._report.damaged_files if file.day == day]
 
-        Args:
-            through: The last position of the log's state; files up to it held the events, or were merged from such.
+    def _count_losses(self) -> None:
+        """Compare what the damaged files held with what was recovered at their positions, day by day.
+
+        A merge that the log's state does not know of joins rows of damaged files with later rows: a recovered file is
+        counted row by row.
         """
         report = self._report
         held: Counter[datetime.date] = Counter()
@@ -197,7 +196,7 @@ class _Repair:
             held[file.day] += file.rows
         recovered = self._restored_from_damaged.copy()
         for file in report.recovered_files:
-            recovered[file.day] += file.rows if file.last_position <= through else 0
+            recovered[file.day] += count_rows_within(self._location, file, self._damaged_ranges(file.day))
         lost = {day: rows - recovered[day] for day, rows in held.items() if rows > recovered[day]}
         report.lost_events, report.lost_days = sum(lost.values()), sorted(lost)
 
