@@ -10,10 +10,10 @@ PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install demo assets wheel test cluster coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
-	screenshots appearance bench soak image spark terraform pin clean
+	screenshots appearance bench bench-cluster soak image spark terraform pin clean
 
 help: ## list the targets
-	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 demo: $(VENV)/.runtime assets ## run the whole pipeline on this machine: a sandbox Perkville and a simulated gym
 	@$(BIN)/punchcard demo --port $(PORT)
@@ -93,6 +93,9 @@ appearance: browser assets ## keep the pictures that tests compare the App's pag
 
 bench: $(VENV)/.dev ## measure speed and memory against their limits (some minutes)
 	$(BIN)/python -m bench
+
+bench-cluster: $(VENV)/.dev kafka ## measure several machines beside one, with PostgreSQL, Kafka and parts that are killed (some minutes)
+	$(BIN)/python -m bench cluster
 
 soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL, all examples of property tests
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)

@@ -34,6 +34,7 @@ BUNDLES = {
     ],
     "app.js": [MODULES / "htmx.org/dist/htmx.min.js", APP / "static/app.js", APP / "static/palette.js"],
     "chart.js": [MODULES / "uplot/dist/uPlot.iife.min.js", APP / "static/chart.js"],
+    "passkeys.js": [APP / "static/passkeys.js"],
     "theme.js": [APP / "static/theme.js"],
     "favicon.svg": [APP / "static/favicon.svg"],
 }

@@ -1,5 +1,7 @@
 """`python -m bench [--tiny] [--keep=NAME] [BENCH …]`: run the benches one after the other, never two at once.
 
+`cluster` stands for those of several machines.
+
 At the end comes a table with the figures of `bench/results/` beside the new ones; `--keep` stores the new ones there.
 """
 
@@ -29,27 +31,35 @@ BENCHES = (
     "disk",
     "lake_lookup",
     "app",
+    "pages",
     "engage",
     "engage_wal",
     "backtest",
     "reconcile",
     "replay_priority",
+    "regulations",
 )
+CLUSTER = ("shared_log", "kafka_log", "partitions", "outages")
+"""What `cluster` stands for: the benches of several machines, each figure beside that of one machine."""
+
+_NAMES = (*BENCHES, "outages")  # those that can be named; without names, `BENCHES` run
 _TINY_OPTION = "--tiny"  # for CI: each bench runs, its figures mean nothing
 _KEEP_OPTION = "--keep="
 
 
 def main(arguments: list[str]) -> int:
     """Run the named benches, all without a name; returns 1 if a bench failed, after the others have run."""
-    names = [argument for argument in arguments if not argument.startswith("--")]
+    named = [argument for argument in arguments if not argument.startswith("--")]
+    names = [name for argument in named for name in (CLUSTER if argument == "cluster" else (argument,))]
     kept_as = next(
         (argument.removeprefix(_KEEP_OPTION) for argument in arguments if argument.startswith(_KEEP_OPTION)), ""
     )
     if _TINY_OPTION in arguments:
         os.environ[TINY] = "1"
-    unknown = [name for name in names if name not in BENCHES]
+    unknown = [name for name in names if name not in _NAMES]
     if unknown:
-        print(f"There is no bench {', '.join(unknown)}; the benches are {', '.join(BENCHES)}.", file=sys.stderr)
+        known = ", ".join((*_NAMES, "cluster"))
+        print(f"There is no bench {', '.join(unknown)}; the benches are {known}.", file=sys.stderr)
         return 2
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     failed = []

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -59,12 +59,19 @@ def main() -> None:
     with postgres_server() as server_url:
         _compare(lambda: new_database(server_url), lambda store_url: store_url, name="two partitions")
         with ExitStack() as stack:
-            cluster = _kafka(stack)
+            cluster = kafka_brokers(stack, _BROKERS)
             if cluster is not None:
                 _compare(lambda: new_database(server_url), lambda _: cluster.url(), name="two partitions in Kafka")
 
 
-def _kafka(stack: ExitStack) -> "KafkaCluster | None":
+def kafka_brokers(
+    stack: ExitStack, count: int, *, settings: Mapping[str, object] | None = None
+) -> "KafkaCluster | None":
+    """Start brokers that end with the stack; without what they need, say so and return None.
+
+    Args:
+        settings: Further settings of the brokers.
+    """
     try:
         from punchcard.testing.kafka import kafka_cluster, why_not
     except ImportError:
@@ -74,7 +81,7 @@ def _kafka(stack: ExitStack) -> "KafkaCluster | None":
         print(f"not measured on Kafka: {reason}")
         return None
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-kafka-"))
-    return stack.enter_context(kafka_cluster(Path(folder), _JARS, brokers=_BROKERS))
+    return stack.enter_context(kafka_cluster(Path(folder), _JARS, brokers=count, settings=settings))
 
 
 def _compare(new_store: Callable[[], str], log_of: Callable[[str], str], *, name: str) -> None:
@@ -111,8 +118,7 @@ def _measure(url: str, log_url: str, workers: int) -> float:
         keyring=Keyring("bench"),
         actor="bench",
     )
-    log = _open_log(log_url)
-    divide_log(log, store, _PARTITIONS)
+    log = open_divided(log_url, store, _PARTITIONS)
     requests = _fill(log, keys)
     end = log.last_position()
     with tempfile.TemporaryDirectory() as folder:
@@ -151,6 +157,13 @@ def _keys_of_partitions() -> list[str]:
         keys.setdefault(bucket_of(NewRecord(0, key, "batch", "identity", b"", "")) % _PARTITIONS, key)
         number += 1
     return [keys[partition] for partition in range(_PARTITIONS)]
+
+
+def open_divided(url: str, store: Store, count: int) -> PartitionedLog:
+    """Open a new log of a store, divided into so many partitions."""
+    log = _open_log(url)
+    divide_log(log, store, count)
+    return log
 
 
 def _open_log(url: str) -> PartitionedLog:

@@ -20,7 +20,7 @@ from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import open_keyring
 
 _BATCH = size(200_000, 10_000)
-_PER_RECORD = 100
+RECORD_EVENTS = 100
 _DAYS = 5
 _DAY_MICROS = 86_400_000_000
 _RESULTS = (
@@ -75,18 +75,50 @@ def fill_lake(data: Path, events: int, every: Mapping[str, int]) -> None:
         every: Names of events, and of how many events one has the name. The others are `Product Viewed`.
     """
     writer = LakeWriter(str(data / "lake"))
+    for batch in past_batches(events, every):
+        append_batch(writer, batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastBatch:
+    """Past events in the columns of the lake, each record of the log with 100 of them.
+
+    Attributes:
+        first: Log position of the first record.
+        received_at: In microseconds since 1970-01-01 UTC.
+    """
+
+    table: pa.Table
+    first: int
+    last: int
+    received_at: int
+
+
+def past_batches(events: int, every: Mapping[str, int], *, people: int = 100_000) -> Iterator[PastBatch]:
+    """Yield past events; event `i` has the message id `m<i>` and is of person `i % people`.
+
+    Args:
+        every: As for `fill_lake`.
+    """
     batch = min(_BATCH, events)
     instants = _instants(events // batch)
     with duckdb.connect(config={"threads": 2}) as connection:
         for number in range(events // batch):
             begin = number * batch
-            table = connection.sql(_sql(begin, begin + batch, instants[number], every)).to_arrow_table()
-            first = begin // _PER_RECORD + 1
-            last = first + batch // _PER_RECORD - 1
-            rows = cast(
-                "LakeRows", _Rows(table.select(file_schema().names).cast(file_schema()), first, last, instants[number])
+            table = connection.sql(_sql(begin, begin + batch, instants[number], every, people)).to_arrow_table()
+            first = begin // RECORD_EVENTS + 1
+            yield PastBatch(
+                table=table.select(file_schema().names).cast(file_schema()),
+                first=first,
+                last=first + batch // RECORD_EVENTS - 1,
+                received_at=instants[number],
             )
-            writer.append(rows, first_position=first, last_position=last)
+
+
+def append_batch(writer: LakeWriter, batch: PastBatch) -> None:
+    """Append past events to a lake."""
+    rows = cast("LakeRows", _Rows(batch.table, batch.first, batch.last, batch.received_at))
+    writer.append(rows, first_position=batch.first, last_position=batch.last)
 
 
 @dataclass(frozen=True)
@@ -126,12 +158,14 @@ def _instants(batches: int) -> list[int]:
     return [end - (batches - number) * _DAYS * _DAY_MICROS // max(1, batches) for number in range(batches)]
 
 
-def _sql(begin: int, end: int, instant: int, every: Mapping[str, int]) -> str:
-    cases = " ".join(f"WHEN i % {number} = {index} THEN '{name}'" for index, (name, number) in enumerate(every.items()))
+def _sql(begin: int, end: int, instant: int, every: Mapping[str, int], people: int) -> str:
+    cases = "WHEN false THEN '' " + " ".join(
+        f"WHEN i % {number} = {index} THEN '{name}'" for index, (name, number) in enumerate(every.items())
+    )
     columns = {
         "id": "'m' || i",
         "event": "event",
-        "person": "(i % 100000)",
+        "person": f"(i % {people})",
         "thing": "(i % 9973)",
         "hash": "hash(i)",
     }
@@ -140,12 +174,12 @@ def _sql(begin: int, end: int, instant: int, every: Mapping[str, int]) -> str:
         columns[part] if number % 2 else "'" + part.replace("'", "''") + "'" for number, part in enumerate(parts)
     )
     return f"""
-        SELECT 'm' || i AS message_id, 'track' AS type, event, 'u' || (i % 100000) AS user_id,
-            'a-' || hash(i) AS anonymous_id, 'u' || (i % 100000) || '@example.com' AS email, NULL AS order_id,
+        SELECT 'm' || i AS message_id, 'track' AS type, event, 'u' || (i % {people}) AS user_id,
+            'a-' || hash(i) AS anonymous_id, 'u' || (i % {people}) || '@example.com' AS email, NULL AS order_id,
             NULL::DECIMAL(38, 9) AS revenue, NULL::DECIMAL(38, 9) AS value, NULL::DECIMAL(38, 9) AS total,
-            'USD' AS currency, ['p-' || (i % 9973), 'p-' || (i % 100000)] AS product_ids, 'website' AS source,
+            'USD' AS currency, ['p-' || (i % 9973), 'p-' || (i % {people})] AS product_ids, 'website' AS source,
             make_timestamptz({instant}) AS received_at, make_timestamptz({instant}) AS timestamp,
-            make_timestamptz({instant})::DATE AS event_day, i // {_PER_RECORD} + 1 AS log_position,
-            (i % {_PER_RECORD})::INTEGER AS event_index, {payload} AS payload, '{_RESULTS}' AS results, NULL AS notes
+            make_timestamptz({instant})::DATE AS event_day, i // {RECORD_EVENTS} + 1 AS log_position,
+            (i % {RECORD_EVENTS})::INTEGER AS event_index, {payload} AS payload, '{_RESULTS}' AS results, NULL AS notes
         FROM (SELECT i, CASE {cases} ELSE 'Product Viewed' END AS event FROM range({begin}, {end}) AS r(i))
     """

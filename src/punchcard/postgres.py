@@ -1,8 +1,12 @@
 """Sessions of PostgreSQL for all that is stored there: a machine that vanishes is noticed, and a commit is durable."""
 
 import re
+import select
 from collections.abc import Collection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import psycopg  # slow to import, and seldom needed
 
 # Of the client's side: a server that is cut off is noticed after half a minute.
 _PARAMETERS: Final = {
@@ -15,7 +19,12 @@ _PARAMETERS: Final = {
     "target_session_attrs": "read-write",  # after a failover, not the server that is left behind
 }
 
+LOCK_SECONDS: Final = 45
+"""How long a statement waits for a lock: longer than the server leaves one to a process of ours that is frozen."""
+
 SESSION: Final = (
+    # A session that somebody left in a transaction may keep its locks for days: that must be seen, not waited for.
+    f"SET lock_timeout = '{LOCK_SECONDS}s'",
     # Of the server's side: otherwise the locks of a machine that lost its power would stay for two hours.
     "SET tcp_keepalives_idle = '10s'",
     "SET tcp_keepalives_interval = '5s'",
@@ -26,6 +35,9 @@ SESSION: Final = (
 )
 """Statements for each new session."""
 
+
+LOCKED_STATE: Final = "55P03"
+"""The SQLSTATE of a statement that has waited for a lock for too long."""
 
 # The SQLSTATE of a refusal: classes 28 (authorization) and 42501 (privileges), and 3D000 (there is no such database).
 _REFUSED_STATES: Final = ("28", "42501", "3D000")
@@ -56,3 +68,27 @@ def connection_parameters(given: Collection[str]) -> dict[str, Any]:
         given: The names of those in the URL.
     """
     return {name: value for name, value in _PARAMETERS.items() if name not in given}
+
+
+def has_ended(connection: "psycopg.Connection[Any]") -> bool:
+    """Return whether the server has ended an idle connection: nothing that is sent now would be performed.
+
+    Found out here, a restart of the server costs no request. Found out by a statement, it would be unknown whether the
+    statement was performed. And no message is sent for it.
+    """
+    import psycopg
+
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    # The server says why before it ends the connection: that is read first, and the end behind it.
+    while poll.poll(0):
+        try:
+            connection.pgconn.consume_input()
+            connection.pgconn.is_busy()  # takes what was read apart, so that there is room for more
+        except psycopg.Error:
+            return True
+        if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
+            return True
+    return False

@@ -214,11 +214,16 @@ def command_lines() -> list[tuple[str, list[str]]]:
     return lines
 
 
+@cache
+def command_line() -> typer.core.TyperCommand | typer.core.TyperGroup:
+    return typer.main.get_command(app)  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize("line", command_lines(), ids=lambda line: f"{line[0]} {' '.join(line[1][:2])}")
 def test_every_command_of_a_page_is_one(line: tuple[str, list[str]]) -> None:
     """Names and options, as the command line itself parses them; nothing is run."""
     _, words = line
-    command: typer.core.TyperCommand | typer.core.TyperGroup = typer.main.get_command(app)  # type: ignore[assignment]
+    command = command_line()
     context = command.context_class(command, info_name="punchcard")
     while isinstance(command, typer.core.TyperGroup):
         options, rest, _ = command.make_parser(context).parse_args(list(words))

@@ -6,11 +6,11 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[2] / "src" / "punchcard"
 # Modules that encrypt with the key, each with where the value goes. A column belongs in an `encrypted.py` of the store.
 REVIEWED = {
-    "app/sealed_cookies.py": "a cookie of some minutes",
     "engage/erasure.py": "regulations.identity",
     "operations/key_rotation.py": "the rotation",
     "operations/oidc_accounts.py": "access_settings.value",
     "operations/regulations.py": "regulation_subjects.value, suppressed_subjects.value",
+    "operations/sealed_values.py": "a cookie or a form of some minutes",
     "operations/two_factor.py": "second_factors.secret",
     "workspace/alert_settings.py": "configuration_documents.body",
     "workspace/document.py": "configuration_documents.body",

@@ -183,16 +183,17 @@ def names_in(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 def texts_in(source: str, *, with_messages: bool) -> Iterator[tuple[str, int]]:
     """Docstrings, comments and, if asked for, all other texts of a module, each with the line where it begins."""
-    tree = ast.parse(source)
     docstrings = set()
-    for node in ast.walk(tree):
+    # A docstring is visited after what it describes.
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node
+            node, clean=False
         ):
             docstrings.add(id(node.body[0].value))  # type: ignore[attr-defined]
-    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and (with_messages or id(node) in docstrings):
             yield node.value, node.lineno
+    if "#" not in source:
+        return
     comment, begin, last = "", 0, 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:

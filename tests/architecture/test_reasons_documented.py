@@ -143,6 +143,7 @@ def _codes_of(tree: ast.Module) -> Iterator[str]:
                         yield from _texts(inner.value)
 
 
+@cache
 def codes_in_the_code() -> dict[str, set[str]]:
     """Every reason code (or its beginning and a star) with the files that give it."""
     files_by_code: dict[str, set[str]] = {}

@@ -36,9 +36,14 @@ def modules() -> dict[str, ast.Module]:
     return {name: tree for name, tree in trees.items() if not name.startswith(MIGRATIONS)}
 
 
+@cache
+def nodes(tree: ast.Module) -> list[ast.AST]:
+    return list(ast.walk(tree))
+
+
 def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Module and name of every import; the name of a whole module is empty."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         match node:
             case ast.ImportFrom(module=str(module), names=names):
                 yield from ((module, alias.name) for alias in names)
@@ -59,7 +64,7 @@ def owners() -> dict[str, str]:
     for name, tree in modules().items():
         if not name.startswith(STORE):  # `rich` has a class of that name
             continue
-        for node in ast.walk(tree):
+        for node in nodes(tree):
             match node:
                 case ast.Call(func=ast.Name(id="Table"), args=[ast.Constant(value=str(table)), *_]):
                     assert name.endswith("/schema.py"), f"{name} defines {table}: tables belong to a `schema` module"
@@ -85,7 +90,7 @@ def foreign_texts(trees: dict[str, ast.Module]) -> list[str]:
         f"{name}:{node.lineno} names {match[1]}"
         for name, tree in trees.items()
         if not name.startswith(("punchcard/lake/", "punchcard/sandbox/"))  # with databases of their own
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for match in pattern.finditer(node.value)
         if owners()[match[1]] != owner_of(name)

@@ -292,6 +292,23 @@ def test_each_role_may_do_its_own_and_no_more(
     assert status < 500
 
 
+@pytest.mark.parametrize(
+    ("path", "listed", "label"),
+    [
+        ("/destinations/nothing", "/destinations", "Destinations"),
+        ("/sources/nothing/schema", "/sources", "Sources"),
+        ("/audiences/nothing", "/audiences", "Audiences"),
+        ("/events/nothing", "/events", "Events"),
+        ("/protocols/nothing", "/protocols", "Protocols"),
+        ("/settings/versions/999", "/settings", "Settings"),
+    ],
+)
+def test_a_page_of_something_missing_leads_to_the_list(owner: FormBrowser, path: str, listed: str, label: str) -> None:
+    page = owner.get(path)
+    assert page.status == 404
+    assert re.search(rf'href="{listed}">Go to {label}</a>', page.text), page.text
+
+
 @pytest.mark.parametrize("path", ["/settings/team", "/settings/tokens"])
 def test_pages_of_owners_are_not_shown_to_others(world: PublicApiServer, path: str) -> None:
     browser = FormBrowser(world)

@@ -20,6 +20,7 @@ NOT_FOLLOWED = ("/docs", "/assets", "/exports", "/whats-new")
 OWN_FORMS = {
     "/settings/password",
     "/settings/account",
+    "/settings/passkeys",
     "/settings/two-factor",
     "/destinations/perkville/tester",
     "/destinations/perkville/replays",

@@ -24,7 +24,7 @@ FEW, MANY = 2, 450  # the latter is more than one statement may list on old buil
 STATEMENTS_MAX = 20
 # With the one that begins the unit of work.
 SINGLE_CLAIM_STATEMENTS_MAX = 6
-SINGLE_RESULT_STATEMENTS_MAX = 12
+SINGLE_RESULT_STATEMENTS_MAX = 13
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from tests.contract.privacy_world import CONFIG
 
 from punchcard.cli.inventory import classify_properties, show_inventory
 from punchcard.operations.alert_evaluation import AlertEvaluator
+from punchcard.operations.export_files import ExportFormat, write_export
+from punchcard.operations.exports import export_inventory
 from punchcard.operations.inventory import Classification, InventoryItem, propose_classification, read_inventory
 from punchcard.runtime.settings import read_settings
 from punchcard.testing.operators import FormBrowser, add_operators
@@ -73,6 +76,36 @@ def test_every_property_is_listed_once_with_its_sources_and_what_it_looks_like(a
 )
 def test_the_most_sensitive_kind_decides(kinds: dict[str, int], expected: Classification) -> None:
     assert propose_classification(kinds) is expected
+
+
+def test_app_api_and_command_line_export_the_same_file(
+    api: PublicApiServer, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    browser = FormBrowser(api)
+    browser.sign_in("read_only@acme.example")
+    page = browser.get("/exports/inventory?format=csv").text
+    assert 'href="/exports/inventory?format=csv' in browser.get("/privacy/inventory").text
+    header, card, *others = page.splitlines()
+    assert header.startswith("property,classification,proposedClassification,status,personalData,types,count,sources")
+    assert card.startswith("properties.card,RED,RED,NEW,card_number,string,2,till website,2026-")
+    assert len(others) == 5
+    assert api.request("GET", "/api/privacy/inventory?format=csv").body.decode() == page
+    settings = read_settings({"PUNCHCARD_DATA": str(Path(api.store.sqlite_path or "").parent)})
+    show_inventory(settings, as_json=False, as_csv=True)
+    assert capfdbinary.readouterr().out.decode() == page
+    selected = browser.get("/exports/inventory?format=csv&classification=RED&source=till").text
+    assert [line.partition(",")[0] for line in selected.splitlines()[1:]] == ["properties.card"]
+
+
+def test_a_property_that_looks_like_a_formula_is_defused() -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    item = InventoryItem(
+        section="=cmd|' /C calc'!A0;properties", path="a", proposed=Classification.GREEN, classified=None, kinds={},
+        count=1, types=["string"], sources=["-web"], events=[], first_seen=now, last_seen=now,
+    )  # fmt: skip
+    (_, row) = b"".join(write_export(export_inventory([item]), ExportFormat.CSV)).decode().splitlines()
+    assert row.startswith("'=cmd|")
+    assert ",'-web," in row
 
 
 def test_the_page_lists_filters_and_links(api: PublicApiServer) -> None:
@@ -187,10 +220,10 @@ def test_a_card_number_raises_one_alert_until_somebody_acts(api: PublicApiServer
     assert "4111" not in json.dumps(alert)
     browser = FormBrowser(api)
     browser.sign_in("owner@acme.example")
-    assert "Values of properties.card look like card number." in browser.get("/").text
+    assert "Values of properties.card look like card numbers." in browser.get("/").text
     assert "needs attention" in browser.get("/privacy/inventory").text
     path = browser.get("/").text.partition("/privacy/inventory/property?")[2].partition('"')[0]
-    assert "Values look like card number." in browser.get(f"/privacy/inventory/property?{path}").text
+    assert "Values look like card numbers." in browser.get(f"/privacy/inventory/property?{path}").text
     for source in ("website", "till"):
         assert [each["subject"] for each in alerts()] == ["properties.card"]
         browser.post(f"/privacy/controls/source/{source}", path="properties.card", action="drop")

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -210,20 +210,9 @@ def is_appended(log: KafkaEventLog) -> bool:
         return False
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """Mount a disk of some megabytes at a folder."""
-    folder.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this machine permits no mounts")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_a_full_disk_refuses_records_and_keeps_the_acknowledged_ones(kafka_jars: Path, tmp_path: Path) -> None:
+def test_a_full_disk_refuses_records_and_keeps_the_acknowledged_ones(
+    kafka_jars: Path, tmp_path: Path, small_disk: Callable[..., AbstractContextManager[None]]
+) -> None:
     disk = tmp_path / "kafka" / "broker-1" / "data"
     settings = {"log.index.size.max.bytes": 100_000}
     acknowledged: dict[int, bytes] = {}
@@ -237,7 +226,7 @@ def test_a_full_disk_refuses_records_and_keeps_the_acknowledged_ones(kafka_jars:
         acknowledged[position] = body
         return True
 
-    with small_disk(disk), kafka_cluster(tmp_path / "kafka", kafka_jars, settings=settings) as cluster:
+    with small_disk(disk, megabytes=24), kafka_cluster(tmp_path / "kafka", kafka_jars, settings=settings) as cluster:
         (broker,) = cluster.brokers
         with closing(KafkaEventLog(cluster.url("disk"))) as log:
             wait_until(lambda: not append())

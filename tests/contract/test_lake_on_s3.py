@@ -226,7 +226,6 @@ def test_a_store_that_is_away_delays_no_award_and_loses_nothing(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, away: str
 ) -> None:
     monkeypatch.setattr("punchcard.lake.object_store._TIMEOUT", timedelta(seconds=1))
-    monkeypatch.setattr("punchcard.lake.object_store._TRANSFER_TIMEOUT", timedelta(seconds=1))
     monkeypatch.setattr("punchcard.lake.object_store._RETRY_TIMEOUT", timedelta(seconds=1))
     server = S3Server(tmp_path / "server")
     for name, value in server.environment().items():

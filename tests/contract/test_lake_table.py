@@ -123,6 +123,20 @@ def test_an_event_is_read_back_as_it_was_appended(url: str) -> None:
     ]
 
 
+def test_an_open_reader_finds_what_was_committed_within_one_tick_of_the_clock_of_files(folder_url: str) -> None:
+    """The time of the folder tells it whether there are commits, and two of them may have the same."""
+    writer, reader = LakeWriter(folder_url), LakeReader(folder_url)
+    log = lake_folder(folder_url) / "_delta_log"
+    append(writer, 1, "m-1")
+    before = log.stat()
+    assert reader.last_position() == 1
+    assert reader.last_position() == 1
+    append(writer, 2, "m-2")
+    os.utime(log, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert reader.last_position() == 2
+    assert [event.message_id for event in reader.find("m-2")] == ["m-2"]
+
+
 def test_what_is_no_valid_event_is_found_too(url: str) -> None:
     rows = rows_at(1, Failed("derived", b"[1,2]"), results=FAILED)
     LakeWriter(url).append(rows, first_position=1, last_position=1)

@@ -233,9 +233,22 @@ def test_the_thread_of_the_guard_renews_what_is_due(new: New) -> None:
     guard = installation.start()
     guard.allow_sending()
     generation = installation.binding().generation
+    installation.clock.advance(0.8)
     with run_guard(guard):
         guard.renewal_due.set()
         wait_until(lambda: installation.binding().generation > generation)
+
+
+def test_a_generation_that_is_due_is_made_once_however_often_it_is_requested(new: New) -> None:
+    installation = new()
+    guard = installation.start()
+    guard.allow_sending()
+    first = installation.binding().generation
+    installation.clock.advance(0.8)
+    guard.renew()
+    second = installation.binding().generation
+    guard.renew()  # requested by what was sent while the first renewal was written
+    assert (second > first, installation.binding().generation) == (True, second)
 
 
 def test_nothing_is_sent_while_a_generation_cannot_be_renewed(new: New, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,12 @@ from dataclasses import asdict
 import psycopg
 import pytest
 from sqlalchemy import Engine, bindparam, event, insert, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from punchcard.errors import InvariantError, StorageError
 from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.effects import EffectState, StoredEffect, effect_of
+from punchcard.store.delivery.effects import EffectState, NewEffect, StoredEffect, effect_of
 from punchcard.store.delivery.schema import effects, recoveries
 from punchcard.store.engine import Store, is_storage_fault
 from punchcard.testing.clock import ManualClock
@@ -97,6 +97,36 @@ def test_an_error_of_the_driver_is_one_of_sqlalchemy(store: Store) -> None:
     with pytest.raises(IntegrityError) as raised:
         add_twice()
     assert not is_storage_fault(raised.value)
+
+
+def test_rows_that_are_added_together_are_as_those_added_alone(store: Store) -> None:
+    """Promise: no value is cut off, rounded or reordered by the statement that adds many rows."""
+
+    def effects_with(prefix: str) -> list[NewEffect]:
+        return [
+            new_effect(f"{prefix}-1", message_id="first", attributes={"birthday": "1990-01-01"}, quantity=None),
+            new_effect(f"{prefix}-2", message_id="second", customer='{ö,"\\NULL}@example.com', order_id=""),
+            new_effect(f"{prefix}-3", message_id="NULL", quantity="12.50", order_id=" {7} ", is_refund=True),
+        ]
+
+    at = ManualClock().now()
+    with store.unit_of_work() as work:
+        outbox.add(work, effects_with("together"), now=at)
+        for effect in effects_with("alone"):
+            outbox.add(work, [effect], now=at)
+        rows = work.execute(select(effects).where(effects.c.effect_key.like("%-_")).order_by(effects.c.id)).all()
+    assert [row.effect_key for row in rows] == [f"{prefix}-{n}" for prefix in ("together", "alone") for n in (1, 2, 3)]
+    same = [{**row._asdict(), "id": 0, "effect_key": ""} for row in rows]
+    assert same[:3] == same[3:]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_text_that_is_too_long_is_refused_and_not_cut_off(postgres_url: str, count: int) -> None:
+    store = Store(postgres_url)
+    too_long = [new_effect(f"{number}-{'x' * 200}") for number in range(count)]
+    with pytest.raises(DataError), store.unit_of_work() as work:
+        outbox.add(work, too_long, now=ManualClock().now())
+    store.close()
 
 
 def test_a_connection_that_is_lost_is_a_fault_of_the_store_and_the_next_one_works(postgres_url: str) -> None:

@@ -10,7 +10,7 @@ from punchcard.operations.retention import days_of
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 
-DATA_SETS = ("lake", "delivery_details", "profile_history", "reports", "audit_log", "rejected_requests")
+DATA_SETS = ("lake", "delivery_details", "profile_history", "profiles", "reports", "audit_log", "rejected_requests")
 
 
 @pytest.fixture(scope="module")

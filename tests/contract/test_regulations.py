@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection
-from tests.contract.privacy_world import ANN, BOB, CONFIG, get, order, post, process, regulate, traces_of, transactions
+from tests.contract.privacy_world import (
+    ANN,
+    BOB,
+    CONFIG,
+    HOOK,
+    get,
+    order,
+    post,
+    process,
+    regulate,
+    traces_of,
+    transactions,
+)
 
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.access_request import PersonReader, to_html, to_json
@@ -126,6 +138,126 @@ def test_nothing_is_left_of_a_deleted_person_and_the_neighbor_is_whole(
     assert len({row["email"] for row in deleted}) == 1
     assert deleted[0]["email"].startswith("deleted:")
     assert [(row["state"], row["quantity"]) for row in deleted] == [("delivered", "9.99"), ("delivered", "9.99")]
+
+
+@pytest.mark.parametrize(
+    ("type_", "deletes", "suppresses", "forwards"),
+    [
+        ("SUPPRESS_ONLY", False, True, False),
+        ("UNSUPPRESS", False, False, False),
+        ("DELETE_ONLY", True, False, True),
+        ("DELETE_INTERNAL", True, False, False),
+        ("DELETE_ARCHIVE_ONLY", True, False, False),
+        ("SUPPRESS_WITH_DELETE", True, True, True),
+        ("SUPPRESS_WITH_DELETE_INTERNAL", True, True, False),
+    ],
+)
+def test_a_regulation_of_a_source_is_about_its_events_only(
+    tmp_path: Path, store_url: str, type_: str, deletes: bool, suppresses: bool, forwards: bool
+) -> None:
+    """Promise: events of the source go from log, lake and ledger; profile, awards and other sources stay."""
+    with PublicApiServer(tmp_path, store_url, CONFIG + HOOK.format(url="http://127.0.0.1:1/")) as api:
+        api.send(order(ANN, 1, context={"app": {"name": "only-website"}}), order(BOB, 2))
+        api.send(order(ANN, 3), write_key="wk_till")
+        process(api)
+        awards = transactions(api)
+        body = {"regulationType": type_, "subjectType": "USER_ID", "subjectIds": [ANN[0]]}
+        regulation = post(api, body, "/api/regulations/sources/website")
+        api.run_regulations()
+        view = get(api, regulation)
+        unsent = forwards and view["overallStatus"] == "RUNNING"  # nobody answers at the address of the hook
+        assert unsent or view["overallStatus"] == "FINISHED", view
+        assert view["streamStatus"][0]["id"] == "website"
+        requested = [step["id"] for step in view["streamStatus"][0]["destinationStatus"]]
+        assert ("hook" in requested) == forwards
+        is_stored = {n: api.request("GET", f"/api/events/m-{n}").status == 200 for n in (1, 2, 3)}
+        assert is_stored == {1: not deletes, 2: True, 3: True}
+        log = b"".join(record.body for record in api.log.read(0, records_max=99, bytes_max=10**7))
+        assert (b"only-website" in log) == (not deletes)
+        if not unsent:
+            assert bool(traces_of(tmp_path, store_url, "only-website")) == (not deletes)
+        assert [(row["email"], row["state"]) for row in transactions(api)[-len(awards) :]] == [
+            (
+                row["email"],
+                "rejected" if suppresses and not deletes and row["effectKey"].endswith("o-1") else row["state"],
+            )
+            for row in awards
+        ]
+        assert api.request("GET", f"/api/profiles/user_id:{ANN[0]}/traits").status in (200, 404)
+        api.send(order(ANN, 4))
+        api.send(order(ANN, 5), write_key="wk_till")
+        process(api)
+        results = {n: api.request("GET", f"/api/events/m-{n}").json()["data"]["results"][0] for n in (4, 5)}
+        assert (results[4]["reason"] == "suppressed") == suppresses
+        assert results[5]["reason"] != "suppressed"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({}, 404, "There is no cloud source website. website is a source of events: use /regulations/sources/website."),
+        ({"subjectType": "USER_ID"}, 400, "The subject type of a cloud source is OBJECT_ID."),
+        ({"regulationType": "DELETE_ARCHIVE_ONLY"}, 400, "DELETE_ARCHIVE_ONLY is not for cloud sources."),
+    ],
+)
+def test_there_are_no_cloud_sources(api: PublicApiServer, body: dict[str, str], status: int, message: str) -> None:
+    usual = {"regulationType": "DELETE_ONLY", "subjectType": "OBJECT_ID", "subjectIds": ["o-1"], "collection": "people"}
+    response = api.request("POST", "/api/regulations/cloudsources/website", json.dumps({**usual, **body}).encode())
+    assert response.status == status
+    assert response.json()["errors"][0]["message"] == message
+
+
+FORWARDED_DELETION = {"batch": [{"type": "delete", "userId": "u-9", "messageId": "d-9", "integrations": None}]}
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        [],
+        [("track", order(BOB, 1))],
+        [("track", order(BOB, 1)), ("webhook", FORWARDED_DELETION)],  # no event, so nothing to write to the lake
+        [("webhook", FORWARDED_DELETION)],
+        [("batch", b"not JSON")],
+    ],
+    ids=["nothing", "events of others", "a forwarded deletion at last", "a forwarded deletion", "nothing readable"],
+)
+@pytest.mark.parametrize("type_", ["DELETE_ONLY", "SUPPRESS_WITH_DELETE", "SUPPRESS_ONLY"])
+def test_a_regulation_of_an_unknown_person_waits_for_nothing(
+    api: PublicApiServer, received: list[tuple[str, Any]], type_: str
+) -> None:
+    """Promise: whatever was received, the worker finishes it in its next steps; only replaced files have a time."""
+    for call, body in received:
+        api.send(body, call=call)
+    regulation = regulate(api, type_, "nobody-at-all")
+    runner = api.deletion_runner()
+    for _ in range(8):
+        api.route()
+        api.feed_lake()
+        api.engage()
+        runner.step()
+        api.clock.advance(1)
+    view = get(api, regulation)
+    assert view["overallStatus"] in ("FINISHED", "PARTIAL_SUCCESS"), view
+
+
+def test_replaced_files_that_name_nobody_are_not_waited_for(api: PublicApiServer) -> None:
+    """Promise: only a deletion with events in replaced files waits for their readers."""
+    api.send(order(ANN, 1), order(BOB, 2))
+    process(api)
+    of_ann = regulate(api, "DELETE_INTERNAL", ANN[0])
+    of_nobody = regulate(api, "DELETE_INTERNAL", "nobody-at-all")
+    runner = api.deletion_runner()
+    for _ in range(8):
+        api.route()
+        api.feed_lake()
+        api.engage()
+        runner.step()
+        api.clock.advance(1)
+    assert get(api, of_nobody)["overallStatus"] == "FINISHED"
+    assert get(api, of_ann)["overallStatus"] == "RUNNING"
+    api.clock.advance(60)
+    runner.step()
+    assert get(api, of_ann)["overallStatus"] == "FINISHED"
 
 
 def test_the_same_order_earns_nothing_twice_after_a_deletion(api: PublicApiServer) -> None:

@@ -18,7 +18,7 @@ from punchcard.operations.list_uploads import ListUploads, NewUpload, export_lis
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engage import static_lists
-from punchcard.store.engage.erasure import erase_profiles
+from punchcard.store.engage.erasure import erase_profile_ids, erase_profiles
 from punchcard.store.engage.profiles import ids_of
 from punchcard.store.engage.schema import list_entries
 from punchcard.store.engage.static_lists import ListUpload, UploadStatus
@@ -228,7 +228,8 @@ def test_a_deleted_person_leaves_the_list(world: EngageWorld, uploads: ListUploa
         ids = {value for _, value in ids_of(work, [profile])[profile]}
         for table in ("facts", "traits", "people", "list_members"):
             world.facts.delete_people(table, [profile])
-        erase_profiles(work, [profile], ErasedIds(emails=frozenset(ids)))
+        erase_profiles(work, [profile])
+        erase_profile_ids(work, ErasedIds(emails=frozenset(ids)))
     world.crash(loses_facts=True)
     assert members(world) == {"ann@gym.com", "ben@gym.com"} - ids
     assert count_entries(world) == 1

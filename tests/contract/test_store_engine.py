@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, inspect, make_url, text
 
 from punchcard.errors import ConfigurationError, InvariantError, StorageError
+from punchcard.postgres import SESSION
 from punchcard.store.delivery import outbox
 from punchcard.store.engine import HEAD_MIGRATION, Store
 from punchcard.store.migrations.upgrade import upgrade
@@ -344,6 +345,39 @@ def test_a_process_that_is_frozen_in_a_unit_of_work_does_not_keep_its_rows_locke
         os.kill(holder.pid, signal.SIGCONT)
         end(holder)
         store.close()
+
+
+def test_a_session_that_keeps_a_lock_is_not_waited_for_without_end(
+    empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "SET lock_timeout = '45s'" in SESSION
+    monkeypatch.setattr("punchcard.store.engine.SESSION", ("SET lock_timeout = '100ms'",))
+    store = Store(empty_postgres_url)
+    store.ping()
+    with psycopg.connect(empty_postgres_url) as operator:
+        operator.execute("SELECT * FROM revisions FOR UPDATE").fetchall()
+        with pytest.raises(StorageError, match=r"lock for 45 seconds.*pg_terminate_backend.*revisions"):
+            store.ping()
+    store.ping()
+    store.close()
+
+
+def test_a_process_that_creates_or_migrates_tables_is_waited_for(
+    empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("punchcard.store.engine.SESSION", ("SET lock_timeout = '100ms'",))
+    with closing(Store(empty_postgres_url)) as store, store.unit_of_work() as work:
+        metadata.drop_all(work)
+        work.execute(text("DROP TABLE alembic_version"))
+    with psycopg.connect(empty_postgres_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (0x50756E63,))
+        waiting = threading.Thread(target=lambda: Store(empty_postgres_url).close())
+        waiting.start()
+        waiting.join(0.5)  # longer than the time-out
+        assert waiting.is_alive()
+    waiting.join()
+    with closing(Store(empty_postgres_url)) as store:
+        store.ping()
 
 
 def test_commits_are_durable_whatever_the_default_of_the_server(empty_postgres_url: str) -> None:

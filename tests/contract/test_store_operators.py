@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from punchcard.errors import ConfigurationError
 from punchcard.store.access.access_settings import REQUIRES_TWO_FACTOR, read_setting, write_setting
@@ -27,19 +28,33 @@ from punchcard.store.access.operators import (
     operator_by_email,
     remove_operator,
 )
+from punchcard.store.access.passkeys import (
+    NAME_CHARACTERS_MAX,
+    Credential,
+    add_passkey,
+    has_passkeys_at,
+    note_passkey_use,
+    passkey_of_credential,
+    remove_passkey,
+    use_challenge,
+)
 from punchcard.store.access.password_resets import (
     RESET_LENGTH,
     add_password_reset,
     operator_of_reset,
     use_password_reset,
 )
+from punchcard.store.access.schema import used_challenges
 from punchcard.store.access.second_factors import (
     accept_step,
     begin_second_factor,
     count_recovery_codes,
     enable_second_factor,
+    has_second_factor,
     operators_with_second_factor,
     read_second_factor,
+    remove_authenticator,
+    remove_unneeded_recovery_codes,
     replace_recovery_codes,
     use_recovery_code,
 )
@@ -198,12 +213,73 @@ def test_a_removed_operator_leaves_nothing_to_sign_in_with(store: Store, clock: 
         assert begin_second_factor(work, lou.id, "encrypted", clock=clock)
         assert enable_second_factor(work, lou.id, clock=clock)
         replace_recovery_codes(work, lou.id, ["a code"])
+        add_passkey(work, lou.id, "phone", credential("lou"), clock=clock)
         remove_operator(work, lou.id)
     assert operator_of_session(store, session, clock=clock) is None
     with store.reading() as work:
         assert operator_of_reset(work, reset, clock=clock) is None
         assert read_second_factor(work, lou.id) is None
         assert count_recovery_codes(work, lou.id) == 0
+        assert passkey_of_credential(work, "lou") is None
+
+
+def credential(id: str) -> Credential:
+    return Credential(credential_id=id, public_key="key", sign_count=5, user_handle="handle", rp_id="acme.example")
+
+
+def test_a_passkey_is_a_second_factor_and_recovery_codes_end_with_the_last_factor(
+    store: Store, clock: ManualClock
+) -> None:
+    olga = add(store, clock, "olga@acme.example")
+    with store.unit_of_work() as work:
+        session = begin_session(work, olga, clock=clock)
+        write_setting(work, REQUIRES_TWO_FACTOR, "1")
+    signed_in = operator_of_session(store, session, clock=clock)
+    assert signed_in is not None
+    assert signed_in.must_set_up_two_factor
+    with store.unit_of_work() as work:
+        assert not has_second_factor(work, olga.id)
+        passkey = add_passkey(work, olga.id, "phone", credential("olga"), clock=clock)
+        begin_second_factor(work, olga.id, "secret", clock=clock)
+        enable_second_factor(work, olga.id, clock=clock)
+        replace_recovery_codes(work, olga.id, ["a"])
+        assert operators_with_second_factor(work) == {olga.id}
+        assert remove_authenticator(work, olga.id)
+        assert has_second_factor(work, olga.id)
+        assert count_recovery_codes(work, olga.id) == 1
+    signed_in = operator_of_session(store, session, clock=clock)
+    assert signed_in is not None
+    assert not signed_in.must_set_up_two_factor
+    with store.unit_of_work() as work:
+        assert not remove_passkey(work, "somebody else", passkey.id)
+        assert remove_passkey(work, olga.id, passkey.id)
+        remove_unneeded_recovery_codes(work, olga.id)
+        assert not has_second_factor(work, olga.id)
+        assert count_recovery_codes(work, olga.id) == 0
+        assert not operators_with_second_factor(work)
+
+
+def test_a_credential_is_known_once_and_each_use_advances_it(store: Store, clock: ManualClock) -> None:
+    olga, lou = add(store, clock, "olga@acme.example"), add(store, clock, "lou@acme.example")
+    with store.unit_of_work() as work:
+        passkey = add_passkey(work, olga.id, "x" * 100, credential("id"), clock=clock)
+        assert len(passkey.name) == NAME_CHARACTERS_MAX
+        assert [note_passkey_use(work, passkey, 6, clock=clock) for _ in range(2)] == [True, False]
+        assert has_passkeys_at(work, "acme.example")
+        assert not has_passkeys_at(work, "evil.example")
+    with pytest.raises(ConfigurationError, match="registered already"), store.unit_of_work() as work:
+        add_passkey(work, lou.id, "phone", credential("id"), clock=clock)
+
+
+def test_a_challenge_is_used_once_and_forgotten_after_its_time(store: Store, clock: ManualClock) -> None:
+    hour = timedelta(hours=1)
+    with store.unit_of_work() as work:
+        used = [use_challenge(work, text, valid_for=hour, clock=clock) for text in ("a", "a", "b")]
+    assert used == [True, False, True]
+    clock.advance(hour.total_seconds())
+    with store.unit_of_work() as work:
+        assert use_challenge(work, "c", valid_for=hour, clock=clock)
+        assert work.scalar(select(func.count()).select_from(used_challenges)) == 1
 
 
 def test_a_second_factor_is_confirmed_once_and_each_step_and_code_is_used_once(

@@ -154,7 +154,7 @@ def test_a_link_that_has_ended_makes_nobody_an_operator(world: PublicApiServer, 
     [
         ({"email": "no address", "role": "editor"}, "is not an email address"),
         ({"email": "editor@acme.example", "role": "owner"}, "is an operator already"),
-        ({"email": "new@acme.example", "role": "king"}, "The role must be one of"),
+        ({"email": "new@acme.example", "role": "king"}, "Choose a role."),
     ],
 )
 def test_an_invitation_that_is_not_possible_is_refused_beside_its_field(
@@ -299,3 +299,18 @@ def test_another_role_ends_the_sessions_of_the_operator_but_not_the_owners_own(
         stored = find_operator(work, operator.id)
     assert stored is not None
     assert stored.role is Role.READ_ONLY
+
+
+@pytest.mark.parametrize("path", ["/settings/team", "/settings/team/invitations"])
+def test_a_forged_role_gets_a_sentence_for_people(owner: FormBrowser, path: str) -> None:
+    form = {"email": "forged@acme.example", "name": "Forged", "password": PASSWORD, "role": "superuser" * 20}
+    refused = owner.post(path, **form)
+    assert (refused.status, "Choose a role." in refused.text) == (422, True)
+    assert "read_only, editor" not in refused.text  # names of the Public API
+    assert "superuser" * 5 not in refused.text
+
+
+def test_an_operator_who_is_gone_is_named_as_such_with_the_way_to_the_others(owner: FormBrowser) -> None:
+    for path in ("/settings/team/role", "/settings/team/remove", "/settings/team/reset-two-factor"):
+        refused = owner.post(path, id="gone", role="editor")
+        assert (refused.status, "Settings &gt; Team" in refused.text) == (404, True), path

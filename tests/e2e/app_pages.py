@@ -52,15 +52,25 @@ def picture(page: Page, name: str) -> None:
 
 def wait_after_reloading(page: Page, condition: Callable[[], bool]) -> None:
     """Reload the page until the condition holds."""
-    wait_until(lambda: condition() or (page.reload() and None), lambda: page.inner_text("main"))
 
+    def holds() -> bool:
+        if not condition():
+            page.wait_for_timeout(_RELOAD_MILLISECONDS)
+            page.reload()
+        return condition()
+
+    wait_until(holds, lambda: page.inner_text("main"))
+
+
+# Loading a page takes longer than what is awaited; more often would only delay that.
+_RELOAD_MILLISECONDS = 200
 
 # What a browser keeps of an operator who has signed in, by the address of the App and the email.
 _SESSIONS: dict[tuple[str, str], StorageState] = {}
 
 
 @contextmanager
-def signed_in(chromium: Browser, url: str, email: str, **options: Any) -> Iterator[Page]:
+def signed_in(chromium: Browser, url: str, email: str, *, script: str = "", **options: Any) -> Iterator[Page]:
     """Open a browser in which an operator is signed in; a script error or a violation of the policy fails the test.
 
     Operators sign in once for each App, and each browser after the first begins with the cookies of that: signing in is
@@ -70,6 +80,7 @@ def signed_in(chromium: Browser, url: str, email: str, **options: Any) -> Iterat
         chromium: Where.
         url: The address of the App.
         email: The operator, with the password of all.
+        script: Runs in each page before the page's own scripts do.
         options: Further options of the browser, such as its size.
 
     Yields:
@@ -78,6 +89,8 @@ def signed_in(chromium: Browser, url: str, email: str, **options: Any) -> Iterat
     session = _SESSIONS.get((url, email))
     context = chromium.new_context(base_url=url, storage_state=session, **{"reduced_motion": "reduce", **options})
     context.set_default_timeout(PATIENCE_SECONDS * 1_000)
+    if script:
+        context.add_init_script(script)
     page = context.new_page()
     problems: list[str] = []
 

@@ -18,7 +18,7 @@ from typing import Final
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, ImageChops
-from playwright.sync_api import Page
+from playwright.sync_api import CDPSession, Page
 
 STORED: Final = Path(__file__).parent / "pictures"
 DIFFERENT: Final = Path("build/appearance")
@@ -55,6 +55,7 @@ _SHOW: Final = """async (font) => {
     await Promise.allSettled(images.map((image) => image.decode()));
     await document.fonts.ready;
     await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    return document.documentElement.scrollHeight;
 }"""
 _HIDE: Final = "() => { document.adoptedStyleSheets = []; }"
 
@@ -64,6 +65,7 @@ class Appearance:
 
     def __init__(self) -> None:
         self._faults: list[str] = []
+        self._sessions: dict[Page, CDPSession] = {}
 
     def compare(self, page: Page, path: str, *, theme: str) -> None:
         """Compare a page as it is now, or keep its picture.
@@ -73,9 +75,9 @@ class Appearance:
         """
         size = page.viewport_size or {"width": 0, "height": 0}
         name = f"{_file_name(path)}-{size['width']}-{theme}.png"
-        page.evaluate(_SHOW, _font())
+        height = page.evaluate(_SHOW, _font())
         try:
-            picture = _reduced(page.screenshot(full_page=True, animations="disabled"))
+            picture = _reduced(self._screenshot(page, size["width"], min(height, _HEIGHT_MAX)))
         finally:
             page.evaluate(_HIDE)
         stored = STORED / name
@@ -99,6 +101,13 @@ class Appearance:
             "These pages look different:\n  " + "\n  ".join(self._faults) + f"\nPictures: {DIFFERENT}\n"
             "If they should, run `make appearance`, look at the changed pictures, and commit them."
         )
+
+    def _screenshot(self, page: Page, width: int, height: int) -> bytes:
+        """Return a PNG of the page's upper part, compressed little, which takes a third of the work off it."""
+        session = self._sessions.get(page) or self._sessions.setdefault(page, page.context.new_cdp_session(page))
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        options = {"clip": clip, "captureBeyondViewport": True, "optimizeForSpeed": True}
+        return base64.b64decode(session.send("Page.captureScreenshot", options)["data"])
 
     def _write(self, name: str, picture: Image.Image, before: Image.Image | None = None) -> None:
         DIFFERENT.mkdir(parents=True, exist_ok=True)
@@ -128,7 +137,6 @@ def _cropped(picture: Image.Image, stored: Image.Image) -> tuple[Image.Image, Im
 
 def _reduced(screenshot: bytes) -> Image.Image:
     picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
-    picture = picture.crop((0, 0, picture.width, min(picture.height, _HEIGHT_MAX)))
     small = picture.resize((picture.width // _SCALE, max(1, picture.height // _SCALE)), Image.Resampling.BOX)
     step = 256 // _SHADES
     return small.point(lambda value: value // step * step + step // 2)

@@ -88,6 +88,7 @@ PAGES = [
     "/settings/versions",
     "/settings/password",
     "/settings/account",
+    "/settings/passkeys",
     "/settings/two-factor",
     "/settings/sign-in",
 ]
@@ -174,7 +175,7 @@ def test_every_page_fits_has_no_barriers_and_looks_as_before(
     widths = (1280, 390)
     appearance = Appearance()
     options = {"viewport": {"width": widths[0], "height": 860}, "color_scheme": "light"}
-    with signed_in(chromium, product.url, "olga@acme.example", **options) as page:
+    with signed_in(chromium, product.url, "olga@acme.example", script=axe, **options) as page:
         errors = console_errors(page)
         for number, path in enumerate(PAGES):
             opened_width, other_width = widths if number % 2 == 0 else widths[::-1]
@@ -182,7 +183,6 @@ def test_every_page_fits_has_no_barriers_and_looks_as_before(
             page.set_viewport_size({"width": opened_width, "height": 860})
             page.goto(path)
             page.wait_for_timeout(150)
-            page.evaluate(axe)
             assert theme_of(page) == opened
             check_page(page, f"{path}, {opened}, {opened_width} px")
             page.set_viewport_size({"width": other_width, "height": 860})
@@ -480,6 +480,7 @@ def test_a_page_is_used_with_the_keyboard_alone(chromium: Browser, product: Prod
         expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
         page.keyboard.press("Enter")
         page.goto("/customers")
+        expect(page.get_by_role("searchbox")).to_be_focused()
         page.keyboard.type("ann@example.com")
         page.keyboard.press("Enter")
         page.wait_for_url("**/customers/ann%40example.com")

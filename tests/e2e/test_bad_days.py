@@ -5,13 +5,12 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -387,25 +386,8 @@ def test_a_second_up_on_the_same_data_stands_by_and_takes_over(tmp_path: Path, s
             assert times_awarded(sandbox, sent) == [1] * len(sent)
 
 
-@contextmanager
-def small_disk(folder: Path, *, megabytes: int) -> Iterator[None]:
-    """A file system of a few megabytes mounted on a folder."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder.mkdir(parents=True)
-    mounting = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    mounted = subprocess.run(mounting, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0 and os.environ.get("CI") != "true":
-        pytest.skip(f"root may not mount here: {mounted.stderr.strip()}")
-    assert mounted.returncode == 0, mounted.stderr
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
-    tmp_path: Path, sandbox: SandboxProcess
+    tmp_path: Path, sandbox: SandboxProcess, small_disk: Callable[..., AbstractContextManager[None]]
 ) -> None:
     with small_disk(tmp_path / "data", megabytes=48), ProductProcess(tmp_path, healthy(sandbox)) as product:
         acknowledged = [check_in(product)]

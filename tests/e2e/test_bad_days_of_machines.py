@@ -246,3 +246,27 @@ def test_a_machine_that_is_cut_off_is_replaced_and_comes_back(
                 wait_until(lambda: "storage_failed" in logs[0].read_text())
                 assert first.is_running()
     assert defects_in(serving.log, *(log.read_text() for log in logs)) == []
+
+
+def test_a_session_left_idle_in_a_transaction_delays_awards_and_is_named(
+    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
+) -> None:
+    environment = machines_with_one_lake(postgres_url, sandbox, tmp_path)
+    sender = Sender("idle")
+    log = tmp_path / "worker.log"
+    with (
+        ProductProcess(tmp_path / "serve", serves_only=True, environment=environment) as serving,
+        WorkerProcess(tmp_path / "worker", environment, log, arguments=["--without-engage"]) as worker,
+    ):
+        sender.send(3, serving)
+        sender.wait_until_awarded(sandbox)
+        with psycopg.connect(postgres_url) as operator:  # who looks at something, and leaves
+            operator.execute("SELECT * FROM log_positions FOR UPDATE").fetchall()
+            operator.execute("SELECT * FROM effects FOR UPDATE").fetchall()
+            sender.send(5, serving)
+            wait_until(lambda: "pg_terminate_backend" in log.read_text())
+            sender.send(2, serving)
+            assert len(sender.awards(sandbox)) == 3
+        sender.wait_until_awarded(sandbox)
+        assert worker.is_running()
+    assert defects_in(serving.log, log.read_text()) == []

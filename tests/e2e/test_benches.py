@@ -8,26 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import BENCHES
+from bench.__main__ import BENCHES, CLUSTER
 from punchcard.testing.processes import run_module
 
 pytestmark = pytest.mark.bench
 
 ROOT = Path(__file__).parents[2]
+NAMES = tuple(dict.fromkeys((*BENCHES, *CLUSTER)))
 LIMIT_SECONDS = 840
 
 
 @pytest.fixture(scope="module")
 def sections() -> dict[str, list[str]]:
-    """What each bench has printed, in one run of all of them as `make bench` does it."""
+    """What each bench has printed, in one run of all of them, as `make bench` and `make bench-cluster` do it."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PUNCHCARD_")}
-    done = run_module("bench", "--tiny", folder=ROOT, environment=environment, seconds=LIMIT_SECONDS)
+    done = run_module("bench", "--tiny", *NAMES, folder=ROOT, environment=environment, seconds=LIMIT_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     heads = [part.partition("\n") for part in re.split(r"^== ", done.stdout, flags=re.MULTILINE)[1:]]
     return {head.partition(" ")[0]: text.strip().splitlines() for head, _, text in heads}
 
 
-@pytest.mark.parametrize("name", BENCHES)
+@pytest.mark.parametrize("name", NAMES)
 def test_bench_runs_at_a_tiny_size(sections: dict[str, list[str]], name: str) -> None:
     assert sections[name]
 

@@ -4,7 +4,7 @@ import http.server
 import json
 import os
 import queue
-import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from tests.e2e.conftest import skipped_or_failed
 
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.ports import reserved_port
@@ -100,6 +101,7 @@ class Shop:
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Debian's command is a script, which does not pass signals on
         )
 
     def call(self, call: str, number: int = 0) -> None:
@@ -114,7 +116,7 @@ class Shop:
 
     def close(self) -> None:
         self._orders.put({})
-        self._browser.terminate()
+        os.killpg(self._browser.pid, signal.SIGTERM)
         self._browser.wait(20)
         self._server.shutdown()
         self._server.server_close()
@@ -122,20 +124,11 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def browser() -> str:
-    """Chromium, which `make browser` installs on Debian."""
-    result = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    missing = None
+def browser(chromium_path: str) -> str:
+    """Chromium, with Segment's library to load."""
     if not (LIBRARY / "index.js").exists():
-        missing = "analytics.js is not installed: `make browser` does it with npm"
-    elif result is None:
-        missing = "there is no Chromium: `make browser` installs it on Debian"
-    if missing is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    assert result is not None
-    return result
+        skipped_or_failed("analytics.js is not installed: `make browser` does it with npm")
+    return chromium_path
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_a_property_is_masked_for_a_partner(
 ) -> None:
     """Inventory → control with preview → the event arrives masked → its trace says so; the lake has the original."""
     sign_in(page)
-    expect(page.locator("main")).to_contain_text("Values of properties.card look like card number.")
+    expect(page.locator("main")).to_contain_text("Values of properties.card look like card numbers.")
     page.goto("/privacy/inventory?status=new")
     check(page, axe, "inventory")
     page.get_by_label("Choose properties.revenue").check()

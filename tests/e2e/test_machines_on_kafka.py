@@ -2,14 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 import tomli_w
 
-from punchcard.testing.kafka import KafkaCluster
+from punchcard.testing.kafka import KafkaCluster, kafka_cluster
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
@@ -40,9 +41,16 @@ class Visitors:
             wait_until(partial(self._try, machine, message_id))
             self.acknowledged.append(message_id)
 
+    def offer(self, machine: ProductProcess) -> int:
+        """Send the next visit once, as it will be sent again; return the status."""
+        return self._post(machine, f"visit-{len(self.acknowledged)}")
+
     def _try(self, machine: ProductProcess, message_id: str) -> bool:
+        return self._post(machine, message_id) == 200
+
+    def _post(self, machine: ProductProcess, message_id: str) -> int:
         visit = {"email": f"{message_id}@example.com"}
-        return machine.track("Checked In", visit, messageId=message_id, userId=message_id) == 200
+        return machine.track("Checked In", visit, messageId=message_id, userId=message_id)
 
 
 def configured(folder: Path, environment: dict[str, str], sandbox: SandboxProcess) -> dict[str, str]:
@@ -114,3 +122,42 @@ def test_what_is_acknowledged_is_awarded_once_whatever_dies(
     for log in (serving.log, worker_log.read_text()):
         assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
         assert [line for line in log.splitlines() if line.startswith("%")] == []  # as the Kafka client writes them
+
+
+def test_a_full_disk_of_the_broker_costs_no_award(
+    tmp_path: Path, kafka_jars: Path, postgres_url: str, small_disk: Callable[..., AbstractContextManager[None]]
+) -> None:
+    brokers, worker_log = tmp_path / "brokers", tmp_path / "worker.log"
+    disk = brokers / "broker-1" / "data"
+    visitors = Visitors()
+    settings = {"log.index.size.max.bytes": 100_000}
+    with (
+        small_disk(disk, megabytes=48),
+        kafka_cluster(brokers, kafka_jars, settings=settings) as cluster,
+        SandboxProcess(tmp_path / "sandbox") as sandbox,
+    ):
+        storage = {"PUNCHCARD_DATABASE_URL": postgres_url, "PUNCHCARD_LOG_URL": cluster.url("events")}
+        environment = configured(tmp_path, storage, sandbox)
+        with (
+            ProductProcess(tmp_path / "serving", serves_only=True, environment=environment) as serving,
+            WorkerProcess(tmp_path / "worker", environment, worker_log),
+        ):
+            visitors.send(3, serving)
+            ballast = disk / "ballast"
+            with ballast.open("wb", buffering=0) as filling, suppress(OSError):
+                while True:
+                    filling.write(bytes(4096))
+            wait_until(lambda: visitors.offer(serving) == 503)  # there was room in its last page
+            ballast.unlink()
+            (broker,) = cluster.brokers
+            broker.kill()  # one that has lost its only folder ends, or does nothing more
+            broker.start()
+            cluster.wait_until_ready()
+            visitors.send(3, serving)
+            wait_until(lambda: len(sandbox.transactions()) >= 2 * len(visitors.acknowledged))
+        awards = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
+    assert {f"SEG:website:EVENT:{message_id}" for message_id in visitors.acknowledged} <= set(awards)
+    assert len(awards) == 2 * len(visitors.acknowledged)
+    assert set(awards.values()) == {1}
+    for log in (serving.log, worker_log.read_text()):
+        assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []

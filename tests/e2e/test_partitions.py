@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import tomli_w
 
+from punchcard.testing.kafka import Broker, KafkaCluster
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import WRITE_KEY, ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.cluster
 DEFECTS = ("routing_stopped", "partitions_stopped", "lake_stopped", "delivery_stopped", "InvariantError", "quarantined")
 SOURCES = (WRITE_KEY, "wk_till")
 PARTITIONS = 5
+TOPIC = "orders"
 _PAUSE_SECONDS = 0.05
 
 
@@ -141,8 +143,9 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
 def environment(
     request: pytest.FixtureRequest, tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
 ) -> dict[str, str]:
-    """The settings with a log in PostgreSQL, or in what a test names."""
-    log_url = request.getfixturevalue("kafka").url() if getattr(request, "param", "") == "kafka" else postgres_url
+    """The settings with a log in PostgreSQL, or in the brokers that a test names."""
+    brokers = getattr(request, "param", "postgresql")
+    log_url = postgres_url if brokers == "postgresql" else request.getfixturevalue(brokers).url(TOPIC)
     return configured(postgres_url, log_url, sandbox, tmp_path)
 
 
@@ -180,26 +183,87 @@ def test_workers_that_share_a_log_award_each_order_once_whatever_dies(
         workers.wait_until_shared(1, 2, 3)
     finally:
         customers.stop()
+    assert_all_awarded_once(customers, serving, sandbox)
+    lag = 'punchcard_log_lag_events{partition="4"} 0.0'
+    wait_until(lambda: lag in str(serving.call("GET", "/metrics")[1]))
+    workers.stop()
+    assert_all_awarded_once(customers, serving, sandbox)
+    assert duplicates_in(postgres_url) == {"same_effect": customers.repeats}
+    assert_in_order(postgres_url)
+    assert workers.defects() == []
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("environment", ["own_kafka"], indirect=True)
+def test_brokers_and_workers_that_die_together_cost_no_order(
+    own_kafka: KafkaCluster, postgres_url: str, sandbox: SandboxProcess, workers: Workers, serving: ProductProcess
+) -> None:
+    topics = (TOPIC, f"{TOPIC}-identity", f"{TOPIC}-bodies")
+    killed, frozen, _ = (workers.start() for _ in range(3))
+    workers.wait_until_shared(0, 1, 2)
+    customers = Customers(serving)
+
+    def wait_for_more_awards() -> None:
+        count = len(sandbox.transactions())
+        wait_until(lambda: len(sandbox.transactions()) > count + 20)
+
+    def lose_leader(topic: str) -> Broker:
+        for each in topics:
+            own_kafka.wait_until_in_sync(each)  # a broker that fell behind could not be elected
+        leader = own_kafka.leader_of(topic)
+        leader.kill()
+        return leader
+
+    customers.start()
+    try:
+        wait_for_more_awards()
+        broker = lose_leader(TOPIC)
+        workers.running.pop(killed).kill()
+        workers.wait_until_shared(1, 2)
+        wait_for_more_awards()
+        broker.start()
+        workers.running[frozen].signal(signal.SIGSTOP)  # until the server ends its sessions
+        broker = lose_leader(f"{TOPIC}-bodies")
+        workers.start()
+        workers.wait_until_shared(2, 3)
+        wait_for_more_awards()
+        workers.running[frozen].signal(signal.SIGCONT)  # what it knows of the brokers is half a minute old
+        workers.wait_until_shared(1, 2, 3)
+        broker.start()
+        wait_for_more_awards()
+    finally:
+        customers.stop()
+    assert_all_awarded_once(customers, serving, sandbox)
+    workers.stop()
+    assert_all_awarded_once(customers, serving, sandbox)
+    # A request that got no response in time was repeated, and the log may have both.
+    duplicates = duplicates_in(postgres_url)
+    assert duplicates.pop("same_effect") >= customers.repeats
+    assert set(duplicates) <= {"duplicate_message_id"}
+    assert_in_order(postgres_url)
+    assert workers.defects() == []
+
+
+def assert_all_awarded_once(customers: Customers, serving: ProductProcess, sandbox: SandboxProcess) -> None:
+    """Every acknowledged order is at Perkville once, and nothing else is."""
     orders = [order for bought in customers.orders.values() for order in bought]
     wait_until(lambda: len(sandbox.transactions()) >= len(orders))
     for message_id in customers.events[-4:]:
         serving.wait_for_status(message_id, "delivered", "duplicate")
-    lag = 'punchcard_log_lag_events{partition="4"} 0.0'
-    wait_until(lambda: lag in str(serving.call("GET", "/metrics")[1]))
-    workers.stop()
     booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
     assert booked == Counter(f"SEG:perkville:ORDER:{order}:order-completed" for order in orders)
-    assert_named_and_in_order(postgres_url, customers)
-    assert workers.defects() == []
 
 
-def assert_named_and_in_order(database_url: str, customers: Customers) -> None:
-    """Every repeated order is named, and the orders that a source reported are planned in the order of the log."""
+def duplicates_in(database_url: str) -> dict[str, int]:
+    """Return how many events are duplicates, by reason."""
+    query = "SELECT reason, sum(count)::bigint FROM result_counts WHERE status = 'duplicate' GROUP BY reason"
     with psycopg.connect(database_url) as connection:
-        named = connection.execute(
-            "SELECT reason, sum(count) FROM result_counts WHERE status = 'duplicate' GROUP BY reason"
-        ).fetchall()
-        assert dict(named) == {"same_effect": customers.repeats}
+        return dict(connection.execute(query).fetchall())
+
+
+def assert_in_order(database_url: str) -> None:
+    """The orders that a source reported are planned in the order of the log."""
+    with psycopg.connect(database_url) as connection:
         planned = connection.execute("SELECT customer, source, log_position FROM effects ORDER BY id").fetchall()
     positions: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for customer, source, position in planned:

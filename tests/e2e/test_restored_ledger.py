@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from punchcard.lake.reader import LakeReader
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
@@ -84,10 +85,13 @@ def test_events_go_on_after_the_log_was_lost(tmp_path: Path, sandbox: SandboxPro
     folder = tmp_path / "product"
     slow_lake = {"PUNCHCARD_LAKE_FLUSH_SECONDS": "60"}
     with ProductProcess(folder, configuration(perkville_url=sandbox.url), environment=slow_lake) as product:
-        for number in range(3):
+        product.track("Checked In", ANN, messageId="before-0")
+        lake = LakeReader(str(product.data / "lake"))
+        wait_until(lambda: len(lake.between(0, 10**9)) == 1)  # the first event is written at once
+        for number in range(1, 3):
             product.track("Checked In", ANN, messageId=f"before-{number}")
         product.wait_for_status("before-2", "delivered")
-        # The worker too, or it would bring everything to the lake now: so it has nothing, and nothing to make it of.
+        # The worker too, or it would bring everything to the lake now: so it lacks the others, and their log.
         product.kill_worker()
         product.kill()
     for file in product.data.glob("log.db*"):

@@ -70,7 +70,7 @@ class Desk(NamedTuple):
 def enter_password(page: Page, email: str, password: str = PASSWORD) -> None:
     page.get_by_label("Email").fill(email)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +188,50 @@ def test_a_phone_is_set_up_as_second_factor(desk: Desk) -> None:
     enter_password(editor, "editor@acme.example")
     expect(editor.locator("main")).to_contain_text("The workspace requires two-factor authentication.")
     desk.check(editor)
+
+
+def test_a_passkey_signs_in_and_is_the_second_step(desk: Desk) -> None:
+    page = desk.new_page()
+    page.goto(f"http://localhost:{desk.world.port}/sign-in")  # browsers have no passkeys for addresses
+    devices = page.context.new_cdp_session(page)
+    devices.send("WebAuthn.enable")
+    device = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True}
+    added = devices.send("WebAuthn.addVirtualAuthenticator", {"options": device | {"isUserVerified": True}})
+    authenticator = {"authenticatorId": added["authenticatorId"]}
+    enter_password(page, "editor@acme.example")
+    page.get_by_role("button", name="Sign out").wait_for()
+    page.goto(f"http://localhost:{desk.world.port}/settings/account")
+    page.get_by_role("link", name="Add a passkey").click()
+    desk.check(page)
+    page.get_by_label("Current password").fill(PASSWORD)
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_label("Name")).to_have_value("Chrome on Linux")
+    desk.check(page)
+    devices.send("WebAuthn.setUserVerified", authenticator | {"isUserVerified": False})
+    page.get_by_role("button", name="Create passkey").click()
+    expect(page.get_by_role("alert")).to_contain_text("No passkey was used.")
+    devices.send("WebAuthn.setUserVerified", authenticator | {"isUserVerified": True})
+    page.get_by_role("button", name="Create passkey").click()
+    expect(page.get_by_role("status")).to_contain_text("Keep these recovery codes now")
+    desk.check(page)
+    page.get_by_role("link", name="Edit Chrome on Linux").click()
+    desk.check(page)
+    # After the password, and then alone. A device that answers at once would sign in before anything is pressed.
+    devices.send("WebAuthn.setAutomaticPresenceSimulation", authenticator | {"enabled": False})
+    page.get_by_role("button", name="Sign out").click()
+    enter_password(page, "editor@acme.example")
+    page.get_by_role("button", name="Use passkey").wait_for()
+    desk.check(page)
+    devices.send("WebAuthn.setAutomaticPresenceSimulation", authenticator | {"enabled": True})
+    page.get_by_role("button", name="Use passkey").click()
+    page.get_by_role("button", name="Sign out").wait_for()
+    devices.send("WebAuthn.setAutomaticPresenceSimulation", authenticator | {"enabled": False})
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign in with a passkey").wait_for()
+    desk.check(page)
+    devices.send("WebAuthn.setAutomaticPresenceSimulation", authenticator | {"enabled": True})
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Sign out").wait_for()
 
 
 def test_people_sign_in_at_an_identity_provider(desk: Desk) -> None:

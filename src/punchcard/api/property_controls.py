@@ -1,18 +1,21 @@
 """Inventory of personal data, and controls of properties. Segment has neither in its API: paths are our own."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
-from litestar import delete, get, post, put
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar import Request, delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import REQUIRED_ROLE, ApiDependencies, Dependencies
 from punchcard.api.errors import bad_request
+from punchcard.api.files import read_format
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.api.transformations import AwardChangeView, award_change_view
 from punchcard.operations.control_preview import ControlPreview, preview_control
+from punchcard.operations.downloads import download
 from punchcard.operations.executor import run_in_executor
+from punchcard.operations.exports import export_inventory
 from punchcard.operations.inventory import classify, item_body, read_classification, read_inventory
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.control_editing import (
@@ -84,17 +87,24 @@ class ControlPreviewView(msgspec.Struct):
 @get("/privacy/inventory", summary="List properties and traits")
 @run_in_executor
 def list_inventory(
+    request: Request[Any, Any, Any],
     dependencies: Dependencies,
     status: FromQuery[str | None] = None,
     count: Count = COUNT_DEFAULT,
     cursor: Cursor = None,
+    format_: Annotated[str | None, QueryParameter(name="format")] = None,
 ) -> dict[str, InventoryPage]:
-    """List every property and trait that sources send, with what it looks like; `status` is `NEW` or `CLASSIFIED`."""
+    """List every property and trait that sources send, with what it looks like; `status` is `NEW` or `CLASSIFIED`.
+
+    `format` returns the whole list as a file.
+    """
     if status not in (None, *_STATUSES):
         raise bad_request(f"Use a status of {', '.join(_STATUSES)}.", "status")
     with dependencies.store.reading() as work:
         inventory = read_inventory(work)
     matches = [item for item in inventory if status is None or item.is_new is (status == "NEW")]
+    if (format := read_format(request, format_)) is not None:
+        return cast("dict[str, InventoryPage]", download(export_inventory(matches), format))
     by_name = sorted(matches, key=lambda item: item.name)
     shown, pagination = page(by_name, key=lambda item: item.name, count=count, cursor=cursor)
     return {"data": InventoryPage(properties=[item_body(item) for item in shown], pagination=pagination)}

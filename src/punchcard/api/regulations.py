@@ -31,6 +31,7 @@ from punchcard.store.privacy.regulations import (
     Regulation,
     RegulationQuery,
     RegulationStatus,
+    RegulationType,
     count_regulations,
     list_regulations,
 )
@@ -46,6 +47,15 @@ class NewRegulationBody(msgspec.Struct, rename="camel", forbid_unknown_fields=Tr
     regulation_type: str
     subject_type: str
     subject_ids: list[str]
+
+
+class NewCloudSourceRegulationBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A request about objects of a `collection`: `subjectIds` are ids of the type OBJECT_ID."""
+
+    regulation_type: str
+    subject_type: str
+    subject_ids: list[str]
+    collection: str
 
 
 class RegulateId(msgspec.Struct, rename="camel"):
@@ -166,9 +176,30 @@ def create_workspace_regulation(data: JSONBody[NewRegulationBody], dependencies:
 def create_source_regulation(
     source_id: FromPath[str], data: JSONBody[NewRegulationBody], dependencies: Dependencies
 ) -> dict[str, RegulateId]:
-    """Suppress persons for one source, or end that."""
+    """Suppress persons for one source, end that, or delete what the source has sent of them."""
     find_source(dependencies.workspace(), source_id)
     return _create(data, dependencies, source=source_id)
+
+
+@post(
+    "/regulations/cloudsources/{source_id:str}",
+    status_code=200,
+    opt={REQUIRED_ROLE: Role.OWNER},
+    summary="Create a regulation of a cloud source",
+)
+@run_in_executor
+def create_cloud_source_regulation(
+    source_id: FromPath[str], data: JSONBody[NewCloudSourceRegulationBody], dependencies: Dependencies
+) -> dict[str, RegulateId]:
+    """Answer that there is no such cloud source: all sources of Punchcard send events, not collections of objects."""
+    if (type_ := read_regulation_type(data.regulation_type)) is RegulationType.DELETE_ARCHIVE_ONLY:
+        raise bad_request(f"{type_} is not for cloud sources.", "regulationType")
+    if data.subject_type != "OBJECT_ID":
+        raise bad_request("The subject type of a cloud source is OBJECT_ID.", "subjectType")
+    hint = ""
+    if any(source.slug == source_id for source in dependencies.workspace().sources):
+        hint = f" {source_id} is a source of events: use /regulations/sources/{source_id}."
+    raise NotFoundError(f"There is no cloud source {source_id[:40]}.{hint}")
 
 
 @get("/regulations", summary="List the regulations")
@@ -353,6 +384,7 @@ def _view(regulation: Regulation) -> RegulationView:
 HANDLERS = (
     create_workspace_regulation,
     create_source_regulation,
+    create_cloud_source_regulation,
     list_workspace_regulations,
     list_source_regulations,
     get_one_regulation,

@@ -299,7 +299,7 @@ class _Gate:
     def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str, *, toml: str = "") -> Page:
         context = self._current_context(request)
         try:
-            return context.page("error.html", status=status, title=title, text=text, toml=toml)
+            return context.page("error.html", status=status, code=status, title=title, text=text, toml=toml)
         except PunchcardError:  # the layout needs the store, which may be what is unavailable
             return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
 

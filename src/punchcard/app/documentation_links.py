@@ -21,6 +21,7 @@ _RECONCILE: Final = "docs/how-to/reconcile.md"
 _REPLAY: Final = "docs/how-to/replay-events.md"
 _ROLES: Final = f"{_APP}#roles"
 _SEND: Final = "docs/how-to/send-events.md"
+_PASSKEYS: Final = "docs/how-to/team.md#passkeys"
 _TEAM: Final = "docs/how-to/team.md"
 _TWO_FACTOR: Final = "docs/how-to/team.md#two-factor-authentication"
 _VERSIONS: Final = "docs/how-to/restore-a-version.md#in-the-app"
@@ -63,6 +64,9 @@ PAGES: Final = MappingProxyType(
         "list_upload.html": f"{_LISTS}#look-before-you-save",
         "lost_password.html": _LOST_PASSWORD,
         "new_password.html": _LOST_PASSWORD,
+        "passkey.html": _PASSKEYS,
+        "passkey_new.html": _PASSKEYS,
+        "passkeys.html": _PASSKEYS,
         "password.html": _LOST_PASSWORD,
         "plan.html": f"{_PLAN}#edit-the-plan",
         "plan_rule.html": f"{_PLAN}#edit-the-plan",

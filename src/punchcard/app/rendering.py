@@ -1,6 +1,8 @@
 """Renders templates, and formats times, numbers and statuses in the same way on every page."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +15,8 @@ from markupsafe import Markup
 
 from punchcard import __version__
 from punchcard.app.assets import Assets
+from punchcard.app.headings import destination_heading, destination_mark, destination_title, source_heading
+from punchcard.app.lettermarks import lettermark
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.paths import is_own_source, page_path, source_path
 from punchcard.app.period_labels import PERIOD_LABELS
@@ -55,8 +59,14 @@ class _CompiledTemplates(BytecodeCache):
 
 
 _compiled_templates = _CompiledTemplates()
+_zone_of_page: ContextVar[Callable[[], ZoneInfo]] = ContextVar("zone_of_page")
 
 _FUNCTIONS = {
+    "lettermark": lettermark,
+    "destination_heading": destination_heading,
+    "destination_mark": destination_mark,
+    "destination_title": destination_title,
+    "source_heading": source_heading,
     "page_path": page_path,
     "source_path": source_path,
     "find_remedies": find_remedies,
@@ -114,7 +124,6 @@ class Renderer:
             navigation_entries=ENTRIES,
             is_current=is_current,
             Role=Role,
-            destination_title=destination_title,
             has_event_map=has_event_map,
             has_amounts=_has_amounts,
             has_balances=_has_balances,
@@ -125,14 +134,20 @@ class Renderer:
 
     def render(self, template: str, values: Mapping[str, object]) -> str:
         """Return the rendered template."""
-        return self._templates.get_template(template).render(values)
+        # The zone is read once a page: a page may show a thousand moments.
+        token = _zone_of_page.set(functools.cache(self._zone))
+        try:
+            return self._templates.get_template(template).render(values)
+        finally:
+            _zone_of_page.reset(token)
 
     def _moment(self, instant: datetime | None) -> Markup:
         """Format an instant in the workspace's time zone, with the exact UTC time as a tooltip."""
         if instant is None:
             return Markup('<span class="text-secondary">never</span>')
-        local = instant.astimezone(self._zone())
-        today = self._now().astimezone(self._zone())
+        zone = _zone_of_page.get(self._zone)()
+        local = instant.astimezone(zone)
+        today = self._now().astimezone(zone)
         if local.date() == today.date():
             text = local.strftime("%H:%M:%S")
         elif local.year == today.year:
@@ -162,12 +177,6 @@ def json_text(value: object) -> Markup:
 def _status_color(status: str) -> str:
     """Return the Tabler color of a status."""
     return _COLORS[status_tone(status)]
-
-
-def destination_title(destination: Destination) -> str:
-    """Return a destination's display name."""
-    partner = CATALOG.get(destination.type)
-    return destination.name or (partner.definition.name if partner else destination.slug)
 
 
 def _find_definition(destination: Destination) -> Definition | None:

@@ -1,12 +1,10 @@
 """Encrypted cookies, which nobody can read or change: what a sign-in has reached, between two of its pages."""
 
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 
 from punchcard.app.request_context import Page, RequestContext
-from punchcard.clock import from_micros, to_micros
-from punchcard.errors import ConfigurationError
+from punchcard.operations.sealed_values import seal, unseal
 
 _LENGTH = timedelta(minutes=10)
 
@@ -17,11 +15,10 @@ def set_sealed_cookie(context: RequestContext, response: Page, name: str, values
     Args:
         name: Name of the cookie, which is sealed with its content: one cookie cannot take the place of another.
     """
-    until = to_micros(context.dependencies.clock.now() + _LENGTH)
-    text = json.dumps({"name": name, "until": until, "values": dict(values)})
+    dependencies = context.dependencies
     response.set_cookie(
         name,
-        context.dependencies.configuration.keyring.encrypt(text),
+        seal(dependencies.configuration.keyring, name, values, length=_LENGTH, clock=dependencies.clock),
         max_age=int(_LENGTH.total_seconds()),
         path="/sign-in",
         httponly=True,
@@ -33,14 +30,9 @@ def set_sealed_cookie(context: RequestContext, response: Page, name: str, values
 
 def read_sealed_cookie(context: RequestContext, name: str) -> Mapping[str, str] | None:
     """Return the values of a cookie, None if it is missing, expired or not ours."""
-    try:
-        content = json.loads(context.dependencies.configuration.keyring.decrypt(context.request.cookies.get(name, "")))
-    except ConfigurationError:
-        return None
-    if content["name"] != name or from_micros(content["until"]) <= context.dependencies.clock.now():
-        return None
-    values: dict[str, str] = content["values"]
-    return values
+    dependencies = context.dependencies
+    text = context.request.cookies.get(name, "")
+    return unseal(dependencies.configuration.keyring, name, text, clock=dependencies.clock)
 
 
 def delete_sealed_cookie(response: Page, name: str) -> Page:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from punchcard.app.headings import destination_title
 from punchcard.app.navigation import ENTRIES
 from punchcard.app.paths import page_path
-from punchcard.app.rendering import destination_title, has_event_map, lists_transactions
+from punchcard.app.rendering import has_event_map, lists_transactions
 from punchcard.app.request_context import RequestContext
 from punchcard.operations.statuses import status_label
 from punchcard.profiles.rules import EMAIL, USER_ID

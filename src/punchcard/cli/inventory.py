@@ -1,19 +1,23 @@
 """What `punchcard privacy inventory` and `punchcard privacy classify` do."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 
 from punchcard.cli.listing import print_list
 from punchcard.clock import SystemClock
+from punchcard.operations.export_files import ExportFormat, write_export
+from punchcard.operations.exports import export_inventory
 from punchcard.operations.inventory import classify, item_body, read_classification, read_inventory
 from punchcard.runtime.assembly import open_store
 from punchcard.runtime.settings import Settings
 
 
-def show_inventory(settings: Settings, *, as_json: bool, only_new: bool = False) -> int:
+def show_inventory(settings: Settings, *, as_json: bool, as_csv: bool = False, only_new: bool = False) -> int:
     """Print every property and trait, the most sensitive first.
 
     Args:
+        as_csv: Print the file that App and Public API return.
         only_new: True leaves out those that people have classified.
 
     Raises:
@@ -21,6 +25,10 @@ def show_inventory(settings: Settings, *, as_json: bool, only_new: bool = False)
     """
     with closing(open_store(settings)) as store, store.reading() as work:
         items = [item for item in read_inventory(work) if item.is_new or not only_new]
+    if as_csv:
+        for piece in write_export(export_inventory(items), ExportFormat.CSV):
+            sys.stdout.buffer.write(piece)
+        return 0
     print_list(
         items,
         columns={

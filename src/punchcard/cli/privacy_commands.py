@@ -30,6 +30,7 @@ _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation."
         "punchcard privacy delete u-1",
         "punchcard privacy delete ann@example.com --by email --suppress --yes",
         "punchcard privacy delete u-1 --internal",
+        "punchcard privacy delete u-1 --source website",
     ),
 )
 def delete(
@@ -37,6 +38,9 @@ def delete(
     by: _By = "user-id",
     suppress: Annotated[bool, typer.Option("--suppress", help="Refuse new events of the persons, too.")] = False,
     internal: Annotated[bool, typer.Option("--internal", help="Do not request destinations to delete them.")] = False,
+    source: Annotated[
+        str, typer.Option(metavar="SLUG", help="Only the events of this source; profiles and awards stay.")
+    ] = "",
     yes: _Yes = False,
     data: Data = None,
 ) -> int:
@@ -48,7 +52,7 @@ def delete(
     from punchcard.cli.regulating import deletion_type, regulate
 
     type_ = deletion_type(suppresses=suppress, is_internal=internal)
-    return regulate(settings, type_, subjects, by=by, assume_yes=yes)
+    return regulate(settings, type_, subjects, by=by, source=source, assume_yes=yes)
 
 
 @privacy.command(
@@ -128,18 +132,21 @@ def status(
 
 @privacy.command(
     short_help="List properties and traits, and which look like personal data.",
-    epilog=example("punchcard privacy inventory", "punchcard privacy inventory --new --json"),
+    epilog=example(
+        "punchcard privacy inventory", "punchcard privacy inventory --new --json", "punchcard privacy inventory --csv"
+    ),
 )
 def inventory(
     new: Annotated[bool, typer.Option("--new", help="Only those that nobody has classified.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print a CSV file.")] = False,
     data: Data = None,
 ) -> int:
     """List every property and trait that sources send, the most sensitive first, from a sample of their events."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.inventory import show_inventory
 
-    return show_inventory(settings, as_json=json, only_new=new)
+    return show_inventory(settings, as_json=json, as_csv=csv, only_new=new)
 
 
 @privacy.command(

@@ -48,14 +48,14 @@ def reset(
 
 @user.command(
     name="reset-two-factor",
-    short_help="Turn two-factor authentication off for a user who has lost the phone.",
+    short_help="Remove passkeys and authenticator app of a user who has lost them.",
     epilog=example("punchcard user reset-two-factor ann@example.com"),
 )
 def reset_two_factor(
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="As `punchcard user list` shows it.")],
     data: Data = None,
 ) -> None:
-    """Turn two-factor authentication off for a user of the App who has lost phone and recovery codes.
+    """Remove passkeys, authenticator app and recovery codes of a user of the App who has lost them.
 
     All sessions of the user end. If the workspace requires it, the user sets it up again at the next sign-in.
     """

@@ -12,7 +12,7 @@ from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.operations.invitations import invitation_link, invite, mail_invitation, read_role
-from punchcard.operations.two_factor import turn_off_two_factor
+from punchcard.operations.two_factor import reset_second_factors
 from punchcard.runtime.alerting import base_url
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
@@ -102,7 +102,7 @@ def reset_two_factor(settings: Settings, email: str) -> None:
     try:
         with store.unit_of_work() as work:
             operator = _find_user(work, email)
-            if not turn_off_two_factor(work, operator, actor="command line", clock=SystemClock()):
+            if not reset_second_factors(work, operator, actor="command line", clock=SystemClock()):
                 raise ConfigurationError(f"{operator.email} does not use two-factor authentication.")
             end_other_sessions(work, operator.id, "")
     finally:

@@ -25,7 +25,8 @@ from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardErr
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import Attempt, OrderingGroup
 from punchcard.store.delivery.pauses import PauseEnd
-from punchcard.store.engine import Leadership, Store
+from punchcard.store.engine import Store
+from punchcard.store.leadership import Leadership
 
 T = TypeVar("T")
 
@@ -142,8 +143,7 @@ class DestinationDelivery:
             completed = [attempt.attempt for attempt in self._answered]
             own = {(attempt.effect.id, attempt.number) for attempt in (*self._flying(), *completed)}
             await self._in_thread(lambda: self._release_orphans(own))
-            self._watch = ClockWatch(self._clock)
-            self._may_have_lost_lead = False
+            self._watch, self._may_have_lost_lead = ClockWatch(self._clock), False
         return is_held
 
     async def _deliver(self, leadership: Leadership, stopping: asyncio.Event) -> None:

@@ -3,12 +3,11 @@
 import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
 from punchcard.destinations.definition import FieldType, SettingField
-from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import ConfigurationError, InvariantError
 
 # Every whole number up to here is exact as a float; nothing that a setting means comes near.
@@ -90,24 +89,6 @@ class Values:
         if not isinstance(value, Mapping):
             raise InvariantError(f"setting {key} is not a table")
         return MappingProxyType({str(name): str(item) for name, item in value.items()})
-
-
-def read_delivery(options: Values) -> DeliveryOptions:
-    """Return how effects are delivered, by the options that mean the same for every destination.
-
-    Those are `requestsPerSecond`, `concurrency`, `retryBaseSeconds`, `retryAttemptsMax`, `unknownWaitSeconds` and
-    `requestTimeoutSeconds`. What the destination has no field for is as `DeliveryOptions` has it.
-    """
-    default = DeliveryOptions()
-    return replace(
-        default,
-        requests_per_second=options.number_or("requestsPerSecond", default.requests_per_second),
-        concurrency=int(options.number_or("concurrency", default.concurrency)),
-        retry_base_seconds=options.number_or("retryBaseSeconds", default.retry_base_seconds),
-        tries_max=int(options.number_or("retryAttemptsMax", default.tries_max)),
-        unknown_wait_seconds=options.number_or("unknownWaitSeconds", default.unknown_wait_seconds),
-        request_timeout_seconds=options.number_or("requestTimeoutSeconds", default.request_timeout_seconds),
-    )
 
 
 def split_web_address(text: str) -> SplitResult | None:

@@ -1,13 +1,18 @@
 """Delete profiles for regulations, in the process that leads Engage: it alone writes profiles and facts."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, Protocol
+
 import msgspec
 from sqlalchemy import Connection
 
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.fact_store import FactStore, seq_of
 from punchcard.errors import ConfigurationError
+from punchcard.lake.erasure import SubjectEvent
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
-from punchcard.store.engage.erasure import erase_profiles, with_merged
+from punchcard.store.engage.erasure import erase_profile_ids, erase_profiles, with_merged
 from punchcard.store.engage.profiles import owners_of
 from punchcard.store.engine import Store
 from punchcard.store.privacy.regulations import (
@@ -23,8 +28,9 @@ PROFILES = "profiles"
 """The stage of a deletion at which its profiles are deleted, so that nothing more is synced about them."""
 
 PROFILES_AGAIN = "profiles_again"
-"""The stage after the lake was cleared: what Engage has read meanwhile is deleted, and the facts are made again."""
+"""The stage after the lake was cleared: what Engage has read meanwhile is deleted, and everything is computed again."""
 
+_PROFILES_AT_ONCE: Final = 200
 _NEXT = {PROFILES: "records", PROFILES_AGAIN: "remaining"}
 
 
@@ -36,12 +42,16 @@ class ErasedIdentity(msgspec.Struct, frozen=True, rename="camel"):
             ended.
         forwarded: By destination, those that forward it.
         conflicts: Log position and index of events of others that name a subject in their results.
+        later: Places of events of the subjects that came after those which were cleared first.
+        cleared_through: Everything about events up to this log position is cleared but for their rows in the lake.
     """
 
     ids: ErasedIds = msgspec.field(default_factory=ErasedIds)
     effects: tuple[int, ...] = ()
     forwarded: dict[str, tuple[int, ...]] = {}
     conflicts: tuple[tuple[int, int], ...] = ()
+    later: tuple[tuple[int, int], ...] = ()
+    cleared_through: int = 0
 
 
 _decoder = msgspec.json.Decoder(ErasedIdentity)
@@ -61,37 +71,83 @@ def write_identity(vault: SubjectVault, identity: ErasedIdentity) -> str:
     return vault.encrypt(msgspec.json.encode(identity).decode())
 
 
-def erase_for_regulations(store: Store, facts: FactStore, vault: SubjectVault) -> bool:
+class SubjectEvents(Protocol):
+    """Finds events in the lake."""
+
+    def candidates(self, ids: ErasedIds) -> Iterable[SubjectEvent]:
+        """Return the events that have an id of a subject, and the items that are not valid events."""
+
+
+def is_erased(event: SubjectEvent, ids: ErasedIds, regulation: Regulation) -> bool:
+    """Return whether a deletion deletes an event: it is about a subject, and of the source that it is limited to."""
+    return (not regulation.only_source or event.source == regulation.only_source) and event.is_of(ids)
+
+
+def erase_for_regulations(store: Store, facts: FactStore, vault: SubjectVault, lake: SubjectEvents) -> bool:
     """Delete the profiles of the deletions that have come to that.
 
     Returns:
-        True if the file of the facts must be made again, because it may still contain what was deleted.
+        True if everything must be computed again: of a deletion, nothing is left in the facts.
 
     Raises:
-        StorageError: Store or facts failed; call again.
+        StorageError: Store, lake or facts failed; call again.
     """
     with store.reading() as work:
-        due = [regulation for regulation in unfinished_regulations(work) if regulation.stage in _NEXT]
-    for regulation in due:
+        regulations = [regulation for regulation in unfinished_regulations(work) if regulation.stage in _NEXT]
+    due: list[tuple[Regulation, ErasedIdentity]] = []
+    for regulation in regulations:
         try:
-            identity = read_identity(vault, regulation)
+            due.append((regulation, read_identity(vault, regulation)))
         except ConfigurationError as error:
             with store.unit_of_work() as work:
                 update_regulation(work, regulation, detail=error.message)
-            continue
-        _erase(store, facts, regulation, identity.ids)
-    return any(regulation.stage == PROFILES_AGAIN for regulation in due)
+    is_last = any(regulation.stage == PROFILES_AGAIN for regulation, _ in due)
+    # The facts first: if anything fails then, this is done again.
+    for regulation, identity in due:
+        _erase_facts(store, facts, regulation, identity, lake)
+    if is_last:
+        facts.save_meta(replace(facts.meta(), computed_at=0))
+        facts.discard_deleted()
+    for regulation, identity in due:
+        _erase_profiles(store, regulation, identity.ids)
+    return is_last
 
 
-def _erase(store: Store, facts: FactStore, regulation: Regulation, ids: ErasedIds) -> None:
+def _erase_facts(
+    store: Store, facts: FactStore, regulation: Regulation, identity: ErasedIdentity, lake: SubjectEvents
+) -> None:
+    ids = identity.ids
+    profiles: set[int] = set()
+    if not regulation.only_source:
+        with store.reading() as work:
+            profiles = _profiles_of(work, ids)
+    # An event of a subject may have been given to another profile, such as one with an id that the rules exclude.
+    if regulation.stage == PROFILES_AGAIN:
+        places: list[tuple[int, int]] = list(identity.later)
+    else:
+        places = [event.place for event in lake.candidates(ids) if is_erased(event, ids, regulation)]
+    with facts.unit_of_work():
+        for table in ("facts", "traits", "people", "list_members"):
+            facts.delete_people(table, profiles)
+        facts.delete_events(seq_of(position, index) for position, index in places)
+
+
+def _erase_profiles(store: Store, regulation: Regulation, ids: ErasedIds) -> None:
+    """Delete profiles from the store: in portions, so that routing and delivery need not wait for all of them."""
+    if regulation.only_source:
+        with store.unit_of_work() as work:
+            update_regulation(work, regulation, stage=_NEXT[regulation.stage], detail="")
+        return
+    with store.reading() as work:
+        profiles = sorted(_profiles_of(work, ids))
+    existing = next((step.count for step in regulation.progress.stores if step.id == "profiles"), 0)
+    deleted = 0
+    for begin in range(0, len(profiles), _PROFILES_AT_ONCE):
+        with store.unit_of_work() as work:
+            deleted += erase_profiles(work, profiles[begin : begin + _PROFILES_AT_ONCE])
     with store.unit_of_work() as work:
-        profiles = _profiles_of(work, ids)
-        # The facts first: if the store fails then, this is done again.
-        with facts.unit_of_work():
-            for table in ("facts", "traits", "people", "list_members"):
-                facts.delete_people(table, profiles)
-        deleted = erase_profiles(work, profiles, ids)
-        existing = next((step.count for step in regulation.progress.stores if step.id == "profiles"), 0)
+        deleted += erase_profiles(work, _profiles_of(work, ids))
+        erase_profile_ids(work, ids)
         step = Step(
             id="profiles",
             name="Profiles",

@@ -247,10 +247,34 @@ class FactStore:
         with self._numbers(profiles) as name:
             self.run(f"DELETE FROM {table} WHERE profile IN (SELECT n FROM {name})")
 
-    def remove(self) -> None:
-        """Close and remove the file; the next start makes it again from lake and store."""
+    def delete_events(self, seqs: Iterable[int]) -> None:
+        """Delete events by their places in the log."""
+        with self._numbers(seqs) as name:
+            self.run(f"DELETE FROM facts WHERE seq IN (SELECT n FROM {name})")
+
+    def discard_deleted(self) -> None:
+        """Write the file again without the bytes that deleted rows have left in it: seconds for ten million events.
+
+        Raises:
+            StorageError: It could not be written; the file is as before.
+        """
+        import duckdb
+
+        copy = self._copy_path()
         self.close()
-        self._forget()
+        try:
+            self._forget_copy()
+            with duckdb.connect(config={**_CONFIG, "enable_external_access": True}) as connection:
+                for name, path, mode in (("old", self._path, " (READ_ONLY)"), ("new", copy, "")):
+                    quoted = str(path).replace("'", "''")
+                    connection.execute(f"ATTACH '{quoted}' AS {name}{mode}")
+                connection.execute("COPY FROM DATABASE old TO new")
+                connection.execute("CHECKPOINT new")
+            copy.replace(self._path)
+        except (OSError, duckdb.Error) as error:
+            raise StorageError(f"{self._path} cannot be written again: {error}.") from error
+        finally:
+            self._connection = self._opened()
 
     @contextmanager
     def time_limit(self, seconds: float) -> Iterator[None]:
@@ -310,7 +334,8 @@ class FactStore:
 
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if (existing := self._open_existing()) is not None:
+            self._forget_copy()
+            if self._path.exists() and (existing := self._open_existing()) is not None:
                 return existing
             self._forget()
             connection = duckdb.connect(str(self._path), config=_CONFIG)
@@ -321,7 +346,7 @@ class FactStore:
         return connection
 
     def _open_existing(self) -> "duckdb.DuckDBPyConnection | None":
-        """Open the existing file; None if it is missing or cannot be used."""
+        """Open the existing file; None if it cannot be used."""
         import duckdb
 
         try:
@@ -340,6 +365,15 @@ class FactStore:
 
     def _forget(self) -> None:
         for path in (self._path, self._path.with_name(self._path.name + ".wal")):
+            path.unlink(missing_ok=True)
+
+    def _copy_path(self) -> Path:
+        return self._path.with_name(self._path.name + ".copy")
+
+    def _forget_copy(self) -> None:
+        """Remove what a crash has left of a rewriting."""
+        copy = self._copy_path()
+        for path in (copy, copy.with_name(copy.name + ".wal")):
             path.unlink(missing_ok=True)
 
 

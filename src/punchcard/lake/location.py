@@ -85,6 +85,13 @@ class LakeLocation:
         log = self.folder / LOG
         return (log / f"{version:020}.json").exists() or (log / f"{version:020}.checkpoint.parquet").exists()
 
+    def log_mark(self) -> int:
+        """Return a number that changes with each commit to a lake in a folder; 0 if it cannot be known."""
+        try:
+            return 0 if self.folder is None else (self.folder / LOG).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def has_table(self) -> bool:
         """Return False if there is certainly no table; nearly free where that can be known."""
         return self.folder is None or (self.folder / LOG).is_dir()

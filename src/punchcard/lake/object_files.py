@@ -20,6 +20,8 @@ from punchcard.lake.object_store import ObjectStore
 if TYPE_CHECKING:
     import duckdb
 
+    from punchcard.lake.opening import DuckDBConfig
+
 PROTOCOL: Final = "punchcardlake"
 _FOOTER_BYTES = 16_384  # what DuckDB reads first
 _KEPT_PART_BYTES_MAX = 65_536  # a footer or a Bloom filter
@@ -33,6 +35,14 @@ class ObjectFiles:
 
     def __init__(self, store: ObjectStore) -> None:
         self._file_system = LakeFileSystem(store)
+
+    def connect(self, config: "DuckDBConfig") -> "duckdb.DuckDBPyConnection":
+        """Return a connection to a database in memory that can open the files."""
+        import duckdb
+
+        connection = duckdb.connect(config=config)
+        self.register(connection)
+        return connection
 
     def register(self, connection: "duckdb.DuckDBPyConnection") -> None:
         """Let a connection open the files."""

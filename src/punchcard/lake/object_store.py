@@ -37,8 +37,9 @@ _CREDENTIAL_VARIABLES = (
     "AWS_METADATA_ENDPOINT",
 )
 _CONNECT_TIMEOUT = timedelta(seconds=5)
-_TIMEOUT = timedelta(seconds=15)  # of a request that transfers some kilobytes
+_TIMEOUT = timedelta(seconds=15)  # of a request that transfers some kilobytes, and of each part of a response
 _TRANSFER_TIMEOUT = timedelta(seconds=120)  # of a request that transfers a data file: 64 MB at 0.5 MB/s
+_SMALL_BYTES = 4 * 1024 * 1024  # written within the shorter time at 0.5 MB/s
 _REQUESTS_AT_ONCE = 8
 _RETRIES_MAX = 2
 _RETRY_TIMEOUT = timedelta(seconds=15)
@@ -102,8 +103,13 @@ class ObjectStore:
         self.url = url.rstrip("/")
         self._small = self._open(parts.netloc, parts.path.strip("/"), timeout=_TIMEOUT)
         self._large = self._open(parts.netloc, parts.path.strip("/"), timeout=_TRANSFER_TIMEOUT)
+        # A store that accepts connections and never answers is noticed soon. Not in a write: there is nothing to read
+        # before all of it is sent.
+        self._reads = self._open(parts.netloc, parts.path.strip("/"), timeout=_TRANSFER_TIMEOUT, read_timeout=_TIMEOUT)
 
-    def _open(self, bucket: str, prefix: str, *, timeout: timedelta) -> "S3Store":
+    def _open(
+        self, bucket: str, prefix: str, *, timeout: timedelta, read_timeout: timedelta | None = None
+    ) -> "S3Store":
         try:
             import fsspec  # type: ignore[import-untyped]  # noqa: F401  # used when DuckDB reads the lake, but missed now
             from obstore.store import S3Store
@@ -124,6 +130,7 @@ class ObjectStore:
                 client_options={
                     "timeout": timeout,
                     "connect_timeout": _CONNECT_TIMEOUT,
+                    "read_timeout": read_timeout or timeout,
                     "allow_http": endpoint.startswith("http://"),
                 },
                 retry_config={"max_retries": _RETRIES_MAX, "retry_timeout": _RETRY_TIMEOUT},
@@ -139,7 +146,7 @@ class ObjectStore:
 
         with self._request():
             try:
-                return bytes(obstore.get(self._large, path).bytes())
+                return bytes(obstore.get(self._reads, path).bytes())
             except FileNotFoundError as error:
                 if not _is_missing_object(error):
                     raise
@@ -162,7 +169,7 @@ class ObjectStore:
 
         with self._request():
             try:
-                return bytes(obstore.get_range(self._large, path, start=start, length=length))
+                return bytes(obstore.get_range(self._reads, path, start=start, length=length))
             except FileNotFoundError as error:
                 raise LakeError(f"The data lake at {self.url} cannot be read: {path} is missing.") from error
 
@@ -182,7 +189,8 @@ class ObjectStore:
         import obstore
 
         with self._request():
-            obstore.put(self._large, path, content, use_multipart=False)
+            store = self._small if len(content) <= _SMALL_BYTES else self._large
+            obstore.put(store, path, content, use_multipart=False)
 
     def create(self, path: str, content: bytes) -> bool:
         """Write an object unless there is one; False if there is one.

@@ -14,12 +14,21 @@ if TYPE_CHECKING:
 
     from punchcard.lake.object_files import ObjectFiles
 
+DuckDBConfig = dict[str, str | bool | int | float | list[str]]
+"""Settings of DuckDB by their names."""
+
 
 class FolderFiles:
     """How DuckDB reads the data files of a lake in a folder."""
 
     def __init__(self, location: LakeLocation) -> None:
         self._location = location
+
+    def connect(self, config: DuckDBConfig) -> "duckdb.DuckDBPyConnection":
+        """Return a connection to a database in memory that can open the files."""
+        import duckdb
+
+        return duckdb.connect(config=config)
 
     def register(self, connection: "duckdb.DuckDBPyConnection") -> None:
         """Do nothing: DuckDB opens local files itself."""

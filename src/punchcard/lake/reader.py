@@ -381,12 +381,9 @@ class LakeReader:
             raise LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
 
     def _cursor(self) -> "duckdb.DuckDBPyConnection":
-        import duckdb
-
         with self._lock:
             if self._duckdb is None:
-                self._duckdb = duckdb.connect(config=_DUCKDB)
-                self._files_for_duckdb.register(self._duckdb)
+                self._duckdb = self._files_for_duckdb.connect(_DUCKDB)
             return self._duckdb.cursor()
 
 

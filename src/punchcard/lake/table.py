@@ -44,19 +44,24 @@ class LakeTable:
         self.location = location
         self._delta: DeltaTable | None = None
         self._opened = 0
+        self._log_mark = 0  # of the log as it was read; 0 if it must be read again
         self._position = 0
         self._mark = location.repair_mark()
         self._checkpoint_due = COMMITS_PER_CHECKPOINT  # a version; a process usually writes one when it starts
 
     def refresh(self) -> bool:
         """Read what has been committed; False if there is no table."""
-        if (mark := self.location.repair_mark()) != self._mark:
-            self._delta, self._mark = None, mark
+        if (repair_mark := self.location.repair_mark()) != self._mark:
+            self._delta, self._mark = None, repair_mark
         if self._delta is not None and not self.location.has_version(self._delta.version()):
             self._delta = None  # the newest commit is gone: only reading the whole log shows what is left
         if self._delta is None and not self.location.has_table():
             self._position = 0
             return False
+        mark = self.location.log_mark()  # before reading: what is committed meanwhile is read the next time
+        if self._delta is not None and mark == self._log_mark and self._is_newest(self._delta.version()):
+            return True
+        self._log_mark = 0
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -64,6 +69,7 @@ class LakeTable:
             try:
                 self._delta.update_incremental()
                 self._read_position()
+                self._log_mark = mark
                 return True
             except (OSError, DeltaError):
                 # The commits after the known version may have been cleaned up: start again from the last checkpoint.
@@ -80,7 +86,12 @@ class LakeTable:
             cause = str(error).partition("\n")[0]  # the other lines are deltalake's call stack
             raise LakeError(f"The data lake at {self.location.url} cannot be read: {cause}.") from error
         self._opened = self._delta.version()
+        self._log_mark = mark
         return True
+
+    def _is_newest(self, version: int) -> bool:
+        """Return whether no commit follows. Two commits within one tick of the file system's clock have one mark."""
+        return self._log_mark != 0 and not self.location.has_version(version + 1)
 
     def create(self) -> None:
         """Create the table if it was not there when last seen.

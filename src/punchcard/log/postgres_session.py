@@ -1,6 +1,5 @@
 """Connections of the event log to PostgreSQL: time-outs, what a lost one costs, and where a URL leads."""
 
-import select
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,7 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from punchcard.log.postgres_schema import CHANNEL
-from punchcard.postgres import SESSION, connection_parameters
+from punchcard.postgres import SESSION, connection_parameters, has_ended
 
 # A statement that waits longer has a problem: the end of the log is locked by somebody who should not lock it.
 _STATEMENT_SECONDS = 10
@@ -35,7 +34,7 @@ class PostgresSession:
 
     def connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
         """Return the connection; a new one if there is none, or if the server has ended it meanwhile."""
-        if self._connection is not None and self._has_ended():
+        if self._connection is not None and has_ended(self._connection):
             self.close()
         if self._connection is None:
             connection = psycopg.connect(**self._parameters, autocommit=True)
@@ -67,28 +66,6 @@ class PostgresSession:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-    def _has_ended(self) -> bool:
-        """Return whether the server has ended the idle connection: nothing that is sent now would be performed.
-
-        Found out here, a restart of the server costs no request. Found out by a statement, it would be unknown
-        whether the statement was performed.
-        """
-        connection = self._connection
-        if connection is None or connection.closed:
-            return True
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-        # The server says why before it ends the connection: that is read first, and the end behind it.
-        while poll.poll(0):
-            try:
-                connection.pgconn.consume_input()
-                connection.pgconn.is_busy()  # takes what was read apart, so that there is room for more
-            except psycopg.Error:
-                return True
-            if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
-                return True
-        return False
 
 
 def read_parameters(url: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def forward_deletion(
     forwarded: dict[str, tuple[int, ...]] = {}
     for slug, destination in snapshot.destinations.items():
         partner = destination.partner
-        if not destination.destination.enabled or not isinstance(partner, ForwardsDeletions):
+        if not _is_concerned(destination, regulation) or not isinstance(partner, ForwardsDeletions):
             continue
         source = regulation.source or _WORKSPACE
         new = [
@@ -63,9 +63,15 @@ def forwarded_status(
         return []
     steps = []
     for slug, destination in snapshot.destinations.items():
-        if destination.destination.enabled:
+        if _is_concerned(destination, regulation):
             steps.append(_step(work, destination, forwarded.get(slug), now))
     return steps
+
+
+def _is_concerned(destination: RoutedDestination, regulation: Regulation) -> bool:
+    """Return whether a destination is requested to delete: it gets events of the source, if there is only one."""
+    configured = destination.destination
+    return configured.enabled and (not regulation.only_source or regulation.only_source in configured.sources)
 
 
 def _step(work: Connection, destination: RoutedDestination, effect_ids: tuple[int, ...] | None, now: datetime) -> Step:

@@ -1,8 +1,9 @@
 """Clear what log and store have of the subjects of a regulation. Everything may be repeated."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection
@@ -14,7 +15,16 @@ from punchcard.profiles.erasure import ErasedIds
 from punchcard.routing.record_erasure import text_of, without_events
 from punchcard.routing.suppression import is_suppressed
 from punchcard.store.access.erasure import erase_from_audit_log
-from punchcard.store.delivery.erasure import conflict_places, erase_effects, find_effects, scrub_delivery_texts
+from punchcard.store.delivery.erasure import (
+    LedgerErasure,
+    conflict_places,
+    erase_effects,
+    erase_event_copies,
+    find_effects,
+    find_naming_texts,
+    scrub_delivery_texts,
+    scrub_naming_texts,
+)
 from punchcard.store.engine import Store
 from punchcard.store.ingest.erasure import erase_requests
 from punchcard.store.operations.erasure import erase_from_reports
@@ -73,6 +83,8 @@ class LogErasure:
 
 _RECORDS_AT_ONCE: Final = 200
 _BYTES_AT_ONCE: Final = 8_000_000
+_EFFECTS_AT_ONCE: Final = 200
+_PLACES_AT_ONCE: Final = 2_000
 
 
 class RecordErasure:
@@ -102,10 +114,9 @@ class RecordErasure:
         in_log = replace_in_log(self._log, everywhere, ids)
         store = self._store
         with store.unit_of_work() as work:
-            held = erase_held(work, everywhere, without=lambda record: _without(record, everywhere, ids))
-            held += erase_quarantined(work, ids, text_of=_text_of_quarantined)
+            held = erase_quarantined(work, ids, text_of=_text_of_quarantined)
+        held += self._erase_held(everywhere, ids)
         with store.unit_of_work() as work:
-            erase_replayed(work, places)
             scrub_routing_texts(work, ids)
         self._scrub_results(ids, set(everywhere))
         with store.unit_of_work() as work:
@@ -113,13 +124,18 @@ class RecordErasure:
         with store.unit_of_work() as work:
             reports = erase_from_reports(work, ids) + erase_from_audit_log(work, ids)
             reports += erase_from_source_schema(work, ids) + erase_from_violations(work, ids, messages)
-        with store.unit_of_work() as work:
-            hashes = self._vault.open_or_create(work)
+        with store.reading() as work:
             effect_ids = find_effects(work, ids.emails, messages)
             conflicts = conflict_places(work, effect_ids)
-            ledger = erase_effects(work, effect_ids, ids, pseudonym=hashes.pseudonym, now=self._clock.now())
+        ledger = self._in_portions(
+            effect_ids,
+            lambda work, chunk, now: erase_effects(
+                work, chunk, ids, pseudonym=self._vault.open_or_create(work).pseudonym, now=now
+            ),
+        )
         with store.unit_of_work() as work:
             scrub_delivery_texts(work, ids)
+        self._scrub_ledger_texts(ids)
         canceled = f"{ledger.canceled} awards were not sent any more." if ledger.canceled else ""
         running = RegulationStatus.RUNNING
         steps = [
@@ -131,6 +147,63 @@ class RecordErasure:
         ]
         return ErasedRecords(steps=steps, in_log=in_log, in_flight=ledger.in_flight, conflicts=conflicts)
 
+    def erase_of_source(self, ids: ErasedIds, events: Sequence[SubjectEvent]) -> ErasedRecords:
+        """Clear these events, of one source: the persons stay, and so do their profiles and awards.
+
+        Raises:
+            StorageError: Not all of it was done; call again.
+        """
+        places = [event.place for event in events]
+        with self._store.reading() as work:
+            everywhere = [*places, *replay_places(work, places)]
+            effect_ids = find_effects(work, (), {(event.source, event.message_id) for event in events})
+        in_log = replace_in_log(self._log, everywhere, ids)
+        held = self._erase_held(everywhere, ids)
+        self._scrub_results(ErasedIds(), set(everywhere))
+        ledger = self._in_portions(effect_ids, lambda work, chunk, now: erase_event_copies(work, chunk, now=now))
+        running = RegulationStatus.RUNNING
+        steps = [
+            Step(id="log", name="Event log", status=running, count=in_log.replaced),
+            Step(id="held", name="Held events", status=running, count=held),
+            Step(id="ledger", name="Copies of events in the ledger", status=running, count=ledger.erased),
+        ]
+        return ErasedRecords(steps=steps, in_log=in_log, in_flight=ledger.in_flight, conflicts=())
+
+    def _erase_held(self, everywhere: Sequence[Place], ids: ErasedIds) -> int:
+        by_position = _by_position(everywhere)
+        held = 0
+        for chunk in _chunks(everywhere):
+            with self._store.unit_of_work() as work:
+                held += erase_held(work, chunk, without=lambda record: _without(record, by_position, ids))
+                erase_replayed(work, chunk)
+        return held
+
+    def _in_portions(
+        self, effect_ids: Collection[int], erase: Callable[[Connection, Sequence[int], datetime], LedgerErasure]
+    ) -> LedgerErasure:
+        """Erase something of effects: in portions, so that awards of others need not wait for all of them."""
+        total = LedgerErasure(erased=0, canceled=0, in_flight=())
+        ordered = sorted(effect_ids)
+        for begin in range(0, len(ordered), _EFFECTS_AT_ONCE):
+            with self._store.unit_of_work() as work:
+                part = erase(work, ordered[begin : begin + _EFFECTS_AT_ONCE], self._clock.now())
+            total = LedgerErasure(
+                erased=total.erased + part.erased,
+                canceled=total.canceled + part.canceled,
+                in_flight=(*total.in_flight, *part.in_flight),
+            )
+        return total
+
+    def _scrub_ledger_texts(self, ids: ErasedIds) -> None:
+        after: int | None = 0
+        while after is not None:
+            with self._store.reading() as work:
+                texts = find_naming_texts(work, ids, after=after)
+            if texts.effects or texts.attempts:
+                with self._store.unit_of_work() as work:
+                    scrub_naming_texts(work, ids, texts)
+            after = texts.last_id
+
     def _scrub_results(self, ids: ErasedIds, places: Collection[Place]) -> None:
         after: int | None = 0
         while after is not None:
@@ -140,9 +213,7 @@ class RecordErasure:
 
 def replace_in_log(log: EventLog, places: Collection[Place], ids: ErasedIds) -> LogErasure:
     """Replace the events at these places in the log, as far as it still has them."""
-    by_position: defaultdict[int, set[int]] = defaultdict(set)
-    for position, index in places:
-        by_position[position].add(index)
+    by_position = _by_position(places)
     replaced = 0
     last: LogRecord | None = None  # that cannot be replaced
     positions = sorted(by_position)
@@ -162,6 +233,26 @@ def replace_in_log(log: EventLog, places: Collection[Place], ids: ErasedIds) -> 
     if last is None:
         return LogErasure(replaced=replaced)
     return LogErasure(last_position=last.position, last_received_micros=last.received_at)
+
+
+def _by_position(places: Iterable[Place]) -> dict[int, set[int]]:
+    """Return the indices of events by the log positions of their records."""
+    by_position: defaultdict[int, set[int]] = defaultdict(set)
+    for position, index in places:
+        by_position[position].add(index)
+    return by_position
+
+
+def _chunks(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+    """Yield places in portions, those of a record together."""
+    ordered = sorted(places)
+    begin = 0
+    while begin < len(ordered):
+        end = min(begin + _PLACES_AT_ONCE, len(ordered))
+        while end < len(ordered) and ordered[end][0] == ordered[end - 1][0]:
+            end += 1
+        yield ordered[begin:end]
+        begin = end
 
 
 def is_deleted(log: EventLog, *, through: int) -> bool:
@@ -207,8 +298,8 @@ def _log_record(position: int, encoding: str, body: bytes, *, call: str = "", re
     )
 
 
-def _without(held: HeldRecord, places: Collection[Place], ids: ErasedIds) -> tuple[str, bytes] | None:
-    indices = {index for position, index in places if position == held.log_position}
+def _without(held: HeldRecord, by_position: Mapping[int, set[int]], ids: ErasedIds) -> tuple[str, bytes] | None:
+    indices = by_position.get(held.log_position)
     if not indices:
         return None
     record = _log_record(held.log_position, held.encoding, held.body, call=held.call, received_at=held.received_at)

@@ -6,7 +6,7 @@ Each step may be repeated: a crash between any two, or within one, ends in the s
     profiles        Engage deletes profiles, traits, memberships and waiting syncs
     records         destinations are requested to delete; log, ledger, held events, reports and requests are cleared
     lake            the events are deleted from the lake
-    profiles_again  Engage deletes what it has read meanwhile, and makes its facts again
+    profiles_again  Engage deletes what it has read meanwhile, and computes everything again
     remaining       awards in flight have ended, and the last files and bytes are removed
 """
 
@@ -24,6 +24,7 @@ from punchcard.engage.erasure import (
     PROFILES,
     PROFILES_AGAIN,
     ErasedIdentity,
+    is_erased,
     read_identity,
     write_identity,
 )
@@ -32,13 +33,26 @@ from punchcard.lake.erasure import LakeEraser, SubjectEvent
 from punchcard.lake.reader import LakeEvent
 from punchcard.log.port import EventLog
 from punchcard.operations.deletion_forwarding import forward_deletion, forwarded_status
-from punchcard.operations.deletion_records import LogErasure, RecordErasure, is_deleted, replace_suppressed_records
+from punchcard.operations.deletion_records import (
+    ErasedRecords,
+    LogErasure,
+    RecordErasure,
+    is_deleted,
+    replace_suppressed_records,
+)
 from punchcard.operations.regulations import FIRST_STAGE, NewRegulation, create_regulation
 from punchcard.operations.subject_identity import resolve_subjects
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.routing.records import describe
 from punchcard.store.delivery.effects import SUBJECT_SUPPRESSED
-from punchcard.store.delivery.erasure import cancel_unsent, erase_effects, find_effects, find_open_calls
+from punchcard.store.delivery.erasure import (
+    cancel_unsent,
+    erase_effects,
+    erase_event_copies,
+    find_effects,
+    find_open_calls,
+    of_source,
+)
 from punchcard.store.engine import Store
 from punchcard.store.ingest.deletions import forget_deletion, list_deletions
 from punchcard.store.privacy.regulations import (
@@ -49,6 +63,7 @@ from punchcard.store.privacy.regulations import (
     Step,
     SubjectType,
     forget_subjects,
+    forget_subjects_of,
     subjects_of,
     unfinished_regulations,
     update_regulation,
@@ -177,10 +192,8 @@ class DeletionRunner:
         now = self._clock.now()
         if now - regulation.created_at < timedelta(seconds=_SUPPRESSION_SECONDS) and regulation.type.suppresses:
             return False
-        if not regulation.log_position:
-            return self._move(
-                regulation, log_position=max(1, self._log.last_position()), status=RegulationStatus.RUNNING
-            )
+        if regulation.status is RegulationStatus.INITIALIZED:
+            return self._move(regulation, log_position=self._log.last_position(), status=RegulationStatus.RUNNING)
         if regulation.type.deletes:
             request_engage(self._store)  # it knows which ids are of one person
         with self._store.reading() as work:
@@ -219,6 +232,8 @@ class DeletionRunner:
         now = self._clock.now()
         with self._store.unit_of_work() as work:
             effect_ids = find_effects(work, emails, ()) | find_open_calls(work, user_ids)
+            if regulation.only_source:
+                effect_ids = of_source(work, effect_ids, regulation.only_source)
             canceled = cancel_unsent(
                 work, effect_ids, reason=SUBJECT_SUPPRESSED, detail="the customer was suppressed", now=now
             )
@@ -235,19 +250,19 @@ class DeletionRunner:
 
     def _erase_records(self, regulation: Regulation) -> bool:
         """Forward the deletion, then clear everything but the lake, by what the lake still has of the subjects."""
-        last = self._log.last_position()
-        if waits_for := self._waits_for(min(last, max(regulation.log_position, 1)), with_engage=False):
+        through = min(self._log.last_position(), regulation.log_position)
+        if waits_for := self._waits_for(through, with_engage=False):
             self._note(regulation, waits_for)
             return False
         identity = read_identity(self._vault, regulation)
         now = self._clock.now()
-        events = self._events_of(identity.ids)
+        events = self._events_of(identity.ids, regulation)
         progress = regulation.progress
         forwarded: dict[str, tuple[int, ...]] = {}
         if regulation.type.forwards:
             with self._store.unit_of_work() as work:
                 forwarded = forward_deletion(work, regulation, identity.ids, self._current(), now=now)
-        records = self._records.erase(identity.ids, events)
+        records = self._erase(regulation, identity.ids, events)
         for step in records.steps:
             progress = progress.with_store(step)
         progress = self._with_log(progress, records.in_log)
@@ -257,6 +272,7 @@ class DeletionRunner:
             effects=tuple(sorted(waiting)),
             forwarded=forwarded,
             conflicts=tuple(records.conflicts),
+            cleared_through=through,
         )
         return self._move(
             regulation,
@@ -267,18 +283,24 @@ class DeletionRunner:
             identity=write_identity(self._vault, identity),
         )
 
-    def _events_of(self, ids: ErasedIds) -> list[SubjectEvent]:
-        return [event for event in self._eraser.candidates(ids) if event.is_of(ids)]
+    def _erase(self, regulation: Regulation, ids: ErasedIds, events: Sequence[SubjectEvent]) -> ErasedRecords:
+        if regulation.only_source:
+            return self._records.erase_of_source(ids, events)
+        return self._records.erase(ids, events)
+
+    def _events_of(self, ids: ErasedIds, regulation: Regulation) -> list[SubjectEvent]:
+        return [event for event in self._eraser.candidates(ids) if is_erased(event, ids, regulation)]
 
     def _erase_lake(self, regulation: Regulation) -> bool:
         if waits_for := self._waits_for(regulation.log_position, with_engage=False):
             self._note(regulation, waits_for)
             return False
         identity = read_identity(self._vault, regulation)
-        # Events that have arrived since the records were cleared: their places are cleared once more.
-        events = self._events_of(identity.ids)
-        records = self._records.erase(identity.ids, events)
-        erasure = self._eraser.erase(identity.ids, scrubbed=identity.conflicts)
+        events = self._events_of(identity.ids, regulation)
+        # The places of those that have arrived since the records were cleared: theirs are cleared, too.
+        later = [event for event in events if event.place[0] > identity.cleared_through]
+        records = self._erase(regulation, identity.ids, later)
+        erasure = self._eraser.erase(identity.ids, events=events, scrubbed=identity.conflicts)
         now = self._clock.now()
         existing = next((step.count for step in regulation.progress.stores if step.id == "lake"), 0)
         step = Step(
@@ -287,16 +309,20 @@ class DeletionRunner:
             status=RegulationStatus.RUNNING,
             count=existing + max(erasure.rows, len(events)),
         )
+        # A person of whom the lake had nothing may be in files that were replaced before, such as by retention.
+        files = erasure.files if events else self._eraser.naming(identity.ids, erasure.files)
         effects = tuple(sorted({*identity.effects, *records.in_flight}))
         return self._move(
             regulation,
             stage=PROFILES_AGAIN,
             progress=structs.replace(
                 self._with_log(regulation.progress, records.in_log).with_store(step),
-                files=erasure.files,
-                files_due_at=now + self._grace,
+                files=files,
+                files_due_at=now + self._grace if files else None,
             ),
-            identity=write_identity(self._vault, structs.replace(identity, effects=effects)),
+            identity=write_identity(
+                self._vault, structs.replace(identity, effects=effects, later=tuple(event.place for event in later))
+            ),
         )
 
     def _with_log(self, progress: Progress, in_log: LogErasure) -> Progress:
@@ -329,9 +355,12 @@ class DeletionRunner:
         with self._store.unit_of_work() as work:
             hashes = self._vault.open_or_create(work)
             destinations = forwarded_status(work, identity.forwarded, self._current(), regulation, now=now)
-            ended = erase_effects(
-                work, identity.effects, identity.ids, pseudonym=hashes.pseudonym, cancels=False, now=now
-            )
+            if regulation.only_source:
+                ended = erase_event_copies(work, identity.effects, cancels=False, now=now)
+            else:
+                ended = erase_effects(
+                    work, identity.effects, identity.ids, pseudonym=hashes.pseudonym, cancels=False, now=now
+                )
         for step in destinations:
             progress = progress.with_destination(step)
         if ended.in_flight:
@@ -353,6 +382,7 @@ class DeletionRunner:
                 (SubjectType.ANONYMOUS_ID, identity.ids.anonymous_ids),
             )
             for value in values
+            if not regulation.only_source
         ]
         return self._end(regulation, progress, digests, now)
 
@@ -364,6 +394,7 @@ class DeletionRunner:
         with self._store.unit_of_work() as work:
             forget_subjects(work, digests)
             forget_suppressed_values(work, digests)
+            forget_subjects_of(work, regulation)
             return update_regulation(
                 work,
                 regulation,

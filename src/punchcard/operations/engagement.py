@@ -158,12 +158,7 @@ def list_computation_statuses(
         states = {state.key: state for state in engage_tables.states(work)}
         queues = engage_tables.queue_sizes(work)
         pauses = engage_tables.pauses(work)
-        cuts = {
-            (slug, computation.key): count_cut_lists(work, destination=slug, key=computation.key)
-            for computation in workspace.computations
-            if kind in (None, computation.kind)
-            for slug in computation.destinations
-        }
+        cuts = count_cut_lists(work)
     statuses = []
     for computation in sorted(workspace.computations, key=lambda computation: computation.name.lower()):
         if kind is not None and computation.kind != kind:

@@ -16,6 +16,7 @@ import msgspec
 
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.lake.listing import EventQuery
+from punchcard.operations.inventory import InventoryItem
 from punchcard.profiles.rules import EMAIL, USER_ID
 from punchcard.store.access.audit import AuditEvent, AuditQuery, list_events
 from punchcard.store.delivery import ledger
@@ -184,6 +185,26 @@ def export_audit(store: Store, query: AuditQuery) -> Export:
             Column(name="changes", read=lambda event: event.changes),
         ),
         pages=_pages(read_page),
+    )
+
+
+def export_inventory(items: Sequence[InventoryItem]) -> Export:
+    """Return properties and traits with how sensitive they are."""
+    return Export(
+        name="inventory",
+        columns=(
+            Column(name="property", read=lambda item: item.name),
+            Column(name="classification", read=lambda item: item.classification.name),
+            Column(name="proposedClassification", read=lambda item: item.proposed.name),
+            Column(name="status", read=lambda item: "NEW" if item.is_new else "CLASSIFIED"),
+            Column(name="personalData", read=lambda item: " ".join(item.kinds)),
+            Column(name="types", read=lambda item: " ".join(item.types)),
+            Column(name="count", read=lambda item: item.count, kind=Kind.INTEGER),
+            Column(name="sources", read=lambda item: " ".join(item.sources)),
+            Column(name="firstSeen", read=lambda item: item.first_seen, kind=Kind.INSTANT),
+            Column(name="lastSeen", read=lambda item: item.last_seen, kind=Kind.INSTANT),
+        ),
+        pages=iter([items]),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Final
 
 from sqlalchemy import Connection
@@ -54,7 +55,9 @@ _RED: Final = frozenset(
 )
 
 
-_ALARMING: Final = (PersonalData.CARD_NUMBER, PersonalData.SECRET)
+_ALARMING: Final = MappingProxyType(
+    {PersonalData.CARD_NUMBER: "card numbers", PersonalData.SECRET: "passwords or tokens"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +105,8 @@ class InventoryItem:
 
     @property
     def alarming(self) -> Sequence[str]:
-        """The kinds of values that nobody should send."""
-        return [kind for kind in self.kinds if kind in _ALARMING]
+        """What its values look like that nobody should send, in the plural, such as `card numbers`."""
+        return [text for kind, text in _ALARMING.items() if kind in self.kinds]
 
 
 def read_inventory(work: Connection) -> list[InventoryItem]:
@@ -113,7 +116,7 @@ def read_inventory(work: Connection) -> list[InventoryItem]:
 
 def read_alarming(work: Connection, sources: Iterable[Source]) -> list[InventoryItem]:
     """Return the properties that need attention: see `needing_attention`. Cheap if there are none."""
-    return needing_attention(_items(work, list_sent_properties(work, kinds=_ALARMING)), sources)
+    return needing_attention(_items(work, list_sent_properties(work, kinds=tuple(_ALARMING))), sources)
 
 
 def needing_attention(items: Iterable[InventoryItem], sources: Iterable[Source]) -> list[InventoryItem]:

@@ -76,7 +76,7 @@ def revoke_invitation(work: Connection, id: str, *, actor: str, clock: Clock) ->
     """
     invitation = next((invitation for invitation in list_invitations(work) if invitation.id == id), None)
     if invitation is None or not delete_invitation(work, id):
-        raise NotFoundError("There is no such invitation. It may have been used.")
+        raise NotFoundError("This invitation was used or revoked. Settings > Team lists the open ones.")
     _record(work, "remove", invitation, actor=actor, now=clock.now())
     return invitation
 

@@ -267,7 +267,7 @@ def find_upload(work: Connection, key: str, upload_id: str) -> ListUpload:
     """
     upload = static_lists.find_upload(work, upload_id)
     if upload is None or upload.list_key != key:
-        raise NotFoundError("There is no such upload. It may have been deleted.")
+        raise NotFoundError("This upload was deleted or belongs to another list. Upload the file again.")
     return upload
 
 

@@ -18,7 +18,7 @@ def find_alarming_properties(work: Connection, snapshot: Snapshot, now: datetime
             kind=AlertKind.PERSONAL_DATA,
             subject=item.name,
             count=item.count,
-            reason=" and ".join(item.alarming).replace("_", " "),
+            reason=" and ".join(item.alarming),
             detail=", ".join(item.sources),
             since=item.first_seen,
         )

@@ -22,7 +22,8 @@ from punchcard.operations.comparison_telemetry import ReconciliationTelemetry
 from punchcard.operations.reconciliation_comparison import CLOCKS_DIFFER, Comparison, ComparisonRules, compare
 from punchcard.operations.schedules import last_occurrence, parse_time_of_day
 from punchcard.store.delivery.ledger import first_created_at
-from punchcard.store.engine import Leadership, Store
+from punchcard.store.engine import Store
+from punchcard.store.leadership import Leadership
 from punchcard.store.operations import reconciliations
 from punchcard.store.operations.partner_transactions import ShownTransaction, drop_transactions, save_customer
 from punchcard.store.operations.reconciliation_differences import NewDifference, add_differences, clear_differences

@@ -19,7 +19,7 @@ from punchcard.store.operations.reconciliation_differences import (
 from punchcard.store.operations.reconciliations import Reconciliation, list_reconciliations, newest_finished
 from punchcard.traces.summary import item_column
 
-_ADDED_UP_MAX: Final = 10_000
+_ADDED_UP_MAX: Final = 3_000
 
 
 @dataclass(frozen=True, kw_only=True)

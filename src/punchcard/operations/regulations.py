@@ -45,8 +45,8 @@ class NewRegulation:
     """A request to suppress or delete persons.
 
     Attributes:
-        source: Slug of the only source that SUPPRESS_ONLY and UNSUPPRESS are about; "" for all sources. For a `delete`
-            message, the source that it was received from.
+        source: Slug of the only source that it is about; "" for all sources. For a `delete` message, the source that
+            it was received from.
         message_id: Of the `delete` message, which may be repeated; None for any other request.
     """
 
@@ -196,12 +196,8 @@ def _read_subjects(request: NewRegulation) -> list[str]:
             raise _invalid(f"A subject has 1 to {SUBJECT_CHARACTERS_MAX} characters.", "subjectIds")
         if request.subject_type is SubjectType.EMAIL and "@" not in subject:
             raise _invalid("A subject of the type EMAIL is an email address.", "subjectIds")
-    if request.source and request.message_id is None and request.type.deletes:
-        raise ConfigurationError(
-            "A deletion deletes what all sources have sent. Create a regulation of the workspace.",
-            code="deletion_of_source",
-            field="regulationType",
-        )
+    if request.type is RegulationType.DELETE_ARCHIVE_ONLY and not request.source:
+        raise _invalid("DELETE_ARCHIVE_ONLY is for one source. Use DELETE_INTERNAL for all sources.", "regulationType")
     return subjects
 
 

@@ -18,13 +18,14 @@ from punchcard.lake.retention import count_events_before
 from punchcard.store.access import audit
 from punchcard.store.access.retention import count_old_audit_log, prune_audit_log
 from punchcard.store.delivery.retention import clear_delivery_details, count_old_delivery_details
-from punchcard.store.engage.retention import count_old_profile_history, prune_profile_history
+from punchcard.store.engage.retention import count_old_profile_history, count_old_profiles, prune_profile_history
 from punchcard.store.engine import Store
 from punchcard.store.ingest.retention import count_old_rejected_requests, prune_rejected_requests
 from punchcard.store.privacy.retention import StoredPeriod, read_periods, record_deletion, write_period
 from punchcard.store.retention import ROWS_PER_PORTION, Portion
 
 LAKE: Final = "lake"
+PROFILES: Final = "profiles"
 REPORTS: Final = "reports"
 DAYS_MAX: Final = 36_500
 _PORTIONS_PER_RUN: Final = 20  # then the lake is written again; the rest follows a minute later
@@ -96,6 +97,16 @@ DATA_SETS: Final = (
         setting="profile_history_retention_days",
         count=count_old_profile_history,
         prune=prune_profile_history,
+    ),
+    DataSet(
+        name=PROFILES,
+        title="Profiles not seen",
+        deleted="Profiles without an event for so long: ids, traits with their history, memberships. Destinations keep "
+        "what was synced; who comes back gets a new profile.",
+        retained="Awards, events in the data lake, and the ids in uploaded lists.",
+        setting="profile_retention_days",
+        days_min=30,
+        count=count_old_profiles,
     ),
     DataSet(
         name=REPORTS,

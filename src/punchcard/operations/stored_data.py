@@ -75,7 +75,7 @@ STORED: Final = (
     ),
     StoredData(
         content="Counts of results, awards, latencies and notes",
-        tables=("result_counts", "award_totals", "delivery_latencies", "note_counts"),
+        tables=("result_counts", "result_count_sums", "award_totals", "delivery_latencies", "note_counts"),
         is_personal=False,
         retained=f"{_EVER}, by hour and day; notes as `reports`",
     ),
@@ -118,7 +118,7 @@ STORED: Final = (
         content="Profiles: external ids and traits",
         tables=("profiles", "external_ids", "profile_traits", "profile_merges", "profile_conflicts"),
         is_personal=True,
-        retained=_EVER,
+        data_set="profiles",
         deletion="deleted",
     ),
     StoredData(
@@ -228,7 +228,7 @@ STORED: Final = (
         retained=_CURRENT,
     ),
     StoredData(
-        content="Operators, sessions, second factors, invitations and tokens",
+        content="Operators, sessions, second factors, passkeys, invitations and tokens",
         tables=(
             "operators",
             "operator_sessions",
@@ -236,6 +236,8 @@ STORED: Final = (
             "password_resets",
             "second_factors",
             "recovery_codes",
+            "passkeys",
+            "used_challenges",
             "access_settings",
             "api_tokens",
             "sign_in_failures",

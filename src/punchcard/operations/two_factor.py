@@ -1,4 +1,4 @@
-"""Two-factor authentication: codes of an authenticator app (TOTP, RFC 6238) and recovery codes.
+"""Two-factor authentication: codes of an authenticator app (TOTP, RFC 6238) and recovery codes. Passkeys are beside it.
 
 A code is accepted once, in its own 30 seconds and those before and after. The secret is encrypted as the secrets of
 destinations are.
@@ -23,7 +23,8 @@ from punchcard.store.access.second_factors import (
     begin_second_factor,
     enable_second_factor,
     read_second_factor,
-    remove_second_factor,
+    remove_authenticator,
+    remove_second_factors,
     replace_recovery_codes,
     use_recovery_code,
 )
@@ -113,7 +114,7 @@ class TwoFactor:
                 work, operator.id, clock=self._clock
             ):
                 raise WrongCodeError("This is not the current code. Check that the clock of the phone is right.")
-            codes = _new_recovery_codes(work, operator)
+            codes = issue_recovery_codes(work, operator)
             forget_failures(work, _subject(operator))
             record_change(work, operator, "two_factor", before=False, after=True, actor=actor, clock=self._clock)
         return codes
@@ -129,16 +130,15 @@ class TwoFactor:
         with self._store.unit_of_work() as work:
             factor = read_second_factor(work, operator.id)
             is_enabled = factor is not None and factor.enabled_at is not None
-            if not is_enabled or not (
-                self._accepts_totp(work, operator, code) or self._accepts_recovery_code(work, operator, code)
-            ):
+            accepts_totp = is_enabled and self._accepts_totp(work, operator, code)
+            if not accepts_totp and not self._accepts_recovery_code(work, operator, code):
                 raise WrongCodeError("This code is wrong, or it was used before.")
             forget_failures(work, _subject(operator))
 
     def replace_recovery_codes(self, operator: Operator, *, actor: str) -> Sequence[str]:
         """Return new recovery codes, which cannot be shown again; the earlier ones end."""
         with self._store.unit_of_work() as work:
-            codes = _new_recovery_codes(work, operator)
+            codes = issue_recovery_codes(work, operator)
             record_change(work, operator, "recovery_codes", before=None, after=None, actor=actor, clock=self._clock)
         return codes
 
@@ -170,13 +170,30 @@ class TwoFactor:
         return True
 
 
-def turn_off_two_factor(work: Connection, operator: Operator, *, actor: str, clock: Clock) -> bool:
-    """Remove the second factor of an operator, with the recovery codes; return False if there is none."""
+def turn_off_authenticator(work: Connection, operator: Operator, *, actor: str, clock: Clock) -> bool:
+    """Remove the authenticator app of an operator; return False if there is none. Passkeys stay."""
     forget_failures(work, _subject(operator))
-    if not remove_second_factor(work, operator.id):
+    if not remove_authenticator(work, operator.id):
         return False
     record_change(work, operator, "two_factor", before=True, after=False, actor=actor, clock=clock)
     return True
+
+
+def reset_second_factors(work: Connection, operator: Operator, *, actor: str, clock: Clock) -> bool:
+    """Remove authenticator app, passkeys and recovery codes of an operator; return False if there is no factor."""
+    forget_failures(work, _subject(operator))
+    if not remove_second_factors(work, operator.id):
+        return False
+    record_change(work, operator, "two_factor", before=True, after=False, actor=actor, clock=clock)
+    return True
+
+
+def issue_recovery_codes(work: Connection, operator: Operator) -> Sequence[str]:
+    """Give an operator new recovery codes in place of earlier ones; return them in plain text."""
+    length = _RECOVERY_GROUPS * _RECOVERY_GROUP_CHARACTERS
+    plain = ["".join(secrets.choice(_RECOVERY_ALPHABET) for _ in range(length)) for _ in range(_RECOVERY_CODES)]
+    replace_recovery_codes(work, operator.id, plain)
+    return ["-".join(re.findall(f".{{{_RECOVERY_GROUP_CHARACTERS}}}", code)) for code in plain]
 
 
 def record_change(
@@ -204,13 +221,6 @@ def record_change(
 def _setup(secret: str, operator: Operator, workspace: str) -> Setup:
     uri = pyotp.TOTP(secret).provisioning_uri(name=operator.email, issuer_name=f"Punchcard {workspace}")
     return Setup(secret=" ".join(re.findall(".{1,4}", secret)), uri=uri)
-
-
-def _new_recovery_codes(work: Connection, operator: Operator) -> Sequence[str]:
-    length = _RECOVERY_GROUPS * _RECOVERY_GROUP_CHARACTERS
-    plain = ["".join(secrets.choice(_RECOVERY_ALPHABET) for _ in range(length)) for _ in range(_RECOVERY_CODES)]
-    replace_recovery_codes(work, operator.id, plain)
-    return ["-".join(re.findall(f".{{{_RECOVERY_GROUP_CHARACTERS}}}", code)) for code in plain]
 
 
 def _plain_recovery_code(code: str) -> str:

@@ -61,6 +61,9 @@ class LakeFeed:
         self._store = store
         self._clock = clock
         self._rows_max = rows_max
+        # The first rows are written at once. Loading the libraries for that takes a quarter of a second of the
+        # interpreter: better beside the first event than two seconds later, when more are pending.
+        self._rows_awaited = 1
         self._telemetry = RoutingTelemetry()
         self._changed = threading.Condition()
         self._rows = LakeRows()
@@ -109,9 +112,14 @@ class LakeFeed:
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until the buffer is full, the feed is closed, or the time is over; True if it is closed."""
+        """Sleep until the buffer is full, the feed is closed, or the time is over; True if it is closed.
+
+        The first time, sleep until there are any rows.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: len(self._rows) >= self._rows_max or self._closed, seconds)
+            self._changed.wait_for(lambda: len(self._rows) >= self._rows_awaited or self._closed, seconds)
+            if self._rows:
+                self._rows_awaited = self._rows_max
             return self._closed
 
     def close(self) -> None:

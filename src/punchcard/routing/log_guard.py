@@ -72,7 +72,7 @@ class LogGuard:
 
     Attributes:
         is_private: See above.
-        renewal_due: Set when the next generation should be made, by `advance(at_once=True)`.
+        renewal_due: Set when the next generation should be made, by `renew`.
     """
 
     def __init__(
@@ -191,19 +191,22 @@ class LogGuard:
         elif age >= _RENEWED_AFTER_SECONDS:
             self.renewal_due.set()
 
+    def renew(self) -> None:
+        """Advance, unless that was done since it was due: while it is done, more is sent and says again that it is."""
+        self._advance(older_than_seconds=_RENEWED_AFTER_SECONDS)
+
     def advance(self, *, at_once: bool = False) -> None:
         """Let log and store reach the next generation, unless they have done so a moment ago.
 
-        Called at once when the last was sent, for a copy that was made a moment before.
-
-        Raises:
-            OtherLogError: see `check`.
-            OlderStoreError: see `check`.
-            StorageError: log or store is away: nothing may be sent.
+        Called at once when the last was sent, for a copy that was made a moment before. Raises what `check` does, or
+        StorageError if nothing may be sent because log or store is away.
         """
+        self._advance(older_than_seconds=0.0 if at_once else _GENERATION_SECONDS)
+
+    def _advance(self, *, older_than_seconds: float) -> None:
         with self._advancing:
             now = self._clock.monotonic()
-            if not at_once and self._advanced_at is not None and now < self._advanced_at + _GENERATION_SECONDS:
+            if self._advanced_at is not None and now < self._advanced_at + older_than_seconds:
                 return
             self.check()
             generation = self._log.reserve_generation(0)
@@ -216,10 +219,7 @@ class LogGuard:
         """Bind the store to this log, whatever it belonged to; returns how many records it holds.
 
         All of them get positions behind what was routed: those that came from the other log. What was routed of them
-        before is known by its message ids and effect keys.
-
-        Raises:
-            StorageError: log or store is away.
+        before is known by its message ids and effect keys. Raises StorageError if log or store is away.
         """
         lake_last = self._lake_last()
         now = self._clock.now()

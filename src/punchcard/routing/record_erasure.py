@@ -13,7 +13,7 @@ from punchcard.events.parse import BATCH
 from punchcard.log.bodies import decompress, salvage
 from punchcard.log.port import LogRecord
 from punchcard.profiles.erasure import ErasedIds
-from punchcard.routing.records import Item, read_record
+from punchcard.routing.records import Item, read_items_at, read_record
 from punchcard.routing.replay_record import REPLAY
 from punchcard.routing.suppression import without_person
 
@@ -33,14 +33,18 @@ def without_events(record: LogRecord, indices: Collection[int], ids: ErasedIds) 
         indices: Of the events to replace.
         ids: What must not be left in the members that all events of a batch share; empty if nothing is known of it.
     """
-    items = read_record(record)
-    placeholders = {index: msgspec.Raw(_placeholder(items[index], ids)) for index in indices if index < len(items)}
     try:
-        members = _members.decode(decompress(record))
-        body = _replaced(record.call, members, placeholders, ids)
+        plain = decompress(record)
+        items = read_items_at(record, plain, indices)
+        placeholders = {index: msgspec.Raw(_placeholder(item, ids)) for index, item in items.items()}
+        body = _replaced(record.call, _members.decode(plain), placeholders, ids)
     except (UnreadableRecordError, *UNREADABLE):
         # Not plain JSON, or damaged: what was read of the other events is written.
-        body = _rebuilt(record, items, placeholders)
+        everything = read_record(record)
+        placeholders = {
+            index: msgspec.Raw(_placeholder(everything[index], ids)) for index in indices if index < len(everything)
+        }
+        body = _rebuilt(record, everything, placeholders)
     return replace(record, encoding="identity", body=body, ip="", damage="")
 
 

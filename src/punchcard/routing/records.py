@@ -5,7 +5,7 @@ Every reader of the log comes through here: routing, what feeds the lake, traces
 
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from punchcard.events.parse import (
     IngestFailure,
     derived_id,
     open_request,
+    read_events_at,
     read_request,
     with_text,
 )
@@ -69,6 +70,28 @@ def read_record(record: LogRecord) -> Sequence[Item]:
     except Exception as error:  # noqa: BLE001  # whatever one record makes of our code, the others are read
         return _failures(record, INTERNAL_ERROR, f"Punchcard failed while it read the log record: {describe(error)}.")
     return items
+
+
+def read_items_at(record: LogRecord, body: bytes, indices: Collection[int]) -> dict[int, Item]:
+    """The events of a record at these indices, as far as it has them. Of a batch, no others are read.
+
+    Args:
+        body: The body of the record, decompressed.
+    """
+    if record.call == BATCH:
+        try:
+            return read_events_at(
+                body,
+                indices,
+                received_at=from_micros(record.received_at),
+                position=record.position,
+                ip=record.ip,
+            )
+        except Exception:  # noqa: BLE001  # reading the whole record finds out what is wrong, and says so
+            items = read_record(record)
+    else:
+        items = read_record(record)
+    return {index: items[index] for index in indices if index < len(items)}
 
 
 def read_items(record: LogRecord, count: int) -> Sequence[Item]:

@@ -7,6 +7,7 @@ from operator import itemgetter
 
 from punchcard.clock import Clock, from_micros
 from punchcard.errors import ConfigurationError, StorageError
+from punchcard.log.bodies import unpacked_size
 from punchcard.log.partitions import PartitionReader
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.batch import (
@@ -34,7 +35,7 @@ from punchcard.routing.schema_recorder import SchemaRecorder
 from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.routing.violation_counts import ViolationCounts
-from punchcard.store.delivery.counts import add_counts
+from punchcard.store.delivery.counts import CountKey, add_counts
 from punchcard.store.delivery.ledger_locks import lock_ledger
 from punchcard.store.delivery.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
 from punchcard.store.engine import Store, is_storage_fault
@@ -47,6 +48,7 @@ from punchcard.workspace.snapshot import Snapshot
 
 _RECORDS_MAX = 4_000
 _LOOK_AHEAD_RECORDS = 200
+_FEW_RECORDS = 16
 # An idle partition follows the end of the log that often: what all partitions have routed goes to the lake.
 _MOVE_SECONDS = 0.25
 
@@ -90,6 +92,7 @@ class Router:
         self._partition = log.partition if isinstance(log, PartitionReader) else None
         self._consumer = consumer_of(ROUTING, self._partition)
         self._has_passed_change = False
+        self._has_read_all = False
         self._moved_at = 0.0
         self._store = store
         self._clock = clock
@@ -118,6 +121,11 @@ class Router:
         """The last log position with committed results."""
         return self._position
 
+    @property
+    def has_read_all(self) -> bool:
+        """Whether the last step left nothing to do: the next one needs a new record, or a moment later."""
+        return self._has_read_all and not self._holding
+
     def step(self) -> int:
         """Route the next records, after a portion of the held events; returns how many, 0 if there are none.
 
@@ -144,6 +152,7 @@ class Router:
             except Exception as error:  # noqa: BLE001  # one record's doing, or ours: `_commit_apart` finds out
                 if len(records) > 1:
                     records = records[: len(records) // 2]
+                    self._has_read_all = False
                     continue
                 batch = self._commit_apart(records, error)
             break
@@ -175,12 +184,13 @@ class Router:
             record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=now)
             if self._recovery is not None and self._recovery.routed_at is None:
                 add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
-            if batch.replays:
-                add_counts(work, self._counted_names.limit(work, keep_replayed(work, batch, now=now)))
+            counts = Counter(keep_replayed(work, batch, now=now)) if batch.replays else Counter[CountKey]()
             results = result_batch(batch)
             save_results(work, results, partition=self._partition)
             batch.counts = counts_to_keep(results, batch)
-            add_counts(work, self._counted_names.limit(work, batch.counts))
+            counts.update(batch.counts)
+            # All at once: two routers that lock rows of counts in two portions might wait for each other.
+            add_counts(work, self._counted_names.limit(work, counts))
             batch.notes = count_notes(batch)
             add_note_counts(work, batch.notes)
             self._violations.record(work, batch, snapshot)
@@ -319,7 +329,11 @@ class Router:
         else:
             records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
         known = [record for record in records if record.position <= self._feed.known_through]
-        return known or records
+        chosen = known or records
+        self._has_read_all = len(chosen) == len(records) <= _FEW_RECORDS and (
+            sum(unpacked_size(record.encoding, record.body) for record in records) < self._batch_bytes
+        )
+        return chosen
 
     def _next_of_partition(self, log: PartitionReader) -> Sequence[LogRecord]:
         """The next records of a partition; if there are none, its position follows the end of the log."""

@@ -22,12 +22,14 @@ from punchcard.runtime.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from punchcard.engage.fact_store import FactStore
-    from punchcard.store.engine import Leadership
+    from punchcard.store.leadership import Leadership
 
 _RETRY_SECONDS = 1.0
 _REQUEST_POLL_SECONDS = 0.1
 _LEADERSHIP_LOOK_SECONDS = 1.0
 _LOOP = "engage"
+_RETENTION_FIRST_SECONDS = 60.0
+_RETENTION_SECONDS = 3_600.0
 _STALLED_AFTER_SECONDS = 1_800.0  # the first results of very many profiles are one round
 _FAILED = 1
 
@@ -37,6 +39,7 @@ class EngageProcess:
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         from punchcard.engage.telemetry import EngageTelemetry
+        from punchcard.lake.erasure import LakeEraser
         from punchcard.runtime.assembly import open_keyring, open_store
         from punchcard.runtime.storage_wait import StorageWait
         from punchcard.workspace.snapshot import SnapshotWatch
@@ -50,6 +53,8 @@ class EngageProcess:
         self._store = StorageWait(settings, process="engage").open(lambda: open_store(settings))
         keyring = open_keyring(settings)
         self._subjects = SubjectVault(keyring)
+        self._eraser = LakeEraser(settings.lake_location(), clock=self._clock)
+        self._retention_at = self._clock.monotonic() + _RETENTION_FIRST_SECONDS
         self._watch = SnapshotWatch(
             self._store, keyring, clock=self._clock, interval_seconds=settings.config_poll_seconds
         )
@@ -138,15 +143,23 @@ class EngageProcess:
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
     def _serve_requests(self, facts: "FactStore") -> bool:
-        """Process previews and deletions; True if the facts were removed, because they must be made again."""
+        """Process previews, deletions and retention; True if everything must be computed again."""
         from punchcard.engage.erasure import erase_for_regulations
         from punchcard.engage.requests import process_requests
 
         process_requests(self._store, facts, clock=self._clock, zone=self._watch.newest().day_zone)
-        if not erase_for_regulations(self._store, facts, self._subjects):
+        is_erased = erase_for_regulations(self._store, facts, self._subjects, self._eraser)
+        return self._delete_old_profiles(facts) or is_erased
+
+    def _delete_old_profiles(self, facts: "FactStore") -> bool:
+        """Delete profiles that were not seen for long; True if everything must be computed again."""
+        from punchcard.operations.profile_retention import delete_old_profiles
+
+        if self._clock.monotonic() < self._retention_at:
             return False
-        facts.remove()
-        return True
+        self._retention_at = self._clock.monotonic() + _RETENTION_SECONDS
+        periods = self._settings.retention_days()
+        return delete_old_profiles(self._store, facts, periods, clock=self._clock, is_stopping=self._stopping.is_set)
 
 
 def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:

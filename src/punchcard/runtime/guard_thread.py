@@ -67,7 +67,7 @@ class _GuardChecker:
     def _check(self, *, is_due: bool) -> None:
         try:
             if is_due:
-                self._guard.advance(at_once=True)
+                self._guard.renew()
             elif self._guard.is_private:
                 self._guard.check()
             else:

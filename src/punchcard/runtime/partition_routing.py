@@ -18,7 +18,8 @@ from punchcard.log.partitions import PartitionedLog, PartitionReader
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.store.delivery.recoveries import newest_recovery
-from punchcard.store.engine import Leadership, Store
+from punchcard.store.engine import Store
+from punchcard.store.leadership import Leadership
 from punchcard.store.routing.partition_workers import leave, report_worker
 from punchcard.store.routing.positions import add_partitions, divide_routing, partition_positions
 

@@ -131,6 +131,7 @@ class Settings:
     history_retention_days: Days
     delivery_details_retention_days: Days
     profile_history_retention_days: Days
+    profile_retention_days: Days
     audit_log_retention_days: Days
     rejected_requests_retention_days: Days
     configuration_versions_max: int

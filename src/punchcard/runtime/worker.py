@@ -44,7 +44,7 @@ from punchcard.runtime.simulating import SimulationProcess
 from punchcard.runtime.storage_wait import StorageWait
 from punchcard.store.changes import StoreChanges
 from punchcard.store.delivery.counts import merge_old_minutes
-from punchcard.store.engine import Leadership
+from punchcard.store.leadership import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
@@ -117,7 +117,7 @@ class Worker:
             loop.call_soon_threadsafe(stop)
 
         guard = self._guard
-        with self._opened, run_guard(guard, on_failure=fail):
+        with self._opened, self._store.keep_checkpointing(), run_guard(guard, on_failure=fail):
             await self._work(guard, stopping, stop)
             with suppress(PunchcardError):  # it was reported before, and nothing is sent any more
                 guard.advance(at_once=True)
@@ -340,10 +340,9 @@ class Worker:
                 if not self._store.is_sqlite:
                     return  # a lost session means a lost lock: another process may have routed meanwhile
                 continue
-            if routed:
-                idle_polls = 0
-            else:
-                idle_polls += 1
+            idle_polls = 0 if routed else idle_polls + 1
+            # After few records nothing is left, as a rule: a read that finds nothing costs as much as one that does.
+            if not routed or router.has_read_all:
                 poll_seconds = _POLL_SECONDS if idle_polls < _IDLE_AFTER_POLLS else _IDLE_POLL_SECONDS
                 log.wait(router.position, seconds=_WAIT_SECONDS, poll_seconds=poll_seconds)
 

@@ -2,8 +2,7 @@
 
 import json
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -16,9 +15,12 @@ from sqlalchemy import (
     Dialect,
     Insert,
     Select,
+    String,
     Text,
     Update,
     bindparam,
+    func,
+    select,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -47,14 +49,15 @@ class BulkStatement:
     """A statement that is run for many rows at a time, again and again.
 
     Args:
-        statement: The statement, or what returns it for an engine: `sqlite` or `postgresql`.
+        statement: The statement, or what returns it for an engine: `sqlite` or `postgresql`. An INSERT that updates
+            rows on conflict must not be given two rows with the same key.
         names: The columns that each row has a value of, for an INSERT or UPDATE that names no values itself.
     """
 
     def __init__(self, statement: ManyRows | Callable[[str], ManyRows], names: Sequence[str] = ()) -> None:
         self._statement = statement
         self._names = names
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, _Compiled | _ArrayInsert] = {}
 
     def execute(self, work: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
         """Run it once for each row; returns the number of rows of the table that were affected."""
@@ -63,9 +66,14 @@ class BulkStatement:
         dialect = work.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
-            statement = self._statement(dialect.name) if callable(self._statement) else self._statement
-            compiled = self._compiled[dialect.name] = _Compiled(statement, dialect, self._names)
+            compiled = self._compiled[dialect.name] = self._compile(dialect)
         return compiled.execute(work, rows)
+
+    def _compile(self, dialect: Dialect) -> "_Compiled | _ArrayInsert":
+        statement = self._statement(dialect.name) if callable(self._statement) else self._statement
+        if isinstance(statement, Insert) and dialect.name == "postgresql":
+            return _ArrayInsert(statement, dialect, self._names)
+        return _Compiled(statement, dialect, self._names)
 
 
 class PreparedStatement:
@@ -129,8 +137,10 @@ class _Compiled:
     def rows(self, work: Connection, values: Mapping[str, Any]) -> list[Any]:
         make, readers = self._row._make, self._readers
         cursor = _run(work, self._text, self._parameters([values])[0], is_many=False)
-        with _as_sqlalchemy_errors(work, cursor, self._text):
+        try:
             fetched = cursor.fetchall()
+        except work.dialect.loaded_dbapi.Error as error:
+            raise _as_sqlalchemy_error(work, cursor, self._text, error) from error
         rows = []
         for raw in fetched:
             row = list(raw)
@@ -140,6 +150,8 @@ class _Compiled:
         return rows
 
     def _parameters(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        if len(rows) == 1:  # as for each event that comes alone
+            return [self._parameters_of(rows[0])]
         columns: list[list[Any]] = []
         for name, process in zip(self._names, self._processors, strict=True):
             if name in self._constants:
@@ -153,9 +165,48 @@ class _Compiled:
             return tuples
         return [dict(zip(self._names, values, strict=True)) for values in tuples]
 
+    def _parameters_of(self, row: Mapping[str, Any]) -> Any:
+        constants = self._constants
+        values = [
+            constants[name] if name in constants else row[name] if process is None else process(row[name])
+            for name, process in zip(self._names, self._processors, strict=True)
+        ]
+        return tuple(values) if self._is_positional else dict(zip(self._names, values, strict=True))
+
+
+class _ArrayInsert:
+    """An INSERT in PostgreSQL with one array for each column, whatever the number of rows.
+
+    A server takes a third of the time that it needs for an INSERT of each row, and the driver a fifth.
+    """
+
+    def __init__(self, statement: Insert, dialect: Dialect, names: Sequence[str]) -> None:
+        columns = [statement.table.c[name] for name in names]
+        # Without the length of a column: a cast to it would cut longer texts off, which are refused otherwise.
+        arrays = [
+            bindparam(column.name, type_=ARRAY(Text() if isinstance(column.type, String) else column.type))
+            for column in columns
+        ]
+        rows = func.unnest(*arrays).table_valued(*names).render_derived(name="rows")
+        inserting = statement.from_select(list(names), select(*(rows.c[name] for name in names)))
+        self._text = str(inserting.compile(dialect=dialect))
+        self._processors = [
+            (column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in columns
+        ]
+
+    def execute(self, work: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        arrays = {
+            name: [_plain(row[name]) for row in rows] if process is None else [process(row[name]) for row in rows]
+            for name, process in self._processors
+        }
+        return int(_run(work, self._text, arrays, is_many=False).rowcount)
+
 
 def _plain(value: Any) -> Any:
-    """Return the text of a member of an enumeration, for which SQLite's driver would look for an adapter each time."""
+    """Return the text of a member of an enumeration.
+
+    SQLite's driver would look for an adapter each time, and that of PostgreSQL takes no arrays of several types.
+    """
     return value.value if isinstance(value, StrEnum) else value
 
 
@@ -169,28 +220,26 @@ def _run(work: Connection, statement: str, parameters: Any, *, is_many: bool) ->
     cursor: Any = work.connection.cursor()
     for listener in work.dispatch.before_cursor_execute:
         listener(work, cursor, statement, parameters, None, is_many)
-    with _as_sqlalchemy_errors(work, cursor, statement):
+    try:
         if is_many:
             cursor.executemany(statement, parameters)
         else:
             cursor.execute(statement, parameters)
+    except work.dialect.loaded_dbapi.Error as error:
+        raise _as_sqlalchemy_error(work, cursor, statement, error) from error
     return cursor
 
 
-@contextmanager
-def _as_sqlalchemy_errors(work: Connection, cursor: Any, statement: str) -> Iterator[None]:
-    """Turn an error of the driver into that of SQLAlchemy; a connection that is lost is not used again."""
+def _as_sqlalchemy_error(work: Connection, cursor: Any, statement: str, error: Any) -> BaseException:
+    """Return SQLAlchemy's error for one of the driver; a connection that is lost is not used again."""
     dialect = work.dialect
-    driver_error = dialect.loaded_dbapi.Error
-    try:
-        yield
-    except driver_error as error:
-        is_lost = dialect.is_disconnect(error, work.connection.dbapi_connection, cursor)
-        if is_lost:
-            work.invalidate(error)
-        raise DBAPIError.instance(
-            statement, None, error, driver_error, connection_invalidated=is_lost, dialect=dialect
-        ) from error
+    is_lost = dialect.is_disconnect(error, work.connection.dbapi_connection, cursor)
+    if is_lost:
+        work.invalidate(error)
+    raised: BaseException = DBAPIError.instance(
+        statement, None, error, dialect.loaded_dbapi.Error, connection_invalidated=is_lost, dialect=dialect
+    )
+    return raised
 
 
 class _Keys(TypeDecorator[Sequence[Any]]):

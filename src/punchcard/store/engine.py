@@ -1,19 +1,18 @@
 """The store's connection to SQLite or PostgreSQL: units of work, reads, and the schema brought up to date."""
 
-import fcntl
-import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
     DBAPIError,
+    DisconnectionError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -22,12 +21,14 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
-from punchcard.postgres import SESSION, connection_parameters, is_settings_fault
+from punchcard.postgres import LOCK_SECONDS, LOCKED_STATE, SESSION, connection_parameters, has_ended, is_settings_fault
 from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.checkpoints import AUTOMATIC_FROM_PAGES, Checkpoints
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.engage import schema as _engage_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.ingest import schema as _ingest_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.leadership import AdvisoryLeadership, FileLeadership, Leadership
 from punchcard.store.operations import schema as _operations_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.privacy import schema as _privacy_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
@@ -38,13 +39,14 @@ from punchcard.store.vacuum import vacuum
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
-HEAD_MIGRATION = "0045"
+HEAD_MIGRATION = "0049"
 _BUSY_SECONDS = 10
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
 # PostgreSQL's class 54, "program limit exceeded": a value is too large for an index, say. That is the value's fault.
 _LIMIT_EXCEEDED = "54"
+_IS_NEW = "is_new"  # of a connection that was not used yet
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -87,11 +89,12 @@ class Store:
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.sqlite_path = parsed.database if self.is_sqlite else None
-        self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed, pool_pre_ping=True)
+        self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed)
         # PostgreSQL's own default shows each statement of a unit of work another moment.
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # SQLite lets one writer in at a time and makes the others poll; threads of one process rather queue here.
         self._writing: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._checkpoints = Checkpoints(parsed.database or "", writing=self._writing)
         try:
             self._migrate()
         except BaseException:
@@ -106,12 +109,10 @@ class Store:
             StorageError: the database is full, locked or away; nothing was written.
         """
         try:
-            with (
-                self._writing,
-                self._engine.connect().execution_options(writes=True) as connection,
-                connection.begin(),
-            ):
+            with self._writing, self._engine.connect() as connection, connection.begin():
+                self._begin_write(connection)
                 yield connection
+            self._checkpoints.note_commit()
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             if (fault := self._fault(error, "written")) is None:
                 raise
@@ -139,12 +140,26 @@ class Store:
             StorageError: the database is locked or away.
         """
         try:
-            with self._engine.connect().execution_options(**self._view) as connection, connection.begin():
-                yield connection
+            with self._engine.connect() as connection:
+                if self._view:
+                    connection = connection.execution_options(**self._view)
+                with connection.begin():
+                    if self.is_sqlite:
+                        _driver_of(connection).execute("BEGIN").close()
+                    yield connection
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             if (fault := self._fault(error, "read")) is None:
                 raise
             raise fault from error
+
+    def _begin_write(self, connection: Connection) -> None:
+        # On the driver: SQLAlchemy takes twenty times as long for two words, and every event has several units of work.
+        if self.is_sqlite:
+            # A write lock taken at the start waits its turn; taken half-way it would fail as "locked" at once.
+            _driver_of(connection).execute("BEGIN IMMEDIATE").close()
+        else:
+            # The rows that a frozen process has locked are those that its successor needs.
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
 
     def _fault(self, error: Exception, doing: str) -> StorageError | None:
         """Return the error to raise where the database is at fault, None where the written values are.
@@ -161,22 +176,30 @@ class Store:
             )
         if not self.is_sqlite and isinstance(error, DBAPIError) and is_settings_fault(cause):
             return StorageSettingsError(f"The store cannot be {doing}: {cause}. Correct PUNCHCARD_DATABASE_URL.")
+        if getattr(cause, "sqlstate", None) == LOCKED_STATE:
+            words = " ".join(str(cause).split())
+            return StorageError(
+                f"The store cannot be {doing}: Another session has kept a lock for {LOCK_SECONDS} seconds. End the one "
+                f"that is `idle in transaction` in pg_stat_activity, with pg_terminate_backend(pid). {words}"
+            )
         if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
             return StorageError(f"the store cannot be {doing}: {cause}")
         return None
 
     @contextmanager
-    def leadership(self, name: str) -> Iterator["Leadership"]:
+    def leadership(self, name: str) -> Iterator[Leadership]:
         """Compete for being the one process that does `name` (routing, delivering one destination).
 
         Ends by itself when the process dies, by whatever cause.
         """
-        leadership: _FileLeadership | _AdvisoryLeadership
+        leadership: FileLeadership | AdvisoryLeadership
         if self.is_sqlite:
             slug = "".join(c if c.isalnum() or c == "-" else "_" for c in name)
-            leadership = _FileLeadership(Path(f"{self._url.database}.{slug}.leader"))
+            leadership = FileLeadership(Path(f"{self._url.database}.{slug}.leader"))
         else:
-            leadership = _AdvisoryLeadership(self._url, name)
+            idle = f"SET idle_session_timeout = '{_FROZEN_SECONDS}s'"
+            engine = _postgres_engine(self._url, session=[idle], poolclass=NullPool, isolation_level="AUTOCOMMIT")
+            leadership = AdvisoryLeadership(engine, name, busy_seconds=_FROZEN_SECONDS / 4)
         with closing(leadership):
             yield leadership
 
@@ -209,6 +232,10 @@ class Store:
         with closing(self._engine.raw_connection()) as connection:
             return truncate_write_ahead_log(connection)
 
+    def keep_checkpointing(self) -> AbstractContextManager[None]:
+        """Spare the commits of SQLite from copying its write-ahead log: a thread does it until the block ends."""
+        return self._checkpoints.running() if self.is_sqlite else nullcontext()
+
     def close(self) -> None:
         """Release all connections."""
         self._engine.dispose()
@@ -229,12 +256,19 @@ class Store:
         from punchcard.store.migrations.upgrade import upgrade  # Alembic is slow to import and seldom needed
 
         with self.unit_of_work() as work:
+            self._wait_for_others(work)
             upgrade(work)
+
+    def _wait_for_others(self, work: Connection) -> None:
+        """Wait for a process that brings the tables up to date, however long that takes."""
+        if not self.is_sqlite:
+            work.exec_driver_sql("SET LOCAL lock_timeout = 0")
 
     def _create(self) -> None:
         # What all migrations lead to, at once; a test proves that both ways end alike.
         with self.unit_of_work() as work:
             if not self.is_sqlite:
+                self._wait_for_others(work)
                 # Two processes may start on an empty database together: the second waits here and finds it done.
                 work.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK_KEY})
             metadata.create_all(work)
@@ -250,17 +284,12 @@ def _sqlite_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: sqlite3.Connection, _record: object) -> None:
-        dbapi_connection.isolation_level = None  # we say BEGIN ourselves, below
+        dbapi_connection.isolation_level = None  # each unit of work and each view says BEGIN itself
         enable_write_ahead_log(dbapi_connection, wait_seconds=_BUSY_SECONDS)
         dbapi_connection.execute("PRAGMA synchronous = FULL").close()
+        dbapi_connection.execute(f"PRAGMA wal_autocheckpoint = {AUTOMATIC_FROM_PAGES}").close()
         dbapi_connection.execute("PRAGMA foreign_keys = ON").close()
         dbapi_connection.execute("PRAGMA secure_delete = ON").close()  # deleted persons leave no bytes in free pages
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A write lock taken at the start waits its turn; taken half-way it would fail as "locked" at once.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
@@ -269,134 +298,30 @@ def _postgres_engine(url: URL, *, session: Sequence[str] = (), **options: Any) -
     """Return an engine with sessions as `punchcard.postgres` describes them, and further statements for each."""
     engine = create_engine(url, connect_args=connection_parameters(url.query), **options)
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("writes", False):
-            # The rows that a frozen process has locked are those that its successor needs.
-            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
-
     @event.listens_for(engine, "connect")
-    def configure(dbapi_connection: Any, _record: object) -> None:
+    def configure(dbapi_connection: Any, record: Any) -> None:
         with dbapi_connection.cursor() as cursor:
             for statement in (*SESSION, *session):
                 cursor.execute(statement)
         dbapi_connection.commit()
+        record.info[_IS_NEW] = True
+
+    @event.listens_for(engine, "checkout")
+    def replace_ended(dbapi_connection: Any, record: Any, _proxy: object) -> None:
+        # Not a new one: the pool connects only twice, and then raises another error.
+        if not record.info.pop(_IS_NEW, False) and has_ended(dbapi_connection):
+            raise DisconnectionError  # the pool connects again
 
     return engine
 
 
+def _driver_of(connection: Connection) -> Any:
+    """Return the driver's connection to SQLite."""
+    return connection.connection.dbapi_connection
+
+
 class _UndoError(Exception):
     """Ends a trial."""
-
-
-class Leadership(Protocol):
-    """The competition for one role among processes."""
-
-    def held(self) -> bool:
-        """True if this process has the role now; tries to take it if it is free.
-
-        Raises:
-            StorageError: it is not known now; the role may be lost.
-        """
-
-
-class _FileLeadership:
-    """A lock on a file: the operating system frees it when the process ends, by whatever cause."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._handle: IO[str] | None = None
-        self._taken = False
-
-    def held(self) -> bool:
-        if self._taken:
-            return True
-        try:
-            if self._handle is None:
-                self._handle = self._path.open("a")
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise StorageError(f"{self._path}: the file cannot be locked: {error.strerror}") from error
-        self._taken = True
-        return True
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._handle.close()
-
-
-class _AdvisoryLeadership:
-    """A session lock of PostgreSQL: gone as soon as the session is, so a session that answers proves that it is held.
-
-    The session is the leadership's own, not one of the pool's few: a role is held for as long as a process lives. The
-    server ends it when it is idle for long, which happens only if the process is frozen: a thread keeps it busy.
-    """
-
-    def __init__(self, url: URL, name: str) -> None:
-        idle = f"SET idle_session_timeout = '{_FROZEN_SECONDS}s'"
-        self._engine = _postgres_engine(url, session=[idle], poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        self._using = threading.Lock()
-        self._closing = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_busy, name=f"leadership-{name}", daemon=True)
-        self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-        self._connection: Connection | None = None
-        self._taken = False
-        self._lost = ""  # why, until it is reported
-
-    def held(self) -> bool:
-        with self._using:
-            if self._lost:
-                lost, self._lost = self._lost, ""
-                raise StorageError(f"the store was away: {lost}")
-            try:
-                if self._connection is None:
-                    self._connection = self._engine.connect()
-                if self._taken:
-                    self._connection.execute(text("SELECT 1"))
-                    return True
-                taken = self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key})
-                self._taken = bool(taken)
-            except DBAPIError as error:
-                self._taken = False
-                self._end_session()
-                raise StorageError(f"the store is away: {error.orig}") from error
-            if self._keeper.ident is None:
-                self._keeper.start()
-            return self._taken
-
-    def close(self) -> None:
-        self._closing.set()
-        with self._using:
-            self._end_session()
-        if self._keeper.ident is not None:
-            self._keeper.join()
-
-    def _keep_busy(self) -> None:
-        while not self._closing.wait(_FROZEN_SECONDS / 4):
-            with self._using:
-                if self._connection is None:
-                    continue
-                try:
-                    self._connection.execute(text("SELECT 1"))
-                except DBAPIError as error:
-                    # Only `held` takes the role again: its caller must first know that another process had it.
-                    self._lost = str(error.orig) if self._taken else ""
-                    self._taken = False
-                    self._end_session()
-
-    def _end_session(self) -> None:
-        connection, self._connection = self._connection, None
-        was_taken, self._taken = self._taken, False
-        if connection is None:
-            return
-        if was_taken:
-            # The server ends a session some time after it is closed here; who waits for the role should have it now.
-            with suppress(DBAPIError):
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
-        connection.invalidate()  # ends the session, and with it the lock, also where it is half dead
-        connection.close()
 
 
 def _cause(error: Exception) -> object:

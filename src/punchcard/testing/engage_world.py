@@ -20,6 +20,7 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
+from punchcard.testing.fresh_store import facts_with_tables
 from punchcard.testing.partner.configuration import SLUG
 from punchcard.workspace.computations import compile_computations
 from punchcard.workspace.model import Computation
@@ -136,7 +137,7 @@ class EngageWorld:
         """Start Engage, or restart it after a stop."""
         if self.facts is not None:
             self.facts.close()
-        self.facts = FactStore(self.facts_path)
+        self.facts = FactStore(facts_with_tables(self.facts_path))
         self.engine = ComputationEngine(
             store=self.store,
             lake=LakeReader(str(self.folder / "lake")),

@@ -1,4 +1,4 @@
-"""A store with all its tables, copied from a template: creating them costs more than most tests with a store."""
+"""A store and facts with all their tables, copied from a template: creating them costs more than most tests."""
 
 import functools
 import tempfile
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from punchcard.engage.fact_store import FactStore
 from punchcard.store.engine import Store
 
 
@@ -21,6 +22,23 @@ def with_tables(url: str) -> str:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(_file_with_tables())
     return url
+
+
+def facts_with_tables(path: Path) -> Path:
+    """Create all tables of Engage's facts in a file that does not exist yet; return the path unchanged."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_facts_with_tables())
+    return path
+
+
+@functools.cache
+def _facts_with_tables() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "engage.duckdb"
+        FactStore(file).close()
+        assert not Path(f"{file}.wal").exists()
+        return file.read_bytes()
 
 
 @functools.cache

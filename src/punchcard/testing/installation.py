@@ -71,6 +71,7 @@ class Installation:
     def __post_init__(self) -> None:
         self.lake_url = self.lake_url or str(self.folder / "lake")
         self.partner = FailingPartner(clock=self.clock)
+        self._lake = LakeReader(self.lake_url)
         self.log = SqliteEventLog(self.folder / "log.db")
         self.snapshot = self._snapshot()
         self.start()
@@ -128,12 +129,11 @@ class Installation:
 
     def trace(self, message_id: str) -> EventTrace | None:
         """Return the trace that `punchcard trace` shows."""
-        lake = LakeReader(self.lake_url)
-        return TraceReader(log=self.log, lake=lake, store=self.store).trace(message_id)
+        return TraceReader(log=self.log, lake=self._lake, store=self.store).trace(message_id)
 
     def in_lake(self) -> list[LakeEvent]:
         """Return everything in the lake, in log order."""
-        return LakeReader(self.lake_url).between(0, 10**9)
+        return self._lake.between(0, 10**9)
 
     def close(self) -> None:
         """Close everything but the store."""

@@ -49,7 +49,7 @@ from punchcard.store.access.token_store import create_token
 from punchcard.store.delivery.effects import Attempt
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
-from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.fresh_store import facts_with_tables, with_tables
 from punchcard.testing.listening import ListeningApp
 from punchcard.testing.partner.configuration import SLUG
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
@@ -120,6 +120,7 @@ class PublicApiServer:
     """
 
     def __init__(self, folder: Path, store_url: str, config: str, *, lake_url: str = "", log: EventLog | None = None):
+        self.public_url = ""  # the setting
         self.clock = ManualClock()
         self.store = Store(with_tables(store_url))
         self.log: EventLog = log or SqliteEventLog(folder / "log.db")
@@ -140,7 +141,7 @@ class PublicApiServer:
         )
         self.restart_routing()
         self.partner = ScriptedPartner(clock=self.clock)
-        self.delivers_really = False  # True: by the destination's own client, to where its settings say
+        self.delivers_really = False  # True: by the destination's own client, where its settings say
         self._facts_path = folder / "engage.duckdb"
         self.lake_location = lake
         self._engine: ComputationEngine | None = None
@@ -227,7 +228,7 @@ class PublicApiServer:
     def engage(self) -> None:
         """Run Engage until it is idle: identities, traits, audiences of the events in the lake."""
         if self._engine is None:
-            self._facts = FactStore(self._facts_path)
+            self._facts = FactStore(facts_with_tables(self._facts_path))
             self._engine = ComputationEngine(
                 store=self.store,
                 lake=LakeReader(self.lake_location),
@@ -237,8 +238,9 @@ class PublicApiServer:
             )
         while self._engine.step():
             continue
-        if erase_for_regulations(self.store, self._facts, self.subjects):
-            self._facts.remove()
+        eraser = LakeEraser(self.lake_location, clock=self.clock)
+        if erase_for_regulations(self.store, self._facts, self.subjects, eraser):
+            self._facts.close()
             self._engine = None
             self.engage()
 
@@ -388,13 +390,11 @@ class PublicApiServer:
             ),
             commit=commit,
         )
-        build = functools.cache(lambda builder: builder(dependencies))
+        build = functools.cache(lambda builder, url: builder(replace(dependencies, public_url=url)))
 
         async def both(scope: Any, receive: Any, send: Any) -> None:
-            if scope["path"].startswith("/v1/spaces/"):
-                await build(build_profile_app)(scope, receive, send)
-            else:
-                is_api = f"{scope['path']}/".startswith("/api/")
-                await build(build_api if is_api else build_app)(scope, receive, send)
+            is_api, is_profile = f"{scope['path']}/".startswith("/api/"), scope["path"].startswith("/v1/spaces/")
+            builder = build_profile_app if is_profile else build_api if is_api else build_app
+            await build(builder, self.public_url)(scope, receive, send)
 
         return both

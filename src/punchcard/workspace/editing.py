@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import TypeVar
@@ -170,20 +170,26 @@ def remove_write_key(write_key: str) -> Callable[[Source], Source]:
 
 
 def remove_source(slug: str) -> Edit:
-    """Return an edit that removes a source without connected destinations: it must not stop awards as a side effect.
+    """Return an edit that removes a source that nothing uses: it must not stop awards as a side effect.
 
     Raises:
         NotFoundError: (the edit) There is no such source.
-        ConfigurationError: (the edit) A destination is connected to it.
+        ConfigurationError: (the edit) A destination is connected to it, or a transformation belongs to it.
     """
 
     def change(workspace: Workspace) -> Workspace:
         find_source(workspace, slug)
-        connected = [destination.slug for destination in workspace.destinations if slug in destination.sources]
-        if connected:
-            raise ConfigurationError(
-                f"{', '.join(connected)} is connected to {slug}. Delete or disconnect it first.", code="in_use"
-            )
+        _refuse_if_used(
+            slug,
+            [
+                *(
+                    f'disconnect or delete the destination "{destination.slug}"'
+                    for destination in workspace.destinations
+                    if slug in destination.sources
+                ),
+                *_with_transformations(workspace, lambda transformation: transformation.source == slug),
+            ],
+        )
         return replace(
             workspace,
             sources=tuple(
@@ -228,14 +234,15 @@ def change_destination(slug: str, changed: Callable[[Destination], Destination])
 
 
 def remove_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
-    """Return an edit that removes a destination with an empty queue.
+    """Return an edit that removes a destination with an empty queue that nothing uses.
 
     Args:
         queued: Returns the number of its transactions that are queued or parked.
 
     Raises:
         NotFoundError: (the edit) There is no such destination.
-        ConfigurationError: (the edit) Its queue is not empty.
+        ConfigurationError: (the edit) Its queue is not empty, an audience or a computed trait is synced to it, or a
+            transformation is limited to it.
     """
 
     def change(workspace: Workspace) -> Workspace:
@@ -246,9 +253,39 @@ def remove_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
                 "Disable the destination instead, or wait until they are completed.",
                 code="in_use",
             )
+        _refuse_if_used(
+            slug,
+            [
+                *(
+                    f'remove it from the destinations of the {computation.kind.replace("_", " ")} "{computation.key}"'
+                    for computation in workspace.computations
+                    if slug in computation.destinations
+                ),
+                *_with_transformations(workspace, lambda transformation: transformation.destination == slug),
+            ],
+        )
         return replace(workspace, destinations=remove_by_slug(workspace.destinations, slug))
 
     return change
+
+
+def _with_transformations(workspace: Workspace, uses: Callable[[Transformation], bool]) -> Iterator[str]:
+    for transformation in workspace.transformations:
+        if uses(transformation):
+            yield f'delete the transformation "{transformation.slug}"'
+
+
+def _refuse_if_used(slug: str, steps: Sequence[str]) -> None:
+    """Refuse to remove a part that others use.
+
+    Args:
+        steps: What to do before it can be removed, one for each user.
+
+    Raises:
+        ConfigurationError: There are users.
+    """
+    if steps:
+        raise ConfigurationError(f"{slug} is in use. Before you delete it, {', '.join(steps)}.", code="in_use")
 
 
 def change_filter(

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import pytest
 
 from punchcard.destinations.definition import FieldType, SettingField
+from punchcard.destinations.delivery_options import read_delivery
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.destinations.settings import SettingsProblem, Values, read_delivery, read_section, refuse
+from punchcard.destinations.settings import SettingsProblem, Values, read_section, refuse
 from punchcard.errors import ConfigurationError
 
 FIELDS = (

@@ -11,6 +11,7 @@ from punchcard.runtime.garbage_collection import collect_rarely
 @pytest.fixture(autouse=True)
 def default_collection() -> Iterator[None]:
     thresholds = gc.get_threshold()
+    gc.unfreeze()  # what `tests/conftest.py` has frozen
     yield
     gc.unfreeze()
     gc.set_threshold(*thresholds)
@@ -19,7 +20,8 @@ def default_collection() -> Iterator[None]:
 def test_a_worker_leaves_its_loaded_code_out_of_collections() -> None:
     collect_rarely()
     assert gc.get_freeze_count() > 10_000
-    assert gc.get_threshold()[0] > 10_000
+    assert gc.get_threshold()[0] >= 5_000  # few collections
+    assert gc.get_threshold()[0] <= 20_000  # each of them short
 
 
 def test_cycles_are_still_collected() -> None:

@@ -1,4 +1,4 @@
-"""Your account: password, and the sessions with their devices."""
+"""Your account: password, second factors, and the sessions with their devices."""
 
 import asyncio
 
@@ -11,6 +11,7 @@ from punchcard.app.passwords import LENGTH_MIN, hash_password, verify_password
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.access.operators import Operator, change_operator
+from punchcard.store.access.passkeys import list_passkeys
 from punchcard.store.access.second_factors import read_second_factor
 from punchcard.store.access.sessions import (
     SignInMethod,
@@ -31,6 +32,7 @@ def show_account(context: ContextDependency) -> Page:
     with context.dependencies.store.reading() as work:
         sessions = list_sessions(work, context.operator.id, clock=context.dependencies.clock)
         second_factor = read_second_factor(work, context.operator.id)
+        passkeys = list_passkeys(work, context.operator.id)
     current = session_id(context.secret)
     return context.page(
         "account.html",
@@ -40,7 +42,8 @@ def show_account(context: ContextDependency) -> Page:
         ],
         current=current,
         second_factor=second_factor,
-        oidc=SignInMethod.OIDC,
+        passkeys=passkeys,
+        methods={SignInMethod.OIDC: "by single sign-on", SignInMethod.PASSKEY: "by passkey"},
     )
 
 
@@ -52,7 +55,7 @@ def revoke(context: ContextDependency) -> Page:
     id_ = context.field("id")
     with context.dependencies.store.unit_of_work() as work:
         if not revoke_session(work, context.operator.id, id_):
-            raise NotFoundError("There is no such session. It may have ended.")
+            raise NotFoundError("There is no such session. It may have ended: reload Settings > Your account.")
         record_operator_change(work, context, "remove", context.operator.id, "session", None, None)
     if id_ == session_id(context.secret):
         return context.redirect("/sign-in")

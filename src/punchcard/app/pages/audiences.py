@@ -14,8 +14,8 @@ from punchcard.app.audience_parser import parse_lines
 from punchcard.app.audience_printer import print_definition
 from punchcard.app.charts import Chart, Series
 from punchcard.app.forms import FormErrors, form_errors_from
+from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
-from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.app.sparkline import draw_sparkline
 from punchcard.computations.keys import key_of

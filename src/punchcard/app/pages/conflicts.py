@@ -7,8 +7,8 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.bulk import BulkAction, run_bulk
+from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
-from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.conflict_resolution import (

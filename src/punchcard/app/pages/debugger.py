@@ -60,10 +60,10 @@ def show_row(context: ContextDependency, slug: FromPath[str], place: FromPath[st
     """Return the body of an opened row: the event as it was received."""
     position, _, index = place.partition("-")
     if not (is_row_id(position) and is_row_id(index)):
-        raise NotFoundError("There is no such event.")
+        raise NotFoundError("The debugger does not have this event any more. Search for it in Events.")
     seen = context.dependencies.browser.at((int(position), int(index)))
     if seen is None or seen.event.source != slug:
-        raise NotFoundError("There is no such event.")
+        raise NotFoundError("The debugger does not have this event any more. Search for it in Events.")
     return context.fragment("debugger_row_body.html", seen=seen)
 
 

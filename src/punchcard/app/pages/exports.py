@@ -7,6 +7,7 @@ from litestar.params import FromPath
 
 from punchcard.app.pages.customers import json_texts
 from punchcard.app.pages.events import read_event_query
+from punchcard.app.pages.inventory import select_items
 from punchcard.app.pages.transactions import read_ledger_query
 from punchcard.app.request_context import ContextDependency, RequestContext
 from punchcard.operations.downloads import download
@@ -17,8 +18,10 @@ from punchcard.operations.exports import (
     export_audit,
     export_customers,
     export_events,
+    export_inventory,
     export_transactions,
 )
+from punchcard.operations.inventory import read_inventory
 from punchcard.store.access.audit import AuditQuery
 from punchcard.workspace.editing import find_destination
 
@@ -56,8 +59,17 @@ def download_audit(context: ContextDependency) -> Response[Any]:
     return _download(context, export_audit(context.dependencies.store, AuditQuery()))
 
 
+@get("/exports/inventory")
+@run_in_executor
+def download_inventory(context: ContextDependency) -> Response[Any]:
+    """Download the inventory of personal data, as the page lists it."""
+    with context.dependencies.store.reading() as work:
+        items = read_inventory(work)
+    return _download(context, export_inventory(select_items(context, items)))
+
+
 def _download(context: RequestContext, export: Export) -> Response[Any]:
     return download(export, parse_export_format(context.query("format")))
 
 
-HANDLERS = (download_transactions, download_events, download_customers, download_audit)
+HANDLERS = (download_transactions, download_events, download_customers, download_audit, download_inventory)

@@ -1,15 +1,17 @@
 """Privacy, Inventory: every property and trait that sources send, how sensitive it is, and what is done with it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from litestar import get, post
 
 from punchcard.app.paths import page_path
-from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, local_path
+from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext, local_path
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.inventory import (
     Classification,
+    InventoryItem,
     classify,
     find_item,
     needing_attention,
@@ -29,18 +31,9 @@ DONE: Final = {"drop": "dropped", "mask": "masked", "hash": "hashed"}
 @run_in_executor
 def show_inventory(context: ContextDependency) -> Page:
     """List properties and traits, the most sensitive first; by status, classification, source and part of the path."""
-    classification = context.query("classification").upper()
-    source, text, status = context.query("source"), context.query("q").strip().lower(), context.query("status")
     with context.dependencies.store.reading() as work:
         items = read_inventory(work)
-    matches = [
-        item
-        for item in items
-        if (not classification or item.classification.name == classification)
-        and (not source or source in item.sources)
-        and (status not in ("new", "classified") or item.is_new is (status == "new"))
-        and text in item.name.lower()
-    ]
+    matches = select_items(context, items)
     controls: dict[str, list[str]] = {}
     workspace = context.dependencies.workspace()
     for control in list_controls(workspace):
@@ -57,8 +50,25 @@ def show_inventory(context: ContextDependency) -> Page:
         controls=controls,
         alarming={item.name for item in needing_attention(matches, workspace.sources)},
         members=list(Classification),
-        values={"classification": classification, "source": source, "q": context.query("q"), "status": status},
+        values={
+            "classification": context.query("classification").upper(),
+            **{name: context.query(name) for name in ("source", "q", "status")},
+        },
     )
+
+
+def select_items(context: RequestContext, items: Sequence[InventoryItem]) -> list[InventoryItem]:
+    """Return the items that the query of the page selects."""
+    classification = context.query("classification").upper()
+    source, text, status = context.query("source"), context.query("q").strip().lower(), context.query("status")
+    return [
+        item
+        for item in items
+        if (not classification or item.classification.name == classification)
+        and (not source or source in item.sources)
+        and (status not in ("new", "classified") or item.is_new is (status == "new"))
+        and text in item.name.lower()
+    ]
 
 
 @post("/privacy/inventory", status_code=200, opt={REQUIRED_ROLE: Role.EDITOR})

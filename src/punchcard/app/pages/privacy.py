@@ -43,6 +43,7 @@ _ACTIONS: Final = {
     RegulationType.SUPPRESS_WITH_DELETE_INTERNAL: "Delete all data in Punchcard only, and refuse new events",
     RegulationType.DELETE_INTERNAL: "Delete all data in Punchcard only",
 }
+_NAMES: Final = {**_ACTIONS, RegulationType.DELETE_ARCHIVE_ONLY: "Delete events in Punchcard only"}
 _LABELS: Final = {
     SubjectType.USER_ID: "User id",
     SubjectType.EMAIL: "Email",
@@ -98,7 +99,7 @@ def show_regulation(context: ContextDependency, id: FromPath[str]) -> Page:
         "regulation.html",
         regulation=regulation,
         subjects=subjects,
-        actions=_ACTIONS,
+        names=_NAMES,
         labels=_LABELS,
         colors=_COLORS,
     )
@@ -168,6 +169,7 @@ def _list(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
         suppressed=suppressed,
         following=str(shown[-1].id) if len(regulations) > _ROWS else "",
         actions=_ACTIONS,
+        names=_NAMES,
         labels=_LABELS,
         colors=_COLORS,
         values={name: context.field(name) for name in ("type", "by", "subjects", "subject")},
@@ -176,7 +178,7 @@ def _list(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
 
 def _read_id(text: str) -> int:
     if not is_row_id(text):
-        raise NotFoundError("There is no such regulation.")
+        raise NotFoundError("There is no regulation with this id. Privacy lists all of them.")
     return int(text)
 
 

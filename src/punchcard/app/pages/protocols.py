@@ -273,7 +273,7 @@ def _rule_in_query(context: RequestContext, plan: TrackingPlan) -> TrackingPlanR
     for rule in plan.rules:
         if (rule.type, rule.key, rule.version) == (type_, key, version):
             return rule
-    raise NotFoundError(f"{plan.slug} has no such rule.")
+    raise NotFoundError(f"The tracking plan {plan.slug} has no rule of this name any more. The plan lists its rules.")
 
 
 def _version(text: str) -> int:

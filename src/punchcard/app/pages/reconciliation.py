@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from punchcard.app.bulk import BulkAction, run_bulk
 from punchcard.app.charts import Chart, Series
+from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
-from punchcard.app.rendering import destination_title
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor

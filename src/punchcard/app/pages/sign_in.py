@@ -25,6 +25,7 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.invitations import is_operator_email
 from punchcard.operations.oidc import OidcSettings
 from punchcard.operations.oidc_accounts import load_oidc_settings
+from punchcard.operations.passkeys import PasskeyError, Passkeys, RelyingParty
 from punchcard.store.access import audit
 from punchcard.store.access.link_secrets import secret_digest
 from punchcard.store.access.operators import (
@@ -37,7 +38,7 @@ from punchcard.store.access.operators import (
     operator_by_email,
     remove_failures,
 )
-from punchcard.store.access.second_factors import read_second_factor
+from punchcard.store.access.second_factors import has_second_factor
 from punchcard.store.access.sessions import SignInMethod, end_session
 from punchcard.store.access.token_store import Role, verify_token
 from punchcard.workspace.editing import change_workspace
@@ -46,8 +47,9 @@ from punchcard.workspace.editing import change_workspace
 _FAILURES_BY_BOTH_MAX = 8
 _FAILURES_BY_ADDRESS_MAX = 40
 _BUSY_RETRY_SECONDS = 5
+_TOO_MANY_ATTEMPTS = "Too many attempts. Try again in 15 minutes."
 SECOND_STEP_COOKIE = "punchcard_sign_in"
-"""Cookie of a browser in which the password was accepted and the code of the second factor is missing."""
+"""Cookie of a browser in which the password was accepted and the second factor is missing."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
@@ -134,7 +136,7 @@ async def sign_in(context: ContextDependency) -> Page:
     """Sign in. After too many failed attempts, further ones are refused for a while."""
     attempt = await asyncio.to_thread(_begin_attempt, context)
     if attempt is None:
-        return sign_in_page(context, 429, "Too many attempts. Try again in 15 minutes.")
+        return sign_in_page(context, 429, _TOO_MANY_ATTEMPTS)
     password = context.password_field("password")
     stored = attempt.operator.password if attempt.operator else None
     try:
@@ -195,9 +197,9 @@ def _accept_attempt(context: RequestContext, attempt: _Attempt, operator: Operat
     with context.dependencies.store.unit_of_work() as work:
         forget_failures(work, attempt.subject)
         remove_failures(work, attempt.counted)
-        factor = read_second_factor(work, operator.id)
+        needs_second_step = has_second_factor(work, operator.id)
     following = local_path(context.field("next"))
-    if factor is None or factor.enabled_at is None:
+    if not needs_second_step:
         return open_session(context, operator, following)
     values = {"operator": operator.id, "password": password_mark(operator), "next": following}
     return set_sealed_cookie(context, context.redirect("/sign-in/code"), SECOND_STEP_COOKIE, values)
@@ -215,6 +217,7 @@ def sign_in_page(context: RequestContext, status: int, errors: str, *, following
         errors: What went wrong, "" for nothing.
         following: Path of the page that is shown afterwards, "" for the one in the form.
     """
+    passkeys = passkeys_of(context)
     return context.page(
         "sign_in.html",
         status=status,
@@ -222,6 +225,19 @@ def sign_in_page(context: RequestContext, status: int, errors: str, *, following
         email=context.field("email").lower(),
         following=following or local_path(context.field("next")),
         provider=identity_provider(context),
+        ceremony=passkeys.offer_sign_in(),
+        party=passkeys.party,
+    )
+
+
+def passkeys_of(context: RequestContext) -> Passkeys:
+    """Return what creates and verifies passkeys at the address of the App."""
+    dependencies = context.dependencies
+    return Passkeys(
+        store=dependencies.store,
+        keyring=dependencies.configuration.keyring,
+        party=RelyingParty.at(context.base_url),
+        clock=dependencies.clock,
     )
 
 
@@ -235,6 +251,24 @@ def identity_provider(context: RequestContext) -> OidcSettings | None:
             return load_oidc_settings(work, dependencies.configuration.keyring)
     except ConfigurationError:  # encrypted with another key: the settings page says so, and passwords still work
         return None
+
+
+@post("/sign-in/passkey", opt={PUBLIC: True}, status_code=200)
+@run_in_executor
+def sign_in_with_passkey(context: ContextDependency) -> Page:
+    """Sign in with a passkey alone. Too many failed attempts of an address end it for a while, as for passwords."""
+    clock, address = context.dependencies.clock, context.client_address
+    with context.dependencies.store.unit_of_work() as work:
+        if count_failures(work, address, clock=clock) >= _FAILURES_BY_ADDRESS_MAX:
+            return sign_in_page(context, 429, _TOO_MANY_ATTEMPTS)
+        counted = note_failure(work, [address], clock=clock)
+    try:
+        operator = passkeys_of(context).sign_in(context.field("state"), context.field("response"))
+    except PasskeyError as error:
+        return sign_in_page(context, 401, error.message)
+    with context.dependencies.store.unit_of_work() as work:
+        remove_failures(work, counted)
+    return open_session(context, operator, local_path(context.field("next")), method=SignInMethod.PASSKEY)
 
 
 @post("/sign-out", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY, NEEDS_NO_SECOND_FACTOR: True})
@@ -300,4 +334,4 @@ def _is_code(context: RequestContext, text: str) -> bool:
     return token is not None and token.role is Role.OWNER
 
 
-HANDLERS = (show_welcome, make_owner, show_sign_in, sign_in, sign_out)
+HANDLERS = (show_welcome, make_owner, show_sign_in, sign_in, sign_in_with_passkey, sign_out)

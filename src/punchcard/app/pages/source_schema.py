@@ -65,7 +65,9 @@ def show_event(context: ContextDependency, slug: FromPath[str]) -> Page:
     with dependencies.store.reading() as work:
         details = find_details(work, workspace, key, now=dependencies.clock.now())
     if details is None:
-        raise NotFoundError(f"The source {slug} has sent no such event.")
+        raise NotFoundError(
+            f"The source {slug} has not sent this event, or not for a long time. Its schema lists what it sends."
+        )
     chart = Chart(
         buckets=[day for day, _ in details.days],
         zone="UTC",

@@ -18,11 +18,10 @@ from punchcard.operations.invitations import (
     invite,
     is_operator_email,
     mail_invitation,
-    read_role,
     revoke_invitation,
 )
 from punchcard.operations.mail import find_mail_channel
-from punchcard.operations.two_factor import turn_off_two_factor
+from punchcard.operations.two_factor import reset_second_factors
 from punchcard.store.access import audit
 from punchcard.store.access.invitations import Invitation, list_invitations
 from punchcard.store.access.operators import (
@@ -37,6 +36,7 @@ from punchcard.store.access.sessions import end_other_sessions
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 
+_REMOVED = "This person is not in the team any more. Settings > Team lists everybody."
 _INVITE, _ADD = "invite", "add"  # the forms of the page, for their errors
 
 
@@ -83,12 +83,13 @@ def _create_operator(context: RequestContext, *, email: str, name: str, role: Ro
 @run_in_executor
 def invite_operator(context: ContextDependency) -> Page:
     """Invite a person by mail, or with a link to copy. The link is shown in this response only."""
-    dependencies = context.dependencies
+    dependencies, role = context.dependencies, context.field("role")
+    if role not in set(Role):
+        return _team(context, _INVITE, FormErrors(fields={"role": "Choose a role."}))
     try:
-        role = read_role(context.field("role"))
         with dependencies.store.unit_of_work() as work:
             invitation, secret = invite(
-                work, email=context.field("email"), role=role, actor=context.actor, clock=dependencies.clock
+                work, email=context.field("email"), role=Role(role), actor=context.actor, clock=dependencies.clock
             )
     except ConfigurationError as error:
         return _team(context, _INVITE, FormErrors(fields={str(error.context.get("field", "email")): error.message}))
@@ -117,7 +118,7 @@ def change_role(context: ContextDependency) -> Page:
     with context.dependencies.store.unit_of_work() as work:
         operator = find_operator(work, id_)
         if operator is None:
-            raise NotFoundError("There is no such operator.")
+            raise NotFoundError(_REMOVED)
         change_operator(work, id_, role=Role(role))
         record_operator_change(work, context, "change", id_, "role", operator.role, role)
     notices = [f"The role of {operator.name} is {ROLE_LABELS[Role(role)]} now."]
@@ -135,7 +136,7 @@ def remove(context: ContextDependency) -> Page:
     with context.dependencies.store.unit_of_work() as work:
         operator = find_operator(work, id_)
         if operator is None:
-            raise NotFoundError("There is no such operator.")
+            raise NotFoundError(_REMOVED)
         remove_operator(work, id_)
         record_operator_change(work, context, "remove", id_, "role", operator.role, None)
     return context.redirect("/settings/team", notices=[f"{operator.name} was removed and cannot sign in any more."])
@@ -147,10 +148,12 @@ def reset_two_factor(context: ContextDependency) -> Page:
     """Turn two-factor authentication off for somebody who has lost phone and recovery codes. Their sessions end."""
     with context.dependencies.store.unit_of_work() as work:
         operator = find_operator(work, context.field("id"))
-        if operator is None or not turn_off_two_factor(
+        if operator is None or not reset_second_factors(
             work, operator, actor=context.actor, clock=context.dependencies.clock
         ):
-            raise NotFoundError("There is no such operator with two-factor authentication.")
+            raise NotFoundError(
+                "This person has no second factor, or was removed. Settings > Team lists everybody with theirs."
+            )
         end_other_sessions(work, operator.id, "")
     return context.redirect("/settings/team", notices=[f"{operator.name} signs in with the password alone now."])
 

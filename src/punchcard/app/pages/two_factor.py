@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from litestar import get, post
 
 from punchcard.app.forms import FormErrors
-from punchcard.app.pages.sign_in import SECOND_STEP_COOKIE, open_session, password_mark
+from punchcard.app.pages.sign_in import SECOND_STEP_COOKIE, open_session, passkeys_of, password_mark
 from punchcard.app.passwords import verify_password
 from punchcard.app.request_context import (
     NEEDS_NO_SECOND_FACTOR,
@@ -20,13 +20,22 @@ from punchcard.app.request_context import (
 from punchcard.app.sealed_cookies import delete_sealed_cookie, read_sealed_cookie
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.two_factor import Setup, TooManyCodesError, TwoFactor, WrongCodeError, turn_off_two_factor
+from punchcard.operations.passkeys import PasskeyError
+from punchcard.operations.two_factor import (
+    Setup,
+    TooManyCodesError,
+    TwoFactor,
+    WrongCodeError,
+    turn_off_authenticator,
+)
 from punchcard.store.access.access_settings import REQUIRES_TWO_FACTOR, read_setting
 from punchcard.store.access.operators import Operator, find_operator
+from punchcard.store.access.passkeys import count_passkeys, list_passkeys
 from punchcard.store.access.second_factors import count_recovery_codes, read_second_factor
 from punchcard.store.access.sessions import end_other_sessions
 from punchcard.store.access.token_store import Role
 
+_TOO_LATE = "Sign in again: the code was not entered in time."
 _OWN = {REQUIRED_ROLE: Role.READ_ONLY, NEEDS_NO_SECOND_FACTOR: True}
 
 
@@ -34,24 +43,43 @@ _OWN = {REQUIRED_ROLE: Role.READ_ONLY, NEEDS_NO_SECOND_FACTOR: True}
 @run_in_executor
 def show_code(context: ContextDependency) -> Page:
     """Show the form for the code, after the password was accepted."""
-    if _operator_of_first_step(context) is None:
+    operator = operator_of_first_step(context)
+    if operator is None:
         return context.redirect("/sign-in")
-    return context.page("sign_in_code.html", error="")
+    return code_page(context, operator)
 
 
 @post("/sign-in/code", opt={PUBLIC: True}, status_code=200)
 @run_in_executor
 def enter_code(context: ContextDependency) -> Page:
     """Sign in with a code of the authenticator app, or a recovery code."""
-    operator = _operator_of_first_step(context)
+    operator = operator_of_first_step(context)
     if operator is None:
-        return context.redirect("/sign-in", notices=["Sign in again: the code was not entered in time."])
+        return context.redirect("/sign-in", notices=[_TOO_LATE])
     try:
         _two_factor(context).verify(operator, context.field("code"))
     except TooManyCodesError as error:
-        return context.page("sign_in_code.html", status=429, error=error.message)
+        return code_page(context, operator, status=429, error=error.message)
     except WrongCodeError as error:
-        return context.page("sign_in_code.html", status=401, error=error.message)
+        return code_page(context, operator, status=401, error=error.message)
+    return _finish_sign_in(context, operator)
+
+
+@post("/sign-in/code/passkey", opt={PUBLIC: True}, status_code=200)
+@run_in_executor
+def use_passkey(context: ContextDependency) -> Page:
+    """Sign in with a passkey after the password."""
+    operator = operator_of_first_step(context)
+    if operator is None:
+        return context.redirect("/sign-in", notices=[_TOO_LATE])
+    try:
+        passkeys_of(context).sign_in(context.field("state"), context.field("response"), operator=operator)
+    except PasskeyError as error:
+        return code_page(context, operator, status=401, error=error.message)
+    return _finish_sign_in(context, operator)
+
+
+def _finish_sign_in(context: RequestContext, operator: Operator) -> Page:
     values = read_sealed_cookie(context, SECOND_STEP_COOKIE) or {}
     response = open_session(context, operator, local_path(values.get("next", "")))
     return delete_sealed_cookie(response, SECOND_STEP_COOKIE)
@@ -119,18 +147,37 @@ def new_recovery_codes(context: ContextDependency) -> Page:
 def turn_off(context: ContextDependency) -> Page:
     """Turn two-factor authentication off, if the workspace does not require it."""
     operator = _signed_in(context)
-    if _is_required(context):
+    with context.dependencies.store.reading() as work:
+        is_only_factor = not count_passkeys(work, operator.id)
+    if is_only_factor and is_required(context):
         raise ConfigurationError("The workspace requires two-factor authentication.")
     try:
         _two_factor(context).verify(operator, context.field("code"))
     except WrongCodeError as error:
         return _two_factor_page(context, FormErrors(fields={"code": error.message}))
     with context.dependencies.store.unit_of_work() as work:
-        turn_off_two_factor(work, operator, actor=context.actor, clock=context.dependencies.clock)
-    return context.redirect("/settings/account", notices=["Two-factor authentication is off."])
+        turn_off_authenticator(work, operator, actor=context.actor, clock=context.dependencies.clock)
+    return context.redirect("/settings/account", notices=["The authenticator app was removed."])
 
 
-def _operator_of_first_step(context: RequestContext) -> Operator | None:
+def code_page(context: RequestContext, operator: Operator, *, status: int = 200, error: str = "") -> Page:
+    """Return the page of the second step: passkeys and codes of an operator who has entered the password."""
+    with context.dependencies.store.reading() as work:
+        factor = read_second_factor(work, operator.id)
+        hosts = sorted({passkey.credential.rp_id for passkey in list_passkeys(work, operator.id)})
+    passkeys = passkeys_of(context)
+    return context.page(
+        "sign_in_code.html",
+        status=status,
+        error=error,
+        party=passkeys.party,
+        ceremony=passkeys.offer_second_step(operator),
+        has_app=factor is not None and factor.enabled_at is not None,
+        hosts=hosts,
+    )
+
+
+def operator_of_first_step(context: RequestContext) -> Operator | None:
     """Return the operator who has entered the password, None if nobody has, or the password has changed since."""
     values = read_sealed_cookie(context, SECOND_STEP_COOKIE)
     if values is None:
@@ -150,7 +197,8 @@ def _two_factor(context: RequestContext) -> TwoFactor:
     return TwoFactor(dependencies.store, dependencies.configuration.keyring, clock=dependencies.clock)
 
 
-def _is_required(context: RequestContext) -> bool:
+def is_required(context: RequestContext) -> bool:
+    """Return whether the workspace requires a second factor."""
     with context.dependencies.store.reading() as work:
         return bool(read_setting(work, REQUIRES_TWO_FACTOR))
 
@@ -160,6 +208,7 @@ def _two_factor_page(context: RequestContext, errors: FormErrors, *, codes: Sequ
     with context.dependencies.store.reading() as work:
         factor = read_second_factor(work, operator.id)
         codes_left = count_recovery_codes(work, operator.id)
+        passkey_count = count_passkeys(work, operator.id)
     return context.page(
         "two_factor.html",
         status=422 if errors else 200,
@@ -167,7 +216,8 @@ def _two_factor_page(context: RequestContext, errors: FormErrors, *, codes: Sequ
         enabled_at=factor.enabled_at if factor else None,
         codes=codes,
         codes_left=codes_left,
-        required=_is_required(context),
+        required=is_required(context),
+        passkey_count=passkey_count,
         has_password=bool(operator.password),
     )
 
@@ -185,4 +235,4 @@ def _setup_page(context: RequestContext, setup: Setup, errors: FormErrors) -> Pa
     )
 
 
-HANDLERS = (show_code, enter_code, show_two_factor, begin, confirm, new_recovery_codes, turn_off)
+HANDLERS = (show_code, enter_code, use_passkey, show_two_factor, begin, confirm, new_recovery_codes, turn_off)

@@ -116,6 +116,11 @@
     }
   }
 
+  for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
+    const bar = tab.closest(".tabs");
+    bar.scrollLeft = tab.offsetLeft - bar.offsetLeft - (bar.clientWidth - tab.offsetWidth) / 2;
+  }
+
   // --- tables ---
   on("click", "[data-toggle-row]", (button) => {
     const isOpen = document.getElementById(button.dataset.toggleRow).classList.toggle("is-open");

@@ -12,6 +12,7 @@ from punchcard.destinations.definition import (
     SettingField,
     SummaryColumn,
 )
+from punchcard.destinations.delivery_options import delivery_fields
 from punchcard.destinations.perkville.reasons import (
     ORDER_EARNED_NOTHING,
     ORDER_NOT_DELIVERED,
@@ -87,64 +88,15 @@ OPTIONS = (
         default="https://api.perkville.com",
         is_filled=True,
     ),
-    SettingField(
-        key="requestsPerSecond",
-        label="Transactions per second",
-        description="Maximum number of transactions sent per second; 0 means no limit.",
-        type=FieldType.NUMBER,
-        default=2,
-        minimum=0,
-        maximum=100_000,
-    ),
-    SettingField(
-        key="concurrency",
-        label="Concurrent transactions",
-        description="Maximum number of transactions in flight, never two of one customer.",
-        type=FieldType.NUMBER,
-        default=32,
-        minimum=1,
-        maximum=1000,
-        whole=True,
-    ),
-    SettingField(
-        key="requestTimeoutSeconds",
-        label="Timeout",
-        description="Seconds to wait for a response. After that, the outcome of the request is read back.",
-        type=FieldType.NUMBER,
-        default=10,
-        minimum=0.1,
-        maximum=300,
-    ),
-    SettingField(
-        key="unknownWaitSeconds",
-        label="Wait before reading back",
-        description=(
-            "Seconds after a lost response in which the request may still be performed. After that, Perkville is asked "
-            "whether the transaction exists; only if it does not is it sent again."
+    *delivery_fields(
+        requests_per_second=2,
+        concurrency=32,
+        request="transaction",
+        effect="transaction",
+        person="customer",
+        read_back=(
+            "After that, Perkville is asked whether the transaction exists; only if it does not is it sent again."
         ),
-        type=FieldType.NUMBER,
-        default=10,
-        minimum=0,
-        maximum=3600,
-    ),
-    SettingField(
-        key="retryBaseSeconds",
-        label="First wait before a retry",
-        description="Seconds before the first retry; later waits grow exponentially.",
-        type=FieldType.NUMBER,
-        default=30,
-        minimum=0.01,
-        maximum=3600,
-    ),
-    SettingField(
-        key="retryAttemptsMax",
-        label="Attempts",
-        description="After this many attempts a transaction is parked for an operator; it is never dropped.",
-        type=FieldType.NUMBER,
-        default=10,
-        minimum=1,
-        maximum=100,
-        whole=True,
     ),
     SettingField(
         key="refundMethod",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from punchcard.destinations.delivery_options import read_delivery
 from punchcard.destinations.event_names import folded_event_name
 from punchcard.destinations.perkville.definition import OPTIONS, SETTINGS
 from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules
@@ -14,7 +15,6 @@ from punchcard.destinations.port import DeliveryOptions, KeyScope
 from punchcard.destinations.settings import (
     SettingsProblem,
     Values,
-    read_delivery,
     read_section,
     refuse,
     split_web_address,

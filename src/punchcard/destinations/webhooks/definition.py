@@ -1,6 +1,7 @@
 """The catalog entry of Webhooks, its settings and our options, as data."""
 
 from punchcard.destinations.definition import Capability, Definition, FieldType, KindDefinition, SettingField
+from punchcard.destinations.delivery_options import delivery_fields
 from punchcard.destinations.webhooks.reasons import REASONS
 from punchcard.events.model import EventType
 
@@ -97,53 +98,7 @@ OPTIONS = (
         default="resend",
         choices=("resend", "park"),
     ),
-    SettingField(
-        key="requestsPerSecond",
-        label="Requests per second",
-        description="Maximum number of requests sent per second; 0 means no limit.",
-        type=FieldType.NUMBER,
-        default=0,
-        minimum=0,
-        maximum=100_000,
-    ),
-    SettingField(
-        key="concurrency",
-        label="Concurrent requests",
-        description="Maximum number of requests in flight, never two with events of one user.",
-        type=FieldType.NUMBER,
-        default=16,
-        minimum=1,
-        maximum=1000,
-        whole=True,
-    ),
-    SettingField(
-        key="requestTimeoutSeconds",
-        label="Timeout",
-        description="Seconds to wait for a response.",
-        type=FieldType.NUMBER,
-        default=10,
-        minimum=0.1,
-        maximum=300,
-    ),
-    SettingField(
-        key="retryBaseSeconds",
-        label="First wait before a retry",
-        description="Seconds before the first retry; later waits grow exponentially.",
-        type=FieldType.NUMBER,
-        default=30,
-        minimum=0.01,
-        maximum=3600,
-    ),
-    SettingField(
-        key="retryAttemptsMax",
-        label="Attempts",
-        description="After this many attempts an event is parked for an operator; it is never dropped.",
-        type=FieldType.NUMBER,
-        default=10,
-        minimum=1,
-        maximum=100,
-        whole=True,
-    ),
+    *delivery_fields(requests_per_second=0, concurrency=16),
 )
 
 WEBHOOKS = Definition(

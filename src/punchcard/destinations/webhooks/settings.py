@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
+from punchcard.destinations.delivery_options import read_delivery
 from punchcard.destinations.port import DeliveryOptions, OnUnknown
 from punchcard.destinations.settings import (
     SettingsProblem,
     Values,
-    read_delivery,
     read_section,
     refuse,
     split_web_address,

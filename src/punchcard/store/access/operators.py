@@ -15,6 +15,7 @@ from punchcard.store.access.schema import (
     invitations,
     operator_sessions,
     operators,
+    passkeys,
     password_resets,
     recovery_codes,
     second_factors,
@@ -152,7 +153,7 @@ def remove_operator(work: Connection, id: str) -> None:
         ConfigurationError: it is the last owner.
     """
     _keep_an_owner(work, id)
-    for table in (operator_sessions, password_resets, recovery_codes, second_factors):
+    for table in (operator_sessions, passkeys, password_resets, recovery_codes, second_factors):
         work.execute(delete(table).where(table.c.operator_id == id))
     work.execute(delete(operators).where(operators.c.id == id))
 

@@ -100,6 +100,29 @@ recovery_codes = Table(
     Column("digest", String(64), primary_key=True),  # SHA-256 of the code
 )
 
+passkeys = Table(  # WebAuthn credentials of operators
+    "passkeys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("operator_id", ForeignKey("operators.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("credential_id", String(1400), nullable=False, unique=True),  # base64url of at most 1,023 bytes
+    Column("public_key", Text, nullable=False),  # COSE, base64url
+    Column("sign_count", BigInteger, nullable=False),  # of the last use; many authenticators always send 0
+    Column("user_handle", String(64), nullable=False),  # base64url; the operator as the authenticator knows them
+    Column("rp_id", String(253), nullable=False),  # host name of the App at which the passkey was created
+    Column("created_at", Instant, nullable=False),
+    Column("last_used_at", Instant),
+)
+Index("ix_passkeys_operator_id", passkeys.c.operator_id)
+
+used_challenges = Table(  # each challenge is accepted once; a row is deleted when its challenge has expired anyway
+    "used_challenges",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the challenge
+    Column("expires_at", Instant, nullable=False),
+)
+
 access_settings = Table(  # how operators may sign in; only owners change it, so it is not part of the configuration
     "access_settings",
     metadata,

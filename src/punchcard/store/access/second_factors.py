@@ -1,6 +1,6 @@
 """Second factors: the secret of an authenticator app and recovery codes, one set for each operator.
 
-The secrets are encrypted by the caller; recovery codes are stored as digests.
+The secrets are encrypted by the caller; recovery codes are stored as digests. Passkeys are in `passkeys.py`.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from punchcard.clock import Clock
 from punchcard.store.access.link_secrets import secret_digest
-from punchcard.store.access.schema import recovery_codes, second_factors
+from punchcard.store.access.schema import passkeys, recovery_codes, second_factors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,27 @@ def enable_second_factor(work: Connection, operator_id: str, *, clock: Clock) ->
     return work.execute(confirmed).rowcount > 0
 
 
-def remove_second_factor(work: Connection, operator_id: str) -> bool:
-    """Delete secret and recovery codes of an operator; return False if there is no secret."""
-    work.execute(delete(recovery_codes).where(recovery_codes.c.operator_id == operator_id))
-    return work.execute(delete(second_factors).where(second_factors.c.operator_id == operator_id)).rowcount > 0
+def remove_authenticator(work: Connection, operator_id: str) -> bool:
+    """Delete the secret of an operator; return False if there is none. Recovery codes go with the last factor."""
+    removed = work.execute(delete(second_factors).where(second_factors.c.operator_id == operator_id)).rowcount > 0
+    remove_unneeded_recovery_codes(work, operator_id)
+    return removed
+
+
+def remove_second_factors(work: Connection, operator_id: str) -> bool:
+    """Delete secret, passkeys and recovery codes of an operator; return False if there was no second factor."""
+    deleted = [
+        work.execute(delete(table).where(table.c.operator_id == operator_id)).rowcount
+        for table in (second_factors, passkeys)
+    ]
+    remove_unneeded_recovery_codes(work, operator_id)
+    return any(deleted)
+
+
+def remove_unneeded_recovery_codes(work: Connection, operator_id: str) -> None:
+    """Delete the recovery codes of an operator who has no second factor."""
+    if not has_second_factor(work, operator_id):
+        work.execute(delete(recovery_codes).where(recovery_codes.c.operator_id == operator_id))
 
 
 def accept_step(work: Connection, operator_id: str, step: int) -> bool:
@@ -93,7 +110,16 @@ def count_recovery_codes(work: Connection, operator_id: str) -> int:
     return work.scalar(select(func.count()).where(recovery_codes.c.operator_id == operator_id)) or 0
 
 
+def has_second_factor(work: Connection, operator_id: str) -> bool:
+    """Return whether an operator has a confirmed authenticator app or a passkey, so that a password is not enough."""
+    confirmed = select(second_factors.c.operator_id).where(
+        second_factors.c.operator_id == operator_id, second_factors.c.enabled_at.is_not(None)
+    )
+    registered = select(passkeys.c.operator_id).where(passkeys.c.operator_id == operator_id)
+    return work.execute(confirmed.union_all(registered).limit(1)).one_or_none() is not None
+
+
 def operators_with_second_factor(work: Connection) -> Collection[str]:
-    """Return the ids of the operators who have a confirmed second factor."""
-    columns = second_factors.c
-    return set(work.scalars(select(columns.operator_id).where(columns.enabled_at.is_not(None))))
+    """Return the ids of the operators who have a confirmed authenticator app or a passkey."""
+    confirmed = select(second_factors.c.operator_id).where(second_factors.c.enabled_at.is_not(None))
+    return set(work.scalars(confirmed.union(select(passkeys.c.operator_id))))

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
 from punchcard.clock import Clock
 from punchcard.store.access.access_settings import REQUIRES_TWO_FACTOR, setting_query
 from punchcard.store.access.link_secrets import new_secret, secret_digest
 from punchcard.store.access.operators import Operator, operator_of_row
-from punchcard.store.access.schema import operator_sessions, operators, second_factors
+from punchcard.store.access.schema import operator_sessions, operators, passkeys, second_factors
 from punchcard.store.engine import Store
 from punchcard.store.stored_enum import StoredEnum
 from punchcard.store.values import storable
@@ -31,6 +31,7 @@ class SignInMethod(StoredEnum):
 
     PASSWORD = "password"  # with the second factor, if the operator has one
     OIDC = "oidc"  # at the identity provider, which asks for a second factor itself
+    PASSKEY = "passkey"  # without a password: the device has verified the person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +149,7 @@ def operator_of_session(store: Store, secret: str, *, clock: Clock) -> SignedInO
                 columns.expires_at,
                 columns.method,
                 second_factors.c.enabled_at,
+                exists().where(passkeys.c.operator_id == operators.c.id).label("has_passkey"),
                 setting_query(REQUIRES_TWO_FACTOR).scalar_subquery().label("requirement"),
             )
             .join(operator_sessions, columns.operator_id == operators.c.id)
@@ -162,7 +164,8 @@ def operator_of_session(store: Store, secret: str, *, clock: Clock) -> SignedInO
     if now - values["used_at"] >= _USE_NOTED_EVERY:
         with store.unit_of_work() as work:
             work.execute(update(operator_sessions).where(columns.digest == secret_digest(secret)).values(used_at=now))
-    lacks_second_factor = values["enabled_at"] is None and values["method"] != SignInMethod.OIDC
+    has_second_factor = values["enabled_at"] is not None or values["has_passkey"]
+    lacks_second_factor = not has_second_factor and values["method"] != SignInMethod.OIDC
     return SignedInOperator(
         operator=operator_of_row(row), must_set_up_two_factor=bool(values["requirement"]) and lacks_second_factor
     )

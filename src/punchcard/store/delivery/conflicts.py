@@ -241,7 +241,8 @@ def _conflict_of(row: Row[*tuple[object, ...]]) -> StoredConflict:
 def _filtered(statement: Select[*tuple[object, ...]], query: ConflictQuery) -> Select[*tuple[object, ...]]:
     columns = effect_conflicts.c
     if query.destination is not None:
-        statement = statement.where(effects.c.destination == query.destination)
+        # Not by its index: there are few conflicts, and a destination may have millions of effects.
+        statement = statement.where(func.coalesce(effects.c.destination, "") == query.destination)
     if query.is_resolved is not None:
         statement = statement.where(
             columns.resolution.is_not(None) if query.is_resolved else columns.resolution.is_(None)

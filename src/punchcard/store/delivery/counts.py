@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -18,7 +18,13 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Select, Ta
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
 from punchcard.store.delivery.effects import EffectState
-from punchcard.store.delivery.schema import award_totals, delivery_latencies, effects, result_counts
+from punchcard.store.delivery.schema import (
+    award_totals,
+    delivery_latencies,
+    effects,
+    result_count_sums,
+    result_counts,
+)
 from punchcard.store.upsert import insert_in
 from punchcard.store.values import storable
 
@@ -33,6 +39,8 @@ MINUTES_KEPT = timedelta(hours=48)
 
 MINUTE_MICROS = 60_000_000
 HOUR_MICROS = 60 * MINUTE_MICROS
+_DAY_MICROS = 24 * HOUR_MICROS
+_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _TEXT_CHARACTERS_MAX = 256
 _BANDS_PER_DOUBLING = 4
 
@@ -92,15 +100,48 @@ class CountQuery:
     reasons: Sequence[str] = ()
 
 
+class _Level(StrEnum):
+    """The sums of counts."""
+
+    HOUR = "hour"
+    DAY = "day"  # of UTC
+    TOTAL = "total"  # by the hour, of all types and names
+
+
+class _Stretch(NamedTuple):
+    """A part of a period, and where its counts are read: a level of the sums, None for the counts themselves."""
+
+    level: _Level | None
+    begin: int
+    end: int
+
+
 def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
     """Add to the counts; a number may be negative."""
     merged: Counter[CountKey] = Counter()
     for key, number in counts.items():
         name = storable(key.event_name[:_TEXT_CHARACTERS_MAX])
         merged[key._replace(event_name=name)] += number
+    _add_rows(work, merged)
+    sums: Counter[tuple[_Level, CountKey]] = Counter()
+    for key, number in merged.items():
+        hour = key._replace(bucket=key.bucket - key.bucket % HOUR_MICROS)
+        sums[_Level.HOUR, hour] += number
+        sums[_Level.DAY, key._replace(bucket=key.bucket - key.bucket % _DAY_MICROS)] += number
+        sums[_Level.TOTAL, hour._replace(event_type="", event_name="")] += number
+    rows = [
+        {"level": level.value, **key._asdict(), "bucket": from_micros(key.bucket), "count": number}
+        for (level, key), number in sums.items()
+        if number
+    ]
+    _add(work, _ADD_SUMS, result_count_sums, rows)
+
+
+def _add_rows(work: Connection, counts: Mapping[CountKey, int]) -> None:
+    """Add to the counts, and not to their sums."""
     rows = [
         {**key._asdict(), "bucket": from_micros(key.bucket), "count": number}
-        for key, number in merged.items()
+        for key, number in counts.items()
         if number
     ]
     _add(work, _ADD_COUNTS, result_counts, rows)
@@ -140,6 +181,7 @@ def _adding(table: Table, summed: Sequence[str]) -> BulkStatement:
 
 # Every delivery and routing cycle runs these: they are built once, as building them costs more than running them.
 _ADD_COUNTS = _adding(result_counts, ["count"])
+_ADD_SUMS = _adding(result_count_sums, ["count"])
 _ADD_TOTALS = _adding(award_totals, ["hundredths", "transactions"])
 _ADD_LATENCIES = _adding(delivery_latencies, ["count"])
 _MICROS = {"received_micros": effects.c.received_at, "finished_micros": effects.c.finished_at}
@@ -231,48 +273,69 @@ def read_counts(
         by: The dimensions, in the order in which the keys of the result contain them; a time is an aware datetime.
         width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
     """
-    columns = [_column(dimension, width_micros) for dimension in by]
-    chosen: Select[*tuple[Any, ...]] = _filtered(select(*columns, func.sum(result_counts.c.count)), query)
-    rows = work.execute(chosen.group_by(*columns) if columns else chosen)
-    numbers: dict[tuple[object, ...], int] = {}
-    for row in rows:
-        values, number = tuple(row)[:-1], row[-1]
-        if number:
-            conditions = [
+    numbers: Counter[tuple[object, ...]] = Counter()
+    for stretch in _stretches(query, by, width_micros):
+        table = result_counts if stretch.level is None else result_count_sums
+        columns = [_column(table, dimension, width_micros) for dimension in by]
+        chosen = _filtered(select(*columns, func.sum(table.c.count)), table, query, stretch)
+        for row in work.execute(chosen.group_by(*columns) if columns else chosen):
+            *values, number = row
+            key = tuple(
                 from_micros(value) if dimension is Dimension.TIME else value
                 for dimension, value in zip(by, values, strict=True)
-            ]
-            numbers[tuple(conditions)] = int(number)
-    return numbers
+            )
+            numbers[key] += int(number or 0)
+    return {key: number for key, number in numbers.items() if number}
+
+
+def _stretches(query: CountQuery, by: Sequence[Dimension], width_micros: int) -> list[_Stretch]:
+    """Divide the period of a query so that each part is read from the sums with the fewest rows."""
+    begin, end = to_micros(query.begin), to_micros(query.end)
+    width = width_micros if Dimension.TIME in by else _DAY_MICROS
+    first_hour, last_hour = -(-begin // HOUR_MICROS) * HOUR_MICROS, end - end % HOUR_MICROS
+    if width % HOUR_MICROS or first_hour >= last_hour:
+        return [_Stretch(None, begin, end)]
+    first_day, last_day = -(-begin // _DAY_MICROS) * _DAY_MICROS, end - end % _DAY_MICROS
+    is_named = query.event_names or query.event_types or {Dimension.EVENT_NAME, Dimension.EVENT_TYPE} & set(by)
+    if not is_named:
+        hours = [_Stretch(_Level.TOTAL, first_hour, last_hour)]
+    elif width % _DAY_MICROS or first_day >= last_day:
+        hours = [_Stretch(_Level.HOUR, first_hour, last_hour)]
+    else:
+        hours = [
+            _Stretch(_Level.HOUR, first_hour, first_day),
+            _Stretch(_Level.DAY, first_day, last_day),
+            _Stretch(_Level.HOUR, last_day, last_hour),
+        ]
+    stretches = [_Stretch(None, begin, first_hour), *hours, _Stretch(None, last_hour, end)]
+    return [stretch for stretch in stretches if stretch.begin < stretch.end]
 
 
 def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> dict[str, int]:
     """Return the names of the track calls that were received from these sources, and the number of each."""
-    columns = result_counts.c
-    rows = work.execute(
-        select(columns.event_name, func.sum(columns.count))
-        .where(
-            columns.destination == "",
-            columns.bucket >= since,
-            columns.status == RECEIVED,
-            columns.event_type == "track",
-            columns.source.in_(sources),
+    names: Counter[str] = Counter()
+    for source in sources:
+        query = CountQuery(
+            begin=since, end=_FOR_EVER, source=source, destination="", statuses=[RECEIVED], event_types=["track"]
         )
-        .group_by(columns.event_name)
-    )
-    return {name: int(number) for name, number in rows if name != OTHER_NAMES}
+        counts = read_counts(work, query, by=[Dimension.EVENT_NAME])
+        names.update({str(name): number for (name,), number in counts.items() if name != OTHER_NAMES})
+    return dict(names)
 
 
 def counted_names(work: Connection, *, source: str, begin: int, end: int) -> list[str]:
-    """Return the distinct event names that are counted for a source.
+    """Return the distinct event names that are counted for a source in some hours.
 
     Args:
-        begin: The first instant of receipt, microseconds since 1970.
-        end: The first instant behind.
+        begin: Where the first hour begins, microseconds since 1970.
+        end: Where the last one ends.
     """
-    columns = result_counts.c
+    columns = result_count_sums.c
     query = select(columns.event_name).where(
-        columns.bucket >= from_micros(begin), columns.bucket < from_micros(end), columns.source == source
+        columns.level == _Level.HOUR.value,
+        columns.bucket >= from_micros(begin),
+        columns.bucket < from_micros(end),
+        columns.source == source,
     )
     return list(work.scalars(query.distinct()))
 
@@ -340,7 +403,7 @@ def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120
         bucket = to_micros(row.bucket)
         merged[CountKey(bucket - bucket % HOUR_MICROS, *row[1:-1])] += row[-1]
     work.execute(delete(result_counts).where(*chosen))
-    add_counts(work, merged)
+    _add_rows(work, merged)  # an hour and a day have the same sums as before
     return len(rows)
 
 
@@ -348,9 +411,13 @@ def _held(work: Connection, statement: PreparedStatement, effect_ids: Sequence[i
     return [Ended._make(row) for row in statement.rows(work, {"b_ids": effect_ids})] if effect_ids else []
 
 
-def _filtered(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tuple[Any, ...]]:
-    columns = result_counts.c
-    chosen = chosen.where(columns.bucket >= query.begin, columns.bucket < query.end)
+def _filtered(
+    chosen: Select[*tuple[Any, ...]], table: Table, query: CountQuery, stretch: _Stretch
+) -> Select[*tuple[Any, ...]]:
+    columns = table.c
+    if stretch.level is not None:
+        chosen = chosen.where(columns.level == stretch.level.value)
+    chosen = chosen.where(columns.bucket >= from_micros(stretch.begin), columns.bucket < from_micros(stretch.end))
     if query.source is not None:
         chosen = chosen.where(columns.source == query.source)
     if query.destination is not None:
@@ -366,11 +433,11 @@ def _filtered(chosen: Select[*tuple[Any, ...]], query: CountQuery) -> Select[*tu
     return chosen
 
 
-def _column(dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
+def _column(table: Table, dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
     if dimension is Dimension.TIME:
-        micros = type_coerce(result_counts.c.bucket, BigInteger)
+        micros = type_coerce(table.c.bucket, BigInteger)
         return micros - micros % width_micros
-    return result_counts.c[dimension.value]
+    return table.c[dimension.value]
 
 
 def _add(work: Connection, adding: BulkStatement, table: Table, rows: Sequence[Mapping[str, object]]) -> None:

@@ -133,7 +133,9 @@ def page(work: Connection, query: LedgerQuery, *, count: int, before_id: int | N
         statement = statement.where(effects.c.id >= first)
     if before_id is not None:
         statement = statement.where(effects.c.id < before_id)
-    return [effect_of(row) for row in work.execute(statement.order_by(effects.c.id.desc()).limit(count))]
+    # An order has few rows: sorting them is cheaper than looking for them in the order of the ledger, as SQLite would.
+    rank = effects.c.id if query.order_id is None else effects.c.id + 0
+    return [effect_of(row) for row in work.execute(statement.order_by(rank.desc()).limit(count))]
 
 
 def _first_id(work: Connection, query: LedgerQuery) -> int | None:
@@ -307,7 +309,7 @@ def is_superseded() -> ColumnElement[bool]:
 def sets_attribute(name: str, table: FromClause = effects) -> ColumnElement[bool]:
     """Return the condition that a row of the ledger (`table`: of an alias of it) sets this attribute; each sets one."""
     begin = json.dumps({name: 0}).removesuffix("0}")
-    return and_(table.c.attributes.is_not(None), func.substr(table.c.attributes, 1, len(begin)) == begin)
+    return func.substr(table.c.attributes, 1, len(begin)) == begin
 
 
 def _has_status(statuses: Sequence[EventStatus]) -> ColumnElement[bool]:
@@ -336,16 +338,19 @@ def _filtered(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select
         statement = statement.where(_has_status(query.statuses))
     if query.order_id is not None:
         statement = statement.where(columns.order_id.in_(id_variants(query.order_id)))
+    states = (*query.states, *(EffectState(status) for status in query.statuses))
     for column, value in ((columns.reason, query.reason), (columns.event_name, query.event_name)):
         if value is not None:
-            statement = statement.where(column == value)
+            # What failed is a small part of the ledger, and one event may be a half of it.
+            is_of_failed = bool(states) and set(states) <= {EffectState.PARKED, EffectState.REJECTED}
+            statement = statement.where((column.concat("") if is_of_failed else column) == value)
     if query.without_reason is not None:
         statement = statement.where(columns.reason.is_distinct_from(query.without_reason))
     if query.sets is not None:
-        statement = statement.where(sets_attribute(query.sets))
+        # The first condition is that of an index, which elsewhere is larger than what is asked for.
+        statement = statement.where(columns.attributes.is_not(None), sets_attribute(query.sets))
         if query.source is not None:
             statement = statement.where(columns.source == query.source)
-    states = (*query.states, *(EffectState(status) for status in query.statuses))
     if states and all(state.is_open for state in states):
         statement = statement.where(columns.is_open == true())  # there is a small index of these
     # Not by their index: a list is in the order of ids, and sorting a month of rows takes longer than skipping a few.

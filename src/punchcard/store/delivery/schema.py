@@ -100,6 +100,25 @@ Index(
 Index("ix_effects_message", effects.c.message_id, effects.c.destination)
 Index("ix_effects_customer", effects.c.destination, effects.c.customer, effects.c.id)
 Index("ix_effects_destination", effects.c.destination, effects.c.id)
+# Lists of one event or reason: without these, one that nothing matches would be looked for in the whole ledger.
+Index("ix_effects_event_name", effects.c.destination, effects.c.event_name, effects.c.id)
+Index(
+    "ix_effects_reason",
+    effects.c.destination,
+    effects.c.reason,
+    effects.c.id,
+    sqlite_where=text("reason IS NOT NULL"),
+    postgresql_where=text("reason IS NOT NULL"),
+)
+IS_FAILED = text("state IN ('parked', 'rejected')")  # a condition that asks for the index below has it word by word
+Index(
+    "ix_effects_failed",
+    effects.c.destination,
+    effects.c.source,
+    effects.c.id,
+    sqlite_where=IS_FAILED,
+    postgresql_where=IS_FAILED,
+)
 # Lists by time of receipt: the effects behind the numbers of an hour.
 Index("ix_effects_received", effects.c.destination, effects.c.received_at, effects.c.id)
 Index("ix_effects_state", effects.c.state, effects.c.destination, effects.c.id)
@@ -115,6 +134,14 @@ Index(
     effects.c.corrects,
     sqlite_where=text("corrects IS NOT NULL"),
     postgresql_where=text("corrects IS NOT NULL"),
+)
+Index(
+    "ix_effects_attributes",
+    effects.c.destination,
+    effects.c.source,
+    effects.c.id,
+    sqlite_where=text("attributes IS NOT NULL"),
+    postgresql_where=text("attributes IS NOT NULL"),
 )
 
 refused_orders = Table(  # orders that earned nothing as their event was refused: what a refund of them goes by
@@ -195,7 +222,21 @@ result_counts = (
         Column("count", BigInteger, nullable=False),
     )
 )
-Index("ix_result_counts_destination", result_counts.c.destination, result_counts.c.bucket)
+
+result_count_sums = Table(  # sums of `result_counts`, so that a page reads some thousand rows of a month, not a million
+    "result_count_sums",
+    metadata,
+    Column("level", String(8), primary_key=True),  # hour, day (UTC), or total: by the hour without types and names
+    Column("bucket", Instant, primary_key=True),  # where the hour or day begins
+    Column("destination", String(128), primary_key=True),  # this and the rest as in `result_counts`
+    Column("source", String(128), primary_key=True),
+    Column("event_type", String(16), primary_key=True),
+    Column("event_name", String(256), primary_key=True),
+    Column("status", String(32), primary_key=True),
+    Column("reason", String(64), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,  # its rows are in the order of the key, in which they are read
+)
 
 award_totals = Table(  # units delivered, by the hour in which their events were received
     "award_totals",

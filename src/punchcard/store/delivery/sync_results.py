@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, true, union_all
+from sqlalchemy import ColumnElement, Connection, TextClause, and_, exists, func, or_, select, true, union_all
 
 from punchcard.store.delivery.effects import DISMISSED_REASONS, EffectState
 from punchcard.store.delivery.ledger import sets_attribute
-from punchcard.store.delivery.schema import effects
+from punchcard.store.delivery.schema import IS_FAILED, effects
 from punchcard.store.delivery.waiting import NO_CONNECTION
 
 FAILED_MAX = 1_000
@@ -47,7 +47,7 @@ def count_failing_calls(work: Connection, key: str, *, destination: str, source:
         .group_by(effects.c.state, effects.c.reason)
         for chosen in (
             and_(effects.c.is_open == true(), effects.c.state == EffectState.RETRYING),
-            effects.c.state.in_([EffectState.PARKED, EffectState.REJECTED]),
+            IS_FAILED,
         )
     ]
     calls: Counter[str] = Counter()
@@ -96,10 +96,10 @@ def keys_of_failed_syncs(work: Connection, *, destination: str, source: str) -> 
     return {name for attributes in rows if attributes for name in json.loads(attributes)}
 
 
-def _failed(destination: str, source: str) -> tuple[ColumnElement[bool], ...]:
+def _failed(destination: str, source: str) -> tuple[ColumnElement[bool] | TextClause, ...]:
     columns = effects.c
     return (
-        columns.state.in_([EffectState.PARKED, EffectState.REJECTED]),
+        IS_FAILED,
         columns.destination == destination,
         columns.source == source,
         or_(columns.state == EffectState.REJECTED, columns.reason.is_distinct_from(NO_CONNECTION)),

@@ -102,7 +102,7 @@ def attempts_without_response(work: Connection, destination: str) -> FailedAttem
             columns.is_open == true(),
             columns.state.in_([EffectState.RETRYING, EffectState.UNKNOWN]),
         )
-        .order_by(columns.id)
+        .order_by(columns.id + 0)  # in this order SQLite reads the small index of open effects, not the whole ledger
         .limit(_SAMPLE)
     )
     ids = list(work.scalars(waiting))

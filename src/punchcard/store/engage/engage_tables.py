@@ -1,5 +1,6 @@
 """Audiences and computed traits in the store: their state, their members, and the queue of their syncs."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from punchcard.store.bulk import execute_many
 from punchcard.store.engage.profiles import chunks
 from punchcard.store.engage.schema import (
+    IS_WAITING,
     computation_sizes,
     computation_states,
     engage_requests,
@@ -227,9 +229,18 @@ def queued(work: Connection, *, destination: str, key: str | None = None) -> int
 
 def queue_sizes(work: Connection) -> dict[tuple[str, str, str], int]:
     """How many wait, by destination, key and what they wait for ("" for their turn)."""
-    columns = (sync_queue.c.destination, sync_queue.c.key, sync_queue.c.waits_for)
-    rows = work.execute(select(*columns, func.count()).group_by(*columns))
-    return {(row[0], row[1], row[2]): row[3] for row in rows}
+    place = (sync_queue.c.destination, sync_queue.c.key)
+    waiting = (*place, sync_queue.c.waits_for)
+    # Two indexes are read, and no row: a queue may have millions of them.
+    rows = work.execute(select(*waiting, func.count()).where(IS_WAITING).group_by(*waiting))
+    sizes = {(row[0], row[1], row[2]): row[3] for row in rows}
+    others: Counter[tuple[str, str]] = Counter()
+    for (destination, key, _), number in sizes.items():
+        others[destination, key] += number
+    for destination, key, number in work.execute(select(*place, func.count()).group_by(*place)):
+        if number > others[destination, key]:
+            sizes[destination, key, ""] = number - others[destination, key]
+    return sizes
 
 
 def due(work: Connection, *, destination: str, at: datetime, limit: int) -> list[Due]:

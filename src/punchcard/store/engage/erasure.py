@@ -1,9 +1,9 @@
 """Delete the profiles of persons. Only the process that leads Engage does this, because it alone writes profiles."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, and_, delete, func, or_, select, true
 
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.store.engage.profiles import chunks
@@ -32,7 +32,7 @@ def with_merged(work: Connection, profile_ids: Collection[int]) -> set[int]:
     return members
 
 
-def erase_profiles(work: Connection, profile_ids: Collection[int], ids: ErasedIds) -> int:
+def erase_profiles(work: Connection, profile_ids: Collection[int]) -> int:
     """Delete profiles with their ids, traits, history, memberships and syncs; return the number of profiles."""
     deleted = 0
     for chunk in chunks(profile_ids):
@@ -44,18 +44,45 @@ def erase_profiles(work: Connection, profile_ids: Collection[int], ids: ErasedId
             delete(profile_conflicts).where(or_(conflicts.profile_id.in_(chunk), conflicts.owner_id.in_(chunk)))
         )
         deleted += work.execute(delete(profiles).where(profiles.c.id.in_(chunk))).rowcount
+    return deleted
+
+
+def erase_profile_ids(work: Connection, ids: ErasedIds) -> None:
+    """Delete the ids of subjects wherever they are without their profiles, and what waits to be synced about them."""
     values = ids.user_ids | ids.emails | ids.anonymous_ids | ids.others
-    for text_chunk in chunks(values):
-        work.execute(delete(external_ids).where(external_ids.c.value.in_(text_chunk)))
-        work.execute(delete(profile_conflicts).where(profile_conflicts.c.value.in_(text_chunk)))
-        work.execute(delete(list_entries).where(list_entries.c.value.in_(text_chunk)))
-    for text_chunk in chunks(ids.emails):
-        work.execute(delete(synced).where(synced.c.email.in_(text_chunk)))
+    # With all leading columns of each primary key: without them, each portion would read the whole table.
+    types = [external_ids.c.type == type_ for type_ in _types_of_ids(work)]
+    _delete_values(work, external_ids.c.value, values, among=types)
+    _delete_values(work, list_entries.c.value, values, among=[true()])
+    pairs = work.execute(select(synced.c.destination, synced.c.key).distinct()).all()
+    syncs = [and_(synced.c.destination == destination, synced.c.key == key) for destination, key in pairs]
+    _delete_values(work, synced.c.email, ids.emails, among=syncs)
+    rows = work.execute(select(profile_conflicts.c.id, profile_conflicts.c.value)).all()
+    for chunk in chunks([row.id for row in rows if row.value in values]):
+        work.execute(delete(profile_conflicts).where(profile_conflicts.c.id.in_(chunk)))
     delete_mentioning(work, sync_calls, [sync_calls.c.body], ids)
     delete_mentioning(work, engage_requests, [engage_requests.c.body, engage_requests.c.result], ids)
     scrub_columns(work, sync_queue, [sync_queue.c.detail], ids)
     scrub_columns(work, profile_conflicts, [profile_conflicts.c.reason], ids)
-    return deleted
+
+
+def _types_of_ids(work: Connection) -> list[str]:
+    """Return the types that any external id has, by one look into the index for each."""
+    types: list[str] = []
+    following = select(func.min(external_ids.c.type))
+    while (type_ := work.scalar(following)) is not None:
+        types.append(type_)
+        following = select(func.min(external_ids.c.type)).where(external_ids.c.type > type_)
+    return types
+
+
+def _delete_values(
+    work: Connection, column: Column[str], values: Collection[str], *, among: Sequence[ColumnElement[bool]]
+) -> None:
+    """Delete the rows with these values among the rows that meet one of the conditions."""
+    for chunk in chunks(values):
+        for condition in among:
+            work.execute(delete(column.table).where(condition, column.in_(chunk)))
 
 
 def profile_data(work: Connection, profile_ids: Collection[int]) -> list[dict[str, Any]]:

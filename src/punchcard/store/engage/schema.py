@@ -166,6 +166,15 @@ sync_queue = Table(  # profiles that may have to be synced to a destination
 )
 Index("ix_sync_queue_due", sync_queue.c.waits_for, sync_queue.c.destination, sync_queue.c.due_at)
 Index("ix_sync_queue_profile", sync_queue.c.profile_id)
+IS_WAITING = text("waits_for <> ''")  # a condition that asks for the index below has it word by word
+Index(
+    "ix_sync_queue_waiting",
+    sync_queue.c.destination,
+    sync_queue.c.key,
+    sync_queue.c.waits_for,
+    sqlite_where=IS_WAITING,
+    postgresql_where=IS_WAITING,
+)
 
 synced = Table(  # the last synced values of each destination
     "synced",

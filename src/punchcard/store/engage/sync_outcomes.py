@@ -7,14 +7,16 @@ from datetime import datetime, timedelta
 from sqlalchemy import (
     BigInteger,
     Connection,
-    and_,
+    column,
     func,
-    literal,
     select,
+    true,
     type_coerce,
+    union_all,
+    values,
 )
 
-from punchcard.clock import to_micros
+from punchcard.clock import from_micros, to_micros
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.sync_results import FailedSync, count_failing_calls, failed_syncs
 from punchcard.store.delivery.waiting import NO_CONNECTION
@@ -77,31 +79,28 @@ def sizes_of_all(
         until: Where it ends; stretches are counted from here.
         step: How long a stretch is.
     """
-    sizes = computation_sizes.c
-    other = computation_sizes.alias()
-    older_size = (
-        select(func.max(other.c.bucket))
-        .where(other.c.key == computation_states.c.key, other.c.bucket <= since)
-        .scalar_subquery()
+    sizes, other = computation_sizes.c, computation_sizes.alias()
+    step_micros, until_micros = step // timedelta(microseconds=1), to_micros(until)
+    ends = range(until_micros, to_micros(since), -step_micros)
+    stretches = values(column("ends_at", BigInteger), name="ends").data([(end,) for end in ends]).cte("stretches")
+    # Each found by the index: a computation has a size for every hour, and few of them are shown.
+    other_at = type_coerce(other.c.bucket, BigInteger)
+    last = select(func.max(other_at)).where(
+        other.c.key == computation_states.c.key,
+        other_at <= stretches.c.ends_at,
+        other_at > stretches.c.ends_at - step_micros,
     )
-    age = literal(to_micros(until), BigInteger) - type_coerce(sizes.bucket, BigInteger)
-    stretch = age // literal(step // timedelta(microseconds=1), BigInteger)
-    newest = func.row_number().over(partition_by=(sizes.key, stretch), order_by=sizes.bucket.desc())
-    ranked = (
-        select(sizes.key, sizes.bucket, sizes.size, newest.label("rank"))
-        .select_from(computation_states)
-        .outerjoin(  # so that SQLite begins with the few keys, and finds the sizes of each by the index
-            computation_sizes,
-            and_(
-                sizes.key == computation_states.c.key,
-                sizes.bucket >= func.coalesce(older_size, literal(since, sizes.bucket.type)),
-            ),
-        )
-        .subquery()
-    )
-    query = select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.key, ranked.c.bucket)
+    older = select(func.max(other_at)).where(other.c.key == computation_states.c.key, other_at <= to_micros(since))
+    chosen = union_all(
+        select(computation_states.c.key, last.scalar_subquery().label("bucket")).select_from(
+            computation_states.join(stretches, true())
+        ),
+        select(computation_states.c.key, older.scalar_subquery()),
+    ).subquery()
+    size = select(sizes.size).where(sizes.key == chosen.c.key, type_coerce(sizes.bucket, BigInteger) == chosen.c.bucket)
+    # Not a join: SQLite would begin with the sizes, and read all of them.
+    query = select(chosen.c.key, chosen.c.bucket, size.scalar_subquery()).where(chosen.c.bucket.is_not(None)).distinct()
     sizes_by_key: dict[str, list[tuple[datetime, int]]] = {}
-    for row in work.execute(query):
-        if row.key is not None:
-            sizes_by_key.setdefault(row.key, []).append((row.bucket, row.size))
+    for key, bucket, number in sorted(map(tuple, work.execute(query))):
+        sizes_by_key.setdefault(key, []).append((from_micros(bucket), number))
     return sizes_by_key

@@ -84,7 +84,8 @@ def count_members_at(work: Connection, *, destination: str, key: str) -> int:
     return int(work.scalar(query) or 0)
 
 
-def count_cut_lists(work: Connection, *, destination: str, key: str) -> int:
-    """How many emails have a list of a computation that was cut."""
-    query = select(func.count()).where(synced.c.destination == destination, synced.c.key == key, IS_CUT)
-    return int(work.scalar(query) or 0)
+def count_cut_lists(work: Connection) -> dict[tuple[str, str], int]:
+    """Return how many emails have a list that was cut, by destination and computation."""
+    place = (synced.c.destination, synced.c.key)
+    rows = work.execute(select(*place, func.count()).where(IS_CUT).group_by(*place))
+    return {(destination, key): number for destination, key, number in rows}

@@ -24,6 +24,7 @@ class RegulationType(StoredEnum):
     SUPPRESS_WITH_DELETE_INTERNAL = "SUPPRESS_WITH_DELETE_INTERNAL"
     DELETE_ONLY = "DELETE_ONLY"
     DELETE_INTERNAL = "DELETE_INTERNAL"
+    DELETE_ARCHIVE_ONLY = "DELETE_ARCHIVE_ONLY"  # of a source
 
     @property
     def suppresses(self) -> bool:
@@ -38,7 +39,7 @@ class RegulationType(StoredEnum):
     @property
     def forwards(self) -> bool:
         """True if destinations are requested to delete the subjects, too."""
-        return self.deletes and not self.value.endswith("INTERNAL")
+        return self.value in ("DELETE_ONLY", "SUPPRESS_WITH_DELETE")
 
 
 class SubjectType(StoredEnum):
@@ -146,6 +147,11 @@ class Regulation:
     identity: str | None = None
     progress: Progress = field(default_factory=Progress)
     detail: str = ""
+
+    @property
+    def only_source(self) -> str:
+        """The source that it is limited to, "" for all: a `delete` message is about all, wherever it came from."""
+        return self.source if self.message_id is None else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,6 +294,12 @@ def forget_subjects(work: Connection, digests: Collection[str]) -> None:
             .where(regulation_subjects.c.digest.in_(ids[begin : begin + _IDS_PER_QUERY]))
             .values(value=None)
         )
+
+
+def forget_subjects_of(work: Connection, regulation: Regulation) -> None:
+    """Drop the values of the subjects of one regulation; the hashes stay."""
+    columns = regulation_subjects.c
+    work.execute(update(regulation_subjects).where(columns.regulation_id == regulation.id).values(value=None))
 
 
 def _matching(statement: Select[Any], query: RegulationQuery) -> Select[Any]:

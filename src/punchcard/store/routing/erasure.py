@@ -79,9 +79,10 @@ def erase_held(
             delete(held_events).where(tuple_(columns.log_position, columns.event_index).in_(chunk))
         ).rowcount
     positions = {position for position, _ in places}
-    for row in work.execute(select(held_records)).all():
-        if row.log_position not in positions:
-            continue
+    # Few records are held, and places may be very many.
+    held = [position for position in work.scalars(select(held_records.c.log_position)) if position in positions]
+    for position in held:
+        row = work.execute(select(held_records).where(held_records.c.log_position == position)).one()
         replaced = without(HeldRecord(**row._mapping))
         if replaced is not None:
             encoding, body = replaced
