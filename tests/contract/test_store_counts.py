@@ -305,7 +305,7 @@ def test_the_migration_sums_the_counts_of_an_older_store(filled: Store) -> None:
             work.execute(text(f"DROP INDEX {index}"))
         work.execute(text("CREATE INDEX ix_result_counts_destination ON result_counts (destination, bucket)"))
         work.execute(text("UPDATE alembic_version SET version_num = '0045'"))
-        upgrade(work, revision="0048")
+        upgrade(work, revision="0046")
     with filled.reading() as work:
         after = sorted(map(tuple, work.execute(text("SELECT * FROM result_count_sums WHERE count <> 0"))))
     assert after == before

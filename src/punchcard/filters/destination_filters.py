@@ -296,6 +296,19 @@ def compile_conditions(conditions: Sequence[Condition]) -> Callable[[Event], int
     return cast("Callable[[Event], int | None]", _function(reader, source, [*lines, "return None"]))
 
 
+def compile_matches(conditions: Sequence[Condition]) -> Callable[[Event], int]:
+    """Compile conditions into a function that returns those that are true for an event: the bit of each by its number.
+
+    What conditions read of the event is read once for all of them.
+    """
+    reader = ValueReader(paths_of(conditions))
+    source = Source(reader.expression)
+    lines = ["matches = 0"]
+    for number, condition in enumerate(conditions):
+        lines += [f"if {source.condition(condition)}:", f"    matches |= {1 << number}"]
+    return cast("Callable[[Event], int]", _function(reader, source, [*lines, "return matches"]))
+
+
 def compile_expression(expression: Condition) -> Callable[[Event], object]:
     """Compile an expression into a function that returns its value for an event, None if it has none."""
     reader = ValueReader(paths_of([expression]))

@@ -1,6 +1,6 @@
 """Changes of single members of a JSON object. What is not touched keeps its text, so no number changes its digits."""
 
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -21,7 +21,7 @@ class JsonMembers:
     """
 
     def __init__(self, raw: bytes) -> None:
-        self._root: Members = {**_members.decode(raw)}
+        self._root: Members = _decode(raw)
 
     def encode(self) -> bytes:
         """Return the JSON text."""
@@ -29,13 +29,13 @@ class JsonMembers:
 
     def get(self, path: tuple[str, ...]) -> bytes | None:
         """Return the JSON text at a path, None if there is none."""
-        parent = self._object(path[:-1])
+        parent = self.find_object(path[:-1])
         value = None if parent is None else parent.get(path[-1])
-        return None if value is None else _text(value)
+        return None if value is None else text_of(value)
 
     def set(self, path: tuple[str, ...], value: bytes) -> bool:
         """Set the JSON text at a path; False if a value on the path is not an object. Missing objects are added."""
-        parent = self._object(path[:-1], is_added=True)
+        parent = self.find_object(path[:-1], is_added=True)
         if parent is None:
             return False
         parent[path[-1]] = msgspec.Raw(value)
@@ -43,38 +43,43 @@ class JsonMembers:
 
     def remove(self, path: tuple[str, ...]) -> bytes | None:
         """Remove the member at a path; return its JSON text, None if there is none."""
-        parent = self._object(path[:-1])
+        parent = self.find_object(path[:-1])
         value = None if parent is None else parent.pop(path[-1], None)
-        return None if value is None else _text(value)
+        return None if value is None else text_of(value)
 
     def move(self, old: tuple[str, ...], new: tuple[str, ...]) -> bytes | None:
         """Move the member at a path to another one; return its JSON text, None if it could not be moved."""
-        source = self._object(old[:-1])
+        source = self.find_object(old[:-1])
         value = None if source is None else source.get(old[-1])
         if source is None or value is None:
             return None
-        target = self._object(new[:-1], is_added=True)
+        target = self.find_object(new[:-1], is_added=True)
         if target is None:
             return None
         del source[old[-1]]
         target[new[-1]] = value
-        return _text(value)
+        return text_of(value)
 
     def names(self, path: tuple[str, ...]) -> list[str]:
         """Return the names of the members of the object at a path, none if it is not an object."""
-        return list(self._object(path) or ())
+        return list(self.find_object(path) or ())
 
-    def _object(self, path: tuple[str, ...], *, is_added: bool = False) -> "Members | None":
+    def find_object(self, path: tuple[str, ...], *, is_added: bool = False) -> "Members | None":
+        """Return the object at a path, to be read or changed; None if there is none.
+
+        Args:
+            is_added: Add missing objects.
+        """
         current = self._root
         for part in path:
             value = current.get(part)
-            if isinstance(value, dict):
+            if value.__class__ is dict:
                 current = value
                 continue
-            text = b"" if value is None else bytes(value).lstrip()
+            text = b"" if value is None else bytes(cast("msgspec.Raw", value)).lstrip()
             inner: Members
             if text.startswith(b"{"):
-                inner = {**_members.decode(text)}
+                inner = _decode(text)
             elif is_added and (not text or text == b"null"):
                 inner = {}
             else:
@@ -84,5 +89,10 @@ class JsonMembers:
         return current
 
 
-def _text(value: "msgspec.Raw | Members") -> bytes:
+def _decode(text: bytes) -> Members:
+    return cast("Members", _members.decode(text))
+
+
+def text_of(value: "msgspec.Raw | Members") -> bytes:
+    """Return the JSON text of a member."""
     return bytes(value) if isinstance(value, msgspec.Raw) else _encode(value)

@@ -8,7 +8,7 @@ import msgspec
 
 from punchcard.events.model import Event
 from punchcard.filters.destination_filters import compile_expression
-from punchcard.filters.json_members import JsonMembers
+from punchcard.filters.json_members import JsonMembers, text_of
 from punchcard.filters.syntax import Condition, Path
 
 NESTED: Final = ("properties", "traits", "context", "integrations")
@@ -87,11 +87,21 @@ def renaming(old: tuple[str, ...], new: tuple[str, ...], label: str) -> Change:
 def setting(path: tuple[str, ...], text: bytes, label: str) -> Change:
     """Return the change that sets the JSON text of a value."""
     head, tail = f"{label}{dotted(path)} ", f" → {shown(text)}"
+    added = f"{head}{shown(None)}{tail}"  # as for most events
+    parents, name, value = path[:-1], path[-1], msgspec.Raw(text)
 
     def set_value(members: JsonMembers) -> str | None:
-        before = members.get(path)
-        if before == text or not members.set(path, text):
+        parent = members.find_object(parents, is_added=True)
+        if parent is None:
             return None
+        previous = parent.get(name)
+        if previous is None:
+            parent[name] = value
+            return added
+        before = text_of(previous)
+        if before == text:
+            return None
+        parent[name] = value
         return f"{head}{shown(before)}{tail}"
 
     return set_value
@@ -132,7 +142,8 @@ def dotted(path: tuple[str, ...]) -> str:
 
 def shown(value: bytes | None) -> str:
     """Return JSON text, shortened for a sentence."""
-    return "(none)" if value is None else shown_text(value.decode(errors="replace"))
+    # Cut before it is decoded: it may be a list of 30 KB. A character has at most four bytes.
+    return "(none)" if value is None else shown_text(value[: 4 * (_SHOWN_MAX + 1)].decode(errors="replace"))
 
 
 def shown_text(text: str) -> str:

@@ -14,7 +14,7 @@ from punchcard.events.faults import Fault
 from punchcard.events.model import Event, EventType
 from punchcard.events.notes import Note
 from punchcard.events.parse import read_rewritten
-from punchcard.filters.destination_filters import compile_conditions
+from punchcard.filters.destination_filters import compile_conditions, compile_matches
 from punchcard.filters.generated import paths_of
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.member_changes import (
@@ -111,31 +111,39 @@ class _Transformation:
         name: Name for people.
         label: Begin of the sentences of its notes.
         drops: Why an event is dropped, None if it is not.
-        depends_on: First parts of the paths of the condition and of the expressions.
+        depends_on: The paths of the condition and of the expressions.
         of_properties: The changes of a track, page or screen call.
         of_traits: The changes of an identify or group call.
         computed: The properties that get the values of expressions, set behind all other changes.
-        changed: First parts of the paths that may change.
+        changed: The paths that may change, of properties and of traits; also what is below them may.
     """
 
     name: str
     label: str
     condition: Condition
     drops: str | None
-    depends_on: frozenset[str]
+    depends_on: frozenset[tuple[str, ...]]
     of_properties: Sequence[Change]
     of_traits: Sequence[Change]
     computed: Sequence[ComputedProperty]
-    changed: frozenset[str]
+    changed: frozenset[tuple[str, ...]]
 
     def change(self, members: JsonMembers, event: Event) -> list[Note]:
         """Change the members of an event; return what was changed, and which values could not be computed."""
         has_traits = event.type in _WITH_TRAITS
         # Expressions see the event as the condition does, whatever else is changed.
-        values = [computed.compute(event, members) for computed in self.computed]
-        changes = self.of_traits if has_traits else self.of_properties
-        notes = [Note(TRANSFORMED, detail) for change in changes if (detail := change(members)) is not None]
+        values = [computed.compute(event, members) for computed in self.computed] if self.computed else None
+        notes: list[Note] = []
+        for change in self.of_traits if has_traits else self.of_properties:
+            if (detail := change(members)) is not None:
+                notes.append(Note(TRANSFORMED, detail))
         own = ("traits",) if has_traits else ("properties",)
+        return notes if values is None else notes + self._set_computed(members, values, own)
+
+    def _set_computed(
+        self, members: JsonMembers, values: Sequence[tuple[bytes | None, str]], own: tuple[str, ...]
+    ) -> list[Note]:
+        notes: list[Note] = []
         for computed, (text, problem) in zip(self.computed, values, strict=True):
             path = absolute(computed.path, own)
             if text is None:
@@ -163,8 +171,16 @@ class Transformations:
         self._transformations = [read_transformation(definition) for definition in definitions]
         conditions = [transformation.condition for transformation in self._transformations]
         # Most events match nothing: that takes one call.
-        self._first_match: Callable[[Event], int | None] = compile_conditions(conditions)
+        self._all_matches: Callable[[Event], int] = compile_matches(conditions)
         self._matches = [compile_conditions([condition]) for condition in conditions]
+        self._affected_by = [
+            sum(
+                1 << number
+                for number, earlier in enumerate(self._transformations[:own_number])
+                if _may_affect(earlier.changed, transformation.depends_on)
+            )
+            for own_number, transformation in enumerate(self._transformations)
+        ]
 
     def __bool__(self) -> bool:
         return bool(self._transformations)
@@ -172,45 +188,63 @@ class Transformations:
     def apply(self, event: Event) -> Transformed | None:
         """Apply the transformations to an event; None if none of them changes anything. Never raises."""
         try:
-            first = self._first_match(event)
-            return None if first is None else self._apply_from(first, event)
+            try:
+                matches = self._all_matches(event)
+            except _UNREADABLE:
+                # An earlier transformation may drop the event, or remove what cannot be read.
+                return self._apply_matching(event, None)
+            return self._apply_matching(event, matches) if matches else None
         except _UNREADABLE as error:
             return Transformed(event=None, reason=FAILED, detail=f"transformations cannot read this event: {error}")
 
-    def _apply_from(self, first: int, event: Event) -> Transformed | None:
-        """Apply the transformations from the first that matches on.
+    def _apply_matching(self, event: Event, matches: int | None) -> Transformed | None:
+        """Apply the transformations that match.
 
-        The event is read again only before a condition that depends on a changed member, and at the end.
+        The event is read again only before a condition that depends on what was changed since, and at the end.
+
+        Args:
+            matches: The transformations with true conditions for the event as it is before all changes, as bits;
+                None if conditions are evaluated one by one.
         """
         current, members = event, JsonMembers(event.raw)
         notes: list[Note] = []
-        changed: set[str] = set()
-        last = self._transformations[first]
-        for number in range(first, len(self._transformations)):
-            transformation = self._transformations[number]
-            if number > first:
-                if not changed.isdisjoint(transformation.depends_on):
+        changed_by = unread = 0  # the transformations that have changed the event, and those since it was read: bits
+        last = self._transformations[0]
+        for number, transformation in enumerate(self._transformations):
+            affected_by = self._affected_by[number]
+            if matches is None or affected_by & changed_by:
+                if affected_by & unread:
                     read = read_rewritten(current, members.encode())
                     if isinstance(read, Fault):
                         return _failed(last, read, notes)
-                    current = read
-                    changed.clear()
+                    current, unread = read, 0
                 if self._matches[number](current) is None:
                     continue
+            elif not matches >> number & 1:
+                continue
             if transformation.drops is not None:
                 return Transformed(event=None, reason=DROPPED, detail=transformation.drops, notes=tuple(notes))
             new_notes = transformation.change(members, current)
-            if new_notes:
-                notes += new_notes
-            if any(note.reason == TRANSFORMED for note in new_notes):
-                changed |= transformation.changed
+            if not new_notes:
+                continue
+            notes += new_notes
+            if new_notes[0].reason == TRANSFORMED or any(note.reason == TRANSFORMED for note in new_notes):
+                bit = 1 << number
+                changed_by |= bit
+                unread |= bit
                 last = transformation
-        if changed:
+        if unread:
             read = read_rewritten(current, members.encode())
             if isinstance(read, Fault):
                 return _failed(last, read, notes)
             current = read
         return Transformed(event=current, notes=tuple(notes)) if notes else None
+
+
+def _may_affect(changed: Iterable[tuple[str, ...]], paths: Iterable[tuple[str, ...]]) -> bool:
+    """Return whether a change at any of some paths may change the value at any of other ones."""
+    pairs = ((path, other) for path in changed for other in paths)
+    return any(path[: len(other)] == other[: len(path)] for path, other in pairs)
 
 
 def values_not_computed(notes: Iterable[Note]) -> str:
@@ -258,7 +292,7 @@ def read_transformation(definition: TransformationDefinition) -> _Transformation
         label=label,
         condition=condition,
         drops=f"{label}drops events with {print_condition(condition)}" if definition.drops else None,
-        depends_on=frozenset(path[0] for path in paths_of([condition, *expressions])),
+        depends_on=frozenset(paths_of([condition, *expressions])),
         of_properties=of_properties,
         of_traits=[*_changes(definition, ("traits",), renames, values, drops, label)],
         computed=[property_ for property_, _ in computed],
@@ -274,13 +308,13 @@ def _changed_members(
     definition: TransformationDefinition,
     names: Sequence[tuple[str, ...]],
     values: Sequence[tuple[tuple[str, ...], bytes]],
-) -> frozenset[str]:
-    """Return the first parts of all paths that may change."""
-    changed = {path[0] for path, _ in values}
-    changed |= {path[0] for path in names if len(path) > 1 and path[0] in NESTED}
-    if names or definition.allow_properties:
-        changed |= {"properties", "traits"}
-    return frozenset(changed | {"event"}) if definition.new_event_name else frozenset(changed)
+) -> frozenset[tuple[str, ...]]:
+    """Return all paths that may change."""
+    changed = {path for path, _ in values}
+    changed |= {absolute(name, (own,)) for name in names for own in ("properties", "traits")}
+    if definition.allow_properties:
+        changed |= {("properties",), ("traits",)}
+    return frozenset(changed | {("event",)}) if definition.new_event_name else frozenset(changed)
 
 
 def _changes(

@@ -20,6 +20,9 @@ VIOLATIONS_MAX: Final = 20
 """Violations reported of one event."""
 
 _VALUE_CHARACTERS_MAX: Final = 60
+_WITHOUT_REQUIREMENTS: Final = frozenset(
+    {"$schema", "$id", "title", "description", "labels", "definitions", "examples"}
+)
 _EVENT_TYPES: Final = {
     EventType.TRACK: RuleType.TRACK,
     EventType.IDENTIFY: RuleType.IDENTIFY,
@@ -95,11 +98,17 @@ class CompiledPlanError(Exception):
 
 @dataclass(slots=True)
 class _CompiledRule:
-    """A rule, with what decides the usual case in a single step: None if the rule is too involved for that."""
+    """A rule, with what decides the usual case in a single step: None if the rule is too involved for that.
+
+    Attributes:
+        closed: Valid events are valid under the rule, and have no unplanned properties.
+        section: The same of `properties` or `traits` alone, for rules that require nothing else of the event.
+    """
 
     validator: "Draft7Validator"
     shape: Shape | None = None
     closed: "Draft7Validator | None" = None
+    section: "Draft7Validator | None" = None
 
 
 @dataclass(slots=True)
@@ -135,7 +144,10 @@ class CompiledPlan:
             section = "traits" if rule.type in (RuleType.IDENTIFY, RuleType.GROUP) else "properties"
             planned = _section_shape(rule, section)
             compiled.shape = planned and merge_shapes(planned, self._common_shapes[section])
-            compiled.closed = compiled.validator if planned is None else _compile_closed(rule, section, planned)
+            closed = rule.json_schema if planned is None else _closed_rule(rule, section, planned)
+            if closed is not None:
+                compiled.closed = compile_schema(closed)
+                compiled.section = _compile_section(closed, section)
             versions = self._rules.setdefault((rule.type, rule.key), _Versions(compiled))
             versions.by_version[rule.version] = compiled
 
@@ -148,6 +160,8 @@ class CompiledPlan:
         if versions is None and not self._common:
             return ()
         try:
+            if versions is not None and self._is_usual(versions, event):
+                return ()
             members = _decode(event.raw)
         except UNREADABLE as error:
             return (_unreadable(error),)
@@ -166,6 +180,17 @@ class CompiledPlan:
         for violation in violations:
             distinct.setdefault((violation.kind, violation.path, violation.is_common), violation)
         return tuple(distinct.values())[:VIOLATIONS_MAX]
+
+    def _is_usual(self, versions: _Versions, event: Event) -> bool:
+        """Return whether an event is as planned, as most are, by a look at nothing but its properties or traits."""
+        section = versions.oldest.section
+        if section is None or self._common or len(versions.by_version) != 1:
+            return False
+        text = event.wire.traits if event.type in _TRAITS else event.wire.properties
+        try:
+            return bool(text) and section.is_valid(_decode(text))
+        except (ValueError, RecursionError):
+            return False
 
     def _find_rule(self, rule_type: RuleType, event: Event) -> _Versions | None:
         if rule_type is RuleType.TRACK:
@@ -201,7 +226,7 @@ def _compile(rule: TrackingPlanRule) -> _CompiledRule:
         raise CompiledPlanError(rule, str(error).splitlines()[0]) from error
 
 
-def _compile_closed(rule: TrackingPlanRule, section: str, shape: Shape) -> "Draft7Validator | None":
+def _closed_rule(rule: TrackingPlanRule, section: str, shape: Shape) -> Mapping[str, object] | None:
     properties = rule.json_schema.get("properties")
     inner = properties.get(section) if isinstance(properties, Mapping) else None
     closed = closed_schema(inner, shape) if isinstance(inner, Mapping) else None
@@ -209,7 +234,24 @@ def _compile_closed(rule: TrackingPlanRule, section: str, shape: Shape) -> "Draf
     has_inner_reference = b'"#/properties' in msgspec.json.encode(rule.json_schema)
     if closed is None or has_inner_reference or not isinstance(properties, Mapping):
         return None
-    return compile_schema({**rule.json_schema, "properties": {**properties, section: closed}})
+    return {**rule.json_schema, "properties": {**properties, section: closed}}
+
+
+def _compile_section(closed: Mapping[str, object], section: str) -> "Draft7Validator | None":
+    """Return what decides about an event with the section by that alone, None if the schema requires more of it."""
+    properties, required = closed.get("properties"), closed.get("required", [section])
+    inner = properties.get(section) if isinstance(properties, Mapping) else None
+    if (
+        not closed.keys() <= _WITHOUT_REQUIREMENTS | {"properties", "required", "type"}
+        or closed.get("type", "object") != "object"
+        or required not in ([section], (section,), [], ())
+        or not isinstance(properties, Mapping)
+        or not isinstance(inner, Mapping)
+        or any(properties[name] not in ({}, True) for name in properties if name != section)
+        or b'"$ref"' in msgspec.json.encode(inner)
+    ):
+        return None
+    return compile_schema(inner)
 
 
 def _section_shape(rule: TrackingPlanRule, section: str) -> Shape | None:

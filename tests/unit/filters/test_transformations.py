@@ -276,3 +276,71 @@ def test_no_event_makes_them_raise(
         assert isinstance(again[0], Event)
     elif transformed is not None:
         assert transformed.reason == "transformation_failed"
+
+
+def one_by_one(definitions: list[TransformationDefinition], event: Event) -> tuple[Event | None, list[str]]:
+    """Return what each transformation makes of the event that the one before has left, with all notes."""
+    notes: list[str] = []
+    for own in definitions:
+        transformed = Transformations([own]).apply(event)
+        if transformed is None:
+            continue
+        notes += [note.detail for note in transformed.notes]
+        if transformed.event is None:
+            return None, notes
+        event = transformed.event
+    return event, notes
+
+
+@given(
+    definitions=st.lists(DEFINITIONS, min_size=2, max_size=5),
+    properties=st.dictionaries(st.sampled_from(["a", "b", "o", "x"]), JSON, max_size=4),
+    traits=JSON,
+)
+def test_all_together_are_the_same_as_one_by_one(
+    definitions: list[TransformationDefinition], properties: dict[str, Any], traits: Any
+) -> None:
+    body = {"type": "track", "event": "A", "userId": "u", "messageId": "m", "properties": properties, "traits": traits}
+    text = json.dumps(body).encode()
+    (event,) = read_request(b'{"batch":[' + text + b"]}", call="batch", received_at=NOW, position=1)
+    if not isinstance(event, Event):
+        return
+    together = Transformations(definitions).apply(event)
+    expected, notes = one_by_one(definitions, event)
+    if together is None:
+        assert (expected, notes) == (event, [])
+    elif together.event is not None and expected is not None:
+        assert json.loads(together.event.raw) == json.loads(expected.raw)
+        assert together.event.wire.event == expected.wire.event
+        assert [note.detail for note in together.notes] == notes
+    else:
+        assert together.event is expected is None
+
+
+@pytest.mark.parametrize(
+    ("first", "condition", "is_true"),
+    [
+        ({"values": [("properties.a", 1)]}, "properties.a = 1", True),
+        ({"values": [("properties.a", 1)]}, "properties.b = 1", False),
+        ({"values": [("properties.o.a", 1)]}, "typeof( properties.o ) = 'object'", True),
+        ({"renames": [("x", "o")]}, "properties.o.a = 2", True),
+        ({"property_drops": ["x"]}, "properties.x.a = 2", False),
+        ({"allow_properties": ["b"]}, "properties.x.a = 2", False),
+        ({"new_event_name": "B"}, "event = 'B'", True),
+        ({"fql_properties": [("a", "properties.x.a")]}, "properties.a = 2", True),
+    ],
+)
+def test_condition_sees_what_an_earlier_transformation_changed(
+    first: dict[str, Any], condition: str, *, is_true: bool
+) -> None:
+    properties = after(track(x={"a": 2}), definition(**first), definition(condition, values=[("properties.seen", 1)]))
+    assert ("seen" in properties["properties"]) is is_true
+
+
+def test_event_that_an_earlier_one_drops_need_not_be_readable_for_the_next() -> None:
+    event = read(b'{"type":"track","event":"A","userId":"u","messageId":"m","properties":{"a":1e999}}')
+    transformed = Transformations([definition("event = 'A'", drops=True), definition("properties.a > 1", drops=True)])
+    assert transformed.apply(event) is not None
+    result = transformed.apply(event)
+    assert result is not None
+    assert result.reason == "dropped_by_transformation"

@@ -355,3 +355,37 @@ def test_fast_decision_never_hides_a_violation(schema: dict[str, Any], propertie
     slow = CompiledPlan(TrackingPlan(slug="p", name="P", rules=(*plan.rules, common)))
     sent = event(event="E", properties=properties)
     assert CompiledPlan(plan).find_violations(sent) == slow.find_violations(sent)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        {"required": ["properties", "groupId"]},
+        {"properties": {"context": {"required": ["app"]}}},
+        {"properties": {"anonymousId": {"const": "other"}}},
+        {"properties": {"context": False}},
+        {"allOf": [{"required": ["groupId"]}]},
+        {"additionalProperties": False},
+        {"not": {}},
+        {"maxProperties": 1},
+        {"type": "array"},
+    ],
+)
+def test_properties_as_planned_do_not_hide_a_violation_elsewhere(root: dict[str, Any]) -> None:
+    own = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    schema = {**root, "properties": {"properties": own, **root.get("properties", {})}}
+    plan = TrackingPlan(
+        slug="p", name="P", rules=(TrackingPlanRule(type="TRACK", key="Order Completed", json_schema=schema),)
+    )
+    assert CompiledPlan(plan).find_violations(event(event="Order Completed", properties={"a": 1}, context={}))
+
+
+@pytest.mark.parametrize("properties", [{"a": "x"}, {"b": 1}, {"a": 1, "b": 1}, None])
+def test_properties_are_compared_alone_as_in_the_whole_event(properties: dict[str, Any] | None) -> None:
+    own = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    schema = {"properties": {"properties": own, "context": {}}, "required": ["properties"], "title": "T"}
+    rule = TrackingPlanRule(type="TRACK", key="Order Completed", json_schema=schema)
+    compiled = CompiledPlan(TrackingPlan(slug="p", name="P", rules=(rule,)))
+    members: dict[str, Any] = {} if properties is None else {"properties": properties}
+    assert compiled.find_violations(event(event="Order Completed", **members))
+    assert not compiled.find_violations(event(event="Order Completed", properties={"a": 1}))

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0048"
+revision = "0046"
 down_revision = "0045"
 
 _HOUR_MICROS = 3_600_000_000

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0049"
-down_revision = "0048"
+revision = "0047"
+down_revision = "0046"
 
 
 def upgrade() -> None:
