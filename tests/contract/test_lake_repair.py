@@ -259,7 +259,7 @@ def test_what_nobody_has_any_more_is_counted_and_named(damaged: Installation) ->
 
 
 @pytest.mark.parametrize(
-    ("merged", "gone", "lost"),
+    ("merged", "deleted", "lost"),
     [
         ((1, 20), range(1, 21), 0),
         ((5, 20), range(5, 21), 0),
@@ -269,7 +269,7 @@ def test_what_nobody_has_any_more_is_counted_and_named(damaged: Installation) ->
     ],
 )
 def test_only_rows_that_no_file_holds_are_lost_when_the_log_lost_a_merge(
-    tmp_path: Path, merged: tuple[int, int], gone: Sequence[int], lost: int
+    tmp_path: Path, merged: tuple[int, int], deleted: Sequence[int], lost: int
 ) -> None:
     """The readable log ends at position 10, the files are of 20 positions and a merge, and nobody can restore rows."""
     lake, clock = tmp_path / "lake", ManualClock()
@@ -292,7 +292,7 @@ def test_only_rows_that_no_file_holds_are_lost_when_the_log_lost_a_merge(
         through_position=None,
         clock=clock,
     )
-    for position in gone:
+    for position in deleted:
         (lake / files[position].path).unlink()
     commits(lake)[11].write_bytes(b"garbage")
     plan, report = (
@@ -301,10 +301,10 @@ def test_only_rows_that_no_file_holds_are_lost_when_the_log_lost_a_merge(
     )
     assert (report.lost_events, report.lost_days) == (lost, [day] if lost else [])
     assert (plan.lost_events, plan.lost_days) == (report.lost_events, report.lost_days)
-    kept = [event.message_id for event in LakeReader(str(lake)).page(EventQuery(), limit=99)]
-    absent = {position for position in gone if not merged[0] <= position <= merged[1]}
+    stored = [event.message_id for event in LakeReader(str(lake)).page(EventQuery(), limit=99)]
+    absent = {position for position in deleted if not merged[0] <= position <= merged[1]}
     assert len(absent) == lost
-    assert sorted(kept) == sorted(f"m-{position}" for position in files if position not in absent)
+    assert sorted(stored) == sorted(f"m-{position}" for position in files if position not in absent)
     LakeWriter(str(lake)).check()
 
 
