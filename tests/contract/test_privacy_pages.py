@@ -1,4 +1,4 @@
-"""The pages of Privacy beside regulations: what owners preview and save, and what others see."""
+"""The pages of Privacy: what owners preview and save, and what others see."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +30,15 @@ def browser_of(api: PublicApiServer, role: str) -> FormBrowser:
     browser = FormBrowser(api)
     browser.sign_in(f"{role}@acme.example")
     return browser
+
+
+def test_regulations_are_listed_with_their_action_and_persons(api: PublicApiServer) -> None:
+    owner = browser_of(api, "owner")
+    created = owner.post("/privacy", type="DELETE_ONLY", by="USER_ID", subjects="u-1\nu-2")
+    assert created.status == 303, created.text
+    page = " ".join(owner.get("/privacy").text.split())
+    assert "<td>Delete all data; new events are accepted</td>" in page
+    assert '<td class="text-break">u-1 and 1 more</td>' in page
 
 
 def test_an_owner_previews_periods_and_saves_them(api: PublicApiServer) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -282,15 +283,14 @@ def test_claiming_reads_the_small_indexes_of_open_effects(sqlite_url: str) -> No
     assert "ix_effects_due" in next_due
 
 
-def test_claiming_on_postgresql_reads_the_small_indexes_of_open_effects(postgres_url: str) -> None:
-    store = Store(postgres_url)
-    with store.reading() as connection:
+def test_claiming_on_postgresql_reads_the_small_indexes_of_open_effects(empty_postgres_url: str) -> None:
+    """On tables that never had a row: what the server remembers of former rows decides, too."""
+    with closing(Store(empty_postgres_url)) as store, store.reading() as connection:
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = connection.execute(
             text("EXPLAIN SELECT min(due_at) FROM effects WHERE destination = 'd' AND is_open = true")
         )
         assert "ix_effects_due" in "\n".join(row[0] for row in plan)
-    store.close()
 
 
 def test_a_log_record_with_stored_results_is_refused(store: Store) -> None:
