@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.clock import SystemClock, from_micros
-from punchcard.errors import ConfigurationError, InvariantError, StorageError
+from punchcard.errors import ConfigurationError, InvariantError, LakeError, StorageError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.notes import Note
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
@@ -135,6 +135,20 @@ def test_an_open_reader_finds_what_was_committed_within_one_tick_of_the_clock_of
     os.utime(log, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert reader.last_position() == 2
     assert [event.message_id for event in reader.find("m-2")] == ["m-2"]
+
+
+def test_an_open_table_notices_that_its_newest_commit_was_written_over(folder_url: str) -> None:
+    """Otherwise a process that runs would write on top of damage that only the next start finds."""
+    writer, reader = LakeWriter(folder_url), LakeReader(folder_url)
+    append(writer, 1, "m-1")
+    append(writer, 2, "m-2")
+    assert reader.last_position() == 2
+    newest = max((lake_folder(folder_url) / "_delta_log").glob("*.json"))
+    newest.write_bytes(b"garbage")
+    with pytest.raises(LakeError):
+        reader.last_position()
+    with pytest.raises(LakeError):
+        append(writer, 3, "m-3")
 
 
 def test_what_is_no_valid_event_is_found_too(url: str) -> None:

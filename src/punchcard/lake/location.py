@@ -92,6 +92,16 @@ class LakeLocation:
         except OSError:
             return 0
 
+    def commit_mark(self, version: int) -> tuple[int, int]:
+        """Return numbers that change when the commit of a version is written over; zeros if it is in no folder."""
+        if self.folder is None:
+            return 0, 0
+        try:
+            status = (self.folder / LOG / f"{version:020}.json").stat()
+        except OSError:
+            return 0, 0
+        return status.st_mtime_ns, status.st_size
+
     def has_table(self) -> bool:
         """Return False if there is certainly no table; nearly free where that can be known."""
         return self.folder is None or (self.folder / LOG).is_dir()

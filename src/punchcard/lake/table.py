@@ -45,6 +45,7 @@ class LakeTable:
         self._delta: DeltaTable | None = None
         self._opened = 0
         self._log_mark = 0  # of the log as it was read; 0 if it must be read again
+        self._commit_mark = (0, 0)  # of its newest commit
         self._position = 0
         self._mark = location.repair_mark()
         self._checkpoint_due = COMMITS_PER_CHECKPOINT  # a version; a process usually writes one when it starts
@@ -69,7 +70,7 @@ class LakeTable:
             try:
                 self._delta.update_incremental()
                 self._read_position()
-                self._log_mark = mark
+                self._note_read(mark)
                 return True
             except (OSError, DeltaError):
                 # The commits after the known version may have been cleaned up: start again from the last checkpoint.
@@ -86,12 +87,23 @@ class LakeTable:
             cause = str(error).partition("\n")[0]  # the other lines are deltalake's call stack
             raise LakeError(f"The data lake at {self.location.url} cannot be read: {cause}.") from error
         self._opened = self._delta.version()
-        self._log_mark = mark
+        self._note_read(mark)
         return True
 
+    def _note_read(self, mark: int) -> None:
+        self._log_mark = mark
+        self._commit_mark = self.location.commit_mark(cast("DeltaTable", self._delta).version())
+
     def _is_newest(self, version: int) -> bool:
-        """Return whether no commit follows. Two commits within one tick of the file system's clock have one mark."""
-        return self._log_mark != 0 and not self.location.has_version(version + 1)
+        """Return whether no commit follows, and the newest was not written over since, as damage does.
+
+        Two commits within one tick of the file system's clock have one mark.
+        """
+        return (
+            self._log_mark != 0
+            and self.location.commit_mark(version) == self._commit_mark
+            and not self.location.has_version(version + 1)
+        )
 
     def create(self) -> None:
         """Create the table if it was not there when last seen.
