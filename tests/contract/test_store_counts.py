@@ -23,6 +23,7 @@ from punchcard.store.delivery.counts import (
     merge_old_minutes,
     read_award_totals,
     read_counts,
+    renew_sums,
     seen_names,
 )
 from punchcard.store.delivery.effects import AttemptOutcome, EffectState, StoredEffect
@@ -279,6 +280,18 @@ def test_merged_minutes_change_no_sum(filled: Store) -> None:
             if width >= 60:
                 result = read_counts(work, query, by=by, width_micros=width * 60_000_000)
                 assert result == summed(counts, query, by, width)
+
+
+def test_sums_are_renewed_after_a_version_that_does_not_add_to_them(filled: Store) -> None:
+    rows = text("SELECT * FROM result_count_sums WHERE count <> 0")
+    with filled.reading() as work:
+        before = sorted(map(tuple, work.execute(rows)))
+    with filled.unit_of_work() as work:
+        work.execute(text("DELETE FROM result_count_sums WHERE event_name = 'A'"))
+        work.execute(text("UPDATE result_count_sums SET count = count - 3 WHERE level = 'total'"))
+        renew_sums(work, now=FIRST + 2 * DAY)
+    with filled.reading() as work:
+        assert sorted(map(tuple, work.execute(rows))) == before
 
 
 def test_a_month_is_read_from_a_row_for_each_name_and_day(store: Store) -> None:

@@ -107,7 +107,7 @@ def earlier_version(folder: Path) -> Path:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     newest = next((REPOSITORY / MIGRATIONS).glob(f"*{HEAD_MIGRATION}*.py"))
-    added = git("log", "--diff-filter=A", "--format=%H", "--", str(newest)).splitlines()
+    added = git("log", "--follow", "--diff-filter=A", "--format=%H", "--", str(newest)).splitlines()
     parent = git("rev-parse", "--verify", f"{added[-1]}^1") if added else ""
     if not parent:
         pytest.skip("the version before the newest migration is not in this clone")

@@ -28,6 +28,7 @@ from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
+from punchcard.runtime.count_upkeep import CountUpkeep
 from punchcard.runtime.engage_keeper import EngageKeeper
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
@@ -43,7 +44,6 @@ from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
 from punchcard.runtime.storage_wait import StorageWait
 from punchcard.store.changes import StoreChanges
-from punchcard.store.delivery.counts import merge_old_minutes
 from punchcard.store.leadership import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
 
@@ -80,6 +80,7 @@ class Worker:
         )
         self._stopping = threading.Event()
         self._progress = LoopProgress(self._clock)
+        self._counts = CountUpkeep(self._store, self._clock, is_stopping=self._stopping.is_set)
         self._failed = False
         self._deliveries: dict[str, DestinationDelivery] = {}
         self._feed: LakeFeed | None = None
@@ -368,7 +369,7 @@ class Worker:
         self._try_lake(feed.check)
         self._try_lake(feed.tidy)
         self._try_lake(lambda: drop_old_events(feed, self._store, self._settings, clock=self._clock))
-        self._try_lake(self._merge_counts)
+        self._try_lake(self._counts.run)
         self._try_lake(
             lambda: prune_history(self._store, self._settings, clock=self._clock, is_stopping=self._stopping.is_set)
         )
@@ -385,12 +386,6 @@ class Worker:
         else:
             return True
         return False
-
-    def _merge_counts(self) -> None:
-        merged = 1
-        while merged and not self._stopping.is_set():
-            with self._store.unit_of_work() as work:
-                merged = merge_old_minutes(work, now=self._clock.now())
 
     def _trim_log(self, feed: LakeFeed) -> None:
         old = self._clock.now() - timedelta(hours=self._settings.log_retention_hours)

@@ -13,7 +13,19 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Select, Table, delete, func, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    Table,
+    delete,
+    func,
+    select,
+    text,
+    type_coerce,
+)
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
@@ -405,6 +417,25 @@ def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120
     work.execute(delete(result_counts).where(*chosen))
     _add_rows(work, merged)  # an hour and a day have the same sums as before
     return len(rows)
+
+
+def renew_sums(work: Connection, *, now: datetime) -> None:
+    """Add up the counts of the last days again: a process of the version before does not add to their sums.
+
+    Meanwhile nobody else adds to sums, on PostgreSQL; who has added before is waited for.
+    """
+    if work.dialect.name == "postgresql":
+        work.execute(text("LOCK TABLE result_count_sums IN EXCLUSIVE MODE"))
+    first = to_micros(now - MINUTES_KEPT)
+    begin = first - first % _DAY_MICROS
+    work.execute(delete(result_count_sums).where(result_count_sums.c.bucket >= from_micros(begin)))
+    for level, width in ((_Level.HOUR, HOUR_MICROS), (_Level.DAY, _DAY_MICROS), (_Level.TOTAL, HOUR_MICROS)):
+        names = "'', ''" if level is _Level.TOTAL else "event_type, event_name"
+        summing = text(
+            f"INSERT INTO result_count_sums SELECT '{level}', bucket - bucket % {width}, destination, source, {names}, "
+            "status, reason, sum(count) FROM result_counts WHERE bucket >= :begin GROUP BY 2, 3, 4, 5, 6, 7, 8"
+        )
+        work.execute(summing, {"begin": begin})
 
 
 def _held(work: Connection, statement: PreparedStatement, effect_ids: Sequence[int]) -> list[Ended]:
