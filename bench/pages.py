@@ -133,14 +133,14 @@ def paths(amounts: Amounts) -> list[str]:
         *("/privacy/controls", "/privacy/controls/new", "/privacy/retention"),
         *("/settings", "/settings/audit", f"/settings/audit?before={middle // 10}", "/settings/versions"),
         *("/settings/team", "/settings/tokens", "/settings/account", "/settings/password", "/settings/sign-in"),
-        *("/settings/two-factor", "/docs", "/whats-new"),
+        *("/settings/two-factor", "/settings/passkeys", "/docs", "/whats-new"),
         "/search?q=user-1",
         *(f"/search/results?q={text}" for text in ("", "us", "user-7", "ann", f"order-{middle}", f"message-{middle}")),
         *(f"/exports/transactions/{DESTINATION}?{query}" for query in ("format=csv", "format=parquet")),
         *(f"/exports/transactions/{DESTINATION}?format=csv&{query}" for query in ("state=parked", "event=Never+Seen")),
         *(f"/exports/events?format=csv{query}" for query in ("", f"&{period}", f"&{period}&name=Never+Seen")),
         *(f"/exports/customers?format=csv{query}" for query in ("", f"&trait={audience_key(2)}")),
-        *("/exports/audit?format=csv", f"/exports/lists/{STATIC_LIST}?format=csv"),
+        *("/exports/audit?format=csv", "/exports/inventory?format=csv", f"/exports/lists/{STATIC_LIST}?format=csv"),
         *(f"/api{path}" for path in _api_paths(middle)),
     ]
 
@@ -172,7 +172,7 @@ _NOT_MEASURED = frozenset(
         *("/destinations/{slug:str}/replays/{replay_id:str}", "/destinations/{slug:str}/replay-offer"),
         *("/destinations/{slug:str}/replays/{replay_id:str}/progress", "/transformations/{slug:str}"),
         *("/destinations/{slug:str}/simulations/{number:str}", "/privacy/controls/{kind:str}/{slug:str}"),
-        *("/protocols/{slug:str}/export", "/settings/versions/{number:str}"),
+        *("/protocols/{slug:str}/export", "/settings/versions/{number:str}", "/settings/passkeys/{id:str}"),
     }
 )
 
