@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from punchcard.engage.fact_store import EVENTS_PER_RECORD_MAX, seq_of
 from punchcard.events.parse import BATCH_BYTES_MAX
+from punchcard.events.sequence import EVENTS_PER_RECORD_MAX, seq_of
 from punchcard.store.engine import Store
 from punchcard.testing.engage_world import EngageWorld
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from punchcard.clock import to_micros
 from punchcard.computations.model import COUNTING, Events, Reducer
 from punchcard.computations.parser import checked
-from punchcard.engage.fact_store import seq_of
+from punchcard.events.sequence import seq_of
 from punchcard.store.engine import Store
 from punchcard.testing import definitions as random
 from punchcard.testing.engage_world import EngageWorld

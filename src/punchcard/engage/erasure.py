@@ -7,8 +7,9 @@ from typing import Final, Protocol
 import msgspec
 from sqlalchemy import Connection
 
-from punchcard.engage.fact_store import FactStore, seq_of
+from punchcard.engage.fact_store import FactStore
 from punchcard.errors import ConfigurationError
+from punchcard.events.sequence import seq_of
 from punchcard.lake.erasure import SubjectEvent
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID

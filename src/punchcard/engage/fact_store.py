@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from punchcard.computations.conditions import as_number
 from punchcard.errors import PunchcardError, StorageError
+from punchcard.events.sequence import seq_of
 from punchcard.store.engage.profile_merging import final_profiles
 
 if TYPE_CHECKING:
@@ -379,12 +380,3 @@ class FactStore:
 
 def _next_of(name: str) -> str:
     return f"{name}/next"  # no list has this name: a key has no slash
-
-
-EVENTS_PER_RECORD_MAX = 1 << 20
-"""More than a log record can hold: it has at most 500 KB, and an event at least the two bytes of `{}`."""
-
-
-def seq_of(position: int, index: int) -> int:
-    """Return the position of an event in the log as one number: it rises with the log and is unique."""
-    return position * EVENTS_PER_RECORD_MAX + index

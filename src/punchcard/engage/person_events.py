@@ -9,11 +9,12 @@ import msgspec
 
 from punchcard.clock import to_micros
 from punchcard.engage.call_size import INVALID, TOO_LARGE
-from punchcard.engage.fact_store import FactRows, seq_of
+from punchcard.engage.fact_store import FactRows
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.members import exact_properties
 from punchcard.events.model import EventType
+from punchcard.events.sequence import seq_of
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader

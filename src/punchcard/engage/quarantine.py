@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
-from punchcard.engage.fact_store import seq_of
 from punchcard.engage.isolation import is_isolated
 from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.telemetry import EngageTelemetry
+from punchcard.events.sequence import seq_of
 from punchcard.lake.reader import LakeEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.store.engine import Store

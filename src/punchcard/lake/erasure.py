@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from punchcard.clock import Clock
 from punchcard.errors import LakeError
+from punchcard.events.sequence import EVENTS_PER_RECORD_MAX, seq_of
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.opening import open_files, open_table
@@ -28,7 +29,6 @@ Place = tuple[int, int]
 
 _FILES_PER_QUERY: Final = 64
 _TRIES: Final = 50
-_EVENTS_PER_RECORD_MAX: Final = 1 << 20
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "threads": 1,
     "memory_limit": "512MB",
@@ -333,8 +333,8 @@ def _without(group: "pa.Table", erased: set[Place]) -> "pa.Table":
     if not erased:
         return group
     # One number for each place, as Engage has it: compared in columns, not row by row.
-    keys = pc.add(pc.multiply(group.column("log_position"), _EVENTS_PER_RECORD_MAX), group.column("event_index"))
-    erased_keys = [position * _EVENTS_PER_RECORD_MAX + index for position, index in erased]
+    keys = pc.add(pc.multiply(group.column("log_position"), EVENTS_PER_RECORD_MAX), group.column("event_index"))
+    erased_keys = [seq_of(position, index) for position, index in erased]
     return group.filter(pc.invert(pc.is_in(keys, value_set=pa.array(erased_keys, type=pa.int64()))))
 
 
