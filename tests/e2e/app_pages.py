@@ -165,6 +165,18 @@ def check_page(page: Page, what: str, *, rules: dict[str, Any] = RULES) -> None:
     assert barriers == [], f"{what}: {barriers}"
 
 
+def check_both_widths(page: Page, axe: str, name: str, *, pictures_folder: str = "") -> None:
+    """The page fits on its screen and on a phone, and has no barriers there in either theme."""
+    screen = page.viewport_size
+    assert screen is not None
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, name
+    if pictures_folder:
+        page.screenshot(path=Path(pictures_folder) / f"{name}-{screen['width']}.png", full_page=True)
+    page.set_viewport_size({"width": 390, "height": 860})
+    check_both_themes(page, axe, name, pictures_folder=pictures_folder)
+    page.set_viewport_size(screen)
+
+
 def check_both_themes(page: Page, axe: str, name: str, *, pictures_folder: str = "") -> None:
     """The page fits and has no barriers in either theme.
 

@@ -74,6 +74,14 @@ def output_of(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     return done.stdout
 
 
+def assert_awarded_once(visitors: Visitors, sandbox: SandboxProcess) -> None:
+    """Each acknowledged visit is at Perkville once, its entry into the audience too, and nothing else is."""
+    awards = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
+    assert {f"SEG:website:EVENT:{message_id}" for message_id in visitors.acknowledged} <= set(awards)
+    assert len(awards) == 2 * len(visitors.acknowledged)
+    assert set(awards.values()) == {1}
+
+
 def test_what_is_acknowledged_is_awarded_once_whatever_dies(
     tmp_path: Path, own_kafka: KafkaCluster, postgres_url: str
 ) -> None:
@@ -115,10 +123,7 @@ def test_what_is_acknowledged_is_awarded_once_whatever_dies(
         finally:
             worker.__exit__()
             serving.stop()
-        awards = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
-    assert {f"SEG:website:EVENT:{message_id}" for message_id in visitors.acknowledged} <= set(awards)
-    assert len(awards) == 2 * len(visitors.acknowledged)
-    assert set(awards.values()) == {1}
+        assert_awarded_once(visitors, sandbox)
     for log in (serving.log, worker_log.read_text()):
         assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
         assert [line for line in log.splitlines() if line.startswith("%")] == []  # as the Kafka client writes them
@@ -155,9 +160,6 @@ def test_a_full_disk_of_the_broker_costs_no_award(
             cluster.wait_until_ready()
             visitors.send(3, serving)
             wait_until(lambda: len(sandbox.transactions()) >= 2 * len(visitors.acknowledged))
-        awards = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
-    assert {f"SEG:website:EVENT:{message_id}" for message_id in visitors.acknowledged} <= set(awards)
-    assert len(awards) == 2 * len(visitors.acknowledged)
-    assert set(awards.values()) == {1}
+        assert_awarded_once(visitors, sandbox)
     for log in (serving.log, worker_log.read_text()):
         assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []

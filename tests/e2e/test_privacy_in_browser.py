@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from tests.contract.privacy_world import ANN, BOB, CONFIG, order, process
-from tests.e2e.app_pages import check_both_themes, check_page, elsewhere, signed_in
+from tests.e2e.app_pages import check_both_widths, check_page, elsewhere, signed_in
 
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -35,16 +35,6 @@ def page(world: PublicApiServer, chromium: Browser) -> Iterator[Page]:
     with signed_in(chromium, url, "owner@acme.example", viewport=SCREEN) as opened:
         opened.on("dialog", lambda dialog: dialog.accept())
         yield opened
-
-
-def check(page: Page, axe: str, name: str) -> None:
-    """The page fits on a screen and on a phone, and has no barriers there in either theme."""
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, name
-    if PICTURES:
-        page.screenshot(path=Path(PICTURES) / f"{name}-{SCREEN['width']}.png", full_page=True)
-    page.set_viewport_size({"width": 390, "height": 860})
-    check_both_themes(page, axe, name, pictures_folder=PICTURES)
-    page.set_viewport_size(SCREEN)
 
 
 def test_access_request_is_downloaded_and_readable(page: Page, axe: str) -> None:
@@ -80,7 +70,7 @@ def test_person_is_deleted_with_progress_and_result(world: PublicApiServer, page
     page.get_by_label("Action").select_option("SUPPRESS_WITH_DELETE")
     page.get_by_label("Named by").first.select_option("USER_ID")
     page.get_by_label("Persons").fill(ANN[0])
-    check(page, axe, "privacy")
+    check_both_widths(page, axe, "privacy", pictures_folder=PICTURES)
     page.get_by_role("button", name="Apply").click()
     main = page.locator("main")
     expect(page.get_by_role("status").first).to_contain_text("The regulation was created.")
@@ -88,7 +78,7 @@ def test_person_is_deleted_with_progress_and_result(world: PublicApiServer, page
     elsewhere(world.run_regulations)
     expect(main).to_contain_text("Partial success")  # Perkville cannot delete
     expect(main).to_contain_text("Last copy deleted")
-    check(page, axe, "regulation")
+    check_both_widths(page, axe, "regulation", pictures_folder=PICTURES)
     page.goto("/privacy")
     expect(page.locator("tbody")).to_contain_text("Delete all data, and refuse new events")
     page.goto("/customers")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from tests.contract.privacy_world import CONFIG, order, transactions
-from tests.e2e.app_pages import check_both_themes, elsewhere, signed_in
+from tests.e2e.app_pages import check_both_widths, elsewhere, signed_in
 
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -44,16 +44,6 @@ def send(world: PublicApiServer, number: int, name: str = "Order Completed", **p
     world.feed_lake()
 
 
-def check(page: Page, axe: str, name: str) -> None:
-    """The page fits on a screen and on a phone, and has no barriers there in either theme."""
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, name
-    if PICTURES:
-        page.screenshot(path=Path(PICTURES) / f"{name}-{SCREEN['width']}.png", full_page=True)
-    page.set_viewport_size({"width": 390, "height": 860})
-    check_both_themes(page, axe, name, pictures_folder=PICTURES)
-    page.set_viewport_size(SCREEN)
-
-
 def awarded(world: PublicApiServer) -> set[str]:
     """Return the emails of the ledger."""
     return {row["email"] for row in transactions(world)}
@@ -66,9 +56,9 @@ def connect_plan_of_events(page: Page, axe: str) -> None:
     page.get_by_label("Begin with the events of").select_option("website")
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("status")).to_contain_text("The tracking plan Shop was created.")
-    check(page, axe, "plan")
+    check_both_widths(page, axe, "plan", pictures_folder=PICTURES)
     page.get_by_role("link", name="Order Completed").click()
-    check(page, axe, "rule")
+    check_both_widths(page, axe, "rule", pictures_folder=PICTURES)
 
     page.get_by_role("link", name="Shop").click()
     page.get_by_role("link", name="website").click()
@@ -91,20 +81,20 @@ def test_plan_is_inferred_enforced_and_blocked_events_earn_their_points_later(
     expect(preview).to_contain_text("1 of 4 events would have been blocked")
     expect(preview).to_contain_text("1 award at perkville would not have been made as it was")
     expect(preview).to_contain_text("properties.revenue must be string")
-    check(page, axe, "enforcement-preview")
+    check_both_widths(page, axe, "enforcement-preview", pictures_folder=PICTURES)
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved. It applies to new events.")
 
     send(world, 5, revenue=12)
     assert "u5@example.com" not in awarded(world)
     page.goto("/protocols/shop/violations")
-    check(page, axe, "violations")
+    check_both_widths(page, axe, "violations", pictures_folder=PICTURES)
     page.goto("/events/m-5")
     main = page.locator("main")
     expect(main).to_contain_text("Filtered at source")
     expect(main).to_contain_text("schema_violation")
     expect(main).to_contain_text("properties.revenue must be string")
-    check(page, axe, "blocked-event")
+    check_both_widths(page, axe, "blocked-event", pictures_folder=PICTURES)
 
     page.goto("/sources/website/protocols")
     page.get_by_label("Violating values in track calls").select_option("ALLOW")
@@ -119,7 +109,7 @@ def test_plan_is_inferred_enforced_and_blocked_events_earn_their_points_later(
     assert "u5@example.com" in awarded(world)
     page.goto("/events/m-5")
     expect(main).to_contain_text("Delivered")
-    check(page, axe, "replayed-event")
+    check_both_widths(page, axe, "replayed-event", pictures_folder=PICTURES)
 
 
 def test_transformation_is_previewed_and_its_trace_shows_values_before_and_after(
@@ -136,7 +126,7 @@ def test_transformation_is_previewed_and_its_trace_shows_values_before_and_after
     page.get_by_label("Conditions").fill("event = 'order_completed")
     page.get_by_role("button", name="Preview").click()
     expect(page.locator(".invalid-feedback")).to_be_visible()
-    check(page, axe, "transformation-refused")
+    check_both_widths(page, axe, "transformation-refused", pictures_folder=PICTURES)
     page.get_by_label("Conditions").fill("event = 'order_completed'")
     page.get_by_label("New event name").fill("Order Completed")
     page.get_by_label("Set values").fill('properties.currency = "USD"')
@@ -145,12 +135,12 @@ def test_transformation_is_previewed_and_its_trace_shows_values_before_and_after
     expect(preview).to_contain_text("events of the last 7 days would be changed.")
     expect(preview).to_contain_text("0 → 1")
     preview.get_by_text("Before and after").click()
-    check(page, axe, "transformation-preview")
+    check_both_widths(page, axe, "transformation-preview", pictures_folder=PICTURES)
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_be_visible()
     page.goto("/transformations")
     expect(page.locator("tbody")).to_contain_text("Fix the order")
-    check(page, axe, "transformations")
+    check_both_widths(page, axe, "transformations", pictures_folder=PICTURES)
 
     send(world, 12, name="order_completed", revenue="3.00")
     assert "u12@example.com" in awarded(world)
@@ -158,4 +148,4 @@ def test_transformation_is_previewed_and_its_trace_shows_values_before_and_after
     main = page.locator("main")
     expect(main).to_contain_text('event "order_completed" → "Order Completed"')
     expect(main).to_contain_text('properties.currency (none) → "USD"')
-    check(page, axe, "transformed-event")
+    check_both_widths(page, axe, "transformed-event", pictures_folder=PICTURES)
