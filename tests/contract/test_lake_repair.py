@@ -266,6 +266,9 @@ def test_what_nobody_has_any_more_is_counted_and_named(damaged: Installation) ->
         ((5, 20), [1, 2, *range(5, 21)], 2),
         ((5, 8), [3, *range(5, 9)], 1),  # no position of the merge is behind the log's state
         ((11, 20), [3, *range(11, 21)], 1),  # as many rows behind the log's state replace none before it
+        ((5, 20), [7, 8], 0),  # files of the merge are left before and behind what only the merge holds
+        ((5, 20), [2, 7, 9, *range(11, 21)], 1),
+        ((5, 8), [4, 6], 1),
     ],
 )
 def test_only_rows_that_no_file_holds_are_lost_when_the_log_lost_a_merge(

@@ -2,12 +2,18 @@
 
 import bisect
 import datetime
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from punchcard.errors import LakeError
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.location import LakeLocation
-from punchcard.lake.schema import PARTITION
+from punchcard.lake.schema import PARTITION, with_current_columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet
 
 
 def check_data_file(location: LakeLocation, file: DataFile) -> bool:
@@ -43,19 +49,44 @@ def count_rows_within(location: LakeLocation, file: DataFile, ranges: Sequence[t
     Raises:
         LakeError: The file cannot be read any more.
     """
-    import pyarrow as pa
-    import pyarrow.parquet
-
     near = [(first, last) for first, last in ranges if first <= file.last_position and file.first_position <= last]
     if not near or any(first <= file.first_position and file.last_position <= last for first, last in near):
         return file.rows if near else 0
+    with _opened(location, file) as parquet:
+        positions = parquet.read(columns=["log_position"], use_threads=False).column("log_position").to_pylist()
+    return sum(last - first for first, last in (_slice(positions, each) for each in near))
+
+
+def read_rows_within(location: LakeLocation, file: DataFile, positions: tuple[int, int]) -> Iterator["pa.Table"]:
+    """Yield the rows of a readable file from a first to a last log position, a row group at a time.
+
+    Raises:
+        LakeError: The file cannot be read any more.
+    """
+    with _opened(location, file) as parquet:
+        for number in range(parquet.num_row_groups):
+            group = parquet.read_row_group(number, use_threads=False)
+            first, last = _slice(group.column("log_position").to_pylist(), positions)
+            if first < last:
+                yield with_current_columns(group.slice(first, last - first))
+
+
+@contextmanager
+def _opened(location: LakeLocation, file: DataFile) -> Iterator["pa.parquet.ParquetFile"]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
     try:
         with location.open(file.path) as source:
-            table = pyarrow.parquet.ParquetFile(source).read(columns=["log_position"], use_threads=False)
+            yield pyarrow.parquet.ParquetFile(source)
     except (OSError, pa.ArrowException) as error:
         raise LakeError(f"The data lake at {location.url} cannot be read: {error}.") from error
-    positions = table.column("log_position").to_pylist()  # rising: rows are in log order
-    return sum(bisect.bisect_right(positions, last) - bisect.bisect_left(positions, first) for first, last in near)
+
+
+def _slice(rising: Sequence[int], positions: tuple[int, int]) -> tuple[int, int]:
+    """Return where the rows from a first to a last position begin and end; rows are in log order."""
+    first, last = positions
+    return bisect.bisect_left(rising, first), bisect.bisect_right(rising, last)
 
 
 def _day_of(path: str) -> datetime.date | None:

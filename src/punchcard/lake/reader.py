@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from punchcard.clock import to_micros
 from punchcard.errors import LakeError, StorageError
+from punchcard.events.sequence import EVENTS_PER_RECORD_MAX
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.elsewhere import refuse_lake_elsewhere
@@ -59,7 +60,6 @@ _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
 _RESULTS_COLUMN = re.compile(rf"\b{RESULTS}\b")
 _KEYS_PER_LIST = 50_000
 _LOG_POSITION = 9  # its index among the columns of `_EVENTS`
-_EVENTS_PER_RECORD_MAX = 100_000  # far above what a request body can hold
 
 _EVENTS = """
     SELECT message_id, type, event, user_id, anonymous_id, email, source, epoch_us(received_at), epoch_us(timestamp),
@@ -249,7 +249,7 @@ class LakeReader:
             cut = rows[-1][_LOG_POSITION]  # this record may be incomplete
             rows = [row for row in rows if row[_LOG_POSITION] < cut]
         elif len(rows) > limit:
-            rows = self._next_rows(selected, position, rows[0][_LOG_POSITION], _EVENTS_PER_RECORD_MAX)
+            rows = self._next_rows(selected, position, rows[0][_LOG_POSITION], EVENTS_PER_RECORD_MAX)
         return [event_of_row(row) for row in rows]
 
     def select(
@@ -277,7 +277,7 @@ class LakeReader:
                 return
             selected = list(overlapping(files, windows.after, end))
             bounds: list[Value] = [windows.after, end]
-            limit = ROWS_PER_QUERY_MAX if end > windows.after + 1 else _EVENTS_PER_RECORD_MAX
+            limit = ROWS_PER_QUERY_MAX if end > windows.after + 1 else EVENTS_PER_RECORD_MAX
             rows = self._query(sql, selected, *values, *place, *bounds, limit + 1)
             if len(rows) > limit:
                 windows.shrink()

@@ -8,10 +8,12 @@ counted and reported with its days of receipt.
 import datetime
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from punchcard.clock import Clock
 from punchcard.errors import LakeError
@@ -21,9 +23,12 @@ from punchcard.lake.location import LOG, LakeLocation
 from punchcard.lake.object_repair import ObjectLogCopy, without_replaced_damage
 from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.opening import open_table
-from punchcard.lake.parquet_check import check_data_file, count_rows_within, find_data_files
+from punchcard.lake.parquet_check import check_data_file, count_rows_within, find_data_files, read_rows_within
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.table import LostRaceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _TRIES = 3
 
@@ -134,8 +139,10 @@ class _Repair:
         sizes = self._location.data_file_bytes()
         good = [file for file in named if sizes.get(file.path) == file.bytes and check_data_file(self._location, file)]
         report.damaged_files = [file for file in named if file not in good]
+        candidates: list[DataFile] = []
         if report.is_log_damaged or report.damaged_files or state.version < 0:
-            report.recovered_files = _missing_among(find_data_files(self._location, except_for=good), good)
+            candidates = find_data_files(self._location, except_for=good)
+            report.recovered_files = _missing_among(candidates, good)
         covered = [*good, *report.recovered_files]
         position = max([state.table.last_position(), *(file.last_position for file in covered)])
         report.position = position
@@ -145,7 +152,9 @@ class _Repair:
 
         if not self._dry_run and report.is_log_damaged and self._location.folder is not None:
             self._restore_log(self._location.folder, state)
-        restored = [written for rows in restore(is_missing, position) for written in self._write(rows)]
+        restored = self._copy_missing(candidates, covered, after=state.table.last_position())
+        covered += restored
+        restored += [written for rows in restore(is_missing, position) for written in self._write(rows)]
         self._count_losses()
         if not (report.is_whole or self._dry_run):
             self._commit(state, restored)
@@ -158,27 +167,55 @@ class _Repair:
         stamp = f"{self._clock.now():%Y%m%dT%H%M%S}-{self._clock.new_id()[:8]}"
         restore_state(folder, state, aside=folder / f".damaged-{stamp}")
 
+    def _copy_missing(
+        self, candidates: Sequence[DataFile], covered: Sequence[DataFile], *, after: int
+    ) -> list[DataFile]:
+        """Copy rows that no covered file holds from files that hold others as well, so cannot be added whole.
+
+        Such a file is a merge that the log has lost, while some of the files that it joined are still in the table.
+        Only positions of damaged files and those `after` the log's state are copied: rows missing elsewhere were
+        deleted.
+        """
+        copied: list[DataFile] = []
+        for file in sorted(candidates, key=lambda candidate: -candidate.rows):
+            held = [other for other in (*covered, *copied) if other.day == file.day]
+            gaps = _gaps((file.first_position, file.last_position), held)
+            damaged = self._damaged_ranges(file.day)
+            for gap, lack in product(gaps, [*damaged, (after + 1, file.last_position)]):
+                part = max(gap[0], lack[0]), min(gap[1], lack[1])
+                rows = count_rows_within(self._location, file, [part]) if part[0] <= part[1] else 0
+                if not rows:
+                    continue
+                if lack in damaged:
+                    self._restored_from_damaged[file.day] += rows
+                groups = read_rows_within(self._location, file, part)
+                copied.append(self._restore_file(file.day, *part, rows, groups))
+        return copied
+
     def _write(self, rows: LakeRows) -> list[DataFile]:
         """Write the rows as data files; in a dry run, return only their numbers."""
-        self._report.restored_events += len(rows)
         files: list[DataFile] = []
         for day, part in rows.by_day().items():
             first, last = part.positions()
             self._restored_from_damaged[day] += part.count_within(self._damaged_ranges(day))
-            if self._dry_run:
-                files.append(
-                    DataFile(path="", day=day, bytes=0, rows=len(part), first_position=first, last_position=last)
-                )
-                continue
-            name = f"restored-{first:020}-{last:020}-{self._clock.new_id()}"
-            try:
-                with DataFileWriter(self._location, day, name=name) as writer:
-                    for group in part.row_groups():
-                        writer.write(group.to_arrow())
-            except OSError as error:
-                raise LakeError(f"The data lake at {self._location.url} cannot be written: {error}.") from error
-            files.append(writer.data_file())
+            groups = (group.to_arrow() for group in part.row_groups())
+            files.append(self._restore_file(day, first, last, len(part), groups))
         return files
+
+    def _restore_file(
+        self, day: datetime.date, first: int, last: int, rows: int, groups: "Iterable[pa.RecordBatch | pa.Table]"
+    ) -> DataFile:
+        self._report.restored_events += rows
+        if self._dry_run:
+            return DataFile(path="", day=day, bytes=0, rows=rows, first_position=first, last_position=last)
+        name = f"restored-{first:020}-{last:020}-{self._clock.new_id()}"
+        try:
+            with DataFileWriter(self._location, day, name=name) as writer:
+                for group in groups:
+                    writer.write(group)
+        except OSError as error:
+            raise LakeError(f"The data lake at {self._location.url} cannot be written: {error}.") from error
+        return writer.data_file()
 
     def _damaged_ranges(self, day: datetime.date) -> list[tuple[int, int]]:
         """Return the first and the last position of each damaged file of a day."""
@@ -253,3 +290,14 @@ def _missing_among(candidates: Sequence[DataFile], good: Sequence[DataFile]) -> 
         if not any(overlaps):
             chosen.append(file)
     return chosen
+
+
+def _gaps(positions: tuple[int, int], files: Sequence[DataFile]) -> list[tuple[int, int]]:
+    """Return the parts of a range of log positions that are in no range of the files: first and last of each."""
+    first, last = positions
+    gaps: list[tuple[int, int]] = []
+    for file in sorted(files, key=lambda file: file.first_position):
+        if first <= min(file.first_position - 1, last):
+            gaps.append((first, min(file.first_position - 1, last)))
+        first = max(first, file.last_position + 1)
+    return [*gaps, (first, last)] if first <= last else gaps
