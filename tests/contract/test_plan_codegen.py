@@ -49,6 +49,74 @@ RULES = [
     {"type": "COMMON", "jsonSchema": {}},
 ]
 PLAN = {"data": {"trackingPlan": {"name": 'Shop "A"', "rules": RULES}}}
+ODD_NAMES = [
+    *("Order ID", "order_id", "OrderId", "order id 2", "order_id_2", "1st", "2", "_", "  ", "x" * 150),
+    *(
+        "class",
+        "def",
+        "default",
+        "None",
+        "none",
+        "True",
+        "import",
+        "await",
+        "enum",
+        "let",
+        "eval",
+        "arguments",
+        "undefined",
+    ),
+    *("str", "int", "dict", "list", "float", "bool", "Any", "cast", "Mapping", "Client", "Literal", "TypedDict"),
+    *("Person", "Sender", "send", "browser", "node", "Record", "Array", "require", "exports", "Promise", "Object"),
+    *(
+        "client",
+        "properties",
+        "user_id",
+        "context",
+        "self",
+        "constructor",
+        "__proto__",
+        "toString",
+        "__init__",
+        "track",
+    ),
+    *(
+        "😀",
+        "日本語",
+        "Ärger über Öl",
+        '"quoted"',
+        "it's",
+        "back\\slash",
+        "new\nline",
+        "${x}",
+        "`tick`",
+        "*/ alert() /*",
+        '"""',
+    ),
+    *("null\0byte", "bell\x07", "right\u202eto left", "separator\u2028here", "%s {0} {name}", "<script>"),
+]
+ODD_SCHEMA = {
+    "type": "object",
+    "properties": {
+        **{name: {"type": "string", "description": name} for name in ODD_NAMES},
+        "address": {"type": "object", "properties": {name: {"type": ["integer", "null"]} for name in ODD_NAMES}},
+        "Address": {"type": "object", "properties": {"no": {"type": "object", "properties": {"ne": {"const": "z"}}}}},
+        "mixed": {"enum": ["a", 1, None, True, 1.5, "it's", "\\", "\n"]},
+        "nothing": {"enum": []},
+        "lists": {
+            "type": "array",
+            "items": {"type": ["object", "array", "null"], "properties": {"q": {"enum": [10**30]}}},
+        },
+    },
+}
+ODD_PLAN = {
+    "name": '""" */ \n \0',
+    "rules": [
+        {"type": kind, "key": name, "jsonSchema": {"description": name, "properties": {"properties": ODD_SCHEMA}}}
+        for kind in ("TRACK", "PAGE")
+        for name in (ODD_NAMES if kind == "TRACK" else ["order_id", "None", "Home"])
+    ],
+}
 USE_PYTHON = """
 import tracking
 from segment.analytics import Client
@@ -74,6 +142,16 @@ group(node(analytics), {{ size: 3 }}, {{ userId: 'ann', groupId: 'g1' }});
 import_(node(analytics), {{ anything: 1 }}, {{ anonymousId: 'x' }});
 declare const console: {{ log(text: string): void }};
 console.log(JSON.stringify(sent));
+"""
+USE_ALL_TYPESCRIPT = """
+import * as tracking from './tracking';
+const names: string[] = [];
+const keep = (call: { event?: string, name?: string }) => names.push((call.event ?? call.name) as string);
+const sender = tracking.node({ track: keep, page: keep });
+for (const [name, call] of Object.entries(tracking))
+  if (name !== 'browser' && name !== 'node') (call as (sender: tracking.Sender, members: object) => void)(sender, {});
+declare const console: { log(text: string): void };
+console.log(JSON.stringify(names));
 """
 
 
@@ -145,15 +223,55 @@ def test_the_events_of_the_generated_calls_are_accepted_by_a_real_endpoint(plan_
     ]
 
 
+class RecordingClient:
+    """Keeps the names of calls, in the place of Segment's library."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def track(self, *, event: str, **_: object) -> None:
+        """Keep the name of an event."""
+        self.names.append(event)
+
+    def page(self, *, name: str, **_: object) -> None:
+        """Keep the name of a page."""
+        self.names.append(name)
+
+
+def test_mypy_accepts_odd_names_and_calls_send_them_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(ODD_PLAN))
+    (tmp_path / "none").write_text("[mypy]\n")
+    module = load(generated(tmp_path / "plan.json", "python"))
+    assert check_types(tmp_path, "import tracking") == ""
+    client = RecordingClient()
+    functions = [
+        made for made in vars(module).values() if getattr(made, "__module__", "") == "tracking" and callable(made)
+    ]
+    for function in functions:
+        if not isinstance(function, type):
+            function(client, {}, user_id="ann")
+    assert sorted(client.names) == sorted([*ODD_NAMES, "order_id", "None", "Home"])
+    assert module.Class.__annotations__.keys() == ODD_SCHEMA["properties"].keys()  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not (MODULES / "typescript").exists(), reason="`make browser` installs TypeScript.")
+def test_tsc_accepts_odd_names_and_calls_send_them_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(ODD_PLAN))
+    generated(tmp_path / "plan.json", "typescript")
+    use = tmp_path / "use.ts"
+    use.write_text(USE_ALL_TYPESCRIPT)
+    compiled = subprocess.run([*compiler(tmp_path), str(use)], capture_output=True, text=True, check=False)
+    assert (compiled.stdout, compiled.returncode) == ("", 0)
+    ran = subprocess.run([*_node(), str(use.with_suffix(".js"))], capture_output=True, text=True, check=True)
+    assert sorted(json.loads(ran.stdout)) == sorted([*ODD_NAMES, "order_id", "None", "Home"])
+
+
 @pytest.mark.skipif(not (MODULES / "typescript").exists(), reason="`make browser` installs TypeScript.")
 def test_tsc_accepts_planned_calls_and_no_others(plan_file: Path) -> None:
     generated(plan_file, "typescript")
-    compiler = [*_node(), str(MODULES / "typescript" / "bin" / "tsc")]
-    options = ["--strict", "--target", "es2020", "--module", "commonjs", "--noUnusedLocals"]
-    options += ["--typeRoots", str(plan_file.parent)]
     use = plan_file.parent / "use.ts"
     use.write_text(USE_TYPESCRIPT.format(order="order_id: '1'"))
-    command = [*compiler, *options, str(use)]
+    command = [*compiler(plan_file.parent), str(use)]
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (compiled.stdout, compiled.returncode) == ("", 0)
     ran = subprocess.run([*_node(), str(use.with_suffix(".js"))], capture_output=True, text=True, check=True)
@@ -168,6 +286,12 @@ def test_tsc_accepts_planned_calls_and_no_others(plan_file: Path) -> None:
     invalid = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "order" in invalid.stdout
     assert invalid.returncode != 0
+
+
+def compiler(folder: Path) -> list[str]:
+    """Return the command that compiles TypeScript, without the name of the file."""
+    options = ["--strict", "--target", "es2020", "--module", "commonjs", "--noUnusedLocals", "--typeRoots", str(folder)]
+    return [*_node(), str(MODULES / "typescript" / "bin" / "tsc"), *options]
 
 
 def _node() -> list[str]:

@@ -1,6 +1,5 @@
 """Generates typed calls from the JSON of a tracking plan, as Segment's Typewriter does."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +72,12 @@ def read_plan(content: bytes, name: str) -> PlanFile:
 
 
 def event_calls(plan: PlanFile) -> list[EventCall]:
-    """Return the calls of a plan, sorted by type and name, with function names of their own.
+    """Return the calls of a plan, sorted by type and name.
 
     Raises:
         ConfigurationError: A rule cannot be used; the message names it.
     """
     calls: list[EventCall] = []
-    taken: set[tuple[str, ...]] = set()
     for number, rule in enumerate(plan.rules, start=1):
         kind = str(rule.get("type", "TRACK")).upper()
         if kind == "COMMON":
@@ -89,7 +87,6 @@ def event_calls(plan: PlanFile) -> list[EventCall]:
         if kind not in _CALLS or not isinstance(schema, dict) or (kind == "TRACK" and not key):
             raise ConfigurationError(f"Rule {number}: needs a type such as TRACK, a key and a jsonSchema.")
         call = _CALLS[kind]
-        words = _unique(words_of(key) or (call,), taken) if key or kind != "TRACK" else (call,)
         member = "traits" if kind in ("IDENTIFY", "GROUP") else "properties"
         members = schema.get("properties")
         of_member = members.get(member) if isinstance(members, dict) else None
@@ -97,22 +94,15 @@ def event_calls(plan: PlanFile) -> list[EventCall]:
             EventCall(
                 call=call,
                 name=key,
-                words=words,
+                words=_function_words(key, call),
                 member=member,
                 description=str(schema.get("description") or ""),
                 properties=read_type(of_member if isinstance(of_member, dict) else {"type": "object"}),
             )
         )
-    return sorted(calls, key=lambda call: (call.call, call.words))
+    return sorted(calls, key=lambda call: (call.call, call.words, call.name))
 
 
-def _unique(words: tuple[str, ...], taken: set[tuple[str, ...]]) -> tuple[str, ...]:
-    if re.match(r"\d", words[0]):
-        words = ("event", *words)
-    number = 2
-    candidate = words
-    while candidate in taken:
-        candidate = (*words, str(number))
-        number += 1
-    taken.add(candidate)
-    return candidate
+def _function_words(name: str, call: str) -> tuple[str, ...]:
+    words = words_of(name) or (call,)
+    return ("event", *words) if words[0][0].isdecimal() else words

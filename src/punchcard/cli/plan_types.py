@@ -1,8 +1,9 @@
 """The types of a tracking plan, read from its JSON Schemas, for the generators of code."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 _DEPTH_MAX: Final = 8
@@ -45,7 +46,7 @@ class EventCall:
     Attributes:
         call: `track`, `identify`, `group`, `page` or `screen`.
         name: Name of a track call.
-        words: Words of the name of the generated function.
+        words: Words of the name of the generated function; those of another call may be the same.
         member: `properties` or `traits`.
     """
 
@@ -61,6 +62,31 @@ class EventCall:
         """The first line of the documentation of the function, without a full stop."""
         text = in_a_line(self.description).rstrip(".")
         return text or (f"Send the event {in_a_line(self.name)}" if self.name else f"Send {self.call}")
+
+
+class Names:
+    """The names of a generated file: none is reserved, and none is given twice.
+
+    Args:
+        reserved: Keywords of the language, and names that the file uses itself.
+    """
+
+    def __init__(self, reserved: Collection[str]) -> None:
+        self._reserved = frozenset(reserved)
+        self._taken: set[str] = set()
+
+    def take(self, words: Sequence[str], *spellings: Callable[[Sequence[str]], str]) -> list[str]:
+        """Return the spellings of words, with a number where one of them is taken."""
+        for number in count(1):
+            numbered = words if number == 1 else (*words, str(number))
+            names = [self._allowed(spell(numbered)) for spell in spellings]
+            if self._taken.isdisjoint(names):
+                break
+        self._taken.update(names)
+        return names
+
+    def _allowed(self, name: str) -> str:
+        return f"{name}_" if name in self._reserved else name
 
 
 def read_type(schema: Mapping[str, Any], *, depth: int = 0) -> PlanType:
@@ -105,5 +131,6 @@ def pascal(words: Sequence[str]) -> str:
 
 
 def in_a_line(text: str) -> str:
-    """Return a text for a comment: without line breaks, and without what would end a comment."""
-    return " ".join(text.split()).replace("*/", "* /").replace('"""', "'''").replace("\\", "/")
+    """Return a text for a comment: without line breaks and control characters, and without what would end a comment."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split()).replace("*/", "* /").replace('"""', "'''").replace("\\", "/")
