@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.cluster]
 
 _RECORDS = 20_000
 _RECORDS_AT_ONCE = 20
+_ELECTION_SECONDS = 13.0  # a session of 9 s, and 4 s until there is another active controller
 
 
 def record(number: int) -> NewRecord:
@@ -179,6 +180,21 @@ def test_a_frozen_leader_is_replaced(own_kafka: KafkaCluster) -> None:
         numbers = list(stored(log).values())
     assert numbers[0] == 0
     assert set(numbers[1:]) == {1}
+
+
+def test_an_append_outlasts_an_election_by_kafkas_own_time_outs(kafka_jars: Path, tmp_path: Path) -> None:
+    """A producer that is given up before a leader is elected costs senders the seconds that a new one needs."""
+    with kafka_cluster(tmp_path, kafka_jars) as cluster, closing(KafkaEventLog(cluster.url())) as log:
+        log.append([record(0)])
+        (broker,) = cluster.brokers
+        broker.signal(signal.SIGSTOP)
+        going_on = threading.Timer(_ELECTION_SECONDS, broker.signal, [signal.SIGCONT])
+        going_on.start()
+        try:
+            log.append([record(1)])
+        finally:
+            going_on.join()
+        assert stored(log) == {1: 0, 2: 1}
 
 
 def test_who_reads_all_the_time_finds_the_next_leader(own_kafka: KafkaCluster) -> None:

@@ -20,6 +20,7 @@ ANSWER_SECONDS: Final = 5.0
 
 PARTITION: Final = 0
 _POLL_SECONDS: Final = 0.1
+_FIRST_TRY_SECONDS: Final = 1.0  # of a request; each further one may take twice as long
 _ERROR_SECONDS: Final = 30.0  # as long as an error explains a time-out
 
 _CLIENT: Final[Mapping[str, object]] = {
@@ -40,7 +41,7 @@ _OTHER_LEADER: Final = (
     KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError._NOENT,  # the client knows of no leader
-    KafkaError._DESTROY,  # another thread has replaced the client
+    KafkaError._TIMED_OUT,  # it goes on with a leader that is dead
 )
 _CHANGING: Final = (*_OTHER_LEADER, *_NO_TOPIC)
 # Errors of a wrong user, password or right. A broker that is only starting gives none of them.
@@ -74,12 +75,13 @@ class KafkaCluster:
     def __init__(self, options: KafkaOptions) -> None:
         self.options = options
         self._last_error, self._last_code, self._last_error_at = "", 0, 0.0
-        self._client: AdminClient | None = None
-        self._connect()
+        self._connecting = threading.Lock()
+        self._client: AdminClient | None = self._new_client()
 
     def close(self) -> None:
         """End the client. Without this, its threads would wait for the garbage collector."""
-        self._client = None
+        with self._connecting:
+            self._client = None
 
     def client_settings(self) -> dict[str, Any]:
         """Return what all clients have in common."""
@@ -158,13 +160,13 @@ class KafkaCluster:
             StorageError: Nothing was deleted.
         """
         before = TopicPartition(topic, partition, offset)
-        self.ask(lambda: only(self.admin().delete_records([before], request_timeout=ANSWER_SECONDS)), "trimmed")
+        self.ask(lambda client, seconds: only(client.delete_records([before], request_timeout=seconds)), "trimmed")
 
     def _offsets(self, topic: str, partitions: Sequence[int], which: OffsetSpec) -> list[int]:
         places = [TopicPartition(topic, partition) for partition in partitions]
 
-        def request() -> list[int]:
-            futures = self.admin().list_offsets(dict.fromkeys(places, which), request_timeout=ANSWER_SECONDS)
+        def request(client: AdminClient, seconds: float) -> list[int]:
+            futures = client.list_offsets(dict.fromkeys(places, which), request_timeout=seconds)
             offsets = [int(futures[place].result(timeout=2 * ANSWER_SECONDS).offset) for place in places]
             if min(offsets) < 0:  # a broker that has lost the others does not know
                 raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
@@ -172,12 +174,12 @@ class KafkaCluster:
 
         return self.ask(request, "read")
 
-    def _connect(self) -> None:
+    def _new_client(self) -> AdminClient:
         with self.failures("opened"):
-            self._client = AdminClient(self.client_settings())
+            return AdminClient(self.client_settings())
 
     def admin(self) -> AdminClient:
-        """Return the client of the cluster.
+        """Return the client of the cluster. To be held until a request is answered: without it, that never is.
 
         Raises:
             StorageError: The log is closed.
@@ -186,27 +188,36 @@ class KafkaCluster:
             raise StorageError(f"The event log at {self.options.place} is closed.")
         return client
 
-    def ask(self, request: Callable[[], T], action: str, *, codes: Collection[int] = _CHANGING) -> T:
+    def ask(self, request: Callable[[AdminClient, float], T], action: str, *, codes: Collection[int] = _CHANGING) -> T:
         """Make a request; again while the cluster changes its leaders, or has not heard yet of a new topic.
 
         Args:
+            request: Gets the client and the seconds that it may take.
             codes: The errors after which the request is repeated.
         """
         deadline = monotonic() + ANSWER_SECONDS
+        seconds = _FIRST_TRY_SECONDS
         while True:
+            # Held until the response is there: requests of a client that nobody holds are never answered.
+            client = self.admin()
             try:
                 with self.failures(action):
-                    return request()
+                    return request(client, seconds)
             except StorageError as error:
                 # After the death of a leader a client can go on with the leader it knows for minutes.
-                self._reconnect()
-                if code_of(error.__cause__) not in codes or monotonic() > deadline:
+                self._replace(client)
+                code = code_of(error.__cause__)
+                if code not in codes or monotonic() > deadline:
                     raise
+            if code == KafkaError._TIMED_OUT:
+                seconds *= 2
             threading.Event().wait(_POLL_SECONDS)
 
-    def _reconnect(self) -> None:
-        if self._client is not None:
-            self._connect()
+    def _replace(self, client: AdminClient) -> None:
+        """Connect again, unless the log is closed or another thread has done it."""
+        with self._connecting:
+            if self._client is client:
+                self._client = self._new_client()
 
     def describe(self, topic: str, *, action: str = "opened") -> TopicDescription | None:
         """Return the description of a topic, None if there is no such topic.
@@ -215,9 +226,9 @@ class KafkaCluster:
             StorageError: The cluster is not available.
         """
 
-        def request() -> TopicDescription:
+        def request(client: AdminClient, seconds: float) -> TopicDescription:
             topics = TopicCollection([topic])
-            description: TopicDescription = only(self.admin().describe_topics(topics, request_timeout=ANSWER_SECONDS))
+            description: TopicDescription = only(client.describe_topics(topics, request_timeout=seconds))
             return description
 
         try:

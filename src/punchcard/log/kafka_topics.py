@@ -74,8 +74,9 @@ class KafkaTopics:
 
     def _create(self, topic: str, partitions: int) -> None:
         options = self._options
+        client = self._cluster.admin()
         with self._cluster.failures("opened"):
-            brokers = len(self._cluster.admin().list_topics(timeout=ANSWER_SECONDS).brokers)
+            brokers = len(client.list_topics(timeout=ANSWER_SECONDS).brokers)
         if brokers < options.replication:
             raise StorageError(  # while a cluster starts, its brokers come up one after the other
                 f"The event log at {options.place} cannot be opened: {brokers} of the {options.replication} brokers "
@@ -85,7 +86,7 @@ class KafkaTopics:
         missing = f"The topic {topic} does not exist and cannot be created:"
         remedy = f"Create it: {self._create_command(topic, partitions)}"
         with self._changing(missing, remedy, done=KafkaError.TOPIC_ALREADY_EXISTS):
-            created = self._cluster.admin().create_topics(
+            created = client.create_topics(
                 [
                     NewTopic(
                         topic,
@@ -105,8 +106,9 @@ class KafkaTopics:
             f"--partitions {partitions}"
         )
         missing = f"The topic {topic} needs {partitions} partitions:"
+        client = self._cluster.admin()
         with self._changing(missing, remedy, done=KafkaError.INVALID_PARTITIONS):
-            only(self._cluster.admin().create_partitions([NewPartitions(topic, partitions)]))
+            only(client.create_partitions([NewPartitions(topic, partitions)]))
 
     @contextmanager
     def _changing(self, missing: str, remedy: str, *, done: int) -> Iterator[None]:
@@ -153,7 +155,7 @@ class KafkaTopics:
         """Refuse a topic with settings under which records are lost."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         entries = self._cluster.ask(
-            lambda: only(self._cluster.admin().describe_configs([resource], request_timeout=ANSWER_SECONDS)), "opened"
+            lambda client, seconds: only(client.describe_configs([resource], request_timeout=seconds)), "opened"
         )
         settings = {name: str(entry.value) for name, entry in entries.items()}
         problems = []

@@ -11,9 +11,10 @@ from confluent_kafka import KafkaException, Message, Producer
 from punchcard.errors import StorageError
 from punchcard.log.kafka_cluster import PARTITION, KafkaCluster
 
-# Electing another leader takes some seconds. Senders wait for as long as that, but not for each further batch while
-# nobody can be elected.
-_WRITE_SECONDS: Final = 10.0
+# By Kafka's own time-outs another leader is elected after 10 seconds, and after 13 if the dead broker was the active
+# controller, too. A producer goes on at once then, while a new one needs an id from the brokers first, which they do
+# not give meanwhile. So the first one is kept for longer than that. Senders do not wait so long for further batches.
+_WRITE_SECONDS: Final = 20.0
 _WRITE_AGAIN_SECONDS: Final = 3.0  # connecting takes one
 _PRODUCER: Final = {
     "acks": "all",
