@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import Final
 
@@ -28,7 +28,7 @@ def rotate_key(settings: Settings) -> int:
     """Encrypt all stored secrets with a new key; return 0, or 1 if some cannot be read.
 
     Raises:
-        ConfigurationError: The operator sets the key, and no other accepted one.
+        ConfigurationError: The operator sets the key, and no other accepted one; or another process rotates it.
         StorageError: The store is unavailable; repeat the call.
     """
     if settings.secret_key and not settings.secret_key_accepted:
@@ -36,7 +36,7 @@ def rotate_key(settings: Settings) -> int:
             "secret_key: The key is in PUNCHCARD_SECRET_KEY. Set the new key there and the old one in "
             f"PUNCHCARD_SECRET_KEY_ACCEPTED, on all machines, and run this again. {_HELP}"
         )
-    with closing(open_store(settings)) as store:
+    with _alone(settings), closing(open_store(settings)) as store:
         if not settings.secret_key:
             _introduce_new_key(settings, store)
         rows = reencrypt(store, open_keyring(settings))
@@ -48,9 +48,14 @@ def finish_rotation(settings: Settings) -> int:
     """Forget the old key once nothing needs it; return 0, or 1 if something does.
 
     Raises:
-        ConfigurationError: There is no old key.
+        ConfigurationError: There is no old key, or another process rotates the key.
         StorageError: Store or log is unavailable.
     """
+    with _alone(settings):
+        return _finish(settings)
+
+
+def _finish(settings: Settings) -> int:
     file = KeyFile(settings.secret_key_path())
     if settings.secret_key:
         if not settings.secret_key_accepted:
@@ -96,6 +101,11 @@ def show_key_usage(settings: Settings, *, as_json: bool) -> int:
         print(f"Encrypted with the other accepted key: {usage.accepted:,}")
         print(f"Encrypted with an unknown key:         {usage.unreadable:,}")
     return 1 if usage.unreadable else 0
+
+
+def _alone(settings: Settings) -> AbstractContextManager[None]:
+    """Keep other commands from changing the key file, if there is one."""
+    return nullcontext() if settings.secret_key else KeyFile(settings.secret_key_path()).changing()
 
 
 def _introduce_new_key(settings: Settings, store: Store) -> None:

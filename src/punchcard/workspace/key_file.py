@@ -4,9 +4,12 @@ The first line is the key that encrypts. `next: KEY` and `previous: KEY` are key
 learns the new key, then every process uses it, and at last the old one is forgotten. The file is replaced as a whole.
 """
 
+import fcntl
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -90,6 +93,27 @@ class KeyFile:
         except OSError as error:
             raise self._unusable(error) from error
         return self.read()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Let no other process change the keys: of two new keys, only one would be kept.
+
+        Raises:
+            ConfigurationError: Another process changes them now, or the folder cannot be written.
+        """
+        try:
+            lock = self._path.with_name(f".{self._path.name}.lock").open("a")
+        except OSError as error:
+            raise self._unusable(error) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"{self._path}: Another process rotates the key now. Run this again when it has ended."
+                raise ConfigurationError(message) from error
+            except OSError as error:
+                raise self._unusable(error) from error
+            yield
 
     def write(self, keys: FileKeys) -> None:
         """Replace the file.
