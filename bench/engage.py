@@ -22,7 +22,8 @@ from punchcard.clock import to_micros
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement
 from punchcard.engage.computing import RequestedComputation, apply, compute, group_by_dependency, touched_by_time
-from punchcard.engage.fact_store import FactRows, FactStore
+from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import FactRows
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = 86_400_000_000

@@ -12,7 +12,8 @@ from bench.past_events import RECORD_EVENTS, PastBatch, append_batch, past_batch
 from punchcard.clock import SystemClock, from_micros
 from punchcard.engage.computation_engine import STAMP
 from punchcard.engage.demand import POSITION as ENGAGE
-from punchcard.engage.fact_store import FactStore, Meta
+from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Meta
 from punchcard.events.sequence import seq_of
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.opening import open_event_log

@@ -9,7 +9,8 @@ import pytest
 from punchcard.computations.model import Events
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, spark_statement, statement
-from punchcard.engage.fact_store import FactRows, FactStore
+from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import FactRows
 
 pytestmark = pytest.mark.spark
 NOW = 1_773_000_000_000_000

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from punchcard.computations.model import Definition, Events, Reducer
 from punchcard.computations.parser import checked
 from punchcard.computations.sql import ComputationQuery, statement, value_json
-from punchcard.engage.fact_store import FactRows, FactStore
+from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import FactRows
 from punchcard.testing import definitions as random
 from punchcard.testing.examples import examples
 from punchcard.testing.reference import Happened, Person, expected_result

@@ -27,7 +27,7 @@ from punchcard.engage.computing import (
     touched_by_time,
 )
 from punchcard.engage.demand import POSITION
-from punchcard.engage.fact_store import FactStore, Meta
+from punchcard.engage.facts import Facts, Meta
 from punchcard.engage.identity_resolution import IdentityChanges
 from punchcard.engage.isolation import attribute_failures, is_isolated
 from punchcard.engage.pending import Pending, PendingResult
@@ -84,7 +84,7 @@ class ComputationEngine:
         *,
         store: Store,
         lake: LakeReader,
-        facts: FactStore,
+        facts: Facts,
         clock: Clock,
         current: Callable[[], Snapshot],
         settings: ComputationEngineSettings | None = None,
@@ -362,8 +362,7 @@ class ComputationEngine:
         reading.facts.profiles = [changes.profiles[number] for number in reading.fact_people]
         facts.add_facts(reading.facts)
         if changes.merged_traits:
-            among = ", ".join(str(profile) for profile in changes.merged_traits)
-            facts.run(f"DELETE FROM traits WHERE profile IN ({among})")
+            facts.delete_people("traits", changes.merged_traits)
         facts.set_traits(
             [(trait.profile_id, trait.name, trait.value, trait.computation) for trait in changes.changed_traits()]
         )

@@ -17,7 +17,7 @@ from punchcard.computations.model import (
     trait_keys,
 )
 from punchcard.computations.sql import ComputationQuery, statement, value_json
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Facts
 from punchcard.errors import PunchcardError, StorageError
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -104,9 +104,7 @@ def group_by_dependency(computations: Sequence[RequestedComputation]) -> list[li
     return levels
 
 
-def touched_by_time(
-    facts: FactStore, computations: Sequence[RequestedComputation], *, begin: int, end: int
-) -> set[int]:
+def touched_by_time(facts: Facts, computations: Sequence[RequestedComputation], *, begin: int, end: int) -> set[int]:
     """Return the people with an event that reached an age limit between two moments (microseconds since 1970)."""
     names: dict[int, set[str]] = {}
     for computation in computations:
@@ -154,7 +152,7 @@ def next_moment(now: int, *, last: int) -> tuple[int, bool]:
     return (last, False) if now >= last - _CLOCK_SLACK_MICROS else (now, True)
 
 
-def compute(facts: FactStore, level: Sequence[RequestedComputation], *, now: int, only_touched: bool) -> list[Change]:
+def compute(facts: Facts, level: Sequence[RequestedComputation], *, now: int, only_touched: bool) -> list[Change]:
     """Return the values that differ from the stored ones, for the people in `touched` or for everybody.
 
     Args:
@@ -181,9 +179,7 @@ def compute(facts: FactStore, level: Sequence[RequestedComputation], *, now: int
     return changes
 
 
-def _differences(
-    facts: FactStore, computation: RequestedComputation, number: int, *, only_touched: bool
-) -> list[Change]:
+def _differences(facts: Facts, computation: RequestedComputation, number: int, *, only_touched: bool) -> list[Change]:
     empty = empty_value(computation)
     value = value_json(computation.definition, f"c{number}")
     among = " AND profile IN (SELECT profile FROM touched)" if only_touched else ""
@@ -201,15 +197,15 @@ def _differences(
     return [Change(computation.key, profile, new, before) for profile, new, before in rows]
 
 
-def size_of(facts: FactStore, computation: RequestedComputation) -> int:
+def size_of(facts: Facts, computation: RequestedComputation) -> int:
     """Return the number of members of an audience, or of profiles with a value."""
-    rows = facts.rows(
+    (size,) = facts.totals(
         "SELECT count(*) FROM traits WHERE name = ? AND computation <> '' AND json NOT IN ('false', 'null')",
         computation.key,
     )
-    return int(rows[0][0])
+    return size
 
 
-def apply(facts: FactStore, changes: Sequence[Change], kinds: dict[str, str]) -> None:
+def apply(facts: Facts, changes: Sequence[Change], kinds: dict[str, str]) -> None:
     """Write the new values into the facts."""
     facts.set_traits([(change.profile, change.key, change.value, kinds[change.key]) for change in changes])

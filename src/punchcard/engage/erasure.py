@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import msgspec
 from sqlalchemy import Connection
 
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Facts
 from punchcard.errors import ConfigurationError
 from punchcard.events.sequence import seq_of
 from punchcard.lake.erasure import SubjectEvent
@@ -84,7 +84,7 @@ def is_erased(event: SubjectEvent, ids: ErasedIds, regulation: Regulation) -> bo
     return (not regulation.only_source or event.source == regulation.only_source) and event.is_of(ids)
 
 
-def erase_for_regulations(store: Store, facts: FactStore, vault: SubjectVault, lake: SubjectEvents) -> bool:
+def erase_for_regulations(store: Store, facts: Facts, vault: SubjectVault, lake: SubjectEvents) -> bool:
     """Delete the profiles of the deletions that have come to that.
 
     Returns:
@@ -115,7 +115,7 @@ def erase_for_regulations(store: Store, facts: FactStore, vault: SubjectVault, l
 
 
 def _erase_facts(
-    store: Store, facts: FactStore, regulation: Regulation, identity: ErasedIdentity, lake: SubjectEvents
+    store: Store, facts: Facts, regulation: Regulation, identity: ErasedIdentity, lake: SubjectEvents
 ) -> None:
     ids = identity.ids
     profiles: set[int] = set()

@@ -5,14 +5,13 @@ The file may be lost: it is restored from both. `stamp` says which state of the 
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from itertools import compress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from punchcard.computations.conditions import as_number
-from punchcard.errors import PunchcardError, StorageError
+from punchcard.engage.facts import FactRows, Meta, MovedPeople, TimeLimitError, columns_sum, unit_of_work
+from punchcard.errors import StorageError
 from punchcard.events.sequence import seq_of
 from punchcard.store.engage.profile_merging import final_profiles
 
@@ -38,69 +37,16 @@ CREATE TABLE people (profile BIGINT, known BOOLEAN);
 CREATE TABLE meta (version INTEGER, position BIGINT, stamp BIGINT, computed_at BIGINT);
 """
 # Made where they are missing: a file of an earlier version is used on, and its lists are read again.
-_LIST_TABLES = """
+_ADDED_TABLES = """
 CREATE TABLE IF NOT EXISTS list_members (list VARCHAR, profile BIGINT);
 CREATE TABLE IF NOT EXISTS lists (name VARCHAR, revision VARCHAR);
+CREATE TABLE IF NOT EXISTS moved AS SELECT * FROM facts LIMIT 0;
 """
+_ROW = "profile, happened, seq, event, source, encode(properties), encode(context)"  # the columns of `FactRows`
 _HOT = ", ".join(
     as_number(f"JSON_EXTRACT_STRING(properties, '$.\"{name}\"')") + f" AS {name}"
     for name in ("revenue", "value", "total")
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Meta:
-    """The state of the facts.
-
-    Attributes:
-        position: The last log position with included events.
-        stamp: The state of the store that traits and people belong to.
-        computed_at: The moment that the computed traits are valid for, microseconds since 1970.
-    """
-
-    position: int
-    stamp: int
-    computed_at: int
-
-
-@dataclass
-class FactRows:
-    """Events to be added to the facts, one list per column."""
-
-    profiles: list[int] = field(default_factory=list)
-    happened: list[int] = field(default_factory=list)
-    seqs: list[int] = field(default_factory=list)
-    events: list[str] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-    properties: list[bytes | None] = field(default_factory=list)
-    contexts: list[bytes | None] = field(default_factory=list)
-
-    def only(self, mask: Sequence[bool]) -> "FactRows":
-        """Return the rows for which `mask` is True."""
-        lists = (getattr(self, field.name) for field in fields(self))
-        return FactRows(*(list(compress(values, mask)) for values in lists))
-
-    def to_arrow(self) -> "pa.Table":
-        """Return the rows as an Arrow table."""
-        import pyarrow as pa
-
-        return pa.table(
-            {
-                "profile": pa.array(self.profiles, type=pa.int64()),
-                "happened": pa.array(self.happened, type=pa.int64()),
-                "seq": pa.array(self.seqs, type=pa.int64()),
-                "event": pa.array(self.events, type=pa.string()),
-                "source": pa.array(self.sources, type=pa.string()),
-                "properties": pa.array(self.properties, type=pa.string()),
-                "context": pa.array(self.contexts, type=pa.string()),
-            }
-        )
-
-
-class TimeLimitError(PunchcardError):
-    """A query took longer than its time limit."""
-
-    code = "time_limit_exceeded"
 
 
 class FactStore:
@@ -112,6 +58,8 @@ class FactStore:
     Raises:
         StorageError: The file cannot be created; from every method: it cannot be read or written.
     """
+
+    shards = 1
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -127,16 +75,35 @@ class FactStore:
         position, stamp, computed_at = self.rows("SELECT position, stamp, computed_at FROM meta")[0]
         return Meta(position=position, stamp=stamp, computed_at=computed_at)
 
-    @contextmanager
-    def unit_of_work(self) -> Iterator[None]:
+    def recreate(self) -> None:
+        """Begin again with an empty file."""
+        self.close()
+        self._forget()
+        self._connection = self._opened()
+
+    def unit_of_work(self) -> AbstractContextManager[None]:
         """Commit everything written inside, or nothing if an exception is raised."""
+        return unit_of_work(self)
+
+    def begin(self) -> None:
+        """Begin a unit of work."""
         self.run("BEGIN TRANSACTION")
+
+    def commit(self) -> None:
+        """Commit the unit of work."""
+        import duckdb
+
         try:
-            yield
             self.run("COMMIT")
-        except BaseException:
+        except duckdb.Error as error:
+            raise StorageError(f"{self._path} cannot be written: {error}.") from error
+
+    def rollback(self) -> None:
+        """Undo the unit of work, if it is not committed."""
+        import duckdb
+
+        with suppress(duckdb.TransactionException):  # it is committed, or ended by its failure
             self._connection.rollback()
-            raise
 
     def save_meta(self, meta: Meta) -> None:
         """Save the state of the facts."""
@@ -181,6 +148,41 @@ class FactStore:
             self.run(f"UPDATE people SET known = true WHERE profile IN ({known})")
             self.run(f"DELETE FROM people WHERE profile IN (SELECT m FROM {name})")
             self.run(f"DELETE FROM traits WHERE profile IN (SELECT m FROM {name})")
+
+    def merge_again(self, merges: Sequence[tuple[int, int]]) -> None:
+        """Merge while the facts are restored; of profiles that are merged already there is nothing to move."""
+        self.merge(merges)
+
+    def take_people(self, profiles: Iterable[int]) -> MovedPeople:
+        """Remove merged profiles and return what another shard adds: their events stay in `moved` until it has them."""
+        with self._numbers(profiles) as name:
+            chosen = f"WHERE profile IN (SELECT n FROM {name})"
+            rows = self.rows(f"SELECT {_ROW} FROM facts {chosen}")
+            members = self.rows(f"SELECT list, profile FROM list_members {chosen}")
+            known = self.rows(f"SELECT profile FROM people {chosen} AND known")
+            self.run(f"INSERT INTO moved SELECT * FROM facts {chosen}")
+            for table in ("facts", "list_members", "people", "traits"):
+                self.run(f"DELETE FROM {table} {chosen}")
+        return MovedPeople(
+            FactRows.from_rows(rows), [(list_, profile) for list_, profile in members], [p for (p,) in known]
+        )
+
+    def moved_facts(self) -> FactRows:
+        """Return the events that were taken last, of which another shard perhaps has none."""
+        return FactRows.from_rows(self.rows(f"SELECT {_ROW} FROM moved"))
+
+    def forget_moved(self) -> None:
+        """Delete the events that other shards have by now."""
+        self.run("DELETE FROM moved")
+
+    def move_into_lists(self, members: Sequence[tuple[str, int]]) -> None:
+        """Add members that another shard had: list and profile."""
+        import pyarrow as pa
+
+        if members:
+            table = pa.table({"l": [row[0] for row in members], "p": [row[1] for row in members]})
+            with self._as_table(table) as name:
+                self.run(f"INSERT INTO list_members SELECT l, p FROM {name}")
 
     def set_traits(self, traits: Sequence[tuple[int, str, str, str]]) -> None:
         """Set traits: (profile, name, JSON, computation). A trait with the JSON `null` is stored and has no value."""
@@ -241,7 +243,8 @@ class FactStore:
 
     def forget_behind(self, position: int) -> None:
         """Delete the events after a log position."""
-        self.run("DELETE FROM facts WHERE seq >= ?", seq_of(position + 1, 0))
+        for table in ("facts", "moved"):
+            self.run(f"DELETE FROM {table} WHERE seq >= ?", seq_of(position + 1, 0))
 
     def delete_people(self, table: str, profiles: Iterable[int]) -> None:
         """Delete what a table (`facts`, `traits`, `people` or `list_members`) has of these people."""
@@ -277,29 +280,33 @@ class FactStore:
         finally:
             self._connection = self._opened()
 
-    @contextmanager
-    def time_limit(self, seconds: float) -> Iterator[None]:
-        """Interrupt queries that still run after this time.
-
-        Raises:
-            TimeLimitError: A query was interrupted.
-        """
-        import duckdb
-
-        timer = threading.Timer(seconds, self._connection.interrupt)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except duckdb.InterruptException as error:
-            raise TimeLimitError(f"The query was stopped after {seconds:g} s.") from error
-        finally:
-            timer.cancel()
-            timer.join()  # so that it cannot interrupt a later query
-
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a query and return its rows."""
         return self._execute(sql, values).fetchall()
+
+    def totals(self, sql: str, *values: object, seconds_max: float = 0.0) -> tuple[int, ...]:
+        """Run a query that returns one row of numbers.
+
+        Args:
+            seconds_max: Interrupt it after this time; 0 for no limit.
+
+        Raises:
+            TimeLimitError: The query was interrupted.
+        """
+        import duckdb
+
+        if not seconds_max:
+            return columns_sum(self.rows(sql, *values))
+        timer = threading.Timer(seconds_max, self._connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            return columns_sum(self.rows(sql, *values))
+        except duckdb.InterruptException as error:
+            raise TimeLimitError(f"The query was stopped after {seconds_max:g} s.") from error
+        finally:
+            timer.cancel()
+            timer.join()  # so that it cannot interrupt a later query
 
     def run(self, sql: str, *values: object) -> None:
         """Run a statement."""
@@ -340,7 +347,7 @@ class FactStore:
                 return existing
             self._forget()
             connection = duckdb.connect(str(self._path), config=_CONFIG)
-            connection.execute(_TABLES + _LIST_TABLES)
+            connection.execute(_TABLES + _ADDED_TABLES)
             connection.execute("INSERT INTO meta VALUES (?, 0, 0, 0)", [_VERSION])
         except (OSError, duckdb.Error) as error:
             raise StorageError(f"{self._path} cannot be opened: {error}.") from error
@@ -353,7 +360,7 @@ class FactStore:
         try:
             connection = duckdb.connect(str(self._path), config=_CONFIG)
             if connection.execute("SELECT version FROM meta").fetchall() == [(_VERSION,)]:
-                connection.execute(_LIST_TABLES)
+                connection.execute(_ADDED_TABLES)
                 return connection
             connection.close()
         except duckdb.IOException as error:

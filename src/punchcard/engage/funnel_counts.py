@@ -9,7 +9,7 @@ from punchcard.computations.funnels import split_into_funnel
 from punchcard.computations.model import beginning_at
 from punchcard.computations.parser import parse_audience
 from punchcard.computations.sql import ComputationQuery, statement
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Facts
 from punchcard.errors import PunchcardError, StorageError
 
 TIME_LIMIT_SECONDS = 5.0
@@ -44,7 +44,7 @@ class FunnelCounts(msgspec.Struct, frozen=True):
 
 
 def count_funnel(
-    facts: FactStore, body: str, *, clock: Clock, zone: ZoneInfo, time_limit_seconds: float = TIME_LIMIT_SECONDS
+    facts: Facts, body: str, *, clock: Clock, zone: ZoneInfo, time_limit_seconds: float = TIME_LIMIT_SECONDS
 ) -> FunnelCounts:
     """Count the steps of a requested funnel on the facts.
 
@@ -69,8 +69,7 @@ def count_funnel(
         ]
         results = statement(queries, now=to_micros(clock.now()), zone=zone)
         columns = ", ".join(f"count(*) FILTER (c{number})" for number in range(len(queries)))
-        with facts.time_limit(time_limit_seconds):
-            people = facts.rows(f"SELECT {columns} FROM ({results})")[0]
+        people = facts.totals(f"SELECT {columns} FROM ({results})", seconds_max=time_limit_seconds)
     except StorageError:
         raise
     except PunchcardError as error:

@@ -9,7 +9,7 @@ import msgspec
 
 from punchcard.clock import to_micros
 from punchcard.engage.call_size import INVALID, TOO_LARGE
-from punchcard.engage.fact_store import FactRows
+from punchcard.engage.facts import FactRows
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.members import exact_properties

@@ -3,11 +3,12 @@
 The table `preview` of the facts holds the previewed values.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Facts
 from punchcard.store.engage.profiles import count_with_email
 from punchcard.store.engine import Store
 
@@ -61,7 +62,7 @@ class Reach(msgspec.Struct, frozen=True):
     overlaps: tuple[Overlap, ...] = ()
 
 
-def measure_reach(store: Store, facts: FactStore, *, key: str, value: str) -> Reach:
+def measure_reach(store: Store, facts: Facts, *, key: str, value: str) -> Reach:
     """Compare the previewed values with what is stored.
 
     Args:
@@ -82,32 +83,34 @@ def measure_reach(store: Store, facts: FactStore, *, key: str, value: str) -> Re
         """,
         key,
     )
-    entering, leaving = facts.rows(
+    entering, leaving = facts.totals(
         "SELECT count(*) FILTER (json IS NULL), count(*) FILTER (value IS NULL) FROM preview_changes"
-    )[0]
-    overlaps = facts.rows(
+    )
+    overlaps: Counter[str] = Counter()
+    for name, count in facts.rows(
         """
         SELECT name, count(*) FROM traits JOIN preview USING (profile)
         WHERE computation = 'audience' AND json = 'true' AND name <> ?
-        GROUP BY name ORDER BY count(*) DESC, name LIMIT ?
+        GROUP BY name
         """,
         key,
-        OVERLAPS_MAX,
-    )
+    ):
+        overlaps[name] += count
+    largest = sorted(overlaps.items(), key=lambda overlap: (-overlap[1], overlap[0]))[:OVERLAPS_MAX]
     return Reach(
         matches=_group(store, facts, "value IS NOT NULL"),
         current=_group(store, facts, "json IS NOT NULL"),
         changes=_group(store, facts, "value IS DISTINCT FROM json"),
         entering=entering,
         leaving=leaving,
-        overlaps=tuple(Overlap(*row) for row in overlaps),
+        overlaps=tuple(Overlap(*overlap) for overlap in largest),
     )
 
 
-def _group(store: Store, facts: FactStore, condition: str) -> Group:
-    people = int(facts.rows(f"SELECT count(*) FROM preview_changes WHERE {condition}")[0][0])
-    order = "ORDER BY hash(profile) " if people > _SAMPLED_MAX else ""
-    rows = facts.rows(f"SELECT profile FROM preview_changes WHERE {condition} {order}LIMIT {_SAMPLED_MAX}")
+def _group(store: Store, facts: Facts, condition: str) -> Group:
+    (people,) = facts.totals(f"SELECT count(*) FROM preview_changes WHERE {condition}")
+    limit = f" ORDER BY hash(profile) LIMIT {_SAMPLED_MAX // facts.shards}" if people > _SAMPLED_MAX else ""
+    rows = facts.rows(f"SELECT profile FROM preview_changes WHERE {condition}{limit}")
     sample: Sequence[int] = [row[0] for row in rows]
     with store.reading() as work:
         with_email = count_with_email(work, sample)

@@ -14,7 +14,7 @@ from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.demand import request_engage
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Facts
 from punchcard.engage.funnel_counts import FunnelCounts, FunnelRequest, count_funnel
 from punchcard.engage.reach import Reach, measure_reach
 from punchcard.engage.warnings import FactNames, find_warnings
@@ -137,7 +137,7 @@ def _request_result(
     )
 
 
-def process_requests(store: Store, facts: FactStore, *, clock: Clock, zone: ZoneInfo) -> int:
+def process_requests(store: Store, facts: Facts, *, clock: Clock, zone: ZoneInfo) -> int:
     """Process the open requests; returns their number.
 
     Args:
@@ -160,7 +160,7 @@ def process_requests(store: Store, facts: FactStore, *, clock: Clock, zone: Zone
     return len(open_requests)
 
 
-def preview(store: Store, facts: FactStore, body: str, *, clock: Clock, zone: ZoneInfo) -> Preview:
+def preview(store: Store, facts: Facts, body: str, *, clock: Clock, zone: ZoneInfo) -> Preview:
     """Compute the preview of a definition on the facts."""
     begun = clock.monotonic()
     try:
@@ -171,11 +171,12 @@ def preview(store: Store, facts: FactStore, body: str, *, clock: Clock, zone: Zo
         results = statement([query], now=to_micros(clock.now()), zone=zone)
         facts.run("CREATE OR REPLACE TEMP TABLE preview AS " + results)
         value = value_json(definition, "c0")
-        count = int(facts.rows("SELECT count(*) FROM preview")[0][0])
-        people = int(facts.rows("SELECT count(*) FROM people")[0][0])
+        (count,) = facts.totals("SELECT count(*) FROM preview")
+        (people,) = facts.totals("SELECT count(*) FROM people")
         warnings = tuple(find_warnings(FactNames(facts), definition))
         reach = measure_reach(store, facts, key=request.key, value=value) if request.measures_reach else Reach()
-        rows = facts.rows(f"SELECT profile, {value} FROM preview ORDER BY profile DESC LIMIT {SAMPLES}")
+        newest = facts.rows(f"SELECT profile, {value} FROM preview ORDER BY profile DESC LIMIT {SAMPLES}")
+        rows = sorted(newest, reverse=True)[:SAMPLES]
     except StorageError:
         raise
     except (DefinitionError, msgspec.ValidationError) as error:

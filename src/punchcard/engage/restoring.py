@@ -1,7 +1,7 @@
 """Restore the facts from lake and store, as far as they are missing or belong to another state."""
 
 from punchcard.clock import Clock
-from punchcard.engage.fact_store import FactStore, Meta
+from punchcard.engage.facts import Facts, Meta
 from punchcard.engage.person_events import PersonEvents, read_events
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.lake.reader import LakeReader
@@ -15,7 +15,7 @@ _ROWS_PER_BATCH = 50_000
 
 
 def restore(
-    facts: FactStore, store: Store, lake: LakeReader, ids: IdReader, *, position: int, stamp: int, clock: Clock
+    facts: Facts, store: Store, lake: LakeReader, ids: IdReader, *, position: int, stamp: int, clock: Clock
 ) -> None:
     """Bring the facts to the state of the store.
 
@@ -27,12 +27,9 @@ def restore(
         StorageError: Lake, store or facts failed; call again.
     """
     begun = clock.monotonic()
-    if facts.meta().stamp > stamp:
-        # The store was restored from an older copy, which does not know later merges.
-        with facts.unit_of_work():
-            facts.forget_behind(0)
-            facts.save_meta(Meta(position=0, stamp=-1, computed_at=0))
-    events = _restore_events(facts, store, lake, ids, position)
+    if facts.meta().state > stamp:
+        facts.recreate()  # the store was restored from an older copy, which does not know later merges
+    events = _restore_events(facts, store, lake, ids, position, stamp=stamp)
     with facts.unit_of_work():
         people = _restore_people(facts, store)
         facts.save_meta(Meta(position=position, stamp=stamp, computed_at=0))
@@ -40,7 +37,7 @@ def restore(
         EngageTelemetry().facts_restored(people=people, events=events, seconds=clock.monotonic() - begun)
 
 
-def _restore_events(facts: FactStore, store: Store, lake: LakeReader, ids: IdReader, position: int) -> int:
+def _restore_events(facts: Facts, store: Store, lake: LakeReader, ids: IdReader, position: int, *, stamp: int) -> int:
     """Read the events again that the facts lack; the store knows their profiles by now."""
     count = 0
     meta = facts.meta()
@@ -55,7 +52,7 @@ def _restore_events(facts: FactStore, store: Store, lake: LakeReader, ids: IdRea
         _find_owners(store, reading)
         with facts.unit_of_work():
             facts.add_facts(reading.facts)
-            facts.save_meta(Meta(position=at, stamp=-1, computed_at=0))
+            facts.save_meta(Meta(position=at, stamp=stamp, computed_at=0).unfinished())
         count += len(events)
     return count
 
@@ -74,13 +71,13 @@ def _find_owners(store: Store, reading: PersonEvents) -> None:
     reading.facts.profiles = [profile for profile in owners_of_facts if profile is not None]
 
 
-def _follow_merges(facts: FactStore, store: Store) -> None:
+def _follow_merges(facts: Facts, store: Store) -> None:
     with store.reading() as work:
         merges = list_merges(work)
-    facts.merge(merges)
+    facts.merge_again(merges)
 
 
-def _restore_people(facts: FactStore, store: Store) -> int:
+def _restore_people(facts: Facts, store: Store) -> int:
     facts.run("DELETE FROM people")
     facts.run("DELETE FROM traits")
     facts.forget_lists()
@@ -91,4 +88,6 @@ def _restore_people(facts: FactStore, store: Store) -> int:
             count += len(people)
         for traits in read_traits(work, rows_per_batch=_ROWS_PER_BATCH):
             facts.set_traits(traits)
+    # Profiles that were deleted while another process led Engage, with a file of its own.
+    facts.run("DELETE FROM facts WHERE profile NOT IN (SELECT profile FROM people)")
     return count

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from punchcard.clock import Clock
 from punchcard.computations.model import StaticList
 from punchcard.engage.computing import RequestedComputation
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Facts
 from punchcard.engage.person_events import PersonEvent
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import EMAIL, USER_ID, ExternalId
@@ -62,7 +62,7 @@ class StaticLists:
     """
 
     store: Store
-    facts: FactStore
+    facts: Facts
     clock: Clock
     failed: dict[str, str] = field(default_factory=dict)
 

@@ -19,7 +19,7 @@ from punchcard.computations.model import (
     dependencies_of,
     traits_of,
 )
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Facts
 from punchcard.events.faults import UNREADABLE
 
 SAMPLE: Final = 2_000
@@ -48,7 +48,7 @@ class KnownNames(Protocol):
 class FactNames:
     """The names in Engage's facts."""
 
-    def __init__(self, facts: FactStore) -> None:
+    def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
     def events(self) -> Collection[str]:

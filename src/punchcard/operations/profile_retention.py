@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from punchcard.clock import Clock
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import Facts
 from punchcard.operations.retention import PROFILES, days_of
 from punchcard.store.engage.erasure import erase_profiles, with_merged
 from punchcard.store.engage.retention import find_old_profiles
@@ -19,7 +19,7 @@ _PROFILES_AT_ONCE: Final = 200
 
 def delete_old_profiles(
     store: Store,
-    facts: FactStore,
+    facts: Facts,
     defaults: Mapping[str, int],
     *,
     clock: Clock,
@@ -54,7 +54,7 @@ def delete_old_profiles(
     return deleted
 
 
-def _delete(store: Store, facts: FactStore, profiles: list[int], *, clock: Clock) -> None:
+def _delete(store: Store, facts: Facts, profiles: list[int], *, clock: Clock) -> None:
     with store.reading() as work:
         members = with_merged(work, profiles)
     # The facts first: if the store fails then, the profiles are found again.

@@ -21,7 +21,7 @@ from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
 
 if TYPE_CHECKING:
-    from punchcard.engage.fact_store import FactStore
+    from punchcard.engage.facts import Facts
     from punchcard.store.leadership import Leadership
 
 _RETRY_SECONDS = 1.0
@@ -38,6 +38,7 @@ class EngageProcess:
     """The Engage process."""
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+        from punchcard.engage.fact_opening import shard_paths
         from punchcard.engage.telemetry import EngageTelemetry
         from punchcard.lake.erasure import LakeEraser
         from punchcard.runtime.assembly import open_keyring, open_store
@@ -46,6 +47,7 @@ class EngageProcess:
         from punchcard.workspace.subject_vault import SubjectVault
 
         self._settings = settings
+        self._facts_paths = shard_paths(settings.facts_path(), settings.engage_shards)
         self._stopping = stopping
         self._clock = SystemClock()
         self._progress = LoopProgress(self._clock)
@@ -94,16 +96,17 @@ class EngageProcess:
     def _lead(self, leadership: "Leadership") -> None:
         """Work until stopped, another process leads, storage fails, or the workspace cannot be read."""
         from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
-        from punchcard.engage.fact_store import FactStore
+        from punchcard.engage.fact_opening import discard_other_facts, open_facts
         from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.sync_dispatch import SyncDispatcher
         from punchcard.runtime.assembly import open_guarded_log, open_lake
 
         settings = self._settings
         lake = open_lake(settings, self._store)
+        discard_other_facts(settings.facts_path(), self._facts_paths)
         with (
             open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
-            closing(FactStore(settings.facts_path())) as facts,
+            closing(open_facts(self._facts_paths)) as facts,
             ExitStack() as watching,
         ):
             recovery = RestoredSync(store=self._store, lake=lake, clock=self._clock)
@@ -142,7 +145,7 @@ class EngageProcess:
                     return
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
-    def _serve_requests(self, facts: "FactStore") -> bool:
+    def _serve_requests(self, facts: "Facts") -> bool:
         """Process previews, deletions and retention; True if everything must be computed again."""
         from punchcard.engage.erasure import erase_for_regulations
         from punchcard.engage.requests import process_requests
@@ -151,7 +154,7 @@ class EngageProcess:
         is_erased = erase_for_regulations(self._store, facts, self._subjects, self._eraser)
         return self._delete_old_profiles(facts) or is_erased
 
-    def _delete_old_profiles(self, facts: "FactStore") -> bool:
+    def _delete_old_profiles(self, facts: "Facts") -> bool:
         """Delete profiles that were not seen for long; True if everything must be computed again."""
         from punchcard.operations.profile_retention import delete_old_profiles
 

@@ -141,6 +141,7 @@ class Settings:
     reconcile_pending_hours: float
     engage_poll_seconds: float
     engage_events_max: int
+    engage_shards: int
     engage_check_hours: float
     alert_poll_seconds: float
     config_poll_seconds: float

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from punchcard.clock import to_micros
 from punchcard.computations.printer import to_text
 from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
-from punchcard.engage.fact_store import FactStore
+from punchcard.engage.fact_opening import open_facts, shard_paths
+from punchcard.engage.facts import Facts
 from punchcard.events.parse import read_request
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.schema import LakeRows
@@ -41,6 +42,7 @@ class EngageWorld:
         store: The store of the tested engine.
         begin: The initial time.
         zone: Time zone in which days begin and end.
+        shards: Number of the parts that the facts are divided into.
     """
 
     folder: Path
@@ -53,13 +55,15 @@ class EngageWorld:
     destinations: Mapping[str, RoutedDestination] = field(default_factory=dict)
     computations: dict[str, Computation] = field(default_factory=dict)
     position: int = 0
+    shards: int = 1
 
     def __post_init__(self) -> None:
         self.clock = ManualClock(self.begin)
         self.writer = LakeWriter(str(self.folder / "lake"), clock=self.clock)
-        self.facts_path = self.folder / "engage.duckdb"
+        self.facts_paths = shard_paths(self.folder / "engage.duckdb", self.shards)
+        self.facts_path = self.facts_paths[0]
         self.engine: ComputationEngine | None = None
-        self.facts: FactStore | None = None
+        self.facts: Facts | None = None
         self._snapshot: Snapshot | None = None
 
     def configure(self, *computations: Computation) -> None:
@@ -137,7 +141,7 @@ class EngageWorld:
         """Start Engage, or restart it after a stop."""
         if self.facts is not None:
             self.facts.close()
-        self.facts = FactStore(facts_with_tables(self.facts_path))
+        self.facts = open_facts([facts_with_tables(path) for path in self.facts_paths])
         self.engine = ComputationEngine(
             store=self.store,
             lake=LakeReader(str(self.folder / "lake")),
@@ -164,8 +168,9 @@ class EngageWorld:
             self.facts.close()
         self.facts = self.engine = None
         if loses_facts:
-            self.facts_path.unlink(missing_ok=True)
-            self.facts_path.with_name(self.facts_path.name + ".wal").unlink(missing_ok=True)
+            for path in self.facts_paths:
+                path.unlink(missing_ok=True)
+                path.with_name(path.name + ".wal").unlink(missing_ok=True)
 
     def values(self, key: str) -> dict[int, str]:
         """Return the people who have a value of a computed trait, with its JSON text."""
