@@ -20,6 +20,7 @@ from bench.size import TINY
 BENCHES = (
     "ingest",
     "routing",
+    "rules",
     "shared_log",
     "partitions",
     "kafka_log",

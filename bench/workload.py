@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 EVENTS_PER_BODY = 100
 MAPPED_EVERY = 50
-_NAMES = ("Product Viewed", "Product List Viewed", "Product Added", "Cart Viewed", "Page Scrolled")
+NAMES = ("Product Viewed", "Product List Viewed", "Product Added", "Cart Viewed", "Page Scrolled")
 
 
 def bodies(count: int, *, seed: int = 0) -> Iterator[bytes]:
@@ -44,7 +44,7 @@ def _event(number: int, message_id: str) -> dict[str, object]:
         properties |= {"order_id": f"order-{message_id}", "revenue": 102.4}
     return {
         "type": "track",
-        "event": "Order Completed" if is_order else _NAMES[number % len(_NAMES)],
+        "event": "Order Completed" if is_order else NAMES[number % len(NAMES)],
         "messageId": message_id,
         "userId": f"user-{person}",
         "anonymousId": f"anonymous-{person}",

@@ -80,6 +80,18 @@ def test_suppression_ends_with_unsuppress_and_can_be_of_one_source(api: PublicAp
     assert api.request("GET", "/api/suppressions").json()["data"]["suppressed"] == []
 
 
+def test_a_person_seen_at_another_source_is_suppressed_at_its_own(api: PublicApiServer) -> None:
+    regulate(api, "SUPPRESS_ONLY", BOB[0], by="USER_ID")
+    body = {"regulationType": "SUPPRESS_ONLY", "subjectType": "USER_ID", "subjectIds": [ANN[0]]}
+    post(api, body, "/api/regulations/sources/till")
+    api.clock.advance(1)
+    api.send(order(ANN, 1))
+    process(api)
+    api.send({"batch": [order(BOB, 2), order(ANN, 3)]}, call="batch", write_key="wk_till")
+    process(api)
+    assert [row["messageId"] for row in transactions(api)] == ["m-1"]
+
+
 def test_a_source_cannot_end_what_the_workspace_suppresses(api: PublicApiServer) -> None:
     regulate(api, "SUPPRESS_ONLY", ANN[0])
     body = {"regulationType": "UNSUPPRESS", "subjectType": "USER_ID", "subjectIds": [ANN[0]]}

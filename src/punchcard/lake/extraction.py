@@ -1,6 +1,7 @@
 """The columns that are read from within an event: its email and the members that e-commerce events have."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import structlog
@@ -16,6 +17,9 @@ EXTRACTED: Final = ("email", *Commerce._fields)
 """The columns in the order of `extract_columns`."""
 
 NOTHING_EXTRACTED: Final = (None,) * len(EXTRACTED)
+
+ExtractedColumns = tuple[list[Any], ...]
+"""A list of values for each of the columns, in their order."""
 
 _NO_COMMERCE: Final = NOTHING_EXTRACTED[1:]
 _TRACK: Final = EventType.TRACK
@@ -51,7 +55,7 @@ def extract_email(event: Event) -> str | None:
         return None
 
 
-def extract_column_lists(items: Sequence[object]) -> tuple[list[Any], ...]:
+def extract_column_lists(items: Sequence[object]) -> ExtractedColumns:
     """Return the columns `EXTRACTED` of many items: what `extract_columns` returns of each, in less time.
 
     Args:
@@ -65,7 +69,12 @@ def extract_column_lists(items: Sequence[object]) -> tuple[list[Any], ...]:
         return tuple(map(list, zip(*rows, strict=True))) if rows else tuple([] for _ in EXTRACTED)
 
 
-def _extract_usual(items: Sequence[object]) -> tuple[list[Any], ...]:
+def part_columns(columns: ExtractedColumns, begins: Sequence[int]) -> list[ExtractedColumns]:
+    """Return the parts of columns between each two of some indices that follow each other."""
+    return [tuple([column[begin:end] for column in columns]) for begin, end in pairwise(begins)]
+
+
+def _extract_usual(items: Sequence[object]) -> ExtractedColumns:
     # A list per column: most of them are read from usual properties without a call for an event.
     many = _reader.read_all(
         [
@@ -75,7 +84,7 @@ def _extract_usual(items: Sequence[object]) -> tuple[list[Any], ...]:
     )
     usuals = [usual or _NOTHING_USUAL for usual in many]
     product_ids = [usual_product_ids(usual) for usual in usuals]
-    columns: tuple[list[Any], ...] = (
+    columns: ExtractedColumns = (
         [usual.email and trimmed_email(usual.email) for usual in usuals],
         [None if usual.order_id is None else usual_order_id(usual.order_id) for usual in usuals],
         [usual.revenue for usual in usuals],

@@ -11,7 +11,7 @@ from punchcard.events.model import Event, WireEvent, message_key
 from punchcard.events.notes import Note
 from punchcard.events.notes import to_json as notes_to_json
 from punchcard.lake import arrays
-from punchcard.lake.extraction import EXTRACTED, extract_column_lists
+from punchcard.lake.extraction import EXTRACTED, ExtractedColumns, extract_column_lists, part_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,6 +89,7 @@ class _Record(NamedTuple):
     Attributes:
         begin: Index of the first of them in the record.
         results: JSON text of each event's results.
+        extracted: The columns that are read from within the events, if that was done before.
     """
 
     items: Sequence[Event | FailedItem]
@@ -97,6 +98,7 @@ class _Record(NamedTuple):
     position: int
     begin: int
     results: Sequence[str]
+    extracted: ExtractedColumns | None = None
 
 
 class LakeRows:
@@ -145,6 +147,7 @@ class LakeRows:
         received_at: int,
         position: int,
         results: Sequence[str],
+        extracted: ExtractedColumns | None = None,
     ) -> None:
         """Add all events of one log record, in order.
 
@@ -154,10 +157,11 @@ class LakeRows:
             received_at: Microseconds since 1970-01-01 UTC.
             position: Position of the record in the log.
             results: JSON text of each event's results; passing the same object for the same text saves time.
+            extracted: What `extract_column_lists` returns of the items, if that was needed before.
         """
         if len(items) != len(results):
             raise InvariantError(f"{len(items)} events of log record {position} have {len(results)} results.")
-        self._records.append(_Record(items, source, received_at, position, 0, results))
+        self._records.append(_Record(items, source, received_at, position, 0, results, extracted))
         self._count += len(items)
 
     def extend(self, rows: "LakeRows") -> None:
@@ -229,7 +233,7 @@ class LakeRows:
             "event": [wire.event for wire in wires],
             "user_id": [wire.user_id for wire in wires],
             "anonymous_id": [wire.anonymous_id for wire in wires],
-            **dict(zip(EXTRACTED, extract_column_lists(items), strict=True)),
+            **dict(zip(EXTRACTED, self._extracted(items), strict=True)),
             "source": _repeated((record.source, record) for record in records),
             "received_at": _repeated((record.received_at, record) for record in records),
             "timestamp": [event.timestamp for event in events],
@@ -241,6 +245,18 @@ class LakeRows:
             RESULTS: list(chain.from_iterable(record.results for record in records)),
             "notes": [notes_to_json(item.notes) if item.notes else None for item in items],
         }
+
+    def _extracted(self, items: Sequence[Event | FailedItem]) -> ExtractedColumns:
+        """Return the columns that are read from within the events.
+
+        Args:
+            items: The events of all records.
+        """
+        records = self._records
+        if all(record.extracted is None for record in records):
+            return extract_column_lists(items)
+        parts = [record.extracted or extract_column_lists(record.items) for record in records]
+        return tuple([list(chain.from_iterable(lists)) for lists in zip(*parts, strict=True)])
 
     def _payload_bytes(self) -> int:
         return sum(len(item.raw) for record in self._records for item in record.items)
@@ -260,6 +276,7 @@ class LakeRows:
                         items=record.items[first:last],
                         results=record.results[first:last],
                         begin=record.begin + first,
+                        extracted=record.extracted and part_columns(record.extracted, (first, last))[0],
                     )
                 )
                 part._count += last - first

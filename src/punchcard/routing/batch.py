@@ -9,6 +9,7 @@ from punchcard.errors import UnreadableRecordError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event, message_key
 from punchcard.events.parse import IngestFailure
+from punchcard.lake.extraction import ExtractedColumns
 from punchcard.lake.schema import LakeRows
 from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
@@ -22,7 +23,7 @@ from punchcard.routing.replayed_events import plan_replay
 from punchcard.routing.rule_steps import Violation
 from punchcard.routing.source_rules import SourceRules, compile_source_rules
 from punchcard.routing.suppression import SUPPRESSED_RESULTS, Suppressions, is_suppressed, without_person
-from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
+from punchcard.store.delivery.counts import CountKey
 from punchcard.store.delivery.orders import RefusedOrder
 from punchcard.store.routing.event_results import (
     EventResult,
@@ -68,10 +69,11 @@ class Batch:
     refused_orders: list[RefusedOrder] = field(default_factory=list)
     destinations: set[str] = field(default_factory=set)  # slugs of those that get new effects
     routed: ResultBatch = field(default_factory=lambda: ResultBatch([], []))  # all results, once they are committed
-    notes: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # see `count_notes`
-    counts: Counter[CountKey] = field(default_factory=Counter)  # see `counts_to_keep`
+    notes: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # see `batch_counts.count_notes`
+    counts: Counter[CountKey] = field(default_factory=Counter)  # see `batch_counts.counts_to_keep`
     replays: dict[int, ReplayBatch] = field(default_factory=dict)  # by the number of their record
-    suppressed: dict[int, Collection[int]] = field(default_factory=dict)  # events of suppressed subjects, by record
+    suppressed: Mapping[int, Collection[int]] = field(default_factory=dict)  # events of suppressed subjects, by record
+    extracted: Sequence[ExtractedColumns] = ()  # columns of the lake by record, if suppression has read them
     rewritten: dict[int, list[RewrittenEvent]] = field(default_factory=dict)  # by the rules of their source, by record
     violations: list[tuple[int, int, Violation]] = field(default_factory=list)  # with record number and event number
 
@@ -119,22 +121,27 @@ def plan_batch(
         suppressions: Subjects with events that are refused.
     """
     batch = Batch()
-    for number, record in enumerate(records):
-        items = read_record(record)
-        route = snapshot.routes.get(record.write_key)
+    items_by_record = [read_record(record) for record in records]
+    routes = [snapshot.routes.get(record.write_key) for record in records]
+    replays = [_replay_in(record, items) for record, items in zip(records, items_by_record, strict=True)]
+    if suppressions:
+        sources = [
+            replay.source if replay is not None else "" if route is None else route.source.slug
+            for route, replay in zip(routes, replays, strict=True)
+        ]
+        batch.suppressed, batch.extracted = suppressions.find_in_records(items_by_record, sources)
+        if failing:
+            batch.extracted = ()  # the columns of the events that are not planned again are others
+    for number, (record, items, route, replay) in enumerate(
+        zip(records, items_by_record, routes, replays, strict=True)
+    ):
         planner = planners.get(record.write_key)
         batch.records.append(record)
         batch.sources.append(None if route is None else route.source.slug)
         batch.items.append(items if not failing else _without(items, number, failing))
         results: list[tuple[EventResult, ...]] = []
         batch.results.append(results)
-        replay = _replay_in(record, items)
-        suppressed: Collection[int] = ()
-        if suppressions:
-            source = batch.sources[number] if replay is None else replay.source
-            suppressed = suppressions.find(items, source or "")
-            if suppressed:
-                batch.suppressed[number] = suppressed
+        suppressed = batch.suppressed.get(number, ())
         if replay is not None:
             plan_replay(batch, number, replay, snapshot, behind=behind, suppressed=suppressed)
         elif route is None or planner is None:
@@ -307,20 +314,30 @@ def result_batch(batch: Batch) -> ResultBatch:
     return ResultBatch(distinct=list(numbers), records=records)
 
 
-def lake_rows(results: ResultBatch, items_by_record: Sequence[Sequence[Item]], received: Sequence[int]) -> LakeRows:
+def lake_rows(
+    results: ResultBatch,
+    items_by_record: Sequence[Sequence[Item]],
+    received: Sequence[int],
+    *,
+    extracted: Sequence[ExtractedColumns] = (),
+) -> LakeRows:
     """The rows that the lake keeps of a routed batch.
 
     Args:
         results: The results by record.
         items_by_record: The records' events in the same order.
         received: When each record was received, microseconds since 1970.
+        extracted: What the lake has of the events of each record as received, if it was read before.
     """
     rows = LakeRows()
     texts = [to_json(event_results) for event_results in results.distinct]
     suppressed = {number for number, event_results in enumerate(results.distinct) if is_suppressed(event_results)}
-    for record, items, received_at in zip(results.records, items_by_record, received, strict=True):
+    columns: Sequence[ExtractedColumns | None] = extracted or [None] * len(received)
+    for record, items, received_at, read in zip(results.records, items_by_record, received, columns, strict=True):
+        is_as_read = len(items) == len(record.results) and not record.rewritten
         items = items[: len(record.results)]
         if suppressed and not suppressed.isdisjoint(record.results):
+            is_as_read = False
             items = [
                 without_person(item) if number in suppressed else item
                 for item, number in zip(items, record.results, strict=True)
@@ -331,57 +348,12 @@ def lake_rows(results: ResultBatch, items_by_record: Sequence[Sequence[Item]], r
             received_at=received_at,
             position=record.position,
             results=[texts[number] for number in record.results],
+            extracted=read if is_as_read else None,
         )
     return rows
-
-
-def counts_by_status(results: ResultBatch) -> Counter[tuple[str, str, str]]:
-    """How often each (destination, result, reason) occurs, for metrics; "" where there is none."""
-    by_number = Counter(number for record in results.records for number in record.results)
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for number, count in by_number.items():
-        for result in results.distinct[number]:
-            counts[result.destination or "", result.status, result.reason or ""] += count
-    return counts
-
-
-def count_notes(batch: Batch) -> Counter[tuple[int, str, str]]:
-    """How many events had something converted, by the instant of receipt, source and reason of the note.
-
-    An event counts once for each reason, however many of its values it is about.
-    """
-    counts: Counter[tuple[int, str, str]] = Counter()
-    for record, source, items in zip(batch.records, batch.sources, batch.items, strict=True):
-        for item in items:
-            if item.notes:
-                for reason in {note.reason for note in item.notes}:
-                    counts[record.received_at, source or "", reason] += 1
-    return counts
 
 
 def _unknown_source(write_key: str) -> tuple[EventResult, ...]:
     shown = write_key[:_KEY_SHOWN] + ("…" if len(write_key) > _KEY_SHOWN else "")
     detail = f'no source has the write key "{shown}"' if write_key else "it came without a write key"
     return (EventResult(None, EventStatus.FAILED_ON_INGEST, "unknown_source", detail),)
-
-
-def counts_to_keep(results: ResultBatch, batch: Batch) -> Counter[CountKey]:
-    """What the store counts of a routed batch: every event as received, and every result."""
-    counts: Counter[CountKey] = Counter()
-    for record, items, routed in zip(batch.records, batch.items, results.records, strict=True):
-        bucket = record.received_at - record.received_at % MINUTE_MICROS
-        if not routed.results:
-            continue
-        # Lists and `zip`, because a generator of tuples takes three times as long.
-        types = [item.type if isinstance(item, Event) else "" for item in items]
-        names = [item.wire.event if isinstance(item, Event) else None for item in items]
-        alike = Counter(zip(types, names, routed.results, strict=True))
-        for (event_type, event_name, number), count in alike.items():
-            base = CountKey(bucket, routed.source or "", "", str(event_type), event_name or "", RECEIVED, "")
-            counts[base] += count
-            for result in results.distinct[number]:
-                key = base._replace(
-                    destination=result.destination or "", status=result.status.value, reason=result.reason or ""
-                )
-                counts[key] += count
-    return counts

@@ -210,7 +210,7 @@ class Holding:
             if event is None:
                 continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
-            if self._suppressions and self._suppressions.find([event], held.source):
+            if self._suppressions and self._suppressions.is_suppressed(event, held.source):
                 results[held.id] = suppressed_at(held.destination)
                 continue
             planned = try_plan(event, under, source=held.source, zone=snapshot.zone)

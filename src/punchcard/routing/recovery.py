@@ -21,7 +21,8 @@ from punchcard.events.model import Event
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
-from punchcard.routing.batch import Planners, counts_to_keep, plan_batch, result_batch
+from punchcard.routing.batch import Planners, plan_batch, result_batch
+from punchcard.routing.batch_counts import counts_to_keep
 from punchcard.routing.conflicts import PlannedEffect, record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex

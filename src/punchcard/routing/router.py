@@ -14,14 +14,12 @@ from punchcard.routing.batch import (
     Batch,
     FailingEvents,
     Planners,
-    count_notes,
-    counts_by_status,
-    counts_to_keep,
     is_quarantined,
     lake_rows,
     plan_batch,
     result_batch,
 )
+from punchcard.routing.batch_counts import count_notes, counts_by_status, counts_to_keep
 from punchcard.routing.conflicts import record_refusals, resolve_conflicts
 from punchcard.routing.counted_names import CountedNames
 from punchcard.routing.dedupe import MessageIndex
@@ -278,7 +276,7 @@ class Router:
             self._on_effects(batch.destinations)
         received = [record.received_at for record in batch.records]
         self._feed.offer(
-            lake_rows(results, batch.items, received),
+            lake_rows(results, batch.items, received, extracted=batch.extracted),
             first_position=batch.records[0].position,
             last_position=self._position,
         )

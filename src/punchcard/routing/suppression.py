@@ -4,15 +4,17 @@ Ids that were compared with the hashes lately are remembered, because most event
 a remembered id takes a tenth of hashing it.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate, chain
+from typing import Final, NamedTuple
 
 import msgspec
 
 from punchcard.clock import Clock
 from punchcard.events.model import Event, MessageId, WireEvent
 from punchcard.events.parse import IngestFailure
-from punchcard.lake.extraction import extract_email
+from punchcard.lake.extraction import ExtractedColumns, extract_column_lists, extract_email, part_columns
 from punchcard.routing.records import Item
 from punchcard.store.engine import Store
 from punchcard.store.privacy.regulations import SubjectType
@@ -35,6 +37,18 @@ _REMEMBERED_MAX: Final = 200_000
 _encode = msgspec.json.Encoder().encode
 
 
+class SuppressedEvents(NamedTuple):
+    """The events of suppressed subjects in log records.
+
+    Attributes:
+        indices: Those of a record by its number; records without such events are absent.
+        extracted: The columns of each record's events, if they were read to find emails; otherwise empty.
+    """
+
+    indices: Mapping[int, set[int]]
+    extracted: Sequence[ExtractedColumns]
+
+
 class Suppressions:
     """What is suppressed, as routing knows it. For the one thread that routes.
 
@@ -49,8 +63,8 @@ class Suppressions:
         self._due_at = 0.0
         self._revision = 0
         self._hashes: SubjectHashes | None = None
-        self._digests: dict[tuple[str, SubjectType], set[bytes]] = {}  # by source ("" for all) and type
-        self._clear: dict[SubjectType, set[str]] = {subject_type: set() for subject_type in SubjectType}
+        self._digests: dict[SubjectType, dict[str, set[bytes]]] = {}  # by type and source, "" for all sources
+        self._clear: dict[SubjectType, set[str | None]] = {subject_type: set() for subject_type in SubjectType}
 
     def __bool__(self) -> bool:
         """True if anybody is suppressed."""
@@ -72,56 +86,87 @@ class Suppressions:
                 for batch in changed_since(work, self._revision if revision > self._revision else 0):
                     for digest, source, subject_type, is_active in batch:
                         self._change(bytes.fromhex(digest), source, SubjectType(subject_type), is_active=is_active)
-                self._digests = {scope: digests for scope, digests in self._digests.items() if digests}
+                self._digests = {
+                    subject_type: by_source
+                    for subject_type, digests_by_source in self._digests.items()
+                    if (by_source := {source: digests for source, digests in digests_by_source.items() if digests})
+                }
                 for remembered in self._clear.values():
                     remembered.clear()
                 self._revision = revision
         self._due_at = self._clock.monotonic() + _REFRESH_SECONDS
 
-    def find(self, items: Sequence[Item], source: str) -> Collection[int]:
+    def find_in_records(self, items_by_record: Sequence[Sequence[Item]], sources: Sequence[str]) -> "SuppressedEvents":
+        """Return the events of suppressed subjects in log records, looked up together.
+
+        Args:
+            items_by_record: The events of each record.
+            sources: Slug of each record's source, "" if unknown.
+        """
+        items = list(chain.from_iterable(items_by_record))
+        begins = list(accumulate(map(len, items_by_record), initial=0))
+        columns = extract_column_lists(items) if SubjectType.EMAIL in self._digests else None
+        emails = None if columns is None else columns[0]
+        indices: dict[int, set[int]] = {}
+        for index in self._find(items, lambda index: sources[bisect_right(begins, index) - 1], emails=emails):
+            number = bisect_right(begins, index) - 1
+            indices.setdefault(number, set()).add(index - begins[number])
+        extracted = [] if columns is None else part_columns(columns, begins)
+        return SuppressedEvents(indices, extracted)
+
+    def is_suppressed(self, event: Event, source: str) -> bool:
+        """Return whether an event is of a suppressed subject.
+
+        Args:
+            source: Slug of its source.
+        """
+        return bool(self._find([event], lambda _: source))
+
+    def _find(
+        self, items: Sequence[Item], source_of: Callable[[int], str], *, emails: Sequence[str | None] | None = None
+    ) -> set[int]:
         """Return the indices of the events of suppressed subjects.
 
         Args:
-            items: The events of a record.
-            source: Slug of their source, "" if unknown.
+            source_of: Returns the slug of the source of the item at an index.
+            emails: The items' emails, if they have been read.
         """
-        if not self._digests:
-            return ()
         suppressed: set[int] = set()
-        for subject_type, read in _READERS.items():
-            sets = [self._digests[scope] for scope in _scopes(source, subject_type) if scope in self._digests]
-            if sets:
-                self._match(items, subject_type, read, sets, suppressed)
+        for subject_type, digests_by_source in self._digests.items():
+            has_emails = subject_type is SubjectType.EMAIL and emails is not None
+            values = emails if has_emails and emails is not None else _READERS[subject_type](items)
+            # As for most batches: all persons were seen before, or the events have no such id.
+            if self._clear[subject_type].issuperset(values):
+                continue
+            matches = self._find_unknown(subject_type, digests_by_source, values)
+            if matches:
+                for index, value in enumerate(values):
+                    if value in matches and not matches[value].isdisjoint(("", source_of(index))):
+                        suppressed.add(index)
         return suppressed
 
-    def _match(
-        self,
-        items: Sequence[Item],
-        subject_type: SubjectType,
-        read: Callable[[Item], str | None],
-        sets: Sequence[set[bytes]],
-        suppressed: set[int],
-    ) -> None:
-        """Add the indices of the events with a suppressed id of a type."""
+    def _find_unknown(
+        self, subject_type: SubjectType, digests_by_source: Mapping[str, set[bytes]], values: Iterable[str | None]
+    ) -> dict[str | None, set[str]]:
+        """Return the sources at which each suppressed value is suppressed; remember the values that are at none."""
         clear = self._clear[subject_type]
-        values = list(map(read, items))
-        unknown = set(values) - clear
-        unknown.discard(None)
-        if not unknown or self._hashes is None:
-            return
-        hasher = self._hashes.hasher(subject_type)
-        matches: set[str] = set()
-        for value in unknown:
-            if value is not None:
-                digest = hasher(value)
-                (matches if any(digest in digests for digests in sets) else clear).add(value)
-        if matches:
-            suppressed.update(index for index, value in enumerate(values) if value in matches)
+        assert self._hashes is not None, "who is suppressed was read together with the key"
+        unknown = [value for value in set(values) - clear if value is not None]
+        digests = list(map(self._hashes.hasher(subject_type), unknown))
+        matches: dict[str | None, set[str]] = {}
+        for source, suppressed in digests_by_source.items():
+            if not suppressed.isdisjoint(digests):
+                for value, digest in zip(unknown, digests, strict=True):
+                    if digest in suppressed:
+                        matches.setdefault(value, set()).add(source)
         if len(clear) > _REMEMBERED_MAX:
             clear.clear()
+        clear.add(None)
+        clear.update(unknown if not matches else (value for value in unknown if value not in matches))
+        return matches
 
     def _change(self, digest: bytes, source: str, subject_type: SubjectType, *, is_active: bool) -> None:
-        digests = self._digests.setdefault((source, subject_type), set())
+        digests = self._digests.setdefault(subject_type, {}).setdefault(source, set())
         if is_active:
             digests.add(digest)
         else:
@@ -155,28 +200,24 @@ def without_person(item: Item) -> Item:
 def _names_person(event: Event) -> bool:
     """Return whether the message id of an event contains an id of its person."""
     message_id = event.message_id.lower()
-    ids = (event.wire.user_id, event.wire.anonymous_id, _email_of(event))
+    ids = (event.wire.user_id, event.wire.anonymous_id, extract_email(event))
     return any(value and value.lower() in message_id for value in ids)
 
 
-def _scopes(source: str, subject_type: SubjectType) -> Sequence[tuple[str, SubjectType]]:
-    return (("", subject_type), (source, subject_type)) if source else (("", subject_type),)
+def _user_ids_of(items: Sequence[Item]) -> list[str | None]:
+    return [item.wire.user_id if isinstance(item, Event) else None for item in items]
 
 
-def _user_id_of(item: Item) -> str | None:
-    return item.wire.user_id if isinstance(item, Event) else None
+def _anonymous_ids_of(items: Sequence[Item]) -> list[str | None]:
+    return [item.wire.anonymous_id if isinstance(item, Event) else None for item in items]
 
 
-def _anonymous_id_of(item: Item) -> str | None:
-    return item.wire.anonymous_id if isinstance(item, Event) else None
+def _emails_of(items: Sequence[Item]) -> list[str | None]:
+    return [extract_email(item) if isinstance(item, Event) else None for item in items]
 
 
-def _email_of(item: Item) -> str | None:
-    return extract_email(item) if isinstance(item, Event) else None
-
-
-_READERS: Final[dict[SubjectType, Callable[[Item], str | None]]] = {
-    SubjectType.USER_ID: _user_id_of,
-    SubjectType.EMAIL: _email_of,
-    SubjectType.ANONYMOUS_ID: _anonymous_id_of,
+_READERS: Final[dict[SubjectType, Callable[[Sequence[Item]], list[str | None]]]] = {
+    SubjectType.USER_ID: _user_ids_of,
+    SubjectType.EMAIL: _emails_of,
+    SubjectType.ANONYMOUS_ID: _anonymous_ids_of,
 }

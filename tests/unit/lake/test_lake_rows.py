@@ -3,6 +3,7 @@
 import datetime
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from punchcard.events.commerce import NOTHING
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.notes import Note
+from punchcard.lake.extraction import extract_column_lists
 from punchcard.lake.schema import COLUMNS, ROW_GROUP_ROWS, LakeRows
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC)
@@ -81,6 +83,28 @@ def test_a_record_added_at_once_equals_its_events_added_singly(with_failed: bool
     at_once = LakeRows()
     at_once.add_record(items, source="website", received_at=NOW_MICROS, position=7, results=["[]"] * 5)
     assert at_once.to_arrow().equals(rows_of(*items).to_arrow())
+
+
+def test_columns_read_before_are_those_that_are_read_later() -> None:
+    properties = [b'{"email":"A@x.com","order_id":"o-%d","products":[{"product_id":"p"}]}' % n for n in range(6)]
+    events = [
+        msgspec.structs.replace(
+            an_event(f"m-{number}"), wire=WireEvent(type="track", properties=msgspec.Raw(properties[number]))
+        )
+        for number in range(6)
+    ]
+    rows, expected = LakeRows(), LakeRows()
+    for position, begin in enumerate((0, 2, 4), 1):
+        part = events[begin : begin + 2]
+        # Of the second record, the columns have not been read.
+        columns = None if position == 2 else extract_column_lists(part)
+        for target, extracted in ((rows, columns), (expected, None)):
+            target.add_record(
+                part, source="web", received_at=1, position=position, results=["[]"] * 2, extracted=extracted
+            )
+    assert rows.to_arrow().column("order_id").to_pylist() == [f"o-{number}" for number in range(6)]
+    assert rows.to_arrow().equals(expected.to_arrow())
+    assert rows._part(1, 5).to_arrow().equals(expected._part(1, 5).to_arrow())
 
 
 @pytest.mark.parametrize(
