@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, insert, text
+from sqlalchemy import Table, insert, select, text
 
 from bench.lake_lookup import event_body, uuids
 from bench.size import size
@@ -20,6 +20,7 @@ from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
 from punchcard.store.access.schema import audit_events
 from punchcard.store.bulk import execute_many
+from punchcard.store.delivery.count_sums import mark_changed, sum_next_hour
 from punchcard.store.delivery.schema import (
     award_totals,
     delivery_attempts,
@@ -127,11 +128,22 @@ def fill(store: Store, lake: str, amounts: Amounts, *, now: datetime) -> None:
     _fill_lake(lake, amounts.events, begin=begin, now=now)
     for table, rows in _tables(amounts, begin=begin, now=now):
         _insert(store, table, rows)
+    _sum_counts(store, now=now)
     with store.unit_of_work() as work:
         advance(work, ROUTING, expected=0, to=amounts.events // _PER_RECORD)
     with store.unit_of_work() as work:
         if work.dialect.name == "postgresql":  # which does so by itself in time; in SQLite there are no statistics
             work.execute(text("ANALYZE"))
+
+
+def _sum_counts(store: Store, *, now: datetime) -> None:
+    """Add up the counts, as the worker does every minute."""
+    with store.unit_of_work() as work:
+        mark_changed(work, [to_micros(bucket) for bucket in work.scalars(select(result_counts.c.bucket).distinct())])
+    has_more = True
+    while has_more:
+        with store.unit_of_work() as work:
+            has_more = sum_next_hour(work, now=now)
 
 
 def _tables(amounts: Amounts, *, begin: datetime, now: datetime) -> Iterator[tuple[Table, Iterable[Mapping[str, Any]]]]:

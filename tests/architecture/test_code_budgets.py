@@ -30,8 +30,8 @@ LARGER_FILES = {
     "src/punchcard/engage/computation_engine.py": 534,
     "src/punchcard/store/engage/engage_tables.py": 423,
     "src/punchcard/store/delivery/outbox.py": 416,
-    # All counts of results: added to, summed and read.
-    "src/punchcard/store/delivery/counts.py": 487,
+    # All counts of results: added to and read.
+    "src/punchcard/store/delivery/counts.py": 408,
     # Every setting with its type, and what is derived from several.
     "src/punchcard/runtime/settings.py": 434,
     "src/punchcard/workspace/snapshot.py": 453,
@@ -39,7 +39,7 @@ LARGER_FILES = {
     "src/punchcard/operations/deletion_runner.py": 413,
     "src/punchcard/events/parse.py": 413,
     # What each table of a large store holds: a function each.
-    "bench/big_store.py": 621,
+    "bench/big_store.py": 633,
     "src/punchcard/testing/world.py": 493,
     "tests/contract/test_perkville_client.py": 653,
 }

@@ -8,7 +8,8 @@ from sqlalchemy import func, select
 
 from punchcard.clock import to_micros
 from punchcard.routing.counted_names import CountedNames
-from punchcard.store.delivery.counts import HOUR_MICROS, MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey, add_counts
+from punchcard.store.delivery.count_sums import HOUR_MICROS
+from punchcard.store.delivery.counts import MINUTE_MICROS, OTHER_NAMES, RECEIVED, CountKey, add_counts
 from punchcard.store.delivery.schema import result_counts
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock

@@ -21,7 +21,8 @@ from punchcard.clock import to_iso
 from punchcard.destinations.catalog import CATALOG
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_pipeline
-from punchcard.store.delivery.counts import HOUR_MICROS, MINUTE_MICROS, RECEIVED, CountQuery, Dimension, read_counts
+from punchcard.store.delivery.count_sums import HOUR_MICROS
+from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.ledger import backlog
 from punchcard.store.routing.event_results import EventStatus

@@ -75,7 +75,14 @@ STORED: Final = (
     ),
     StoredData(
         content="Counts of results, awards, latencies and notes",
-        tables=("result_counts", "result_count_sums", "award_totals", "delivery_latencies", "note_counts"),
+        tables=(
+            "result_counts",
+            "result_count_sums",
+            "unsummed_hours",
+            "award_totals",
+            "delivery_latencies",
+            "note_counts",
+        ),
         is_personal=False,
         retained=f"{_EVER}, by hour and day; notes as `reports`",
     ),

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection
 
-from punchcard.store.delivery.counts import HOUR_MICROS, OTHER_NAMES, CountKey, counted_names
+from punchcard.store.delivery.count_sums import HOUR_MICROS
+from punchcard.store.delivery.counts import OTHER_NAMES, CountKey, counted_names
 from punchcard.store.routing.event_results import EventStatus
 
 _NAMES_MAX = 500

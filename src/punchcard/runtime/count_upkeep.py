@@ -1,13 +1,16 @@
-"""Upkeep of the counts that pages show: old minutes become hours, and sums are renewed where versions are mixed."""
+"""Upkeep of the counts that pages show: hours that are over are added up, and old minutes become hours."""
 
 from collections.abc import Callable
 from typing import Final
 
+from sqlalchemy import Connection
+
 from punchcard.clock import Clock
-from punchcard.store.delivery.counts import merge_old_minutes, renew_sums
+from punchcard.store.delivery.count_sums import mark_last_days, sum_next_hour
+from punchcard.store.delivery.counts import merge_old_minutes
 from punchcard.store.engine import Store
 
-_SUMS_SECONDS: Final = 3_600.0
+_RENEWAL_SECONDS: Final = 3_600.0
 
 
 class CountUpkeep:
@@ -17,21 +20,26 @@ class CountUpkeep:
         self._store = store
         self._clock = clock
         self._is_stopping = is_stopping
-        self._sums_due_at = clock.monotonic()
+        self._renewal_due_at = clock.monotonic()
 
     def run(self) -> None:
-        """Merge old minutes, and once an hour add up the sums of the last days again.
+        """Add up the hours that are over and have changed, and merge old minutes: each in short units of work.
 
         Raises:
             StorageError: The store is unavailable; call again.
         """
-        merged = 1
-        while merged and not self._is_stopping():
+        # Several machines are upgraded one by one, and those of an older version mark no hours. One process writes a
+        # store in SQLite at a time.
+        if not self._store.is_sqlite and self._clock.monotonic() >= self._renewal_due_at:
             with self._store.unit_of_work() as work:
-                merged = merge_old_minutes(work, now=self._clock.now())
-        # Several machines are upgraded one by one, and those of the version before add to no sums. One process writes
-        # a store in SQLite at a time, and the migration has added up what it found.
-        if not self._store.is_sqlite and self._clock.monotonic() >= self._sums_due_at:
-            self._sums_due_at = self._clock.monotonic() + _SUMS_SECONDS
+                mark_last_days(work, now=self._clock.now())
+            self._renewal_due_at = self._clock.monotonic() + _RENEWAL_SECONDS
+        self._repeat(lambda work: sum_next_hour(work, now=self._clock.now()))
+        self._repeat(lambda work: merge_old_minutes(work, now=self._clock.now()))
+
+    def _repeat(self, step: Callable[[Connection], int]) -> None:
+        """Run a step in units of work of its own until it finds nothing to do."""
+        has_more = True
+        while has_more and not self._is_stopping():
             with self._store.unit_of_work() as work:
-                renew_sums(work, now=self._clock.now())
+                has_more = bool(step(work))

@@ -13,22 +13,11 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Insert,
-    Select,
-    Table,
-    delete,
-    func,
-    select,
-    text,
-    type_coerce,
-)
+from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Select, Table, delete, func, select, type_coerce
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
+from punchcard.store.delivery.count_sums import DAY_MICROS, HOUR_MICROS, Stretch, mark_changed, stretches
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import (
     award_totals,
@@ -50,8 +39,6 @@ MINUTES_KEPT = timedelta(hours=48)
 """How long counts are kept by the minute; older ones by the hour."""
 
 MINUTE_MICROS = 60_000_000
-HOUR_MICROS = 60 * MINUTE_MICROS
-_DAY_MICROS = 24 * HOUR_MICROS
 _FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _TEXT_CHARACTERS_MAX = 256
 _BANDS_PER_DOUBLING = 4
@@ -112,22 +99,6 @@ class CountQuery:
     reasons: Sequence[str] = ()
 
 
-class _Level(StrEnum):
-    """The sums of counts."""
-
-    HOUR = "hour"
-    DAY = "day"  # of UTC
-    TOTAL = "total"  # by the hour, of all types and names
-
-
-class _Stretch(NamedTuple):
-    """A part of a period, and where its counts are read: a level of the sums, None for the counts themselves."""
-
-    level: _Level | None
-    begin: int
-    end: int
-
-
 def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
     """Add to the counts; a number may be negative."""
     merged: Counter[CountKey] = Counter()
@@ -135,22 +106,11 @@ def add_counts(work: Connection, counts: Mapping[CountKey, int]) -> None:
         name = storable(key.event_name[:_TEXT_CHARACTERS_MAX])
         merged[key._replace(event_name=name)] += number
     _add_rows(work, merged)
-    sums: Counter[tuple[_Level, CountKey]] = Counter()
-    for key, number in merged.items():
-        hour = key._replace(bucket=key.bucket - key.bucket % HOUR_MICROS)
-        sums[_Level.HOUR, hour] += number
-        sums[_Level.DAY, key._replace(bucket=key.bucket - key.bucket % _DAY_MICROS)] += number
-        sums[_Level.TOTAL, hour._replace(event_type="", event_name="")] += number
-    rows = [
-        {"level": level.value, **key._asdict(), "bucket": from_micros(key.bucket), "count": number}
-        for (level, key), number in sums.items()
-        if number
-    ]
-    _add(work, _ADD_SUMS, result_count_sums, rows)
+    mark_changed(work, {key.bucket for key in merged})
 
 
 def _add_rows(work: Connection, counts: Mapping[CountKey, int]) -> None:
-    """Add to the counts, and not to their sums."""
+    """Add to the counts, without a mark on their hours."""
     rows = [
         {**key._asdict(), "bucket": from_micros(key.bucket), "count": number}
         for key, number in counts.items()
@@ -193,7 +153,6 @@ def _adding(table: Table, summed: Sequence[str]) -> BulkStatement:
 
 # Every delivery and routing cycle runs these: they are built once, as building them costs more than running them.
 _ADD_COUNTS = _adding(result_counts, ["count"])
-_ADD_SUMS = _adding(result_count_sums, ["count"])
 _ADD_TOTALS = _adding(award_totals, ["hundredths", "transactions"])
 _ADD_LATENCIES = _adding(delivery_latencies, ["count"])
 _MICROS = {"received_micros": effects.c.received_at, "finished_micros": effects.c.finished_at}
@@ -286,7 +245,12 @@ def read_counts(
         width_micros: How wide the buckets of `Dimension.TIME` are; from 1970-01-01 UTC on.
     """
     numbers: Counter[tuple[object, ...]] = Counter()
-    for stretch in _stretches(query, by, width_micros):
+    is_named = bool(
+        query.event_names or query.event_types or {Dimension.EVENT_NAME, Dimension.EVENT_TYPE}.intersection(by)
+    )
+    width = width_micros if Dimension.TIME in by else DAY_MICROS
+    begin, end = to_micros(query.begin), to_micros(query.end)
+    for stretch in stretches(work, begin, end, width_micros=width, is_named=is_named):
         table = result_counts if stretch.level is None else result_count_sums
         columns = [_column(table, dimension, width_micros) for dimension in by]
         chosen = _filtered(select(*columns, func.sum(table.c.count)), table, query, stretch)
@@ -298,29 +262,6 @@ def read_counts(
             )
             numbers[key] += int(number or 0)
     return {key: number for key, number in numbers.items() if number}
-
-
-def _stretches(query: CountQuery, by: Sequence[Dimension], width_micros: int) -> list[_Stretch]:
-    """Divide the period of a query so that each part is read from the sums with the fewest rows."""
-    begin, end = to_micros(query.begin), to_micros(query.end)
-    width = width_micros if Dimension.TIME in by else _DAY_MICROS
-    first_hour, last_hour = -(-begin // HOUR_MICROS) * HOUR_MICROS, end - end % HOUR_MICROS
-    if width % HOUR_MICROS or first_hour >= last_hour:
-        return [_Stretch(None, begin, end)]
-    first_day, last_day = -(-begin // _DAY_MICROS) * _DAY_MICROS, end - end % _DAY_MICROS
-    is_named = query.event_names or query.event_types or {Dimension.EVENT_NAME, Dimension.EVENT_TYPE} & set(by)
-    if not is_named:
-        hours = [_Stretch(_Level.TOTAL, first_hour, last_hour)]
-    elif width % _DAY_MICROS or first_day >= last_day:
-        hours = [_Stretch(_Level.HOUR, first_hour, last_hour)]
-    else:
-        hours = [
-            _Stretch(_Level.HOUR, first_hour, first_day),
-            _Stretch(_Level.DAY, first_day, last_day),
-            _Stretch(_Level.HOUR, last_day, last_hour),
-        ]
-    stretches = [_Stretch(None, begin, first_hour), *hours, _Stretch(None, last_hour, end)]
-    return [stretch for stretch in stretches if stretch.begin < stretch.end]
 
 
 def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> dict[str, int]:
@@ -342,9 +283,8 @@ def counted_names(work: Connection, *, source: str, begin: int, end: int) -> lis
         begin: Where the first hour begins, microseconds since 1970.
         end: Where the last one ends.
     """
-    columns = result_count_sums.c
+    columns = result_counts.c
     query = select(columns.event_name).where(
-        columns.level == _Level.HOUR.value,
         columns.bucket >= from_micros(begin),
         columns.bucket < from_micros(end),
         columns.source == source,
@@ -415,27 +355,8 @@ def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120
         bucket = to_micros(row.bucket)
         merged[CountKey(bucket - bucket % HOUR_MICROS, *row[1:-1])] += row[-1]
     work.execute(delete(result_counts).where(*chosen))
-    _add_rows(work, merged)  # an hour and a day have the same sums as before
+    _add_rows(work, merged)  # which have the same sums as before
     return len(rows)
-
-
-def renew_sums(work: Connection, *, now: datetime) -> None:
-    """Add up the counts of the last days again: a process of the version before does not add to their sums.
-
-    Meanwhile nobody else adds to sums, on PostgreSQL; who has added before is waited for.
-    """
-    if work.dialect.name == "postgresql":
-        work.execute(text("LOCK TABLE result_count_sums IN EXCLUSIVE MODE"))
-    first = to_micros(now - MINUTES_KEPT)
-    begin = first - first % _DAY_MICROS
-    work.execute(delete(result_count_sums).where(result_count_sums.c.bucket >= from_micros(begin)))
-    for level, width in ((_Level.HOUR, HOUR_MICROS), (_Level.DAY, _DAY_MICROS), (_Level.TOTAL, HOUR_MICROS)):
-        names = "'', ''" if level is _Level.TOTAL else "event_type, event_name"
-        summing = text(
-            f"INSERT INTO result_count_sums SELECT '{level}', bucket - bucket % {width}, destination, source, {names}, "
-            "status, reason, sum(count) FROM result_counts WHERE bucket >= :begin GROUP BY 2, 3, 4, 5, 6, 7, 8"
-        )
-        work.execute(summing, {"begin": begin})
 
 
 def _held(work: Connection, statement: PreparedStatement, effect_ids: Sequence[int]) -> list[Ended]:
@@ -443,7 +364,7 @@ def _held(work: Connection, statement: PreparedStatement, effect_ids: Sequence[i
 
 
 def _filtered(
-    chosen: Select[*tuple[Any, ...]], table: Table, query: CountQuery, stretch: _Stretch
+    chosen: Select[*tuple[Any, ...]], table: Table, query: CountQuery, stretch: Stretch
 ) -> Select[*tuple[Any, ...]]:
     columns = table.c
     if stretch.level is not None:
