@@ -204,6 +204,7 @@ def _work(url: str, log_url: str, folder: Path, core: int, number: int) -> None:
         clock=clock,
         count=_PARTITIONS,
         worker=clock.new_id(),
+        feeds_lake=lambda: number == 0,
         lake_last=lake.last_position,
         fill_index=lambda: None,
         open_router=lambda partition: Router(

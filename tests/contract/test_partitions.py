@@ -246,6 +246,34 @@ def test_partitions_are_shared_evenly_as_workers_come_and_go(new: New) -> None:
     assert sorted(len(worker.routing.partitions) for worker in (first, third)) == [3, 4]
 
 
+def test_the_worker_that_feeds_the_lake_routes_less(new: New, postgres_url: str) -> None:
+    world = new(count=4)
+    world.divide()
+    first = world.start_worker(feeds_lake=True)
+    world.step(first)
+    assert first.routing.partitions == [0, 1, 2, 3]  # it is alone
+    world.start_worker()
+    for _ in range(10):
+        for worker in world.workers:
+            world.step(worker)
+    assert [len(worker.routing.partitions) for worker in world.workers] == [1, 3]
+    # A worker of a version that does not say it takes as many as the others, so they do the same.
+    report = (
+        "INSERT INTO partition_workers (worker, seen_at) SELECT 'older', max(seen_at) + 60000000 FROM partition_workers"
+    )
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(report)
+        for worker in world.workers:
+            worker.routing.balance()
+        assert [len(worker.routing.partitions) for worker in world.workers] == [1, 1]
+        connection.execute("DELETE FROM partition_workers WHERE worker = 'older'")
+    for _ in range(20):
+        world.send()
+    world.drain()
+    assert [len(worker.routing.partitions) for worker in world.workers] == [1, 3]
+    world.check_exactly_once()
+
+
 def test_a_router_of_the_whole_log_can_do_nothing_once_it_is_divided(new: New) -> None:
     world = new(count=2)
     with world.store.unit_of_work() as work:

@@ -17,6 +17,7 @@ from punchcard.errors import StorageError
 from punchcard.log.partitions import PartitionedLog, PartitionReader
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.routing.telemetry import RoutingTelemetry
+from punchcard.runtime.partition_shares import share_partitions
 from punchcard.store.delivery.recoveries import newest_recovery
 from punchcard.store.engine import Store
 from punchcard.store.leadership import Leadership
@@ -84,6 +85,7 @@ class PartitionRouting:
         lake_last: Return the highest log position that the lake holds.
         fill_index: Read the recent message ids into the index that all routers share.
         open_router: Return a router of a partition.
+        feeds_lake: Return whether this worker feeds the lake, too: then it routes less.
         mark: Called on every round.
         on_change: Called with the numbers of the partitions that this worker routes when they have changed.
     """
@@ -99,6 +101,7 @@ class PartitionRouting:
         lake_last: Callable[[], int],
         fill_index: Callable[[], None],
         open_router: Callable[[PartitionReader], Router],
+        feeds_lake: Callable[[], bool] = lambda: False,
         mark: Callable[[], None] = lambda: None,
         on_change: Callable[[list[int]], None] = lambda partitions: None,
     ) -> None:
@@ -110,6 +113,7 @@ class PartitionRouting:
         self._lake_last = lake_last
         self._fill_index = fill_index
         self._open_router = open_router
+        self._feeds_lake = feeds_lake
         self._mark = mark
         self._on_change = on_change
         self._telemetry = RoutingTelemetry()
@@ -199,7 +203,7 @@ class PartitionRouting:
                 self._telemetry.leadership_lost()
                 self._release(partition)
         with self._store.unit_of_work() as work:
-            workers = report_worker(work, self._worker)
+            workers = report_worker(work, self._worker, feeds_lake=self._feeds_lake())
         count = self._log.partitions().count
         with self._store.reading() as work:
             positions = partition_positions(work)
@@ -207,14 +211,14 @@ class PartitionRouting:
         if count != self._count or len(positions) < count:
             self.release_all()  # the worker that leads is about to divide the log
         else:
-            share = _share(count, workers, self._worker)
-            for partition in self.partitions[share:]:
+            share = share_partitions(count, workers)[self._worker]
+            for partition in self.partitions[len(share) :]:
                 self._release(partition)
             # What a restored store has lost is planned from the lake first: routed from the log, it would be known.
             is_restored = recovery is not None and recovery.routed_at is None
             planned_from_lake = min(self._lake_last(), recovery.through_position) if is_restored and recovery else 0
             if min(positions.values()) >= planned_from_lake:
-                self._take(share, count, first=workers.index(self._worker) * count // len(workers))
+                self._take(len(share), count, first=share.start)
         if self.partitions != before:
             self._logger.info("partitions_changed", partitions=self.partitions, workers=len(workers))
             self._on_change(self.partitions)
@@ -268,8 +272,3 @@ class PartitionRouting:
         owned = self._owned.pop(partition)
         owned.router.write_schema()
         owned.stack.close()
-
-
-def _share(count: int, workers: list[str], worker: str) -> int:
-    """Return how many partitions a worker should have: as many as every other, or one more."""
-    return count // len(workers) + (workers.index(worker) < count % len(workers))

@@ -31,6 +31,7 @@ class PartitionThread:
     """Routes this worker's share of the partitions until stopped.
 
     Args:
+        feeds_lake: Return whether this worker feeds the lake.
         open_router: Return a router, with the index of message ids and what takes its rows.
         on_failure: Called when a defect ends the thread: the process must end and be started again.
     """
@@ -41,6 +42,7 @@ class PartitionThread:
         store: Store,
         *,
         clock: Clock,
+        feeds_lake: Callable[[], bool],
         open_router: OpenRouter,
         progress: LoopProgress,
         stopping: threading.Event,
@@ -49,6 +51,7 @@ class PartitionThread:
         self._settings = settings
         self._store = store
         self._clock = clock
+        self._feeds_lake = feeds_lake
         self._open_router = open_router
         self._progress = progress
         self._stopping = stopping
@@ -85,6 +88,7 @@ class PartitionThread:
             lake_last=lake.last_position,
             fill_index=lambda: fill_index(index, settings, feed, clock=self._clock),
             open_router=lambda partition: self._open_router(partition, index, FedElsewhere()),
+            feeds_lake=self._feeds_lake,
             mark=lambda: self._progress.mark(_LOOP),
         )
         routing.run(self._stopping)

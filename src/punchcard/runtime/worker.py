@@ -84,6 +84,7 @@ class Worker:
         self._failed = False
         self._deliveries: dict[str, DestinationDelivery] = {}
         self._feed: LakeFeed | None = None
+        self._feeds_lake = threading.Event()
         self._engage = EngageKeeper(settings, store=self._store, watch=self._watch, clock=self._clock)
 
     def open(self) -> None:
@@ -141,6 +142,7 @@ class Worker:
             self._settings,
             self._store,
             clock=self._clock,
+            feeds_lake=self._feeds_lake.is_set,
             open_router=self._open_router,
             progress=self._progress,
             stopping=self._stopping,
@@ -265,6 +267,7 @@ class Worker:
             regulating.start()
             replaying = self._start_replays(log, reader, guard, over)
             try:
+                self._feeds_lake.set()
                 with self._progress.watch("routing"):
                     if router is None:
                         self._wait_while_leading(leadership)
@@ -274,6 +277,7 @@ class Worker:
                 if router is not None:
                     router.write_schema()
                 over.set()
+                self._feeds_lake.clear()
                 feed.close()
                 replaying.join()
                 regulating.join()

@@ -105,8 +105,8 @@ class PartitionWorld:
         """Divide the log as a leading worker does."""
         return divide_log(self.log, self.store, self.count)
 
-    def start_worker(self, *, store: Store | None = None) -> PartitionWorker:
-        """Start a worker; with a store of the test, or one of its own."""
+    def start_worker(self, *, store: Store | None = None, feeds_lake: bool = False) -> PartitionWorker:
+        """Start a worker; with a store of the test, or one of its own. It only says whether it feeds the lake."""
         name = f"worker-{len(self.workers)}-{self.clock.new_id()[:8]}"
         store, log = store or Store(self.url), self.open_log()
         index = MessageIndex(_IDS_MIN)
@@ -138,6 +138,7 @@ class PartitionWorld:
             lake_last=lake.last_position,
             fill_index=fill,
             open_router=open_router,
+            feeds_lake=lambda: feeds_lake,
         )
         self.workers.append(PartitionWorker(name, store, log, routing))
         return self.workers[-1]

@@ -1,5 +1,6 @@
 """Which workers are alive to share the partitions of a log, by the clock of the database: machines' clocks differ."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection, text
@@ -7,19 +8,31 @@ from sqlalchemy import Connection, text
 _FORGOTTEN_AFTER_SECONDS: Final = 5
 _NOW: Final = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 _REPORT = text(
-    f"INSERT INTO partition_workers (worker, seen_at) VALUES (:worker, {_NOW}) "  # a constant
-    "ON CONFLICT (worker) DO UPDATE SET seen_at = excluded.seen_at"
+    f"INSERT INTO partition_workers (worker, seen_at, feeds_lake) VALUES (:worker, {_NOW}, :feeds_lake) "  # a constant
+    "ON CONFLICT (worker) DO UPDATE SET seen_at = excluded.seen_at, feeds_lake = excluded.feeds_lake"
 )
 _FORGET = text(f"DELETE FROM partition_workers WHERE seen_at < {_NOW} - {_FORGOTTEN_AFTER_SECONDS * 1_000_000}")
-_ALIVE = text("SELECT worker FROM partition_workers ORDER BY worker")
+_ALIVE = text("SELECT worker, feeds_lake FROM partition_workers ORDER BY worker")
 _LEAVE = text("DELETE FROM partition_workers WHERE worker = :worker")
 
 
-def report_worker(work: Connection, worker: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class AliveWorker:
+    """A worker that shares the partitions.
+
+    Attributes:
+        feeds_lake: None for a worker of a version that does not say it.
+    """
+
+    id: str
+    feeds_lake: bool | None
+
+
+def report_worker(work: Connection, worker: str, *, feeds_lake: bool) -> list[AliveWorker]:
     """Report that a worker is alive; return all that are, in one order everywhere. On PostgreSQL only."""
-    work.execute(_REPORT, {"worker": worker})
+    work.execute(_REPORT, {"worker": worker, "feeds_lake": feeds_lake})
     work.execute(_FORGET)
-    return list(work.scalars(_ALIVE))
+    return [AliveWorker(id, feeds) for id, feeds in work.execute(_ALIVE)]
 
 
 def leave(work: Connection, worker: str) -> None:

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Index,
     Integer,
@@ -47,6 +48,7 @@ partition_workers = Table(  # workers that are alive and route partitions of a d
     metadata,
     Column("worker", String(36), primary_key=True),
     Column("seen_at", BigInteger, nullable=False),  # microseconds since 1970, by the clock of the database
+    Column("feeds_lake", Boolean),  # it has less time to route; null: it has an earlier version
 )
 
 quarantined_records = Table(  # records and events that routing could not process, as they were received
