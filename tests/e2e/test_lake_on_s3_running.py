@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.s3_server import S3Server
 from punchcard.testing.sandbox import SandboxProcess
+from punchcard.testing.slow_proxy import slow_proxy
 from punchcard.testing.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -123,3 +125,49 @@ def test_awards_go_on_while_s3_is_away_and_the_lake_gets_every_event(
         booked = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
         assert sorted(booked) == sorted(f"SEG:website:EVENT:{message_id}" for message_id in visits)
     server.stop()
+
+
+def metric(product: ProductProcess, name: str) -> float:
+    line = re.search(rf"^{name} (\S+)$", product.call("GET", "/metrics")[1], re.MULTILINE)
+    assert line, name
+    return float(line[1])
+
+
+_SLOW_VISITS = 12
+_LATE_SECONDS = (0.5, 6.0)  # of each response; a request may take 15 seconds
+
+
+def test_awards_do_not_wait_for_a_slow_s3_and_the_lake_gets_every_event(
+    tmp_path: Path, sandbox: SandboxProcess, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits: list[str] = []
+    lacking: list[float] = []  # what the lake lacks when an award arrives
+    with slow_proxy(s3_server.port) as proxy:
+        for name, value in s3_server.environment(endpoint=proxy.url).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PUNCHCARD_LAKE_URL", s3_server.new_lake())
+        settings = {"PUNCHCARD_LAKE_UPLOAD_SECONDS": "0.2"}
+        content = configuration(perkville_url=sandbox.url)
+        with ProductProcess(tmp_path / "product", content, environment=settings) as product:
+
+            def visit() -> None:
+                visits.append(f"visit-{len(visits)}")
+                check_in(product, visits[-1])
+                wait_until(lambda: len(sandbox.transactions()) == len(visits))
+                lacking.append(len(visits) - metric(product, "punchcard_lake_position"))
+
+            visit()
+            wait_until(lambda: metric(product, "punchcard_lake_position") == 1)
+            proxy.delays = _LATE_SECONDS
+            for number in range(_SLOW_VISITS):
+                if number == _SLOW_VISITS // 2:
+                    product.kill_worker()  # another one finds a slow lake with half an append
+                visit()
+            assert sum(count > 0 for count in lacking[1:]) >= _SLOW_VISITS // 2  # the lake was not waited for
+            assert metric(product, "punchcard_lake_failing") == 0  # slow is not away
+            assert product.call("GET", "/health/ready")[0] == 200
+            wait_until(lambda: metric(product, "punchcard_lake_position") == len(visits))
+            proxy.delays = 0.0, 0.0
+            assert_lake_is_whole(product, visits)
+            booked = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
+            assert sorted(booked) == sorted(f"SEG:website:EVENT:{message_id}" for message_id in visits)
