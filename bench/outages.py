@@ -28,7 +28,7 @@ from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
 _ROUNDS = size(3, 1)
-_KILLS_OF_LEADER = size(2, 1)
+_KILLS_OF_LEADER = size(5, 1)
 _BROKERS = size(3, 1)
 _PAUSE_SECONDS = 0.02  # between two visits, and between two tries of one
 _AWARD_SECONDS_MAX = 5.0
@@ -95,6 +95,11 @@ class _Visitors(Sender):
         key = f"{self._name}-{len(self.acknowledged) + 1}"  # the one before may have been accepted already
         wait_until(lambda: self.awards(sandbox)[key])
         return time.perf_counter() - begun
+
+    def wait_until_last_is_awarded(self, sandbox: SandboxProcess) -> None:
+        """Wait until the visit is awarded that was accepted last."""
+        key = self.acknowledged[-1]
+        wait_until(lambda: self.awards(sandbox)[key])
 
     def _visit(self) -> None:
         while not self._stopping.wait(_PAUSE_SECONDS):
@@ -281,6 +286,7 @@ def _kafka(folder: Path, sandbox: SandboxProcess, cluster: KafkaCluster, store_u
         "PUNCHCARD_LAKE_URL": str(folder / "lake"),
     }
     waits: list[float] = []
+    seconds: list[float] = []
     with ExitStack() as stack:
         serving = _serve(stack, folder / "serve", environment)
         worker = _work(folder / "worker", environment)
@@ -293,7 +299,10 @@ def _kafka(folder: Path, sandbox: SandboxProcess, cluster: KafkaCluster, store_u
                     cluster.wait_until_in_sync(topic)
                 leader = cluster.leader_of("visits")
                 fail: Sequence[Callable[[], None]] = (leader.kill, leader.start) if _BROKERS == 1 else (leader.kill,)
+                begun = time.perf_counter()
                 waits.append(visitors.longest_wait(lambda fail=fail: [each() for each in fail]))  # type: ignore[misc]
+                visitors.wait_until_last_is_awarded(sandbox)
+                seconds.append(time.perf_counter() - begun)
                 if not leader.is_running():
                     leader.start()
                 cluster.wait_until_ready()
@@ -307,6 +316,7 @@ def _kafka(folder: Path, sandbox: SandboxProcess, cluster: KafkaCluster, store_u
             at_most=True,
         )
     )
+    show(Figure(name="  next award", unit="s", values=seconds, target=_LEADER_SECONDS_MAX, at_most=True))
 
 
 def _serve(stack: ExitStack, folder: Path, environment: dict[str, str]) -> ProductProcess:

@@ -45,8 +45,11 @@ _SETTINGS = {
     "broker.session.timeout.ms": 3_000,
     "broker.heartbeat.interval.ms": 500,
     "replica.lag.time.max.ms": 5_000,
-    "controller.quorum.election.timeout.ms": 500,
-    "controller.quorum.fetch.timeout.ms": 1_000,
+    # Longer than by default: on a busy machine, controllers that hear of each other late elect one after the other for
+    # minutes, and meanwhile no broker is declared dead.
+    "controller.quorum.election.timeout.ms": 3_000,
+    "controller.quorum.fetch.timeout.ms": 4_000,
+    "controller.quorum.request.timeout.ms": 4_000,
     "controlled.shutdown.enable": "false",
 }
 
