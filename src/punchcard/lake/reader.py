@@ -1,27 +1,23 @@
 """Find events in the lake with DuckDB.
 
 Every row group of 16,384 events has a Bloom filter over its message ids (32 KB, one false positive in a thousand).
-DuckDB checks it before it reads anything else of the group. Measured on 10 million events of 1 KB (50 files, 650 row
-groups, 1.6 GB, two busy cores, page cache warm):
+`IdFilters` checks those of all files, so DuckDB opens only files that hold the id. Processor time on 10 million events
+of 1 KB (100 files, 610 row groups, 1.7 GB, page cache warm):
 
-=====================================================  =====================
-by Bloom filter, this module                           48 ms p50, 103 ms p95
-an id that does not exist                              35 ms
-the first query of a process, imports included         0.4 to 0.7 s
-the same query by scanning `message_id` (no filter)    140 ms, all of both cores
-2,000 files of 30 events                               220 ms
-the same files merged (`compaction`)                   12 ms
-=====================================================  =====================
+=====================================================  ==============
+the files that may hold an id                          2.6 to 4.5 ms
+the same by DuckDB, which opens every file             50 to 62 ms
+the newest 51 events                                   4 to 8 ms
+an event name that does not occur, in all files        85 to 105 ms
+=====================================================  ==============
 
-So the cost depends on the number of files, not of events, and compaction keeps it low. A column of hashes, or an index
-file beside the table, would have to beat 48 ms to be worth maintaining.
+So the cost depends on the number of files, not of events, and compaction keeps it low.
 """
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from punchcard.clock import to_micros
 from punchcard.errors import LakeError, StorageError
@@ -29,12 +25,15 @@ from punchcard.events.sequence import EVENTS_PER_RECORD_MAX
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.elsewhere import refuse_lake_elsewhere
+from punchcard.lake.id_filters import IdFilters
 from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row
+from punchcard.lake.lake_queries import LakeQueries
 from punchcard.lake.listing import EventQuery, may_hold, where_clause
 from punchcard.lake.location import LakeLocation
-from punchcard.lake.opening import open_files, open_table
-from punchcard.lake.person_query import PersonQuery, may_lie_beyond, statements
-from punchcard.lake.schema import FAILED_ON_INGEST, RESULTS, results_sql
+from punchcard.lake.newest_windows import NewestWindows
+from punchcard.lake.opening import open_table
+from punchcard.lake.person_query import PersonQuery, PersonSearches, statements
+from punchcard.lake.schema import FAILED_ON_INGEST
 from punchcard.lake.selection import (
     ROWS_PER_QUERY_MAX,
     EventSelection,
@@ -46,18 +45,8 @@ from punchcard.lake.selection import (
     split_positions,
 )
 
-if TYPE_CHECKING:
-    import duckdb
-
 __all__ = ["LakeEvent", "LakeReader", "LakeResult"]
 
-# Queries take milliseconds: more threads or memory would only slow the other loops of the process.
-_DUCKDB: dict[str, str | bool | int | float | list[str]] = {
-    "threads": 2,
-    "memory_limit": "512MB",
-    "autoinstall_known_extensions": False,
-}
-_RESULTS_COLUMN = re.compile(rf"\b{RESULTS}\b")
 _KEYS_PER_LIST = 50_000
 _LOG_POSITION = 9  # its index among the columns of `_EVENTS`
 
@@ -88,9 +77,6 @@ _NAMED = f"""
           AND epoch_us(received_at) >= ?
     {_NEWEST_FIRST}
 """
-# A list is filled from the newest files on; the older the files, the more are read at once.
-_FILES_AT_ONCE_FIRST = 2
-_FILES_AT_ONCE_FACTOR = 4
 
 
 class LakeReader:
@@ -107,9 +93,9 @@ class LakeReader:
         self._location = LakeLocation(url)
         self.url = self._location.url
         self._table = open_table(self._location)
-        self._files_for_duckdb = open_files(self._location)
+        self._queries = LakeQueries(self._location)
+        self._id_filters = IdFilters(self._location)
         self._lock = threading.Lock()
-        self._duckdb: duckdb.DuckDBPyConnection | None = None
 
     def find(self, message_id: str) -> list[LakeEvent]:
         """Return every event received with this message id, oldest first.
@@ -118,11 +104,15 @@ class LakeReader:
             StorageError: The lake cannot be read.
         """
         try:
-            rows = self._query(_FIND, self._files(), message_id)
+            rows = self._find(message_id)
         except StorageError:
             # A file of the list may have been merged and deleted meanwhile; the current list has the merged file.
-            rows = self._query(_FIND, self._files(), message_id)
+            rows = self._find(message_id)
         return [event_of_row(row) for row in rows]
+
+    def _find(self, message_id: str) -> list[tuple[Any, ...]]:
+        (files,) = self._id_filters.files_with(self._files(), [("message_id", message_id)])
+        return self._queries.rows(_FIND, files, message_id)
 
     def recent_message_keys(
         self, limit: int, *, on_damage: Callable[[LakeError], None] | None = None
@@ -140,7 +130,7 @@ class LakeReader:
             if remaining <= 0:
                 return
             try:
-                keys = [row[0] for row in self._query(_KNOWN_KEYS, [file], remaining)]
+                keys = [row[0] for row in self._queries.rows(_KNOWN_KEYS, [file], remaining)]
             except LakeError as error:
                 if on_damage is None:
                     raise
@@ -167,7 +157,7 @@ class LakeReader:
                 return
             if file.day < since.date():
                 continue
-            rows = self._query(_NAMED, [file], list(names), list(sources), to_micros(since), remaining)
+            rows = self._queries.rows(_NAMED, [file], list(names), list(sources), to_micros(since), remaining)
             remaining -= len(rows)
             yield from map(event_of_row, rows)
 
@@ -181,14 +171,13 @@ class LakeReader:
             StorageError: The lake cannot be read.
         """
         where, values = where_clause(query, before)
-        files = [file for file in self._files() if may_hold(file, query, before)]  # newest first
+        files = [file for file in self._files() if may_hold(file, query, before)]
+        windows = NewestWindows(files, through=None if before is None else before[0])
+        sql = f"{_EVENTS} WHERE {where} AND log_position > ? AND log_position <= ? {_NEWEST_FIRST}"
         lake_events: list[LakeEvent] = []
-        at_once = _FILES_AT_ONCE_FIRST
-        while files and len(lake_events) < limit:
-            next_files, files = files[:at_once], files[at_once:]
-            at_once *= _FILES_AT_ONCE_FACTOR
-            sql = f"{_EVENTS} WHERE {where} {_NEWEST_FIRST}"
-            lake_events += map(event_of_row, self._query(sql, next_files, *values, limit - len(lake_events)))
+        while len(lake_events) < limit and (window := windows.next_window()) is not None:
+            bounds = [window.after, window.through, limit - len(lake_events)]
+            lake_events += map(event_of_row, self._queries.rows(sql, window.files, *values, *bounds))
         return lake_events
 
     def events_of_person(
@@ -202,13 +191,17 @@ class LakeReader:
         Raises:
             StorageError: The lake cannot be read.
         """
-        files = [file for file in self._files() if may_lie_beyond(file, beyond, oldest_first=query.oldest_first)]
-        paths = self._files_for_duckdb.paths(files)
+        searches = PersonSearches(self._files(), query, beyond=beyond, files_with=self._id_filters.files_with)
         events: dict[tuple[int, int], LakeEvent] = {}
-        for sql, values in statements(query, _EVENTS, paths=paths, limit=limit, place=beyond) if files else ():
-            for event in map(event_of_row, self._run(sql, files, values)):
-                events[event.log_position, event.event_index] = event
-        return [events[place] for place in sorted(events, reverse=not query.oldest_first)[:limit]]
+        places: list[tuple[int, int]] = []
+        while next_searches := searches.next_searches(places[limit - 1] if len(places) >= limit else None):
+            for files, ids in next_searches:
+                paths = self._queries.paths(files)
+                for sql, values in statements(query, _EVENTS, ids=ids, paths=paths, limit=limit, place=beyond):
+                    for event in map(event_of_row, self._queries.run(sql, files, values)):
+                        events[event.log_position, event.event_index] = event
+            places = sorted(events, reverse=not query.oldest_first)
+        return [events[place] for place in places[:limit]]
 
     def between(self, first_position: int, last_position: int) -> list[LakeEvent]:
         """Return the events of a range of the log, in its order.
@@ -222,7 +215,7 @@ class LakeReader:
             if file.first_position <= last_position and file.last_position >= first_position
         ]
         sql = f"{_EVENTS} WHERE log_position BETWEEN ? AND ? ORDER BY log_position, event_index"
-        return [event_of_row(row) for row in self._query(sql, files, first_position, last_position)]
+        return [event_of_row(row) for row in self._queries.rows(sql, files, first_position, last_position)]
 
     def after(self, position: int, *, limit: int) -> list[LakeEvent]:
         """Return the next events after a log position, in log order; the events of a log record stay together.
@@ -278,7 +271,7 @@ class LakeReader:
             selected = list(overlapping(files, windows.after, end))
             bounds: list[Value] = [windows.after, end]
             limit = ROWS_PER_QUERY_MAX if end > windows.after + 1 else EVENTS_PER_RECORD_MAX
-            rows = self._query(sql, selected, *values, *place, *bounds, limit + 1)
+            rows = self._queries.rows(sql, selected, *values, *place, *bounds, limit + 1)
             if len(rows) > limit:
                 windows.shrink()
                 continue
@@ -300,7 +293,7 @@ class LakeReader:
         if not files:
             return {}
         sql = f"{_NAME_COUNTS} WHERE {where} AND log_position <= ? GROUP BY type, event"
-        return {(type_, event): number for type_, event, number in self._query(sql, files, *values, through)}
+        return {(type_, event): number for type_, event, number in self._queries.rows(sql, files, *values, through)}
 
     def split(self, selection: EventSelection, *, through: int, parts: int) -> list[tuple[int, int]]:
         """Cut the log, as far as selected events may lie in it, into stretches that several processes can read.
@@ -325,7 +318,7 @@ class LakeReader:
         sql = f"{_EVENTS} WHERE log_position > ? AND log_position <= ? ORDER BY log_position, event_index LIMIT ?"
         while True:
             end = min(through, after + step)
-            rows = self._query(sql, files, after, end, limit + 1)
+            rows = self._queries.rows(sql, files, after, end, limit + 1)
             if end == through or len(rows) > limit // 2:
                 return rows
             step *= 4
@@ -360,38 +353,3 @@ class LakeReader:
             last = self._table.last_position() if has_table else 0
             refuse_lake_elsewhere(self._location.url, last=last, expected=expected)
             return self._table.files() if has_table else []
-
-    def _query(self, sql: str, files: Sequence[DataFile], *values: Value) -> list[tuple[Any, ...]]:
-        return self._run(sql, files, [self._files_for_duckdb.paths(files), *values]) if files else []
-
-    def _run(self, sql: str, files: Sequence[DataFile], values: Sequence[Value]) -> list[tuple[Any, ...]]:
-        import duckdb
-
-        sql = _RESULTS_COLUMN.sub(results_sql({file.schema_version for file in files}), sql)
-        self._files_for_duckdb.prepare(files)
-        try:
-            with self._cursor() as cursor:
-                for variant in (sql, _without_notes(sql)):
-                    try:
-                        return cursor.execute(variant, values).fetchall()
-                    except duckdb.BinderException:
-                        continue  # none of these files has the columns that were added later
-                return cursor.execute(_without_email(_without_notes(sql)), values).fetchall()
-        except duckdb.Error as error:
-            raise LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
-
-    def _cursor(self) -> "duckdb.DuckDBPyConnection":
-        with self._lock:
-            if self._duckdb is None:
-                self._duckdb = self._files_for_duckdb.connect(_DUCKDB)
-            return self._duckdb.cursor()
-
-
-def _without_notes(sql: str) -> str:
-    return sql.replace(", notes\n", ", NULL::VARCHAR AS notes\n").replace(
-        "contains(notes, ?)", "contains(NULL::VARCHAR, ?)"
-    )
-
-
-def _without_email(sql: str) -> str:
-    return sql.replace(" email, ", " NULL::VARCHAR AS email, ").replace(" email = ?", " NULL::VARCHAR = ?")

@@ -105,13 +105,13 @@ def split_positions(files: Sequence[DataFile], *, through: int, parts: int) -> l
     if not waiting:
         return []
     first = waiting[0].first_position - 1
-    total = _rows_between(waiting, first, through)
+    total = rows_between(waiting, first, through)
     borders = [first]
     for number in range(1, parts):
         low, high = borders[-1] + 1, through
         while low < high:
             middle = (low + high) // 2
-            if _rows_between(waiting, first, middle) >= total * number / parts:
+            if rows_between(waiting, first, middle) >= total * number / parts:
                 high = middle
             else:
                 low = middle + 1
@@ -146,7 +146,7 @@ class Windows:
         self.after = max(self.after, remaining[0].first_position - 1)
         ends = sorted({min(file.last_position, self._through) for file in remaining})
         for end in ends:
-            if _rows_between(remaining, self.after, end) >= self._rows:
+            if rows_between(remaining, self.after, end) >= self._rows:
                 return self._narrowed(remaining, end)
         return ends[-1]
 
@@ -166,7 +166,7 @@ class Windows:
         low, high = self.after + 1, end
         while low < high:
             middle = (low + high) // 2
-            if _rows_between(files, self.after, middle) >= self._rows:
+            if rows_between(files, self.after, middle) >= self._rows:
                 high = middle
             else:
                 low = middle + 1
@@ -178,7 +178,8 @@ def overlapping(files: Sequence[DataFile], after: int, through: int) -> Iterator
     return (file for file in files if file.last_position > after and file.first_position <= through)
 
 
-def _rows_between(files: Sequence[DataFile], after: int, through: int) -> float:
+def rows_between(files: Sequence[DataFile], after: int, through: int) -> float:
+    """Return about how many rows the files have after a log position up to another one, as if spread evenly."""
     rows = 0.0
     for file in files:
         span = file.last_position - file.first_position + 1
