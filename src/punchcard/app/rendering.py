@@ -155,9 +155,8 @@ class Renderer:
         else:
             text = local.strftime("%b %-d, %Y")
         exact = instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-            exact, exact.replace("T", " ").replace("Z", ""), text
-        )
+        # Digits and names of months need no escaping, and a page may show a thousand moments.
+        return Markup(f'<time datetime="{exact}" title="{exact[:10]} {exact[11:-1]} UTC">{text}</time>')
 
     def _ago(self, instant: datetime | None) -> Markup:
         """Format the age of an instant, with the exact UTC time as a tooltip."""

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from punchcard.store.engage.profile_queries import newest_changes
+from punchcard.store.engage.profile_queries import count_newest_changes
 from punchcard.store.engage.profile_search import values_of_trait
 
 DAYS = 30
@@ -62,14 +62,14 @@ def count_daily_changes(work: Connection, key: str, *, now: datetime, zone: Zone
     """Return the entries and exits of an audience in the last 30 days, None if there were none."""
     today = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     days = [today - timedelta(days=number) for number in reversed(range(DAYS))]  # local days, whatever clocks do
-    rows = newest_changes(work, key, limit=READ_MAX)
+    changes = count_newest_changes(work, key, limit=READ_MAX)
     counts: dict[bool, Counter[object]] = {True: Counter(), False: Counter()}
-    for at, value in rows:
-        counts[value == "true"][at.astimezone(zone).date()] += 1
+    for at, is_entry, number in changes:
+        counts[is_entry][at.astimezone(zone).date()] += number
     entered, left = ([counts[is_entry][day.date()] for day in days] for is_entry in (True, False))
     if not any(entered) and not any(left):
         return None
-    is_partial = len(rows) == READ_MAX and rows[-1][0] >= days[0]
+    is_partial = sum(number for _, _, number in changes) == READ_MAX and changes[0][0] >= days[0]
     return DailyChanges(days=days, entered=entered, left=left, is_partial=is_partial)
 
 

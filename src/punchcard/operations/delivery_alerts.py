@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from punchcard.operations.alert_model import Alert
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
 from punchcard.store.delivery.effects import EffectState
-from punchcard.store.delivery.ledger import backlog
+from punchcard.store.delivery.ledger import open_backlog
 from punchcard.store.delivery.pauses import pause_of
 from punchcard.store.delivery.undelivered import (
     Undelivered,
@@ -43,12 +43,9 @@ def find_old_queues(work: Connection, snapshot: Snapshot, now: datetime) -> Iter
     rule = snapshot.alert_rules[AlertKind.QUEUE_AGE]
     oldest: dict[str, datetime] = {}
     counts: dict[str, int] = defaultdict(int)
-    for entry in backlog(work, _delivering(work, snapshot)):
-        if entry.state is not EffectState.PARKED:
-            oldest[entry.destination] = min(
-                entry.oldest_created_at, oldest.get(entry.destination, entry.oldest_created_at)
-            )
-            counts[entry.destination] += entry.count
+    for entry in open_backlog(work, _delivering(work, snapshot)):
+        oldest[entry.destination] = min(entry.oldest_created_at, oldest.get(entry.destination, entry.oldest_created_at))
+        counts[entry.destination] += entry.count
     for slug, since in sorted(oldest.items()):
         if now - since >= timedelta(minutes=rule.threshold):
             yield Alert(kind=AlertKind.QUEUE_AGE, subject=slug, destination=slug, count=counts[slug], since=since)

@@ -7,6 +7,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.operations.configuration_versions import ConfigurationVersions
 from punchcard.operations.save_warnings import find_save_warnings
 from punchcard.store.engine import Store
+from punchcard.store.workspace.configuration import revision_of
 from punchcard.workspace import persistence
 from punchcard.workspace.apply import edit
 from punchcard.workspace.editing import Edit
@@ -37,6 +38,7 @@ class RunningConfiguration:
         self._clock = clock
         self.versions = ConfigurationVersions(store, keyring, clock=clock)
         self.subjects = SubjectVault(keyring)
+        self._read: tuple[int, Workspace] | None = None  # the revision with what was read of it
 
     def snapshot(self) -> Snapshot:
         """Return the compiled configuration.
@@ -54,7 +56,13 @@ class RunningConfiguration:
             ConfigurationError: All secrets were encrypted with another key.
             StorageError: The store is unavailable.
         """
-        return persistence.load(self._store, self.keyring).workspace
+        with self._store.reading() as work:
+            revision = revision_of(work)
+        read = self._read
+        if read is None or read[0] != revision:
+            stored = persistence.load(self._store, self.keyring)
+            read = self._read = stored.revision, stored.workspace
+        return read[1]
 
     def edit(self, change: Edit, *, actor: str) -> Sequence[str]:
         """Change the configuration; return warnings about likely mistakes.

@@ -20,13 +20,14 @@ from punchcard.operations.current_alerts import read_current_alerts
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.overview import read_series
 from punchcard.store.delivery.counts import RECEIVED, AwardTotal, CountQuery, Dimension, read_award_totals, read_counts
+from punchcard.store.delivery.customer_awards import top_customers
 from punchcard.store.delivery.effects import EffectState, StoredEffect
-from punchcard.store.delivery.ledger import newest_awards, oldest_open
+from punchcard.store.delivery.ledger import oldest_open
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.snapshot import Snapshot
 
 _TOP = 5
-_AWARDS_MAX = 5_000  # read for the list of customers: some ten milliseconds
+_AWARDS_MAX = 5_000  # read for the list of customers: some milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,14 @@ def show_home(context: ContextDependency) -> Page:
         oldest = _oldest_queued(work, snapshot)
         numbers = _read_numbers(context, work, period)
         top_events = _top_events(work, period)
-        top_customers, is_partial = _top_customers(context, work, period)
+        customers, is_partial = top_customers(
+            work,
+            _points_by_item(context, numbers.totals),
+            begin=period.begin,
+            end=period.end,
+            counted_max=_AWARDS_MAX,
+            limit=_TOP,
+        )
         has_delivered = bool(numbers.totals) or bool(
             read_award_totals(work, begin=_year_before(period), end=period.end, destination=None)
         )
@@ -130,7 +138,7 @@ def show_home(context: ContextDependency) -> Page:
         oldest=oldest,
         charts=_charts(numbers, period, workspace),
         top_events=top_events,
-        top_customers=top_customers,
+        top_customers=customers,
         is_partial=is_partial,
         awards_counted_max=_AWARDS_MAX,
         items=_items(context, numbers.totals),
@@ -228,27 +236,14 @@ def _top_events(work: Connection, period: Period) -> Sequence[tuple[str, int, in
     return [(str(key[0]), count, delivered.get(key, 0)) for key, count in names]
 
 
-def _top_customers(
-    context: RequestContext, work: Connection, period: Period
-) -> tuple[Sequence[tuple[str, int, Decimal]], bool]:
-    """Return the customers who were awarded most: email, awards and points (units where the points are not known).
-
-    Returns:
-        The customers, and True if only the newest awards of a destination were counted.
-    """
-    awards: Counter[str] = Counter()
-    amounts: dict[str, Decimal] = {}
-    is_partial = False
-    for slug in context.dependencies.current().destinations:
-        delivered = newest_awards(work, slug, begin=period.begin, end=period.end, at_most=_AWARDS_MAX)
-        is_partial = is_partial or len(delivered) == _AWARDS_MAX
-        for award in delivered:
-            points = context.mapping_choices.points_per_unit(slug, award.item)
-            awards[award.customer] += 1
-            amount = award.quantity * (1 if points is None else abs(points))
-            amounts[award.customer] = amounts.get(award.customer, Decimal(0)) + amount
-    emails = sorted((email for email in awards if email), key=lambda email: (-amounts[email], email))[:_TOP]
-    return [(email, awards[email], amounts[email]) for email in emails], is_partial
+def _points_by_item(context: RequestContext, totals: Sequence[AwardTotal]) -> dict[str, dict[str, Decimal]]:
+    """Return the points of a unit by destination and item; items of unknown points are left out."""
+    points: dict[str, dict[str, Decimal]] = {}
+    for slug, item in {(total.destination, total.item) for total in totals}:
+        of_item = points.setdefault(slug, {})
+        if (unit_points := context.mapping_choices.points_per_unit(slug, item)) is not None:
+            of_item[item] = abs(unit_points)
+    return points
 
 
 def _items(context: RequestContext, totals: Sequence[AwardTotal]) -> Sequence[Item]:

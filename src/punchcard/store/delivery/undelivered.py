@@ -7,7 +7,22 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Numeric, Select, and_, cast, func, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Numeric,
+    Select,
+    and_,
+    cast,
+    func,
+    literal,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+)
 
 from punchcard.store.delivery.effects import DISMISSED_REASONS, AttemptOutcome, EffectState
 from punchcard.store.delivery.ledger import is_superseded
@@ -148,34 +163,35 @@ def overdue_attempts(work: Connection, destination: str, *, before: datetime) ->
 
 def _undelivered(work: Connection, condition: ColumnElement[bool]) -> Iterator[Undelivered]:
     """Count awards that were not sent, by destination and reason, with their customers and units."""
-    columns = effects.c
+    quantity = func.coalesce(effects.c.quantity, effects.c.requested_quantity)
+    names = ("destination", "reason", "item", "customer", "finished_at")
+    # Read once and counted twice: most of the time is that of reading the rows, which lie all over the ledger.
+    unsent = select(*(effects.c[name] for name in names), quantity.label("quantity")).where(condition).cte("unsent")
+    columns = unsent.c
     # For people to read: SQLite adds as floating point numbers, which are rounded to the units that destinations take.
-    units = func.sum(cast(func.coalesce(columns.quantity, columns.requested_quantity), Numeric(20, 2)))
+    units = func.sum(cast(columns.quantity, Numeric(20, 2)))
+    customers = func.count(func.distinct(func.nullif(columns.customer, "")))
+    by_item = (
+        select(columns.destination, columns.reason, columns.item, units, literal(0), literal(0), null())
+        .where(columns.item.is_not(None))
+        .group_by(columns.destination, columns.reason, columns.item)
+    )
+    by_reason = select(
+        columns.destination, columns.reason, null(), null(), func.count(), customers, func.min(columns.finished_at)
+    ).group_by(columns.destination, columns.reason)
     amounts: dict[tuple[str, str | None], dict[str, Decimal]] = defaultdict(dict)
-    by_item = select(columns.destination, columns.reason, columns.item, units).where(
-        condition, columns.item.is_not(None)
-    )
-    for slug, reason, item, total in work.execute(by_item.group_by(columns.destination, columns.reason, columns.item)):
-        if item is not None and total is not None:
+    groups = []
+    for slug, reason, item, total, *counted in work.execute(union_all(by_reason, by_item)):
+        if item is None:
+            groups.append((slug, reason, *counted))
+        elif total is not None:
             amounts[slug, reason][item] = Decimal(total)
-    counted = (
-        select(
-            columns.destination,
-            columns.reason,
-            func.count(),
-            func.count(func.distinct(func.nullif(columns.customer, ""))),
-            func.min(columns.finished_at),
-        )
-        .where(condition)
-        .group_by(columns.destination, columns.reason)
-        .order_by(func.count().desc(), columns.destination)
-    )
-    for slug, reason, count, customers, since in work.execute(counted):
+    for slug, reason, count, customer_count, since in sorted(groups, key=lambda group: (-group[2], group[0])):
         yield Undelivered(
             destination=slug,
             reason=reason or "",
             count=count,
-            customers=customers,
+            customers=customer_count,
             since=since,
             amounts=amounts[slug, reason],
         )

@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import BigInteger, Connection, func, or_, select, type_coerce
 
+from punchcard.clock import from_micros
 from punchcard.store.engage.engage_tables import NOBODY
 from punchcard.store.engage.profiles import StoredTrait, ids_of, traits_of
 from punchcard.store.engage.schema import (
@@ -16,6 +17,8 @@ from punchcard.store.engage.schema import (
     profile_traits,
     profiles,
 )
+
+_QUARTER_MICROS = 15 * 60 * 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +157,31 @@ def changes_of(work: Connection, name: str, *, limit: int) -> list[TraitChange]:
     return _changes(work, query)
 
 
-def newest_changes(work: Connection, name: str, *, limit: int) -> list[tuple[datetime, str | None]]:
-    """Return when a computation has changed for anybody, and to which JSON value; newest first."""
+def count_newest_changes(work: Connection, name: str, *, limit: int) -> list[tuple[datetime, bool, int]]:
+    """Return how many of the newest changes of an audience were entries and exits, by the quarter of an hour.
+
+    Days of every time zone begin with a quarter.
+
+    Args:
+        limit: How many changes are counted.
+
+    Returns:
+        When a quarter begins, True for entries, and their number; oldest first.
+    """
     columns = profile_trait_changes.c
-    query = select(columns.at, columns.value).where(columns.name == name, columns.computation != "")
-    return [(row.at, row.value) for row in work.execute(query.order_by(columns.id.desc()).limit(limit))]
+    at = type_coerce(columns.at, BigInteger)
+    newest = (
+        select((at - at % _QUARTER_MICROS).label("quarter"), (columns.value == "true").label("is_entry"))
+        .where(columns.name == name, columns.computation != "")
+        .order_by(columns.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    counted = select(newest.c.quarter, newest.c.is_entry, func.count()).group_by(newest.c.quarter, newest.c.is_entry)
+    return [
+        (from_micros(quarter), bool(is_entry), number)
+        for quarter, is_entry, number in work.execute(counted.order_by(newest.c.quarter))
+    ]
 
 
 def conflicts_of(work: Connection, profile_id: int, *, limit: int) -> list[StoredConflict]:
