@@ -85,7 +85,7 @@ def test_the_list_says_how_each_has_changed_in_a_week_and_draws_a_month(
 def test_the_list_shows_what_is_not_computed_yet(viewer: FormBrowser) -> None:
     page = viewer.get("/audiences")
     assert page.status == 200
-    assert "preparing" in page.text
+    assert "Preparing" in page.text
 
 
 def test_an_audience_says_how_its_destination_took_it_and_each_number_opens_what_it_counts(

@@ -54,6 +54,7 @@ PAGES = (
     "/catalog",
     "/customers",
     "/customers/p0@example.com",
+    "/customers/p0@example.com?tab=audiences",
     "/customers/p0@example.com?tab=events",
     "/customers/p0@example.com?tab=profile",
     "/destinations",
@@ -75,6 +76,8 @@ PAGES = (
     "/settings/versions",
     "/sources",
     "/sources/source-0",
+    "/sources/source-0/debugger",
+    "/sources/source-0/schema",
 )
 
 

@@ -95,8 +95,9 @@
   // What would make a page longer than six screens is hidden until somebody wants it. Rows with an error stay.
   const isNoted = (row) => row?.matches("[data-map-note]") ?? false;
   if (matchMedia("(max-width: 767.98px)").matches) {
-    for (const list of document.querySelectorAll("[data-fold]")) {
-      const size = Number(list.dataset.fold);
+    // `data-fold` is for lists whose rows are larger or smaller than those of other tables.
+    for (const list of document.querySelectorAll("[data-fold], table.card-table > tbody:only-of-type")) {
+      const size = Number(list.dataset.fold ?? 20);
       const rows = [...list.children].slice(size).filter((row) => !(
         isNoted(row) || isNoted(row.nextElementSibling) || row.querySelector(".is-invalid") || (row.id && location.hash === `#${row.id}`)));
       if (!rows.length) continue;
@@ -112,7 +113,7 @@
         if (rows.length) button.textContent = `Show more (${rows.length})`;
         else button.remove();
       });
-      (list.closest(".table-responsive") ?? list).after(button);
+      (list.closest(".table-responsive, table") ?? list).after(button);
     }
   }
 

@@ -14,6 +14,9 @@
       hourCycle: "h23",
     }).format(at * 1000);
 
+  // The labels of the axis are in numerals of one width: seven pixels each, and the ticks.
+  const labelWidth = (_, labels) => Math.max(60, 20 + 7 * Math.max(0, ...(labels ?? []).map((label) => label.length)));
+
   // A box beside the cursor with the values there; it is read aloud while the arrow keys move the cursor.
   const addTooltip = (place, data) => {
     const box = document.createElement("div");
@@ -72,7 +75,7 @@
           cursor: { y: false, drag: { x: false, y: false } },
           legend: { show: data.series.length > 1, live: false },
           scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] } },
-          axes: [axis, { ...axis, size: 60, incrs: STEPS, values: (_, values) => values.map((value) => number.format(value)) }],
+          axes: [axis, { ...axis, size: labelWidth, incrs: STEPS, values: (_, values) => values.map((value) => number.format(value)) }],
           plugins: [addTooltip(place, data)],
           series: [
             {},
