@@ -41,6 +41,32 @@ def test_regulations_are_listed_with_their_action_and_persons(api: PublicApiServ
     assert '<td class="text-break">u-1 and 1 more</td>' in page
 
 
+def test_a_regulation_is_limited_to_a_source(api: PublicApiServer) -> None:
+    owner = browser_of(api, "owner")
+    form = owner.get("/privacy").text
+    assert '<option value="website"' in form
+    created = owner.post("/privacy", type="DELETE_ARCHIVE_ONLY", by="USER_ID", source="website", subjects="u-9")
+    assert created.status == 303, created.text
+    assert "website" in owner.get(created.headers["location"]).text
+    (listed, *_) = api.request("GET", "/api/regulations/sources/website?count=1").json()["data"]["regulations"]
+    assert listed["subjects"] == ["u-9"], listed
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({"type": "DELETE_ARCHIVE_ONLY", "source": ""}, "w-type"),
+        ({"type": "DELETE_ONLY", "source": "none"}, "w-source"),
+    ],
+)
+def test_a_regulation_that_cannot_be_is_explained_at_its_field(
+    api: PublicApiServer, form: dict[str, str], field: str
+) -> None:
+    refused = browser_of(api, "owner").post("/privacy", by="USER_ID", subjects="u-9", **form)
+    assert refused.status == 422
+    assert f'class="invalid-feedback" id="{field}"' in refused.text
+
+
 def test_an_owner_previews_periods_and_saves_them(api: PublicApiServer) -> None:
     owner = browser_of(api, "owner")
     form = dict.fromkeys(DATA_SETS, "") | {"lake": "30", "audit_log": "0"}

@@ -1,5 +1,6 @@
 """Protocols in the App: from a first plan to enforcement with the awards at stake."""
 
+import html
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,13 @@ def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBr
     assert "tracking plan shop: Invalid Type: properties.total must be number" in owner.get("/events/c1").text
     assert "/sources/website/protocols" in owner.get("/events/c1").text
     assert "/destinations/perkville/replays?message_id=c1" in owner.get("/events/c1").text
+    blocked = html.unescape(owner.get(source_path).text)
+    links = [part.split('"')[0] for part in blocked.split('href="')]
+    (replay,) = (link for link in links if link.startswith("/destinations/perkville/replays"))
+    assert "Replay blocked events" in blocked
+    filled = owner.get(replay).text
+    assert 'value="filtered_at_source" selected' in filled
+    assert "<option selected>website</option>" in filled
     assert "Schema violation" in owner.get("/events/c1").text or "schema_violation" in owner.get("/events/c1").text
 
     assert owner.post(source_path, action="disconnect").status == 303

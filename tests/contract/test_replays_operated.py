@@ -3,13 +3,15 @@
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from punchcard.cli.replaying import Selected
 from punchcard.cli.running import run
+from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.replay_planning import plan_replay
 from punchcard.operations.replays import save_replay, start_replay
@@ -286,3 +288,32 @@ def test_the_command_line_shows_the_plan_asks_and_starts(
     assert run(["trace", "m1", "--data", str(tmp_path)]) == 0
     assert "Replayed to perkville" in capsys.readouterr().out
     assert run(["replay", "--destination", "nowhere", "--data", str(tmp_path)]) == 2
+
+
+# --- the command line ---
+
+
+def test_command_selects_blocked_events_of_a_source(world: PublicApiServer) -> None:
+    chosen = selected(sources=["website"], statuses=["filtered_at_source"]).read(world.watch.newest())
+    assert (chosen.sources, chosen.statuses) == (("website",), ("filtered_at_source",))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sources": ["webiste"]}, "--source webiste: There is no such source."),
+        ({"statuses": ["blocked"]}, "--status blocked: There is no such status."),
+    ],
+    ids=["source", "status"],
+)
+def test_command_refuses_what_would_select_nothing(
+    world: PublicApiServer, options: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        selected(**options).read(world.watch.newest())
+
+
+def selected(*, sources: Sequence[str] = (), statuses: Sequence[str] = ()) -> Selected:
+    return Selected(
+        since=None, until=None, events=(), sources=sources, customer=None, statuses=statuses, reasons=(), message_ids=()
+    )

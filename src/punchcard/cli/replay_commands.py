@@ -11,6 +11,7 @@ SHORT_HELP = "Plan events of the past again under today's configuration."
 EPILOG = example(
     "punchcard replay --destination loyalty --event 'Class Booked' --since 30d",
     "punchcard replay --destination loyalty --reason destination_off --yes",
+    "punchcard replay --destination loyalty --source website --status filtered_at_source --since 7d",
     "punchcard replay --destination loyalty --cancel REPLAY_ID",
 )
 
@@ -22,9 +23,13 @@ def replay(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="T", help="Events received before this.")] = None,
     event: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only events of this name.")] = None,
+    source: Annotated[list[str] | None, typer.Option(metavar="SLUG", help="Only events of this source.")] = None,
     customer: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only events with this email.")] = None,
     reason: Annotated[
         list[str] | None, typer.Option(metavar="CODE", help="Only events with this reason at the destination.")
+    ] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS", help="Only events with this status at the destination.")
     ] = None,
     message_id: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only events with this id.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
@@ -60,7 +65,9 @@ def replay(
             since=since,
             until=until,
             events=event or [],
+            sources=source or [],
             customer=customer,
+            statuses=status or [],
             reasons=reason or [],
             message_ids=message_id or [],
         ),

@@ -31,6 +31,7 @@ from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.operations.replays import Replay, ReplayPlan, ReplaySelection, ReplayStatus, list_replays
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
@@ -48,7 +49,9 @@ class Selected:
     since: str | None
     until: str | None
     events: Sequence[str]
+    sources: Sequence[str]
     customer: str | None
+    statuses: Sequence[str]
     reasons: Sequence[str]
     message_ids: Sequence[str]
 
@@ -56,7 +59,7 @@ class Selected:
         """The same with its instants.
 
         Raises:
-            ConfigurationError: one is none.
+            ConfigurationError: one is none, or a source or status is unknown.
         """
         now, zone = SystemClock().now(), snapshot.zone
         begin, end = (
@@ -67,10 +70,26 @@ class Selected:
             since=begin,
             until=end,
             events=tuple(self.events),
+            sources=tuple(_read_source(source, snapshot) for source in self.sources),
             customer=self.customer,
+            statuses=tuple(_read_status(status) for status in self.statuses),
             reasons=tuple(self.reasons),
             message_ids=tuple(self.message_ids),
         )
+
+
+def _read_status(text: str) -> EventStatus:
+    known = [status.value for status in EventStatus]
+    if text not in known:
+        raise ConfigurationError(f"--status {text}: There is no such status. Known: {', '.join(known)}.")
+    return EventStatus(text)
+
+
+def _read_source(slug: str, snapshot: Snapshot) -> str:
+    known = {source for routed in snapshot.destinations.values() for source in routed.destination.sources}
+    if slug not in known:
+        raise unknown_name("--source", slug, known, kind="source")
+    return slug
 
 
 def replay_events(settings: Settings, slug: str, selected: Selected, *, dry_run: bool, sure: bool, wait: bool) -> int:

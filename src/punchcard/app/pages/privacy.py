@@ -32,7 +32,7 @@ from punchcard.store.privacy.regulations import (
     list_regulations,
 )
 from punchcard.store.privacy.suppressions import count_suppressed
-from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.editing import NotFoundError, find_source
 
 _ROWS: Final = 50
 _ACTIONS: Final = {
@@ -42,13 +42,15 @@ _ACTIONS: Final = {
     RegulationType.UNSUPPRESS: "Accept new events again",
     RegulationType.SUPPRESS_WITH_DELETE_INTERNAL: "Delete all data in Punchcard only, and refuse new events",
     RegulationType.DELETE_INTERNAL: "Delete all data in Punchcard only",
+    RegulationType.DELETE_ARCHIVE_ONLY: "Delete the events of one source in Punchcard only",
 }
-_NAMES: Final = {**_ACTIONS, RegulationType.DELETE_ARCHIVE_ONLY: "Delete events in Punchcard only"}
 _LABELS: Final = {
     SubjectType.USER_ID: "User id",
     SubjectType.EMAIL: "Email",
     SubjectType.ANONYMOUS_ID: "Anonymous id",
 }
+# The fields of the form, by those of the Public API.
+_FIELDS: Final = {"regulationType": "type", "subjectType": "by", "subjectIds": "subjects"}
 _COLORS: Final = {
     RegulationStatus.FINISHED: "green",
     RegulationStatus.FAILED: "red",
@@ -69,11 +71,15 @@ def show_privacy(context: ContextDependency) -> Page:
 def regulate(context: ContextDependency) -> Page:
     """Create a regulation."""
     context.require_role(Role.OWNER)
+    source = context.field("source")
     try:
+        if source:
+            find_source(context.dependencies.workspace(), source)
         request = NewRegulation(
             type=read_regulation_type(context.field("type")),
             subject_type=read_subject_type(context.field("by")),
             subjects=[line for line in context.field("subjects").splitlines() if line.strip()],
+            source=source,
         )
         with context.dependencies.store.unit_of_work() as work:
             id = create_regulation(
@@ -83,8 +89,11 @@ def regulate(context: ContextDependency) -> Page:
                 actor=context.actor,
                 now=context.dependencies.clock.now(),
             )
+    except NotFoundError as error:
+        return _list(context, FormErrors(fields={"source": error.message}), status=422)
     except ConfigurationError as error:
-        return _list(context, FormErrors(fields={"subjects": error.message}), status=422)
+        field = _FIELDS.get(str(error.context.get("field")), "subjects")
+        return _list(context, FormErrors(fields={field: error.message}), status=422)
     return context.redirect(page_path("privacy", str(id)), notices=["The regulation was created."])
 
 
@@ -99,7 +108,7 @@ def show_regulation(context: ContextDependency, id: FromPath[str]) -> Page:
         "regulation.html",
         regulation=regulation,
         subjects=subjects,
-        names=_NAMES,
+        names=_ACTIONS,
         labels=_LABELS,
         colors=_COLORS,
     )
@@ -169,10 +178,11 @@ def _list(context: RequestContext, errors: FormErrors, *, status: int) -> Page:
         suppressed=suppressed,
         following=str(shown[-1].id) if len(regulations) > _ROWS else "",
         actions=_ACTIONS,
-        names=_NAMES,
+        names=_ACTIONS,
         labels=_LABELS,
         colors=_COLORS,
-        values={name: context.field(name) for name in ("type", "by", "subjects", "subject")},
+        sources=[(source.slug, source.name) for source in context.dependencies.workspace().sources],
+        values={name: context.field(name) for name in ("type", "by", "source", "subjects", "subject")},
     )
 
 

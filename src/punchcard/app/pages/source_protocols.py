@@ -16,6 +16,7 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.plan_preview import AwardsAtStake, PlanPreview, preview_plan, total_points
 from punchcard.operations.sentences import as_sentence
 from punchcard.routing.plan_step import violation_note
+from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.tracking_plans.violations import ListedViolation, list_violations
 from punchcard.tracking_plans.model import Action, CallEnforcement, Enforcement, TrackingPlan
 from punchcard.tracking_plans.validation import CompiledPlan
@@ -119,6 +120,7 @@ def _enforcement_page(
         days=_DAYS,
         targets=[other.slug for other in workspace.sources if other.slug != slug and not other.is_managed],
         events_path=violations_path,
+        replay_paths=_replay_paths(context, slug) if any(violation.blocked for violation in violations) else [],
         may_change=context.may_change("source", slug) and not source.is_managed,
     )
 
@@ -157,6 +159,25 @@ def violations_path(violation: ListedViolation) -> str:
         name=key.event_name if is_track else "",
         note=note,
     )
+
+
+def _replay_paths(context: RequestContext, slug: str) -> list[tuple[str, str]]:
+    """Return slug and path of each destination of a source: the form for replays, with the blocked events selected."""
+    return [
+        (
+            destination.slug,
+            page_path(
+                "destinations",
+                destination.slug,
+                "replays",
+                time=f"{_DAYS}d",
+                source=slug,
+                status=EventStatus.FILTERED_AT_SOURCE.value,
+            ),
+        )
+        for destination in context.dependencies.workspace().destinations
+        if slug in destination.sources
+    ]
 
 
 def _posted_enforcement(context: RequestContext, current: Enforcement) -> Enforcement:
