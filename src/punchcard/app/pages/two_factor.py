@@ -1,7 +1,7 @@
 """Two-factor authentication: the code at the sign-in, and the operator's own authenticator app and recovery codes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from litestar import get, post
 
@@ -53,33 +53,27 @@ def show_code(context: ContextDependency) -> Page:
 @run_in_executor
 def enter_code(context: ContextDependency) -> Page:
     """Sign in with a code of the authenticator app, or a recovery code."""
-    operator = operator_of_first_step(context)
-    if operator is None:
-        return context.redirect("/sign-in", notices=[_TOO_LATE])
-    try:
-        _two_factor(context).verify(operator, context.field("code"))
-    except TooManyCodesError as error:
-        return code_page(context, operator, status=429, error=error.message)
-    except WrongCodeError as error:
-        return code_page(context, operator, status=401, error=error.message)
-    return _finish_sign_in(context, operator)
+    return _take_second_step(context, lambda operator: _two_factor(context).verify(operator, context.field("code")))
 
 
 @post("/sign-in/code/passkey", opt={PUBLIC: True}, status_code=200)
 @run_in_executor
 def use_passkey(context: ContextDependency) -> Page:
     """Sign in with a passkey after the password."""
+    state, response = context.field("state"), context.field("response")
+    return _take_second_step(context, lambda operator: passkeys_of(context).sign_in(state, response, operator=operator))
+
+
+def _take_second_step(context: RequestContext, verify: Callable[[Operator], object]) -> Page:
+    """Sign in an operator who has entered the password, unless `verify` raises what is wrong with the second factor."""
     operator = operator_of_first_step(context)
     if operator is None:
         return context.redirect("/sign-in", notices=[_TOO_LATE])
     try:
-        passkeys_of(context).sign_in(context.field("state"), context.field("response"), operator=operator)
-    except PasskeyError as error:
-        return code_page(context, operator, status=401, error=error.message)
-    return _finish_sign_in(context, operator)
-
-
-def _finish_sign_in(context: RequestContext, operator: Operator) -> Page:
+        verify(operator)
+    except (WrongCodeError, PasskeyError) as error:
+        status = 429 if isinstance(error, TooManyCodesError) else 401
+        return code_page(context, operator, status=status, error=error.message)
     values = read_sealed_cookie(context, SECOND_STEP_COOKIE) or {}
     response = open_session(context, operator, local_path(values.get("next", "")))
     return delete_sealed_cookie(response, SECOND_STEP_COOKIE)
@@ -131,15 +125,12 @@ def confirm(context: ContextDependency) -> Page:
 @run_in_executor
 def new_recovery_codes(context: ContextDependency) -> Page:
     """Replace the recovery codes. They are shown in this response only."""
-    operator = _signed_in(context)
-    two_factor = _two_factor(context)
-    try:
-        two_factor.verify(operator, context.field("code"))
-    except WrongCodeError as error:
-        return _two_factor_page(context, FormErrors(fields={"code": error.message}))
-    return _two_factor_page(
-        context, FormErrors(), codes=two_factor.replace_recovery_codes(operator, actor=context.actor)
-    )
+
+    def replace(operator: Operator) -> Page:
+        codes = _two_factor(context).replace_recovery_codes(operator, actor=context.actor)
+        return _two_factor_page(context, FormErrors(), codes=codes)
+
+    return _with_code(context, replace)
 
 
 @post("/settings/two-factor/off", status_code=200, opt=_OWN)
@@ -151,13 +142,23 @@ def turn_off(context: ContextDependency) -> Page:
         is_only_factor = not count_passkeys(work, operator.id)
     if is_only_factor and is_required(context):
         raise ConfigurationError("The workspace requires two-factor authentication.")
+
+    def remove(operator: Operator) -> Page:
+        with context.dependencies.store.unit_of_work() as work:
+            turn_off_authenticator(work, operator, actor=context.actor, clock=context.dependencies.clock)
+        return context.redirect("/settings/account", notices=["The authenticator app was removed."])
+
+    return _with_code(context, remove)
+
+
+def _with_code(context: RequestContext, change: Callable[[Operator], Page]) -> Page:
+    """Make a change of the operator's own second factor, if the form has a valid code of it."""
+    operator = _signed_in(context)
     try:
         _two_factor(context).verify(operator, context.field("code"))
     except WrongCodeError as error:
         return _two_factor_page(context, FormErrors(fields={"code": error.message}))
-    with context.dependencies.store.unit_of_work() as work:
-        turn_off_authenticator(work, operator, actor=context.actor, clock=context.dependencies.clock)
-    return context.redirect("/settings/account", notices=["The authenticator app was removed."])
+    return change(operator)
 
 
 def code_page(context: RequestContext, operator: Operator, *, status: int = 200, error: str = "") -> Page:
