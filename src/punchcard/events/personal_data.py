@@ -16,7 +16,7 @@ class PersonalData(StrEnum):
 
     EMAIL = "email"
     PHONE = "phone"
-    CARD_NUMBER = "card_number"  # its check digit is right
+    CARD_NUMBER = "card_number"  # its first and its check digit are those of a card
     IP_ADDRESS = "ip_address"
     NAME = "name"
     BIRTH_DATE = "birth_date"
@@ -63,6 +63,8 @@ _NUMBER: Final = re.compile(r"-?\d{1,8}(?:\.\d{1,9})?")
 _PHONE_DIGITS_MIN: Final = 9
 _PHONE_DIGITS_OF_MARKED_MIN: Final = 7  # with a plus or with separators
 _CARD_DIGITS: Final = range(13, 20)
+# Of the payment networks. Times since 1970 in milli-, micro- and nanoseconds, which many ids begin with, begin with 1.
+_CARD_FIRST_DIGITS: Final = "23456"
 
 
 @lru_cache(maxsize=_PATHS_REMEMBERED_MAX)
@@ -90,7 +92,7 @@ def personal_value(value: str | int) -> PersonalData | None:
     if isinstance(value, int):
         if not 10 ** (_CARD_DIGITS.start - 1) <= value < 10 ** (_CARD_DIGITS.stop - 1):
             return None
-        return PersonalData.CARD_NUMBER if has_check_digit(str(value)) else None
+        return PersonalData.CARD_NUMBER if _is_card_number(str(value)) else None
     if _DATE.fullmatch(value) or _NUMBER.fullmatch(value) or _CLOCK.fullmatch(value):
         return None
     if _EMAIL.search(value):
@@ -101,12 +103,16 @@ def personal_value(value: str | int) -> PersonalData | None:
     for match in _DIGIT_RUN.finditer(value):
         run = match[0]
         digits = "".join(filter(str.isdigit, run))
-        if len(digits) in _CARD_DIGITS and has_check_digit(digits):
+        if _is_card_number(digits):
             return PersonalData.CARD_NUMBER
         least = _PHONE_DIGITS_MIN if run == digits else _PHONE_DIGITS_OF_MARKED_MIN
         if len(digits) >= least:
             kind = PersonalData.PHONE
     return kind
+
+
+def _is_card_number(digits: str) -> bool:
+    return len(digits) in _CARD_DIGITS and digits[0] in _CARD_FIRST_DIGITS and has_check_digit(digits)
 
 
 def has_check_digit(digits: str) -> bool:

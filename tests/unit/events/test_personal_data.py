@@ -28,6 +28,8 @@ NOW = ManualClock().now()
         ("card 4111-1111-1111-1111", PersonalData.CARD_NUMBER),
         (4111111111111111, PersonalData.CARD_NUMBER),
         (378282246310005, PersonalData.CARD_NUMBER),
+        ("order-1795867350184728248", PersonalData.PHONE),  # its check digit is right, and it is a time in nanoseconds
+        (1795867350184728248, None),
         ("192.168.1.17", PersonalData.IP_ADDRESS),
         ("2001:db8:0:0:0:0:2:1", PersonalData.IP_ADDRESS),
         ("4111111111111112", PersonalData.PHONE),  # not a card, but still too long a number to be kept
