@@ -100,7 +100,8 @@ bench-cluster: $(VENV)/.dev kafka ## measure several machines beside one, with P
 soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL, all examples of property tests
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
 	TEST_EXAMPLES=all $(BIN)/pytest -q tests/simulation tests/contract/test_public_api_schema.py \
-		tests/contract/test_computations_sql.py tests/contract/test_log_model.py
+		tests/contract/test_computations_sql.py tests/contract/test_log_model.py \
+		tests/contract/test_delivery_loop.py tests/contract/test_partitions.py tests/contract/test_regulations.py
 
 image: $(VENV)/.dev assets ## build the container image without an engine and let it give an award (root, debootstrap: some minutes)
 	$(BIN)/pytest -q -m image tests/e2e/test_image.py

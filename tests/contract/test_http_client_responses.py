@@ -461,7 +461,8 @@ def test_whatever_comes_a_request_ends_as_one_of_the_known_ways(pieces: list[byt
                 assert 100 <= result.status <= 999
             else:
                 assert isinstance(result, HttpError)
-                assert result.may_be_sent
+                # On a busy machine the short time may pass before there is a connection.
+                assert result.may_be_sent or not (ends or server.requests)
             assert len(server.requests) <= 1
 
     uvloop.run(run())

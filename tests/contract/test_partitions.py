@@ -32,6 +32,7 @@ from punchcard.store.routing.positions import (
     partition_positions,
     position_of,
 )
+from punchcard.testing.examples import examples
 from punchcard.testing.partition_world import PartitionWorld
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 from punchcard.testing.world import track
@@ -173,7 +174,7 @@ def test_fewer_partitions_and_logs_that_cannot_be_divided_are_refused(empty_post
 # --- routing ---
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(examples(3, part=1)))
 def test_workers_that_end_freeze_and_come_lose_and_double_nothing(new: New, seed: int) -> None:
     world = new(count=6, seed=seed)
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""How many examples long property tests run: all of them in CI and in `make soak`, a part in `make test`."""
+"""How many examples long tests run: all of them in CI and in `make soak`, a part in `make test`."""
 
 import os
 
