@@ -241,7 +241,7 @@ result_count_sums = Table(  # sums of `result_counts`, so that a page reads some
 unsummed_hours = Table(  # hours with counts that the sums do not hold yet: of these, pages read the counts
     "unsummed_hours",
     metadata,
-    Column("bucket", Instant, primary_key=True),  # where the hour begins
+    Column("bucket", Instant, primary_key=True, autoincrement=False),  # where the hour begins
 )
 
 award_totals = Table(  # units delivered, by the hour in which their events were received
