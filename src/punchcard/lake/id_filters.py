@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from xxhash import xxh64_intdigest
+
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.schema import LOOKED_UP
-from punchcard.lake.xxhash64 import xxhash64
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -87,7 +88,7 @@ class IdFilters:
 
 def _probe(value: str) -> tuple[int, bytes]:
     """Return the upper half of a value's hash, which chooses the block, and the bits that are set in the block."""
-    hashed = xxhash64(value.encode())
+    hashed = xxh64_intdigest(value.encode())
     low = hashed & 0xFFFFFFFF
     mask = b"".join((1 << ((low * salt & 0xFFFFFFFF) >> 27)).to_bytes(4, "little") for salt in _SALTS)
     return hashed >> 32, mask
