@@ -22,7 +22,6 @@ LARGER_FILES = {
     # Each was read for a second concept, and holds one: the list of commands, all writes to `effects`.
     "src/punchcard/cli/app.py": 474,
     # What each kind of alert says: a function each.
-    "src/punchcard/filters/transformations.py": 434,
     "src/punchcard/operations/alert_texts.py": 423,
     # One cycle of a destination in full, once together and once effect by effect.
     "src/punchcard/delivery/stages.py": 590,

@@ -1,4 +1,4 @@
-"""The single changes that a transformation makes of the members of an event, each with the sentence of its note."""
+"""The single changes that a transformation makes of the members of an event, each with its note."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from punchcard.events.model import Event
+from punchcard.events.notes import Note
 from punchcard.filters.destination_filters import compile_expression
 from punchcard.filters.json_members import JsonMembers, text_of
 from punchcard.filters.syntax import Condition, Path
@@ -14,11 +15,14 @@ from punchcard.filters.syntax import Condition, Path
 NESTED: Final = ("properties", "traits", "context", "integrations")
 """Members of an event that are objects."""
 
+TRANSFORMED: Final = "transformed"
+"""The reason of the note of a change by a transformation."""
+
 _SHOWN_MAX: Final = 60
 _encode: Final = msgspec.json.Encoder().encode
 
-Change = Callable[[JsonMembers], str | None]
-"""Changes the members of an event; returns a sentence, None if there was nothing to change."""
+Change = Callable[[JsonMembers], Note | None]
+"""Changes the members of an event; returns a note about it, None if there was nothing to change."""
 
 
 class ComputedProperty:
@@ -63,12 +67,12 @@ def event_renaming(name: str, label: str) -> Change:
     """Return the change of the name of a track call."""
     text = _encode(name)
 
-    def rename(members: JsonMembers) -> str | None:
+    def rename(members: JsonMembers) -> Note | None:
         before = members.get(("event",))  # only track calls have it
         if before is None or before == text:
             return None
         members.set(("event",), text)
-        return f"{label}event {shown(before)} → {shown(text)}"
+        return Note(TRANSFORMED, f"{label}event {shown(before)} → {shown(text)}")
 
     return rename
 
@@ -76,21 +80,30 @@ def event_renaming(name: str, label: str) -> Change:
 def renaming(old: tuple[str, ...], new: tuple[str, ...], label: str) -> Change:
     """Return the change that moves the value of a property to another name."""
     head = f"{label}{dotted(old)} → {dotted(new)}"
+    parents, old_name, new_name = old[:-1], old[-1], new[-1]
 
-    def rename(members: JsonMembers) -> str | None:
+    def rename_beside(members: JsonMembers) -> Note | None:
+        parent = members.find_object(parents)
+        value = None if parent is None else parent.pop(old_name, None)
+        if parent is None or value is None:
+            return None
+        parent[new_name] = value
+        return Note(TRANSFORMED, f"{head} ({shown(text_of(value))})")
+
+    def rename(members: JsonMembers) -> Note | None:
         value = members.move(old, new)
-        return None if value is None else f"{head} ({shown(value)})"
+        return None if value is None else Note(TRANSFORMED, f"{head} ({shown(value)})")
 
-    return rename
+    return rename_beside if new[:-1] == parents else rename
 
 
 def setting(path: tuple[str, ...], text: bytes, label: str) -> Change:
     """Return the change that sets the JSON text of a value."""
     head, tail = f"{label}{dotted(path)} ", f" → {shown(text)}"
-    added = f"{head}{shown(None)}{tail}"  # as for most events
+    added = Note(TRANSFORMED, f"{head}{shown(None)}{tail}")  # as for most events
     parents, name, value = path[:-1], path[-1], msgspec.Raw(text)
 
-    def set_value(members: JsonMembers) -> str | None:
+    def set_value(members: JsonMembers) -> Note | None:
         parent = members.find_object(parents, is_added=True)
         if parent is None:
             return None
@@ -102,7 +115,7 @@ def setting(path: tuple[str, ...], text: bytes, label: str) -> Change:
         if before == text:
             return None
         parent[name] = value
-        return f"{head}{shown(before)}{tail}"
+        return Note(TRANSFORMED, f"{head}{shown(before)}{tail}")
 
     return set_value
 
@@ -111,9 +124,9 @@ def removal(path: tuple[str, ...], label: str) -> Change:
     """Return the change that removes a property."""
     head = f"{label}{dotted(path)} removed"
 
-    def remove(members: JsonMembers) -> str | None:
+    def remove(members: JsonMembers) -> Note | None:
         removed = members.remove(path)
-        return None if removed is None else f"{head} ({shown(removed)})"
+        return None if removed is None else Note(TRANSFORMED, f"{head} ({shown(removed)})")
 
     return remove
 
@@ -121,11 +134,13 @@ def removal(path: tuple[str, ...], label: str) -> Change:
 def reduction(own: tuple[str, ...], allowed: frozenset[str], label: str) -> Change:
     """Return the change that removes all properties but those that are allowed."""
 
-    def reduce(members: JsonMembers) -> str | None:
+    def reduce(members: JsonMembers) -> Note | None:
         names = [name for name in members.names(own) if name not in allowed]
         for name in names:
             members.remove((*own, name))
-        return f"{label}not allowed in {own[0]} and removed: {shown_text(', '.join(names))}" if names else None
+        if not names:
+            return None
+        return Note(TRANSFORMED, f"{label}not allowed in {own[0]} and removed: {shown_text(', '.join(names))}")
 
     return reduce
 
@@ -142,8 +157,12 @@ def dotted(path: tuple[str, ...]) -> str:
 
 def shown(value: bytes | None) -> str:
     """Return JSON text, shortened for a sentence."""
+    if value is None:
+        return "(none)"
+    if len(value) <= _SHOWN_MAX:
+        return value.decode(errors="replace")
     # Cut before it is decoded: it may be a list of 30 KB. A character has at most four bytes.
-    return "(none)" if value is None else shown_text(value[: 4 * (_SHOWN_MAX + 1)].decode(errors="replace"))
+    return shown_text(value[: 4 * (_SHOWN_MAX + 1)].decode(errors="replace"))
 
 
 def shown_text(text: str) -> str:

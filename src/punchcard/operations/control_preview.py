@@ -11,7 +11,7 @@ import msgspec
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
 from punchcard.filters.json_members import JsonMembers
-from punchcard.filters.transformations import split_path
+from punchcard.filters.transformation_definitions import split_path
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.backtest import as_enabled
 from punchcard.operations.transformation_preview import PREVIEW_DAYS, AwardChange, recent_events

@@ -1,7 +1,8 @@
 """What the steps of a source's rules have in common: what a step is, what it makes of an event, and how it makes it."""
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from punchcard.errors import PunchcardError
 from punchcard.events.faults import Fault
@@ -27,8 +28,7 @@ class Violation(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruled:
+class Ruled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a step, or all of them, made of an event.
 
     Attributes:

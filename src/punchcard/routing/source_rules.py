@@ -9,13 +9,15 @@ that was not stopped has passed them once and for all.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from punchcard.events.model import Event, EventType
 from punchcard.events.notes import Note, limited
 from punchcard.filters.json_members import JsonMembers
-from punchcard.filters.transformations import Transformations, split_path
+from punchcard.filters.transformation_definitions import split_path
+from punchcard.filters.transformations import Transformations
 from punchcard.routing.plan_step import PlanStep
 from punchcard.routing.rule_steps import Ruled, Step, Violation, rewrite, stopped
 from punchcard.store.routing.event_results import EventResult
@@ -73,7 +75,7 @@ class TransformationStep:
         if transformed is None:
             return None
         if transformed.event is None:
-            return replace(stopped(transformed.reason, transformed.detail), notes=transformed.notes)
+            return msgspec.structs.replace(stopped(transformed.reason, transformed.detail), notes=transformed.notes)
         return Ruled(event=transformed.event, notes=transformed.notes)
 
 

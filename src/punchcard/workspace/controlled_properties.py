@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from punchcard.filters.json_members import JsonMembers
-from punchcard.filters.transformations import split_path
+from punchcard.filters.transformation_definitions import split_path
 from punchcard.workspace.keyring import mask
 from punchcard.workspace.model import PropertyControls
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from punchcard.filters.transformations import split_path
+from punchcard.filters.transformation_definitions import split_path
 from punchcard.workspace.model import Destination, PropertyControls, Source, Workspace
 from punchcard.workspace.problems import KeyPath, Problem
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import EventType
-from punchcard.filters.transformations import (
+from punchcard.filters.transformation_definitions import (
     PATHS_MAX,
     TransformationDefinition,
-    Transformations,
     read_transformation,
     split_path,
 )
+from punchcard.filters.transformations import Transformations
 from punchcard.workspace.model import SchemaSwitches, Transformation, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, format_error
 

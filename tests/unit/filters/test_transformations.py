@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
 from punchcard.events.parse import read_request
-from punchcard.filters.transformations import TransformationDefinition, Transformations, split_path
+from punchcard.filters.transformation_definitions import TransformationDefinition, split_path
+from punchcard.filters.transformations import Transformations
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -21,7 +21,8 @@ from punchcard.events.notes import (
     VALUE_CONVERTED,
     VALUE_NOT_FINITE,
 )
-from punchcard.filters.transformations import NOT_COMPUTED, TRANSFORMED
+from punchcard.filters.member_changes import TRANSFORMED
+from punchcard.filters.transformation_definitions import NOT_COMPUTED
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.routing.source_rules import SWITCHED_OFF
