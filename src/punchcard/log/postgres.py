@@ -105,52 +105,58 @@ class PostgresEventLog:
 
     def read(self, after: int, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
         """Return the next records after a position, in order; at least one if there is any."""
-        return self._read_next(after, None, records_max=records_max, bytes_max=bytes_max)
+        return self._read_next(after, None, records_max=records_max, bytes_max=bytes_max)[0]
 
     def read_partition(
         self, partition: int, after: int, *, records_max: int, bytes_max: int
     ) -> tuple[Sequence[LogRecord], int]:
         """Return the next records of a partition after a position, and the position through which these are all."""
-        end = self.last_position()  # before the records are read: none up to there can be committed later
-        records = self._read_next(after, partition, records_max=records_max, bytes_max=bytes_max)
+        records, end = self._read_next(after, partition, records_max=records_max, bytes_max=bytes_max)
         return records, records[-1].position if records else max(after, end)
 
-    def _read_next(self, after: int, partition: int | None, *, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
+    def _read_next(
+        self, after: int, partition: int | None, *, records_max: int, bytes_max: int
+    ) -> tuple[Sequence[LogRecord], int]:
+        """Return the next records, and for a partition the end of the log when they were read."""
         self._forget_notifications()
         log_records: list[LogRecord] = []
-        size = 0
+        size = end = 0
         rows_max = _ROWS_FIRST
         while len(log_records) < records_max and size < bytes_max:
             rows_max = min(rows_max, records_max - len(log_records))
-            values = {"after": after, "rows": rows_max, "bytes": bytes_max - size}
-            if partition is not None:
-                values["partition"] = partition
-            records = self._read(values)
+            portion = {"after": after, "rows": rows_max, "bytes": bytes_max - size}
+            records, end = self._read({**portion, "partition": partition, "log_id": self._id})
             log_records += records
             size += sum(unpacked_size(record.encoding, record.body) for record in records)
             if len(records) < rows_max:
                 break
             after = log_records[-1].position
             rows_max *= _ROWS_FACTOR
-        return log_records
+        return log_records, end
 
-    def _read(self, values: Mapping[str, int]) -> list[LogRecord]:
-        is_partition = "partition" in values
+    def _read(self, values: Mapping[str, object]) -> tuple[list[LogRecord], int]:
+        is_partition = values["partition"] is not None
         try:
-            rows = self._fetch(sql.READ_PARTITION if is_partition else sql.READ, values)
+            rows, end = self._fetch_portion(sql.READ_PARTITION if is_partition else sql.READ, values)
         except StorageError as error:
             if not isinstance(error.__cause__, _DAMAGED):
                 raise
             # One body that is damaged at rest must not hide the records after it.
             without_bodies = sql.READ_PARTITION_WITHOUT_BODIES if is_partition else sql.READ_WITHOUT_BODIES
-            return [self._read_alone(*row) for row in self._fetch(without_bodies, values)]
-        return [
-            LogRecord(received_at, write_key, call, encoding, body, ip, position)
-            for position, received_at, write_key, call, encoding, ip, body in rows
-        ]
+            rows, end = self._fetch_portion(without_bodies, values)
+            return [self._read_alone(*row) for row in rows], end
+        return [LogRecord(*row) for row in rows], end
+
+    def _fetch_portion(self, statement: str, values: Mapping[str, object]) -> tuple[list[Any], int]:
+        rows = self._fetch(statement, values)
+        if values["partition"] is None:
+            return rows, 0
+        if not rows:
+            raise self._replaced()
+        return [row[1:] for row in rows if row[1] is not None], int(rows[0][0])
 
     def _read_alone(
-        self, position: int, received_at: int, write_key: str, call: str, encoding: str, ip: str, size_bytes: int
+        self, received_at: int, write_key: str, call: str, encoding: str, size_bytes: int, ip: str, position: int
     ) -> LogRecord:
         body, damage = b"", ""
         try:

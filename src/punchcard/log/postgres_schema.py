@@ -101,9 +101,9 @@ APPEND_DIVIDED: Final = _APPEND.format(
 # Below `trimmed_through` are only index entries of deleted rows, which nobody should step over again and again.
 # Once the bytes are reached, nothing more is transferred.
 _READ: Final = """
-    SELECT position, received_at, write_key, call, encoding, ip, {body}
+    SELECT received_at, write_key, call, encoding, {body}, ip, position
     FROM (
-        SELECT position, received_at, write_key, call, encoding, ip, {body},
+        SELECT received_at, write_key, call, encoding, {body}, ip, position,
                sum(size_bytes) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size_bytes AS bytes_before
         FROM event_log_records
         WHERE position > greatest(%(after)s::bigint, (SELECT trimmed_through FROM event_log)){divided}
@@ -121,11 +121,18 @@ _DIVIDED: Final = """
           AND bucket %% CASE WHEN position > (SELECT changed_after FROM event_log)
               THEN (SELECT partitions FROM event_log) ELSE (SELECT partitions_before FROM event_log) END
               = %(partition)s::smallint"""
-READ_PARTITION: Final = _READ.format(body="body", divided=_DIVIDED)
+# The end of the log is in the same view as the records: none up to there can be committed later.
+_READ_WITH_END: Final = """
+    SELECT head.last_position, portion.*
+    FROM event_log_head AS head LEFT JOIN ({read}) AS portion ON true
+    WHERE head.log_id = %(log_id)s
+    ORDER BY portion.position
+"""
+READ_PARTITION: Final = _READ_WITH_END.format(read=_READ.format(body="body", divided=_DIVIDED))
 
 # Bodies lie in a table of their own behind this one. If that is damaged, each is read alone.
 READ_WITHOUT_BODIES: Final = _READ.format(body="size_bytes", divided="")
-READ_PARTITION_WITHOUT_BODIES: Final = _READ.format(body="size_bytes", divided=_DIVIDED)
+READ_PARTITION_WITHOUT_BODIES: Final = _READ_WITH_END.format(read=_READ.format(body="size_bytes", divided=_DIVIDED))
 READ_BODY: Final = "SELECT body FROM event_log_records WHERE position = %(position)s::bigint"
 
 LAST_POSITION: Final = "SELECT last_position FROM event_log_head WHERE log_id = %(log_id)s"
