@@ -1,7 +1,9 @@
 """Statements that go to the driver directly: their rows and errors are those of SQLAlchemy, on both databases."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,7 +11,7 @@ from sqlalchemy import Engine, bindparam, event, insert, select, text, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from punchcard.errors import InvariantError, StorageError
-from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
+from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed, pipelined
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import EffectState, NewEffect, StoredEffect, effect_of
 from punchcard.store.delivery.schema import effects, recoveries
@@ -24,6 +26,13 @@ _REJECT = PreparedStatement(
     .where(effects.c.id == bindparam("b_id"))
     .values(state=EffectState.REJECTED, due_at=bindparam("b_at"))
 )
+
+_END = BulkStatement(
+    update(effects)
+    .where(effects.c.id == bindparam("b_id"))
+    .values(state=EffectState.REJECTED, due_at=bindparam("b_at"))
+)
+_RENAME = BulkStatement(update(effects).where(effects.c.id == bindparam("b_id")).values(effect_key=bindparam("b_key")))
 
 
 @pytest.fixture
@@ -136,6 +145,67 @@ def test_a_connection_that_is_lost_is_a_fault_of_the_store_and_the_next_one_work
         with store.reading() as work, psycopg.connect(postgres_url, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [work.scalar(text("SELECT pg_backend_pid()"))])
             _BY_KEY_PREPARED.rows(work, {"b_keys": ["a"]})
+
+    with pytest.raises(StorageError):
+        read_after_cut()
+    with store.reading() as work:
+        assert _BY_KEY_PREPARED.rows(work, {"b_keys": ["a"]}) == []
+    store.close()
+
+
+def test_statements_that_are_sent_together_give_each_its_rows(store: Store) -> None:
+    with store.unit_of_work() as work:
+        with pipelined(work):
+            requests = [_BY_KEY_PREPARED.request(work, {"b_keys": [key]}) for key in ("b", "missing", "a")]
+        assert [[row.effect_key for row in read()] for read in requests] == [["b"], [], ["a"]]
+        assert len(_BY_KEY_PREPARED.rows(work, {"b_keys": ["a", "b"]})) == 2
+
+
+def test_statements_that_are_sent_together_are_one_exchange(postgres_url: str, tmp_path: Path) -> None:
+    """The client waits once for each Sync that it sends."""
+    with closing(Store(postgres_url)) as store, store.reading() as work:
+        work.execute(text("SELECT 1"))
+        driver = work.connection.dbapi_connection
+        assert isinstance(driver, psycopg.Connection)
+        with (tmp_path / "messages").open("w") as file:
+            driver.pgconn.trace(file.fileno())
+            with pipelined(work):
+                requests = [_BY_KEY_PREPARED.request(work, {"b_keys": [key]}) for key in "abcdefgh"]
+            assert [read() for read in requests] == [[]] * 8
+            driver.pgconn.untrace()
+    messages = (tmp_path / "messages").read_text()
+    assert (messages.count("\tSync"), messages.count("\tExecute")) == (1, 8)
+
+
+def test_one_of_the_statements_sent_together_that_fails_undoes_all(store: Store) -> None:
+    at = ManualClock().now()
+    keys = {"b_keys": ["a", "b"]}
+
+    def change() -> None:
+        with store.unit_of_work() as work:
+            (first, _) = _BY_KEY_PREPARED.rows(work, keys)
+            with pipelined(work):
+                _END.send(work, [{"b_id": first.id, "b_at": at}])
+                _RENAME.send(work, [{"b_id": first.id, "b_key": "b"}])
+                _END.send(work, [{"b_id": first.id, "b_at": at}])
+
+    with pytest.raises(IntegrityError) as raised:
+        change()
+    assert not is_storage_fault(raised.value)
+    with store.unit_of_work() as work:
+        assert len(_BY_KEY_PREPARED.rows(work, keys)) == 2
+
+
+def test_a_connection_lost_between_statements_sent_together_is_a_fault_of_the_store(postgres_url: str) -> None:
+    store = Store(postgres_url)
+
+    def read_after_cut() -> None:
+        with store.reading() as work, psycopg.connect(postgres_url, autocommit=True) as other:
+            session = work.scalar(text("SELECT pg_backend_pid()"))
+            with pipelined(work):
+                _BY_KEY_PREPARED.request(work, {"b_keys": ["a"]})
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", [session])
+                _BY_KEY_PREPARED.request(work, {"b_keys": ["b"]})
 
     with pytest.raises(StorageError):
         read_after_cut()

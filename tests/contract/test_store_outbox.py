@@ -105,7 +105,7 @@ def test_effects_are_found_by_key_and_by_message_in_any_number(store: Store, clo
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect(key, message_id=f"m-{key}") for key in keys], now=clock.now())
         assert outbox.effects_by_key(work, DESTINATION, [*keys, "absent"]).keys() == set(keys)
-        assert len(outbox.effects_by_message(work, DESTINATION, [f"m-{key}" for key in keys])) == len(keys)
+        assert len(outbox.request_effects_by_message(work, DESTINATION, [f"m-{key}" for key in keys])()) == len(keys)
         assert outbox.effects_by_key(work, "other", keys) == {}
 
 
@@ -390,7 +390,7 @@ def test_the_next_due_moment_is_that_of_the_open_effects(store: Store, clock: Ma
 def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(store: Store, clock: ManualClock) -> None:
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("a", message_id="m\x00", order_id="o\x00")], now=clock.now())
-        assert outbox.effects_by_message(work, DESTINATION, ["m\x00", ""]).keys() == {("website", "m\ufffd")}
+        assert outbox.request_effects_by_message(work, DESTINATION, ["m\x00", ""])().keys() == {("website", "m\ufffd")}
         add_conflict(work, stored_effect(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
     (effect,) = claim(store, clock)
     record_results(

@@ -4,8 +4,7 @@ An order is the same order under every key that its destination has given it: wi
 its sources, as earlier versions and the option `orderIdScope` have it. So an effect is compared with its order's rows.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,11 +15,13 @@ from punchcard.destinations.port import Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
 from punchcard.events.commerce import normalize_id
 from punchcard.events.model import Event
+from punchcard.routing.ledger import Ledger, LedgerRow, request_ledger
 from punchcard.routing.planning import Planned
+from punchcard.store.bulk import pipelined
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.conflicts import add_conflict, is_chosen_content
 from punchcard.store.delivery.effects import NewEffect, StoredEffect
-from punchcard.store.delivery.orders import RefusedOrder, effects_by_order, record_refused_orders, wake_dependents
+from punchcard.store.delivery.orders import RefusedOrder, record_refused_orders, wake_dependents
 from punchcard.store.delivery.recoveries import Recovery
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.values import storable
@@ -46,37 +47,6 @@ class PlannedEffect:
     replay: str | None = None
 
 
-_Row = StoredEffect | NewEffect
-
-
-@dataclass
-class _Ledger:
-    """What one unit of work knows of one destination's ledger: what is stored, and what it adds itself."""
-
-    destination: str
-    by_key: dict[str, _Row]
-    by_message: dict[tuple[str, str], _Row]
-    by_order: defaultdict[str, list[_Row]] = field(default_factory=lambda: defaultdict(list))
-
-    def before(self, instant: datetime) -> "_Ledger":
-        """Return what is known of effects of events that were received before an instant."""
-        earlier = _Ledger(
-            destination=self.destination,
-            by_key={key: row for key, row in self.by_key.items() if row.received_at < instant},
-            by_message={key: row for key, row in self.by_message.items() if row.received_at < instant},
-        )
-        for order_id, rows in self.by_order.items():
-            earlier.by_order[order_id] += [row for row in rows if row.received_at < instant]
-        return earlier
-
-    def add(self, new: NewEffect) -> None:
-        """Add an effect that is not stored yet."""
-        self.by_key[new.effect_key] = new
-        self.by_message.setdefault((new.source, new.message_id), new)
-        if new.order_id is not None:
-            self.by_order[normalize_id(storable(new.order_id))].append(new)
-
-
 def resolve_conflicts(
     work: Connection, planned_effects: Sequence[PlannedEffect], *, now: datetime, recovery: Recovery | None = None
 ) -> list[EventResult]:
@@ -85,7 +55,7 @@ def resolve_conflicts(
     Args:
         recovery: The last time that the store was restored from an older copy.
     """
-    ledgers = {slug: _load(work, slug, planned_effects) for slug in _destinations_of(planned_effects)}
+    ledgers = _load(work, planned_effects)
     decisions = _decide_all(planned_effects, ledgers)
     outbox.add(work, decisions.new, now=now, recovery=recovery)
     _keep_conflicts(work, decisions.conflicts)
@@ -98,14 +68,14 @@ class _Decisions:
 
     results: list[EventResult] = field(default_factory=list)
     new: list[NewEffect] = field(default_factory=list)
-    conflicts: list[tuple[_Row, NewEffect]] = field(default_factory=list)
+    conflicts: list[tuple[LedgerRow, NewEffect]] = field(default_factory=list)
 
 
 def _destinations_of(planned_effects: Sequence[PlannedEffect]) -> set[str]:
     return {planned_effect.planned.destination.slug for planned_effect in planned_effects}
 
 
-def _decide_all(planned_effects: Sequence[PlannedEffect], ledgers: Mapping[str, _Ledger]) -> _Decisions:
+def _decide_all(planned_effects: Sequence[PlannedEffect], ledgers: Mapping[str, Ledger]) -> _Decisions:
     """Decide claims in order; each that is new is added to its ledger, so that the next one meets it."""
     decisions = _Decisions()
     for planned_effect in planned_effects:
@@ -133,20 +103,24 @@ class LedgerPreview:
     def __init__(self, *, with_stored: bool = True, stored_before: datetime | None = None) -> None:
         self._with_stored = with_stored
         self._stored_before = stored_before
-        self._new: dict[str, _Ledger] = {}
+        self._new: dict[str, Ledger] = {}
 
     def decide(self, work: Connection, planned_effects: Sequence[PlannedEffect]) -> list[EventResult]:
         """Return what would become of each claim, in order."""
-        ledgers = {slug: self._ledger(work, slug, planned_effects) for slug in _destinations_of(planned_effects)}
+        stored = _load(work, planned_effects) if self._with_stored else {}
+        ledgers = {
+            slug: self._ledger(stored.get(slug, Ledger(slug)), planned_effects)
+            for slug in _destinations_of(planned_effects)
+        }
         decisions = _decide_all(planned_effects, ledgers)
         for new_effect in decisions.new:
             self._new[new_effect.destination].add(new_effect)
         return decisions.results
 
-    def _ledger(self, work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> _Ledger:
-        """What is stored and what was called new before, as far as these claims may meet it."""
-        known = self._new.setdefault(slug, _Ledger(destination=slug, by_key={}, by_message={}))
-        ledger = _load(work, slug, planned_effects) if self._with_stored else _Ledger(slug, {}, {})
+    def _ledger(self, ledger: Ledger, planned_effects: Sequence[PlannedEffect]) -> Ledger:
+        """Add what was called new before to what is stored, as far as these claims may meet it."""
+        slug = ledger.destination
+        known = self._new.setdefault(slug, Ledger(slug))
         if self._stored_before is not None:
             ledger = ledger.before(self._stored_before)
         order_ids: set[str] = set()
@@ -212,25 +186,23 @@ def record_refusals(
         )
 
 
-def _load(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> _Ledger:
+def _load(work: Connection, planned_effects: Sequence[PlannedEffect]) -> dict[str, Ledger]:
+    """Return what is stored of the effects that these may repeat, by destination."""
+    with pipelined(work):
+        requests = {slug: _request(work, slug, planned_effects) for slug in sorted(_destinations_of(planned_effects))}
+    return {slug: read() for slug, read in requests.items()}
+
+
+def _request(work: Connection, slug: str, planned_effects: Sequence[PlannedEffect]) -> Callable[[], Ledger]:
     own = [planned_effect for planned_effect in planned_effects if planned_effect.planned.destination.slug == slug]
-    keys = {key for planned_effect in own for key in keys_to_load(planned_effect)}
-    order_ids = {
-        intent.order_id
-        for intent in (planned_effect.planned.intent for planned_effect in own)
-        if intent.order_id is not None
-    }
-    ledger = _Ledger(
-        destination=slug,
-        by_key=dict(outbox.effects_by_key(work, slug, keys)),
-        by_message=dict(
-            outbox.effects_by_message(work, slug, {planned_effect.event.message_id for planned_effect in own})
-        ),
+    order_ids = (planned_effect.planned.intent.order_id for planned_effect in own)
+    return request_ledger(
+        work,
+        slug,
+        keys={key for planned_effect in own for key in keys_to_load(planned_effect)},
+        messages={planned_effect.event.message_id for planned_effect in own},
+        orders={order_id for order_id in order_ids if order_id is not None},
     )
-    if order_ids:
-        for order_id, rows in effects_by_order(work, slug, order_ids).items():
-            ledger.by_order[order_id] += rows
-    return ledger
 
 
 def keys_to_load(planned_effect: PlannedEffect) -> Iterator[str]:
@@ -247,7 +219,7 @@ def _scopes(planned_effect: PlannedEffect) -> list[str]:
     return [destination.slug, *destination.destination.sources, planned_effect.source]
 
 
-def _existing(planned_effect: PlannedEffect, new_effect: NewEffect, ledger: _Ledger) -> _Row | None:
+def _existing(planned_effect: PlannedEffect, new_effect: NewEffect, ledger: Ledger) -> LedgerRow | None:
     """Return the effect that the planned one would repeat, None if there is none."""
     candidates = _candidates(planned_effect, ledger)
     exact = ledger.by_key.get(new_effect.effect_key)
@@ -257,7 +229,7 @@ def _existing(planned_effect: PlannedEffect, new_effect: NewEffect, ledger: _Led
     return next((row for row in candidates if _same_content(row, new_effect)), candidates[0] if candidates else None)
 
 
-def _candidates(planned_effect: PlannedEffect, ledger: _Ledger) -> list[_Row]:
+def _candidates(planned_effect: PlannedEffect, ledger: Ledger) -> list[LedgerRow]:
     intent = planned_effect.planned.intent
     if intent.scoped_key is None:
         return []
@@ -274,11 +246,11 @@ def _candidates(planned_effect: PlannedEffect, ledger: _Ledger) -> list[_Row]:
     ]
 
 
-def _in_scope(row: _Row, planned_effect: PlannedEffect) -> bool:
+def _in_scope(row: LedgerRow, planned_effect: PlannedEffect) -> bool:
     return planned_effect.planned.intent.scope is KeyScope.DESTINATION or row.source == planned_effect.source
 
 
-def _is_key_of(row: _Row, intent: Intent, ledger: _Ledger) -> bool:
+def _is_key_of(row: LedgerRow, intent: Intent, ledger: Ledger) -> bool:
     if row.effect_key == intent.effect_key:
         return True
     keys: Sequence[ScopedKey | None] = (intent.scoped_key, *intent.other_keys)
@@ -290,7 +262,9 @@ def _is_key_of(row: _Row, intent: Intent, ledger: _Ledger) -> bool:
     )
 
 
-def _decide(planned_effect: PlannedEffect, effect: NewEffect, existing: _Row | None, ledger: _Ledger) -> EventResult:
+def _decide(
+    planned_effect: PlannedEffect, effect: NewEffect, existing: LedgerRow | None, ledger: Ledger
+) -> EventResult:
     intent = planned_effect.planned.intent
     if existing is not None:
         is_same_message = (existing.source, existing.message_id) == (effect.source, effect.message_id)
@@ -323,7 +297,7 @@ def _decide(planned_effect: PlannedEffect, effect: NewEffect, existing: _Row | N
     return EventResult(effect.destination, EventStatus.PENDING, intent.note_code, intent.note, effect.effect_key)
 
 
-def _from(existing: _Row, new_effect: NewEffect) -> str:
+def _from(existing: LedgerRow, new_effect: NewEffect) -> str:
     return "" if existing.source == new_effect.source else f" (from source {existing.source})"
 
 
@@ -350,7 +324,7 @@ def _same_content(existing: StoredEffect | NewEffect, new_effect: NewEffect) -> 
     )
 
 
-def _content(effect: _Row) -> str:
+def _content(effect: LedgerRow) -> str:
     if effect.attributes is not None:
         return f"{dict(effect.attributes)} for {effect.customer}"
     if effect.summary is not None:
@@ -359,7 +333,7 @@ def _content(effect: _Row) -> str:
     return f"{amount} for {effect.customer}"
 
 
-def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[_Row, NewEffect]]) -> None:
+def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[LedgerRow, NewEffect]]) -> None:
     for existing, new_effect in conflicts:
         if isinstance(existing, NewEffect):
             # Added in this very unit of work: its id is known only now.

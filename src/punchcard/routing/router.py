@@ -33,6 +33,7 @@ from punchcard.routing.schema_recorder import SchemaRecorder
 from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.routing.violation_counts import ViolationCounts
+from punchcard.store.bulk import pipelined
 from punchcard.store.delivery.counts import CountKey, add_counts
 from punchcard.store.delivery.ledger_locks import lock_ledger
 from punchcard.store.delivery.recoveries import Recovery, add_planned, count_in_doubt, mark_routed, newest_recovery
@@ -184,11 +185,13 @@ class Router:
                 add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
             counts = Counter(keep_replayed(work, batch, now=now)) if batch.replays else Counter[CountKey]()
             results = result_batch(batch)
-            save_results(work, results, partition=self._partition)
             batch.counts = counts_to_keep(results, batch)
             counts.update(batch.counts)
-            # All at once: two routers that lock rows of counts in two portions might wait for each other.
-            add_counts(work, self._counted_names.limit(work, counts))
+            counts = self._counted_names.limit(work, counts)
+            with pipelined(work):
+                save_results(work, results, partition=self._partition)
+                # All at once: two routers that lock rows of counts in two portions might wait for each other.
+                add_counts(work, counts)
             batch.notes = count_notes(batch)
             add_note_counts(work, batch.notes)
             self._violations.record(work, batch, snapshot)

@@ -2,7 +2,8 @@
 
 import json
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +34,26 @@ from punchcard.errors import InvariantError
 ManyRows = Insert | Update | Delete
 
 
+@contextmanager
+def pipelined(work: Connection) -> Iterator[None]:
+    """Send the statements of the block to PostgreSQL without waiting for each: all results come at its end.
+
+    Only for `request` and `send`. SQLite runs each statement at once.
+
+    Raises:
+        DBAPIError: At the end of the block, for the first statement that failed. None behind it was performed.
+    """
+    if work.dialect.name != "postgresql":
+        yield
+        return
+    driver: Any = work.connection.dbapi_connection
+    try:
+        with driver.pipeline():
+            yield
+    except work.dialect.loaded_dbapi.Error as error:
+        raise _as_sqlalchemy_error(work, None, "(several statements)", error) from error
+
+
 def execute_many(work: Connection, statement: ManyRows, rows: Sequence[Mapping[str, Any]]) -> int:
     """Run the statement once for each row; for no rows, not at all. Without SQLAlchemy's work for each of them.
 
@@ -42,7 +63,7 @@ def execute_many(work: Connection, statement: ManyRows, rows: Sequence[Mapping[s
     Returns:
         The number of rows of the table that were affected.
     """
-    return _Compiled(statement, work.dialect, list(rows[0])).execute(work, rows) if rows else 0
+    return int(_Compiled(statement, work.dialect, list(rows[0])).send(work, rows).rowcount) if rows else 0
 
 
 class BulkStatement:
@@ -61,13 +82,19 @@ class BulkStatement:
 
     def execute(self, work: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
         """Run it once for each row; returns the number of rows of the table that were affected."""
-        if not rows:
-            return 0
+        return int(self._for(work).send(work, rows).rowcount) if rows else 0
+
+    def send(self, work: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run it once for each row, in a block of `pipelined` without waiting for it."""
+        if rows:
+            self._for(work).send(work, rows)
+
+    def _for(self, work: Connection) -> "_Compiled | _ArrayInsert":
         dialect = work.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
             compiled = self._compiled[dialect.name] = self._compile(dialect)
-        return compiled.execute(work, rows)
+        return compiled
 
     def _compile(self, dialect: Dialect) -> "_Compiled | _ArrayInsert":
         statement = self._statement(dialect.name) if callable(self._statement) else self._statement
@@ -93,11 +120,20 @@ class PreparedStatement:
         Args:
             values: By the names of the `bindparam`s.
         """
-        return self._for(work).rows(work, values)
+        return self.request(work, values)()
+
+    def request(self, work: Connection, values: Mapping[str, Any]) -> Callable[[], list[Any]]:
+        """Ask for the rows; returns what gives them.
+
+        In a block of `pipelined` this does not wait. Read the rows behind the block.
+        """
+        compiled = self._for(work)
+        cursor = compiled.send(work, [values])
+        return lambda: compiled.read(work, cursor)
 
     def execute(self, work: Connection, values: Mapping[str, Any]) -> int:
         """Change rows; returns how many."""
-        return self._for(work).execute(work, [values])
+        return int(self._for(work).send(work, [values]).rowcount)
 
     def _for(self, work: Connection) -> "_Compiled":
         dialect = work.dialect
@@ -129,14 +165,15 @@ class _Compiled:
         readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         self._readers = [(index, read) for index, read in enumerate(readers) if read is not None]
 
-    def execute(self, work: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    def send(self, work: Connection, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """Run the statement for each row; returns the driver's cursor."""
         many = self._parameters(rows)
         is_many = len(rows) > 1
-        return int(_run(work, self._text, many if is_many else many[0], is_many=is_many).rowcount)
+        return _run(work, self._text, many if is_many else many[0], is_many=is_many)
 
-    def rows(self, work: Connection, values: Mapping[str, Any]) -> list[Any]:
+    def read(self, work: Connection, cursor: Any) -> list[Any]:
+        """Return the selected rows of a cursor."""
         make, readers = self._row._make, self._readers
-        cursor = _run(work, self._text, self._parameters([values])[0], is_many=False)
         try:
             fetched = cursor.fetchall()
         except work.dialect.loaded_dbapi.Error as error:
@@ -194,12 +231,13 @@ class _ArrayInsert:
             (column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in columns
         ]
 
-    def execute(self, work: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    def send(self, work: Connection, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """Run the statement for all rows; returns the driver's cursor."""
         arrays = {
             name: [_plain(row[name]) for row in rows] if process is None else [process(row[name]) for row in rows]
             for name, process in self._processors
         }
-        return int(_run(work, self._text, arrays, is_many=False).rowcount)
+        return _run(work, self._text, arrays, is_many=False)
 
 
 def _plain(value: Any) -> Any:

@@ -395,7 +395,7 @@ def _column(table: Table, dimension: Dimension, width_micros: int) -> ColumnElem
 def _add(work: Connection, adding: BulkStatement, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
     keys = [column.name for column in table.primary_key]
     # In one order everywhere: two processes that add to the same rows must not wait for each other.
-    adding.execute(work, sorted(rows, key=lambda row: tuple(str(row[key]) for key in keys)))
+    adding.send(work, sorted(rows, key=lambda row: tuple(str(row[key]) for key in keys)))
 
 
 def _band(latency_micros: int) -> int:

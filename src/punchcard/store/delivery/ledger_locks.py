@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ARRAY, BigInteger, Connection, bindparam, func, select
+
+from punchcard.store.bulk import PreparedStatement, pipelined
 
 # PostgreSQL has room for some thousand locks of all sessions. A unit of work with more names takes the whole ledger.
 _NAMES_MAX: Final = 400
 _WHOLE_LEDGER: Final = int.from_bytes(hashlib.sha256(b"ledger").digest()[:8], signed=True)
-_LOCK = text(
-    "SELECT pg_advisory_xact_lock(key) FROM (SELECT key FROM unnest(:keys) AS key ORDER BY key) AS ordered"
-).bindparams(bindparam("keys", type_=ARRAY(BigInteger)))
-_LOCK_WHOLE = text("SELECT pg_advisory_xact_lock(:key)")
-_SHARE_WHOLE = text("SELECT pg_advisory_xact_lock_shared(:key)")
+_KEYS = func.unnest(bindparam("b_keys", type_=ARRAY(BigInteger))).table_valued("key").render_derived(name="keys")
+_ORDERED = select(_KEYS.c.key).order_by(_KEYS.c.key).subquery("ordered")
+_LOCK = PreparedStatement(select(func.pg_advisory_xact_lock(_ORDERED.c.key).label("locked")))
+_WHOLE = bindparam("b_key", type_=BigInteger)
+_LOCK_WHOLE = PreparedStatement(select(func.pg_advisory_xact_lock(_WHOLE).label("locked")))
+_SHARE_WHOLE = PreparedStatement(select(func.pg_advisory_xact_lock_shared(_WHOLE).label("locked")))
 
 
 def lock_ledger(work: Connection, names: Collection[str]) -> None:
@@ -26,8 +28,9 @@ def lock_ledger(work: Connection, names: Collection[str]) -> None:
     if not names or work.dialect.name != "postgresql":
         return
     if len(names) > _NAMES_MAX:
-        work.execute(_LOCK_WHOLE, {"key": _WHOLE_LEDGER})
+        _LOCK_WHOLE.rows(work, {"b_key": _WHOLE_LEDGER})
         return
-    work.execute(_SHARE_WHOLE, {"key": _WHOLE_LEDGER})
     digests = (hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest() for name in names)
-    work.execute(_LOCK, {"keys": [int.from_bytes(digest, signed=True) for digest in digests]})
+    with pipelined(work):  # in this order
+        _SHARE_WHOLE.request(work, {"b_key": _WHOLE_LEDGER})
+        _LOCK.request(work, {"b_keys": [int.from_bytes(digest, signed=True) for digest in digests]})

@@ -1,6 +1,6 @@
 """What the store knows of orders: their effects, orders that earned nothing, effects that depend on them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -80,11 +80,22 @@ def effects_by_order(work: Connection, destination: str, order_ids: Iterable[str
 
     Earlier versions kept `1001.0` apart from `1001`: rows of both are rows of order 1001.
     """
-    effects_of_orders: dict[str, list[StoredEffect]] = {}
-    rows = _OF_ORDERS.rows(work, {"b_destination": destination, "b_orders": _stored_ids(order_ids)})
-    for row in sorted(rows, key=lambda row: row.id):
-        effects_of_orders.setdefault(normalize_id(row.order_id), []).append(effect_of(row))
-    return effects_of_orders
+    return request_effects_by_order(work, destination, order_ids)()
+
+
+def request_effects_by_order(
+    work: Connection, destination: str, order_ids: Iterable[str]
+) -> Callable[[], dict[str, list[StoredEffect]]]:
+    """Ask for the same; see `PreparedStatement.request`."""
+    rows = _OF_ORDERS.request(work, {"b_destination": destination, "b_orders": _stored_ids(order_ids)})
+
+    def read() -> dict[str, list[StoredEffect]]:
+        effects_of_orders: dict[str, list[StoredEffect]] = {}
+        for row in sorted(rows(), key=lambda row: row.id):
+            effects_of_orders.setdefault(normalize_id(row.order_id), []).append(effect_of(row))
+        return effects_of_orders
+
+    return read
 
 
 def _stored_ids(order_ids: Iterable[str]) -> list[str]:

@@ -1,18 +1,10 @@
 """The outbox: effects added by routing, claimed and attempted by delivery, their results. All writes to `effects`."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    case,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from punchcard.clock import to_micros
@@ -122,15 +114,24 @@ _ABANDON = BulkStatement(
 
 def effects_by_key(work: Connection, destination: str, keys: Iterable[str]) -> dict[str, StoredEffect]:
     """Return the effects that have these keys."""
-    return {effect.effect_key: effect for effect in _chosen(work, _BY_KEY, destination, keys)}
+    return request_effects_by_key(work, destination, keys)()
 
 
-def effects_by_message(
+def request_effects_by_key(
+    work: Connection, destination: str, keys: Iterable[str]
+) -> Callable[[], dict[str, StoredEffect]]:
+    """Ask for the effects that have these keys; see `PreparedStatement.request`."""
+    rows = _BY_KEY.request(work, {"b_destination": destination, "b_values": list(keys)})
+    return lambda: {effect.effect_key: effect for effect in map(effect_of, rows())}
+
+
+def request_effects_by_message(
     work: Connection, destination: str, message_ids: Iterable[str]
-) -> dict[tuple[str, str], StoredEffect]:
-    """Return the effects that these messages have made, however long ago, by source and message id."""
-    stored = {storable(message_id) for message_id in message_ids}
-    return {(effect.source, effect.message_id): effect for effect in _chosen(work, _BY_MESSAGE, destination, stored)}
+) -> Callable[[], dict[tuple[str, str], StoredEffect]]:
+    """Ask for the effects that these messages have made, however long ago, by source and message id."""
+    stored = list({storable(message_id) for message_id in message_ids})
+    rows = _BY_MESSAGE.request(work, {"b_destination": destination, "b_values": stored})
+    return lambda: {(effect.source, effect.message_id): effect for effect in map(effect_of, rows())}
 
 
 def add(work: Connection, new: Sequence[NewEffect], *, now: datetime, recovery: Recovery | None = None) -> None:
@@ -407,10 +408,3 @@ def release_orphans(
             .values(state=EffectState.UNKNOWN, reason="worker_stopped", due_at=due_at, lease_until=None)
         )
     return len(orphans)
-
-
-def _chosen(
-    work: Connection, statement: PreparedStatement, destination: str, values: Iterable[str]
-) -> Iterable[StoredEffect]:
-    rows = statement.rows(work, {"b_destination": destination, "b_values": list(values)})
-    return [effect_of(row) for row in rows]

@@ -115,7 +115,7 @@ def save_results(work: Connection, batch: ResultBatch, *, partition: int | None 
     first, last = batch.records[0].position, batch.records[-1].position
     try:
         row = {"first_position": first, "last_position": last, "body": encode_batch(batch), "partition": partition or 0}
-        _ADD_BATCH.execute(work, [row])
+        _ADD_BATCH.send(work, [row])
     except IntegrityError as error:
         raise InvariantError(f"log record {first} was routed twice: {error.orig}") from error
 
