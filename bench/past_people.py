@@ -10,8 +10,8 @@ from sqlalchemy import Connection, insert
 
 from bench.past_events import RECORD_EVENTS, PastBatch, append_batch, past_batches
 from punchcard.clock import SystemClock, from_micros
-from punchcard.engage.computation_engine import STAMP
 from punchcard.engage.demand import POSITION as ENGAGE
+from punchcard.engage.demand import STAMP
 from punchcard.engage.fact_store import FactStore
 from punchcard.engage.facts import Meta
 from punchcard.events.sequence import seq_of

@@ -26,7 +26,7 @@ from punchcard.engage.computing import (
     size_of,
     touched_by_time,
 )
-from punchcard.engage.demand import POSITION
+from punchcard.engage.demand import POSITION, STAMP
 from punchcard.engage.facts import Facts, Meta
 from punchcard.engage.identity_resolution import IdentityChanges
 from punchcard.engage.isolation import attribute_failures, is_isolated
@@ -49,7 +49,6 @@ from punchcard.store.engine import Store
 from punchcard.store.routing.positions import advance, position_of
 from punchcard.workspace.snapshot import Snapshot
 
-STAMP = "engage_stamp"
 _CHANGES_PER_COMMIT = 5_000  # of a full computation: awards must not wait until it is completely written
 
 

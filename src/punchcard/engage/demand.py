@@ -14,6 +14,10 @@ from punchcard.workspace.snapshot import Snapshot
 
 POSITION: Final = "engage"
 """The consumer for the position through which Engage has processed the lake."""
+STAMP: Final = "engage_stamp"
+"""The consumer for the number of the store's state, which rises with each unit of work of Engage."""
+ERASED: Final = "engage_erased"
+"""The consumer for the state of the store since which the facts have nothing of deleted persons."""
 _REQUESTED: Final = "engage_requested"  # 1 once somebody has asked for what only Engage can compute
 
 

@@ -1,14 +1,15 @@
 """Delete profiles for regulations, in the process that leads Engage: it alone writes profiles and facts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 
 import msgspec
 from sqlalchemy import Connection
 
+from punchcard.engage.demand import ERASED, STAMP
 from punchcard.engage.facts import Facts
-from punchcard.errors import ConfigurationError
+from punchcard.errors import ConfigurationError, StorageError
 from punchcard.events.sequence import seq_of
 from punchcard.lake.erasure import SubjectEvent
 from punchcard.profiles.erasure import ErasedIds
@@ -23,6 +24,7 @@ from punchcard.store.privacy.regulations import (
     unfinished_regulations,
     update_regulation,
 )
+from punchcard.store.routing.positions import advance, note_position, position_of
 from punchcard.workspace.subject_vault import SubjectVault
 
 PROFILES = "profiles"
@@ -84,8 +86,18 @@ def is_erased(event: SubjectEvent, ids: ErasedIds, regulation: Regulation) -> bo
     return (not regulation.only_source or event.source == regulation.only_source) and event.is_of(ids)
 
 
-def erase_for_regulations(store: Store, facts: Facts, vault: SubjectVault, lake: SubjectEvents) -> bool:
+def erase_for_regulations(
+    store: Store,
+    facts: Facts,
+    vault: SubjectVault,
+    lake: SubjectEvents,
+    *,
+    discard_snapshots: Callable[[], None] = lambda: None,
+) -> bool:
     """Delete the profiles of the deletions that have come to that.
+
+    Args:
+        discard_snapshots: Deletes the snapshots of the facts.
 
     Returns:
         True if everything must be computed again: of a deletion, nothing is left in the facts.
@@ -107,11 +119,22 @@ def erase_for_regulations(store: Store, facts: Facts, vault: SubjectVault, lake:
     for regulation, identity in due:
         _erase_facts(store, facts, regulation, identity, lake)
     if is_last:
-        facts.save_meta(replace(facts.meta(), computed_at=0))
+        _outdate_other_facts(store, facts)
         facts.discard_deleted()
+        discard_snapshots()
     for regulation, identity in due:
         _erase_profiles(store, regulation, identity.ids)
     return is_last
+
+
+def _outdate_other_facts(store: Store, facts: Facts) -> None:
+    """Let facts that other machines have of the time before be discarded instead of used."""
+    with store.unit_of_work() as work:
+        stamp = position_of(work, STAMP)
+        if facts.meta().stamp != stamp or not advance(work, STAMP, expected=stamp, to=stamp + 1):
+            raise StorageError("Another process computes audiences and traits.")
+        note_position(work, ERASED, stamp + 1)
+    facts.save_meta(replace(facts.meta(), stamp=stamp + 1, computed_at=0))
 
 
 def _erase_facts(

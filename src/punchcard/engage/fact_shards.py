@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from punchcard.engage.facts import FactRows, Facts, Meta, MovedPeople, Transactional, columns_sum, unit_of_work
@@ -183,6 +184,10 @@ class FactShards:
         """Delete events by their places in the log."""
         places = list(seqs)
         self._each(lambda part: part.delete_events(places))
+
+    def copy_files(self) -> list[Path]:
+        """Copy the files, outside a unit of work; return the copies, in the order of the shards."""
+        return [copy for copies in self._each(lambda part: part.copy_files()) for copy in copies]
 
     def discard_deleted(self) -> None:
         """Write the files again without the bytes that deleted rows have left in them."""

@@ -3,6 +3,7 @@
 The file may be lost: it is restored from both. `stamp` says which state of the store it belongs to.
 """
 
+import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from punchcard.computations.conditions import as_number
-from punchcard.engage.facts import FactRows, Meta, MovedPeople, TimeLimitError, columns_sum, unit_of_work
+from punchcard.engage.facts import FILE_VERSION, FactRows, Meta, MovedPeople, TimeLimitError, columns_sum, unit_of_work
 from punchcard.errors import StorageError
 from punchcard.events.sequence import seq_of
 from punchcard.store.engage.profile_merging import final_profiles
@@ -26,7 +27,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "preserve_insertion_order": False,
 }
-_VERSION = 2  # of the tables below and their contents; a file with another version is recreated
 _TABLES = """
 CREATE TABLE facts (
     profile BIGINT, happened BIGINT, seq BIGINT, event VARCHAR, source VARCHAR, properties VARCHAR, context VARCHAR,
@@ -256,6 +256,20 @@ class FactStore:
         with self._numbers(seqs) as name:
             self.run(f"DELETE FROM facts WHERE seq IN (SELECT n FROM {name})")
 
+    def copy_files(self) -> list[Path]:
+        """Copy the file, outside a unit of work; return the copy."""
+        copy = self._path.with_name(self._path.name + ".snapshot")
+        self.run("CHECKPOINT")
+        # Closed meanwhile: a process that closes a file it has read loses the lock that DuckDB has on it.
+        self.close()
+        try:
+            shutil.copyfile(self._path, copy)
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be copied: {error}.") from error
+        finally:
+            self._connection = self._opened()
+        return [copy]
+
     def discard_deleted(self) -> None:
         """Write the file again without the bytes that deleted rows have left in it: seconds for ten million events.
 
@@ -285,10 +299,7 @@ class FactStore:
         return self._execute(sql, values).fetchall()
 
     def totals(self, sql: str, *values: object, seconds_max: float = 0.0) -> tuple[int, ...]:
-        """Run a query that returns one row of numbers.
-
-        Args:
-            seconds_max: Interrupt it after this time; 0 for no limit.
+        """Run a query that returns one row of numbers, for at most `seconds_max`; 0 for no limit.
 
         Raises:
             TimeLimitError: The query was interrupted.
@@ -348,7 +359,7 @@ class FactStore:
             self._forget()
             connection = duckdb.connect(str(self._path), config=_CONFIG)
             connection.execute(_TABLES + _ADDED_TABLES)
-            connection.execute("INSERT INTO meta VALUES (?, 0, 0, 0)", [_VERSION])
+            connection.execute("INSERT INTO meta VALUES (?, 0, 0, 0)", [FILE_VERSION])
         except (OSError, duckdb.Error) as error:
             raise StorageError(f"{self._path} cannot be opened: {error}.") from error
         return connection
@@ -359,7 +370,7 @@ class FactStore:
 
         try:
             connection = duckdb.connect(str(self._path), config=_CONFIG)
-            if connection.execute("SELECT version FROM meta").fetchall() == [(_VERSION,)]:
+            if connection.execute("SELECT version FROM meta").fetchall() == [(FILE_VERSION,)]:
                 connection.execute(_ADDED_TABLES)
                 return connection
             connection.close()

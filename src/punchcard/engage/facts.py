@@ -4,12 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import compress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from punchcard.errors import PunchcardError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+FILE_VERSION = 2
+"""Version of the tables and their contents; a file with another version is recreated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +173,9 @@ class Facts(Protocol):
 
     def delete_events(self, seqs: Iterable[int]) -> None:
         """Delete events by their places in the log."""
+
+    def copy_files(self) -> list[Path]:
+        """Copy the files, outside a unit of work; return the copies, which the caller deletes."""
 
     def discard_deleted(self) -> None:
         """Write the files again without the bytes that deleted rows have left in them."""

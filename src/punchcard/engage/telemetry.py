@@ -59,6 +59,18 @@ class EngageTelemetry:
         """The facts were restored from lake and store."""
         self.log.info("facts_restored", people=people, events=events, seconds=round(seconds, 1))
 
+    def snapshot_written(self, *, size: int, seconds: float) -> None:
+        """A snapshot of the facts is beside the lake."""
+        self.log.info("facts_snapshot_written", bytes=size, seconds=round(seconds, 1))
+
+    def snapshot_failed(self, *, error: str) -> None:
+        """No snapshot of the facts was written; the one before remains, and the next is written in time."""
+        self.log.warning("facts_snapshot_failed", error=error)
+
+    def snapshot_fetched(self, *, position: int) -> None:
+        """This process goes on from a snapshot of the facts, because its own files are older."""
+        self.log.info("facts_snapshot_fetched", position=position)
+
     def event_not_read(self, *, message_id: str, error: Exception) -> None:
         """An event counts for nobody, because Punchcard fails on it."""
         self.log.error("event_not_read", message_id=message_id, exc_info=error)

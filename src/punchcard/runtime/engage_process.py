@@ -39,6 +39,7 @@ class EngageProcess:
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         from punchcard.engage.fact_opening import shard_paths
+        from punchcard.engage.fact_snapshots import FactSnapshots
         from punchcard.engage.telemetry import EngageTelemetry
         from punchcard.lake.erasure import LakeEraser
         from punchcard.runtime.assembly import open_keyring, open_store
@@ -56,6 +57,11 @@ class EngageProcess:
         keyring = open_keyring(settings)
         self._subjects = SubjectVault(keyring)
         self._eraser = LakeEraser(settings.lake_location(), clock=self._clock)
+        self._snapshots = None
+        if settings.lake_url and settings.engage_snapshot_hours > 0:
+            self._snapshots = FactSnapshots(
+                settings.lake_location(), clock=self._clock, interval_seconds=3_600 * settings.engage_snapshot_hours
+            )
         self._retention_at = self._clock.monotonic() + _RETENTION_FIRST_SECONDS
         self._watch = SnapshotWatch(
             self._store, keyring, clock=self._clock, interval_seconds=settings.config_poll_seconds
@@ -96,7 +102,7 @@ class EngageProcess:
     def _lead(self, leadership: "Leadership") -> None:
         """Work until stopped, another process leads, storage fails, or the workspace cannot be read."""
         from punchcard.engage.computation_engine import ComputationEngine, ComputationEngineSettings
-        from punchcard.engage.fact_opening import discard_other_facts, open_facts
+        from punchcard.engage.fact_opening import discard_other_facts
         from punchcard.engage.recovery import RestoredSync
         from punchcard.engage.sync_dispatch import SyncDispatcher
         from punchcard.runtime.assembly import open_guarded_log, open_lake
@@ -106,13 +112,13 @@ class EngageProcess:
         discard_other_facts(settings.facts_path(), self._facts_paths)
         with (
             open_guarded_log(settings, self._store, current=self._watch.current) as (log, guard),
-            closing(open_facts(self._facts_paths)) as facts,
             ExitStack() as watching,
         ):
             recovery = RestoredSync(store=self._store, lake=lake, clock=self._clock)
             while not recovery.step():
                 if self._stopping.wait(_RETRY_SECONDS):
                     return
+            facts = watching.enter_context(closing(self._open_facts()))
             engine = ComputationEngine(
                 store=self._store,
                 lake=lake,
@@ -145,14 +151,33 @@ class EngageProcess:
                     return
                 self._stopping.wait(0.0 if busy else _REQUEST_POLL_SECONDS)
 
+    def _open_facts(self) -> "Facts":
+        """Open the facts of this machine, or of the newest snapshot."""
+        from punchcard.engage.demand import ERASED, POSITION, STAMP
+        from punchcard.engage.fact_snapshots import open_newest_facts
+        from punchcard.store.routing.positions import position_of
+
+        with self._store.reading() as work:
+            stamp, position, erased = (position_of(work, consumer) for consumer in (STAMP, POSITION, ERASED))
+        return open_newest_facts(self._facts_paths, self._snapshots, stamp=stamp, position=position, erased=erased)
+
+    def _discard_snapshots(self) -> None:
+        if self._snapshots is not None:
+            self._snapshots.discard()
+
     def _serve_requests(self, facts: "Facts") -> bool:
-        """Process previews, deletions and retention; True if everything must be computed again."""
+        """Process previews, deletions, retention and snapshots; True if everything must be computed again."""
         from punchcard.engage.erasure import erase_for_regulations
         from punchcard.engage.requests import process_requests
 
         process_requests(self._store, facts, clock=self._clock, zone=self._watch.newest().day_zone)
-        is_erased = erase_for_regulations(self._store, facts, self._subjects, self._eraser)
-        return self._delete_old_profiles(facts) or is_erased
+        is_erased = erase_for_regulations(
+            self._store, facts, self._subjects, self._eraser, discard_snapshots=self._discard_snapshots
+        )
+        is_outdated = self._delete_old_profiles(facts) or is_erased
+        if self._snapshots is not None and not is_outdated:
+            self._snapshots.write_if_due(facts)
+        return is_outdated
 
     def _delete_old_profiles(self, facts: "Facts") -> bool:
         """Delete profiles that were not seen for long; True if everything must be computed again."""

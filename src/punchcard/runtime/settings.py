@@ -142,6 +142,7 @@ class Settings:
     engage_poll_seconds: float
     engage_events_max: int
     engage_shards: int
+    engage_snapshot_hours: float
     engage_check_hours: float
     alert_poll_seconds: float
     config_poll_seconds: float
