@@ -164,6 +164,15 @@ def test_facts_of_before_a_deletion_are_used_by_no_machine(machines: Machines) -
         assert machines.events_read == 4, "neither the file nor the snapshot was used"
 
 
+def test_a_snapshot_of_a_store_that_was_restored_since_is_deleted(machines: Machines) -> None:
+    machines.send("a", "b", "a", "b")
+    machines.lead("first", writes_snapshot=True)
+    facts = open_newest_facts(machines.paths("second"), machines.snapshots(), stamp=1, position=1, erased=0)
+    assert facts.meta().position == 0
+    facts.close()
+    assert files(machines.url) == []
+
+
 def test_discarding_leaves_nothing(machines: Machines) -> None:
     machines.send("a")
     machines.lead("first", writes_snapshot=True)

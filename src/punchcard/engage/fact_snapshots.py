@@ -87,7 +87,7 @@ class FactSnapshots:
             self._writing.join()
 
     def discard(self) -> None:
-        """Delete all snapshots: they have facts of deleted persons.
+        """Delete all snapshots: they have facts of deleted persons, or of a store that was restored since.
 
         Raises:
             StorageError: They cannot be deleted; call again.
@@ -153,10 +153,10 @@ class FactSnapshots:
             for path in self._paths():
                 if not path.startswith(name):
                     self._location.remove(path)
+            size = sum(copy.stat().st_size for copy in copies)
         except (OSError, LakeError) as error:  # the facts are unharmed, and the next snapshot is written in time
             EngageTelemetry().snapshot_failed(error=str(error))
         else:
-            size = sum(copy.stat().st_size for copy in copies)
             EngageTelemetry().snapshot_written(size=size, seconds=self._clock.monotonic() - begun)
         finally:
             for copy in copies:
@@ -193,6 +193,10 @@ def open_newest_facts(
     Raises:
         StorageError: The files or the snapshots are not available.
     """
+    snapshot = snapshots.newest() if snapshots is not None else None
+    if snapshots is not None and snapshot is not None and snapshot.stamp > stamp:
+        snapshots.discard()  # the store was restored from an older copy, and will come to this stamp by other events
+        snapshot = None
     facts = open_facts(paths)
     try:
         meta = facts.meta()
@@ -201,11 +205,10 @@ def open_newest_facts(
         if not erased <= meta.state <= stamp:
             facts.recreate()
             meta = facts.meta()
-        snapshot = snapshots.newest() if snapshots is not None else None
         if (
             snapshots is None
             or snapshot is None
-            or not erased <= snapshot.stamp <= stamp
+            or snapshot.stamp < erased
             or not meta.position < snapshot.position <= position
             or len(snapshot.shards) != len(paths)
         ):
