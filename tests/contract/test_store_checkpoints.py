@@ -1,6 +1,7 @@
 """The promise of a SQLite store's checkpoints: no commit copies the write-ahead log, and it does not grow for ever."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -47,6 +48,24 @@ def test_what_is_committed_is_copied_into_the_file_soon(store: Store, tmp_path: 
         for number in range(1, 3):
             write(store, pages=PAGES)
             wait_until(lambda: (tmp_path / "punchcard.db").stat().st_size > number * PAGES * 4_096)  # noqa: B023
+
+
+def test_a_unit_of_work_that_changes_nothing_leaves_the_log_alone(store: Store, tmp_path: Path) -> None:
+    """The loops of an idle process have one every second."""
+    other = Store(f"sqlite:///{tmp_path / 'punchcard.db'}")
+    file = tmp_path / "punchcard.db"
+    with closing(other), store.keep_checkpointing():
+        write(store, pages=PAGES)
+        wait_until(lambda: file.stat().st_size > PAGES * 4_096)
+        time.sleep(0.6)
+        write(other, pages=PAGES)
+        size = file.stat().st_size
+        with store.unit_of_work() as work:
+            work.execute(text("SELECT count(*) FROM filling"))
+        time.sleep(0.6)
+        assert file.stat().st_size == size
+        write(store, pages=1)
+        wait_until(lambda: file.stat().st_size > size)
 
 
 def test_a_long_log_restarts_though_it_was_read_during_the_first_copy(store: Store, tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_a_month_is_read_from_a_row_for_each_name_and_day(store: Store) -> None:
 
 
 def test_counts_of_an_open_unit_of_work_are_never_missing_from_the_sums(store: Store) -> None:
-    """Who sums an hour waits for all who have counted in it: or the mark would be gone and the count not seen."""
+    """Who sums an hour waits for all who have counted in it, or the mark would be gone and the count not seen."""
     add(store, {key("A", FIRST): 1})
     has_counted, may_commit = threading.Event(), threading.Event()
 

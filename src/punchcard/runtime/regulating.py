@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
 import structlog
 
@@ -15,7 +16,9 @@ from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.assembly import open_keyring
 from punchcard.runtime.settings import Settings
+from punchcard.store.changes import StoreChanges
 from punchcard.store.engine import Store
+from punchcard.store.privacy.regulations import unfinished_regulations
 from punchcard.workspace.snapshot import Snapshot
 from punchcard.workspace.subject_vault import SubjectVault
 
@@ -47,6 +50,8 @@ class RegulationThread(threading.Thread):
     ) -> None:
         super().__init__(name="regulations")
         clock = SystemClock()
+        self._store = store
+        self._clock = clock
         self._over = over
         self._runner = DeletionRunner(
             store=store,
@@ -62,11 +67,24 @@ class RegulationThread(threading.Thread):
     def run(self) -> None:
         """Take steps until it is over."""
         wait_seconds = 0.0
-        while not self._over.wait(wait_seconds):
-            wait_seconds = _RETRY_SECONDS
-            try:
-                wait_seconds = 0.0 if self._runner.step() else _POLL_SECONDS
-            except StorageError as error:
-                RoutingTelemetry().storage_failed(error=error.message)
-            except Exception as error:  # noqa: BLE001  # no defect around regulations may stop awards
-                structlog.get_logger("punchcard.worker").error("regulations_failed", exc_info=error)
+        has_work = False
+        with closing(StoreChanges(self._store, clock=self._clock)) as changes:
+            while not self._over.wait(wait_seconds):
+                wait_seconds = _POLL_SECONDS
+                # Without a regulation, only a commit can make one; one that waits may wait for time or for readers.
+                if not has_work and not changes.have_come():
+                    continue
+                try:
+                    is_busy = self._runner.step()
+                    wait_seconds = 0.0 if is_busy else _POLL_SECONDS
+                    has_work = is_busy or self._has_unfinished()
+                except StorageError as error:
+                    RoutingTelemetry().storage_failed(error=error.message)
+                    wait_seconds, has_work = _RETRY_SECONDS, True
+                except Exception as error:  # noqa: BLE001  # no defect around regulations may stop awards
+                    structlog.get_logger("punchcard.worker").error("regulations_failed", exc_info=error)
+                    wait_seconds, has_work = _RETRY_SECONDS, True
+
+    def _has_unfinished(self) -> bool:
+        with self._store.reading() as work:
+            return bool(unfinished_regulations(work))

@@ -15,7 +15,7 @@ from punchcard.store.engine import Store
 
 # A replay gives way to live events between any two of its portions.
 _POLL_SECONDS: Final = 0.02
-_IDLE_SECONDS: Final = 0.25
+_IDLE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
 
 

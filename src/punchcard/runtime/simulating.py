@@ -36,7 +36,7 @@ from punchcard.workspace.snapshot import SnapshotWatch
 
 _PROCESSES = 2
 _NICENESS = 10  # awards go first
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _FAILURES_MAX = 3
 _RETRY_SECONDS = 2.0

@@ -50,7 +50,7 @@ from punchcard.workspace.snapshot import SnapshotWatch
 _POLL_SECONDS = 0.004  # how soon a new log record is seen
 _IDLE_POLL_SECONDS = 0.02
 _IDLE_AFTER_POLLS = 2_000
-_WAIT_SECONDS = 0.25  # for a log that is notified of records: then a stop and held events are looked for
+_WAIT_SECONDS = 0.5  # for a log that is notified of records: then a stop and held events are looked for
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
 _LEADERSHIP_LOOK_SECONDS = 1.0

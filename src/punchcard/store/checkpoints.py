@@ -7,7 +7,7 @@ commit, and all that wait for the lock, wait for two more syncs.
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Final
 
 AUTOMATIC_FROM_PAGES: Final = 16_000
@@ -48,17 +48,21 @@ class Checkpoints:
             thread.join()
 
     def _run(self) -> None:
-        while True:
-            self._written.wait()
-            self._written.clear()
-            if self._closing.wait(_SECONDS):
-                return
-            # Writers report what is wrong with file or disk; the next round tries again.
-            with (
-                suppress(sqlite3.Error),
-                closing(sqlite3.connect(self._path, isolation_level=None)) as connection,
-            ):
-                copy_log(connection, writing=self._writing)
+        with ExitStack() as opened:
+            connection: sqlite3.Connection | None = None
+            while True:
+                self._written.wait()
+                self._written.clear()
+                if self._closing.wait(_SECONDS):
+                    return
+                try:
+                    if connection is None:
+                        connection = opened.enter_context(closing(sqlite3.connect(self._path, isolation_level=None)))
+                    copy_log(connection, writing=self._writing)
+                except sqlite3.Error:
+                    # Writers report what is wrong with file or disk; the next round tries again.
+                    opened.close()
+                    connection = None
 
 
 def copy_log(

@@ -111,8 +111,11 @@ class Store:
         try:
             with self._writing, self._engine.connect() as connection, connection.begin():
                 self._begin_write(connection)
+                changes = self._changes_of(connection)
                 yield connection
-            self._checkpoints.note_commit()
+                has_changes = self._changes_of(connection) != changes
+            if has_changes:  # most cycles of an idle loop change nothing
+                self._checkpoints.note_commit()
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             if (fault := self._fault(error, "written")) is None:
                 raise
@@ -160,6 +163,10 @@ class Store:
         else:
             # The rows that a frozen process has locked are those that its successor needs.
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
+
+    def _changes_of(self, connection: Connection) -> int:
+        """Return how many rows this connection has changed since it was opened; 0 where nobody needs to know."""
+        return int(_driver_of(connection).total_changes) if self.is_sqlite else 0
 
     def _fault(self, error: Exception, doing: str) -> StorageError | None:
         """Return the error to raise where the database is at fault, None where the written values are.
