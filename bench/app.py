@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
@@ -30,7 +31,7 @@ from sqlalchemy import Connection, insert, update
 
 from bench import ingest
 from bench.lake_lookup import event_body, uuids
-from bench.product import WRITE_KEY, product
+from bench.product import WRITE_KEY, Product, own_cpu_seconds, product
 from bench.report import percentile
 from bench.size import size
 from bench.workload import bodies
@@ -113,7 +114,7 @@ def main(events: int = _EVENTS, transactions: int = _TRANSACTIONS) -> None:
             f"{percentile(delays, 0.95) * 1e3:.0f} ms p95, {max(delays) * 1e3:.0f} ms at most, {len(delays):,} seen "
             "(target: below 1,000)"
         )
-        _slow_down(running.url, cookie)
+        _slow_down(running, cookie)
 
 
 def _fill(data: Path, events: int, transactions: int) -> None:
@@ -328,40 +329,68 @@ async def _debugger(url: str, cookie: str) -> list[float]:
     return list(delays.values())
 
 
-def _slow_down(url: str, cookie: str) -> None:
-    """Ingest with nobody at the App, and with one operator who opens a page a second and watches the debugger."""
+class _Load(NamedTuple):
+    """Ingest under full load: requests a second, processor time a second of serving and of the operator's client."""
+
+    rate: float
+    server: float
+    operator: float
+
+
+def _slow_down(running: Product, cookie: str) -> None:
+    """Ingest alone and beside an operator, in turn: what pages, the debugger and their client cost."""
     requests = [ingest.request_of("batch", body) for body in bodies(200)]
-    alone, beside = [], []
-    for _ in range(_ROUNDS):
-        alone.append(asyncio.run(ingest.load(url, requests))[0])
-        with _operator(url, cookie):
-            beside.append(asyncio.run(ingest.load(url, requests))[0])
-    ratio = statistics.median(beside) / statistics.median(alone)
-    print(
-        f"ingest beside an operator: {ratio * 100:.0f} % of the requests without (target: 95); "
-        f"{statistics.median(alone):,.0f} requests/s of 100 events without"
-    )
+    for label, paths, watches in (
+        ("a page a second", _PAGES, False),
+        ("an open debugger", (), True),
+        ("a page a second and an open debugger", _PAGES, True),
+    ):
+        alone, beside = [], []
+        for _ in range(_ROUNDS):
+            alone.append(_load(running, requests, None))
+            with _operator(running.url, cookie, paths, watches=watches) as pid:
+                beside.append(_load(running, requests, pid))
+        rate = statistics.median(load.rate for load in alone)
+        own_cost = statistics.median(load.server / load.rate for load in alone)
+        other_cost = statistics.median(load.server - load.rate * own_cost for load in beside)
+        print(
+            f"ingest beside {label}: {statistics.median(load.rate for load in beside) / rate * 100:.0f} % of "
+            f"{rate:,.0f} requests/s of 100 events (target: 95); it takes {other_cost * 100:.0f} % of a core in the "
+            f"server, {statistics.median(load.operator for load in beside) * 100:.0f} % in its client; "
+            f"a request of ingest {own_cost * 1e6:.0f} µs"
+        )
+
+
+def _load(running: Product, requests: Sequence[bytes], operator_pid: int | None) -> _Load:
+    pids = [running.pid] if operator_pid is None else [running.pid, operator_pid]
+    begun, cpu_begun = time.perf_counter(), [own_cpu_seconds(pid) for pid in pids]
+    rate = asyncio.run(ingest.load(running.url, requests))[0]
+    seconds = time.perf_counter() - begun
+    shares = [(own_cpu_seconds(pid) - before) / seconds for pid, before in zip(pids, cpu_begun, strict=True)]
+    return _Load(rate, shares[0], sum(shares[1:]))
 
 
 @contextmanager
-def _operator(url: str, cookie: str) -> Iterator[None]:
+def _operator(url: str, cookie: str, paths: Sequence[str], *, watches: bool) -> Iterator[int]:
+    """A process that opens pages and watches the debugger; its id."""
     script = (
         "import http.client, itertools, sys, threading, time\n"
-        "host, cookie, paths = sys.argv[1], sys.argv[2], sys.argv[3:]\n"
+        "host, cookie, watches, paths = sys.argv[1], sys.argv[2], sys.argv[3] == 'True', sys.argv[4:]\n"
         "def watch():\n"
         "    c = http.client.HTTPConnection(host)\n"
         "    c.request('GET', '/sources/bench/live', headers={'Cookie': cookie})\n"
         "    r = c.getresponse()\n"
         "    while r.read1(65536): pass\n"
-        "threading.Thread(target=watch, daemon=True).start()\n"
+        "if watches: threading.Thread(target=watch, daemon=True).start()\n"
         "c = http.client.HTTPConnection(host)\n"
-        "for path in itertools.cycle(paths):\n"
-        "    c.request('GET', path, headers={'Cookie': cookie, 'Accept': 'text/html'}); c.getresponse().read()\n"
+        "for path in itertools.cycle(paths or ['']):\n"
+        "    if path:\n"
+        "        c.request('GET', path, headers={'Cookie': cookie, 'Accept': 'text/html'}); c.getresponse().read()\n"
         "    time.sleep(1)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, urlsplit(url).netloc, cookie, *_PAGES])
+    process = subprocess.Popen([sys.executable, "-c", script, urlsplit(url).netloc, cookie, str(watches), *paths])
     try:
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait()

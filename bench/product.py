@@ -123,10 +123,13 @@ def memory_bytes(pid: int) -> int:
 
 def cpu_seconds(pid: int) -> float:
     """Processor time that a process and all its descendants have used so far."""
-    ticks = 0
-    for process_id in [pid, *_descendants(pid)]:
-        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])  # in user mode and in the kernel
+    return sum(own_cpu_seconds(process_id) for process_id in [pid, *_descendants(pid)])
+
+
+def own_cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used so far, without its children: of `up`, that of serving."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])  # in user mode and in the kernel
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
