@@ -51,7 +51,7 @@ def top(
 ) -> tuple[list[tuple[str, int, Decimal]], bool]:
     with store.reading() as work:
         customers, is_partial = top_customers(work, weights, begin=NOW, end=END, counted_max=counted_max, limit=2)
-    return [tuple(customer) for customer in customers], is_partial
+    return [(customer, awards, amount) for customer, awards, amount in customers], is_partial
 
 
 def test_quantities_are_weighted_by_the_points_of_their_items(store: Store) -> None:
