@@ -157,9 +157,10 @@
     const plain = text.replaceAll(",", "");
     return plain !== "" && !Number.isNaN(Number(plain)) ? Number(plain) : text.toLowerCase();
   };
+  const collator = new Intl.Collator(document.documentElement.lang || undefined, { numeric: true });
   const compare = (one, other) => {
     if (typeof one === typeof other && typeof one === "number") return one - other;
-    return String(one).localeCompare(String(other));
+    return collator.compare(String(one), String(other));
   };
   // Sorts the rows on the page; a row with details is a body of its own.
   const sortBy = (table, column) => {
@@ -170,7 +171,9 @@
     const bodies = [...table.tBodies];
     const [parent, units] = bodies.length > 1 ? [table, bodies] : [bodies[0], [...bodies[0].rows]];
     const rowOf = (unit) => unit.rows?.[0] ?? unit;
-    units.sort((one, other) => compare(valueOf(rowOf(one), column), valueOf(rowOf(other), column)) * (descends ? -1 : 1));
+    // The value of each row is read once: reading the page costs more than comparing.
+    const values = new Map(units.map((unit) => [unit, valueOf(rowOf(unit), column)]));
+    units.sort((one, other) => compare(values.get(one), values.get(other)) * (descends ? -1 : 1));
     parent.append(...units);
   };
   const makeSortable = (table) => {
@@ -194,10 +197,9 @@
     const hidden = new Set(JSON.parse(localStorage.getItem(key) ?? "[]"));
     const headers = [...table.tHead.rows[0].cells];
     const show = () => {
-      headers.forEach((header, column) => {
-        for (const row of table.rows)
-          if (row.cells.length === headers.length) row.cells[column].hidden = hidden.has(header.textContent.trim());
-      });
+      const isHidden = headers.map((header) => hidden.has(header.textContent.trim()));
+      for (const row of [...table.rows])
+        if (row.cells.length === headers.length) [...row.cells].forEach((cell, column) => (cell.hidden = isHidden[column]));
     };
     const body = menu.querySelector(".menu-body");
     for (const header of headers.filter((cell) => !("fixed" in cell.dataset))) {
