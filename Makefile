@@ -9,7 +9,7 @@ TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test cluster coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
+.PHONY: help install demo assets wheel test long cluster coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
 	screenshots appearance bench bench-cluster soak image spark terraform pin clean
 
 help: ## list the targets
@@ -26,18 +26,22 @@ assets: $(VENV)/.runtime ## build the browser files of the App, from npm
 wheel: $(VENV)/.dev assets ## build the package, including the browser files of the App
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-test: browser kafka s3 proxies assets ## run the tests; `make cluster` and `make soak` have the long ones
+test: browser kafka s3 proxies assets ## run the tests; `make long`, `make cluster` and `make soak` have others
 	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+long: browser kafka s3 assets ## the tests of restores, demo, tutorial, Kafka and S3, which CI runs beside `make test`
+	$(BIN)/pytest -q -m "long and not cluster and not soak" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 cluster: kafka s3 ## the tests of several workers, machines and brokers, and every bench at a tiny size
 	$(BIN)/pytest -q -m "(cluster or bench) and not soak" $(TESTS)  # one at a time: brokers and machines want the cores
 
 coverage: browser kafka s3 proxies assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --timeout 1800 $(TESTS)
+	$(BIN)/coverage run -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --timeout 1800 \
+		-m "not bench and not cluster and not soak and not spark and not terraform and not image" $(TESTS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report
 
-fresh: ## run `make demo` and `make test` on a bare Debian in a chroot (root, debootstrap, half an hour)
+fresh: ## run `make demo` and all tests of `make test long` on a bare Debian in a chroot (root, debootstrap, half an hour)
 	tests/fresh_machine/run
 
 browser: $(VENV)/.dev ## install what the browser tests need, if apt is available
@@ -86,7 +90,7 @@ hooks: $(VENV)/.dev ## run the quick checks before each git commit
 	$(BIN)/pre-commit install
 
 screenshots: browser assets ## retake the screenshots of the documentation
-	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q tests/e2e/test_app_in_browser.py tests/e2e/test_app_lists_in_browser.py
+	SCREENSHOTS_FOLDER=docs/app $(BIN)/pytest -q -m "" tests/e2e/test_app_in_browser.py tests/e2e/test_app_lists_in_browser.py
 
 appearance: browser assets ## keep the pictures that tests compare the App's pages with, after a wanted change of them
 	UPDATE_APPEARANCE=1 $(BIN)/pytest -q tests/e2e/test_app_in_browser.py -k looks_as_before
@@ -99,7 +103,7 @@ bench-cluster: $(VENV)/.dev kafka ## measure several machines beside one, with P
 
 soak: $(VENV)/.dev ## the long tests: tens of thousands of awards under SIGKILL, all examples of property tests
 	$(BIN)/pytest -q -m soak --timeout 3600 $(TESTS)
-	TEST_EXAMPLES=all $(BIN)/pytest -q tests/simulation tests/contract/test_public_api_schema.py \
+	TEST_EXAMPLES=all $(BIN)/pytest -q -m "not cluster and not soak" tests/simulation tests/contract/test_public_api_schema.py \
 		tests/contract/test_computations_sql.py tests/contract/test_log_model.py \
 		tests/contract/test_delivery_loop.py tests/contract/test_partitions.py tests/contract/test_regulations.py
 

@@ -10,8 +10,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from punchcard.testing.ports import reserved_port
 from punchcard.testing.waiting import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "first-points.md"

@@ -27,7 +27,7 @@ from punchcard.testing.kafka import KafkaCluster, kafka_cluster
 from punchcard.testing.log_installation import Installation, record
 from punchcard.testing.waiting import wait_until
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 New = Callable[..., Installation]
 

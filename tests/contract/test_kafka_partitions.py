@@ -27,7 +27,7 @@ from punchcard.testing.kafka import KafkaCluster
 from punchcard.testing.log_installation import Installation
 from punchcard.testing.waiting import wait_until
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 _PARTITIONS = 3
 _EVERYTHING = {"records_max": 1_000_000, "bytes_max": 1 << 40}

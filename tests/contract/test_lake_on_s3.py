@@ -28,6 +28,8 @@ from punchcard.testing.clock import ManualClock
 from punchcard.testing.installation import Installation, award
 from punchcard.testing.s3_server import S3Server, lake_folder
 
+pytestmark = pytest.mark.long
+
 MIDNIGHT = 1_767_312_000_000_000  # 2026-01-02T00:00:00Z
 APPENDS = 120  # more than two checkpoints
 REQUESTS_PER_APPEND_MAX = 8

@@ -21,6 +21,8 @@ from schemathesis.specs.openapi.checks import (
 from punchcard.testing.examples import examples
 from punchcard.testing.public_api import PublicApiServer
 
+pytestmark = pytest.mark.long
+
 CONFIG = """
 [[sources]]
 slug = "website"

@@ -11,6 +11,8 @@ from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 __all__ = ["product", "sandbox"]  # fixtures
 
 

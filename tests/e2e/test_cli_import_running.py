@@ -7,6 +7,8 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.ports import reserved_port
@@ -14,6 +16,8 @@ from punchcard.testing.processes import start_module
 from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
+
+pytestmark = pytest.mark.long
 
 _ROWS = 30_000
 _EARNING_EVERY = 60  # the others are not mapped: they make the file long without making the test slow

@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.clean_environment import CleanEnvironment, install_wheel
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240  # an audience is left half a minute after it was entered
 STOP_SECONDS = 120

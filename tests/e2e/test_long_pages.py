@@ -12,6 +12,8 @@ from punchcard.store.access.token_store import Role, create_token
 from punchcard.testing.operators import PASSWORD, add_operators
 from punchcard.testing.public_api import PublicApiServer
 
+pytestmark = pytest.mark.long
+
 WIDTH, HEIGHT = 390, 844
 SCREENS_MAX = 6
 MANY = 60

@@ -16,6 +16,8 @@ from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 VISIT = {"email": "ann@example.com"}
 
 

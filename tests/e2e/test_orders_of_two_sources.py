@@ -15,6 +15,8 @@ from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 NUMBERS = count(1)
 KEYS = {"website": "wk_website", "server": "wk_server"}
 

@@ -14,6 +14,8 @@ from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 ANN = {"email": "ann@example.com"}
 ORDER = {"email": "ann@example.com", "order_id": "1001", "revenue": 9.99}
 ORDER_KEY = "SEG:perkville:ORDER:1001:order-completed"

@@ -26,6 +26,8 @@ from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
