@@ -117,7 +117,7 @@ class Life:
         """Everybody's value is what the reference says of all events of the profile."""
         with self.store.reading() as work:
             rows = work.exec_driver_sql("SELECT type || ' ' || value, profile_id FROM external_ids")
-            owners: dict[str, int] = dict(rows.tuples())
+            owners = {str(row[0]): int(row[1]) for row in rows}
         lives: dict[int, list[Happened]] = defaultdict(list)
         for user, anonymous, happened in self.happened:
             lives[owners[f"user_id {user}" if user else f"anonymous_id {anonymous}"]].append(happened)
