@@ -15,6 +15,13 @@ EPILOG = example(
     "punchcard replay --destination loyalty --cancel REPLAY_ID",
 )
 
+_Reasons = Annotated[
+    list[str] | None, typer.Option(metavar="CODE", help="Only events with this reason at the destination.")
+]
+_Statuses = Annotated[
+    list[str] | None, typer.Option(metavar="STATUS", help="Only events with this status at the destination.")
+]
+
 
 def replay(
     destination: Annotated[str, typer.Option(metavar="SLUG", help="The destination; no other sees the events again.")],
@@ -25,12 +32,8 @@ def replay(
     event: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only events of this name.")] = None,
     source: Annotated[list[str] | None, typer.Option(metavar="SLUG", help="Only events of this source.")] = None,
     customer: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only events with this email.")] = None,
-    reason: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="Only events with this reason at the destination.")
-    ] = None,
-    status: Annotated[
-        list[str] | None, typer.Option(metavar="STATUS", help="Only events with this status at the destination.")
-    ] = None,
+    reason: _Reasons = None,
+    status: _Statuses = None,
     message_id: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only events with this id.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
