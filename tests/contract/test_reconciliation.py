@@ -6,6 +6,7 @@ Nothing is corrected before somebody decides, and what is sent again never makes
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,18 @@ def test_what_the_ledger_has_lost_is_rebuilt_and_never_awarded_again(any_desk: D
     (result,) = desk.request("GET", "/api/events/m9")["results"]
     assert result["status"] == "duplicate"
     assert len(desk.sandbox.transactions()) == 3
+
+
+def test_what_is_rebuilt_is_compared_at_once_if_the_partners_clock_is_ahead(desk: Desk) -> None:
+    desk.book(trans_source_id=KEY.format("1"), email="ann@example.com", quantity="10")
+    _change(transaction_dt=(desk.server.clock.now() + timedelta(hours=1)).isoformat())(desk)
+    desk.resolve(desk.reconcile(), "accept")
+    again = desk.reconcile()
+    assert (again["differences"], again["ledger"], again["partner"]) == (
+        [],
+        {"count": 1, "quantity": "10"},
+        {"count": 1, "quantity": "10"},
+    )
 
 
 def test_what_the_ledger_counts_as_rejected_and_the_partner_has_is_unknown_to_us(desk: Desk) -> None:

@@ -255,7 +255,8 @@ class _Resolver:
             is_refund=content.is_refund,
             refund_id=content.refund_id,
             partner_id=str(theirs["transactionId"]),
-            booked_at=self._now if booked_at is None else datetime.fromisoformat(str(booked_at)),
+            # The partner's clock may be ahead of ours, and what is delivered in the future is not compared.
+            booked_at=self._now if booked_at is None else min(self._now, datetime.fromisoformat(str(booked_at))),
         )
 
     def _kind(self) -> str:
