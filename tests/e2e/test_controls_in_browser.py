@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.contract.privacy_world import CONFIG, HOOK, order
-from tests.e2e.app_pages import PASSWORD, check_both_themes, elsewhere
+from tests.e2e.app_pages import check_both_themes, elsewhere, signed_in
 
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
-from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.testing.webhook_receiver import WebhookReceiver
 
 PHONE, CARD = "+43 664 1234567", "4111111111111111"
@@ -56,16 +55,13 @@ def send(world: PublicApiServer, number: int) -> None:
 
 @pytest.fixture
 def page(world: PublicApiServer, chromium: Browser, size: tuple[int, str]) -> Iterator[Page]:
-    """A page of a browser of one size, in which nobody is signed in."""
-    context = chromium.new_context(
-        base_url=f"http://127.0.0.1:{world.port}",
-        reduced_motion="reduce",
-        viewport={"width": size[0], "height": 860},
-        color_scheme="dark" if size[1] == "dark" else "light",
-    )
-    context.set_default_timeout(PATIENCE_SECONDS * 1_000)
-    yield context.new_page()
-    context.close()
+    """A page of a browser of one size, in which an owner is signed in."""
+    scheme = "dark" if size[1] == "dark" else "light"
+    viewport = {"width": size[0], "height": 860}
+    url = f"http://127.0.0.1:{world.port}"
+    with signed_in(chromium, url, "owner@acme.example", viewport=viewport, color_scheme=scheme) as page:
+        page.goto("/")
+        yield page
 
 
 def check(page: Page, axe: str, name: str) -> None:
@@ -77,7 +73,6 @@ def test_a_property_is_masked_for_a_partner(
     world: PublicApiServer, receiver: WebhookReceiver, page: Page, axe: str
 ) -> None:
     """Inventory → control with preview → the event arrives masked → its trace says so; the lake has the original."""
-    sign_in(page)
     expect(page.locator("main")).to_contain_text("Values of properties.card look like card numbers.")
     page.goto("/privacy/inventory?status=new")
     check(page, axe, "inventory")
@@ -107,12 +102,3 @@ def test_a_property_is_masked_for_a_partner(
     page.goto("/events/m-3")
     expect(page.locator("main")).to_contain_text("Changed for hook: properties.phone masked.")
     assert PHONE in page.locator("pre").first.inner_text()  # as received
-
-
-def sign_in(page: Page) -> None:
-    """Sign in as an owner."""
-    page.goto("/sign-in")
-    page.get_by_label("Email").fill("owner@acme.example")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/")

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 import tomli_w
 from playwright.sync_api import Browser
+from tests.e2e.app_pages import signed_in
 
 from punchcard.store.access import audit
 from punchcard.store.access.operators import create_operator
 from punchcard.store.access.token_store import Role, create_token
-from punchcard.testing.operators import PASSWORD, add_operators
+from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
 
 WIDTHS = (1280, 390)
@@ -135,21 +136,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
 
 
 def test_no_name_makes_a_page_wider_than_its_window(world: PublicApiServer, chromium: Browser) -> None:
-    context = chromium.new_context(base_url=f"http://127.0.0.1:{world.port}")
-    page = context.new_page()
-    page.goto("/sign-in")
-    page.get_by_label("Email").fill("owner@acme.example")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/")
-    beyond = {}
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": HEIGHT})
-        for path in PAGES:
-            response = page.goto(path, wait_until="domcontentloaded")
-            assert response is not None
-            assert response.status == 200, path
-            if elements := page.evaluate(BEYOND):
-                beyond[f"{path}, {width} px"] = elements
-    assert beyond == {}
-    context.close()
+    url = f"http://127.0.0.1:{world.port}"
+    with signed_in(chromium, url, "owner@acme.example") as page:
+        beyond = {}
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": HEIGHT})
+            for path in PAGES:
+                response = page.goto(path, wait_until="domcontentloaded")
+                assert response is not None
+                assert response.status == 200, path
+                if elements := page.evaluate(BEYOND):
+                    beyond[f"{path}, {width} px"] = elements
+        assert beyond == {}

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 import tomli_w
 from playwright.sync_api import Browser
+from tests.e2e.app_pages import signed_in
 
 from punchcard.store.access import audit
 from punchcard.store.access.operators import create_operator
 from punchcard.store.access.token_store import Role, create_token
-from punchcard.testing.operators import PASSWORD, add_operators
+from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
 
 pytestmark = pytest.mark.long
@@ -112,32 +113,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
 
 
 def test_no_page_is_longer_than_six_screens_without_pages(world: PublicApiServer, chromium: Browser) -> None:
-    context = chromium.new_context(
-        base_url=f"http://127.0.0.1:{world.port}", viewport={"width": WIDTH, "height": HEIGHT}
-    )
-    page = context.new_page()
-    page.goto("/sign-in")
-    page.get_by_label("Email").fill("owner@acme.example")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/")
-    screens = {}
-    for path in PAGES:
-        response = page.goto(path, wait_until="domcontentloaded")
-        assert response is not None
-        assert response.status == 200, path
-        height = page.evaluate("document.documentElement.scrollHeight")
-        pages = page.get_by_role("link", name="Older").count()
-        if height > SCREENS_MAX * HEIGHT and not pages:
-            screens[path] = round(height / HEIGHT, 1)
-    assert screens == {}
-    page.goto("/sources")
-    names = page.locator("tbody tr:visible")
-    assert names.count() < MANY
-    while (button := page.get_by_role("button", name="Show more")).count():
-        button.click()
-    assert names.count() == MANY
-    page.set_viewport_size({"width": 1280, "height": HEIGHT})
-    page.reload()
-    assert names.count() == MANY
-    context.close()
+    url = f"http://127.0.0.1:{world.port}"
+    with signed_in(chromium, url, "owner@acme.example", viewport={"width": WIDTH, "height": HEIGHT}) as page:
+        screens = {}
+        for path in PAGES:
+            response = page.goto(path, wait_until="domcontentloaded")
+            assert response is not None
+            assert response.status == 200, path
+            height = page.evaluate("document.documentElement.scrollHeight")
+            pages = page.get_by_role("link", name="Older").count()
+            if height > SCREENS_MAX * HEIGHT and not pages:
+                screens[path] = round(height / HEIGHT, 1)
+        assert screens == {}
+        page.goto("/sources")
+        names = page.locator("tbody tr:visible")
+        assert names.count() < MANY
+        while (button := page.get_by_role("button", name="Show more")).count():
+            button.click()
+        assert names.count() == MANY
+        page.set_viewport_size({"width": 1280, "height": HEIGHT})
+        page.reload()
+        assert names.count() == MANY
