@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -202,12 +203,17 @@ def _check_text_map(path: str, field: SettingField, value: object) -> Iterator[S
         yield _wrong_type(path, "a table of text to text", value)
         return
     for name, item in value.items():
-        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        if not isinstance(name, str) or not name.strip() or any(_is_control(character) for character in name):
             yield SettingsProblem(
                 path=path, message=f"{name!r} cannot be a name: it is empty or has control characters"
             )
         elif not isinstance(item, str):
             yield _wrong_type(f"{path}.{name}", "text", item)
+
+
+def _is_control(character: str) -> bool:
+    """Return whether a character cannot be part of a name; joiners, as in Persian and emoji, and any space can."""
+    return unicodedata.category(character) in ("Cc", "Cs")
 
 
 def _wrong_type(path: str, expected: str, value: object) -> SettingsProblem:

@@ -95,6 +95,17 @@ def test_a_value_that_cannot_be_used_is_named(given: Mapping[str, object], expec
     assert problems_of(given) == [expected]
 
 
+@pytest.mark.parametrize("name", ["نمی\u200cخواهم", "👨\u200d👩\u200d👧 Booked", "Checked\u00a0In", "\u200fהזמנה"])
+def test_names_of_any_script_are_names(name: str) -> None:
+    assert problems_of({"apiKey": "k", "map": {name: "1"}}) == []
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x00", "\x85", " ", ""])
+def test_control_characters_are_no_names(name: str) -> None:
+    (problem,) = problems_of({"apiKey": "k", "map": {name: "1"}})
+    assert problem == f"settings.map: {name!r} cannot be a name: it is empty or has control characters"
+
+
 def test_an_unknown_key_far_from_all_others_lists_them() -> None:
     assert problems_of({"zzz": 1}) == [
         "settings.zzz: is not known; known: apiKey, map, method, names, rate, sendEmail, tries"
