@@ -196,7 +196,7 @@ def test_while_it_is_off_events_are_recorded_with_since_when_and_why(world: Publ
         text = browser.get(path).text
         assert "he programme rests" in text, path
     assert "Destination off" in browser.get("/events").text
-    assert ">off<" in browser.get("/destinations").text
+    assert ">Off<" in browser.get("/destinations").text
     assert browser.post("/destinations/perkville/resume").status == 303
     assert call(world, "GET", f"{DESTINATION}/state")["state"]["state"] == "on"
     # What was recorded is shown as it was, also after it is on again.

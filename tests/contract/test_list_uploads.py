@@ -80,7 +80,7 @@ def test_an_upload_is_previewed_saved_and_downloaded_in_the_app(
     saved = editor.post(sent.headers["location"] + "/save", mode="replace")
     assert saved.status == 303
     assert members(server) == {"ann@gym.com", "ben@gym.com"}
-    assert "in the list" in viewer.get("/audiences/vip/list").text
+    assert "In the list" in viewer.get("/audiences/vip/list").text
     assert viewer.get("/exports/lists/vip").text.split() == ["email", "ann@gym.com", "ben@gym.com"]
     audit = server.request("GET", "/api/audit-events").json()["data"]["events"]
     assert any("list.csv, 2 ids" in json.dumps(event) for event in audit)

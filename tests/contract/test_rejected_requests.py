@@ -117,7 +117,7 @@ def test_a_malformed_request_is_found_at_its_source_with_reason_and_cure(world: 
     page = owner.get("/sources/website").text
     assert "begins with a comma" in page
     assert "analytics-ios 4.1.1" in page
-    assert "rejected requests" in owner.get("/sources").text
+    assert ">Rejected requests</a>" in owner.get("/sources").text
 
 
 SENT = [
