@@ -1,15 +1,12 @@
 """The promise of the live debugger: whatever comes is shown once, and again when something becomes of it."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from punchcard.log.port import EventLog
 from punchcard.operations.live import LiveEvents
-from punchcard.store.engine import Store
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.tail import Tail
@@ -44,26 +41,16 @@ def world(tmp_path: Path) -> Iterator[PublicApiServer]:
         yield server
 
 
-class WatchedTail(Tail):
-    """The log's end, which tells when it was first asked where the log ends."""
-
-    def __init__(self, *, log: EventLog, store: Store) -> None:
-        super().__init__(log=log, store=store)
-        self.was_called = threading.Event()
-
-    def last_position(self) -> int:
-        position = super().last_position()
-        self.was_called.set()
-        return position
+def live_events(world: PublicApiServer) -> LiveEvents:
+    return LiveEvents(tail=Tail(log=world.log, store=world.store), browser=world.browser)
 
 
 class Watcher:
     """What the debugger shows: per message id its results, in the order in which they were published."""
 
-    def __init__(self, world: PublicApiServer) -> None:
-        self._tail = WatchedTail(log=world.log, store=world.store)
-        live = LiveEvents(tail=self._tail, browser=world.browser)
-        self._stream = live.watch()
+    def __init__(self, world: PublicApiServer, *, live: LiveEvents | None = None, after: int | None = None) -> None:
+        live = live or live_events(world)
+        self._stream = live.watch(after=live.position() if after is None else after)
         self.seen: dict[str, list[str]] = {}
 
     async def until(self, message_id: str, status: str) -> None:
@@ -72,10 +59,6 @@ class Watcher:
                 for item in await anext(self._stream):
                     statement = ",".join(str(status.reason or status.status) for status in item.results)
                     self.seen.setdefault(item.event.message_id, []).append(statement)
-
-    async def follows(self) -> None:
-        """Return once everything that is sent from now on is new to it."""
-        assert await asyncio.to_thread(self._tail.was_called.wait, PATIENCE_SECONDS)
 
     async def close(self) -> None:
         await self._stream.aclose()
@@ -88,7 +71,6 @@ def event(name: str, number: int = 0) -> dict[str, object]:
 async def test_an_event_is_shown_as_it_comes_and_again_with_each_turn(world: PublicApiServer) -> None:
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-1", "not_routed_yet"))
-    await watcher.follows()
     world.send(event("Checked In", 1))
     await first
     await asyncio.to_thread(world.route)
@@ -102,7 +84,6 @@ async def test_an_event_is_shown_as_it_comes_and_again_with_each_turn(world: Pub
 async def test_results_that_went_to_the_lake_between_two_looks_are_shown(world: PublicApiServer) -> None:
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-2", "not_routed_yet"))
-    await watcher.follows()
     world.send(event("Locker Opened", 2))
     await first
 
@@ -119,7 +100,6 @@ async def test_an_event_that_is_in_the_lake_before_the_first_look_is_shown(world
     watcher = Watcher(world)
     numbers = range(100, 105)
     first = asyncio.create_task(watcher.until("m-104", "not_allowlisted"))
-    await watcher.follows()
     for number in numbers:
         # In one batch, so that no read falls between.
         world.send(event("Locker Opened", number))
@@ -133,10 +113,37 @@ async def test_an_event_that_is_in_the_lake_before_the_first_look_is_shown(world
 async def test_a_flood_is_sampled_and_what_comes_after_it_is_shown(world: PublicApiServer) -> None:
     watcher = Watcher(world)
     first = asyncio.create_task(watcher.until("m-0", "not_routed_yet"))
-    await watcher.follows()
     world.send(event("Checked In"))
     await first
     await asyncio.to_thread(lambda: world.send(*(event("Flood", number) for number in range(10, 3_000))))
     await asyncio.to_thread(lambda: world.send(event("Last", 9_999)))
     await watcher.until("m-9999", "not_routed_yet")
+    await watcher.close()
+
+
+async def test_events_between_page_and_stream_are_shown_to_the_first_and_to_further_watchers(
+    world: PublicApiServer,
+) -> None:
+    live = live_events(world)
+    page = live.position()
+    world.send(event("Checked In", 1))
+    first = Watcher(world, live=live, after=page)
+    await first.until("m-1", "not_routed_yet")
+    world.send(event("Checked In", 2))
+    await first.until("m-2", "not_routed_yet")
+    second = Watcher(world, live=live, after=page)
+    await second.until("m-1", "not_routed_yet")
+    await second.until("m-2", "not_routed_yet")
+    await asyncio.to_thread(world.route)
+    for watcher in (first, second):
+        await watcher.until("m-2", "pending")
+        await watcher.close()
+
+
+async def test_events_that_a_page_shows_unrouted_are_shown_again_once_they_are_routed(world: PublicApiServer) -> None:
+    world.send(event("Checked In", 1))
+    watcher = Watcher(world)
+    await watcher.until("m-1", "not_routed_yet")
+    await asyncio.to_thread(world.route)
+    await watcher.until("m-1", "pending")
     await watcher.close()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
 
 import structlog
 
@@ -31,13 +32,32 @@ class LiveEvents:
         self._after = 0
         self._open: OrderedDict[EventPosition, LakeEvent] = OrderedDict()  # events with results that may change
 
-    async def watch(self) -> AsyncIterator[Sequence[SeenEvent]]:
-        """Yield new events and events with changed results, oldest first; an empty batch when nothing has changed."""
+    def position(self) -> int:
+        """Return the log position behind which to watch, for a page that is read from now on.
+
+        Raises:
+            StorageError: Store or log is unavailable.
+        """
+        return min(self._tail.last_position(), self._tail.routed_position())
+
+    async def watch(self, *, after: int) -> AsyncIterator[Sequence[SeenEvent]]:
+        """Yield new events and events with changed results, oldest first; an empty batch when nothing has changed.
+
+        Args:
+            after: The log position from `position`. Of the events since then, the newest come first.
+
+        Raises:
+            StorageError: Store or log is unavailable.
+        """
         queue: asyncio.Queue[Sequence[SeenEvent]] = asyncio.Queue(_QUEUE_MAX)
         self._watchers.add(queue)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._follow())
         try:
+            if self._task is None or self._task.done():
+                self._after = after
+                self._task = asyncio.create_task(self._follow())
+            else:
+                # From here on the queue gets what is new. What another watcher was shown before is read again.
+                yield await asyncio.to_thread(lambda: self._browser.with_results(self._newest(after)))
             while True:
                 try:
                     yield await asyncio.wait_for(queue.get(), timeout=15)
@@ -48,7 +68,6 @@ class LiveEvents:
 
     async def _follow(self) -> None:
         self._open.clear()
-        self._after = await asyncio.to_thread(self._tail.last_position)
         last_states: dict[EventPosition, str] = {}
         while self._watchers:
             started = time.monotonic()
@@ -84,16 +103,16 @@ class LiveEvents:
         last = self._tail.last_position()
         if last <= self._after:
             return
-        lake_events: list[LakeEvent] = []
-        for event in self._tail.newest(after=self._after):
-            if len(lake_events) == _EVENTS_MAX:
-                break
-            lake_events.append(event)
+        lake_events = self._newest(self._after)
         self._after = max(last, *(event.log_position for event in lake_events)) if lake_events else last
-        for event in reversed(lake_events):
+        for event in lake_events:
             self._open[event.log_position, event.event_index] = event
         while len(self._open) > _EVENTS_MAX:
             self._open.popitem(last=False)
+
+    def _newest(self, after: int) -> list[LakeEvent]:
+        """Return the newest events behind a log position, oldest first."""
+        return list(islice(self._tail.newest(after=after), _EVENTS_MAX))[::-1]
 
     def _refresh_unrouted(self) -> None:
         """Read events again that were not routed when they were read: their results are in the store or the lake."""

@@ -23,6 +23,7 @@ _SHOWN_FIRST = 50
 def show_debugger(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Show the newest events of a source; new ones are streamed."""
     source = find_source(context.dependencies.workspace(), slug)
+    position = context.dependencies.live.position()  # before the events are read: none may fall between
     page = context.dependencies.browser.page(EventQuery(source=slug), limit=_SHOWN_FIRST)
     destinations = context.dependencies.workspace().destinations
     taking = [destination.slug for destination in destinations if slug in destination.sources]
@@ -30,6 +31,7 @@ def show_debugger(context: ContextDependency, slug: FromPath[str]) -> Page:
         "debugger.html",
         source=source,
         events=page.events,
+        position=position,
         replay_paths=[
             (taker, page_path("destinations", taker, "replays", source=slug, time="24h")) for taker in taking
         ],
@@ -38,11 +40,16 @@ def show_debugger(context: ContextDependency, slug: FromPath[str]) -> Page:
 
 @get("/sources/{slug:str}/live")
 async def stream(context: ContextDependency, slug: FromPath[str]) -> ServerSentEvent:
-    """Stream server-sent events, each with new or changed rows of the table as HTML in a JSON string."""
+    """Stream server-sent events, each with new or changed rows of the table as HTML in a JSON string.
+
+    The query parameter `after` is the log position that the page has shown; without it, only what comes now is shown.
+    """
+    live, text = context.dependencies.live, context.query("after")
+    after = int(text) if is_row_id(text) else await asyncio.to_thread(live.position)
 
     async def messages() -> AsyncIterator[ServerSentEventMessage]:
         yield ServerSentEventMessage(comment="watching", retry=1000)
-        async for batch in context.dependencies.live.watch():
+        async for batch in live.watch(after=after):
             own = [seen for seen in batch if seen.event.source == slug]
             if own:
                 values = {"context": context, "events": own}
