@@ -75,17 +75,21 @@ def test_a_page_call_is_named_by_its_page(world: PublicApiServer, owner: FormBro
     assert "Status page ben" in events
 
 
-def test_page_views_are_hidden_from_what_earned_nothing_until_they_are_wanted(
+def test_only_track_calls_are_listed_as_what_earned_nothing_until_others_are_wanted(
     world: PublicApiServer, owner: FormBrowser
 ) -> None:
+    person = {"userId": "ann", "traits": {"email": "ann@example.com"}}
     world.send({"event": "Locker Opened", "userId": "ann", "properties": {"email": "ann@example.com"}})
-    for number in range(60):  # more than a page of them: what is looked for lies behind
+    for number in range(30):  # more than a page of them: what is looked for lies behind
         world.send({**VIEW, "messageId": f"view-{number}"}, call="page")
+        world.send({**person, "type": "identify", "messageId": f"identify-{number}"}, call="identify")
     world.route()
-    world.feed_lake()
-    hidden, shown = (plain(owner.get(f"/customers/ann@example.com{query}").text) for query in ("", "?views=1"))
-    assert ("Locker Opened" in hidden, "Pricing" in hidden, "Show page views" in hidden) == (True, False, True)
-    assert ("Pricing" in shown, "Hide page views" in shown) == (True, True)
+    for is_in_lake in (False, True):
+        if is_in_lake:
+            world.feed_lake()
+        hidden, shown = (plain(owner.get(f"/customers/ann@example.com{query}").text) for query in ("", "?calls=all"))
+        assert [word in hidden for word in ("Locker Opened", "Pricing", "identify", "Show all calls")] == [1, 0, 0, 1]
+        assert [word in shown for word in ("Pricing", "identify", "Show track calls only")] == [1, 1, 1]
 
 
 def test_a_customer_with_page_views_only_is_known(world: PublicApiServer, owner: FormBrowser) -> None:

@@ -70,6 +70,7 @@ def test_each_event_of_any_of_the_ids_is_found_once_in_either_order(
 def test_events_are_chosen_by_name_and_by_when_they_happened(url: str) -> None:
     assert matching_positions(url, names=["A", "Page Viewed"]) == [6, 5, 1]
     assert matching_positions(url, excluded_names=["A", "Page Viewed"]) == [3, 2]
+    assert matching_positions(url, types=["page"]) == [6]
     assert matching_positions(url, begin=BEGIN + timedelta(seconds=2), end=BEGIN + timedelta(seconds=5)) == [3, 2]
 
 

@@ -39,6 +39,7 @@ class PersonQuery:
 
     Attributes:
         emails: Lower-cased.
+        types: Types of calls such as `track`, None for all.
         names: None for all. Page and screen calls are `Page Viewed` and `Screen Viewed`.
         excluded_names: Names of events to leave out.
         begin: Only events that happened at or after this instant.
@@ -49,6 +50,7 @@ class PersonQuery:
     emails: Sequence[str] = ()
     user_ids: Sequence[str] = ()
     anonymous_ids: Sequence[str] = ()
+    types: Sequence[str] | None = None
     names: Sequence[str] | None = None
     excluded_names: Sequence[str] = ()
     begin: datetime | None = None
@@ -143,6 +145,8 @@ def statements(
 
 def _where(query: PersonQuery, place: tuple[int, int] | None) -> tuple[str, list[Value]]:
     conditions: list[tuple[str, Sequence[Value]]] = []
+    if query.types is not None:
+        conditions.append(("list_contains(?, type)", [query.types]))
     if query.names is not None:
         conditions.append((f"list_contains(?, {_NAME})", [query.names]))
     if query.excluded_names:

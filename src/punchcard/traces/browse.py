@@ -172,14 +172,19 @@ class EventBrowser:
         )
 
     def events_of(
-        self, person: CustomerIds, *, limit: int, before: EventPosition | None = None, has_views: bool = True
+        self,
+        person: CustomerIds,
+        *,
+        limit: int,
+        before: EventPosition | None = None,
+        types: Sequence[str] | None = None,
     ) -> EventPage:
         """The newest events of a customer: those with one of their ids, unless it has another's email or user id.
 
         A page may be short: two people may have used the same device.
 
         Args:
-            has_views: False leaves page and screen calls out.
+            types: Types of calls such as `track`, None for all.
 
         Raises:
             StorageError: log, lake or store is away.
@@ -188,7 +193,7 @@ class EventBrowser:
             emails=person.emails,
             user_ids=person.user_ids,
             anonymous_ids=person.anonymous_ids,
-            excluded_names=() if has_views else (PAGE_VIEWED, SCREEN_VIEWED),
+            types=types,
         )
         page = self._page(self._of(person_query, limit=limit + 1, before=before), limit=limit, before=before)
         return replace(page, events=[seen for seen in page.events if _is_theirs(seen.event, person)])
@@ -339,6 +344,7 @@ def _matches_person(event: LakeEvent, query: PersonQuery, beyond: EventPosition 
             or (event.user_id is not None and event.user_id in query.user_ids)
             or (event.anonymous_id is not None and event.anonymous_id in query.anonymous_ids)
         )
+        and (query.types is None or event.type in query.types)
         and (query.names is None or name in query.names)
         and name not in query.excluded_names
         and (query.begin is None or (at is not None and at >= query.begin))

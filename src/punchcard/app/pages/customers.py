@@ -15,6 +15,7 @@ from punchcard.app.paths import page_path
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.destinations.port import CustomerBalance
 from punchcard.engage.demand import request_engage
+from punchcard.events.model import EventType
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.partner_queries import find_customer
 from punchcard.operations.row_ids import is_row_id
@@ -131,10 +132,10 @@ async def show_customer(context: ContextDependency, customer_id: FromPath[str]) 
     profile, person = await asyncio.to_thread(_find_profile, context, customer_id)
     before = _place(context.query("before"))
     tab = context.query("tab") if context.query("tab") in _TABS else _TABS[0]
-    # Views earn nothing at most destinations: they would hide the events that should have.
-    has_views = tab == "events" or bool(context.query("views"))
+    # Only track calls earn points at most destinations: other calls would hide the events that should have.
+    types = None if tab == "events" or context.query("calls") == "all" else (EventType.TRACK.value,)
     events = await asyncio.to_thread(
-        context.dependencies.browser.events_of, person, limit=_EVENTS, before=before, has_views=has_views
+        context.dependencies.browser.events_of, person, limit=_EVENTS, before=before, types=types
     )
     accounts: list[_Account] = []
     if tab == _TABS[0] and person.emails:
@@ -143,9 +144,9 @@ async def show_customer(context: ContextDependency, customer_id: FromPath[str]) 
             *(_account(context, destination, person) for destination in snapshot.destinations.values())
         )
     is_known = tab != _TABS[0] or bool(events.events or profile or any(account.transactions for account in accounts))
-    if not is_known and not has_views:
-        viewed = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=1)
-        is_known = bool(viewed.events)
+    if not is_known and types is not None:
+        other_calls = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=1)
+        is_known = bool(other_calls.events)
     return await asyncio.to_thread(
         _rendered, context, customer_id, person, profile, events, accounts, tab=tab, is_known=is_known
     )
@@ -205,7 +206,7 @@ def _rendered(
         following=f"{following[0]}-{following[1]}" if following else "",
         tab=tab,
         is_known=is_known,
-        views=context.query("views"),
+        calls=context.query("calls"),
     )
 
 
