@@ -117,11 +117,14 @@ def test_each_fault_has_its_line_and_a_remedy(data: Path, tmp_path: Path) -> Non
 
 def test_a_folder_that_others_can_read_is_named(data: Path) -> None:
     data.chmod(0o755)
-    (data / "punchcard.db").chmod(0o644)
+    readable = [data / name for name in ("punchcard.db", "engage.duckdb", "engage-1-of-4.duckdb", "log.db-wal")]
+    for path in readable:
+        path.touch()
+        path.chmod(0o644)
     diagnoses = report(data)
     assert faults(diagnoses) == {"data folder": Health.WARNING}
     (fault,) = [each for each in diagnoses if each.subject == "data folder"]
-    assert str(data / "punchcard.db") in fault.message
+    assert [path for path in readable if str(path) not in fault.message] == []
 
 
 def test_an_older_database_is_not_upgraded(data: Path) -> None:

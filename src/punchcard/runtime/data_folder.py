@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -12,6 +13,12 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OWNER_ONLY_UMASK = 0o077
 _FOLDER_MODE = 0o700
 _PRIVATE_PATTERNS = ("*.db", "*.db-wal", "*.db-shm", "*.duckdb", "*.duckdb.wal", "admin-token", "secret-key")
+
+
+def private_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a data folder that only its owner may read."""
+    for pattern in _PRIVATE_PATTERNS:
+        yield from sorted(folder.glob(pattern))
 
 
 def prepare_data_folder(folder: Path) -> None:
@@ -30,7 +37,7 @@ def prepare_data_folder(folder: Path) -> None:
         raise StorageError(
             f"{folder}: The data folder cannot be created: {error.strerror}. Choose another one with --data."
         ) from error
-    for path in (folder, *(path for pattern in _PRIVATE_PATTERNS for path in folder.glob(pattern))):
+    for path in (folder, *private_files(folder)):
         try:
             mode = path.stat().st_mode
             if mode & _OTHERS:

@@ -24,6 +24,7 @@ from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError, PunchcardError
 from punchcard.runtime.assembly import open_store
 from punchcard.runtime.check import run_check
+from punchcard.runtime.data_folder import private_files
 from punchcard.runtime.diagnosis import Diagnosis, Health, ok, problem, warning
 from punchcard.runtime.heartbeats import ENGAGE, SERVE, WORKER, certificate_expiry
 from punchcard.runtime.settings import Settings, TlsMode, read_settings
@@ -41,7 +42,6 @@ _CERTIFICATE_WARNING: Final = timedelta(days=21)
 # A clock before this is wrong: this version did not exist yet.
 _EARLIEST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _SECRET_CHARACTERS_MIN: Final = 16
-_PRIVATE_FILES: Final = ("punchcard.db", "log.db", "secret-key", "admin-token", "engage.duckdb")
 _REQUIREMENT_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _SECONDS: Final = 5.0
 _SILENT: Final = timedelta(minutes=5)
@@ -181,7 +181,7 @@ def _data_folder(settings: Settings) -> Iterator[Diagnosis]:
         remedy = f"Make it a folder of the user that runs Punchcard: `chown -R USER {folder}`."
         yield problem("data folder", f"{folder} cannot be read and written by user {os.getuid()}", remedy)
         return
-    paths = [folder, *(path for name in _PRIVATE_FILES if (path := folder / name).exists())]
+    paths = [folder, *private_files(folder)]
     open_paths = [path for path in paths if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
     foreign = [path for path in paths if path.stat().st_uid != os.getuid()]
     if open_paths:
