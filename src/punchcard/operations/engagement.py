@@ -10,6 +10,7 @@ from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
+from punchcard.operations.natural_order import natural_key
 from punchcard.store.access import audit
 from punchcard.store.delivery.sync_results import FAILED_MAX, FailedSync
 from punchcard.store.engage import engage_tables, profile_queries, sync_outcomes
@@ -146,7 +147,7 @@ class ComputationStatus:
 def list_computation_statuses(
     store: Store, workspace: Workspace, *, kind: str | None = None, rates: Callable[[str], float] | None = None
 ) -> list[ComputationStatus]:
-    """Return all computations, or those of one kind, with their status, sorted by name.
+    """Return all computations, or those of one kind, with their status, sorted by name; "Level 2" before "Level 10".
 
     Args:
         rates: Returns a destination's rate limit in requests per second, 0 for no limit.
@@ -160,7 +161,7 @@ def list_computation_statuses(
         pauses = engage_tables.pauses(work)
         cuts = count_cut_lists(work)
     statuses = []
-    for computation in sorted(workspace.computations, key=lambda computation: computation.name.lower()):
+    for computation in sorted(workspace.computations, key=lambda computation: natural_key(computation.name)):
         if kind is not None and computation.kind != kind:
             continue
         pending_syncs = []
