@@ -247,3 +247,29 @@ def test_home_says_that_the_database_was_restored_and_what_is_still_to_be_read_b
     page = owner.get("/").text
     assert "The database was restored from an older copy" in page
     assert "every new award is read back" in page
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_unknown_path_has_the_menu_for_those_who_are_signed_in(
+    world: PublicApiServer, owner: FormBrowser, method: str
+) -> None:
+    stranger = FormBrowser(world)
+    stranger.cookies["punchcard_session"] = "no-session"
+    for browser, has_menu in ((owner, True), (stranger, False), (FormBrowser(world), False)):
+        page = browser.send(method, "/nothing/here")
+        assert (page.status, "Page not found" in page.text) == (404, True)
+        assert ('href="/audiences"' in page.text, "owner@acme.example" in page.text) == (has_menu, False)
+
+
+def test_a_form_of_a_session_that_has_ended_says_so(owner: FormBrowser) -> None:
+    page = owner.send("POST", "/settings", {"name": "Other", "_csrf": "of an earlier session"})
+    assert (page.status, '<h1 class="page-title">This form has expired</h1>' in page.text) == (403, True)
+    assert "Nothing was changed" in page.text
+
+
+def test_an_installation_without_events_says_where_they_come_from(world: PublicApiServer, owner: FormBrowser) -> None:
+    assert "No events yet" in owner.get("/events").text
+    world.send({"event": "Checked In", "userId": "ann", "messageId": "hello"})
+    world.route()
+    page = owner.get("/events?name=Other").text
+    assert ("No events yet" in page, "No event matches" in page) == (False, True)

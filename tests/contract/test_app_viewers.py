@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.contract.test_app_search import CONFIG
@@ -70,6 +71,15 @@ def test_no_page_has_a_field_that_a_viewer_cannot_save(pages: dict[str, str]) ->
         if controls and path not in OWN_FORMS:
             fields[path] = controls
     assert fields == {}
+
+
+def test_no_link_leads_a_viewer_to_a_page_of_another_role(pages: dict[str, str], tmp_path: Path) -> None:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", '[workspace]\nname = "New"') as unused:
+        add_operators(unused)
+        pages_of_unused = crawled(unused, "read_only")
+    assert len(pages_of_unused) > 15
+    for reached in (pages, pages_of_unused):
+        assert [path for path, text in reached.items() if ">Not allowed</h1>" in text] == []
 
 
 @pytest.mark.parametrize(

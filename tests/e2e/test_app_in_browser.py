@@ -123,7 +123,7 @@ def test_a_newcomer_goes_from_nothing_to_the_first_point_with_the_keyboard_alone
         expect(page.get_by_role("searchbox")).to_have_value("Perkville")
         picture(page, "catalog")
         press(page.get_by_role("link", name=re.compile("Perkville")).first)
-        press(page.get_by_role("link", name="Add Destination"))
+        press(page.get_by_role("link", name="Add destination"))
         type_into(page.get_by_label("API Key"), "not-the-token")
         type_into(page.get_by_label("Business ID"), "41")
         type_into(page.get_by_label("Location ID"), "7")

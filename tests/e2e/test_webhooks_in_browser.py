@@ -29,7 +29,7 @@ def test_a_receiver_is_set_up_and_its_calls_are_seen(tmp_path: Path, chromium: B
         page.get_by_role("searchbox").fill("webhook")
         page.get_by_role("link", name=re.compile("Webhooks")).first.click()
         expect(page.get_by_text("At least once").first).to_be_visible()
-        page.get_by_role("link", name="Add Destination").click()
+        page.get_by_role("link", name="Add destination").click()
         page.get_by_label("Webhook URL").fill(receiver.url)
         page.get_by_label("Headers").fill("Authorization: Bearer secret-of-crm")
         page.get_by_label("Shared secret").fill("shared-secret")

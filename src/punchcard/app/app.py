@@ -82,6 +82,10 @@ class _RedirectError(Exception):  # control flow: ends the request with a redire
         self.path = path
 
 
+class _FormExpiredError(PermissionDeniedException):
+    """A form has the token of a session that has ended."""
+
+
 def build_app(dependencies: Dependencies, *, hosts: AllowedHosts = AllowedHosts()) -> ASGIApp:  # noqa: B008  # a frozen value
     """Build the App, which handles every path that no other app handles.
 
@@ -238,7 +242,9 @@ class _Gate:
         if request.method not in _SAFE_METHODS:
             token = request.headers.get("x-csrf-token") or context.field("_csrf")
             if token != context.csrf:
-                raise PermissionDeniedException("This form has expired. Go back, reload the page and send it again.")
+                raise _FormExpiredError(
+                    "Its session has ended. Nothing was changed. Open the page and send the form again."
+                )
         context.require_role(
             handler.opt.get(REQUIRED_ROLE) or (Role.READ_ONLY if request.method in _SAFE_METHODS else Role.EDITOR)
         )
@@ -269,6 +275,8 @@ class _Gate:
                 }
                 return Response({"errors": [missing]}, status_code=404, media_type="application/json")
             return self._error(request, 404, "Page not found", "Check the address.")
+        if isinstance(error, _FormExpiredError):
+            return self._error(request, 403, "This form has expired", error.detail)
         titles = {403: "Not allowed", 405: "Not possible here", 413: "Request too large"}
         return self._error(request, error.status_code, titles.get(error.status_code, "Request failed"), error.detail)
 
@@ -305,7 +313,17 @@ class _Gate:
 
     def _current_context(self, request: Request[Any, Any, Any]) -> RequestContext:
         context = request.scope.get("state", {}).get("context")
-        return context if isinstance(context, RequestContext) else self._build_context(request, None, "", {})
+        if isinstance(context, RequestContext):
+            return context
+        # No page was found for the path, so nothing has read the session yet.
+        secret = request.cookies.get(SESSION_COOKIE, "")
+        try:
+            signed_in, revision = self._operator(secret)
+        except PunchcardError:  # the error page without the menu is better than none
+            signed_in, revision = None, 0
+        if signed_in is None or signed_in.must_set_up_two_factor:
+            return self._build_context(request, None, "", {})
+        return self._build_context(request, signed_in.operator, secret, {}, revision)
 
     def _build_context(
         self,

@@ -20,6 +20,7 @@ from punchcard.app.documentation_links import link_of_template
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.invitations import ROLE_LABELS
 from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.password_resets import PasswordResetMailer
@@ -118,9 +119,7 @@ class RequestContext:
             PermissionDeniedException: The operator lacks the role.
         """
         if not self.may(role):
-            raise PermissionDeniedException(
-                f"This needs the role {role.replace('_', ' ')}. Ask an owner of the workspace."
-            )
+            raise PermissionDeniedException(f"This needs the role {ROLE_LABELS[role]}. Ask an owner of the workspace.")
 
     def money(self, points: Decimal | str | None) -> str:
         """Return what points cost, such as `12.50 USD`; "" if they are unknown or the workspace sets no cost."""

@@ -50,6 +50,7 @@ def list_events(context: ContextDependency) -> Page:
         "events.html",
         page=page,
         total=total,
+        is_unused=not page.events and not dependencies.browser.page(EventQuery(), limit=1).events,
         filters=filters,
         period=period,
         following=f"{following[0]}-{following[1]}" if following else "",
