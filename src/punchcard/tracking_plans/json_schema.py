@@ -4,6 +4,7 @@ A schema that is accepted can be evaluated in time that is linear in the event: 
 linear engine, and references are local, without cycles, and expand to a bounded size.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
@@ -44,6 +45,9 @@ _SINGLE: Final = (
 )
 _LISTS: Final = ("allOf", "anyOf", "items", "oneOf")
 _MAPS: Final = ("definitions", "dependencies", "patternProperties", "properties")
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+"""An index in a reference. More digits than a schema has places for would not even become a number."""
+
 _REGEX_HINT: Final = (
     "is not a regular expression that can be evaluated in linear time. Look-ahead, look-behind, back-references and "
     "very large repetitions are not supported. Use `not` or `enum` in their place"
@@ -84,7 +88,7 @@ def resolve(root: Mapping[str, object], reference: object) -> object | None:
         name = unquote(part).replace("~1", "/").replace("~0", "~")
         if isinstance(value, Mapping) and name in value:
             value = value[name]
-        elif isinstance(value, list | tuple) and name.isascii() and name.isdigit() and int(name) < len(value):
+        elif isinstance(value, list | tuple) and _INDEX.fullmatch(name) and int(name) < len(value):
             value = value[int(name)]
         else:
             return None
@@ -120,7 +124,7 @@ def compile_schema(schema: Mapping[str, object]) -> "Draft7Validator":
 
 def _structure_problems(root: Mapping[str, object]) -> Iterator[SchemaProblem]:
     draft = root.get("$schema", DRAFT_7)
-    if draft not in _DRAFT_7_NAMES:
+    if not isinstance(draft, str) or draft not in _DRAFT_7_NAMES:
         yield SchemaProblem(("$schema",), f'Must be "{DRAFT_7}" or left out. Other drafts are not supported.')
     pending: list[tuple[SchemaPath, object, int]] = [((), root, 0)]
     while pending:

@@ -83,5 +83,6 @@ def _mask(value: bytes) -> bytes:
 
 def _text_of(value: bytes) -> str:
     """Return a text itself, and any other value as JSON: `12` and `"12"` are the same."""
-    decoded = msgspec.json.decode(value)
-    return decoded if isinstance(decoded, str) else msgspec.json.format(value, indent=-1).decode()
+    if value.lstrip().startswith(b'"'):
+        return msgspec.json.decode(value, type=str)
+    return msgspec.json.format(value, indent=-1).decode()  # reads no number, so none is out of range

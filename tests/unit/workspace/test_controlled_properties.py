@@ -62,6 +62,18 @@ def test_escaped_names_do_not_get_around_a_control() -> None:
     assert changed == (b'{"properties":{"n":1.10}}', "properties.card dropped")
 
 
+@pytest.mark.parametrize("value", ["1e400", "-1e400", '{"limit": 1e400}', "1" * 5_000, "[" * 900 + "]" * 900])
+def test_values_that_are_no_numbers_in_python_are_controlled_too(value: str) -> None:
+    raw = f'{{"properties":{{"card":{value},"ssn":{value}}},"traits":{{"phone":{value}}}}}'.encode()
+    changed = ControlledProperties(CONTROLS, hash_key=KEY).apply(raw)
+    assert changed is not None
+    after = json.loads(changed[0])
+    assert set(after["properties"]) == {"ssn"}
+    assert len(after["properties"]["ssn"]) == 32
+    assert after["traits"]["phone"].startswith("••••")
+    assert ControlledProperties(CONTROLS, hash_key=KEY).apply(raw) == changed
+
+
 @given(
     st.dictionaries(
         st.text(max_size=5),
