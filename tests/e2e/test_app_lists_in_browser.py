@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Dialog, expect
-from tests.e2e.app_pages import picture, product, sandbox, signed_in, wait_after_reloading
+from tests.e2e.app_pages import picture, product, sandbox, signed_in, theme_of, wait_after_reloading
 
 from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
@@ -30,6 +30,27 @@ def test_a_phone_shows_every_entry_of_the_menu_and_rows_as_cards(chromium: Brows
         page.wait_for_url("**/events")
         cell = page.locator("tbody td[data-label='Customer']").first
         assert cell.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Customer"'
+
+
+def test_a_trace_is_printed_without_menu_and_buttons_and_in_the_light_theme(
+    chromium: Browser, product: ProductProcess
+) -> None:
+    with signed_in(chromium, product.url, "lou@acme.example", color_scheme="dark") as page:
+        page.goto("/events")
+        page.locator("main tbody").get_by_role("link", name="Order Completed").first.click()
+        page.wait_for_url("**/events/*")
+        page.evaluate(
+            "addEventListener('beforeprint', () => { window.printed = document.documentElement.dataset.bsTheme })"
+        )
+        assert page.pdf().startswith(b"%PDF")
+        assert (page.evaluate("window.printed"), theme_of(page)) == ("light", "dark")
+        help_link = page.get_by_role("link", name="Help")
+        expect(help_link).to_be_visible()
+        page.emulate_media(media="print")
+        expect(page.get_by_role("heading", name="Order Completed")).to_be_visible()
+        expect(page.get_by_text("1001").first).to_be_visible()
+        for hidden in (help_link, page.get_by_role("navigation", name="Main"), page.get_by_role("button")):
+            expect(hidden.filter(visible=True)).to_have_count(0)
 
 
 def test_a_list_is_sorted_and_its_columns_are_chosen_and_remembered(chromium: Browser, product: ProductProcess) -> None:
