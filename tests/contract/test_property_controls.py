@@ -189,3 +189,17 @@ def test_controls_of_a_destination_are_in_the_exported_file(api: PublicApiServer
     content = '[[sources]]\nslug = "website"\nwrite_key = "w"\n' + export_part(hook)
     (again,) = read_content(content.encode(), "file", environment={}).destinations
     assert again.controls == hook.controls == PropertyControls(drop=DROPPED, mask=MASKED, hash=HASHED)
+
+
+def test_a_number_beyond_floats_is_hashed_and_previewed(tmp_path: Path) -> None:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONTROLLED) as api:
+        api.send(EVENT.replace(b'{"ssn": "1"}', b'{"ssn": -1e400, "limit": 1e400}'))
+        api.route()
+        api.feed_lake()
+        event = api.request("GET", "/api/events/m").json()["data"]
+        assert [result["reason"] for result in event["results"]] == ["not_allowlisted"]
+        assert len(event["event"]["properties"]["ssn"]) == 32
+        body = b'{"path": "properties.limit", "action": "mask"}'
+        response = api.request("POST", "/api/privacy/controls/source/website/preview", body)
+        assert response.status == 200, response.body
+        assert [sample["after"] for sample in response.json()["data"]["preview"]["samples"]] == ["••••"]

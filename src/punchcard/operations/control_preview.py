@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
 from punchcard.filters.json_members import JsonMembers
@@ -18,7 +16,7 @@ from punchcard.operations.transformation_preview import PREVIEW_DAYS, AwardChang
 from punchcard.routing.planning import plan_at
 from punchcard.routing.rule_steps import RewritingError, rewrite
 from punchcard.workspace.control_editing import PropertyControl, set_control
-from punchcard.workspace.controlled_properties import ControlledProperties
+from punchcard.workspace.controlled_properties import ControlledProperties, text_of_value
 from punchcard.workspace.editing import find_destination, find_source
 from punchcard.workspace.keyring import mask
 from punchcard.workspace.model import PropertyControls, Workspace
@@ -144,6 +142,5 @@ def _hash_key(snapshot: Snapshot) -> bytes:
 def _text(value: bytes | None) -> str | None:
     if value is None:
         return None
-    decoded = msgspec.json.decode(value)
-    text = decoded if isinstance(decoded, str) else value.decode(errors="replace")
+    text = text_of_value(value)
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else f"{text[: _SHOWN_CHARACTERS_MAX - 1]}…"

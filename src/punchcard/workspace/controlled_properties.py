@@ -69,7 +69,7 @@ class ControlledProperties:
 
     def _hash(self, value: bytes) -> bytes:
         state = self._begun.copy()
-        state.update(_text_of(value).encode())
+        state.update(text_of_value(value).encode())
         return _encode(state.hexdigest())
 
 
@@ -78,10 +78,10 @@ def _drop(value: bytes) -> None:
 
 
 def _mask(value: bytes) -> bytes:
-    return _encode(mask(_text_of(value)))
+    return _encode(mask(text_of_value(value)))
 
 
-def _text_of(value: bytes) -> str:
+def text_of_value(value: bytes) -> str:
     """Return a text itself, and any other value as JSON: `12` and `"12"` are the same."""
     if value.lstrip().startswith(b'"'):
         return msgspec.json.decode(value, type=str)
