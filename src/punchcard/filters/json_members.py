@@ -49,6 +49,8 @@ class JsonMembers:
 
     def move(self, old: tuple[str, ...], new: tuple[str, ...]) -> bytes | None:
         """Move the member at a path to another one; return its JSON text, None if it could not be moved."""
+        if new[: len(old)] == old:  # into itself: it would be lost
+            return None
         source = self.find_object(old[:-1])
         value = None if source is None else source.get(old[-1])
         if source is None or value is None:

@@ -12,6 +12,7 @@ import msgspec
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event, EventType
 from punchcard.events.notes import Note
+from punchcard.events.parse import EVENT_BYTES_MAX
 from punchcard.filters.generated import paths_of
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.member_changes import (
@@ -43,6 +44,9 @@ CHANGEABLE: Final = (
 )  # fmt: skip
 """Members of an event that may change. By the others it is recognized, or they are what happened."""
 
+NAME_CHARACTERS_MAX: Final = 300  # of a property, with the names of what it is in
+_IDS: Final = frozenset({"userId", "anonymousId", "groupId"})
+_TEXT_MEMBERS: Final = _IDS | {"name", "category"}
 _FQL: Final = "fqlDefinedProperties"
 _ITEMS_MAX: Final = 100
 WITH_TRAITS: Final = (EventType.IDENTIFY, EventType.GROUP)
@@ -178,6 +182,55 @@ def read_transformation(definition: TransformationDefinition) -> Transformation:
             values,
         ),
     )
+
+
+def refuse_harmful(definition: TransformationDefinition) -> None:
+    """Refuse what can be applied, but loses a value or stops every event that it changes.
+
+    Only what is saved is refused: a stored transformation that does so must not stop the others of its source.
+
+    Raises:
+        ConfigurationError: It does so; the context has the path of the key as `path`.
+    """
+    if definition.new_event_name and not definition.new_event_name.strip():
+        raise _invalid("The name of an event must not be blank.", "newEventName")
+    for names, key in ((definition.allow_properties, "allowProperties"), (definition.property_drops, "propertyDrops")):
+        for name in names:
+            _refuse_long(name, key)
+            if not name.strip():
+                raise _invalid(f'"{name}" is not the name of a property. Use a name such as total.', key)
+    for old, new in definition.renames:
+        _refuse_long(new, "propertyRenames")
+        parts = split_path(old)
+        if split_path(new)[: len(parts)] == parts:
+            raise _invalid(f"{old} cannot be moved into itself. Choose a name outside of it.", "propertyRenames")
+    for name, _ in definition.fql_properties:
+        _refuse_long(name, _FQL)
+    paths = {split_path(path): path for path, _ in definition.values}
+    for path, value in definition.values:
+        _refuse_value(path, value)
+        parts = split_path(path)
+        for outer in (paths.get(parts[:count]) for count in range(1, len(parts))):
+            if outer is not None:
+                message = f"{path} is inside of {outer}, which gets a value too. Use one of them."
+                raise _invalid(message, "propertyValueTransformations")
+
+
+def _refuse_value(path: str, value: Scalar) -> None:
+    key = "propertyValueTransformations"
+    _refuse_long(path, key)
+    if path in _TEXT_MEMBERS and value is not None and not isinstance(value, str):
+        raise _invalid(f"{path} must be text: an event with another value is not valid.", key)
+    if path in _IDS and value == "":
+        raise _invalid(f"{path} must not be empty. Use null to remove it.", key)
+    if (size := len(_json(value))) > EVENT_BYTES_MAX:
+        message = f"The value of {path} has {size:,} bytes. An event has at most {EVENT_BYTES_MAX:,}."
+        raise _invalid(message, key)
+
+
+def _refuse_long(name: str, key: str) -> None:
+    if len(name) > NAME_CHARACTERS_MAX:
+        raise _invalid(f"A name has at most {NAME_CHARACTERS_MAX} characters, this one has {len(name):,}.", key)
 
 
 def _changed_members(

@@ -10,6 +10,7 @@ from punchcard.filters.transformation_definitions import (
     PATHS_MAX,
     TransformationDefinition,
     read_transformation,
+    refuse_harmful,
     split_path,
 )
 from punchcard.filters.transformations import Transformations
@@ -169,8 +170,10 @@ def _definition_problems(path: KeyPath, transformation: Transformation) -> Itera
             )
     # One that is disabled is validated too, so that enabling it cannot fail.
     try:
-        read_transformation(to_definition(transformation))
-        Transformations([to_definition(transformation)])
+        definition = to_definition(transformation)
+        read_transformation(definition)
+        refuse_harmful(definition)
+        Transformations([definition])
     except ConfigurationError as error:
         place = error.context.get("path")
         keys = place if isinstance(place, tuple) else ()

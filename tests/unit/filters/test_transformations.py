@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
 from punchcard.events.parse import read_request
-from punchcard.filters.transformation_definitions import TransformationDefinition, split_path
+from punchcard.filters.transformation_definitions import (
+    TransformationDefinition,
+    refuse_harmful,
+    split_path,
+)
 from punchcard.filters.transformations import Transformations
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -205,6 +209,48 @@ def test_an_event_that_would_not_be_valid_goes_no_further() -> None:
 def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Transformations([definition(**{"condition": "all", **changes})])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"new_event_name": " "}, "must not be blank"),
+        ({"allow_properties": [""]}, "not the name of a property"),
+        ({"allow_properties": ["x" * 301]}, "at most 300"),
+        ({"property_drops": ["x" * 301]}, "at most 300"),
+        ({"renames": [("a", "x" * 301)]}, "at most 300"),
+        ({"renames": [("a", "a.b")]}, "moved into itself"),
+        ({"fql_properties": [("x" * 301, "event")]}, "at most 300"),
+        ({"values": [("properties.a", 1), ("properties.a.b.c", 2)]}, "inside of properties.a"),
+        ({"values": [("properties.a.b", 1), ("properties.a", 2)]}, "inside of properties.a"),
+        ({"values": [("properties." + "x" * 301, 1)]}, "at most 300"),
+        ({"values": [("properties.a", "x" * 40_000)]}, "has 40,002 bytes"),
+        ({"values": [("userId", True)]}, "must be text"),
+        ({"values": [("category", 1)]}, "must be text"),
+        ({"values": [("anonymousId", "")]}, "must not be empty"),
+    ],
+)
+def test_what_would_lose_values_or_stop_every_event_is_refused_when_saved(
+    changes: dict[str, Any], message: str
+) -> None:
+    Transformations([definition(**changes)])  # one that is stored does not stop the others of its source
+    with pytest.raises(ConfigurationError, match=message):
+        refuse_harmful(definition(**changes))
+
+
+def test_no_more_than_that_is_refused() -> None:
+    refuse_harmful(
+        definition(
+            new_event_name="B",
+            renames=[("a.b", "a"), ("c", "c2.c")],
+            values=[("userId", None), ("name", ""), ("properties.a", ""), ("properties.ab", 1)],
+            allow_properties=["a b"],
+        )
+    )
+
+
+def test_a_property_that_is_moved_into_itself_stays() -> None:
+    assert Transformations([definition(renames=[("a", "a.b")])]).apply(track(a={"b": 1, "c": 2})) is None
 
 
 def test_a_dot_in_a_name_is_escaped() -> None:
