@@ -350,6 +350,12 @@ def test_what_is_not_a_regulation_is_refused(api: PublicApiServer, body: dict[st
     assert api.request("GET", "/api/regulations").json()["data"]["regulations"] == []
 
 
+def test_a_subject_that_is_none_is_named_by_its_number(api: PublicApiServer) -> None:
+    body = {"regulationType": "DELETE_ONLY", "subjectType": "USER_ID", "subjectIds": ["a", "a", "b", "x" * 501]}
+    response = api.request("POST", "/api/regulations", json.dumps(body).encode())
+    assert response.error["message"] == "Subject 4 must have 1 to 500 characters."
+
+
 def test_a_regulation_can_be_listed_read_and_removed_until_it_begins(api: PublicApiServer) -> None:
     regulation = regulate(api, "SUPPRESS_WITH_DELETE", *(f"user-{number}" for number in range(5_000)))
     (entry,) = api.request("GET", "/api/regulations?status=INITIALIZED").json()["data"]["regulations"]

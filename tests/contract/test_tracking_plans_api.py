@@ -98,6 +98,36 @@ def test_rules_are_replaced_updated_and_removed(server: PublicApiServer, plan: s
     assert call(server, "DELETE", path).status == 400
 
 
+def test_rules_with_similar_names_are_distinct(server: PublicApiServer, plan: str) -> None:
+    path = f"/tracking-plans/{plan}/rules"
+    data(server, "PUT", path, {"rules": [rule("A", version=2), rule("A version 2"), rule("A", version=10)]})
+    listed, page = [], data(server, "GET", path + "?pagination[count]=1")
+    while True:
+        listed += [(known["key"], known["version"]) for known in page["rules"]]
+        if "next" not in page["pagination"]:
+            break
+        page = data(server, "GET", f"{path}?pagination[count]=1&pagination[cursor]={page['pagination']['next']}")
+    assert listed == [("A", 2), ("A", 10), ("A version 2", 1)]
+    data(server, "DELETE", path + "?rules[0][type]=TRACK&rules[0][key]=A&rules[0][version]=2")
+    assert [(known["key"], known["version"]) for known in data(server, "GET", path)["rules"]] == listed[1:]
+
+
+def test_renamed_rule_does_not_replace_another_one(server: PublicApiServer, plan: str) -> None:
+    path = f"/tracking-plans/{plan}/rules"
+    data(server, "PUT", path, {"rules": [rule("A"), rule("B")]})
+    response = call(server, "PATCH", path, {"rules": [rule("A", newKey="B")]})
+    assert (response.status, response.error["message"]) == (422, "There is a rule TRACK B. Remove it first.")
+    assert [known["key"] for known in data(server, "GET", path)["rules"]] == ["A", "B"]
+    data(server, "PATCH", path, {"rules": [rule("A", newKey="A")]})
+
+
+@pytest.mark.parametrize(("body", "message"), [(b'{"name":"\xff"}', "is not UTF-8"), (b"", "The body is missing")])
+def test_body_that_is_no_text_is_refused(server: PublicApiServer, body: bytes, message: str) -> None:
+    response = server.request("POST", "/api/tracking-plans", body)
+    assert response.status == 400
+    assert message in response.error["message"]
+
+
 @pytest.mark.parametrize(
     ("given", "field", "part"),
     [

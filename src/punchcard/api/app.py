@@ -156,6 +156,7 @@ _EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     HTTPException: errors.http_error,
     PunchcardError: errors.punchcard_error,
     RecursionError: errors.too_deep,
+    UnicodeDecodeError: errors.not_utf8,
     Exception: errors.defect,
 }
 

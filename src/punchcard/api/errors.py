@@ -18,6 +18,8 @@ from punchcard.workspace.problems import render_path
 
 _PATH_PREFIX_KEYS = 2  # `destinations.points`: the request names the part, so its path is left out
 
+_ABSENT_BODY = "'data'"  # Litestar's message: the name of the parameter of the body
+
 _TYPES = {
     400: "bad-request",
     401: "unauthorized",
@@ -43,6 +45,8 @@ def http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]
     extra = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):  # Litestar's own validation
         first = extra[0]
+        if first.get("message") == _ABSENT_BODY:
+            return _error_response(error.status_code, "The body is missing. Send a JSON object.")
         return _error_response(error.status_code, str(first.get("message", error.detail)), field=first.get("key"))
     field = extra.get("field") if isinstance(extra, dict) else None
     response = _error_response(error.status_code, error.detail, field=field)
@@ -73,6 +77,11 @@ def punchcard_error(_: Request[Any, Any, Any], error: PunchcardError) -> Respons
 def too_deep(_: Request[Any, Any, Any], error: RecursionError) -> Response[Any]:
     """Return the response to a body that is nested too deeply: nothing else here recurses as deeply as a body."""
     return _error_response(400, "The body is nested too deeply.")
+
+
+def not_utf8(_: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[Any]:
+    """Return the response to a body with bytes that are no text: parameters are decoded without errors."""
+    return _error_response(400, "The body is not UTF-8. Send JSON in UTF-8.")
 
 
 def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -25,7 +25,7 @@ from punchcard.operations.plan_views import (
     rule_body,
 )
 from punchcard.store.workspace import configuration
-from punchcard.tracking_plans.model import PlanType, TrackingPlan, TrackingPlanRule
+from punchcard.tracking_plans.model import PlanType, TrackingPlan, TrackingPlanRule, rule_key, rule_name
 from punchcard.workspace.editing import NotFoundError, suggest_slug, unique_slug
 from punchcard.workspace.tracking_plans import (
     add_plan,
@@ -34,7 +34,6 @@ from punchcard.workspace.tracking_plans import (
     disconnect_source,
     find_plan,
     remove_plan,
-    rule_name,
     set_rules,
 )
 
@@ -174,8 +173,8 @@ def list_rules(
 ) -> dict[str, RulePage]:
     """List the rules by type, key and version."""
     plan = find_plan(dependencies.workspace(), plan_id)
-    rules = sorted(plan.rules, key=rule_name)
-    shown, pagination = page(rules, key=rule_name, count=count, cursor=cursor)
+    rules = sorted(plan.rules, key=_cursor_key)
+    shown, pagination = page(rules, key=_cursor_key, count=count, cursor=cursor)
     return {"data": RulePage(rules=[rule_body(rule) for rule in shown], pagination=pagination)}
 
 
@@ -201,8 +200,10 @@ def update_rules(
         for given in data.rules:
             rule = _rule(given)
             if given.new_key:
-                others = tuple(known for known in plan.rules if rule_name(known) != rule_name(rule))
+                others = tuple(known for known in plan.rules if rule_key(known) != rule_key(rule))
                 plan, rule = replace(plan, rules=others), replace(rule, key=given.new_key)
+                if rule_key(rule) in map(rule_key, others):
+                    raise unprocessable(f"There is a rule {rule_name(rule)}. Remove it first.", "rules.newKey")
             plan = set_rules(plan, [rule])
         return plan
 
@@ -216,15 +217,15 @@ def remove_rules(
     request: Request[Any, Any, Any], plan_id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Remove rules: `?rules[0][type]=TRACK&rules[0][key]=Signed Up&rules[0][version]=1`, or `?rules=` with JSON."""
-    names = {rule_name(rule) for rule in _rules_of_query(request.query_params.multi_items())}
-    if not names:
+    named = {rule_key(rule): rule_name(rule) for rule in _rules_of_query(request.query_params.multi_items())}
+    if not named:
         raise bad_request("Name at least one rule, such as rules[0][type]=TRACK&rules[0][key]=Signed Up.", "rules")
 
     def changed(plan: TrackingPlan) -> TrackingPlan:
-        missing = names - {rule_name(rule) for rule in plan.rules}
+        missing = named.keys() - set(map(rule_key, plan.rules))
         if missing:
-            raise NotFoundError(f"{plan_id} has no rule {', '.join(sorted(missing))}.")
-        return replace(plan, rules=tuple(rule for rule in plan.rules if rule_name(rule) not in names))
+            raise NotFoundError(f"{plan_id} has no rule {', '.join(sorted(named[key] for key in missing))}.")
+        return replace(plan, rules=tuple(rule for rule in plan.rules if rule_key(rule) not in named))
 
     dependencies.edit(change_plan(plan_id, changed))
     return _SUCCESS
@@ -263,6 +264,10 @@ def remove_plan_source(
     """Disconnect a source."""
     dependencies.edit(disconnect_source(plan_id, source_id))
     return _SUCCESS
+
+
+def _cursor_key(rule: TrackingPlanRule) -> str:
+    return f"{rule.type}\n{rule.key}\n{rule.version:07}"  # the version has at most 7 digits
 
 
 def _rule(given: RuleInput) -> TrackingPlanRule:

@@ -191,11 +191,11 @@ def _read_subjects(request: NewRegulation) -> list[str]:
         raise _invalid("Name at least one subject.", "subjectIds")
     if len(subjects) > SUBJECTS_MAX:
         raise _invalid(f"A regulation has at most {SUBJECTS_MAX:,} subjects.", "subjectIds")
-    for subject in subjects:
-        if not 0 < len(subject) <= SUBJECT_CHARACTERS_MAX:
-            raise _invalid(f"A subject has 1 to {SUBJECT_CHARACTERS_MAX} characters.", "subjectIds")
+    for number, subject in enumerate(request.subjects, start=1):
+        if not 0 < len(subject.strip()) <= SUBJECT_CHARACTERS_MAX:
+            raise _invalid(f"Subject {number} must have 1 to {SUBJECT_CHARACTERS_MAX} characters.", "subjectIds")
         if request.subject_type is SubjectType.EMAIL and "@" not in subject:
-            raise _invalid("A subject of the type EMAIL is an email address.", "subjectIds")
+            raise _invalid(f"Subject {number} must be an email address: its type is EMAIL.", "subjectIds")
     if request.type is RegulationType.DELETE_ARCHIVE_ONLY and not request.source:
         raise _invalid("DELETE_ARCHIVE_ONLY is for one source. Use DELETE_INTERNAL for all sources.", "regulationType")
     return subjects

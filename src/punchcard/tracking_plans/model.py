@@ -1,5 +1,6 @@
 """A tracking plan as configured: one rule for each event, and what is done with events that violate it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -41,6 +42,9 @@ NAMED_TYPES: Final = frozenset({RuleType.TRACK, RuleType.PAGE, RuleType.SCREEN})
 """Types of rules that have the name of an event as their key."""
 
 
+_VERSIONED: Final = re.compile(r" version -?[0-9]+\Z")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrackingPlanRule:
     """What an event must look like.
@@ -56,6 +60,20 @@ class TrackingPlanRule:
     key: str = ""
     version: int = 1
     json_schema: Mapping[str, object] = field(default_factory=dict)
+
+
+def rule_key(rule: TrackingPlanRule) -> tuple[str, str, int]:
+    """Return what identifies a rule within its plan: its type, key and version."""
+    return rule.type, rule.key, rule.version
+
+
+def rule_name(rule: TrackingPlanRule) -> str:
+    """Return the name of a rule, as `TRACK Order Completed`: no other rule of its plan has the same.
+
+    The version is part of it unless it is the first, and the key does not end as a name with a version does.
+    """
+    name = f"{rule.type} {rule.key}" if rule.key else rule.type
+    return name if rule.version == 1 and not _VERSIONED.search(rule.key) else f"{name} version {rule.version}"
 
 
 @dataclass(frozen=True, kw_only=True)

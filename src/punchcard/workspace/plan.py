@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from punchcard.destinations.catalog import CATALOG
-from punchcard.tracking_plans.model import Action, TrackingPlan
+from punchcard.tracking_plans.model import Action, TrackingPlan, rule_name
 from punchcard.workspace.alert_settings import mask_channel
 from punchcard.workspace.document import Catalog, mask_secrets, mask_source, to_plain
 from punchcard.workspace.model import Workspace
@@ -131,8 +131,7 @@ def _plan_values(tracking_plan: TrackingPlan) -> Iterator[tuple[KeyPath, object]
     plain.pop("rules")
     yield from _values(plain)
     for rule in tracking_plan.rules:
-        version = f" version {rule.version}" if rule.version != 1 else ""
-        yield ("rules", f"{rule.type} {rule.key}".rstrip() + version), rule.json_schema
+        yield ("rules", rule_name(rule)), rule.json_schema
 
 
 def _values(values: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:

@@ -18,6 +18,8 @@ from punchcard.tracking_plans.model import (
     RuleType,
     TrackingPlan,
     TrackingPlanRule,
+    rule_key,
+    rule_name,
 )
 from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace.editing import Edit, NotFoundError, find_by_slug, find_source, remove_by_slug, replace_by_slug
@@ -75,7 +77,7 @@ def rule_problems(path: KeyPath, plan: TrackingPlan) -> Iterator[Problem]:
     if len(plan.rules) > RULES_MAX:
         yield Problem(path=path, message=f"Has {len(plan.rules):,} rules. At most {RULES_MAX:,} are allowed.")
         return
-    counts = Counter((rule.type, rule.key, rule.version) for rule in plan.rules)
+    counts = Counter(map(rule_key, plan.rules))
     for rule in plan.rules:
         rule_path = (*path, rule_name(rule))
         if rule.type not in set(RuleType):
@@ -91,7 +93,7 @@ def rule_problems(path: KeyPath, plan: TrackingPlan) -> Iterator[Problem]:
             yield Problem(path=(*rule_path, "key"), message=message)
         if isinstance(rule.version, bool) or not 1 <= rule.version <= _VERSION_MAX:
             yield Problem(path=(*rule_path, "version"), message=f"Must be a whole number from 1 to {_VERSION_MAX:,}.")
-        if counts[rule.type, rule.key, rule.version] > 1:
+        if counts[rule_key(rule)] > 1:
             yield Problem(path=rule_path, message="Two rules have this type, key and version.")
         for problem in schema_problems(rule.json_schema):
             yield Problem(path=(*rule_path, "jsonSchema", *problem.path), message=problem.message)
@@ -138,15 +140,9 @@ def _action_problems(path: KeyPath, value: str, actions: Iterable[Action]) -> It
         yield Problem(path=path, message=f'"{value}" is not an action. Use one of {", ".join(actions)}.')
 
 
-def rule_name(rule: TrackingPlanRule) -> str:
-    """Return what identifies a rule in messages: `TRACK Order Completed`, with its version unless it is the first."""
-    version = f" version {rule.version}" if rule.version != 1 else ""
-    return f"{rule.type} {rule.key}".rstrip() + version
-
-
 def sort_rules(rules: Iterable[TrackingPlanRule]) -> tuple[TrackingPlanRule, ...]:
     """Return the rules in their order."""
-    return tuple(sorted(rules, key=lambda rule: (rule.type, rule.key, rule.version)))
+    return tuple(sorted(rules, key=rule_key))
 
 
 def compile_plans(
@@ -275,6 +271,6 @@ def disconnect_source(slug: str, source: str) -> Edit:
 
 def set_rules(plan: TrackingPlan, rules: Iterable[TrackingPlanRule]) -> TrackingPlan:
     """Return the plan with rules added, or put in the place of those with the same type, key and version."""
-    merged = {(rule.type, rule.key, rule.version): rule for rule in plan.rules}
-    merged.update({(rule.type, rule.key, rule.version): rule for rule in rules})
+    merged = {rule_key(rule): rule for rule in plan.rules}
+    merged.update({rule_key(rule): rule for rule in rules})
     return replace(plan, rules=tuple(merged.values()))
