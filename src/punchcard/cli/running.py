@@ -44,15 +44,30 @@ def _run(arguments: Sequence[str]) -> int:
     except OSError as error:
         _print_error(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         return FAILED
+    except UnicodeEncodeError as error:
+        numbers = [number for number, text in enumerate(arguments, start=1) if not _is_unicode(text)]
+        if not numbers:
+            return _report_defect(error)
+        _print_error(f"Argument {numbers[0]} is not UTF-8 text. Check the encoding of your terminal or script.")
+        return CALLED_WRONGLY
     except Exception as error:  # noqa: BLE001  # the process's outer loop: people get no stack trace
-        if os.environ.get("PUNCHCARD_LOG_LEVEL", "").lower() == "debug":
-            traceback.print_exc()
-        _print_error(
-            f"This is a defect of Punchcard: {type(error).__name__}: {error}. "
-            "Please report it. Set PUNCHCARD_LOG_LEVEL=debug for the stack trace."
-        )
-        return FAILED
+        return _report_defect(error)
     return status if isinstance(status, int) else DONE
+
+
+def _report_defect(error: Exception) -> int:
+    if os.environ.get("PUNCHCARD_LOG_LEVEL", "").lower() == "debug":
+        traceback.print_exc()
+    _print_error(
+        f"This is a defect of Punchcard: {type(error).__name__}: {error}. "
+        "Please report it. Set PUNCHCARD_LOG_LEVEL=debug for the stack trace."
+    )
+    return FAILED
+
+
+def _is_unicode(argument: str) -> bool:
+    """Return whether an argument was decoded: a byte that is not UTF-8 becomes half of a surrogate pair."""
+    return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _print_error(message: str) -> None:

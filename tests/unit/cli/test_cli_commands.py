@@ -167,3 +167,15 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{sys.executable} -m punchcard import --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_an_argument_that_is_not_utf8_is_named(
+    some_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import punchcard.cli.tracing
+
+    monkeypatch.setattr(punchcard.cli.tracing, "print_trace", lambda *_, **__: "\udcff".encode())
+    assert run(["trace", "m-\udcff", "--data", str(some_data)]) == 2
+    assert "Argument 2 is not UTF-8 text." in capsys.readouterr().err
+    assert run(["trace", "m-1", "--data", str(some_data)]) == 1
+    assert "This is a defect of Punchcard: UnicodeEncodeError" in capsys.readouterr().err
