@@ -22,11 +22,8 @@ from tests.contract.privacy_world import (
     transactions,
 )
 
-from punchcard.lake.reader import LakeReader
-from punchcard.operations.access_request import PersonReader, to_html, to_json
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.effects import EffectState
-from punchcard.store.privacy.regulations import SubjectType
 from punchcard.testing.examples import examples
 from punchcard.testing.public_api import PublicApiServer
 
@@ -464,30 +461,3 @@ def test_a_deletion_ends_in_the_same_state_wherever_it_is_interrupted(
     assert traces_of(tmp_path, store_url, *ANN) == []
     assert api.request("GET", "/api/events/m-2").json() == bobs
     assert sorted(row["status"] for row in transactions(api)) == ["delivered"] * 3
-
-
-# --- access requests
-
-
-def test_an_access_request_has_everything_of_the_person_and_nothing_of_others(api: PublicApiServer) -> None:
-    api.send({"userId": ANN[0], "traits": {"email": ANN[1], "city": "<Graz>"}}, call="identify")
-    api.send(order(ANN, 1), order(BOB, 2))
-    process(api)
-    reader = PersonReader(
-        store=api.store,
-        lake=LakeReader(api.lake_location),
-        lake_url=api.lake_location,
-        vault=api.subjects,
-        clock=api.clock,
-    )
-    person = reader.read(SubjectType.EMAIL, ANN[1])
-    assert [event["event"] for event in person["events"]] == [None, "Order Completed"]
-    assert [row["effect_key"] for row in person["ledger"]] == ["SEG:perkville:ORDER:o-1:order-completed"]
-    assert person["ledger"][0]["attempts"]
-    assert {trait["name"] for profile in person["profiles"] for trait in profile["traits"]} >= {"city", "email"}
-    page = to_html(person).decode()
-    assert "&lt;Graz&gt;" in page
-    assert "<Graz>" not in page
-    for content in (page, to_json(person).decode()):
-        assert all(text in content for text in ANN)
-        assert not any(text in content for text in BOB)

@@ -117,7 +117,7 @@ def export_person(settings: Settings, subject: str, *, by: str, path: Path) -> i
     """Write what is stored about a person to two files, readable by their owner only.
 
     Raises:
-        ConfigurationError: A file cannot be written.
+        ConfigurationError: The id is empty, or a file cannot be written.
         StorageError: Store or lake is unavailable.
     """
     with _opened(settings) as (store, vault):

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from punchcard.clock import Clock, to_iso
+from punchcard.errors import ConfigurationError
 from punchcard.lake.erasure import LakeEraser, SubjectEvent
 from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader
@@ -58,8 +59,12 @@ class PersonReader:
         """Return everything about a person, in plain values; the newest seconds may be missing.
 
         Raises:
+            ConfigurationError: The id is empty or blank.
             StorageError: Store or lake is unavailable.
         """
+        subject = subject.strip()
+        if not subject:
+            raise ConfigurationError("Enter an id.")
         eraser = LakeEraser(self._lake_url, clock=self._clock)
         candidates: Callable[[ErasedIds], Iterator[SubjectEvent]] = eraser.candidates
         with self._store.reading() as work:

@@ -136,8 +136,6 @@ def export_person(context: ContextDependency) -> Page:
     """Return everything that is stored about a person as a file."""
     context.require_role(Role.OWNER)
     subject = context.field("subject")
-    if not subject:
-        return _list(context, FormErrors(fields={"subject": "Enter an id."}), status=422)
     dependencies = context.dependencies
     reader = PersonReader(
         store=dependencies.store,
