@@ -76,7 +76,7 @@ def test_the_list_says_how_each_has_changed_in_a_week_and_draws_a_month(
     page = viewer.get("/audiences").text
     assert "1,220 +12 in 7 days" in words(page)
     assert "5 −3 in 7 days" in words(page)
-    assert "9 new" in words(page)
+    assert "9 first week" in words(page)
     assert 'aria-label="30 days: from 1,000 to 1,220, minimum 1,000, maximum 1,220"' in page
     assert page.count('<svg class="sparkline"') == 3
     assert "style=" not in page
