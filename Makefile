@@ -9,7 +9,7 @@ TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PORT ?= 8080
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo assets wheel test long cluster coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
+.PHONY: help install demo assets wheel test long cluster test-all coverage fresh browser kafka s3 helm proxies check format docs site changelog release hooks \
 	screenshots appearance bench bench-cluster soak image spark terraform pin clean
 
 help: ## list the targets
@@ -33,7 +33,12 @@ long: browser kafka s3 assets ## the tests of restores, demo, tutorial, Kafka an
 	$(BIN)/pytest -q -m "long and not cluster and not soak" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 cluster: kafka s3 ## the tests of several workers, machines and brokers, and every bench at a tiny size
-	$(BIN)/pytest -q -m "(cluster or bench) and not soak" $(TESTS)  # one at a time: brokers and machines want the cores
+	$(BIN)/pytest -q -m "(cluster or bench) and not soak" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# One run of pytest: while brokers elect and processes wait, other tests compute.
+test-all: browser kafka s3 proxies assets ## run what `make test`, `make long` and `make cluster` run, with all examples, as CI does
+	TEST_EXAMPLES=all $(BIN)/pytest -q -m "not soak and not spark and not terraform and not image" \
+		-n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 coverage: browser kafka s3 proxies assets ## run all tests and show which lines they reach, including lines in child processes
 	$(BIN)/coverage erase

@@ -181,11 +181,11 @@ def names_in(tree: ast.Module) -> Iterator[tuple[str, int]]:
                 yield name, node.lineno
 
 
-def texts_in(source: str, *, with_messages: bool) -> Iterator[tuple[str, int]]:
+def texts_in(source: str, tree: ast.Module, *, with_messages: bool) -> Iterator[tuple[str, int]]:
     """Docstrings, comments and, if asked for, all other texts of a module, each with the line where it begins."""
     docstrings = set()
     # A docstring is visited after what it describes.
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node, clean=False
         ):
@@ -245,6 +245,11 @@ def modules() -> list[Path]:
 
 
 @cache
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text())
+
+
+@cache
 def documents() -> list[Path]:
     paths = [*ROOT.glob("*.md"), *ROOT.glob(".github/**/*.md")]
     for folder in ("docs", "examples", "changelog.d", "src"):
@@ -270,7 +275,7 @@ def place_of(path: str) -> str:
 def rejected_names() -> list[Use]:
     uses = []
     for path in modules():
-        names = [(path.stem, 1), *names_in(ast.parse(path.read_text()))]
+        names = [(path.stem, 1), *names_in(tree_of(path))]
         uses += [Use(name_of(path), line, name, word) for name, line in names if (word := rejected_name(name))]
     return uses
 
@@ -282,7 +287,7 @@ def rejected_phrases() -> list[Use]:
         if name_of(path) == THIS_FILE:
             continue
         is_test = name_of(path).startswith(("tests/", "bench/"))
-        for text, line in texts_in(path.read_text(), with_messages=not is_test):
+        for text, line in texts_in(path.read_text(), tree_of(path), with_messages=not is_test):
             uses += phrases_in(text, name_of(path), line)
     for path in documents():
         uses += phrases_in(prose_of(path.read_text()), name_of(path))
@@ -385,10 +390,14 @@ def test_prose_is_read_at_its_line() -> None:
     assert [use.line for use in phrases_in(prose_of(document), "page.md")] == [7]
     source = '"""Module."""\n\n# This is\n# no test.\nX = "is no text"\n'
     assert sorted(
-        use.line for text, line in texts_in(source, with_messages=True) for use in phrases_in(text, "x.py", line)
+        use.line
+        for text, line in texts_in(source, ast.parse(source), with_messages=True)
+        for use in phrases_in(text, "x.py", line)
     ) == [3, 5]
     assert [
-        use.line for text, line in texts_in(source, with_messages=False) for use in phrases_in(text, "x.py", line)
+        use.line
+        for text, line in texts_in(source, ast.parse(source), with_messages=False)
+        for use in phrases_in(text, "x.py", line)
     ] == [3]
 
 

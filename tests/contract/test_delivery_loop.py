@@ -153,7 +153,7 @@ class FailingPartner(ScriptedPartner):
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # the condition reads a database
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("refuses_used_keys", [True, False], ids=["partner knows its keys", "partner books anything"])
