@@ -13,6 +13,16 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
+from punchcard.log.kafka_errors import (
+    CHANGING,
+    NO_ACCESS,
+    NO_TOPIC,
+    OTHER_LEADER,
+    TIMED_OUT,
+    code_of,
+    meaning_of,
+    sentence,
+)
 from punchcard.log.kafka_options import KafkaOptions
 
 ANSWER_SECONDS: Final = 5.0
@@ -33,25 +43,6 @@ _CLIENT: Final[Mapping[str, object]] = {
     "reconnect.backoff.max.ms": 1_000,  # events wait until the cluster is back
     "topic.metadata.refresh.interval.ms": 60_000,
 }
-_NO_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
-_OTHER_LEADER: Final = (
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.OFFSET_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-    KafkaError._NOENT,  # the client knows of no leader
-    KafkaError._TIMED_OUT,  # it goes on with a leader that is dead
-)
-_CHANGING: Final = (*_OTHER_LEADER, *_NO_TOPIC)
-# Errors of a wrong user, password or right. A broker that is only starting gives none of them.
-_NO_ACCESS: Final = (
-    KafkaError._AUTHENTICATION,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.UNSUPPORTED_SASL_MECHANISM,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-)
 _UNTRUSTED: Final = "certificate verify failed"
 _FIRST: Final[OffsetSpec] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _END: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -111,7 +102,7 @@ class KafkaCluster:
         if isinstance(detail, KafkaError):
             if detail.code() == KafkaError._INVALID_ARG:
                 return ConfigurationError(f"log_url: {sentence(detail.str())}")
-            text, code = (detail.str(), detail.code()) if detail.code() != KafkaError._TIMED_OUT else ("", 0)
+            text, code = ("", 0) if detail.code() in TIMED_OUT else (meaning_of(detail), detail.code())
         else:
             code = 0
             text = "" if isinstance(detail, FutureTimeoutError) else str(detail)
@@ -121,7 +112,7 @@ class KafkaCluster:
             text, code = self._last_error, self._last_code
         text = text or "the brokers do not answer in time"
         message = f"The event log at {self.options.place} cannot be {action}: {sentence(text)}"
-        if code in _NO_ACCESS or _UNTRUSTED in text:
+        if code in NO_ACCESS or _UNTRUSTED in text:
             return StorageSettingsError(f"{message} Correct PUNCHCARD_LOG_URL, or what the brokers allow this user.")
         return StorageError(message)
 
@@ -188,7 +179,7 @@ class KafkaCluster:
             raise StorageError(f"The event log at {self.options.place} is closed.")
         return client
 
-    def ask(self, request: Callable[[AdminClient, float], T], action: str, *, codes: Collection[int] = _CHANGING) -> T:
+    def ask(self, request: Callable[[AdminClient, float], T], action: str, *, codes: Collection[int] = CHANGING) -> T:
         """Make a request; again while the cluster changes its leaders, or has not heard yet of a new topic.
 
         Args:
@@ -232,9 +223,9 @@ class KafkaCluster:
             return description
 
         try:
-            return self.ask(request, action, codes=_OTHER_LEADER)
+            return self.ask(request, action, codes=OTHER_LEADER)
         except StorageError as error:
-            if code_of(error.__cause__) in _NO_TOPIC:
+            if code_of(error.__cause__) in NO_TOPIC:
                 return None
             raise
 
@@ -244,30 +235,7 @@ class KafkaCluster:
             self._last_error, self._last_code, self._last_error_at = error.str(), error.code(), monotonic()
 
 
-def is_no_topic(error: KafkaError) -> bool:
-    """Return whether an error says that the topic does not exist."""
-    return error.code() in _NO_TOPIC
-
-
 def only(futures: "Mapping[Any, Future[T]]") -> T:
     """Return the only result of a request, once it is there."""
     (future,) = futures.values()
     return future.result(timeout=2 * ANSWER_SECONDS)
-
-
-def detail_of(error: BaseException | None) -> KafkaError | None:
-    """Return the error of the client within an exception, None if it is another one."""
-    detail = error.args[0] if isinstance(error, KafkaException) and error.args else None
-    return detail if isinstance(detail, KafkaError) else None
-
-
-def code_of(error: BaseException | None) -> int | None:
-    """Return the code of the client's error within an exception, None if it is another one."""
-    detail = detail_of(error)
-    return None if detail is None else detail.code()
-
-
-def sentence(text: str) -> str:
-    """Return a message of the client as a sentence on one line."""
-    text = " ".join(text.split()).rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."

@@ -9,7 +9,8 @@ from confluent_kafka import KafkaError
 from confluent_kafka.admin import ConfigResource, NewPartitions, NewTopic, ResourceType, TopicDescription
 
 from punchcard.errors import ConfigurationError, StorageError
-from punchcard.log.kafka_cluster import ANSWER_SECONDS, KafkaCluster, code_of, detail_of, only, sentence
+from punchcard.log.kafka_cluster import ANSWER_SECONDS, KafkaCluster, only
+from punchcard.log.kafka_errors import code_of, detail_of, sentence
 from punchcard.log.kafka_options import REPLICATION
 
 _RECORD_BYTES_MAX: Final = 1_000_000  # a body is half of it at most

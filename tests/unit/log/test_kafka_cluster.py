@@ -7,7 +7,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from punchcard.errors import StorageError
-from punchcard.log.kafka_cluster import KafkaCluster, code_of, only
+from punchcard.log.kafka_cluster import KafkaCluster, only
+from punchcard.log.kafka_errors import CHANGING, TIMED_OUT, code_of
 from punchcard.log.kafka_options import read_options
 
 _END = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -64,3 +65,24 @@ def test_a_closed_cluster_is_not_connected_again(cluster: KafkaCluster) -> None:
         cluster.ask(close_and_fail, "read")
     with pytest.raises(StorageError, match="is closed"):
         cluster.admin()
+
+
+@pytest.mark.parametrize("code", sorted(set(CHANGING) - set(TIMED_OUT)))
+def test_what_passes_by_itself_says_so_and_what_to_do_if_it_does_not(cluster: KafkaCluster, code: int) -> None:
+    with closing(cluster):
+        error = cluster.failure("read", KafkaException(KafkaError(code)))
+    assert type(error) is StorageError
+    assert error.message.startswith("The event log at kafka://127.0.0.1:1/events cannot be read: ")
+    assert "If it lasts for a minute, start the brokers that are down." in error.message
+    assert KafkaError(code).str().partition(": ")[2] not in error.message
+
+
+@pytest.mark.parametrize("code", TIMED_OUT)
+def test_a_request_that_timed_out_is_explained_by_what_the_client_reported_before(
+    cluster: KafkaCluster, code: int
+) -> None:
+    with closing(cluster):
+        cluster._note_error(KafkaError(KafkaError._TRANSPORT, "127.0.0.1:1: Connect failed: Connection refused"))
+        error = cluster.failure("written", KafkaException(KafkaError(code)))
+    assert "Connection refused" in error.message
+    assert "imed out" not in error.message
