@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -24,7 +25,7 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed, RoutedRows
 from punchcard.routing.log_guard import LogGuard
 from punchcard.routing.recovery import LakeReplay
-from punchcard.routing.router import PositionMovedError, Router
+from punchcard.routing.router import Router
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
@@ -33,6 +34,7 @@ from punchcard.runtime.engage_keeper import EngageKeeper
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
 from punchcard.runtime.history_pruning import drop_old_events, prune_history
+from punchcard.runtime.log_routing import route_log
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.message_ids import fill_index
 from punchcard.runtime.partition_thread import PartitionThread, divide, open_feed
@@ -47,10 +49,6 @@ from punchcard.store.changes import StoreChanges
 from punchcard.store.leadership import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
 
-_POLL_SECONDS = 0.004  # how soon a new log record is seen
-_IDLE_POLL_SECONDS = 0.02
-_IDLE_AFTER_POLLS = 2_000
-_WAIT_SECONDS = 0.5  # for a log that is notified of records: then a stop and held events are looked for
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
 _LEADERSHIP_LOOK_SECONDS = 1.0
@@ -272,7 +270,8 @@ class Worker:
                     if router is None:
                         self._wait_while_leading(leadership)
                     else:
-                        self._step_while_leading(router, log, leadership)
+                        mark = partial(self._progress.mark, "routing")
+                        route_log(router, log, leadership, clock=self._clock, stopping=self._stopping, mark=mark)
             finally:
                 if router is not None:
                     router.write_schema()
@@ -323,33 +322,6 @@ class Worker:
             if not leadership.held():
                 RoutingTelemetry().leadership_lost()
                 return
-
-    def _step_while_leading(self, router: Router, log: EventLog, leadership: Leadership) -> None:
-        idle_polls = 0
-        check_at = 0.0
-        while not self._stopping.is_set():
-            self._progress.mark("routing")
-            try:
-                if self._clock.monotonic() >= check_at:
-                    check_at = self._clock.monotonic() + _LEADERSHIP_LOOK_SECONDS
-                    if not leadership.held():
-                        RoutingTelemetry().leadership_lost()
-                        return
-                routed = router.step()
-            except PositionMovedError:
-                RoutingTelemetry().position_lost(position=router.position)
-                return
-            except StorageError as error:
-                RoutingTelemetry().storage_failed(error=error.message)
-                self._stopping.wait(_RETRY_SECONDS)
-                if not self._store.is_sqlite:
-                    return  # a lost session means a lost lock: another process may have routed meanwhile
-                continue
-            idle_polls = 0 if routed else idle_polls + 1
-            # After few records nothing is left, as a rule: a read that finds nothing costs as much as one that does.
-            if not routed or router.has_read_all:
-                poll_seconds = _POLL_SECONDS if idle_polls < _IDLE_AFTER_POLLS else _IDLE_POLL_SECONDS
-                log.wait(router.position, seconds=_WAIT_SECONDS, poll_seconds=poll_seconds)
 
     def _feed_lake(self, feed: LakeFeed, stop: Callable[[], None]) -> None:
         try:
