@@ -32,7 +32,12 @@ BUNDLES = {
         MODULES / "uplot/dist/uPlot.min.css",
         APP / "static/app.css",
     ],
-    "app.js": [MODULES / "htmx.org/dist/htmx.min.js", APP / "static/app.js", APP / "static/palette.js"],
+    "app.js": [
+        MODULES / "htmx.org/dist/htmx.min.js",
+        APP / "static/app.js",
+        APP / "static/confirmation.js",
+        APP / "static/palette.js",
+    ],
     "chart.js": [MODULES / "uplot/dist/uPlot.iife.min.js", APP / "static/chart.js"],
     "passkeys.js": [APP / "static/passkeys.js"],
     "theme.js": [APP / "static/theme.js"],

@@ -3,7 +3,6 @@
 import html
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,7 +10,7 @@ import pytest
 
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.engage import engage_tables
-from punchcard.testing.engage_samples import add_computation, add_person, call_about, record_sync, set_traits
+from punchcard.testing.engage_samples import add_person, call_about, record_sync, set_traits
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
 
@@ -62,30 +61,6 @@ def viewer(world: PublicApiServer) -> FormBrowser:
 def words(page: str) -> str:
     """The text of a page, without its markup."""
     return " ".join(re.sub(r"<[^>]*>", " ", page).split())
-
-
-def test_the_list_says_how_each_has_changed_in_a_week_and_draws_a_month(
-    world: PublicApiServer, viewer: FormBrowser
-) -> None:
-    now = world.clock.now()
-    days = [timedelta(days=number) for number in (20, 9, 3)]
-    with world.store.unit_of_work() as work:
-        add_computation(work, "regulars", size=1220, now=now, sizes=list(zip(days, (1000, 1208, 1215), strict=True)))
-        add_computation(work, "lapsed", size=5, now=now, sizes=[(days[0], 8)])
-        add_computation(work, "lifetime_spend", size=9, now=now, sizes=[(days[2], 8)], kind="computed_trait")
-    page = viewer.get("/audiences").text
-    assert "1,220 +12 in 7 days" in words(page)
-    assert "5 −3 in 7 days" in words(page)
-    assert "9 first week" in words(page)
-    assert 'aria-label="30 days: from 1,000 to 1,220, minimum 1,000, maximum 1,220"' in page
-    assert page.count('<svg class="sparkline"') == 3
-    assert "style=" not in page
-
-
-def test_the_list_shows_what_is_not_computed_yet(viewer: FormBrowser) -> None:
-    page = viewer.get("/audiences")
-    assert page.status == 200
-    assert "Preparing" in page.text
 
 
 def test_an_audience_says_how_its_destination_took_it_and_each_number_opens_what_it_counts(

@@ -431,7 +431,7 @@ def test_a_form_does_not_overwrite_what_was_changed_after_its_page_was_loaded(
     theirs = newest(world)
     response = browser.post(path, _revision=shown[1], **fields)
     assert response.status == 422, response.text
-    assert "after this page had been loaded" in response.text
+    assert "after you opened this page" in response.text
     assert "Nothing was saved." in response.text
     assert newest(world) == theirs
     if name == "source removed":  # there is no form to correct

@@ -129,6 +129,17 @@ def become_owner(context: BrowserContext) -> Page:
     return page
 
 
+def confirm(page: Page, question: str) -> None:
+    """Confirm what a pressed button asks; by then its dialog is in the way of everything else.
+
+    Args:
+        question: A part of what the dialog says.
+    """
+    dialog = page.get_by_role("alertdialog")
+    expect(dialog).to_contain_text(question)
+    dialog.get_by_role("button").last.click()
+
+
 def theme_of(page: Page) -> str:
     return str(page.evaluate("document.documentElement.dataset.bsTheme"))
 

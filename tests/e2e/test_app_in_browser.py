@@ -9,6 +9,7 @@ from tests.e2e.app_pages import (
     PASSWORD,
     become_owner,
     check_page,
+    confirm,
     picture,
     product,
     sandbox,
@@ -281,8 +282,8 @@ def test_a_filter_is_built_seen_on_real_events_and_saved_live(chromium: Browser,
         product.wait_for_status("filtered", "filtered_at_destination")
         page.get_by_role("link", name="No staff").click()
         expect(page.get_by_label("Property").first).to_have_value("event")
-        page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Delete filter").click()
+        confirm(page, "Delete this filter?")
         expect(page.locator("main")).to_contain_text("No filters")
 
 

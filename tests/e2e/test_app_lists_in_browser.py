@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Dialog, expect
-from tests.e2e.app_pages import picture, product, sandbox, signed_in, theme_of, wait_after_reloading
+from tests.e2e.app_pages import (
+    check_both_widths,
+    confirm,
+    picture,
+    product,
+    sandbox,
+    signed_in,
+    theme_of,
+    wait_after_reloading,
+)
 
 from punchcard.testing.product import WRITE_KEY, ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
@@ -156,13 +165,52 @@ def test_a_form_with_unsaved_changes_is_not_left_unasked(chromium: Browser, prod
         page.get_by_role("button", name="Add event").click()
         page.get_by_label("Event name").last.fill("Checked In")
         page.get_by_role("link", name="Filters").click()
+        dialog = page.get_by_role("alertdialog", name="Leave without saving?")
+        expect(dialog.get_by_role("button", name="Keep editing")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        expect(page.get_by_role("link", name="Filters")).to_be_focused()
+        page.evaluate("location.assign('/customers')")  # as when the tab is closed: the browser asks itself
         wait_until(lambda: dialogs == ["beforeunload"], lambda: f"{dialogs} on {page.url}")
         assert page.url.endswith("/perkville/map")
         page.get_by_label("Perk", exact=True).last.select_option("123456")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("alert").first).to_contain_text("Correct the lines below")
         expect(page.locator("main")).to_contain_text("“Checked In” is mapped twice. Remove one of the lines.")
+        page.get_by_role("link", name="Filters").click()
+        dialog.get_by_role("button", name="Leave").click()
+        page.wait_for_url("**/perkville/filters")
         assert dialogs == ["beforeunload"]
+
+
+def test_a_confirmation_is_a_dialog_that_the_keyboard_can_use(
+    chromium: Browser, product: ProductProcess, axe: str
+) -> None:
+    """Cancel has the focus, Escape returns it to the pressed button, and only the button with its words acts."""
+    with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
+        page.goto("/destinations/perkville/filters/new")
+        page.get_by_label("Name").fill("Nobody")
+        page.locator("[data-fql]").fill('event = "Never Seen"')
+        page.get_by_role("button", name="Save").click()
+        page.get_by_role("link", name="Nobody").click()
+        page.wait_for_url(re.compile(r"/filters/[^/]+$"))
+        delete, dialog = page.get_by_role("button", name="Delete filter"), page.get_by_role("alertdialog")
+        for refusal in ("Escape", "Enter"):
+            delete.focus()
+            page.keyboard.press("Enter")
+            expect(dialog).to_have_accessible_name("Delete this filter?")
+            expect(dialog).to_have_accessible_description("It will no longer be applied to events.")
+            expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+            check_both_widths(page, axe, "confirmation")
+            page.keyboard.press(refusal)
+            expect(dialog).to_be_hidden()
+            expect(delete).to_be_focused()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        expect(dialog.get_by_role("button", name="Delete filter")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/perkville/filters")
+        expect(page.locator("main")).not_to_contain_text("Nobody")
 
 
 def test_an_unmapped_event_is_mapped_tried_and_replayed(chromium: Browser, product: ProductProcess) -> None:
@@ -316,8 +364,8 @@ def test_versions_are_listed_compared_restored_and_undone(chromium: Browser, pro
 
         page.goto("/settings/versions")
         page.locator("[data-version]").nth(1).get_by_role("link").first.click()
-        page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Restore all").click()
+        confirm(page, "All changes listed here are taken back.")
         expect(page.get_by_role("status").first).to_contain_text("again. This is version")
         page.goto("/destinations/perkville/map")
         assert [line.input_value() for line in lines.all()] == names
@@ -371,6 +419,6 @@ def test_a_file_becomes_an_audience(chromium: Browser, product: ProductProcess, 
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
             picture(page, f"list-{path.rpartition('/')[2][:12]}-390")
         page.goto("/audiences/founding_members")
-        page.once("dialog", Dialog.accept)
         page.get_by_role("button", name="Delete").click()
+        confirm(page, "Delete Founding members?")
         page.wait_for_url("**/audiences")

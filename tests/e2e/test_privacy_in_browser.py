@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from tests.contract.privacy_world import ANN, BOB, CONFIG, order, process
-from tests.e2e.app_pages import check_both_widths, check_page, elsewhere, signed_in
+from tests.e2e.app_pages import check_both_widths, check_page, confirm, elsewhere, signed_in
 
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -33,7 +33,6 @@ def page(world: PublicApiServer, chromium: Browser) -> Iterator[Page]:
     """A page of a browser in which an owner is signed in."""
     url = f"http://127.0.0.1:{world.port}"
     with signed_in(chromium, url, "owner@acme.example", viewport=SCREEN) as opened:
-        opened.on("dialog", lambda dialog: dialog.accept())
         yield opened
 
 
@@ -66,12 +65,14 @@ def test_person_is_deleted_with_progress_and_result(world: PublicApiServer, page
     """Apply → running → finished, without reloading the page; the person is gone, and the other one is not."""
     page.goto("/privacy")
     page.get_by_role("button", name="Apply").click()
+    confirm(page, "Apply this to the persons?")
     expect(page.locator(".invalid-feedback")).to_be_visible()
     page.get_by_label("Action").select_option("SUPPRESS_WITH_DELETE")
     page.get_by_label("Named by").first.select_option("USER_ID")
     page.get_by_label("Persons").fill(ANN[0])
     check_both_widths(page, axe, "privacy", pictures_folder=PICTURES)
     page.get_by_role("button", name="Apply").click()
+    confirm(page, "Apply this to the persons?")
     main = page.locator("main")
     expect(page.get_by_role("status").first).to_contain_text("The regulation was created.")
     expect(main).to_contain_text("Initialized")

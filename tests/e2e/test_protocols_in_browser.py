@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from tests.contract.privacy_world import CONFIG, order, transactions
-from tests.e2e.app_pages import check_both_widths, elsewhere, signed_in
+from tests.e2e.app_pages import check_both_widths, confirm, elsewhere, signed_in
 
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -30,7 +30,6 @@ def page(world: PublicApiServer, chromium: Browser) -> Iterator[Page]:
     """A page of a browser in which an owner is signed in."""
     url = f"http://127.0.0.1:{world.port}"
     with signed_in(chromium, url, "owner@acme.example", viewport=SCREEN) as opened:
-        opened.on("dialog", lambda dialog: dialog.accept())
         yield opened
 
 
@@ -83,6 +82,7 @@ def test_plan_is_inferred_enforced_and_blocked_events_earn_their_points_later(
     expect(preview).to_contain_text("properties.revenue must be string")
     check_both_widths(page, axe, "enforcement-preview", pictures_folder=PICTURES)
     page.get_by_role("button", name="Save").click()
+    confirm(page, "Save?")
     expect(page.get_by_role("status")).to_contain_text("Saved. It applies to new events.")
 
     send(world, 5, revenue=12)
@@ -99,6 +99,7 @@ def test_plan_is_inferred_enforced_and_blocked_events_earn_their_points_later(
     page.goto("/sources/website/protocols")
     page.get_by_label("Violating values in track calls").select_option("ALLOW")
     page.get_by_role("button", name="Save").click()
+    confirm(page, "Save?")
     expect(page.get_by_role("status")).to_contain_text("Saved.")
     page.goto("/events/m-5")
     page.get_by_role("link", name="Replay").first.click()

@@ -12,7 +12,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.contract.mail_server import MailServer
-from tests.e2e.app_pages import COLOR_RULES, PASSWORD, check_page
+from tests.e2e.app_pages import COLOR_RULES, PASSWORD, check_page, confirm
 
 from punchcard.testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider
 from punchcard.testing.operators import add_operators
@@ -106,8 +106,8 @@ def test_an_invited_person_joins_by_the_mailed_link(desk: Desk) -> None:
     page.goto("/settings/team")
     page.get_by_label("Email", exact=True).first.fill("ben@acme.example")
     page.get_by_role("button", name="Invite").click()
-    page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Revoke the invitation of ben@acme.example").click()
+    confirm(page, "Revoke the invitation of ben@acme.example?")
     expect(page.get_by_role("status")).to_contain_text("was revoked")
     ann.goto(desk.mailed_path("ben@acme.example"))
     expect(ann.locator("main")).to_contain_text("This link is not valid")
@@ -144,8 +144,8 @@ def test_sessions_are_listed_and_ended(desk: Desk) -> None:
     desk.check(page)
     sessions.get_by_role("button", name="Sign out Chrome on Linux").first.click()
     expect(sessions.locator("tbody tr")).to_have_count(2)
-    page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Sign out everywhere else").click()
+    confirm(page, "Sign out everywhere else?")
     expect(sessions.locator("tbody tr")).to_have_count(1)
     for other in others:
         other.goto("/")

@@ -203,8 +203,9 @@ class ConfigurationVersions:
             name = name_part(part)
             sentences = "; ".join(sentence for changed in later[0].changes for sentence in changed.sentences)
             raise ConfigurationError(
-                f"{name[:1].upper()}{name[1:]} was changed by {later[0].version.actor} after this page had been loaded"
-                f"{f': {sentences}' if sentences else ''}. Nothing was saved. Check the values, and save again.",
+                f"{name[:1].upper()}{name[1:]} was changed by {later[0].version.actor} after you opened this page"
+                f"{f': {sentences}' if sentences else ''}. Nothing was saved. Add that change to yours if you want to "
+                "keep it: saving again replaces it with what this page shows.",
                 code="changed_since",
             )
 

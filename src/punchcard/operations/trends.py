@@ -10,10 +10,7 @@ from punchcard.store.engine import Store
 
 WEEK = timedelta(days=7)
 MONTH = timedelta(days=30)
-# Both divide a week evenly, so the size a week ago is exact.
-_STEP = timedelta(hours=6)
-_STEP_OF_MANY = timedelta(days=1)
-_MANY = 50  # computations: more are drawn with fewer points
+_STEP = timedelta(hours=6)  # divides a week evenly, so the size a week ago is exact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class Trend:
 
 
 def compute_trends(store: Store, sizes: Mapping[str, int], *, clock: Clock) -> dict[str, Trend]:
-    """Return the trend of every computation.
+    """Return the trends of some computations.
 
     Args:
         sizes: Present size of each computation, by key.
@@ -43,9 +40,8 @@ def compute_trends(store: Store, sizes: Mapping[str, int], *, clock: Clock) -> d
         StorageError: The store is unavailable.
     """
     now = clock.now()
-    step = _STEP if len(sizes) <= _MANY else _STEP_OF_MANY
     with store.reading() as work:
-        points = sync_outcomes.sizes_of_all(work, since=now - MONTH, until=now, step=step)
+        points = sync_outcomes.sizes_over_time(work, list(sizes), since=now - MONTH, until=now, step=_STEP)
     return {key: _compute_trend(points.get(key, ()), size, now) for key, size in sizes.items()}
 
 

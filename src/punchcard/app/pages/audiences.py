@@ -1,4 +1,4 @@
-"""Audiences and computed traits: list, details with members, and editor with builder and live preview."""
+"""Audiences and computed traits: details with members, and editor with builder and live preview."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,6 @@ from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
-from punchcard.app.sparkline import draw_sparkline
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
@@ -33,7 +32,6 @@ from punchcard.operations.funnels import funnel_of
 from punchcard.operations.list_uploads import is_static_list, list_definition
 from punchcard.operations.source_schema import suggest_properties
 from punchcard.operations.sync_impact import describe_removal, describe_save
-from punchcard.operations.trends import compute_trends
 from punchcard.store.access.token_store import Role
 from punchcard.store.engage.profile_search import names_of_traits
 from punchcard.workspace.model import Computation
@@ -42,25 +40,6 @@ _MEMBERS_MAX = 50
 _NAMES_MAX = 200
 _USUAL_PROPERTIES = ("revenue", "value", "total", "order_id", "currency", "product_id", "category")  # before any event
 _SYNC_INTERVALS = ("real-time", "every 15 minutes", "every hour", "every 2 hours", "every 8 hours", "every day")
-
-
-@get("/audiences")
-@run_in_executor
-def list_audiences(context: ContextDependency) -> Page:
-    """List audiences and computed traits with size, trend and pending syncs."""
-    dependencies = context.dependencies
-    statuses = engagement.list_computation_statuses(
-        dependencies.store, dependencies.workspace(), rates=engagement.request_rates(dependencies.current())
-    )
-    sizes = {status.computation.key: status.state.size for status in statuses if status.state is not None}
-    trends = compute_trends(dependencies.store, sizes, clock=dependencies.clock)
-    return context.page(
-        "audiences.html",
-        trends=trends,
-        lines={key: draw_sparkline(status) for key, status in trends.items()},
-        audiences=[status for status in statuses if status.computation.kind == "audience"],
-        traits=[status for status in statuses if status.computation.kind == "computed_trait"],
-    )
 
 
 @get("/audiences/new", opt={REQUIRED_ROLE: Role.EDITOR})
@@ -374,7 +353,6 @@ def _editor(
 
 
 HANDLERS = (
-    list_audiences,
     show_new,
     create,
     show_audience,

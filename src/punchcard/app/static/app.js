@@ -28,15 +28,6 @@
     }, 1500);
   });
 
-  // An action on all rows that match has a page of its own for the confirmation.
-  const isForAll = (element) => element.form?.elements.which?.value === "all";
-  on("submit", "form[data-confirm]", (form, event) => {
-    if (!confirm(form.dataset.confirm)) event.preventDefault();
-  });
-  on("click", "button[data-confirm]", (button, event) => {
-    if (!isForAll(button) && !confirm(button.dataset.confirm)) event.preventDefault();
-  });
-
   // A file is sent with its progress; without scripts the form is sent as it is.
   on("submit", "form[data-upload]", (form, event) => {
     event.preventDefault();
@@ -266,19 +257,6 @@
     show();
   }
   document.querySelector("form[data-submit-now]")?.requestSubmit();
-
-  // --- unsaved changes ---
-  const states = new Map();
-  const stateOf = (form) => JSON.stringify([...new FormData(form)].filter(([name]) => name !== "_csrf"));
-  for (const form of document.querySelectorAll("form[data-guard]"))
-    states.set(form, form.dataset.guard === "unsaved" ? "" : stateOf(form));
-  let leaves = false; // by sending a form
-  document.addEventListener("submit", (event) => {
-    if (!event.target.hasAttribute("hx-post")) leaves = !event.defaultPrevented;
-  });
-  addEventListener("beforeunload", (event) => {
-    if (!leaves && [...states].some(([form, state]) => form.isConnected && stateOf(form) !== state)) event.preventDefault();
-  });
 
   const zones = document.querySelector("[data-guess-timezone]");
   if (zones && zones.value === "UTC") {

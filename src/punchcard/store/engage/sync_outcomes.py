@@ -66,10 +66,10 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
     )
 
 
-def sizes_of_all(
-    work: Connection, *, since: datetime, until: datetime, step: timedelta
+def sizes_over_time(
+    work: Connection, keys: Sequence[str], *, since: datetime, until: datetime, step: timedelta
 ) -> Mapping[str, Sequence[tuple[datetime, int]]]:
-    """The sizes of every computation by key, oldest first, in one statement.
+    """The sizes of computations by key, oldest first, in one statement.
 
     The first of each is the one that stood when the time began, if it is known. Of each stretch only the last is
     there: what is shown small needs no more.
@@ -92,10 +92,10 @@ def sizes_of_all(
     )
     older = select(func.max(other_at)).where(other.c.key == computation_states.c.key, other_at <= to_micros(since))
     chosen = union_all(
-        select(computation_states.c.key, last.scalar_subquery().label("bucket")).select_from(
-            computation_states.join(stretches, true())
-        ),
-        select(computation_states.c.key, older.scalar_subquery()),
+        select(computation_states.c.key, last.scalar_subquery().label("bucket"))
+        .select_from(computation_states.join(stretches, true()))
+        .where(computation_states.c.key.in_(keys)),
+        select(computation_states.c.key, older.scalar_subquery()).where(computation_states.c.key.in_(keys)),
     ).subquery()
     size = select(sizes.size).where(sizes.key == chosen.c.key, type_coerce(sizes.bucket, BigInteger) == chosen.c.bucket)
     # Not a join: SQLite would begin with the sizes, and read all of them.
