@@ -75,17 +75,21 @@ def effect_to_perform(stored: StoredEffect, *, item: str | None, quantity: Decim
         item: The item to use now.
         quantity: Signed units, as decided.
     """
-    return Effect(
-        kind=stored.kind,
-        effect_key=EffectKey(stored.effect_key),
-        email=stored.email,
-        event_name=stored.event_name,
-        item=item,
-        quantity=quantity,
-        attributes=stored.attributes,
-        event_settings=stored.event_settings,
-        payload=stored.payload,
-    )
+    values = {
+        "kind": stored.kind,
+        "effect_key": EffectKey(stored.effect_key),
+        "email": stored.email,
+        "event_name": stored.event_name,
+        "item": item,
+        "quantity": quantity,
+        "attributes": stored.attributes,
+        "event_settings": stored.event_settings,
+        "payload": stored.payload,
+    }
+    # Filled at once, as in `effect_of`.
+    effect = object.__new__(Effect)
+    object.__setattr__(effect, "__dict__", values)
+    return effect
 
 
 def batches(attempt: Sequence[Attempt], options: DeliveryOptions) -> list[list[Attempt]]:
@@ -120,6 +124,8 @@ def _grouped(
     payload_of: Callable[[T], str | None],
     is_alone: Callable[[T], bool],
 ) -> list[list[T]]:
+    if options.batch_size == 1:
+        return [[item] for item in items]
     groups: list[list[T]] = []
     size = 0
     for item in items:

@@ -46,7 +46,7 @@ class Beginning:
             raise InvariantError(f"the row of effect {effect.effect_key} cannot be read: {fault}")
         is_in_doubt = effect.state in (EffectState.UNKNOWN, EffectState.SENDING)
         attempt = self._begin_in_doubt(effect) if is_in_doubt else self._begin_send(effect)
-        if attempt is not None:
+        if attempt is not None and self._orders.are_needed:
             self._orders.note_attempt(attempt)
         return attempt
 

@@ -255,11 +255,11 @@ class DestinationDelivery:
         if error is not None:
             self._telemetry.attempt_failed_unexpectedly(effect_key=batch[0].effect.effect_key, error=error)
         result = OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
-        recorded = {perform_attempt.attempt for perform_attempt in self._answered}
+        recorded = {completed.attempt.effect.id for completed in self._answered}
         self._answered.extend(
             CompletedAttempt(attempt=attempt, result=result, seconds=0.0, fingerprint=target.fingerprint)
             for attempt in batch
-            if attempt not in recorded
+            if attempt.effect.id not in recorded
         )
         self._woken.set()
 

@@ -32,6 +32,11 @@ class ClaimedOrders:
         self._destination = claimed[0].destination if claimed else ""
         self._order_ids = {effect.order_id for effect in claimed if effect.is_refund and effect.order_id is not None}
 
+    @property
+    def are_needed(self) -> bool:
+        """Whether any of the claimed effects depends on its order."""
+        return bool(self._order_ids)
+
     def rows_of(self, order_id: str) -> Sequence[StoredEffect]:
         """Return the effects of an order, oldest first."""
         return self._rows.get(normalize_id(order_id), ())

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
@@ -47,8 +48,7 @@ _DETAIL_CHARACTERS_MAX = 500
 _CLAIMED_MAX = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompletedAttempt:
+class CompletedAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt with its result, which is not recorded yet.
 
     Attributes:
@@ -216,7 +216,8 @@ def _begin_all(
         written = len(begun)
 
     for effect in claimed:
-        if effect.ordering_group in ordering_groups:
+        ordering_group = effect.ordering_group
+        if ordering_group in ordering_groups:
             continue  # one that has waited for its order, and the first of its ordering key: one of them at a time
         if apart:
             new_attempt = _begin_apart(work, target, effect, lease_until=lease_until, clock=clock, telemetry=telemetry)
@@ -226,7 +227,7 @@ def _begin_all(
             new_attempt = beginning.begin(effect)
         if new_attempt is not None:
             begun.append(new_attempt)
-            ordering_groups.add(effect.ordering_group)
+            ordering_groups.add(ordering_group)
         if not apart and effect.corrects is not None:
             write()
     if not apart:
@@ -375,15 +376,16 @@ class RecordedResults:
         seconds = []
         award_seconds = []
         for completed_attempt, attempt_result in self.attempt_results:
-            effect = completed_attempt.attempt.effect
-            outcomes[completed_attempt.attempt.action, attempt_result.outcome] += 1
+            attempt, state = completed_attempt.attempt, attempt_result.state
+            effect = attempt.effect
+            outcomes[attempt.action, attempt_result.outcome] += 1
             seconds.append(completed_attempt.seconds)
-            if attempt_result.state is EffectState.DELIVERED:
+            if state is EffectState.DELIVERED:
                 award_seconds.append((attempt_result.finished_at - effect.received_at).total_seconds())
-            elif not attempt_result.state.is_open:
+            elif not state.is_open:
                 telemetry.effect_parked(
                     effect_key=effect.effect_key,
-                    state=attempt_result.state,
+                    state=state,
                     reason=attempt_result.reason,
                     detail=attempt_result.detail,
                 )

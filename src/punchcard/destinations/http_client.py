@@ -53,6 +53,7 @@ class HttpClient:
     Args:
         url: Scheme, host and port of the server.
         headers: Of every request.
+        body_headers: Of every request with a body.
         connections_max: Connections at most; further requests wait.
         open_socket: Makes the socket to an address, or raises an OSError to refuse it.
         resolve: Finds the addresses of the host.
@@ -64,6 +65,7 @@ class HttpClient:
         url: str,
         *,
         headers: Mapping[str, str],
+        body_headers: Mapping[str, str] | None = None,
         connections_max: int,
         open_socket: Callable[[AddressInfo], socket.socket] | None = None,
         resolve: Resolve = resolve,
@@ -76,6 +78,7 @@ class HttpClient:
         # Of a name that is given twice, in whatever case, the last one.
         fixed = {name.lower(): (name, value) for name, value in {**_HEADERS, **headers}.items()}
         self._fixed = f"Host: {parsed.host_port_subcomponent}\r\n" + _fields(dict(fixed.values()))
+        self._body_fixed = _fields(body_headers or {})
         self._open_socket = open_socket
         self._resolve = resolve
         self._slots = asyncio.Semaphore(connections_max)
@@ -134,7 +137,8 @@ class HttpClient:
             raise ValueError(f"{target[:100]!r} is not a request target")
         # A length even of nothing: some servers wait for one.
         length = f"Content-Length: {len(body or b'')}\r\n" if body is not None or method not in _READS else ""
-        head = f"{method} {target} HTTP/1.1\r\n{self._fixed}{_fields(headers) if headers else ''}{length}\r\n"
+        fixed = self._fixed if body is None else self._fixed + self._body_fixed
+        head = f"{method} {target} HTTP/1.1\r\n{fixed}{_fields(headers) if headers else ''}{length}\r\n"
         return head.encode("latin-1") + (body or b"")
 
     async def _take_slot(self, ends_at: float) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, cast
 
 import httptools
+import msgspec
 
 _HEAD_BYTES_MAX: Final = 64 * 1024
 # Framing around the bytes of a body: a chunk of one byte costs six, and may have extensions.
@@ -86,8 +86,7 @@ class HttpHeaders(Mapping[str, str]):
         return len(self._values)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HttpResponse:
+class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A response of which at least the head has come.
 
     Attributes:

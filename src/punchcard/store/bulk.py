@@ -108,14 +108,18 @@ class PreparedStatement:
 
     Args:
         statement: A SELECT of named columns, or an UPDATE or DELETE; its values are `bindparam`s.
+        row: Makes a row of its values, in the order of the columns; by default a named tuple.
     """
 
-    def __init__(self, statement: Select[Any] | Update | Delete) -> None:
+    def __init__(
+        self, statement: Select[Any] | Update | Delete, *, row: Callable[[Sequence[Any]], Any] | None = None
+    ) -> None:
         self._statement = statement
+        self._row = row
         self._compiled: dict[str, _Compiled] = {}
 
     def rows(self, work: Connection, values: Mapping[str, Any]) -> list[Any]:
-        """Return the selected rows as named tuples.
+        """Return the selected rows.
 
         Args:
             values: By the names of the `bindparam`s.
@@ -139,14 +143,21 @@ class PreparedStatement:
         dialect = work.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
-            compiled = self._compiled[dialect.name] = _Compiled(self._statement, dialect, ())
+            compiled = self._compiled[dialect.name] = _Compiled(self._statement, dialect, (), row=self._row)
         return compiled
 
 
 class _Compiled:
     """A statement as the driver of one engine takes it, and its rows as the driver returns them."""
 
-    def __init__(self, statement: ManyRows | Select[Any], dialect: Dialect, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        statement: ManyRows | Select[Any],
+        dialect: Dialect,
+        names: Sequence[str],
+        *,
+        row: Callable[[Sequence[Any]], Any] | None = None,
+    ) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=list(names) or None)
         self._text = str(compiled)
         self._is_positional = dialect.positional
@@ -161,7 +172,8 @@ class _Compiled:
             if not compiled.binds[name].required
         }
         columns = list(statement.selected_columns) if isinstance(statement, Select) else []
-        self._row: Any = namedtuple("Row", [column.name for column in columns])  # type: ignore[misc]
+        named_row: Any = namedtuple("Row", [column.name for column in columns])  # type: ignore[misc]
+        self._make_row = row or named_row._make
         readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         self._readers = [(index, read) for index, read in enumerate(readers) if read is not None]
 
@@ -173,11 +185,13 @@ class _Compiled:
 
     def read(self, work: Connection, cursor: Any) -> list[Any]:
         """Return the selected rows of a cursor."""
-        make, readers = self._row._make, self._readers
+        make, readers = self._make_row, self._readers
         try:
             fetched = cursor.fetchall()
         except work.dialect.loaded_dbapi.Error as error:
             raise _as_sqlalchemy_error(work, cursor, self._text, error) from error
+        if not readers:
+            return [make(raw) for raw in fetched]
         rows = []
         for raw in fetched:
             row = list(raw)

@@ -4,7 +4,7 @@ Migrations in `migrations/` lead to exactly these tables; a test proves it.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     BigInteger,
@@ -14,7 +14,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from punchcard.clock import from_micros, to_micros
+from punchcard.clock import EPOCH, to_micros
 
 metadata = MetaData(
     naming_convention={
@@ -58,4 +58,4 @@ def _to_micros(value: datetime | None) -> int | None:
 
 
 def _from_micros(value: int | None) -> datetime | None:
-    return None if value is None else from_micros(value)
+    return None if value is None else EPOCH + timedelta(0, 0, value)  # as `from_micros`, for many values of each row

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from punchcard.delivery.outcomes import PartnerResult, classify_outcome
@@ -183,7 +184,7 @@ def test_the_partners_words_and_id_are_kept() -> None:
 )
 def test_what_was_cut_is_still_on_record_after_reading_back(requested: str | None, sent: str, words: str) -> None:
     effect = replace(EFFECT, requested_quantity=None if requested is None else Decimal(requested), is_refund=True)
-    attempt = replace(make_attempt(R), effect=effect, quantity=Decimal(sent))
+    attempt = msgspec.structs.replace(make_attempt(R), effect=effect, quantity=Decimal(sent))
     assert classify_outcome(attempt, FOUND, clock=CLOCK, options=OPTIONS).detail == words
 
 
@@ -211,7 +212,7 @@ def test_a_refund_that_a_lost_run_made_has_taken_what_the_partner_shows(
     effect = replace(attempt.effect, is_refund=True, quantity=None if recorded is None else Decimal(recorded))
     match = replace(FOUND, units=None if shown is None else Decimal(shown))
     attempt_result = classify_outcome(
-        replace(attempt, effect=effect), match, clock=MiddleClock(), options=DeliveryOptions()
+        msgspec.structs.replace(attempt, effect=effect), match, clock=MiddleClock(), options=DeliveryOptions()
     )
     assert attempt_result.state is E.DELIVERED
     assert attempt_result.quantity == (None if expected is None else Decimal(expected))

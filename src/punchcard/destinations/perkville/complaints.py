@@ -30,7 +30,7 @@ def read_complaints(body: object) -> Iterator[Complaint]:
 
 def complains(body: object) -> bool:
     """Whether a JSON body speaks of errors, whatever its status."""
-    return isinstance(body, Mapping) and (bool(body.get("errors")) or bool(body.get("error_codes")))
+    return isinstance(body, dict) and (bool(body.get("errors")) or bool(body.get("error_codes")))
 
 
 def _complaints(body: object) -> Iterator[Complaint]:

@@ -8,7 +8,13 @@ from yarl import URL
 from punchcard import __version__
 from punchcard.clock import Clock
 from punchcard.destinations.http_client import HttpClient, HttpError
-from punchcard.destinations.perkville.responses import Operation, Response, error_of, error_of_exception
+from punchcard.destinations.perkville.responses import (
+    Operation,
+    Response,
+    error_of,
+    error_of_exception,
+    read_response,
+)
 from punchcard.destinations.perkville.settings import PerkvilleSettings
 from punchcard.destinations.perkville.wire import Request
 from punchcard.errors import RetryableError
@@ -16,7 +22,6 @@ from punchcard.errors import RetryableError
 USER_AGENT = f"punchcard/{__version__}"
 # A page of a thousand transactions is about 600 KB.
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
-_JSON = {"Content-Type": "application/json"}
 _OPERATIONS = {"GET": Operation.READ, "POST": Operation.BOOK, "PATCH": Operation.SET}
 
 
@@ -57,6 +62,7 @@ class PerkvilleHttp:
                 "Accept": "application/json",
                 "User-Agent": USER_AGENT,
             },
+            body_headers={"Content-Type": "application/json"},
             connections_max=settings.delivery.concurrency,
         )
         self._base_path = URL(settings.api_base_url).raw_path.rstrip("/")
@@ -98,14 +104,12 @@ class PerkvilleHttp:
                 request.method,
                 self._base_path + request.path,
                 seconds=seconds,
-                headers=None if request.body is None else _JSON,
                 body=request.body,
                 body_bytes_max=ANSWER_BYTES_MAX,
             )
         except HttpError as exc:
             raise error_of_exception(exc, is_write=request.is_write) from exc
-        body = response.body if response.is_complete else None
-        return Response(status=response.status, headers=response.headers, body=body)
+        return read_response(response.status, response.body if response.is_complete else None, response.headers)
 
     def _now(self) -> datetime:
         return self._clock.now()

@@ -71,14 +71,14 @@ async def read_object(
 
 def item_of(response: Response) -> Item:
     """The object in a response of success; an empty one if the response is empty."""
-    body = response.json()
+    body = response.json
     return body if isinstance(body, dict) else {}
 
 
 def page_of(response: Response, settings: PerkvilleSettings) -> tuple[list[Item], int, int]:
     """The objects of a page, how many there can be on it, and how many the whole list has (0: not known)."""
     wire = settings.wire
-    body = response.json()
+    body = response.json
     items = body.get(wire.objects_key) if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(items, list):
         raise unclear(f'it has no list "{wire.objects_key}"', response)

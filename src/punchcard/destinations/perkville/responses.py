@@ -10,11 +10,9 @@ else is tried again; a write that gets anything else is read back.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from functools import cached_property
 
 import msgspec
 
@@ -114,55 +112,66 @@ _NAMES_A_FIELD = frozenset({400, 404, 409, 422})
 _CONFLICT = 409
 
 
-@dataclass(frozen=True, kw_only=True)
-class Response:
+class Response(msgspec.Struct, frozen=True, kw_only=True):
     """One answer, whole.
 
     Attributes:
         body: Its bytes, None if they could not be read to their end.
         headers: By name; looked up without regard to case.
+        content: What the body is.
+        json: The body as JSON, numbers with a fraction as Decimals; None if it is none.
     """
 
     status: int
     body: bytes | None
     headers: Mapping[str, str]
+    content: Content
+    json: object
 
     @property
     def request_id(self) -> str | None:
         """The id by which Perkville's people can find the request."""
         return next((one_line(self.headers[name])[:100] for name in _REQUEST_ID_HEADERS if name in self.headers), None)
 
-    @cached_property
-    def content(self) -> Content:
-        """What the body is."""
-        if self.body is None:
-            return Content.INCOMPLETE
-        if not self.body.strip():
-            return Content.EMPTY
-        parsed = self.json()
-        if isinstance(parsed, dict):
-            # Many a success has a member `message`; of an error, it is the error.
-            names_error = complains(parsed) if self.status < 300 else any(map(_says, read_complaints(parsed)))
-            return Content.ERROR if names_error else Content.OBJECT
-        if parsed is None and ("html" in self.headers.get("Content-Type", "").lower() or _HTML_START.match(self.body)):
-            return Content.PAGE
-        return Content.OTHER
 
-    def json(self) -> object:
-        """The body as JSON, numbers with a fraction as Decimals; None if it is none."""
-        return self._parsed
+def read_response(status: int, body: bytes | None, headers: Mapping[str, str]) -> Response:
+    """Return a response with what its body is.
 
-    @cached_property
-    def _parsed(self) -> object:
-        try:
-            return _decode((self.body or b"").removeprefix(_BYTE_ORDER_MARK))
-        except (ValueError, ArithmeticError, RecursionError):
-            return None
+    Args:
+        body: Its bytes, None if they could not be read to their end.
+    """
+    json = _json(body)
+    return Response(
+        status=status, body=body, headers=headers, content=_content(status, body, headers, json=json), json=json
+    )
+
+
+def _json(body: bytes | None) -> object:
+    try:
+        return _decode((body or b"").removeprefix(_BYTE_ORDER_MARK))
+    except (ValueError, ArithmeticError, RecursionError):
+        return None
+
+
+def _content(status: int, body: bytes | None, headers: Mapping[str, str], *, json: object) -> Content:
+    if body is None:
+        return Content.INCOMPLETE
+    if isinstance(json, dict):
+        # Many a success has a member `message`; of an error, it is the error.
+        names_error = complains(json) if status < 300 else any(map(_says, read_complaints(json)))
+        return Content.ERROR if names_error else Content.OBJECT
+    if not body.strip():
+        return Content.EMPTY
+    if json is None and ("html" in headers.get("Content-Type", "").lower() or _HTML_START.match(body)):
+        return Content.PAGE
+    return Content.OTHER
 
 
 def meaning_of(status: int, content: Content, operation: Operation) -> Meaning:
     """What a response says about a request."""
     meaning = _meaning_of_status(status)
+    if meaning is Meaning.PERFORMED and content is Content.OBJECT:
+        return meaning  # as almost always
     if content is Content.PAGE and status in _EDGE_STATUSES:
         return Meaning.RETRYABLE
     if meaning is Meaning.UNKNOWN and operation is Operation.READ:
@@ -194,7 +203,7 @@ def error_of(
     meaning = meaning_of(response.status, response.content, operation)
     if meaning is Meaning.PERFORMED:
         return None
-    complaints = list(read_complaints(response.json()))
+    complaints = list(read_complaints(response.json))
     message = _message(response, complaints, secret)
     status, request_id = response.status, response.request_id
     match meaning:

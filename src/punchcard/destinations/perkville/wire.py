@@ -7,6 +7,7 @@ comments below; each of these names can be replaced by the option `wire`, e.g. `
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -136,8 +137,7 @@ def _camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request, but for its host and headers.
 
     Attributes:
@@ -224,6 +224,7 @@ def amount_text(quantity: Decimal) -> str:
     return "0" if text == "-0" else text
 
 
+@lru_cache(maxsize=1000)
 def reference(template: str, item_id: str) -> str:
     """How a request names an object, e.g. `/v2/perks/123456/`."""
     return template.replace("{id}", item_id)
@@ -256,4 +257,10 @@ def amount_of(value: object) -> Decimal | None:
 
 def is_one_of(value: object, words: str) -> bool:
     """Whether an answered word is one of the comma-separated words, in any case."""
-    return isinstance(value, str) and value.strip().lower() in {word.strip().lower() for word in words.split(",")}
+    return isinstance(value, str) and value.strip().lower() in _separate(words)
+
+
+@lru_cache(maxsize=100)
+def _separate(words: str) -> frozenset[str]:
+    """Return comma-separated words of the settings, lower-cased."""
+    return frozenset(word.strip().lower() for word in words.split(","))

@@ -166,8 +166,8 @@ _CHOSEN = (
     .where(is_listed(effects.c.id, "b_ids"))
     .with_for_update()
 )
-_ENDED = PreparedStatement(_CHOSEN.where(effects.c.is_open.is_(False)))
-_ENDING = PreparedStatement(_CHOSEN.where(effects.c.state == EffectState.SENDING))
+_ENDED = PreparedStatement(_CHOSEN.where(effects.c.is_open.is_(False)), row=Ended._make)
+_ENDING = PreparedStatement(_CHOSEN.where(effects.c.state == EffectState.SENDING), row=Ended._make)
 
 
 def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
@@ -175,22 +175,19 @@ def count_ends(work: Connection, ended: Iterable[Ended], *, sign: int) -> None:
     counts: Counter[tuple[int, str, str, str, str, str, str]] = Counter()
     units: Counter[tuple[int, str, str, str | None]] = Counter()
     bands: Counter[tuple[int, str, int]] = Counter()
-    for effect in ended:
-        received = effect.received_micros
-        event_type = effect.event_type or ("identify" if effect.item is None else "track")
-        event_name = effect.event_name if event_type == "track" else ""
+    for _, _, source, slug, event_type, event_name, state, reason, item, quantity, received, finished, replay in ended:
+        counted_type = event_type or ("identify" if item is None else "track")
+        counted_name = event_name if counted_type == "track" else ""
         minute = received - received % MINUTE_MICROS
         # As `CountKey` has them. One of its own for each effect would cost as much as the statements below.
-        counts[
-            minute, effect.source, effect.destination, event_type, event_name, effect.state, effect.reason or ""
-        ] += sign
-        if effect.state != EffectState.DELIVERED:
+        counts[minute, source, slug, counted_type, counted_name, state, reason or ""] += sign
+        if state != EffectState.DELIVERED:
             continue
         hour = received - received % HOUR_MICROS
-        if effect.replay is None:  # the age of a replayed event is not a delivery time
-            bands[hour, effect.destination, _band((effect.finished_micros or 0) - received)] += sign
-        if effect.item is not None:
-            units[hour, effect.destination, effect.item, effect.quantity] += sign
+        if replay is None:  # the age of a replayed event is not a delivery time
+            bands[hour, slug, _band((finished or 0) - received)] += sign
+        if item is not None:
+            units[hour, slug, item, quantity] += sign
     add_counts(work, {CountKey(*key): number for key, number in counts.items()})
     _add_award_totals(work, units)
     latencies = [
@@ -360,7 +357,7 @@ def merge_old_minutes(work: Connection, *, now: datetime, minutes_max: int = 120
 
 
 def _held(work: Connection, statement: PreparedStatement, effect_ids: Sequence[int]) -> list[Ended]:
-    return [Ended._make(row) for row in statement.rows(work, {"b_ids": effect_ids})] if effect_ids else []
+    return statement.rows(work, {"b_ids": effect_ids}) if effect_ids else []
 
 
 def _filtered(

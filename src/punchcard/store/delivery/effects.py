@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from punchcard.store.stored_enum import StoredEnum
 
@@ -174,8 +176,7 @@ class AttemptOutcome(StrEnum):
     UNKNOWN = "unknown"  # perhaps performed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt in flight: committed before its first byte leaves."""
 
     effect: StoredEffect
@@ -186,8 +187,7 @@ class Attempt:
     detail: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttemptResult:
+class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):
     """How one attempt ended and what follows for its effect.
 
     Attributes:
@@ -226,16 +226,18 @@ _STATES: Final = {state.value: state for state in EffectState}
 
 def effect_of(row: Any) -> StoredEffect:
     """The typed effect of one selected row of `effects`. A damaged row must not hide the others of its query."""
-    columns = row._asdict()
-    values = {name: columns[name] for name in _STORED_AS_THEY_ARE}
+    values: dict[str, Any] = row._asdict()
+    for column in _NOT_IN_EFFECT:
+        values.pop(column, None)
     faults: list[str] = []
-    values["state"] = _STATES.get(columns["state"]) or _unlisted_state(columns["state"], faults)
+    values["state"] = _STATES.get(values["state"]) or _unlisted_state(values["state"], faults)
     for column, reader in _READERS:
-        values[column] = None if columns[column] is None else _read(columns, column, reader, faults)
+        if values[column] is not None:
+            values[column] = _read(values, column, reader, faults)
     values["unreadable"] = "; ".join(faults) or None
     # Filled at once: a generated `__init__` of so many attributes takes seven times as long, for each claimed effect.
     effect = object.__new__(StoredEffect)
-    effect.__dict__.update(values)
+    object.__setattr__(effect, "__dict__", values)
     return effect
 
 
@@ -276,8 +278,5 @@ _READERS: Final[Sequence[tuple[str, Callable[[str], object]]]] = (
     ("event_settings", _json_object),
     ("corrected_content", _json_object),
 )
-_STORED_AS_THEY_ARE: Final = tuple(
-    field.name
-    for field in fields(StoredEffect)
-    if field.name not in {"state", "unreadable", *(column for column, _ in _READERS)}
-)
+# Columns that no effect shows.
+_NOT_IN_EFFECT: Final = ("log_position", "event_index", "is_open", "lease_until", "replay")

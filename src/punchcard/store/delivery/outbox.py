@@ -13,7 +13,7 @@ from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
 from punchcard.store.delivery.claiming import claimable as claimable
 from punchcard.store.delivery.claiming import claimable_ids as claimable_ids
 from punchcard.store.delivery.claiming import next_due as next_due
-from punchcard.store.delivery.counts import count_ends, ended_of, ending_of
+from punchcard.store.delivery.counts import Ended, count_ends, ended_of, ending_of
 from punchcard.store.delivery.effects import (
     NO_ANSWER,
     Attempt,
@@ -294,11 +294,15 @@ def _count_ends_of(work: Connection, attempt_results: Sequence[AttemptResult]) -
     count_ends(
         work,
         [
-            sent._replace(
-                state=end.state,
-                reason=end.reason,
-                finished_micros=to_micros(end.finished_at),
-                quantity=sent.quantity if end.quantity is None else decimal_text(end.quantity),
+            Ended(  # without `_replace`, which takes three times as long
+                *sent[:6],  # all before the state
+                end.state,
+                end.reason,
+                sent.item,
+                sent.quantity if end.quantity is None else decimal_text(end.quantity),
+                sent.received_micros,
+                to_micros(end.finished_at),
+                sent.replay,
             )
             for sent in ending_of(work, list(ends))
             if sent.attempts == (end := ends[sent.id]).number

@@ -18,6 +18,7 @@ from punchcard.destinations.perkville.responses import (
     error_of,
     error_of_exception,
     meaning_of,
+    read_response,
 )
 from punchcard.destinations.perkville.wire import DEFAULT_WIRE
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
@@ -44,7 +45,7 @@ BODIES: dict[Content, bytes | None] = {
 def respond(status: int, body: object = b"", **headers: str) -> Response:
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return Response(status=status, body=data, headers=named)
+    return read_response(status, data, named)
 
 
 def error(response: Response, operation: Operation = Operation.BOOK) -> DeliveryError | None:
