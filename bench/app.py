@@ -30,6 +30,7 @@ import msgspec
 from sqlalchemy import Connection, insert, update
 
 from bench import ingest
+from bench.big_store import sum_counts
 from bench.lake_lookup import event_body, uuids
 from bench.product import WRITE_KEY, Product, own_cpu_seconds, product
 from bench.report import percentile
@@ -167,6 +168,7 @@ def _fill(data: Path, events: int, transactions: int) -> None:
         _keep(store, new, at, wires)
     with store.unit_of_work() as work:
         advance(work, ROUTING, expected=0, to=events // _PER_RECORD)
+    sum_counts(store, now=datetime.now(UTC))
     store.close()
     print(f"filled in {time.perf_counter() - begun:.0f} s", flush=True)
 
@@ -217,14 +219,8 @@ def _deliver(work: Connection, new: Sequence[NewEffect], at: datetime) -> None:
     stored = list(outbox.effects_by_key(work, "perkville", [effect.effect_key for effect in new]).values())
     delivered = {"state": EffectState.DELIVERED, "is_open": False, "attempts": 1, "finished_at": at}
     work.execute(update(effects).where(effects.c.is_open.is_(True)).values(**delivered))
-    attempt = {
-        "number": 1,
-        "action": "send",
-        "started_at": at,
-        "finished_at": at,
-        "status": 201,
-        "outcome": "delivered",
-    }
+    times = {"started_at": at, "finished_at": at}
+    attempt = {"number": 1, "action": "send", "status": 201, "outcome": "delivered", **times}
     work.execute(insert(delivery_attempts), [{"effect_id": effect.id, **attempt} for effect in stored])
     ended = [
         Ended(

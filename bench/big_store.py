@@ -128,7 +128,7 @@ def fill(store: Store, lake: str, amounts: Amounts, *, now: datetime) -> None:
     _fill_lake(lake, amounts.events, begin=begin, now=now)
     for table, rows in _tables(amounts, begin=begin, now=now):
         _insert(store, table, rows)
-    _sum_counts(store, now=now)
+    sum_counts(store, now=now)
     with store.unit_of_work() as work:
         advance(work, ROUTING, expected=0, to=amounts.events // _PER_RECORD)
     with store.unit_of_work() as work:
@@ -136,7 +136,7 @@ def fill(store: Store, lake: str, amounts: Amounts, *, now: datetime) -> None:
             work.execute(text("ANALYZE"))
 
 
-def _sum_counts(store: Store, *, now: datetime) -> None:
+def sum_counts(store: Store, *, now: datetime) -> None:
     """Add up the counts, as the worker does every minute."""
     with store.unit_of_work() as work:
         mark_changed(work, [to_micros(bucket) for bucket in work.scalars(select(result_counts.c.bucket).distinct())])

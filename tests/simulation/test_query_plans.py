@@ -17,8 +17,9 @@ from punchcard.operations.trends import compute_trends
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import ConflictQuery, count_conflicts, list_conflicts
 from punchcard.store.delivery.customer_awards import top_customers
+from punchcard.store.delivery.delivered import open_effects_before
 from punchcard.store.delivery.effects import EffectState
-from punchcard.store.delivery.ledger import oldest_open
+from punchcard.store.delivery.ledger import oldest_open, open_backlog
 from punchcard.store.delivery.sync_results import failed_syncs, keys_of_failed_syncs
 from punchcard.store.delivery.undelivered import attempts_without_response
 from punchcard.store.engage import profile_search
@@ -115,6 +116,18 @@ def test_every_statement_about_people_finds_its_rows_by_an_index(tmp_path: Path)
     }
     assert len(result) >= 8
     assert slow == {}
+
+
+def test_what_is_open_is_found_by_its_own_index(tmp_path: Path) -> None:
+    """Alerts, metrics and comparisons ask for it all day; the ledger is thousands of times larger."""
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
+    at = ManualClock().now()
+    with plans() as result, store.reading() as work:
+        open_backlog(work, ["perkville", "webhooks"])
+        open_effects_before(work, "perkville", before=at)
+    store.close()
+    steps = [step for plan in result.values() for step in plan if "effects" in step]
+    assert [re.findall(r"ix_\w+", step) for step in steps] == [["ix_effects_due"], ["ix_effects_due"]]
 
 
 def test_home_reads_what_is_open_and_the_period_only(tmp_path: Path) -> None:

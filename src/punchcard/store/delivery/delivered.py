@@ -7,11 +7,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, and_, or_, select, true, type_coerce
+from sqlalchemy import BigInteger, Connection, Select, and_, or_, select, type_coerce
 
 from punchcard.clock import to_micros
 from punchcard.store.delivery.effects import EffectState, StoredEffect, effect_of
-from punchcard.store.delivery.schema import effects
+from punchcard.store.delivery.schema import IS_OPEN, effects
 from punchcard.store.operations.schema import reconciliation_transactions
 
 _ROWS_PER_READ = 2_000
@@ -132,8 +132,9 @@ def open_effects_before(work: Connection, destination: str, *, before: datetime)
     columns = effects.c
     chosen = select(effects).where(
         columns.destination == destination,
-        columns.is_open == true(),
+        IS_OPEN,
         columns.item.is_not(None),
         columns.created_at < before,
     )
-    return [effect_of(row) for row in work.execute(chosen.order_by(columns.id))]
+    in_order = chosen.order_by(columns.id + 0)  # by the id itself, SQLite would read the whole ledger in its order
+    return [effect_of(row) for row in work.execute(in_order)]

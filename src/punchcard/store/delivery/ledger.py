@@ -24,7 +24,7 @@ from sqlalchemy import (
 from punchcard.clock import to_micros
 from punchcard.events.commerce import id_variants
 from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, EffectState, StoredEffect, effect_of
-from punchcard.store.delivery.schema import delivery_attempts, effects
+from punchcard.store.delivery.schema import IS_OPEN, delivery_attempts, effects
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import replayed_messages
 from punchcard.store.values import storable
@@ -236,7 +236,7 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
 
 def open_backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     """Return what is open, by destination and state. Reads only the index of open effects, so it stays cheap."""
-    return _count_backlog(work, destinations, effects.c.is_open == true())
+    return _count_backlog(work, destinations, IS_OPEN)
 
 
 def _count_backlog(work: Connection, destinations: Sequence[str], condition: ColumnElement[bool]) -> list[Backlog]:

@@ -11,9 +11,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     text,
+    true,
 )
 
+from punchcard.clock import from_micros
 from punchcard.store.schema import Instant, RisingId, metadata
 
 recoveries = Table(  # each time that the store was found to be older than what has happened since
@@ -97,6 +100,9 @@ Index(
     sqlite_where=text("is_open = 1"),
     postgresql_where=text("is_open"),
 )
+# What is open, by its index. The second part is always true: SQLite has no statistics, and without it takes any index
+# that begins with the destination, such as one of the whole ledger.
+IS_OPEN = and_(effects.c.is_open == true(), effects.c.due_at >= from_micros(0))
 Index("ix_effects_message", effects.c.message_id, effects.c.destination)
 Index("ix_effects_customer", effects.c.destination, effects.c.customer, effects.c.id)
 Index("ix_effects_destination", effects.c.destination, effects.c.id)
