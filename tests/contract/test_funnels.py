@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -23,6 +24,7 @@ from punchcard.computations.model import And, Comparison, Condition, Events, Lit
 from punchcard.computations.parser import checked, parse_audience
 from punchcard.computations.printer import to_text
 from punchcard.engage.fact_store import FactStore
+from punchcard.engage.facts import TimeLimitError
 from punchcard.engage.funnel_counts import FunnelCounts, FunnelRequest, count_funnel
 from punchcard.engage.requests import FUNNEL, process_requests
 from punchcard.store.engage import engage_tables
@@ -202,6 +204,22 @@ def test_a_funnel_that_takes_too_long_is_stopped_and_says_so(facts: FactStore) -
     assert stopped == FunnelCounts(error="The query was stopped after 0.01 s.")
     fill(facts, LIFE, {})
     assert count(facts, FunnelRequest(FOLLOWED)).people == (3, 1)  # the connection is usable
+
+
+def test_a_time_limit_that_ends_before_the_query_begins_stops_it(
+    facts: FactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB forgets the interrupt, as it happens on a machine that is busy with other things."""
+    read = facts.rows
+
+    def read_late(sql: str, *values: object) -> list[tuple[object, ...]]:
+        time.sleep(0.3)
+        return read(sql, *values)
+
+    monkeypatch.setattr(facts, "rows", read_late)
+    with pytest.raises(TimeLimitError):
+        facts.totals("SELECT count(*) FROM range(3000000) AS a, range(3000) AS b WHERE a <> b", seconds_max=0.01)
+    assert facts.totals("SELECT 1", seconds_max=60.0) == (1,)
 
 
 @pytest.mark.parametrize("definition", ["event(", "event('A').count() >= 'x' AND event('B').count() >= 1"])

@@ -4,14 +4,22 @@ The file may be lost: it is restored from both. `stamp` says which state of the 
 """
 
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from punchcard.computations.conditions import as_number
-from punchcard.engage.facts import FILE_VERSION, FactRows, Meta, MovedPeople, TimeLimitError, columns_sum, unit_of_work
+from punchcard.engage.facts import (
+    FILE_VERSION,
+    FactRows,
+    Meta,
+    MovedPeople,
+    TimeLimitError,
+    columns_sum,
+    interrupting,
+    unit_of_work,
+)
 from punchcard.errors import StorageError
 from punchcard.events.sequence import seq_of
 from punchcard.store.engage.profile_merging import final_profiles
@@ -306,18 +314,11 @@ class FactStore:
         """
         import duckdb
 
-        if not seconds_max:
-            return columns_sum(self.rows(sql, *values))
-        timer = threading.Timer(seconds_max, self._connection.interrupt)
-        timer.daemon = True
-        timer.start()
         try:
-            return columns_sum(self.rows(sql, *values))
+            with interrupting(self._connection.interrupt, after_seconds=seconds_max):
+                return columns_sum(self.rows(sql, *values))
         except duckdb.InterruptException as error:
             raise TimeLimitError(f"The query was stopped after {seconds_max:g} s.") from error
-        finally:
-            timer.cancel()
-            timer.join()  # so that it cannot interrupt a later query
 
     def run(self, sql: str, *values: object) -> None:
         """Run a statement."""
@@ -377,7 +378,6 @@ class FactStore:
         except duckdb.IOException as error:
             if "lock" in str(error).lower():
                 raise  # another process uses it
-            return None
         except (duckdb.CatalogException, duckdb.SerializationException, duckdb.InvalidInputException):
             return None
         return None

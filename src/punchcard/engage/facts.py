@@ -1,6 +1,7 @@
 """What Engage computes over: the facts of all people, in one file or divided into shards by profile."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import compress
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 FILE_VERSION = 2
 """Version of the tables and their contents; a file with another version is recreated."""
+
+_INTERRUPT_AGAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +223,33 @@ def unit_of_work(facts: Transactional) -> Iterator[None]:
     except BaseException:
         facts.rollback()
         raise
+
+
+@contextmanager
+def interrupting(interrupt: Callable[[], object], *, after_seconds: float) -> Iterator[None]:
+    """Call `interrupt` after this time, and again until the block ends: DuckDB ignores a call before a query begins.
+
+    Args:
+        after_seconds: 0 for never.
+    """
+    if not after_seconds:
+        yield
+        return
+    is_over = threading.Event()
+
+    def run() -> None:
+        seconds = after_seconds
+        while not is_over.wait(seconds):
+            interrupt()
+            seconds = _INTERRUPT_AGAIN_SECONDS
+
+    thread = threading.Thread(target=run, name="time-limit", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()  # so that it cannot interrupt a later query
 
 
 def columns_sum(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:
