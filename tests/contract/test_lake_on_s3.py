@@ -27,6 +27,7 @@ from punchcard.store.routing.lake_status import read_lake_status
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.installation import Installation, award
 from punchcard.testing.s3_server import S3Server, lake_folder
+from punchcard.testing.slow_proxy import slow_proxy
 
 pytestmark = pytest.mark.long
 
@@ -76,8 +77,9 @@ def test_an_append_makes_few_requests_checkpoints_included(s3_server: S3Server, 
     append(writer, 1)
     before = len(s3_server.requests(url))
     append(writer, 2)
-    (look_ahead, look_back, data, commit) = s3_server.requests(url)[before:]
-    assert [request.method for request in (look_ahead, look_back, data, commit)] == ["GET", "HEAD", "PUT", "PUT"]
+    *looks, data, commit = s3_server.requests(url)[before:]
+    assert sorted(request.method for request in looks) == ["GET", "HEAD"]  # ahead and back, at once
+    assert [request.method for request in (data, commit)] == ["PUT", "PUT"]
     before = len(s3_server.requests(url))
     for position in range(3, APPENDS + 1):
         append(writer, position)
@@ -93,7 +95,75 @@ def test_a_repeated_query_reads_no_footer_again(s3_server: S3Server, url: str) -
     assert len(reader.find("m-007-1")) == 1
     before = len(s3_server.requests(url))
     assert reader.find("m-000-0") == []
-    assert [request.status for request in s3_server.requests(url)[before:]] == [404, 200]  # the log has nothing new
+    assert statuses(s3_server, url, before) == [200, 404]  # the log has nothing new
+
+
+def statuses(s3_server: S3Server, url: str, before: int) -> list[int]:
+    """Return the statuses of the requests for a lake after the first ones, sorted: some were sent at once."""
+    return sorted(request.status for request in s3_server.requests(url)[before:])
+
+
+_FILES = 8
+
+
+def test_a_worker_that_starts_reads_the_log_once_and_each_small_file_with_one_request(
+    s3_server: S3Server, url: str
+) -> None:
+    """It asks for the last position twice, for the guard of the event log, and then for the recent message ids."""
+    writer, reader = LakeWriter(url), LakeReader(url)
+    for position in range(1, _FILES + 1):
+        append(writer, position)
+    before = len(s3_server.requests(url))
+    assert reader.last_position() == _FILES
+    hint, log, *commits = s3_server.requests(url)[before:]
+    assert (hint.status, log.query.startswith("list-type=2"), len(commits)) == (404, True, _FILES + 1)
+    before = len(s3_server.requests(url))
+    reader.last_position()
+    assert statuses(s3_server, url, before) == [200, 404]
+    before = len(s3_server.requests(url))
+    keys = [key for part in reader.recent_message_keys(10_000) for key in part]
+    assert sorted(keys) == sorted(f"web {message_id}" for message_id in expected_ids(_FILES))
+    assert statuses(s3_server, url, before) == [200, *[206] * _FILES, 404]
+
+
+def test_a_worker_that_starts_waits_for_a_slow_s3_six_times(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with slow_proxy(s3_server.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        url = s3_server.new_lake()
+        writer, reader = LakeWriter(url), LakeReader(url)
+        for position in range(1, _FILES + 1):
+            append(writer, position)
+        proxy.delays = (1.0, 1.0)
+        begun = time.monotonic()
+        assert (reader.last_position(), reader.last_position()) == (_FILES, _FILES)
+        keys = [key for part in reader.recent_message_keys(10_000) for key in part]
+        assert len(keys) == 3 * _FILES
+        assert 6 <= time.monotonic() - begun < 11  # one after the other, these requests take 23 seconds
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 11, 3 * _FILES])
+def test_the_newest_message_ids_of_several_files_are_read_at_once(url: str, limit: int) -> None:
+    writer = LakeWriter(url)
+    for position in range(1, _FILES + 1):
+        append(writer, position)
+    keys = [key for part in LakeReader(url).recent_message_keys(limit) for key in part]
+    newest = [f"web m-{position:03}-{index}" for position in range(_FILES, 0, -1) for index in (2, 1, 0)]
+    assert keys == newest[:limit]
+
+
+def test_a_file_that_is_missing_costs_only_its_own_message_ids(url: str) -> None:
+    writer = LakeWriter(url)
+    for position in range(1, _FILES + 1):
+        append(writer, position)
+    next(path for path in lake_folder(url).glob("day=*/*") if path.name.startswith(f"{3:020}")).unlink()
+    damages: list[LakeError] = []
+    keys = [key for part in LakeReader(url).recent_message_keys(10_000, on_damage=damages.append) for key in part]
+    assert len(damages) == 1
+    assert sorted(keys) == sorted(f"web {id_}" for id_ in expected_ids(_FILES) if not id_.startswith("m-003"))
+    with pytest.raises(LakeError):
+        list(LakeReader(url).recent_message_keys(10_000))
 
 
 def test_two_machines_see_one_lake(url: str) -> None:

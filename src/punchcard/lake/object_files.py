@@ -2,7 +2,7 @@
 
 DuckDB opens a file many times per query, and reads its footer (16 KB) and Bloom filters (32 KB) each time. Data files
 never change, so these small parts are kept in memory, and sizes are known from the table's log: a file that does not
-hold what is searched costs two requests the first time and none later.
+hold what is searched costs two requests the first time and none later. A small file is read whole by the first one.
 """
 
 import threading
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = "punchcardlake"
 _FOOTER_BYTES = 16_384  # what DuckDB reads first
-_KEPT_PART_BYTES_MAX = 65_536  # a footer or a Bloom filter
+_KEPT_PART_BYTES_MAX = 65_536  # a footer, a Bloom filter or a small file
 _KEPT_BYTES_MAX = 64 * 1024 * 1024
 _REQUESTS_AT_ONCE = 8
 _MODIFIED = datetime(2000, 1, 1, tzinfo=UTC)  # data files never change
@@ -97,7 +97,7 @@ class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
     def read_part(self, name: str, size: int, start: int, length: int) -> bytes:
         """Return a part of a file, from memory if it is a small one that was read before."""
-        footer = max(0, size - _FOOTER_BYTES)
+        footer = _footer_begin(size)
         if start >= footer:
             content = self._read_kept(name, footer, size - footer)
             return content[start - footer : start - footer + length]
@@ -105,7 +105,8 @@ class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec
 
     def fetch_footers(self, files: Sequence[DataFile]) -> None:
         """Read the footers of many files at once: DuckDB would read one after the other."""
-        footers = [(file.path, max(0, file.bytes - _FOOTER_BYTES), min(file.bytes, _FOOTER_BYTES)) for file in files]
+        begins = [_footer_begin(file.bytes) for file in files]
+        footers = [(file.path, begin, file.bytes - begin) for file, begin in zip(files, begins, strict=True)]
         with self._lock:
             missing = [footer for footer in footers if footer not in self._parts]
         if len(missing) < 2:
@@ -169,6 +170,11 @@ class LakeFile:
 
     def close(self) -> None:
         """Do nothing: there is no connection to close."""
+
+
+def _footer_begin(size: int) -> int:
+    """Return where the part begins that is read first: the footer, or all of a small file."""
+    return 0 if size <= _KEPT_PART_BYTES_MAX else size - _FOOTER_BYTES
 
 
 def _split(path: str) -> tuple[int, str]:

@@ -131,11 +131,13 @@ def load_state(store: ObjectStore) -> TableState | None:
     if not commits and not checkpoints:
         return None
     state = TableState(checkpoint=max(checkpoints, default=-1))
-    if checkpoints:
-        state.apply_checkpoint(_read_checkpoint(store, state.checkpoint))
-        state.version = state.checkpoint
     newer = [version for version in commits if version > state.checkpoint]
-    for version, commit in zip(newer, store.read_all([commit_path(version) for version in newer]), strict=True):
+    begin = [checkpoint_path(state.checkpoint)] if checkpoints else []
+    contents = store.read_all([*begin, *map(commit_path, newer)])
+    if checkpoints:
+        state.apply_checkpoint(_checkpoint_rows(begin[0], contents.pop(0)))
+        state.version = state.checkpoint
+    for version, commit in zip(newer, contents, strict=True):
         if version != state.version + 1 or commit is None:
             raise DamagedLogError(f"{commit_path(state.version + 1)} is missing")
         state.apply(commit)
@@ -257,12 +259,11 @@ def _hinted_checkpoint(store: ObjectStore) -> int | None:
         return None
 
 
-def _read_checkpoint(store: ObjectStore, version: int) -> list[dict[str, Any]]:
+def _checkpoint_rows(path: str, content: bytes | None) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet
 
-    path = checkpoint_path(version)
-    if (content := store.read(path)) is None:
+    if content is None:
         raise DamagedLogError(f"{path} is missing")
     try:
         table = pyarrow.parquet.read_table(pa.BufferReader(content))

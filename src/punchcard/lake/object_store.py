@@ -40,7 +40,7 @@ _CONNECT_TIMEOUT = timedelta(seconds=5)
 _TIMEOUT = timedelta(seconds=15)  # of a request that transfers some kilobytes, and of each part of a response
 _TRANSFER_TIMEOUT = timedelta(seconds=120)  # of a request that transfers a data file: 64 MB at 0.5 MB/s
 _SMALL_BYTES = 4 * 1024 * 1024  # written within the shorter time at 0.5 MB/s
-_REQUESTS_AT_ONCE = 8
+_REQUESTS_AT_ONCE = 32  # a slow store is waited for twice for all commits behind a checkpoint
 _RETRIES_MAX = 2
 _RETRY_TIMEOUT = timedelta(seconds=15)
 _BUCKET = re.compile(r"[a-zA-Z0-9._-]{3,255}")

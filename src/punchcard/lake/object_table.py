@@ -8,6 +8,7 @@ changes of the schema are made by deltalake on a local copy of the log, and uplo
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -78,14 +79,16 @@ class ObjectTable:
     def _advanced(self, state: TableState) -> TableState | None:
         """Return the state with all newer commits; None if it must be read again."""
         version, repairs = state.version, state.repairs
-        try:
-            while apply_next(self._store, state):
-                if state.repairs != repairs:
-                    return None
-        except DamagedLogError:
-            return None
-        if state.version == version and not self._store.exists(commit_path(version)):
-            return None  # the newest commit is gone: only reading the whole log shows what is left
+        with ThreadPoolExecutor(1) as pool:  # both at once: a slow store is waited for only once
+            is_there = pool.submit(self._store.exists, commit_path(version))
+            try:
+                while apply_next(self._store, state):
+                    if state.repairs != repairs:
+                        return None
+            except DamagedLogError:
+                return None
+            if state.version == version and not is_there.result():
+                return None  # the newest commit is gone: only reading the whole log shows what is left
         return state
 
     def _load(self) -> TableState | None:

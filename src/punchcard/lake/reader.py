@@ -15,7 +15,9 @@ So the cost depends on the number of files, not of events, and compaction keeps 
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +50,9 @@ from punchcard.lake.selection import (
 __all__ = ["LakeEvent", "LakeReader", "LakeResult"]
 
 _KEYS_PER_LIST = 50_000
+# On an object store several files are waited for at once, as far as their message ids need no more than 50 MB.
+_FILES_AT_ONCE = 8
+_ROWS_AT_ONCE = 400_000
 _LOG_POSITION = 9  # its index among the columns of `_EVENTS`
 
 _EVENTS = """
@@ -126,19 +131,29 @@ class LakeReader:
             StorageError: The lake cannot be read.
         """
         remaining = limit
-        for file in self._files():  # newest first
-            if remaining <= 0:
-                return
-            try:
-                keys = [row[0] for row in self._queries.rows(_KNOWN_KEYS, [file], remaining)]
-            except LakeError as error:
-                if on_damage is None:
-                    raise
-                on_damage(error)
-                continue
-            remaining -= len(keys)
-            for begin in range(0, len(keys), _KEYS_PER_LIST):
-                yield keys[begin : begin + _KEYS_PER_LIST]
+        waiting = deque(self._files())  # newest first
+        reading: deque[tuple[int, Future[list[tuple[Any, ...]]]]] = deque()
+        files_max = 1 if self._location.objects is None else _FILES_AT_ONCE
+        with ThreadPoolExecutor(files_max) as pool:
+            while remaining > 0 and (waiting or reading):
+                rows_max = min(remaining, _ROWS_AT_ONCE)
+                while waiting and len(reading) < files_max and sum(rows for rows, _ in reading) < rows_max:
+                    file = waiting.popleft()
+                    reading.append((file.rows, pool.submit(self._queries.rows, _KNOWN_KEYS, [file], remaining)))
+                try:
+                    keys = [row[0] for row in reading.popleft()[1].result()[:remaining]]
+                except LakeError as error:
+                    if on_damage is None:
+                        raise
+                    on_damage(error)
+                    continue
+                remaining -= len(keys)
+                for begin in range(0, len(keys), _KEYS_PER_LIST):
+                    yield keys[begin : begin + _KEYS_PER_LIST]
+
+    def release(self) -> None:
+        """Free what queries have opened; the next query opens it again."""
+        self._queries = LakeQueries(self._location)
 
     def recent_events(
         self, *, names: Sequence[str], sources: Sequence[str], since: datetime, limit: int

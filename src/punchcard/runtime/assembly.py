@@ -75,12 +75,13 @@ def open_lake(settings: Settings, store: Store) -> LakeReader:
 
 @contextmanager
 def open_guarded_log(
-    settings: Settings, store: Store, *, current: Callable[[], Snapshot]
+    settings: Settings, store: Store, *, current: Callable[[], Snapshot], lake: LakeReader | None = None
 ) -> Iterator[tuple[EventLog, LogGuard]]:
     """Open the event log for appending, routing and sending, bound to the store, with its guard.
 
     Args:
         current: Returns the current configuration of the store.
+        lake: What the guard reads; None opens the lake.
 
     Raises:
         OtherLogError: The store belongs to another log.
@@ -89,12 +90,19 @@ def open_guarded_log(
     """
     with open_log(settings) as log:
         refuse_fewer_partitions(log, settings.log_partitions)
-        guard = guard_of(settings, store, log, current=current)
+        guard = guard_of(settings, store, log, current=current, lake=lake)
         guard.open()
         yield log, guard
 
 
-def guard_of(settings: Settings, store: Store, log: EventLog, *, current: Callable[[], Snapshot]) -> LogGuard:
+def guard_of(
+    settings: Settings,
+    store: Store,
+    log: EventLog,
+    *,
+    current: Callable[[], Snapshot],
+    lake: LakeReader | None = None,
+) -> LogGuard:
     """Return the guard of an open log, which has not checked it yet."""
 
     def outcome_wait_seconds() -> float:
@@ -105,7 +113,7 @@ def guard_of(settings: Settings, store: Store, log: EventLog, *, current: Callab
     return LogGuard(
         store=store,
         log=log,
-        lake=LakeReader(settings.lake_location()),
+        lake=lake or LakeReader(settings.lake_location()),
         clock=SystemClock(),
         is_private=not settings.database_url.reveal() and not settings.log_url.reveal(),
         landing_seconds=outcome_wait_seconds,

@@ -7,6 +7,7 @@ import structlog
 
 from punchcard.clock import Clock
 from punchcard.errors import InvariantError
+from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.partitions import PartitionedLog, PartitionReader
 from punchcard.log.port import EventLog
@@ -31,6 +32,7 @@ class PartitionThread:
     """Routes this worker's share of the partitions until stopped.
 
     Args:
+        lake: Has the recent message ids.
         feeds_lake: Return whether this worker feeds the lake.
         open_router: Return a router, with the index of message ids and what takes its rows.
         on_failure: Called when a defect ends the thread: the process must end and be started again.
@@ -41,6 +43,7 @@ class PartitionThread:
         settings: Settings,
         store: Store,
         *,
+        lake: LakeReader,
         clock: Clock,
         feeds_lake: Callable[[], bool],
         open_router: OpenRouter,
@@ -50,6 +53,7 @@ class PartitionThread:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._lake = lake
         self._clock = clock
         self._feeds_lake = feeds_lake
         self._open_router = open_router
@@ -86,7 +90,7 @@ class PartitionThread:
             count=settings.log_partitions,
             worker=self._clock.new_id(),
             lake_last=lake.last_position,
-            fill_index=lambda: fill_index(index, settings, feed, clock=self._clock),
+            fill_index=lambda: fill_index(index, self._lake, feed, ids_min=settings.dedupe_ids_min, clock=self._clock),
             open_router=lambda partition: self._open_router(partition, index, FedElsewhere()),
             feeds_lake=self._feeds_lake,
             mark=lambda: self._progress.mark(_LOOP),

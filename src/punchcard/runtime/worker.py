@@ -93,8 +93,9 @@ class Worker:
         """
         self._wait.open(lambda: refuse_lake_of_its_own(self._settings, self._store))
         opened, settings, current = self._opened, self._settings, self._watch.current
+        self._lake = lake = LakeReader(settings.lake_location())
         _, self._guard = self._wait.open(
-            lambda: opened.enter_context(open_guarded_log(settings, self._store, current=current))
+            lambda: opened.enter_context(open_guarded_log(settings, self._store, current=current, lake=lake))
         )
 
     async def run(self) -> int:
@@ -139,6 +140,7 @@ class Worker:
         partitions = PartitionThread(
             self._settings,
             self._store,
+            lake=self._lake,
             clock=self._clock,
             feeds_lake=self._feeds_lake.is_set,
             open_router=self._open_router,
@@ -249,14 +251,14 @@ class Worker:
                 return
             feed = open_feed(settings, self._store, lake=lake, log=log, clock=self._clock)
             self._feed = feed
-            reader = LakeReader(settings.lake_location())
+            reader = self._lake
             replay = LakeReplay(store=self._store, log=log, lake=reader, clock=self._clock, current=self._watch.newest)
             if not replay.run(stopping=self._stopping.is_set):
                 return
             router = None
             if not self._is_divided:
                 index = MessageIndex(settings.dedupe_ids_min)
-                fill_index(index, settings, feed, clock=self._clock)
+                fill_index(index, reader, feed, ids_min=settings.dedupe_ids_min, clock=self._clock)
                 router = self._open_router(log, index, feed)
             flushing = threading.Thread(target=self._feed_lake, args=(feed, stop), name="lake")
             flushing.start()
