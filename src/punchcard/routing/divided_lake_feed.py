@@ -13,7 +13,7 @@ from punchcard.routing.batch import lake_rows
 from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.records import read_routed
 from punchcard.routing.routed_log import read_routed_log
-from punchcard.store.routing.positions import LAKE, ROUTING, furthest_position, position_of
+from punchcard.store.routing.positions import ROUTING, furthest_position, position_of
 
 _ROWS_AT_ONCE: Final = 20_000
 
@@ -46,12 +46,11 @@ class DividedLakeFeed(LakeFeed):
         self._has_more = rows >= _ROWS_AT_ONCE
         return rows
 
-    def waiting_message_keys(self) -> Iterator[list[str]]:
-        """The `message_key`s of the events that any partition has routed and the lake may not hold."""
+    def _waiting_rows(self, position: int) -> Iterator[tuple[LakeRows, int]]:
+        """The rows of all that any partition has routed behind a log position."""
         with self._store.reading() as work:
-            position, through = position_of(work, LAKE), furthest_position(work, ROUTING)
-        for rows, _ in self._rows_between(position, through):
-            yield rows.known_message_keys()
+            through = furthest_position(work, ROUTING)
+        yield from self._rows_between(position, through)
 
     def _rows_after(self, position: int, *, before: int | None = None) -> Iterator[tuple[LakeRows, int]]:
         with self._store.reading() as work:

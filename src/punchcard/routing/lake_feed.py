@@ -179,15 +179,20 @@ class LakeFeed:
         return message_keys
 
     def waiting_message_keys(self) -> Iterator[list[str]]:
-        """The `message_key`s of the events that were routed and may not be in the lake yet, oldest first.
+        """The `message_key`s of the events that were routed and may not be in the lake at the time of this call.
+
+        Oldest first. Call this before the lake is read: another process may append meanwhile.
 
         Raises:
             StorageError: the store or the log failed.
         """
         with self._store.reading() as connection:
             position = position_of(connection, LAKE)
-        for rows, _ in self._rows_after(position):
-            yield rows.known_message_keys()
+        return (rows.known_message_keys() for rows, _ in self._waiting_rows(position))
+
+    def _waiting_rows(self, position: int) -> Iterator[tuple[LakeRows, int]]:
+        """The rows of all that was routed behind a log position."""
+        return self._rows_after(position)
 
     def _append_waiting(self) -> int:
         """Append the rows in memory in one commit."""
