@@ -159,7 +159,7 @@ class KafkaCluster:
         def request(client: AdminClient, seconds: float) -> list[int]:
             futures = client.list_offsets(dict.fromkeys(places, which), request_timeout=seconds)
             offsets = [int(futures[place].result(timeout=2 * ANSWER_SECONDS).offset) for place in places]
-            if min(offsets) < 0:  # a broker that has lost the others does not know
+            if min(offsets) < 0:  # the leader is dead, or has lost the others
                 raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
             return offsets
 

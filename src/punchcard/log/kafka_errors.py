@@ -21,7 +21,8 @@ _NEW_LEADER: Final = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.UNKNOWN_LEADER_EPOCH,
 )
-# A new leader knows the end of the log once all in-sync replicas have asked it for records.
+# A new leader knows the end of the log once all in-sync replicas have asked it for records. The same code stands for
+# an end that the client does not get because the leader is dead and not replaced yet.
 _END_UNKNOWN: Final = (KafkaError.OFFSET_NOT_AVAILABLE,)
 _TOO_FEW_REPLICAS: Final = (KafkaError.NOT_ENOUGH_REPLICAS, KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
 
@@ -49,7 +50,9 @@ _IF_IT_LASTS: Final = "This takes some seconds. If it lasts for a minute, start 
 _MEANINGS: Final[Mapping[int, str]] = {
     **dict.fromkeys(_ELECTION, f"Its brokers elect a leader. {_IF_IT_LASTS}"),
     **dict.fromkeys(_NEW_LEADER, f"Another broker leads it now. {_IF_IT_LASTS}"),
-    **dict.fromkeys(_END_UNKNOWN, f"The broker that leads it waits for the other ones. {_IF_IT_LASTS}"),
+    **dict.fromkeys(
+        _END_UNKNOWN, f"Where it ends is not known until its brokers have agreed on a leader. {_IF_IT_LASTS}"
+    ),
     **dict.fromkeys(
         _TOO_FEW_REPLICAS,
         "Fewer brokers are in sync than must have each event (min.insync.replicas). Start those that are down.",
