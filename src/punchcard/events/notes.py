@@ -1,7 +1,7 @@
 """Notes about values that were converted to read an event: shown in its trace, counted per source."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -9,7 +9,7 @@ NOTES_MAX: Final = 20  # per event: an event of 32 KB may hold thousands of valu
 _encoder = msgspec.json.Encoder()
 
 
-class Note(NamedTuple):
+class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A conversion: a stable code, and a sentence."""
 
     reason: str

@@ -1,13 +1,20 @@
 """Changes of single members of a JSON object. What is not touched keeps its text, so no number changes its digits."""
 
+from collections.abc import Callable
 from typing import Final, cast
 
 import msgspec
 
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_encode: Final = msgspec.json.Encoder().encode
-
 Members = dict[str, "msgspec.Raw | Members"]
+"""The members of an object by name: a value is JSON text, or a dictionary if something in it was read or changed."""
+
+decode_members: Final = cast(
+    "Callable[[bytes | msgspec.Raw], Members]", msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+)
+"""Return the members of JSON text; raises `msgspec.DecodeError` if it is not an object."""
+
+encode_members: Final[Callable[[Members], bytes]] = msgspec.json.Encoder().encode
+"""Return the JSON text of an object with these members."""
 
 
 class JsonMembers:
@@ -16,16 +23,19 @@ class JsonMembers:
     Args:
         raw: JSON text of an object.
 
+    Attributes:
+        root: The members.
+
     Raises:
         msgspec.DecodeError: It is not an object.
     """
 
     def __init__(self, raw: bytes) -> None:
-        self._root: Members = _decode(raw)
+        self.root = decode_members(raw)
 
     def encode(self) -> bytes:
         """Return the JSON text."""
-        return _encode(self._root)
+        return encode_members(self.root)
 
     def get(self, path: tuple[str, ...]) -> bytes | None:
         """Return the JSON text at a path, None if there is none."""
@@ -72,29 +82,33 @@ class JsonMembers:
         Args:
             is_added: Add missing objects.
         """
-        current = self._root
+        current: Members | None = self.root
         for part in path:
-            value = current.get(part)
-            if value.__class__ is dict:
-                current = value
-                continue
-            text = b"" if value is None else bytes(cast("msgspec.Raw", value)).lstrip()
-            inner: Members
-            if text.startswith(b"{"):
-                inner = _decode(text)
-            elif is_added and (not text or text == b"null"):
-                inner = {}
-            else:
-                return None
-            current[part] = inner
-            current = inner
+            if current is None:
+                break
+            current = inner_object(current, part, is_added=is_added)
         return current
 
 
-def _decode(text: bytes) -> Members:
-    return cast("Members", _members.decode(text))
+def inner_object(members: Members, name: str, *, is_added: bool = False) -> Members | None:
+    """Return the object that is a member, to be read or changed; None if the member is not an object.
+
+    Args:
+        is_added: Add a missing object; null counts as missing.
+    """
+    value = members.get(name)
+    if isinstance(value, dict):
+        return value
+    if value is not None and bytes(value).lstrip().startswith(b"{"):
+        inner = decode_members(value)
+    elif is_added and (value is None or bytes(value).strip() == b"null"):
+        inner = {}
+    else:
+        return None
+    members[name] = inner
+    return inner
 
 
 def text_of(value: "msgspec.Raw | Members") -> bytes:
     """Return the JSON text of a member."""
-    return bytes(value) if isinstance(value, msgspec.Raw) else _encode(value)
+    return bytes(value) if isinstance(value, msgspec.Raw) else encode_members(value)

@@ -1,28 +1,23 @@
 """The single changes that a transformation makes of the members of an event, each with its note."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from punchcard.events.model import Event
 from punchcard.events.notes import Note
+from punchcard.filters.change_writer import TRANSFORMED, ChangeWriter, shown, shown_text
 from punchcard.filters.destination_filters import compile_expression
-from punchcard.filters.json_members import JsonMembers, text_of
+from punchcard.filters.json_members import JsonMembers, Members, inner_object
 from punchcard.filters.syntax import Condition, Path
 
 NESTED: Final = ("properties", "traits", "context", "integrations")
 """Members of an event that are objects."""
 
-TRANSFORMED: Final = "transformed"
-"""The reason of the note of a change by a transformation."""
-
-_SHOWN_MAX: Final = 60
 _encode: Final = msgspec.json.Encoder().encode
-
-Change = Callable[[JsonMembers], Note | None]
-"""Changes the members of an event; returns a note about it, None if there was nothing to change."""
 
 
 class ComputedProperty:
@@ -63,86 +58,156 @@ class ComputedProperty:
             return None, f"cannot be computed: {type(error).__name__}: {shown_text(str(error))}"
 
 
-def event_renaming(name: str, label: str) -> Change:
-    """Return the change of the name of a track call."""
-    text = _encode(name)
+@dataclass(frozen=True)
+class EventRenaming:
+    """The name of a track call becomes another one. Other calls have none."""
 
-    def rename(members: JsonMembers) -> Note | None:
-        before = members.get(("event",))  # only track calls have it
-        if before is None or before == text:
+    name: str
+    label: str
+
+    def write(self, code: ChangeWriter) -> None:
+        """Write the statements of the change."""
+        text = _encode(self.name)
+        _write_setting(code, code.find(()), ("event",), text, f"{self.label}event ", is_added=False)
+
+
+@dataclass(frozen=True)
+class Renaming:
+    """The value of a property moves to another name."""
+
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    label: str
+
+    def write(self, code: ChangeWriter) -> None:
+        """Write the statements of the change."""
+        old, new = self.old, self.new
+        if new[: len(old)] == old:  # into itself: it would be lost
+            return
+        parent = code.find(old[:-1])
+        note = code.note(f"{self.label}{dotted(old)} → {dotted(new)} (", "value", ")")
+        if new[:-1] == old[:-1]:
+            code.add(f"value = None if {parent} is None else {parent}.pop({old[-1]!r}, None)")
+            code.add(f"if value is not None: {parent}[{new[-1]!r}] = value; {note}")
+        else:
+            move = code.bind(_move, "move")
+            code.add(f"value = {move}(root, {parent}, {old!r}, {new!r})")
+            code.add(f"if value is not None: {note}")
+            code.forget(new[:1])  # objects on the path of the new name may have been added
+        code.forget(old)
+        code.forget(new)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The value at a path becomes a JSON text, not of an object; missing objects on the path are added."""
+
+    path: tuple[str, ...]
+    text: bytes
+    label: str
+
+    def write(self, code: ChangeWriter) -> None:
+        """Write the statements of the change."""
+        parent = code.find(self.path[:-1], is_added=True)
+        _write_setting(code, parent, self.path, self.text, f"{self.label}{dotted(self.path)} ", is_added=True)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A property is removed."""
+
+    path: tuple[str, ...]
+    label: str
+
+    def write(self, code: ChangeWriter) -> None:
+        """Write the statements of the change."""
+        parent = code.find(self.path[:-1])
+        note = code.note(f"{self.label}{dotted(self.path)} removed (", "value", ")")
+        code.add(f"value = None if {parent} is None else {parent}.pop({self.path[-1]!r}, None)")
+        code.add(f"if value is not None: {note}")
+        code.forget(self.path)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """All properties are removed but those that are allowed."""
+
+    own: str
+    allowed: frozenset[str]
+    label: str
+
+    def write(self, code: ChangeWriter) -> None:
+        """Write the statements of the change."""
+        reduce = code.bind(self._reduce, "reduce")
+        code.add(f"if note := {reduce}({code.find((self.own,))}): notes.append(note)")
+        code.forget((self.own,))
+
+    def _reduce(self, members: Members | None) -> Note | None:
+        names = [name for name in members or () if name not in self.allowed]
+        if members is None or not names:
             return None
-        members.set(("event",), text)
-        return Note(TRANSFORMED, f"{label}event {shown(before)} → {shown(text)}")
-
-    return rename
-
-
-def renaming(old: tuple[str, ...], new: tuple[str, ...], label: str) -> Change:
-    """Return the change that moves the value of a property to another name."""
-    head = f"{label}{dotted(old)} → {dotted(new)}"
-    parents, old_name, new_name = old[:-1], old[-1], new[-1]
-
-    def rename_beside(members: JsonMembers) -> Note | None:
-        parent = members.find_object(parents)
-        value = None if parent is None else parent.pop(old_name, None)
-        if parent is None or value is None:
-            return None
-        parent[new_name] = value
-        return Note(TRANSFORMED, f"{head} ({shown(text_of(value))})")
-
-    def rename(members: JsonMembers) -> Note | None:
-        value = members.move(old, new)
-        return None if value is None else Note(TRANSFORMED, f"{head} ({shown(value)})")
-
-    return rename_beside if new[:-1] == parents else rename
-
-
-def setting(path: tuple[str, ...], text: bytes, label: str) -> Change:
-    """Return the change that sets the JSON text of a value."""
-    head, tail = f"{label}{dotted(path)} ", f" → {shown(text)}"
-    added = Note(TRANSFORMED, f"{head}{shown(None)}{tail}")  # as for most events
-    parents, name, value = path[:-1], path[-1], msgspec.Raw(text)
-
-    def set_value(members: JsonMembers) -> Note | None:
-        parent = members.find_object(parents, is_added=True)
-        if parent is None:
-            return None
-        previous = parent.get(name)
-        if previous is None:
-            parent[name] = value
-            return added
-        before = text_of(previous)
-        if before == text:
-            return None
-        parent[name] = value
-        return Note(TRANSFORMED, f"{head}{shown(before)}{tail}")
-
-    return set_value
-
-
-def removal(path: tuple[str, ...], label: str) -> Change:
-    """Return the change that removes a property."""
-    head = f"{label}{dotted(path)} removed"
-
-    def remove(members: JsonMembers) -> Note | None:
-        removed = members.remove(path)
-        return None if removed is None else Note(TRANSFORMED, f"{head} ({shown(removed)})")
-
-    return remove
-
-
-def reduction(own: tuple[str, ...], allowed: frozenset[str], label: str) -> Change:
-    """Return the change that removes all properties but those that are allowed."""
-
-    def reduce(members: JsonMembers) -> Note | None:
-        names = [name for name in members.names(own) if name not in allowed]
         for name in names:
-            members.remove((*own, name))
-        if not names:
-            return None
-        return Note(TRANSFORMED, f"{label}not allowed in {own[0]} and removed: {shown_text(', '.join(names))}")
+            del members[name]
+        detail = f"{self.label}not allowed in {self.own} and removed: {shown_text(', '.join(names))}"
+        return Note(TRANSFORMED, detail)
 
-    return reduce
+
+MemberChange = EventRenaming | Renaming | Setting | Removal | Reduction
+"""One change of the members of an event."""
+
+ApplyChanges = Callable[[Members], list[Note]]
+"""Changes the members of an event in place; returns a note about each change that there was to make."""
+
+
+def compile_changes(changes: Iterable[MemberChange]) -> ApplyChanges:
+    """Compile changes into one function that makes them in their order.
+
+    It looks for each object once, whatever the number of changes of its members.
+    """
+    code = ChangeWriter()
+    for change in changes:
+        change.write(code)
+    return code.function()
+
+
+def set_computed(members: JsonMembers, path: tuple[str, ...], text: bytes, label: str) -> Note | None:
+    """Set a computed value; return None if it is there already, or if a value on the path is not an object."""
+    before = members.get(path)
+    if before == text or not members.set(path, text):
+        return None
+    return Note(TRANSFORMED, f"{label}{dotted(path)} {shown(before)} → {shown(text)}")
+
+
+def _write_setting(
+    code: ChangeWriter, parent: str, path: tuple[str, ...], text: bytes, head: str, *, is_added: bool
+) -> None:
+    name, after = path[-1], f" → {shown(text)}"
+    raw, same = code.bind_raw(text), code.bind(text, "text")
+    code.add(f"if {parent} is not None:")
+    code.add(f"    value = {parent}.get({name!r})")
+    if is_added:
+        added = code.bind(Note(TRANSFORMED, f"{head}{shown(None)}{after}"), "added")  # as for most events
+        code.add(f"    if value is None: {parent}[{name!r}] = {raw}; notes.append({added})")
+    else:
+        code.add("    if value is None: pass")
+    code.add(f"    elif value is not {raw} and text_of(value) != {same}:")
+    code.add(f"        {parent}[{name!r}] = {raw}; {code.note(head, 'value', after)}")
+    code.forget(path)
+
+
+def _move(root: Members, parent: Members | None, old: tuple[str, ...], new: tuple[str, ...]) -> object:
+    """Move a member into another object; return its value, None if it could not be moved."""
+    value = None if parent is None else parent.get(old[-1])
+    if parent is None or value is None:
+        return None
+    target: Members | None = root
+    for part in new[:-1]:
+        target = None if target is None else inner_object(target, part, is_added=True)
+    if target is None:
+        return None
+    del parent[old[-1]]
+    target[new[-1]] = value
+    return value
 
 
 def absolute(path: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
@@ -153,18 +218,3 @@ def absolute(path: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
 def dotted(path: tuple[str, ...]) -> str:
     """Return a path as text, with a backslash before each dot in a name."""
     return ".".join(part.replace(".", "\\.") for part in path)
-
-
-def shown(value: bytes | None) -> str:
-    """Return JSON text, shortened for a sentence."""
-    if value is None:
-        return "(none)"
-    if len(value) <= _SHOWN_MAX:
-        return value.decode(errors="replace")
-    # Cut before it is decoded: it may be a list of 30 KB. A character has at most four bytes.
-    return shown_text(value[: 4 * (_SHOWN_MAX + 1)].decode(errors="replace"))
-
-
-def shown_text(text: str) -> str:
-    """Return text, shortened for a sentence."""
-    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 1]}…"

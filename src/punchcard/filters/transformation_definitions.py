@@ -13,20 +13,23 @@ from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event, EventType
 from punchcard.events.notes import Note
 from punchcard.events.parse import EVENT_BYTES_MAX
+from punchcard.filters.change_writer import shown_text
 from punchcard.filters.generated import paths_of
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.member_changes import (
     NESTED,
-    Change,
+    ApplyChanges,
     ComputedProperty,
+    EventRenaming,
+    MemberChange,
+    Reduction,
+    Removal,
+    Renaming,
+    Setting,
     absolute,
+    compile_changes,
     dotted,
-    event_renaming,
-    reduction,
-    removal,
-    renaming,
-    setting,
-    shown_text,
+    set_computed,
 )
 from punchcard.filters.parser import parse, parse_expression
 from punchcard.filters.printer import print_condition
@@ -94,6 +97,7 @@ class Transformation:
         depends_on: The paths of the condition and of the expressions.
         of_properties: The changes of a track, page or screen call.
         of_traits: The changes of an identify or group call.
+        apply_to_properties, apply_to_traits: The same, compiled.
         computed: The properties that get the values of expressions, set behind all other changes.
         changed: The paths that may change, of properties and of traits; also what is below them may.
     """
@@ -103,8 +107,10 @@ class Transformation:
     condition: Condition
     drops: str | None
     depends_on: frozenset[tuple[str, ...]]
-    of_properties: Sequence[Change]
-    of_traits: Sequence[Change]
+    of_properties: Sequence[MemberChange]
+    of_traits: Sequence[MemberChange]
+    apply_to_properties: ApplyChanges
+    apply_to_traits: ApplyChanges
     computed: Sequence[ComputedProperty]
     changed: frozenset[tuple[str, ...]]
 
@@ -113,10 +119,7 @@ class Transformation:
         has_traits = event.type in WITH_TRAITS
         # Expressions see the event as the condition does, whatever else is changed.
         values = [computed.compute(event, members) for computed in self.computed] if self.computed else None
-        notes: list[Note] = []
-        for change in self.of_traits if has_traits else self.of_properties:
-            if (note := change(members)) is not None:
-                notes.append(note)
+        notes = (self.apply_to_traits if has_traits else self.apply_to_properties)(members.root)
         own = ("traits",) if has_traits else ("properties",)
         return notes if values is None else notes + self._set_computed(members, values, own)
 
@@ -129,7 +132,7 @@ class Transformation:
             if text is None:
                 detail = f"{self.label}{dotted(path)} is not set: {computed.text} {problem}"
                 notes.append(Note(NOT_COMPUTED, detail))
-            elif (note := setting(path, text, self.label)(members)) is not None:
+            elif (note := set_computed(members, path, text, self.label)) is not None:
                 notes.append(note)
             elif members.get(path) != text:
                 detail = f"{self.label}{dotted(path)} is not set: a value on the path is not an object"
@@ -164,9 +167,10 @@ def read_transformation(definition: TransformationDefinition) -> Transformation:
         raise _invalid(f"A list has at most {_ITEMS_MAX} properties.", "propertyDrops")
     expressions = [expression for _, expression in computed]
     label = f'transformation "{definition.name}": '
-    of_properties = [*_changes(definition, ("properties",), renames, values, drops, label)]
+    of_properties: list[MemberChange] = [*_changes(definition, ("properties",), renames, values, drops, label)]
     if definition.new_event_name:
-        of_properties.insert(0, event_renaming(definition.new_event_name, label))
+        of_properties.insert(0, EventRenaming(definition.new_event_name, label))
+    of_traits = [*_changes(definition, ("traits",), renames, values, drops, label)]
     return Transformation(
         name=definition.name,
         label=label,
@@ -174,7 +178,9 @@ def read_transformation(definition: TransformationDefinition) -> Transformation:
         drops=f"{label}drops events with {print_condition(condition)}" if definition.drops else None,
         depends_on=frozenset(paths_of([condition, *expressions])),
         of_properties=of_properties,
-        of_traits=[*_changes(definition, ("traits",), renames, values, drops, label)],
+        of_traits=of_traits,
+        apply_to_properties=compile_changes(of_properties),
+        apply_to_traits=compile_changes(of_traits),
         computed=[property_ for property_, _ in computed],
         changed=_changed_members(
             definition,
@@ -253,16 +259,16 @@ def _changes(
     values: Sequence[tuple[tuple[str, ...], bytes]],
     drops: Sequence[tuple[str, ...]],
     label: str,
-) -> Iterator[Change]:
+) -> Iterator[MemberChange]:
     """Yield the changes of a call with its members in `properties` or `traits`."""
     for old, new in renames:
-        yield renaming(absolute(old, own), absolute(new, own), label)
+        yield Renaming(absolute(old, own), absolute(new, own), label)
     for path, text in values:
-        yield setting(path, text, label)
+        yield Setting(path, text, label)
     for path in drops:
-        yield removal(absolute(path, own), label)
+        yield Removal(absolute(path, own), label)
     if definition.allow_properties:
-        yield reduction(own, frozenset(definition.allow_properties), label)
+        yield Reduction(own[0], frozenset(definition.allow_properties), label)
 
 
 def _has_changes(definition: TransformationDefinition) -> bool:

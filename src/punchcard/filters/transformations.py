@@ -1,17 +1,18 @@
 """Transformations: events renamed, properties renamed, set and removed, where a condition is true."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from punchcard.events.faults import Fault
 from punchcard.events.model import Event
 from punchcard.events.notes import Note
-from punchcard.events.parse import read_rewritten
+from punchcard.events.parse import EVENT_BYTES_MAX, read_rewritten, with_text
+from punchcard.filters.change_writer import TRANSFORMED
 from punchcard.filters.destination_filters import compile_conditions, compile_matches
-from punchcard.filters.json_members import JsonMembers
-from punchcard.filters.member_changes import TRANSFORMED, Change
+from punchcard.filters.json_members import JsonMembers, decode_members, encode_members
+from punchcard.filters.member_changes import NESTED, ApplyChanges, compile_changes
 from punchcard.filters.transformation_definitions import (
     NOT_COMPUTED,
     WITH_TRAITS,
@@ -25,7 +26,21 @@ FAILED: Final = "transformation_failed"
 _REMEMBERED_MAX: Final = 1_000
 _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError, ValueError)
 
-_IndependentChanges = tuple[Sequence[Change], ...]
+_CHECKED: Final = (("context", "consent"), ("context", "device"))  # what is not free within the members of an event
+
+
+class _IndependentChanges(NamedTuple):
+    """Changes that are all there is to do for an event, whatever else it contains.
+
+    Attributes:
+        of_properties: Those of a track, page or screen call.
+        of_traits: Those of an identify or group call.
+        leaves_valid: Whether an event is always valid afterwards, unless it is too large.
+    """
+
+    of_properties: ApplyChanges
+    of_traits: ApplyChanges
+    leaves_valid: bool
 
 
 class Transformed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -60,7 +75,7 @@ class Transformations:
         # Most events match nothing: that takes one call.
         self._all_matches: Callable[[Event], int] = compile_matches(conditions)
         self._matches = [compile_conditions([condition]) for condition in conditions]
-        self._changes_of: dict[int, _IndependentChanges] = {}  # by the transformations that match, as bits
+        self._changes_of: dict[int, _IndependentChanges | None] = {}  # by the transformations that match, as bits
         self._affected_by = [
             sum(
                 1 << number
@@ -83,42 +98,50 @@ class Transformations:
                 return self._apply_matching(event, None)
             if not matches:
                 return None
+            if matches not in self._changes_of and len(self._changes_of) < _REMEMBERED_MAX:
+                self._changes_of[matches] = self._independent_changes(matches)
             changes = self._changes_of.get(matches)
-            if changes is None and len(self._changes_of) < _REMEMBERED_MAX:
-                changes = self._changes_of[matches] = self._independent_changes(matches)
             return (self._apply_changes(event, changes) if changes else None) or self._apply_matching(event, matches)
         except _UNREADABLE as error:
             return Transformed(event=None, reason=FAILED, detail=f"transformations cannot read this event: {error}")
 
-    def _independent_changes(self, matches: int) -> _IndependentChanges:
-        """Return the changes that are all there is to do for an event, whatever else it contains.
+    def _independent_changes(self, matches: int) -> _IndependentChanges | None:
+        """Compile the changes of several transformations into one function.
 
         Args:
             matches: The transformations with true conditions, as bits.
 
         Returns:
-            The changes, first of properties, then of traits; nothing if one of the transformations drops the event or
-            computes a value, or if a condition must be evaluated again after a change.
+            None if one of the transformations drops the event or computes a value, or if a condition must be evaluated
+            again after a change.
         """
         if any(affected_by & matches for affected_by in self._affected_by):
-            return ()
+            return None
         matching = [
             transformation for number, transformation in enumerate(self._transformations) if matches >> number & 1
         ]
         if any(transformation.drops is not None or transformation.computed for transformation in matching):
-            return ()
-        return (
-            tuple(change for transformation in matching for change in transformation.of_properties),
-            tuple(change for transformation in matching for change in transformation.of_traits),
+            return None
+        changed = [path for transformation in matching for path in transformation.changed]
+        return _IndependentChanges(
+            of_properties=compile_changes(
+                change for transformation in matching for change in transformation.of_properties
+            ),
+            of_traits=compile_changes(change for transformation in matching for change in transformation.of_traits),
+            leaves_valid=all(path[0] in NESTED for path in changed) and not _may_affect(changed, _CHECKED),
         )
 
     def _apply_changes(self, event: Event, changes: _IndependentChanges) -> Transformed | None:
         """Apply changes that depend on nothing; None if there is nothing to do, or the event would not be valid."""
-        members = JsonMembers(event.raw)
-        own = changes[event.type in WITH_TRAITS]
-        notes = tuple([note for change in own if (note := change(members)) is not None])
-        read = read_rewritten(event, members.encode()) if notes else None
-        return Transformed(event=read, notes=notes) if isinstance(read, Event) else None
+        root = decode_members(event.raw)
+        notes = (changes.of_traits if event.type in WITH_TRAITS else changes.of_properties)(root)
+        if not notes:
+            return None
+        raw = encode_members(root)
+        if changes.leaves_valid and len(raw) <= EVENT_BYTES_MAX:
+            return Transformed(event=with_text(event, raw), notes=tuple(notes))
+        read = read_rewritten(event, raw)
+        return Transformed(event=read, notes=tuple(notes)) if isinstance(read, Event) else None
 
     def _apply_matching(self, event: Event, matches: int | None) -> Transformed | None:
         """Apply the transformations that match.

@@ -1,8 +1,11 @@
 """What is counted of a routed batch: for pages, for the source schema and for metrics."""
 
 from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import chain
 
 from punchcard.events.model import Event
+from punchcard.events.notes import Note
 from punchcard.routing.batch import Batch
 from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.routing.event_results import ResultBatch
@@ -25,11 +28,17 @@ def count_notes(batch: Batch) -> Counter[tuple[int, str, str]]:
     """
     counts: Counter[tuple[int, str, str]] = Counter()
     for record, source, items in zip(batch.records, batch.sources, batch.items, strict=True):
-        for item in items:
-            if item.notes:
-                for reason in {note.reason for note in item.notes}:
-                    counts[record.received_at, source or "", reason] += 1
+        reasons = Counter(chain.from_iterable([_reasons_of(item.notes) for item in items if item.notes]))
+        for reason, count in reasons.items():
+            counts[record.received_at, source or "", reason] += count
     return counts
+
+
+def _reasons_of(notes: Sequence[Note]) -> Collection[str]:
+    """Return the distinct reasons of notes; they often have one, and then it is one object."""
+    first = notes[0].reason
+    reasons = [note.reason for note in notes]
+    return (first,) if reasons.count(first) == len(reasons) else set(reasons)
 
 
 def counts_to_keep(results: ResultBatch, batch: Batch) -> Counter[CountKey]:

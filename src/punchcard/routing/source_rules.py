@@ -189,11 +189,20 @@ def _apply(steps: Sequence[Step], event: Event) -> Ruled | None:
     if not is_ruled:
         return None
     event_after = current if result is None else stored
+    all_notes = limited(notes)
     if notes:
-        event_after = _with_notes(event_after, event, notes)
-    return Ruled(event=event_after, result=result, notes=limited(notes), violations=tuple(violations))
+        event_notes = limited((*event.notes, *notes)) if event.notes else all_notes
+        event_after = _with_notes(event_after, event_notes, is_own=event_after is not event)
+    return Ruled(event=event_after, result=result, notes=all_notes, violations=tuple(violations))
 
 
-def _with_notes(event: Event, received: Event, notes: Sequence[Note]) -> Event:
-    all_notes = limited((*received.notes, *notes))
-    return Event(event.type, event.message_id, event.timestamp, event.received_at, event.wire, event.raw, all_notes)
+def _with_notes(event: Event, notes: tuple[Note, ...], *, is_own: bool) -> Event:
+    """Return the event with other notes.
+
+    Args:
+        is_own: True for an event that a step has just made: it need not be copied.
+    """
+    if is_own:
+        event.notes = notes
+        return event
+    return Event(event.type, event.message_id, event.timestamp, event.received_at, event.wire, event.raw, notes)

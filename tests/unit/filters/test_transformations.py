@@ -365,6 +365,43 @@ def test_all_together_are_the_same_as_one_by_one(
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param([{"property_drops": ["o.a"]}, {"renames": [("o", "p")]}, {"property_drops": ["o.b"]}], id="moved"),
+        pytest.param([{"property_drops": ["o.a"]}, {"renames": [("x", "o")]}, {"property_drops": ["o.c"]}], id="over"),
+        pytest.param([{"property_drops": ["p.a"]}, {"renames": [("o", "p")]}, {"property_drops": ["p.a"]}], id="there"),
+        pytest.param(
+            [{"values": [("properties.o.a", 5)]}, {"property_drops": ["o"]}, {"values": [("properties.o.b", 6)]}],
+            id="again",
+        ),
+        pytest.param(
+            [{"property_drops": ["n.a"]}, {"renames": [("o.a", "n.a")]}, {"property_drops": ["n.a"]}], id="added"
+        ),
+        pytest.param(
+            [{"property_drops": ["o.a"]}, {"values": [("properties.o", "text")]}, {"renames": [("o.b", "o.c")]}],
+            id="no-object",
+        ),
+        pytest.param(
+            [{"property_drops": ["o.a"]}, {"allow_properties": ["x"]}, {"property_drops": ["o.b"]}], id="reduced"
+        ),
+        pytest.param(
+            [{"property_drops": ["o.a", "o.b"]}, {"renames": [("o", "p")]}, {"renames": [("p", "q")]}], id="empty"
+        ),
+    ],
+)
+def test_objects_that_changed_places_are_found_where_they_are(changes: list[dict[str, Any]]) -> None:
+    definitions = [definition(**change) for change in changes]
+    event = track(o={"a": 1, "b": 2}, x={"c": 3})
+    together = Transformations(definitions).apply(event)
+    expected, notes = one_by_one(definitions, event)
+    assert together is not None
+    assert together.event is not None
+    assert expected is not None
+    assert together.event.raw == expected.raw
+    assert [note.detail for note in together.notes] == notes
+
+
+@pytest.mark.parametrize(
     ("first", "condition", "is_true"),
     [
         ({"values": [("properties.a", 1)]}, "properties.a = 1", True),

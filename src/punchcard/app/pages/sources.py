@@ -21,7 +21,7 @@ from punchcard.events.notes import (
     VALUE_CONVERTED,
     VALUE_NOT_FINITE,
 )
-from punchcard.filters.member_changes import TRANSFORMED
+from punchcard.filters.change_writer import TRANSFORMED
 from punchcard.filters.transformation_definitions import NOT_COMPUTED
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
