@@ -45,6 +45,19 @@ _SINGLE: Final = (
 )
 _LISTS: Final = ("allOf", "anyOf", "items", "oneOf")
 _MAPS: Final = ("definitions", "dependencies", "patternProperties", "properties")
+_LATER_KEYWORDS: Final[Mapping[str, str]] = {
+    "dependentRequired": "Use dependencies.",
+    "dependentSchemas": "Use dependencies.",
+    "maxContains": "Use maxItems, or contains alone.",
+    "minContains": "Use minItems, or contains alone.",
+    "prefixItems": "Use a list of schemas in items.",
+    "unevaluatedItems": "Use additionalItems.",
+    "unevaluatedProperties": "Use additionalProperties.",
+    "$dynamicRef": 'Use "$ref": "#/definitions/…".',
+    "$recursiveRef": 'Use "$ref": "#/definitions/…".',
+}
+"""Keywords of later drafts that demand something, each with what draft 7 has in its place. It would ignore them."""
+
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 """An index in a reference. More digits than a schema has places for would not even become a number."""
 
@@ -139,6 +152,9 @@ def _structure_problems(root: Mapping[str, object]) -> Iterator[SchemaProblem]:
             continue
         if path and "$id" in schema:
             yield SchemaProblem((*path, "$id"), 'Is not supported inside a schema. Use "$ref": "#/definitions/…".')
+        for keyword in sorted(_LATER_KEYWORDS.keys() & schema.keys()):
+            message = f"Is not a keyword of draft 7 and would have no effect. {_LATER_KEYWORDS[keyword]}"
+            yield SchemaProblem((*path, keyword), message)
         pending += [(inner_path, inner, depth + 1) for inner_path, inner in subschemas(schema, path)]
 
 

@@ -57,6 +57,13 @@ def nested(depth: int) -> dict[str, Any]:
         ({"pattern": "(a{1,1000}){1,1000}"}, ("pattern",), "linear time"),
         ({"patternProperties": {"(?!a)": {}}}, ("patternProperties", "(?!a)"), "linear time"),
         ({"description": "x" * 200_000}, (), "at most 131,072"),
+        ({"prefixItems": [{"type": "string"}]}, ("prefixItems",), "list of schemas in items"),
+        ({"dependentRequired": {"a": ["b"]}}, ("dependentRequired",), "Use dependencies"),
+        ({"dependentSchemas": {"a": {}}}, ("dependentSchemas",), "Use dependencies"),
+        ({"properties": {"a": {"minContains": 2}}}, ("properties", "a", "minContains"), "would have no effect"),
+        ({"items": {"unevaluatedItems": False}}, ("items", "unevaluatedItems"), "Use additionalItems"),
+        ({"allOf": [{"unevaluatedProperties": False}]}, ("allOf", 0, "unevaluatedProperties"), "Use additionalProp"),
+        ({"$dynamicRef": "#a"}, ("$dynamicRef",), "$ref"),
     ],
 )
 def test_unusable_schema_is_refused_with_its_place(schema: Any, path: tuple[str, ...], part: str) -> None:
@@ -78,6 +85,7 @@ def test_unusable_schema_is_refused_with_its_place(schema: Any, path: tuple[str,
         nested(30),
         {"pattern": "^(a+)+$"},
         {"enum": [{"$ref": "https://example.com/"}]},
+        {"$defs": {"a": {}}, "properties": {"prefixItems": {"$ref": "#/$defs/a"}}, "$comment": "a", "deprecated": True},
     ],
 )
 def test_usable_schema_is_accepted(schema: dict[str, Any]) -> None:
