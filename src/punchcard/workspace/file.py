@@ -10,7 +10,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.profiles.rules import IdentityRules
 from punchcard.workspace.document import Catalog
 from punchcard.workspace.editing import suggest_slug
-from punchcard.workspace.key_lines import find_line, has_path
+from punchcard.workspace.file_problems import FileProblems
 from punchcard.workspace.model import (
     AlertChannel,
     AlertRule,
@@ -27,15 +27,13 @@ from punchcard.workspace.model import (
     Workspace,
 )
 from punchcard.workspace.plan_files import read_enforcement, read_plan_folders, read_tracking_plan
-from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.problems import Problem
 from punchcard.workspace.property_controls import CONTROL_KINDS
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.tables import TableReader
-from punchcard.workspace.validate import entry_paths, find_problems
+from punchcard.workspace.validate import find_problems
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
-
-_SPELLINGS: Mapping[object, str] = {"write_keys": "write_key", "sources": "source"}
 
 
 def read_file(path: Path, environment: Mapping[str, str], *, catalog: Catalog = CATALOG) -> Workspace:
@@ -88,14 +86,11 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
     problems: list[Problem] = []
     reader = TableReader((), document, environment=environment, problems=problems)
     workspace = _read(reader, Path(name).parent)
-    located_problems = [_by_slug(problem, document) for problem in problems]
-    reported_paths = {problem.path for problem in located_problems}
-    semantic_problems = [
-        _as_written(problem, document) for problem in find_problems(workspace, catalog=catalog, allow_masks=True)
-    ]
-    located_problems += [problem for problem in semantic_problems if not _is_about(problem.path, reported_paths)]
+    semantic_problems = find_problems(workspace, catalog=catalog, allow_masks=True)
+    file_problems = FileProblems(name, text, document, workspace)
+    located_problems = file_problems.merge(problems, semantic_problems)
     if located_problems:
-        lines = [_located(problem, name, text, document) for problem in located_problems]
+        lines = [file_problems.line(problem) for problem in located_problems]
         raise ConfigurationError("\n".join(dict.fromkeys(lines)), problems=tuple(located_problems))
     return workspace
 
@@ -366,33 +361,3 @@ def _one_or_many(table: TableReader, single_key: str, list_key: str) -> tuple[st
         return (table.text(single_key),)
     table.note((list_key,), f'Is missing. Set "{single_key}" or "{list_key}".')
     return ()
-
-
-def _by_slug(problem: Problem, document: Mapping[str, object]) -> Problem:
-    # Readers know the index of an entry; people know its slug.
-    if len(problem.path) < 2 or not isinstance(index := problem.path[1], int):
-        return problem
-    kind = str(problem.path[0])
-    entries = document[kind]
-    if not isinstance(entries, list):
-        return problem
-    slugs = [entry.get("slug") if isinstance(entry, dict) else None for entry in entries]
-    return Problem(path=(*entry_paths(kind, slugs)[index], *problem.path[2:]), message=problem.message)
-
-
-def _as_written(problem: Problem, document: Mapping[str, object]) -> Problem:
-    # The model has `write_keys`; the file may contain `write_key`.
-    if len(problem.path) < 3 or (spelling := _SPELLINGS.get(problem.path[2])) is None:
-        return problem
-    written = (*problem.path[:2], spelling)
-    return Problem(path=written, message=problem.message) if has_path(written, document) else problem
-
-
-def _is_about(path: KeyPath, noted: set[KeyPath]) -> bool:
-    """Return True if a problem is reported at, above or below this path: another one would be a consequence."""
-    return any(p[: len(path)] == path or path[: len(p)] == p for p in noted)
-
-
-def _located(problem: Problem, name: str, text: str, document: Mapping[str, object]) -> str:
-    line = find_line(problem.path, text=text, document=document)
-    return f"{name}:{line}: {problem}" if line else f"{name}: {problem}"
