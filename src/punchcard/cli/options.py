@@ -113,6 +113,6 @@ def unknown_name(option: str, name: str, known: Iterable[str], *, kind: str = "d
         known: Configured names.
         kind: What is named, such as `destination`.
     """
-    names = ", ".join(sorted(known)) or "none"
-    given = f"{option} {name}".strip()
-    return ConfigurationError(f"{given}: There is no such {kind}. Configured: {names}.")
+    names = ", ".join(sorted(known))
+    next_step = f"Use one of {names}." if names else "None is configured. Add one in the App or in the config file."
+    return ConfigurationError(f"{f'{option} {name}'.strip()}: There is no {kind} {name}. {next_step}")

@@ -33,6 +33,7 @@ from punchcard.store.engine import Store
 from punchcard.store.operations.replays import Replay, ReplayPlan, ReplaySelection, ReplayStatus, list_replays
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import count_replayed
+from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 _ACTOR = "command line"
@@ -81,7 +82,7 @@ class Selected:
 def _read_status(text: str) -> EventStatus:
     known = [status.value for status in EventStatus]
     if text not in known:
-        raise ConfigurationError(f"--status {text}: There is no such status. Known: {', '.join(known)}.")
+        raise unknown_name("--status", text, known, kind="status")
     return EventStatus(text)
 
 
@@ -139,7 +140,11 @@ def change_replay(settings: Settings, slug: str, id: str, action: str) -> int:
         StorageError: the store is away.
     """
     with _opened(settings, slug) as (store, _, _), store.unit_of_work() as work:
-        replay = _CHANGES[action](work, id, slug, actor=_ACTOR, now=SystemClock().now())
+        try:
+            replay = _CHANGES[action](work, id, slug, actor=_ACTOR, now=SystemClock().now())
+        except NotFoundError as error:
+            hint = f"See its replays: `punchcard replay --destination {slug} --list`."
+            raise ConfigurationError(f"--{action} {id}: {error.message} {hint}") from error
     print(f"Replay {id} is {replay.status}.")
     return 0
 

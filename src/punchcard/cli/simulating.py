@@ -18,13 +18,14 @@ from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.destinations.definition import LedgerColumn
+from punchcard.destinations.port import MappingChoice
 from punchcard.errors import ConfigurationError
 from punchcard.operations.export_files import csv_cell
 from punchcard.operations.instants import read_instant
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, propose_destination, proposed_filter
 from punchcard.operations.simulation import SimulationScope, simulate
 from punchcard.operations.simulation_outcome import SimulatedEvent, SimulationOutcome, name_item
-from punchcard.operations.simulations import can_simulate, check_simulation, read_points
+from punchcard.operations.simulations import can_simulate, check_simulation, points_of_choices, read_choices
 from punchcard.routing.source_rules import rules_by_source
 from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
@@ -34,6 +35,7 @@ from punchcard.workspace.point_costs import PointCost
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 _FORMATS = ("table", "json", "csv")
+_VALUES_SHOWN = 10
 _PLAIN_WIDTH = 200  # without a terminal nothing wraps
 
 
@@ -76,12 +78,15 @@ def simulate_configuration(
             end=now,
             rules=rules_by_source(snapshot),
         )
+        choices = read_choices(current)
+        for warning in unknown_value_warnings(maps, choices, partner=current.name):
+            print(printable(warning), file=sys.stderr)
         with parallel_planning(settings.lake_location(), scope) as plan:
             outcome = simulate(
                 scope,
                 store=store,
                 lake=open_lake(settings, store),
-                points=read_points(current),
+                points=points_of_choices(choices),
                 plan=plan,
                 on_progress=_show_progress,
             )
@@ -128,6 +133,24 @@ def _proposal(
     if config is not None:
         return propose_destination(current, replace(stored, settings=settings), filters=filters)
     return propose(current, settings=settings if maps else None, filters=filters if condition is not None else None)
+
+
+def unknown_value_warnings(maps: Sequence[str], choices: Sequence[MappingChoice], *, partner: str) -> list[str]:
+    """Return a sentence for each mapped value that the partner does not have.
+
+    Args:
+        maps: `EVENT=VALUE` each.
+        choices: What the partner has; nothing if it could not be asked.
+        partner: Name of the destination.
+    """
+    known = {choice.value for choice in choices}
+    shown = ", ".join(sorted(known)[:_VALUES_SHOWN])
+    values = {text: text.rpartition("=")[2].strip() for text in maps}
+    return [
+        f"--map {text}: {partner} does not have {value}, so its points are not known. It has {shown}."
+        for text, value in values.items()
+        if known and value and value not in known
+    ]
 
 
 def _mapped(current_map: object, maps: Sequence[str], *, label: str) -> dict[str, str]:

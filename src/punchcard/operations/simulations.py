@@ -1,7 +1,7 @@
 """Simulations that operators ask for: kept with their progress, made by a process beside the worker."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from decimal import Decimal
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.destinations.definition import Capability
+from punchcard.destinations.port import MappingChoice
 from punchcard.errors import ConfigurationError, PunchcardError, StorageError
 from punchcard.operations.comparison_telemetry import SimulationTelemetry
 from punchcard.operations.partner_queries import list_mapping_choices
@@ -89,7 +90,17 @@ def cancel_simulation(work: Connection, simulation: Simulation, *, actor: str, n
 
 def read_points(destination: RoutedDestination) -> Mapping[str, Decimal]:
     """What one unit of each value is worth, as the partner says; nothing if it cannot be asked."""
+    return points_of_choices(read_choices(destination))
+
+
+def read_choices(destination: RoutedDestination) -> Sequence[MappingChoice]:
+    """Return what events can be mapped to, as the partner says; nothing if it cannot be asked."""
     choices, _ = asyncio.run(list_mapping_choices(destination))
+    return choices
+
+
+def points_of_choices(choices: Sequence[MappingChoice]) -> Mapping[str, Decimal]:
+    """Return what one unit of each value is worth."""
     return {choice.value: choice.points for choice in choices if choice.points is not None}
 
 
