@@ -4,9 +4,10 @@ Any website can make a browser send requests to this machine by pointing its own
 browser then treats both as one site. Therefore the App responds only to names that the operator lists.
 """
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from punchcard.destinations.network import is_address
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})
@@ -56,7 +57,7 @@ class AllowedHosts:
             return True
         if any(name.startswith("*.") and host.endswith(name[1:]) for name in self.names):
             return True
-        return self.addresses and _is_address(host)
+        return self.addresses and is_address(host)
 
 
 def _parse_host(header: str) -> str | None:
@@ -64,7 +65,7 @@ def _parse_host(header: str) -> str | None:
     text = header.strip().lower()
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")
-        if not bracket or not _is_address(host) or (port and not port.startswith(":")):
+        if not bracket or not is_address(host) or (port and not port.startswith(":")):
             return None
         port = port[1:]
     else:
@@ -74,11 +75,3 @@ def _parse_host(header: str) -> str | None:
     host = host.rstrip(".")
     is_plain = all(character.isalnum() or character in "-._:" for character in host) and host.isascii()
     return host if host and is_plain else None
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

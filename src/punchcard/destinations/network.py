@@ -37,6 +37,15 @@ PUBLIC_ONLY: Final = NetworkPolicy()
 """Allows public addresses only."""
 
 
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Return the networks of texts such as `10.0.0.0/8`.
 

@@ -5,7 +5,6 @@ finger or a face, so a passkey is two factors by itself. `webauthn` verifies wha
 the first response arrives, because most processes never get one.
 """
 
-import ipaddress
 import json
 import secrets
 from base64 import urlsafe_b64encode
@@ -21,6 +20,7 @@ import structlog
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
+from punchcard.destinations.network import is_address
 from punchcard.errors import ConfigurationError
 from punchcard.operations.sealed_values import seal, unseal
 from punchcard.operations.two_factor import issue_recovery_codes, record_change
@@ -89,7 +89,7 @@ class RelyingParty:
     @property
     def problem(self) -> str:
         """Why browsers offer no passkeys here, "" if they do."""
-        if _is_address(self.id):
+        if is_address(self.id):
             return f"Passkeys need a host name, and this is {self.origin}. On this machine, open the App at localhost."
         if self.origin.startswith("https://") or self.id == "localhost" or self.id.endswith(".localhost"):
             return ""
@@ -372,11 +372,3 @@ def _random_text() -> str:
 
 def _base64url(content: bytes) -> str:
     return urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
