@@ -32,7 +32,7 @@ LARGER_FILES = {
     # All counts of results: added to and read.
     "src/punchcard/store/delivery/counts.py": 408,
     # Every setting with its type, and what is derived from several.
-    "src/punchcard/runtime/settings.py": 435,
+    "src/punchcard/runtime/settings.py": 436,
     "src/punchcard/workspace/snapshot.py": 453,
     # The steps of a deletion, in their order; reading a request body, whole or some of its events.
     "src/punchcard/operations/deletion_runner.py": 413,

@@ -29,6 +29,7 @@ PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if not s
 Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
 _RETENTION_SUFFIX = "_retention_days"
+_DAYS_MAX = 36_500  # as in `operations.retention`: so long ago there is still a date
 
 
 class LogLevel(StrEnum):
@@ -352,8 +353,8 @@ def _port(value: object) -> Port:
 
 def _days(value: object) -> Days:
     number = _as_int(value)
-    if number is None or number < 0:
-        raise ValueError(f"A whole number of days, or 0, is expected, not {value!r}.")
+    if number is None or not 0 <= number <= _DAYS_MAX:
+        raise ValueError(f"A whole number of days up to {_DAYS_MAX:,}, or 0 for ever, is expected, not {value!r}.")
     return Days(number)
 
 

@@ -6,6 +6,7 @@ from cogapp import Cog
 
 from punchcard.errors import ConfigurationError
 from punchcard.log.kafka_options import read_options
+from punchcard.operations.retention import DAYS_MAX
 from punchcard.runtime.settings import LogFormat, LogLevel, Secret, Settings, read_settings, setting_entries
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
@@ -71,6 +72,11 @@ def test_everything_is_kept_in_the_data_folder_unless_urls_say_otherwise() -> No
         pytest.param("PUNCHCARD_PORT", "http", "0 to 65535 is expected, not 'http'", id="port is text"),
         pytest.param("PUNCHCARD_PORT", "65536", "0 to 65535", id="port too high"),
         pytest.param("PUNCHCARD_LAKE_ROWS_MAX", "0", "above 0", id="no rows"),
+        pytest.param("PUNCHCARD_LAKE_RETENTION_DAYS", "-1", "up to 36,500, or 0 for ever", id="negative period"),
+        pytest.param(
+            "PUNCHCARD_AUDIT_LOG_RETENTION_DAYS", str(DAYS_MAX + 1), "up to 36,500", id="period without a date"
+        ),
+        pytest.param("PUNCHCARD_PROFILE_RETENTION_DAYS", "1.5", "whole number of days", id="half a day"),
         pytest.param("PUNCHCARD_LAKE_ROWS_MAX", "1.5", "whole number", id="half a row"),
         pytest.param("PUNCHCARD_SHUTDOWN_SECONDS", "nan", "above 0", id="not a number"),
         pytest.param("PUNCHCARD_SHUTDOWN_SECONDS", "inf", "above 0", id="for ever"),
