@@ -1,24 +1,30 @@
 """Two workers on two partitions of a log, beside one worker that routes both: events a second.
 
 The log is in PostgreSQL, then in Kafka. Each worker is a process on a core of its own, and the servers have the rest.
-The log is filled before, so no sender takes part. The first worker feeds the lake too, as the one that leads does; the
-time ends when all is routed. Without Java or the files of the broker, nothing is measured on Kafka.
+On two cores there is none, and they take from the workers what they need. So the processor time of all is shown, and
+how much faster two workers are by that of the busiest one: what they could reach if no server needed their cores.
+
+The log is filled before, so no sender takes part. The first worker feeds the lake too, as the one that leads does, and
+of two partitions the other worker routes both; the time ends when all is routed. Without Java or the files of the
+broker, nothing is measured on Kafka.
 """
 
-import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.postgres import new_database, postgres_server
+from bench.postgres import new_database, own_postgres
+from bench.product import cpu_seconds
 from bench.report import Figure, show
 from bench.routing import workspace
 from bench.size import size
@@ -52,16 +58,34 @@ _BATCH_BYTES = 4_194_304  # as in default.toml
 _FLUSH_SECONDS = 2.0
 _IDS_MIN = 2_000_000
 _SHARE = 1.6
+_LOOK_SECONDS = 0.05  # a look is a query, which costs the database as much as the workers' own
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One measurement.
+
+    Attributes:
+        rate: Events a second.
+        workers: Processor time of each worker, in seconds for a million events.
+        servers: That of the database, and of the brokers.
+    """
+
+    rate: float
+    workers: list[float]
+    servers: float
 
 
 def main() -> None:
     """Measure and print."""
-    with postgres_server() as server_url:
-        _compare(lambda: new_database(server_url), lambda store_url: store_url, name="two partitions")
+    with own_postgres() as server:
+        database = partial(new_database, server.url)
+        _compare(database, lambda store_url: store_url, lambda: [server.pid], name="two partitions")
         with ExitStack() as stack:
             cluster = kafka_brokers(stack, _BROKERS)
             if cluster is not None:
-                _compare(lambda: new_database(server_url), lambda _: cluster.url(), name="two partitions in Kafka")
+                pids = [server.pid, *(broker.pid for broker in cluster.brokers)]
+                _compare(database, lambda _: cluster.url(), lambda: pids, name="two partitions in Kafka")
 
 
 def kafka_brokers(
@@ -84,27 +108,40 @@ def kafka_brokers(
     return stack.enter_context(kafka_cluster(Path(folder), _JARS, brokers=count, settings=settings))
 
 
-def _compare(new_store: Callable[[], str], log_of: Callable[[str], str], *, name: str) -> None:
-    rates: dict[int, list[float]] = {1: [], 2: []}
+def _compare(
+    new_store: Callable[[], str], log_of: Callable[[str], str], servers: Callable[[], list[int]], *, name: str
+) -> None:
+    runs: dict[int, list[_Run]] = {1: [], 2: []}
     for _ in range(_ROUNDS):
-        for workers, measured in rates.items():
+        for workers, of_workers in runs.items():
             store_url = new_store()
-            measured.append(_measure(store_url, log_of(store_url), workers))
-    alone = sum(rates[1]) / len(rates[1])
-    show(Figure(name=f"routing {name}, one worker", unit="events/s", values=rates[1]))
+            of_workers.append(_measure(store_url, log_of(store_url), workers, servers()))
+    rate_alone = statistics.mean(run.rate for run in runs[1])
+    show(Figure(name=f"routing {name}, one worker", unit="events/s", values=[run.rate for run in runs[1]]))
+    _show_processor_time(runs[1])
     show(
         Figure(
             name=f"routing {name}, two workers",
             unit="events/s",
-            values=rates[2],
-            target=_SHARE * alone,
-            ceiling=alone,
+            values=[run.rate for run in runs[2]],
+            target=_SHARE * rate_alone,
+            ceiling=rate_alone,
             ceiling_name="one worker",
         )
     )
+    _show_processor_time(runs[2])
+    # Of one round, since the runs of a round had the same neighbours.
+    ratios = [max(alone.workers) / max(pair.workers) for alone, pair in zip(runs[1], runs[2], strict=True)]
+    show(Figure(name="  by the busiest worker's processor time, of one", unit="times", values=ratios, target=_SHARE))
 
 
-def _measure(url: str, log_url: str, workers: int) -> float:
+def _show_processor_time(runs: Sequence[_Run]) -> None:
+    show(Figure(name="  processor time of the busiest", unit="µs/event", values=[max(run.workers) for run in runs]))
+    show(Figure(name="  that of all workers", unit="µs/event", values=[sum(run.workers) for run in runs]))
+    show(Figure(name="  that of the servers meanwhile", unit="µs/event", values=[run.servers for run in runs]))
+
+
+def _measure(url: str, log_url: str, workers: int, servers: Sequence[int]) -> _Run:
     keys = _keys_of_partitions()
     store = Store(url)
     content = workspace(())
@@ -131,21 +168,27 @@ def _measure(url: str, log_url: str, workers: int) -> float:
         try:
             while len(list(Path(folder).glob("ready-*"))) < workers:
                 time.sleep(0.05)
+            used = _processor_seconds(servers)
             begun = time.perf_counter()
             (Path(folder) / "begin").touch()
             while _routed(store) < end:
-                time.sleep(0.01)
+                time.sleep(_LOOK_SECONDS)
             seconds = time.perf_counter() - begun
+            used = _processor_seconds(servers) - used
         finally:
             for process in processes:
                 assert process.stdin is not None
                 process.stdin.close()
                 process.wait()
-        for used in sorted(Path(folder).glob("used-*")):
-            print(f"  {workers} worker(s): {json.loads(used.read_text())}")
+        of_workers = [float(file.read_text()) for file in sorted(Path(folder).glob("used-*"))]
     log.close()
     store.close()
-    return requests * EVENTS_PER_BODY / seconds
+    millions = requests * EVENTS_PER_BODY / 1e6
+    return _Run(1e6 * millions / seconds, [each / millions for each in of_workers], used / millions)
+
+
+def _processor_seconds(pids: Sequence[int]) -> float:
+    return sum(map(cpu_seconds, pids))
 
 
 def _keys_of_partitions() -> list[str]:
@@ -228,13 +271,12 @@ def _work(url: str, log_url: str, folder: Path, core: int, number: int) -> None:
     feeding = threading.Thread(target=_feed, args=(feed, stopping))
     if number == 0:
         feeding.start()
-    busy, begun = time.process_time(), time.perf_counter()
+    busy = time.process_time()
     routing.run(stopping)
     stopping.set()
     if number == 0:
         feeding.join()
-    seconds = {"processor": round(time.process_time() - busy, 2), "all": round(time.perf_counter() - begun, 2)}
-    (folder / f"used-{number}").write_text(json.dumps(seconds))
+    (folder / f"used-{number}").write_text(str(time.process_time() - busy))
 
 
 def _stop_with_parent(stopping: threading.Event) -> None:

@@ -92,6 +92,12 @@ class Broker:
         if self._process is not None:
             self._process.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        """The id of the process, which must be running."""
+        assert self._process is not None
+        return self._process.pid
+
     def is_running(self) -> bool:
         """Return whether the process has not ended."""
         return self._process is not None and self._process.poll() is None
@@ -131,6 +137,15 @@ class KafkaCluster:
             for partition in self.admin().list_topics(topic, timeout=10).topics[topic].partitions.values()
         ]
         return next(broker for broker in self.brokers if broker.number == leaders[0])
+
+    def restore(self) -> None:
+        """Let all brokers run, those that were killed or frozen too, and wait until they are ready."""
+        for broker in self.brokers:
+            if broker.is_running():
+                broker.signal(signal.SIGCONT)
+            else:
+                broker.start()
+        self.wait_until_ready()
 
     def wait_until_in_sync(self, topic: str) -> None:
         """Wait until every replica of a topic has all its records."""

@@ -32,6 +32,11 @@ class RestartedPostgres:
         """The folder of its files."""
         return Path(self._server.pgdata)
 
+    @property
+    def pid(self) -> int:
+        """The id of its first process, the parent of the others."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
     def start(self) -> None:
         """Start it again at the same place, recovering what was committed; return once it accepts connections."""
         options = (self.data / "postmaster.opts").read_text()

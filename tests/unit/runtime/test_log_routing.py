@@ -19,7 +19,7 @@ ROLE_LOST = StorageError("the store was away")
 
 
 class ScriptedRouter:
-    """A router whose steps are given: an error to raise, or the number of records that it routes."""
+    """A router with given steps: an error to raise, or the number of records that it routes."""
 
     position = 0
     has_read_all = False
