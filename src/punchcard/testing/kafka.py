@@ -138,15 +138,6 @@ class KafkaCluster:
         ]
         return next(broker for broker in self.brokers if broker.number == leaders[0])
 
-    def restore(self) -> None:
-        """Let all brokers run, those that were killed or frozen too, and wait until they are ready."""
-        for broker in self.brokers:
-            if broker.is_running():
-                broker.signal(signal.SIGCONT)
-            else:
-                broker.start()
-        self.wait_until_ready()
-
     def wait_until_in_sync(self, topic: str) -> None:
         """Wait until every replica of a topic has all its records."""
         admin = self.admin()
