@@ -103,7 +103,7 @@ def main() -> None:
             name="delivery, CPU of an award",
             unit="µs",
             values=[cpu_micros for _, cpu_micros in rounds],
-            target=120,
+            target=150,
             at_most=True,
         )
     )

@@ -5,16 +5,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select, true, update
+from sqlalchemy import Connection, Insert, delete, func, select, true, update
 
-from punchcard.store.bulk import execute_many
+from punchcard.store.bulk import BulkStatement, execute_many
 from punchcard.store.privacy.regulations import SubjectType
 from punchcard.store.privacy.schema import subject_keys, suppressed_records, suppressed_subjects
-from punchcard.store.upsert import insert_into
+from punchcard.store.upsert import insert_in, insert_into
 
 _KEY_ID: Final = 1
 _ROWS_PER_BATCH: Final = 10_000
 _KEYS_PER_QUERY: Final = 400
+
+
+def _adding_records(engine: str) -> Insert:
+    adding: Insert = insert_in(engine, suppressed_records).on_conflict_do_nothing()
+    return adding
+
+
+_ADD_RECORDS: Final = BulkStatement(_adding_records, ["log_position"])  # routing runs it for each batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +175,7 @@ def forget_suppressed_values(work: Connection, digests: Collection[str]) -> None
 
 def add_suppressed_records(work: Connection, positions: Collection[int]) -> None:
     """Note log records with events of suppressed subjects: their bodies are replaced."""
-    execute_many(
-        work,
-        insert_into(work, suppressed_records).on_conflict_do_nothing(),
-        [{"log_position": position} for position in sorted(positions)],
-    )
+    _ADD_RECORDS.execute(work, [{"log_position": position} for position in sorted(positions)])
 
 
 def next_suppressed_records(work: Connection, *, count: int) -> list[int]:
