@@ -64,7 +64,7 @@ _NAMES = (
 _BODIES = 20_000
 _PER_RECORD = 100
 _EVENTS_PER_FILE = 100_000
-_ROWS_PER_UNIT = 50_000
+_ROWS_PER_UNIT = 5_000  # PostgreSQL ends a unit of work that is idle for long, as while many rows are prepared
 _PARKED_EVERY, _REJECTED_EVERY = 100, 150
 _OPEN_OF = 200  # one transaction in so many, the newest, is still in the outbox
 _DAY = timedelta(days=1)
