@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import EventType
@@ -19,6 +20,8 @@ from punchcard.workspace.problems import KeyPath, Problem, format_error
 
 TRANSFORMATIONS_MAX = 100  # of one source
 SWITCHES_MAX = 1_000
+SWITCH_CHARACTERS_MAX = 1_000
+"""Length of a name that is switched off: pages link to it."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 RESERVED_SLUGS = frozenset({"new", "preview"})  # `/transformations/new` is the form that creates one
 _NAME_CHARACTERS_MAX = 200
@@ -196,6 +199,10 @@ def switch_problems(path: KeyPath, switches: SchemaSwitches) -> Iterator[Problem
     total = len(switches.events) + sum(map(len, [*switches.properties.values(), *switches.traits.values()]))
     if total > SWITCHES_MAX:
         yield Problem(path=path, message=f"Has {total} names. At most {SWITCHES_MAX} are allowed.")
+    names = chain(switches.events, switches.properties, *switches.properties.values(), *switches.traits.values())
+    if (longest := max(map(len, names), default=0)) > SWITCH_CHARACTERS_MAX:
+        message = f"A name has {longest:,} characters. At most {SWITCH_CHARACTERS_MAX:,} are allowed."
+        yield Problem(path=path, message=message)
     for key, by_name in (("properties", switches.properties), ("traits", switches.traits)):
         for name, members in by_name.items():
             if not all(member and all(split_path(member)) for member in members):
