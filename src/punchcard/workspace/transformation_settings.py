@@ -199,8 +199,8 @@ def switch_problems(path: KeyPath, switches: SchemaSwitches) -> Iterator[Problem
     total = len(switches.events) + sum(map(len, [*switches.properties.values(), *switches.traits.values()]))
     if total > SWITCHES_MAX:
         yield Problem(path=path, message=f"Has {total} names. At most {SWITCHES_MAX} are allowed.")
-    names = chain(switches.events, switches.properties, *switches.properties.values(), *switches.traits.values())
-    if (longest := max(map(len, names), default=0)) > SWITCH_CHARACTERS_MAX:
+    switched = chain(switches.events, switches.properties, *switches.properties.values(), *switches.traits.values())
+    if (longest := max(map(len, switched), default=0)) > SWITCH_CHARACTERS_MAX:
         message = f"A name has {longest:,} characters. At most {SWITCH_CHARACTERS_MAX:,} are allowed."
         yield Problem(path=path, message=message)
     for key, by_name in (("properties", switches.properties), ("traits", switches.traits)):
