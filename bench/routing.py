@@ -35,7 +35,8 @@ from punchcard.workspace.model import Destination, DestinationFilter, Source, Wo
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _EVENTS = size(1_000_000, 2_000)
-_AHEAD_BODIES = 4_000  # the log is filled this far ahead of routing, and trimmed behind it
+# The log is filled this far ahead of routing, and trimmed behind it: a default run is filled before it is measured.
+_AHEAD_BODIES = 10_000
 _BATCH_BYTES = 4_194_304  # as in default.toml
 _ROWS_MAX = 50_000
 _FLUSH_SECONDS = 2.0
