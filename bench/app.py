@@ -135,8 +135,7 @@ def _fill(data: Path, events: int, transactions: int) -> None:
     for first in range(0, events, _BATCH):
         at = begin + (end - begin) * first // events
         received = from_micros(at)
-        ids = uuids(_BATCH)
-        results = [refused] * _BATCH
+        ids, results = uuids(_BATCH), [refused] * _BATCH
         new: list[NewEffect] = []
         for number in range(0, _BATCH, each):
             order = next(orders)

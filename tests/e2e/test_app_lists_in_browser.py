@@ -189,7 +189,7 @@ def test_a_confirmation_is_a_dialog_that_the_keyboard_can_use(
     """Cancel has the focus, Escape returns it to the pressed button, and only the button with its words acts."""
     with signed_in(chromium, product.url, "olga@acme.example", viewport={"width": 1280, "height": 860}) as page:
         page.goto("/destinations/perkville/filters/new")
-        page.get_by_label("Name").fill("Nobody")
+        page.get_by_label("Title").fill("Nobody")
         page.locator("[data-fql]").fill('event = "Never Seen"')
         page.get_by_role("button", name="Save").click()
         page.get_by_role("link", name="Nobody").click()
