@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.processes import run_module, start_module
 from punchcard.testing.product import ProductProcess
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 PROBE = """
 import json, os, resource, signal, sys, tempfile, threading
@@ -185,3 +187,22 @@ def test_the_product_forks_its_worker_as_when_it_is_started(tmp_path: Path) -> N
         worker = product.worker_pid()
         command_lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (product.pid, worker)]
     assert command_lines[0] == command_lines[1]
+
+
+def test_a_killed_test_run_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n")
+    test_run = """
+        import subprocess, sys, time
+        from pathlib import Path
+        from punchcard.testing.processes import start_module
+        start_module("endless", folder=Path(sys.argv[1]))
+        time.sleep(600)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(test_run), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        pidfd = os.pidfd_open(int(killed.stdout.readline()))
+        killed.kill()
+    with open(pidfd, "rb"):
+        assert select.select([pidfd], [], [], PATIENCE_SECONDS)[0], "the forked process still runs"

@@ -94,7 +94,7 @@ def preload() -> None:
 
 
 def serve(connection: socket.socket) -> StartRequest | None:
-    """Fork for each request until the connection is closed.
+    """Fork for each request until the connection is closed, which ends all that still runs: nobody is left to stop it.
 
     Returns:
         The request, in a forked process; None in the server.
@@ -110,6 +110,8 @@ def serve(connection: socket.socket) -> StartRequest | None:
                     continue
                 message, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_BYTES_MAX, STREAMS)
                 if not message:
+                    for pid, _ in running.values():
+                        _kill(pid)
                     return None
                 pid = os.fork()
                 if pid == 0:
@@ -126,6 +128,14 @@ def serve(connection: socket.socket) -> StartRequest | None:
                 selector.register(pidfd, selectors.EVENT_READ)
                 socket.send_fds(connection, [RESPONSE.pack(pid)], [pidfd, reader])
                 os.close(reader)
+
+
+def _kill(pid: int) -> None:
+    """Kill a forked process with its session, or alone if it is too young to have one."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _report_end(pidfd: int, pid: int, pipe: int) -> None:

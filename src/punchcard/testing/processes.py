@@ -107,7 +107,7 @@ def run_module(
 
 
 def end_fork_server() -> None:
-    """End the process that forks, if it was started; those that it has forked keep running."""
+    """End the process that forks, if it was started, and those that it has forked."""
     _SERVER.close()
 
 
