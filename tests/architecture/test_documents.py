@@ -108,6 +108,14 @@ def test_the_index_leads_to_every_page() -> None:
     assert INDEX in {path for _, path, _ in links(ROOT / "README.md")}
 
 
+def test_every_picture_is_shown_by_a_page() -> None:
+    """A picture that no page shows was taken for somebody's eyes, not for readers."""
+    shown = {target.rpartition("/")[2] for page in PAGES for target in LINK.findall(page.read_text())}
+    pictures = {path.name for path in (ROOT / "docs").rglob("*.png")}
+    assert pictures
+    assert pictures - shown == set()
+
+
 def test_decisions_are_numbered_and_have_their_parts() -> None:
     pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     assert [page.name[:5] for page in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
