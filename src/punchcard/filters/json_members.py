@@ -39,13 +39,13 @@ class JsonMembers:
 
     def get(self, path: tuple[str, ...]) -> bytes | None:
         """Return the JSON text at a path, None if there is none."""
-        parent = self.find_object(path[:-1])
+        parent = find_object(self.root, path[:-1])
         value = None if parent is None else parent.get(path[-1])
         return None if value is None else text_of(value)
 
     def set(self, path: tuple[str, ...], value: bytes) -> bool:
         """Set the JSON text at a path; False if a value on the path is not an object. Missing objects are added."""
-        parent = self.find_object(path[:-1], is_added=True)
+        parent = find_object(self.root, path[:-1], is_added=True)
         if parent is None:
             return False
         parent[path[-1]] = msgspec.Raw(value)
@@ -53,41 +53,23 @@ class JsonMembers:
 
     def remove(self, path: tuple[str, ...]) -> bytes | None:
         """Remove the member at a path; return its JSON text, None if there is none."""
-        parent = self.find_object(path[:-1])
+        parent = find_object(self.root, path[:-1])
         value = None if parent is None else parent.pop(path[-1], None)
         return None if value is None else text_of(value)
 
-    def move(self, old: tuple[str, ...], new: tuple[str, ...]) -> bytes | None:
-        """Move the member at a path to another one; return its JSON text, None if it could not be moved."""
-        if new[: len(old)] == old:  # into itself: it would be lost
-            return None
-        source = self.find_object(old[:-1])
-        value = None if source is None else source.get(old[-1])
-        if source is None or value is None:
-            return None
-        target = self.find_object(new[:-1], is_added=True)
-        if target is None:
-            return None
-        del source[old[-1]]
-        target[new[-1]] = value
-        return text_of(value)
 
-    def names(self, path: tuple[str, ...]) -> list[str]:
-        """Return the names of the members of the object at a path, none if it is not an object."""
-        return list(self.find_object(path) or ())
+def find_object(root: Members, path: tuple[str, ...], *, is_added: bool = False) -> Members | None:
+    """Return the object at a path, to be read or changed; None if there is none.
 
-    def find_object(self, path: tuple[str, ...], *, is_added: bool = False) -> "Members | None":
-        """Return the object at a path, to be read or changed; None if there is none.
-
-        Args:
-            is_added: Add missing objects.
-        """
-        current: Members | None = self.root
-        for part in path:
-            if current is None:
-                break
-            current = inner_object(current, part, is_added=is_added)
-        return current
+    Args:
+        is_added: Add missing objects.
+    """
+    current: Members | None = root
+    for part in path:
+        if current is None:
+            break
+        current = inner_object(current, part, is_added=is_added)
+    return current
 
 
 def inner_object(members: Members, name: str, *, is_added: bool = False) -> Members | None:

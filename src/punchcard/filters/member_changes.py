@@ -11,7 +11,7 @@ from punchcard.events.model import Event
 from punchcard.events.notes import Note
 from punchcard.filters.change_writer import TRANSFORMED, ChangeWriter, shown, shown_text
 from punchcard.filters.destination_filters import compile_expression
-from punchcard.filters.json_members import JsonMembers, Members, inner_object
+from punchcard.filters.json_members import JsonMembers, Members, find_object
 from punchcard.filters.syntax import Condition, Path
 
 NESTED: Final = ("properties", "traits", "context", "integrations")
@@ -200,9 +200,7 @@ def _move(root: Members, parent: Members | None, old: tuple[str, ...], new: tupl
     value = None if parent is None else parent.get(old[-1])
     if parent is None or value is None:
         return None
-    target: Members | None = root
-    for part in new[:-1]:
-        target = None if target is None else inner_object(target, part, is_added=True)
+    target = find_object(root, new[:-1], is_added=True)
     if target is None:
         return None
     del parent[old[-1]]
