@@ -23,7 +23,7 @@ from punchcard.destinations.port import (
     ReadBackClient,
 )
 from punchcard.errors import DeliveryError, InvariantError, OutcomeUnknownError, RetryableError
-from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
+from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect, filled
 
 T = TypeVar("T")
 
@@ -86,10 +86,7 @@ def effect_to_perform(stored: StoredEffect, *, item: str | None, quantity: Decim
         "event_settings": stored.event_settings,
         "payload": stored.payload,
     }
-    # Filled at once, as in `effect_of`.
-    effect = object.__new__(Effect)
-    object.__setattr__(effect, "__dict__", values)
-    return effect
+    return filled(Effect, values)
 
 
 def batches(attempt: Sequence[Attempt], options: DeliveryOptions) -> list[list[Attempt]]:

@@ -235,10 +235,17 @@ def effect_of(row: Any) -> StoredEffect:
         if values[column] is not None:
             values[column] = _read(values, column, reader, faults)
     values["unreadable"] = "; ".join(faults) or None
-    # Filled at once: a generated `__init__` of so many attributes takes seven times as long, for each claimed effect.
-    effect = object.__new__(StoredEffect)
-    object.__setattr__(effect, "__dict__", values)
-    return effect
+    return filled(StoredEffect, values)
+
+
+def filled(kind: type[T], values: dict[str, Any]) -> T:
+    """Return a frozen dataclass with these attributes, of which it takes over the dictionary.
+
+    A generated `__init__` of many attributes takes seven times as long, for each claimed effect.
+    """
+    instance = object.__new__(kind)
+    object.__setattr__(instance, "__dict__", values)
+    return instance
 
 
 def _unlisted_state(value: object, faults: list[str]) -> EffectState:
