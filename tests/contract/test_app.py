@@ -8,7 +8,7 @@ import pytest
 
 from punchcard.store.access.operators import operator_by_email
 from punchcard.store.access.token_store import Role
-from punchcard.testing.operators import PASSWORD, FormBrowser, add_operators
+from punchcard.testing.operators import PASSWORD, FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -70,9 +70,7 @@ def stranger(world: PublicApiServer) -> FormBrowser:
 
 @pytest.fixture
 def owner(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(world, "owner")
 
 
 # --- the first visit ---

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.testing.engage_samples import add_computation
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -40,12 +40,6 @@ def _open(folder: Path, config: str) -> Iterator[PublicApiServer]:
         yield server
 
 
-def _viewer(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("read_only@acme.example").status == 303
-    return browser
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[PublicApiServer]:
     yield from _open(tmp_path, CONFIG)
@@ -53,13 +47,13 @@ def world(tmp_path: Path) -> Iterator[PublicApiServer]:
 
 @pytest.fixture
 def viewer(world: PublicApiServer) -> FormBrowser:
-    return _viewer(world)
+    return signed_in(world, "read_only")
 
 
 @pytest.fixture
 def viewer_of_many(tmp_path: Path) -> Iterator[FormBrowser]:
     for world in _open(tmp_path, _many()):
-        yield _viewer(world)
+        yield signed_in(world, "read_only")
 
 
 def words(page: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.engage import engage_tables
 from punchcard.testing.engage_samples import add_person, call_about, record_sync, set_traits
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -53,9 +53,7 @@ def world(tmp_path: Path) -> Iterator[PublicApiServer]:
 
 @pytest.fixture
 def viewer(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("read_only@acme.example").status == 303
-    return browser
+    return signed_in(world, "read_only")
 
 
 def words(page: str) -> str:
@@ -240,9 +238,7 @@ def test_nobody_is_made_up(viewer: FormBrowser) -> None:
 
 @pytest.fixture
 def editor(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("editor@acme.example").status == 303
-    return browser
+    return signed_in(world, "editor")
 
 
 BOUGHT = {"kind": "audience", "line": "0", "l0_kind": "did", "l0_event": "Order Completed", "l0_times": "2"}

@@ -14,7 +14,7 @@ from punchcard.store.delivery import outbox
 from punchcard.store.delivery.conflicts import add_conflict
 from punchcard.store.delivery.schema import effects
 from punchcard.testing.effects import new_effect, stored_effect
-from punchcard.testing.operators import FormBrowser, PageResponse, add_operators
+from punchcard.testing.operators import FormBrowser, PageResponse, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 PATH = "/destinations/perkville/transactions"
@@ -31,9 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
 
 @pytest.fixture
 def editor(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("editor@acme.example").status == 303
-    return browser
+    return signed_in(world, "editor")
 
 
 def park(world: PublicApiServer, count: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from punchcard.log.port import NewRecord
 from punchcard.store.routing.lake_status import note_lake_failure, note_lake_loss, note_lake_success
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -39,9 +39,7 @@ def world(tmp_path: Path) -> Iterator[PublicApiServer]:
 
 @pytest.fixture
 def owner(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(world, "owner")
 
 
 def test_home_tells_of_an_unreadable_record_and_leads_to_it(world: PublicApiServer, owner: FormBrowser) -> None:

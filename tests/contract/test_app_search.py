@@ -13,7 +13,7 @@ from punchcard.store.engine import Store
 from punchcard.testing.effects import new_effect
 from punchcard.testing.engage_samples import add_person
 from punchcard.testing.fresh_store import with_tables
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -77,12 +77,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
             )
             add_person(work, ("user_id", "u-zoe"), at=now, traits={"firstName": "Zoe", "lastName": "Ünlü"})
         yield server
-
-
-def signed_in(world: PublicApiServer, role: str) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in(f"{role}@acme.example").status == 303
-    return browser
 
 
 @pytest.fixture(scope="module")

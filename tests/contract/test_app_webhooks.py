@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -36,9 +36,7 @@ def world(tmp_path: Path) -> Iterator[PublicApiServer]:
 
 @pytest.fixture
 def owner(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(world, "owner")
 
 
 def test_the_catalog_finds_it(owner: FormBrowser) -> None:

@@ -13,7 +13,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.configuration_versions import ConfigurationVersions
 from punchcard.store.access.audit import AuditQuery, list_events
 from punchcard.store.workspace import configuration_versions as stored_versions
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.workspace import persistence
 from punchcard.workspace.apply import apply
@@ -304,9 +304,7 @@ def test_roles(world: PublicApiServer) -> None:
 @pytest.fixture
 def browser(world: PublicApiServer) -> FormBrowser:
     add_operators(world)
-    browser = FormBrowser(world)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(world, "owner")
 
 
 def test_the_app_lists_compares_and_restores(world: PublicApiServer, browser: FormBrowser) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from punchcard.app import app as app_module
 from punchcard.cli.running import run
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -44,18 +44,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer
 
 @pytest.fixture(scope="module")
 def editor(server: PublicApiServer) -> FormBrowser:
-    return signed_in(server, "editor@acme.example")
+    return signed_in(server, "editor")
 
 
 @pytest.fixture(scope="module")
 def viewer(server: PublicApiServer) -> FormBrowser:
-    return signed_in(server, "read_only@acme.example")
-
-
-def signed_in(server: PublicApiServer, email: str) -> FormBrowser:
-    browser = FormBrowser(server)
-    assert browser.sign_in(email).status == 303
-    return browser
+    return signed_in(server, "read_only")
 
 
 def members(server: PublicApiServer) -> set[str]:

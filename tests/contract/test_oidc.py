@@ -19,7 +19,7 @@ from punchcard.store.access.audit import AuditQuery, list_events
 from punchcard.store.access.operators import operator_by_email
 from punchcard.store.access.token_store import Role
 from punchcard.testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider
-from punchcard.testing.operators import PASSWORD, FormBrowser, PageResponse, add_operators
+from punchcard.testing.operators import PASSWORD, FormBrowser, PageResponse, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 
@@ -51,9 +51,7 @@ def world(shared_world: PublicApiServer, provider: OidcProvider) -> PublicApiSer
 
 
 def owner_of(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(world, "owner")
 
 
 def set_up(world: PublicApiServer, provider: OidcProvider, **changes: str) -> PageResponse:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -45,9 +45,7 @@ def api(tmp_path: Path) -> Iterator[PublicApiServer]:
 
 @pytest.fixture
 def owner(api: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(api)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(api, "owner")
 
 
 def track(api: PublicApiServer, source: str, message_id: str, event: str, **properties: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.partner.configuration import WEBSITE_DESTINATION
 from punchcard.testing.public_api import PublicApiServer
 
@@ -35,9 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer
 
 @pytest.fixture(scope="module")
 def owner(server: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(server)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(server, "owner")
 
 
 def order(message_id: str, name: str = "Order Completed", **properties: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from punchcard.app.tester_form import compose_event
 from punchcard.cli.running import run
 from punchcard.operations.source_schema import suggest_properties
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -53,9 +53,7 @@ def world(tmp_path: Path) -> Iterator[PublicApiServer]:
 
 @pytest.fixture
 def owner(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(world, "owner")
 
 
 def data(world: PublicApiServer, path: str) -> dict[str, object]:

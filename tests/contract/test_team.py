@@ -13,7 +13,7 @@ from punchcard.cli.running import run
 from punchcard.store.access.audit import AuditQuery, list_events
 from punchcard.store.access.operators import find_operator, list_operators, operator_by_email
 from punchcard.store.access.token_store import Role, create_token
-from punchcard.testing.operators import PASSWORD, FormBrowser, add_operators
+from punchcard.testing.operators import PASSWORD, FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
 SOURCE = '[[sources]]\nslug = "website"\nwrite_key = "wk_website"\n'
@@ -38,9 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
 
 @pytest.fixture
 def owner(world: PublicApiServer) -> FormBrowser:
-    browser = FormBrowser(world)
-    assert browser.sign_in("owner@acme.example").status == 303
-    return browser
+    return signed_in(world, "owner")
 
 
 @pytest.fixture

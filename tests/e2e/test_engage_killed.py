@@ -194,7 +194,7 @@ def lose(what: str, data: Path, chance: random.Random) -> None:
 
 
 def attributes(sandbox: SandboxProcess, person: str) -> dict[str, Any]:
-    """Return the user properties of a customer at the sandbox, without those that say that there is no value."""
+    """Return the user properties of a customer at the sandbox that have a value."""
     response = sandbox.request("GET", f"/v2/connections/?business=41&user__emails__email={person}@example.com")
     objects = response.json()["objects"]
     stored = (objects[0]["custom_attributes"] or {}) if objects else {}

@@ -112,3 +112,14 @@ class FormBrowser:
     def sign_in(self, email: str, password: str = PASSWORD, **form: str) -> PageResponse:
         """Post the form of the sign-in page."""
         return self.send("POST", "/sign-in", {"email": email, "password": password, **form})
+
+
+def signed_in(world: PublicApiServer, role: str) -> FormBrowser:
+    """Return a browser in which the operator with this role has signed in.
+
+    Args:
+        role: `owner`, `editor` or `read_only`, as `add_operators` has them.
+    """
+    browser = FormBrowser(world)
+    assert browser.sign_in(f"{role}@acme.example").status == 303
+    return browser
