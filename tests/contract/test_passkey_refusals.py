@@ -109,6 +109,7 @@ def test_the_passkey_of_another_person_is_no_second_step(world: PublicApiServer,
 def test_a_removed_operator_does_not_sign_in(world: PublicApiServer) -> None:
     hal = Person(world, "hal")
     hal.add()
+    Person(world, "ida").add()  # the page offers passkeys while there are any
     with world.store.unit_of_work() as work:
         remove_operator(work, hal.operator.id)
     assert sign_in(world, hal.device).status == 401
