@@ -12,6 +12,7 @@ from sqlalchemy import update
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.schema import LakeRows
 from punchcard.lake.writer import LakeWriter
+from punchcard.log.port import LogIdentity
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing.log_guard import OlderStoreError
 from punchcard.store.access import audit
@@ -221,6 +222,32 @@ def test_a_store_that_is_put_back_under_a_running_process_is_noticed(new: New) -
     installation.set_binding(older)
     with pytest.raises(OlderStoreError):
         guard.check()
+
+
+class LogReadSlowly(SqliteEventLog):
+    """A log between two reads of which something happens, once."""
+
+    after_first_read: Callable[[], object] | None = None
+    reads = 0
+
+    def identity(self) -> LogIdentity:
+        self.reads += 1
+        if self.reads == 2 and self.after_first_read is not None:
+            self.after_first_read()
+        return super().identity()
+
+
+def test_a_generation_that_is_made_during_a_check_does_not_make_the_store_look_older(new: New) -> None:
+    installation = new()
+    log = LogReadSlowly(installation.folder / "log.db")
+    installation.opened.append(log)
+    guard = installation.guard(log)
+    guard.open()
+    before = installation.binding().generation
+    log.reads = 0
+    log.after_first_read = lambda: guard.advance(at_once=True)
+    guard.check()
+    assert installation.binding().generation > before
 
 
 def test_a_generation_is_new_before_anything_is_sent_a_second_later(new: New) -> None:

@@ -102,8 +102,7 @@ class LogGuard:
         self._advanced_at: float | None = None
         self.renewal_due = threading.Event()
         self._refusal: PunchcardError | None = None
-        # What this process has seen of log and store. If both are in one database and that is restored under running
-        # processes, nothing else shows it at once.
+        # What this process has seen. If log and store are in one database that is restored, only this shows it.
         self._reached = 0
 
     @property
@@ -160,6 +159,7 @@ class LogGuard:
             OlderStoreError: the store was restored from an older copy under this process.
             StorageError: log or store is away, or the log was replaced; nothing is decided.
         """
+        reached = self._reached  # read before the store, as another thread may reach the next one meanwhile
         try:
             before = self._log.identity()
             with self._store.reading() as work:
@@ -173,7 +173,7 @@ class LogGuard:
             self._refuse_other_store(binding, log)
         except OtherLogError as error:
             raise self._refuse(error) from None
-        if binding is None or binding.generation < max(before.confirmed, self._reached):
+        if binding is None or binding.generation < max(before.confirmed, reached):
             raise OlderStoreError("the database was restored from an older copy while Punchcard was running")
         if binding.log_id != log.id or binding.generation > log.reserved:
             raise self._refuse(OtherLogError(self._message(binding, log)))
