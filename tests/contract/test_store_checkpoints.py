@@ -57,12 +57,12 @@ def test_a_unit_of_work_that_changes_nothing_leaves_the_log_alone(store: Store, 
     with closing(other), store.keep_checkpointing():
         write(store, pages=PAGES)
         wait_until(lambda: file.stat().st_size > PAGES * 4_096)
-        time.sleep(0.6)
+        time.sleep(1.5)  # after few commits, a copy comes a second later
         write(other, pages=PAGES)
         size = file.stat().st_size
         with store.unit_of_work() as work:
             work.execute(text("SELECT count(*) FROM filling"))
-        time.sleep(0.6)
+        time.sleep(1.5)
         assert file.stat().st_size == size
         write(store, pages=1)
         wait_until(lambda: file.stat().st_size > size)

@@ -57,6 +57,8 @@ _EMAIL: Final = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
 _DIGIT_RUN: Final = re.compile(r"\+?\(?\d(?:[ ().\-/]{0,2}\d){6,}")
 _IP_V4: Final = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 _IP_V6: Final = re.compile(r"(?i)(?<![\w:])(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}(?![\w:])")
+_DOTS_MIN: Final = 3  # of an IPv4 address
+_COLONS_MIN: Final = 3  # of an IPv6 address, as the pattern has it
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _CLOCK: Final = re.compile(r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?")
 _NUMBER: Final = re.compile(r"-?\d{1,8}(?:\.\d{1,9})?")
@@ -95,9 +97,12 @@ def personal_value(value: str | int) -> PersonalData | None:
         return PersonalData.CARD_NUMBER if _is_card_number(str(value)) else None
     if _DATE.fullmatch(value) or _NUMBER.fullmatch(value) or _CLOCK.fullmatch(value):
         return None
-    if _EMAIL.search(value):
+    # Most texts have no such characters, and counting them takes a tenth of a search.
+    if "@" in value and _EMAIL.search(value):
         return PersonalData.EMAIL
-    if _IP_V4.search(value) or _IP_V6.search(value):
+    if (value.count(".") >= _DOTS_MIN and _IP_V4.search(value)) or (
+        value.count(":") >= _COLONS_MIN and _IP_V6.search(value)
+    ):
         return PersonalData.IP_ADDRESS
     kind = None
     for match in _DIGIT_RUN.finditer(value):

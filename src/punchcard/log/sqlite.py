@@ -32,7 +32,8 @@ from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
 _PAGE_BYTES = 32_768  # compressed bodies have about 10 KB: with larger pages, fewer are written
 _BUSY_SECONDS = 10.0
 _LOCK_LOOK_SECONDS = 0.0005
-_CHECKPOINT_SECONDS = 0.25
+_CHECKPOINT_SECONDS = 0.25  # four times as long after few appends, which all change the same page
+_FEW_APPENDS = 50
 _RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
 _RESTART_LEFT_BYTES_MAX = 32_000_000  # copied while appends wait
 _RESTART_WAIT_SECONDS = 0.05
@@ -110,6 +111,7 @@ class SqliteEventLog:
             self._checkpointer = self._connect()
             self._checkpointer.execute(f"PRAGMA busy_timeout = {int(_RESTART_WAIT_SECONDS * 1000)}")
         self._appended = threading.Event()
+        self._appends = 0  # since the last checkpoint
         self._checkpoints = threading.Thread(target=self._keep_checkpointing, name="log-checkpoints", daemon=True)
         self._checkpoints.start()
 
@@ -122,6 +124,7 @@ class SqliteEventLog:
             values = self._values(records)
             with self._commit():
                 last = self._insert(values)
+        self._appends += 1
         self._appended.set()
         self._notices.send()
         # One writer at a time holds the file's lock, so its rows are consecutive.
@@ -356,6 +359,9 @@ class SqliteEventLog:
             self._appended.clear()
             if self._closing.wait(_CHECKPOINT_SECONDS):
                 break
+            if self._appends < _FEW_APPENDS and self._closing.wait(3 * _CHECKPOINT_SECONDS):
+                break
+            self._appends = 0
             # A full disk is reported to those who append; here the next round tries again.
             with suppress(sqlite3.Error, OSError):
                 _, pages, copied = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

@@ -43,7 +43,7 @@ from punchcard.store.source_schema.model import (
 from punchcard.store.source_schema.recording import read_names, record_schema
 from punchcard.workspace.snapshot import Snapshot
 
-SAMPLES_PER_SECOND: Final = 50
+SAMPLES_PER_SECOND: Final = 10
 """Events of which properties are read in a second on average."""
 
 _SAMPLES_SAVED_MAX: Final = 200  # unused ones of the seconds before

@@ -14,6 +14,9 @@ AUTOMATIC_FROM_PAGES: Final = 16_000
 """From this length of the log on, commits copy it after all, such as those of a process without this thread: 64 MB."""
 
 _SECONDS: Final = 0.25
+# Commits that change the same few pages again and again: copied together, each page is written and synced once.
+_FEW_COMMITS: Final = 50
+_SECONDS_AFTER_FEW: Final = 1.0
 _RESTART_FROM_PAGES: Final = 4_000  # 16 MB
 
 
@@ -29,15 +32,17 @@ class Checkpoints:
         self._path = path
         self._writing = writing
         self._written = threading.Event()
+        self._commits = 0  # since the last copy; an increment that is lost to another thread does no harm
         self._closing = threading.Event()
 
     def note_commit(self) -> None:
         """Note that the log has grown."""
+        self._commits += 1
         self._written.set()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Copy the log a moment after each commit, until the block ends."""
+        """Copy the log a moment after each commit, later while there are few, until the block ends."""
         thread = threading.Thread(target=self._run, name="store-checkpoints", daemon=True)
         thread.start()
         try:
@@ -55,6 +60,9 @@ class Checkpoints:
                 self._written.clear()
                 if self._closing.wait(_SECONDS):
                     return
+                if self._commits < _FEW_COMMITS and self._closing.wait(_SECONDS_AFTER_FEW - _SECONDS):
+                    return
+                self._commits = 0
                 try:
                     if connection is None:
                         connection = opened.enter_context(closing(sqlite3.connect(self._path, isolation_level=None)))
