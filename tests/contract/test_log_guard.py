@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from punchcard.errors import StorageError
+from punchcard.lake.reader import LakeReader
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.routing import log_guard
 from punchcard.routing.generation_file import GenerationFile
@@ -68,6 +69,50 @@ def test_a_store_of_before_does_not_take_a_log_that_it_was_never_routed_from(new
     installation.route(to=5)
     with pytest.raises(OtherLogError, match="through position 5"):
         installation.start()
+
+
+class _CountedLake(LakeReader):
+    """Counts how often the last position is asked for; may be away."""
+
+    reads = 0
+    is_away = False
+
+    def last_position(self) -> int:
+        self.reads += 1
+        if self.is_away:
+            raise StorageError("The lake is away.")
+        return super().last_position()
+
+
+@pytest.mark.parametrize(
+    ("is_away", "seconds", "reads"),
+    [(False, 5, 1), (False, 15, 2), (True, 5, 2)],
+    ids=["at once", "hours later", "a lake that was away"],
+)
+def test_before_routing_the_lake_is_read_again_only_if_it_may_say_more(
+    new: New, is_away: bool, seconds: float, reads: int
+) -> None:
+    installation = new()
+    lake = _CountedLake(str(installation.folder / "lake"))
+    lake.is_away = is_away
+    guard = installation.guard(lake=lake)
+    guard.open()
+    lake.is_away = False
+    installation.clock.advance(seconds)
+    guard.reopen()
+    assert lake.reads == reads
+
+
+def test_a_store_that_is_exchanged_before_routing_is_noticed(new: New) -> None:
+    installation = new()
+    installation.start()
+    older = installation.binding()
+    guard = installation.start()
+    installation.set_binding(older)
+    guard.reopen()
+    recovery = installation.recovery()
+    assert recovery is not None
+    assert recovery.reason == "generation"
 
 
 @pytest.mark.parametrize("records", [0, 3])

@@ -161,7 +161,7 @@ def test_awards_do_not_wait_for_a_slow_s3_and_the_lake_gets_every_event(
             proxy.delays = _LATE_SECONDS
             for number in range(_SLOW_VISITS):
                 if number == _SLOW_VISITS // 2:
-                    product.kill_worker()  # another one reads the recent message ids first, in six round trips
+                    product.kill_worker()  # another one reads the recent message ids first, in five round trips
                 visit()
             assert sum(count > 0 for count in lacking[1:]) >= _SLOW_VISITS // 2  # the lake was not waited for
             assert metric(product, "punchcard_lake_failing") == 0  # slow is not away

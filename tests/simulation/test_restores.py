@@ -32,7 +32,7 @@ def test_every_event_has_one_effect_whatever_copy_of_the_store_is_put_back(tmp_p
 
 def notice_nothing(patch: pytest.MonkeyPatch) -> None:
     """An older store is taken for the newest."""
-    patch.setattr("punchcard.routing.log_guard._reason_of_doubt", lambda *_, **__: None)
+    patch.setattr("punchcard.routing.restore_detection._reason_of_doubt", lambda *_, **__: None)
 
 
 def leave_the_lake_alone(patch: pytest.MonkeyPatch) -> None:

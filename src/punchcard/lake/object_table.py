@@ -7,6 +7,7 @@ changes of the schema are made by deltalake on a local copy of the log, and uplo
 
 import json
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,6 +44,9 @@ _VIEW_SECONDS_MAX = 600.0
 # A process that was frozen between writing a data file and committing it must not commit: a vacuum may have deleted
 # the file, and the log may have been shortened. Far below the two retention times.
 _COMMIT_SECONDS_MAX = 600.0
+# Only without a newer commit it matters whether the known one is still there. A store that has not responded by then is
+# slow: then both requests are made at once, and it is waited for once.
+_PATIENCE_SECONDS = 0.1
 _VACUUM_SECONDS = 600.0  # it lists everything: not every time that small files are merged
 _LOG_RETENTION = timedelta(hours=1)
 _FILE_RETENTION = timedelta(hours=1)  # how long a reader may use a list of files
@@ -79,14 +83,23 @@ class ObjectTable:
     def _advanced(self, state: TableState) -> TableState | None:
         """Return the state with all newer commits; None if it must be read again."""
         version, repairs = state.version, state.repairs
-        with ThreadPoolExecutor(1) as pool:  # both at once: a slow store is waited for only once
-            is_there = pool.submit(self._store.exists, commit_path(version))
+        is_answered = threading.Event()
+
+        def is_newest_there() -> bool:
+            is_answered.wait(_PATIENCE_SECONDS)
+            return state.version > version or self._store.exists(commit_path(version))
+
+        with ThreadPoolExecutor(1) as pool:
+            is_there = pool.submit(is_newest_there)
             try:
                 while apply_next(self._store, state):
+                    is_answered.set()
                     if state.repairs != repairs:
                         return None
             except DamagedLogError:
                 return None
+            finally:
+                is_answered.set()
             if state.version == version and not is_there.result():
                 return None  # the newest commit is gone: only reading the whole log shows what is left
         return state

@@ -2,16 +2,14 @@
 
 Three things may be wrong. The log is another one than the store was routed from, or an older copy of it: then nobody
 would ever route what is appended to it, so it is not used. The store is an older copy: then it does not know what was
-sent since, so every open effect is put in doubt (`start_recovery`) and what is missing is planned again
+sent since, so every open effect is put in doubt (`routing.restore_detection`) and what is missing is planned again
 (`routing.recovery`). Positions show most of this. The rest is shown by the generation (`LogIdentity`): it rises at
 every start, and once a second while anything is sent.
 """
 
-import json
 import threading
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Protocol
+from collections.abc import Callable
+from contextlib import suppress
 
 from sqlalchemy import Connection
 
@@ -20,21 +18,19 @@ from punchcard.errors import InvariantError, PunchcardError, StorageError
 from punchcard.log.opening import is_shared
 from punchcard.log.port import LOG_REPLACED, EventLog, LogIdentity
 from punchcard.routing.generation_file import GenerationFile
+from punchcard.routing.restore_detection import LakePositions, RestoreDetector, write_audit
 from punchcard.routing.telemetry import RoutingTelemetry
-from punchcard.store.access import audit
-from punchcard.store.delivery.recoveries import RecoveryReason, newest_recovery, start_recovery
+from punchcard.store.delivery.recoveries import RecoveryReason
 from punchcard.store.engine import Store
 from punchcard.store.routing.log_binding import LogBinding, bind, bind_if_unbound, raise_generation, read_binding
 from punchcard.store.routing.positions import ROUTING, furthest_position, position_of
 
-# How long the copies of what was sent by a run that nobody remembers may still come: order ids do not age, but senders
-# repeat within days, and every award costs two requests as long as this lasts.
-_DOUBT = timedelta(days=30)
 # A generation is at most this old when anything is sent. Each costs three writes that are synced.
 _GENERATION_SECONDS = 1.0
 # From this age on the next generation is made in another thread, so that what is sent does not wait for the disk.
 _RENEWED_AFTER_SECONDS = 0.7
-_ACTOR = "restore"
+# How long after `open` nothing is looked for that `check` would not find.
+_OPEN_SECONDS = 10.0
 
 
 class OtherLogError(PunchcardError):
@@ -47,16 +43,6 @@ class OlderStoreError(PunchcardError):
     """The store was restored from an older copy while Punchcard was running."""
 
     code = "older_store"
-
-
-class LakePositions(Protocol):
-    """Which log positions the lake holds."""
-
-    def first_position(self) -> int:
-        """The log position before which the lake holds nothing, or nothing any more."""
-
-    def last_position(self) -> int:
-        """The highest log position that the lake holds, 0 if none."""
 
 
 class LogGuard:
@@ -90,16 +76,16 @@ class LogGuard:
     ) -> None:
         self._store = store
         self._log = log
-        self._lake = lake
         self._clock = clock
+        self._restores = RestoreDetector(log=log, lake=lake, clock=clock, landing_seconds=landing_seconds)
         self.is_private = is_private
-        self._landing_seconds = landing_seconds
         self._log_place = log_place
         self._is_shared = is_shared
         self._generation_file = generation_file
         self._telemetry = RoutingTelemetry()
         self._advancing = threading.Lock()
         self._advanced_at: float | None = None
+        self._opened_at: float | None = None  # if the lake could be read
         self.renewal_due = threading.Event()
         self._refusal: PunchcardError | None = None
         # What this process has seen. If log and store are in one database that is restored, only this shows it.
@@ -118,7 +104,8 @@ class LogGuard:
             StorageError: log or store is away.
         """
         # In this order: the lake follows the store and the store follows the log, all the time.
-        lake_last = self._lake_last()
+        lake_position = self._restores.lake_last()
+        lake_last = lake_position or 0
         before = self._log.identity()
         with self._store.unit_of_work() as work:
             binding = read_binding(work, for_update=True)
@@ -133,13 +120,10 @@ class LogGuard:
             written = max(self._generation_file.read(binding.log_id), self._reached)
             is_lost = is_lost or log.reserved < written
             known = max(written, before.confirmed if before.id == binding.log_id else 0)
-            reason = _reason_of_doubt(binding, known, is_behind_lake=lake_last > routed)
-            earlier = newest_recovery(work)
-            if reason is RecoveryReason.LAKE and earlier is not None and earlier.routed_at is None:
-                reason = None  # that is being put right
             through = max(furthest, lake_last)
-            if reason is not None:
-                self._start_recovery(work, reason, routed=routed, lake_last=lake_last, is_log_lost=is_lost)
+            self._restores.detect(
+                work, binding, known_generation=known, routed=routed, lake_last=lake_last, is_log_lost=is_lost
+            )
             # Above all that is known, not only above the copies' own numbers, or they look old at the next start too.
             generation = self._log.reserve_generation(max(binding.generation, known))
             binding = self._bind(work, log.id, generation, store_id=binding.store_id)
@@ -150,6 +134,19 @@ class LogGuard:
         self._confirm(log.id, generation)
         if is_lost or last < through:
             self._telemetry.log_lost(last_position=last, continues_behind=through)
+        self._opened_at = None if lake_position is None else self._clock.monotonic()
+
+    def reopen(self) -> None:
+        """Open once more, to be called before routing begins: meanwhile hours may have passed, or the lake be readable.
+
+        A moment after `open` has read the lake, only `check` is made: reading the lake costs round trips on S3. Raises
+        what `open` does.
+        """
+        if self._opened_at is not None and self._clock.monotonic() <= self._opened_at + _OPEN_SECONDS:
+            with suppress(OlderStoreError):
+                self.check()
+                return
+        self.open()
 
     def check(self) -> None:
         """See that log and store still belong together.
@@ -221,7 +218,7 @@ class LogGuard:
         All of them get positions behind what was routed: those that came from the other log. What was routed of them
         before is known by its message ids and effect keys. Raises StorageError if log or store is away.
         """
-        lake_last = self._lake_last()
+        lake_last = self._restores.lake_last() or 0
         now = self._clock.now()
         with self._store.unit_of_work() as work:
             binding = read_binding(work, for_update=True)
@@ -231,7 +228,7 @@ class LogGuard:
             generation = self._log.reserve_generation(0 if binding is None else binding.generation)
             adopted = self._bind(work, log.id, generation, store_id="" if binding is None else binding.store_id)
             before = None if binding is None else binding.log_id
-            _write_audit(work, [{"path": "log", "before": before, "after": log.id}], now)
+            write_audit(work, [{"path": "log", "before": before, "after": log.id}], now)
         self._log.bind_store(adopted.store_id, replace=True)
         self._confirm(log.id, generation)
         return records
@@ -247,10 +244,10 @@ class LogGuard:
             StorageError: log or store is away.
         """
         self.open()
-        lake_last = self._lake_last()
+        lake_last = self._restores.lake_last() or 0
         with self._store.unit_of_work() as work:
             routed = position_of(work, ROUTING)
-            return self._start_recovery(
+            return self._restores.start_recovery(
                 work, RecoveryReason.DECLARED, routed=routed, lake_last=lake_last, is_log_lost=True
             )
 
@@ -276,14 +273,6 @@ class LogGuard:
         self._refusal = error
         self._log.refuse(StorageError(error.message, code=error.code))
         return error
-
-    def _lake_last(self) -> int:
-        try:
-            return self._lake.last_position()
-        except StorageError as error:
-            # A damaged lake must not keep events out; awards that are only in it are planned once it can be read.
-            self._telemetry.lake_failed(error=error.message)
-            return 0
 
     def _bind_unbound(self, work: Connection, log: LogIdentity, *, routed: int, last: int) -> LogBinding:
         """Bind a store that no process has opened yet, or none since logs have ids."""
@@ -332,69 +321,9 @@ class LogGuard:
         that = place if is_shared(place) else "the same event log"
         return f"every process needs the event log of the database: set PUNCHCARD_LOG_URL to {that} for all. {_ADOPT}"
 
-    def _start_recovery(
-        self, work: Connection, reason: RecoveryReason, *, routed: int, lake_last: int, is_log_lost: bool
-    ) -> dict[str, int]:
-        now = self._clock.now()
-        last = self._log.last_position()
-        doubt_until = now + _DOUBT if is_log_lost or self._is_something_missing(routed, lake_last, last) else None
-        earlier = newest_recovery(work)
-        begin, through = routed, max(last, lake_last, furthest_position(work, ROUTING))
-        if earlier is not None and earlier.finished_at is None:
-            begin, through = min(begin, earlier.from_position), max(through, earlier.through_position)
-        if earlier is not None and earlier.doubt_until is not None:
-            doubt_until = max(doubt_until or earlier.doubt_until, earlier.doubt_until)
-        by_destination = start_recovery(
-            work,
-            reason=reason,
-            from_position=begin,
-            through_position=through,
-            read_back_from=now + timedelta(seconds=self._landing_seconds()),
-            doubt_until=doubt_until,
-            now=now,
-        )
-        recovery = newest_recovery(work)
-        if recovery is not None:
-            self._telemetry.older_store_found(recovery, by_destination=by_destination)
-        changes = [
-            {"path": f"effects read back at {slug}", "before": None, "after": count}
-            for slug, count in sorted(by_destination.items())
-        ]
-        _write_audit(work, [{"path": "database restored", "before": None, "after": reason.value}, *changes], now)
-        return by_destination
-
-    def _is_something_missing(self, routed: int, lake_last: int, last: int) -> bool:
-        """Whether events behind the store's position are neither in the log nor in the lake."""
-        if last < lake_last:
-            return True  # the log is an older copy too, and was perhaps ahead of the lake
-        oldest = self._log.read(0, records_max=1, bytes_max=1)
-        log_begins = oldest[0].position if oldest else last + 1
-        if log_begins <= max(routed, lake_last) + 1:
-            return lake_last > routed and log_begins > routed + 1 and self._lake.first_position() > routed + 1
-        return True
-
 
 _SAME_FOLDER = (
     "`serve` and `worker` need the same data folder, so give this one that of the process that runs already "
     "(--data, PUNCHCARD_DATA)"
 )
 _ADOPT = "If that log is lost, `punchcard adopt-log` makes this one the log of the database"
-
-
-def _reason_of_doubt(binding: LogBinding, known_generation: int, *, is_behind_lake: bool) -> RecoveryReason | None:
-    """How the store is seen to be older than what has happened since, None if it is not."""
-    if binding.generation < known_generation:
-        return RecoveryReason.GENERATION if binding.generation else RecoveryReason.UNBOUND
-    return RecoveryReason.LAKE if is_behind_lake else None
-
-
-def _write_audit(work: Connection, changes: Sequence[object], now: datetime) -> None:
-    audit.record(
-        work,
-        at=now,
-        actor=_ACTOR,
-        kind="change",
-        resource_type="workspace",
-        resource_id="workspace",
-        changes=json.dumps(list(changes)),
-    )

@@ -244,7 +244,7 @@ class Worker:
     def _lead(self, guard: LogGuard, leadership: Leadership, stop: Callable[[], None]) -> None:
         """Route until stopped, until another process leads, or until storage fails."""
         settings = self._settings
-        guard.open()  # the lake may have been unreadable before
+        guard.reopen()  # the lake may have been unreadable before
         with open_log(settings) as log:
             lake = LakeWriter(settings.lake_location())
             if self._is_divided and not divide(log, self._store, settings, stopping=self._stopping):

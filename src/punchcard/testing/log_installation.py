@@ -75,12 +75,12 @@ class Installation:
         self.opened.append(open_event_log(self.log_url))
         return self.opened[-1]
 
-    def guard(self, log: EventLog | None = None) -> LogGuard:
+    def guard(self, log: EventLog | None = None, *, lake: LakeReader | None = None) -> LogGuard:
         """Return a guard that has not checked anything yet."""
         return LogGuard(
             store=self.store,
             log=log or self.log(),
-            lake=LakeReader(str(self.folder / "lake")),
+            lake=lake or LakeReader(str(self.folder / "lake")),
             clock=self.clock,
             is_private=self.is_private,
             landing_seconds=lambda: LANDING_SECONDS,
