@@ -1,19 +1,22 @@
 """The promise of isolation in delivery: whatever one effect meets, that effect alone is held, and it can be seen."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from punchcard.clock import SystemClock
+from punchcard.delivery import loop, stages
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, Effect, PartnerClient, Performed
-from punchcard.errors import DeliveryError, RejectedError, RetryableError
+from punchcard.errors import DeliveryError, RejectedError, RetryableError, StorageError
 from punchcard.store.delivery import ledger, outbox
 from punchcard.store.delivery.effects import EffectState, NewEffect, StoredEffect
 from punchcard.store.delivery.operator_actions import reopen
@@ -71,6 +74,7 @@ class Rig:
         self.store = store
         self.partner = ScriptedPartner(clock=SystemClock(), refuses_used_keys=False)
         self.before_sending: Callable[[], None] = lambda: None
+        self.options = OPTIONS
 
     def add(self, *effects: NewEffect) -> None:
         with self.store.unit_of_work() as work:
@@ -100,9 +104,9 @@ class Rig:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        settings = ScriptedSettings(options=OPTIONS)
+        settings = ScriptedSettings(options=self.options)
         target = DeliveryTarget(
-            slug=DESTINATION, partner=self.partner, settings=settings, options=OPTIONS, fingerprint=settings.token
+            slug=DESTINATION, partner=self.partner, settings=settings, options=self.options, fingerprint=settings.token
         )
         stopping = asyncio.Event()
         delivery = DestinationDelivery(
@@ -299,3 +303,43 @@ async def test_nothing_leaves_and_nothing_ends_while_it_cannot_be_noted_that_som
     async with rig.running():
         await until(rig.is_idle)
     assert sorted(rig.partner.keys()) == ["after", "bad", "before", "behind"]
+
+
+# A single try, and the next one far away: what is not sent must neither use it up nor wait for the next one.
+ONE_TRY = replace(OPTIONS, tries_max=1, retry_base_seconds=3_600)
+
+
+async def test_awards_wait_for_log_and_database_no_longer_than_necessary(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while Kafka elects a leader: nothing may be sent for seconds. Each award gets one attempt that is none."""
+    monkeypatch.setattr(loop, "_STORAGE_RETRY_SECONDS", 0.05)
+    failures = [StorageError("the brokers elect a leader")] * 5
+
+    def fail_for_a_while() -> None:
+        if failures:
+            raise failures.pop()
+
+    rig.before_sending, rig.options = fail_for_a_while, ONE_TRY
+    rig.add(new_effect("first", customer=ANN), new_effect("second", customer=BOB))
+    async with rig.running():
+        await until(rig.is_idle)
+    assert sorted(rig.partner.keys()) == ["first", "second"]
+    assert [
+        (rig.effect(key).state, rig.effect(key).attempts, rig.effect(key).tries) for key in ("first", "second")
+    ] == [(EffectState.DELIVERED, 2, 1)] * 2
+
+
+async def test_awards_that_were_claimed_too_long_ago_are_claimed_again_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the brokers had needed so long to take what must be written before anything is sent."""
+    monkeypatch.setattr(stages, "_LEASE_MARGIN_SECONDS", 0.2)
+    waits = [0.3]
+    rig.before_sending, rig.options = lambda: time.sleep(waits.pop() if waits else 0.0), ONE_TRY
+    rig.add(new_effect("late", customer=ANN))
+    async with rig.running():
+        await until(rig.is_idle)
+    assert rig.partner.keys() == ["late"]
+    effect = rig.effect("late")
+    assert (effect.state, effect.attempts, effect.tries) == (EffectState.DELIVERED, 2, 1)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from punchcard.clock import Clock
-from punchcard.delivery.outcomes import PartnerResult
+from punchcard.delivery.outcomes import LATE, PartnerResult
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import (
     BatchClient,
@@ -53,7 +53,7 @@ async def perform_attempt(
 ) -> PartnerResult:
     """Make the one call of a started attempt; every way in which it can end is a result."""
     if send_before.is_over(clock):
-        return RetryableError(_STOOD_STILL, code="late")
+        return RetryableError(_STOOD_STILL, code=LATE)
     effect = effect_to_perform(attempt.effect, item=attempt.item, quantity=attempt.quantity)
     try:
         if attempt.action is not Action.READ_BACK:
@@ -152,7 +152,7 @@ async def attempt_batch(
         ]
     error: PartnerResult
     if send_before.is_over(clock):
-        error = RetryableError(_STOOD_STILL, code="late")
+        error = RetryableError(_STOOD_STILL, code=LATE)
         return [error] * len(batch)
     effects = [effect_to_perform(attempt.effect, item=attempt.item, quantity=attempt.quantity) for attempt in batch]
     try:

@@ -15,13 +15,14 @@ from punchcard.delivery.clock_watch import ClockWatch
 from punchcard.delivery.credential_check import CredentialCheck
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, PartnerResult
+from punchcard.delivery.permission import SendingPermission, message_of, unsent
 from punchcard.delivery.retry import slow_down_seconds
 from punchcard.delivery.spare import SparePermits
 from punchcard.delivery.stages import CompletedAttempt, Cycle, cycle, lease_seconds
 from punchcard.delivery.target import DeliveryTarget
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions, PartnerClient
-from punchcard.errors import CredentialsError, OutcomeUnknownError, PunchcardError, RetryableError, StorageError
+from punchcard.errors import CredentialsError, OutcomeUnknownError, RetryableError, StorageError
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import Attempt, OrderingGroup
 from punchcard.store.delivery.pauses import PauseEnd
@@ -65,7 +66,7 @@ class DestinationDelivery:
         self._clock = clock
         self._current = current
         self._poll_seconds = poll_seconds
-        self._before_sending = before_sending
+        self._permission = SendingPermission(before_sending)
         self._telemetry = DeliveryTelemetry(slug)
         # One thread for this loop's units of work: they are serial anyway, and the event loop never waits for a disk.
         self._database = ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{slug}")
@@ -229,22 +230,18 @@ class DestinationDelivery:
         busy: Collection[OrderingGroup],
     ) -> tuple[Cycle, Exception | None]:
         """Run a cycle, then call `before_sending`; returns what that raises. Not on the event loop: both write."""
+        refusal = self._permission.refusal() if self._permission.is_refused else None
         done = cycle(
             self._store,
             target,
             completed,
-            room=room,
+            room=room if refusal is None else 0,
             clock=self._clock,
             telemetry=self._telemetry,
             busy=busy,
             watch=self._watch,
         )
-        if done.attempts:
-            try:
-                self._before_sending()
-            except Exception as error:  # noqa: BLE001  # whatever it is, nothing may leave now
-                return done, error
-        return done, None
+        return done, self._permission.refusal() if done.attempts else refusal
 
     def _end_attempt(self, target: DeliveryTarget, task: asyncio.Task[None]) -> None:
         batch = self._in_flight.pop(task)
@@ -278,15 +275,11 @@ class DestinationDelivery:
             self._check.begin(await self._client_for(target), done=self._woken)
 
     async def _record_unsent(self, target: DeliveryTarget, attempts: Sequence[Attempt], refusal: Exception) -> None:
-        """Record attempts as not made, because `before_sending` failed."""
-        message = refusal.message if isinstance(refusal, PunchcardError) else repr(refusal)
-        self._telemetry.storage_failed(error=message)
-        not_sent = RetryableError(f"nothing was sent: {message}", code="not_sent")
-        self._answered += [
-            CompletedAttempt(attempt=attempt, result=not_sent, seconds=0.0, fingerprint=target.fingerprint)
-            for attempt in attempts
-        ]
+        """Record attempts as not made, because `before_sending` failed; soon afterwards it is tried again."""
+        self._telemetry.storage_failed(error=message_of(refusal))
+        self._answered += unsent(attempts, refusal, fingerprint=target.fingerprint)
         await asyncio.sleep(_STORAGE_RETRY_SECONDS)
+        self._woken.set()
 
     async def _attempt(
         self, client: PartnerClient, target: DeliveryTarget, batch: Sequence[Attempt], *, send_before: SendBefore

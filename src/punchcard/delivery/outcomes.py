@@ -11,6 +11,12 @@ from punchcard.store.delivery.effects import Action, Attempt, AttemptOutcome, At
 from punchcard.store.delivery.recoveries import STORE_RESTORED
 
 TOO_MANY_REQUESTS = 429
+NOT_SENT = "not_sent"
+"""Code of a request that did not leave because log or database could not be written before."""
+
+LATE = "late"
+"""Code of a request that did not leave because its process stood still after it had claimed the effect."""
+
 CANNOT_READ_BACK = "it may have been performed, and this destination cannot be asked; look there before it is retried"
 PartnerResult = Performed | DeliveryError | None
 
@@ -33,6 +39,8 @@ def classify_outcome(
         finished_at: When the result came; None for the present.
     """
     now = clock.now() if finished_at is None else finished_at
+    if isinstance(result, RetryableError) and result.code in (NOT_SENT, LATE):
+        return _not_made(attempt, result, now)
     if attempt.action is Action.READ_BACK:
         return _classify_read_back(attempt, result, now, clock=clock, options=options)
     return _classify_send(attempt, result, now, clock=clock, options=options)
@@ -117,8 +125,7 @@ def _in_doubt(
 def _classify_read_back(
     attempt: Attempt, result: PartnerResult, now: datetime, *, clock: Clock, options: DeliveryOptions
 ) -> AttemptResult:
-    effect = attempt.effect
-    in_doubt = "duplicate_key" if effect.reason == "duplicate_key" else "outcome_unknown"
+    in_doubt = _doubt_of(attempt)
     if isinstance(result, Performed):
         return _delivered(attempt, result, now)
     if isinstance(result, CredentialsError):
@@ -162,6 +169,21 @@ def _not_there(attempt: Attempt, now: datetime, *, clock: Clock, options: Delive
         wait = wait_seconds(tries - 1, base_seconds=options.retry_base_seconds, jitter=clock.jitter())
     later = now + timedelta(seconds=wait)
     return _moved(attempt, absent, AttemptOutcome.NOT_FOUND, EffectState.RETRYING, now, later, counts=False)
+
+
+def _not_made(attempt: Attempt, error: RetryableError, now: datetime) -> AttemptResult:
+    """Nothing has left this process, so the destination needs no time: due at once, and no try is counted."""
+    if attempt.action is Action.READ_BACK:
+        reason = _doubt_of(attempt)
+        return _moved(
+            attempt, error, AttemptOutcome.RETRYABLE, EffectState.UNKNOWN, now, now, reason=reason, counts=False
+        )
+    return _moved(attempt, error, AttemptOutcome.RETRYABLE, EffectState.RETRYING, now, now, counts=False)
+
+
+def _doubt_of(attempt: Attempt) -> str:
+    """Return why an effect is read back."""
+    return "duplicate_key" if attempt.effect.reason == "duplicate_key" else "outcome_unknown"
 
 
 def _slowed_down(

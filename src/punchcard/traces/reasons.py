@@ -257,10 +257,14 @@ RETRYING: Final = (
     ),
     _reason("connection_failed", "the connection broke before anything was sent, or while reading", "nothing"),
     _reason("timeout", "no response in time to a request that changes nothing, or no time left to send", "nothing"),
-    _reason("late", "the process was suspended after it claimed the award; nothing was sent", "nothing"),
+    _reason(
+        "late",
+        "the process was suspended after it claimed the award; nothing was sent, and the attempt is not counted",
+        "nothing",
+    ),
     _reason(
         "not_sent",
-        "log or database could not be written before the request; nothing was sent",
+        "log or database could not be written before the request; nothing was sent, and the attempt is not counted",
         "free disk space, or restore the connection to the database",
     ),
     _reason(

@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from punchcard.delivery.outcomes import PartnerResult, classify_outcome
+from punchcard.delivery.outcomes import LATE, NOT_SENT, PartnerResult, classify_outcome
 from punchcard.destinations.port import DeliveryOptions, Performed
 from punchcard.errors import (
     CredentialsError,
@@ -49,6 +49,9 @@ EFFECT = StoredEffect(
     created_at=NOW,
     finished_at=None,
 )
+
+NOT_MADE = RetryableError("nothing was sent: the disk is full", code=NOT_SENT)
+TOO_LATE = RetryableError("this process stood still", code=LATE)
 
 
 class MiddleClock(ManualClock):
@@ -109,6 +112,10 @@ TABLE = [
     ("question lost for a used key", R, 1, "duplicate_key", LOST, E.UNKNOWN, O.RETRYABLE, "duplicate_key", 60, True),
     ("question, credentials", R, 1, "duplicate_key", NO_TOKEN, E.UNKNOWN, O.CREDENTIALS, "duplicate_key", 0, False),
     ("question, credentials 2", R, 1, "retried", NO_TOKEN, E.UNKNOWN, O.CREDENTIALS, "outcome_unknown", 0, False),
+    ("not sent", S, 9, None, NOT_MADE, E.RETRYING, O.RETRYABLE, "not_sent", 0, False),
+    ("too late to send", S, 9, None, TOO_LATE, E.RETRYING, O.RETRYABLE, "late", 0, False),
+    ("question not sent", R, 9, "outcome_unknown", NOT_MADE, E.UNKNOWN, O.RETRYABLE, "outcome_unknown", 0, False),
+    ("question too late to send", R, 9, "duplicate_key", TOO_LATE, E.UNKNOWN, O.RETRYABLE, "duplicate_key", 0, False),
     ("question, undeclared error", R, 1, None, STRANGE, E.UNKNOWN, O.RETRYABLE, "outcome_unknown", 60, True),
 ]
 
