@@ -1,5 +1,7 @@
 """The promise of what pages say of audiences, on both engines: sizes over time, how destinations took it."""
 
+import random
+import string
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -110,3 +112,18 @@ def test_people_are_found_the_same_on_both_engines(store: Store) -> None:
         assert [item.value for item in search.with_trait(work, "plan", limit=9, values=['"basic"'])] == ['"basic"']
         assert search.names_of_traits(work, limit=9) == ["plan"]
         assert search.types_of_ids(work) == ["anonymous_id", "email", "phone", "user_id"]
+
+
+def test_values_of_any_length_are_compared_in_full(store: Store) -> None:
+    long = "".join(random.Random(1).choices(string.ascii_letters, k=5_000))  # which cannot be compressed
+    with store.unit_of_work() as work:
+        people = [
+            add_person(work, ("email", f"p{number}@example.com"), at=NOW, traits={"plan": plan})
+            for number, plan in enumerate((long, long + "x", long[:98], "gold", "gold"))
+        ]
+    with store.reading() as work:
+        for plan, expected in ((long, people[:1]), (long[:98], people[2:3]), ("silver", []), ("gold", people[:2:-1])):
+            found = search.with_trait(work, "plan", limit=9, values=[f'"{plan}"', plan])
+            assert [person.profile_id for person in found] == expected
+        both = search.with_trait(work, "plan", limit=2, values=['"gold"', f'"{long}"'])
+        assert [person.profile_id for person in both] == people[:2:-1]

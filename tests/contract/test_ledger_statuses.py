@@ -1,6 +1,9 @@
-"""The status filter of the ledger selects exactly the transactions that are shown with that status, on both engines."""
+"""The filters of the ledger select exactly the transactions that they name, on both engines."""
 
+import random
+import string
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -43,3 +46,19 @@ def test_the_filter_and_the_badge_agree(store: Store, statuses: tuple[EventStatu
     expected = {effect.effect_key for effect in all_effects if current_status(effect) in statuses}
     assert expected
     assert {effect.effect_key for effect in selected} == expected
+
+
+def test_events_with_very_long_names_are_kept_and_found(store: Store) -> None:
+    """A source may send a name of 32 KB, and PostgreSQL refuses rows with entries of an index over 2,704 bytes."""
+    begin = "".join(random.Random(1).choices(string.ascii_letters, k=10_000))  # which cannot be compressed
+    names = [begin[:99], begin[:100], begin, begin + "x"]
+    with store.unit_of_work() as work:
+        added = [replace(new_effect(str(number)), event_name=name) for number, name in enumerate(names)]
+        outbox.add(work, added, now=ManualClock().now())
+    with store.reading() as work:
+        for name in names:
+            query = LedgerQuery(destination=DESTINATION, event_name=name)
+            assert [effect.event_name for effect in ledger.page(work, query, count=9)] == [name]
+            assert ledger.count(work, query, at_most=9) == 1
+            of_state = LedgerQuery(destination=DESTINATION, event_name=name, states=[EffectState.PARKED])
+            assert ledger.page(work, of_state, count=9) == []

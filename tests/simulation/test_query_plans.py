@@ -21,8 +21,8 @@ from punchcard.store.delivery.delivered import open_effects_before
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.ledger import oldest_open, open_backlog
 from punchcard.store.delivery.sync_results import failed_syncs, keys_of_failed_syncs
-from punchcard.store.delivery.undelivered import attempts_without_response
-from punchcard.store.engage import profile_search
+from punchcard.store.delivery.undelivered import attempts_without_response, parked_awards, rejected_awards
+from punchcard.store.engage import profile_queries, profile_search
 from punchcard.store.engage.engage_tables import advance_due
 from punchcard.store.engage.sync_outcomes import outcome_of
 from punchcard.store.engage.synced import count_cut_lists
@@ -182,6 +182,36 @@ def test_conflicts_and_effects_in_retry_are_not_looked_for_in_the_whole_ledger(t
     store.close()
     steps = [step for plan in result.values() for step in plan]
     assert not [step for step in steps if "ix_effects_destination" in step or step.startswith("SCAN effects")]
+
+
+def test_awards_that_were_not_sent_are_counted_without_reading_their_rows(tmp_path: Path) -> None:
+    """Home counts them at each visit, and thousands may be parked while a partner is away."""
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
+    with plans() as result, store.reading() as work:
+        list(parked_awards(work))
+        list(rejected_awards(work, "perkville", since=ManualClock().now()))
+    store.close()
+    steps = [step for plan in result.values() for step in plan if " effects " in step]
+    assert [step.partition(" (")[0] for step in steps] == [
+        "SEARCH effects USING COVERING INDEX ix_effects_undelivered",
+        "SEARCH effects USING COVERING INDEX ix_effects_undelivered",
+        "SEARCH effects USING INDEX ix_effects_corrected",
+    ]
+
+
+def test_who_has_a_trait_or_a_value_is_found_without_those_who_do_not(tmp_path: Path) -> None:
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
+    with plans() as result, store.reading() as work:
+        profile_search.with_trait(work, "regulars", limit=50)
+        profile_queries.members(work, "regulars", limit=50)
+        profile_search.with_trait(work, "plan", values=['"gold"'], limit=50, before=7)
+    store.close()
+    steps = [step for plan in result.values() for step in plan if "profile_traits" in step]
+    assert [step.partition("INDEX ")[2] for step in steps] == [
+        "ix_profile_traits_held (name=?)",
+        "ix_profile_traits_held (name=? AND profile_id>?)",
+        "ix_profile_traits_value (name=? AND <expr>=? AND profile_id<?)",
+    ]
 
 
 def test_failed_syncs_are_read_of_what_failed_only(tmp_path: Path) -> None:

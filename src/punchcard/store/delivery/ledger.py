@@ -12,8 +12,10 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
+    String,
     and_,
     func,
+    literal_column,
     not_,
     or_,
     select,
@@ -24,7 +26,13 @@ from sqlalchemy import (
 from punchcard.clock import to_micros
 from punchcard.events.commerce import id_variants
 from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, EffectState, StoredEffect, effect_of
-from punchcard.store.delivery.schema import IS_OPEN, delivery_attempts, effects
+from punchcard.store.delivery.schema import (
+    BEGIN_OF_EVENT_NAME,
+    IS_OPEN,
+    NAME_CHARACTERS_MAX,
+    delivery_attempts,
+    effects,
+)
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import replayed_messages
 from punchcard.store.values import storable
@@ -318,11 +326,16 @@ def _filtered(statement: Select[*tuple[Any, ...]], query: LedgerQuery) -> Select
     if query.order_id is not None:
         statement = statement.where(columns.order_id.in_(id_variants(query.order_id)))
     states = (*query.states, *(EffectState(status) for status in query.statuses))
-    for column, value in ((columns.reason, query.reason), (columns.event_name, query.event_name)):
-        if value is not None:
-            # What failed is a small part of the ledger, and one event may be a half of it.
-            is_of_failed = bool(states) and set(states) <= {EffectState.PARKED, EffectState.REJECTED}
-            statement = statement.where((column.concat("") if is_of_failed else column) == value)
+    # What failed is a small part of the ledger, and one event may be a half of it.
+    is_of_failed = bool(states) and set(states) <= {EffectState.PARKED, EffectState.REJECTED}
+    if query.reason is not None:
+        statement = statement.where((columns.reason.concat("") if is_of_failed else columns.reason) == query.reason)
+    if query.event_name is not None:
+        begin: ColumnElement[str] = literal_column(BEGIN_OF_EVENT_NAME, String)
+        if is_of_failed or len(query.event_name) >= NAME_CHARACTERS_MAX:
+            statement = statement.where(columns.event_name.concat("") == query.event_name)
+        if not is_of_failed:  # the beginning of a short name is all of it, and in the index
+            statement = statement.where(begin == query.event_name[:NAME_CHARACTERS_MAX])
     if query.without_reason is not None:
         statement = statement.where(columns.reason.is_distinct_from(query.without_reason))
     if query.sets is not None:

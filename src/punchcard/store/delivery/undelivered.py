@@ -16,7 +16,6 @@ from sqlalchemy import (
     cast,
     func,
     literal,
-    not_,
     null,
     or_,
     select,
@@ -24,12 +23,9 @@ from sqlalchemy import (
     union_all,
 )
 
-from punchcard.store.delivery.effects import DISMISSED_REASONS, AttemptOutcome, EffectState
-from punchcard.store.delivery.ledger import is_superseded
-from punchcard.store.delivery.schema import delivery_attempts, effects
+from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, AttemptOutcome, EffectState
+from punchcard.store.delivery.schema import IS_CORRECTED, IS_FAILED, delivery_attempts, effects
 
-# The newest rejected awards of a destination that are looked at: their index is by state, and goes back for ever.
-_REJECTED_MAX: Final = 10_000
 # The attempts of these awards say whether a partner responds: the oldest that wait, the newest that do not.
 _SAMPLE: Final = 200
 _SERVER_ERROR: Final = 500
@@ -90,18 +86,20 @@ def parked_awards(work: Connection) -> Iterator[Undelivered]:
 def rejected_awards(work: Connection, destination: str, *, since: datetime) -> Iterator[Undelivered]:
     """Yield awards that the partner has refused for good since an instant and nobody has dismissed, by reason."""
     columns = effects.c
-    newest = (
-        select(columns.id)
-        .where(columns.state == EffectState.REJECTED, columns.destination == destination)
-        .order_by(columns.id.desc())
-        .limit(_REJECTED_MAX)
+    # As `is_superseded`, which asks for the content: the index of what was not sent has none, and few have another one.
+    superseded = select(columns.id).where(
+        IS_CORRECTED,
+        columns.destination == destination,
+        columns.finished_at >= since,
+        func.coalesce(columns.reason, "").not_in(UNCERTAIN_REASONS),
     )
     return _undelivered(
         work,
         and_(
-            columns.id.in_(newest),
+            columns.state == EffectState.REJECTED,
+            columns.destination == destination,
             columns.finished_at >= since,
-            not_(is_superseded()),
+            columns.id.not_in(superseded),
             or_(columns.reason.is_(None), columns.reason.not_in(DISMISSED_REASONS)),
         ),
     )
@@ -165,8 +163,12 @@ def _undelivered(work: Connection, condition: ColumnElement[bool]) -> Iterator[U
     """Count awards that were not sent, by destination and reason, with their customers and units."""
     quantity = func.coalesce(effects.c.quantity, effects.c.requested_quantity)
     names = ("destination", "reason", "item", "customer", "finished_at")
-    # Read once and counted twice: most of the time is that of reading the rows, which lie all over the ledger.
-    unsent = select(*(effects.c[name] for name in names), quantity.label("quantity")).where(condition).cte("unsent")
+    # Read once, from an index that has all of it, and counted twice.
+    unsent = (
+        select(*(effects.c[name] for name in names), quantity.label("quantity"))
+        .where(IS_FAILED, condition)
+        .cte("unsent")
+    )
     columns = unsent.c
     # For people to read: SQLite adds as floating point numbers, which are rounded to the units that destinations take.
     units = func.sum(cast(columns.quantity, Numeric(20, 2)))

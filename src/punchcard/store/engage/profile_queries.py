@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Connection, func, or_, select, type_coerce
 
 from punchcard.clock import from_micros
-from punchcard.store.engage.engage_tables import NOBODY
 from punchcard.store.engage.profiles import StoredTrait, ids_of, traits_of
 from punchcard.store.engage.schema import (
+    HAS_TRAIT,
     external_ids,
     profile_conflicts,
     profile_merges,
@@ -218,7 +218,7 @@ def members(work: Connection, key: str, *, limit: int, after: int = 0) -> list[M
         .where(
             profile_traits.c.name == key,
             profile_traits.c.computation != "",
-            profile_traits.c.value.not_in(NOBODY),
+            HAS_TRAIT,
             profile_traits.c.profile_id > after,
         )
         .order_by(profile_traits.c.profile_id)

@@ -5,16 +5,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, ColumnElement, Connection, String, func, literal_column, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, String, and_, func, literal_column, or_, select
 from sqlalchemy import text as sql_text
 
 from punchcard.store.engage.engage_tables import NOBODY
 from punchcard.store.engage.profile_queries import StoredProfile, find_profile
 from punchcard.store.engage.profiles import ids_of
 from punchcard.store.engage.schema import (
+    BEGIN_OF_VALUE,
     FOLDED_NAME,
+    HAS_TRAIT,
     IS_NAME,
-    NAME_CHARACTERS_MAX,
+    VALUE_CHARACTERS_MAX,
     external_ids,
     profile_traits,
     profiles,
@@ -63,7 +65,7 @@ def named(work: Connection, text: str, *, limit: int) -> list[FoundPerson]:
 
 def with_name(work: Connection, text: str, *, limit: int) -> list[FoundPerson]:
     """Return profiles with a name, first name or last name that begins with the text, in any case of its letters."""
-    begin = json.dumps(text, ensure_ascii=False)[:-1].lower()[:NAME_CHARACTERS_MAX]  # traits are JSON
+    begin = json.dumps(text, ensure_ascii=False)[:-1].lower()[:VALUE_CHARACTERS_MAX]  # traits are JSON
     columns = profile_traits.c
     value: ColumnElement[str] = literal_column(FOLDED_NAME, String)
     query = (
@@ -147,14 +149,12 @@ def with_trait(
         before: Only profiles with a lower number.
     """
     columns = profile_traits.c
-    query = select(columns.profile_id, columns.value, columns.updated_at).where(
-        columns.name == name, or_(columns.computation == "", columns.value.not_in(NOBODY)), columns.value != "null"
-    )
-    if values:
-        query = query.where(columns.value.in_(list(values)))
+    chosen = select(columns.profile_id, columns.value, columns.updated_at).where(columns.name == name)
     if before is not None:
-        query = query.where(columns.profile_id < before)
-    rows = {row.profile_id: row for row in work.execute(query.order_by(columns.profile_id.desc()).limit(limit))}
+        chosen = chosen.where(columns.profile_id < before)
+    queries = [chosen.where(_has_value(value)) for value in set(values)] or [chosen.where(HAS_TRAIT)]
+    found = (row for query in queries for row in work.execute(query.order_by(columns.profile_id.desc()).limit(limit)))
+    rows = {row.profile_id: row for row in sorted(found, key=lambda row: -row.profile_id)[:limit]}
     return [
         FoundPerson(
             profile_id=person.profile_id,
@@ -165,6 +165,21 @@ def with_trait(
         )
         for person in _people(work, list(rows))
     ]
+
+
+def _has_value(value: str) -> ColumnElement[bool]:
+    """Return the condition of `HAS_TRAIT` for one value, not in its words: another index has the profiles with it.
+
+    The value is compared with a changed one: SQLite would put it in the place of the one that the index asks for.
+    """
+    columns = profile_traits.c
+    begin: ColumnElement[str] = literal_column(BEGIN_OF_VALUE, String)
+    return and_(
+        begin == value[:VALUE_CHARACTERS_MAX],
+        columns.value.concat("") == value,
+        or_(columns.computation == "", columns.value.not_in(NOBODY)),
+        columns.value != "null",
+    )
 
 
 def _people(work: Connection, profile_ids: Sequence[int]) -> list[FoundPerson]:

@@ -100,12 +100,22 @@ profile_traits = Table(  # custom traits, computed traits and audiences as they 
     Column("repeated_seq", BigInteger, nullable=False, server_default=text("0")),  # its place in the log
     postgresql_with=_ROOM_FOR_UPDATES,
 )
-Index("ix_profile_traits_name", profile_traits.c.name, profile_traits.c.profile_id)
+VALUE_CHARACTERS_MAX = 100  # of a value that are indexed: PostgreSQL refuses rows with entries over 2,704 bytes
+BEGIN_OF_VALUE = f"substr(value, 1, {VALUE_CHARACTERS_MAX})"
+Index("ix_profile_traits_value", profile_traits.c.name, text(BEGIN_OF_VALUE), profile_traits.c.profile_id)
+# Who has a trait, or is in an audience: those who have left, who may be nearly all, are not in the index.
+HAS_TRAIT = text("(computation = '' OR value <> 'false') AND value <> 'null'")  # word by word as in the index, as below
+Index(
+    "ix_profile_traits_held",
+    profile_traits.c.name,
+    profile_traits.c.profile_id,
+    sqlite_where=HAS_TRAIT,
+    postgresql_where=HAS_TRAIT,
+)
 # The values of traits that name a person, for the search. A query repeats the condition as text, so that it fits.
 # With a function around the name: SQLite would enter the index above, and sort all names there are.
 IS_NAME = "coalesce(name, '') IN ('name', 'firstName', 'lastName', 'first_name', 'last_name')"
-NAME_CHARACTERS_MAX = 100  # of a value that are indexed: PostgreSQL refuses rows with entries over 2,704 bytes
-FOLDED_NAME = f"substr(lower(value), 1, {NAME_CHARACTERS_MAX})"
+FOLDED_NAME = f"substr(lower(value), 1, {VALUE_CHARACTERS_MAX})"
 Index(
     "ix_profile_traits_person_name",
     text(FOLDED_NAME),
