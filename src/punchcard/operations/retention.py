@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
 from punchcard.lake.retention import count_events_before
+from punchcard.operations.retention_limits import days_min, find_fault
 from punchcard.store.access import audit
 from punchcard.store.access.retention import count_old_audit_log, prune_audit_log
 from punchcard.store.delivery.retention import clear_delivery_details, count_old_delivery_details
@@ -27,7 +28,7 @@ from punchcard.store.retention import ROWS_PER_PORTION, Portion
 LAKE: Final = "lake"
 PROFILES: Final = "profiles"
 REPORTS: Final = "reports"
-DAYS_MAX: Final = 36_500
+_DIGITS_MAX: Final = 6
 _PORTIONS_PER_RUN: Final = 20  # then the lake is written again; the rest follows a minute later
 
 
@@ -55,7 +56,6 @@ class DataSet:
         deleted: What is deleted after the period.
         retained: What of it stays, "" for nothing.
         setting: The setting of processes with the period if no operator has set one.
-        days_min: The shortest period.
         count: Counts what is older; None for what is not in one table.
         prune: Deletes a portion; None for what is deleted elsewhere.
     """
@@ -65,9 +65,13 @@ class DataSet:
     deleted: str
     retained: str = ""
     setting: str
-    days_min: int = 1
     count: Count | None = None
     prune: Prune | None = None
+
+    @property
+    def days_min(self) -> int:
+        """The shortest period."""
+        return days_min(self.setting)
 
 
 DATA_SETS: Final = (
@@ -85,7 +89,6 @@ DATA_SETS: Final = (
         deleted="The texts of completed awards and of their attempts.",
         retained="Keys, orders, amounts, customers, dates, statuses and reasons; the texts of what is open or parked.",
         setting="delivery_details_retention_days",
-        days_min=30,
         count=count_old_delivery_details,
         prune=clear_delivery_details,
     ),
@@ -105,7 +108,6 @@ DATA_SETS: Final = (
         "what was synced; who comes back gets a new profile.",
         retained="Awards, events in the data lake, and the ids in uploaded lists.",
         setting="profile_retention_days",
-        days_min=30,
         count=count_old_profiles,
     ),
     DataSet(
@@ -115,14 +117,12 @@ DATA_SETS: Final = (
         "were not sent since.",
         retained="Refused orders with a waiting or parked refund.",
         setting="history_retention_days",
-        days_min=30,
     ),
     DataSet(
         name="audit_log",
         title="Audit log",
         deleted="Who changed what.",
         setting="audit_log_retention_days",
-        days_min=90,
         count=count_old_audit_log,
         prune=prune_audit_log,
     ),
@@ -196,11 +196,11 @@ def read_days(data_set: DataSet, text: str) -> int | None:
     text = text.strip()
     if not text:
         return None
-    if not text.isascii() or not text.isdecimal() or len(text) > 6 or int(text) > DAYS_MAX:
-        raise ConfigurationError(f"Enter a whole number of days up to {DAYS_MAX:,}, or 0 to keep everything.")
-    if 0 < int(text) < data_set.days_min:
-        raise ConfigurationError(f"This must be kept for at least {data_set.days_min} days. Enter more, or 0 for ever.")
-    return int(text)
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
+    days = int(text) if is_number else -1
+    if fault := find_fault(days, data_set.days_min):
+        raise ConfigurationError(fault)
+    return days
 
 
 def count_expired(work: Connection, lake_url: str, data_set: DataSet, days: int | None, *, now: datetime) -> int | None:

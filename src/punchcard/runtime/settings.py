@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from punchcard.errors import ConfigurationError
 from punchcard.lake.urls import is_on_s3
+from punchcard.operations.retention_limits import DAYS_MAX, refuse_short_period
 from punchcard.operations.schedules import parse_time_of_day
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if not s
 Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
 _RETENTION_SUFFIX = "_retention_days"
-_DAYS_MAX = 36_500  # as in `operations.retention`: so long ago there is still a date
 
 
 class LogLevel(StrEnum):
@@ -274,6 +274,7 @@ def read_settings(environment: Mapping[str, str], overrides: Mapping[str, object
         value, origin = values[field.name]
         try:
             read[field.name] = _READERS[field.type](value)  # type: ignore[index]  # a test checks that all types are included
+            refuse_short_period(field.name, read[field.name])
         except ValueError as error:
             problems.append(f"{origin}: {error}")
     if problems:
@@ -352,9 +353,8 @@ def _port(value: object) -> Port:
 
 
 def _days(value: object) -> Days:
-    number = _as_int(value)
-    if number is None or not 0 <= number <= _DAYS_MAX:
-        raise ValueError(f"A whole number of days up to {_DAYS_MAX:,}, or 0 for ever, is expected, not {value!r}.")
+    if (number := _as_int(value)) is None or not 0 <= number <= DAYS_MAX:
+        raise ValueError(f"A whole number of days up to {DAYS_MAX:,}, or 0 for ever, is expected, not {value!r}.")
     return Days(number)
 
 

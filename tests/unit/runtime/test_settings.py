@@ -6,7 +6,8 @@ from cogapp import Cog
 
 from punchcard.errors import ConfigurationError
 from punchcard.log.kafka_options import read_options
-from punchcard.operations.retention import DAYS_MAX
+from punchcard.operations.retention import DATA_SETS, DataSet
+from punchcard.operations.retention_limits import DAYS_MAX
 from punchcard.runtime.settings import LogFormat, LogLevel, Secret, Settings, read_settings, setting_entries
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
@@ -150,3 +151,14 @@ def test_the_password_of_kafka_needs_no_place_in_the_url() -> None:
         assert "p&ss" not in repr(settings)
     other = read_settings({**environment, "PUNCHCARD_LOG_URL": "postgresql://db/punchcard"})
     assert other.event_log_url() == "postgresql://db/punchcard"
+
+
+@pytest.mark.parametrize("data_set", [each for each in DATA_SETS if each.days_min > 1], ids=lambda each: each.name)
+def test_settings_have_the_shortest_periods_of_app_and_command_line(data_set: DataSet) -> None:
+    variable = f"PUNCHCARD_{data_set.setting.upper()}"
+    with pytest.raises(
+        ConfigurationError, match=f"{variable}: This must be kept for at least {data_set.days_min} days"
+    ):
+        read_settings({variable: str(data_set.days_min - 1)})
+    for days in (0, data_set.days_min):
+        assert read_settings({variable: str(days)}).retention_days()[data_set.setting] == days
