@@ -1,10 +1,11 @@
-"""SQLite's write-ahead logging, enabled where several processes start at the same time on a new file."""
+"""SQLite where several processes use one file: its write-ahead log, and who writes next."""
 
 import sqlite3
 import time
 from typing import Any
 
 _PAUSE_SECONDS = 0.01
+_LOCK_LOOK_SECONDS = 0.0005
 
 
 def enable_write_ahead_log(connection: sqlite3.Connection, *, wait_seconds: float) -> None:
@@ -29,9 +30,34 @@ def enable_write_ahead_log(connection: sqlite3.Connection, *, wait_seconds: floa
             return
 
 
+def begin_write(connection: Any, *, wait_seconds: float) -> None:
+    """Begin a transaction that writes, as soon as that of another process is over.
+
+    SQLite's own waits grow to 100 ms, while a commit takes 2: beside a process that writes all the time, an award would
+    wait for several of its transactions.
+
+    Args:
+        connection: The driver's; its `busy_timeout` is 0.
+
+    Raises:
+        sqlite3.OperationalError: The file stays locked.
+    """
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_LOCK_LOOK_SECONDS)
+        else:
+            return
+
+
 def truncate_write_ahead_log(connection: Any) -> bool:
     """Copy the write-ahead log into the file and empty it; False while another connection reads or writes."""
     try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()  # as much as possible while others write
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.OperationalError:  # it is locked; if the disk fails, the next statement says so
         return False

@@ -7,7 +7,6 @@ nearly caught up, it makes SQLite restart the write-ahead log, which keeps that 
 import random
 import sqlite3
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -27,11 +26,10 @@ from punchcard.log.row_damage import (
     text_or_nothing,
 )
 from punchcard.log.texts import storable_text
-from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
+from punchcard.sqlite import begin_write, enable_write_ahead_log, truncate_write_ahead_log
 
 _PAGE_BYTES = 32_768  # compressed bodies have about 10 KB: with larger pages, fewer are written
 _BUSY_SECONDS = 10.0
-_LOCK_LOOK_SECONDS = 0.0005
 _CHECKPOINT_SECONDS = 0.25  # four times as long after few appends, which all change the same page
 _FEW_APPENDS = 50
 _RESTART_FROM_BYTES = 64_000_000  # of the write-ahead log
@@ -104,7 +102,7 @@ class SqliteEventLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
             self._create_tables()
-            self._writer.execute("PRAGMA busy_timeout = 0")  # `_begin` waits
+            self._writer.execute("PRAGMA busy_timeout = 0")  # `begin_write` waits
             self._file = _file_of(path)
             self._notices = AppendNotices(self._file)
             self._reader = self._connect()
@@ -319,7 +317,7 @@ class SqliteEventLog:
 
     @contextmanager
     def _commit(self) -> Iterator[None]:
-        self._begin()
+        begin_write(self._writer, wait_seconds=_BUSY_SECONDS)
         try:
             yield
             self._writer.execute("COMMIT")
@@ -327,19 +325,6 @@ class SqliteEventLog:
             with suppress(sqlite3.Error):  # the original error is raised below
                 self._writer.execute("ROLLBACK")
             raise
-
-    def _begin(self) -> None:
-        """Begin a commit, after that of another process. SQLite's own waits grow to 100 ms, and a commit takes 2."""
-        until = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                self._writer.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    raise
-                time.sleep(_LOCK_LOOK_SECONDS)
-            else:
-                return
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

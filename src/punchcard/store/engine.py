@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
 from punchcard.postgres import LOCK_SECONDS, LOCKED_STATE, SESSION, connection_parameters, has_ended, is_settings_fault
-from punchcard.sqlite import enable_write_ahead_log, truncate_write_ahead_log
+from punchcard.sqlite import begin_write, enable_write_ahead_log, truncate_write_ahead_log
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.checkpoints import AUTOMATIC_FROM_PAGES, Checkpoints
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
@@ -41,6 +41,7 @@ from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
 HEAD_MIGRATION = "0049"
 _BUSY_SECONDS = 10
+_TRUNCATE_SECONDS = 0.05
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
@@ -159,7 +160,12 @@ class Store:
         # On the driver: SQLAlchemy takes twenty times as long for two words, and every event has several units of work.
         if self.is_sqlite:
             # A write lock taken at the start waits its turn; taken half-way it would fail as "locked" at once.
-            _driver_of(connection).execute("BEGIN IMMEDIATE").close()
+            driver = _driver_of(connection)
+            driver.execute("PRAGMA busy_timeout = 0").close()
+            try:
+                begin_write(driver, wait_seconds=_BUSY_SECONDS)
+            finally:
+                driver.execute(f"PRAGMA busy_timeout = {1_000 * _BUSY_SECONDS}").close()
         else:
             # The rows that a frozen process has locked are those that its successor needs.
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
@@ -236,7 +242,8 @@ class Store:
         if not self.is_sqlite:
             vacuum(self._engine)
             return True
-        with closing(self._engine.raw_connection()) as connection:
+        # While it waits for readers nobody can write: then it is rather tried again.
+        with closing(sqlite3.connect(self._url.database or "", timeout=_TRUNCATE_SECONDS)) as connection:
             return truncate_write_ahead_log(connection)
 
     def keep_checkpointing(self) -> AbstractContextManager[None]:
