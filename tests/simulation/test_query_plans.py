@@ -20,8 +20,10 @@ from punchcard.store.delivery.customer_awards import top_customers
 from punchcard.store.delivery.delivered import open_effects_before
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.ledger import oldest_open, open_backlog
+from punchcard.store.delivery.orders import wake_dependents
 from punchcard.store.delivery.sync_results import failed_syncs, keys_of_failed_syncs
 from punchcard.store.delivery.undelivered import attempts_without_response, parked_awards, rejected_awards
+from punchcard.store.delivery.waiting import wake_waiting
 from punchcard.store.engage import profile_queries, profile_search
 from punchcard.store.engage.engage_tables import advance_due
 from punchcard.store.engage.sync_outcomes import outcome_of
@@ -128,6 +130,18 @@ def test_what_is_open_is_found_by_its_own_index(tmp_path: Path) -> None:
     store.close()
     steps = [step for plan in result.values() for step in plan if "effects" in step]
     assert [re.findall(r"ix_\w+", step) for step in steps] == [["ix_effects_due"], ["ix_effects_due"]]
+
+
+def test_an_award_reads_what_waits_for_its_customer_or_order_and_nothing_else_that_waits(tmp_path: Path) -> None:
+    """As many attributes as an audience has members may wait, and refunds of orders that earned nothing stay."""
+    store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
+    at = ManualClock().now()
+    with plans() as result, store.unit_of_work() as work:
+        wake_waiting(work, "perkville", ["ann@example.com"], now=at)
+        wake_dependents(work, "perkville", delivered=["1"], reopened=["a"], reopened_on_delivery=["b"], now=at)
+    store.close()
+    steps = [step for plan in result.values() for step in plan if "effects" in step]
+    assert [re.findall(r"ix_\w+", step) for step in steps] == [["ix_effects_no_connection"], ["ix_effects_order"]]
 
 
 def test_home_reads_what_is_open_and_the_period_only(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ _DEPENDENTS: Final = PreparedStatement(
         effects.c.destination == bindparam("b_destination"),
         is_listed(effects.c.order_id, "b_orders"),
         effects.c.is_refund.is_(True),
-        is_listed(effects.c.reason, "b_reasons"),
+        # Not the column itself: SQLite would take its index, and read all refunds that ever had such a reason.
+        is_listed(func.coalesce(effects.c.reason, ""), "b_reasons"),
     )
 )
 _SET_DUE: Final = PreparedStatement(

@@ -119,6 +119,16 @@ Index(
     sqlite_where=text("reason IS NOT NULL"),
     postgresql_where=text("reason IS NOT NULL"),
 )
+# What waits for a customer to be known, of which there may be as many as an audience has members.
+HAS_NO_CONNECTION = text("reason = 'no_connection'")  # this one too is word by word in a condition that asks for it
+Index(
+    "ix_effects_no_connection",
+    effects.c.customer,
+    effects.c.destination,
+    effects.c.id,
+    sqlite_where=HAS_NO_CONNECTION,
+    postgresql_where=HAS_NO_CONNECTION,
+)
 IS_FAILED = text("state IN ('parked', 'rejected')")  # a condition that asks for the index below has it word by word
 Index(
     "ix_effects_failed",

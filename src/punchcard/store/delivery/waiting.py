@@ -6,32 +6,32 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from punchcard.store.bulk import PreparedStatement, is_listed
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.operator_actions import reopen
-from punchcard.store.delivery.schema import effects
+from punchcard.store.delivery.schema import HAS_NO_CONNECTION, effects
 
 NO_CONNECTION = "no_connection"
 """The reason of an effect for a customer that the destination does not know yet."""
 
-_OF_CUSTOMERS = (
-    effects.c.destination == bindparam("b_destination"),
+_WAITING = (
+    # Not the column itself: SQLite would take the index of destination and reason, and read all that wait.
+    func.coalesce(effects.c.destination, "") == bindparam("b_destination"),
     is_listed(effects.c.customer, "b_customers"),
     effects.c.attributes.is_not(None),
+    HAS_NO_CONNECTION,
 )
-_WAITING_STATES = PreparedStatement(
-    select(effects.c.state).where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION).distinct()
-)
+_WAITING_STATES = PreparedStatement(select(effects.c.state).where(*_WAITING).distinct())
 _END_WAITS = PreparedStatement(
-    update(effects)
-    .where(*_OF_CUSTOMERS, effects.c.reason == NO_CONNECTION, effects.c.state == EffectState.RETRYING)
-    .values(due_at=bindparam("b_now"))
+    update(effects).where(*_WAITING, effects.c.state == EffectState.RETRYING).values(due_at=bindparam("b_now"))
 )
 # Without an order: for the sake of it SQLite would read all effects of the destination.
 _ATTRIBUTES = select(effects.c.id, effects.c.customer, effects.c.attributes, effects.c.state, effects.c.reason).where(
-    *_OF_CUSTOMERS
+    effects.c.destination == bindparam("b_destination"),
+    is_listed(effects.c.customer, "b_customers"),
+    effects.c.attributes.is_not(None),
 )
 
 
