@@ -209,6 +209,13 @@ def own_postgres() -> Iterator[RestartedPostgres]:
         yield restarted
 
 
+@pytest.fixture(scope="module")
+def module_postgres() -> Iterator[RestartedPostgres]:
+    """A PostgreSQL server for the tests of a module, which may restart it."""
+    with _running_postgres() as server, restarted_postgres(server) as restarted:
+        yield restarted
+
+
 @pytest.fixture(scope="session")
 def postgres_databases(postgres_server_url: str) -> PostgresDatabases:
     """PostgreSQL databases with all tables of the store, each for one test at a time."""

@@ -22,6 +22,9 @@ _PARAMETERS: Final = {
 LOCK_SECONDS: Final = 45
 """How long a statement waits for a lock: longer than the server leaves one to a process of ours that is frozen."""
 
+STATEMENT_SECONDS_MIN: Final = 60
+"""What a time limit for statements that an operator has set for all is raised to: above all of ours."""
+
 SESSION: Final = (
     # A session that somebody left in a transaction may keep its locks for days: that must be seen, not waited for.
     f"SET lock_timeout = '{LOCK_SECONDS}s'",
@@ -32,6 +35,13 @@ SESSION: Final = (
     "SET tcp_user_timeout = '20s'",
     # The server's default may be to acknowledge a commit before it is written. Nothing here can do with that.
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+    # Units of work lock what they decide about, then read what others have committed meanwhile. Under a stricter level
+    # they would end with an error whenever another one was faster.
+    "SET default_transaction_isolation = 'read committed'",
+    # A batch that takes longer than a statement may would be repeated for ever.
+    f"SELECT set_config('statement_timeout', '{STATEMENT_SECONDS_MIN}s', false) "
+    "WHERE current_setting('statement_timeout')::interval "
+    f"BETWEEN interval '1 millisecond' AND interval '{STATEMENT_SECONDS_MIN} seconds'",
 )
 """Statements for each new session."""
 

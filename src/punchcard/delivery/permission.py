@@ -1,4 +1,4 @@
-"""What must be done before anything is sent, and what becomes of attempts that may not be sent."""
+"""What must be done before anything is sent, and the results of attempts that may not be sent."""
 
 from collections.abc import Callable, Sequence
 

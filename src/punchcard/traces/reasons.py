@@ -258,9 +258,7 @@ RETRYING: Final = (
     _reason("connection_failed", "the connection broke before anything was sent, or while reading", "nothing"),
     _reason("timeout", "no response in time to a request that changes nothing, or no time left to send", "nothing"),
     _reason(
-        "late",
-        "the process was suspended after it claimed the award; nothing was sent, and the attempt is not counted",
-        "nothing",
+        "late", "the process was suspended with the award; nothing was sent, and the attempt is not counted", "nothing"
     ),
     _reason(
         "not_sent",
