@@ -205,6 +205,7 @@ Index("ix_synced_profile", synced.c.profile_id)
 HAS_VALUE = text(
     "value NOT IN ('false', 'null', '')"
 )  # a condition that asks for the index below holds it word by word
+# SQLite counts by the index alone only if it holds the value; PostgreSQL needs no value for that and refuses long ones.
 Index(
     "ix_synced_value",
     synced.c.destination,
@@ -212,8 +213,14 @@ Index(
     synced.c.profile_id,
     synced.c.value,
     sqlite_where=HAS_VALUE,
+).ddl_if("sqlite")
+Index(
+    "ix_synced_value",
+    synced.c.destination,
+    synced.c.key,
+    synced.c.profile_id,
     postgresql_where=HAS_VALUE,
-)
+).ddl_if("postgresql")
 
 IS_CUT = text("entries_cut > 0")  # word by word as in the index, as above
 Index(
