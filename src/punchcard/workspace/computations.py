@@ -26,6 +26,7 @@ _RESERVED_KEYS = frozenset({"new"})  # `/audiences/new` is the form that creates
 _COMPUTATIONS_MAX = 500
 _SENDS = ("identify", "track")
 _SYNC_INTERVAL = re.compile(r"every (?:(\d+) )?(minute|hour|day)s?")
+_SYNC_INTERVAL_MAX = timedelta(days=365)
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
@@ -124,9 +125,10 @@ def parse_sync_interval(sync: str) -> timedelta | None:
     """Return the interval of a text such as `every 2 hours`; None for `real-time` and for anything invalid."""
     match = _SYNC_INTERVAL.fullmatch(sync.strip())
     try:
-        return None if match is None else int(match[1] or 1) * _UNITS[match[2]]
+        interval = None if match is None else int(match[1] or 1) * _UNITS[match[2]]
     except (OverflowError, ValueError):  # too large for a timedelta
         return None
+    return None if interval is None or interval > _SYNC_INTERVAL_MAX else interval
 
 
 def computation_problems(workspace: Workspace) -> Iterator[Problem]:
@@ -222,4 +224,5 @@ def _cycle_message(cycle: Sequence[str]) -> str:
 
 
 def _sync_message(sync: str) -> str:
-    return f'"{sync}" is not a sync interval. Use "{REAL_TIME}" or, for example, "every 2 hours".'
+    longest = f"at most {_SYNC_INTERVAL_MAX.days} days"
+    return f'"{sync}" is not a sync interval. Use "{REAL_TIME}" or, for example, "every 2 hours"; {longest}.'

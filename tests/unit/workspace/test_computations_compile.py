@@ -18,6 +18,8 @@ def audience(key: str, definition: str = GOOD, **more: str) -> Computation:
     [
         (audience("a", sync="every 99999999999999999999 days"), "is not a sync interval"),
         (audience("a", sync="every " + "9" * 5_000 + " hours"), "is not a sync interval"),
+        (audience("a", sync="every 366 days"), "is not a sync interval"),
+        (audience("a", sync="every 99999999 hours"), "is not a sync interval"),
         (audience("a", sync="every 0 hours"), "is not a sync interval"),
         (audience("a", "("), ""),
         (audience("a", "(" * 5_000 + GOOD + ")" * 5_000), ""),
