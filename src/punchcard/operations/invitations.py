@@ -23,7 +23,7 @@ from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.snapshot import Snapshot
 
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,185}\.[^@\s]{1,63}")
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,185}\.[^@\s\x00-\x1f\x7f]{1,63}")
 ROLE_LABELS = {Role.READ_ONLY: "Viewer", Role.EDITOR: "Editor", Role.OWNER: "Owner"}
 
 

@@ -36,6 +36,7 @@ from punchcard.store.schema import metadata
 from punchcard.store.source_schema import schema as _source_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.tracking_plans import schema as _tracking_plans_schema  # noqa: F401  # likewise
 from punchcard.store.vacuum import vacuum
+from punchcard.store.values import with_storable_texts
 from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401  # its tables are part of the metadata
 
 # The newest migration. A store that stands at it is opened without importing Alembic (a second, 20 MB).
@@ -311,6 +312,7 @@ def _sqlite_engine(url: URL) -> Engine:
 def _postgres_engine(url: URL, *, session: Sequence[str] = (), **options: Any) -> Engine:
     """Return an engine with sessions as `punchcard.postgres` describes them, and further statements for each."""
     engine = create_engine(url, connect_args=connection_parameters(url.query), **options)
+    engine.dialect.colspecs = with_storable_texts(engine.dialect.colspecs)
 
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: Any, record: Any) -> None:
