@@ -48,6 +48,7 @@ from punchcard.api.filters import (
 )
 from punchcard.api.invites import HANDLERS as INVITES
 from punchcard.api.labels import add_source_labels, create_label, delete_label, list_labels, replace_source_labels
+from punchcard.api.list_files import ASGI_SCOPE, FOR_FILE, return_list_as_file
 from punchcard.api.list_uploads import HANDLERS as LIST_UPLOADS
 from punchcard.api.lists import HANDLERS as LISTS
 from punchcard.api.openapi import DocumentedErrors
@@ -171,6 +172,7 @@ def build_api(dependencies: Dependencies) -> ASGIApp:
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
         query = _INDEX.sub(b"", scope.get("query_string", b""))
         inner: Any = {**scope, "query_string": query, _DEPENDENCIES: dependencies}
+        inner[ASGI_SCOPE] = dict(inner)
         await calls(inner, receive, send)
 
     return api
@@ -187,6 +189,7 @@ def _calls() -> PlainLitestar:
         route_handlers=HANDLERS,
         dependencies={"dependencies": Provide(_get_dependencies, sync_to_thread=False)},
         guards=[_require_token],
+        before_request=return_list_as_file,
         exception_handlers=_EXCEPTION_HANDLERS,
         openapi_config=OpenAPIConfig(
             title="Punchcard",
@@ -235,5 +238,6 @@ def _get_dependencies(request: Request[Any, Any, Any]) -> ApiDependencies:
     dependencies = _dependencies(request)
     shared = {field.name: getattr(dependencies, field.name) for field in fields(dependencies)}
     token: StoredToken = request.state[_TOKEN]
-    shared["hides_write_keys"] = not token.role.may(Role.EDITOR)
+    scope: Any = request.scope
+    shared["hides_write_keys"] = scope.get(FOR_FILE, False) or not token.role.may(Role.EDITOR)
     return ApiDependencies(**shared, token=token)

@@ -8,8 +8,10 @@ from litestar import Request
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from punchcard.api.bodies import TRANSACTION_MEMBERS
+from punchcard.api.list_files import list_paths
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Definition, LedgerColumn
+from punchcard.operations.export_files import ExportFormat
 from punchcard.operations.simulation_outcome import SimulatedEvent
 
 _ERROR: Final = {
@@ -44,6 +46,13 @@ _WITH_TRANSACTION: Final = ("ResultBody", "LedgerRow", "TestedDestination")
 _CLOSED: Final = ("Options", "OptionsUpdate")
 """Bodies that forbid unknown members, which the framework does not document."""
 
+_FORMAT_PARAMETER: Final = {
+    "name": "format",
+    "in": "query",
+    "description": "Return the whole list as a file",
+    "required": False,
+    "schema": {"type": "string", "enum": list(ExportFormat)},
+}
 _ALWAYS_TEXT: Final = ("effectKey", "email")
 _MEANINGS: Final = {
     "400": "A parameter or the body is invalid",
@@ -99,6 +108,9 @@ class DocumentedErrors(JsonRenderPlugin):
             schemas[name]["properties"]["transaction"] = _TRANSACTION_OR_NULL
         for name in _CLOSED:
             schemas[name]["additionalProperties"] = False
+        for path, _ in list_paths(request.app):
+            operation = openapi_schema["paths"][path]["get"]
+            operation["parameters"] = [*operation.get("parameters", ()), _FORMAT_PARAMETER]
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}
         errors = {status: {"description": meaning, "content": content} for status, meaning in _MEANINGS.items()}
         for methods in openapi_schema["paths"].values():
