@@ -44,8 +44,8 @@ def count_events(work: Any, world: World, name: str, per_hour: int, *, hours: ra
         add_counts(work, {key: per_hour})
 
 
-def fail_attempts(work: Any, world: World, *, started: timedelta) -> None:
-    add_effects(work, 2, state="retrying", reason="unreachable")
+def fail_attempts(work: Any, world: World, *, started: timedelta, reason: str = "unreachable") -> None:
+    add_effects(work, 2, state="retrying", reason=reason)
     for effect_id in (1, 2):
         work.execute(
             insert(delivery_attempts).values(
@@ -161,6 +161,13 @@ CAUSES: dict[str, tuple[str, Callable[[Any, World], Callable[[Any], None]]]] = {
     "rename": ("rename", config_file("rename_unconfirmed")),
     "config file": ("config_file", config_file("invalid_configuration")),
 }
+
+
+def test_a_partner_that_does_not_know_a_customer_is_not_unreachable(world: World) -> None:
+    with world.store.unit_of_work() as work:
+        fail_attempts(work, world, started=timedelta(minutes=6), reason="no_connection")
+    world.look()
+    assert "unreachable" not in world.open_kinds()
 
 
 @pytest.mark.parametrize(("kind", "cause"), CAUSES.values(), ids=CAUSES)

@@ -265,6 +265,28 @@ def test_a_form_of_a_session_that_has_ended_says_so(owner: FormBrowser) -> None:
     assert "Nothing was changed" in page.text
 
 
+def test_a_form_that_failed_leads_back_to_its_page(world: PublicApiServer, owner: FormBrowser) -> None:
+    host = f"http://127.0.0.1:{world.port}"
+    for referer, link in (
+        (f"{host}/settings?tab=x&y=1", "/settings?tab=x&amp;y=1"),
+        ("http://elsewhere.example/settings", ""),
+        (f"{host}//elsewhere.example/x", ""),
+        ("", ""),
+    ):
+        page = owner.send("POST", "/settings", {"_csrf": "of an earlier session"}, headers={"Referer": referer}).text
+        assert (f'href="{link}">Open the page again' in page, "Open the page again" in page) == (bool(link), bool(link))
+    assert "Open the page again" not in owner.send("GET", "/events/none", headers={"Referer": f"{host}/events"}).text
+
+
+def test_home_has_no_numbers_before_the_first_event(world: PublicApiServer, owner: FormBrowser) -> None:
+    home = owner.get("/").text
+    assert ("Needs attention" in home, "Events received" in home) == (True, False)
+    world.send({"event": "Checked In", "userId": "ann", "messageId": "hello"})
+    world.route()
+    home = owner.get("/").text
+    assert ("Events received" in home, "Points awarded" in home) == (True, True)
+
+
 def test_an_installation_without_events_says_where_they_come_from(world: PublicApiServer, owner: FormBrowser) -> None:
     assert "No events yet" in owner.get("/events").text
     world.send({"event": "Checked In", "userId": "ann", "messageId": "hello"})

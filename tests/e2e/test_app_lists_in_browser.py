@@ -321,7 +321,7 @@ def test_a_conflict_is_compared_and_corrected(chromium: Browser, product: Produc
         page.goto("/events?name=Order+Completed")
         page.get_by_role("link", name="Resolve conflict").first.click()
         page.wait_for_url("**/conflicts/*")
-        expect(page.locator("main")).to_contain_text("-10 × 123456 for dora@example.com")
+        expect(page.locator("main")).to_contain_text("Order Completed · -10 points for dora@example.com")
         picture(page, "conflict")
         page.get_by_role("button", name="Correct to the second").click()
         expect(page.get_by_role("status").first).to_contain_text("the second content counts")

@@ -302,12 +302,18 @@ class _Gate:
     def defect(self, request: Request[Any, Any, Any], error: Exception) -> Page:
         """Render an unexpected error. The log has the details."""
         structlog.get_logger("punchcard.app").error("request_failed", path=request.url.path, exc_info=error)
-        return self._error(request, 500, "Internal error", "This is a defect. The server's log has the details.")
+        return self._error(
+            request,
+            500,
+            "Internal error",
+            "This is a defect in Punchcard, and its log says what went wrong. Tell who runs it.",
+        )
 
     def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str, *, toml: str = "") -> Page:
         context = self._current_context(request)
         try:
-            return context.page("error.html", status=status, code=status, title=title, text=text, toml=toml)
+            back = _sending_page(request)
+            return context.page("error.html", status=status, code=status, title=title, text=text, toml=toml, back=back)
         except PunchcardError:  # the layout needs the store, which may be what is unavailable
             return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
 
@@ -363,6 +369,14 @@ class _Gate:
             with self._dependencies.store.reading() as work:
                 self._has_operators = count_operators(work) > 0
         return self._has_operators
+
+
+def _sending_page(request: Request[Any, Any, Any]) -> str:
+    """Return the path of the page that has sent a form, "" if it is not known or nothing was sent."""
+    page = urlsplit(request.headers.get("referer", ""))
+    if request.method in _SAFE_METHODS or page.netloc != request.headers.get("host") or page.path.startswith("//"):
+        return ""
+    return page.path + (f"?{page.query}" if page.query else "")
 
 
 def _is_same_origin(request: Request[Any, Any, Any]) -> bool:

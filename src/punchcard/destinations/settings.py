@@ -159,7 +159,7 @@ def _check_text(path: str, field: SettingField, value: object) -> Iterator[Setti
     if not isinstance(value, str):
         yield _wrong_type(path, "text", value)
     elif not value.strip() and field.required:
-        yield SettingsProblem(path=path, message="is required and must not be empty")
+        yield SettingsProblem(path=path, message="is required")
     elif not (value.translate(_LINE_BREAKS) if field.is_code else value).isprintable():
         yield SettingsProblem(path=path, message="must not contain control characters")
 

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from punchcard.app.bulk import BulkAction, run_bulk
 from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
-from punchcard.app.request_context import ContextDependency, Page, RequestContext
+from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.conflict_resolution import (
     AlreadyResolvedError,
@@ -38,7 +38,7 @@ from punchcard.workspace.editing import find_destination
 _ROWS = 50
 
 
-@get("/destinations/{slug:str}/conflicts")
+@get("/destinations/{slug:str}/conflicts", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def list_all(context: ContextDependency, slug: FromPath[str]) -> Page:
     """List the conflicts of a destination, newest first: those to be decided, or all."""
@@ -115,7 +115,7 @@ def _notice(count: int) -> str:
     return f"{count:,} {'conflict' if count == 1 else 'conflicts'} resolved: the first content counts."
 
 
-@get("/destinations/{slug:str}/conflicts/{number:str}")
+@get("/destinations/{slug:str}/conflicts/{number:str}", opt={SHOWS_AWARDS: True})
 @run_in_executor
 def show_one(context: ContextDependency, slug: FromPath[str], number: FromPath[str]) -> Page:
     """Show both contents of a conflict, and what a correction would send."""

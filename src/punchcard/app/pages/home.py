@@ -143,6 +143,8 @@ def show_home(context: ContextDependency) -> Page:
         awards_counted_max=_AWARDS_MAX,
         items=_items(context, numbers.totals),
         steps=_steps(workspace, has_delivered=has_delivered),
+        # Before the first event there is nothing to count: the guide says what to do.
+        is_new=not (numbers.received or numbers.received_earlier or has_delivered),
     )
 
 
@@ -161,7 +163,7 @@ def _read_numbers(context: RequestContext, work: Connection, period: Period) -> 
         awarded=points if points is not None else [(total.begin, total.units) for total in totals],
         awarded_earlier=units_earlier if points is None or not earlier else _points(context, earlier),
         delivered_earlier=sum(total.transactions for total in earlier),
-        unit="points" if points is not None else "units",
+        unit="points" if points is not None or not (totals or earlier) else "units",
     )
 
 

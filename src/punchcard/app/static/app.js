@@ -62,6 +62,14 @@
     request.send(new FormData(form));
   });
 
+  // An error stays until its field is changed; whether the new value is right, the server says.
+  on("input", ".is-invalid", (field) => {
+    field.classList.remove("is-invalid");
+    field.removeAttribute("aria-invalid");
+    document.getElementById(`w-${field.name}`)?.remove();
+    if (!field.form?.querySelector(".is-invalid")) field.form?.querySelector("[data-field-errors]")?.remove();
+  });
+
   on("change", "select[data-go]", (select) => {
     if (select.value) location.assign(select.value);
   });
@@ -125,7 +133,8 @@
   const labelCells = (table) => {
     if (!table.tHead) return;
     const labels = headersOf(table);
-    const title = labels.findIndex(Boolean); // the first column names the row
+    // The first column names the row, or a heading of its own does.
+    const title = table.querySelector(":scope > tbody th[scope=row]") ? 0 : labels.findIndex(Boolean);
     for (const body of table.tBodies)
       for (const row of body.rows) {
         if (row.cells.length !== labels.length) continue;

@@ -108,4 +108,7 @@
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
   document.addEventListener("theme", draw);
+  document.addEventListener("htmx:afterSwap", () => {
+    if ([...document.querySelectorAll("[data-chart]")].some((place) => !charts.has(place))) start();
+  });
 })();

@@ -193,7 +193,9 @@ class PerkvilleClient:
         connection = await self._connection(effect.email, deadline)
         if connection is None:
             raise RetryableError(
-                f"{effect.email} is not a customer at Perkville yet; it is tried again later", code="no_connection"
+                f"{effect.email} is not a customer at Perkville yet; it is tried again later",
+                code="no_connection",
+                status=200,  # of the search: Perkville does respond
             )
         connection_id = self._connection_id(connection)
         request = patch_connection(self._settings.wire, connection_id, _attributes(effect))

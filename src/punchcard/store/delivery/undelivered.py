@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, AttemptOutcome, EffectState
 from punchcard.store.delivery.schema import IS_CORRECTED, IS_FAILED, delivery_attempts, effects
+from punchcard.store.delivery.waiting import NO_CONNECTION
 
 # The attempts of these awards say whether a partner responds: the oldest that wait, the newest that do not.
 _SAMPLE: Final = 200
@@ -114,6 +115,7 @@ def attempts_without_response(work: Connection, destination: str) -> FailedAttem
             columns.destination == destination,
             columns.is_open == true(),
             columns.state.in_([EffectState.RETRYING, EffectState.UNKNOWN]),
+            columns.reason.is_distinct_from(NO_CONNECTION),  # the partner has said so
         )
         .order_by(columns.id + 0)  # in this order SQLite reads the small index of open effects, not the whole ledger
         .limit(_SAMPLE)
