@@ -16,6 +16,7 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import try_event
 from punchcard.store.access.token_store import Role
 from punchcard.store.delivery.ledger import earning_messages
+from punchcard.workspace.editing import not_found
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
 
 _TEST_BYTES_MAX = 32 * 1024
@@ -104,7 +105,7 @@ def _source_of(snapshot: Snapshot, slug: str | None, body: bytes) -> SourceRoute
             return next(iter(routes.values()))[1]
         raise bad_request(f"Set the parameter source to one of {', '.join(sorted(routes))}.", "source")
     if slug not in routes:
-        raise HTTPException(f"There is no source {slug}.", status_code=404)
+        raise not_found("source", slug, routes)
     return routes[slug][1]
 
 

@@ -21,7 +21,7 @@ from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import parse_ledger_statuses
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import conflicts_of
-from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.editing import not_found
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
@@ -107,7 +107,7 @@ def retry_transactions(
             now=dependencies.clock.now(),
         )
         if not retryable.effects and destination_id not in options:
-            raise NotFoundError(f"There is no destination {destination_id}.")
+            raise not_found("destination", destination_id, options)
         reopened = retry(work, retryable, actor=dependencies.actor, now=dependencies.clock.now())
     return {"data": Retried(reopened=reopened, resumed=bool(retryable.pauses))}
 

@@ -7,7 +7,7 @@ from punchcard.store.delivery.conflicts import StoredConflict, conflict_by_id
 from punchcard.store.engine import Store
 from punchcard.store.operations.reconciliations import Reconciliation, reconciliation_by_id
 from punchcard.store.operations.simulations import Simulation, simulation_by_id
-from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.editing import NotFoundError, not_found
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ def find_running_destination(snapshot: Snapshot, slug: str) -> RoutedDestination
     """
     destination = snapshot.destinations.get(slug)
     if destination is None:
-        raise NotFoundError(f"There is no destination {slug}.")
+        raise not_found("destination", slug, snapshot.destinations)
     return destination
 
 

@@ -12,7 +12,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.workspace.alert_rules import RULES, AlertKind, Severity
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import AlertChannel, AlertRule
-from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.problems import IS_MISSING, KeyPath, Problem
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _NAME_CHARACTERS_MAX: Final = 64
@@ -161,7 +161,7 @@ def _url_problems(path: KeyPath, channel: AlertChannel, *, allow_masks: bool) ->
     if allow_masks and (is_masked(url) or is_masked(channel.secret)):
         return
     if not url:
-        yield Problem(path=(*path, "url"), message="Is missing.")
+        yield Problem(path=(*path, "url"), message=IS_MISSING)
     elif len(url) > _URL_CHARACTERS_MAX:
         yield Problem(path=(*path, "url"), message=f"Must have at most {_URL_CHARACTERS_MAX} characters.")
     elif is_webhook(url):

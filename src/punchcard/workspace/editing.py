@@ -26,6 +26,7 @@ NOT_FOUND = "not_found"
 
 _WRITE_KEY_BYTES = 24
 _SLUG_CHARACTERS_MAX = 64
+_LISTED_MAX = 10
 
 
 class NotFoundError(ConfigurationError):
@@ -61,10 +62,18 @@ def find_by_slug(parts: Iterable[SluggedPart], slug: str, *, kind: str) -> Slugg
     Raises:
         NotFoundError: No part has it.
     """
-    for part in parts:
+    listed = list(parts)
+    for part in listed:
         if part.slug == slug:
             return part
-    raise NotFoundError(f"There is no {kind} {slug}.")
+    raise not_found(kind, slug, (part.slug for part in listed))
+
+
+def not_found(kind: str, slug: str, known: Iterable[str]) -> NotFoundError:
+    """Return the error about a part that does not exist, with the slugs of those that do."""
+    slugs = sorted(known)
+    listed = ", ".join(slugs[:_LISTED_MAX]) + (f" and {len(slugs) - _LISTED_MAX} more" if slugs[_LISTED_MAX:] else "")
+    return NotFoundError(f"There is no {kind} {slug}. " + (f"Use one of: {listed}." if slugs else "None exists yet."))
 
 
 def replace_by_slug(parts: Iterable[SluggedPart], slug: str, new_part: SluggedPart) -> tuple[SluggedPart, ...]:

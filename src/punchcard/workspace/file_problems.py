@@ -5,7 +5,7 @@ from typing import Final
 
 from punchcard.workspace.key_lines import find_line, has_path
 from punchcard.workspace.model import Workspace
-from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.problems import IS_MISSING, UNKNOWN_KEY, KeyPath, Problem
 from punchcard.workspace.validate import entry_paths
 
 _SPELLINGS: Final[Mapping[object, str]] = {"write_keys": "write_key", "sources": "source"}
@@ -34,10 +34,26 @@ class FileProblems:
             reading: With the index of an entry in their paths, as readers know it.
             semantic: With the slug of an entry.
         """
-        problems = [self._by_slug(problem) for problem in reading]
+        read = [self._by_slug(problem) for problem in reading]
+        problems = [problem for problem in read if not self._is_misspelt(problem, read)]
         reported_paths = {problem.path for problem in problems}
         written = map(self._as_written, semantic)
-        return problems + [problem for problem in written if not _is_about(problem.path, reported_paths)]
+        return problems + [
+            problem
+            for problem in written
+            if not _is_about(problem.path, reported_paths) and not self._is_misspelt(problem, problems)
+        ]
+
+    def _is_misspelt(self, problem: Problem, reported: Iterable[Problem]) -> bool:
+        """Return whether a problem is about a missing key that an unknown one beside it may be meant to be."""
+        table, key = problem.path[:-1], problem.path[-1]
+        unknown = [
+            each.message for each in reported if each.message.startswith(UNKNOWN_KEY) and each.path[:-1] == table
+        ]
+        if not unknown or has_path(problem.path, self._document):
+            return False
+        is_suggested = any(message.endswith(f'"{key}"?') for message in unknown)
+        return is_suggested or problem.message != IS_MISSING
 
     def line(self, problem: Problem) -> str:
         """Return the problem as text, with file and line."""

@@ -10,6 +10,12 @@ KeyPath = tuple[str | int, ...]
 """Path of a value: `("destinations", "points", "settings", "apiKey")`. An entry of a list is named by its slug, or by
 its index if it has no unique slug."""
 
+IS_MISSING = "Is missing."
+"""Message about a key that must be there."""
+
+UNKNOWN_KEY = "Unknown key."
+"""First words of the message about a key that the table does not have; a suggestion follows."""
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 

@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 
-from punchcard.workspace.problems import KeyPath, Problem
+from punchcard.workspace.problems import IS_MISSING, UNKNOWN_KEY, KeyPath, Problem
 from punchcard.workspace.variables import MissingVariableError, substitute_variables
 
 _KINDS: Mapping[type, str] = {
@@ -46,7 +46,7 @@ class TableReader:
         for key in self._values.keys() - set(known):
             nearest = difflib.get_close_matches(key, known, n=1)
             hint = f'Did you mean "{nearest[0]}"?' if nearest else f"Known keys: {', '.join(known)}."
-            self.note((key,), f"Unknown key. {hint}")
+            self.note((key,), f"{UNKNOWN_KEY} {hint}")
 
     def has(self, key: str) -> bool:
         """Return True if the table has the key, whatever its value."""
@@ -144,7 +144,7 @@ class TableReader:
         if key in self._values:
             self.note((key,), f"Must be {_KINDS[expected]}, not {_kind(self._values[key])}.")
         elif required:
-            self.note((key,), "Is missing.")
+            self.note((key,), IS_MISSING)
 
 
 def _kind(value: object) -> str:

@@ -24,3 +24,28 @@ def problems(text: str) -> list[str]:
 def test_problem_of_an_entry_with_a_derived_slug_is_reported_once(table: str, place: str) -> None:
     (line,) = problems(f'[workspace]\nname = "Acme"\n[[sources]]\nslug = "web"\nwrite_key = "wk_web"\n{table}')
     assert place in line
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ('[[transformations]]\nname = "A"\nif = "all"\nsource = "web"\ndrops = true\n', "drops"),
+        ('[[transformations]]\nname = "A"\nif = "all"\nsource = "web"\ncolour = "red"\n', "colour"),
+        (
+            '[[transformations]]\nname = "A"\nif = "all"\nsource = "web"\n'
+            'propertyRenames = [{ oldname = "a", newName = "b" }]\n',
+            "oldname",
+        ),
+        ('[[alert_channels]]\nname = "On Call"\nuri = "https://example.com"\n', "uri"),
+    ],
+)
+def test_a_misspelt_key_is_not_reported_as_missing_too(table: str, key: str) -> None:
+    (line,) = problems(f'[workspace]\nname = "Acme"\n[[sources]]\nslug = "web"\nwrite_key = "wk_web"\n{table}')
+    assert f"{key}: Unknown key." in line
+
+
+def test_a_key_that_an_unknown_one_cannot_be_is_reported_as_missing() -> None:
+    table = '[[transformations]]\nname = "A"\nsource = "web"\ncolour = "red"\n'
+    unknown, missing = problems(f'[workspace]\nname = "Acme"\n[[sources]]\nslug = "web"\nwrite_key = "wk"\n{table}')
+    assert "transformations.a.colour: Unknown key." in unknown
+    assert "transformations.a.if: Is missing." in missing

@@ -10,7 +10,7 @@ from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page
 from punchcard.app.setting_forms import read_map
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.lookups import find_simulation
+from punchcard.operations.lookups import find_running_destination, find_simulation
 from punchcard.operations.proposals import Proposal, ProposedFilter, propose, proposed_filter
 from punchcard.operations.simulation_outcome import read_outcome
 from punchcard.operations.simulations import cancel_simulation, request_simulation
@@ -28,9 +28,7 @@ _PERIOD = timedelta(days=30)
 @run_in_executor
 def begin(context: ContextDependency, slug: FromPath[str], form: FromPath[str]) -> Page:
     """Start a simulation with what is in a form, and return its progress as a part of the page."""
-    destination = context.dependencies.current().destinations.get(slug)
-    if destination is None:
-        raise NotFoundError(f"There is no destination {slug}.")
+    destination = find_running_destination(context.dependencies.current(), slug)
     now = context.dependencies.clock.now()
     try:
         proposal = _read_proposal(context, destination, form)
