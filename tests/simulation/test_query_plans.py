@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, update
 from sqlalchemy.engine import Engine
 
 from punchcard.operations.trends import compute_trends
-from punchcard.store.delivery import ledger
+from punchcard.store.delivery import ledger, outbox
 from punchcard.store.delivery.conflicts import ConflictQuery, count_conflicts, list_conflicts
 from punchcard.store.delivery.customer_awards import top_customers
 from punchcard.store.delivery.delivered import open_effects_before
@@ -23,7 +23,7 @@ from punchcard.store.delivery.ledger import oldest_open, open_backlog
 from punchcard.store.delivery.orders import wake_dependents
 from punchcard.store.delivery.sync_results import failed_syncs, keys_of_failed_syncs
 from punchcard.store.delivery.undelivered import attempts_without_response, parked_awards, rejected_awards
-from punchcard.store.delivery.waiting import wake_waiting
+from punchcard.store.delivery.waiting import NO_CONNECTION, wake_waiting
 from punchcard.store.engage import profile_queries, profile_search
 from punchcard.store.engage.engage_tables import advance_due
 from punchcard.store.engage.sync_outcomes import outcome_of
@@ -31,6 +31,7 @@ from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.fresh_store import with_tables
+from punchcard.testing.log_installation import effect
 from punchcard.testing.simulation import simulate
 
 # Tables that grow for ever.
@@ -136,12 +137,17 @@ def test_an_award_reads_what_waits_for_its_customer_or_order_and_nothing_else_th
     """As many attributes as an audience has members may wait, and refunds of orders that earned nothing stay."""
     store = Store(with_tables(f"sqlite:///{tmp_path / 'store.db'}"))
     at = ManualClock().now()
+    with store.unit_of_work() as work:
+        outbox.add(work, [effect("waits", item=None, attributes={"vip": True})], now=at)
+        work.execute(update(outbox.effects).values(state=EffectState.RETRYING, reason=NO_CONNECTION))
     with plans() as result, store.unit_of_work() as work:
-        wake_waiting(work, "perkville", ["ann@example.com"], now=at)
+        assert wake_waiting(work, "perkville", ["ann@example.com"], now=at) == 1
         wake_dependents(work, "perkville", delivered=["1"], reopened=["a"], reopened_on_delivery=["b"], now=at)
     store.close()
     steps = [step for plan in result.values() for step in plan if "effects" in step]
-    assert [re.findall(r"ix_\w+", step) for step in steps] == [["ix_effects_no_connection"], ["ix_effects_order"]]
+    assert [re.findall(r"ix_\w+", step) for step in steps] == [
+        *(["ix_effects_no_connection"], ["ix_effects_no_connection"], ["ix_effects_order"]),
+    ]
 
 
 def test_home_reads_what_is_open_and_the_period_only(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ NO_CONNECTION = "no_connection"
 """The reason of an effect for a customer that the destination does not know yet."""
 
 _WAITING = (
-    # Not the column itself: SQLite would take the index of destination and reason, and read all that wait.
+    # Not the columns themselves: SQLite would take an index of destination and reason, or of states, and read all
+    # that wait.
     func.coalesce(effects.c.destination, "") == bindparam("b_destination"),
     is_listed(effects.c.customer, "b_customers"),
     effects.c.attributes.is_not(None),
@@ -25,7 +26,9 @@ _WAITING = (
 )
 _WAITING_STATES = PreparedStatement(select(effects.c.state).where(*_WAITING).distinct())
 _END_WAITS = PreparedStatement(
-    update(effects).where(*_WAITING, effects.c.state == EffectState.RETRYING).values(due_at=bindparam("b_now"))
+    update(effects)
+    .where(*_WAITING, func.coalesce(effects.c.state, "") == EffectState.RETRYING)
+    .values(due_at=bindparam("b_now"))
 )
 # Without an order: for the sake of it SQLite would read all effects of the destination.
 _ATTRIBUTES = select(effects.c.id, effects.c.customer, effects.c.attributes, effects.c.state, effects.c.reason).where(
