@@ -1,5 +1,6 @@
 """Segment's cloud as the sender: the partner endpoint, webhooks, and the Destination Function of `examples/`."""
 
+import gzip
 import hashlib
 import hmac
 import json
@@ -285,6 +286,29 @@ def test_a_webhook_that_cannot_be_taken_says_why(
     )
     assert result[0] == status
     assert message_of(result)
+
+
+def test_a_compressed_call_is_read_like_any_other(product: ProductProcess, sandbox: SandboxProcess) -> None:
+    called, hooked = event(new_id("packed")), event(new_id("packed"))
+    packed = {"Content-Encoding": "gzip"}
+    assert partner(product, gzip.compress(json.dumps(called).encode()), headers=packed)[0] == 202
+    text = json.dumps(hooked, separators=(",", ":")).encode()
+    sent = webhook(product, gzip.compress(text), X_Signature=signature(hooked), Content_Encoding="gzip")
+    assert sent[0] == 200
+    for message_id in (called["messageId"], hooked["messageId"]):
+        product.wait_for_status(message_id, "delivered")
+        assert booked(sandbox, f"{message_id}@example.com") == ["1"]
+    for body, encoding, status in (
+        (gzip.compress(text)[:-5], "gzip", 400),
+        (gzip.compress(b"x" * 5_000_000), "gzip", 400),
+        (text, "br", 415),
+    ):
+        for result in (
+            webhook(product, body, Content_Encoding=encoding),
+            partner(product, body, headers={"Content-Encoding": encoding}),
+        ):
+            assert result[0] == status
+            assert message_of(result)
 
 
 def test_deletions_are_on_record_once_and_are_no_events(product: ProductProcess) -> None:

@@ -23,6 +23,7 @@ from punchcard.events.forwarded import PARTNER, WEBHOOK, Deletion, is_deletion, 
 from punchcard.events.parse import BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, read_request
 from punchcard.ingest.admission import Admission, Refusal, TooManyKeysError
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
+from punchcard.ingest.content import TooLargeError, UnreadableBodyError, UnsupportedEncodingError, read_content
 from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.forwarding import (
     WEBHOOKS,
@@ -114,13 +115,12 @@ class ForwardedApp:
             headers = dict(scope["headers"])
             bytes_max = _WEBHOOK_BYTES_MAX if is_webhook else EVENT_BYTES_MAX
             body = await self._bodies.read(receive, bytes_max=bytes_max)
-            if body is None:
-                raise _RefusedCallError(400, f"The request is larger than {bytes_max // 1024:,} KB.")
+            text = _read_text(body, headers, bytes_max=bytes_max)
             if is_webhook:
-                response = await self._webhook(path.removeprefix(WEBHOOKS).rstrip("/"), headers, body)
+                response = await self._webhook(path.removeprefix(WEBHOOKS).rstrip("/"), headers, text)
             else:
                 address = (scope.get("client") or ("", 0))[0]
-                response = await self._partner(path, headers, body, address=address)
+                response = await self._partner(path, headers, text, address=address)
         except ClientGoneError:
             return
         except _RefusedCallError as refusal:
@@ -298,6 +298,25 @@ class ForwardedApp:
             raise _RefusedCallError(
                 401, f"{pause.description}. The event is stored and delivered once the API key is accepted or replaced."
             )
+
+
+def _read_text(body: bytes | None, headers: Mapping[bytes, bytes], *, bytes_max: int) -> bytes:
+    """Return the text of a body, decompressed as that of the Tracking API; None is a body that is too large.
+
+    Raises:
+        _RefusedCallError: It is too large, damaged, or of another encoding.
+    """
+    encodings = headers.get(b"content-encoding", b"").decode("latin-1").lower().split(",")
+    try:
+        if body is None:
+            raise TooLargeError
+        return read_content(body, [name.strip() for name in encodings], bytes_max=bytes_max).text
+    except TooLargeError as error:
+        raise _RefusedCallError(400, f"The request is larger than {bytes_max // 1024:,} KB.") from error
+    except UnsupportedEncodingError as error:
+        raise _RefusedCallError(415, "This Content-Encoding is not supported. Use gzip or identity.") from error
+    except UnreadableBodyError as error:
+        raise _RefusedCallError(400, str(error)) from error
 
 
 async def _verify(definition: Definition, settings: object) -> Refusal | None:
