@@ -1,5 +1,6 @@
 """Reads a TOML config file into a workspace, reporting all problems at once."""
 
+import codecs
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +65,7 @@ def read_bytes(path: Path) -> bytes:
         raise ConfigurationError(f"{path}: The file cannot be read: {error.strerror or error}.") from error
     if len(content) > FILE_BYTES_MAX:
         raise ConfigurationError(f"{path}: The file is larger than {FILE_BYTES_MAX} bytes.")
-    return content
+    return content.removeprefix(codecs.BOM_UTF8)  # editors on Windows write it
 
 
 def read_content(content: bytes, name: str, *, environment: Mapping[str, str], catalog: Catalog = CATALOG) -> Workspace:

@@ -333,6 +333,12 @@ def test_unreadable_content_is_refused_with_its_reason(tmp_path: Path, content: 
     assert expected in caught.value.message
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "punchcard.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert read_file(path, {}) == read(MINIMAL)
+
+
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         read_file(tmp_path / "none.toml", {})
