@@ -19,6 +19,7 @@ from punchcard.store.delivery.undelivered import (
     parked_awards,
     rejected_awards,
 )
+from punchcard.store.delivery.waiting import NO_CONNECTION
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.snapshot import Snapshot
 
@@ -39,11 +40,14 @@ def find_rejected(work: Connection, snapshot: Snapshot, now: datetime) -> Iterab
 
 
 def find_old_queues(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
-    """Find destinations that could deliver and have an award that has waited for long."""
+    """Find destinations that could deliver and have an award that has waited for long.
+
+    What waits for a customer whom the partner does not know may wait for ever: no operator can change that.
+    """
     rule = snapshot.alert_rules[AlertKind.QUEUE_AGE]
     oldest: dict[str, datetime] = {}
     counts: dict[str, int] = defaultdict(int)
-    for entry in open_backlog(work, _delivering(work, snapshot)):
+    for entry in open_backlog(work, _delivering(work, snapshot), without_reason=NO_CONNECTION):
         oldest[entry.destination] = min(entry.oldest_created_at, oldest.get(entry.destination, entry.oldest_created_at))
         counts[entry.destination] += entry.count
     for slug, since in sorted(oldest.items()):

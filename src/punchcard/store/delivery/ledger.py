@@ -242,9 +242,15 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     return [*open_backlog(work, destinations), *parked]
 
 
-def open_backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
-    """Return what is open, by destination and state. Reads only the index of open effects, so it stays cheap."""
-    return _count_backlog(work, destinations, IS_OPEN)
+def open_backlog(work: Connection, destinations: Sequence[str], *, without_reason: str | None = None) -> list[Backlog]:
+    """Return what is open, by destination and state. Reads only the index of open effects, so it stays cheap.
+
+    Args:
+        without_reason: All but what waits for this reason; None for all.
+    """
+    if without_reason is None:
+        return _count_backlog(work, destinations, IS_OPEN)
+    return _count_backlog(work, destinations, and_(IS_OPEN, effects.c.reason.is_distinct_from(without_reason)))
 
 
 def _count_backlog(work: Connection, destinations: Sequence[str], condition: ColumnElement[bool]) -> list[Backlog]:
