@@ -248,9 +248,8 @@ def _read_metrics_request(request: Request[Any, Any, Any], begin: str, end: str,
     if not since < until:
         raise bad_request("endTime must be later than startTime.", "endTime")
     if until - since > longest:
-        raise bad_request(
-            f"With the granularity {granularity.upper()}, the period can be at most {longest}.", "startTime"
-        )
+        hours = f"{longest / timedelta(hours=1):g} hours"
+        raise bad_request(f"With the granularity {granularity.upper()}, the period is at most {hours}.", "startTime")
     by: list[str] = []
     filters: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():

@@ -7,8 +7,10 @@ from typing import Any
 
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
 
+from punchcard.api.validation_messages import explain
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
 from punchcard.operations.conflict_resolution import AlreadyResolvedError
 from punchcard.operations.sentences import capitalize
@@ -40,16 +42,19 @@ def unprocessable(message: str, field: str | None = None) -> HTTPException:
     return HTTPException(message, status_code=422, extra={"field": field} if field else None)
 
 
-def http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Return the response to a request that a handler or the framework has refused."""
     extra = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):  # Litestar's own validation
         first = extra[0]
         if first.get("message") == _ABSENT_BODY:
             return _error_response(error.status_code, "The body is missing. Send a JSON object.")
-        return _error_response(error.status_code, str(first.get("message", error.detail)), field=first.get("key"))
-    field = extra.get("field") if isinstance(extra, dict) else None
-    response = _error_response(error.status_code, error.detail, field=field)
+        message, field = explain(str(first.get("message", error.detail)), first.get("key"), _handler(request))
+        return _error_response(error.status_code, message, field=field)
+    message, field = error.detail, extra.get("field") if isinstance(extra, dict) else None
+    if isinstance(error, ValidationException):
+        message, field = explain(message, field, _handler(request))
+    response = _error_response(error.status_code, message, field=field)
     response.headers.update(error.headers or {})  # such as `Allow`
     return response
 
@@ -90,6 +95,11 @@ def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return _error_response(
         500, "Internal error. This is a defect; the server's log has the details.", type_="internal-error"
     )
+
+
+def _handler(request: Request[Any, Any, Any]) -> BaseRouteHandler | None:
+    handler: BaseRouteHandler | None = request.scope.get("route_handler")
+    return handler
 
 
 def _problems_response(problems: object) -> Response[Any]:

@@ -23,7 +23,7 @@ from punchcard.operations.exports import (
     take,
 )
 from punchcard.operations.instants import read_instant
-from punchcard.operations.statuses import parse_ledger_statuses
+from punchcard.operations.statuses import parse_ledger_statuses, parse_routing_status
 from punchcard.runtime.assembly import open_keyring, open_lake, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.access.audit import AuditQuery
@@ -208,7 +208,7 @@ def print_events(settings: Settings, chosen: EventFilter, output: Output) -> Non
             source=chosen.source,
             type=chosen.type,
             name=chosen.name,
-            status=chosen.status,
+            status=parse_routing_status(chosen.status),
             destination=chosen.destination if chosen.status else None,
             reason=chosen.reason,
             begin=begin,

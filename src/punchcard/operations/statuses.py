@@ -78,6 +78,8 @@ LEDGER_STATUSES: Final = (
 )
 """Statuses of transactions in the ledger; all others are decided by routing."""
 
+_OF_LEDGER_ONLY: Final = frozenset(LEDGER_STATUSES) - {EventStatus.PENDING}
+
 OPEN_STATUSES: Final = (EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN)
 """Statuses of transactions that are still in delivery."""
 
@@ -92,6 +94,22 @@ def status_tone(status: str) -> Tone:
     """Return the tone of a status: of an event, a reconciliation or a simulation; or of the kind of a difference."""
     info = STATUSES.get(EventStatus(status)) if status in set(EventStatus) else None
     return _TONES_OF_OPERATIONS.get(status, Tone.NEUTRAL) if info is None else info.tone
+
+
+def parse_routing_status(text: str | None) -> str | None:
+    """Return a status by which events are listed, None if they are not.
+
+    Raises:
+        ConfigurationError: Routing gives no such status; the later status of an award is in the ledger.
+    """
+    known = [status.value for status in EventStatus if status not in _OF_LEDGER_ONLY]
+    if text is None or text in known:
+        return text
+    raise ConfigurationError(
+        f'"{text}" is not a result of routing. Use {", ".join(known)}; transactions are listed by their state.',
+        code="invalid_request",
+        field="status",
+    )
 
 
 def parse_ledger_statuses(text: str) -> Sequence[EventStatus]:

@@ -1,0 +1,68 @@
+"""What the framework says about an invalid parameter or member, in words for people and with the name that was sent."""
+
+import re
+from typing import Final
+
+from litestar.handlers import BaseRouteHandler
+
+from punchcard.operations.sentences import count_noun
+
+_BODY: Final = "data"  # the parameter of a handler that takes the body
+_TYPES: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+}
+_MISSING_PARAMETER: Final = re.compile(r"Missing required (?:query )?parameter '([^']+)'")
+_MISSING_MEMBER: Final = re.compile(r"Object missing required field `([^`]+)`")
+_UNKNOWN_MEMBER: Final = re.compile(r"Object contains unknown field `([^`]+)`")
+_WRONG_TYPE: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_LENGTH: Final = re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+)")
+_LIMITS: Final = {">=": "at least", "<=": "at most"}
+_OUT_OF_RANGE: Final = re.compile(r"Expected `\w+` (>=|<=) ([\d.-]+)")
+
+
+def explain(message: str, key: str | None, handler: BaseRouteHandler | None) -> tuple[str, str | None]:
+    """Return the message and the field of an error.
+
+    Args:
+        message: The framework's, such as "Expected `int`, got `str`".
+        key: The parameter of the handler, or the path of the member in the body.
+        handler: Of the call, if it is known.
+    """
+    field = _sent_name(key, handler)
+    if match := _MISSING_PARAMETER.match(message):
+        return f"The parameter {match[1]} is missing.", match[1]
+    if match := _MISSING_MEMBER.match(message):
+        return f"{match[1]} is missing.", _below(field, match[1])
+    if match := _UNKNOWN_MEMBER.match(message):
+        return f"There is no member {match[1]} here.", _below(field, match[1])
+    if match := _WRONG_TYPE.match(message):
+        return f"{field or 'The body'} must be {_type(match[1])}, not {_type(match[2])}.", field
+    if match := _OUT_OF_RANGE.match(message):
+        return f"{field or 'The body'} must be {_LIMITS[match[1]]} {match[2]}.", field
+    if match := _LENGTH.match(message):
+        units = ("character", "") if match[1] == "str" else ("entry", "entries")
+        return f"{field or 'The body'} must have {_LIMITS[match[2]]} {count_noun(int(match[3]), *units)}.", field
+    return message, field
+
+
+def _sent_name(key: str | None, handler: BaseRouteHandler | None) -> str | None:
+    """Return the name in the request of a handler's parameter; members of the body have their own."""
+    if key is None or key == _BODY:
+        return None
+    parameter = None if handler is None else handler.parsed_fn_signature.parameters.get(key)
+    name = getattr(parameter.kwarg_definition, "name", None) if parameter is not None else None
+    return key if name is None else str(name)
+
+
+def _below(field: str | None, member: str) -> str:
+    return member if field is None else f"{field}.{member}"
+
+
+def _type(names: str) -> str:
+    return " or ".join(_TYPES.get(name, name) for name in names.split(" | "))

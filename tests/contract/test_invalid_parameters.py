@@ -1,0 +1,80 @@
+"""Invalid parameters and members: each response says what must be sent, and `field` is the name in the request."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from punchcard.testing.public_api import PublicApiServer
+
+CONFIG = """
+[[sources]]
+slug = "website"
+write_key = "wk_website"
+"""
+OVERVIEW = "/api/delivery-overview/successful-delivery"
+PERIOD = f"{OVERVIEW}?sourceId=website&destinationConfigId=perkville&granularity=DAY&startTime=2020-01-01T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
+    folder = tmp_path_factory.mktemp("parameters")
+    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as server:
+        yield server
+
+
+PARAMETERS = {
+    "/api/alerts?pagination[count]=0": ("pagination[count]", "pagination[count] must be at least 1."),
+    "/api/alerts?pagination[count]=1001": ("pagination[count]", "pagination[count] must be at most 1000."),
+    "/api/alerts?pagination[count]=x": ("pagination[count]", "pagination[count] must be a whole number, not text."),
+    "/api/echo": ("message", "The parameter message is missing."),
+    f"{OVERVIEW}?sourceId=website&startTime=2020-01-01T00:00:00Z&granularity=DAY": (
+        "endTime",
+        "The parameter endTime is missing.",
+    ),
+    "/api/events?status=nonsense": ("status", '"nonsense" is not a result of routing. Use failed_on_ingest, '),
+    "/api/events?status=delivered": ("status", "transactions are listed by their state."),
+    "/api/events?status=": ("status", '"" is not a result of routing.'),
+    "/api/events?type=nonsense": ("type", "The type is one of track, identify, "),
+    f"{PERIOD}&endTime=2021-01-01T00:00:00Z": ("startTime", "the period is at most 720 hours."),
+}
+
+
+@pytest.mark.parametrize("call", PARAMETERS)
+def test_an_invalid_parameter_is_named(api: PublicApiServer, call: str) -> None:
+    response = api.request("GET", call)
+    assert response.status == 400
+    field, message = PARAMETERS[call]
+    assert response.error["field"] == field
+    assert message in response.error["message"]
+
+
+BODIES: dict[str, tuple[str, object, str | None, str]] = {
+    "missing": ("/api/alert-channels", {}, "name", "Name is missing."),
+    "missing below": ("/api/destination/filters/preview", {"filter": {}, "payload": {}}, "filter.if", "If is missing."),
+    "unknown": ("/api/events/earned", {"messageIds": ["a"], "x": 1}, "x", "There is no member x here."),
+    "of another type": ("/api/alert-channels", {"name": 7}, "name", "Name must be text, not a whole number."),
+    "too few": ("/api/events/earned", {"messageIds": []}, "messageIds", "messageIds must have at least 1 entry."),
+    "a list": ("/api/alert-channels", [], None, "The body must be an object, not a list."),
+    "a text": ("/api/alert-channels", "x", None, "The body must be an object, not text."),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_an_invalid_member_is_named(api: PublicApiServer, case: str) -> None:
+    call, body, field, message = BODIES[case]
+    response = api.request("POST", call, json.dumps(body).encode())
+    assert response.status == 400
+    assert (response.error["field"], response.error["message"]) == (field, message)
+
+
+def test_no_message_has_words_of_the_framework(api: PublicApiServer) -> None:
+    document: dict[str, Any] = api.request("GET", "/api/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method in operations.keys() & {"post", "put", "patch"}:
+            for body in (b"{}", b"[]", b'"x"', b'{"name": 7, "settings": 7, "enabled": 7}'):
+                response = api.request(method.upper(), path, body)
+                for error in response.json().get("errors", ()):
+                    assert "`" not in error["message"], (path, error)
+                    assert error["field"] != "data", (path, error)
