@@ -25,9 +25,15 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
 
 
 PARAMETERS = {
-    "/api/alerts?pagination[count]=0": ("pagination[count]", "pagination[count] must be at least 1."),
-    "/api/alerts?pagination[count]=1001": ("pagination[count]", "pagination[count] must be at most 1000."),
-    "/api/alerts?pagination[count]=x": ("pagination[count]", "pagination[count] must be a whole number, not text."),
+    "/api/alerts?pagination[count]=0": ("pagination[count]", "The parameter pagination[count] must be at least 1."),
+    "/api/alerts?pagination[count]=1001": (
+        "pagination[count]",
+        "The parameter pagination[count] must be at most 1000.",
+    ),
+    "/api/alerts?pagination[count]=x": (
+        "pagination[count]",
+        "The parameter pagination[count] must be a whole number, not text.",
+    ),
     "/api/echo": ("message", "The parameter message is missing."),
     f"{OVERVIEW}?sourceId=website&startTime=2020-01-01T00:00:00Z&granularity=DAY": (
         "endTime",
@@ -51,11 +57,26 @@ def test_an_invalid_parameter_is_named(api: PublicApiServer, call: str) -> None:
 
 
 BODIES: dict[str, tuple[str, object, str | None, str]] = {
-    "missing": ("/api/alert-channels", {}, "name", "Name is missing."),
-    "missing below": ("/api/destination/filters/preview", {"filter": {}, "payload": {}}, "filter.if", "If is missing."),
+    "missing": ("/api/alert-channels", {}, "name", "The member name is missing."),
+    "missing below": (
+        "/api/destination/filters/preview",
+        {"filter": {}, "payload": {}},
+        "filter.if",
+        "The member if is missing.",
+    ),
     "unknown": ("/api/events/earned", {"messageIds": ["a"], "x": 1}, "x", "There is no member x here."),
-    "of another type": ("/api/alert-channels", {"name": 7}, "name", "Name must be text, not a whole number."),
-    "too few": ("/api/events/earned", {"messageIds": []}, "messageIds", "messageIds must have at least 1 entry."),
+    "of another type": (
+        "/api/alert-channels",
+        {"name": 7},
+        "name",
+        "The member name must be text, not a whole number.",
+    ),
+    "too few": (
+        "/api/events/earned",
+        {"messageIds": []},
+        "messageIds",
+        "The member messageIds must have at least 1 entry.",
+    ),
     "a list": ("/api/alert-channels", [], None, "The body must be an object, not a list."),
     "a text": ("/api/alert-channels", "x", None, "The body must be an object, not text."),
 }

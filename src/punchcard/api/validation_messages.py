@@ -35,19 +35,20 @@ def explain(message: str, key: str | None, handler: BaseRouteHandler | None) -> 
         handler: Of the call, if it is known.
     """
     field = _sent_name(key, handler)
+    subject = "The body" if field is None else f"The {_kind(key, handler)} {field}"
     if match := _MISSING_PARAMETER.match(message):
         return f"The parameter {match[1]} is missing.", match[1]
     if match := _MISSING_MEMBER.match(message):
-        return f"{match[1]} is missing.", _below(field, match[1])
+        return f"The member {match[1]} is missing.", _below(field, match[1])
     if match := _UNKNOWN_MEMBER.match(message):
         return f"There is no member {match[1]} here.", _below(field, match[1])
     if match := _WRONG_TYPE.match(message):
-        return f"{field or 'The body'} must be {_type(match[1])}, not {_type(match[2])}.", field
+        return f"{subject} must be {_type(match[1])}, not {_type(match[2])}.", field
     if match := _OUT_OF_RANGE.match(message):
-        return f"{field or 'The body'} must be {_LIMITS[match[1]]} {match[2]}.", field
+        return f"{subject} must be {_LIMITS[match[1]]} {match[2]}.", field
     if match := _LENGTH.match(message):
         units = ("character", "") if match[1] == "str" else ("entry", "entries")
-        return f"{field or 'The body'} must have {_LIMITS[match[2]]} {count_noun(int(match[3]), *units)}.", field
+        return f"{subject} must have {_LIMITS[match[2]]} {count_noun(int(match[3]), *units)}.", field
     return message, field
 
 
@@ -58,6 +59,10 @@ def _sent_name(key: str | None, handler: BaseRouteHandler | None) -> str | None:
     parameter = None if handler is None else handler.parsed_fn_signature.parameters.get(key)
     name = getattr(parameter.kwarg_definition, "name", None) if parameter is not None else None
     return key if name is None else str(name)
+
+
+def _kind(key: str | None, handler: BaseRouteHandler | None) -> str:
+    return "parameter" if handler is not None and key in handler.parsed_fn_signature.parameters else "member"
 
 
 def _below(field: str | None, member: str) -> str:
