@@ -123,7 +123,7 @@ def test_values_of_any_length_are_compared_in_full(store: Store) -> None:
         ]
     with store.reading() as work:
         for plan, expected in ((long, people[:1]), (long[:98], people[2:3]), ("silver", []), ("gold", people[:2:-1])):
-            found = search.with_trait(work, "plan", limit=9, values=[f'"{plan}"', plan])
-            assert [person.profile_id for person in found] == expected
+            matches = search.with_trait(work, "plan", limit=9, values=[f'"{plan}"', plan])
+            assert [person.profile_id for person in matches] == expected
         both = search.with_trait(work, "plan", limit=2, values=['"gold"', f'"{long}"'])
         assert [person.profile_id for person in both] == people[:2:-1]

@@ -115,7 +115,7 @@ def attempts_without_response(work: Connection, destination: str) -> FailedAttem
             columns.destination == destination,
             columns.is_open == true(),
             columns.state.in_([EffectState.RETRYING, EffectState.UNKNOWN]),
-            columns.reason.is_distinct_from(NO_CONNECTION),  # the partner has said so
+            columns.reason.is_distinct_from(NO_CONNECTION),  # which is a response
         )
         .order_by(columns.id + 0)  # in this order SQLite reads the small index of open effects, not the whole ledger
         .limit(_SAMPLE)

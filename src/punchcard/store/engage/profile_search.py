@@ -153,8 +153,8 @@ def with_trait(
     if before is not None:
         chosen = chosen.where(columns.profile_id < before)
     queries = [chosen.where(_has_value(value)) for value in set(values)] or [chosen.where(HAS_TRAIT)]
-    found = (row for query in queries for row in work.execute(query.order_by(columns.profile_id.desc()).limit(limit)))
-    rows = {row.profile_id: row for row in sorted(found, key=lambda row: -row.profile_id)[:limit]}
+    matches = (row for query in queries for row in work.execute(query.order_by(columns.profile_id.desc()).limit(limit)))
+    rows = {row.profile_id: row for row in sorted(matches, key=lambda row: -row.profile_id)[:limit]}
     return [
         FoundPerson(
             profile_id=person.profile_id,
