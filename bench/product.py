@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,14 +116,19 @@ def memory_bytes(pid: int) -> int:
     """Proportional set size of a process and all its descendants: shared pages are counted once."""
     total = 0
     for process_id in [pid, *_descendants(pid)]:
-        text = Path(f"/proc/{process_id}/smaps_rollup").read_text()
-        total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+        with suppress(OSError):  # it has just ended
+            text = Path(f"/proc/{process_id}/smaps_rollup").read_text()
+            total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
     return total
 
 
 def cpu_seconds(pid: int) -> float:
     """Processor time that a process and all its descendants have used so far."""
-    return sum(own_cpu_seconds(process_id) for process_id in [pid, *_descendants(pid)])
+    total = 0.0
+    for process_id in [pid, *_descendants(pid)]:
+        with suppress(OSError):  # it has just ended
+            total += own_cpu_seconds(process_id)
+    return total
 
 
 def own_cpu_seconds(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""A process of low priority for work that must not delay awards: it ends with the process that starts it.
+"""A process for work that takes long and must not delay awards: it ends with the process that starts it.
 
 A thread would not do: whatever computes in Python keeps the interpreter of its process from routing and delivery.
 """
@@ -17,7 +17,6 @@ from punchcard.runtime.child_process import as_environment, stop_with_parent
 from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.settings import Settings, read_settings
 
-_NICENESS: Final = 10  # awards go first
 _STOP_SECONDS: Final = 5.0
 _FAILED: Final = 1
 
@@ -71,12 +70,14 @@ class BackgroundProcess:
 def run_in_background(
     work: Callable[[Settings], int],
     *,
+    niceness: int,
     on_signal: Callable[[], object],
     on_failure: Callable[[PunchcardError], object],
 ) -> int:
     """Do the work of a background process; return its exit status.
 
     Args:
+        niceness: What is added to the niceness of the parent: its priority is lower.
         on_signal: Called in the main thread when the process is to end, also because its parent is gone.
         on_failure: Called with the error that ends the work.
     """
@@ -86,7 +87,7 @@ def run_in_background(
     try:
         settings = read_settings(os.environ)
         configure_logs(level=settings.log_level, format=settings.log_format)
-        os.nice(_NICENESS)
+        os.nice(niceness)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: on_signal())
         if until_stdin_closes:

@@ -1,6 +1,6 @@
 """Do what regulations request, while the worker leads routing.
 
-A thread of the worker takes the short steps. For the long ones it starts this module as a process of low priority.
+A thread of the worker takes the short steps. For the long ones it starts this module as a process.
 """
 
 import sys
@@ -129,7 +129,11 @@ def take_long_steps(settings: Settings) -> int:
         PunchcardError: Storage or secret key cannot be opened.
     """
     clock = SystemClock()
-    with closing(open_store(settings)) as store, store.leadership(_ROLE) as leadership, open_log(settings) as log:
+    with (
+        closing(open_store(settings, leaves_pauses=True)) as store,
+        store.leadership(_ROLE) as leadership,
+        open_log(settings) as log,
+    ):
         if not leadership.held():  # one that a killed worker has left ends in a moment
             return _FAILED
         watch = SnapshotWatch(store, open_keyring(settings), clock=clock)
@@ -162,6 +166,7 @@ def main() -> int:
     logger = structlog.get_logger("punchcard.privacy")
     return run_in_background(
         take_long_steps,
+        niceness=0,  # it would keep awards waiting for the database, while other processes keep it from the processor
         on_signal=lambda: sys.exit(_INTERRUPTED),
         on_failure=lambda error: logger.error("long_steps_stopped", reason=error.message),
     )

@@ -33,6 +33,7 @@ from punchcard.workspace.snapshot import SnapshotWatch
 
 _MODULE = "punchcard.runtime.simulating"
 _PROCESSES = 2
+_NICENESS = 10  # awards go first
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _FAILURES_MAX = 3
@@ -161,6 +162,7 @@ def main() -> int:
     logger = structlog.get_logger("punchcard.simulation")
     return run_in_background(
         lambda settings: run_simulation(settings, stopping),
+        niceness=_NICENESS,
         on_signal=stopping.set,
         on_failure=lambda error: logger.error("simulation_stopped", reason=error.message),
     )
