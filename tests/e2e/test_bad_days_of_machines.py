@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import signal
+import stat
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -73,8 +76,15 @@ def clock_off_by(minutes: int) -> dict[str, str]:
         "LD_PRELOAD": str(FAKETIME[0]),
         "FAKETIME": f"{minutes:+}m",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "PYTHONUNBUFFERED": "1",  # a process of its own, because a forked one does not load the library
     }
+
+
+def received_at(serving: ProductProcess, message_id: str) -> datetime:
+    """Return when a visit was received, by the clock of the machine that received it."""
+    wait_until(lambda: serving.trace(message_id))
+    trace = serving.trace(message_id)
+    assert trace is not None
+    return datetime.fromisoformat(trace["receivedAt"])
 
 
 def test_clocks_that_differ_by_ten_minutes_cost_nothing(
@@ -91,12 +101,102 @@ def test_clocks_that_differ_by_ten_minutes_cost_nothing(
         behind = WorkerProcess(tmp_path / "behind", environment | clock_off_by(-10), logs[0])
         sender.send(4, first, second)
         sender.wait_until_awarded(sandbox)
+        assert received_at(first, sender.acknowledged[-2]) > datetime.now(UTC) + timedelta(minutes=5)
         sender.send(2, first, second)
         behind.kill()  # perhaps with requests in flight
         sender.send(2, first, second)
         with WorkerProcess(tmp_path / "takes-over", ahead, logs[1]):
             sender.wait_until_awarded(sandbox)
     assert defects_in(first.log, second.log, *(log.read_text() for log in logs)) == []
+
+
+def test_a_clock_that_is_set_while_visits_arrive_costs_nothing(
+    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
+) -> None:
+    shown = tmp_path / "shown"
+    shown.write_text("+0")
+    set_later = clock_off_by(0) | {"FAKETIME_TIMESTAMP_FILE": str(shown), "FAKETIME_NO_CACHE": "1"}
+    del set_later["FAKETIME"]  # it would decide
+    environment = machines_with_one_lake(postgres_url, sandbox, tmp_path) | set_later
+    sender = Sender("set")
+    log = tmp_path / "worker.log"
+    wrong_by: list[timedelta] = []
+    offsets = [timedelta(), timedelta(days=-400), timedelta(days=400), timedelta(hours=-12)]
+
+    def wait_for_more_awards() -> None:
+        count = len(sender.awards(sandbox))
+        wait_until(lambda: len(sender.awards(sandbox)) > count + 5)
+
+    with (
+        ProductProcess(tmp_path / "serve", serves_only=True, environment=environment) as serving,
+        WorkerProcess(tmp_path / "worker", environment, log, arguments=["--without-engage"]),
+    ):
+        with sending_meanwhile(sender, serving):
+            for offset in offsets:
+                shown.write_text(f"{offset.total_seconds():+.0f}")
+                wait_for_more_awards()
+                wrong_by.append(received_at(serving, sender.acknowledged[-1]) - datetime.now(UTC))
+        sender.wait_until_awarded(sandbox)
+    assert all(abs(by - offset) < timedelta(minutes=30) for by, offset in zip(wrong_by, offsets, strict=True)), wrong_by
+    assert defects_in(serving.log, log.read_text()) == []
+
+
+def test_a_data_folder_that_is_removed_under_running_machines_costs_no_award(
+    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
+) -> None:
+    environment = machines_with_one_lake(postgres_url, sandbox, tmp_path)
+    sender = Sender("removed")
+    log = tmp_path / "worker.log"
+    with (
+        ProductProcess(tmp_path / "serve", serves_only=True, environment=environment) as serving,
+        WorkerProcess(tmp_path / "worker", environment, log, arguments=["--without-engage"]) as worker,
+    ):
+        with sending_meanwhile(sender, serving):
+            wait_until(lambda: len(sender.awards(sandbox)) > 5)
+            shutil.rmtree(serving.data)
+            shutil.rmtree(tmp_path / "worker")
+            count = len(sender.acknowledged)
+            wait_until(lambda: len(sender.awards(sandbox)) > count + 10)
+        sender.wait_until_awarded(sandbox)
+        assert worker.is_running()
+        assert serving.call("GET", "/health/ready") == (200, {"status": "ready"})
+        folders = (serving.data, tmp_path / "worker")
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 2
+    assert defects_in(serving.log, log.read_text()) == []
+
+
+@pytest.mark.parametrize("storage", ["postgresql", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_a_worker_that_is_frozen_in_the_middle_of_its_requests_doubles_none_when_it_goes_on(
+    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess, request: pytest.FixtureRequest, storage: str
+) -> None:
+    """Promise: what it had sent is read back by the one that takes over, and what it had claimed it sends no more."""
+    environment = machines_with_one_lake(postgres_url, sandbox, tmp_path)
+    if storage == "kafka":
+        environment["PUNCHCARD_LOG_URL"] = request.getfixturevalue("kafka").url()
+    sender = Sender(f"frozen-on-{storage}")
+    logs = [tmp_path / f"worker-{number}.log" for number in (1, 2)]
+    with (
+        ProductProcess(tmp_path / "serve", serves_only=True, environment=environment) as serving,
+        WorkerProcess(tmp_path / "first", environment, logs[0], arguments=["--without-engage"]) as first,
+    ):
+        sender.send(3, serving)
+        sender.wait_until_awarded(sandbox)
+        sandbox.faults({"latencyMs": 400})  # so that requests are in flight at any moment
+        with WorkerProcess(tmp_path / "second", environment, logs[1], arguments=["--without-engage"]):
+            with sending_meanwhile(sender, serving):
+                wait_until(lambda: len(sender.awards(sandbox)) > 10)
+                first.signal(signal.SIGSTOP)
+                count = len(sender.acknowledged)
+                # The server ends the sessions of a machine that is silent; then the other one takes its roles.
+                wait_until(lambda: len(sender.awards(sandbox)) > count + 10)
+                first.signal(signal.SIGCONT)
+                sandbox.faults({})
+                wait_until(lambda: "lost" in logs[0].read_text() or "storage_failed" in logs[0].read_text())
+                count = len(sender.acknowledged)
+                wait_until(lambda: len(sender.awards(sandbox)) > count + 10)
+            sender.wait_until_awarded(sandbox)
+            assert first.is_running()
+    assert defects_in(serving.log, *(log.read_text() for log in logs)) == []
 
 
 def earlier_version(folder: Path) -> Path:
@@ -135,9 +235,15 @@ def test_two_versions_run_beside_each_other_during_an_upgrade(
     ):
         sender.send(3, first)
         sender.wait_until_awarded(sandbox)
-        # The first process of the new version changes the tables under those of the old one.
-        with ProductProcess(tmp_path / "new-serve", serves_only=True, environment=environment) as second:
-            assert stored_version(empty_postgres_url) == HEAD_MIGRATION
+        # The first process of the new version changes the tables under those of the old one, while visits arrive.
+        with ExitStack() as stack:
+            with sending_meanwhile(sender, first):
+                second = stack.enter_context(
+                    ProductProcess(tmp_path / "new-serve", serves_only=True, environment=environment)
+                )
+                assert stored_version(empty_postgres_url) == HEAD_MIGRATION
+                count = len(sender.acknowledged)
+                wait_until(lambda: len(sender.awards(sandbox)) > count)
             sender.send(4, first, second)
             sender.wait_until_awarded(sandbox)
             refused = command("worker", "--data", str(tmp_path / "late"), environment=old)

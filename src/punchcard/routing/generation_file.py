@@ -3,8 +3,11 @@
 import os
 import threading
 from pathlib import Path
+from typing import Final
 
 from punchcard.errors import StorageError
+
+_FOLDER_MODE: Final = 0o700
 
 
 class GenerationFile:
@@ -37,6 +40,8 @@ class GenerationFile:
             with self._writing:
                 if self.read(log_id) >= generation:
                     return
+                # The folder may be removed under a running process. Awards must not stop until an operator creates it.
+                self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
                 with new.open("w") as file:
                     file.write(f"{log_id} {generation}\n")
                     file.flush()

@@ -5,7 +5,8 @@ imported it to fork, which differs from `python -m` in nothing that tests see: a
 streams, signals and exit status. What differs is the command line that the kernel shows.
 
 Processes are started with `python -m` where that is not possible: on systems other than Linux, with other settings of
-Python or of the language than this process has, while coverage is measured, and if TEST_FORKS is 0.
+Python, of the language or of the dynamic linker than this process has, while coverage is measured, and if TEST_FORKS
+is 0.
 """
 
 import os
@@ -24,7 +25,7 @@ from punchcard.testing.fork_server import RESPONSE, StartRequest
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 _FORKS = "TEST_FORKS"
-_INTERPRETER_VARIABLES = ("PYTHON", "LANG", "LC_")
+_START_VARIABLES = ("PYTHON", "LANG", "LC_", "LD_")  # those that Python reads, and the dynamic linker
 _COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"
 _MILLISECONDS = 1000
 
@@ -118,7 +119,7 @@ def _can_fork(environment: Mapping[str, str]) -> bool:
 
 
 def _interpreter_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(_INTERPRETER_VARIABLES)}
+    return {name: value for name, value in environment.items() if name.startswith(_START_VARIABLES)}
 
 
 class _ForkServer:
@@ -131,7 +132,7 @@ class _ForkServer:
         self._settings: dict[str, str] = {}
 
     def interpreter_settings(self) -> dict[str, str]:
-        """Return the variables that Python has read when the process started, or will read."""
+        """Return the variables that were read when the process started, or will be."""
         return _interpreter_settings(os.environ) if self._connection is None else self._settings
 
     def fork(self, request: StartRequest, streams: list[int]) -> tuple[int, int, int]:
