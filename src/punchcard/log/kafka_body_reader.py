@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from punchcard.log.kafka_cluster import ANSWER_SECONDS, KafkaCluster
+from punchcard.log.kafka_cluster import ANSWER_SECONDS, KafkaCluster, look_for_leader
 from punchcard.log.kafka_reader import CONSUMER, GONE
 
 _MESSAGES_AT_ONCE: Final = 200
@@ -99,8 +99,11 @@ class KafkaBodyReader:
         """Read on; return whether something came."""
         has_come = False
         count = min(sum(map(len, missing.values())), _MESSAGES_AT_ONCE)
-        for message in self._consumer.consume(count, timeout=_POLL_SECONDS):
+        came = self._consumer.consume(count, timeout=_POLL_SECONDS)
+        for message in came:
             has_come |= self._take(message, missing, messages)
+        if not came:
+            look_for_leader(self._consumer, self._topic)
         return has_come
 
     def _take(self, message: Message, missing: dict[int, set[int]], messages: dict[Place, Message]) -> bool:

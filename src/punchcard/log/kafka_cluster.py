@@ -3,13 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
@@ -30,7 +31,8 @@ ANSWER_SECONDS: Final = 5.0
 
 PARTITION: Final = 0
 _POLL_SECONDS: Final = 0.1
-_FIRST_TRY_SECONDS: Final = 1.0  # of a request; each further one may take twice as long
+_ALONE_SECONDS: Final = 1.0  # as long as a request is waited for before another client makes it too
+_LOOK_SECONDS: Final = 0.5  # of a client that looks for the leader: the next look follows anyway
 _ERROR_SECONDS: Final = 30.0  # as long as an error explains a time-out
 
 _CLIENT: Final[Mapping[str, object]] = {
@@ -50,6 +52,7 @@ _silent = logging.getLogger("punchcard.log.kafka.client")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -151,19 +154,21 @@ class KafkaCluster:
             StorageError: Nothing was deleted.
         """
         before = TopicPartition(topic, partition, offset)
-        self.ask(lambda client, seconds: only(client.delete_records([before], request_timeout=seconds)), "trimmed")
+        self.ask(lambda client, seconds: client.delete_records([before], request_timeout=seconds), "trimmed")
 
     def _offsets(self, topic: str, partitions: Sequence[int], which: OffsetSpec) -> list[int]:
         places = [TopicPartition(topic, partition) for partition in partitions]
 
-        def request(client: AdminClient, seconds: float) -> list[int]:
-            futures = client.list_offsets(dict.fromkeys(places, which), request_timeout=seconds)
-            offsets = [int(futures[place].result(timeout=2 * ANSWER_SECONDS).offset) for place in places]
-            if min(offsets) < 0:  # the leader is dead, or has lost the others
+        def refuse_unknown(results: Mapping[TopicPartition, Any]) -> None:
+            if min(result.offset for result in results.values()) < 0:  # the leader is dead, or has lost the others
                 raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
-            return offsets
 
-        return self.ask(request, "read")
+        results = self.ask(
+            lambda client, seconds: client.list_offsets(dict.fromkeys(places, which), request_timeout=seconds),
+            "read",
+            check=refuse_unknown,
+        )
+        return [int(results[place].offset) for place in places]
 
     def _new_client(self) -> AdminClient:
         with self.failures("opened"):
@@ -179,30 +184,52 @@ class KafkaCluster:
             raise StorageError(f"The event log at {self.options.place} is closed.")
         return client
 
-    def ask(self, request: Callable[[AdminClient, float], T], action: str, *, codes: Collection[int] = CHANGING) -> T:
+    def ask(
+        self,
+        request: "Callable[[AdminClient, float], Mapping[K, Future[T]]]",
+        action: str,
+        *,
+        codes: Collection[int] = CHANGING,
+        check: Callable[[Mapping[K, T]], None] = lambda results: None,
+    ) -> dict[K, T]:
         """Make a request; again while the cluster changes its leaders, or has not heard yet of a new topic.
 
+        After the death of a leader a client can wait for the leader it knows for minutes. So another client, which asks
+        who leads now, makes the request too as soon as one has got no response for a second; the first one counts.
+
         Args:
-            request: Gets the client and the seconds that it may take.
+            request: Gets the client and the seconds that it may take. It may be made several times.
             codes: The errors after which the request is repeated.
+            check: Raises for results that are none.
+
+        Returns:
+            The results of the request's futures.
         """
         deadline = monotonic() + ANSWER_SECONDS
-        seconds = _FIRST_TRY_SECONDS
+        pending: list[_Request[K, T]] = []
         while True:
             # Held until the response is there: requests of a client that nobody holds are never answered.
             client = self.admin()
+            answered: list[_Request[K, T]] = []
             try:
                 with self.failures(action):
-                    return request(client, seconds)
+                    futures = request(client, max(deadline - monotonic(), _ALONE_SECONDS))
+                    pending.append(_Request(client, futures))
+                    answered = _wait_for_any(pending)
+                    pending = [each for each in pending if each not in answered]
+                    for each in answered:
+                        results = each.results()
+                        check(results)
+                        return results
+                    if monotonic() > deadline + _ALONE_SECONDS:
+                        raise TimeoutError  # the client has not even reported that there is no response
             except StorageError as error:
-                # After the death of a leader a client can go on with the leader it knows for minutes.
                 self._replace(client)
-                code = code_of(error.__cause__)
-                if code not in codes or monotonic() > deadline:
+                if code_of(error.__cause__) not in codes or monotonic() > deadline:
                     raise
-            if code == KafkaError._TIMED_OUT:
-                seconds *= 2
-            threading.Event().wait(_POLL_SECONDS)
+                threading.Event().wait(_POLL_SECONDS)
+            else:
+                self._replace(client)
 
     def _replace(self, client: AdminClient) -> None:
         """Connect again, unless the log is closed or another thread has done it."""
@@ -216,14 +243,14 @@ class KafkaCluster:
         Raises:
             StorageError: The cluster is not available.
         """
-
-        def request(client: AdminClient, seconds: float) -> TopicDescription:
-            topics = TopicCollection([topic])
-            description: TopicDescription = only(client.describe_topics(topics, request_timeout=seconds))
-            return description
-
+        topics = TopicCollection([topic])
         try:
-            return self.ask(request, action, codes=OTHER_LEADER)
+            descriptions: dict[str, TopicDescription] = self.ask(
+                lambda client, seconds: client.describe_topics(topics, request_timeout=seconds),
+                action,
+                codes=OTHER_LEADER,
+            )
+            return descriptions[topic]
         except StorageError as error:
             if code_of(error.__cause__) in NO_TOPIC:
                 return None
@@ -233,6 +260,39 @@ class KafkaCluster:
         """Keep what a client says in the background: it explains the time-out that follows."""
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # follows the reason
             self._last_error, self._last_code, self._last_error_at = error.str(), error.code(), monotonic()
+
+
+@dataclass(frozen=True, eq=False)
+class _Request(Generic[K, T]):
+    """A request that was made."""
+
+    client: AdminClient
+    futures: "Mapping[K, Future[T]]"
+
+    def missing(self) -> "list[Future[T]]":
+        """Return the parts of the request without a response."""
+        return [future for future in self.futures.values() if not future.done()]
+
+    def results(self) -> dict[K, T]:
+        """Return the results of all parts, which are there."""
+        return {key: future.result() for key, future in self.futures.items()}
+
+
+def _wait_for_any(pending: Sequence[_Request[K, T]]) -> list[_Request[K, T]]:
+    """Return the requests that are answered, as soon as there is one; none after a second."""
+    until = monotonic() + _ALONE_SECONDS
+    while True:
+        answered = [each for each in pending if not each.missing()]
+        seconds = until - monotonic()
+        if answered or seconds <= 0:
+            return answered
+        wait([future for each in pending for future in each.missing()], timeout=seconds, return_when=FIRST_COMPLETED)
+
+
+def look_for_leader(client: Consumer | Producer, topic: str) -> None:
+    """Let a client that waits for a leader find out which broker leads a topic now: it does so once a second itself."""
+    with suppress(KafkaException):  # who waits for the client reports why it does not go on
+        client.list_topics(topic, timeout=_LOOK_SECONDS)
 
 
 def only(futures: "Mapping[Any, Future[T]]") -> T:

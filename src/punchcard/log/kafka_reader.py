@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from punchcard.errors import StorageError
-from punchcard.log.kafka_cluster import ANSWER_SECONDS, PARTITION, KafkaCluster
+from punchcard.log.kafka_cluster import ANSWER_SECONDS, PARTITION, KafkaCluster, look_for_leader
 
 if TYPE_CHECKING:
     from punchcard.log.kafka_body_reader import KafkaBodyReader
@@ -135,6 +135,8 @@ class KafkaReader:
                 messages = self._consumer.consume(count, timeout=_POLL_SECONDS)
             for message in messages:
                 self._add(message)
+            if not messages:
+                look_for_leader(self._consumer, self._topic)
             if not self._messages and monotonic() > deadline:
                 raise self._cluster.failure("read", TimeoutError())
 

@@ -155,9 +155,9 @@ class KafkaTopics:
     def _refuse_unsafe(self, topic: str, description: TopicDescription) -> None:
         """Refuse a topic with settings under which records are lost."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        entries = self._cluster.ask(
-            lambda client, seconds: only(client.describe_configs([resource], request_timeout=seconds)), "opened"
-        )
+        (entries,) = self._cluster.ask(
+            lambda client, seconds: client.describe_configs([resource], request_timeout=seconds), "opened"
+        ).values()
         settings = {name: str(entry.value) for name, entry in entries.items()}
         problems = []
         replicas = min(len(partition.replicas) for partition in description.partitions)

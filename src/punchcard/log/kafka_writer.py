@@ -4,18 +4,21 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, Message, Producer
 
 from punchcard.errors import StorageError
-from punchcard.log.kafka_cluster import PARTITION, KafkaCluster
+from punchcard.log.kafka_cluster import PARTITION, KafkaCluster, look_for_leader
 
 # By Kafka's own time-outs another leader is elected after 10 seconds, and after 13 if the dead broker was the active
 # controller, too. A producer goes on at once then, while a new one needs an id from the brokers first, which they do
 # not give meanwhile. So the first one is kept for longer than that. Senders do not wait so long for further batches.
 _WRITE_SECONDS: Final = 20.0
 _WRITE_AGAIN_SECONDS: Final = 3.0  # connecting takes one
+_LOOK_AFTER_SECONDS: Final = 1.0  # brokers acknowledge within milliseconds
+_LOOK_AGAIN_SECONDS: Final = 0.25
 _PRODUCER: Final = {
     "acks": "all",
     "enable.idempotence": True,  # no record twice and none out of order, although the client repeats
@@ -79,7 +82,7 @@ class KafkaWriter:
                         timestamp=milliseconds,
                         on_delivery=written.note,
                     )
-                left = self._producer.flush(_WRITE_AGAIN_SECONDS if self._is_failing else _WRITE_SECONDS)
+                left = _flush(self._producer, topic, _WRITE_AGAIN_SECONDS if self._is_failing else _WRITE_SECONDS)
                 if left or written.error is not None or written.count != len(messages):
                     raise self._failure(written, len(messages))
             except BaseException:
@@ -110,6 +113,16 @@ class KafkaWriter:
             with suppress(KafkaException):
                 producer.purge()
                 producer.poll(0)
+
+
+def _flush(producer: Producer, topic: str, seconds: float) -> int:
+    """Wait until all messages are written, or until the time is over; return how many are left."""
+    deadline = monotonic() + seconds
+    left = producer.flush(_LOOK_AFTER_SECONDS)
+    while left and (remaining := deadline - monotonic()) > 0:
+        look_for_leader(producer, topic)
+        left = producer.flush(min(remaining, _LOOK_AGAIN_SECONDS))
+    return left
 
 
 class _Written:

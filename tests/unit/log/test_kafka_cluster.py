@@ -1,13 +1,17 @@
 """Requests to a Kafka cluster, without one."""
 
+from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import closing
+from time import monotonic
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from punchcard.errors import StorageError
-from punchcard.log.kafka_cluster import KafkaCluster, only
+from punchcard.log import kafka_cluster
+from punchcard.log.kafka_cluster import KafkaCluster
 from punchcard.log.kafka_errors import CHANGING, TIMED_OUT, code_of
 from punchcard.log.kafka_options import read_options
 
@@ -20,46 +24,98 @@ def cluster() -> KafkaCluster:
     return KafkaCluster(read_options("kafka://127.0.0.1:1/events"))
 
 
+def failed(code: int) -> "dict[str, Future[str]]":
+    """Return the futures of a request that has failed."""
+    future: Future[str] = Future()
+    future.set_exception(KafkaException(KafkaError(code)))
+    return {"key": future}
+
+
 def test_a_request_ends_in_its_time_although_another_one_fails_and_connects_again(cluster: KafkaCluster) -> None:
     """A client that nobody holds any more never answers its requests."""
 
-    def fail(client: AdminClient, seconds: float) -> None:
-        raise KafkaException(KafkaError(KafkaError._FAIL))
-
-    def request(client: AdminClient, seconds: float) -> object:
+    def request(client: AdminClient, seconds: float) -> "dict[TopicPartition, Future[ListOffsetsResultInfo]]":
         futures = client.list_offsets({TopicPartition("events", 0): _END}, request_timeout=0.5)
         del client
         before = cluster.admin()
         with pytest.raises(StorageError):
-            cluster.ask(fail, "read")
+            cluster.ask(lambda client, seconds: failed(KafkaError._FAIL), "read")
         assert cluster.admin() is not before
-        del before
-        return only(futures)
+        return futures
 
-    with closing(cluster), pytest.raises(StorageError) as failed:
+    with closing(cluster), pytest.raises(StorageError) as error:
         cluster.ask(request, "read", codes=())
-    assert code_of(failed.value.__cause__) == KafkaError._TIMED_OUT
+    assert code_of(error.value.__cause__) == KafkaError._TIMED_OUT
 
 
-def test_a_request_that_gets_no_answer_is_repeated_by_another_client_with_more_time(cluster: KafkaCluster) -> None:
-    tries: list[tuple[AdminClient, float]] = []
+@pytest.mark.parametrize("code", sorted(CHANGING))
+def test_a_request_that_fails_while_leaders_change_is_repeated_by_another_client(
+    cluster: KafkaCluster, code: int
+) -> None:
+    clients: list[AdminClient] = []
 
-    def request(client: AdminClient, seconds: float) -> str:
-        tries.append((client, seconds))
-        if len(tries) < 3:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return "answer"
+    def request(client: AdminClient, seconds: float) -> "dict[str, Future[str]]":
+        clients.append(client)
+        return failed(code) if len(clients) < 3 else response("answer")
 
     with closing(cluster):
-        assert cluster.ask(request, "read") == "answer"
-    assert [seconds for _, seconds in tries] == [1.0, 2.0, 4.0]
-    assert len({id(client) for client, _ in tries}) == 3
+        assert cluster.ask(request, "read") == {"key": "answer"}
+    assert len({id(client) for client in clients}) == 3
+
+
+def response(text: str) -> "dict[str, Future[str]]":
+    """Return the futures of a request that is answered."""
+    future: Future[str] = Future()
+    future.set_result(text)
+    return {"key": future}
+
+
+@pytest.mark.parametrize("first_comes", [False, True], ids=["never answered", "answered late"])
+def test_a_request_without_a_response_is_made_by_another_client_too(
+    cluster: KafkaCluster, monkeypatch: pytest.MonkeyPatch, first_comes: bool
+) -> None:
+    """The leader that a client waits for may be dead, and a client that looks who leads now need not wait for it."""
+    monkeypatch.setattr(kafka_cluster, "_ALONE_SECONDS", 0.1)
+    requests: list[tuple[AdminClient, float, Future[str]]] = []
+
+    def request(client: AdminClient, seconds: float) -> "dict[str, Future[str]]":
+        requests.append((client, seconds, Future()))
+        if len(requests) == 3:
+            requests[0 if first_comes else 2][2].set_result("answer")
+        return {"key": requests[-1][2]}
+
+    with closing(cluster):
+        assert cluster.ask(request, "read") == {"key": "answer"}
+    assert len({id(client) for client, _, _ in requests}) == 3
+    assert [seconds for _, seconds, _ in requests] == pytest.approx([5.0, 4.9, 4.8], abs=0.09)  # of the same five
+
+
+def test_a_request_that_nobody_answers_ends_in_time(cluster: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_cluster, "_ALONE_SECONDS", 0.05)
+    monkeypatch.setattr(kafka_cluster, "ANSWER_SECONDS", 0.1)
+    begun = monotonic()
+    with closing(cluster), pytest.raises(StorageError, match="cannot be read"):
+        cluster.ask(lambda client, seconds: {"key": Future[str]()}, "read")
+    assert monotonic() - begun < 5
+
+
+def test_results_that_are_none_count_as_a_failure(cluster: KafkaCluster) -> None:
+    refused: list[str] = []
+
+    def refuse(results: Mapping[str, str]) -> None:
+        refused.append(results["key"])
+        if len(refused) < 2:
+            raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+
+    with closing(cluster):
+        assert cluster.ask(lambda client, seconds: response("answer"), "read", check=refuse) == {"key": "answer"}
+    assert len(refused) == 2
 
 
 def test_a_closed_cluster_is_not_connected_again(cluster: KafkaCluster) -> None:
-    def close_and_fail(client: AdminClient, seconds: float) -> None:
+    def close_and_fail(client: AdminClient, seconds: float) -> "dict[str, Future[str]]":
         cluster.close()
-        raise KafkaException(KafkaError(KafkaError._FAIL))
+        return failed(KafkaError._FAIL)
 
     with pytest.raises(StorageError):
         cluster.ask(close_and_fail, "read")
