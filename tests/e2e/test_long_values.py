@@ -24,68 +24,64 @@ EMAIL = {"email": "ann@example.com"}
 ORDER = {"order_id": "o-1", "revenue": 5, **EMAIL}
 
 
-def _events() -> dict[str, dict[str, Any]]:
-    """Events with one long value each, by what it is."""
-    events: dict[str, dict[str, Any]] = {}
-    for name, long in (("long", LONG), ("wide", WIDE)):
-        track = {"type": "track", "event": "Checked In", "userId": "ann", "properties": EMAIL}
-        order = {**track, "event": "Order Completed"}
-        identify = {"type": "identify", "userId": "ann", "traits": EMAIL}
-        events |= {
-            f"{name} event name": {**track, "event": long},
-            f"{name} user id": {**track, "userId": long},
-            f"{name} anonymous id": {**track, "anonymousId": long},
-            f"{name} email": {**track, "properties": {"email": f"{long}@example.com"}},
-            f"{name} host of an email": {**track, "properties": {"email": f"ann@{long}.com"}},
-            f"{name} property name": {**track, "properties": {**EMAIL, long: 1}},
-            f"{name} property value": {**track, "properties": {**EMAIL, "note": long}},
-            f"{name} order id": {**order, "properties": {**ORDER, "order_id": long}},
-            f"{name} refund id": {
-                **order,
-                "event": "Order Refunded",
-                "properties": {**ORDER, "refund_id": long},
-            },
-            f"{name} refund of a long order": {
-                **order,
-                "event": "Order Refunded",
-                "properties": {**ORDER, "order_id": long},
-            },
-            f"{name} amount": {**order, "properties": {**ORDER, "order_id": f"{name}-amount", "revenue": long}},
-            f"{name} number": {**order, "properties": {**ORDER, "order_id": f"{name}-number", "revenue": "7" * 5_000}},
-            f"{name} currency": {**order, "properties": {**ORDER, "order_id": f"{name}-currency", "currency": long}},
-            f"{name} product": {
-                **order,
-                "properties": {**ORDER, "order_id": f"{name}-product", "products": [{"sku": long, "price": 1}]},
-            },
-            f"{name} trait name": {**identify, "traits": {**EMAIL, long: "x"}},
-            f"{name} trait value": {**identify, "traits": {**EMAIL, "plan": long}},
-            f"{name} phone": {**identify, "traits": {**EMAIL, "phone": long}},
-            f"{name} page name": {"type": "page", "userId": "ann", "name": long, "properties": EMAIL},
-            f"{name} page category": {"type": "page", "userId": "ann", "name": "x", "category": long},
-            f"{name} screen name": {"type": "screen", "userId": "ann", "name": long},
-            f"{name} group id": {"type": "group", "userId": "ann", "groupId": long},
-            f"{name} previous id": {"type": "alias", "userId": "ann", "previousId": long},
-            f"{name} library": {**track, "context": {"library": {"name": long, "version": long[:100]}}},
-            f"{name} external id": {
-                **track,
-                "context": {"externalIds": [{"id": long, "type": "card", "collection": "users", "encoding": "none"}]},
-            },
-            f"{name} type of an external id": {
-                **track,
-                "context": {"externalIds": [{"id": "1", "type": long, "collection": "users", "encoding": "none"}]},
-            },
-            f"{name} device token": {**track, "context": {"device": {"id": long, "token": long[:500]}}},
-            f"{name} integration": {**track, "integrations": {long: True}},
-            f"{name} address": {**track, "context": {"ip": long}},
-            f"{name} time": {**track, "timestamp": long},
-        }
-    return events
+TRACK = {"type": "track", "event": "Checked In", "userId": "ann", "properties": EMAIL}
+
+
+def _of_persons(long: str) -> dict[str, dict[str, Any]]:
+    """Events about a person, each with one long value, by what is long."""
+    identify = {"type": "identify", "userId": "ann", "traits": EMAIL}
+    return {
+        "event-name": {**TRACK, "event": long},
+        "user-id": {**TRACK, "userId": long},
+        "anonymous-id": {**TRACK, "anonymousId": long},
+        "email": {**TRACK, "properties": {"email": f"{long}@example.com"}},
+        "host-of-an-email": {**TRACK, "properties": {"email": f"ann@{long}.com"}},
+        "property-name": {**TRACK, "properties": {**EMAIL, long: 1}},
+        "property-value": {**TRACK, "properties": {**EMAIL, "note": long}},
+        "trait-name": {**identify, "traits": {**EMAIL, long: "x"}},
+        "trait-value": {**identify, "traits": {**EMAIL, "plan": long}},
+        "phone": {**identify, "traits": {**EMAIL, "phone": long}},
+        "page-name": {"type": "page", "userId": "ann", "name": long, "properties": EMAIL},
+        "page-category": {"type": "page", "userId": "ann", "name": "x", "category": long},
+        "screen-name": {"type": "screen", "userId": "ann", "name": long},
+        "group-id": {"type": "group", "userId": "ann", "groupId": long},
+        "previous-id": {"type": "alias", "userId": "ann", "previousId": long},
+    }
+
+
+def _of_orders(long: str) -> dict[str, dict[str, Any]]:
+    """Orders and refunds, likewise."""
+    order, refund = {**TRACK, "event": "Order Completed"}, {**TRACK, "event": "Order Refunded"}
+    return {
+        "order-id": {**order, "properties": {**ORDER, "order_id": long}},
+        "refund-id": {**refund, "properties": {**ORDER, "refund_id": long}},
+        "refund-of-an-order": {**refund, "properties": {**ORDER, "order_id": long}},
+        "amount": {**order, "properties": {**ORDER, "order_id": "amount", "revenue": long}},
+        "number": {**order, "properties": {**ORDER, "order_id": "number", "revenue": "7" * len(long)}},
+        "currency": {**order, "properties": {**ORDER, "order_id": "currency", "currency": long}},
+        "product": {**order, "properties": {**ORDER, "order_id": "product", "products": [{"sku": long, "price": 1}]}},
+    }
+
+
+def _of_contexts(long: str) -> dict[str, dict[str, Any]]:
+    """Events with what libraries add to them, likewise."""
+    external_id = {"id": "1", "type": "card", "collection": "users", "encoding": "none"}
+    return {
+        "library": {**TRACK, "context": {"library": {"name": long, "version": long[:100]}}},
+        "external-id": {**TRACK, "context": {"externalIds": [{**external_id, "id": long}]}},
+        "type-of-an-external-id": {**TRACK, "context": {"externalIds": [{**external_id, "type": long}]}},
+        "device": {**TRACK, "context": {"device": {"id": long, "token": long[:500]}}},
+        "integration": {**TRACK, "integrations": {long: True}},
+        "address": {**TRACK, "context": {"ip": long}},
+        "time": {**TRACK, "timestamp": long},
+    }
 
 
 EVENTS = {
     message_id: {**event, "messageId": message_id}
-    for what, event in _events().items()
-    for message_id in [what.replace(" ", "-")]
+    for script, long in (("latin", LONG), ("wide", WIDE))
+    for what, event in (_of_persons(long) | _of_orders(long) | _of_contexts(long)).items()
+    for message_id in [f"{script}-{what}"]
 }
 
 
