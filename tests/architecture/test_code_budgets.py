@@ -35,6 +35,7 @@ LARGER_FILES = {
     "src/punchcard/runtime/settings.py": 436,
     "src/punchcard/workspace/snapshot.py": 453,
     # The steps of a deletion, in their order; reading a request body, whole or some of its events.
+    "src/punchcard/operations/deletion_runner.py": 413,
     "src/punchcard/events/parse.py": 413,
     # What each table of a large store holds: a function each.
     "bench/big_store.py": 633,

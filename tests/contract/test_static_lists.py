@@ -23,7 +23,6 @@ from punchcard.store.engage.profiles import ids_of
 from punchcard.store.engage.schema import list_entries
 from punchcard.store.engage.static_lists import ListUpload, UploadStatus
 from punchcard.store.engine import Store
-from punchcard.store.portions import Portions
 from punchcard.testing.engage_world import EngageWorld
 from punchcard.testing.sync_world import KEY as SYNC_KEY
 from punchcard.testing.sync_world import SyncWorld
@@ -230,7 +229,7 @@ def test_a_deleted_person_leaves_the_list(world: EngageWorld, uploads: ListUploa
         for table in ("facts", "traits", "people", "list_members"):
             world.facts.delete_people(table, [profile])
         erase_profiles(work, [profile])
-    erase_profile_ids(Portions(world.store), ErasedIds(emails=frozenset(ids)))
+        erase_profile_ids(work, ErasedIds(emails=frozenset(ids)))
     world.crash(loses_facts=True)
     assert members(world) == {"ann@gym.com", "ben@gym.com"} - ids
     assert count_entries(world) == 1

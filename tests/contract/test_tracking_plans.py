@@ -12,7 +12,6 @@ from punchcard.lake.listing import EventQuery
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.violation_forwarding import ViolationForwarder
 from punchcard.profiles.erasure import ErasedIds
-from punchcard.store.portions import Portions
 from punchcard.store.tracking_plans.erasure import erase_from_violations
 from punchcard.store.tracking_plans.violations import count_violation_events, list_violations, next_violation_events
 from punchcard.testing.partner.configuration import SLUG, WEBSITE_DESTINATION
@@ -163,10 +162,9 @@ def test_deletion_of_a_person_takes_only_her_violations_from_the_queue(server: P
     server.send(order("anns", total="9.5"), order("bobs", total="9.5"), order("named", name="Sold to Ann@example.com"))
     server.route()
     ann = ErasedIds(emails=frozenset({"ann@example.com"}))
-    with server.store.reading() as work:
+    with server.store.unit_of_work() as work:
         assert count_violation_events(work) == 3
-    erase_from_violations(Portions(server.store), ann, {("website", "anns"), ("another", "bobs")})
-    with server.store.reading() as work:
+        erase_from_violations(work, ann, {("website", "anns"), ("another", "bobs")})
         (left,) = next_violation_events(work, limit=10)
     assert json.loads(left[2])["properties"]["eventMessageID"] == "bobs"
 

@@ -17,7 +17,6 @@ from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store.engage.erasure import erase_profile_ids, erase_profiles, with_merged
 from punchcard.store.engage.profiles import owners_of
 from punchcard.store.engine import Store
-from punchcard.store.portions import Portions
 from punchcard.store.privacy.regulations import (
     Regulation,
     RegulationStatus,
@@ -170,9 +169,9 @@ def _erase_profiles(store: Store, regulation: Regulation, ids: ErasedIds) -> Non
     for begin in range(0, len(profiles), _PROFILES_AT_ONCE):
         with store.unit_of_work() as work:
             deleted += erase_profiles(work, profiles[begin : begin + _PROFILES_AT_ONCE])
-    erase_profile_ids(Portions(store), ids)
     with store.unit_of_work() as work:
         deleted += erase_profiles(work, _profiles_of(work, ids))
+        erase_profile_ids(work, ids)
         step = Step(
             id="profiles",
             name="Profiles",

@@ -28,7 +28,6 @@ from punchcard.store.delivery.erasure import (
 from punchcard.store.engine import Store
 from punchcard.store.ingest.erasure import erase_requests
 from punchcard.store.operations.erasure import erase_from_reports
-from punchcard.store.portions import Portions
 from punchcard.store.privacy.regulations import RegulationStatus, Step
 from punchcard.store.privacy.suppressions import forget_suppressed_records, next_suppressed_records
 from punchcard.store.routing.erasure import (
@@ -85,7 +84,7 @@ class LogErasure:
 _RECORDS_AT_ONCE: Final = 200
 _BYTES_AT_ONCE: Final = 8_000_000
 _EFFECTS_AT_ONCE: Final = 200
-_PLACES_AT_ONCE: Final = 500
+_PLACES_AT_ONCE: Final = 2_000
 
 
 class RecordErasure:
@@ -113,15 +112,18 @@ class RecordErasure:
             copies = replay_places(work, places)
         everywhere = [*places, *copies]
         in_log = replace_in_log(self._log, everywhere, ids)
-        store, portions = self._store, Portions(self._store)
+        store = self._store
         with store.unit_of_work() as work:
             held = erase_quarantined(work, ids, text_of=_text_of_quarantined)
         held += self._erase_held(everywhere, ids)
-        scrub_routing_texts(portions, ids)
+        with store.unit_of_work() as work:
+            scrub_routing_texts(work, ids)
         self._scrub_results(ids, set(everywhere))
-        requests = erase_requests(portions, ids)
-        reports = erase_from_reports(portions, ids) + erase_from_audit_log(portions, ids)
-        reports += erase_from_source_schema(portions, ids) + erase_from_violations(portions, ids, messages)
+        with store.unit_of_work() as work:
+            requests = erase_requests(work, ids)
+        with store.unit_of_work() as work:
+            reports = erase_from_reports(work, ids) + erase_from_audit_log(work, ids)
+            reports += erase_from_source_schema(work, ids) + erase_from_violations(work, ids, messages)
         with store.reading() as work:
             effect_ids = find_effects(work, ids.emails, messages)
             conflicts = conflict_places(work, effect_ids)
@@ -131,7 +133,8 @@ class RecordErasure:
                 work, chunk, ids, pseudonym=self._vault.open_or_create(work).pseudonym, now=now
             ),
         )
-        scrub_delivery_texts(portions, ids)
+        with store.unit_of_work() as work:
+            scrub_delivery_texts(work, ids)
         self._scrub_ledger_texts(ids)
         canceled = f"{ledger.canceled} awards were not sent any more." if ledger.canceled else ""
         running = RegulationStatus.RUNNING
@@ -203,9 +206,9 @@ class RecordErasure:
 
     def _scrub_results(self, ids: ErasedIds, places: Collection[Place]) -> None:
         after: int | None = 0
-        portions = Portions(self._store)
         while after is not None:
-            after = scrub_results(portions, ids, places=places, after=after)
+            with self._store.unit_of_work() as work:
+                after = scrub_results(work, ids, places=places, after=after)
 
 
 def replace_in_log(log: EventLog, places: Collection[Place], ids: ErasedIds) -> LogErasure:

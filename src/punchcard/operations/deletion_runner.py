@@ -8,20 +8,16 @@ Each step may be repeated: a crash between any two, or within one, ends in the s
     lake            the events are deleted from the lake
     profiles_again  Engage deletes what it has read meanwhile, and computes everything again
     remaining       awards in flight have ended, and the last files and bytes are removed
-
-Three of them are long: finding out who the subjects are, `records` and `lake`. They take minutes for thousands of
-persons, so a process of their own does them, beside the one that routes and delivers.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import timedelta
-from enum import Enum
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 import structlog
 from msgspec import structs
 
-from punchcard.clock import Clock
+from punchcard.clock import Clock, from_micros, to_iso
 from punchcard.engage.demand import POSITION as ENGAGE
 from punchcard.engage.demand import has_engage_work, request_engage
 from punchcard.engage.erasure import (
@@ -36,11 +32,12 @@ from punchcard.errors import ConfigurationError, StorageError
 from punchcard.lake.erasure import LakeEraser, SubjectEvent
 from punchcard.lake.reader import LakeEvent
 from punchcard.log.port import EventLog
-from punchcard.operations.deletion_ending import DONE, DeletionEnding
-from punchcard.operations.deletion_forwarding import forward_deletion
+from punchcard.operations.deletion_forwarding import forward_deletion, forwarded_status
 from punchcard.operations.deletion_records import (
     ErasedRecords,
+    LogErasure,
     RecordErasure,
+    is_deleted,
     replace_suppressed_records,
 )
 from punchcard.operations.regulations import FIRST_STAGE, NewRegulation, create_regulation
@@ -50,6 +47,8 @@ from punchcard.routing.records import describe
 from punchcard.store.delivery.effects import SUBJECT_SUPPRESSED
 from punchcard.store.delivery.erasure import (
     cancel_unsent,
+    erase_effects,
+    erase_event_copies,
     find_effects,
     find_open_calls,
     of_source,
@@ -57,15 +56,19 @@ from punchcard.store.delivery.erasure import (
 from punchcard.store.engine import Store
 from punchcard.store.ingest.deletions import forget_deletion, list_deletions
 from punchcard.store.privacy.regulations import (
+    Progress,
     Regulation,
     RegulationStatus,
     RegulationType,
     Step,
     SubjectType,
+    forget_subjects,
+    forget_subjects_of,
     subjects_of,
     unfinished_regulations,
     update_regulation,
 )
+from punchcard.store.privacy.suppressions import forget_suppressed_values
 from punchcard.store.routing.positions import LAKE, ROUTING, position_of
 from punchcard.workspace.snapshot import Snapshot
 from punchcard.workspace.subject_vault import SubjectVault
@@ -73,20 +76,13 @@ from punchcard.workspace.subject_vault import SubjectVault
 RECORDS: Final = "records"
 LAKE_STAGE: Final = "lake"
 REMAINING: Final = "remaining"
+DONE: Final = "done"
 
 _SUPPRESSION_SECONDS: Final = 1.0  # then routing knows it, and plans nothing more for the subject
 _GRACE_SECONDS: Final = 60.0  # for which readers may use a list of the lake's files
 _LOG_RETENTION_HOURS: Final = 24.0
 _OLD_REQUESTS_AT_ONCE: Final = 100
 _ACTOR: Final = "Segment's cloud"
-
-
-class Steps(Enum):
-    """Which steps a runner takes."""
-
-    ALL = "all"
-    SHORT = "short"  # those that are over in a moment: the others are only noted as due
-    LONG = "long"  # those that a runner for short ones leaves
 
 
 class Lake(Protocol):
@@ -103,10 +99,6 @@ class DeletionRunner:
         current: Returns the current configuration.
         grace_seconds: How long replaced files of the lake stay for readers.
         log_retention_hours: How long the log keeps records: for a log that cannot replace them.
-        steps: Which steps it takes.
-
-    Attributes:
-        is_long_step_due: Whether the last call of `step` has met a long step that waits for nothing and left it.
     """
 
     def __init__(
@@ -121,10 +113,7 @@ class DeletionRunner:
         current: Callable[[], Snapshot],
         grace_seconds: float = _GRACE_SECONDS,
         log_retention_hours: float = _LOG_RETENTION_HOURS,
-        steps: Steps = Steps.ALL,
     ) -> None:
-        self.is_long_step_due = False
-        self._kind = steps
         self._store = store
         self._log = log
         self._lake = lake
@@ -133,22 +122,14 @@ class DeletionRunner:
         self._clock = clock
         self._current = current
         self._grace = timedelta(seconds=grace_seconds)
+        self._log_retention = timedelta(hours=log_retention_hours)
         self._records = RecordErasure(store=store, log=log, vault=vault, clock=clock)
-        self._ending = DeletionEnding(
-            store=store,
-            log=log,
-            eraser=eraser,
-            vault=vault,
-            clock=clock,
-            current=current,
-            log_retention_hours=log_retention_hours,
-        )
         self._logger = structlog.get_logger("punchcard.privacy")
         self._steps: dict[str, Callable[[Regulation], bool]] = {
             FIRST_STAGE: self._begin,
             RECORDS: self._erase_records,
             LAKE_STAGE: self._erase_lake,
-            REMAINING: self._ending.finish,
+            REMAINING: self._finish,
         }
 
     def step(self) -> bool:
@@ -159,18 +140,13 @@ class DeletionRunner:
         Raises:
             StorageError: The store is unavailable.
         """
-        self.is_long_step_due = False
-        busy = False
-        if self._kind is not Steps.LONG:
-            busy = self._read_old_requests()
-            busy = replace_suppressed_records(self._store, self._log) or busy
+        busy = self._read_old_requests()
+        busy = replace_suppressed_records(self._store, self._log) or busy
         with self._store.reading() as work:
             regulations = unfinished_regulations(work)
         for regulation in regulations:
             if (act := self._steps.get(regulation.stage)) is None:
                 continue  # Engage is at it
-            if self._kind is Steps.LONG and not _is_before_long_step(regulation):
-                continue
             try:
                 busy = act(regulation) or busy
             except (ConfigurationError, StorageError) as error:
@@ -179,11 +155,6 @@ class DeletionRunner:
                 self._logger.error("regulation_failed", regulation=regulation.id, exc_info=error)
                 self._note(regulation, f"Punchcard failed on it: {describe(error)}. It is tried again.")
         return busy
-
-    def _leaves_long_step(self) -> bool:
-        """Note that a long step is due, and return whether it is left to another process."""
-        self.is_long_step_due = self.is_long_step_due or self._kind is Steps.SHORT
-        return self._kind is Steps.SHORT
 
     def _note(self, regulation: Regulation, detail: str) -> None:
         if regulation.detail != detail:
@@ -229,8 +200,6 @@ class DeletionRunner:
             with_engage = has_engage_work(work, self._current())
         if waits_for := self._waits_for(regulation.log_position, with_engage=with_engage):
             self._note(regulation, waits_for)
-            return False
-        if regulation.type.deletes and self._leaves_long_step():
             return False
         with self._store.reading() as work:
             stored = subjects_of(work, [regulation.id])[regulation.id]
@@ -285,8 +254,6 @@ class DeletionRunner:
         if waits_for := self._waits_for(through, with_engage=False):
             self._note(regulation, waits_for)
             return False
-        if self._leaves_long_step():
-            return False
         identity = read_identity(self._vault, regulation)
         now = self._clock.now()
         events = self._events_of(identity.ids, regulation)
@@ -298,7 +265,7 @@ class DeletionRunner:
         records = self._erase(regulation, identity.ids, events)
         for step in records.steps:
             progress = progress.with_store(step)
-        progress = self._ending.with_log(progress, records.in_log)
+        progress = self._with_log(progress, records.in_log)
         waiting = {*records.in_flight, *(id for ids in forwarded.values() for id in ids)}
         identity = structs.replace(
             identity,
@@ -328,8 +295,6 @@ class DeletionRunner:
         if waits_for := self._waits_for(regulation.log_position, with_engage=False):
             self._note(regulation, waits_for)
             return False
-        if self._leaves_long_step():
-            return False
         identity = read_identity(self._vault, regulation)
         events = self._events_of(identity.ids, regulation)
         # The places of those that have arrived since the records were cleared: theirs are cleared, too.
@@ -351,7 +316,7 @@ class DeletionRunner:
             regulation,
             stage=PROFILES_AGAIN,
             progress=structs.replace(
-                self._ending.with_log(regulation.progress, records.in_log).with_store(step),
+                self._with_log(regulation.progress, records.in_log).with_store(step),
                 files=files,
                 files_due_at=now + self._grace if files else None,
             ),
@@ -360,9 +325,89 @@ class DeletionRunner:
             ),
         )
 
+    def _with_log(self, progress: Progress, in_log: LogErasure) -> Progress:
+        """Return the progress with what the log cannot replace, and until when it has it."""
+        if in_log.last_position <= progress.log_through:
+            return progress
+        until = from_micros(in_log.last_received_micros) + self._log_retention
+        return structs.replace(progress, log_through=in_log.last_position, log_until=until)
 
-def _is_before_long_step(regulation: Regulation) -> bool:
-    """Return whether the next step of a regulation may be a long one."""
-    if regulation.stage == FIRST_STAGE:
-        return regulation.type.deletes and regulation.status is not RegulationStatus.INITIALIZED
-    return regulation.stage in (RECORDS, LAKE_STAGE)
+    def _waits_for_log(self, progress: Progress) -> str:
+        """Return what the log still has of the subjects and until when, "" for nothing."""
+        if not progress.log_through or progress.log_until is None:
+            return ""
+        if is_deleted(self._log, through=progress.log_through):
+            return ""
+        return (
+            "Everything else is deleted. The event log cannot replace records: it deletes the last record with this "
+            f"person at {to_iso(progress.log_until)}, after log_retention_hours."
+        )
+
+    def _finish(self, regulation: Regulation) -> bool:
+        """Remove the last files and bytes once awards in flight have ended and nobody reads them."""
+        now = self._clock.now()
+        identity = read_identity(self._vault, regulation)
+        progress = regulation.progress
+        if progress.files_due_at is not None and now < progress.files_due_at:
+            return False
+        if progress.files:
+            self._eraser.remove_files(progress.files)
+        with self._store.unit_of_work() as work:
+            hashes = self._vault.open_or_create(work)
+            destinations = forwarded_status(work, identity.forwarded, self._current(), regulation, now=now)
+            if regulation.only_source:
+                ended = erase_event_copies(work, identity.effects, cancels=False, now=now)
+            else:
+                ended = erase_effects(
+                    work, identity.effects, identity.ids, pseudonym=hashes.pseudonym, cancels=False, now=now
+                )
+        for step in destinations:
+            progress = progress.with_destination(step)
+        if ended.in_flight:
+            detail = f"Waits for {len(ended.in_flight)} calls and awards in delivery; everything else is deleted."
+            if (progress, detail) != (regulation.progress, regulation.detail):
+                self._move(regulation, progress=progress, detail=detail)
+            return False
+        if waits_for := self._waits_for_log(progress):
+            if (progress, waits_for) != (regulation.progress, regulation.detail):
+                self._move(regulation, progress=progress, detail=waits_for)
+            return False
+        if not self._store.discard_deleted() or not self._log.discard_replaced():
+            return False  # another process reads; the next call succeeds
+        digests = [
+            hashes.digest(subject_type, value)
+            for subject_type, values in (
+                (SubjectType.USER_ID, identity.ids.user_ids),
+                (SubjectType.EMAIL, identity.ids.emails),
+                (SubjectType.ANONYMOUS_ID, identity.ids.anonymous_ids),
+            )
+            for value in values
+            if not regulation.only_source
+        ]
+        return self._end(regulation, progress, digests, now)
+
+    def _end(self, regulation: Regulation, progress: Progress, digests: Sequence[str], now: datetime) -> bool:
+        for step in progress.stores:
+            progress = progress.with_store(_finished(step, now))
+        failed = {RegulationStatus.NOT_SUPPORTED, RegulationStatus.FAILED}
+        is_partial = any(step.status in failed for step in progress.destinations)
+        with self._store.unit_of_work() as work:
+            forget_subjects(work, digests)
+            forget_suppressed_values(work, digests)
+            forget_subjects_of(work, regulation)
+            return update_regulation(
+                work,
+                regulation,
+                stage=DONE,
+                status=RegulationStatus.PARTIAL_SUCCESS if is_partial else RegulationStatus.FINISHED,
+                finished_at=now,
+                identity=None,
+                progress=structs.replace(
+                    progress, files=(), files_due_at=None, log_through=0, log_until=None, last_trace_at=now
+                ),
+                detail="",
+            )
+
+
+def _finished(step: Step, now: datetime) -> Step:
+    return structs.replace(step, status=RegulationStatus.FINISHED, finished_at=step.finished_at or now)

@@ -25,18 +25,15 @@ if TYPE_CHECKING:
     from punchcard.traces.trace import TraceReader
 
 
-def open_store(settings: Settings, *, leaves_pauses: bool = False) -> Store:
+def open_store(settings: Settings) -> Store:
     """Open the store and update its schema.
-
-    Args:
-        leaves_pauses: See `Store`: for work that must not keep others from writing.
 
     Raises:
         ConfigurationError: The URL names an unsupported engine, or the other settings do not go with it.
         StorageError: The database is not available.
     """
     refuse_wrong_combination(settings)
-    return Store(settings.store_url(), leaves_pauses=leaves_pauses)
+    return Store(settings.store_url())
 
 
 def open_keyring(settings: Settings) -> Keyring:

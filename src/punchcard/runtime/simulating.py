@@ -4,9 +4,11 @@ Planning is divided among processes of its own, each with one stretch of the log
 duplicates are determined here, in the log's order.
 """
 
+import argparse
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,27 +19,28 @@ from contextlib import closing, contextmanager
 import structlog
 
 from punchcard.clock import SystemClock
-from punchcard.errors import StorageError
+from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.selection import EventSelection
 from punchcard.operations.comparison_telemetry import SimulationTelemetry
 from punchcard.operations.simulation import Lake, PlannedStretch, PlanStretches, SimulationScope, plan_stretch
 from punchcard.operations.simulations import SimulationRunner
 from punchcard.runtime.assembly import open_keyring, open_store
-from punchcard.runtime.background_process import BackgroundProcess, run_in_background
-from punchcard.runtime.settings import Settings
+from punchcard.runtime.child_process import as_environment
+from punchcard.runtime.logs import configure_logs
+from punchcard.runtime.settings import Settings, read_settings
 from punchcard.store.changes import StoreChanges
 from punchcard.store.engine import Store
 from punchcard.store.operations.simulations import SimulationStatus, end_simulation, next_simulation
 from punchcard.workspace.snapshot import SnapshotWatch
 
-_MODULE = "punchcard.runtime.simulating"
 _PROCESSES = 2
 _NICENESS = 10  # awards go first
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _FAILURES_MAX = 3
 _RETRY_SECONDS = 2.0
+_STOP_SECONDS = 5.0
 _FAILED = 1
 
 # What the planning processes inherit: a compiled destination cannot be sent to another process.
@@ -91,7 +94,7 @@ class SimulationProcess:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
-        self._process = BackgroundProcess(settings, _MODULE)
+        self._environment = {**os.environ, **as_environment(settings)}
         self._telemetry = SimulationTelemetry()
         self._failures: Counter[int] = Counter()
 
@@ -118,12 +121,18 @@ class SimulationProcess:
 
     def _make_one(self, stopping: threading.Event) -> bool:
         """Run the process; False if it failed."""
-        self._process.start()
-        while self._process.is_running():
-            if stopping.wait(_LOOK_SECONDS):
-                self._process.stop()
-                return True
-        return self._process.take_result() is not False
+        command = [sys.executable, "-m", "punchcard.runtime.simulating", "--until-stdin-closes"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environment)
+        with process:
+            while process.poll() is None:
+                if stopping.wait(_LOOK_SECONDS):
+                    process.terminate()
+                    try:
+                        process.wait(_STOP_SECONDS)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                    return True
+        return process.returncode == 0
 
     def _note_failure(self, simulation_id: int) -> None:
         """End a simulation that ends its process again and again: those behind it must not wait for ever."""
@@ -158,14 +167,28 @@ def run_simulation(settings: Settings, stopping: threading.Event) -> int:
 
 def main() -> int:
     """Run as the worker's child."""
-    stopping = threading.Event()
-    logger = structlog.get_logger("punchcard.simulation")
-    return run_in_background(
-        lambda settings: run_simulation(settings, stopping),
-        niceness=_NICENESS,
-        on_signal=stopping.set,
-        on_failure=lambda error: logger.error("simulation_stopped", reason=error.message),
-    )
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--until-stdin-closes", action="store_true")
+    until_stdin_closes = arguments.parse_args().until_stdin_closes
+    try:
+        settings = read_settings(os.environ)
+        configure_logs(level=settings.log_level, format=settings.log_format)
+        os.nice(_NICENESS)
+        stopping = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+        if until_stdin_closes:
+            threading.Thread(target=_wait_for_parent, args=(stopping,), daemon=True).start()
+        return run_simulation(settings, stopping)
+    except PunchcardError as error:
+        structlog.get_logger("punchcard.simulation").error("simulation_stopped", reason=error.message)
+        return _FAILED
+
+
+def _wait_for_parent(stopping: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        continue
+    stopping.set()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -44,8 +43,6 @@ from punchcard.store.workspace import schema as _workspace_schema  # noqa: F401 
 HEAD_MIGRATION = "0052"
 _BUSY_SECONDS = 10
 _TRUNCATE_SECONDS = 0.05
-_PAUSE_LEAST_SECONDS = 0.002
-_PAUSE_LONGEST_SECONDS = 0.1
 # A process that is frozen for so long loses its roles and its unit of work: its machine may never go on.
 _FROZEN_SECONDS = 30
 _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the process that makes the tables
@@ -69,15 +66,13 @@ class Store:
 
     Args:
         url: `sqlite:///path/to/file.db` or `postgresql://user@host/name`.
-        leaves_pauses: Whether this process, after each unit of work, leaves the file to others for as long as it took.
 
     Raises:
         ConfigurationError: the URL names an engine that is neither.
         StorageError: the database cannot be reached.
     """
 
-    def __init__(self, url: str, *, leaves_pauses: bool = False) -> None:
-        self._leaves_pauses = leaves_pauses
+    def __init__(self, url: str) -> None:
         try:
             parsed = make_url(url)
         except (ArgumentError, ValueError) as error:  # the second for a port that is not a number
@@ -118,15 +113,11 @@ class Store:
         try:
             with self._writing, self._engine.connect() as connection, connection.begin():
                 self._begin_write(connection)
-                begun = time.monotonic()
                 changes = self._changes_of(connection)
                 yield connection
                 has_changes = self._changes_of(connection) != changes
             if has_changes:  # most cycles of an idle loop change nothing
                 self._checkpoints.note_commit()
-            if self._leaves_pauses:
-                # Others look for the lock from time to time. One that takes it again at once would keep them out.
-                time.sleep(_PAUSE_LEAST_SECONDS + min(time.monotonic() - begun, _PAUSE_LONGEST_SECONDS))
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             if (fault := self._fault(error, "written")) is None:
                 raise

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Table, and_, delete, or_, select, update
+from sqlalchemy import Column, Connection, Table, and_, delete, or_, select, update
 
 from punchcard.profiles.erasure import ErasedIds
-from punchcard.store.portions import Portions
 
 
-def scrub_columns(portions: Portions, table: Table, columns: Sequence[Column[Any]], ids: ErasedIds) -> int:
+def scrub_columns(work: Connection, table: Table, columns: Sequence[Column[Any]], ids: ErasedIds) -> int:
     """Replace the ids of subjects in columns of a table; return the number of changed rows.
 
     Args:
@@ -17,32 +16,29 @@ def scrub_columns(portions: Portions, table: Table, columns: Sequence[Column[Any
     """
     keys = list(table.primary_key.columns)
     may_name = or_(*(column.is_not(None) for column in columns))
-    changes = []
-    for row in portions.read(select(*keys, *columns).where(may_name)):
+    rows = work.execute(select(*keys, *columns).where(may_name)).all()
+    changed = 0
+    for row in rows:
         texts = row[len(keys) :]
         replaced = [text if text is None else ids.scrub(text) for text in texts]
-        if list(texts) != replaced:
-            values = {column.name: text for column, text in zip(columns, replaced, strict=True)}
-            changes.append(update(table).where(_is_as_read(keys, columns, row)).values(values))
-    return portions.write(changes)
+        if list(texts) == replaced:
+            continue
+        changed += 1
+        is_row = and_(*(key == value for key, value in zip(keys, row, strict=False)))
+        values = {column.name: text for column, text in zip(columns, replaced, strict=True)}
+        work.execute(update(table).where(is_row).values(values))
+    return changed
 
 
-def delete_mentioning(portions: Portions, table: Table, columns: Sequence[Column[Any]], ids: ErasedIds) -> int:
+def delete_mentioning(work: Connection, table: Table, columns: Sequence[Column[Any]], ids: ErasedIds) -> int:
     """Delete the rows of a table with a text that names a subject; return their number."""
     keys = list(table.primary_key.columns)
-    rows = portions.read(select(*keys, *columns))
-    return portions.write(
-        [
-            delete(table).where(_is_as_read(keys, (), row))
-            for row in rows
-            if any(text is not None and ids.mentions(text) for text in row[len(keys) :])
-        ]
-    )
-
-
-def _is_as_read(keys: Sequence[Column[Any]], columns: Sequence[Column[Any]], row: Row[Any]) -> ColumnElement[bool]:
-    """Return the condition that a row still has the texts with which it was read."""
-    return and_(*(column.is_not_distinct_from(value) for column, value in zip((*keys, *columns), row, strict=False)))
+    deleted = 0
+    for row in work.execute(select(*keys, *columns)).all():
+        if any(text is not None and ids.mentions(text) for text in row[len(keys) :]):
+            deleted += 1
+            work.execute(delete(table).where(and_(*(key == value for key, value in zip(keys, row, strict=False)))))
+    return deleted
 
 
 def rows_mentioning(

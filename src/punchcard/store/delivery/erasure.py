@@ -16,7 +16,6 @@ from punchcard.store.bulk import execute_many
 from punchcard.store.delivery.effects import DELETED_CUSTOMER, SUBJECT_DELETED, EffectState, Move
 from punchcard.store.delivery.outbox import move_effects
 from punchcard.store.delivery.schema import delivery_attempts, destination_pauses, effect_conflicts, effects
-from punchcard.store.portions import Portions
 from punchcard.store.text_scrubbing import scrub_columns
 
 _KEYS_PER_QUERY: Final = 400
@@ -147,12 +146,10 @@ def _without_customer(row: Row[Any], ids: ErasedIds, pseudonym: Callable[[str], 
     }
 
 
-def scrub_delivery_texts(portions: Portions, ids: ErasedIds) -> int:
+def scrub_delivery_texts(work: Connection, ids: ErasedIds) -> int:
     """Replace the ids of subjects in conflicts and pauses; return the number of changed rows."""
-    changed = scrub_columns(
-        portions, effect_conflicts, [effect_conflicts.c.content, effect_conflicts.c.message_id], ids
-    )
-    return changed + scrub_columns(portions, destination_pauses, [destination_pauses.c.detail], ids)
+    changed = scrub_columns(work, effect_conflicts, [effect_conflicts.c.content, effect_conflicts.c.message_id], ids)
+    return changed + scrub_columns(work, destination_pauses, [destination_pauses.c.detail], ids)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,17 +256,6 @@ def find_open_calls(work: Connection, user_ids: Collection[str]) -> set[int]:
     """Return the ids of the open effects that are ordered by a user or device, for these ids."""
     rows = work.execute(select(effects.c.id, effects.c.ordering_key).where(effects.c.is_open == true()))
     return {row.id for row in rows if row.ordering_key.partition(":")[2].partition(":")[2] in user_ids}
-
-
-def open_among(work: Connection, effect_ids: Collection[int]) -> set[int]:
-    """Return those of the effects that have not ended."""
-    open_ids: set[int] = set()
-    ordered = sorted(effect_ids)
-    columns = effects.c
-    for begin in range(0, len(ordered), _KEYS_PER_QUERY):
-        chunk = ordered[begin : begin + _KEYS_PER_QUERY]
-        open_ids.update(work.scalars(select(columns.id).where(columns.id.in_(chunk), columns.is_open == true())))
-    return open_ids
 
 
 def states_of(work: Connection, effect_ids: Collection[int]) -> list[EffectState]:

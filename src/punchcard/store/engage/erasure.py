@@ -21,10 +21,7 @@ from punchcard.store.engage.schema import (
     synced,
 )
 from punchcard.store.engage.static_lists import entries_of_ids
-from punchcard.store.portions import Portions
 from punchcard.store.text_scrubbing import delete_mentioning, scrub_columns
-
-_VALUES_PER_STATEMENT = 50  # some statements are one unit of work
 
 
 def with_merged(work: Connection, profile_ids: Collection[int]) -> set[int]:
@@ -50,46 +47,42 @@ def erase_profiles(work: Connection, profile_ids: Collection[int]) -> int:
     return deleted
 
 
-def erase_profile_ids(portions: Portions, ids: ErasedIds) -> None:
+def erase_profile_ids(work: Connection, ids: ErasedIds) -> None:
     """Delete the ids of subjects wherever they are without their profiles, and what waits to be synced about them."""
     values = ids.user_ids | ids.emails | ids.anonymous_ids | ids.others
     # With all leading columns of each primary key: without them, each portion would read the whole table.
-    types = [external_ids.c.type == type_ for type_ in _types_of_ids(portions)]
-    _delete_values(portions, external_ids.c.value, values, among=types)
-    _delete_values(portions, list_entries.c.value, values, among=[true()])
-    pairs = portions.read(select(synced.c.destination, synced.c.key).distinct())
-    syncs = [and_(synced.c.destination == pair.destination, synced.c.key == pair.key) for pair in pairs]
-    _delete_values(portions, synced.c.email, ids.emails, among=syncs)
-    rows = portions.read(select(profile_conflicts.c.id, profile_conflicts.c.value))
-    conflicting = chunks([row.id for row in rows if row.value in values])
-    portions.write([delete(profile_conflicts).where(profile_conflicts.c.id.in_(chunk)) for chunk in conflicting])
-    delete_mentioning(portions, sync_calls, [sync_calls.c.body], ids)
-    delete_mentioning(portions, engage_requests, [engage_requests.c.body, engage_requests.c.result], ids)
-    scrub_columns(portions, sync_queue, [sync_queue.c.detail], ids)
-    scrub_columns(portions, profile_conflicts, [profile_conflicts.c.reason], ids)
+    types = [external_ids.c.type == type_ for type_ in _types_of_ids(work)]
+    _delete_values(work, external_ids.c.value, values, among=types)
+    _delete_values(work, list_entries.c.value, values, among=[true()])
+    pairs = work.execute(select(synced.c.destination, synced.c.key).distinct()).all()
+    syncs = [and_(synced.c.destination == destination, synced.c.key == key) for destination, key in pairs]
+    _delete_values(work, synced.c.email, ids.emails, among=syncs)
+    rows = work.execute(select(profile_conflicts.c.id, profile_conflicts.c.value)).all()
+    for chunk in chunks([row.id for row in rows if row.value in values]):
+        work.execute(delete(profile_conflicts).where(profile_conflicts.c.id.in_(chunk)))
+    delete_mentioning(work, sync_calls, [sync_calls.c.body], ids)
+    delete_mentioning(work, engage_requests, [engage_requests.c.body, engage_requests.c.result], ids)
+    scrub_columns(work, sync_queue, [sync_queue.c.detail], ids)
+    scrub_columns(work, profile_conflicts, [profile_conflicts.c.reason], ids)
 
 
-def _types_of_ids(portions: Portions) -> list[str]:
+def _types_of_ids(work: Connection) -> list[str]:
     """Return the types that any external id has, by one look into the index for each."""
     types: list[str] = []
     following = select(func.min(external_ids.c.type))
-    while (type_ := portions.read(following)[0][0]) is not None:
+    while (type_ := work.scalar(following)) is not None:
         types.append(type_)
         following = select(func.min(external_ids.c.type)).where(external_ids.c.type > type_)
     return types
 
 
 def _delete_values(
-    portions: Portions, column: Column[str], values: Collection[str], *, among: Sequence[ColumnElement[bool]]
+    work: Connection, column: Column[str], values: Collection[str], *, among: Sequence[ColumnElement[bool]]
 ) -> None:
     """Delete the rows with these values among the rows that meet one of the conditions."""
-    portions.write(
-        [
-            delete(column.table).where(condition, column.in_(chunk))
-            for chunk in chunks(values, _VALUES_PER_STATEMENT)
-            for condition in among
-        ]
-    )
+    for chunk in chunks(values):
+        for condition in among:
+            work.execute(delete(column.table).where(condition, column.in_(chunk)))
 
 
 def profile_data(work: Connection, profile_ids: Collection[int]) -> list[dict[str, Any]]:

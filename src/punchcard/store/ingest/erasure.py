@@ -6,22 +6,21 @@ from sqlalchemy import Connection, delete
 
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.store.ingest.schema import deletion_requests, rejected_requests
-from punchcard.store.portions import Portions
 from punchcard.store.text_scrubbing import delete_mentioning, rows_mentioning
 
 _KEYS_PER_QUERY: Final = 400
 
 
-def erase_requests(portions: Portions, ids: ErasedIds) -> int:
+def erase_requests(work: Connection, ids: ErasedIds) -> int:
     """Delete the rejected requests that name a subject, and its old deletion requests; return their number."""
     columns = rejected_requests.c
     named = [columns.path, columns.message, columns.user_agent, columns.body_start]
-    deleted = delete_mentioning(portions, rejected_requests, named, ids)
+    deleted = delete_mentioning(work, rejected_requests, named, ids)
     user_ids = sorted(ids.user_ids)
-    chunks = (user_ids[begin : begin + _KEYS_PER_QUERY] for begin in range(0, len(user_ids), _KEYS_PER_QUERY))
-    return deleted + portions.write(
-        [delete(deletion_requests).where(deletion_requests.c.user_id.in_(chunk)) for chunk in chunks]
-    )
+    for begin in range(0, len(user_ids), _KEYS_PER_QUERY):
+        chunk = user_ids[begin : begin + _KEYS_PER_QUERY]
+        deleted += work.execute(delete(deletion_requests).where(deletion_requests.c.user_id.in_(chunk))).rowcount
+    return deleted
 
 
 def requests_about(work: Connection, ids: ErasedIds) -> list[dict[str, Any]]:

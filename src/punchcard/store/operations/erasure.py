@@ -14,7 +14,6 @@ from punchcard.store.operations.schema import (
     replays,
     simulations,
 )
-from punchcard.store.portions import Portions
 from punchcard.store.text_scrubbing import delete_mentioning, rows_mentioning, scrub_columns
 
 _TEXTS: Final[tuple[tuple[Table, tuple[Column[Any], ...]], ...]] = (
@@ -35,14 +34,14 @@ _TEXTS: Final[tuple[tuple[Table, tuple[Column[Any], ...]], ...]] = (
 )
 
 
-def erase_from_reports(portions: Portions, ids: ErasedIds) -> int:
+def erase_from_reports(work: Connection, ids: ErasedIds) -> int:
     """Replace the ids of subjects in alerts and reports, and delete what partners have shown of them.
 
     Returns:
         The number of changed and deleted rows.
     """
-    changed = sum(scrub_columns(portions, table, columns, ids) for table, columns in _TEXTS)
-    return changed + delete_mentioning(portions, partner_customers, [partner_customers.c.emails], ids)
+    changed = sum(scrub_columns(work, table, columns, ids) for table, columns in _TEXTS)
+    return changed + delete_mentioning(work, partner_customers, [partner_customers.c.emails], ids)
 
 
 def reports_about(work: Connection, ids: ErasedIds) -> dict[str, list[dict[str, Any]]]:

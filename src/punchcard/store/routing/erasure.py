@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, select, tuple_, update
+from sqlalchemy import Connection, delete, select, tuple_, update
 
 from punchcard.profiles.erasure import ErasedIds
-from punchcard.store.portions import Portions
 from punchcard.store.routing.event_results import (
     EventResult,
     ResultBatch,
@@ -29,7 +28,7 @@ from punchcard.store.routing.schema import (
 from punchcard.store.text_scrubbing import scrub_columns
 
 _KEYS_PER_QUERY: Final = 200
-_BATCHES_AT_ONCE: Final = 50
+_BATCHES_AT_ONCE: Final = 200
 
 Place = tuple[int, int]
 """Log position and index of an event."""
@@ -127,7 +126,7 @@ def erase_quarantined(work: Connection, ids: ErasedIds, *, text_of: Callable[[Qu
 
 
 def scrub_results(
-    portions: Portions, ids: ErasedIds, *, places: Collection[Place] = (), after: int, count: int = _BATCHES_AT_ONCE
+    work: Connection, ids: ErasedIds, *, places: Collection[Place] = (), after: int, count: int = _BATCHES_AT_ONCE
 ) -> int | None:
     """Replace the ids of subjects in the details of results that are stored until the log is trimmed.
 
@@ -141,30 +140,27 @@ def scrub_results(
         What to pass as `after` next, None if there are no more.
     """
     columns = result_batches.c
-    rows = portions.read(
+    rows = work.execute(
         select(columns.first_position, columns.body)
         .where(columns.first_position > after)
         .order_by(columns.first_position)
         .limit(count)
-    )
-    changes = []
+    ).all()
     for row in rows:
         batch = decode_batch(row.body)
         distinct = [_scrubbed(results, ids) for results in batch.distinct]
         records = [_without_texts(record, ids, places) for record in batch.records]
         if distinct != batch.distinct or records != batch.records:
             body = encode_batch(ResultBatch(distinct, records))
-            is_same = and_(columns.first_position == row.first_position, columns.body == row.body)
-            changes.append(update(result_batches).where(is_same).values(body=body))
-    portions.write(changes)
+            work.execute(update(result_batches).where(columns.first_position == row.first_position).values(body=body))
     return rows[-1].first_position if rows else None
 
 
-def scrub_routing_texts(portions: Portions, ids: ErasedIds) -> int:
+def scrub_routing_texts(work: Connection, ids: ErasedIds) -> int:
     """Replace the ids of subjects in what is shown of held events and of the lake; return the number of rows."""
-    changed = scrub_columns(portions, held_events, [held_events.c.detail, held_events.c.result], ids)
-    changed += scrub_columns(portions, replayed_events, [replayed_events.c.result], ids)
-    return changed + scrub_columns(portions, lake_status, [lake_status.c.detail], ids)
+    changed = scrub_columns(work, held_events, [held_events.c.detail, held_events.c.result], ids)
+    changed += scrub_columns(work, replayed_events, [replayed_events.c.result], ids)
+    return changed + scrub_columns(work, lake_status, [lake_status.c.detail], ids)
 
 
 def _without_texts(record: RoutedRecord, ids: ErasedIds, places: Collection[Place]) -> RoutedRecord:

@@ -4,15 +4,14 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 
 from punchcard.profiles.erasure import ErasedIds
-from punchcard.store.portions import Portions
 from punchcard.store.text_scrubbing import scrub_columns
 from punchcard.store.tracking_plans.schema import plan_violations, violation_events
 
 
-def erase_from_violations(portions: Portions, ids: ErasedIds, messages: Collection[tuple[str, str]]) -> int:
+def erase_from_violations(work: Connection, ids: ErasedIds, messages: Collection[tuple[str, str]]) -> int:
     """Replace the ids of subjects in texts, and delete what waits to be forwarded about them.
 
     Args:
@@ -23,12 +22,13 @@ def erase_from_violations(portions: Portions, ids: ErasedIds, messages: Collecti
     """
     columns = violation_events.c
     deleted = [
-        row.id
-        for row in portions.read(select(columns.id, columns.body))
-        if _event_of(row.body) in messages or ids.mentions(row.body.decode())
+        row_id
+        for row_id, body in work.execute(select(columns.id, columns.body)).all()
+        if _event_of(body) in messages or ids.mentions(body.decode())
     ]
-    portions.write([delete(violation_events).where(columns.id == row_id) for row_id in deleted])
-    return len(deleted) + scrub_columns(portions, plan_violations, [plan_violations.c.description], ids)
+    for row_id in deleted:
+        work.execute(delete(violation_events).where(columns.id == row_id))
+    return len(deleted) + scrub_columns(work, plan_violations, [plan_violations.c.description], ids)
 
 
 def _event_of(body: bytes) -> tuple[str, str]:
