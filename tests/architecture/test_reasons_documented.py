@@ -63,6 +63,7 @@ CODE = re.compile(r"[A-Za-z]+(_[A-Za-z]+)*")
 NAMES = {"code", "reason", "repeat_reason", "note_code"}
 # Where codes that several modules share stand as constants.
 CONSTANTS_OF = (
+    "delivery/outcomes.py",
     "destinations/perkville/reasons.py",
     "destinations/port.py",
     "destinations/preparation.py",

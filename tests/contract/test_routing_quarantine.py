@@ -238,7 +238,6 @@ VAST = "".join(f"{number * number:x}" for number in range(3_000))
     [
         pytest.param({"order_id": VAST}, id="too large for an index, which is reported as if the database were away"),
         pytest.param({"customer": VAST}, id="too long for its column"),
-        pytest.param({"item": "\x00"}, id="NUL"),
     ],
 )
 def test_what_only_postgresql_cannot_hold_is_the_events_fault(

@@ -53,6 +53,7 @@ _FORMAT_PARAMETER: Final = {
     "required": False,
     "schema": {"type": "string", "enum": list(ExportFormat)},
 }
+_FILES: Final = {format.media_type: {"schema": {"type": "string", "format": "binary"}} for format in ExportFormat}
 _ALWAYS_TEXT: Final = ("effectKey", "email")
 _MEANINGS: Final = {
     "400": "A parameter or the body is invalid",
@@ -111,6 +112,7 @@ class DocumentedErrors(JsonRenderPlugin):
         for path, _ in list_paths(request.app):
             operation = openapi_schema["paths"][path]["get"]
             operation["parameters"] = [*operation.get("parameters", ()), _FORMAT_PARAMETER]
+            operation["responses"]["200"]["content"].update(_FILES)
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}
         errors = {status: {"description": meaning, "content": content} for status, meaning in _MEANINGS.items()}
         for methods in openapi_schema["paths"].values():

@@ -316,10 +316,14 @@ def _postgres_engine(url: URL, *, session: Sequence[str] = (), **options: Any) -
 
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: Any, record: Any) -> None:
-        with dbapi_connection.cursor() as cursor:
-            for statement in (*SESSION, *session):
-                cursor.execute(statement)
-        dbapi_connection.commit()
+        try:
+            with dbapi_connection.cursor() as cursor:
+                for statement in (*SESSION, *session):
+                    cursor.execute(statement)
+            dbapi_connection.commit()
+        except BaseException:
+            dbapi_connection.close()  # the pool forgets it
+            raise
         record.info[_IS_NEW] = True
 
     @event.listens_for(engine, "checkout")
