@@ -15,7 +15,13 @@ from punchcard.events.notes import REFUSED_IN_STRICT_MODE
 from punchcard.events.parse import BATCH, BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, open_request, read_request
 from punchcard.ingest import http_responses
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
-from punchcard.ingest.content import TooLargeError, UnreadableBodyError, UnsupportedEncodingError, read_content
+from punchcard.ingest.content import (
+    TooLargeError,
+    UnreadableBodyError,
+    UnsupportedEncodingError,
+    read_content,
+    read_encodings,
+)
 from punchcard.ingest.cors import preflight
 from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.http_responses import HttpResponse
@@ -198,7 +204,7 @@ class TrackingApp:
             if name == b"authorization":
                 authorization = value
             elif name == b"content-encoding":
-                encodings += [part.strip() for part in value.decode("latin-1").lower().split(",")]
+                encodings += read_encodings(value)
             elif name == b"x-punchcard-strict":
                 is_strict = value.strip() == b"1"
         bytes_max = BATCH_BYTES_MAX if call == BATCH else EVENT_BYTES_MAX

@@ -46,6 +46,11 @@ class Content(NamedTuple):
     is_gzip: bool
 
 
+def read_encodings(header: bytes) -> list[str]:
+    """Return the names in a `Content-Encoding` header, in lower case."""
+    return [name.strip() for name in header.decode("latin-1").lower().split(",")]
+
+
 def read_content(received: bytes, encodings: Sequence[str], *, bytes_max: int) -> Content:
     """Decompress a body. Its first bytes decide, not the header: proxies change the body without changing the header.
 

@@ -23,7 +23,13 @@ from punchcard.events.forwarded import PARTNER, WEBHOOK, Deletion, is_deletion, 
 from punchcard.events.parse import BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, read_request
 from punchcard.ingest.admission import Admission, Refusal, TooManyKeysError
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
-from punchcard.ingest.content import TooLargeError, UnreadableBodyError, UnsupportedEncodingError, read_content
+from punchcard.ingest.content import (
+    TooLargeError,
+    UnreadableBodyError,
+    UnsupportedEncodingError,
+    read_content,
+    read_encodings,
+)
 from punchcard.ingest.credentials import basic_key
 from punchcard.ingest.forwarding import (
     WEBHOOKS,
@@ -306,11 +312,11 @@ def _read_text(body: bytes | None, headers: Mapping[bytes, bytes], *, bytes_max:
     Raises:
         _RefusedCallError: It is too large, damaged, or of another encoding.
     """
-    encodings = headers.get(b"content-encoding", b"").decode("latin-1").lower().split(",")
+    encodings = read_encodings(headers.get(b"content-encoding", b""))
     try:
         if body is None:
             raise TooLargeError
-        return read_content(body, [name.strip() for name in encodings], bytes_max=bytes_max).text
+        return read_content(body, encodings, bytes_max=bytes_max).text
     except TooLargeError as error:
         raise _RefusedCallError(400, f"The request is larger than {bytes_max // 1024:,} KB.") from error
     except UnsupportedEncodingError as error:
