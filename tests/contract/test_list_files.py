@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pyarrow.parquet as pq
@@ -156,6 +157,21 @@ def test_each_list_and_its_file_have_the_same_rows(world: PublicApiServer, monke
                         assert (to_iso(cell) if isinstance(cell, datetime) else cell) == value, path
         assert get(world, call, "format=json").json()["data"].keys() == data.keys(), path
         assert get(world, call, "format=xlsx").error["field"] == "format", path
+
+
+def test_a_file_has_all_pages_whichever_page_was_requested(world: PublicApiServer) -> None:
+    call = "/api/sources"
+    cursor = get(world, call, "pagination[count]=1").json()["data"]["pagination"]["next"]
+    everything = rows_of(get(world, call, "format=csv"), "csv")
+    for paging in ("pagination[count]=1", f"pagination[cursor]={quote(cursor)}"):
+        assert rows_of(get(world, call, f"format=csv&{paging}"), "csv") == everything
+
+
+@pytest.mark.parametrize("paging", ["pagination[count]=-1", "pagination[count]=ten", "pagination[cursor]=nonsense"])
+def test_a_file_with_a_page_that_no_list_has_is_refused(world: PublicApiServer, paging: str) -> None:
+    response = get(world, "/api/tracking-plans", f"format=csv&{paging}")
+    assert response.status == 400
+    assert response.error["field"] == paging.partition("=")[0]
 
 
 def test_most_lists_of_this_test_have_rows(world: PublicApiServer) -> None:

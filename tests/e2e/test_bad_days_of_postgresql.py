@@ -97,8 +97,10 @@ def session_killed_while_it_records(machines: Machines) -> Iterator[None]:
 def server_killed(machines: Machines) -> Iterator[None]:
     """Kill the first process of the server, and with it all others."""
     machines.server.kill()
-    yield
-    machines.server.start()
+    try:
+        yield
+    finally:
+        machines.server.start()
 
 
 @contextmanager
@@ -107,18 +109,24 @@ def read_only(machines: Machines) -> Iterator[None]:
     machines.execute("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
     wait_until(machines.is_failing)  # in sessions that were there
     machines.end_sessions()
-    yield
-    machines.execute("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        machines.execute("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
 
 
 @contextmanager
 def too_many_connections(machines: Machines) -> Iterator[None]:
-    """Let the machines have fewer connections than they need."""
+    """Let the machines have fewer connections than they need, then none."""
     machines.execute(f"ALTER ROLE {_ROLE} CONNECTION LIMIT 2")
     machines.end_sessions()
-    wait_until(machines.is_failing)
-    yield
-    machines.execute(f"ALTER ROLE {_ROLE} CONNECTION LIMIT -1")
+    wait_until(lambda: "too many connections" in machines.serving.log + machines.worker_log.read_text())
+    machines.execute(f"ALTER ROLE {_ROLE} CONNECTION LIMIT 0")
+    machines.end_sessions()
+    try:
+        yield
+    finally:
+        machines.execute(f"ALTER ROLE {_ROLE} CONNECTION LIMIT -1")
 
 
 @contextmanager
@@ -132,9 +140,11 @@ def defaults_of_an_operator(machines: Machines) -> Iterator[None]:
     for name, value in settings.items():
         machines.execute(f"ALTER ROLE {_ROLE} SET {name} = '{value}'")
     machines.end_sessions()
-    yield
-    machines.execute(f"ALTER ROLE {_ROLE} RESET ALL")
-    machines.end_sessions()
+    try:
+        yield
+    finally:
+        machines.execute(f"ALTER ROLE {_ROLE} RESET ALL")
+        machines.end_sessions()
 
 
 @contextmanager
@@ -142,9 +152,11 @@ def idle_connections_reset(machines: Machines) -> Iterator[None]:
     """Reset each connection that was idle for a moment, as firewalls and balancers do after longer."""
     resets = machines.proxy.resets
     machines.proxy.idle_seconds = 0.3
-    yield
+    try:
+        yield
+    finally:
+        machines.proxy.idle_seconds = float("inf")
     assert machines.proxy.resets > resets
-    machines.proxy.idle_seconds = float("inf")
 
 
 Fault = Callable[[Machines], AbstractContextManager[None]]

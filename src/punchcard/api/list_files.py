@@ -111,7 +111,9 @@ async def return_list_as_file(request: Request[Any, Any, Any]) -> Response[Any] 
             raise bad_request("This call does not return a list, so it returns no file.", _FORMAT)
         return None
     try:
-        first = await _fetch(request, shape, cursor=None)
+        if any(name in request.query_params for name in _PAGING):
+            await _fetch(request, shape, _own_paging(request))  # refuses what is not allowed; a file has all pages
+        first = await _fetch(request, shape, _paging(None))
     except _RefusedError as refused:
         return Response(refused.body, status_code=refused.status, media_type="application/json")
     name = request.url.path.removeprefix("/api/")
@@ -162,7 +164,7 @@ async def _pieces(
         yield piece
         if page.next is not None:
             try:
-                page = await _fetch(request, shape, cursor=page.next)
+                page = await _fetch(request, shape, _paging(page.next))
             except _RefusedError as refused:
                 raise StorageError(f"A page of the list could not be read: {refused.body.decode()}") from refused
             queued.append(page.rows)
@@ -173,7 +175,22 @@ def _take_all(queued: deque[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         yield queued.popleft()
 
 
-async def _fetch(request: Request[Any, Any, Any], shape: ListShape, *, cursor: str | None) -> _Page:
+def _query(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
+    request_scope: Any = request.scope
+    return parse_qsl(request_scope[ASGI_SCOPE]["query_string"].decode("latin-1"), keep_blank_values=True)
+
+
+def _own_paging(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in _query(request) if name in _PAGING]
+
+
+def _paging(cursor: str | None) -> list[tuple[str, str]]:
+    """Return the parameters of a page, under both names that lists use."""
+    values = [("count", str(COUNT_MAX)), *([("cursor", cursor)] if cursor is not None else [])]
+    return [*values, *((f"pagination[{name}]", value) for name, value in values)]
+
+
+async def _fetch(request: Request[Any, Any, Any], shape: ListShape, paging: list[tuple[str, str]]) -> _Page:
     """Call the list itself for a page, with the filters and the token of the request.
 
     Raises:
@@ -181,10 +198,7 @@ async def _fetch(request: Request[Any, Any, Any], shape: ListShape, *, cursor: s
     """
     request_scope: Any = request.scope
     asgi_scope: dict[str, Any] = request_scope[ASGI_SCOPE]
-    query = parse_qsl(asgi_scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    filters = [(name, value) for name, value in query if name not in (*_PAGING, _FORMAT)]
-    paging = [("count", COUNT_MAX), ("cursor", cursor)] if cursor is not None else [("count", COUNT_MAX)]
-    paging += [(f"pagination[{name}]", value) for name, value in paging]
+    filters = [(name, value) for name, value in _query(request) if name not in (*_PAGING, _FORMAT)]
     headers = [(name, value) for name, value in asgi_scope["headers"] if name != b"accept"]
     status, body = 500, bytearray()
 
