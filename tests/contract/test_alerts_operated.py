@@ -270,7 +270,7 @@ def test_the_command_line(
     status, _, err = run("test", "ops")
     assert (status, "410" in err) == (1, True)
     status, _, err = run("test", "chat")
-    assert (status, "Use one of ops" in err) == (2, True)
+    assert (status, "Use one of: ops" in err) == (2, True)
 
 
 # --- the loop ---

@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from punchcard.testing.examples import examples
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.long
 
@@ -68,7 +69,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
 
 
 def test_every_answer_is_one_that_the_document_names(api: PublicApiServer) -> None:
-    document = schemathesis.openapi.from_url(f"http://127.0.0.1:{api.port}/api/openapi.json")
+    document = schemathesis.openapi.from_url(f"http://127.0.0.1:{api.port}/api/openapi.json", timeout=PATIENCE_SECONDS)
     broken: dict[str, str] = {}
     requested = 0
     for all_operation in document.get_all_operations():
@@ -104,6 +105,7 @@ def _ask(operation: Any, mode: GenerationMode, token: str) -> None:
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
-        case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, checks=CHECKS)
+        headers = {"Authorization": f"Bearer {token}"}
+        case.call_and_validate(headers=headers, checks=CHECKS, timeout=PATIENCE_SECONDS)
 
     ask()

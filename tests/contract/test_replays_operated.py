@@ -301,8 +301,8 @@ def test_command_selects_blocked_events_of_a_source(world: PublicApiServer) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sources": ["webiste"]}, "--source webiste: There is no source webiste. Use one of "),
-        ({"statuses": ["blocked"]}, "--status blocked: There is no status blocked. Use one of "),
+        ({"sources": ["webiste"]}, "--source webiste: There is no source webiste. Use one of: "),
+        ({"statuses": ["blocked"]}, "--status blocked: There is no status blocked. Use one of: "),
     ],
     ids=["source", "status"],
 )

@@ -49,9 +49,9 @@ _CLOSED: Final = ("Options", "OptionsUpdate")
 _FORMAT_PARAMETER: Final = {
     "name": "format",
     "in": "query",
-    "description": "Return the whole list as a file",
+    "description": "`csv` or `parquet`: return the whole list as a file, as with a header `Accept`",
     "required": False,
-    "schema": {"type": "string", "enum": list(ExportFormat)},
+    "schema": {"type": "string", "enum": ["json", *ExportFormat]},
 }
 _FILES: Final = {format.media_type: {"schema": {"type": "string", "format": "binary"}} for format in ExportFormat}
 _ALWAYS_TEXT: Final = ("effectKey", "email")
@@ -109,10 +109,12 @@ class DocumentedErrors(JsonRenderPlugin):
             schemas[name]["properties"]["transaction"] = _TRANSACTION_OR_NULL
         for name in _CLOSED:
             schemas[name]["additionalProperties"] = False
-        for path, _ in list_paths(request.app):
-            operation = openapi_schema["paths"][path]["get"]
-            operation["parameters"] = [*operation.get("parameters", ()), _FORMAT_PARAMETER]
-            operation["responses"]["200"]["content"].update(_FILES)
+        lists = {path for path, _ in list_paths(request.app)}
+        for path, methods in openapi_schema["paths"].items():
+            parameters = {each["name"]: each for each in methods.get("get", {}).get("parameters", ())}
+            if path in lists or "format" in parameters:
+                methods["get"]["parameters"] = [*(parameters | {"format": _FORMAT_PARAMETER}).values()]
+                methods["get"]["responses"]["200"]["content"].update(_FILES)
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Errors"}}}
         errors = {status: {"description": meaning, "content": content} for status, meaning in _MEANINGS.items()}
         for methods in openapi_schema["paths"].values():

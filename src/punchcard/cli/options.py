@@ -113,6 +113,6 @@ def unknown_name(option: str, name: str, known: Iterable[str], *, kind: str = "d
         known: Configured names.
         kind: What is named, such as `destination`.
     """
-    names = ", ".join(sorted(known))
-    next_step = f"Use one of {names}." if names else "None is configured. Add one in the App or in the config file."
-    return ConfigurationError(f"{f'{option} {name}'.strip()}: There is no {kind} {name}. {next_step}")
+    from punchcard.workspace.editing import not_found
+
+    return ConfigurationError(f"{f'{option} {name}'.strip()}: {not_found(kind, name, known).message}")

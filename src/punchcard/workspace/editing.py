@@ -73,7 +73,8 @@ def not_found(kind: str, slug: str, known: Iterable[str]) -> NotFoundError:
     """Return the error about a part that does not exist, with the slugs of those that do."""
     slugs = sorted(known)
     listed = ", ".join(slugs[:_LISTED_MAX]) + (f" and {len(slugs) - _LISTED_MAX} more" if slugs[_LISTED_MAX:] else "")
-    return NotFoundError(f"There is no {kind} {slug}. " + (f"Use one of: {listed}." if slugs else "None exists yet."))
+    next_step = f"Use one of: {listed}." if slugs else "None exists yet: add one in the App or in the config file."
+    return NotFoundError(f"There is no {kind} {slug}. {next_step}")
 
 
 def replace_by_slug(parts: Iterable[SluggedPart], slug: str, new_part: SluggedPart) -> tuple[SluggedPart, ...]:
