@@ -81,9 +81,10 @@ def inner_object(members: Members, name: str, *, is_added: bool = False) -> Memb
     value = members.get(name)
     if isinstance(value, dict):
         return value
-    if value is not None and bytes(value).lstrip().startswith(b"{"):
-        inner = decode_members(value)
-    elif is_added and (value is None or bytes(value).strip() == b"null"):
+    text = b"" if value is None else bytes(value)
+    if text[:1] == b"{" or text.lstrip()[:1] == b"{":
+        inner = decode_members(text)
+    elif is_added and (value is None or text.strip() == b"null"):
         inner = {}
     else:
         return None

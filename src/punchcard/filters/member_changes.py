@@ -1,15 +1,14 @@
 """The single changes that a transformation makes of the members of an event, each with its note."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from punchcard.events.model import Event
 from punchcard.events.notes import Note
-from punchcard.filters.change_writer import TRANSFORMED, ChangeWriter, shown, shown_text
+from punchcard.filters.change_writer import TRANSFORMED, ChangeWriter, MemberEdit, shown, shown_text
 from punchcard.filters.destination_filters import compile_expression
 from punchcard.filters.json_members import JsonMembers, Members, find_object
 from punchcard.filters.syntax import Condition, Path
@@ -58,8 +57,7 @@ class ComputedProperty:
             return None, f"cannot be computed: {type(error).__name__}: {shown_text(str(error))}"
 
 
-@dataclass(frozen=True)
-class EventRenaming:
+class EventRenaming(msgspec.Struct, frozen=True, array_like=True, tag="event"):
     """The name of a track call becomes another one. Other calls have none."""
 
     name: str
@@ -71,8 +69,7 @@ class EventRenaming:
         _write_setting(code, code.find(()), ("event",), text, f"{self.label}event ", is_added=False)
 
 
-@dataclass(frozen=True)
-class Renaming:
+class Renaming(msgspec.Struct, frozen=True, array_like=True, tag="rename"):
     """The value of a property moves to another name."""
 
     old: tuple[str, ...]
@@ -98,8 +95,7 @@ class Renaming:
         code.forget(new)
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True, array_like=True, tag="set"):
     """The value at a path becomes a JSON text, not of an object; missing objects on the path are added."""
 
     path: tuple[str, ...]
@@ -112,8 +108,7 @@ class Setting:
         _write_setting(code, parent, self.path, self.text, f"{self.label}{dotted(self.path)} ", is_added=True)
 
 
-@dataclass(frozen=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True, array_like=True, tag="remove"):
     """A property is removed."""
 
     path: tuple[str, ...]
@@ -128,8 +123,7 @@ class Removal:
         code.forget(self.path)
 
 
-@dataclass(frozen=True)
-class Reduction:
+class Reduction(msgspec.Struct, frozen=True, array_like=True, tag="allow"):
     """All properties are removed but those that are allowed."""
 
     own: str
@@ -139,27 +133,25 @@ class Reduction:
     def write(self, code: ChangeWriter) -> None:
         """Write the statements of the change."""
         reduce = code.bind(self._reduce, "reduce")
-        code.add(f"if note := {reduce}({code.find((self.own,))}): notes.append(note)")
+        note = code.note_of_text(f"{self.label}not allowed in {self.own} and removed: ", "value")
+        code.add(f"if value := {reduce}({code.find((self.own,))}): {note}")
         code.forget((self.own,))
 
-    def _reduce(self, members: Members | None) -> Note | None:
+    def _reduce(self, members: Members | None) -> bytes:
+        """Remove the members; return their names, as far as a note shows them."""
         names = [name for name in members or () if name not in self.allowed]
         if members is None or not names:
-            return None
+            return b""
         for name in names:
             del members[name]
-        detail = f"{self.label}not allowed in {self.own} and removed: {shown_text(', '.join(names))}"
-        return Note(TRANSFORMED, detail)
+        return shown_text(", ".join(names)).encode(errors="replace")
 
 
 MemberChange = EventRenaming | Renaming | Setting | Removal | Reduction
 """One change of the members of an event."""
 
-ApplyChanges = Callable[[Members], list[Note]]
-"""Changes the members of an event in place; returns a note about each change that there was to make."""
 
-
-def compile_changes(changes: Iterable[MemberChange]) -> ApplyChanges:
+def compile_changes(changes: Iterable[MemberChange]) -> MemberEdit:
     """Compile changes into one function that makes them in their order.
 
     It looks for each object once, whatever the number of changes of its members.
@@ -167,7 +159,7 @@ def compile_changes(changes: Iterable[MemberChange]) -> ApplyChanges:
     code = ChangeWriter()
     for change in changes:
         change.write(code)
-    return code.function()
+    return code.edit()
 
 
 def set_computed(members: JsonMembers, path: tuple[str, ...], text: bytes, label: str) -> Note | None:
@@ -186,8 +178,8 @@ def _write_setting(
     code.add(f"if {parent} is not None:")
     code.add(f"    value = {parent}.get({name!r})")
     if is_added:
-        added = code.bind(Note(TRANSFORMED, f"{head}{shown(None)}{after}"), "added")  # as for most events
-        code.add(f"    if value is None: {parent}[{name!r}] = {raw}; notes.append({added})")
+        note = code.note_of_text(f"{head}{shown(None)}{after}")  # as for most events
+        code.add(f"    if value is None: {parent}[{name!r}] = {raw}; {note}")
     else:
         code.add("    if value is None: pass")
     code.add(f"    elif value is not {raw} and text_of(value) != {same}:")

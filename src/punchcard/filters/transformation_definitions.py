@@ -10,15 +10,15 @@ from typing import Final
 import msgspec
 
 from punchcard.errors import ConfigurationError
-from punchcard.events.model import Event, EventType
+from punchcard.events.model import Event
 from punchcard.events.notes import Note
 from punchcard.events.parse import EVENT_BYTES_MAX
-from punchcard.filters.change_writer import shown_text
+from punchcard.filters.change_sets import WITH_TRAITS
+from punchcard.filters.change_writer import MemberEdit, shown_text
 from punchcard.filters.generated import paths_of
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.member_changes import (
     NESTED,
-    ApplyChanges,
     ComputedProperty,
     EventRenaming,
     MemberChange,
@@ -52,8 +52,6 @@ _IDS: Final = frozenset({"userId", "anonymousId", "groupId"})
 _TEXT_MEMBERS: Final = _IDS | {"name", "category"}
 _FQL: Final = "fqlDefinedProperties"
 _ITEMS_MAX: Final = 100
-WITH_TRAITS: Final = (EventType.IDENTIFY, EventType.GROUP)
-"""Calls with their members in `traits`; the others have `properties`."""
 _encode: Final = msgspec.json.Encoder().encode
 
 Scalar = str | int | float | bool | None
@@ -109,8 +107,8 @@ class Transformation:
     depends_on: frozenset[tuple[str, ...]]
     of_properties: Sequence[MemberChange]
     of_traits: Sequence[MemberChange]
-    apply_to_properties: ApplyChanges
-    apply_to_traits: ApplyChanges
+    apply_to_properties: MemberEdit
+    apply_to_traits: MemberEdit
     computed: Sequence[ComputedProperty]
     changed: frozenset[tuple[str, ...]]
 
@@ -119,7 +117,8 @@ class Transformation:
         has_traits = event.type in WITH_TRAITS
         # Expressions see the event as the condition does, whatever else is changed.
         values = [computed.compute(event, members) for computed in self.computed] if self.computed else None
-        notes = (self.apply_to_traits if has_traits else self.apply_to_properties)(members.root)
+        edit = self.apply_to_traits if has_traits else self.apply_to_properties
+        notes = edit.notes_about(edit.change(members.root))
         own = ("traits",) if has_traits else ("properties",)
         return notes if values is None else notes + self._set_computed(members, values, own)
 

@@ -1,21 +1,20 @@
 """Transformations: events renamed, properties renamed, set and removed, where a condition is true."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from punchcard.events.faults import Fault
 from punchcard.events.model import Event
 from punchcard.events.notes import Note
-from punchcard.events.parse import EVENT_BYTES_MAX, read_rewritten, with_text
+from punchcard.events.parse import read_rewritten
+from punchcard.filters.change_sets import ChangeSet, Transformed, may_affect
 from punchcard.filters.change_writer import TRANSFORMED
 from punchcard.filters.destination_filters import compile_conditions, compile_matches
-from punchcard.filters.json_members import JsonMembers, decode_members, encode_members
-from punchcard.filters.member_changes import NESTED, ApplyChanges, compile_changes
+from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.transformation_definitions import (
     NOT_COMPUTED,
-    WITH_TRAITS,
     Transformation,
     TransformationDefinition,
     read_transformation,
@@ -23,40 +22,8 @@ from punchcard.filters.transformation_definitions import (
 
 DROPPED: Final = "dropped_by_transformation"
 FAILED: Final = "transformation_failed"
-_REMEMBERED_MAX: Final = 1_000
+_REMEMBERED_MAX: Final = 200
 _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError, ValueError)
-
-_CHECKED: Final = (("context", "consent"), ("context", "device"))  # what is not free within the members of an event
-
-
-class _IndependentChanges(NamedTuple):
-    """Changes that are all there is to do for an event, whatever else it contains.
-
-    Attributes:
-        of_properties: Those of a track, page or screen call.
-        of_traits: Those of an identify or group call.
-        leaves_valid: Whether an event is always valid afterwards, unless it is too large.
-    """
-
-    of_properties: ApplyChanges
-    of_traits: ApplyChanges
-    leaves_valid: bool
-
-
-class Transformed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The result of transformations for an event that at least one of them has changed or dropped.
-
-    Attributes:
-        event: The event afterwards, None if it goes no further.
-        reason: Why not, else "".
-        detail: The same in a sentence.
-        notes: What was changed, with values before and after.
-    """
-
-    event: Event | None
-    reason: str = ""
-    detail: str = ""
-    notes: tuple[Note, ...] = ()
 
 
 class Transformations:
@@ -75,12 +42,12 @@ class Transformations:
         # Most events match nothing: that takes one call.
         self._all_matches: Callable[[Event], int] = compile_matches(conditions)
         self._matches = [compile_conditions([condition]) for condition in conditions]
-        self._changes_of: dict[int, _IndependentChanges | None] = {}  # by the transformations that match, as bits
+        self._changes_of: dict[int, ChangeSet | None] = {}  # by the transformations that match, as bits
         self._affected_by = [
             sum(
                 1 << number
                 for number, earlier in enumerate(self._transformations[:own_number])
-                if _may_affect(earlier.changed, transformation.depends_on)
+                if may_affect(earlier.changed, transformation.depends_on)
             )
             for own_number, transformation in enumerate(self._transformations)
         ]
@@ -101,11 +68,11 @@ class Transformations:
             if matches not in self._changes_of and len(self._changes_of) < _REMEMBERED_MAX:
                 self._changes_of[matches] = self._independent_changes(matches)
             changes = self._changes_of.get(matches)
-            return (self._apply_changes(event, changes) if changes else None) or self._apply_matching(event, matches)
+            return (changes and changes.apply(event)) or self._apply_matching(event, matches)
         except _UNREADABLE as error:
             return Transformed(event=None, reason=FAILED, detail=f"transformations cannot read this event: {error}")
 
-    def _independent_changes(self, matches: int) -> _IndependentChanges | None:
+    def _independent_changes(self, matches: int) -> ChangeSet | None:
         """Compile the changes of several transformations into one function.
 
         Args:
@@ -122,26 +89,10 @@ class Transformations:
         ]
         if any(transformation.drops is not None or transformation.computed for transformation in matching):
             return None
-        changed = [path for transformation in matching for path in transformation.changed]
-        return _IndependentChanges(
-            of_properties=compile_changes(
-                change for transformation in matching for change in transformation.of_properties
-            ),
-            of_traits=compile_changes(change for transformation in matching for change in transformation.of_traits),
-            leaves_valid=all(path[0] in NESTED for path in changed) and not _may_affect(changed, _CHECKED),
+        return ChangeSet(
+            [change for transformation in matching for change in transformation.of_properties],
+            [change for transformation in matching for change in transformation.of_traits],
         )
-
-    def _apply_changes(self, event: Event, changes: _IndependentChanges) -> Transformed | None:
-        """Apply changes that depend on nothing; None if there is nothing to do, or the event would not be valid."""
-        root = decode_members(event.raw)
-        notes = (changes.of_traits if event.type in WITH_TRAITS else changes.of_properties)(root)
-        if not notes:
-            return None
-        raw = encode_members(root)
-        if changes.leaves_valid and len(raw) <= EVENT_BYTES_MAX:
-            return Transformed(event=with_text(event, raw), notes=tuple(notes))
-        read = read_rewritten(event, raw)
-        return Transformed(event=read, notes=tuple(notes)) if isinstance(read, Event) else None
 
     def _apply_matching(self, event: Event, matches: int | None) -> Transformed | None:
         """Apply the transformations that match.
@@ -185,12 +136,6 @@ class Transformations:
                 return _failed(last, read, notes)
             current = read
         return Transformed(event=current, notes=tuple(notes)) if notes else None
-
-
-def _may_affect(changed: Iterable[tuple[str, ...]], paths: Iterable[tuple[str, ...]]) -> bool:
-    """Return whether a change at any of some paths may change the value at any of other ones."""
-    pairs = ((path, other) for path in changed for other in paths)
-    return any(path[: len(other)] == other[: len(path)] for path, other in pairs)
 
 
 def values_not_computed(notes: Iterable[Note]) -> str:

@@ -243,7 +243,7 @@ class LakeRows:
             ],
             "payload": [item.raw for item in items],
             RESULTS: list(chain.from_iterable(record.results for record in records)),
-            "notes": [notes_to_json(item.notes) if item.notes else None for item in items],
+            "notes": _note_texts(items),
         }
 
     def _extracted(self, items: Sequence[Event | FailedItem]) -> ExtractedColumns:
@@ -283,6 +283,13 @@ class LakeRows:
             if passed >= end:
                 break
         return part
+
+
+def _note_texts(items: Sequence[Event | FailedItem]) -> list[str | None]:
+    """Return the notes of each item as JSON; items that share their notes share the text."""
+    all_notes = [item.notes for item in items]
+    texts = {id(notes): notes_to_json(notes) for notes in {id(notes): notes for notes in all_notes}.values()}
+    return [texts[id(notes)] for notes in all_notes]
 
 
 class _NoEvent(NamedTuple):

@@ -10,7 +10,8 @@ from typing import Final
 from punchcard.clock import Clock
 from punchcard.destinations.port import Intent
 from punchcard.events.model import Event
-from punchcard.filters.transformations import Transformations, Transformed
+from punchcard.filters.change_sets import Transformed
+from punchcard.filters.transformations import Transformations
 from punchcard.lake.lake_event import LakeEvent
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.selection import EventSelection

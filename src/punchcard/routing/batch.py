@@ -31,6 +31,7 @@ from punchcard.store.routing.event_results import (
     ResultBatch,
     RewrittenEvent,
     RoutedRecord,
+    SameChanges,
     to_json,
 )
 from punchcard.store.routing.held import HeldEvent
@@ -75,6 +76,7 @@ class Batch:
     suppressed: Mapping[int, Collection[int]] = field(default_factory=dict)  # events of suppressed subjects, by record
     extracted: Sequence[ExtractedColumns] = ()  # columns of the lake by record, if suppression has read them
     rewritten: dict[int, list[RewrittenEvent]] = field(default_factory=dict)  # by the rules of their source, by record
+    transformed: dict[int, dict[bytes, list[int]]] = field(default_factory=dict)  # by their changes, by record
     violations: list[tuple[int, int, Violation]] = field(default_factory=list)  # with record number and event number
 
     def give(self, decided: Sequence[EventResult]) -> None:
@@ -229,6 +231,7 @@ def _stop_before_planning(batch: Batch, number: int, rules: SourceRules | None) 
         return stopped
     items = list(batch.items[number])
     rewritten: list[RewrittenEvent] = []
+    transformed: dict[bytes, list[int]] = {}
     for index, item in enumerate(items):
         if not isinstance(item, Event) or index in suppressed:
             continue
@@ -241,6 +244,9 @@ def _stop_before_planning(batch: Batch, number: int, rules: SourceRules | None) 
             continue
         if ruled.event is not None and ruled.event is not item:
             items[index] = ruled.event
+            if ruled.changes is not None:
+                transformed.setdefault(ruled.changes, []).append(index)
+                continue
             text = None if ruled.event.raw is item.raw else ruled.event.raw
             rewritten.append(RewrittenEvent(index, text, ruled.notes))
         if ruled.result is not None:
@@ -249,6 +255,8 @@ def _stop_before_planning(batch: Batch, number: int, rules: SourceRules | None) 
     batch.items[number] = items
     if rewritten:
         batch.rewritten[number] = rewritten
+    if transformed:
+        batch.transformed[number] = transformed
     return stopped
 
 
@@ -265,6 +273,8 @@ def _stopped_results(
 
 
 def _is_rewritten(batch: Batch, number: int, index: int) -> bool:
+    if any(index in indices for indices in batch.transformed.get(number, {}).values()):
+        return True
     return any(event.index == index and event.text is not None for event in batch.rewritten.get(number, ()))
 
 
@@ -309,8 +319,16 @@ def result_batch(batch: Batch) -> ResultBatch:
         if number in batch.replays:
             results = []
         indices = [numbers.setdefault(event_results, len(numbers)) for event_results in results]
-        rewritten = tuple(batch.rewritten.get(number, ()))
-        records.append(RoutedRecord(position=record.position, source=source, results=indices, rewritten=rewritten))
+        same_changes = batch.transformed.get(number, {}).items()
+        records.append(
+            RoutedRecord(
+                position=record.position,
+                source=source,
+                results=indices,
+                rewritten=tuple(batch.rewritten.get(number, ())),
+                transformed=tuple([SameChanges(changes, places) for changes, places in same_changes]),
+            )
+        )
     return ResultBatch(distinct=list(numbers), records=records)
 
 
@@ -334,7 +352,7 @@ def lake_rows(
     suppressed = {number for number, event_results in enumerate(results.distinct) if is_suppressed(event_results)}
     columns: Sequence[ExtractedColumns | None] = extracted or [None] * len(received)
     for record, items, received_at, read in zip(results.records, items_by_record, received, columns, strict=True):
-        is_as_read = len(items) == len(record.results) and not record.rewritten
+        is_as_read = len(items) == len(record.results) and not (record.rewritten or record.transformed)
         items = items[: len(record.results)]
         if suppressed and not suppressed.isdisjoint(record.results):
             is_as_read = False

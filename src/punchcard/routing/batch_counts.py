@@ -1,11 +1,8 @@
 """What is counted of a routed batch: for pages, for the source schema and for metrics."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from itertools import chain
 
 from punchcard.events.model import Event
-from punchcard.events.notes import Note
 from punchcard.routing.batch import Batch
 from punchcard.store.delivery.counts import MINUTE_MICROS, RECEIVED, CountKey
 from punchcard.store.routing.event_results import ResultBatch
@@ -28,17 +25,13 @@ def count_notes(batch: Batch) -> Counter[tuple[int, str, str]]:
     """
     counts: Counter[tuple[int, str, str]] = Counter()
     for record, source, items in zip(batch.records, batch.sources, batch.items, strict=True):
-        reasons = Counter(chain.from_iterable([_reasons_of(item.notes) for item in items if item.notes]))
-        for reason, count in reasons.items():
-            counts[record.received_at, source or "", reason] += count
+        # Events that were changed in the same way share their notes.
+        shared = {id(item.notes): item.notes for item in items if item.notes}
+        numbers = Counter([id(item.notes) for item in items if item.notes])
+        for key, notes in shared.items():
+            for reason in {note.reason for note in notes}:
+                counts[record.received_at, source or "", reason] += numbers[key]
     return counts
-
-
-def _reasons_of(notes: Sequence[Note]) -> Collection[str]:
-    """Return the distinct reasons of notes; they often have one, and then it is one object."""
-    first = notes[0].reason
-    reasons = [note.reason for note in notes]
-    return (first,) if reasons.count(first) == len(reasons) else set(reasons)
 
 
 def counts_to_keep(results: ResultBatch, batch: Batch) -> Counter[CountKey]:

@@ -25,10 +25,11 @@ from punchcard.events.parse import (
     read_request,
     with_text,
 )
+from punchcard.filters.change_sets import apply_stored
 from punchcard.log.bodies import decompress, salvage
 from punchcard.log.port import LogRecord
 from punchcard.routing.replay_record import REPLAY, read_replay, restore_events
-from punchcard.store.routing.event_results import RewrittenEvent, RoutedRecord
+from punchcard.store.routing.event_results import RoutedRecord
 
 Item = Event | IngestFailure
 
@@ -109,18 +110,31 @@ def read_items(record: LogRecord, count: int) -> Sequence[Item]:
 def read_routed(record: LogRecord, routed: RoutedRecord) -> Sequence[Item]:
     """The events of a record as they were routed: as the rules of their source left them then."""
     items = read_items(record, len(routed.results))
-    return with_rewritten(items, routed.rewritten) if routed.rewritten else items
-
-
-def with_rewritten(items: Sequence[Item], rewritten: Sequence[RewrittenEvent]) -> list[Item]:
-    """Return the events of a record with those that were rewritten in the place of the received ones."""
+    if not routed.rewritten and not routed.transformed:
+        return items
     routed_items = list(items)
-    for event in rewritten:
-        if event.index < len(routed_items):  # a placeholder for an erased event stays one
-            item = routed_items[event.index]
-            if isinstance(item, Event):
-                routed_items[event.index] = with_text(item, event.text or item.raw, event.notes)
+    for index in {event.index for event in routed.rewritten}.union(*(same.indices for same in routed.transformed)):
+        if index < len(routed_items):
+            item = routed_items[index]
+            if isinstance(item, Event):  # a placeholder for an erased event stays one
+                routed_items[index] = as_routed(item, index, routed)
     return routed_items
+
+
+def as_routed(event: Event, index: int, routed: RoutedRecord) -> Event:
+    """Return an event of a record as the rules of its source left it when it was routed.
+
+    Args:
+        event: As received.
+        index: Its index in the record.
+    """
+    for same in routed.transformed:
+        if index in same.indices:
+            return apply_stored(event, same.changes)
+    for rewritten in routed.rewritten:
+        if rewritten.index == index:
+            return with_text(event, rewritten.text or event.raw, rewritten.notes)
+    return event
 
 
 def internal_failure(item: Item, detail: str) -> IngestFailure:

@@ -36,12 +36,15 @@ class Ruled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         result: Why the event goes no further; None if it goes on.
         notes: What was changed, a sentence each, such as `Property total renamed to revenue`.
         violations: What is not as the tracking plan says, whether or not it stops the event.
+        changes: What `change_sets.apply_stored` needs to make the same of the event again, notes included; None if it
+            cannot.
     """
 
     event: Event | None
     result: EventResult | None = None
     notes: tuple[Note, ...] = ()
     violations: tuple[Violation, ...] = ()
+    changes: bytes | None = None
 
 
 class Step(Protocol):

@@ -14,13 +14,12 @@ from typing import Final
 import msgspec
 
 from punchcard.events.model import Event, EventType
-from punchcard.events.notes import Note, limited
+from punchcard.events.notes import NOTES_MAX, Note, limited
 from punchcard.filters.json_members import JsonMembers
 from punchcard.filters.transformation_definitions import split_path
 from punchcard.filters.transformations import Transformations
 from punchcard.routing.plan_step import PlanStep
-from punchcard.routing.rule_steps import Ruled, Step, Violation, rewrite, stopped
-from punchcard.store.routing.event_results import EventResult
+from punchcard.routing.rule_steps import Ruled, Step, rewrite, stopped
 from punchcard.workspace.controlled_properties import CONTROLLED, NO_HASH_KEY, ControlledProperties
 from punchcard.workspace.model import PropertyControls, SchemaSwitches
 from punchcard.workspace.snapshot import Snapshot, SourceRoute
@@ -76,7 +75,7 @@ class TransformationStep:
             return None
         if transformed.event is None:
             return msgspec.structs.replace(stopped(transformed.reason, transformed.detail), notes=transformed.notes)
-        return Ruled(event=transformed.event, notes=transformed.notes)
+        return Ruled(event=transformed.event, notes=transformed.notes, changes=transformed.changes)
 
 
 class SchemaSwitchStep:
@@ -169,31 +168,42 @@ def rules_by_source(snapshot: Snapshot) -> Mapping[str, SourceRules]:
 
 def _apply(steps: Sequence[Step], event: Event) -> Ruled | None:
     current = stored = event
-    notes: list[Note] = []
-    violations: list[Violation] = []
-    result: EventResult | None = None
-    is_ruled = False
+    all_ruled: list[Ruled] = []
     for step in steps:
         ruled = step.apply(current)
         if ruled is None:
             continue
-        is_ruled = True
-        notes += ruled.notes
-        violations += ruled.violations
+        all_ruled.append(ruled)
         if ruled.event is None:
-            result = ruled.result
             break
         current = ruled.event
         if step.is_final:
             stored = current
-    if not is_ruled:
+    if not all_ruled:
         return None
-    event_after = current if result is None else stored
+    first, last = all_ruled[0], all_ruled[-1]
+    if (
+        first is last
+        and first.event is not None
+        and first.event is not event
+        and not event.notes
+        and len(first.notes) <= NOTES_MAX
+    ):
+        current.notes = first.notes  # as for most events with rules: there is nothing to combine
+        return first
+    event_after = current if last.result is None else stored
+    notes = [note for ruled in all_ruled for note in ruled.notes]
     all_notes = limited(notes)
     if notes:
         event_notes = limited((*event.notes, *notes)) if event.notes else all_notes
         event_after = _with_notes(event_after, event_notes, is_own=event_after is not event)
-    return Ruled(event=event_after, result=result, notes=all_notes, violations=tuple(violations))
+    return Ruled(
+        event=event_after,
+        result=last.result,
+        notes=all_notes,
+        violations=tuple(violation for ruled in all_ruled for violation in ruled.violations),
+        changes=first.changes if first is last and last.result is None else None,
+    )
 
 
 def _with_notes(event: Event, notes: tuple[Note, ...], *, is_own: bool) -> Event:

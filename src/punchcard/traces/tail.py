@@ -7,16 +7,15 @@ from msgspec.structs import replace
 from punchcard.clock import from_micros
 from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
-from punchcard.events.parse import with_text
 from punchcard.lake.extraction import extract_email
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.lake_events import read_lake_event, with_event
-from punchcard.routing.records import Item, read_record, read_routed
+from punchcard.routing.records import Item, as_routed, read_record, read_routed
 from punchcard.routing.replay_record import REPLAY
 from punchcard.routing.suppression import is_suppressed, without_person
 from punchcard.store.engine import Store
-from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RewrittenEvent, RoutedRecord
+from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
 from punchcard.store.routing.positions import LAKE, ROUTING, position_of, results_between
 
 _RECORDS = 500
@@ -131,7 +130,7 @@ class Tail:
                 if is_suppressed(results):
                     event = replace(event, user_id=None, anonymous_id=None, email=None, payload=b"{}", notes=())
                 else:
-                    event = _as_routed(event, routed_at[event.log_position][1].rewritten)
+                    event = _as_routed(event, routed_at[event.log_position][1])
                 routed.append(replace(event, source=source, results=_lake_results(results)))
         return routed
 
@@ -199,13 +198,13 @@ def _seen(item: Item, record: LogRecord, index: int, source: str | None, results
     )
 
 
-def _as_routed(event: LakeEvent, rewritten: Sequence[RewrittenEvent]) -> LakeEvent:
+def _as_routed(event: LakeEvent, routed: RoutedRecord) -> LakeEvent:
     """Return an event that was read before it was routed as the rules of its source left it."""
-    rewriting = next((rewriting for rewriting in rewritten if rewriting.index == event.event_index), None)
-    item = None if rewriting is None else read_lake_event(event)
-    if rewriting is None or item is None:
+    item = read_lake_event(event) if routed.rewritten or routed.transformed else None
+    if item is None:
         return event
-    return with_event(event, with_text(item, rewriting.text or item.raw, rewriting.notes))
+    routed_item = as_routed(item, event.event_index, routed)
+    return event if routed_item is item else with_event(event, routed_item)
 
 
 def _lake_results(results: Sequence[EventResult]) -> tuple[LakeResult, ...]:

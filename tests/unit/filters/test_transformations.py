@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from punchcard.errors import ConfigurationError
 from punchcard.events.model import Event
-from punchcard.events.parse import read_request
+from punchcard.events.notes import limited
+from punchcard.events.parse import read_request, with_text
+from punchcard.filters.change_sets import Transformed, apply_stored
 from punchcard.filters.transformation_definitions import (
     TransformationDefinition,
     refuse_harmful,
@@ -296,6 +298,16 @@ DEFINITIONS = st.builds(
 )
 
 
+def check_stored_changes(event: Event, transformed: Transformed | None) -> None:
+    """Check that stored changes make the same of the received event, and that its members are as its text."""
+    if transformed is None or transformed.event is None or transformed.changes is None:
+        return
+    expected = with_text(transformed.event, transformed.event.raw)
+    assert transformed.event.wire == expected.wire
+    expected.notes = limited(transformed.notes)
+    assert apply_stored(event, transformed.changes) == expected
+
+
 @given(
     definitions=st.lists(DEFINITIONS, min_size=1, max_size=4),
     properties=st.dictionaries(st.sampled_from(["a", "b", "o", "x"]) | st.text(max_size=3), JSON, max_size=5),
@@ -316,6 +328,7 @@ def test_no_event_makes_them_raise(
     if not isinstance(event, Event):
         return
     transformed = Transformations(definitions).apply(event)
+    check_stored_changes(event, transformed)
     if transformed is not None and transformed.event is not None:
         changed = transformed.event
         assert (changed.type, changed.message_id, changed.timestamp) == (event.type, event.message_id, event.timestamp)
@@ -353,6 +366,7 @@ def test_all_together_are_the_same_as_one_by_one(
     if not isinstance(event, Event):
         return
     together = Transformations(definitions).apply(event)
+    check_stored_changes(event, together)
     expected, notes = one_by_one(definitions, event)
     if together is None:
         assert (expected, notes) == (event, [])
@@ -395,6 +409,8 @@ def test_objects_that_changed_places_are_found_where_they_are(changes: list[dict
     together = Transformations(definitions).apply(event)
     expected, notes = one_by_one(definitions, event)
     assert together is not None
+    assert together.changes is not None
+    check_stored_changes(event, together)
     assert together.event is not None
     assert expected is not None
     assert together.event.raw == expected.raw

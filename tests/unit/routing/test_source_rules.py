@@ -14,6 +14,8 @@ from punchcard.engage.person_events import is_counted
 from punchcard.events.model import Event
 from punchcard.events.notes import Note
 from punchcard.events.parse import EVENT_BYTES_MAX
+from punchcard.filters.transformation_definitions import TransformationDefinition
+from punchcard.filters.transformations import Transformations
 from punchcard.lake.lake_event import LakeEvent, LakeResult
 from punchcard.lake.selection import EventSelection
 from punchcard.log.port import LogRecord
@@ -24,7 +26,7 @@ from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.planning import Planner
 from punchcard.routing.records import read_record, read_routed
 from punchcard.routing.rule_steps import RewritingError, Ruled, Step, Violation, rewrite, stopped
-from punchcard.routing.source_rules import SourceRules
+from punchcard.routing.source_rules import SourceRules, TransformationStep
 from punchcard.store.routing.event_results import EventStatus, decode_batch, encode_batch, is_stopped_by_rules
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, Source, Workspace
@@ -165,6 +167,44 @@ def test_the_log_read_again_gives_what_was_routed_whatever_the_rules_are_now() -
         lake_rows(stored, [items], received).to_arrow().to_pylist()
         == lake_rows(stored, batch.items, received).to_arrow().to_pylist()
     )
+
+
+def test_of_transformed_events_the_changes_are_stored_once_and_not_their_texts() -> None:
+    change = TransformationDefinition(name="T", condition="event = 'check_in'", values=[("properties.a", "x" * 50)])
+    definitions = [change, replace(change, renames=[("seat", "place")], values=(), new_event_name="Checked In")]
+    steps = [TransformationStep(Transformations(definitions))]
+    events = [track("check_in", f"m{number}", seat=number, note="n" * 900) for number in range(50)]
+    batch = planned(steps, record(*events, track("Other", "m50")))
+    assert len(batch.planned_effects) == 50
+    body = encode_batch(result_batch(batch))
+    (routed,) = decode_batch(body).records
+    assert len(body) < 1_000
+    assert b"ann@example.com" not in body
+    items = read_routed(batch.records[0], routed)
+    assert items == batch.items[0]
+    assert [note.detail for note in items[7].notes] == [
+        f'transformation "T": properties.a (none) → "{"x" * 50}"',
+        'transformation "T": event "check_in" → "Checked In"',
+        'transformation "T": properties.seat → properties.place (7)',
+    ]
+
+
+def test_what_another_step_changes_too_is_stored_as_text() -> None:
+    renaming = TransformationDefinition(name="T", condition="all", renames=[("seat", "place")])
+    steps = [hidden("card"), TransformationStep(Transformations([renaming]))]
+    batch = planned(steps, record(track("Checked In", card="4111", seat=4), track("Checked In", "m2", seat=5)))
+    (routed,) = decode_batch(encode_batch(result_batch(batch))).records
+    assert ([event.index for event in routed.rewritten], [same.indices for same in routed.transformed]) == ([0], [[1]])
+    assert read_routed(batch.records[0], routed) == batch.items[0]
+
+
+def test_texts_of_an_older_version_are_still_read() -> None:
+    text = json.dumps({**track("Checked In"), "extra": 1}).encode()
+    old = {"position": 1, "source": "website", "results": [0], "rewritten": [[0, text, [["transformed", "a note"]]]]}
+    (routed,) = decode_batch(msgspec.msgpack.encode({"distinct": [[]], "records": [old]})).records
+    (item,) = read_routed(record(track("check_in")), routed)
+    assert isinstance(item, Event)
+    assert (item.raw, item.wire.event, item.notes) == (text, "Checked In", (Note("transformed", "a note"),))
 
 
 def test_results_of_an_older_version_have_no_rewritten_events() -> None:

@@ -62,6 +62,18 @@ class RewrittenEvent(msgspec.Struct, frozen=True, array_like=True):
     notes: tuple[Note, ...] = ()
 
 
+class SameChanges(msgspec.Struct, frozen=True, array_like=True):
+    """The events of a record that the transformations of their source have changed in the same way.
+
+    Attributes:
+        changes: What `change_sets.apply_stored` applies to their received text.
+        indices: Of the events in their record.
+    """
+
+    changes: bytes
+    indices: list[int]
+
+
 class RoutedRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The results of one log record's events.
 
@@ -69,13 +81,15 @@ class RoutedRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         position: The record's place in the log.
         source: Slug of its source when it was routed, None if its write key was unknown.
         results: For each event in order, an index into the batch's `distinct`.
-        rewritten: The events that the rules of the source have changed or made a note of.
+        rewritten: The events that the rules of the source have changed or made a note of, but for
+        transformed: those of which the changes are stored, in place of what they have made.
     """
 
     position: int
     source: str | None
     results: list[int]
     rewritten: tuple[RewrittenEvent, ...] = ()
+    transformed: tuple[SameChanges, ...] = ()
 
 
 class ResultBatch(msgspec.Struct, frozen=True):
