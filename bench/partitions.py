@@ -59,6 +59,8 @@ _FLUSH_SECONDS = 2.0
 _IDS_MIN = 2_000_000
 _SHARE = 1.6
 _LOOK_SECONDS = 0.05  # a look is a query, which costs the database as much as the workers' own
+_STILL_SECONDS_MAX = 120.0  # without a routed record: something hangs
+_FILLED_AT_ONCE = 50  # bodies of each source: an append to Kafka waits twice for its brokers
 
 
 @dataclass(frozen=True)
@@ -167,12 +169,13 @@ def _measure(url: str, log_url: str, workers: int, servers: Sequence[int]) -> _R
         ]
         try:
             while len(list(Path(folder).glob("ready-*"))) < workers:
+                if any(process.poll() is not None for process in processes):
+                    raise RuntimeError("a worker has ended at its start")
                 time.sleep(0.05)
             used = _processor_seconds(servers)
             begun = time.perf_counter()
             (Path(folder) / "begin").touch()
-            while _routed(store) < end:
-                time.sleep(_LOOK_SECONDS)
+            _wait_until_routed(store, end, processes)
             seconds = time.perf_counter() - begun
             used = _processor_seconds(servers) - used
         finally:
@@ -217,12 +220,34 @@ def _open_log(url: str) -> PartitionedLog:
 
 def _fill(log: PartitionedLog, keys: list[str]) -> int:
     """Append bodies of all sources in turn; return how many."""
+    waiting: list[NewRecord] = []
     for of_sources in zip(*(bodies(_BODIES, seed=number) for number in range(len(keys))), strict=True):
         now = to_micros(SystemClock().now())
-        log.append(
-            [NewRecord(now, key, "batch", "identity", body, "") for key, body in zip(keys, of_sources, strict=True)]
-        )
+        waiting += [
+            NewRecord(now, key, "batch", "identity", body, "") for key, body in zip(keys, of_sources, strict=True)
+        ]
+        if len(waiting) >= _FILLED_AT_ONCE * len(keys):
+            log.append(waiting)
+            waiting = []
+    log.append(waiting)
     return _BODIES * len(keys)
+
+
+def _wait_until_routed(store: Store, end: int, workers: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """Wait until all is routed.
+
+    Raises:
+        RuntimeError: A worker has ended, or nothing was routed for minutes.
+    """
+    position, moved_at = -1, time.perf_counter()
+    while (routed := _routed(store)) < end:
+        if routed != position:
+            position, moved_at = routed, time.perf_counter()
+        if any(worker.poll() is not None for worker in workers):
+            raise RuntimeError(f"a worker has ended at position {routed} of {end}")
+        if time.perf_counter() - moved_at > _STILL_SECONDS_MAX:
+            raise RuntimeError(f"nothing was routed for {_STILL_SECONDS_MAX:.0f} s, from position {routed} of {end} on")
+        time.sleep(_LOOK_SECONDS)
 
 
 def _routed(store: Store) -> int:

@@ -212,6 +212,23 @@ def test_who_reads_all_the_time_finds_the_next_leader(own_kafka: KafkaCluster) -
         assert stored(log) == {1: 0}
 
 
+def test_waiting_for_the_next_leader_takes_little_processor_time(own_kafka: KafkaCluster) -> None:
+    """Clients that take the cores of a small machine keep its brokers from electing a leader."""
+    with closing(KafkaEventLog(own_kafka.url("patient"))) as log:
+        log.append([record(0)])
+        own_kafka.wait_until_in_sync("patient")
+        leader = own_kafka.leader_of("patient")
+        leader.kill()
+        try:
+            begun, used = time.monotonic(), time.process_time()
+            wait_until(lambda: is_readable(log))
+            share = (time.process_time() - used) / (time.monotonic() - begun)
+        finally:
+            leader.start()
+        own_kafka.wait_until_ready()
+    assert share < 0.3  # of a core
+
+
 def is_readable(log: KafkaEventLog) -> bool:
     try:
         return bool(stored(log))

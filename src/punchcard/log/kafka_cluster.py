@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec, TopicDescription
+from confluent_kafka.admin import AdminClient, TopicDescription
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
 from punchcard.log.kafka_errors import (
@@ -19,7 +19,7 @@ from punchcard.log.kafka_errors import (
     NO_ACCESS,
     NO_TOPIC,
     OTHER_LEADER,
-    TIMED_OUT,
+    UNEXPLAINED,
     code_of,
     meaning_of,
     sentence,
@@ -33,6 +33,7 @@ PARTITION: Final = 0
 _POLL_SECONDS: Final = 0.1
 _ALONE_SECONDS: Final = 1.0  # as long as a request is waited for before another client makes it too
 _LOOK_SECONDS: Final = 0.5  # of a client that looks for the leader: the next look follows anyway
+_OFFSETS_SECONDS: Final = 0.5  # then the leader is looked for, which may be another one
 _ERROR_SECONDS: Final = 30.0  # as long as an error explains a time-out
 
 _CLIENT: Final[Mapping[str, object]] = {
@@ -45,9 +46,11 @@ _CLIENT: Final[Mapping[str, object]] = {
     "reconnect.backoff.max.ms": 1_000,  # events wait until the cluster is back
     "topic.metadata.refresh.interval.ms": 60_000,
 }
+_ASKING: Final[Mapping[str, object]] = {
+    "group.id": "punchcard",  # needed by the client, though nothing is ever committed to it
+    "isolation.level": "read_uncommitted",
+}
 _UNTRUSTED: Final = "certificate verify failed"
-_FIRST: Final[OffsetSpec] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_END: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _silent = logging.getLogger("punchcard.log.kafka.client")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
@@ -71,11 +74,14 @@ class KafkaCluster:
         self._last_error, self._last_code, self._last_error_at = "", 0, 0.0
         self._connecting = threading.Lock()
         self._client: AdminClient | None = self._new_client()
+        # Reads nothing: a broker answers in turn, and its response to a consumer that does waits for the next record.
+        with self.failures("opened"):
+            self._asking: Consumer | None = Consumer({**self.client_settings(), **_ASKING})
 
     def close(self) -> None:
-        """End the client. Without this, its threads would wait for the garbage collector."""
+        """End the clients. Without this, their threads would wait for the garbage collector."""
         with self._connecting:
-            self._client = None
+            self._client = self._asking = None
 
     def client_settings(self) -> dict[str, Any]:
         """Return what all clients have in common."""
@@ -105,7 +111,7 @@ class KafkaCluster:
         if isinstance(detail, KafkaError):
             if detail.code() == KafkaError._INVALID_ARG:
                 return ConfigurationError(f"log_url: {sentence(detail.str())}")
-            text, code = ("", 0) if detail.code() in TIMED_OUT else (meaning_of(detail), detail.code())
+            text, code = ("", 0) if detail.code() in UNEXPLAINED else (meaning_of(detail), detail.code())
         else:
             code = 0
             text = "" if isinstance(detail, FutureTimeoutError) else str(detail)
@@ -134,10 +140,22 @@ class KafkaCluster:
         Raises:
             StorageError: The cluster is not available.
         """
-        # In this order: what was written before records were deleted is before the end.
-        (first,) = self._offsets(topic, [partition], _FIRST)
-        (end,) = self._offsets(topic, [partition], _END)
-        return first, end
+        deadline = monotonic() + ANSWER_SECONDS
+        while True:
+            asking = self._asking
+            if asking is None:
+                raise self._closed()
+            try:
+                # Not by an admin client: while the leader is dead, its request takes a processor core, and with some
+                # of them the brokers of a small machine cannot elect another one.
+                first, end = asking.get_watermark_offsets(TopicPartition(topic, partition), timeout=_OFFSETS_SECONDS)
+                return int(first), int(end)
+            except KafkaException as error:
+                asking.poll(0)  # calls `_note_error`
+                if code_of(error) not in CHANGING or monotonic() > deadline:
+                    raise self.failure("read", error) from error
+            look_for_leader(asking, topic)
+            threading.Event().wait(_POLL_SECONDS)
 
     def ends_of(self, topic: str, partitions: Sequence[int]) -> list[int]:
         """Return the offsets after the last records of partitions.
@@ -145,7 +163,7 @@ class KafkaCluster:
         Raises:
             StorageError: The cluster is not available.
         """
-        return self._offsets(topic, partitions, _END)
+        return [self.range_of(topic, partition)[1] for partition in partitions]
 
     def delete_before(self, topic: str, offset: int, *, partition: int = PARTITION) -> None:
         """Delete the records of a partition before an offset.
@@ -155,20 +173,6 @@ class KafkaCluster:
         """
         before = TopicPartition(topic, partition, offset)
         self.ask(lambda client, seconds: client.delete_records([before], request_timeout=seconds), "trimmed")
-
-    def _offsets(self, topic: str, partitions: Sequence[int], which: OffsetSpec) -> list[int]:
-        places = [TopicPartition(topic, partition) for partition in partitions]
-
-        def refuse_unknown(results: Mapping[TopicPartition, Any]) -> None:
-            if min(result.offset for result in results.values()) < 0:  # the leader is dead, or has lost the others
-                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
-
-        results = self.ask(
-            lambda client, seconds: client.list_offsets(dict.fromkeys(places, which), request_timeout=seconds),
-            "read",
-            check=refuse_unknown,
-        )
-        return [int(results[place].offset) for place in places]
 
     def _new_client(self) -> AdminClient:
         with self.failures("opened"):
@@ -181,8 +185,11 @@ class KafkaCluster:
             StorageError: The log is closed.
         """
         if (client := self._client) is None:
-            raise StorageError(f"The event log at {self.options.place} is closed.")
+            raise self._closed()
         return client
+
+    def _closed(self) -> StorageError:
+        return StorageError(f"The event log at {self.options.place} is closed.")
 
     def ask(
         self,
@@ -190,7 +197,6 @@ class KafkaCluster:
         action: str,
         *,
         codes: Collection[int] = CHANGING,
-        check: Callable[[Mapping[K, T]], None] = lambda results: None,
     ) -> dict[K, T]:
         """Make a request; again while the cluster changes its leaders, or has not heard yet of a new topic.
 
@@ -200,7 +206,6 @@ class KafkaCluster:
         Args:
             request: Gets the client and the seconds that it may take. It may be made several times.
             codes: The errors after which the request is repeated.
-            check: Raises for results that are none.
 
         Returns:
             The results of the request's futures.
@@ -218,9 +223,7 @@ class KafkaCluster:
                     answered = _wait_for_any(pending)
                     pending = [each for each in pending if each not in answered]
                     for each in answered:
-                        results = each.results()
-                        check(results)
-                        return results
+                        return each.results()
                     if monotonic() > deadline + _ALONE_SECONDS:
                         raise TimeoutError  # the client has not even reported that there is no response
             except StorageError as error:

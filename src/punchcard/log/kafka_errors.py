@@ -8,7 +8,13 @@ from confluent_kafka import KafkaError, KafkaException
 NO_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 """The topic does not exist, or the broker does not know it yet."""
 
-TIMED_OUT: Final = (KafkaError._TIMED_OUT, KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT_QUEUE)
+_UNREACHABLE: Final = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
+UNEXPLAINED: Final = (
+    KafkaError._TIMED_OUT,
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    *_UNREACHABLE,
+)
 """They do not say why: an error that the client has reported in the background does."""
 
 _ELECTION: Final = (
@@ -30,6 +36,7 @@ OTHER_LEADER: Final = (
     *_ELECTION,
     *_NEW_LEADER,
     *_END_UNKNOWN,
+    *_UNREACHABLE,
     KafkaError._TIMED_OUT,  # it goes on with a leader that is dead
 )
 """Errors while a topic gets another leader."""

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from punchcard.testing.ports import reserved_port
 from punchcard.testing.waiting import wait_until
 
+_NO_LEADER = -1
 # Started in two seconds, and small: the tests write little.
 _JAVA = (
     "java",
@@ -137,6 +138,20 @@ class KafkaCluster:
             for partition in self.admin().list_topics(topic, timeout=10).topics[topic].partitions.values()
         ]
         return next(broker for broker in self.brokers if broker.number == leaders[0])
+
+    def wait_for_next_leader(self, broker: Broker, *topics: str) -> None:
+        """Wait until other brokers than this one lead topics with one partition, as clients see it."""
+        admin = self.admin()
+
+        def leaders() -> set[int]:
+            return {admin.list_topics(topic, timeout=5).topics[topic].partitions[0].leader for topic in topics}
+
+        def are_others() -> bool:
+            with suppress(KafkaException, KeyError):  # a broker that has just started may not know the topic
+                return not leaders() & {broker.number, _NO_LEADER}
+            return False
+
+        wait_until(are_others)
 
     def wait_until_in_sync(self, topic: str) -> None:
         """Wait until every replica of a topic has all its records."""

@@ -1,6 +1,5 @@
 """Requests to a Kafka cluster, without one."""
 
-from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from time import monotonic
@@ -12,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from punchcard.errors import StorageError
 from punchcard.log import kafka_cluster
 from punchcard.log.kafka_cluster import KafkaCluster
-from punchcard.log.kafka_errors import CHANGING, TIMED_OUT, code_of
+from punchcard.log.kafka_errors import CHANGING, UNEXPLAINED, code_of
 from punchcard.log.kafka_options import read_options
 
 _END = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -99,17 +98,15 @@ def test_a_request_that_nobody_answers_ends_in_time(cluster: KafkaCluster, monke
     assert monotonic() - begun < 5
 
 
-def test_results_that_are_none_count_as_a_failure(cluster: KafkaCluster) -> None:
-    refused: list[str] = []
-
-    def refuse(results: Mapping[str, str]) -> None:
-        refused.append(results["key"])
-        if len(refused) < 2:
-            raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
-
-    with closing(cluster):
-        assert cluster.ask(lambda client, seconds: response("answer"), "read", check=refuse) == {"key": "answer"}
-    assert len(refused) == 2
+def test_offsets_that_nobody_tells_fail_in_time_with_the_reason(
+    cluster: KafkaCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_cluster, "_OFFSETS_SECONDS", 0.1)
+    monkeypatch.setattr(kafka_cluster, "ANSWER_SECONDS", 0.5)
+    begun = monotonic()
+    with closing(cluster), pytest.raises(StorageError, match=r"cannot be read: .*Connection refused"):
+        cluster.range_of("events")
+    assert monotonic() - begun < 5
 
 
 def test_a_closed_cluster_is_not_connected_again(cluster: KafkaCluster) -> None:
@@ -121,9 +118,11 @@ def test_a_closed_cluster_is_not_connected_again(cluster: KafkaCluster) -> None:
         cluster.ask(close_and_fail, "read")
     with pytest.raises(StorageError, match="is closed"):
         cluster.admin()
+    with pytest.raises(StorageError, match="is closed"):
+        cluster.range_of("events")
 
 
-@pytest.mark.parametrize("code", sorted(set(CHANGING) - set(TIMED_OUT)))
+@pytest.mark.parametrize("code", sorted(set(CHANGING) - set(UNEXPLAINED)))
 def test_what_passes_by_itself_says_so_and_what_to_do_if_it_does_not(cluster: KafkaCluster, code: int) -> None:
     with closing(cluster):
         error = cluster.failure("read", KafkaException(KafkaError(code)))
@@ -133,7 +132,7 @@ def test_what_passes_by_itself_says_so_and_what_to_do_if_it_does_not(cluster: Ka
     assert KafkaError(code).str().partition(": ")[2] not in error.message
 
 
-@pytest.mark.parametrize("code", TIMED_OUT)
+@pytest.mark.parametrize("code", UNEXPLAINED)
 def test_a_request_that_timed_out_is_explained_by_what_the_client_reported_before(
     cluster: KafkaCluster, code: int
 ) -> None:
