@@ -26,10 +26,10 @@ assets: $(VENV)/.runtime ## build the browser files of the App, from npm
 wheel: $(VENV)/.dev assets ## build the package, including the browser files of the App
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-test: browser kafka s3 proxies assets ## run the tests; `make long`, `make cluster` and `make soak` have others
+test: browser proxies assets ## run the tests; `make long`, `make cluster` and `make soak` have others
 	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-long: browser kafka s3 assets ## the tests of restores, demo, tutorial, Kafka and S3, which CI runs beside `make test`
+long: browser kafka s3 assets ## the tests of the App in Chromium, restores, demo, Kafka and S3, which CI runs beside `make test`
 	$(BIN)/pytest -q -m "long and not cluster and not soak" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 cluster: kafka s3 ## the tests of several workers, machines and brokers, and every bench at a tiny size

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -126,6 +127,36 @@ def _keep_duckdb() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make long` what needs servers or Chromium, and most cases of samples; put all tests in their order."""
+    for item in items:
+        if item.get_closest_marker("kafka") or {"chromium_path", "kafka_jars", "s3_server"} & set(fixtures_of(item)):
+            item.add_marker(pytest.mark.long)
+    leave_cases_to_long(items)
+    put_in_order(items)
+
+
+def fixtures_of(item: pytest.Item) -> list[str]:
+    """Return the names of a test's fixtures, with that of the S3 server if a parameter stands for it."""
+    names = list(getattr(item, "fixturenames", []))
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return [*names, "s3_server"] if "S3" in parameters else names
+
+
+def leave_cases_to_long(items: list[pytest.Item]) -> None:
+    """Mark all cases of each test with the mark `sample` as long, except so many, which are the same in each run."""
+    samples: dict[tuple[Path, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sample"):
+            samples.setdefault((item.path, getattr(item, "originalname", item.name)), []).append(item)
+    for (_, name), cases in samples.items():
+        (size,) = next(cases[0].iter_markers("sample")).args
+        kept = Random(name).sample(range(len(cases)), min(size, len(cases)))
+        for number, case in enumerate(cases):
+            if number not in kept:
+                case.add_marker(pytest.mark.long)
+
+
+def put_in_order(items: list[pytest.Item]) -> None:
     """Run files that mostly wait among files that mostly compute, and the short ones last.
 
     Tests of processes wait for half of their time. If all of pytest's processes run such files at once, the cores idle;

@@ -166,6 +166,7 @@ ATTEMPT = (
 FAILED, IN_DOUBT = "preparation_failed", "outcome_unknown"
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -263,6 +264,7 @@ ODD_REFUSALS: dict[str, DeliveryError] = {  # from which it is sure that nothing
 }
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize(
     ("client_result", "books"),
     [pytest.param(client_result, True, id=f"{name}, performed") for name, client_result in ODD_ANSWERS.items()]

@@ -133,6 +133,7 @@ def test_only_the_newest_snapshot_is_retained_and_the_lake_leaves_it(machines: M
     assert files(machines.url) == newest
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("damage", ["cut off", "piece lost", "not described"])
 def test_a_damaged_snapshot_is_not_used(machines: Machines, damage: str) -> None:
     machines.send("a", "b", "a", "b")

@@ -169,6 +169,7 @@ def assert_whole(installation: Installation, *, until: int) -> None:
     LakeWriter(installation.lake_url).check()
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(("place", "damage"), CASES)
 def test_events_are_awarded_on_a_damaged_lake_and_a_repair_restores_it(
     damaged: Installation, place: str, damage: str
@@ -204,6 +205,7 @@ def test_events_are_awarded_on_a_damaged_lake_and_a_repair_restores_it(
         assert read_lake_status(work).failing_since is None
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(("place", "damage"), CASES)
 def test_a_lake_is_damaged_and_repaired_while_a_worker_has_it_open(
     damaged: Installation, place: str, damage: str
@@ -258,6 +260,7 @@ def test_what_nobody_has_any_more_is_counted_and_named(damaged: Installation) ->
     assert len(damaged.effect_keys()) == EVENTS
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("merged", "deleted", "lost"),
     [

@@ -185,6 +185,7 @@ READERS = {
 REFUSED = LakeResult(None, "refused", "x", 'a "status": text')
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("state", ["old", "continued", "merged"])
 @pytest.mark.parametrize("missing", [NEW, []], ids=["first columns", "all columns"])

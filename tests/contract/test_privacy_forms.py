@@ -100,6 +100,7 @@ def test_form_without_its_fields_is_explained(owner: FormBrowser, path: str) -> 
     assert owner.post(path).status < 500
 
 
+@pytest.mark.sample(15)
 @pytest.mark.parametrize(("path", "field"), FIELDS)
 def test_form_with_nonsense_in_a_field_is_explained(owner: FormBrowser, path: str, field: str) -> None:
     for nonsense, value in NONSENSE.items():

@@ -118,6 +118,7 @@ def test_queued_awards_and_replays_of_a_suppressed_person_are_not_sent(api: Publ
 # --- deletion
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("by", "subject"), [("USER_ID", ANN[0]), ("EMAIL", ANN[1]), ("ANONYMOUS_ID", ANN[2])])
 @pytest.mark.parametrize("type_", ["SUPPRESS_WITH_DELETE", "DELETE_INTERNAL"])
 def test_nothing_is_left_of_a_deleted_person_and_the_neighbor_is_whole(
@@ -150,6 +151,7 @@ def test_nothing_is_left_of_a_deleted_person_and_the_neighbor_is_whole(
     assert [(row["state"], row["quantity"]) for row in deleted] == [("delivered", "9.99"), ("delivered", "9.99")]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("type_", "deletes", "suppresses", "forwards"),
     [
@@ -220,6 +222,7 @@ def test_there_are_no_cloud_sources(api: PublicApiServer, body: dict[str, str], 
 FORWARDED_DELETION = {"batch": [{"type": "delete", "userId": "u-9", "messageId": "d-9", "integrations": None}]}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "received",
     [

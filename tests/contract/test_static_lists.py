@@ -132,6 +132,7 @@ def test_other_audiences_refer_to_members(world: EngageWorld, uploads: ListUploa
     assert members(world, "buying_vips") == {"ben@gym.com"}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("steps", "loses_facts"), [(0, False), (2, True), (4, False), (6, True), (8, False)])
 def test_a_crash_ends_in_the_new_list(
     world: EngageWorld, uploads: ListUploads, steps: int, *, loses_facts: bool, monkeypatch: pytest.MonkeyPatch

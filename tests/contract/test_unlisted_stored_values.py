@@ -143,6 +143,7 @@ def _fill(world: PublicApiServer) -> None:
             _add_row(work, metadata.tables[name], values, now=now)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("column", sorted(COLUMNS))
 def test_a_stored_value_that_is_not_listed_is_shown_as_it_is(world: PublicApiServer, column: str) -> None:
     """Every page and call answers, and the page that shows the column shows the raw value."""

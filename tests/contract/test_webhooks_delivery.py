@@ -208,6 +208,7 @@ async def test_park_leaves_a_lost_response_to_an_operator(rig: Rig) -> None:
     assert rig.receiver.message_ids() == {"m1": 1}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("choice", ["resend", "park"])
 async def test_what_a_killed_worker_had_in_flight_follows_the_choice(rig: Rig, choice: str) -> None:
     rig.options["unknownOutcome"] = choice
