@@ -294,11 +294,8 @@ class _Parser(EventReader):
         raise self.error("a 'text', a number, true, false, property(…) or trait(…) is expected")
 
     def _number(self, token: Token) -> int | float:
-        number = float(token.value) if "." in token.value else int(token.value)
-        written = token.value.lstrip("+-").lstrip("0").replace(".", "")
-        if len(written) > 15:  # a binary double holds at most 15 digits exactly
-            raise self.error("a number has at most 15 digits", at=token)
-        return number
+        self.check_digits(token)
+        return float(token.value) if "." in token.value else int(token.value)
 
     def _compared(self, left: _Left, operator: Operator, right: tuple[_Right, ...], *, at: Token) -> Comparison:
         comparison = Comparison(left, operator, right)

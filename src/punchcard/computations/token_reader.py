@@ -11,6 +11,8 @@ from punchcard.computations.model import Duration, dependencies_of
 DEFINITION_BYTES_MAX: Final = 16 * 1024
 _UNITS: Final = ("second", "minute", "hour", "day")
 _DAYS_PER_WEEK: Final = 7
+_DIGITS_MAX: Final = 15  # of which a binary double holds all
+_NUMBER_CHARACTERS_MAX: Final = 40  # with sign, point and zeros; Python converts no text of unlimited length
 # Months and years have no fixed length; the error suggests a duration in days.
 _UNFIXED_UNITS: Final = {"month": "30 days", "quarter": "90 days", "year": "365 days"}
 _WINDOW_MICROS_MAX: Final = 3 * 366 * 86_400_000_000
@@ -65,9 +67,17 @@ class TokenReader:
     def whole_number(self, least: int) -> int:
         """Read a whole number."""
         token = self.take()
+        if token.kind == NUMBER:
+            self.check_digits(token)
         if token.kind != NUMBER or not token.value.isdigit() or int(token.value) < least:
             raise self.error(f"a whole number of at least {least} is expected", at=token)
         return int(token.value)
+
+    def check_digits(self, token: Token) -> None:
+        """Refuse a number with more digits than are compared exactly, before it is converted."""
+        written = token.value.lstrip("+-").lstrip("0").replace(".", "")
+        if len(written) > _DIGITS_MAX or len(token.value) > _NUMBER_CHARACTERS_MAX:
+            raise self.error(f"a number has at most {_DIGITS_MAX} digits", at=token)
 
     def text_value(self) -> str:
         """Read a text in quotes."""

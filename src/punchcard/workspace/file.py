@@ -1,7 +1,6 @@
 """Reads a TOML config file into a workspace, reporting all problems at once."""
 
 import codecs
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from punchcard.workspace.problems import Problem
 from punchcard.workspace.property_controls import CONTROL_KINDS
 from punchcard.workspace.source_types import DEFAULT_SOURCE_TYPE
 from punchcard.workspace.tables import TableReader
+from punchcard.workspace.toml_text import TomlError, parse_toml
 from punchcard.workspace.validate import find_problems
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
@@ -76,10 +76,10 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
     """
     try:
         text = content.decode()
-        document = tomllib.loads(text)
+        document = parse_toml(text)
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{name}: The file is not UTF-8 text: {error}.") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except TomlError as error:
         raise ConfigurationError(f"{name}: The file is not valid TOML: {error}.") from error
     if not document:
         # A file that is being written may be empty for a moment; it must not remove the whole configuration.
@@ -99,8 +99,8 @@ def read_content(content: bytes, name: str, *, environment: Mapping[str, str], c
 def read_referenced(content: bytes, path: Path) -> bytes:
     """Return the content of all files that a config file refers to, to see whether anything has changed."""
     try:
-        document = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        document = parse_toml(content.decode())
+    except (UnicodeDecodeError, TomlError):
         return b""  # its errors are reported when it is read
     return read_plan_folders(document, path.parent)
 
@@ -111,7 +111,7 @@ def derived_keys(content: bytes, *, environment: Mapping[str, str]) -> frozenset
     Args:
         content: Content of a valid config file.
     """
-    document = TableReader((), tomllib.loads(content.decode()), environment=environment, problems=[])
+    document = TableReader((), parse_toml(content.decode()), environment=environment, problems=[])
     tables = (table for kind in ("audiences", "computed_traits") for table in document.tables(kind))
     return frozenset(key_of(table.text("name")) for table in tables if not table.has("key"))
 

@@ -92,6 +92,10 @@ def test_printed_definition_is_parsed_as_the_same_definition(text):
         ("ALL NOT event('A').count() >= 1", 0, "accounts are not supported"),
         ("entity('x') = 1", 0, "linked entities"),
         ("trait('x') = 1 trait('y') = 1", 15, "`AND`, `OR`"),
+        pytest.param(f"event('A').count() = {'9' * 5000}", 21, "at most 15 digits", id="digits"),
+        pytest.param(f"event('A').count() = {'0' * 5000}", 21, "at most 15 digits", id="zeros"),
+        pytest.param(f"event('A').within({'9' * 5000} days).count() = 1", 18, "at most 15 digits", id="digits of days"),
+        pytest.param(f"event('A').mode(property('x'), {'9' * 5000}).exists()", 31, "15 digits", id="digits of times"),
         ("(" * 40 + "trait('x') = 1" + ")" * 40, 20, "nested more than"),
     ],
 )

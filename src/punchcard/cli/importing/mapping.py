@@ -10,7 +10,6 @@
     "Notes" = ""                        # ignored
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 from punchcard.cli.importing.amounts import DECIMAL_SIGNS
 from punchcard.errors import ConfigurationError
+from punchcard.workspace.toml_text import TomlError, parse_toml
 
 _KEYS: Final = ("columns", "event", "decimal")
 _DECIMAL_WORDS: Final = {"comma": ",", "point": "."}
@@ -85,8 +85,8 @@ def save_mapping(mapping: ImportMapping, file: Path) -> None:
 
 def _read_file(file: Path) -> ImportMapping:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = parse_toml(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, TomlError) as error:
         raise ConfigurationError(f"--mapping {file}: The file cannot be read: {error}.") from error
     unknown = [key for key in content if key not in _KEYS]
     columns, event, decimal = content.get("columns", {}), content.get("event"), content.get("decimal")
