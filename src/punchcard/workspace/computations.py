@@ -162,6 +162,8 @@ def _name_problems(path: KeyPath, computation: Computation, keys: list[str]) -> 
         message = f"Has {len(computation.name)} characters. At most {_NAME_CHARACTERS_MAX} are allowed."
         yield Problem(path=(*path, "name"), message=message)
     if not computation.key:
+        if not computation.name.strip():
+            return  # no key can be derived of it
         message = "The name has no Latin letter or digit to derive a key from. Enter a key, such as big_spenders."
         yield Problem(path=(*path, "key"), message=message)
     elif not KEY.fullmatch(computation.key) or len(computation.key) > KEY_CHARACTERS_MAX:

@@ -138,7 +138,8 @@ def transformation_problems(workspace: Workspace) -> Iterator[Problem]:
     destinations = {destination.slug: destination for destination in workspace.destinations}
     for index, transformation in enumerate(workspace.transformations):
         path: KeyPath = ("transformations", transformation.slug or index)
-        if not _SLUG.fullmatch(transformation.slug) or slugs.count(transformation.slug) > 1:
+        has_slug = bool(transformation.slug or transformation.name.strip())  # it is derived from the name
+        if has_slug and (not _SLUG.fullmatch(transformation.slug) or slugs.count(transformation.slug) > 1):
             message = (
                 f'"{transformation.slug}" is not a slug, or is used twice. Use lower-case letters, digits and hyphens.'
             )

@@ -18,6 +18,10 @@ def problems(text: str) -> list[str]:
         ('[[transformations]]\nname = "Round up"\nif = 3\nsource = "web"\ndrop = true\n', "round-up.if"),
         ('[[transformations]]\nname = "Round up"\nif = "all"\ndrop = true\n', "round-up.source"),
         ('[[alert_channels]]\nname = "On Call"\nurl = 3\n', "on-call.url"),
+        ('[[transformations]]\nsource = "web"\nif = "all"\ndrop = true\n', "[0].name"),
+        ("[[audiences]]\ndefinition = \"event('A').count() >= 1\"\n", "audiences[0].name"),
+        ("[[computed_traits]]\ndefinition = \"event('A').count()\"\n", "computed_traits[0].name"),
+        ('[[alert_channels]]\nurl = "https://example.com"\n', "alert_channels[0].name"),
         ('[[alert_rules]]\nrule = "lake"\nthreshold = "x"\n', "lake.threshold"),
     ],
 )
