@@ -49,6 +49,7 @@ def test_the_browsers_metrics_are_taken_and_forgotten(tracking: Any) -> None:
 KEYS = [
     pytest.param(basic("wk_website:"), None, "wk_website", id="Basic with colon"),
     pytest.param(basic("wk_website"), None, "wk_website", id="Basic without colon"),
+    pytest.param(basic("wk_website:").rstrip("="), None, "wk_website", id="Basic without padding"),
     pytest.param(basic("wk_website:a-password"), None, "wk_website", id="Basic with password"),
     pytest.param("basic " + basic("wk_website:")[6:], None, "wk_website", id="scheme in lower case"),
     pytest.param("", "wk_website", "wk_website", id="in the body"),

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import hmac
+import http.client
 import json
 import subprocess
 from collections.abc import Iterator
@@ -62,6 +63,16 @@ def test_a_partner_call_is_one_transaction_however_often_segment_repeats_it(
         assert partner(product, event(sent))[0] == 202
     product.wait_for_status(sent, "delivered")
     assert booked(sandbox, f"{sent}@example.com") == ["1"]
+
+
+@pytest.mark.parametrize("path", ["/partner/perkville", f"/v1/webhooks/segment/{WRITE_KEY}"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])
+def test_another_method_is_refused_with_the_accepted_one(product: ProductProcess, path: str, method: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", product.port)
+    connection.request(method, path)
+    response = connection.getresponse()
+    assert (response.status, response.headers["Allow"]) == (405, "POST")
+    connection.close()
 
 
 def test_keys_of_body_and_settings_may_be_of_any_casing(product: ProductProcess, sandbox: SandboxProcess) -> None:

@@ -19,8 +19,9 @@ def basic_key(authorization: bytes) -> str:
 def _read_key(authorization: bytes) -> str:
     if authorization[:6].lower() != b"basic ":
         return ""
+    text = authorization[6:].strip().rstrip(b"=")  # which some senders leave out
     try:
-        return base64.b64decode(authorization[6:].strip()).split(b":", 1)[0].decode()
+        return base64.b64decode(text + b"=" * (-len(text) % 4)).split(b":", 1)[0].decode()
     except (binascii.Error, UnicodeDecodeError):
         return ""
 

@@ -73,9 +73,9 @@ _UNSUPPORTED: Final = frozenset({"unsupported_event_type", "unknown_type"})
 class _RefusedCallError(Exception):
     """The request is refused with this response."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(message)
-        self.response = _message_response(status, message)
+        self.response = _message_response(status, message, *headers)
 
 
 class ForwardedApp:
@@ -117,7 +117,7 @@ class ForwardedApp:
         body: bytes | None = None
         try:
             if scope["method"] != "POST":
-                raise _RefusedCallError(405, "Send events with POST.")
+                raise _RefusedCallError(405, "Send events with POST.", (b"allow", b"POST"))
             headers = dict(scope["headers"])
             bytes_max = _WEBHOOK_BYTES_MAX if is_webhook else EVENT_BYTES_MAX
             body = await self._bodies.read(receive, bytes_max=bytes_max)
@@ -356,9 +356,11 @@ def _maps_more(existing: Destination, settings: Mapping[str, object]) -> bool:
     return False
 
 
-def _message_response(status: int, message: str, *, retry_after_seconds: float | None = None) -> HttpResponse:
+def _message_response(
+    status: int, message: str, *headers: tuple[bytes, bytes], retry_after_seconds: float | None = None
+) -> HttpResponse:
     """Return a response that Segment shows to its users."""
-    headers = [(b"retry-after", RETRY_AFTER_SECONDS)] if status == 503 else []
+    retry_after = [(b"retry-after", RETRY_AFTER_SECONDS)] if status == 503 else []
     if retry_after_seconds is not None:
-        headers = [(b"retry-after", str(math.ceil(retry_after_seconds)).encode())]
-    return make(status, msgspec.json.encode({"message": message}), _JSON, *headers)
+        retry_after = [(b"retry-after", str(math.ceil(retry_after_seconds)).encode())]
+    return make(status, msgspec.json.encode({"message": message}), _JSON, *headers, *retry_after)
