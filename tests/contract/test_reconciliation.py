@@ -271,10 +271,18 @@ def test_an_award_that_is_neither_delivered_nor_ended_is_pending_too_long(desk: 
     assert len(desk.sandbox.transactions()) == 1
 
 
-def test_an_award_for_another_business_is_not_compared(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param('event_settings = \'{"businessId": "43"}\'', id="as its event said"),
+        pytest.param("account = 'business 43 at https://api.perkville.com'", id="as the settings said"),
+    ],
+)
+def test_an_award_for_another_business_is_not_compared(desk: Desk, change: str) -> None:
     desk.award(desk.order("1"))
+    assert desk.reconcile()["notCompared"] == 0
     with desk.server.store.unit_of_work() as work:
-        work.exec_driver_sql('UPDATE effects SET event_settings = \'{"businessId": "43"}\'')
+        work.exec_driver_sql(f"UPDATE effects SET {change}")
     _delete(desk)
     reconciliation = desk.reconcile()
     assert (reconciliation["differences"], reconciliation["notCompared"], reconciliation["ledger"]["count"]) == (

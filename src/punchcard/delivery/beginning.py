@@ -10,10 +10,10 @@ from punchcard.clock import Clock
 from punchcard.delivery.outcomes import CANNOT_READ_BACK
 from punchcard.delivery.preparation import ClaimedOrders, NotReady, Ready, prepare
 from punchcard.delivery.target import DeliveryTarget
-from punchcard.destinations.port import OnUnknown, RemapsItems
+from punchcard.destinations.port import NamesAccounts, OnUnknown, RemapsItems
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.effects import Action, Attempt, EffectState, Move, StoredEffect
+from punchcard.store.delivery.effects import RETRIED, Action, Attempt, EffectState, Move, StoredEffect
 
 
 class Beginning:
@@ -85,6 +85,7 @@ class Beginning:
             item=item,
             quantity=ready.quantity,
             detail=ready.detail,
+            account=self._account(effect),
         )
 
     def _begin_in_doubt(self, effect: StoredEffect) -> Attempt | None:
@@ -102,6 +103,18 @@ class Beginning:
             )
             return None
         is_read_back = on_unknown is OnUnknown.READ_BACK
+        account = self._account(effect)
+        # An operator who retries it has looked into the other account.
+        if is_read_back and effect.account not in (None, account) and effect.reason != RETRIED:
+            self._move(
+                effect,
+                state=EffectState.PARKED,
+                reason="outcome_unknown",
+                detail=f"It may have been performed for {effect.account}, which cannot be seen from "
+                f"{account}, as the settings have it now. Look there: dismiss it if it was performed, else retry it.",
+                due_at=self._clock.now(),
+            )
+            return None
         quantity = effect.requested_quantity
         if is_read_back:
             quantity = self._estimate(effect) if effect.quantity is None else effect.quantity
@@ -112,7 +125,15 @@ class Beginning:
             item=effect.item,
             quantity=quantity,
             detail=effect.detail,
+            account=account,
         )
+
+    def _account(self, effect: StoredEffect) -> str | None:
+        """Return the account that the effect is performed in now; None at a destination without accounts."""
+        partner = self._target.partner
+        if not isinstance(partner, NamesAccounts):
+            return None
+        return partner.account(self._target.settings, effect.event_settings)
 
     def _estimate(self, effect: StoredEffect) -> Decimal | None:
         """Return the amount of an effect that was perhaps performed by a run that the ledger knows nothing of."""

@@ -9,12 +9,12 @@ from sqlalchemy import Connection
 
 from punchcard.destinations.correcting import CorrectsEffects
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import DeliveryOptions, KeyScope, Partner
+from punchcard.destinations.port import DeliveryOptions, KeyScope, NamesAccounts, Partner
 from punchcard.destinations.preparation import NotReady, PreparesEffects, Ready
 from punchcard.errors import InvariantError
 from punchcard.events.commerce import normalize_id
 from punchcard.store.delivery.conflicts import effects_with_corrections
-from punchcard.store.delivery.effects import Attempt, EffectState, Move, StoredEffect
+from punchcard.store.delivery.effects import RETRIED, Attempt, EffectState, Move, StoredEffect
 from punchcard.store.delivery.orders import RefusedOrder, effects_by_order, refusals_by_order
 
 __all__ = ["NotReady", "Ready", "prepare"]
@@ -112,7 +112,30 @@ def prepare(
     if all(row.is_refund for row in of_order):
         refusal = orders.refusal_of(effect.order_id, source=source)
     others = [row for row in of_order if row.id != effect.id]
+    if (elsewhere := _awarded_elsewhere(effect, others, partner=partner, settings=settings)) is not None:
+        return elsewhere
     return partner.prepare(effect, others, refusal=refusal, settings=settings, now=now)
+
+
+def _awarded_elsewhere(
+    effect: StoredEffect, others: Sequence[StoredEffect], *, partner: Partner, settings: object
+) -> NotReady | None:
+    """Keep an effect from one account if its order was awarded in another one, until an operator retries it."""
+    if not isinstance(partner, NamesAccounts) or effect.reason == RETRIED:
+        return None
+    account = partner.account(settings, effect.event_settings)
+    awards = [row for row in others if row.state is EffectState.DELIVERED and not row.is_refund]
+    accounts = dict.fromkeys(row.account for row in awards if row.account not in (None, account))
+    # One that was sent before is sent again where it was.
+    if not accounts or effect.account == account:
+        return None
+    return NotReady(
+        state=EffectState.PARKED,
+        reason="other_account",
+        detail=f"Order {effect.order_id} was awarded for {', '.join(map(str, accounts))}, and the settings name "
+        f"{account}: nothing was taken from either. Correct it there and dismiss this; or retry it to take the points "
+        "here.",
+    )
 
 
 def _prepare_correction(

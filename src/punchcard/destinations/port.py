@@ -304,6 +304,18 @@ class ForwardsDeletions(Protocol):
 
 
 @runtime_checkable
+class NamesAccounts(Protocol):
+    """A destination with settings that name an account. What one account has performed is not read back in another."""
+
+    def account(self, settings: object, event_settings: Mapping[str, object] | None) -> str:
+        """The account that an effect is performed in, to be shown: `business 41 at https://…`. No secrets.
+
+        Args:
+            event_settings: Those of the effect.
+        """
+
+
+@runtime_checkable
 class RemapsItems(Protocol):
     """A destination that maps event names to items by its settings. A corrected map counts for what is not sent yet."""
 

@@ -41,12 +41,13 @@ class ComparisonRules:
 
     Attributes:
         scopes: Slugs used in keys of this destination.
-        is_listed: Whether an effect with these event settings is part of the lists that were read.
+        is_listed: Whether an effect with these event settings, last sent to that account, is part of the lists that
+            were read.
         pending_before: What was planned before and is neither delivered nor ended has been pending for too long.
     """
 
     scopes: Collection[str]
-    is_listed: Callable[[Mapping[str, object] | None], bool]
+    is_listed: Callable[[Mapping[str, object] | None, str | None], bool]
     pending_before: datetime
 
 
@@ -92,7 +93,6 @@ class _Comparing:
         self._ledger, self._partner, self._others = _Sum(), _Sum(), _Sum()
         self._not_compared = 0
         self._customers = _Customers(work, reconciliation)
-        self._lists_ordinary = rules.is_listed(None)  # effects without settings of their own
 
     def run(self) -> Comparison:
         """Compare the ledger's side, then the partner's, then what is pending."""
@@ -136,7 +136,7 @@ class _Comparing:
         if None not in (match.item, match.shown_value) and match.item != match.shown_value:
             return False
         emails = self._customers.emails_of(match.customer, match.shown_customer_ref or "")
-        if (emails and match.customer not in emails) or not self._lists_ordinary:
+        if (emails and match.customer not in emails) or not self._rules.is_listed(None, match.account):
             return False
         self._ledger.add(ours)
         self._partner.add(theirs)
@@ -153,7 +153,7 @@ class _Comparing:
             self._compare_delivered(effect, shown.get(effect.effect_key, []))
 
     def _compare_delivered(self, effect: StoredEffect, shown: Sequence[ShownTransaction]) -> None:
-        if not self._rules.is_listed(effect.event_settings):
+        if not self._rules.is_listed(effect.event_settings, effect.account):
             self._not_compared += 1
             return
         self._ledger.add(effect.quantity)

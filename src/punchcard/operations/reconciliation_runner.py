@@ -5,9 +5,10 @@ reads both sides and writes its findings; one that did not come to its end is do
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from punchcard.delivery.retry import bounded
 from punchcard.delivery.spare import RequestPermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.definition import Capability
+from punchcard.destinations.port import NamesAccounts
 from punchcard.destinations.reconciling import PartnerTransaction, ReconcileClient
 from punchcard.errors import DeliveryError, InvariantError, RejectedError, RetryableError, StorageError
 from punchcard.operations.comparison_telemetry import ReconciliationTelemetry
@@ -219,7 +221,7 @@ class ReconciliationRunner:
         """Compare; read customers where that needs them, else finish. Returns how many more may be read unasked."""
         rules = ComparisonRules(
             scopes=destination.scopes,
-            is_listed=client.lists,
+            is_listed=partial(_is_listed, destination.target, client),
             pending_before=self._clock.now() - timedelta(hours=self._plan.pending_hours),
         )
         comparison = await asyncio.to_thread(lambda: self._compared(reconciliation, rules))
@@ -367,6 +369,20 @@ class ReconciliationRunner:
 
 def _shown(transaction: PartnerTransaction) -> ShownTransaction:
     return ShownTransaction(**transaction.__dict__)
+
+
+def _is_listed(
+    target: DeliveryTarget, client: ReconcileClient, event_settings: Mapping[str, object] | None, account: str | None
+) -> bool:
+    """Return whether an effect is in the lists that the client reads; one without a known account is."""
+    partner = target.partner
+    if not client.lists(event_settings):
+        return False
+    return (
+        account is None
+        or not isinstance(partner, NamesAccounts)
+        or account == partner.account(target.settings, event_settings)
+    )
 
 
 def _can_reconcile(destination: ReconciledDestination) -> bool:

@@ -283,7 +283,7 @@ UNKNOWN: Final = (
         "outcome_unknown",
         "the request was sent, but its response is lost, cannot be read, or leaves open whether it was performed",
         "nothing: it is read back, or sent again if the destination cannot be read. If parked, look at the destination "
-        "first",
+        "first: in the account that its detail names, if the settings name another one by now",
         action=Action.RETRY,
     ),
     _reason(

@@ -16,7 +16,7 @@ from punchcard.destinations.perkville.definition import PERKVILLE
 from punchcard.destinations.perkville.keys import read_key_content
 from punchcard.destinations.perkville.preview import preview
 from punchcard.destinations.perkville.refunds import decide_refund
-from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings
+from punchcard.destinations.perkville.settings import PerkvilleSettings, read_settings, with_event_settings
 from punchcard.destinations.port import DeliveryOptions, Effect, Intent, PartnerClient
 from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
 from punchcard.destinations.reconciling import KeyContent
@@ -48,6 +48,11 @@ class PerkvillePartner:
     def supported_calls(self, settings: object) -> frozenset[EventType]:
         """All that the definition supports."""
         return self.definition.supported
+
+    def account(self, settings: object, event_settings: Mapping[str, object] | None) -> str:
+        """The business, and where its API is."""
+        own = with_event_settings(_own(settings), event_settings)
+        return f"business {own.business_id} at {own.api_base_url}"
 
     def remap(self, event_name: str, settings: object) -> str | None:
         """The perk that the settings map the event name to now, None if none."""

@@ -31,6 +31,7 @@ class Match:
     item: str | None
     quantity: str | None
     has_event_settings: bool
+    account: str | None
     shown_count: int
     shown_status: str | None
     shown_customer_ref: str | None
@@ -56,6 +57,7 @@ def matched_effects(
             chunk.c.item,
             chunk.c.quantity,
             chunk.c.event_settings,
+            chunk.c.account,
             shown.status,
             shown.customer_ref,
             shown.mapping_value,
@@ -88,6 +90,7 @@ def _delivered_after(destination: str, after: tuple[int, int], until: datetime) 
             columns.item,
             columns.quantity,
             columns.event_settings,
+            columns.account,
         )
         .where(
             columns.destination == destination,
@@ -103,13 +106,14 @@ def _delivered_after(destination: str, after: tuple[int, int], until: datetime) 
 
 
 def _match(rows: Sequence[Any]) -> Match:  # rows of a join
-    id_, _, customer, item, quantity, event_settings, status, customer_ref, value, shown_quantity = rows[0]
+    id_, _, customer, item, quantity, event_settings, account, status, customer_ref, value, shown_quantity = rows[0]
     return Match(
         id_,
         customer,
         item,
         quantity,
         event_settings is not None,
+        account,
         0 if status is None else len(rows),
         status,
         customer_ref,

@@ -68,6 +68,8 @@ DISMISSED_REASONS = (
     SUBJECT_DELETED,
     SUBJECT_SUPPRESSED,
 )
+# Of an effect that an operator has put back in the queue.
+RETRIED = "retried"
 # Of an effect that is read back, and sent if it is not there, because a comparison did not find it at the partner.
 SENT_AGAIN = "sent_again"
 
@@ -113,6 +115,7 @@ class StoredEffect:
     Attributes:
         corrects: Id of the effect that this one corrects, None for any other.
         corrected_content: The content that counts instead of its own, as `StoredConflict.content`; None for its own.
+        account: The account at the destination that it was last sent to; None if that is not known.
         unreadable: Which columns hold what this version cannot read, so that nothing may be sent by them; their values
             are None, or the raw text for a state. None for a sound row.
     """
@@ -151,6 +154,7 @@ class StoredEffect:
     summary: str | None = None
     corrects: int | None = None
     corrected_content: Mapping[str, object] | None = None
+    account: str | None = None
 
     @property
     def ordering_group(self) -> OrderingGroup:
@@ -177,7 +181,11 @@ class AttemptOutcome(StrEnum):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt in flight: committed before its first byte leaves."""
+    """An attempt in flight: committed before its first byte leaves.
+
+    Attributes:
+        account: As `StoredEffect.account`, once this attempt is started.
+    """
 
     effect: StoredEffect
     number: int
@@ -185,6 +193,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     item: str | None
     quantity: Decimal | None
     detail: str | None
+    account: str | None = None
 
 
 class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):

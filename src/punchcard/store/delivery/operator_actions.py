@@ -9,6 +9,7 @@ from punchcard.store.delivery.counts import count_ends, ended_of
 from punchcard.store.delivery.effects import (
     CORRECTED_REASONS,
     DELETED_CUSTOMER,
+    RETRIED,
     SUBJECT_DELETED,
     SUPERSEDED,
     UNCERTAIN_REASONS,
@@ -47,7 +48,7 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
                     effects.c.state.in_(_REOPENED),
                     doubt if uncertain else not_(doubt),
                 )
-                .values(state=state, is_open=True, reason="retried", tries=0, due_at=now, finished_at=None)
+                .values(state=state, is_open=True, reason=RETRIED, tries=0, due_at=now, finished_at=None)
             ).rowcount
     return reopened
 

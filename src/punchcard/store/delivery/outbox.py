@@ -33,7 +33,7 @@ _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old bu
 
 
 # A new effect has no value of these.
-_LATER = {"id", "lease_until", "partner_id", "finished_at", "corrected_content"}
+_LATER = {"id", "lease_until", "partner_id", "finished_at", "corrected_content", "account"}
 _ADD = BulkStatement(insert(effects), [column.name for column in effects.c if column.name not in _LATER])
 _BY_KEY = PreparedStatement(
     select(effects).where(
@@ -56,6 +56,7 @@ _START = BulkStatement(
         item=bindparam("b_item"),
         quantity=bindparam("b_quantity"),
         detail=bindparam("b_detail"),
+        account=bindparam("b_account"),
     )
 )
 _END_ATTEMPT = BulkStatement(
@@ -233,6 +234,7 @@ def start(work: Connection, started: Sequence[Attempt], *, now: datetime, lease_
                 "b_item": attempt.item,
                 "b_quantity": decimal_text(attempt.quantity),
                 "b_detail": storable_or_none(attempt.detail),
+                "b_account": storable_or_none(attempt.account),
                 "b_lease_until": lease_until,
             }
             for attempt in started

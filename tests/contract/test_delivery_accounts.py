@@ -1,0 +1,197 @@
+"""The promise: what was perhaps performed in one account of a partner is never performed in another one by itself."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import pytest
+
+from punchcard.clock import SystemClock
+from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
+from punchcard.delivery.telemetry import DeliveryTelemetry
+from punchcard.destinations.perkville.partner import PARTNER as PERKVILLE
+from punchcard.destinations.perkville.settings import read_settings
+from punchcard.destinations.port import DeliveryOptions, Performed
+from punchcard.errors import DeliveryError, OutcomeUnknownError, RetryableError
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
+from punchcard.store.delivery.operator_actions import reopen
+from punchcard.store.engine import Store
+from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
+from punchcard.testing.partner.configuration import SETTINGS
+from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
+
+_KEY = "SEG:perkville:ORDER:o1:order-completed"
+_REFUND = "SEG:perkville:REFUND:o1:r1"
+_AT_ONCE = DeliveryOptions(requests_per_second=0, retry_base_seconds=0, unknown_wait_seconds=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings(ScriptedSettings):
+    account: str
+
+
+class _Partner(ScriptedPartner):
+    def account(self, settings: object, event_settings: Mapping[str, object] | None) -> str:
+        assert isinstance(settings, _Settings)
+        return settings.account
+
+
+@dataclass
+class _World:
+    store: Store
+    settings: _Settings
+
+    def attempts(self, *completed: CompletedAttempt) -> list[Attempt]:
+        """Run a cycle; return the attempts that it starts."""
+        target = DeliveryTarget(
+            slug=DESTINATION,
+            partner=_Partner(clock=SystemClock()),
+            settings=self.settings,
+            options=_AT_ONCE,
+            fingerprint=self.settings.account,
+        )
+        done = cycle(
+            self.store, target, completed, room=1, clock=SystemClock(), telemetry=DeliveryTelemetry(DESTINATION)
+        )
+        return list(done.attempts)
+
+    def end(self, attempt: Attempt, result: Performed | DeliveryError | None) -> list[Attempt]:
+        """Record the result of an attempt; return the attempts that follow."""
+        return self.attempts(
+            CompletedAttempt(attempt=attempt, result=result, seconds=0.1, fingerprint=self.settings.account)
+        )
+
+    def move_to(self, account: str) -> None:
+        self.settings = replace(self.settings, account=account)
+
+    def effect(self, key: str = _KEY) -> StoredEffect:
+        with self.store.reading() as work:
+            return stored_effect(work, key)
+
+
+@pytest.fixture
+def world(store_url: str) -> Iterator[_World]:
+    store = Store(store_url)
+    with store.unit_of_work() as work:
+        outbox.add(work, [new_effect(_KEY)], now=SystemClock().now())
+    yield _World(store, _Settings(account="business 41"))
+    store.close()
+
+
+def _lose_response_and_change_account(world: _World) -> list[Attempt]:
+    """Send the award in the first account and lose the response; return the attempts that follow in the second one."""
+    (sent,) = world.attempts()
+    world.move_to("business 42")
+    return world.end(sent, OutcomeUnknownError("lost"))
+
+
+def test_an_award_in_doubt_is_parked_if_the_account_has_changed(world: _World) -> None:
+    assert _lose_response_and_change_account(world) == []
+    effect = world.effect()
+    assert (effect.state, effect.reason) == (EffectState.PARKED, "outcome_unknown")
+    assert effect.detail is not None
+    assert "business 41" in effect.detail
+    assert "business 42" in effect.detail
+
+
+def test_a_parked_award_is_read_back_where_it_was_sent_if_the_account_is_corrected(world: _World) -> None:
+    _lose_response_and_change_account(world)
+    world.move_to("business 41")
+    with world.store.unit_of_work() as work:
+        reopen(work, [world.effect().id], now=SystemClock().now())
+    (attempt,) = world.attempts()
+    assert attempt.action is Action.READ_BACK
+    world.end(attempt, Performed(status=None, partner_id="p1"))
+    assert (world.effect().state, world.effect().account) == (EffectState.DELIVERED, "business 41")
+
+
+def test_an_operator_who_retries_it_has_it_performed_in_the_new_account(world: _World) -> None:
+    _lose_response_and_change_account(world)
+    with world.store.unit_of_work() as work:
+        reopen(work, [world.effect().id], now=SystemClock().now())
+    (attempt,) = world.attempts()
+    assert attempt.action is Action.READ_BACK
+    (again,) = world.end(attempt, RetryableError("busy", code="partner_unavailable"))
+    assert again.action is Action.READ_BACK  # the operator's decision outlasts a failed request
+    (sent,) = world.end(again, None)
+    assert sent.action is Action.SEND
+    world.end(sent, Performed(status=201, partner_id="p1"))
+    assert (world.effect().state, world.effect().account) == (EffectState.DELIVERED, "business 42")
+
+
+def test_an_award_that_was_surely_not_performed_goes_to_the_new_account(world: _World) -> None:
+    (sent,) = world.attempts()
+    world.move_to("business 42")
+    (again,) = world.end(sent, RetryableError("busy", code="partner_unavailable"))
+    assert (again.action, again.account) == (Action.SEND, "business 42")
+
+
+def test_an_award_in_doubt_is_read_back_in_the_same_account(world: _World) -> None:
+    (sent,) = world.attempts()
+    (attempt,) = world.end(sent, OutcomeUnknownError("lost"))
+    assert attempt.action is Action.READ_BACK
+
+
+def test_an_award_of_before_accounts_were_stored_is_read_back(world: _World) -> None:
+    (sent,) = world.attempts()
+    with world.store.unit_of_work() as work:
+        work.exec_driver_sql("UPDATE effects SET account = NULL")
+    world.move_to("business 42")
+    (attempt,) = world.end(sent, OutcomeUnknownError("lost"))
+    assert attempt.action is Action.READ_BACK
+
+
+def _refund_after_account_changed(world: _World) -> list[Attempt]:
+    """Award an order in the first account, change the account, and plan a refund; return the attempts that follow."""
+    with world.store.unit_of_work() as work:
+        work.exec_driver_sql("UPDATE effects SET order_id = 'o1'")
+    (sent,) = world.attempts()
+    world.end(sent, Performed(status=201, partner_id="p1"))
+    world.move_to("business 42")
+    refund = new_effect(_REFUND, order_id="o1", quantity="-1", is_refund=True)
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [refund], now=SystemClock().now())
+    return world.attempts()
+
+
+def test_a_refund_takes_nothing_in_another_account_than_its_order(world: _World) -> None:
+    assert _refund_after_account_changed(world) == []
+    refund = world.effect(_REFUND)
+    assert (refund.state, refund.reason) == (EffectState.PARKED, "other_account")
+    assert refund.detail is not None
+    assert "business 41" in refund.detail
+    assert "business 42" in refund.detail
+
+
+def test_an_operator_who_retries_such_a_refund_has_it_taken_in_the_new_account(world: _World) -> None:
+    _refund_after_account_changed(world)
+    with world.store.unit_of_work() as work:
+        reopen(work, [world.effect(_REFUND).id], now=SystemClock().now())
+    (sent,) = world.attempts()
+    (again,) = world.end(sent, RetryableError("busy", code="partner_unavailable"))
+    world.end(again, Performed(status=201, partner_id="p2"))
+    refund = world.effect(_REFUND)
+    assert (refund.state, refund.account) == (EffectState.DELIVERED, "business 42")
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "is_same"),
+    [
+        pytest.param({}, {}, True, id="nothing"),
+        pytest.param({"locationId": "8"}, {}, True, id="location"),
+        pytest.param({"apiKey": "other"}, {}, True, id="token"),
+        pytest.param({"businessId": "42"}, {}, False, id="business"),
+        pytest.param({}, {"apiBaseUrl": "http://127.0.0.1:9100"}, False, id="address"),
+    ],
+)
+def test_business_and_address_make_the_account_at_perkville(
+    settings: Mapping[str, object], options: Mapping[str, object], *, is_same: bool
+) -> None:
+    first = PERKVILLE.account(read_settings(SETTINGS, {}), None)
+    changed = read_settings({**SETTINGS, **settings}, options)
+    assert (PERKVILLE.account(changed, None) == first) is is_same
+
+
+def test_the_account_of_an_event_with_settings_is_theirs() -> None:
+    account = PERKVILLE.account(read_settings(SETTINGS, {}), {"businessId": "77"})
+    assert account == "business 77 at https://api.perkville.com"
