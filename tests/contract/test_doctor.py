@@ -188,7 +188,9 @@ def test_the_exit_status_and_json_say_whether_there_is_a_problem(
         assert {frozenset(line) for line in lines} == {frozenset({"subject", "status", "message", "remedy"})}
         monkeypatch.setenv("PUNCHCARD_PORTS", "1")
         assert run(["doctor", "--data", str(data)]) == 1
-        printed = capsys.readouterr().out
+        output = capsys.readouterr()
+    printed = output.out
     assert "problem  settings: PUNCHCARD_PORTS: There is no such setting." in printed
     assert "→ " in printed
-    assert "1 problem, " in printed
+    assert output.err.startswith("1 problem, ")
+    assert output.err.count("\n") == 1

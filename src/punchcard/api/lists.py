@@ -11,14 +11,13 @@ from punchcard.api.errors import bad_request
 from punchcard.api.files import read_format
 from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, read_row_cursor
 from punchcard.clock import to_iso
-from punchcard.events.model import EventType
 from punchcard.events.times import read_time
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.downloads import download
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.exports import export_customers, export_events, external_ids, result_bodies
 from punchcard.operations.row_ids import is_row_id
-from punchcard.operations.statuses import parse_routing_status
+from punchcard.operations.statuses import parse_event_type, parse_routing_status
 from punchcard.store.engage import profile_search
 from punchcard.store.engage.profile_search import FoundPerson
 from punchcard.traces.browse import EventPosition, SeenEvent
@@ -99,10 +98,10 @@ def list_events_call(
             raise bad_request(f"{parameter} must be a time such as 2026-01-31T18:20:31Z.", parameter)
     query = EventQuery(
         source=source,
-        type=_read_type(type_),
+        type=parse_event_type(type_),
         name=name,
-        destination=destination if status else None,
-        status=parse_routing_status(status),
+        destination=destination,
+        status=parse_routing_status(status, destination=destination, reason=reason),
         reason=reason,
         begin=times["startTime"],
         end=times["endTime"],
@@ -173,12 +172,6 @@ def listed_customer(person: FoundPerson) -> ListedCustomer:
         since=to_iso(person.since),
         value=msgspec.Raw(person.value.encode()) if person.value else msgspec.UNSET,
     )
-
-
-def _read_type(text: str | None) -> str | None:
-    if text is None or text in tuple(EventType):
-        return text
-    raise bad_request(f"The type is one of {', '.join(EventType)}.", "type")
 
 
 def _read_place(cursor: str | None) -> EventPosition | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Final, TypedDict
 
 import typer
 
-from punchcard.cli.options import ConfigFile, Data, Json, example, load_settings
+from punchcard.cli.options import ConfigFile, Data, Json, example, load_existing_settings
 
 
 class Help(TypedDict):
@@ -36,7 +36,7 @@ def check(config: ConfigFile = None, json: Json = False, data: Data = None) -> i
     from punchcard.cli.configuring import check_file, check_running
 
     if config is None:
-        return check_running(load_settings(data=data), as_json=json)
+        return check_running(load_existing_settings(data=data), as_json=json)
     return check_file(config, as_json=json)
 
 

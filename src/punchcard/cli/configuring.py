@@ -3,8 +3,11 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from punchcard.cli.listing import print_json_lines
 from punchcard.cli.options import quiet_logs
@@ -22,6 +25,7 @@ from punchcard.workspace.document import secret_keys
 from punchcard.workspace.export import export
 from punchcard.workspace.file import derived_keys, read_bytes, read_content, read_file
 from punchcard.workspace.keyring import Keyring, is_masked
+from punchcard.workspace.model import Workspace
 from punchcard.workspace.ownership import merge_file
 from punchcard.workspace.persistence import StoredWorkspace
 from punchcard.workspace.plan import render
@@ -46,6 +50,33 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: boo
     quiet_logs(settings)
     content = read_bytes(file)
     workspace = read_content(content, str(file), environment=os.environ)
+    with _data_of(settings, dry_run=dry_run) as settings_of_data:
+        return _apply(
+            file, content, workspace, settings_of_data, dry_run=dry_run, assume_yes=assume_yes, release=release
+        )
+
+
+@contextmanager
+def _data_of(settings: Settings, *, dry_run: bool) -> Iterator[Settings]:
+    """Yield settings with a data folder; a dry run gets a temporary one instead of one that does not exist yet."""
+    if not dry_run or settings.database_url or (settings.data / "punchcard.db").exists():
+        yield settings
+        return
+    print(f"{settings.data}: This is not a data folder of Punchcard yet: everything is new.", file=sys.stderr)
+    with TemporaryDirectory() as folder:
+        yield replace(settings, data=Path(folder))
+
+
+def _apply(
+    file: Path,
+    content: bytes,
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    dry_run: bool,
+    assume_yes: bool,
+    release: bool,
+) -> int:
     if not settings.database_url:
         prepare_data_folder(settings.data)
     store = open_store(settings)
@@ -106,7 +137,6 @@ def print_configuration(settings: Settings, *, includes_write_keys: bool = False
 
 def check_running(settings: Settings, *, as_json: bool = False) -> int:
     """Check the running configuration and print one line per finding; return 1 if there is a problem, else 0."""
-    quiet_logs(settings)
     return _print_findings(run_check(settings), as_json=as_json)
 
 

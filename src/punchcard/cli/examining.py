@@ -1,6 +1,7 @@
 """The implementation of `doctor`."""
 
 import os
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -30,7 +31,8 @@ def print_diagnoses(*, data: Path | None, config: Path | None, asks_partners: bo
     if not as_json:
         problems, warnings = counts[Health.PROBLEM], counts[Health.WARNING]
         if problems or warnings:
-            console.print(f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}.")
+            counted = f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}."
+            print(counted, file=sys.stderr if problems else sys.stdout)
         else:
             console.print("Punchcard can run here.")
     return 1 if counts[Health.PROBLEM] else 0

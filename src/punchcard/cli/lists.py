@@ -23,7 +23,7 @@ from punchcard.operations.exports import (
     take,
 )
 from punchcard.operations.instants import read_instant
-from punchcard.operations.statuses import parse_ledger_statuses, parse_routing_status
+from punchcard.operations.statuses import parse_event_type, parse_ledger_statuses, parse_routing_status
 from punchcard.runtime.assembly import open_keyring, open_lake, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.access.audit import AuditQuery
@@ -206,10 +206,10 @@ def print_events(settings: Settings, chosen: EventFilter, output: Output) -> Non
         begin, end = _period(chosen.since, chosen.until, workspace)
         query = EventQuery(
             source=chosen.source,
-            type=chosen.type,
+            type=parse_event_type(chosen.type),
             name=chosen.name,
-            status=parse_routing_status(chosen.status),
-            destination=chosen.destination if chosen.status else None,
+            status=parse_routing_status(chosen.status, destination=chosen.destination, reason=chosen.reason),
+            destination=chosen.destination,
             reason=chosen.reason,
             begin=begin,
             end=end,

@@ -30,7 +30,7 @@ from punchcard.routing.source_rules import rules_by_source
 from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import parallel_planning
-from punchcard.workspace.file import read_content
+from punchcard.workspace.file import read_file
 from punchcard.workspace.point_costs import PointCost
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
@@ -116,7 +116,7 @@ def _proposal(
 ) -> Proposal:
     stored = current.destination
     if config is not None:
-        workspace = read_content(config.read_bytes(), str(config), environment=os.environ)
+        workspace = read_file(config, os.environ)
         same = [item for item in workspace.destinations if item.slug == current.slug]
         if not same:
             raise ConfigurationError(f"{config}: there is no destination {current.slug} in it")

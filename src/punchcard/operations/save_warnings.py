@@ -20,15 +20,17 @@ class SaveWarnings:
         filters: Filters that would have dropped events which earn points.
         definitions: Audiences and computed traits that use unknown names.
         controls: Controls of properties that awards, identity, audiences or filters use.
+        unused: Destinations that get nothing from anywhere.
     """
 
     filters: Sequence[str]
     definitions: Sequence[str]
     controls: Sequence[str] = ()
+    unused: Sequence[str] = ()
 
     def all(self) -> list[str]:
         """Return all warnings."""
-        return [*self.filters, *self.definitions, *self.controls]
+        return [*self.filters, *self.definitions, *self.controls, *self.unused]
 
 
 def find_save_warnings(
@@ -40,4 +42,13 @@ def find_save_warnings(
         filters=tell_reach(before, after, lake=lake, now=now),
         definitions=find_unknown_names(before, after, store=store, lake=lake, now=now),
         controls=find_control_warnings(before, after),
+        unused=[
+            f"{slug}: It has no source, and no audience or trait is synced to it, so it gets nothing."
+            for slug in sorted(_unused(after) - _unused(before))
+        ],
     )
+
+
+def _unused(workspace: Workspace) -> set[str]:
+    synced = {slug for computation in workspace.computations for slug in computation.destinations}
+    return {destination.slug for destination in workspace.destinations if not destination.sources} - synced

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from punchcard.errors import ConfigurationError
+from punchcard.events.model import EventType
 from punchcard.store.operations.reconciliation_differences import DifferenceKind
 from punchcard.store.operations.reconciliations import ReconciliationStatus
 from punchcard.store.operations.simulations import SimulationStatus
@@ -96,12 +97,35 @@ def status_tone(status: str) -> Tone:
     return _TONES_OF_OPERATIONS.get(status, Tone.NEUTRAL) if info is None else info.tone
 
 
-def parse_routing_status(text: str | None) -> str | None:
-    """Return a status by which events are listed, None if they are not.
+def parse_event_type(text: str | None) -> str | None:
+    """Return a type by which events are listed, None if they are not.
 
     Raises:
-        ConfigurationError: Routing gives no such status; the later status of an award is in the ledger.
+        ConfigurationError: There is no such type.
     """
+    if text is None or text in tuple(EventType):
+        return text
+    raise ConfigurationError(f"The type is one of {', '.join(EventType)}.", code="invalid_request", field="type")
+
+
+def parse_routing_status(text: str | None, *, destination: str | None, reason: str | None) -> str | None:
+    """Return a status by which events are listed, None if they are not.
+
+    Args:
+        destination: At which events must have the status, None for any.
+        reason: That the status must have, None for any.
+
+    Raises:
+        ConfigurationError: Routing gives no such status; the later status of an award is in the ledger. Or there is no
+            status, of which destination and reason are.
+    """
+    if text is None and (destination is not None or reason is not None):
+        given = "destination" if reason is None else "reason"
+        raise ConfigurationError(
+            f"Events are listed by a {given} only together with a status, such as {EventStatus.REFUSED}.",
+            code="invalid_request",
+            field="status",
+        )
     known = [status.value for status in EventStatus if status not in _OF_LEDGER_ONLY]
     if text is None or text in known:
         return text

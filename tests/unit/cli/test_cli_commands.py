@@ -88,6 +88,7 @@ def test_the_module_runs_as_a_program() -> None:
         pytest.param(["trace", "m", "--data", "nowhere"], "nowhere", id="no data there"),
         pytest.param(["export", "--data", "nowhere"], "--data", id="nothing to export"),
         pytest.param(["retry", "--data", "nowhere"], "--data", id="nothing to retry"),
+        pytest.param(["check", "--data", "nowhere"], "--data", id="nothing to check"),
         pytest.param(["apply", "nowhere.toml"], "nowhere.toml", id="no config file"),
         pytest.param(
             ["retention", "set", "lake", "-5", "--data", "nowhere"], "nowhere", id="negative number, no option"
@@ -104,6 +105,41 @@ def test_a_wrong_call_is_reported_in_one_line(
     assert output.err.count("\n") == 1
     assert says in output.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_without_a_data_folder_creates_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, data = tmp_path / "punchcard.toml", tmp_path / "nowhere"
+    file.write_text('[[sources]]\nslug = "website"\nwrite_key = "wk_website"\n')
+    assert run(["apply", str(file), "--dry-run", "--data", str(data)]) == 0
+    output = capsys.readouterr()
+    assert "website" in output.out
+    assert output.err == f"{data}: This is not a data folder of Punchcard yet: everything is new.\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("connected", "is_warned"),
+    [
+        pytest.param("sources = []", True, id="to nothing"),
+        pytest.param('source = "website"', False, id="to a source"),
+        pytest.param(
+            'sources = []\n[[audiences]]\nname = "All"\ndefinition = "event(\'A\').count() >= 1"\n'
+            'destinations = ["hook"]',
+            False,
+            id="to an audience",
+        ),
+    ],
+)
+def test_a_destination_that_gets_nothing_is_warned_of(
+    connected: str, is_warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "punchcard.toml"
+    file.write_text(
+        '[[sources]]\nslug = "website"\nwrite_key = "wk_website"\n[[destinations]]\nslug = "hook"\ntype = "webhooks"\n'
+        f'settings = {{ url = "https://example.com/" }}\n{connected}\n'
+    )
+    assert run(["apply", str(file), "--dry-run", "--data", str(tmp_path / "nowhere")]) == 0
+    assert ("Warning: hook: It has no source" in capsys.readouterr().err) is is_warned
 
 
 def test_an_unknown_setting_in_the_environment_is_a_wrong_call(
