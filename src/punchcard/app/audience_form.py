@@ -40,7 +40,7 @@ def read_lines(context: RequestContext) -> tuple[Lines, str]:
         lines[number], part = _apply_addition(line, context.field(f"l{number}_more"))
         focused = f"{number}.{part}" if part else focused
     dropped, _, part = context.field("drop").partition(".")
-    if dropped.isdecimal() and int(dropped) < len(lines):
+    if dropped in map(str, range(len(lines))):
         number = int(dropped)
         if part:
             lines[number] = _remove_part(lines[number], part)

@@ -39,6 +39,8 @@ from punchcard.errors import ConfigurationError
 
 NUMERIC_REDUCERS: Final = frozenset({Reducer.SUM, Reducer.AVG, Reducer.MIN, Reducer.MAX})
 """Reducers that are compared with a number that need not be whole."""
+_DIGITS_MAX: Final = 15  # as in a definition
+_SHOWN_MAX: Final = 100
 
 
 def print_definition(lines: Lines, *, kind: str) -> str:
@@ -186,6 +188,6 @@ def _comparison(left: Property | Trait, condition: TraitCondition) -> Comparison
 
 
 def _parse_whole_number(text: str, subject: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ConfigurationError(f"{subject} must be a whole number, not “{text}”.")
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
+        raise ConfigurationError(f"{subject} must be a whole number, not “{text[:_SHOWN_MAX]}”.")
     return int(text)

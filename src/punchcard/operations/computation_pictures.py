@@ -76,10 +76,20 @@ def count_daily_changes(work: Connection, key: str, *, now: datetime, zone: Zone
 def read_distribution(work: Connection, key: str) -> Distribution | None:
     """Return the distribution of the values of a trait, None if they are not numbers."""
     values = [json.loads(text) for text in values_of_trait(work, key, limit=READ_MAX)]
-    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    numbers = [number for value in values if (number := _read_number(value)) is not None]
     if not numbers or len(numbers) < len(values):
         return None
     return Distribution(bands=split_into_bands(numbers), people=len(numbers), is_partial=len(values) == READ_MAX)
+
+
+def _read_number(value: object) -> float | None:
+    """Return a value as a number that can be drawn; None for another value, or an integer beyond all floats."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def split_into_bands(numbers: Sequence[float]) -> Sequence[Band]:

@@ -15,6 +15,9 @@ from punchcard.tracking_plans.table import TableRow, to_rules
 DOCUMENT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Size of a document that is read."""
 
+_VERSION_DIGITS_MAX: Final = 9
+_VERSION_SHOWN_MAX: Final = 100
+
 _HEADINGS: Final[Mapping[str, str]] = {
     "event": "event",
     "event name": "event",
@@ -161,8 +164,8 @@ def _rule_type(text: str, event: str) -> str:
 def _version(text: str, line: int) -> int:
     if not text:
         return 1
-    if not text.isascii() or not text.isdigit():
-        raise PlanFormatError(f'Line {line}: the version "{text}" is not a whole number.')
+    if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS_MAX:
+        raise PlanFormatError(f'Line {line}: the version "{text[:_VERSION_SHOWN_MAX]}" is not a whole number.')
     return int(text)
 
 

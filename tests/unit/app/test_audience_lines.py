@@ -218,6 +218,7 @@ def test_a_computed_trait_is_described_for_a_funnel_too():
     ("line", "message"),
     [
         (Line(event="A", times="often"), "count must be a whole number"),
+        (Line(event="A", times="9" * 5000), "count must be a whole number"),
         (Line(event="A", measure="sum", of="x", times="much"), "amount must be a number"),
         (Line(event="A", span="within", window="x"), "time must be a whole number"),
         (Line(event="A", span="between", begin="9", window="3"), "Enter the smaller number first"),
@@ -226,7 +227,7 @@ def test_a_computed_trait_is_described_for_a_funnel_too():
             "number of days must be a whole number",
         ),
     ],
-    ids=["times", "amount", "window", "between", "days"],
+    ids=["times", "long number", "amount", "window", "between", "days"],
 )
 def test_a_number_that_is_none_is_named(line, message):
     with pytest.raises(ConfigurationError, match=message):

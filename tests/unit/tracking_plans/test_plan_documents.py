@@ -84,6 +84,11 @@ def test_other_documents_are_refused(content: bytes, part: str) -> None:
     assert part in caught.value.message
 
 
+def test_a_version_of_any_length_is_refused() -> None:
+    with pytest.raises(PlanFormatError, match="is not a whole number"):
+        read_csv(f"Event,Type,Property,Version\nA,TRACK,x,{'9' * 5000}\n".encode())
+
+
 def test_table_is_read() -> None:
     text = (
         "\ufeffEvent,Type,Property,Data Type,Required,Allowed Values,Description\r\n"
