@@ -5,7 +5,8 @@ import json
 import signal
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -29,11 +30,15 @@ _PAUSE_SECONDS = 0.05
 
 
 class Customers(threading.Thread):
-    """Sends each customer's orders in turn, every second one from both sources, each until it is acknowledged."""
+    """Sends each customer's orders in turn, every second one from both sources, each until it is acknowledged.
+
+    Attributes:
+        serving: To which they are sent; may be changed at any time.
+    """
 
     def __init__(self, serving: ProductProcess) -> None:
         super().__init__()
-        self._serving = serving
+        self.serving = serving
         self.stopping = threading.Event()
         self.orders: defaultdict[str, list[str]] = defaultdict(list)
         self.repeats = 0
@@ -50,6 +55,10 @@ class Customers(threading.Thread):
             self.repeats += number % 2
             number += 1
 
+    def all_orders(self) -> set[str]:
+        """Return all orders so far."""
+        return {order for bought in list(self.orders.values()) for order in bought}
+
     def stop(self) -> None:
         """Send the last order, and end."""
         self.stopping.set()
@@ -62,7 +71,7 @@ class Customers(threading.Thread):
             "messageId": message_id,
             "properties": {"email": customer, "orderId": order, "total": 5},
         }
-        wait_until(lambda: self._serving.send("track", body, write_key=key)[0] == 200)
+        wait_until(lambda: self.serving.send("track", body, write_key=key)[0] == 200)
         self.events.append(message_id)
 
 
@@ -100,18 +109,23 @@ class Workers:
         self.running: dict[int, WorkerProcess] = {}
         self.logs: list[Path] = []
 
-    def start(self) -> int:
-        """Start another one; return its number."""
+    def start(self, environment: Mapping[str, str] | None = None) -> int:
+        """Start another one, with settings of its own or those of all; return its number."""
         number = len(self.logs)
         self.logs.append(self._folder / f"worker-{number}.log")
         folder = self._folder / f"worker-{number}"
         arguments = ["--without-engage"]
-        self.running[number] = WorkerProcess(folder, self._environment, self.logs[-1], arguments=arguments)
+        settings = environment or self._environment
+        self.running[number] = WorkerProcess(folder, settings, self.logs[-1], arguments=arguments)
         return number
 
-    def wait_until_shared(self, *numbers: int) -> None:
+    def wait_until_shared(self, *numbers: int, partitions: int = PARTITIONS) -> None:
         """Return once these workers have all partitions; the one that feeds the lake may have none."""
-        wait_until(partial(self._are_shared, numbers))
+        wait_until(partial(self._are_shared, numbers, partitions), self._newest_lines)
+
+    def wait_until_waiting(self, *numbers: int) -> None:
+        """Return once each of these workers waits for the others to end, with its number of partitions."""
+        wait_until(lambda: all("partitions_waited_for" in self.logs[number].read_text() for number in numbers))
 
     def defects(self) -> list[str]:
         """Return the lines of all logs that name a defect."""
@@ -124,9 +138,12 @@ class Workers:
             worker.signal(signal.SIGCONT)
             worker.__exit__()
 
-    def _are_shared(self, numbers: tuple[int, ...]) -> bool:
+    def _are_shared(self, numbers: tuple[int, ...], partitions: int) -> bool:
         shares = [self._share(number) for number in numbers]
-        return sorted(itertools.chain(*shares)) == list(range(PARTITIONS)) and sum(map(bool, shares)) >= len(shares) - 1
+        return sorted(itertools.chain(*shares)) == list(range(partitions)) and sum(map(bool, shares)) >= len(shares) - 1
+
+    def _newest_lines(self) -> str:
+        return "\n".join(f"{log.name}:\n{log.read_text()[-2_000:]}" for log in self.logs)
 
     def busiest_first(self) -> list[int]:
         """Return the numbers of those that run, the one with most partitions first."""
@@ -197,6 +214,54 @@ def test_workers_that_share_a_log_award_each_order_once_whatever_dies(
     assert duplicates_in(postgres_url) == {"same_effect": customers.repeats}
     assert_in_order(postgres_url)
     assert workers.defects() == []
+
+
+@pytest.mark.parametrize("environment", ["postgresql", pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True)
+def test_partitions_that_are_raised_while_orders_arrive_cost_no_order(
+    tmp_path: Path, postgres_url: str, sandbox: SandboxProcess, workers: Workers, environment: dict[str, str]
+) -> None:
+    """From a log that is not divided to 2 partitions, then to 5; workers and serving machine are replaced each time."""
+    settings = {count: {**environment, "PUNCHCARD_LOG_PARTITIONS": str(count)} for count in (1, 2, PARTITIONS)}
+    with ExitStack() as stack:
+
+        def serve(count: int) -> ProductProcess:
+            folder = tmp_path / f"serving-{count}"
+            return stack.enter_context(ProductProcess(folder, serves_only=True, environment=settings[count]))
+
+        first = serve(1)  # its data folder has the token
+        customers = Customers(first)
+        workers.start(settings[1])
+        customers.start()
+        try:
+            wait_until_caught_up(customers, sandbox)
+            for count in (2, PARTITIONS):
+                before = list(workers.running)
+                raised = [workers.start(settings[count]) for _ in range(2)]
+                workers.wait_until_waiting(*raised)
+                wait_until_caught_up(customers, sandbox)  # the others route all, until they end
+                workers.running.pop(before.pop()).kill()
+                for number in before:
+                    workers.running.pop(number).stop()
+                workers.wait_until_shared(*raised, partitions=count)
+                wait_until_caught_up(customers, sandbox)
+                customers.serving = serve(count)
+            wait_until_caught_up(customers, sandbox)
+        finally:
+            customers.stop()
+        assert_all_awarded_once(customers, first, sandbox)
+        workers.stop()
+        assert_all_awarded_once(customers, first, sandbox)
+    assert duplicates_in(postgres_url) == {"same_effect": customers.repeats}
+    assert_in_order(postgres_url)
+    assert workers.defects() == []
+
+
+def wait_until_caught_up(customers: Customers, sandbox: SandboxProcess) -> None:
+    """Wait until some more orders are sent, and all that were sent until then are awarded."""
+    count = len(customers.all_orders()) + 20
+    wait_until(lambda: len(customers.all_orders()) >= count)
+    expected = {f"SEG:perkville:ORDER:{order}:order-completed" for order in customers.all_orders()}
+    wait_until(lambda: expected <= {transaction["trans_source_id"] for transaction in sandbox.transactions()})
 
 
 @pytest.mark.soak  # without a free core, Kafka's controllers may elect none of them within two minutes

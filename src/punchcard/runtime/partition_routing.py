@@ -21,7 +21,7 @@ from punchcard.runtime.partition_shares import share_partitions
 from punchcard.store.delivery.recoveries import newest_recovery
 from punchcard.store.engine import Store
 from punchcard.store.leadership import Leadership
-from punchcard.store.routing.partition_workers import leave, report_worker
+from punchcard.store.routing.partition_workers import AliveWorker, leave, report_worker
 from punchcard.store.routing.positions import add_partitions, divide_routing, partition_positions
 
 _BALANCE_SECONDS: Final = 1.0
@@ -120,6 +120,9 @@ class PartitionRouting:
         self._logger = structlog.get_logger("punchcard.partitions")
         self._owned: dict[int, _Owned] = {}
         self._balance_at = 0.0
+        self._stepped = -1  # the partition that took the last step
+        self._is_sharing = False  # whether the others count on this worker
+        self._is_waiting = False  # for the log to be divided as the settings say
 
     @property
     def partitions(self) -> list[int]:
@@ -142,13 +145,15 @@ class PartitionRouting:
         finally:
             self.release_all()
             try:
-                with self._store.unit_of_work() as work:
-                    leave(work, self._worker)
+                self._leave()
             except StorageError as error:  # the others forget it within seconds
                 self._telemetry.storage_failed(error=error.message)
 
     def step(self) -> int:
         """Take and give back partitions if it is time to, and take one step of each; return the records routed.
+
+        A partition that fails takes as long as its brokers are waited for. If it is time to balance by then, the others
+        are left for the next call: a worker that does not report for some seconds is forgotten by the others.
 
         Raises:
             StorageError: Log or store is not available; call again. No partition is routed twice meanwhile.
@@ -157,7 +162,9 @@ class PartitionRouting:
             self.balance()
         routed = 0
         failed: StorageError | None = None
-        for partition, owned in list(self._owned.items()):
+        for partition in self._in_turn():
+            owned = self._owned[partition]
+            self._stepped = partition
             try:
                 routed += owned.router.step()
             except PositionMovedError:
@@ -165,9 +172,15 @@ class PartitionRouting:
                 self._release(partition)
             except StorageError as error:  # two routers that waited for each other, or the store: the others go on
                 failed = error
+                if self._clock.monotonic() >= self._balance_at:
+                    break
         if failed is not None:
             raise failed
         return routed
+
+    def _in_turn(self) -> list[int]:
+        """Return the partitions, beginning after the one that took the last step."""
+        return sorted(self._owned, key=lambda partition: (partition <= self._stepped, partition))
 
     def router_of(self, partition: int) -> Router:
         """Return the router of a partition that this worker routes."""
@@ -202,15 +215,17 @@ class PartitionRouting:
             if not self._is_held(owned):
                 self._telemetry.leadership_lost()
                 self._release(partition)
-        with self._store.unit_of_work() as work:
-            workers = report_worker(work, self._worker, feeds_lake=self._feeds_lake())
+        # Before the log is asked, which may take long: the others must know that this worker is alive.
+        workers = self._report() if self._is_sharing else []
         count = self._log.partitions().count
         with self._store.reading() as work:
             positions = partition_positions(work)
             recovery = newest_recovery(work)
         if count != self._count or len(positions) < count:
-            self.release_all()  # the worker that leads is about to divide the log
+            self._wait_for_division()
         else:
+            workers = workers or self._report()
+            self._is_sharing, self._is_waiting = True, False
             share = share_partitions(count, workers)[self._worker]
             for partition in self.partitions[len(share) :]:
                 self._release(partition)
@@ -223,29 +238,42 @@ class PartitionRouting:
             self._logger.info("partitions_changed", partitions=self.partitions, workers=len(workers))
             self._on_change(self.partitions)
 
+    def _wait_for_division(self) -> None:
+        """Take no partitions: the worker that leads is about to divide the log, once nobody routes the current ones."""
+        self.release_all()
+        self._leave()  # those that route the current ones must not leave some of them to this worker
+        if not self._is_waiting:
+            self._logger.warning("partitions_waited_for", partitions=self._count)
+        self._is_waiting = True
+
+    def _report(self) -> list[AliveWorker]:
+        """Report that this worker is alive; return all that share the partitions."""
+        with self._store.unit_of_work() as work:
+            return report_worker(work, self._worker, feeds_lake=self._feeds_lake())
+
+    def _leave(self) -> None:
+        """Report that this worker takes no partitions any more."""
+        if not self._is_sharing:
+            return
+        with self._store.unit_of_work() as work:
+            leave(work, self._worker)
+        self._is_sharing = False
+
     def _take(self, share: int, count: int, *, first: int) -> None:
         """Take free partitions up to this worker's share, beginning where the others do not begin."""
         taken: dict[int, tuple[Leadership, ExitStack]] = {}
-        for partition in ((first + number) % count for number in range(count)):
-            if len(self._owned) + len(taken) >= share:
-                break
-            if partition in self._owned:
-                continue
-            stack = ExitStack()
-            leadership = stack.enter_context(self._store.leadership(leadership_name(partition)))
-            try:
-                is_taken = leadership.held()
-            except BaseException:
-                stack.close()
-                raise
-            if is_taken:
-                taken[partition] = leadership, stack
-            else:
-                stack.close()
-        if not taken:
-            return
         try:
-            self._open(taken)
+            for partition in ((first + number) % count for number in range(count)):
+                if len(self._owned) + len(taken) >= share:
+                    break
+                if partition in self._owned:
+                    continue
+                with ExitStack() as stack:
+                    leadership = stack.enter_context(self._store.leadership(leadership_name(partition)))
+                    if leadership.held():
+                        taken[partition] = leadership, stack.pop_all()
+            if taken:
+                self._open(taken)
         finally:
             for partition, (_, stack) in taken.items():
                 if partition not in self._owned:

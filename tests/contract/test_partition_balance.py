@@ -1,0 +1,109 @@
+"""Workers that share partitions while the log is slow or not divided yet: who counts on whom."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from punchcard.errors import StorageError
+from punchcard.store.routing.positions import partition_positions
+from punchcard.testing.partition_world import PartitionWorld
+
+_PARTITIONS = 4
+_LATE_SECONDS = 6.0  # as long as brokers that do not answer are waited for, about
+
+
+@pytest.fixture
+def world(postgres_url: str, tmp_path: Path) -> Iterator[PartitionWorld]:
+    world = PartitionWorld(postgres_url, tmp_path, _PARTITIONS)
+    world.divide()
+    yield world
+    world.close()
+
+
+def test_a_worker_balances_before_each_partition_that_is_waited_for(
+    world: PartitionWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that reported only after all of them would be forgotten by the others meanwhile."""
+    worker = world.start_worker()
+    world.step(worker)
+    tried: list[int] = []
+    balance = worker.routing.balance
+    balanced_before: list[int] = []
+
+    def fail_late(partition: int, *_: object, **__: object) -> None:
+        tried.append(partition)
+        world.clock.advance(_LATE_SECONDS)
+        raise StorageError("the brokers do not answer in time")
+
+    def note_and_balance() -> None:
+        balanced_before.append(len(tried))
+        balance()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.log, "read_partition", fail_late)
+        patch.setattr(worker.routing, "balance", note_and_balance)
+        for _ in range(_PARTITIONS):
+            with pytest.raises(StorageError):
+                world.step(worker)
+    assert sorted(tried) == list(range(_PARTITIONS))  # each is tried in its turn
+    assert balanced_before == [1, 2, 3]
+    world.send()
+    world.drain()
+    world.check_exactly_once()
+
+
+def test_a_partition_that_fails_keeps_no_other_from_being_routed(
+    world: PartitionWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = world.start_worker()
+    world.step(worker)
+    for _ in range(40):
+        world.send()
+    read = worker.log.read_partition
+
+    def fail_for_first(partition: int, after: int, *, records_max: int, bytes_max: int) -> object:
+        if partition == 0:
+            world.clock.advance(_LATE_SECONDS)
+            raise StorageError("the brokers do not answer in time")
+        return read(partition, after, records_max=records_max, bytes_max=bytes_max)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.log, "read_partition", fail_for_first)
+        for _ in range(20):
+            with suppress(StorageError):
+                world.step(worker)
+    with world.store.reading() as work:
+        positions = partition_positions(work)
+    assert {partition for partition, position in positions.items() if position == world.log.last_position()} == {
+        1,
+        2,
+        3,
+    }
+    world.drain()
+    world.check_exactly_once()
+
+
+def test_a_worker_that_waits_for_more_partitions_is_left_none_of_the_current_ones(world: PartitionWorld) -> None:
+    first = world.start_worker()
+    raised = replace(world, count=_PARTITIONS + 2, workers=[], sent=[])
+    try:
+        waiting = raised.start_worker()
+        assert raised.step(waiting) == 0
+        world.step(first)
+        assert first.routing.partitions == list(range(_PARTITIONS))
+        first.routing.release_all()
+        assert raised.divide()
+        raised.clock.advance(2.0)
+        raised.step(waiting)
+        assert waiting.routing.partitions == list(range(_PARTITIONS + 2))
+        world.clock.advance(2.0)
+        world.step(first)  # with the lower number it takes none any more, and the other one knows
+        assert first.routing.partitions == []
+        raised.clock.advance(2.0)
+        raised.step(waiting)
+        assert waiting.routing.partitions == list(range(_PARTITIONS + 2))
+    finally:
+        raised.close()
