@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from punchcard.cli.running import run
@@ -194,3 +195,14 @@ def test_the_exit_status_and_json_say_whether_there_is_a_problem(
     assert "→ " in printed
     assert output.err.startswith("1 problem, ")
     assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("limit", "health"), [(2, Health.PROBLEM), (30, Health.WARNING), (60, None)])
+def test_too_few_connections_at_postgresql_are_noticed(
+    tmp_path: Path, empty_postgres_url: str, limit: int, health: Health | None
+) -> None:
+    with psycopg.connect(empty_postgres_url, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{connection.info.dbname}" CONNECTION LIMIT {limit}'.encode())
+    diagnoses = report(tmp_path / "data", {"PUNCHCARD_DATABASE_URL": empty_postgres_url})
+    assert faults(diagnoses).get("connections") is health
+    assert all(f"may have {limit} " in each.message for each in diagnoses if each.subject == "connections")

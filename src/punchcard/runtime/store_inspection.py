@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from punchcard.clock import SystemClock
 from punchcard.errors import StorageError
@@ -15,9 +15,24 @@ from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_wrong_combination
 from punchcard.store.engine import HEAD_MIGRATION
 
+if TYPE_CHECKING:
+    import psycopg  # slow to import, and seldom needed
+
 _POSTGRESQL_MIN: Final = 14
 _CONNECT_SECONDS: Final = 5
 _CLOCK_WARNING: Final = timedelta(seconds=5)
+# Of a serving process and a worker with one destination: at rest, and at most. docs/how-to/operate.md has the parts.
+_CONNECTIONS_PROBLEM: Final = 16
+_CONNECTIONS_WARNING: Final = 44
+_CONNECTIONS_MAX: Final = """
+    SELECT least(
+        CASE WHEN rolconnlimit >= 0 THEN rolconnlimit END,
+        CASE WHEN datconnlimit >= 0 THEN datconnlimit END,
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+            - coalesce(current_setting('reserved_connections', true), '0')::int
+    )
+    FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +101,22 @@ def _inspect_server(url: str) -> StoreState:
             if difference > _CLOCK_WARNING:
                 message = f"differs from that of the database by {difference.total_seconds():,.0f} s"
                 diagnoses.append(warning("clock", message, "Synchronize both (NTP)."))
+            diagnoses += _diagnose_connections(connection)
             if row[1] is not None:
                 row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
                 return StoreState(revision=None if row is None else str(row[0]), diagnoses=diagnoses)
     except psycopg.Error as error:
         raise StorageError(f"the database does not respond: {error}") from error
     return StoreState(revision=None, diagnoses=diagnoses)
+
+
+def _diagnose_connections(connection: "psycopg.Connection[Any]") -> Iterator[Diagnosis]:
+    """Yield whether the database allows this user too few connections: some processes would take all of them."""
+    row = connection.execute(_CONNECTIONS_MAX).fetchone()
+    assert row is not None
+    message = f"{connection.info.user} may have {row[0]} at {connection.info.host}"
+    remedy = "Raise the limit of the user, the database or the server: docs/how-to/operate.md says what processes need."
+    if row[0] < _CONNECTIONS_PROBLEM:
+        yield problem("connections", f"{message}: awards stop when serving processes have taken them", remedy)
+    elif row[0] < _CONNECTIONS_WARNING:
+        yield warning("connections", f"{message}: a serving process and a worker may need more", remedy)
