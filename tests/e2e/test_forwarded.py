@@ -65,6 +65,22 @@ def test_a_partner_call_is_one_transaction_however_often_segment_repeats_it(
     assert booked(sandbox, f"{sent}@example.com") == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("body", "explanation"),
+    [
+        pytest.param(b"", "one event as a JSON object: malformed JSON: the body is empty.", id="empty"),
+        pytest.param(b"event=Checked+In&userId=ann", "malformed JSON: the body is a form", id="form"),
+        pytest.param(b'{"type": "track"', "it was truncated in transit", id="truncated"),
+        pytest.param(b"[1,", "The body is not one event as a JSON object.", id="list"),
+        pytest.param(b"[{}, {}]", "The body must be one event; it is a list of 2.", id="several"),
+    ],
+)
+def test_a_body_that_is_no_event_is_explained(product: ProductProcess, body: bytes, explanation: str) -> None:
+    status, response = partner(product, body)
+    assert status == 400
+    assert explanation in response["message"]
+
+
 @pytest.mark.parametrize("path", ["/partner/perkville", f"/v1/webhooks/segment/{WRITE_KEY}"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])
 def test_another_method_is_refused_with_the_accepted_one(product: ProductProcess, path: str, method: str) -> None:

@@ -155,7 +155,8 @@ def _print_table(view: ReconciliationView) -> None:
         return
     console.print(_sides(totals))
     if totals.not_compared:
-        console.print(f"{totals.not_compared:,} awards are booked for another account and were not compared.")
+        counted = "1 award is" if totals.not_compared == 1 else f"{totals.not_compared:,} awards are"
+        console.print(f"Not compared: {counted} booked for another account.")
     if totals.customers_unchecked:
         console.print(f"The address of {totals.customers_unchecked:,} customers was not read from the partner yet.")
     if not view.differences:

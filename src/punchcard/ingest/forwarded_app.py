@@ -20,6 +20,7 @@ from punchcard.errors import (
     StorageError,
 )
 from punchcard.events.forwarded import PARTNER, WEBHOOK, Deletion, is_deletion, read_deletion, settings_of
+from punchcard.events.malformed import explain_malformed
 from punchcard.events.parse import BATCH_BYTES_MAX, EVENT_BYTES_MAX, IngestFailure, read_request
 from punchcard.ingest.admission import Admission, Refusal, TooManyKeysError
 from punchcard.ingest.body import BodyReader, ClientGoneError, Receive
@@ -162,7 +163,7 @@ class ForwardedApp:
             )
         messages = events_of(body)
         if messages is None:
-            raise _RefusedCallError(400, "The body is neither an event nor a list of events in JSON.")
+            raise _RefusedCallError(400, _unreadable("The body is neither an event nor a list of events in JSON", body))
         deletions = [deletion for message in messages if (deletion := read_deletion(message)) is not None]
         events = [message for message in messages if not is_deletion(message)]
         await self._record_deletions(route.source.slug, deletions)
@@ -180,8 +181,10 @@ class ForwardedApp:
             raise _RefusedCallError(401, "Send the API key with HTTP Basic, as the user name and without a password.")
         header_settings = read_settings_header(headers.get(b"x-segment-settings"), definition)
         messages = events_of(body)
-        if messages is None or len(messages) != 1:
-            raise _RefusedCallError(400, "The body is not one event as a JSON object.")
+        if messages is None:
+            raise _RefusedCallError(400, _unreadable("The body is not one event as a JSON object", body))
+        if len(messages) != 1:
+            raise _RefusedCallError(400, f"The body must be one event; it is a list of {len(messages):,}.")
         # A deletion concerns a user, whichever events earn points.
         needs_maps = not is_deletion(messages[0])
         account, snapshot = await self._admit(definition, key, header_settings, needs_maps=needs_maps, address=address)
@@ -354,6 +357,11 @@ def _maps_more(existing: Destination, settings: Mapping[str, object]) -> bool:
         if isinstance(value, Mapping) and not (isinstance(before, Mapping) and value.keys() <= before.keys()):
             return True
     return False
+
+
+def _unreadable(sentence: str, body: bytes) -> str:
+    """Return the sentence, with what is wrong with the text of a body that is not a list."""
+    return f"{sentence}." if body.lstrip().startswith(b"[") else f"{sentence}: {explain_malformed(body)}"
 
 
 def _message_response(
