@@ -163,6 +163,16 @@ def test_a_refund_takes_nothing_in_another_account_than_its_order(world: _World)
     assert "business 42" in refund.detail
 
 
+def test_a_correction_books_nothing_in_another_account_than_its_order(world: _World) -> None:
+    _refund_after_account_changed(world)
+    correction = replace(new_effect("SEG:perkville:ORDER:o1:correction", order_id="o1"), corrects=world.effect().id)
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [correction], now=SystemClock().now())
+    assert world.attempts() == []
+    parked = world.effect(correction.effect_key)
+    assert (parked.state, parked.reason) == (EffectState.PARKED, "other_account")
+
+
 def test_an_operator_who_retries_such_a_refund_has_it_taken_in_the_new_account(world: _World) -> None:
     _refund_after_account_changed(world)
     with world.store.unit_of_work() as work:

@@ -132,10 +132,13 @@ def _awarded_elsewhere(
     return NotReady(
         state=EffectState.PARKED,
         reason="other_account",
-        detail=f"Order {effect.order_id} was awarded for {', '.join(map(str, accounts))}, and the settings name "
-        f"{account}: nothing was taken from either. Correct it there and dismiss this; or retry it to take the points "
-        "here.",
+        detail=f"{_shown_order(effect)} was awarded for {', '.join(map(str, accounts))}, and the settings name "
+        f"{account}: nothing was booked in either. Correct it there and dismiss this, or retry this to book it here.",
     )
+
+
+def _shown_order(effect: StoredEffect) -> str:
+    return "What it corrects" if effect.order_id is None else f"Order {effect.order_id}"
 
 
 def _prepare_correction(
@@ -159,6 +162,8 @@ def _prepare_correction(
     _check_readable(rows)
     first = next(row for row in rows if row.id == first_id)
     others = sorted((row for row in rows if row.id != correction.id), key=lambda row: row.id)
+    if (elsewhere := _awarded_elsewhere(correction, others, partner=partner, settings=settings)) is not None:
+        return elsewhere
     return partner.prepare_correction(correction, first, others, settings=settings, now=now)
 
 

@@ -103,9 +103,9 @@ PERSON: Final = (
     ),
     _reason(
         "other_account",
-        "the order of the refund was awarded in an account that the settings do not name any more; the detail has both "
-        "accounts. Nothing was taken",
-        "correct it in the other account and dismiss it, or retry it to take the points in the present one",
+        "the order of the refund or correction was awarded in an account that the settings do not name any more; the "
+        "detail has both accounts. Nothing was booked",
+        "correct it in the other account and dismiss it, or retry it to book it in the present one",
         action=Action.RETRY,
     ),
     _reason(
