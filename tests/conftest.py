@@ -150,9 +150,9 @@ def leave_cases_to_long(items: list[pytest.Item]) -> None:
             samples.setdefault((item.path, getattr(item, "originalname", item.name)), []).append(item)
     for (_, name), cases in samples.items():
         (size,) = next(cases[0].iter_markers("sample")).args
-        kept = Random(name).sample(range(len(cases)), min(size, len(cases)))
+        chosen = Random(name).sample(range(len(cases)), min(size, len(cases)))
         for number, case in enumerate(cases):
-            if number not in kept:
+            if number not in chosen:
                 case.add_marker(pytest.mark.long)
 
 
