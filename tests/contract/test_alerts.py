@@ -134,13 +134,10 @@ def test_a_failing_channel_is_retried_and_the_others_report_it(world: World) -> 
         health = read_channel_health(work, ["ops", "chat"])
     assert (health["ops"].pending, health["ops"].error) == (1, "no connection")
     assert health["chat"].failing_since is None
-    attempts = 0
-    for _ in range(60):
-        world.clock.advance(30)
-        before = len(world.notice_states())
+    for _ in range(15):
+        world.clock.advance(120)
         world.send("ops")
         world.look()
-        attempts += len(world.notice_states()) - before
     assert "channel" in world.open_kinds()
     world.send("chat")
     assert world.taken.types("chat") == [("alert.raised", "off"), ("alert.raised", "channel")]
