@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.contract.privacy_world import CONFIG
 
 from punchcard.ingest.app import TrackingApp
 from punchcard.log.bodies import decompress
@@ -16,6 +17,7 @@ from punchcard.log.group_commit import GroupCommit
 from punchcard.log.sqlite import SqliteEventLog
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.listening import ListeningApp
+from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 WRITE_KEY = "wk_website"
@@ -112,3 +114,10 @@ def lake_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "a lake")
     return str(request.getfixturevalue("s3_server").new_lake())
+
+
+@pytest.fixture
+def api(tmp_path: Path, store_url: str) -> Iterator[PublicApiServer]:
+    """A running API over a real store, log and lake, with the configuration of `privacy_world`."""
+    with PublicApiServer(tmp_path, store_url, CONFIG) as server:
+        yield server

@@ -1,23 +1,13 @@
 """Access requests: everything that is stored about a person, and nothing about others."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from tests.contract.privacy_world import ANN, BOB, CONFIG, order, process
+from tests.contract.privacy_world import ANN, BOB, order, process
 
 from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.access_request import PersonReader, to_html, to_json
 from punchcard.store.privacy.regulations import SubjectType
 from punchcard.testing.public_api import PublicApiServer
-
-
-@pytest.fixture
-def api(tmp_path: Path, store_url: str) -> Iterator[PublicApiServer]:
-    """A running API over a real store, log and lake."""
-    with PublicApiServer(tmp_path, store_url, CONFIG) as server:
-        yield server
 
 
 @pytest.fixture

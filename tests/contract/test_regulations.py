@@ -27,14 +27,6 @@ from punchcard.store.delivery.effects import EffectState
 from punchcard.testing.examples import examples
 from punchcard.testing.public_api import PublicApiServer
 
-
-@pytest.fixture
-def api(tmp_path: Path, store_url: str) -> Iterator[PublicApiServer]:
-    """A running API over a real store, log and lake."""
-    with PublicApiServer(tmp_path, store_url, CONFIG) as server:
-        yield server
-
-
 # --- suppression
 
 

@@ -31,12 +31,14 @@ class Transformations:
 
     Args:
         definitions: The enabled transformations, in the order in which they are applied.
+        is_complete: False if there are others that cannot be used; they are then not applied to any event.
 
     Raises:
         ConfigurationError: A transformation is invalid; the message names it.
     """
 
-    def __init__(self, definitions: Sequence[TransformationDefinition]) -> None:
+    def __init__(self, definitions: Sequence[TransformationDefinition], *, is_complete: bool = True) -> None:
+        self._is_complete = is_complete
         self._transformations = [read_transformation(definition) for definition in definitions]
         conditions = [transformation.condition for transformation in self._transformations]
         # Most events match nothing: that takes one call.
@@ -54,6 +56,13 @@ class Transformations:
 
     def __bool__(self) -> bool:
         return bool(self._transformations)
+
+    @property
+    def may_rename_events(self) -> bool:
+        """Whether any of them gives events another name."""
+        return not self._is_complete or any(
+            ("event",) in transformation.changed for transformation in self._transformations
+        )
 
     def apply(self, event: Event) -> Transformed | None:
         """Apply the transformations to an event; None if none of them changes anything. Never raises."""

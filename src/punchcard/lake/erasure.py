@@ -10,8 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from punchcard.clock import Clock
 from punchcard.errors import LakeError
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.model import WireEvent
 from punchcard.events.sequence import EVENTS_PER_RECORD_MAX, seq_of
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.location import LakeLocation
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 Place = tuple[int, int]
 """Log position and index of an event."""
 
+_alias: Final = msgspec.json.Decoder(WireEvent)
 _FILES_PER_QUERY: Final = 64
 _TRIES: Final = 50
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -41,11 +46,19 @@ _NAMED: Final = f"""
     WHERE type <> '' AND (user_id IN (SELECT v FROM users) OR anonymous_id IN (SELECT v FROM devices)
           OR {{email}} IN (SELECT v FROM mails))
 """
-# Apart from the others: the column of texts is the largest by far, and few files have such rows.
+# Apart from the others: the column of texts is the largest by far, and few files have such rows. An alias call has an
+# id of a person that is in no column.
 _NO_EVENTS: Final = f"""
     SELECT filename, log_position, event_index, source, message_id, user_id, anonymous_id, {{email}}, encode(payload)
     {_FROM}
     WHERE type = ''
+"""
+_ALIASES: Final = f"""
+    SELECT filename, log_position, event_index, source, message_id, user_id, anonymous_id, {{email}}, encode(payload)
+    {_FROM}
+    WHERE type = 'alias' AND coalesce(user_id NOT IN (SELECT v FROM users), true)
+          AND coalesce(anonymous_id NOT IN (SELECT v FROM devices), true)
+          AND coalesce({{email}} NOT IN (SELECT v FROM mails), true)
 """
 
 
@@ -55,6 +68,7 @@ class SubjectEvent:
 
     Attributes:
         text: The text as received of an item that is not a valid event, else None.
+        previous_id: Of an alias call, else None.
     """
 
     path: str
@@ -65,11 +79,14 @@ class SubjectEvent:
     anonymous_id: str | None
     email: str | None
     text: bytes | None
+    previous_id: str | None = None
 
     def is_of(self, ids: ErasedIds) -> bool:
         """Return whether it is about a subject."""
         if self.text is not None:
             return ids.mentions(self.text.decode(errors="replace"))
+        if self.previous_id is not None and self.previous_id in ids.user_ids | ids.anonymous_ids:
+            return True
         return ids.owns(user_id=self.user_id, anonymous_id=self.anonymous_id, email=self.email)
 
 
@@ -143,13 +160,13 @@ class LakeEraser:
         return tuple(path for path in paths if self._may_name(path, ids))
 
     def _may_name(self, path: str, ids: ErasedIds) -> bool:
-        """Return whether a file has an id of a subject, or an item that is not a valid event."""
+        """Return whether a file has an id of a subject, an item that is not a valid event, or an alias call."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet
 
         columns = {
-            "type": frozenset({""}),
+            "type": frozenset({"", "alias"}),
             "user_id": ids.user_ids,
             "anonymous_id": ids.anonymous_ids,
             "email": ids.emails,
@@ -288,21 +305,26 @@ class LakeEraser:
             for table, values in (("users", ids.user_ids), ("devices", ids.anonymous_ids), ("mails", ids.emails)):
                 _create_table(connection, table, values)
             for begin in range(0, len(files), _FILES_PER_QUERY):
-                yield from self._query(connection, files[begin : begin + _FILES_PER_QUERY])
+                yield from self._query(connection, ids, files[begin : begin + _FILES_PER_QUERY])
 
-    def _query(self, connection: "duckdb.DuckDBPyConnection", files: Sequence[DataFile]) -> Iterator[SubjectEvent]:
+    def _query(
+        self, connection: "duckdb.DuckDBPyConnection", ids: ErasedIds, files: Sequence[DataFile]
+    ) -> Iterator[SubjectEvent]:
         import duckdb
 
         paths = dict(zip(self._files.paths(files), (file.path for file in files), strict=True))
         self._files.prepare(files)
         try:
-            for query in (_NAMED, _NO_EVENTS):
+            for query in (_NAMED, _NO_EVENTS, _ALIASES):
                 try:
                     rows = connection.execute(query.format(email="email"), [list(paths)])
                 except duckdb.BinderException:  # none of these files has the column, which was added later
                     rows = connection.execute(query.format(email="NULL::VARCHAR"), [list(paths)])
                 while batch := rows.fetchmany(10_000):
                     for path, position, index, source, message_id, user_id, anonymous_id, email, text in batch:
+                        previous_id = _previous_id_in(text) if query is _ALIASES else None
+                        if query is _ALIASES and previous_id not in ids.user_ids | ids.anonymous_ids:
+                            continue
                         yield SubjectEvent(
                             path=paths[path],
                             place=(position, index),
@@ -311,10 +333,18 @@ class LakeEraser:
                             user_id=user_id,
                             anonymous_id=anonymous_id,
                             email=email,
-                            text=text,
+                            text=None if query is _ALIASES else text,
+                            previous_id=previous_id,
                         )
         except duckdb.Error as error:
             raise LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
+
+
+def _previous_id_in(text: bytes) -> str | None:
+    try:
+        return _alias.decode(text).previous_id
+    except UNREADABLE:  # an earlier version may have read it
+        return None
 
 
 def _create_table(connection: "duckdb.DuckDBPyConnection", name: str, values: Collection[str]) -> None:

@@ -262,6 +262,9 @@ def _restored(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert
             f"Some events are in no copy, so until {recovery.doubt_until:%Y-%m-%d} every new award is read back from "
             "the partner before it is sent."
         )
+    sentences.append(
+        "Persons who were deleted or suppressed after the copy was made are back: create these regulations again."
+    )
     if recovery.reason not in set(RecoveryReason):
         sentences.append(f"The reason is stored as {recovery.reason}, which this version of Punchcard does not know.")
     detail = " ".join(sentences)

@@ -13,6 +13,7 @@ from punchcard.lake.extraction import ExtractedColumns
 from punchcard.lake.schema import LakeRows
 from punchcard.log.bodies import decompress
 from punchcard.log.port import LogRecord
+from punchcard.routing.batch_rules import apply_rules, refuse_suppressed_customers
 from punchcard.routing.conflicts import PlannedEffect, refused_orders
 from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.holding import behind_held, held_event
@@ -21,7 +22,7 @@ from punchcard.routing.records import QUARANTINED, Item, describe, internal_fail
 from punchcard.routing.replay_record import REPLAY, ReplayBatch, read_replay
 from punchcard.routing.replayed_events import plan_replay
 from punchcard.routing.rule_steps import Violation
-from punchcard.routing.source_rules import SourceRules, compile_source_rules
+from punchcard.routing.source_rules import compile_source_rules
 from punchcard.routing.suppression import SUPPRESSED_RESULTS, Suppressions, is_suppressed, without_person
 from punchcard.store.delivery.counts import CountKey
 from punchcard.store.delivery.orders import RefusedOrder
@@ -48,6 +49,9 @@ _SEEN_BEFORE = (
 _KEY_SHOWN = 8  # enough to know a key by, too little to use it
 
 
+Stopped = Mapping[int, EventResult]
+"""The results of the events of a record that are not planned, by their index."""
+
 FailingEvents = dict[tuple[int, int], Exception]
 """Events that fail behind planning, by record number and event number, with what they raise."""
 
@@ -73,7 +77,7 @@ class Batch:
     notes: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # see `batch_counts.count_notes`
     counts: Counter[CountKey] = field(default_factory=Counter)  # see `batch_counts.counts_to_keep`
     replays: dict[int, ReplayBatch] = field(default_factory=dict)  # by the number of their record
-    suppressed: Mapping[int, Collection[int]] = field(default_factory=dict)  # events of suppressed subjects, by record
+    suppressed: dict[int, set[int]] = field(default_factory=dict)  # events of suppressed subjects, by record
     extracted: Sequence[ExtractedColumns] = ()  # columns of the lake by record, if suppression has read them
     rewritten: dict[int, list[RewrittenEvent]] = field(default_factory=dict)  # by the rules of their source, by record
     transformed: dict[int, dict[bytes, list[int]]] = field(default_factory=dict)  # by their changes, by record
@@ -153,7 +157,10 @@ def plan_batch(
                 for place, item in enumerate(items)
             )
         else:
-            _plan_record(batch, number, planner, source=route.source.slug, index=index, behind=behind)
+            stopped = apply_rules(batch, number, planner.rules, source=route.source.slug, suppressions=suppressions)
+            _plan_record(batch, number, planner, stopped, index=index, behind=behind)
+    if suppressions:
+        refuse_suppressed_customers(batch, suppressions)
     return batch
 
 
@@ -169,12 +176,12 @@ def _replay_in(record: LogRecord, items: Sequence[Item]) -> ReplayBatch | None:
 
 
 def _plan_record(
-    batch: Batch, number: int, planner: Planner, *, source: str, index: MessageIndex, behind: Collection[str]
+    batch: Batch, number: int, planner: Planner, stopped: Stopped, *, index: MessageIndex, behind: Collection[str]
 ) -> None:
     record, results = batch.records[number], batch.results[number]
     seen_now = batch.message_keys
+    source = batch.sources[number] or ""
     key_start = message_key(source, "")
-    stopped = _stop_before_planning(batch, number, planner.rules)
     has_settings = record.call == PARTNER
     items = batch.items[number]
     keys = [key_start + item.message_id for item in items]
@@ -218,46 +225,6 @@ def _plan_record(
             for intent in planned
         ]
         batch.places += [(number, event_number)] * len(planned)
-
-
-def _stop_before_planning(batch: Batch, number: int, rules: SourceRules | None) -> dict[int, EventResult]:
-    """Return the results of the events of a record that are not planned, by their index.
-
-    Puts the other events as the rules of their source leave them in the place of the received ones.
-    """
-    suppressed = batch.suppressed.get(number, ())
-    stopped = dict.fromkeys(suppressed, SUPPRESSED_RESULTS[0])
-    if rules is None:
-        return stopped
-    items = list(batch.items[number])
-    rewritten: list[RewrittenEvent] = []
-    transformed: dict[bytes, list[int]] = {}
-    for index, item in enumerate(items):
-        if not isinstance(item, Event) or index in suppressed:
-            continue
-        try:
-            ruled = rules.apply(item)
-        except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
-            stopped[index] = internal_error(error)
-            continue
-        if ruled is None:
-            continue
-        if ruled.event is not None and ruled.event is not item:
-            items[index] = ruled.event
-            if ruled.changes is not None:
-                transformed.setdefault(ruled.changes, []).append(index)
-                continue
-            text = None if ruled.event.raw is item.raw else ruled.event.raw
-            rewritten.append(RewrittenEvent(index, text, ruled.notes))
-        if ruled.result is not None:
-            stopped[index] = ruled.result
-        batch.violations += [(number, index, violation) for violation in ruled.violations]
-    batch.items[number] = items
-    if rewritten:
-        batch.rewritten[number] = rewritten
-    if transformed:
-        batch.transformed[number] = transformed
-    return stopped
 
 
 def _stopped_results(

@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, to_micros
+from punchcard.destinations.port import Intent
 from punchcard.errors import RefusedError, StorageError
 from punchcard.events.forwarded import PARTNER, settings_of
 from punchcard.events.model import Event
@@ -210,14 +211,14 @@ class Holding:
             if event is None:
                 continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
-            if self._suppressions and self._suppressions.is_suppressed(event, held.source):
-                results[held.id] = suppressed_at(held.destination)
-                continue
-            planned = try_plan(event, under, source=held.source, zone=snapshot.zone)
+            is_suppressed = self._suppressions and self._suppressions.is_suppressed(event, held.source)
+            planned = None if is_suppressed else try_plan(event, under, source=held.source, zone=snapshot.zone)
             if isinstance(planned, RefusedError):
                 if isinstance(order_id := planned.context.get("order_id"), str):
                     refused += refused_orders([(held.destination, order_id, planned.code)], event, held.source)
                 planned = refusal_of(under, planned)
+            if planned is None or (isinstance(planned, Intent) and self._is_for_suppressed(planned, held, under)):
+                planned = suppressed_at(held.destination)
             if isinstance(planned, EventResult):
                 results[held.id] = planned
                 continue
@@ -238,6 +239,12 @@ class Holding:
         record_refusals(work, refused, destinations=snapshot.destinations, now=now)
         results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], events_by_id, results, now)
+
+    def _is_for_suppressed(self, intent: Intent, held: HeldEvent, destination: RoutedDestination) -> bool:
+        """Return whether the destination's own transformations have given an award to a suppressed customer."""
+        if not self._suppressions or held.source not in destination.transformations:
+            return False
+        return self._suppressions.is_suppressed_customer(intent.email, held.source)
 
     def _read(
         self, held: HeldEvent, record: HeldRecord | None, destination: RoutedDestination

@@ -283,9 +283,11 @@ def _refused_in_any_case(
 ) -> EventResult | None:
     """The refusal of an event that earns nothing whatever the filter does that cannot be used; None if it might earn.
 
-    So the many events that are not mapped need not be held.
+    So the many events that are not mapped need not be held, unless a transformation might give them a mapped name.
     """
-    if destination.settings is None:
+    transformations = destination.transformations.get(source)
+    may_be_renamed = transformations is not None and transformations.may_rename_events
+    if destination.settings is None or may_be_renamed:
         return None
     try:
         destination.partner.plan(

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from punchcard.clock import Clock
+from punchcard.events.emails import trimmed_email
 from punchcard.events.model import Event, MessageId, WireEvent
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.extraction import ExtractedColumns, extract_column_lists, extract_email, part_columns
@@ -45,7 +46,7 @@ class SuppressedEvents(NamedTuple):
         extracted: The columns of each record's events, if they were read to find emails; otherwise empty.
     """
 
-    indices: Mapping[int, set[int]]
+    indices: dict[int, set[int]]
     extracted: Sequence[ExtractedColumns]
 
 
@@ -114,13 +115,32 @@ class Suppressions:
         extracted = [] if columns is None else part_columns(columns, begins)
         return SuppressedEvents(indices, extracted)
 
+    def find(self, events: Sequence[Item], source: str) -> set[int]:
+        """Return the indices of the events of suppressed subjects.
+
+        Args:
+            source: Slug of their source.
+        """
+        return self._find(events, lambda _: source) if events else set()
+
     def is_suppressed(self, event: Event, source: str) -> bool:
         """Return whether an event is of a suppressed subject.
 
         Args:
             source: Slug of its source.
         """
-        return bool(self._find([event], lambda _: source))
+        return bool(self.find([event], source))
+
+    def is_suppressed_customer(self, email: str, source: str) -> bool:
+        """Return whether the customer of an award is suppressed.
+
+        Args:
+            source: Slug of the source of its event.
+        """
+        value, digests = trimmed_email(email), self._digests.get(SubjectType.EMAIL)
+        if value is None or digests is None or value in self._clear[SubjectType.EMAIL]:
+            return False
+        return not self._find_unknown(SubjectType.EMAIL, digests, [value]).get(value, set()).isdisjoint(("", source))
 
     def _find(
         self, items: Sequence[Item], source_of: Callable[[int], str], *, emails: Sequence[str | None] | None = None
@@ -132,7 +152,15 @@ class Suppressions:
             emails: The items' emails, if they have been read.
         """
         suppressed: set[int] = set()
+        aliases = _previous_ids_of(items)
         for subject_type, digests_by_source in self._digests.items():
+            if aliases and subject_type is not SubjectType.EMAIL:
+                matches = self._find_unknown(subject_type, digests_by_source, aliases.values())
+                suppressed.update(
+                    index
+                    for index, value in aliases.items()
+                    if value in matches and not matches[value].isdisjoint(("", source_of(index)))
+                )
             has_emails = subject_type is SubjectType.EMAIL and emails is not None
             values = emails if has_emails and emails is not None else _READERS[subject_type](items)
             # As for most batches: all persons were seen before, or the events have no such id.
@@ -200,7 +228,7 @@ def without_person(item: Item) -> Item:
 def _names_person(event: Event) -> bool:
     """Return whether the message id of an event contains an id of its person."""
     message_id = event.message_id.lower()
-    ids = (event.wire.user_id, event.wire.anonymous_id, extract_email(event))
+    ids = (event.wire.user_id, event.wire.anonymous_id, event.wire.previous_id, extract_email(event))
     return any(value and value.lower() in message_id for value in ids)
 
 
@@ -210,6 +238,15 @@ def _user_ids_of(items: Sequence[Item]) -> list[str | None]:
 
 def _anonymous_ids_of(items: Sequence[Item]) -> list[str | None]:
     return [item.wire.anonymous_id if isinstance(item, Event) else None for item in items]
+
+
+def _previous_ids_of(items: Sequence[Item]) -> dict[int, str | None]:
+    """Return the previous ids of alias calls by index: each may be a user id or an anonymous id."""
+    return {
+        index: item.wire.previous_id
+        for index, item in enumerate(items)
+        if isinstance(item, Event) and item.wire.previous_id is not None
+    }
 
 
 def _emails_of(items: Sequence[Item]) -> list[str | None]:

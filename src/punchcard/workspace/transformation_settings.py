@@ -77,6 +77,10 @@ def compile_transformations(workspace: Workspace, unreadable: Mapping[tuple[str,
             by_destination[destination, source] = compiled
         else:
             by_source[source] = compiled
+    unusable = Transformations([], is_complete=False)
+    for kind, slug in problems:
+        if kind == "destination":
+            by_destination |= {(slug, source.slug): unusable for source in workspace.sources}
     return CompiledTransformations(by_source=by_source, by_destination=by_destination, problems=problems)
 
 
@@ -138,11 +142,12 @@ def transformation_problems(workspace: Workspace) -> Iterator[Problem]:
     destinations = {destination.slug: destination for destination in workspace.destinations}
     for index, transformation in enumerate(workspace.transformations):
         path: KeyPath = ("transformations", transformation.slug or index)
-        has_slug = bool(transformation.slug or transformation.name.strip())  # it is derived from the name
-        if has_slug and (not _SLUG.fullmatch(transformation.slug) or slugs.count(transformation.slug) > 1):
-            message = (
-                f'"{transformation.slug}" is not a slug, or is used twice. Use lower-case letters, digits and hyphens.'
-            )
+        is_unnamed = not transformation.slug and not transformation.name.strip()  # the slug is derived from the name
+        if not is_unnamed and not _SLUG.fullmatch(transformation.slug):
+            message = f'"{transformation.slug}" is not a slug. Use lower-case letters, digits and hyphens.'
+            yield Problem(path=(*path, "slug"), message=message)
+        elif slugs.count(transformation.slug) > 1:
+            message = f'Another transformation is named "{transformation.slug}", too. Choose another name.'
             yield Problem(path=(*path, "slug"), message=message)
         elif transformation.slug in RESERVED_SLUGS:
             message = f'"{transformation.slug}" is reserved. Choose another slug, such as {transformation.slug}-2.'

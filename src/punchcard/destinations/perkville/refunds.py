@@ -23,6 +23,7 @@ from punchcard.destinations.preparation import WAITING_FOR_ORDER, LedgerRow, Not
 # As the ledger names them; a test holds both to the same words.
 OPEN_STATES: Final = frozenset({"pending", "sending", "retrying", "unknown"})
 UNCERTAIN_REASONS: Final = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
+_DELETED: Final = "deleted:"  # begins what the ledger has in place of a customer; the same test holds both to it
 # A waiting refund is woken when its order is settled; it looks by itself as well, in case that was missed.
 _LOOK_AGAIN_SECONDS: Final = 300.0
 # How far apart two sources may track the same refund. The slower one may send in batches, or catch up after an outage.
@@ -87,7 +88,13 @@ def decide_refund(
     if _units(own) <= 0:
         own = []  # a correction has given it to somebody else
     if not own and rules.follows is RefundFollows.ORDER:
-        customers = ", ".join(dict.fromkeys(award.email for award in delivered if award.customer != refund.customer))
+        customers = ", ".join(
+            dict.fromkeys(
+                "a customer who was deleted since" if award.email.startswith(_DELETED) else award.email
+                for award in delivered
+                if award.customer != refund.customer
+            )
+        )
         return NotReady(
             state="parked",
             reason=REFUND_OTHER_CUSTOMER,
