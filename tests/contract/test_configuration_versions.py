@@ -394,8 +394,20 @@ FORMS = {
         "/audiences/regulars/edit",
         {"name": "Mine", "definition": "event('Checked In').count() >= 2", "send": "identify"},
     ),
+    "transformation": (
+        "/transformations/fix-order",
+        {"name": "Mine", "condition": "all", "drops": "b", "source": "website", "order": "1", "enabled": "on"},
+    ),
+    "plan": ("/protocols/shop", {"name": "Mine", "description": "", "action": "save"}),
+    "plan rule": ("/protocols/shop/rule", {"event_type": "TRACK", "key": "Mine", "action": "json", "schema": "{}"}),
+    "source enforcement": ("/sources/website/protocols", {"action": "save", "unplanned_events": "BLOCK"}),
+    "source switch": ("/sources/website/schema/event", {"type": "track", "name": "Viewed", "switch": "off"}),
+    "source control": ("/privacy/controls/source/website", {"path": "properties.card", "action": "mask"}),
 }
+FIX = {"name": "Fix order", "sourceId": "website", "enabled": True, "if": "all", "newEventName": "Order"}
 MEANWHILE = {
+    "transformation": ("PATCH", "/api/transformations/fix-order", {"name": "Theirs"}),
+    "plan": ("PATCH", "/api/tracking-plans/shop", {"name": "Theirs"}),
     "destination": ("PATCH", "/api/destinations/perkville", MAP),
     "source": ("PATCH", "/api/sources/website", {"name": "Shop"}),
     "rule": ("PATCH", "/api/alert-rules/parked", {"threshold": 3}),
@@ -422,6 +434,8 @@ def test_a_form_does_not_overwrite_what_was_changed_after_its_page_was_loaded(
     call(world, "POST", "/api/alert-channels", {"name": "ops", "url": "https://hooks.example.com/ours"})
     audience = {"name": "Regulars", "definition": {"query": "event('Checked In').count() >= 1"}}
     call(world, "POST", "/api/spaces/default/audiences", audience)
+    call(world, "POST", "/api/tracking-plans", {"name": "Shop", "type": "LIVE"})
+    call(world, "POST", "/api/transformations", FIX)
     path, fields = FORMS[name]
     shown = re.search(r'name="_revision" value="(\d+)"', browser.get("/settings/password").text)
     assert shown is not None
@@ -432,10 +446,29 @@ def test_a_form_does_not_overwrite_what_was_changed_after_its_page_was_loaded(
     assert "after you opened this page" in response.text
     assert "Nothing was saved." in response.text
     assert newest(world) == theirs
-    if name == "source removed":  # there is no form to correct
+    if name in ("source removed", "source switch"):  # there is no form to correct
         return
     again = re.search(r'name="_revision" value="(\d+)"', response.text)
     assert again is not None
     assert int(again[1]) == theirs
     response = browser.post(path, _revision=again[1], **fields)
     assert response.status == 303, response.text
+
+
+@pytest.mark.parametrize("detour", ["preview", "mistake"])
+def test_a_form_that_is_shown_again_still_does_not_overwrite_what_was_changed_meanwhile(
+    world: PublicApiServer, browser: FormBrowser, detour: str
+) -> None:
+    call(world, "POST", "/api/transformations", FIX)
+    path, fields = FORMS["transformation"]
+    shown = re.search(r'name="_revision" value="(\d+)"', browser.get(path).text)
+    assert shown is not None
+    changed_by_another(world, "transformation")
+    is_preview = detour == "preview"
+    typed = fields if is_preview else {**fields, "order": "first"}
+    page = browser.post(f"{path}/preview" if is_preview else path, _revision=shown[1], **typed)
+    again = re.search(r'name="_revision" value="(\d+)"', page.text)
+    assert again is not None
+    refused = browser.post(path, _revision=again[1], **fields)
+    assert refused.status == 422
+    assert "after you opened this page" in refused.text

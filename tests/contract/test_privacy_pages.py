@@ -1,5 +1,6 @@
 """The pages of Privacy: what owners preview and save, and what others see."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +107,26 @@ def test_only_owners_change_periods(api: PublicApiServer, role: str) -> None:
     assert "Events in the data lake" in page.text
     assert 'name="lake"' not in page.text
     assert browser.post("/privacy/retention", action="save", lake="1").status == 403
+
+
+def test_an_owner_does_not_overwrite_a_period_that_another_one_has_changed_meanwhile(api: PublicApiServer) -> None:
+    mine, theirs = browser_of(api, "owner"), browser_of(api, "owner")
+    shown = dict(re.findall(r'name="(shown\.\w+)" value="(\d*)"', mine.get("/privacy/retention").text))
+    assert set(shown) == {f"shown.{name}" for name in DATA_SETS}
+    form = dict.fromkeys(DATA_SETS, "")
+    saved = theirs.post("/privacy/retention", action="save", **shown, **form | {"audit_log": "400"})
+    assert saved.status == 303
+    previewed = mine.post("/privacy/retention", action="preview", **shown, **form | {"lake": "40"})
+    shown = dict(re.findall(r'name="(shown\.\w+)" value="(\d*)"', previewed.text))
+    refused = mine.post("/privacy/retention", action="save", **shown, **form | {"lake": "40"})
+    assert refused.status == 422
+    assert "Audit log was changed by operator owner@acme.example after you opened this page" in refused.text
+    assert "default → 400" in refused.text
+    assert "Nothing was saved." in refused.text
+    with api.store.reading() as work:
+        assert (days_of(work, "audit_log", {}), days_of(work, "lake", {})) != (400, 40)
+    shown = dict(re.findall(r'name="(shown\.\w+)" value="(\d*)"', refused.text))
+    again = mine.post("/privacy/retention", action="save", **shown, **form | {"lake": "40"})
+    assert again.status == 303
+    with api.store.reading() as work:
+        assert (days_of(work, "audit_log", {}), days_of(work, "lake", {})) == (0, 40)

@@ -19,6 +19,7 @@ from punchcard.app.award_texts import AwardText, award_text
 from punchcard.app.documentation_links import link_of_template
 from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
+from punchcard.errors import ConfigurationError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.invitations import ROLE_LABELS
 from punchcard.operations.oidc import OidcClient
@@ -49,6 +50,9 @@ NEEDS_NO_SECOND_FACTOR = "needs_no_second_factor"
 
 REVISION_FIELD = "_revision"
 """Name of the field with the revision of the configuration that a form was made from."""
+
+CHANGED_SINCE = "changed_since"
+"""Code of the error about something that was changed after the page of a form had been loaded."""
 
 SESSION_COOKIE = "punchcard_session"
 NOTICE_COOKIE = "punchcard_notice"
@@ -135,6 +139,17 @@ class RequestContext:
         return self.may(Role.EDITOR) and not self.is_managed_by_file(kind, slug)
 
     @property
+    def form_revision(self) -> int:
+        """Revision of the configuration that the forms of this page are made from.
+
+        A form that is shown again, such as with a preview, has what was typed into an earlier page: it keeps the
+        revision of that, unless the page shows what was changed since.
+        """
+        shown = self.field(REVISION_FIELD)
+        is_change_shown = getattr(self.request.state, "is_change_shown", False)
+        return int(shown) if is_row_id(shown) and not is_change_shown else self.revision
+
+    @property
     def page_part(self) -> PartKey | None:
         """Kind and slug of the part of the configuration that this page is about, None if it is about none."""
         match self.request.url.path.strip("/").split("/"):
@@ -219,7 +234,11 @@ class RequestContext:
         if self.page_part is not None and is_row_id(shown):
             change = versions.refuse_stale(change, part=self.page_part, revision=int(shown))
         before = versions.newest_of(self.actor)
-        warnings = self.dependencies.edit_as(self.actor, change)
+        try:
+            warnings = self.dependencies.edit_as(self.actor, change)
+        except ConfigurationError as error:
+            self.request.state.is_change_shown = error.code == CHANGED_SINCE
+            raise
         saved = versions.newest_of(self.actor)
         if saved != before:  # what was saved may be as it was
             self.request.state.saved_version = saved

@@ -1,8 +1,10 @@
 """Privacy, Retention: how long each kind of data is kept, and what another period would delete."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from litestar import get, post
+from sqlalchemy import Connection
 
 from punchcard.app.forms import FormErrors
 from punchcard.app.paths import page_path
@@ -11,12 +13,15 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.retention import (
     DATA_SETS,
+    Retention,
     change_retention,
     count_expired,
     list_retention,
     read_days,
 )
 from punchcard.store.access.token_store import Role
+
+_SHOWN: Final = "shown."  # begins the names of the fields with the periods that the page of a form was made with
 
 
 @get("/privacy/retention")
@@ -44,6 +49,8 @@ def edit_retention(context: ContextDependency) -> Page:
     now = dependencies.clock.now()
     if context.field("action") == "save":
         with dependencies.store.unit_of_work() as work:
+            if changed := _changed_since(context, work):
+                return _page(context, FormErrors(general=changed), status=422, is_change_shown=True)
             changes = [
                 change_retention(work, data_set, days[data_set.name], actor=context.actor, now=now)
                 for data_set in DATA_SETS
@@ -59,22 +66,41 @@ def edit_retention(context: ContextDependency) -> Page:
     return _page(context, FormErrors(), expired=expired)
 
 
+def _changed_since(context: RequestContext, work: Connection) -> list[str]:
+    """Return what somebody else has changed after the page of the form had been loaded, a sentence each."""
+    sentences = []
+    for period in list_retention(work, context.dependencies.retention_days):
+        shown, stored = context.field(f"{_SHOWN}{period.data_set.name}"), _own_days(period)
+        if f"{_SHOWN}{period.data_set.name}" in context.form and shown != stored:
+            by = f" by {period.changed_by}" if period.changed_by else ""
+            sentences.append(
+                f"{period.data_set.title} was changed{by} after you opened this page: {shown or 'default'} → "
+                f"{stored or 'default'}. Nothing was saved. Enter that period if you want to keep it: saving again "
+                "replaces it with what this page shows."
+            )
+    return sentences
+
+
+def _own_days(period: Retention) -> str:
+    return str(period.days) if period.is_own else ""
+
+
 def _page(
     context: RequestContext,
     errors: FormErrors,
     *,
     expired: Mapping[str, int | None] | None = None,
     status: int = 200,
+    is_change_shown: bool = False,
 ) -> Page:
     with context.dependencies.store.reading() as work:
         periods = list_retention(work, context.dependencies.retention_days)
-    is_entered = expired is not None or bool(errors.fields)
+    is_entered = expired is not None or bool(errors)
+    shown = {period.data_set.name: _own_days(period) for period in periods}
+    if is_entered and not is_change_shown:  # what was typed belongs to the periods of the page before
+        shown |= {name: context.field(f"{_SHOWN}{name}") for name in shown if f"{_SHOWN}{name}" in context.form}
     values = {
-        period.data_set.name: context.field(period.data_set.name)
-        if is_entered
-        else str(period.days)
-        if period.is_own
-        else ""
+        period.data_set.name: context.field(period.data_set.name) if is_entered else _own_days(period)
         for period in periods
     }
     return context.page(
@@ -83,6 +109,7 @@ def _page(
         errors=errors,
         periods=periods,
         values=values,
+        shown=shown,
         expired=expired,
         defaults=context.dependencies.retention_days,
     )

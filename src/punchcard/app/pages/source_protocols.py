@@ -67,7 +67,8 @@ def change_enforcement(context: ContextDependency, slug: FromPath[str]) -> Page:
             context.edit(connect_source(context.field("plan"), slug))
             return context.redirect(path, notices=["Connected. New events are compared with the plan."])
         if action == "disconnect" and current is not None:
-            context.edit(disconnect_source(current.slug, slug))
+            # The plan that the page has shown: somebody may have connected another one since.
+            context.edit(disconnect_source(context.field("plan") or current.slug, slug))
             return context.redirect(path, notices=["Disconnected. Events are no longer compared with the plan."])
         enforcement = _posted_enforcement(context, enforcement)
         if action == "preview" and current is not None:
