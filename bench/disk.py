@@ -4,25 +4,20 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.log_router import open_router
 from bench.realistic import MAPPED_EVERY, realistic_bodies
 from bench.report import Figure, show
 from bench.routing import workspace
 from bench.size import size
 from punchcard.clock import SystemClock, to_micros
-from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.routing.dedupe import MessageIndex
-from punchcard.routing.lake_feed import LakeFeed
-from punchcard.routing.router import Router
 from punchcard.store.engine import Store
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
-from punchcard.workspace.snapshot import SnapshotWatch
 
 _EVENTS = size(50_000, 400)
 _BATCH = 20  # events of a request of a server library
-_BATCH_BYTES = 4_194_304
 _LAKE_TARGET = 200
 
 
@@ -68,17 +63,7 @@ def _route(folder: Path, keyring: Keyring) -> None:
     clock = SystemClock()
     store = Store(f"sqlite:///{folder}/punchcard.db")
     log = SqliteEventLog(folder / "log.db")
-    feed = LakeFeed(lake=LakeWriter(str(folder / "lake")), log=log, store=store, clock=clock, rows_max=50_000)
-    router = Router(
-        log=log,
-        store=store,
-        clock=clock,
-        current=SnapshotWatch(store, keyring, clock=clock).newest,
-        index=MessageIndex(1_000_000),
-        feed=feed,
-        on_effects=lambda _: None,
-        batch_bytes=_BATCH_BYTES,
-    )
+    router, feed = open_router(folder, log, store, keyring)
     while router.step():
         feed.flush()
     feed.flush()

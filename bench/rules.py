@@ -13,17 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.log_router import open_router
 from bench.report import Figure, show
 from bench.routing import workspace
 from bench.size import size
 from bench.workload import EVENTS_PER_BODY, NAMES, bodies
 from punchcard.clock import SystemClock, to_micros
-from punchcard.lake.writer import LakeWriter
 from punchcard.log.port import NewRecord
 from punchcard.log.sqlite import SqliteEventLog
-from punchcard.routing.dedupe import MessageIndex
-from punchcard.routing.lake_feed import LakeFeed
-from punchcard.routing.router import Router
 from punchcard.routing.suppression import Suppressions
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.store.engine import Store
@@ -33,13 +30,11 @@ from punchcard.tracking_plans.model import RuleType, TrackingPlan, TrackingPlanR
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import PropertyRename, PropertyValue, Transformation, Workspace
-from punchcard.workspace.snapshot import SnapshotWatch
 from punchcard.workspace.subject_vault import SubjectVault
 
 _EVENTS = size(50_000, 8_000)
 _ROUNDS = size(3, 1)
 _SUPPRESSED = size(1_000_000, 1_000)
-_BATCH_BYTES = 4_194_304  # as in default.toml
 _TRANSFORMATIONS = 10
 _PLAN_EVENTS = 100
 
@@ -168,18 +163,8 @@ def _measure(folder: Path, kind: _Kind, events: int) -> float:
         store = Store(f"sqlite:///{name}/punchcard.db")
         log = SqliteEventLog(folder / f"log-{kind.has_new_persons}.db")
         clock, keyring = SystemClock(), Keyring("bench")
-        feed = LakeFeed(lake=LakeWriter(f"{name}/lake"), log=log, store=store, clock=clock, rows_max=_EVENTS)
-        router = Router(
-            log=log,
-            store=store,
-            clock=clock,
-            current=SnapshotWatch(store, keyring, clock=clock).newest,
-            index=MessageIndex(2_000_000),
-            feed=feed,
-            on_effects=lambda _: None,
-            batch_bytes=_BATCH_BYTES,
-            suppressions=_suppressions(store, keyring, clock),
-        )
+        suppressions = Suppressions(store, SubjectVault(keyring), clock=clock)
+        router, feed = open_router(Path(name), log, store, keyring, suppressions=suppressions)
         # A first event loads libraries and reads the suppressed subjects.
         router.step()
         feed.flush()
@@ -193,10 +178,6 @@ def _measure(folder: Path, kind: _Kind, events: int) -> float:
         log.close()
         store.close()
     return 1e6 * busy / routed
-
-
-def _suppressions(store: Store, keyring: Keyring, clock: SystemClock) -> Suppressions:
-    return Suppressions(store, SubjectVault(keyring), clock=clock)
 
 
 def _make_store(path: Path, kind: _Kind) -> None:
