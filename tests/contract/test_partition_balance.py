@@ -88,7 +88,7 @@ def test_a_partition_that_fails_keeps_no_other_from_being_routed(
 
 def test_a_worker_that_waits_for_more_partitions_is_left_none_of_the_current_ones(world: PartitionWorld) -> None:
     first = world.start_worker()
-    raised = replace(world, count=_PARTITIONS + 2, workers=[], sent=[])
+    raised = replace(world, count=_PARTITIONS + 2, seed=1, workers=[], sent=[])  # workers are named by the seed
     try:
         waiting = raised.start_worker()
         assert raised.step(waiting) == 0
@@ -96,11 +96,8 @@ def test_a_worker_that_waits_for_more_partitions_is_left_none_of_the_current_one
         assert first.routing.partitions == list(range(_PARTITIONS))
         first.routing.release_all()
         assert raised.divide()
-        raised.clock.advance(2.0)
-        raised.step(waiting)
-        assert waiting.routing.partitions == list(range(_PARTITIONS + 2))
         world.clock.advance(2.0)
-        world.step(first)  # with the lower number it takes none any more, and the other one knows
+        world.step(first)  # with the lower number it takes none any more, and is left none
         assert first.routing.partitions == []
         raised.clock.advance(2.0)
         raised.step(waiting)
