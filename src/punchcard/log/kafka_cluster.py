@@ -33,7 +33,9 @@ PARTITION: Final = 0
 _POLL_SECONDS: Final = 0.1
 _ALONE_SECONDS: Final = 1.0  # as long as a request is waited for before another client makes it too
 _LOOK_SECONDS: Final = 0.5  # of a client that looks for the leader: the next look follows anyway
-_OFFSETS_SECONDS: Final = 0.5  # then the leader is looked for, which may be another one
+# The leader that is asked for offsets may be dead, so it is soon looked for again; or slow, so it gets more time then.
+_OFFSETS_SECONDS: Final = 0.5
+_OFFSETS_SECONDS_MAX: Final = 2.0
 _ERROR_SECONDS: Final = 30.0  # as long as an error explains a time-out
 
 _CLIENT: Final[Mapping[str, object]] = {
@@ -141,6 +143,7 @@ class KafkaCluster:
             StorageError: The cluster is not available.
         """
         deadline = monotonic() + ANSWER_SECONDS
+        seconds = _OFFSETS_SECONDS
         while True:
             asking = self._asking
             if asking is None:
@@ -148,7 +151,7 @@ class KafkaCluster:
             try:
                 # Not by an admin client: while the leader is dead, its request takes a processor core, and with some
                 # of them the brokers of a small machine cannot elect another one.
-                first, end = asking.get_watermark_offsets(TopicPartition(topic, partition), timeout=_OFFSETS_SECONDS)
+                first, end = asking.get_watermark_offsets(TopicPartition(topic, partition), timeout=seconds)
                 return int(first), int(end)
             except KafkaException as error:
                 asking.poll(0)  # calls `_note_error`
@@ -156,6 +159,7 @@ class KafkaCluster:
                     raise self.failure("read", error) from error
             look_for_leader(asking, topic)
             threading.Event().wait(_POLL_SECONDS)
+            seconds = min(2 * seconds, _OFFSETS_SECONDS_MAX)
 
     def ends_of(self, topic: str, partitions: Sequence[int]) -> list[int]:
         """Return the offsets after the last records of partitions.
