@@ -30,6 +30,7 @@ from bench.routing import workspace
 from bench.size import size
 from bench.workload import EVENTS_PER_BODY, bodies
 from punchcard.clock import SystemClock, to_micros
+from punchcard.errors import StorageError
 from punchcard.lake.writer import LakeWriter
 from punchcard.log.opening import open_event_log
 from punchcard.log.partitions import PartitionedLog, bucket_of
@@ -59,6 +60,7 @@ _FLUSH_SECONDS = 2.0
 _IDS_MIN = 2_000_000
 _SHARE = 1.6
 _LOOK_SECONDS = 0.05  # a look is a query, which costs the database as much as the workers' own
+_RETRY_SECONDS = 1.0
 _STILL_SECONDS_MAX = 120.0  # without a routed record: something hangs
 _FILLED_AT_ONCE = 50  # bodies of each source: an append to Kafka waits twice for its brokers
 
@@ -287,12 +289,11 @@ def _work(url: str, log_url: str, folder: Path, core: int, number: int) -> None:
         ),
     )
     collect_rarely()
-    routing.balance()  # the other worker is known before partitions are routed
-    (folder / f"ready-{number}").touch()
-    while not (folder / "begin").exists():
-        time.sleep(0.005)
-        routing.balance()
     threading.Thread(target=_stop_with_parent, args=(stopping,), daemon=True).start()
+    _repeat_until_done(routing.balance)  # the other worker is known before partitions are routed
+    (folder / f"ready-{number}").touch()
+    while not ((folder / "begin").exists() or stopping.wait(0.005)):
+        _repeat_until_done(routing.balance)
     feeding = threading.Thread(target=_feed, args=(feed, stopping))
     if number == 0:
         feeding.start()
@@ -311,7 +312,19 @@ def _stop_with_parent(stopping: threading.Event) -> None:
 
 def _feed(feed: DividedLakeFeed, stopping: threading.Event) -> None:
     while not stopping.wait(0.0 if feed.is_behind else _FLUSH_SECONDS):
-        feed.flush()
+        _repeat_until_done(feed.flush)
+
+
+def _repeat_until_done(action: Callable[[], object]) -> None:
+    """Do what the worker's loops do with servers that are too busy to respond in time: say so, and try again."""
+    while True:
+        try:
+            action()
+        except StorageError as error:
+            print(f"  repeated: {error.message}", flush=True)
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 if __name__ == "__main__":
