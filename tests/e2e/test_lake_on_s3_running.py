@@ -14,6 +14,7 @@ from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.s3_server import S3Server
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.slow_proxy import slow_proxy
+from punchcard.testing.unreliable_s3 import Fault, unreliable_s3
 from punchcard.testing.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -133,8 +134,8 @@ def metric(product: ProductProcess, name: str) -> float:
     return float(line[1])
 
 
-_SLOW_VISITS = 12
-_LATE_SECONDS = (0.5, 6.0)  # of each response; a request may take 15 seconds
+_SLOW_VISITS = 8
+_LATE_SECONDS = (0.5, 3.0)  # of each response; a request may take 15 seconds
 
 
 def test_awards_do_not_wait_for_a_slow_s3_and_the_lake_gets_every_event(
@@ -168,6 +169,44 @@ def test_awards_do_not_wait_for_a_slow_s3_and_the_lake_gets_every_event(
             assert product.call("GET", "/health/ready")[0] == 200
             wait_until(lambda: metric(product, "punchcard_lake_position") == len(visits))
             proxy.delays = 0.0, 0.0
+            assert_lake_is_whole(product, visits)
+            booked = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
+            assert sorted(booked) == sorted(f"SEG:website:EVENT:{message_id}" for message_id in visits)
+
+
+def test_spoiled_responses_of_s3_cost_no_award_and_nothing_of_the_lake(
+    tmp_path: Path, sandbox: SandboxProcess, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One kind of fault after the other; the lake goes on in between, and is whole at the end."""
+    visits: list[str] = []
+    with unreliable_s3(s3_server.port) as proxy:
+        for name, value in s3_server.environment(endpoint=proxy.url).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PUNCHCARD_LAKE_URL", s3_server.new_lake())
+        settings = {"PUNCHCARD_LAKE_UPLOAD_SECONDS": "0.2"}
+        content = configuration(perkville_url=sandbox.url)
+        with ProductProcess(tmp_path / "product", content, environment=settings) as product:
+
+            def visit() -> None:
+                visits.append(f"visit-{len(visits)}")
+                check_in(product, visits[-1])
+                wait_until(lambda: len(sandbox.transactions()) == len(visits), str(proxy.faults))
+
+            def wait_for_lake() -> None:
+                visit()
+                wait_until(lambda: metric(product, "punchcard_lake_position") == len(visits), str(proxy.faults))
+
+            wait_for_lake()
+            for fault in Fault:
+                proxy.faults = (fault,)
+                visit()
+                product.kill_worker()  # another one reads the log of the table, and the recent message ids
+                visit()
+                command("lake", "compact", "--data", str(product.data))  # succeeds or fails
+                while not proxy.spoiled[fault]:  # by chance; each visit makes a commit
+                    wait_for_lake()
+                proxy.faults = ()
+                wait_for_lake()
             assert_lake_is_whole(product, visits)
             booked = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
             assert sorted(booked) == sorted(f"SEG:website:EVENT:{message_id}" for message_id in visits)

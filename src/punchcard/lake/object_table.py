@@ -209,7 +209,9 @@ class ObjectTable:
     def _delete_old_commits(self, before: int) -> None:
         """Delete log files below a checkpoint. Their age is by the object store's clock alone."""
         log = list(self._store.objects(LOG))
-        newest = max(item.modified for item in log)
+        newest = max((item.modified for item in log), default=None)
+        if newest is None:
+            return  # a list that lacks the newest objects, as some stores give it, may be empty
         self._store.delete(
             [
                 item.path
