@@ -72,7 +72,7 @@ def test_a_partner_call_is_one_transaction_however_often_segment_repeats_it(
         pytest.param(b"event=Checked+In&userId=ann", "malformed JSON: the body is a form", id="form"),
         pytest.param(b'{"type": "track"', "it was truncated in transit", id="truncated"),
         pytest.param(b"[1,", "The body is not one event as a JSON object.", id="list"),
-        pytest.param(b"[{}, {}]", "The body must be one event; it is a list of 2.", id="several"),
+        pytest.param(b"[{}, {}]", "The body must be one event as a JSON object; it is a list of 2.", id="several"),
     ],
 )
 def test_a_body_that_is_no_event_is_explained(product: ProductProcess, body: bytes, explanation: str) -> None:

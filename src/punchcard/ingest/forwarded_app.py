@@ -184,7 +184,9 @@ class ForwardedApp:
         if messages is None:
             raise _RefusedCallError(400, _unreadable("The body is not one event as a JSON object", body))
         if len(messages) != 1:
-            raise _RefusedCallError(400, f"The body must be one event; it is a list of {len(messages):,}.")
+            raise _RefusedCallError(
+                400, f"The body must be one event as a JSON object; it is a list of {len(messages):,}."
+            )
         # A deletion concerns a user, whichever events earn points.
         needs_maps = not is_deletion(messages[0])
         account, snapshot = await self._admit(definition, key, header_settings, needs_maps=needs_maps, address=address)
