@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from punchcard.errors import StorageError
 from punchcard.ingest.app import TrackingApp
 from punchcard.log.bodies import decompress
 from punchcard.log.group_commit import GroupCommit
@@ -130,6 +131,48 @@ def test_a_disk_that_hangs_fills_no_memory_and_a_stop_takes_no_more(tmp_path: Pa
 
     try:
         asyncio.run(trace())
+    finally:
+        log.close()
+
+
+class _Failing:
+    """The real log on a disk that is full for a while."""
+
+    def __init__(self, log: SqliteEventLog) -> None:
+        self._log = log
+        self.is_full = True
+
+    def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
+        if self.is_full:
+            raise StorageError("The disk is full.")
+        return self._log.append(records)
+
+
+def test_a_failed_commit_is_known_until_another_one_or_some_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SqliteEventLog(tmp_path / "log.db")
+    record = NewRecord(0, "wk_website", "track", "identity", b"{}", "")
+
+    async def fill() -> None:
+        failing = _Failing(log)
+        commit = GroupCommit(failing, records_max=64, bytes_max=1 << 20, queue_bytes_max=50_000)  # type: ignore[arg-type]
+        assert commit.recent_failure() is None
+        with pytest.raises(StorageError):
+            await commit.submit(record)
+        failure = commit.recent_failure()
+        assert failure is not None
+        assert failure.message == "The disk is full."
+        with monkeypatch.context() as later:
+            later.setattr("punchcard.log.group_commit.FAILURE_SECONDS", 0.0)
+            assert commit.recent_failure() is None
+        failing.is_full = False
+        await commit.submit(record)
+        assert commit.recent_failure() is None
+        await asyncio.to_thread(commit.stop)
+
+    try:
+        asyncio.run(fill())
     finally:
         log.close()
 

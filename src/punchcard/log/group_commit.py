@@ -10,6 +10,9 @@ from typing import Protocol
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, NewRecord
 
+FAILURE_SECONDS = 5.0
+"""How long a failed commit counts if no other follows: a load balancer that sends nothing must learn of its end."""
+
 
 @dataclass(slots=True)
 class _PendingRecord:
@@ -54,6 +57,7 @@ class GroupCommit:
         self._pending: list[_PendingRecord] = []
         self._pending_bytes = 0
         self._stopped = False
+        self._failure: tuple[StorageError, float] | None = None  # of the last commit, and when it failed
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._commit_until_stopped, name="group-commit")
         self._thread.start()
@@ -78,6 +82,13 @@ class GroupCommit:
                 # not compete for the interpreter while they are parsed. It takes what waits anyway after a commit.
                 self._loop.call_soon(self._wake)
         return pending.done
+
+    def recent_failure(self) -> StorageError | None:
+        """Return why the last commit failed, None if it did not or that was a while ago. Call it on the event loop."""
+        if self._failure is None:
+            return None
+        error, failed_at = self._failure
+        return error if self._loop.time() - failed_at < FAILURE_SECONDS else None
 
     def _wake(self) -> None:
         with self._changed:
@@ -119,6 +130,7 @@ class GroupCommit:
 
     def _resolve(self, batch: Sequence[_PendingRecord], outcome: "Future[Sequence[int]]") -> None:
         error = outcome.exception()
+        self._failure = (error, self._loop.time()) if isinstance(error, StorageError) else None
         positions = () if error else outcome.result()
         for number, pending in enumerate(batch):
             if pending.done.done():  # the client has disconnected; the record is durable nevertheless

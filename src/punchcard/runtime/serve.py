@@ -191,7 +191,7 @@ class Serving:
         operator_side = self._make_operator_side(commit)
         library = BrowserLibraryApp(keys=self.watch.has_write_key)
         forwarded = LazyApp(lambda: self._build_forwarded(commit, rejections))
-        app = _Dispatch(tracking, forwarded, library, self, operator_side)
+        app = _Dispatch(tracking, forwarded, library, self, operator_side, commit=commit)
 
         def ready() -> None:
             on_ready()
@@ -297,7 +297,10 @@ class _Dispatch:
         library: BrowserLibraryApp,
         serving: Serving,
         operator_side: OperatorSide,
+        *,
+        commit: GroupCommit,
     ) -> None:
+        self._commit = commit
         self._tracking = tracking
         self._library = library
         self._forwarded = forwarded
@@ -344,7 +347,8 @@ class _Dispatch:
         return str(scope["path"])
 
     async def _ready(self, send: Send) -> None:
-        if (refusal := self._serving.guard.refusal) is not None:
+        refusal = self._serving.guard.refusal or self._commit.recent_failure()
+        if refusal is not None:
             content = {"status": "not ready", "reason": refusal.code, "message": refusal.message}
             await _respond(send, 503, msgspec.json.encode(content))
             return
