@@ -213,6 +213,7 @@ def test_tables_are_for_people(world: PublicApiServer, command: Command) -> None
     assert "p0@example.com" in "\n".join(command("transactions", "list", "--customer", "P0@example.com"))
     assert command("transactions", "list", "--state", "parked") == ["No transaction matches."]
     newest = "\n".join(command("events", "list", "--count", "2"))
+    assert command("events", "list", "--count", "9" * 30) == command("events", "list", "--count", "50")
     assert ("m2" in newest, "second" in newest, "first" in newest) == (False, True, True)
     assert "perkville conflict" in newest
 

@@ -93,7 +93,7 @@ def read_output(format: str, *, file: Path | None, count: int | None) -> Output:
         raise ConfigurationError(f"--format is {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}, not {format!r}.")
     if format == ExportFormat.PARQUET and file is None and sys.stdout.isatty():
         raise ConfigurationError("Parquet is not text. Name a file with --output.")
-    return Output(format=format, file=file, count=count)
+    return Output(format=format, file=file, count=None if count is None else min(count, sys.maxsize))
 
 
 def print_sources(settings: Settings, *, as_json: bool) -> None:
