@@ -303,8 +303,9 @@ def test_command_selects_blocked_events_of_a_source(world: PublicApiServer) -> N
     [
         ({"sources": ["webiste"]}, "--source webiste: There is no source webiste. Use one of: "),
         ({"statuses": ["blocked"]}, "--status blocked: There is no status blocked. Use one of: "),
+        ({"statuses": ["rejected"]}, "--status rejected: This is a status of awards"),
     ],
-    ids=["source", "status"],
+    ids=["source", "status", "status of awards"],
 )
 def test_command_refuses_what_would_select_nothing(
     world: PublicApiServer, options: dict[str, list[str]], message: str

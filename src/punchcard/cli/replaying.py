@@ -27,6 +27,7 @@ from punchcard.operations.replays import (
     save_replay,
     start_replay,
 )
+from punchcard.operations.statuses import ROUTING_STATUSES
 from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
@@ -80,7 +81,12 @@ class Selected:
 
 
 def _read_status(text: str) -> EventStatus:
-    known = [status.value for status in EventStatus]
+    known = [status.value for status in ROUTING_STATUSES]
+    if text in tuple(EventStatus) and text not in known:
+        raise ConfigurationError(
+            f"--status {text}: This is a status of awards, and a replay selects events by what routing decided. "
+            "`punchcard retry` puts parked and rejected awards back in the queue."
+        )
     if text not in known:
         raise unknown_name("--status", text, known, kind="status")
     return EventStatus(text)

@@ -79,7 +79,10 @@ LEDGER_STATUSES: Final = (
 )
 """Statuses of transactions in the ledger; all others are decided by routing."""
 
-_OF_LEDGER_ONLY: Final = frozenset(LEDGER_STATUSES) - {EventStatus.PENDING}
+ROUTING_STATUSES: Final = tuple(
+    status for status in EventStatus if status not in LEDGER_STATUSES or status is EventStatus.PENDING
+)
+"""Statuses of events as decided by routing: an award is pending then, whatever becomes of it."""
 
 OPEN_STATUSES: Final = (EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN)
 """Statuses of transactions that are still in delivery."""
@@ -126,7 +129,7 @@ def parse_routing_status(text: str | None, *, destination: str | None, reason: s
             code="invalid_request",
             field="status",
         )
-    known = [status.value for status in EventStatus if status not in _OF_LEDGER_ONLY]
+    known = [status.value for status in ROUTING_STATUSES]
     if text is None or text in known:
         return text
     raise ConfigurationError(
