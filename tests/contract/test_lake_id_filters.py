@@ -1,4 +1,4 @@
-"""The promise of the Bloom filters: no file that holds an id is left out, and nearly every other file is."""
+"""The promise of the Bloom filters: no file that holds an id or name is left out, and nearly every other file is."""
 
 import json
 from datetime import UTC, datetime
@@ -8,10 +8,11 @@ import pytest
 
 from punchcard.clock import to_micros
 from punchcard.events.parse import read_request
-from punchcard.lake import id_filters
+from punchcard.lake import data_file, id_filters
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.id_filters import IdFilters
 from punchcard.lake.lake_queries import LakeQueries
+from punchcard.lake.listing import EventQuery
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeReader
@@ -112,6 +113,64 @@ def test_the_newest_events_of_somebody_in_every_file_are_read_from_few_files(
     oldest = reader.events_of_person(PersonQuery(user_ids=["ann"], oldest_first=True), limit=6)
     assert [event.log_position for event in oldest] == [1, 2, 3, 4, 5, 6]
     assert len(reader.events_of_person(PersonQuery(user_ids=["ann"]), limit=99)) == 12
+
+
+def written(url: str, names: list[str | None], *, position: int) -> None:
+    """Write a file with a track call of each name; None for a page call."""
+    bodies = [{"type": "track", "event": name} if name else {"type": "page", "name": "Home"} for name in names]
+    events = [{**body, "messageId": f"m{position}-{n}", "userId": "ann"} for n, body in enumerate(bodies)]
+    content = json.dumps({"batch": events}).encode()
+    items = read_request(content, call="batch", received_at=AT, position=position)
+    rows = LakeRows()
+    rows.add_record(items, source="web", received_at=to_micros(AT), position=position, results=["[]"] * len(items))
+    LakeWriter(url).append(rows, first_position=position, last_position=position)
+
+
+def test_no_name_of_an_event_is_missed_however_many_a_file_has(tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    few = ["Order Completed", *map(id_of, range(len(IDS)), [1] * len(IDS))]
+    many = [f"Name {number}" for number in range(2_500)]
+    written(url, [None, *few, None, *few], position=1)
+    written(url, [*many, None], position=2)
+    written(url, [None, None], position=3)
+    filters = IdFilters(LakeLocation(url))
+    for position, names in ((1, few), (2, many)):
+        matches = filters.files_with(files_at(url), [("event", name) for name in names])
+        assert all(position in [file.first_position for file in files] for files in matches)
+    reader = LakeReader(url)
+    for name in ("Order Completed", few[7], "Name 0", "Name 2499"):
+        assert {event.event for event in reader.page(EventQuery(name=name), limit=9)} == {name}
+    since = AT.replace(hour=0)
+    newest = reader.recent_events(names=["Name 7", few[7], "Never Seen"], sources=["web"], since=since, limit=9)
+    assert sorted(str(event.event) for event in newest) == sorted(["Name 7", few[7], few[7]])
+
+
+def test_an_event_that_was_never_seen_is_searched_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor in files of calls that have no name."""
+    url = str(tmp_path / "lake")
+    written(url, ["Order Completed", "Checked In"], position=1)
+    written(url, [None], position=2)
+
+    def refuse(*_: object) -> None:
+        pytest.fail("a file was searched")
+
+    reader = LakeReader(url)
+    assert len(reader.page(EventQuery(name="Checked In"), limit=9)) == 1
+    monkeypatch.setattr(LakeQueries, "run", refuse)
+    assert reader.page(EventQuery(name="Never Seen"), limit=9) == []
+    assert list(reader.recent_events(names=["Never Seen"], sources=["web"], since=AT, limit=9)) == []
+
+
+def test_a_file_without_a_filter_of_names_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those that were written before there was one."""
+    url = str(tmp_path / "lake")
+    monkeypatch.setattr(data_file, "NAMED", ())
+    written(url, ["Checked In"], position=1)
+    monkeypatch.undo()
+    written(url, ["Order Completed"], position=2)
+    matches = IdFilters(LakeLocation(url)).files_with_any(files_at(url), "event", ["Never Seen"])
+    assert [file.first_position for file in matches] == [1]
+    assert len(LakeReader(url).page(EventQuery(name="Checked In"), limit=9)) == 1
 
 
 def test_a_file_that_cannot_be_read_may_hold_everything(url: str) -> None:

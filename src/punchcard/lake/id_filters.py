@@ -1,4 +1,4 @@
-"""Which data files of a lake in a folder may hold an id, by the Bloom filters of their row groups.
+"""Which data files of a lake in a folder may hold an id or a name, by the Bloom filters of their row groups.
 
 DuckDB checks the filters itself, but opens every file and reads its footer for that, once per query and id. Here the
 places of the filters are kept, and a check reads 32 bytes of each: 700 row groups take some 2 ms instead of 50.
@@ -16,7 +16,7 @@ from xxhash import xxh64_intdigest
 
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.location import LakeLocation
-from punchcard.lake.schema import LOOKED_UP
+from punchcard.lake.schema import LOOKED_UP, NAMED
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -61,6 +61,12 @@ class IdFilters:
                 if may_hold:
                     files_of_id.append(file)
         return files_of_ids
+
+    def files_with_any(self, files: Sequence[DataFile], column: str, values: Sequence[str]) -> list[DataFile]:
+        """Return the files that may hold one of the values in a column, in their order."""
+        matches = self.files_with(files, [(column, value) for value in values])
+        paths = {file.path for files_of_value in matches for file in files_of_value}
+        return [file for file in files if file.path in paths]
 
     def _check(self, path: Path, name: str, probes: Sequence[tuple[str, int, bytes]]) -> list[bool]:
         try:
@@ -122,7 +128,7 @@ def _read_places(descriptor: int, path: Path) -> _Places:
     places: dict[str, array[int]] = {}
     for column in range(metadata.num_columns if metadata.num_row_groups else 0):
         name = metadata.row_group(0).column(column).path_in_schema
-        if name in LOOKED_UP:
+        if name in (*LOOKED_UP, *NAMED):
             groups = [_place(descriptor, metadata, group, column) for group in range(metadata.num_row_groups)]
             if all(place is not None for place in groups):
                 places[name] = array("q", [number for place in groups if place is not None for number in place])

@@ -61,7 +61,8 @@ COLUMNS = (
     RESULTS,  # JSON text: [{"destination", "status", "reason", "detail", "effectKey"}, …]
     "notes",  # JSON text: ["userId was a number …", …], null if nothing was converted to read the event
 )
-LOOKED_UP = ("message_id", "user_id", "anonymous_id", "email")  # found with a Bloom filter
+LOOKED_UP = ("message_id", "user_id", "anonymous_id", "email")  # found with a Bloom filter, nearly as many as rows
+NAMED = ("event",)  # found with a Bloom filter, too: of the names of a row group, which are few
 BOUNDED = ("received_at", "timestamp", EVENT_DAY, "log_position")  # readers skip files and row groups by these bounds
 AMOUNTS = ("revenue", "value", "total")  # exact, with nine places
 REPETITIVE = ("type", "event", "source", RESULTS, "notes")  # few distinct values: stored as dictionaries
