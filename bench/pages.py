@@ -4,8 +4,8 @@
         [--folder=FOLDER]
 
 Builds both in a temporary folder (about 4 GB), and calls the ASGI apps as the serving process has them, in this process
-and without a socket. The figures are those of a request: its time, and the processor time of all threads, which other
-work on the machine does not change. Of an export only the first bytes are awaited.
+and without a socket. The figures are those of a request: its time, and the processor time of all threads and of the
+PostgreSQL server, which other work on the machine hardly changes. Of an export only the first bytes are awaited.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,7 +36,8 @@ from bench.big_store import (
     email_of,
     fill,
 )
-from bench.postgres import new_database, postgres_server
+from bench.postgres import new_database, own_postgres
+from bench.product import children_cpu_seconds
 from bench.report import Figure, percentile, show
 from bench.size import size
 from punchcard.app.pages import HANDLERS
@@ -69,7 +70,7 @@ class Measured:
 
     Attributes:
         seconds: Of each, until its last byte; of an export until the first one.
-        cpu_seconds: Likewise, of all threads of this process.
+        cpu_seconds: Likewise, of all threads of this process and of the database server.
         size_bytes: Of the body, compressed.
     """
 
@@ -133,8 +134,7 @@ def paths(amounts: Amounts) -> list[str]:
         *("/privacy/controls", "/privacy/controls/new", "/privacy/retention"),
         *("/settings", "/settings/audit", f"/settings/audit?before={middle // 10}", "/settings/versions"),
         *("/settings/team", "/settings/tokens", "/settings/account", "/settings/password", "/settings/sign-in"),
-        *("/settings/two-factor", "/settings/passkeys", "/docs", "/whats-new"),
-        "/search?q=user-1",
+        *("/settings/two-factor", "/settings/passkeys", "/docs", "/whats-new", "/search?q=user-1"),
         *(f"/search/results?q={text}" for text in ("", "us", "user-7", "ann", f"order-{middle}", f"message-{middle}")),
         *(f"/exports/transactions/{DESTINATION}?{query}" for query in ("format=csv", "format=parquet")),
         *(f"/exports/transactions/{DESTINATION}?format=csv&{query}" for query in ("state=parked", "event=Never+Seen")),
@@ -213,12 +213,12 @@ def main(
     if missing := unmeasured_pages(every_path):
         raise RuntimeError(f"pages that are not measured: {', '.join(missing)}")
     new_folder = nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="punchcard-pages-")
-    with new_folder as place, _database(place, on_postgres) as url:
+    with new_folder as place, _database(place, on_postgres) as (url, cpu):
         begun = time.perf_counter()
         big = build(Path(place), url, amounts)
         print(f"{events:,} events, {transactions:,} transactions, {people:,} profiles", end="")
         print(f", filled in {time.perf_counter() - begun:.0f} s", flush=True)
-        results = asyncio.run(_measure(big, [path for path in every_path if only in path]))
+        results = asyncio.run(_measure(big, [path for path in every_path if only in path], cpu))
         big.store.close()
     _report(results, "PostgreSQL" if on_postgres else "SQLite")
 
@@ -251,10 +251,13 @@ def _report(results: Sequence[Measured], database: str) -> None:
 
 
 @contextmanager
-def _database(folder: str, on_postgres: bool) -> Iterator[str]:
-    server = postgres_server() if on_postgres else nullcontext("")
-    with server as server_url:
-        yield new_database(server_url) if on_postgres else f"sqlite:///{folder}/punchcard.db"
+def _database(folder: str, on_postgres: bool) -> Iterator[tuple[str, Callable[[], float]]]:
+    """Yield the URL of a database, and what returns the processor seconds of this process and its server."""
+    if not on_postgres:
+        yield f"sqlite:///{folder}/punchcard.db", time.process_time
+        return
+    with own_postgres() as server:
+        yield new_database(server.url), lambda: time.process_time() + children_cpu_seconds(server.pid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,31 +317,31 @@ async def apps(big: BigStore) -> AsyncIterator[OperatorSide]:
         log.close()
 
 
-async def _measure(big: BigStore, chosen: Sequence[str]) -> list[Measured]:
+async def _measure(big: BigStore, chosen: Sequence[str], cpu: Callable[[], float]) -> list[Measured]:
     results = []
     print(f"{'':<96} {'p50':>6} {'p95':>6} {'CPU':>7} {'KB':>7}")
     async with apps(big) as side:
         for path in chosen:
             headers = {"authorization": f"Bearer {big.token}"} if path.startswith("/api/") else {"cookie": big.cookie}
             app = side.public_api if path.startswith("/api/") else side.app
-            result = await _requests(app, path, headers)
+            result = await _requests(app, path, headers, cpu)
             print(result.line(), flush=True)
             results.append(result)
     return results
 
 
-async def _requests(app: Any, path: str, headers: Mapping[str, str]) -> Measured:
+async def _requests(app: Any, path: str, headers: Mapping[str, str], cpu: Callable[[], float]) -> Measured:
     seconds, cpu_seconds, body = [], [], b""
     for number in range(_REQUESTS + 1):
-        begun, cpu_begun = time.perf_counter(), time.process_time()
-        ended, cpu_ended, body = await _get(app, path, headers)
+        begun, cpu_begun = time.perf_counter(), cpu()
+        ended, cpu_ended, body = await _get(app, path, headers, cpu)
         if number:  # the first one imports, opens files and the like
             seconds.append(ended - begun)
             cpu_seconds.append(cpu_ended - cpu_begun)
     return Measured(path=path, seconds=seconds, cpu_seconds=cpu_seconds, size_bytes=len(gzip.compress(body)))
 
 
-async def _get(app: Any, path: str, headers: Mapping[str, str]) -> tuple[float, float, bytes]:
+async def _get(app: Any, path: str, headers: Mapping[str, str], cpu: Callable[[], float]) -> tuple[float, float, bytes]:
     """Return the clocks at the end of a response, and its body; the client of an export leaves at the first bytes."""
     plain, _, query = path.partition("?")
     is_export = "/exports/" in path
@@ -379,7 +382,7 @@ async def _get(app: Any, path: str, headers: Mapping[str, str]) -> tuple[float, 
             status = message["status"]
         elif not is_over.is_set():
             parts.append(message.get("body", b""))
-            ended, cpu_ended = time.perf_counter(), time.process_time()
+            ended, cpu_ended = time.perf_counter(), cpu()
             if not message.get("more_body") or (is_export and parts[-1]):
                 is_over.set()
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,25 +79,37 @@ def product(
             prepare(data)
         added = environment or {}
         half = _apply_config(config, data, added, serves_only=serves_only, releases_file=releases_file)
-        begun = time.perf_counter()
-        process = subprocess.Popen(
-            [*_COMMAND, *half, "--data", str(data), "--port", "0"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning", **added},
-        )
-        try:
-            assert process.stdout is not None
-            url = ""
-            for line in process.stdout:
-                if match := re.search(r"http://\S+", line):
-                    url = match[0].rstrip(".,")
-                    break
-            _wait_until_ready(url)
-            yield Product(url, data, process.pid, time.perf_counter() - begun)
-        finally:
-            process.terminate()
-            process.wait()
+        with started(half, data, added) as running:
+            yield running
+
+
+@contextmanager
+def started(half: Sequence[str], data: Path, added: Mapping[str, str]) -> Iterator[Product]:
+    """A process on a data folder, which is ended afterwards.
+
+    Args:
+        half: The command, such as `["serve"]`, with its options.
+        added: Added to this process's environment.
+    """
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [*_COMMAND, *half, "--data", str(data), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PUNCHCARD_LOG_LEVEL": "warning", **added},
+    )
+    try:
+        assert process.stdout is not None
+        url = ""
+        for line in process.stdout:
+            if match := re.search(r"http://\S+", line):
+                url = match[0].rstrip(".,")
+                break
+        _wait_until_ready(url)
+        yield Product(url, data, process.pid, time.perf_counter() - begun)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _apply_config(
@@ -136,6 +148,15 @@ def own_cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])  # in user mode and in the kernel
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def children_cpu_seconds(pid: int) -> float:
+    """Processor time that the present children of a process have used so far, such as those of PostgreSQL's first."""
+    nanoseconds = 0
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):  # it has just ended
+            nanoseconds += int(Path(f"/proc/{child}/schedstat").read_text().split()[0])
+    return nanoseconds / 1e9
 
 
 def _descendants(pid: int) -> list[int]:

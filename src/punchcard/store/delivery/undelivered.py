@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Numeric,
     Select,
+    TextClause,
     and_,
     cast,
     func,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 )
 
 from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, AttemptOutcome, EffectState
-from punchcard.store.delivery.schema import IS_CORRECTED, IS_FAILED, delivery_attempts, effects
+from punchcard.store.delivery.schema import IS_CORRECTED, IS_PARKED, IS_REJECTED, delivery_attempts, effects
 from punchcard.store.delivery.waiting import NO_CONNECTION
 
 # The attempts of these awards say whether a partner responds: the oldest that wait, the newest that do not.
@@ -81,7 +82,7 @@ class OverdueAttempts:
 
 def parked_awards(work: Connection) -> Iterator[Undelivered]:
     """Yield awards that are not retried any more, by destination and reason, the most first."""
-    return _undelivered(work, effects.c.state == EffectState.PARKED)
+    return _undelivered(work, IS_PARKED)
 
 
 def rejected_awards(work: Connection, destination: str, *, since: datetime) -> Iterator[Undelivered]:
@@ -97,7 +98,7 @@ def rejected_awards(work: Connection, destination: str, *, since: datetime) -> I
     return _undelivered(
         work,
         and_(
-            columns.state == EffectState.REJECTED,
+            IS_REJECTED,
             columns.destination == destination,
             columns.finished_at >= since,
             columns.id.not_in(superseded),
@@ -161,16 +162,12 @@ def overdue_attempts(work: Connection, destination: str, *, before: datetime) ->
     return OverdueAttempts(effects=count, customers=customers, since=since) if count else None
 
 
-def _undelivered(work: Connection, condition: ColumnElement[bool]) -> Iterator[Undelivered]:
+def _undelivered(work: Connection, condition: ColumnElement[bool] | TextClause) -> Iterator[Undelivered]:
     """Count awards that were not sent, by destination and reason, with their customers and units."""
     quantity = func.coalesce(effects.c.quantity, effects.c.requested_quantity)
     names = ("destination", "reason", "item", "customer", "finished_at")
     # Read once, from an index that has all of it, and counted twice.
-    unsent = (
-        select(*(effects.c[name] for name in names), quantity.label("quantity"))
-        .where(IS_FAILED, condition)
-        .cte("unsent")
-    )
+    unsent = select(*(effects.c[name] for name in names), quantity.label("quantity")).where(condition).cte("unsent")
     columns = unsent.c
     # For people to read: SQLite adds as floating point numbers, which are rounded to the units that destinations take.
     units = func.sum(cast(columns.quantity, Numeric(20, 2)))
