@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from punchcard.store.delivery import outbox
+from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.schema import effects
+from punchcard.store.delivery.waiting import NO_CONNECTION
+from punchcard.testing.effects import new_effect
 from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 
@@ -163,6 +169,27 @@ def test_home_compares_with_the_period_before_and_names_events(world: PublicApiS
     oldest = re.search(r'Oldest queued award</div>\s*<div class="h1 mb-0[^"]*"><a href="([^"]+)"', owner.get("/").text)
     assert oldest is not None
     assert oldest[1] == "/events/visit"
+
+
+def test_what_waits_for_an_unknown_customer_is_not_the_oldest_queued_award(
+    world: PublicApiServer, owner: FormBrowser
+) -> None:
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [new_effect("waits", attributes={"vip": True}, message_id="waits")], now=world.clock.now())
+        work.execute(update(effects).values(state=EffectState.RETRYING, reason=NO_CONNECTION))
+    world.send(CHECKED_IN)  # Home shows no figures before the first event
+    oldest = re.compile(r'Oldest queued award</div>\s*<div class="h1 mb-0[^"]*">(?:<a href="([^"]+)"|none)')
+    world.configure(CONFIG.replace('"Checked In" =', '"Something" ='))
+    world.route()
+    match = oldest.search(owner.get("/").text)
+    assert match is not None
+    assert match[1] is None
+    world.configure(CONFIG)
+    world.send({**CHECKED_IN, "messageId": "later"})
+    world.route()
+    match = oldest.search(owner.get("/").text)
+    assert match is not None
+    assert match[1] == "/events/later"
 
 
 def test_whole_days_are_shown_and_their_numbers_open_the_same_days(world: PublicApiServer, owner: FormBrowser) -> None:

@@ -104,6 +104,14 @@ def test_each_change_is_listed_with_who_when_how_and_what(world: PublicApiServer
     assert [version["number"] for version in only] == [api["number"], first]
 
 
+def test_the_first_and_the_last_entry_of_a_map_are_entries_and_nothing_else(world: PublicApiServer) -> None:
+    call(world, "PATCH", "/api/destinations/perkville", {"settings": {"eventToPerkMap": {}}})
+    call(world, "PATCH", "/api/destinations/perkville", MAP)
+    first, last = ([s for change in version["changes"] for s in change["sentences"]] for version in listed(world)[:2])
+    assert first == ["Map entry “Checked In” of Perkville: perk 123457 added"]
+    assert last == ["Map entry “Checked In” of Perkville: perk 123456 removed"]
+
+
 def test_a_diff_says_in_words_what_differs_without_secrets(world: PublicApiServer) -> None:
     begin = newest(world)
     call(world, "PATCH", "/api/destinations/perkville", {"settings": {"apiKey": "another-secret-of-7777"}})

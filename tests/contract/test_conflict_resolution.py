@@ -19,7 +19,7 @@ from punchcard.cli.running import run
 from punchcard.cli.trace_text import print_text
 from punchcard.operations.alerts import find_alerts
 from punchcard.operations.remedies import next_step
-from punchcard.testing.operators import FormBrowser, add_operators
+from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.workspace.alert_rules import AlertKind
@@ -442,3 +442,15 @@ def test_the_command_line_shows_and_resolves(shop: Shop, tmp_path: Path, capsys:
     shop.server.clock.advance(60)  # the command line goes by the machine's clock
     shop.deliver()
     assert shop.units() == _units(ann="8")
+
+
+def test_an_alert_offers_the_decision_to_those_who_may_take_it(shop: Shop) -> None:
+    shop.order("10")
+    shop.deliver()
+    shop.order("12")
+    for role, label in (("editor", "Resolve"), ("read_only", "View")):
+        for path in ("/", "/alerts"):
+            page = signed_in(shop.server, role).get(path).text
+            link = re.search(r'href="/destinations/perkville/conflicts[^"]*">\s*(\w+)</a>', page)
+            assert link is not None, (role, path)
+            assert link[1] == label, (role, path)

@@ -99,3 +99,20 @@ def test_no_message_has_words_of_the_framework(api: PublicApiServer) -> None:
                 for error in response.json().get("errors", ()):
                     assert "`" not in error["message"], (path, error)
                     assert error["field"] != "data", (path, error)
+
+
+LONG = "x" * 60_000
+OF_LONG_VALUES = {
+    "unknown-object": ("GET", f"/api/sources/{LONG}", None),
+    "filter": ("POST", "/api/filters/validate", {"if": f"event = {LONG} {LONG}"}),
+    "source-slug": ("POST", "/api/sources", {"slug": LONG, "metadataId": "IqDTy1TpoU"}),
+    "profile": ("GET", f"/v1/spaces/punchcard/collections/users/profiles/{LONG}:a/traits", None),
+}
+
+
+@pytest.mark.parametrize("call", OF_LONG_VALUES)
+def test_a_message_does_not_repeat_a_long_value(api: PublicApiServer, call: str) -> None:
+    method, path, body = OF_LONG_VALUES[call]
+    response = api.request(method, path, None if body is None else json.dumps(body).encode())
+    assert response.status >= 400, response.body[:500]
+    assert len(response.body) < 3_000, (response.status, response.body[:100])

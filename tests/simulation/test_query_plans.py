@@ -159,7 +159,7 @@ def test_home_reads_what_is_open_and_the_period_only(tmp_path: Path) -> None:
     store.close()
     steps = [step for plan in result.values() for step in plan if "effects" in step]
     assert [re.findall(r"ix_\w+", step) for step in steps] == [
-        *(["ix_effects_due"], ["ix_effects_received"], ["ix_effects_received"]),
+        *(["ix_effects_due"], ["ix_effects_reason"], ["ix_effects_received"], ["ix_effects_received"]),
     ]
 
 

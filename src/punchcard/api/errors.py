@@ -13,7 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from punchcard.api.validation_messages import explain
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
 from punchcard.operations.conflict_resolution import AlreadyResolvedError
-from punchcard.operations.sentences import capitalize
+from punchcard.operations.sentences import capitalize, shorten
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
 from punchcard.workspace.problems import render_path
@@ -108,8 +108,8 @@ def _problems_response(problems: object) -> Response[Any]:
     errors = [
         {
             "type": ConfigurationError.code,
-            "message": capitalize(problem.message),
-            "field": render_path(problem.path[_PATH_PREFIX_KEYS:]) or None,
+            "message": capitalize(shorten(problem.message)),
+            "field": shorten(render_path(problem.path[_PATH_PREFIX_KEYS:])) or None,
             "status": 422,
         }
         for problem in problems
@@ -128,8 +128,8 @@ def _error_response(
 ) -> Response[Any]:
     error = {
         "type": type_ or _TYPES.get(status, "error"),
-        "message": capitalize(message),
-        "field": field,
+        "message": capitalize(shorten(message)),
+        "field": shorten(field) if isinstance(field, str) else field,
         "status": status,
     }
     if position is not None:

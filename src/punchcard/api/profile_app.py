@@ -21,6 +21,7 @@ from punchcard.api.rate_limit import RateLimit
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
+from punchcard.operations.sentences import shorten
 from punchcard.store.access.token_store import note_use, verify_token
 
 REQUESTS_PER_SECOND: Final = 100
@@ -126,6 +127,6 @@ def _defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 
 
 def _error_response(status: int, message: str, *, code: str = "") -> Response[Any]:
-    body = {"error": {"code": code or _CODES.get(status, "invalid_request_error"), "message": message}}
+    body = {"error": {"code": code or _CODES.get(status, "invalid_request_error"), "message": shorten(message)}}
     headers = {401: {"WWW-Authenticate": "Basic"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "1"}}
     return Response(body, status_code=status, headers=headers.get(status, {}), media_type="application/json")

@@ -39,7 +39,7 @@ from punchcard.operations.litestar_app import PlainLitestar
 from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.password_resets import PasswordResetMailer
-from punchcard.operations.sentences import as_sentence
+from punchcard.operations.sentences import as_sentence, shorten
 from punchcard.store.access.operators import Operator, count_operators
 from punchcard.store.access.sessions import SignedInOperator, operator_of_session
 from punchcard.store.access.token_store import Role
@@ -312,10 +312,10 @@ class _Gate:
     def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str, *, toml: str = "") -> Page:
         context = self._current_context(request)
         try:
-            back = _sending_page(request)
-            return context.page("error.html", status=status, code=status, title=title, text=text, toml=toml, back=back)
+            values = {"title": title, "text": shorten(text), "toml": toml, "back": _sending_page(request)}
+            return context.page("error.html", status=status, code=status, **values)
         except PunchcardError:  # the layout needs the store, which may be what is unavailable
-            return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
+            return Response(f"{title}: {shorten(text)}", status_code=status, media_type="text/plain")
 
     def _current_context(self, request: Request[Any, Any, Any]) -> RequestContext:
         context = request.scope.get("state", {}).get("context")

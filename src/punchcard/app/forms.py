@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from punchcard.errors import ConfigurationError
-from punchcard.operations.sentences import as_sentence
+from punchcard.operations.sentences import as_sentence, shorten
 from punchcard.workspace.problems import Problem, render_path
 
 _PART_KEYS = 2  # `destinations.points`: the page shows a single part, so its path is left out
@@ -29,7 +29,7 @@ class FormErrors:
 
     def for_field(self, name: str) -> str:
         """Return the message for a field, "" for none."""
-        return as_sentence(self.fields.get(name, ""))
+        return as_sentence(shorten(self.fields.get(name, "")))
 
 
 def attach_to_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
@@ -62,7 +62,7 @@ def form_errors_from(
     problems = error.context.get("problems")
     errors = FormErrors()
     if not isinstance(problems, tuple):
-        errors.general.append(as_sentence(error.message))
+        errors.general.append(as_sentence(shorten(error.message)))
         return errors
     for problem in problems:
         assert isinstance(problem, Problem)
@@ -72,7 +72,7 @@ def form_errors_from(
             message = f"{within}: {problem.message}" if within else problem.message
             errors.fields[name] = "; ".join(filter(None, (errors.fields.get(name), message)))
         else:
-            errors.general.append(str(problem))
+            errors.general.append(shorten(str(problem)))
     return errors
 
 

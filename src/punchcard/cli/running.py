@@ -12,7 +12,7 @@ from punchcard.cli.app import app
 from punchcard.cli.output import FAILED, end_output
 from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
-from punchcard.operations.sentences import capitalize
+from punchcard.operations.sentences import capitalize, shorten
 
 DONE = 0
 CALLED_WRONGLY = 2
@@ -72,7 +72,7 @@ def _is_unicode(argument: str) -> bool:
 
 def _print_error(message: str) -> None:
     for line in message.splitlines():
-        print(f"punchcard: {capitalize(line)}", file=sys.stderr)
+        print(f"punchcard: {capitalize(shorten(line))}", file=sys.stderr)
 
 
 def _print_usage_error(error: TyperException) -> None:

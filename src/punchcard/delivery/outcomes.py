@@ -7,6 +7,7 @@ from punchcard.clock import Clock
 from punchcard.delivery.retry import wait_seconds
 from punchcard.destinations.port import DeliveryOptions, OnUnknown, Performed
 from punchcard.errors import CredentialsError, DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
+from punchcard.events.commerce import amount_text
 from punchcard.store.delivery.effects import Action, Attempt, AttemptOutcome, AttemptResult, EffectState
 from punchcard.store.delivery.recoveries import STORE_RESTORED
 
@@ -276,8 +277,8 @@ def _found_words(attempt: Attempt) -> str:
     requested_quantity = attempt.effect.requested_quantity
     if attempt.quantity == requested_quantity or attempt.quantity is None:
         return "found by reading back"
-    request_text = "no amount was asked" if requested_quantity is None else f"{requested_quantity:f} was asked"
-    return f"found by reading back; {request_text}, {attempt.quantity:f} sent"
+    requested = "no amount" if requested_quantity is None else amount_text(requested_quantity)
+    return f"found by reading back; {requested} was asked, {amount_text(attempt.quantity)} sent"
 
 
 def _moved(

@@ -203,6 +203,14 @@ def _decimal(raw: msgspec.Raw) -> Decimal | None:
     return rounded_amount(amount)
 
 
+def amount_text(quantity: Decimal) -> str:
+    """Return a decimal in its shortest form without exponent: 9.99 → "9.99", 50.00 → "50"."""
+    text = f"{quantity:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
 def rounded_amount(amount: Decimal) -> Decimal | None:
     """Return an amount with at most nine decimal places; None if it is too large or no number."""
     if not amount.is_finite() or amount.adjusted() >= _WHOLE_DIGITS_MAX:

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+_MESSAGE_CHARACTERS_MAX: Final = 1_000
 _PLAIN_WORD: Final = re.compile(r"[a-z][a-z'’-]*(?=[\s,;!?]|\.?$|\.\s)")
 
 
@@ -22,3 +23,14 @@ def as_sentence(text: str) -> str:
 def count_noun(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: `1 award`, `2 awards`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def shorten(message: str) -> str:
+    """Return a message without its middle if it is very long.
+
+    What makes it long is a value that it repeats. Its beginning says what is wrong, its end what to do.
+    """
+    if len(message) <= _MESSAGE_CHARACTERS_MAX:
+        return message
+    half = _MESSAGE_CHARACTERS_MAX // 2 - 1
+    return f"{message[:half]} … {message[-half:]}"

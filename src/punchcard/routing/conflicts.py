@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import Intent, KeyScope, OnRepeat, ScopedKey
 from punchcard.errors import InvariantError
-from punchcard.events.commerce import normalize_id
+from punchcard.events.commerce import amount_text, normalize_id
 from punchcard.events.model import Event
 from punchcard.routing.ledger import Ledger, LedgerRow, request_ledger
 from punchcard.routing.planning import Planned
@@ -329,7 +329,7 @@ def _content(effect: LedgerRow) -> str:
         return f"{dict(effect.attributes)} for {effect.customer}"
     if effect.summary is not None:
         return effect.summary
-    amount = "no amount" if effect.requested_quantity is None else f"{effect.requested_quantity:f}"
+    amount = "no amount" if effect.requested_quantity is None else amount_text(effect.requested_quantity)
     return f"{amount} for {effect.customer}"
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from punchcard.destinations.webhooks.settings import read_settings
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.alert_rules import RULES, AlertKind, Severity
+from punchcard.workspace.blank import is_blank
 from punchcard.workspace.keyring import Keyring, is_masked, mask
 from punchcard.workspace.model import AlertChannel, AlertRule
 from punchcard.workspace.problems import IS_MISSING, KeyPath, Problem
@@ -72,7 +73,7 @@ def channel_problems(channels: Sequence[AlertChannel], *, allow_masks: bool) -> 
     for index, channel in enumerate(channels):
         unique = bool(channel.slug) and slugs.count(channel.slug) == 1
         path: KeyPath = ("alert_channels", channel.slug if unique else index)
-        if not channel.name.strip() or len(channel.name) > _NAME_CHARACTERS_MAX:
+        if is_blank(channel.name) or len(channel.name) > _NAME_CHARACTERS_MAX:
             yield Problem(path=(*path, "name"), message=f"Must have 1 to {_NAME_CHARACTERS_MAX} characters.")
         elif not _SLUG.fullmatch(channel.slug):
             yield Problem(path=(*path, "name"), message="Must have a letter from a to z or a digit.")

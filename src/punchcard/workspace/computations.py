@@ -13,6 +13,7 @@ from punchcard.computations.model import Definition, StaticList, trait_keys
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement
 from punchcard.errors import ConfigurationError
+from punchcard.workspace.blank import is_blank
 from punchcard.workspace.model import Computation, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, format_error
 
@@ -156,7 +157,7 @@ def computation_problems(workspace: Workspace) -> Iterator[Problem]:
 
 
 def _name_problems(path: KeyPath, computation: Computation, keys: list[str]) -> Iterator[Problem]:
-    if not computation.name.strip():
+    if is_blank(computation.name):
         yield Problem(path=(*path, "name"), message="Must not be empty.")
     elif len(computation.name) > _NAME_CHARACTERS_MAX:
         message = f"Has {len(computation.name)} characters. At most {_NAME_CHARACTERS_MAX} are allowed."

@@ -1,7 +1,7 @@
 """The difference between two workspaces, by part and key, with masked secrets."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -167,9 +167,18 @@ def _change(key: tuple[int, str], before: _Side | None, after: _Side | None) -> 
         for path in dict.fromkeys([*old.values, *new.values])
         if old.values.get(path) != new.values.get(path)
     )
+    changed_paths = {value.path for value in values}
+    values = tuple(value for value in values if not _is_empty_map_beside_entries(value, changed_paths))
     if not values and kind is ChangeKind.CHANGE:
         return None
     return Change(kind=kind, part=_PART_KINDS[key[0]], slug=key[1], values=values)
+
+
+def _is_empty_map_beside_entries(value: ValueChange, changed_paths: Collection[KeyPath]) -> bool:
+    """Return whether a value is a map without entries, of which entries are added or removed in the same change."""
+    depth = len(value.path)
+    is_empty_map = any(isinstance(side, Mapping) for side in (value.before, value.after))
+    return is_empty_map and any(path[:depth] == value.path for path in changed_paths if len(path) > depth)
 
 
 def _render_value(value: ValueChange, kind: ChangeKind) -> str:

@@ -15,6 +15,7 @@ from punchcard.filters.transformation_definitions import (
     split_path,
 )
 from punchcard.filters.transformations import Transformations
+from punchcard.workspace.blank import is_blank
 from punchcard.workspace.model import SchemaSwitches, Transformation, Workspace
 from punchcard.workspace.problems import KeyPath, Problem, format_error
 
@@ -152,7 +153,7 @@ def transformation_problems(workspace: Workspace) -> Iterator[Problem]:
         elif transformation.slug in RESERVED_SLUGS:
             message = f'"{transformation.slug}" is reserved. Choose another slug, such as {transformation.slug}-2.'
             yield Problem(path=(*path, "slug"), message=message)
-        if not 1 <= len(transformation.name.strip()) <= _NAME_CHARACTERS_MAX:
+        if is_blank(transformation.name) or len(transformation.name.strip()) > _NAME_CHARACTERS_MAX:
             yield Problem(path=(*path, "name"), message=f"Must have 1 to {_NAME_CHARACTERS_MAX} characters.")
         if transformation.source not in sources:
             yield Problem(path=(*path, "source"), message=f'There is no source "{transformation.source}".')

@@ -19,6 +19,7 @@ from punchcard.filters.destination_filters import (
 from punchcard.filters.fql_lexer import ConditionError
 from punchcard.filters.parser import parse
 from punchcard.workspace.alert_settings import channel_problems, rule_problems
+from punchcard.workspace.blank import is_blank
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
 from punchcard.workspace.document import Catalog, find_load_problem, secret_keys
 from punchcard.workspace.identity_settings import identity_problems
@@ -123,7 +124,7 @@ def entry_paths(kind: str, slugs: Sequence[object]) -> list[KeyPath]:
 
 
 def _name_problems(path: KeyPath, name: str) -> Iterator[Problem]:
-    if not name.strip():
+    if is_blank(name):
         yield Problem(path=path, message="Must not be empty.")
     elif len(name) > _NAME_CHARACTERS_MAX:
         yield Problem(path=path, message=f"Has {len(name)} characters. At most {_NAME_CHARACTERS_MAX} are allowed.")
@@ -185,7 +186,7 @@ def _label_problems(path: KeyPath, labels: Sequence[Label]) -> Iterator[Problem]
         yield Problem(path=(*path, "labels"), message=f"Has {len(labels)} labels. At most {_LABELS_MAX} are allowed.")
     for index, label in enumerate(labels):
         for name, text in (("key", label.key), ("value", label.value)):
-            if not text.strip() or len(text) > _LABEL_CHARACTERS_MAX or "/" in text or not text.isprintable():
+            if is_blank(text) or len(text) > _LABEL_CHARACTERS_MAX or "/" in text or not text.isprintable():
                 message = f"Must have 1 to {_LABEL_CHARACTERS_MAX} printable characters and no slash."
                 yield Problem(path=(*path, "labels", index, name), message=message)
         if len(label.description) > _NAME_CHARACTERS_MAX:
@@ -204,7 +205,7 @@ def _connection_problems(path: KeyPath, destination: Destination, sources: set[s
 
 def _consent_problems(path: KeyPath, consent: Sequence[str]) -> Iterator[Problem]:
     for category, count in Counter(consent).items():
-        if not category.strip() or len(category) > _NAME_CHARACTERS_MAX:
+        if is_blank(category) or len(category) > _NAME_CHARACTERS_MAX:
             message = f"A consent category has 1 to {_NAME_CHARACTERS_MAX} characters."
             yield Problem(path=(*path, "consent"), message=message)
         elif count > 1:
@@ -263,7 +264,9 @@ def _filter_problems(path: KeyPath, filters: Sequence[DestinationFilter]) -> Ite
 
 
 def _single_filter_problems(path: KeyPath, destination_filter: DestinationFilter) -> Iterable[Problem]:
-    if not 1 <= len(destination_filter.title) <= TITLE_CHARACTERS_MAX:
+    if destination_filter.title and is_blank(destination_filter.title):
+        yield Problem(path=(*path, "title"), message="Has no character that can be read.")
+    elif not 1 <= len(destination_filter.title) <= TITLE_CHARACTERS_MAX:
         yield Problem(
             path=(*path, "title"),
             message=f"Must have 1 to {TITLE_CHARACTERS_MAX} characters, has {len(destination_filter.title)}.",

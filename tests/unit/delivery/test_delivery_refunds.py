@@ -101,6 +101,16 @@ def test_refunds_from_two_sources_that_lie_a_day_apart_are_two(ledger: OrderLedg
     assert quantity_of(ledger.prepare()) == "-20"
 
 
+def test_amounts_in_the_detail_of_a_refund_have_no_zeros_at_their_end(ledger: OrderLedger) -> None:
+    ledger.add(AWARD, "200.00")
+    ledger.deliver(AWARD)
+    ledger.add(OTHER_REFUND, "-100.0")
+    ledger.deliver(OTHER_REFUND, "-100.0")
+    ledger.clock.advance(24 * 3600 + 1)
+    ledger.add(REFUND, "-150.50", source="server")
+    assert detail_of(ledger.prepare()) == "cut from 150.5 to 100: 200 awarded for order o-1, 100 removed before"
+
+
 def put_aside(ledger: OrderLedger, key: str) -> None:
     """Do with a refund what preparing it says."""
     result = ledger.prepare(key)

@@ -288,6 +288,15 @@ name = "Loyal"
             "Must have 1 to 64 characters, has 65",
             id="long title",
         ),
+        pytest.param(
+            'title = "  "\nif = "a"\nactions = [{ type = "DROP" }]', "[0].title: Has no character", id="blank title"
+        ),
+        pytest.param(
+            'title = "\\u0000\\u200B"\nif = "a"\nactions = [{ type = "DROP" }]',
+            "[0].title: Has no character",
+            id="title that nobody sees",
+        ),
+        pytest.param('title = ""\nif = "a"\nactions = [{ type = "DROP" }]', "has 0.", id="empty title"),
         pytest.param('title = "t"\nenabled = false\nactions = [{ type = "DROP" }]', "if: Is missing", id="no if"),
         pytest.param('title = "t"\nif = "a"\nenabled = false', "At least one action", id="no action"),
         pytest.param(

@@ -17,7 +17,6 @@ from punchcard.destinations.perkville.responses import Content, Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
     amount_of,
-    amount_text,
     id_of,
     is_one_of,
     patch_connection,
@@ -26,6 +25,7 @@ from punchcard.destinations.perkville.wire import (
 from punchcard.destinations.port import CustomerBalance, Effect, Finding, MappingChoice, Performed
 from punchcard.destinations.reconciling import TransactionPage
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
+from punchcard.events.commerce import amount_text
 
 
 class PerkvilleClient:

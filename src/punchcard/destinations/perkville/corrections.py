@@ -23,6 +23,7 @@ from punchcard.destinations.perkville.refunds import (
 )
 from punchcard.destinations.preparation import LedgerRow, NotReady, Ready
 from punchcard.errors import RefusedError
+from punchcard.events.commerce import amount_text
 
 # An effect of another customer, or of no order, wakes nothing when it ends.
 _LOOK_AGAIN_SECONDS: Final = 30.0
@@ -208,10 +209,11 @@ class _Order:
         """What was counted, for people."""
         awarded = sum(self.shares.values(), _ZERO) + self.other_awards
         content = self.first.corrected_content or {}
-        amount = content.get("quantity")
+        quantity = content.get("quantity")
+        amount = "no amount" if quantity is None else amount_text(Decimal(str(quantity)))
         return (
-            f"{awarded:f} awarded, {self.taken:f} removed before; chosen is "
-            f"{'no amount' if amount is None else amount} for {content.get('email', self.first.email)}"
+            f"{amount_text(awarded)} awarded, {amount_text(self.taken)} removed before; chosen is "
+            f"{amount} for {content.get('email', self.first.email)}"
         )
 
     def _surplus(self, chosen: _Share) -> dict[_Share, Decimal]:

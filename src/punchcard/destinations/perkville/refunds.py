@@ -19,6 +19,7 @@ from punchcard.destinations.perkville.reasons import (
     REFUND_UNKNOWN_ORDER,
 )
 from punchcard.destinations.preparation import WAITING_FOR_ORDER, LedgerRow, NotReady, Ready
+from punchcard.events.commerce import amount_text
 
 # As the ledger names them; a test holds both to the same words.
 OPEN_STATES: Final = frozenset({"pending", "sending", "retrying", "unknown"})
@@ -190,7 +191,7 @@ def _from_balance(
         removed = max(mine, awarded - (_units(awards) - removed))
     left = awarded - removed
     requested = None if refund.requested_quantity is None else -refund.requested_quantity
-    balance = f"{awarded:f} awarded for order {refund.order_id}, {removed:f} removed before"
+    balance = f"{amount_text(awarded)} awarded for order {refund.order_id}, {amount_text(removed)} removed before"
     if left <= 0:
         return NotReady(
             state="rejected",
@@ -198,9 +199,10 @@ def _from_balance(
             detail=f"nothing is left to remove: {balance}",
         )
     if requested is None:
-        return Ready(quantity=-left, detail=f"no amount in the refund: {left:f} taken from the ledger ({balance})")
+        detail = f"no amount in the refund: {amount_text(left)} taken from the ledger ({balance})"
+        return Ready(quantity=-left, detail=detail)
     if requested > left:
-        return Ready(quantity=-left, detail=f"cut from {requested:f} to {left:f}: {balance}")
+        return Ready(quantity=-left, detail=f"cut from {amount_text(requested)} to {amount_text(left)}: {balance}")
     return Ready(quantity=-requested)
 
 

@@ -15,6 +15,7 @@ import msgspec
 from punchcard.destinations.port import Effect
 from punchcard.destinations.settings import SettingsProblem
 from punchcard.errors import InvariantError
+from punchcard.events.commerce import amount_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,14 +215,6 @@ def patch_connection(wire: Wire, connection_id: str, attributes: Mapping[str, ob
     """The request that sets user properties: `PATCH /v2/connections/9/` `{"custom_attributes": {"vip": true}}`."""
     path = f"{wire.connections_path}{quote(connection_id, safe='')}/"
     return Request(method="PATCH", path=path, body=msgspec.json.encode({wire.attributes_key: dict(attributes)}))
-
-
-def amount_text(quantity: Decimal) -> str:
-    """A decimal in its shortest form without exponent: 9.99 → "9.99", 50.00 → "50"."""
-    text = f"{quantity:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
 
 
 @lru_cache(maxsize=1000)

@@ -28,6 +28,7 @@ from punchcard.events.commerce import id_variants
 from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, EffectState, StoredEffect, effect_of
 from punchcard.store.delivery.schema import (
     BEGIN_OF_EVENT_NAME,
+    HAS_NO_CONNECTION,
     IS_OPEN,
     NAME_CHARACTERS_MAX,
     delivery_attempts,
@@ -266,11 +267,16 @@ def _count_backlog(work: Connection, destinations: Sequence[str], condition: Col
 
 
 def oldest_open(work: Connection, destination: str) -> StoredEffect | None:
-    """Return the effect of the destination that was planned first of those in the outbox, None if it is empty."""
-    # In this order SQLite reads the small index of open effects; by id it would search the whole ledger for one.
+    """Return the effect of the destination that was planned first of those in the outbox, None if there is none.
+
+    What waits for a customer whom the partner does not know may wait for ever, and is left out.
+    """
+    # Both by their small indexes. In this order SQLite reads that of open effects; by id it would search the whole
+    # ledger for one.
+    unknown = select(effects.c.id).where(effects.c.destination == destination, HAS_NO_CONNECTION)
     queued = (
         select(effects.c.id)
-        .where(effects.c.destination == destination, effects.c.is_open == true())
+        .where(effects.c.destination == destination, effects.c.is_open == true(), effects.c.id.not_in(unknown))
         .order_by(effects.c.due_at, effects.c.id)
         .limit(_OPEN_READ_MAX)
         .subquery()

@@ -13,7 +13,6 @@ from punchcard.destinations.perkville.wire import (
     DEFAULT_WIRE,
     Wire,
     amount_of,
-    amount_text,
     id_of,
     list_page,
     override_names,
@@ -22,6 +21,7 @@ from punchcard.destinations.perkville.wire import (
 )
 from punchcard.destinations.port import Effect, EffectKey
 from punchcard.errors import RejectedError
+from punchcard.events.commerce import amount_text
 
 EFFECT = Effect(
     kind=TRANSACTION,
