@@ -130,12 +130,12 @@
   // On a phone a row is a card: each cell shows the header of its column.
   const headersOf = (table) =>
     [...table.tHead.rows[0].cells].map((cell) => (cell.querySelector(".visually-hidden, input") ? "" : cell.textContent.trim()));
-  const labelCells = (table) => {
+  const labelCells = (table, bodies = table.tBodies) => {
     if (!table.tHead) return;
     const labels = headersOf(table);
     // The first column names the row, or a heading of its own does.
     const title = table.querySelector(":scope > tbody th[scope=row]") ? 0 : labels.findIndex(Boolean);
-    for (const body of table.tBodies)
+    for (const body of bodies)
       for (const row of body.rows) {
         if (row.cells.length !== labels.length) continue;
         [...row.cells].forEach((cell, column) => {
@@ -382,29 +382,32 @@
     let paused = false;
 
     const showPause = () => {
-      if (paused) state.textContent = waiting.size ? `Paused, ${waiting.size} new` : "Paused";
+      const count = waiting.size < ROWS_MAX ? waiting.size : `${ROWS_MAX} or more`;
+      if (paused) state.textContent = waiting.size ? `Paused, ${count} new` : "Paused";
     };
     const matches = (row) => row.dataset.search.includes(search.value.trim().toLowerCase());
-    const put = (row) => {
+    // Replaces a row that is shown already; returns whether the row is to be added.
+    const isNew = (row) => {
       const current = document.getElementById(row.id);
       row.hidden = !matches(row);
-      if (current?.querySelector(".live-details.is-open")) {
-        // An open row keeps its content; only its results are replaced.
-        current.querySelector(".live-results").replaceWith(row.querySelector(".live-results"));
-        return;
-      }
-      if (current) current.replaceWith(row);
-      else {
+      if (!current) {
         row.classList.add("is-new");
-        list.tHead.after(row);
+        return true;
       }
-      htmx.process(row);
-      labelCells(list);
+      // An open row keeps its content; only its results are replaced.
+      if (current.querySelector(".live-details.is-open"))
+        current.querySelector(".live-results").replaceWith(row.querySelector(".live-results"));
+      else current.replaceWith(row);
+      return false;
     };
     const show = () => {
-      for (const row of waiting.values()) put(row);
+      const rows = [...waiting.values()];
       waiting = new Map();
+      list.tHead.after(...rows.filter(isNew).reverse()); // the newest first
       while (list.tBodies.length > ROWS_MAX) list.lastElementChild.remove();
+      const shown = rows.filter((row) => row.isConnected);
+      for (const row of shown) htmx.process(row);
+      labelCells(list, shown);
       list.hidden = !list.tBodies.length;
       debug.querySelector("[data-debugger-empty]").hidden = !list.hidden;
     };
@@ -434,6 +437,10 @@
       const holder = document.createElement("template");
       holder.innerHTML = JSON.parse(event.data);
       for (const row of [...holder.content.children]) waiting.set(row.id, row);
+      for (const id of waiting.keys()) {
+        if (waiting.size <= ROWS_MAX) break;
+        waiting.delete(id); // while paused: what would not be shown
+      }
       if (paused) showPause();
       else show();
     });

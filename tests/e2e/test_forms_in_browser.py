@@ -1,0 +1,106 @@
+"""Forms and the debugger in a real browser, over an App in this process: what changes while somebody types."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+from tests.contract.test_app_search import CONFIG
+from tests.e2e.app_pages import elsewhere, signed_in
+
+from punchcard.testing.operators import add_operators
+from punchcard.testing.public_api import PublicApiServer
+
+DEBUGGER_ROWS = 500
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
+    folder = tmp_path_factory.mktemp("forms")
+    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as server:
+        add_operators(server)
+        for number in range(3):
+            email = f"ann{number}@example.com"
+            server.send({"userId": email, "event": "Checked In", "properties": {"email": email}})
+        server.route()
+        server.feed_lake()
+        server.engage()
+        yield server
+
+
+def test_the_error_of_a_field_goes_when_the_field_is_edited(chromium: Browser, world: PublicApiServer) -> None:
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        page.goto("/destinations/perkville/filters/new")
+        page.locator("[data-fql]").fill("event = ")
+        page.get_by_role("button", name="Save").click()
+        title, query = page.get_by_label("Title"), page.locator("[data-fql]")
+        expect(title).to_have_class(re.compile("is-invalid"))
+        expect(query).to_have_class(re.compile("is-invalid"))
+        alert = page.get_by_role("alert").filter(has_text="Correct the fields below")
+        expect(alert).to_be_visible()
+        title.press_sequentially("N")
+        expect(title).not_to_have_class(re.compile("is-invalid"))
+        expect(page.locator("#w-title")).to_have_count(0)
+        expect(alert).to_be_visible()  # the other one is still wrong
+        query.press_sequentially('"x"')
+        expect(query).not_to_have_class(re.compile("is-invalid"))
+        expect(alert).to_have_count(0)
+
+
+def test_the_tester_shows_what_would_be_sent_why_not_and_what_cannot_be_read(
+    chromium: Browser, world: PublicApiServer
+) -> None:
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        page.goto("/destinations/perkville/tester?as=json")
+        event, result = page.get_by_label("Event", exact=True), page.locator("#result")
+        preview = page.get_by_role("button", name="Preview")
+        content = {"type": "track", "event": "Checked In", "userId": "u", "properties": {"email": "u@example.com"}}
+        event.fill(json.dumps(content))
+        preview.click()
+        expect(result).to_contain_text("This would be sent")
+        event.fill(json.dumps({**content, "event": "Never Mapped"}))
+        preview.click()
+        expect(result).to_contain_text("Nothing would be sent")
+        event.fill('{"type": ')
+        preview.click()
+        expect(result.get_by_role("alert")).to_be_visible()
+        expect(result).not_to_contain_text("would be sent")
+
+
+def test_the_preview_of_an_audience_follows_what_is_typed(chromium: Browser, world: PublicApiServer) -> None:
+    """Without leaving the field, and with the query that the lines stand for."""
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        page.goto("/audiences/new")
+        preview = page.get_by_role("region", name="Preview")
+        expect(preview).to_contain_text("Enter a condition.")
+        page.get_by_label("Event", exact=True).press_sequentially("Checked In")
+        expect(page.get_by_label("Query")).to_have_value("event('Checked In').count() >= 1")
+        expect(preview).not_to_contain_text("Enter a condition.")
+        expect(page.get_by_label("Event", exact=True)).to_be_focused()
+        page.get_by_label("Count", exact=True).fill("2")
+        expect(page.get_by_label("Query")).to_have_value("event('Checked In').count() >= 2")
+
+
+def test_a_paused_debugger_keeps_as_many_events_as_it_shows(chromium: Browser, world: PublicApiServer) -> None:
+    """All of them are rows with labels for phones when it goes on, the newest on top."""
+
+    def send(count: int) -> None:
+        event = {"type": "track", "userId": "u", "event": "Opened"}
+        world.send({"batch": [{**event, "messageId": f"burst-{number}"} for number in range(count)]}, call="batch")
+        world.route()
+
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        page.goto("/sources/website/debugger")
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Pause").click()
+        elsewhere(lambda: send(DEBUGGER_ROWS + 5))
+        expect(page.get_by_text(f"Paused, {DEBUGGER_ROWS} or more new")).to_be_visible()
+        page.get_by_role("button", name="Resume").click()
+        rows = page.locator(".live-row")
+        expect(rows.first).to_contain_text("Opened")
+        expect(rows).to_have_count(DEBUGGER_ROWS)
+        places = rows.evaluate_all("rows => rows.map(row => Number(row.id.split('-')[2]))")
+        assert places == sorted(places, reverse=True)
+        labels = rows.evaluate_all("rows => rows.map(row => row.querySelector('td[data-label]')?.dataset.label)")
+        assert set(labels) == {"Received"}
