@@ -57,7 +57,7 @@ def test_an_award_and_a_user_property_need_no_ledger(ledger: OrderLedger) -> Non
     [
         pytest.param("9.99", "-9.99", "-9.99", None, id="all of it"),
         pytest.param("9.99", "-4", "-4", None, id="a part"),
-        pytest.param("9.99", "-12.50", "-9.99", "cut from 12.50 to 9.99", id="more than was awarded"),
+        pytest.param("9.99", "-12.50", "-9.99", "cut from 12.5 to 9.99", id="more than was awarded"),
         pytest.param("9.99", None, "-9.99", "no amount in the refund", id="no amount"),
     ],
 )
