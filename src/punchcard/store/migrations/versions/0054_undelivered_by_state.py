@@ -6,8 +6,8 @@ PostgreSQL expected a hundredth of the rows, and so read them from the table.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0053"
-down_revision = "0052"
+revision = "0054"
+down_revision = "0053"
 
 
 def upgrade() -> None:
