@@ -189,6 +189,20 @@ def test_an_alias_call_with_the_id_of_a_suppressed_person_is_refused(
     assert traces_of(tmp_path, store_url, subject) == []
 
 
+def test_events_of_another_person_with_the_same_email_are_kept_and_named(api: PublicApiServer) -> None:
+    api.send(order(ANN, 1), order(CAROL, 2))
+    process(api)
+    regulation = regulate(api, "DELETE_INTERNAL", ANN[1], by="EMAIL")
+    api.run_regulations()
+    details = {row["id"]: row["detail"] for row in get(api, regulation)["storeStatus"]}
+    assert details.pop("lake").startswith("Kept: 1 of another person's events with the same email or anonymous id.")
+    assert set(details.values()) == {""}
+    assert results_of(api, 2) != []
+    regulation = regulate(api, "DELETE_INTERNAL", CAROL[0])
+    api.run_regulations()
+    assert {row["detail"] for row in get(api, regulation)["storeStatus"]} == {""}
+
+
 def test_a_person_suppressed_by_email_is_refused_under_another_user_id_too(
     api: PublicApiServer, tmp_path: Path, store_url: str
 ) -> None:

@@ -41,7 +41,7 @@ from punchcard.operations.deletion_records import (
     replace_suppressed_records,
 )
 from punchcard.operations.regulations import FIRST_STAGE, NewRegulation, create_regulation
-from punchcard.operations.subject_identity import resolve_subjects
+from punchcard.operations.subject_identity import resolve_subjects, shared_events
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.routing.records import describe
 from punchcard.store.delivery.effects import SUBJECT_SUPPRESSED
@@ -296,7 +296,8 @@ class DeletionRunner:
             self._note(regulation, waits_for)
             return False
         identity = read_identity(self._vault, regulation)
-        events = self._events_of(identity.ids, regulation)
+        candidates = list(self._eraser.candidates(identity.ids))
+        events = [event for event in candidates if is_erased(event, identity.ids, regulation)]
         # The places of those that have arrived since the records were cleared: theirs are cleared, too.
         later = [event for event in events if event.place[0] > identity.cleared_through]
         records = self._erase(regulation, identity.ids, later)
@@ -308,6 +309,7 @@ class DeletionRunner:
             name="Data lake",
             status=RegulationStatus.RUNNING,
             count=existing + max(erasure.rows, len(events)),
+            detail=shared_events(candidates, identity.ids),
         )
         # A person of whom the lake had nothing may be in files that were replaced before, such as by retention.
         files = erasure.files if events else self._eraser.naming(identity.ids, erasure.files)

@@ -74,6 +74,27 @@ def erased_ids(
     )
 
 
+def shared_events(events: Iterable[SubjectEvent], ids: ErasedIds) -> str:
+    """Return a sentence about events that have an id of a subject and belong to another person, "" for none.
+
+    Args:
+        events: Those of the lake that have an id of a subject.
+    """
+    others = [event for event in events if event.text is None and not event.is_of(ids)]
+    if not others:
+        return ""
+    persons = len({_user_of(event) or _email_of(event) for event in others})
+    having = (
+        f"{len(others)} events of {persons} other persons"
+        if persons > 1
+        else f"{len(others)} of another person's events"
+    )
+    return (
+        f"Kept: {having} with the same email or anonymous id. They have a user id or email of their own: delete that, "
+        "too, if it is the same person."
+    )
+
+
 def external_ids_of(ids: ErasedIds) -> set[tuple[str, str]]:
     """Return the ids that name persons in events, each type and value."""
     values = ((USER_ID, ids.user_ids), (EMAIL, ids.emails), (ANONYMOUS_ID, ids.anonymous_ids))
