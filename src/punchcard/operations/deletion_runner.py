@@ -256,17 +256,18 @@ class DeletionRunner:
             return False
         identity = read_identity(self._vault, regulation)
         now = self._clock.now()
-        events = self._events_of(identity.ids, regulation)
+        ids = identity.ids
+        events = [event for event in self._eraser.candidates(ids) if is_erased(event, ids, regulation)]
         progress = regulation.progress
         forwarded: dict[str, tuple[int, ...]] = {}
         if regulation.type.forwards:
             with self._store.unit_of_work() as work:
-                forwarded = forward_deletion(work, regulation, identity.ids, self._current(), now=now)
-        records = self._erase(regulation, identity.ids, events)
+                forwarded = forward_deletion(work, regulation, ids, self._current(), now=now)
+        records = self._erase(regulation, ids, events)
         for step in records.steps:
             progress = progress.with_store(step)
         progress = self._with_log(progress, records.in_log)
-        waiting = {*records.in_flight, *(id for ids in forwarded.values() for id in ids)}
+        waiting = {*records.in_flight, *(id for calls in forwarded.values() for id in calls)}
         identity = structs.replace(
             identity,
             effects=tuple(sorted(waiting)),
@@ -287,9 +288,6 @@ class DeletionRunner:
         if regulation.only_source:
             return self._records.erase_of_source(ids, events)
         return self._records.erase(ids, events)
-
-    def _events_of(self, ids: ErasedIds, regulation: Regulation) -> list[SubjectEvent]:
-        return [event for event in self._eraser.candidates(ids) if is_erased(event, ids, regulation)]
 
     def _erase_lake(self, regulation: Regulation) -> bool:
         if waits_for := self._waits_for(regulation.log_position, with_engage=False):
