@@ -40,6 +40,7 @@ def delivered_units(api: PublicApiServer) -> list[str]:
     return sorted(str(booking.effect.quantity) for booking in api.partner.book)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("sends", "booked"),
     [

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -361,7 +362,7 @@ def test_all_together_are_the_same_as_one_by_one(
     definitions: list[TransformationDefinition], properties: dict[str, Any], traits: Any
 ) -> None:
     body = {"type": "track", "event": "A", "userId": "u", "messageId": "m", "properties": properties, "traits": traits}
-    text = json.dumps(body).encode()
+    text = msgspec.json.encode(body)  # as the members of an object that was looked into are written
     (event,) = read_request(b'{"batch":[' + text + b"]}", call="batch", received_at=NOW, position=1)
     if not isinstance(event, Event):
         return

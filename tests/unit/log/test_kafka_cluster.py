@@ -86,7 +86,8 @@ def test_a_request_without_a_response_is_made_by_another_client_too(
     with closing(cluster):
         assert cluster.ask(request, "read") == {"key": "answer"}
     assert len({id(client) for client, _, _ in requests}) == 3
-    assert [seconds for _, seconds, _ in requests] == pytest.approx([5.0, 4.9, 4.8], abs=0.09)  # of the same five
+    first, second, third = (seconds for _, seconds, _ in requests)  # what is left of the same five
+    assert 5.0 >= first > second + 0.09 > third + 0.18
 
 
 def test_a_request_that_nobody_answers_ends_in_time(cluster: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from punchcard.profiles.rules import IdentityRules
 from punchcard.tracking_plans.model import CallEnforcement, Enforcement
+from punchcard.workspace.blank import is_blank
 from punchcard.workspace.document import mask_secrets
 from punchcard.workspace.export import export
 from punchcard.workspace.file import read_content
@@ -20,7 +21,7 @@ from punchcard.workspace.model import (
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-names = texts.filter(str.strip)
+names = texts.filter(lambda text: not is_blank(text))
 printable = names.filter(str.isprintable)  # what settings take
 slugs = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
 write_keys = st.text(ascii_lowercase + digits + punctuation.replace(":", ""), min_size=1, max_size=20)
@@ -32,7 +33,7 @@ actions = (
 )
 filters = st.builds(
     DestinationFilter,
-    title=texts,
+    title=names,
     condition=st.sampled_from(["all", "event = 'x'", 'contains( properties.email, "@x" )']),
     enabled=st.booleans(),
     actions=st.lists(actions, min_size=1, max_size=3).map(tuple),
