@@ -166,7 +166,10 @@ def environment(
 ) -> dict[str, str]:
     """The settings with a log in PostgreSQL, or in the brokers that a test names."""
     brokers = getattr(request, "param", "postgresql")
-    log_url = postgres_url if brokers == "postgresql" else request.getfixturevalue(brokers).url(TOPIC)
+    if brokers == "postgresql":
+        log_url = postgres_url
+    else:  # the broker of all tests has a topic for each of them, as partitions are not lowered
+        log_url = request.getfixturevalue(brokers).url(*([TOPIC] if brokers == "own_kafka" else []))
     return configured(postgres_url, log_url, sandbox, tmp_path)
 
 
