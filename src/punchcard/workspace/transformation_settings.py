@@ -147,7 +147,7 @@ def transformation_problems(workspace: Workspace) -> Iterator[Problem]:
         if not is_unnamed and not _SLUG.fullmatch(transformation.slug):
             message = f'"{transformation.slug}" is not a slug. Use lower-case letters, digits and hyphens.'
             yield Problem(path=(*path, "slug"), message=message)
-        elif slugs.count(transformation.slug) > 1:
+        elif not is_unnamed and slugs.count(transformation.slug) > 1:
             message = f'Another transformation is named "{transformation.slug}", too. Choose another name.'
             yield Problem(path=(*path, "slug"), message=message)
         elif transformation.slug in RESERVED_SLUGS:

@@ -53,3 +53,10 @@ def test_a_key_that_an_unknown_one_cannot_be_is_reported_as_missing() -> None:
     unknown, missing = problems(f'[workspace]\nname = "Acme"\n[[sources]]\nslug = "web"\nwrite_key = "wk"\n{table}')
     assert "transformations.a.colour: Unknown key." in unknown
     assert "transformations.a.if: Is missing." in missing
+
+
+def test_each_transformation_without_a_name_is_reported_for_that_alone() -> None:
+    table = '[[transformations]]\nsource = "web"\nif = "all"\ndrop = true\n'
+    lines = problems(f'[workspace]\nname = "Acme"\n[[sources]]\nslug = "web"\nwrite_key = "wk"\n{table}{table}')
+    assert len(lines) == 2
+    assert all(f"[{index}].name" in line for index, line in enumerate(lines))
