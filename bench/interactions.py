@@ -96,25 +96,11 @@ def _report(results: list[Measured]) -> None:
         if result.path not in worst or min(result.milliseconds) > min(worst[result.path].milliseconds):
             worst[result.path] = result
     slowest = max(results, key=lambda result: min(result.milliseconds))
-    show(
-        Figure(
-            name="interactions: slowest until next paint",
-            unit="ms",
-            values=[min(slowest.milliseconds)],
-            target=_GOAL_MILLISECONDS,
-            at_most=True,
-        )
-    )
-    for path, result in worst.items():
-        show(
-            Figure(
-                name=f"  {path}, {result.action}",
-                unit="ms",
-                values=[min(result.milliseconds)],
-                target=_GOAL_MILLISECONDS,
-                at_most=True,
-            )
-        )
+    figures = {"interactions: slowest until next paint": slowest}
+    figures |= {f"  {path}, {result.action}": result for path, result in worst.items()}
+    for name, result in figures.items():
+        values = [min(result.milliseconds)]
+        show(Figure(name=name, unit="ms", values=values, target=_GOAL_MILLISECONDS, at_most=True))
 
 
 @contextmanager

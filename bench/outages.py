@@ -303,24 +303,12 @@ def _kafka(folder: Path, sandbox: SandboxProcess, cluster: KafkaCluster, store_u
                 print(f"  kill {number}: {kill}", flush=True)
                 kills.append(kill)
         visitors.wait_until_awarded(sandbox)
-    show(
-        Figure(
-            name="the broker killed that leads the log in Kafka: next accepted",
-            unit="s",
-            values=[kill.accepted for kill in kills],
-            target=_LEADER_SECONDS_MAX,
-            at_most=True,
-        )
-    )
-    show(
-        Figure(
-            name="  next award",
-            unit="s",
-            values=[kill.awarded for kill in kills],
-            target=_LEADER_SECONDS_MAX,
-            at_most=True,
-        )
-    )
+    goals = {
+        "the broker killed that leads the log in Kafka: next accepted": [kill.accepted for kill in kills],
+        "  next award": [kill.awarded for kill in kills],
+    }
+    for name, values in goals.items():
+        show(Figure(name=name, unit="s", values=values, target=_LEADER_SECONDS_MAX, at_most=True))
     show(Figure(name="  another broker leads", unit="s", values=[kill.elected for kill in kills]))
     show(Figure(name="  from then to the next award", unit="s", values=[kill.awarded - kill.elected for kill in kills]))
 
@@ -376,7 +364,7 @@ def _kill_leader(cluster: KafkaCluster, visitors: _Visitors, store_url: str) -> 
 
 
 def _next_leader_at(cluster: KafkaCluster, broker: Broker) -> float:
-    """Return when another broker leads the topics; the same one if there is no other."""
+    """Return when another broker leads the topics; with a single broker, when it is ready again."""
     if _BROKERS == 1:
         cluster.wait_until_ready()
     else:

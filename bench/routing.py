@@ -17,6 +17,7 @@ import msgspec
 
 from bench.delivery import settings_for
 from bench.filters import TEN
+from bench.log_router import open_router
 from bench.report import Figure, show
 from bench.size import size
 from bench.workload import EVENTS_PER_BODY, bodies
@@ -24,23 +25,17 @@ from punchcard.clock import SystemClock, to_micros
 from punchcard.events.model import WireEvent
 from punchcard.log.opening import open_event_log
 from punchcard.log.port import EventLog, NewRecord
-from punchcard.routing.dedupe import MessageIndex
 from punchcard.routing.lake_feed import LakeFeed
-from punchcard.routing.router import Router
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.store.engine import Store
 from punchcard.workspace.apply import apply
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Destination, DestinationFilter, Source, Workspace
-from punchcard.workspace.snapshot import SnapshotWatch
 
 _EVENTS = size(1_000_000, 2_000)
 # The log is filled this far ahead of routing, and trimmed behind it: a default run is filled before it is measured.
 _AHEAD_BODIES = 10_000
-_BATCH_BYTES = 4_194_304  # as in default.toml
-_ROWS_MAX = 50_000
 _FLUSH_SECONDS = 2.0
-_IDS_MIN = 2_000_000
 
 
 def main(events: int = _EVENTS) -> None:
@@ -108,20 +103,8 @@ def _route(
     store = Store(store_url)
     keyring = Keyring("bench")
     apply(store, workspace(conditions), clock=clock, keyring=keyring, actor="bench")
-    from punchcard.lake.writer import LakeWriter
-
     log = open_event_log(log_url)
-    feed = LakeFeed(lake=LakeWriter(str(folder / "lake")), log=log, store=store, clock=clock, rows_max=_ROWS_MAX)
-    router = Router(
-        log=log,
-        store=store,
-        clock=clock,
-        current=SnapshotWatch(store, keyring, clock=clock).newest,
-        index=MessageIndex(_IDS_MIN),
-        feed=feed,
-        on_effects=lambda _: None,
-        batch_bytes=_BATCH_BYTES,
-    )
+    router, feed = open_router(folder, log, store, keyring)
     flushing = threading.Thread(target=_flush, args=(feed, log))
     while log.last_position() < min(_AHEAD_BODIES, events // EVENTS_PER_BODY):
         time.sleep(0.05)

@@ -454,7 +454,7 @@ def test_a_form_does_not_overwrite_what_was_changed_after_its_page_was_loaded(
     assert "after you opened this page" in response.text
     assert "Nothing was saved." in response.text
     assert newest(world) == theirs
-    if name in ("source removed", "source switch"):  # there is no form to correct
+    if name in ("source removed", "source switch"):  # these have no form to correct
         return
     again = re.search(r'name="_revision" value="(\d+)"', response.text)
     assert again is not None

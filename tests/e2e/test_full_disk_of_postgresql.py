@@ -36,7 +36,7 @@ class SmallDisk:
                 filling.write(_PIECE)
 
     def use_up_write_ahead_log(self) -> None:
-        """Let the server write its log up to the first piece for which there is no room: it ends."""
+        """Fill the disk with the server's log until the server ends."""
         with suppress(psycopg.Error), psycopg.connect(self.server.url, autocommit=True) as connection:
             for _ in range(_SEGMENTS):
                 connection.execute("SELECT pg_create_restore_point('full'), pg_switch_wal()")

@@ -310,12 +310,12 @@ class _Gate:
         )
 
     def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str, *, toml: str = "") -> Page:
-        context = self._current_context(request)
+        context, text = self._current_context(request), shorten(text)
         try:
-            values = {"title": title, "text": shorten(text), "toml": toml, "back": _sending_page(request)}
+            values = {"title": title, "text": text, "toml": toml, "back": _sending_page(request)}
             return context.page("error.html", status=status, code=status, **values)
         except PunchcardError:  # the layout needs the store, which may be what is unavailable
-            return Response(f"{title}: {shorten(text)}", status_code=status, media_type="text/plain")
+            return Response(f"{title}: {text}", status_code=status, media_type="text/plain")
 
     def _current_context(self, request: Request[Any, Any, Any]) -> RequestContext:
         context = request.scope.get("state", {}).get("context")

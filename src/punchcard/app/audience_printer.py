@@ -35,11 +35,11 @@ from punchcard.computations.model import (
     Window,
 )
 from punchcard.computations.printer import to_text
+from punchcard.computations.token_reader import DIGITS_MAX
 from punchcard.errors import ConfigurationError
 
 NUMERIC_REDUCERS: Final = frozenset({Reducer.SUM, Reducer.AVG, Reducer.MIN, Reducer.MAX})
 """Reducers that are compared with a number that need not be whole."""
-_DIGITS_MAX: Final = 15  # as in a definition
 _SHOWN_MAX: Final = 100
 
 
@@ -188,6 +188,6 @@ def _comparison(left: Property | Trait, condition: TraitCondition) -> Comparison
 
 
 def _parse_whole_number(text: str, subject: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX):
         raise ConfigurationError(f"{subject} must be a whole number, not “{text[:_SHOWN_MAX]}”.")
     return int(text)

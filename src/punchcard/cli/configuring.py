@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from punchcard.cli.listing import print_json_lines
-from punchcard.cli.options import quiet_logs
+from punchcard.cli.options import has_data, quiet_logs
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
 from punchcard.operations.partner_queries import check_connection
@@ -59,7 +59,7 @@ def apply_file(file: Path, settings: Settings, *, dry_run: bool, assume_yes: boo
 @contextmanager
 def _data_of(settings: Settings, *, dry_run: bool) -> Iterator[Settings]:
     """Yield settings with a data folder; a dry run gets a temporary one instead of one that does not exist yet."""
-    if not dry_run or settings.database_url or (settings.data / "punchcard.db").exists():
+    if not dry_run or has_data(settings):
         yield settings
         return
     print(f"{settings.data}: This is not a data folder of Punchcard yet: everything is new.", file=sys.stderr)

@@ -80,7 +80,7 @@ def load_existing_settings(*, data: Path | None = None) -> "Settings":
         ConfigurationError: A setting is invalid, or there is no data yet: the command must not create any.
     """
     settings = load_settings(data=data)
-    if not settings.database_url and not (settings.data / "punchcard.db").exists():
+    if not has_data(settings):
         raise ConfigurationError(
             f"{settings.data}: This is not a data folder of Punchcard. Set it with --data or PUNCHCARD_DATA."
         )
@@ -90,6 +90,11 @@ def load_existing_settings(*, data: Path | None = None) -> "Settings":
 
         prepare_data_folder(settings.data)
     return settings
+
+
+def has_data(settings: "Settings") -> bool:
+    """Return whether the settings name a database, or a data folder that has one already."""
+    return bool(settings.database_url) or (settings.data / "punchcard.db").exists()
 
 
 def quiet_logs(settings: "Settings") -> None:

@@ -11,7 +11,9 @@ from punchcard.computations.model import Duration, dependencies_of
 DEFINITION_BYTES_MAX: Final = 16 * 1024
 _UNITS: Final = ("second", "minute", "hour", "day")
 _DAYS_PER_WEEK: Final = 7
-_DIGITS_MAX: Final = 15  # of which a binary double holds all
+DIGITS_MAX: Final = 15
+"""Digits of a number of which a binary double holds all."""
+
 _NUMBER_CHARACTERS_MAX: Final = 40  # with sign, point and zeros; Python converts no text of unlimited length
 # Months and years have no fixed length; the error suggests a duration in days.
 _UNFIXED_UNITS: Final = {"month": "30 days", "quarter": "90 days", "year": "365 days"}
@@ -76,8 +78,8 @@ class TokenReader:
     def check_digits(self, token: Token) -> None:
         """Refuse a number with more digits than are compared exactly, before it is converted."""
         written = token.value.lstrip("+-").lstrip("0").replace(".", "")
-        if len(written) > _DIGITS_MAX or len(token.value) > _NUMBER_CHARACTERS_MAX:
-            raise self.error(f"a number has at most {_DIGITS_MAX} digits", at=token)
+        if len(written) > DIGITS_MAX or len(token.value) > _NUMBER_CHARACTERS_MAX:
+            raise self.error(f"a number has at most {DIGITS_MAX} digits", at=token)
 
     def text_value(self) -> str:
         """Read a text in quotes."""

@@ -10,7 +10,7 @@ from punchcard.clock import Clock
 from punchcard.delivery.outcomes import CANNOT_READ_BACK
 from punchcard.delivery.preparation import ClaimedOrders, NotReady, Ready, prepare
 from punchcard.delivery.target import DeliveryTarget
-from punchcard.destinations.port import NamesAccounts, OnUnknown, RemapsItems
+from punchcard.destinations.port import OnUnknown, RemapsItems, account_of
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import RETRIED, Action, Attempt, EffectState, Move, StoredEffect
@@ -129,11 +129,7 @@ class Beginning:
         )
 
     def _account(self, effect: StoredEffect) -> str | None:
-        """Return the account that the effect is performed in now; None at a destination without accounts."""
-        partner = self._target.partner
-        if not isinstance(partner, NamesAccounts):
-            return None
-        return partner.account(self._target.settings, effect.event_settings)
+        return account_of(self._target.partner, self._target.settings, effect.event_settings)
 
     def _estimate(self, effect: StoredEffect) -> Decimal | None:
         """Return the amount of an effect that was perhaps performed by a run that the ledger knows nothing of."""

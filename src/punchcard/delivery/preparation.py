@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from punchcard.destinations.correcting import CorrectsEffects
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import DeliveryOptions, KeyScope, NamesAccounts, Partner
+from punchcard.destinations.port import DeliveryOptions, KeyScope, Partner, account_of
 from punchcard.destinations.preparation import NotReady, PreparesEffects, Ready
 from punchcard.errors import InvariantError
 from punchcard.events.commerce import normalize_id
@@ -121,9 +121,9 @@ def _awarded_elsewhere(
     effect: StoredEffect, others: Sequence[StoredEffect], *, partner: Partner, settings: object
 ) -> NotReady | None:
     """Keep an effect from one account if its order was awarded in another one, until an operator retries it."""
-    if not isinstance(partner, NamesAccounts) or effect.reason == RETRIED:
+    account = account_of(partner, settings, effect.event_settings)
+    if account is None or effect.reason == RETRIED:
         return None
-    account = partner.account(settings, effect.event_settings)
     awards = [row for row in others if row.state is EffectState.DELIVERED and not row.is_refund]
     accounts = dict.fromkeys(row.account for row in awards if row.account not in (None, account))
     # One that was sent before is sent again where it was.

@@ -315,6 +315,11 @@ class NamesAccounts(Protocol):
         """
 
 
+def account_of(partner: object, settings: object, event_settings: Mapping[str, object] | None) -> str | None:
+    """Return the account that an effect with these event settings is performed in; None without accounts."""
+    return partner.account(settings, event_settings) if isinstance(partner, NamesAccounts) else None
+
+
 @runtime_checkable
 class RemapsItems(Protocol):
     """A destination that maps event names to items by its settings. A corrected map counts for what is not sent yet."""

@@ -85,9 +85,9 @@ class SubjectEvent:
         """Return whether it is about a subject."""
         if self.text is not None:
             return ids.mentions(self.text.decode(errors="replace"))
-        if self.previous_id is not None and self.previous_id in ids.user_ids | ids.anonymous_ids:
-            return True
-        return ids.owns(user_id=self.user_id, anonymous_id=self.anonymous_id, email=self.email)
+        return ids.has_former_id(self.previous_id) or ids.owns(
+            user_id=self.user_id, anonymous_id=self.anonymous_id, email=self.email
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +323,7 @@ class LakeEraser:
                 while batch := rows.fetchmany(10_000):
                     for path, position, index, source, message_id, user_id, anonymous_id, email, text in batch:
                         previous_id = _previous_id_in(text) if query is _ALIASES else None
-                        if query is _ALIASES and previous_id not in ids.user_ids | ids.anonymous_ids:
+                        if query is _ALIASES and not ids.has_former_id(previous_id):
                             continue
                         yield SubjectEvent(
                             path=paths[path],

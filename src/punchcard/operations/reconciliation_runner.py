@@ -17,7 +17,7 @@ from punchcard.delivery.retry import bounded
 from punchcard.delivery.spare import RequestPermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import NamesAccounts
+from punchcard.destinations.port import account_of
 from punchcard.destinations.reconciling import PartnerTransaction, ReconcileClient
 from punchcard.errors import DeliveryError, InvariantError, RejectedError, RetryableError, StorageError
 from punchcard.operations.comparison_telemetry import ReconciliationTelemetry
@@ -375,14 +375,9 @@ def _is_listed(
     target: DeliveryTarget, client: ReconcileClient, event_settings: Mapping[str, object] | None, account: str | None
 ) -> bool:
     """Return whether an effect is in the lists that the client reads; one without a known account is."""
-    partner = target.partner
     if not client.lists(event_settings):
         return False
-    return (
-        account is None
-        or not isinstance(partner, NamesAccounts)
-        or account == partner.account(target.settings, event_settings)
-    )
+    return account is None or account_of(target.partner, target.settings, event_settings) in (None, account)
 
 
 def _can_reconcile(destination: ReconciledDestination) -> bool:

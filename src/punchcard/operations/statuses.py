@@ -104,7 +104,7 @@ def parse_event_type(text: str | None) -> str | None:
     """Return a type by which events are listed, None if they are not.
 
     Raises:
-        ConfigurationError: There is no such type.
+        ConfigurationError: The type is unknown.
     """
     if text is None or text in tuple(EventType):
         return text

@@ -48,6 +48,10 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
             return False
         return anonymous_id is not None and anonymous_id in self.anonymous_ids
 
+    def has_former_id(self, previous_id: str | None) -> bool:
+        """Return whether the previous id of an alias call is of a subject."""
+        return previous_id is not None and (previous_id in self.user_ids or previous_id in self.anonymous_ids)
+
     def mentions(self, text: str) -> bool:
         """Return whether a text contains an id of a subject."""
         lowered = text.lower()

@@ -5,7 +5,8 @@ Every reader of the log comes through here: routing, what feeds the lake, traces
 
 import re
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,7 @@ from punchcard.filters.change_sets import apply_stored
 from punchcard.log.bodies import decompress, salvage
 from punchcard.log.port import LogRecord
 from punchcard.routing.replay_record import REPLAY, read_replay, restore_events
-from punchcard.store.routing.event_results import RoutedRecord
+from punchcard.store.routing.event_results import RewrittenEvent, RoutedRecord
 
 Item = Event | IngestFailure
 
@@ -113,11 +114,11 @@ def read_routed(record: LogRecord, routed: RoutedRecord) -> Sequence[Item]:
     if not routed.rewritten and not routed.transformed:
         return items
     routed_items = list(items)
-    for index in {event.index for event in routed.rewritten}.union(*(same.indices for same in routed.transformed)):
+    for index, change in _changes_by_index(routed).items():
         if index < len(routed_items):
             item = routed_items[index]
             if isinstance(item, Event):  # a placeholder for an erased event stays one
-                routed_items[index] = as_routed(item, index, routed)
+                routed_items[index] = change(item)
     return routed_items
 
 
@@ -128,13 +129,21 @@ def as_routed(event: Event, index: int, routed: RoutedRecord) -> Event:
         event: As received.
         index: Its index in the record.
     """
+    change = _changes_by_index(routed).get(index)
+    return event if change is None else change(event)
+
+
+def _changes_by_index(routed: RoutedRecord) -> dict[int, Callable[[Event], Event]]:
+    changes: dict[int, Callable[[Event], Event]] = {
+        rewritten.index: partial(_rewrite, rewritten=rewritten) for rewritten in routed.rewritten
+    }
     for same in routed.transformed:
-        if index in same.indices:
-            return apply_stored(event, same.changes)
-    for rewritten in routed.rewritten:
-        if rewritten.index == index:
-            return with_text(event, rewritten.text or event.raw, rewritten.notes)
-    return event
+        changes |= dict.fromkeys(same.indices, partial(apply_stored, stored=same.changes))
+    return changes
+
+
+def _rewrite(event: Event, rewritten: RewrittenEvent) -> Event:
+    return with_text(event, rewritten.text or event.raw, rewritten.notes)
 
 
 def internal_failure(item: Item, detail: str) -> IngestFailure:

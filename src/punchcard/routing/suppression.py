@@ -5,7 +5,7 @@ a remembered id takes a tenth of hashing it.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Final, NamedTuple
 
@@ -156,21 +156,14 @@ class Suppressions:
         for subject_type, digests_by_source in self._digests.items():
             if aliases and subject_type is not SubjectType.EMAIL:
                 matches = self._find_unknown(subject_type, digests_by_source, aliases.values())
-                suppressed.update(
-                    index
-                    for index, value in aliases.items()
-                    if value in matches and not matches[value].isdisjoint(("", source_of(index)))
-                )
+                suppressed.update(_matching(aliases.items(), matches, source_of))
             has_emails = subject_type is SubjectType.EMAIL and emails is not None
             values = emails if has_emails and emails is not None else _READERS[subject_type](items)
             # As for most batches: all persons were seen before, or the events have no such id.
             if self._clear[subject_type].issuperset(values):
                 continue
             matches = self._find_unknown(subject_type, digests_by_source, values)
-            if matches:
-                for index, value in enumerate(values):
-                    if value in matches and not matches[value].isdisjoint(("", source_of(index))):
-                        suppressed.add(index)
+            suppressed.update(_matching(enumerate(values), matches, source_of))
         return suppressed
 
     def _find_unknown(
@@ -214,6 +207,16 @@ def suppressed_at(destination: str) -> EventResult:
         SUPPRESSED,
         "a person of this event is suppressed: nothing was sent",
     )
+
+
+def _matching(
+    values: Iterable[tuple[int, str | None]], matches: Mapping[str | None, set[str]], source_of: Callable[[int], str]
+) -> Iterator[int]:
+    """Yield the indices of values that are suppressed at the source of their event, or at all."""
+    if matches:
+        for index, value in values:
+            if value in matches and not matches[value].isdisjoint(("", source_of(index))):
+                yield index
 
 
 def without_person(item: Item) -> Item:
