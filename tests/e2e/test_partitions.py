@@ -121,7 +121,7 @@ class Workers:
 
     def wait_until_shared(self, *numbers: int, partitions: int = PARTITIONS) -> None:
         """Return once these workers have all partitions; the one that feeds the lake may have none."""
-        wait_until(partial(self._are_shared, numbers, partitions), self._newest_lines)
+        wait_until(partial(self._are_shared, numbers, partitions), self.newest_lines)
 
     def wait_until_waiting(self, *numbers: int) -> None:
         """Return once each of these workers waits for the others to end, with its number of partitions."""
@@ -142,7 +142,8 @@ class Workers:
         shares = [self._share(number) for number in numbers]
         return sorted(itertools.chain(*shares)) == list(range(partitions)) and sum(map(bool, shares)) >= len(shares) - 1
 
-    def _newest_lines(self) -> str:
+    def newest_lines(self) -> str:
+        """Return the end of each log, for the message of a failure."""
         return "\n".join(f"{log.name}:\n{log.read_text()[-2_000:]}" for log in self.logs)
 
     def busiest_first(self) -> list[int]:
@@ -204,7 +205,7 @@ def test_workers_that_share_a_log_award_each_order_once_whatever_dies(
         workers.start()
         workers.wait_until_shared(other, 3)
         count = len(sandbox.transactions())
-        wait_until(lambda: len(sandbox.transactions()) > count + 20)
+        wait_until(lambda: len(sandbox.transactions()) > count + 20, workers.newest_lines)
         workers.running[frozen].signal(signal.SIGCONT)
         workers.wait_until_shared(frozen, other, 3)
     finally:
@@ -282,7 +283,7 @@ def test_brokers_and_workers_that_die_together_cost_no_order(
 
     def wait_for_more_awards() -> None:
         count = len(sandbox.transactions())
-        wait_until(lambda: len(sandbox.transactions()) > count + 20)
+        wait_until(lambda: len(sandbox.transactions()) > count + 20, workers.newest_lines)
 
     def lose_leader(topic: str) -> Broker:
         for each in topics:

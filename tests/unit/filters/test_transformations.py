@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from punchcard.errors import ConfigurationError
@@ -305,7 +305,7 @@ def check_stored_changes(event: Event, transformed: Transformed | None) -> None:
         return
     expected = with_text(transformed.event, transformed.event.raw)
     assert transformed.event.wire == expected.wire
-    expected.notes = limited(transformed.notes)
+    expected.notes = limited((*event.notes, *transformed.notes))
     assert apply_stored(event, transformed.changes) == expected
 
 
@@ -357,6 +357,9 @@ def one_by_one(definitions: list[TransformationDefinition], event: Event) -> tup
     definitions=st.lists(DEFINITIONS, min_size=2, max_size=5),
     properties=st.dictionaries(st.sampled_from(["a", "b", "o", "x"]), JSON, max_size=4),
     traits=JSON,
+)
+@example(
+    definitions=2 * [TransformationDefinition(name="T", condition="all", new_event_name="B")], properties={}, traits=[]
 )
 def test_all_together_are_the_same_as_one_by_one(
     definitions: list[TransformationDefinition], properties: dict[str, Any], traits: Any
