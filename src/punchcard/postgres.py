@@ -17,6 +17,7 @@ _PARAMETERS: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
     "target_session_attrs": "read-write",  # after a failover, not the server that is left behind
+    "fallback_application_name": "punchcard",
 }
 
 LOCK_SECONDS: Final = 45
@@ -44,6 +45,32 @@ SESSION: Final = (
     f"BETWEEN interval '1 millisecond' AND interval '{STATEMENT_SECONDS_MIN} seconds'",
 )
 """Statements for each new session."""
+
+
+LOG_APPLICATION: Final = "punchcard event log"
+"""The application name of the event log's sessions, unless its URL gives another one."""
+
+END_FROZEN_SESSIONS: Final = f"""
+SELECT count(pg_terminate_backend(frozen.pid))
+FROM (
+    SELECT DISTINCT unnest(pg_blocking_pids(waiting.pid)) AS pid
+    FROM pg_stat_activity AS waiting
+    WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
+) AS blocking
+JOIN pg_stat_activity AS frozen ON frozen.pid = blocking.pid
+WHERE frozen.datname = current_database()
+    AND frozen.usename = current_user
+    AND frozen.application_name IN (current_setting('application_name'), '{LOG_APPLICATION}')
+    AND frozen.state = 'active'
+    AND frozen.wait_event_type = 'Client'
+    AND (frozen.wait_event = 'ClientRead' OR frozen.backend_xid IS NOT NULL)
+    AND frozen.state_change < clock_timestamp() - make_interval(secs => :seconds)
+"""
+"""Ends sessions of ours that keep locks others wait for, while they have waited for their own process for `seconds`.
+
+The server ends those that are idle in a transaction. To one that is frozen within a message, or within a pipeline, it
+applies no time-out at all.
+"""
 
 
 LOCKED_STATE: Final = "55P03"

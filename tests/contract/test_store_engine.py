@@ -318,35 +318,6 @@ def test_a_leader_that_is_frozen_loses_the_role_and_notices_it(empty_postgres_ur
         store.close()
 
 
-FROZEN_WRITER = """
-    import sys
-    from sqlalchemy import text
-    from punchcard.store import engine
-    engine._FROZEN_SECONDS = 1
-    store = engine.Store(sys.argv[1])
-    store.ping()
-    with store.unit_of_work() as work:
-        work.execute(text("UPDATE revisions SET value = 7 WHERE name = 'ping'"))
-        print("locked", flush=True)
-        sys.stdin.readline()
-"""
-
-
-def test_a_process_that_is_frozen_in_a_unit_of_work_does_not_keep_its_rows_locked(empty_postgres_url: str) -> None:
-    store = Store(empty_postgres_url)
-    holder = run_python(FROZEN_WRITER, empty_postgres_url)
-    try:
-        assert line_of(holder) == "locked"
-        os.kill(holder.pid, signal.SIGSTOP)
-        store.ping()  # writes the same row
-        with store.reading() as work:
-            assert work.scalar(text("SELECT value FROM revisions WHERE name = 'ping'")) != 7
-    finally:
-        os.kill(holder.pid, signal.SIGCONT)
-        end(holder)
-        store.close()
-
-
 def test_a_session_that_keeps_a_lock_is_not_waited_for_without_end(
     empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import wait_until
 
-pytestmark = pytest.mark.soak  # now and then something lands while it is frozen; what, is not known yet
+pytestmark = pytest.mark.cluster
 
 OPTIONS = {"requestTimeoutSeconds": 1, "unknownWaitSeconds": 0.5, "retryBaseSeconds": 0.1}
 LEASE_SECONDS = lease_seconds(DeliveryOptions(request_timeout_seconds=1, unknown_wait_seconds=0.5))
@@ -61,23 +62,24 @@ def test_a_frozen_worker_keeps_its_role_and_whoever_goes_on_awards_each_visit_on
 
     first = WorkerProcess(serving.data, {}, logs[0], arguments=["--without-engage"])
     try:
-        with sending_meanwhile(sender, serving):
-            wait_for_more_awards()
-            sandbox.faults(ON_THE_WAY)
-            wait_for_more_awards()
-            first.signal(signal.SIGSTOP)
-            with WorkerProcess(serving.data, {}, logs[1], arguments=["--without-engage"]) as second:
+        with ExitStack() as stack:
+            with sending_meanwhile(sender, serving):
+                wait_for_more_awards()
+                sandbox.faults(ON_THE_WAY)
+                wait_for_more_awards()
+                first.signal(signal.SIGSTOP)
+                second = stack.enter_context(WorkerProcess(serving.data, {}, logs[1], arguments=["--without-engage"]))
                 threading.Event().wait(LEASE_SECONDS + 1.0)
-                wait_until(nothing_lands)  # once what was in flight has landed
+                wait_until(nothing_lands, lambda: f"frozen with {len(sender.acknowledged)}, then {sender.refused}")
                 first.signal(signal.SIGCONT)
                 wait_for_more_awards()
                 first.signal(signal.SIGSTOP)
                 first.kill()  # the other one takes over, and reads back what was in flight
                 sandbox.faults({})
                 wait_for_more_awards()
-                sender.send(1, serving)
-                sender.wait_until_awarded(sandbox)
-                assert second.is_running()
+            sender.send(1, serving)
+            sender.wait_until_awarded(sandbox)
+            assert second.is_running()
     finally:
         first.signal(signal.SIGCONT)
         first.stop()

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from punchcard.log.postgres_schema import CHANNEL
-from punchcard.postgres import SESSION, connection_parameters, has_ended
+from punchcard.postgres import LOG_APPLICATION, SESSION, connection_parameters, has_ended
 
 # A statement that waits longer has a problem: the end of the log is locked by somebody who should not lock it.
 _STATEMENT_SECONDS = 10
@@ -75,7 +75,7 @@ def read_parameters(url: str) -> dict[str, Any]:
         psycopg.Error: The URL cannot be parsed.
     """
     given = conninfo_to_dict(url)
-    return {"application_name": "punchcard event log", **connection_parameters(given), **given}
+    return {"application_name": LOG_APPLICATION, **connection_parameters(given), **given}
 
 
 def describe_url(url: str) -> str:

@@ -213,7 +213,7 @@ class Store:
         else:
             idle = f"SET idle_session_timeout = '{_FROZEN_SECONDS}s'"
             engine = _postgres_engine(self._url, session=[idle], poolclass=NullPool, isolation_level="AUTOCOMMIT")
-            leadership = AdvisoryLeadership(engine, name, busy_seconds=_FROZEN_SECONDS / 4)
+            leadership = AdvisoryLeadership(engine, name, frozen_seconds=_FROZEN_SECONDS)
         with closing(leadership):
             yield leadership
 

@@ -5,12 +5,15 @@ import hashlib
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from punchcard.errors import StorageError
+from punchcard.postgres import END_FROZEN_SESSIONS
+
+_END_FROZEN_SESSIONS: Final = text(END_FROZEN_SESSIONS)
 
 
 class Leadership(Protocol):
@@ -57,17 +60,18 @@ class AdvisoryLeadership:
     """A session lock of PostgreSQL: gone as soon as the session is, so a session that answers proves that it is held.
 
     The session is the leadership's own, not one of the pool's few: a role is held for as long as a process lives. The
-    server ends it when it is idle for long, which happens only if the process is frozen: a thread keeps it busy.
+    server ends it when it is idle for long, which happens only if the process is frozen: a thread keeps it busy, and
+    ends sessions of other processes that are frozen in the middle of a unit of work.
 
     Args:
         engine: Makes sessions without transactions, each of which the server ends when it is idle.
         name: Of the role.
-        busy_seconds: How often the session is used: several times before the server would end it.
+        frozen_seconds: How long a process is frozen before it loses its roles and locks.
     """
 
-    def __init__(self, engine: Engine, name: str, *, busy_seconds: float) -> None:
+    def __init__(self, engine: Engine, name: str, *, frozen_seconds: float) -> None:
         self._engine = engine
-        self._busy_seconds = busy_seconds
+        self._frozen_seconds = frozen_seconds
         self._using = threading.Lock()
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep_busy, name=f"leadership-{name}", daemon=True)
@@ -107,12 +111,12 @@ class AdvisoryLeadership:
             self._keeper.join()
 
     def _keep_busy(self) -> None:
-        while not self._closing.wait(self._busy_seconds):
+        while not self._closing.wait(self._frozen_seconds / 4):
             with self._using:
                 if self._connection is None:
                     continue
                 try:
-                    self._connection.execute(text("SELECT 1"))
+                    self._connection.execute(_END_FROZEN_SESSIONS, {"seconds": self._frozen_seconds})
                 except DBAPIError as error:
                     # Only `held` takes the role again: its caller must first know that another process had it.
                     self._lost = str(error.orig) if self._taken else ""
