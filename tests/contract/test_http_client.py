@@ -4,14 +4,17 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from punchcard.destinations.http_client import HttpConnectError, HttpError, HttpTimeoutError
+from punchcard.destinations import http_connection
+from punchcard.destinations.http_client import HttpConnectError, HttpError, HttpTimeoutError, resolve
 from punchcard.destinations.http_connection import HttpConnectionLostError, HttpInvalidResponseError
 from punchcard.testing.misbehaving_server import (
     BODY,
+    CREATED,
     SOON_SECONDS,
     Peer,
     answer_forever,
@@ -22,6 +25,7 @@ from punchcard.testing.misbehaving_server import (
     serving,
     wait_for,
 )
+from punchcard.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -191,6 +195,44 @@ async def test_a_request_that_waits_for_a_free_connection_was_not_sent() -> None
         first.cancel()
         await asyncio.wait([first])
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["new connection", "kept connection"])
+async def test_a_request_of_a_machine_that_was_suspended_before_it_could_send_was_not_sent(
+    monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    """The clock of the event loop has not gone on meanwhile; another machine has sent the request."""
+    time = SimpleNamespace(time=lambda: 1_000.0)
+    monkeypatch.setattr(http_connection, "time", time)
+
+    def suspend() -> None:
+        time.time = lambda: 1_000.0 + PATIENCE_SECONDS + 1
+
+    async def resolve_late(host: str, port: int) -> Any:
+        if not is_kept:
+            suspend()
+        return await resolve(host, port)
+
+    async def serve(peer: Peer) -> None:
+        while True:
+            await peer.read_request()
+            if is_kept:
+                suspend()
+            await peer.send(CREATED)
+
+    async with (
+        serving(serve) as server,
+        client_of(server.url, resolve=resolve_late, connections_max=1) as client,
+    ):
+        first = asyncio.create_task(post(client)) if is_kept else None
+        await asyncio.sleep(0)
+        with pytest.raises(HttpTimeoutError) as caught:
+            await post(client)  # waits for the connection of the first one
+        assert not caught.value.may_be_sent
+        assert first is None or (await first).status == 201
+        sent = len(server.requests)
+        assert (await post(client)).status == 201
+    assert (sent, len(server.requests)) == (int(is_kept), 1 + is_kept)
 
 
 async def test_an_address_that_is_refused_gets_no_packet() -> None:

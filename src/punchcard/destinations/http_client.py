@@ -20,12 +20,13 @@ from punchcard.destinations.http_connection import (
     HttpConnectError,
     HttpConnection,
     HttpConnectionLostError,
+    HttpDeadline,
     HttpError,
     HttpResponse,
     HttpTimeoutError,
 )
 
-__all__ = ["HttpClient", "HttpConnectError", "HttpError", "HttpResponse", "HttpTimeoutError", "Resolve"]
+__all__ = ["HttpClient", "HttpConnectError", "HttpDeadline", "HttpError", "HttpResponse", "HttpTimeoutError", "Resolve"]
 
 AddressInfo = tuple[Any, ...]
 Resolve = Callable[[str, int], Awaitable[Sequence[AddressInfo]]]
@@ -109,15 +110,15 @@ class HttpClient:
             ValueError: target or headers cannot be sent; nothing was.
         """
         request = self._encode(method, target, headers, body)
-        ends_at = asyncio.get_running_loop().time() + seconds
-        await self._take_slot(ends_at)
+        deadline = HttpDeadline(seconds)
+        await self._take_slot(deadline)
         try:
             try:
-                return await self._exchange(request, method, body_bytes_max, ends_at, is_new=False)
+                return await self._exchange(request, method, body_bytes_max, deadline, is_new=False)
             except HttpConnectionLostError as error:
                 if not error.is_stale or method not in _READS:
                     raise
-            return await self._exchange(request, method, body_bytes_max, ends_at, is_new=True)
+            return await self._exchange(request, method, body_bytes_max, deadline, is_new=True)
         finally:
             self._slots.release()
 
@@ -141,24 +142,26 @@ class HttpClient:
         head = f"{method} {target} HTTP/1.1\r\n{fixed}{_fields(headers) if headers else ''}{length}\r\n"
         return head.encode("latin-1") + (body or b"")
 
-    async def _take_slot(self, ends_at: float) -> None:
+    async def _take_slot(self, deadline: HttpDeadline) -> None:
         if not self._slots.locked():
             await self._slots.acquire()
             return
         try:
-            async with asyncio.timeout_at(ends_at):
+            async with asyncio.timeout_at(deadline.loop_time):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise HttpTimeoutError("no free connection in time", may_be_sent=False) from error
 
     async def _exchange(
-        self, request: bytes, method: str, body_bytes_max: int, ends_at: float, *, is_new: bool
+        self, request: bytes, method: str, body_bytes_max: int, deadline: HttpDeadline, *, is_new: bool
     ) -> HttpResponse:
         connection = None if is_new else self._take_idle()
         if connection is None:
-            connection = await self._connect(ends_at)
+            connection = await self._connect(deadline)
         try:
-            response = await connection.exchange(request, method=method, body_bytes_max=body_bytes_max, ends_at=ends_at)
+            response = await connection.exchange(
+                request, method=method, body_bytes_max=body_bytes_max, deadline=deadline
+            )
         finally:
             self._put_back(connection)
         return response
@@ -198,7 +201,7 @@ class HttpClient:
         self._open.discard(connection)
         connection.abort()
 
-    async def _connect(self, ends_at: float) -> HttpConnection:
+    async def _connect(self, deadline: HttpDeadline) -> HttpConnection:
         """Open a connection, TLS included.
 
         Raises:
@@ -206,7 +209,7 @@ class HttpClient:
             HttpTimeoutError: not in time. Nothing was sent in either case.
         """
         try:
-            async with asyncio.timeout_at(ends_at):
+            async with asyncio.timeout_at(deadline.loop_time):
                 connection = await self._open_connection()
         except TimeoutError as error:
             raise HttpTimeoutError(f"no connection to {self._host} in time", may_be_sent=False) from error

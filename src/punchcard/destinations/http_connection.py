@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection of a client: a request at a time, and the response that belongs to it."""
 
 import asyncio
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -56,6 +57,29 @@ class HttpConnectionLostError(HttpError):
 
 class HttpInvalidResponseError(HttpError):
     """What came is not an HTTP response, or its head is too long."""
+
+
+class HttpDeadline:
+    """When a request must have left and its response begun, by two clocks.
+
+    That of the event loop stops while a machine is suspended, and the other one can be set. A request that leaves later
+    may be performed twice, because another machine has gone on with it.
+
+    Args:
+        seconds: From now on.
+
+    Attributes:
+        loop_time: On the event loop's clock.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.loop_time = self._loop.time() + seconds
+        self._epoch_time = time.time() + seconds
+
+    def seconds_left(self) -> float:
+        """Return the seconds that are left; 0 or less if it is over by either clock."""
+        return min(self.loop_time - self._loop.time(), self._epoch_time - time.time())
 
 
 class HttpHeaders(Mapping[str, str]):
@@ -118,24 +142,29 @@ class HttpConnection(asyncio.Protocol):
         """Whether another request may be sent."""
         return self._is_usable and self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, request: bytes, *, method: str, body_bytes_max: int, ends_at: float) -> HttpResponse:
+    async def exchange(
+        self, request: bytes, *, method: str, body_bytes_max: int, deadline: HttpDeadline
+    ) -> HttpResponse:
         """Send a request and return its response.
 
         Args:
-            ends_at: On the event loop's clock. A body that is not complete by then is left out.
+            deadline: A body that is not complete by then is left out.
 
         Raises:
             HttpError: there is none. The connection is closed.
         """
         if self._transport is None or not self.is_usable:
             raise HttpConnectionLostError("the connection was closed at once")
+        if deadline.seconds_left() <= 0:
+            self.abort()  # the other end may have given it up meanwhile
+            raise HttpTimeoutError("this process stood still before it could send", may_be_sent=False)
         loop = asyncio.get_running_loop()
         self._begin_response(method, body_bytes_max)
         self._requests += 1
         result: asyncio.Future[HttpResponse] = loop.create_future()
         self._result = result
         self._transport.write(request)
-        timer = loop.call_at(ends_at, self._time_out)
+        timer = loop.call_at(deadline.loop_time, self._time_out)
         try:
             return await result
         finally:

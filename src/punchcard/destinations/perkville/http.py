@@ -1,13 +1,12 @@
 """One request to Perkville over HTTP: headers, time-outs, and what is known of a request without a response."""
 
-import asyncio
 from datetime import datetime
 
 from yarl import URL
 
 from punchcard import __version__
 from punchcard.clock import Clock
-from punchcard.destinations.http_client import HttpClient, HttpError
+from punchcard.destinations.http_client import HttpClient, HttpDeadline, HttpError
 from punchcard.destinations.perkville.responses import (
     Operation,
     Response,
@@ -25,7 +24,7 @@ ANSWER_BYTES_MAX = 8 * 1024 * 1024
 _OPERATIONS = {"GET": Operation.READ, "POST": Operation.BOOK, "PATCH": Operation.SET}
 
 
-class Deadline:
+class Deadline(HttpDeadline):
     """When an operation of several requests must have ended, so that it ends before its lease.
 
     Args:
@@ -33,9 +32,8 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
         self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._ends_at = self._loop.time() + seconds
 
     def seconds_left(self) -> float:
         """Seconds that are left.
@@ -43,7 +41,7 @@ class Deadline:
         Raises:
             RetryableError: none are.
         """
-        left = self._ends_at - self._loop.time()
+        left = super().seconds_left()
         if left <= 0:
             raise RetryableError(f"Perkville was too slow: {self._seconds:g} seconds were not enough", code="timeout")
         return left
