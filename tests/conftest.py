@@ -43,6 +43,7 @@ KAFKA_JARS = TESTS / "kafka" / "jars"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 << 30
 _STATEMENTS_MAX = 2_000
+_ON_POSTGRESQL = 0.25  # the share of tests of both engines that `make test` runs on PostgreSQL too
 
 T = TypeVar("T")
 
@@ -127,11 +128,12 @@ def _keep_duckdb() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to `make long` what needs servers or Chromium, and most cases of samples; put all tests in their order."""
+    """Leave to `make long` what needs servers or Chromium, and most cases of many; put all tests in their order."""
     for item in items:
         if item.get_closest_marker("kafka") or {"chromium_path", "kafka_jars", "s3_server"} & set(fixtures_of(item)):
             item.add_marker(pytest.mark.long)
     leave_cases_to_long(items)
+    leave_engine_to_long(items)
     put_in_order(items)
 
 
@@ -154,6 +156,19 @@ def leave_cases_to_long(items: list[pytest.Item]) -> None:
         for number, case in enumerate(cases):
             if number not in chosen:
                 case.add_marker(pytest.mark.long)
+
+
+def leave_engine_to_long(items: list[pytest.Item]) -> None:
+    """Mark most tests of both engines as long on PostgreSQL; not those of the store itself, which have its SQL.
+
+    The same test runs on SQLite. What is special about PostgreSQL has tests of its own.
+    """
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        engines = {parameters.get(name) for name in ("store_url", "empty_store_url")}
+        is_of_store = item.path.name.startswith("test_store_")
+        if "postgresql" in engines and not is_of_store and Random(item.nodeid).random() >= _ON_POSTGRESQL:
+            item.add_marker(pytest.mark.long)
 
 
 def put_in_order(items: list[pytest.Item]) -> None:
