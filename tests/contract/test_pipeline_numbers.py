@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from punchcard.errors import LakeError
 from punchcard.lake.listing import EventQuery
 from punchcard.operations.overview import Pipeline, read_pipeline
 from punchcard.testing.partner.scripted import Step
@@ -116,6 +118,26 @@ def test_every_number_opens_exactly_so_many_events(world: PublicApiServer, *, in
                 source="website", destination=stage.destination or "", status=stage.status, reason=reason
             )
             assert len(world.browser.page(query, limit=100).events) == count, (stage.status, reason)
+
+
+def test_events_of_a_result_that_never_occurred_are_listed_without_opening_a_file(
+    world: PublicApiServer, tmp_path: Path
+) -> None:
+    fill(world)
+    world.feed_lake()
+    for file in (tmp_path / "lake").rglob("*.parquet"):
+        file.write_bytes(b"damaged")
+    refused = EventQuery(source="website", destination="perkville", status="refused")
+    for never in (
+        replace(refused, reason="not_whole"),
+        replace(refused, status="consent"),
+        replace(refused, source="app"),
+        replace(refused, type="page"),
+        replace(refused, begin=world.clock.now() + timedelta(days=1)),
+    ):
+        assert world.browser.page(never, limit=100).events == []
+    with pytest.raises(LakeError):
+        world.browser.page(refused, limit=100)
 
 
 def test_a_list_of_events_is_paged_without_a_gap_over_log_and_lake(world: PublicApiServer) -> None:

@@ -1,8 +1,8 @@
 """The query for a list of events, in a form that lets DuckDB skip what cannot match."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import msgspec
 
@@ -20,6 +20,7 @@ class EventQuery:
         begin: Only events received at or after this instant.
         end: Only events received before this instant.
         note: Only events with a note that begins with this text.
+        days: UTC days of receipt; no matching event was received on any other day. None if that is not known.
     """
 
     source: str | None = None
@@ -31,6 +32,7 @@ class EventQuery:
     begin: datetime | None = None
     end: datetime | None = None
     note: str | None = None
+    days: Collection[date] | None = None
 
     def note_text(self) -> str:
         """Return the text that the notes of each matching event contain, "" for any."""
@@ -65,6 +67,7 @@ def may_hold(file: DataFile, query: EventQuery, before: tuple[int, int] | None) 
     return (
         (query.begin is None or file.day >= query.begin.date())
         and (query.end is None or file.day <= query.end.date())
+        and (query.days is None or file.day in query.days)
         and (before is None or file.first_position <= before[0])
     )
 

@@ -3,15 +3,19 @@
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection
 
+from punchcard.clock import EPOCH
 from punchcard.lake.listing import EventQuery
 from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
 from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.store.delivery.conflicts import conflicts_of
+from punchcard.store.delivery.count_sums import DAY_MICROS
+from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import places_replayed_with
@@ -25,6 +29,7 @@ from punchcard.traces.trace import ResultTrace, effects_met, result_trace, with_
 _USER_IDS_MAX = 10
 _EMAILS_MAX = 10
 _POSITIONS_AT_ONCE = 2_000  # of the log: reading so many is cheaper than reading places one by one
+_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _UNROUTED_MAX = 50  # records: a page shows no more events than these hold
 
 EventPosition = tuple[int, int]
@@ -97,11 +102,29 @@ class EventBrowser:
         """
         if query.status is None:
             return self._page(self._first_routed(query, limit=limit, before=before), limit=limit, before=before)
+        query = replace(query, days=self._days_with(query))
         events = [
             *self._not_replayed_away(query, limit=limit, before=before),
             *self._replayed_into(query, limit=limit, before=before),
         ]
         return self._page(events, limit=limit, before=before)
+
+    def _days_with(self, query: EventQuery) -> frozenset[date] | None:
+        """Return the UTC days on which events with the status were received, by the counts of results."""
+        if query.status in (None, EventStatus.PENDING):
+            return None  # an event that was held is pending in the lake, and counts as what came of it
+        counted = CountQuery(
+            begin=query.begin or EPOCH,
+            end=query.end or _FOR_EVER,
+            source=query.source,
+            destination=query.destination,
+            statuses=[str(query.status)],
+            event_types=[] if query.type is None else [query.type],
+            reasons=[] if query.reason is None else [query.reason],
+        )
+        with self._store.reading() as work:
+            counts = read_counts(work, counted, by=[Dimension.TIME], width_micros=DAY_MICROS)
+        return frozenset(day.date() for (day,) in counts if isinstance(day, datetime))
 
     def _not_replayed_away(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         """The newest events that had the status when they were routed, without those that a replay gave another."""
