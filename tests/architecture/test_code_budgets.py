@@ -29,8 +29,6 @@ LARGER_FILES = {
     "src/punchcard/engage/computation_engine.py": 534,
     "src/punchcard/store/engage/engage_tables.py": 423,
     "src/punchcard/store/delivery/outbox.py": 416,
-    # All counts of results: added to and read.
-    "src/punchcard/store/delivery/counts.py": 408,
     # Every setting with its type, and what is derived from several.
     "src/punchcard/runtime/settings.py": 436,
     "src/punchcard/workspace/snapshot.py": 453,

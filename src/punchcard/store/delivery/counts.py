@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Insert, Select, Table, delete, func, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Insert, Table, delete, func, select, type_coerce
 
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
-from punchcard.store.delivery.count_sums import DAY_MICROS, HOUR_MICROS, Stretch, mark_changed, stretches
+from punchcard.store.delivery.count_statements import count_statement
+from punchcard.store.delivery.count_sums import DAY_MICROS, HOUR_MICROS, mark_changed, stretches
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import (
     award_totals,
     delivery_latencies,
     effects,
-    result_count_sums,
     result_counts,
 )
 from punchcard.store.upsert import insert_in
@@ -247,15 +247,16 @@ def read_counts(
     )
     width = width_micros if Dimension.TIME in by else DAY_MICROS
     begin, end = to_micros(query.begin), to_micros(query.end)
+    filters = _filters_of(query)
+    shape = tuple((name, len(values)) for name, values in filters.items())
+    values = {f"b_{name}_{number}": value for name, chosen in filters.items() for number, value in enumerate(chosen)}
     for stretch in stretches(work, begin, end, width_micros=width, is_named=is_named):
-        table = result_counts if stretch.level is None else result_count_sums
-        columns = [_column(table, dimension, width_micros) for dimension in by]
-        chosen = _filtered(select(*columns, func.sum(table.c.count)), table, query, stretch)
-        for row in work.execute(chosen.group_by(*columns) if columns else chosen):
-            *values, number = row
+        statement = count_statement(stretch.level, tuple(by), width_micros, shape)
+        period = {"b_begin": from_micros(stretch.begin), "b_end": from_micros(stretch.end)}
+        for *group, number in statement.rows(work, {**values, **period}):
             key = tuple(
                 from_micros(value) if dimension is Dimension.TIME else value
-                for dimension, value in zip(by, values, strict=True)
+                for dimension, value in zip(by, group, strict=True)
             )
             numbers[key] += int(number or 0)
     return {key: number for key, number in numbers.items() if number}
@@ -360,33 +361,17 @@ def _held(work: Connection, statement: PreparedStatement, effect_ids: Sequence[i
     return statement.rows(work, {"b_ids": effect_ids}) if effect_ids else []
 
 
-def _filtered(
-    chosen: Select[*tuple[Any, ...]], table: Table, query: CountQuery, stretch: Stretch
-) -> Select[*tuple[Any, ...]]:
-    columns = table.c
-    if stretch.level is not None:
-        chosen = chosen.where(columns.level == stretch.level.value)
-    chosen = chosen.where(columns.bucket >= from_micros(stretch.begin), columns.bucket < from_micros(stretch.end))
-    if query.source is not None:
-        chosen = chosen.where(columns.source == query.source)
-    if query.destination is not None:
-        chosen = chosen.where(columns.destination == query.destination)
-    for column, values in (
-        (columns.status, query.statuses),
-        (columns.event_name, query.event_names),
-        (columns.event_type, query.event_types),
-        (columns.reason, query.reasons),
-    ):
-        if values:
-            chosen = chosen.where(column.in_(list(values)))
-    return chosen
-
-
-def _column(table: Table, dimension: Dimension, width_micros: int) -> ColumnElement[Any]:
-    if dimension is Dimension.TIME:
-        micros = type_coerce(table.c.bucket, BigInteger)
-        return micros - micros % width_micros
-    return table.c[dimension.value]
+def _filters_of(query: CountQuery) -> dict[str, Sequence[str]]:
+    """Return the values that are asked for, by column."""
+    filters = {
+        "source": [] if query.source is None else [query.source],
+        "destination": [] if query.destination is None else [query.destination],
+        "status": query.statuses,
+        "event_name": query.event_names,
+        "event_type": query.event_types,
+        "reason": query.reasons,
+    }
+    return {name: [str(value) for value in values] for name, values in filters.items() if values}
 
 
 def _add(work: Connection, adding: BulkStatement, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
