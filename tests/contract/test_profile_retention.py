@@ -37,7 +37,7 @@ def api(tmp_path: Path, store_url: str) -> Iterator[PublicApiServer]:
 
 def forget(api: PublicApiServer, **defaults: int) -> bool:
     """Run retention of profiles as the Engage process does, which computes everything again afterwards."""
-    facts = api._facts
+    facts = api.facts
     assert facts is not None
     is_changed = delete_old_profiles(api.store, facts, defaults, clock=api.clock)
     if is_changed:
@@ -91,9 +91,9 @@ def test_who_comes_back_gets_a_new_profile_without_the_past(api: PublicApiServer
 
 
 def test_stopping_leaves_the_rest(api: PublicApiServer) -> None:
-    assert api._facts is not None
+    assert api.facts is not None
     defaults = {"profile_retention_days": 90}
-    assert not delete_old_profiles(api.store, api._facts, defaults, clock=api.clock, is_stopping=lambda: True)
+    assert not delete_old_profiles(api.store, api.facts, defaults, clock=api.clock, is_stopping=lambda: True)
     assert has_profile(api, ANN)
 
 

@@ -2,13 +2,16 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, expect
 from tests.contract.test_app_search import CONFIG
 from tests.e2e.app_pages import elsewhere, signed_in
 
+from punchcard.engage.requests import process_requests
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
 
@@ -27,6 +30,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
         server.feed_lake()
         server.engage()
         yield server
+
+
+@contextmanager
+def previewed(world: PublicApiServer) -> Iterator[None]:
+    """Process what pages request of Engage meanwhile, as its process does."""
+    is_over = threading.Event()
+
+    def run() -> None:
+        while not is_over.wait(0.05):
+            process_requests(world.store, world.facts, clock=world.clock, zone=world.watch.newest().zone)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def test_the_error_of_a_field_goes_when_the_field_is_edited(chromium: Browser, world: PublicApiServer) -> None:
@@ -58,13 +79,18 @@ def test_the_tester_shows_what_would_be_sent_why_not_and_what_cannot_be_read(
         content = {"type": "track", "event": "Checked In", "userId": "u", "properties": {"email": "u@example.com"}}
         event.fill(json.dumps(content))
         preview.click()
-        expect(result).to_contain_text("This would be sent")
+        expect(result.get_by_role("heading", name="This would be sent")).to_be_visible()
+        expect(result.locator("dl")).to_contain_text("u@example.com")
+        expect(result.locator("pre")).to_contain_text('"perk": "/v2/perks/123457/"')
         event.fill(json.dumps({**content, "event": "Never Mapped"}))
         preview.click()
-        expect(result).to_contain_text("Nothing would be sent")
+        expect(result.get_by_role("heading", name="Nothing would be sent")).to_be_visible()
+        expect(result).to_contain_text('"Never Mapped" is not in the Event to Perk Map')
+        expect(result).to_contain_text("What to do:")
+        expect(result.locator("pre")).to_have_count(0)
         event.fill('{"type": ')
         preview.click()
-        expect(result.get_by_role("alert")).to_be_visible()
+        expect(result.get_by_role("alert")).to_contain_text("JSON")
         expect(result).not_to_contain_text("would be sent")
 
 
@@ -74,12 +100,16 @@ def test_the_preview_of_an_audience_follows_what_is_typed(chromium: Browser, wor
         page.goto("/audiences/new")
         preview = page.get_by_role("region", name="Preview")
         expect(preview).to_contain_text("Enter a condition.")
-        page.get_by_label("Event", exact=True).press_sequentially("Checked In")
-        expect(page.get_by_label("Query")).to_have_value("event('Checked In').count() >= 1")
-        expect(preview).not_to_contain_text("Enter a condition.")
-        expect(page.get_by_label("Event", exact=True)).to_be_focused()
-        page.get_by_label("Count", exact=True).fill("2")
-        expect(page.get_by_label("Query")).to_have_value("event('Checked In').count() >= 2")
+        with previewed(world):
+            page.get_by_label("Event", exact=True).press_sequentially("Checked In")
+            expect(page.get_by_label("Query")).to_have_value("event('Checked In').count() >= 1")
+            expect(preview).to_contain_text(re.compile(r"3\s+of 3 people"))
+            expect(preview).to_contain_text("ann2@example.com")
+            expect(page.get_by_label("Event", exact=True)).to_be_focused()
+            page.get_by_label("Count", exact=True).fill("2")
+            expect(page.get_by_label("Query")).to_have_value("event('Checked In').count() >= 2")
+            expect(preview).to_contain_text(re.compile(r"0\s+of 3 people"))
+            expect(preview).not_to_contain_text("ann2@example.com")
 
 
 def test_a_paused_debugger_keeps_as_many_events_as_it_shows(chromium: Browser, world: PublicApiServer) -> None:
@@ -101,6 +131,27 @@ def test_a_paused_debugger_keeps_as_many_events_as_it_shows(chromium: Browser, w
         expect(rows.first).to_contain_text("Opened")
         expect(rows).to_have_count(DEBUGGER_ROWS)
         places = rows.evaluate_all("rows => rows.map(row => Number(row.id.split('-')[2]))")
-        assert places == sorted(places, reverse=True)
+        assert places == list(range(DEBUGGER_ROWS + 4, 4, -1))
         labels = rows.evaluate_all("rows => rows.map(row => row.querySelector('td[data-label]')?.dataset.label)")
         assert set(labels) == {"Received"}
+
+
+def test_a_debugger_that_connects_again_while_paused_says_that_it_is_paused(
+    chromium: Browser, world: PublicApiServer
+) -> None:
+    """Its stream ends and begins again, as after a restart of the server."""
+    script = """
+        const Source = window.EventSource;
+        window.EventSource = class extends Source {
+            constructor(url) { super(url); window.stream = this; }
+        };"""
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example", script=script) as page:
+        page.goto("/sources/website/debugger")
+        state = page.locator("[data-debugger-state]")
+        expect(state).to_have_text("Live")
+        page.get_by_role("button", name="Pause").click()
+        expect(state).to_have_text("Paused")
+        page.evaluate("window.stream.dispatchEvent(new Event('error'))")
+        expect(state).to_have_text("Connecting")
+        page.evaluate("window.stream.dispatchEvent(new Event('open'))")
+        expect(state).to_have_text("Paused")

@@ -160,7 +160,7 @@ class PublicApiServer:
     ) -> None:
         self._listening.close()
         if self._engine is not None:
-            self._facts.close()
+            self.facts.close()
         self.log.close()
         self.store.close()
 
@@ -228,19 +228,19 @@ class PublicApiServer:
     def engage(self) -> None:
         """Run Engage until it is idle: identities, traits, audiences of the events in the lake."""
         if self._engine is None:
-            self._facts = FactStore(facts_with_tables(self._facts_path))
+            self.facts = FactStore(facts_with_tables(self._facts_path))
             self._engine = ComputationEngine(
                 store=self.store,
                 lake=LakeReader(self.lake_location),
-                facts=self._facts,
+                facts=self.facts,
                 clock=self.clock,
                 current=self.watch.newest,
             )
         while self._engine.step():
             continue
         eraser = LakeEraser(self.lake_location, clock=self.clock)
-        if erase_for_regulations(self.store, self._facts, self.subjects, eraser):
-            self._facts.close()
+        if erase_for_regulations(self.store, self.facts, self.subjects, eraser):
+            self.facts.close()
             self._engine = None
             self.engage()
 

@@ -427,7 +427,8 @@
     const stream = new EventSource(debug.dataset.debugger);
     stream.addEventListener("open", () => {
       dot.classList.add("is-on");
-      if (!paused) state.textContent = "Live";
+      if (paused) showPause();
+      else state.textContent = "Live";
     });
     stream.addEventListener("error", () => {
       dot.classList.remove("is-on");
