@@ -20,7 +20,8 @@
     if (palette.open) return;
     palette.showModal();
     field.select();
-    field.dispatchEvent(new Event("palette"));
+    // Once the palette is painted: requesting the results takes as long as showing it.
+    requestAnimationFrame(() => setTimeout(() => field.dispatchEvent(new Event("palette"))));
   };
 
   let opensResults = false; // Enter was pressed before the results of the text were there
