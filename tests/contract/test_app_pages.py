@@ -255,8 +255,13 @@ def test_an_unknown_path_has_the_menu_for_those_who_are_signed_in(
     stranger.cookies["punchcard_session"] = "no-session"
     for browser, has_menu in ((owner, True), (stranger, False), (FormBrowser(world), False)):
         page = browser.send(method, "/nothing/here")
-        assert (page.status, "Page not found" in page.text) == (404, True)
+        assert (page.status, "There is no page at /nothing/here." in page.text) == (404, True)
         assert ('href="/audiences"' in page.text, "owner@acme.example" in page.text) == (has_menu, False)
+
+
+def test_a_control_needs_a_property(owner: FormBrowser) -> None:
+    page = owner.post("/privacy/controls/source/website", path="", action="allow")
+    assert (page.status, "Enter a property." in page.text) == (422, True)
 
 
 def test_a_form_of_a_session_that_has_ended_says_so(owner: FormBrowser) -> None:

@@ -156,6 +156,16 @@ def test_json_is_saved_beside_the_table_and_a_problem_is_shown(server: PublicApi
     owner.post(path, action="delete")
 
 
+def test_a_plan_without_a_name_is_refused_beside_its_field(owner: FormBrowser) -> None:
+    created = owner.post("/protocols", name="")
+    path = plan_path(owner, "Named")
+    changed = owner.post(path, action="save", name="", description="d")
+    for page in (created, changed):
+        assert (page.status, "tracking_plans" in page.text) == (422, False)
+        assert '<div class="invalid-feedback" id="w-name">This field is required.</div>' in page.text
+    assert "Named" in owner.get("/protocols").text
+
+
 def test_documents_are_imported_and_a_plan_is_exported(owner: FormBrowser) -> None:
     path = plan_path(owner, "Imported", document="Event,Property,Type\nSigned Up,plan,string\n")
     rules = '{"rules": [{"type": "IDENTIFY", "version": 1, "jsonSchema": {}}]}'

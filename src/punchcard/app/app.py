@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from litestar import Request, Response, get
@@ -274,7 +274,8 @@ class _Gate:
                     "status": 404,
                 }
                 return Response({"errors": [missing]}, status_code=404, media_type="application/json")
-            return self._error(request, 404, "Page not found", "Check the address.")
+            text = f"There is no page at {unquote(request.url.path)}. Check the address, or search for what you need."
+            return self._error(request, 404, "Page not found", text)
         if isinstance(error, _FormExpiredError):
             return self._error(request, 403, "This form has expired", error.detail)
         titles = {403: "Not allowed", 405: "Not possible here", 413: "Request too large"}

@@ -1,7 +1,7 @@
 """Errors of forms, shown beside their fields."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from punchcard.errors import ConfigurationError
@@ -50,13 +50,18 @@ def attach_to_fields(errors: FormErrors, names: Iterable[str]) -> FormErrors:
 
 
 def form_errors_from(
-    error: ConfigurationError, *, names: Mapping[str, str] | None = None, prefix_keys: int = _PART_KEYS
+    error: ConfigurationError,
+    *,
+    names: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
+    prefix_keys: int = _PART_KEYS,
 ) -> FormErrors:
     """Return the problems of an error by field.
 
     Args:
         error: Error of saving a configuration.
         names: Field names for paths within the part, where they differ, such as `{"settings.eventMap": "map"}`.
+        only: The fields that the form has; what is wrong elsewhere belongs to no field. None: it has all of them.
         prefix_keys: How many keys of a path name the part that the page shows.
     """
     problems = error.context.get("problems")
@@ -68,7 +73,9 @@ def form_errors_from(
         assert isinstance(problem, Problem)
         path = render_path(problem.path[prefix_keys:])
         name, within = _find_field(path, names or {})
-        if name:
+        if name and only is not None and name not in only:
+            errors.general.append(as_sentence(shorten(f"{path}: {problem.message}")))
+        elif name:
             message = f"{within}: {problem.message}" if within else problem.message
             errors.fields[name] = "; ".join(filter(None, (errors.fields.get(name), message)))
         else:

@@ -96,6 +96,8 @@ def save(context: ContextDependency, kind: FromPath[str], slug: FromPath[str]) -
     """Save the control of a property; *allow* removes it."""
     control = _typed(context, kind, slug)
     _name_of(context, kind, slug)
+    if not control.path:
+        return _editor(context, control, FormErrors(fields={"path": "Enter a property."}), status=422)
     try:
         if control.action == _ALLOW:
             warnings = context.edit(remove_control(kind, slug, control.path))

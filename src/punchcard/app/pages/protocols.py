@@ -9,7 +9,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import FormErrors
+from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.pages.source_protocols import violations_path
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
@@ -18,7 +18,6 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.plan_inference import infer_rules
 from punchcard.operations.plan_views import export_body
-from punchcard.operations.sentences import as_sentence
 from punchcard.store.tracking_plans.violations import count_violations, list_violations
 from punchcard.tracking_plans.json_schema import JSON_TYPES
 from punchcard.tracking_plans.model import (
@@ -44,6 +43,7 @@ _DAYS: Final = 7
 _PREVIEWED: Final = timedelta(days=_DAYS)
 _NEW_ROWS: Final = 3
 _CONNECTABLE_SHOWN: Final = 5
+_FIELDS: Final = frozenset({"name", "description"})
 TYPES: Final = ("any", *JSON_TYPES, DATE_TIME)
 
 
@@ -69,7 +69,7 @@ def create_plan(context: ContextDependency) -> Page:
     except PlanFormatError as error:
         return _list(context, FormErrors(fields={"document": error.message}), status=422)
     except ConfigurationError as error:
-        return _list(context, FormErrors(general=_sentences(error)), status=422)
+        return _list(context, form_errors_from(error, only=_FIELDS), status=422)
     return context.redirect(page_path("protocols", slug), notices=[f"The tracking plan {name} was created."])
 
 
@@ -102,7 +102,7 @@ def change_plan_settings(context: ContextDependency, slug: FromPath[str]) -> Pag
     except NotFoundError:
         raise
     except ConfigurationError as error:
-        return _show(context, slug, FormErrors(general=_sentences(error)), status=422)
+        return _show(context, slug, form_errors_from(error, only=_FIELDS), status=422)
     return context.redirect(page_path("protocols", slug), notices=[notice])
 
 
@@ -155,7 +155,7 @@ def save_rule(context: ContextDependency, slug: FromPath[str]) -> Page:
     except NotFoundError:
         raise
     except ConfigurationError as error:
-        errors = FormErrors(general=_sentences(error))
+        errors = form_errors_from(error, only=())
         return _rule_page(context, plan, rule, rows, errors, is_new=stored is None, status=422)
     path = page_path("protocols", slug, "rule", type=rule.type, key=rule.key, version=str(rule.version))
     return context.redirect(path, notices=["The rule was saved. New events are compared with it."])
@@ -319,10 +319,6 @@ def _posted_schema(context: RequestContext) -> Mapping[str, object]:
         return msgspec.json.decode(context.field("schema").encode(), type=dict[str, object])
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise ConfigurationError(f"This is not the JSON of a schema: {error}.") from error
-
-
-def _sentences(error: ConfigurationError) -> list[str]:
-    return [as_sentence(line) for line in error.message.splitlines()]
 
 
 HANDLERS = (

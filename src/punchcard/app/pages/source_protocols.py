@@ -8,13 +8,12 @@ from typing import Final
 from litestar import get, post
 from litestar.params import FromPath
 
-from punchcard.app.forms import FormErrors
+from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.plan_preview import AwardsAtStake, PlanPreview, preview_plan, total_points
-from punchcard.operations.sentences import as_sentence
 from punchcard.routing.plan_step import violation_note
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.tracking_plans.violations import ListedViolation, list_violations
@@ -84,7 +83,7 @@ def change_enforcement(context: ContextDependency, slug: FromPath[str]) -> Page:
     except (NotFoundError, StorageError):
         raise
     except ConfigurationError as error:
-        errors = FormErrors(general=_sentences(error))
+        errors = form_errors_from(error, only=())
         return _enforcement_page(context, slug, enforcement, errors, preview=None, status=422)
     return context.redirect(path, notices=["Saved. It applies to new events."])
 
@@ -204,10 +203,6 @@ def _posted_enforcement(context: RequestContext, current: Enforcement) -> Enforc
 def _value(enforcement: Enforcement, name: str) -> str:
     call, _, member = name.partition(".")
     return str(getattr(getattr(enforcement, call), member) if member else getattr(enforcement, call))
-
-
-def _sentences(error: ConfigurationError) -> list[str]:
-    return [as_sentence(line) for line in error.message.splitlines()]
 
 
 HANDLERS = (show_enforcement, change_enforcement)
