@@ -1,15 +1,17 @@
 """The promise of positions, results, pauses and the ledger's readings, on both engines."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import ledger, outbox
@@ -259,7 +261,6 @@ def test_claiming_reads_the_small_indexes_of_open_effects(sqlite_url: str) -> No
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("a")], now=clock.now())
     with store.unit_of_work() as work:
-        from sqlalchemy import event
 
         def remember(_c: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
             statements.append((statement, parameters))
@@ -281,6 +282,20 @@ def test_claiming_reads_the_small_indexes_of_open_effects(sqlite_url: str) -> No
     assert "SCAN effects" not in claiming
     assert "USE TEMP B-TREE" not in claiming
     assert "ix_effects_due" in next_due
+
+
+@pytest.mark.parametrize("status", [EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN])
+def test_effects_in_delivery_are_counted_by_a_small_index(sqlite_url: str, status: EventStatus) -> None:
+    plans: list[str] = []
+    query = ledger.LedgerQuery(destination=DESTINATION, statuses=[status])
+    with closing(Store(sqlite_url)) as store, store.reading() as connection:
+
+        def explain(_c: Any, cursor: Any, statement: str, parameters: Any, *_rest: object) -> None:
+            plans.append(str(cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()))
+
+        event.listen(connection, "before_cursor_execute", explain)
+        assert ledger.count(connection, query, at_most=10) == 0
+    assert re.search("ix_effects_(state|due)", plans[0]), plans
 
 
 def test_claiming_on_postgresql_reads_the_small_indexes_of_open_effects(empty_postgres_url: str) -> None:
