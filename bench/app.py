@@ -46,7 +46,7 @@ from punchcard.store.delivery.effects import EffectState, NewEffect
 from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventResult, EventStatus, to_json
-from punchcard.store.routing.positions import ROUTING, advance
+from punchcard.store.routing.positions import LAKE, ROUTING, advance
 
 _EVENTS = size(10_000_000, 20_000)
 _TRANSACTIONS = size(1_000_000, 2_000)
@@ -166,7 +166,8 @@ def _fill(data: Path, events: int, transactions: int) -> None:
         writer.append(rows, first_position=first // _PER_RECORD + 1, last_position=(first + _BATCH) // _PER_RECORD)
         _keep(store, new, at, wires)
     with store.unit_of_work() as work:
-        advance(work, ROUTING, expected=0, to=events // _PER_RECORD)
+        for consumer in (ROUTING, LAKE):
+            advance(work, consumer, expected=0, to=events // _PER_RECORD)
     sum_counts(store, now=datetime.now(UTC))
     store.close()
     print(f"filled in {time.perf_counter() - begun:.0f} s", flush=True)

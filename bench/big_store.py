@@ -44,7 +44,7 @@ from punchcard.store.engine import Store
 from punchcard.store.ingest.schema import rejected_requests
 from punchcard.store.operations.schema import alerts, reconciliation_differences, reconciliations
 from punchcard.store.routing.event_results import EventResult, EventStatus, to_json
-from punchcard.store.routing.positions import ROUTING, advance
+from punchcard.store.routing.positions import LAKE, ROUTING, advance
 from punchcard.store.routing.schema import quarantined_records
 from punchcard.store.source_schema.schema import schema_event_days, schema_events, schema_properties
 from punchcard.store.tracking_plans.schema import plan_violations
@@ -130,7 +130,8 @@ def fill(store: Store, lake: str, amounts: Amounts, *, now: datetime) -> None:
         _insert(store, table, rows)
     sum_counts(store, now=now)
     with store.unit_of_work() as work:
-        advance(work, ROUTING, expected=0, to=amounts.events // _PER_RECORD)
+        for consumer in (ROUTING, LAKE):
+            advance(work, consumer, expected=0, to=amounts.events // _PER_RECORD)
     with store.unit_of_work() as work:
         if work.dialect.name == "postgresql":  # which does so by itself in time; in SQLite there are no statistics
             work.execute(text("ANALYZE"))

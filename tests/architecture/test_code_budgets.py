@@ -36,12 +36,12 @@ LARGER_FILES = {
     "src/punchcard/operations/deletion_runner.py": 413,
     "src/punchcard/events/parse.py": 413,
     # What each table of a large store holds: a function each.
-    "bench/big_store.py": 633,
+    "bench/big_store.py": 634,
     "src/punchcard/testing/world.py": 493,
     "tests/contract/test_perkville_client.py": 653,
 }
 LARGER_FUNCTIONS = {
-    "bench/app.py:_fill": 52,
+    "bench/app.py:_fill": 53,
     "bench/pages.py:paths": 56,  # the list of all pages
     "tests/contract/test_store_engine.py:"
     "test_a_full_disk_is_a_storage_error_and_everything_works_once_there_is_room": 57,
