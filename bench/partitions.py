@@ -36,7 +36,7 @@ from punchcard.log.opening import open_event_log
 from punchcard.log.partitions import PartitionedLog, bucket_of
 from punchcard.log.port import NewRecord
 from punchcard.routing.dedupe import MessageIndex
-from punchcard.routing.divided_lake_feed import DividedLakeFeed, FedElsewhere
+from punchcard.routing.divided_lake_feed import DividedLakeFeed
 from punchcard.routing.router import Router
 from punchcard.runtime.garbage_collection import collect_rarely
 from punchcard.runtime.partition_routing import PartitionRouting, divide_log
@@ -283,7 +283,7 @@ def _work(url: str, log_url: str, folder: Path, core: int, number: int) -> None:
             clock=clock,
             current=current,
             index=index,
-            feed=FedElsewhere(),
+            feed=None,
             on_effects=lambda _: None,
             batch_bytes=_BATCH_BYTES,
         ),

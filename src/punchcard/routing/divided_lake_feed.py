@@ -18,15 +18,6 @@ from punchcard.store.routing.positions import ROUTING, furthest_position, positi
 _ROWS_AT_ONCE: Final = 20_000
 
 
-class FedElsewhere:
-    """Takes the rows of a router where the lake is fed from the store."""
-
-    known_through: Final = 0
-
-    def offer(self, rows: LakeRows, *, first_position: int, last_position: int) -> None:
-        """Drop the rows."""
-
-
 class DividedLakeFeed(LakeFeed):
     """A LakeFeed that reads everything from log and store: nothing is offered to it."""
 

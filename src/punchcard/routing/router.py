@@ -67,7 +67,7 @@ class Router:
         log: The log, or the partition to route.
         current: The configuration in the store.
         index: The message ids seen lately, filled up to the position in the store.
-        feed: Takes the routed rows to the lake.
+        feed: Takes the routed rows to the lake; None where another one makes them from log and store.
         on_effects: Called with the slugs of the destinations that got new effects, after they are committed.
         batch_bytes: Log bytes read per step.
         suppressions: Subjects with events that are refused; None for nobody.
@@ -81,7 +81,7 @@ class Router:
         clock: Clock,
         current: Callable[[], Snapshot],
         index: MessageIndex,
-        feed: RoutedRows,
+        feed: RoutedRows | None,
         on_effects: Callable[[set[str]], None],
         batch_bytes: int,
         suppressions: Suppressions | None = None,
@@ -278,11 +278,12 @@ class Router:
         if batch.destinations:
             self._on_effects(batch.destinations)
         received = [record.received_at for record in batch.records]
-        self._feed.offer(
-            lake_rows(results, batch.items, received, extracted=batch.extracted),
-            first_position=batch.records[0].position,
-            last_position=self._position,
-        )
+        if self._feed is not None:
+            self._feed.offer(
+                lake_rows(results, batch.items, received, extracted=batch.extracted),
+                first_position=batch.records[0].position,
+                last_position=self._position,
+            )
         self._telemetry.events_held(held=Counter(event.destination for event in batch.held))
         by_source: Counter[str] = Counter()
         for number, (source, items) in enumerate(zip(batch.sources, batch.items, strict=True)):
@@ -329,7 +330,8 @@ class Router:
             records = self._next_of_partition(self._log)
         else:
             records = self._log.read(self._position, records_max=_RECORDS_MAX, bytes_max=self._batch_bytes)
-        known = [record for record in records if record.position <= self._feed.known_through]
+        known_through = 0 if self._feed is None else self._feed.known_through
+        known = [record for record in records if record.position <= known_through]
         chosen = known or records
         self._has_read_all = len(chosen) == len(records) <= _FEW_RECORDS and (
             sum(unpacked_size(record.encoding, record.body) for record in records) < self._batch_bytes

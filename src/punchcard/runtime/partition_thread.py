@@ -12,8 +12,8 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.log.partitions import PartitionedLog, PartitionReader
 from punchcard.log.port import EventLog
 from punchcard.routing.dedupe import MessageIndex
-from punchcard.routing.divided_lake_feed import DividedLakeFeed, FedElsewhere
-from punchcard.routing.lake_feed import LakeFeed, RoutedRows
+from punchcard.routing.divided_lake_feed import DividedLakeFeed
+from punchcard.routing.lake_feed import LakeFeed
 from punchcard.routing.router import Router
 from punchcard.runtime.assembly import open_log
 from punchcard.runtime.loop_progress import LoopProgress
@@ -25,7 +25,7 @@ from punchcard.store.engine import Store
 _LOOP = "partitions"
 _RETRY_SECONDS = 1.0
 
-OpenRouter = Callable[[EventLog | PartitionReader, MessageIndex, RoutedRows], Router]
+OpenRouter = Callable[[PartitionReader, MessageIndex], Router]
 
 
 class PartitionThread:
@@ -34,7 +34,7 @@ class PartitionThread:
     Args:
         lake: Has the recent message ids.
         feeds_lake: Return whether this worker feeds the lake.
-        open_router: Return a router, with the index of message ids and what takes its rows.
+        open_router: Return the router of a partition, with an index of message ids.
         on_failure: Called when a defect ends the thread: the process must end and be started again.
     """
 
@@ -91,7 +91,7 @@ class PartitionThread:
             worker=self._clock.new_id(),
             lake_last=lake.last_position,
             fill_index=lambda: fill_index(index, self._lake, feed, ids_min=settings.dedupe_ids_min, clock=self._clock),
-            open_router=lambda partition: self._open_router(partition, index, FedElsewhere()),
+            open_router=lambda partition: self._open_router(partition, index),
             feeds_lake=self._feeds_lake,
             mark=lambda: self._progress.mark(_LOOP),
         )

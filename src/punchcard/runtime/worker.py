@@ -304,7 +304,9 @@ class Worker:
         replaying.start()
         return replaying
 
-    def _open_router(self, log: EventLog | PartitionReader, index: MessageIndex, feed: RoutedRows) -> Router:
+    def _open_router(
+        self, log: EventLog | PartitionReader, index: MessageIndex, feed: RoutedRows | None = None
+    ) -> Router:
         return Router(
             log=log,
             store=self._store,

@@ -19,7 +19,7 @@ from punchcard.log.opening import open_event_log
 from punchcard.log.partitions import PartitionedLog, PartitionReader
 from punchcard.log.port import NewRecord
 from punchcard.routing.dedupe import MessageIndex
-from punchcard.routing.divided_lake_feed import DividedLakeFeed, FedElsewhere
+from punchcard.routing.divided_lake_feed import DividedLakeFeed
 from punchcard.routing.router import PositionMovedError, Router
 from punchcard.runtime.partition_routing import PartitionRouting, divide_log
 from punchcard.store.delivery.schema import effects
@@ -124,7 +124,7 @@ class PartitionWorld:
                 clock=self.clock,
                 current=lambda: self.configuration,
                 index=index,
-                feed=FedElsewhere(),
+                feed=None,
                 on_effects=lambda slugs: None,
                 batch_bytes=2_000,
             )
