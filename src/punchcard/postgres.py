@@ -2,7 +2,7 @@
 
 import re
 import select
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ The server ends those that are idle in a transaction. To one that is frozen with
 applies no time-out at all.
 """
 
+# Only a table that grows needs room: most statements change pages that are there. A temporary one disturbs nobody, and
+# must be on the disk of the others. A megabyte: more than a batch of appends needs.
+_MAY_PROVE_ROOM: Final = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
+_PROVE_ROOM: Final = (
+    "SET LOCAL temp_tablespaces = ''",
+    "CREATE TEMPORARY TABLE punchcard_room ON COMMIT DROP AS SELECT generate_series(1, 30000)",
+)
 
 LOCKED_STATE: Final = "55P03"
 """The SQLSTATE of a statement that has waited for a lock for too long."""
@@ -96,6 +103,17 @@ def is_settings_fault(error: object) -> bool:
     if state := getattr(error, "sqlstate", None):
         return str(state).startswith(_REFUSED_STATES)
     return _REFUSED_TEXT.search(str(error)) is not None
+
+
+def prove_room(execute: Callable[[str], Any]) -> None:
+    """Let the disk of the server prove that it has room, if this user may have temporary tables.
+
+    Args:
+        execute: Executes a statement in a transaction, and returns a cursor.
+    """
+    if execute(_MAY_PROVE_ROOM).fetchone()[0]:
+        for statement in _PROVE_ROOM:
+            execute(statement)
 
 
 def connection_parameters(given: Collection[str]) -> dict[str, Any]:

@@ -1,8 +1,13 @@
 """SQLite where several processes use one file: its write-ahead log, and who writes next."""
 
 import sqlite3
+import tempfile
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+
+ROOM_BYTES: Final = 256 * 1024
+"""What a disk must have room for: one with less is full, as the next commits may show."""
 
 _PAUSE_SECONDS = 0.01
 _LOCK_LOOK_SECONDS = 0.0005
@@ -52,6 +57,16 @@ def begin_write(connection: Any, *, wait_seconds: float) -> None:
             time.sleep(_LOCK_LOOK_SECONDS)
         else:
             return
+
+
+def prove_room(folder: Path) -> None:
+    """Write a file without a name, which is gone at once. A commit may need no room: SQLite uses parts of files again.
+
+    Raises:
+        OSError: The disk is full, or cannot be written.
+    """
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        file.write(bytes(ROOM_BYTES))
 
 
 def truncate_write_ahead_log(connection: Any) -> bool:

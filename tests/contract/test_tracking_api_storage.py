@@ -143,32 +143,37 @@ class _Failing:
         self.is_full = True
 
     def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
-        if self.is_full:
-            raise StorageError("The disk is full.")
+        self.check_writes()
         return self._log.append(records)
 
+    def check_writes(self) -> None:
+        if self.is_full:
+            raise StorageError("The disk is full.")
+        self._log.check_writes()
 
-def test_a_failed_commit_is_known_until_another_one_or_some_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+
+def test_a_failed_commit_is_known_until_a_write_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = SqliteEventLog(tmp_path / "log.db")
     record = NewRecord(0, "wk_website", "track", "identity", b"{}", "")
 
     async def fill() -> None:
         failing = _Failing(log)
         commit = GroupCommit(failing, records_max=64, bytes_max=1 << 20, queue_bytes_max=50_000)  # type: ignore[arg-type]
-        assert commit.recent_failure() is None
+        failing.is_full = False
+        assert commit.proof.failure() is None
+        failing.is_full = True
         with pytest.raises(StorageError):
             await commit.submit(record)
-        failure = commit.recent_failure()
+        failing.is_full = False
+        failure = commit.proof.failure()
         assert failure is not None
         assert failure.message == "The disk is full."
         with monkeypatch.context() as later:
-            later.setattr("punchcard.log.group_commit.FAILURE_SECONDS", 0.0)
-            assert commit.recent_failure() is None
-        failing.is_full = False
+            later.setattr("punchcard.log.write_proof.FAILURE_SECONDS", 0.0)
+            assert commit.proof.failure() is None
+        commit.proof.note(failure)
         await commit.submit(record)
-        assert commit.recent_failure() is None
+        assert commit.proof.failure() is None
         await asyncio.to_thread(commit.stop)
 
     try:

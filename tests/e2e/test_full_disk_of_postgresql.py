@@ -84,6 +84,8 @@ def test_a_full_disk_of_postgresql_costs_no_award(tmp_path: Path, disk: SmallDis
                 disk.use_up_write_ahead_log()
             wait_until(is_refused)
             assert "No space left on device" in serving.log or ends
+            status, body = serving.call("GET", "/health/ready")
+            assert (status, body["reason"]) == (503, "storage_unavailable")
             disk.clear()
             wait_for_more_awards()
         sender.wait_until_awarded(sandbox)

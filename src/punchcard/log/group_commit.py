@@ -9,9 +9,7 @@ from typing import Protocol
 
 from punchcard.errors import StorageError
 from punchcard.log.port import EventLog, NewRecord
-
-FAILURE_SECONDS = 5.0
-"""How long a failed commit counts if no other follows: a load balancer that sends nothing must learn of its end."""
+from punchcard.log.write_proof import WriteProof
 
 
 @dataclass(slots=True)
@@ -43,12 +41,15 @@ class GroupCommit:
 
     Attributes:
         on_commit: Called after each commit.
+        proof: Whether the log takes records.
     """
 
     on_commit: OnCommit
+    proof: WriteProof
 
     def __init__(self, log: EventLog, *, records_max: int, bytes_max: int, queue_bytes_max: int) -> None:
         self.on_commit = _ignore_commit
+        self.proof = WriteProof(lambda: log.check_writes())
         self._log = log
         self._records_max = records_max
         self._bytes_max = bytes_max
@@ -57,7 +58,6 @@ class GroupCommit:
         self._pending: list[_PendingRecord] = []
         self._pending_bytes = 0
         self._stopped = False
-        self._failure: tuple[StorageError, float] | None = None  # of the last commit, and when it failed
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._commit_until_stopped, name="group-commit")
         self._thread.start()
@@ -82,13 +82,6 @@ class GroupCommit:
                 # not compete for the interpreter while they are parsed. It takes what waits anyway after a commit.
                 self._loop.call_soon(self._wake)
         return pending.done
-
-    def recent_failure(self) -> StorageError | None:
-        """Return why the last commit failed, None if it did not or that was a while ago. Call it on the event loop."""
-        if self._failure is None:
-            return None
-        error, failed_at = self._failure
-        return error if self._loop.time() - failed_at < FAILURE_SECONDS else None
 
     def _wake(self) -> None:
         with self._changed:
@@ -130,7 +123,7 @@ class GroupCommit:
 
     def _resolve(self, batch: Sequence[_PendingRecord], outcome: "Future[Sequence[int]]") -> None:
         error = outcome.exception()
-        self._failure = (error, self._loop.time()) if isinstance(error, StorageError) else None
+        self.proof.note(error if isinstance(error, StorageError) else None)
         positions = () if error else outcome.result()
         for number, pending in enumerate(batch):
             if pending.done.done():  # the client has disconnected; the record is durable nevertheless

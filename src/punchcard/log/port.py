@@ -105,6 +105,13 @@ class EventLog(Protocol):
             poll_seconds: How long a log waits that is not notified of new records, or not at the moment.
         """
 
+    def check_writes(self) -> None:
+        """Write something without effect: reading succeeds on a disk that is full.
+
+        Raises:
+            StorageError: Records cannot be appended.
+        """
+
     def last_position(self) -> int:
         """Return the highest position appended, 0 if there never was one."""
 

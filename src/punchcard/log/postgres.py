@@ -20,7 +20,7 @@ from punchcard.log.partitions import PartitionLayout, bucket_of
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
 from punchcard.log.texts import storable_text
-from punchcard.postgres import is_settings_fault
+from punchcard.postgres import is_settings_fault, prove_room
 
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
 _DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
@@ -192,6 +192,11 @@ class PostgresEventLog:
         self._partitions = layout.count
         return layout
 
+    def check_writes(self) -> None:
+        """Let a temporary table grow in a transaction that may write."""
+        with self._use(self._writer, "written") as connection, connection.transaction():
+            prove_room(lambda statement: connection.execute(cast(Any, statement)))
+
     def last_position(self) -> int:
         """Return the highest position appended, 0 if there never was one."""
         rows = self._fetch(sql.LAST_POSITION, {"log_id": self._id})
@@ -316,16 +321,8 @@ class PostgresEventLog:
                     for statement in sql.CREATE:
                         connection.execute(statement)
                     values = {"id": str(uuid.uuid4()), "version": sql.UNDIVIDED_VERSION}
-                    connection.execute(
-                        "INSERT INTO event_log (id, schema_version, store_id, reserved, confirmed, trimmed_through) "
-                        "SELECT %(id)s, %(version)s, '', 0, 0, 0 WHERE NOT EXISTS "
-                        "(SELECT 1 FROM event_log)",
-                        values,
-                    )
-                    connection.execute(
-                        "INSERT INTO event_log_head (log_id, last_position) SELECT id, 0 FROM event_log "
-                        "WHERE NOT EXISTS (SELECT 1 FROM event_log_head)"
-                    )
+                    connection.execute(sql.CREATE_IDENTITY, values)
+                    connection.execute(sql.CREATE_HEAD)
             elif connection.execute(sql.COLUMNS_MISSING).fetchone() == (True,):
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (sql.LOCK_KEY,))

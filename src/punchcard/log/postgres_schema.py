@@ -52,6 +52,15 @@ CREATE: Final = (
     "ALTER TABLE event_log_records ALTER COLUMN body SET STORAGE EXTERNAL",
 )
 
+CREATE_IDENTITY: Final = (
+    "INSERT INTO event_log (id, schema_version, store_id, reserved, confirmed, trimmed_through) "
+    "SELECT %(id)s, %(version)s, '', 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM event_log)"
+)
+CREATE_HEAD: Final = (
+    "INSERT INTO event_log_head (log_id, last_position) SELECT id, 0 FROM event_log "
+    "WHERE NOT EXISTS (SELECT 1 FROM event_log_head)"
+)
+
 # For a log that was created before it could be divided. A constant default rewrites no row.
 COLUMNS_MISSING: Final = (
     "SELECT NOT EXISTS (SELECT 1 FROM information_schema.columns WHERE table_schema = current_schema() "

@@ -26,7 +26,7 @@ from punchcard.log.row_damage import (
     text_or_nothing,
 )
 from punchcard.log.texts import storable_text
-from punchcard.sqlite import begin_write, enable_write_ahead_log, truncate_write_ahead_log
+from punchcard.sqlite import begin_write, enable_write_ahead_log, prove_room, truncate_write_ahead_log
 
 _PAGE_BYTES = 32_768  # compressed bodies have about 10 KB: with larger pages, fewer are written
 _BUSY_SECONDS = 10.0
@@ -172,6 +172,12 @@ class SqliteEventLog:
                 return
             self._writer.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
             self._writer.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('records', ?)", (position,))
+
+    def check_writes(self) -> None:
+        """Write something beside the file of the log."""
+        with _as_storage_error("written"):
+            self._refuse_replaced_file()
+            prove_room(self._path.parent)
 
     def identity(self) -> LogIdentity:
         """Return the current identity of the log."""

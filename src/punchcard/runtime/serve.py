@@ -14,7 +14,7 @@ import structlog
 import uvloop
 
 from punchcard.clock import SystemClock, to_iso
-from punchcard.errors import ConfigurationError, LakeError, StorageError
+from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
 from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarding import handles_forwarded
@@ -23,6 +23,7 @@ from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.urls import is_on_s3
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.opening import is_shared
+from punchcard.log.write_proof import WriteProof
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_lake, open_store
 from punchcard.runtime.connections import limits_of
 from punchcard.runtime.garbage_collection import collect_often
@@ -301,6 +302,7 @@ class _Dispatch:
         commit: GroupCommit,
     ) -> None:
         self._commit = commit
+        self._store_proof = WriteProof(serving.store.ping)
         self._tracking = tracking
         self._library = library
         self._forwarded = forwarded
@@ -347,22 +349,25 @@ class _Dispatch:
         return str(scope["path"])
 
     async def _ready(self, send: Send) -> None:
-        refusal = self._serving.guard.refusal or self._commit.recent_failure()
-        if refusal is not None:
-            content = {"status": "not ready", "reason": refusal.code, "message": refusal.message}
-            await _respond(send, 503, msgspec.json.encode(content))
-            return
         try:
-            await asyncio.to_thread(self._serving.store.ping)
-            await asyncio.to_thread(self._serving.log.identity)  # it may be on another server than the store
+            await asyncio.to_thread(self._refuse_unless_durable)
             lake = await asyncio.to_thread(self._lake_state)
-        except StorageError as error:
+        except PunchcardError as error:
             content = {"status": "not ready", "reason": error.code, "message": error.message}
             await _respond(send, 503, msgspec.json.encode(content))
         else:
             problems = await asyncio.to_thread(read_problems, self._serving.watch)
             body = {"status": "ready"} | ({"problems": problems} if problems else {}) | lake
             await _respond(send, 200, json.dumps(body).encode())
+
+    def _refuse_unless_durable(self) -> None:
+        """Raise why events are not accepted durably, if they are not."""
+        serving = self._serving
+        if refusal := serving.guard.refusal or self._commit.proof.failure():
+            raise refusal
+        serving.log.identity()  # it may be on another server than the store
+        if refusal := self._store_proof.failure():
+            raise refusal
 
     def _lake_state(self) -> dict[str, object]:
         """Return a member about the lake if it cannot be used; events are accepted and awarded anyway."""

@@ -21,8 +21,17 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
-from punchcard.postgres import LOCK_SECONDS, LOCKED_STATE, SESSION, connection_parameters, has_ended, is_settings_fault
+from punchcard.postgres import (
+    LOCK_SECONDS,
+    LOCKED_STATE,
+    SESSION,
+    connection_parameters,
+    has_ended,
+    is_settings_fault,
+    prove_room,
+)
 from punchcard.sqlite import begin_write, enable_write_ahead_log, truncate_write_ahead_log
+from punchcard.sqlite import prove_room as prove_file_room
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.checkpoints import AUTOMATIC_FROM_PAGES, Checkpoints
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
@@ -218,7 +227,7 @@ class Store:
             yield leadership
 
     def ping(self) -> None:
-        """Prove that the store takes writes now.
+        """Prove that the store takes writes now, and that its disk has room for more.
 
         Raises:
             StorageError: it does not.
@@ -231,6 +240,13 @@ class Store:
                     " ON CONFLICT (name) DO UPDATE SET value = 1 - revisions.value"
                 )
             )
+            if not self.is_sqlite:
+                prove_room(work.exec_driver_sql)
+        if self.sqlite_path is not None:
+            try:
+                prove_file_room(Path(self.sqlite_path).parent)
+            except OSError as error:
+                raise StorageError(f"the store cannot be written: {error}") from error
 
     def discard_deleted(self) -> bool:
         """Overwrite what deleted rows have left in the write-ahead log; False if that must be tried again later.
