@@ -204,6 +204,7 @@ def _make_store(path: Path, kind: _Kind) -> None:
                             value=None,
                             is_active=True,
                             regulation_id=1,
+                            checksum=hashes.masked_checksum(subject_type, value_of(number)),
                         )
                         for number in range(begin, min(begin + 50_000, _SUPPRESSED))
                     ],

@@ -4,7 +4,7 @@ Suppression takes effect with the regulation itself. What a deletion does is don
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -101,7 +101,7 @@ def create_regulation(
         now=now,
     )
     if not failure and (request.type.suppresses or request.type is RegulationType.UNSUPPRESS):
-        _change_suppressions(work, request, stored, regulation_id, now=now)
+        _change_suppressions(work, request, zip(subjects, stored, strict=True), regulation_id, hashes=hashes, now=now)
     _record_in_audit(work, request, regulation_id, hashes=hashes, actor=actor, now=now)
     return regulation_id
 
@@ -218,7 +218,13 @@ def _failure(work: Connection, request: NewRegulation, subjects: Sequence[Stored
 
 
 def _change_suppressions(
-    work: Connection, request: NewRegulation, subjects: Sequence[StoredSubject], regulation_id: int, *, now: datetime
+    work: Connection,
+    request: NewRegulation,
+    subjects: Iterable[tuple[str, StoredSubject]],
+    regulation_id: int,
+    *,
+    hashes: SubjectHashes,
+    now: datetime,
 ) -> None:
     changes = [
         SuppressionChange(
@@ -229,8 +235,9 @@ def _change_suppressions(
             value=None if request.type.deletes else subject.value,
             is_active=request.type is not RegulationType.UNSUPPRESS,
             regulation_id=regulation_id,
+            checksum=hashes.masked_checksum(request.subject_type, name),
         )
-        for subject in subjects
+        for name, subject in subjects
     ]
     change_suppressions(work, changes, now=now)
 

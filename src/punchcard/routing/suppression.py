@@ -1,11 +1,13 @@
 """Events of suppressed subjects: recognized before anything of them is planned, and stored without what names a person.
 
-Ids that were compared with the hashes lately are remembered, because most events are of persons seen before: comparing
-a remembered id takes a tenth of hashing it.
+Comparing an id with the hashes of a million takes a microsecond. Their checksums spare that for nearly all ids, and the
+others are remembered for a while. Subjects that an earlier version has suppressed may have no checksum: while there is
+one, every id that was not compared lately is hashed.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate, chain
 from typing import Final, NamedTuple
 
@@ -16,10 +18,11 @@ from punchcard.events.emails import trimmed_email
 from punchcard.events.model import Event, MessageId, WireEvent
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.extraction import ExtractedColumns, extract_column_lists, extract_email, part_columns
+from punchcard.routing.checksum_filter import ChecksumFilter
 from punchcard.routing.records import Item
 from punchcard.store.engine import Store
 from punchcard.store.privacy.regulations import SubjectType
-from punchcard.store.privacy.suppressions import changed_since, read_revision
+from punchcard.store.privacy.suppressions import ChangedSuppression, changed_since, read_revision
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.workspace.subject_vault import SubjectHashes, SubjectVault
 
@@ -35,6 +38,7 @@ _RESULT: Final = EventResult(
 SUPPRESSED_RESULTS: Final = (_RESULT,)
 _REFRESH_SECONDS: Final = 0.4  # a regulation takes effect within a second
 _REMEMBERED_MAX: Final = 200_000
+_NO_WIRE: Final = WireEvent()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,6 +69,11 @@ class Suppressions:
         self._revision = 0
         self._hashes: SubjectHashes | None = None
         self._digests: dict[SubjectType, dict[str, set[bytes]]] = {}  # by type and source, "" for all sources
+        self._filters = {subject_type: ChecksumFilter() for subject_type in SubjectType}
+        # What is suppressed without a known checksum, by hash and source.
+        self._unfiltered: dict[SubjectType, set[tuple[bytes, str]]] = {
+            subject_type: set() for subject_type in SubjectType
+        }
         self._clear: dict[SubjectType, set[str | None]] = {subject_type: set() for subject_type in SubjectType}
 
     def __bool__(self) -> bool:
@@ -85,8 +94,8 @@ class Suppressions:
             if revision != self._revision:
                 self._hashes = self._vault.open(work)
                 for batch in changed_since(work, self._revision if revision > self._revision else 0):
-                    for digest, source, subject_type, is_active in batch:
-                        self._change(bytes.fromhex(digest), source, SubjectType(subject_type), is_active=is_active)
+                    for change in batch:
+                        self._change(change)
                 self._digests = {
                     subject_type: by_source
                     for subject_type, digests_by_source in self._digests.items()
@@ -152,13 +161,18 @@ class Suppressions:
             emails: The items' emails, if they have been read.
         """
         suppressed: set[int] = set()
-        aliases = _previous_ids_of(items)
+        wires = [item.wire if isinstance(item, Event) else _NO_WIRE for item in items]
+        aliases = _previous_ids_of(wires)
         for subject_type, digests_by_source in self._digests.items():
             if aliases and subject_type is not SubjectType.EMAIL:
                 matches = self._find_unknown(subject_type, digests_by_source, aliases.values())
                 suppressed.update(_matching(aliases.items(), matches, source_of))
-            has_emails = subject_type is SubjectType.EMAIL and emails is not None
-            values = emails if has_emails and emails is not None else _READERS[subject_type](items)
+            if subject_type is SubjectType.EMAIL:
+                values = emails if emails is not None else _emails_of(items)
+            elif subject_type is SubjectType.USER_ID:
+                values = [wire.user_id for wire in wires]
+            else:
+                values = [wire.anonymous_id for wire in wires]
             # As for most batches: all persons were seen before, or the events have no such id.
             if self._clear[subject_type].issuperset(values):
                 continue
@@ -169,11 +183,17 @@ class Suppressions:
     def _find_unknown(
         self, subject_type: SubjectType, digests_by_source: Mapping[str, set[bytes]], values: Iterable[str | None]
     ) -> dict[str | None, set[str]]:
-        """Return the sources at which each suppressed value is suppressed; remember the values that are at none."""
+        """Return the sources at which each suppressed value is suppressed; remember the values hashed for nothing."""
         clear = self._clear[subject_type]
-        assert self._hashes is not None, "who is suppressed was read together with the key"
-        unknown = [value for value in set(values) - clear if value is not None]
-        digests = list(map(self._hashes.hasher(subject_type), unknown))
+        hashes = self._hashes
+        assert hashes is not None, "who is suppressed was read together with the key"
+        possible: Sequence[str] = [value for value in values if value is not None]
+        if not self._unfiltered[subject_type]:
+            possible = self._filters[subject_type].possible(possible, partial(hashes.checksums, subject_type))
+        unknown = list(set(possible) - clear)
+        if not unknown:
+            return {}
+        digests = list(map(hashes.hasher(subject_type), unknown))
         matches: dict[str | None, set[str]] = {}
         for source, suppressed in digests_by_source.items():
             if not suppressed.isdisjoint(digests):
@@ -186,12 +206,20 @@ class Suppressions:
         clear.update(unknown if not matches else (value for value in unknown if value not in matches))
         return matches
 
-    def _change(self, digest: bytes, source: str, subject_type: SubjectType, *, is_active: bool) -> None:
-        digests = self._digests.setdefault(subject_type, {}).setdefault(source, set())
-        if is_active:
-            digests.add(digest)
-        else:
+    def _change(self, change: ChangedSuppression) -> None:
+        digest, subject_type = bytes.fromhex(change.digest), SubjectType(change.subject_type)
+        digests = self._digests.setdefault(subject_type, {}).setdefault(change.source, set())
+        unfiltered = self._unfiltered[subject_type]
+        unfiltered.discard((digest, change.source))
+        if not change.is_active:
             digests.discard(digest)
+            return
+        digests.add(digest)
+        if change.checksum is None:
+            unfiltered.add((digest, change.source))
+        else:
+            assert self._hashes is not None, "who is suppressed was read together with the key"
+            self._filters[subject_type].add(self._hashes.unmask(digest, change.checksum))
 
 
 def is_suppressed(results: Sequence[EventResult]) -> bool:
@@ -235,29 +263,13 @@ def _names_person(event: Event) -> bool:
     return any(value and value.lower() in message_id for value in ids)
 
 
-def _user_ids_of(items: Sequence[Item]) -> list[str | None]:
-    return [item.wire.user_id if isinstance(item, Event) else None for item in items]
-
-
-def _anonymous_ids_of(items: Sequence[Item]) -> list[str | None]:
-    return [item.wire.anonymous_id if isinstance(item, Event) else None for item in items]
-
-
-def _previous_ids_of(items: Sequence[Item]) -> dict[int, str | None]:
+def _previous_ids_of(wires: Sequence[WireEvent]) -> dict[int, str | None]:
     """Return the previous ids of alias calls by index: each may be a user id or an anonymous id."""
-    return {
-        index: item.wire.previous_id
-        for index, item in enumerate(items)
-        if isinstance(item, Event) and item.wire.previous_id is not None
-    }
+    previous_ids = [wire.previous_id for wire in wires]
+    if previous_ids.count(None) == len(previous_ids):  # as for most batches
+        return {}
+    return {index: previous_id for index, previous_id in enumerate(previous_ids) if previous_id is not None}
 
 
 def _emails_of(items: Sequence[Item]) -> list[str | None]:
     return [extract_email(item) if isinstance(item, Event) else None for item in items]
-
-
-_READERS: Final[dict[SubjectType, Callable[[Sequence[Item]], list[str | None]]]] = {
-    SubjectType.USER_ID: _user_ids_of,
-    SubjectType.EMAIL: _emails_of,
-    SubjectType.ANONYMOUS_ID: _anonymous_ids_of,
-}

@@ -12,6 +12,7 @@ from punchcard.lake.erasure import LakeEraser
 from punchcard.lake.reader import LakeReader
 from punchcard.log.port import EventLog
 from punchcard.operations.deletion_runner import DeletionRunner
+from punchcard.operations.missing_checksums import MissingChecksums
 from punchcard.routing.suppression import Suppressions
 from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.assembly import open_keyring
@@ -53,12 +54,14 @@ class RegulationThread(threading.Thread):
         self._store = store
         self._clock = clock
         self._over = over
+        vault = SubjectVault(open_keyring(settings))
+        self._missing_checksums = MissingChecksums(store, vault)
         self._runner = DeletionRunner(
             store=store,
             log=log,
             lake=LakeReader(settings.lake_location()),
             eraser=LakeEraser(settings.lake_location(), clock=clock),
-            vault=SubjectVault(open_keyring(settings)),
+            vault=vault,
             clock=clock,
             current=current,
             log_retention_hours=settings.log_retention_hours,
@@ -75,7 +78,8 @@ class RegulationThread(threading.Thread):
                 if not has_work and not changes.have_come():
                     continue
                 try:
-                    is_busy = self._runner.step()
+                    is_busy = self._missing_checksums.step()
+                    is_busy = self._runner.step() or is_busy
                     wait_seconds = 0.0 if is_busy else _POLL_SECONDS
                     has_work = is_busy or self._has_unfinished()
                 except StorageError as error:

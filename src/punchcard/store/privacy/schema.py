@@ -76,6 +76,7 @@ suppressed_subjects = Table(
     Column("revision", BigInteger, nullable=False),  # of `subject_keys` when it changed last
     Column("created_at", Instant, nullable=False),
     Column("regulation_id", BigInteger, nullable=False),
+    Column("checksum", BigInteger),  # masked, see `SubjectHashes`; null: an earlier version has added the row
 )
 Index("ix_suppressed_subjects_revision", suppressed_subjects.c.revision)
 

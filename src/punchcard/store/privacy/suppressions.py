@@ -1,11 +1,11 @@
 """Suppressed subjects in the store: keyed hashes, read by routing, and the key of the hashes."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, Insert, delete, func, select, true, update
+from sqlalchemy import Connection, Insert, bindparam, delete, func, select, true, update
 
 from punchcard.store.bulk import BulkStatement, execute_many
 from punchcard.store.privacy.regulations import SubjectType
@@ -33,6 +33,7 @@ class SuppressionChange:
         digest: Keyed hash of type and value.
         source: Slug; "" for all sources.
         value: Encrypted; None for a subject that is deleted, too.
+        checksum: Masked; None if it is not known.
     """
 
     digest: str
@@ -41,6 +42,7 @@ class SuppressionChange:
     value: str | None
     is_active: bool
     regulation_id: int
+    checksum: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +79,9 @@ def read_revision(work: Connection) -> int:
 
 def change_suppressions(work: Connection, changes: Sequence[SuppressionChange], *, now: datetime) -> None:
     """Suppress subjects, or end that; the key must exist."""
-    raised = update(subject_keys).where(subject_keys.c.id == _KEY_ID).values(revision=subject_keys.c.revision + 1)
-    revision = work.execute(raised.returning(subject_keys.c.revision)).scalar_one()
+    revision = _next_revision(work)
     added = insert_into(work, suppressed_subjects)
-    columns = ("value", "is_active", "revision", "created_at", "regulation_id")
+    columns = ("value", "checksum", "is_active", "revision", "created_at", "regulation_id")
     execute_many(
         work,
         added.on_conflict_do_update(
@@ -92,6 +93,7 @@ def change_suppressions(work: Connection, changes: Sequence[SuppressionChange], 
                 "source": change.source,
                 "subject_type": change.subject_type,
                 "value": change.value if change.is_active else None,
+                "checksum": change.checksum,
                 "is_active": change.is_active,
                 "revision": revision,
                 "created_at": now,
@@ -102,15 +104,67 @@ def change_suppressions(work: Connection, changes: Sequence[SuppressionChange], 
     )
 
 
-def changed_since(work: Connection, revision: int) -> Iterator[list[tuple[str, str, str, bool]]]:
-    """Yield what has changed after a revision, in batches: digest, source, subject type, and whether suppressed now."""
+def _next_revision(work: Connection) -> int:
+    raised = update(subject_keys).where(subject_keys.c.id == _KEY_ID).values(revision=subject_keys.c.revision + 1)
+    return int(work.execute(raised.returning(subject_keys.c.revision)).scalar_one())
+
+
+class ChangedSuppression(NamedTuple):
+    """What routing reads of a suppressed subject, as `SuppressionChange`."""
+
+    digest: str
+    source: str
+    subject_type: str
+    is_active: bool
+    checksum: int | None
+
+
+def changed_since(work: Connection, revision: int) -> Iterator[list[ChangedSuppression]]:
+    """Yield what has changed after a revision, in batches."""
     columns = suppressed_subjects.c
-    statement = select(columns.digest, columns.source, columns.subject_type, columns.is_active).where(
+    statement = select(columns.digest, columns.source, columns.subject_type, columns.is_active, columns.checksum).where(
         columns.revision > revision
     )
     rows = work.execution_options(yield_per=_ROWS_PER_BATCH).execute(statement)
     for batch in rows.partitions(_ROWS_PER_BATCH):
-        yield [(row[0], row[1], row[2], bool(row[3])) for row in batch]
+        yield [ChangedSuppression(row[0], row[1], row[2], bool(row[3]), row[4]) for row in batch]
+
+
+def without_checksum(work: Connection, *, after: str, count: int) -> list[SuppressedSubject]:
+    """Return the next subjects that an earlier version has suppressed and that are known by more than their hash.
+
+    Args:
+        after: The hash after which they begin, "" for the first ones.
+    """
+    columns = suppressed_subjects.c
+    statement = (
+        select(columns.digest, columns.source, columns.subject_type, columns.value, columns.created_at)
+        .where(
+            columns.digest > after,
+            columns.checksum.is_(None),
+            columns.value.is_not(None),
+            columns.is_active == true(),
+        )
+        .order_by(columns.digest, columns.source)
+        .limit(count)
+    )
+    return [
+        SuppressedSubject(**{**row._mapping, "subject_type": SubjectType(row.subject_type)})
+        for row in work.execute(statement)
+    ]
+
+
+def add_checksums(work: Connection, checksums: Mapping[str, int]) -> None:
+    """Store the checksums of subjects, masked, by their hashes."""
+    execute_many(
+        work,
+        update(suppressed_subjects).where(suppressed_subjects.c.digest == bindparam("b_digest")),
+        [
+            {"b_digest": digest, "checksum": checksum, "revision": revision}
+            for revision in [_next_revision(work)]
+            for digest, checksum in checksums.items()
+        ],
+    )
 
 
 def list_suppressed(work: Connection, *, count: int, after: str | None = None) -> list[SuppressedSubject]:
@@ -205,6 +259,7 @@ def suppressions_of(work: Connection, regulation_id: int) -> list[SuppressionCha
         columns.value,
         columns.is_active,
         columns.regulation_id,
+        columns.checksum,
     ).where(columns.regulation_id == regulation_id, columns.is_active == true())
     return [
         SuppressionChange(**{**row._mapping, "subject_type": SubjectType(row.subject_type)})
