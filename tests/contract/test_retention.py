@@ -1,6 +1,7 @@
 """Retention: what a period would delete, what is deleted in portions, and what money needs, which stays."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from punchcard.operations.retention import (
     enforce_retention,
     find_data_set,
     list_retention,
+    lock_periods,
     read_days,
 )
 from punchcard.store.access import audit
@@ -206,6 +208,37 @@ def test_an_operators_period_comes_before_the_setting(store: Store, clock: Manua
     assert [json.loads(event.changes)[0] for event in events] == [
         {"path": "days", "before": 0, "after": None},
         {"path": "days", "before": None, "after": 0},
+    ]
+
+
+def test_two_operators_who_save_in_the_same_instant_follow_each_other(store: Store, clock: ManualClock) -> None:
+    """Promise: the second one sees what the first one has saved, in what a form compares and in the audit log."""
+    audit_log = find_data_set("audit_log")
+    seen: list[int] = []
+    with store.unit_of_work() as work:
+        change_retention(work, audit_log, 300, actor="operator ann", now=clock.now())
+
+    def save_second() -> None:
+        with store.unit_of_work() as work:
+            lock_periods(work)
+            seen.append(days_of(work, "audit_log", {}))
+            change_retention(work, audit_log, 200, actor="operator bob", now=clock.now())
+
+    second = threading.Thread(target=save_second)
+    with store.unit_of_work() as work:
+        lock_periods(work)
+        change_retention(work, audit_log, 100, actor="operator ann", now=clock.now())
+        second.start()
+        second.join(0.5)  # it waits for the first one
+        assert second.is_alive()
+    second.join(30)
+    assert seen == [100]
+    with store.reading() as work:
+        events = audit.list_events(work, audit.AuditQuery(resource_type="retention"), count=9)
+    assert [json.loads(event.changes)[0] for event in events] == [
+        {"path": "days", "before": 100, "after": 200},
+        {"path": "days", "before": 300, "after": 100},
+        {"path": "days", "before": None, "after": 300},
     ]
 
 

@@ -22,7 +22,7 @@ from punchcard.store.delivery.retention import clear_delivery_details, count_old
 from punchcard.store.engage.retention import count_old_profile_history, count_old_profiles, prune_profile_history
 from punchcard.store.engine import Store
 from punchcard.store.ingest.retention import count_old_rejected_requests, prune_rejected_requests
-from punchcard.store.privacy.retention import StoredPeriod, read_periods, record_deletion, write_period
+from punchcard.store.privacy.retention import StoredPeriod, lock_period, read_periods, record_deletion, write_period
 from punchcard.store.retention import ROWS_PER_PORTION, Portion
 
 LAKE: Final = "lake"
@@ -217,14 +217,19 @@ def count_expired(work: Connection, lake_url: str, data_set: DataSet, days: int 
     return None if data_set.count is None else data_set.count(work, before=before)
 
 
+def lock_periods(work: Connection) -> None:
+    """Hold all periods against other processes until the unit of work ends, so that they can be compared first."""
+    for data_set in DATA_SETS:
+        lock_period(work, data_set.name)
+
+
 def change_retention(work: Connection, data_set: DataSet, days: int | None, *, actor: str, now: datetime) -> bool:
     """Set the period of a data set; False if it has this period already.
 
     Args:
         days: 0 for ever; None to use the setting of the process again.
     """
-    stored = read_periods(work).get(data_set.name)
-    before = None if stored is None else stored.days
+    before = lock_period(work, data_set.name).days
     if before == days:
         return False
     write_period(work, data_set.name, days, actor=actor, now=now)

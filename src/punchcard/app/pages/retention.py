@@ -17,6 +17,7 @@ from punchcard.operations.retention import (
     change_retention,
     count_expired,
     list_retention,
+    lock_periods,
     read_days,
 )
 from punchcard.store.access.token_store import Role
@@ -49,6 +50,7 @@ def edit_retention(context: ContextDependency) -> Page:
     now = dependencies.clock.now()
     if context.field("action") == "save":
         with dependencies.store.unit_of_work() as work:
+            lock_periods(work)
             if changed := _changed_since(context, work):
                 return _page(context, FormErrors(general=changed), status=422, is_change_shown=True)
             changes = [

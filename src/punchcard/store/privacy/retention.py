@@ -35,9 +35,17 @@ def read_periods(work: Connection) -> dict[str, StoredPeriod]:
     return {row.data_set: StoredPeriod(**row._mapping) for row in rows}
 
 
-def write_period(work: Connection, data_set: str, days: int | None, *, actor: str, now: datetime) -> None:
-    """Set the period of a data set; None to use the setting of the process again."""
+def lock_period(work: Connection, data_set: str) -> StoredPeriod:
+    """Return the row of a data set as it is now, and hold it against other processes until the unit of work ends."""
     _add(work, data_set)
+    row = work.execute(
+        select(retention_periods).where(retention_periods.c.data_set == data_set).with_for_update()
+    ).one()
+    return StoredPeriod(**row._mapping)
+
+
+def write_period(work: Connection, data_set: str, days: int | None, *, actor: str, now: datetime) -> None:
+    """Set the period of a data set that is locked; None to use the setting of the process again."""
     work.execute(
         update(retention_periods)
         .where(retention_periods.c.data_set == data_set)
