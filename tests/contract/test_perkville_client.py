@@ -242,33 +242,6 @@ def test_points_are_removed_as_the_perk_demands(perk: object, method: str, sent:
     assert [post.body["quantity"] for post in server.posts] == [sent]
 
 
-def test_a_perk_is_read_once_in_ten_minutes_however_many_awards_wait_for_it() -> None:
-    async def run() -> None:
-        async with serving(answering(Reply(201, {"transaction_id": 9}))) as (client, server):
-            await asyncio.gather(
-                *(client.perform(replace(AWARD, effect_key=EffectKey(f"SEG:s:EVENT:{n}"))) for n in range(20))
-            )
-            assert len(server.posts) == 20
-            assert len(server.requests) == 21
-
-    asyncio.run(run())
-
-
-def test_a_perk_that_was_corrected_is_seen_at_once() -> None:
-    perks = iter([REDEEMING, EARNING])
-
-    async def run() -> None:
-        def reply(received_request: ReceivedRequest) -> Reply:
-            return Reply(201, STORED) if received_request.method == "POST" else Reply(body=next(perks))
-
-        async with serving(reply) as (client, _):
-            with pytest.raises(RejectedError):
-                await client.perform(AWARD)
-            await client.perform(replace(AWARD, quantity=Decimal(-1)))
-
-    asyncio.run(run())
-
-
 def test_reading_back_asks_for_the_customers_transactions_page_by_page() -> None:
     result, server = found_by(pages([item(1), item(2, "x")], [item(3, KEY.upper()), item(4)], [item(5, KEY)]))
     assert result == Performed(status=None, partner_id="5", units=Decimal("9.99"))

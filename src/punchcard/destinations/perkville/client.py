@@ -1,6 +1,7 @@
 """Performs effects at Perkville, and reads back whether they stand."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from punchcard.destinations.perkville.definition import USER_PROPERTY
 from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.pagination import Item, item_of, read_list
 from punchcard.destinations.perkville.perk_choices import list_mapping_choices
-from punchcard.destinations.perkville.perks import Perks, signed_quantity
+from punchcard.destinations.perkville.perks import Perks
 from punchcard.destinations.perkville.property_values import property_value
 from punchcard.destinations.perkville.reconciling import list_transactions, read_user_emails
 from punchcard.destinations.perkville.responses import Content, Response
@@ -145,8 +146,13 @@ class PerkvilleClient:
         if effect.item is None or not effect.quantity:
             raise InvariantError(f"transaction {effect.effect_key} has no perk or no quantity")
         settings = with_event_settings(self._settings, effect.event_settings)
-        perk = await self._perks.get(effect.item, deadline=deadline)
-        quantity = signed_quantity(effect.quantity, perk, method=settings.refund_method, event_name=effect.event_name)
+        quantity = await self._perks.quantity_to_send(
+            effect.item,
+            effect.quantity,
+            method=settings.refund_method,
+            event_name=effect.event_name,
+            deadline=deadline,
+        )
         request = post_transaction(
             settings.wire,
             effect,
@@ -165,6 +171,9 @@ class PerkvilleClient:
             raise _unconfirmed(
                 response, f"with a transaction under {str(key)[:100]!r} instead of {effect.effect_key!r}"
             )
+        if contradiction := self._perks.contradiction(effect.item, quantity, item):
+            notes = [note for note in (performed.note, contradiction) if note]
+            return replace(performed, note="; ".join(notes))
         return performed
 
     async def _find_transaction(self, effect: Effect, deadline: Deadline) -> Performed | None:

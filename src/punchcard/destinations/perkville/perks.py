@@ -1,4 +1,8 @@
-"""What Perkville says of the perks in use, remembered for a while: whether one gives points or takes them."""
+"""What Perkville says of the perks in use, remembered for a while: whether one gives points or takes them.
+
+What is remembered may be out of date, because a perk can be changed at Perkville at any time. So nothing is refused
+for it before the perk has been read again, and a booked transaction that contradicts it ends it.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -48,18 +52,12 @@ class Perk:
 def read_perk(item: Item, perk_id: str, wire: Wire) -> Perk:
     """A perk from its JSON object."""
     classification = item.get(wire.classification_key)
-    if is_one_of(classification, wire.earning_classifications):
-        direction = Direction.EARNS
-    elif is_one_of(classification, wire.redeeming_classifications):
-        direction = Direction.REDEEMS
-    else:
-        direction = Direction.UNCLEAR
     status = item.get(wire.status_key)
     title = item.get("title")
     return Perk(
         id=perk_id,
         title=title if isinstance(title, str) else "",
-        direction=direction,
+        direction=_direction(classification, wire),
         classification=str(classification)[:_CLASSIFICATION_CHARACTERS_MAX],
         is_active=is_one_of(status, wire.active_statuses) if isinstance(status, str) else None,
         business_id=id_of(item.get(wire.business_key)),
@@ -67,8 +65,14 @@ def read_perk(item: Item, perk_id: str, wire: Wire) -> Perk:
     )
 
 
+def _direction(classification: object, wire: Wire) -> Direction:
+    if is_one_of(classification, wire.earning_classifications):
+        return Direction.EARNS
+    return Direction.REDEEMS if is_one_of(classification, wire.redeeming_classifications) else Direction.UNCLEAR
+
+
 class Perks:
-    """Reads perks, each at most once in ten minutes as long as it is usable."""
+    """Reads perks, each at most once in ten minutes as long as it is usable and nothing contradicts it."""
 
     def __init__(self, http: PerkvilleHttp, settings: PerkvilleSettings, clock: Clock) -> None:
         self._http = http
@@ -96,6 +100,46 @@ class Perks:
                     # Only what can be used is remembered, so that a corrected perk is seen at once.
                     self._remembered[perk_id] = (perk, self._clock.monotonic() + REMEMBERED_SECONDS)
             return perk
+
+    async def quantity_to_send(
+        self, perk_id: str, quantity: Decimal, *, method: RefundMethod, event_name: str, deadline: Deadline
+    ) -> Decimal:
+        """Return the quantity to send of a perk, as `signed_quantity`; a remembered perk refuses nothing.
+
+        Raises:
+            RejectedError: `perk_unknown`, or `perk_unusable` as the perk is now.
+            RetryableError: The perk could not be read.
+        """
+        perk = self._recall(perk_id)
+        if perk is not None:
+            try:
+                return signed_quantity(quantity, perk, method=method, event_name=event_name)
+            except RejectedError:
+                self._forget(perk)  # it may have been corrected since
+        perk = await self.get(perk_id, deadline=deadline)
+        return signed_quantity(quantity, perk, method=method, event_name=event_name)
+
+    def contradiction(self, perk_id: str, quantity: Decimal, transaction: Item) -> str | None:
+        """Return what is wrong with a transaction that Perkville has just booked on a perk; None if nothing is.
+
+        The perk has changed if the transaction gives points where the perk took them, or the reverse. It is read again
+        before the next transaction.
+
+        Args:
+            quantity: As sent.
+        """
+        perk = self._recall(perk_id)
+        classification = transaction.get(self._settings.wire.classification_key)
+        direction = _direction(classification, self._settings.wire)
+        if perk is None or direction in (perk.direction, Direction.UNCLEAR):
+            return None
+        self._forget(perk)
+        if quantity < 0:
+            return None  # what a perk that earns does with it may itself be called redeeming
+        return (
+            f"perk {perk_id} {direction.value} since it was changed at Perkville, so this transaction has the opposite "
+            "effect: correct the customer's points there"
+        )
 
     async def read(self, perk_id: str, *, deadline: Deadline) -> Perk:
         """The perk as it is now.
@@ -126,6 +170,11 @@ class Perks:
                 code="unreadable_response",
             )
         return read_perk(item, perk_id, wire)
+
+    def _forget(self, perk: Perk) -> None:
+        # Another award may have read it again meanwhile.
+        if self._recall(perk.id) is perk:
+            del self._remembered[perk.id]
 
     def _recall(self, perk_id: str) -> Perk | None:
         perk, until = self._remembered.get(perk_id, (None, 0.0))
