@@ -252,6 +252,12 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
         ("events list --reason not_allowlisted", "by a reason only together with a status"),
         ("events list --destination perkville", "by a destination only together with a status"),
         ("events list --since yesterday", "--since yesterday"),
+        ("events list --source shop", "--source shop: There is no source shop. Use one of: website."),
+        ("events list --status refused --destination shop --json", "--destination shop: There is no destination shop."),
+        ("transactions list --destination shop", "--destination shop: There is no destination shop. Use one of: perk"),
+        ("transactions list --destination shop --json", "--destination shop: There is no destination shop."),
+        ("transactions list --destination shop --format csv", "--destination shop: There is no destination shop."),
+        ("conflicts --destination shop --json", "--destination shop: There is no destination shop. Use one of: perk"),
         ("audience members nobody", "There is no audience or computed trait nobody (known: regulars, vip)"),
         ("user reset nobody@example.com", "There is no operator nobody@example.com (known: "),
         ("conflicts 1 --json", "--json prints the list"),
@@ -259,6 +265,14 @@ def test_a_list_is_exported_to_a_file(world: PublicApiServer, command: Command, 
 )
 def test_a_wrong_call_is_named(world: PublicApiServer, command: Command, line: str, message: str) -> None:
     assert message in "\n".join(command(*line.split(), status=2))
+
+
+def test_a_list_of_a_removed_part_can_still_be_read(world: PublicApiServer, command: Command) -> None:
+    for path in ("/api/transformations/fix-order", "/api/destinations/perkville", "/api/sources/website"):
+        assert world.request("DELETE", path).status == 200
+    assert len(command("transactions", "list", "--destination", "perkville", "--json")) == 4
+    assert len(command("events", "list", "--source", "website", "--json")) == 5
+    assert len(command("conflicts", "--destination", "perkville", "--json")) == 1
 
 
 def test_a_lost_password_is_reset(world: PublicApiServer, command: Command) -> None:

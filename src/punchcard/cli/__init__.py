@@ -12,6 +12,7 @@
     tracing        trace            trace_text       a trace as text
     retrying       retry            examining        doctor
     listing        prints a list as table or JSON
+    named_parts    names of configured parts that lists are filtered by
     lists          lists and exports of transactions, events, customers, members, changes, sources, destinations
     users          user
     sending        send             tracking_client  HTTP client of the Tracking API

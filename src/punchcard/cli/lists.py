@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from punchcard.cli.listing import print_list, print_table
+from punchcard.cli.named_parts import NamedPart, named_destination
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.lake.listing import EventQuery
@@ -158,7 +160,7 @@ def print_transactions(settings: Settings, chosen: TransactionFilter, output: Ou
     """Print or export transactions.
 
     Raises:
-        ConfigurationError: There is no such destination, or an option has no valid value.
+        ConfigurationError: An option has no valid value, or no transaction matches and there is no such destination.
         StorageError: The store is unavailable.
     """
     with _opened(settings) as (store, workspace):
@@ -186,14 +188,15 @@ def print_transactions(settings: Settings, chosen: TransactionFilter, output: Ou
         export = export_transactions(store, query, types=types)
         hidden = ("id", "detail", "source", "effectKey", "attempts", "attributes", "summary", "finishedAt")
         shown = [column.name for column in export.columns if column.name not in hidden]
-        _write(export, output, bodies_of, shown=shown, empty="No transaction matches.")
+        named = [named_destination(workspace, chosen.destination)]
+        _write(export, output, bodies_of, shown=shown, empty="No transaction matches.", named=named)
 
 
 def print_events(settings: Settings, chosen: EventFilter, output: Output) -> None:
     """Print or export events.
 
     Raises:
-        ConfigurationError: An option has no valid value.
+        ConfigurationError: An option has no valid value, or no event matches and source or destination is unknown.
         StorageError: Log, lake or store is unavailable.
     """
 
@@ -216,7 +219,12 @@ def print_events(settings: Settings, chosen: EventFilter, output: Output) -> Non
         )
         browser = EventBrowser(log=log, lake=open_lake(settings, store), store=store)
         shown = ("receivedAt", "type", "event", "email", "userId", "source", "messageId", "results")
-        _write(export_events(browser, query), output, bodies_of, shown=shown, empty="No event matches.")
+        sources = [source.slug for source in workspace.sources]
+        named = [
+            NamedPart(option="--source", name=chosen.source, kind="source", known=sources),
+            named_destination(workspace, chosen.destination),
+        ]
+        _write(export_events(browser, query), output, bodies_of, shown=shown, empty="No event matches.", named=named)
 
 
 def print_customers(settings: Settings, trait: str, output: Output) -> None:
@@ -271,13 +279,30 @@ def print_audit(settings: Settings, since: str | None, until: str | None, output
         _write(export, output, bodies_of, shown=shown, empty="No change matches.")
 
 
-def _write(export: Export, output: Output, bodies_of: _Bodies, *, shown: Sequence[str], empty: str) -> None:
+def _write(
+    export: Export,
+    output: Output,
+    bodies_of: _Bodies,
+    *,
+    shown: Sequence[str],
+    empty: str,
+    named: Iterable[NamedPart] = (),
+) -> None:
     """Write a list as it is requested.
 
     Args:
         bodies_of: Returns the items of a page as in the Public API.
         shown: The columns of the table.
+        named: What the list is filtered by.
+
+    Raises:
+        ConfigurationError: The list is empty, and a name is unknown.
     """
+    first = next(export.pages, ())
+    if not first:
+        for name in named:
+            name.verify()
+    export = replace(export, pages=chain([first], export.pages))
     if output.format == "table":
         columns = [column for column in export.columns if column.name in shown]
         items = take(export, output.count or _TABLE_ROWS)

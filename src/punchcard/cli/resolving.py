@@ -5,6 +5,7 @@ import sys
 from rich.text import Text
 
 from punchcard.cli.listing import open_console, print_list
+from punchcard.cli.named_parts import named_destination
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
@@ -22,6 +23,7 @@ from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.delivery.conflicts import ConflictQuery, conflict_by_id, count_conflicts, list_conflicts
 from punchcard.traces.trace import current_status
+from punchcard.workspace import persistence
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _SHOWN = 100
@@ -32,6 +34,7 @@ def show_conflicts(settings: Settings, *, destination: str | None, as_json: bool
     """Print the conflicts that are not resolved; returns 0.
 
     Raises:
+        ConfigurationError: There are none, and there is no such destination.
         StorageError: the store is away.
     """
     store = open_store(settings)
@@ -40,6 +43,8 @@ def show_conflicts(settings: Settings, *, destination: str | None, as_json: bool
         with store.reading() as work:
             views = [view_conflict(work, conflict) for conflict in list_conflicts(work, query, count=_SHOWN)]
             total = count_conflicts(work, query)
+        if destination is not None and not views:
+            named_destination(persistence.load(store, open_keyring(settings)).workspace, destination).verify()
     finally:
         store.close()
     print_list(
