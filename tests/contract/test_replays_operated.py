@@ -293,6 +293,31 @@ def test_the_command_line_shows_the_plan_asks_and_starts(
 # --- the command line ---
 
 
+def test_command_prints_the_replay_as_the_public_api_does(
+    world: PublicApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book(world, "m1", "m2")
+    configure(world, MAPPED)
+
+    def printed(*options: str) -> dict[str, Any]:
+        capsys.readouterr()
+        assert run(["replay", "--destination", "perkville", "--data", str(tmp_path), "--json", *options]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        return dict(json.loads(line))
+
+    planned = printed("--dry-run")
+    assert (planned["status"], planned["plan"]["awards"]) == ("planned", 2)
+    assert run(["replay", "--destination", "perkville", "--data", str(tmp_path), "--json"]) == 2
+    assert "Use --yes" in capsys.readouterr().err
+    started = printed("--yes", "--no-wait")
+    assert started["status"] == "running"
+    assert printed("--pause", started["id"])["status"] == "paused"
+    assert (
+        printed("--cancel", started["id"])
+        == world.request("GET", f"/api/destinations/perkville/replays/{started['id']}").json()["data"]["replay"]
+    )
+
+
 def test_command_selects_blocked_events_of_a_source(world: PublicApiServer) -> None:
     chosen = selected(sources=["website"], statuses=["filtered_at_source"]).read(world.watch.newest())
     assert (chosen.sources, chosen.statuses) == (("website",), ("filtered_at_source",))

@@ -60,21 +60,17 @@ def replay(
     for action, replay_id in chosen.items():
         if action == "list":
             return replaying.show_replays(settings, destination, as_json=json)
-        return replaying.change_replay(settings, destination, replay_id, action)
+        return replaying.change_replay(settings, destination, replay_id, action, as_json=json)
+    selected = replaying.Selected(
+        since=since,
+        until=until,
+        events=event or [],
+        sources=source or [],
+        customer=customer,
+        statuses=status or [],
+        reasons=reason or [],
+        message_ids=message_id or [],
+    )
     return replaying.replay_events(
-        settings,
-        destination,
-        replaying.Selected(
-            since=since,
-            until=until,
-            events=event or [],
-            sources=source or [],
-            customer=customer,
-            statuses=status or [],
-            reasons=reason or [],
-            message_ids=message_id or [],
-        ),
-        dry_run=dry_run,
-        sure=yes,
-        wait=not no_wait,
+        settings, destination, selected, dry_run=dry_run, sure=yes, wait=not no_wait, as_json=json
     )

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from punchcard.cli.listing import open_console, print_list
+from punchcard.cli.listing import open_console, print_json_lines, print_list
 from punchcard.cli.options import unknown_name
 from punchcard.cli.trace_text import printable
 from punchcard.clock import SystemClock
@@ -99,8 +99,13 @@ def _read_source(slug: str, snapshot: Snapshot) -> str:
     return slug
 
 
-def replay_events(settings: Settings, slug: str, selected: Selected, *, dry_run: bool, sure: bool, wait: bool) -> int:
+def replay_events(
+    settings: Settings, slug: str, selected: Selected, *, dry_run: bool, sure: bool, wait: bool, as_json: bool
+) -> int:
     """Plan a replay and show it; once it is confirmed, have it done.
+
+    Args:
+        as_json: Print only the replay as it is at the end, as in the Public API.
 
     Returns:
         0 if it was done, there is nothing to do or only the plan was wanted; 1 if the operator declined, or it failed.
@@ -123,35 +128,49 @@ def replay_events(settings: Settings, slug: str, selected: Selected, *, dry_run:
             actor=_ACTOR,
             points_per_unit=read_points_per_unit(destination),
         )
-        _show_plan(replay.plan, slug)
+        if not as_json:
+            _show_plan(replay.plan, slug)
         if dry_run or not replay.plan.awards:
+            if as_json:
+                _print_body(store, replay)
             return 0
         if not destination.destination.enabled:
             raise ConfigurationError(f"{slug} is off: `punchcard destination on {slug}`, then replay its events")
+        if as_json and not sure:
+            raise ConfigurationError(
+                "--json shows no plan to confirm. Use --yes to replay, or --dry-run to see the plan."
+            )
         if not sure and not _agreed(replay.plan):
             print("Nothing was changed.", file=sys.stderr)
             return 1
         with store.unit_of_work() as work:
             save_replay(work, replay)
             started = start_replay(work, replay.id, destination, actor=_ACTOR, now=SystemClock().now())
-        print(f"Replay {replay.id} has started.")
-        return _follow(store, started) if wait else 0
+        if not as_json:
+            print(f"Replay {replay.id} has started.")
+        elif not wait:
+            _print_body(store, started)
+        return _follow(store, started, as_json=as_json) if wait else 0
 
 
-def change_replay(settings: Settings, slug: str, id: str, action: str) -> int:
+def change_replay(settings: Settings, slug: str, id: str, action: str, *, as_json: bool) -> int:
     """Pause, resume or cancel a replay; returns the exit status.
 
     Raises:
         ConfigurationError: there is no such replay, or it is in another state.
         StorageError: the store is away.
     """
-    with _opened(settings, slug) as (store, _, _), store.unit_of_work() as work:
+    with _opened(settings, slug) as (store, _, _):
         try:
-            replay = _CHANGES[action](work, id, slug, actor=_ACTOR, now=SystemClock().now())
+            with store.unit_of_work() as work:
+                replay = _CHANGES[action](work, id, slug, actor=_ACTOR, now=SystemClock().now())
         except NotFoundError as error:
             hint = f"See its replays: `punchcard replay --destination {slug} --list`."
             raise ConfigurationError(f"--{action} {id}: {error.message} {hint}") from error
-    print(f"Replay {id} is {replay.status}.")
+        if as_json:
+            _print_body(store, replay)
+    if not as_json:
+        print(f"Replay {id} is {replay.status}.")
     return 0
 
 
@@ -166,11 +185,6 @@ def show_replays(settings: Settings, slug: str, *, as_json: bool) -> int:
         replays = list_replays(work, destination=slug, count=_LISTED_MAX)
         results = {replay.id: count_results(work, replay) for replay in replays} if as_json else {}
 
-    def body(replay: Replay) -> object:
-        from punchcard.api.replays import replay_view
-
-        return replay_view(replay, results[replay.id], now=SystemClock().now())
-
     print_list(
         replays,
         columns={
@@ -183,11 +197,23 @@ def show_replays(settings: Settings, slug: str, *, as_json: bool) -> int:
             "replayed": lambda replay: f"{replay.appended:,}",
             "detail": lambda replay: replay.detail,
         },
-        body=body,
+        body=lambda replay: _body(replay, results[replay.id]),
         as_json=as_json,
         empty=f"{slug} has no replays",
     )
     return 0
+
+
+def _body(replay: Replay, results: dict[str, int]) -> object:
+    from punchcard.api.replays import replay_view
+
+    return replay_view(replay, results, now=SystemClock().now())
+
+
+def _print_body(store: Store, replay: Replay) -> None:
+    with store.reading() as work:
+        results = count_results(work, replay)
+    print_json_lines([_body(replay, results)])
 
 
 @contextmanager
@@ -240,7 +266,7 @@ def _agreed(plan: ReplayPlan) -> bool:
     return input(f"Replay these events for {awards}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _follow(store: Store, replay: Replay) -> int:
+def _follow(store: Store, replay: Replay, *, as_json: bool) -> int:
     """Show how far the worker is until the replay is over; returns the exit status."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     moved_at, is_shown = time.monotonic(), False
@@ -262,15 +288,20 @@ def _follow(store: Store, replay: Replay) -> int:
                 progress.update(task, completed=min(replay.done, replay.plan.events))
     except KeyboardInterrupt:
         print(
-            f"The replay goes on. Cancel it: punchcard replay --destination {replay.destination} --cancel {replay.id}"
+            f"The replay goes on. Cancel it: punchcard replay --destination {replay.destination} --cancel {replay.id}",
+            file=sys.stderr,
         )
         return 130
+    failed = 1 if replay.status is ReplayStatus.FAILED else 0
+    if as_json:
+        _print_body(store, replay)
+        return failed
     with store.reading() as work:
         results = count_replayed(work, replay.id)  # by routing: their deliveries may have just begun
     counts = [_result_text(status, count) for status, count in sorted(results.items())]
     detail = f". {replay.detail}" if replay.detail else ""
     print(printable(f"Replay {replay.status}: {', '.join(counts) or 'nothing'}{detail}"))
-    return 1 if replay.status is ReplayStatus.FAILED else 0
+    return failed
 
 
 def _result_text(status: str, count: int) -> str:
