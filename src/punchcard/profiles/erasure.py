@@ -14,6 +14,7 @@ ERASED: Final = "[deleted]"
 _SEARCHED_CHARACTERS_MIN: Final = 6
 _WORD: Final = re.compile(r"[^\s\"'`,;:()<>{}\[\]|\\=&?/#]+")
 _SUBSTRINGS_MAX: Final = 100
+_BEHIND_ESCAPE: Final = r"(?<=\\[bfnrt])|(?<=\\u[0-9a-f]{4})"  # the letters of an escape in JSON are no part of an id
 
 
 class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
@@ -53,26 +54,49 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
         return previous_id is not None and (previous_id in self.user_ids or previous_id in self.anonymous_ids)
 
     def mentions(self, text: str) -> bool:
-        """Return whether a text contains an id of a subject."""
+        """Return whether a text contains an id of a subject; not as a part of another person's, as in joann@acme.com.
+
+        Args:
+            text: Plain, or JSON.
+        """
         lowered = text.lower()
-        if len(self._searched) <= _SUBSTRINGS_MAX:
-            return any(value in lowered for value in self._searched)
-        return not self._searched.isdisjoint(_words(lowered))
+        if len(self._searched) > _SUBSTRINGS_MAX:
+            return not self._searched.isdisjoint(_words(lowered))
+        return any(value in lowered for value in self._searched) and self._pattern.search(lowered) is not None
 
     def scrub(self, text: str) -> str:
         """Return a text with `ERASED` in the place of the ids of subjects."""
         if not self.mentions(text):
             return text
-        values = self._searched
-        if len(values) > _SUBSTRINGS_MAX:
-            values = frozenset(values.intersection(_words(text.lower())))
-        pattern = "|".join(re.escape(value) for value in sorted(values, key=len, reverse=True))
-        return re.sub(pattern, ERASED, text, flags=re.IGNORECASE)
+        if len(self._searched) <= _SUBSTRINGS_MAX:
+            return self._pattern.sub(ERASED, text)
+        return _pattern_of(self._searched.intersection(_words(text.lower()))).sub(ERASED, text)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return _pattern_of(self._searched)
 
     @cached_property
     def _searched(self) -> frozenset[str]:
         values = {*self.user_ids, *self.emails, *self.anonymous_ids, *self.others}
         return frozenset(value.lower() for value in values if len(value) >= _SEARCHED_CHARACTERS_MIN)
+
+
+def _pattern_of(values: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds the values where no letter or digit continues them.
+
+    Other separators may be part of what a system makes of an id: `order-ann@acme.com` names Ann. Only a dot and a plus
+    belong to an address: mary.ann@acme.com and ann@acme.com.au are other persons.
+    """
+    by_length = sorted(values, key=len, reverse=True)
+    return re.compile("|".join(map(_pattern_of_value, by_length)), re.IGNORECASE)
+
+
+def _pattern_of_value(value: str) -> str:
+    before, after = (
+        (r"(?<![^\W_])(?<![.+])", r"(?![^\W_]|[.][^\W_])") if "@" in value else (r"(?<![^\W_])", r"(?![^\W_])")
+    )
+    return f"(?:{before}|{_BEHIND_ESCAPE}){re.escape(value)}{after}"
 
 
 def _words(text: str) -> Iterable[str]:
