@@ -14,6 +14,8 @@ from punchcard.log import kafka as kafka_log
 from punchcard.log import kafka_bodies, kafka_body_reader
 from punchcard.log.bodies import decompress
 from punchcard.log.kafka import KafkaEventLog
+from punchcard.log.kafka_body_reader import KafkaBodyReader
+from punchcard.log.kafka_cluster import KafkaCluster as ClusterClient
 from punchcard.log.kafka_positions import CancelDivision, PrepareDivision
 from punchcard.log.kafka_records import DIVISION_HEADER, REFERENCE_HEADER
 from punchcard.log.kafka_writer import KafkaWriter
@@ -287,6 +289,37 @@ def test_references_of_others_and_lost_bodies_are_damage_and_hide_no_record(
     by_partition = read_by_partition(log, end)
     assert [item for item in by_partition[0] if item.damage] == [item for item in read if item.damage]
     assert sum(map(len, by_partition.values())) == 27
+
+
+@pytest.mark.parametrize("is_answering", [True, False], ids=["old end", "no response"])
+def test_a_body_that_brokers_do_not_give_for_long_is_read_later(
+    log: KafkaEventLog, monkeypatch: pytest.MonkeyPatch, is_answering: bool
+) -> None:
+    """Promise: a record whose body cannot be read is not routed without it, however long that takes."""
+    monkeypatch.setattr(kafka_bodies, "_DOUBT_SECONDS", -1.0)
+    monkeypatch.setattr(kafka_body_reader, "_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(kafka_body_reader, "ANSWER_SECONDS", 0.5)
+    end = log.append(records(0, 30))[-1]
+    range_of = ClusterClient.range_of
+
+    def end_of_before(cluster: ClusterClient, topic: str, partition: int = 0) -> tuple[int, int]:
+        first, end = range_of(cluster, topic, partition)
+        return (first, 1) if topic.endswith("-bodies") else (first, end)
+
+    def nothing(reader: KafkaBodyReader, *_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(KafkaBodyReader, "_read_some", nothing)
+    if is_answering:
+        monkeypatch.setattr(ClusterClient, "range_of", end_of_before)
+    for partition in range(_PARTITIONS):
+        for _ in range(2):
+            with pytest.raises(StorageError, match="ends too early" if is_answering else "do not answer"):
+                log.read_partition(partition, 0, **_EVERYTHING)
+    monkeypatch.undo()
+    read = [item for items in read_by_partition(log, end).values() for item in items]
+    assert sorted(item.position for item in read) == list(range(end - 29, end + 1))
+    assert not any(item.damage for item in read)
 
 
 def test_a_body_that_is_deleted_too_early_is_damage_and_hides_no_record(url: str, log: KafkaEventLog) -> None:

@@ -50,6 +50,7 @@ class KafkaBodies:
         self._ends: tuple[float, int, tuple[int, ...]] | None = None  # when they were read; to be noted
         self._deleted_before: tuple[int, ...] = ()
         self._doubtful: dict[Place, float] = {}
+        self._lost: set[Place] = set()
 
     def prepare(self, state: LogState, partitions: int) -> str:
         """Give the topic so many partitions; return its id.
@@ -175,8 +176,25 @@ class KafkaBodies:
         self._ends = None
 
     def _is_lost(self, place: Place) -> bool:
+        """Return whether a partition that ends before a place has lost it.
+
+        A new leader does not know the end that the one before has acknowledged until the other replicas have read from
+        it: if these are dead, never. What is written after that, and acknowledged by all, has a higher offset.
+
+        Raises:
+            StorageError: That cannot be found out now.
+        """
+        if place in self._lost:
+            return True
         since = self._doubtful.setdefault(place, monotonic())
-        return monotonic() - since > _DOUBT_SECONDS
+        if monotonic() - since <= _DOUBT_SECONDS:
+            return False
+        partition, offset = place
+        (end,) = self._writer.write(self._topic, [(b"", None, 0)], header=HEADER, partitions=[partition])
+        if end <= offset:
+            self._lost.add(place)
+        self._doubtful.pop(place, None)
+        return end <= offset
 
 
 class AppendTimer:
