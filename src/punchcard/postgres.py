@@ -105,6 +105,11 @@ def is_settings_fault(error: object) -> bool:
     return _REFUSED_TEXT.search(str(error)) is not None
 
 
+def message_of(error: object) -> str:
+    """Return the message of an error in one line; libpq writes several."""
+    return " ".join(str(error).split())
+
+
 def prove_room(execute: Callable[[str], Any]) -> None:
     """Let the disk of the server prove that it has room, if this user may have temporary tables.
 

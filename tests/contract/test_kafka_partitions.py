@@ -295,7 +295,7 @@ def test_references_of_others_and_lost_bodies_are_damage_and_hide_no_record(
 def test_a_body_that_brokers_do_not_give_for_long_is_read_later(
     log: KafkaEventLog, monkeypatch: pytest.MonkeyPatch, is_answering: bool
 ) -> None:
-    """Promise: a record whose body cannot be read is not routed without it, however long that takes."""
+    """Promise: a record is not routed without its body while that cannot be read, however long that takes."""
     monkeypatch.setattr(kafka_bodies, "_DOUBT_SECONDS", -1.0)
     monkeypatch.setattr(kafka_body_reader, "_CHECK_SECONDS", 0.0)
     monkeypatch.setattr(kafka_body_reader, "ANSWER_SECONDS", 0.5)

@@ -21,6 +21,7 @@ from punchcard.store.delivery import outbox
 from punchcard.store.engine import HEAD_MIGRATION, Store
 from punchcard.store.migrations.upgrade import upgrade
 from punchcard.store.schema import metadata
+from punchcard.store.vacuum import vacuum
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import DESTINATION, new_effect
 from punchcard.testing.waiting import wait_until
@@ -114,9 +115,13 @@ def test_a_url_that_names_no_store_is_a_configuration_error(url: str) -> None:
         Store(url)
 
 
-def test_a_database_that_is_away_is_a_storage_error() -> None:
-    with pytest.raises(StorageError):
+def test_a_database_that_is_away_is_a_storage_error_of_one_line() -> None:
+    with pytest.raises(StorageError) as refused:
         Store("postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=2")
+    assert "\n" not in refused.value.message
+    with pytest.raises(StorageError) as refused:
+        vacuum(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing"))
+    assert "\n" not in refused.value.message
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:

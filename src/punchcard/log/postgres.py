@@ -20,7 +20,7 @@ from punchcard.log.partitions import PartitionLayout, bucket_of
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
 from punchcard.log.texts import storable_text
-from punchcard.postgres import is_settings_fault, prove_room
+from punchcard.postgres import is_settings_fault, message_of, prove_room
 
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
 _DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
@@ -370,7 +370,7 @@ class PostgresEventLog:
                 session.close()
                 if isinstance(error, psycopg.errors.UndefinedTable):
                     raise self._replaced() from error
-                message = " ".join(str(error).split()) or type(error).__name__
+                message = message_of(error) or type(error).__name__
                 if is_settings_fault(error):
                     raise StorageSettingsError(
                         f"The event log at {self.place} cannot be {action}: {message}. Correct PUNCHCARD_LOG_URL, or "

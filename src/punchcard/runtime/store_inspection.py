@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from punchcard.clock import SystemClock
 from punchcard.errors import StorageError
+from punchcard.postgres import message_of
 from punchcard.runtime.diagnosis import Diagnosis, ok, problem, warning
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_wrong_combination
@@ -106,7 +107,7 @@ def _inspect_server(url: str) -> StoreState:
                 row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
                 return StoreState(revision=None if row is None else str(row[0]), diagnoses=diagnoses)
     except psycopg.Error as error:
-        raise StorageError(f"the database does not respond: {error}") from error
+        raise StorageError(f"the database does not respond: {message_of(error)}") from error
     return StoreState(revision=None, diagnoses=diagnoses)
 
 

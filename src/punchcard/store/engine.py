@@ -28,6 +28,7 @@ from punchcard.postgres import (
     connection_parameters,
     has_ended,
     is_settings_fault,
+    message_of,
     prove_room,
 )
 from punchcard.sqlite import begin_write, enable_write_ahead_log, truncate_write_ahead_log
@@ -191,22 +192,22 @@ class Store:
             doing: `written` or `read`.
         """
         cause = _cause(error)
+        words = message_of(cause)
         if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:  # errors of the driver itself have no code
             return StorageError(
-                f"{self._url.database}: the database is damaged ({cause}). Stop Punchcard and restore a backup; "
+                f"{self._url.database}: the database is damaged ({words}). Stop Punchcard and restore a backup; "
                 "docs/how-to/operate.md says how, and what happens to events since then.",
                 code="store_damaged",
             )
         if not self.is_sqlite and isinstance(error, DBAPIError) and is_settings_fault(cause):
-            return StorageSettingsError(f"The store cannot be {doing}: {cause}. Correct PUNCHCARD_DATABASE_URL.")
+            return StorageSettingsError(f"The store cannot be {doing}: {words}. Correct PUNCHCARD_DATABASE_URL.")
         if getattr(cause, "sqlstate", None) == LOCKED_STATE:
-            words = " ".join(str(cause).split())
             return StorageError(
                 f"The store cannot be {doing}: Another session has kept a lock for {LOCK_SECONDS} seconds. End the one "
                 f"that is `idle in transaction` in pg_stat_activity, with pg_terminate_backend(pid). {words}"
             )
         if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
-            return StorageError(f"the store cannot be {doing}: {cause}")
+            return StorageError(f"the store cannot be {doing}: {words}")
         return None
 
     @contextmanager

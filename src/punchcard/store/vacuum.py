@@ -4,6 +4,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from punchcard.errors import StorageError
+from punchcard.postgres import message_of
 from punchcard.store.schema import metadata
 
 
@@ -18,4 +19,6 @@ def vacuum(engine: Engine) -> None:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM " + ", ".join(quote(table.name) for table in metadata.sorted_tables)))
     except SQLAlchemyError as error:
-        raise StorageError(f"The store cannot be vacuumed: {error}") from error
+        raise StorageError(
+            f"The store cannot be vacuumed: {message_of(getattr(error, 'orig', None) or error)}"
+        ) from error
