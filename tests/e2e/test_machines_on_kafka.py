@@ -149,10 +149,15 @@ def test_a_full_disk_of_the_broker_costs_no_award(
         ):
             visitors.send(3, serving)
             ballast = disk / "ballast"
-            with ballast.open("wb", buffering=0) as filling, suppress(OSError):
-                while True:
-                    filling.write(bytes(4096))
-            wait_until(lambda: visitors.offer(serving) == 503)  # there was room in its last page
+
+            def is_refused_when_full() -> bool:
+                # Again and again: the broker frees what it has reserved, for the index of a segment for example.
+                with ballast.open("ab", buffering=0) as filling, suppress(OSError):
+                    while True:
+                        filling.write(bytes(4096))
+                return visitors.offer(serving) == 503
+
+            wait_until(is_refused_when_full)  # there was room in its last page
             ballast.unlink()
             (broker,) = cluster.brokers
             broker.kill()  # one that has lost its only folder ends, or does nothing more
