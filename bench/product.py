@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import tomli_w
 
 WRITE_KEY = "wk_bench"
@@ -127,44 +128,43 @@ def _apply_config(
 def memory_bytes(pid: int) -> int:
     """Proportional set size of a process and all its descendants: shared pages are counted once."""
     total = 0
-    for process_id in [pid, *_descendants(pid)]:
-        with suppress(OSError):  # it has just ended
-            text = Path(f"/proc/{process_id}/smaps_rollup").read_text()
-            total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    for process in _with_descendants(pid):
+        with suppress(psutil.Error):  # it has just ended
+            total += process.memory_full_info().pss
     return total
 
 
 def cpu_seconds(pid: int) -> float:
     """Processor time that a process and all its descendants have used so far."""
     total = 0.0
-    for process_id in [pid, *_descendants(pid)]:
-        with suppress(OSError):  # it has just ended
-            total += own_cpu_seconds(process_id)
+    for process in _with_descendants(pid):
+        with suppress(psutil.Error):  # it has just ended
+            total += own_cpu_seconds(process.pid)
     return total
 
 
 def own_cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used so far, without its children: of `up`, that of serving."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])  # in user mode and in the kernel
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """Processor time that a process has used so far, without its children: of `up`, that of serving.
+
+    Raises:
+        psutil.Error: There is no such process.
+    """
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def children_cpu_seconds(pid: int) -> float:
     """Processor time that the present children of a process have used so far, such as those of PostgreSQL's first."""
     nanoseconds = 0
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    for child in psutil.Process(pid).children():
         with suppress(OSError):  # it has just ended
-            nanoseconds += int(Path(f"/proc/{child}/schedstat").read_text().split()[0])
+            nanoseconds += int(Path(f"/proc/{child.pid}/schedstat").read_text().split()[0])
     return nanoseconds / 1e9
 
 
-def _descendants(pid: int) -> list[int]:
-    children = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    # A thread other than the main one may have started a child.
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        children += [int(text) for text in (task / "children").read_text().split()]
-    return sorted({process_id for child in children for process_id in [child, *_descendants(child)]})
+def _with_descendants(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 def _wait_until_ready(url: str) -> None:

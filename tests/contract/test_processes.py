@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.product import cpu_seconds, memory_bytes
 from punchcard.testing.partner.configuration import configuration
-from punchcard.testing.processes import run_module, start_module
+from punchcard.testing.processes import children_of, run_module, start_module
 from punchcard.testing.product import ProductProcess
-from punchcard.testing.waiting import PATIENCE_SECONDS
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 PROBE = """
 import json, os, resource, signal, sys, tempfile, threading
@@ -206,3 +208,49 @@ def test_a_killed_test_run_leaves_no_process(tmp_path: Path) -> None:
         killed.kill()
     with open(pidfd, "rb"):
         assert select.select([pidfd], [], [], PATIENCE_SECONDS)[0], "the forked process still runs"
+
+
+RESTLESS = """
+import subprocess, threading
+
+def lasting():
+    subprocess.run(["sleep", "60"])
+
+def passing():
+    subprocess.run(["true"])
+
+threading.Thread(target=lasting, daemon=True).start()
+print("begun", flush=True)
+while True:
+    threads = [threading.Thread(target=passing) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_children_are_counted_while_threads_and_other_children_end() -> None:
+    with subprocess.Popen([sys.executable, "-c", RESTLESS], stdout=subprocess.PIPE, text=True) as restless:
+        try:
+            assert restless.stdout is not None
+            assert restless.stdout.readline() == "begun\n"
+            lasting = wait_until(lambda: children_named("sleep", restless.pid))
+            for _ in range(100):
+                assert children_named("sleep", restless.pid) == lasting
+                assert cpu_seconds(restless.pid) >= 0
+                assert memory_bytes(restless.pid) > 0
+        finally:
+            for pid in [restless.pid, *children_of(restless.pid)]:
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(pid, signal.SIGKILL)
+
+
+def children_named(name: str, pid: int) -> list[int]:
+    """The children of a process that run a program."""
+    found = []
+    for child in children_of(pid):
+        with suppress(OSError):  # it has just ended
+            if Path(f"/proc/{child}/comm").read_text().strip() == name:
+                found.append(child)
+    return found

@@ -20,6 +20,7 @@ from punchcard.runtime.settings import Settings, read_settings
 from punchcard.runtime.simulating import SimulationProcess
 from punchcard.store.engine import Store
 from punchcard.store.operations.simulations import Simulation, SimulationStatus, simulation_by_id
+from punchcard.testing.processes import children_of
 from punchcard.testing.waiting import wait_until
 from punchcard.workspace.snapshot import SnapshotWatch
 
@@ -43,11 +44,10 @@ def store(settings: Settings) -> Iterator[Store]:
 def children() -> set[int]:
     """Process ids of the simulating processes that this one has started."""
     ids = set()
-    for task in Path("/proc/self/task").iterdir():
-        for text in (task / "children").read_text().split():
-            with suppress(OSError):  # it has just ended
-                if b"punchcard.runtime.simulating" in Path(f"/proc/{text}/cmdline").read_bytes():
-                    ids.add(int(text))
+    for pid in children_of(os.getpid()):
+        with suppress(OSError):  # it has just ended
+            if b"punchcard.runtime.simulating" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                ids.add(pid)
     return ids
 
 

@@ -20,6 +20,7 @@ from urllib.request import urlopen
 import pytest
 
 from punchcard.testing.ports import reserved_port
+from punchcard.testing.processes import children_of
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
@@ -152,5 +153,5 @@ def _id_of(image: Image) -> str:
 
 def _first_process(container: "subprocess.Popen[bytes]") -> int:
     """Return the id of the first process in the container, by which an engine stops it."""
-    (child,) = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().split()
-    return int(child)
+    (child,) = children_of(container.pid)
+    return child

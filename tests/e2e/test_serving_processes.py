@@ -7,9 +7,10 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from punchcard.errors import PunchcardError
@@ -37,15 +38,21 @@ def listening_pids(port: int) -> list[int]:
         if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
             inodes.add(f"socket:[{fields[9]}]")
     holders: dict[str, list[int]] = {}
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            target = os.readlink(link)
-        except OSError:
-            continue
-        if target in inodes:
-            holders.setdefault(target, []).append(int(link.parts[2]))
+    for pid in psutil.pids():
+        for target in inodes.intersection(open_files(pid)):
+            holders.setdefault(target, []).append(pid)
     # The first process holds all of them: a socket is its own unless another process has it too.
     return [max(pids) for pids in holders.values()]
+
+
+def open_files(pid: int) -> list[str]:
+    """What the descriptors of a process refer to; nothing once it has ended."""
+    targets = []
+    with suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                targets.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    return targets
 
 
 def metric(product: ProductProcess, name: str) -> float:

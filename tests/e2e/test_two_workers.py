@@ -12,7 +12,7 @@ import pytest
 
 from punchcard.lake.reader import LakeReader
 from punchcard.testing.partner.configuration import configuration
-from punchcard.testing.processes import start_module
+from punchcard.testing.processes import children_of, start_module
 from punchcard.testing.product import ProductProcess
 from punchcard.testing.sandbox import SandboxProcess
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
@@ -69,7 +69,8 @@ def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
     ):
         worker = product.worker_pid()
         # A worker that loses its database while it starts ends and is started again, which is not what is tested here.
-        wait_until(lambda: has_children(worker) and has_children(second.pid))
+        # One that has started Engage has opened its storage.
+        wait_until(lambda: children_of(worker) and children_of(second.pid))
         sent = []
         for number in range(ROUNDS):
             batch = [event(f"two-{number}-{index}") for index in range(PER_ROUND)]
@@ -89,14 +90,6 @@ def test_a_worker_that_loses_the_lead_goes_on_as_a_follower(
         for log in (product.log, (product.folder / "second.log").read_text()):
             assert [line for line in log.splitlines() if any(defect in line for defect in DEFECTS)] == []
         assert product.call("GET", "/health/ready") == (200, {"status": "ready"})
-
-
-def has_children(pid: int) -> bool:
-    """Return whether a worker has started Engage, which it does when its storage is open."""
-    try:
-        return any(children.read_text().strip() for children in Path("/proc").glob(f"{pid}/task/*/children"))
-    except OSError:  # a thread has ended meanwhile
-        return False
 
 
 def event(message_id: str) -> dict[str, object]:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from punchcard.testing.processes import children_of
 from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 
@@ -28,7 +31,7 @@ class RestartedPostgres:
     def kill(self) -> None:
         """Kill its first process; return once the others have noticed and ended, as a restart of the machine has it."""
         first = self.pid
-        others = [int(pid) for pid in Path(f"/proc/{first}/task/{first}/children").read_text().split()]
+        others = children_of(first)
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: not any(map(_is_running, [first, *others])))
         # While nobody has taken note of its end, the first process counts as running.
@@ -72,8 +75,8 @@ class RestartedPostgres:
 
 def _is_running(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

@@ -21,6 +21,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from punchcard.testing.fork_server import RESPONSE, StartRequest
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
@@ -28,6 +30,15 @@ _FORKS = "TEST_FORKS"
 _START_VARIABLES = ("PYTHON", "LANG", "LC_", "LD_")  # those that Python reads, and the dynamic linker
 _COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"
 _MILLISECONDS = 1000
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the ids of the processes that a process has started and that run, the oldest first.
+
+    Raises:
+        psutil.NoSuchProcess: The process has ended.
+    """
+    return [child.pid for child in sorted(psutil.Process(pid).children(), key=psutil.Process.create_time)]
 
 
 def start_module(

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import tomli_w
 
-from punchcard.testing.processes import run_module, start_module
+from punchcard.testing.processes import children_of, run_module, start_module
 from punchcard.testing.waiting import PATIENCE_SECONDS
 
 START_SECONDS = 120
@@ -113,14 +113,8 @@ class ProductProcess:
 
     def worker_pid(self) -> int | None:
         """Return the id of the worker process, None while there is none."""
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            try:
-                children = (task / "children").read_text().split()
-            except FileNotFoundError:
-                continue
-            if children:
-                return int(children[0])
-        return None
+        children = children_of(self.pid)
+        return children[0] if children else None
 
     def kill_worker(self) -> None:
         """SIGKILL the worker; its parent starts another."""
