@@ -9,7 +9,7 @@ from yarl import URL
 
 from punchcard import __version__
 from punchcard.clock import Clock, SystemClock
-from punchcard.destinations.http_client import HttpClient, HttpError, Resolve, resolve
+from punchcard.destinations.http_client import HttpClient, HttpDeadline, HttpError, Resolve, resolve
 from punchcard.destinations.network import NetworkPolicy
 from punchcard.destinations.port import Effect, Finding, Performed
 from punchcard.destinations.webhooks.connections import refused_addresses, socket_opener
@@ -28,14 +28,10 @@ Result = Performed | DeliveryError
 
 @dataclass
 class _Budget:
-    """What is left for the parts of a refused batch.
-
-    Attributes:
-        deadline: On the clock that never goes back.
-    """
+    """What is left for the parts of a refused batch."""
 
     requests: int
-    deadline: float
+    deadline: HttpDeadline
 
 
 class WebhooksClient:
@@ -85,7 +81,7 @@ class WebhooksClient:
         """
         budget = _Budget(
             requests=_REQUESTS_PER_BATCH_MAX,
-            deadline=self._clock.monotonic() + self._settings.delivery.request_timeout_seconds,
+            deadline=HttpDeadline(self._settings.delivery.request_timeout_seconds),
         )
         return await self._send_split([read_call(effect.payload) for effect in effects], budget)
 
@@ -123,7 +119,7 @@ class WebhooksClient:
         await self._client.close()
 
     async def _send_split(self, calls: Sequence[WebhookCall], budget: _Budget) -> list[Result]:
-        seconds = budget.deadline - self._clock.monotonic()
+        seconds = budget.deadline.seconds_left()
         if budget.requests <= 0 or seconds <= 0:
             message = "the batch was refused, and its parts were not all sent yet"
             return [RetryableError(message, code="batch_refused")] * len(calls)
