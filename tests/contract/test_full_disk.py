@@ -1,7 +1,7 @@
 """A disk without room is noticed by writing, before an event or an award needs the room."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from punchcard.errors import StorageError
 from punchcard.log.opening import open_event_log
 from punchcard.log.write_proof import WriteProof
 from punchcard.store.engine import Store
+from punchcard.testing.full_disk import fill
 
 _NO_ROOM = "No space left on device|disk is full"
 
@@ -19,9 +20,7 @@ _NO_ROOM = "No space left on device|disk is full"
 def full(disk: Path) -> Iterator[None]:
     """Leave no room on a disk for the length of the block."""
     ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as filling, suppress(OSError):
-        while True:
-            filling.write(bytes(4096))
+    fill(ballast)
     try:
         yield
     finally:

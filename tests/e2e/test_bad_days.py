@@ -10,12 +10,13 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from punchcard.testing.full_disk import fill
 from punchcard.testing.partner.configuration import EVENT_TO_PERK_MAP, configuration
 from punchcard.testing.ports import reserved_port
 from punchcard.testing.processes import start_module
@@ -393,9 +394,7 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_that_was_acknowledged(
         acknowledged = [check_in(product)]
         product.wait_for_status(acknowledged[0], "delivered")
         ballast = tmp_path / "data" / "ballast"
-        with ballast.open("wb", buffering=0) as filling, suppress(OSError):
-            while True:
-                filling.write(bytes(4096))
+        fill(ballast)
         statuses: Counter[int] = Counter()
         while statuses[503] < 20:
             message_id = fresh_id()

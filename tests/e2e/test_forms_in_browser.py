@@ -2,9 +2,8 @@
 
 import json
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -14,6 +13,7 @@ from tests.e2e.app_pages import elsewhere, signed_in
 from punchcard.engage.requests import process_requests
 from punchcard.testing.operators import add_operators
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.testing.waiting import repeated_meanwhile
 
 DEBUGGER_ROWS = 500
 
@@ -32,22 +32,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]
         yield server
 
 
-@contextmanager
-def previewed(world: PublicApiServer) -> Iterator[None]:
+def previewed(world: PublicApiServer) -> AbstractContextManager[None]:
     """Process what pages request of Engage meanwhile, as its process does."""
-    is_over = threading.Event()
 
-    def run() -> None:
-        while not is_over.wait(0.05):
-            process_requests(world.store, world.facts, clock=world.clock, zone=world.watch.newest().zone)
+    def process() -> None:
+        process_requests(world.store, world.facts, clock=world.clock, zone=world.watch.newest().zone)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
+    return repeated_meanwhile(process, pause_seconds=0.05)
 
 
 def test_the_error_of_a_field_goes_when_the_field_is_edited(chromium: Browser, world: PublicApiServer) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from punchcard.testing.full_disk import fill
 from punchcard.testing.partner.machines import Sender, configured_machines, defects_in, sending_meanwhile
 from punchcard.testing.postgres import RestartedPostgres
 from punchcard.testing.product import ProductProcess, WorkerProcess
@@ -14,7 +15,6 @@ from punchcard.testing.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 
-_PIECE = bytes(4096)
 _SEGMENTS = 100  # of the write-ahead log, more than the disk has room for
 
 
@@ -31,9 +31,7 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Leave no room."""
-        with self._ballast.open("ab", buffering=0) as filling, suppress(OSError):
-            while True:
-                filling.write(_PIECE)
+        fill(self._ballast)
 
     def use_up_write_ahead_log(self) -> None:
         """Fill the disk with the server's log until the server ends."""

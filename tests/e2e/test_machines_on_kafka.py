@@ -3,13 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import pytest
 import tomli_w
 
+from punchcard.testing.full_disk import fill
 from punchcard.testing.kafka import KafkaCluster, kafka_cluster
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import ProductProcess, WorkerProcess, command
@@ -152,9 +153,7 @@ def test_a_full_disk_of_the_broker_costs_no_award(
 
             def is_refused_when_full() -> bool:
                 # Again and again: the broker frees what it has reserved, for the index of a segment for example.
-                with ballast.open("ab", buffering=0) as filling, suppress(OSError):
-                    while True:
-                        filling.write(bytes(4096))
+                fill(ballast)
                 return visitors.offer(serving) == 503
 
             wait_until(is_refused_when_full)  # there was room in its last page

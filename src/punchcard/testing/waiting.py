@@ -1,7 +1,9 @@
 """Waiting for a state in tests: as long as a slow machine needs, and no longer than necessary."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 PATIENCE_SECONDS = 120.0
@@ -35,3 +37,21 @@ def wait_until(
         if is_last:
             raise AssertionError(f"after {seconds:g} s: {what() if callable(what) else what}")
         time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def repeated_meanwhile(action: Callable[[], object], *, pause_seconds: float) -> Iterator[None]:
+    """Do it again and again in another thread, for the length of the block, whatever happens in it."""
+    stopping = threading.Event()
+
+    def repeat() -> None:
+        while not stopping.wait(pause_seconds):
+            action()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()

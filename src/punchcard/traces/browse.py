@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from sqlalchemy import Connection
 
@@ -15,7 +15,7 @@ from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.delivery.count_sums import DAY_MICROS
-from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
+from punchcard.store.delivery.counts import FOR_EVER, CountQuery, Dimension, read_counts
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import places_replayed_with
@@ -29,7 +29,6 @@ from punchcard.traces.trace import ResultTrace, effects_met, result_trace, with_
 _USER_IDS_MAX = 10
 _EMAILS_MAX = 10
 _POSITIONS_AT_ONCE = 2_000  # of the log: reading so many is cheaper than reading places one by one
-_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _UNROUTED_MAX = 50  # records: a page shows no more events than these hold
 
 EventPosition = tuple[int, int]
@@ -115,7 +114,7 @@ class EventBrowser:
             return None  # an event that was held is pending in the lake, and counts as what came of it
         counted = CountQuery(
             begin=query.begin or EPOCH,
-            end=query.end or _FOR_EVER,
+            end=query.end or FOR_EVER,
             source=query.source,
             destination=query.destination,
             statuses=[str(query.status)],

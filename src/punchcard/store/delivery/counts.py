@@ -38,8 +38,10 @@ OTHER_NAMES = "(other names)"
 MINUTES_KEPT = timedelta(hours=48)
 """How long counts are kept by the minute; older ones by the hour."""
 
+FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""Where a period ends that has no end."""
+
 MINUTE_MICROS = 60_000_000
-_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _TEXT_CHARACTERS_MAX = 256
 _BANDS_PER_DOUBLING = 4
 
@@ -267,7 +269,7 @@ def seen_names(work: Connection, *, sources: Sequence[str], since: datetime) -> 
     names: Counter[str] = Counter()
     for source in sources:
         query = CountQuery(
-            begin=since, end=_FOR_EVER, source=source, destination="", statuses=[RECEIVED], event_types=["track"]
+            begin=since, end=FOR_EVER, source=source, destination="", statuses=[RECEIVED], event_types=["track"]
         )
         counts = read_counts(work, query, by=[Dimension.EVENT_NAME])
         names.update({str(name): number for (name,), number in counts.items() if name != OTHER_NAMES})

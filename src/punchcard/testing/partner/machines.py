@@ -1,9 +1,7 @@
 """Several machines on one PostgreSQL, for tests: their settings, and a sender that repeats what is refused."""
 
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import tomli_w
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import ProductProcess, command
 from punchcard.testing.sandbox import SandboxProcess
-from punchcard.testing.waiting import wait_until
+from punchcard.testing.waiting import repeated_meanwhile, wait_until
 
 DEFECTS = ("routing_stopped", "lake_stopped", "delivery_stopped", "engage_stopped", "InvariantError", "defect")
 """What no log may contain, whatever happens to the machines."""
@@ -61,22 +59,9 @@ class Sender:
         return status == 200
 
 
-@contextmanager
-def sending_meanwhile(sender: Sender, *machines: ProductProcess) -> Iterator[None]:
+def sending_meanwhile(sender: Sender, *machines: ProductProcess) -> AbstractContextManager[None]:
     """Send visit after visit for the length of the block, whatever happens in it."""
-    stopping = threading.Event()
-
-    def send() -> None:
-        while not stopping.wait(_PAUSE_SECONDS):
-            sender.send(1, *machines)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
+    return repeated_meanwhile(partial(sender.send, 1, *machines), pause_seconds=_PAUSE_SECONDS)
 
 
 def configured_machines(database_url: str, sandbox: SandboxProcess, folder: Path) -> dict[str, str]:
