@@ -248,9 +248,9 @@ def test_children_are_counted_while_threads_and_other_children_end() -> None:
 
 def children_named(name: str, pid: int) -> list[int]:
     """The children of a process that run a program."""
-    found = []
+    matches = []
     for child in children_of(pid):
         with suppress(OSError):  # it has just ended
             if Path(f"/proc/{child}/comm").read_text().strip() == name:
-                found.append(child)
-    return found
+                matches.append(child)
+    return matches
