@@ -1,10 +1,9 @@
 """`python -m bench [--tiny] [--keep=NAME] [BENCH …]`: run the benches one after the other, never two at once.
 
-`cluster` stands for those of several machines.
-
 At the end comes a table with the figures of `bench/results/` beside the new ones; `--keep` stores the new ones there.
 """
 
+import argparse
 import importlib
 import logging
 import os
@@ -44,25 +43,15 @@ BENCHES = (
 CLUSTER = ("shared_log", "kafka_log", "partitions", "outages")
 """What `cluster` stands for: the benches of several machines, each figure beside that of one machine."""
 
-_NAMES = (*BENCHES, "outages")  # those that can be named; without names, `BENCHES` run
-_TINY_OPTION = "--tiny"  # for CI: each bench runs, its figures mean nothing
-_KEEP_OPTION = "--keep="
+_CHOICES = (*BENCHES, "outages", "cluster")  # what can be named; without names, `BENCHES` run
 
 
 def main(arguments: list[str]) -> int:
     """Run the named benches, all without a name; returns 1 if a bench failed, after the others have run."""
-    named = [argument for argument in arguments if not argument.startswith("--")]
-    names = [name for argument in named for name in (CLUSTER if argument == "cluster" else (argument,))]
-    kept_as = next(
-        (argument.removeprefix(_KEEP_OPTION) for argument in arguments if argument.startswith(_KEEP_OPTION)), ""
-    )
-    if _TINY_OPTION in arguments:
+    options = _read(arguments)
+    names = [name for named in options.benches for name in (CLUSTER if named == "cluster" else (named,))]
+    if options.tiny:
         os.environ[TINY] = "1"
-    unknown = [name for name in names if name not in _NAMES]
-    if unknown:
-        known = ", ".join((*_NAMES, "cluster"))
-        print(f"There is no bench {', '.join(unknown)}; the benches are {known}.", file=sys.stderr)
-        return 2
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     failed = []
     figures: dict[str, report.Figure] = {}
@@ -77,12 +66,38 @@ def main(arguments: list[str]) -> int:
     previous_name, previous = report.read_previous()
     print(f"\n== all figures, beside those of {previous_name or 'no earlier run'}")
     print(report.table(figures, previous, failed=failed), flush=True)
-    if kept_as:
+    if options.keep:
         machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        print(f"Kept in {report.keep(kept_as, figures, machine=machine)}.")
+        print(f"Kept in {report.keep(options.keep, figures, machine=machine)}.")
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _read(arguments: list[str]) -> argparse.Namespace:
+    """Return benches, tiny and keep; ends the process with a message if they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Run benches one after the other and show their figures beside those kept in bench/results/.",
+        epilog="Example: python -m bench routing ingest",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "benches",
+        nargs="*",
+        metavar="BENCH",
+        type=_name,
+        help=f"all but outages if none is named; cluster stands for {', '.join(CLUSTER)}: {', '.join(_CHOICES)}",
+    )
+    parser.add_argument("--tiny", action="store_true", help="each bench runs, its figures mean nothing")
+    parser.add_argument("--keep", metavar="NAME", default="", help="keep the figures in bench/results/")
+    return parser.parse_args(arguments)
+
+
+def _name(text: str) -> str:
+    if text not in _CHOICES:
+        raise argparse.ArgumentTypeError(f"there is no bench {text}; the benches are {', '.join(_CHOICES)}")
+    return text
 
 
 if __name__ == "__main__":
