@@ -15,7 +15,7 @@ from punchcard.clock import SystemClock, from_micros, to_micros
 from punchcard.errors import ConfigurationError, LakeError
 from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.lake.location import LakeLocation
-from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
+from punchcard.lake.object_store_errors import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.object_table import ObjectTable
 from punchcard.lake.query import run_query
 from punchcard.lake.reader import LakeReader

@@ -34,6 +34,7 @@ from punchcard.app.request_context import (
     read_notices,
 )
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
+from punchcard.lake.damage import repair_advice
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar
 from punchcard.operations.oidc import OidcClient
@@ -284,7 +285,7 @@ class _Gate:
     def punchcard_error(self, request: Request[Any, Any, Any], error: PunchcardError) -> Page:
         """Render one of Punchcard's errors that no page has shown beside a field."""
         if isinstance(error, LakeError):
-            text = f"{as_sentence(error.message)} Awards continue. Run `punchcard lake repair` to repair it."
+            text = f"{as_sentence(error.message)} Awards continue. {repair_advice(error)}".strip()
             return self._error(request, 503, "The data lake cannot be read", text)
         if isinstance(error, StorageError):
             structlog.get_logger("punchcard.app").error("storage_failed", error=error.message)

@@ -337,7 +337,8 @@ class LakeEraser:
                             previous_id=previous_id,
                         )
         except duckdb.Error as error:
-            raise LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
+            failure = self._files.failed_request(error)
+            raise failure or LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
 
 
 def _previous_id_in(text: bytes) -> str | None:

@@ -65,7 +65,8 @@ class LakeQueries:
                         continue  # none of these files has the columns that were added later
                 return cursor.execute(_without_email(_without_notes(sql)), values).fetchall()
         except duckdb.Error as error:
-            raise LakeError(f"The data lake at {self._url} cannot be read: {error}.") from error
+            failure = self._files.failed_request(error)
+            raise failure or LakeError(f"The data lake at {self._url} cannot be read: {error}.") from error
 
     def _cursor(self) -> "duckdb.DuckDBPyConnection":
         with self._lock:

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LOG = "_delta_log"
 _LOCK = ".lock"
 _REPAIR_MARK = ".repaired"
+_PARQUET = b"PAR1"  # how its files begin and end
 
 
 class LakeLocation:
@@ -123,6 +124,11 @@ class LakeLocation:
                 sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
         return sizes
 
+    def refuse_incomplete_list(self, paths: Iterable[str], listed: Container[str]) -> None:
+        """Raise LakeError if files are there that are missing in a list of an object store, newest `paths` first."""
+        if self.objects is not None:
+            self.objects.refuse_incomplete_list(paths, listed)
+
     def full(self, path: str) -> str:
         """Return the path or URL of a file given relative to the root."""
         return f"{self.url}/{path}"
@@ -145,13 +151,20 @@ class LakeLocation:
         self.make_durable(path)
 
     def open(self, path: str) -> "pa.NativeFile":
-        """Open a file for random access."""
+        """Open a data file for random access.
+
+        Raises:
+            OSError: There is no such file, or it cannot be opened.
+            LakeError: The object store is unavailable, or sends something else than it has.
+        """
         import pyarrow as pa
 
         if self.objects is None:
             return pa.OSFile(self.full(path), "rb")
         if (content := self.objects.read(path)) is None:
             raise FileNotFoundError(f"{path} is missing")
+        if not (content.startswith(_PARQUET) and content.endswith(_PARQUET)):
+            self.objects.refuse_other_size(path, content)
         return pa.BufferReader(content)
 
     def remove(self, path: str) -> None:

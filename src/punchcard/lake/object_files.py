@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import fsspec  # type: ignore[import-untyped]
 
+from punchcard.errors import LakeError
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.object_store import ObjectStore
 
@@ -56,9 +57,17 @@ class ObjectFiles:
         """Read the footers of the files before a query does, several at once."""
         self._file_system.fetch_footers(files)
 
+    def failed_request(self, error: Exception) -> LakeError | None:
+        """Return the failure of the object store that an error of DuckDB repeats in its text, None if it is another."""
+        message, code = self._file_system.failure
+        return LakeError(message, code=code) if message and message in str(error) else None
+
 
 class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A file system of the data files of one lake, for `register_filesystem`.
+
+    Attributes:
+        failure: Message and code of the newest failure of the object store: DuckDB raises an error of its own for it.
 
     Raises:
         LakeError: From reading: the object store is unavailable, or a file is missing.
@@ -72,6 +81,7 @@ class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec
         self._store = store
         self._parts: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._kept_bytes = 0
+        self.failure = ("", "")
         self._lock = threading.Lock()
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> "LakeFile":
@@ -120,7 +130,11 @@ class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec
             if (part := self._parts.get(key)) is not None:
                 self._parts.move_to_end(key)
                 return part
-        content = self._store.read_range(name, start=start, length=length)
+        try:
+            content = self._store.read_range(name, start=start, length=length)
+        except LakeError as error:
+            self.failure = error.message, error.code
+            raise
         if length <= _KEPT_PART_BYTES_MAX:
             with self._lock:
                 if key not in self._parts:

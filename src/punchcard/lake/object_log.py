@@ -123,17 +123,18 @@ def load_state(store: ObjectStore) -> TableState | None:
         LakeError: The object store is unavailable.
     """
     hint = _hinted_checkpoint(store)
-    paths = [item.path for item in store.objects(LOG, after=None if hint is None else f"{LOG}/{hint:020}")]
-    if hint is not None and checkpoint_path(hint) not in paths:
-        paths = [item.path for item in store.objects(LOG)]
-    commits = sorted(int(match[1]) for path in paths if (match := _COMMIT.fullmatch(path)))
-    checkpoints = [int(match[1]) for path in paths if (match := _CHECKPOINT.fullmatch(path))]
+    items = {item.path: item for item in store.objects(LOG, after=None if hint is None else f"{LOG}/{hint:020}")}
+    if hint is not None and checkpoint_path(hint) not in items:
+        items = {item.path: item for item in store.objects(LOG)}
+    commits = sorted(int(match[1]) for path in items if (match := _COMMIT.fullmatch(path)))
+    checkpoints = [int(match[1]) for path in items if (match := _CHECKPOINT.fullmatch(path))]
     if not commits and not checkpoints:
+        store.refuse_incomplete_list([commit_path(0), LAST_CHECKPOINT], items)
         return None
     state = TableState(checkpoint=max(checkpoints, default=-1))
     newer = [version for version in commits if version > state.checkpoint]
     begin = [checkpoint_path(state.checkpoint)] if checkpoints else []
-    contents = store.read_all([*begin, *map(commit_path, newer)])
+    contents = store.read_all([items[path] for path in (*begin, *map(commit_path, newer))])
     if checkpoints:
         state.apply_checkpoint(_checkpoint_rows(begin[0], contents.pop(0)))
         state.version = state.checkpoint

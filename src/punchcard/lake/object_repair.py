@@ -42,11 +42,11 @@ class ObjectLogCopy:
         self.folder = folder
         self._versions: list[int] = []
         (folder / LOG).mkdir(parents=True)
-        paths = [item.path for item in store.objects(LOG)]
-        for path, content in zip(paths, store.read_all(paths), strict=True):
+        items = list(store.objects(LOG))
+        for item, content in zip(items, store.read_all(items), strict=True):
             if content is not None:
-                (folder / path).write_bytes(content)
-            if (version := version_of(path)) is not None:
+                (folder / item.path).write_bytes(content)
+            if (version := version_of(item.path)) is not None:
                 self._versions.append(version)
 
     def repair(

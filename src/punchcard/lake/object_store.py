@@ -7,24 +7,20 @@ off leaves nothing behind.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from punchcard.errors import ConfigurationError, LakeError
+from punchcard.lake.object_store_errors import is_missing_object, not_s3, object_store_failure, spoiled_response
 from punchcard.lake.urls import split_lake_url
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
-
-OBJECT_STORE_UNAVAILABLE = "object_store_unavailable"
-"""Code of the error when the object store does not perform a request: nothing of the lake is damaged."""
-
-OBJECT_STORE_MESSAGE_BEGIN = "The object store of the data lake"
-"""How the message of that error begins."""
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 # Without any of them, the credentials of the machine's role would be requested from an address that only exists in a
@@ -43,24 +39,9 @@ _SMALL_BYTES = 4 * 1024 * 1024  # written within the shorter time at 0.5 MB/s
 _REQUESTS_AT_ONCE = 32  # a slow store is waited for twice for all commits behind a checkpoint
 _RETRIES_MAX = 2
 _RETRY_TIMEOUT = timedelta(seconds=15)
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)  # what the client makes of a response without a time
+_UNLISTED_MAX = 8  # a spoiled list lacks all or the newest
 _BUCKET = re.compile(r"[a-zA-Z0-9._-]{3,255}")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
-_STATUS = re.compile(r"status code: (\d{3})")
-_REMEDIES = {
-    "SignatureDoesNotMatch": "does not accept the secret key: correct AWS_SECRET_ACCESS_KEY",
-    "InvalidAccessKeyId": "does not know the access key: correct AWS_ACCESS_KEY_ID",
-    "XAdminUserNotFound": "does not know the access key: correct AWS_ACCESS_KEY_ID",  # versitygw
-    "ExpiredToken": "does not accept the session token, which has expired: renew AWS_SESSION_TOKEN",
-    "InvalidToken": "does not accept the session token: correct AWS_SESSION_TOKEN",
-    "AccessDenied": "denies access: allow s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and "
-    "s3:DeleteObject on its objects, for AWS_ACCESS_KEY_ID",
-    "NoSuchBucket": "has no such bucket: create it, or correct PUNCHCARD_LAKE_URL and AWS_ENDPOINT_URL",
-    "RequestTimeTooSkewed": "rejects the time of this machine: set its clock",
-    "AuthorizationHeaderMalformed": "expects another region: correct AWS_REGION",
-    "PermanentRedirect": "expects another region: correct AWS_REGION",
-    "NotImplemented": "does not support conditional writes (If-None-Match), which the lake needs: use another one",
-    "SlowDown": "is overloaded; requests are repeated until it is not",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,18 +127,38 @@ class ObjectStore:
 
         with self._request():
             try:
-                return bytes(obstore.get(self._reads, path).bytes())
+                response = obstore.get(self._reads, path)
+                content = bytes(response.bytes())
             except FileNotFoundError as error:
-                if not _is_missing_object(error):
+                if not is_missing_object(error):
                     raise
                 return None
+        # Some servers have no ETag for files that were written beside them, but all say when an object was written.
+        if response.meta["e_tag"] is None and response.meta["last_modified"] <= _NO_TIME:
+            raise not_s3("its responses lack headers", self.url)
+        return content
 
-    def read_all(self, paths: Sequence[str]) -> "list[bytes | None]":
-        """Return the contents of small objects, read several at once."""
-        if not paths:
+    def read_all(self, objects: Sequence[StoredObject]) -> list[bytes | None]:
+        """Return the contents of small objects that were listed, read several at once."""
+        if not objects:
             return []
-        with ThreadPoolExecutor(min(_REQUESTS_AT_ONCE, len(paths))) as pool:
-            return list(pool.map(self.read, paths))
+        with ThreadPoolExecutor(min(_REQUESTS_AT_ONCE, len(objects))) as pool:
+            return list(pool.map(self._read_listed, objects))
+
+    def _read_listed(self, item: StoredObject) -> bytes | None:
+        content = self.read(item.path)
+        if content is not None and len(content) != item.bytes:
+            self.refuse_other_size(item.path, content)  # it may have been written over since it was listed
+        return content
+
+    def refuse_other_size(self, path: str, content: bytes) -> None:
+        """Raise LakeError if an object has another size than what was received of it: the response was spoiled."""
+        import obstore
+
+        with self._request():
+            stored = obstore.head(self._small, path)["size"]
+        if len(content) != stored:
+            raise spoiled_response(path, self.url, received=len(content), stored=stored)
 
     def read_range(self, path: str, *, start: int, length: int) -> bytes:
         """Return a part of an object.
@@ -169,9 +170,14 @@ class ObjectStore:
 
         with self._request():
             try:
-                return bytes(obstore.get_range(self._reads, path, start=start, length=length))
+                content = bytes(obstore.get_range(self._reads, path, start=start, length=length))
             except FileNotFoundError as error:
+                if not is_missing_object(error):
+                    raise
                 raise LakeError(f"The data lake at {self.url} cannot be read: {path} is missing.") from error
+        if len(content) != length:
+            raise spoiled_response(path, self.url, received=len(content), stored=length)
+        return content
 
     def exists(self, path: str) -> bool:
         """Return whether there is an object."""
@@ -210,6 +216,8 @@ class ObjectStore:
     def objects(self, folder: str = "", *, after: str | None = None) -> Iterator[StoredObject]:
         """Yield the objects below a folder, a thousand per request.
 
+        A web page in place of the list is a list without objects for the client: see `refuse_incomplete_list`.
+
         Args:
             after: Only objects with a path behind this one.
         """
@@ -220,6 +228,18 @@ class ObjectStore:
                 for item in part:
                     yield StoredObject(path=item["path"], bytes=item["size"], modified=item["last_modified"])
 
+    def refuse_incomplete_list(self, paths: Iterable[str], listed: Container[str]) -> None:
+        """Raise LakeError if objects are there that are missing in a list: the response was spoiled.
+
+        Args:
+            paths: Objects that should be there; the first of those that are not listed are looked for.
+            listed: The paths of the list.
+        """
+        unlisted = (path for path in paths if path not in listed)
+        for path in islice(unlisted, _UNLISTED_MAX):
+            if self.exists(path):
+                raise not_s3("its list lacks objects that it has", self.url)
+
     def delete(self, paths: Sequence[str]) -> None:
         """Delete objects, a thousand per request; those that do not exist are ignored."""
         import obstore
@@ -229,7 +249,7 @@ class ObjectStore:
                 if paths:
                     obstore.delete(self._small, [*paths])
             except FileNotFoundError as error:
-                if not _is_missing_object(error):
+                if not is_missing_object(error):
                     raise
 
     @contextmanager
@@ -239,35 +259,4 @@ class ObjectStore:
         try:
             yield
         except (BaseError, OSError) as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> LakeError:
-        """Return the error that says what an operator can do; nothing of a response but its code is in it."""
-        text = str(error)
-        code, status = _CODE.search(text), _STATUS.search(text)
-        remedy = _REMEDIES.get(code[1]) if code else None
-        if remedy is None and status is not None:
-            what = f"{status[1]} {code[1]}" if code else status[1]
-            remedy = (
-                f"denies access ({what}): check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their permissions"
-                if status[1] in ("401", "403")
-                else f"responds with {what}; requests are repeated until it does not"
-            )
-        if remedy is None:
-            remedy = (
-                f"cannot be reached ({_cause(text)}): check AWS_ENDPOINT_URL and the network. Requests are repeated "
-                "until it can"
-            )
-        return LakeError(f"{OBJECT_STORE_MESSAGE_BEGIN} at {self.url} {remedy}.", code=OBJECT_STORE_UNAVAILABLE)
-
-
-def _is_missing_object(error: FileNotFoundError) -> bool:
-    """Return False if something else than the object is missing, such as the bucket or the account."""
-    code = _CODE.search(str(error))
-    return code is None or code[1] == "NoSuchKey"
-
-
-def _cause(text: str) -> str:
-    """Return the last clause of the first line of an error, without URLs."""
-    line = text.partition("\n")[0]
-    return re.sub(r"\s*\(?https?://\S+\)?", "", line.rpartition(" - ")[2]).strip() or "no response"
+            raise object_store_failure(error, self.url) from error

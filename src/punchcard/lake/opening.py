@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from punchcard.clock import Clock
+from punchcard.errors import LakeError
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.object_table import ObjectTable
@@ -39,6 +40,10 @@ class FolderFiles:
 
     def prepare(self, files: Sequence[DataFile]) -> None:
         """Do nothing: local files are opened quickly."""
+
+    def failed_request(self, error: Exception) -> LakeError | None:
+        """Return None: there are no requests."""
+        return None
 
 
 def open_table(location: LakeLocation, *, clock: Clock | None = None) -> LakeTable | ObjectTable:

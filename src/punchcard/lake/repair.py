@@ -21,7 +21,7 @@ from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.delta_log import GoodState, newest_state, read_log_files, restore_state
 from punchcard.lake.location import LOG, LakeLocation
 from punchcard.lake.object_repair import ObjectLogCopy, without_replaced_damage
-from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
+from punchcard.lake.object_store_errors import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.opening import open_table
 from punchcard.lake.parquet_check import check_data_file, count_rows_within, find_data_files, read_rows_within
 from punchcard.lake.schema import LakeRows
@@ -137,6 +137,7 @@ class _Repair:
         )
         named = state.table.files()
         sizes = self._location.data_file_bytes()
+        self._location.refuse_incomplete_list([file.path for file in named], sizes)
         good = [file for file in named if sizes.get(file.path) == file.bytes and check_data_file(self._location, file)]
         report.damaged_files = [file for file in named if file not in good]
         candidates: list[DataFile] = []

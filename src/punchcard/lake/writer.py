@@ -171,6 +171,7 @@ class LakeWriter:
         if not table.refresh():
             return
         sizes = self._location.data_file_bytes()
+        self._location.refuse_incomplete_list([file.path for file in table.files()], sizes)
         missing = [file.path for file in table.files() if sizes.get(file.path) != file.bytes]
         if self._location.folder is not None:  # on an object store, `refresh` has read the log itself
             missing += [f"_delta_log/{path.name}" for path in damaged_commits(self._location.folder)]

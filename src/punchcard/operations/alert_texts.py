@@ -8,7 +8,8 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from punchcard.errors import UnreadableRecordError
-from punchcard.lake.object_store import OBJECT_STORE_MESSAGE_BEGIN
+from punchcard.lake.damage import REPAIR_COMMAND
+from punchcard.lake.object_store_errors import OBJECT_STORE_MESSAGE_BEGIN
 from punchcard.operations.alert_model import Alert, AlertText
 from punchcard.operations.sentences import as_sentence, count_noun
 from punchcard.store.delivery.pauses import PAUSED_BY_OPERATOR
@@ -289,11 +290,11 @@ def _quarantined(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _lake(alert: Alert, zone: ZoneInfo) -> AlertText:
-    is_away = alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN)  # and then the detail says what to do
+    says_remedy = alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN) or REPAIR_COMMAND in alert.detail
     return AlertText(
         title=f"The data lake cannot be used since {format_moment(alert.since, zone)}.",
         detail=_join("Awards continue without it.", as_sentence(alert.detail)),
-        remedy="" if is_away else "Run `punchcard lake repair` to repair it.",
+        remedy="" if says_remedy else f"Run `{REPAIR_COMMAND}` to repair it.",
     )
 
 

@@ -61,7 +61,7 @@ class RestoreDetector:
             return self._lake.last_position()
         except StorageError as error:
             # A damaged lake must not keep events out; awards that are only in it are planned once it can be read.
-            self._telemetry.lake_failed(error=error.message)
+            self._telemetry.lake_failed(error)
             return None
 
     def detect(

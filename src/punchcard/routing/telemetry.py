@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import Counter, Histogram
 
+from punchcard.errors import StorageError
+from punchcard.lake.damage import REPAIR_COMMAND, may_be_damaged
 from punchcard.store.delivery.recoveries import Recovery
 
 _events = Counter("punchcard_routing_events", "Events routed, by source.", ["source"])
@@ -91,10 +93,11 @@ class RoutingTelemetry:
             "events_quarantined", first_position=first_position, destination=destination, reason=reason, count=count
         )
 
-    def lake_failed(self, *, error: str) -> None:
+    def lake_failed(self, error: StorageError) -> None:
         """The lake cannot be read or written; its rows are kept and tried again."""
         _lake_failures.inc()
-        self.log.error("lake_failed", error=error, next_step="punchcard lake repair")
+        next_step = REPAIR_COMMAND if may_be_damaged(error) else "do what the error says; it is tried again"
+        self.log.error("lake_failed", error=error.message, next_step=next_step)
 
     def lake_moved_on(self, *, error: str) -> None:
         """Another process has appended to the lake meanwhile."""

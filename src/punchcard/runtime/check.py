@@ -8,8 +8,8 @@ from typing import TypeVar
 from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
 from punchcard.errors import PunchcardError, StorageError
+from punchcard.lake.damage import repair_advice
 from punchcard.lake.elsewhere import LAKE_ELSEWHERE
-from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.writer import LakeWriter
 from punchcard.operations.partner_queries import check_connection
 from punchcard.runtime.assembly import guard_of, open_keyring, open_lake, open_log, open_store
@@ -144,9 +144,7 @@ def _lake(settings: Settings, store: Store) -> Finding:
     except StorageError as error:
         if error.code == LAKE_ELSEWHERE:
             return Finding(ok=False, subject="lake", message=error.message)
-        remedy = "Awards go on without it."
-        if error.code != OBJECT_STORE_UNAVAILABLE:
-            remedy += " Repair it with `punchcard lake repair`."
+        remedy = f"Awards go on without it. {repair_advice(error)}".strip()
         return Finding(ok=False, subject="lake", message=f"{error.message} {remedy}")
     return Finding(ok=True, subject="lake", message="is complete")
 

@@ -23,13 +23,11 @@ def fill_index(index: MessageIndex, lake: LakeReader, feed: LakeFeed, *, ids_min
     ids = 0
     waiting = feed.waiting_message_keys()  # a worker that led before may append them while the lake is read
     try:
-        for keys in lake.recent_message_keys(
-            ids_min, on_damage=lambda error: telemetry.lake_failed(error=error.message)
-        ):
+        for keys in lake.recent_message_keys(ids_min, on_damage=telemetry.lake_failed):
             index.add_all(keys)
             ids += len(keys)
     except LakeError as error:
-        telemetry.lake_failed(error=error.message)
+        telemetry.lake_failed(error)
     lake.release()  # some 20 MB that nothing else needs for long
     for keys in waiting:
         index.add_all(keys)

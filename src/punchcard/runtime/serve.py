@@ -19,7 +19,7 @@ from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
 from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
 from punchcard.ingest.forwarding import handles_forwarded
 from punchcard.ingest.rejections import Rejections
-from punchcard.lake.object_store import OBJECT_STORE_UNAVAILABLE
+from punchcard.lake.object_store_errors import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.urls import is_on_s3
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.opening import is_shared

@@ -360,7 +360,7 @@ class Worker:
         try:
             action()
         except StorageError as error:
-            RoutingTelemetry().lake_failed(error=error.message)
+            RoutingTelemetry().lake_failed(error)
         except Exception as error:  # noqa: BLE001  # a defect of the lake must not stop awards
             self._log.error("lake_failed", exc_info=error)
         else:

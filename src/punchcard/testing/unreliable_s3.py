@@ -42,6 +42,7 @@ class UnreliableS3:
     Attributes:
         faults: Those that occur; may be changed at any time. Each response that can have one of them has it by chance.
         share: The share of these responses that are spoiled; every list is.
+        spoils: A part of the paths of the requests that may have a spoiled response.
         late_seconds: How long an object is missing in lists.
         spoiled: How many responses had each fault.
 
@@ -52,6 +53,7 @@ class UnreliableS3:
     def __init__(self, server_port: int) -> None:
         self.faults: tuple[Fault, ...] = ()
         self.share = 0.5
+        self.spoils = ""
         self.late_seconds = 5.0
         self.spoiled: Counter[Fault] = Counter()
         self._random = Random(1)
@@ -77,8 +79,10 @@ class UnreliableS3:
         self._server.server_close()
         self._thread.join()
 
-    def choose(self, possible: tuple[Fault, ...]) -> Fault | None:
-        """Return the fault that a response gets, None for none; the fault is counted."""
+    def choose(self, possible: tuple[Fault, ...], path: str) -> Fault | None:
+        """Return the fault that the response to a request of this path gets, None for none; the fault is counted."""
+        if self.spoils not in path:
+            return None
         with self._lock:
             current = [fault for fault in self.faults if fault in possible]
             if not current or (Fault.LATE_LIST not in current and self._random.random() >= self.share):
@@ -98,11 +102,11 @@ class _Forwarding(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, headers, body = self._forward()
         is_list = "list-type=2" in self.path
-        fault = self.proxy.choose((Fault.LATE_LIST,)) if is_list else None
+        fault = self.proxy.choose((Fault.LATE_LIST,), self.path) if is_list else None
         if fault is not None:
             body = _without_new_objects(body, timedelta(seconds=self.proxy.late_seconds))
         elif body and status in (200, 206):
-            fault = self.proxy.choose(_OF_BODIES)
+            fault = self.proxy.choose(_OF_BODIES, self.path)
         length = len(body)
         match fault:
             case Fault.CUT:
@@ -118,7 +122,7 @@ class _Forwarding(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_PUT(self) -> None:
-        fault = self.proxy.choose(_OF_WRITES) if self.headers.get("If-None-Match") else None
+        fault = self.proxy.choose(_OF_WRITES, self.path) if self.headers.get("If-None-Match") else None
         if fault is Fault.REFUSED_WRITE:
             self._read_body()
         else:
