@@ -127,17 +127,11 @@ def _call(table: TableReader) -> CallEnforcement:
 
 def _rule(table: TableReader) -> TrackingPlanRule:
     table.only("type", "key", "version", "jsonSchema")
-    text = table.text("jsonSchema")
-    try:
-        schema = msgspec.json.decode(text, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        table.note(("jsonSchema",), f"Must be the JSON text of a schema: {error}.")
-        schema = {}
     return TrackingPlanRule(
         type=table.text("type", default=RuleType.TRACK.value),
         key=table.text("key", default=""),
         version=table.number("version", default=1),
-        json_schema=schema,
+        json_schema=table.json_object("jsonSchema", of="a schema"),
     )
 
 

@@ -4,6 +4,8 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from punchcard.workspace.problems import IS_MISSING, UNKNOWN_KEY, KeyPath, Problem
 from punchcard.workspace.variables import MissingVariableError, substitute_variables
 
@@ -59,6 +61,26 @@ class TableReader:
             return self._filled((key,), value)
         self._note_absence(key, str, required=default is None)
         return default or ""
+
+    def json_object(self, key: str, *, of: str) -> dict[str, object]:
+        """Return the object in a JSON text; required.
+
+        Args:
+            of: What the object is, such as "a schema".
+        """
+        value = self._values.get(key)
+        if not isinstance(value, str):
+            self.note(
+                (key,), f"Must be the JSON text of {of}, not {_kind(value)}." if key in self._values else IS_MISSING
+            )
+            return {}
+        try:
+            return msgspec.json.decode(substitute_variables(value, self._environment), type=dict[str, object])
+        except MissingVariableError as error:
+            self.note((key,), str(error))
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            self.note((key,), f"Must be the JSON text of {of}: {error}.")
+        return {}
 
     def flag(self, key: str, *, default: bool) -> bool:
         """Return a truth value."""

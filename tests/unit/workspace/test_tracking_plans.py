@@ -120,6 +120,33 @@ def test_problem_has_its_place(before: str, after: str, place: str, part: str, t
     assert part in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            '{ properties = { properties = { required = ["order_id"] } } }',
+            "Must be the JSON text of a schema, not a table.",
+        ),
+        ("[1]", "Must be the JSON text of a schema, not a list."),
+        ('"${NO_SUCH_SCHEMA}"', "NO_SUCH_SCHEMA"),
+        ('""', "Must be the JSON text of a schema: "),
+        ('"[1]"', "Must be the JSON text of a schema: "),
+        (None, "Is missing."),
+    ],
+)
+def test_each_schema_that_is_no_json_text_brings_one_message(schema: str | None, message: str, tmp_path: Path) -> None:
+    (tmp_path / "plans").mkdir()
+    lines = [line for line in FILE.splitlines() if not line.startswith("jsonSchema")]
+    assert len(lines) == len(FILE.splitlines()) - 1, "the file has one rule with a schema"
+    place = lines.index('type = "IDENTIFY"')
+    if schema is not None:
+        lines.insert(place, f"jsonSchema = {schema}")
+    with pytest.raises(ConfigurationError) as caught:
+        read("\n".join(lines), tmp_path)
+    assert message in caught.value.message
+    assert caught.value.message.count("jsonSchema") == 1
+
+
 def test_source_has_one_plan() -> None:
     second = replace(PLAN, slug="second")
     problems = list(find_problems(replace(WORKSPACE, tracking_plans=(PLAN, second))))
