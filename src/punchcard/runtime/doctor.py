@@ -13,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -181,9 +182,14 @@ def _data_folder(settings: Settings) -> Iterator[Diagnosis]:
         remedy = f"Make it a folder of the user that runs Punchcard: `chown -R USER {folder}`."
         yield problem("data folder", f"{folder} cannot be read and written by user {os.getuid()}", remedy)
         return
-    paths = [folder, *private_files(folder)]
-    open_paths = [path for path in paths if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
-    foreign = [path for path in paths if path.stat().st_uid != os.getuid()]
+    open_paths, foreign = [], []
+    for path in (folder, *private_files(folder)):
+        with suppress(FileNotFoundError):  # a write-ahead log that was deleted meanwhile
+            status = path.stat()
+            if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                open_paths.append(path)
+            if status.st_uid != os.getuid():
+                foreign.append(path)
     if open_paths:
         remedy = f"`chmod -R go= {folder}`; the next start does it, too."
         yield warning("data folder", f"others can read {', '.join(map(str, open_paths))}", remedy)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from punchcard.errors import InvariantError, StorageError
@@ -36,9 +37,8 @@ def prepare_metrics(data: Path, *, reset: bool) -> None:
         # Another `up` may run on this folder: its files are in use and stay.
         ended = [file for file in folder.glob("*.db") if not _is_running(file.stem.rpartition("_")[2])]
         _forget_live_values(ended)
-        ended = [file for file in ended if file.exists()]
-        ended.sort(key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in ended if reset else ended[_ENDED_FILES_MAX:]:
+        newest_first = _newest_first(ended)
+        for file in newest_first if reset else newest_first[_ENDED_FILES_MAX:]:
             file.unlink(missing_ok=True)
     except OSError as error:
         raise _not_stored(folder, error) from error
@@ -82,6 +82,15 @@ def _forget_live_values(files: Iterable[Path]) -> None:
         kind, _, pid = file.stem.rpartition("_")
         if kind == _LIVE_KIND and not _is_running(pid):
             file.unlink(missing_ok=True)
+
+
+def _newest_first(files: Iterable[Path]) -> list[Path]:
+    """Return those of the files that exist: another process that starts on this folder deletes some, too."""
+    times = {}
+    for file in files:
+        with suppress(FileNotFoundError):
+            times[file] = file.stat().st_mtime
+    return sorted(times, key=times.__getitem__, reverse=True)
 
 
 def _is_running(pid: str) -> bool:
