@@ -93,6 +93,12 @@ _REFUSED_TEXT: Final = re.compile(
     r"|root certificate file|server certificate for"
 )
 
+# The words of psycopg and libpq for a server that they do not reach, and what libpq says twice or asks people.
+_UNREACHABLE: Final = re.compile(r"connection (?:failed|timeout)|failed to resolve host")
+_SUPERFLUOUS: Final = re.compile(
+    r"^connection failed: (?=connection to server)|\s*Is the server running .* accepting .*connections\?"
+)
+
 
 def is_settings_fault(error: object) -> bool:
     """Return whether PostgreSQL refuses what the URL says, and would refuse it again: user, password, database, TLS.
@@ -107,7 +113,19 @@ def is_settings_fault(error: object) -> bool:
 
 def message_of(error: object) -> str:
     """Return the message of an error in one line; libpq writes several."""
-    return " ".join(str(error).split())
+    return _SUPERFLUOUS.sub("", " ".join(str(error).split()))
+
+
+def unreachable_remedy(error: object, setting: str) -> str:
+    """Return the sentence that follows the message of an error if the server was not reached, with a blank before it.
+
+    Args:
+        error: As psycopg raises it.
+        setting: The variable with the URL.
+    """
+    if getattr(error, "sqlstate", None) or not _UNREACHABLE.search(str(error)):
+        return ""
+    return f". Check that the server runs, and {setting}."
 
 
 def prove_room(execute: Callable[[str], Any]) -> None:

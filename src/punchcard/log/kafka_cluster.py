@@ -21,6 +21,7 @@ from punchcard.log.kafka_errors import (
     OTHER_LEADER,
     UNEXPLAINED,
     code_of,
+    connection_failure,
     meaning_of,
     sentence,
 )
@@ -120,12 +121,14 @@ class KafkaCluster:
         if not text and (client := self._client) is not None:
             client.poll(0)  # calls `_note_error`
         if not text and monotonic() - self._last_error_at < _ERROR_SECONDS:
-            text, code = self._last_error, self._last_code
+            text, code = connection_failure(self._last_error), self._last_code
+        is_unreached = not text or code in UNEXPLAINED
         text = text or "the brokers do not answer in time"
         message = f"The event log at {self.options.place} cannot be {action}: {sentence(text)}"
         if code in NO_ACCESS or _UNTRUSTED in text:
             return StorageSettingsError(f"{message} Correct PUNCHCARD_LOG_URL, or what the brokers allow this user.")
-        return StorageError(message)
+        remedy = " Check that the brokers run, and PUNCHCARD_LOG_URL." if is_unreached else ""
+        return StorageError(f"{message}{remedy}")
 
     def topic_id(self, topic: str) -> str:
         """Return the id of a topic, "" if there is no such topic.

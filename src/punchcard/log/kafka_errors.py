@@ -1,5 +1,6 @@
 """What errors of the Kafka client mean: which pass by themselves, and what an operator reads about them."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -53,6 +54,11 @@ NO_ACCESS: Final = (
 )
 """Errors of a wrong user, password or right. A broker that is only starting gives none of them."""
 
+# BROKER/ID: Connect to ipv4#ADDRESS failed: CAUSE (after 0ms in state CONNECT, 1 identical error(s) suppressed)
+_CONNECTION: Final = re.compile(
+    r"(?:\w+://)?(?P<broker>[^/\s]+)/\w+: (?:Connect to \S+ failed: )?(?P<cause>.*?)"
+    r"(?: \(after [^()]*(?:\(s\)[^()]*)?\))?"
+)
 _IF_IT_LASTS: Final = "This takes some seconds. If it lasts for a minute, start the brokers that are down."
 _MEANINGS: Final[Mapping[int, str]] = {
     **dict.fromkeys(_ELECTION, f"Its brokers elect a leader. {_IF_IT_LASTS}"),
@@ -66,6 +72,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     ),
     **dict.fromkeys(NO_TOPIC, f"The brokers do not know its topic. {_IF_IT_LASTS} If all are up, it was deleted."),
     KafkaError.KAFKA_STORAGE_ERROR: "A broker cannot use its disk. See the broker's log, and whether the disk is full.",
+    KafkaError._DESTROY: "The client closes its connection to a broker that is gone. This takes some seconds.",
     KafkaError.REQUEST_TIMED_OUT: "The other brokers have not confirmed it to the leader in time.",
 }
 
@@ -73,6 +80,12 @@ _MEANINGS: Final[Mapping[int, str]] = {
 def meaning_of(error: KafkaError) -> str:
     """Return what an error means to an operator, or the client's own words if these say it."""
     return _MEANINGS.get(error.code(), error.str())
+
+
+def connection_failure(text: str) -> str:
+    """Return what the client reports of a connection that failed without its own states; any other text as it is."""
+    match = _CONNECTION.fullmatch(text)
+    return f"{match['broker']}: {match['cause']}" if match else text
 
 
 def detail_of(error: BaseException | None) -> KafkaError | None:

@@ -20,7 +20,7 @@ from punchcard.log.partitions import PartitionLayout, bucket_of
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
 from punchcard.log.texts import storable_text
-from punchcard.postgres import is_settings_fault, message_of, prove_room
+from punchcard.postgres import is_settings_fault, message_of, prove_room, unreachable_remedy
 
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
 _DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
@@ -376,6 +376,7 @@ class PostgresEventLog:
                         f"The event log at {self.place} cannot be {action}: {message}. Correct PUNCHCARD_LOG_URL, or "
                         "what the database allows this user."
                     ) from error
+                message += unreachable_remedy(error, "PUNCHCARD_LOG_URL")
                 raise StorageError(f"The event log at {self.place} cannot be {action}: {message}") from error
             except BaseException:
                 session.close()  # it may be in the middle of a statement

@@ -30,6 +30,7 @@ from punchcard.postgres import (
     is_settings_fault,
     message_of,
     prove_room,
+    unreachable_remedy,
 )
 from punchcard.sqlite import begin_write, enable_write_ahead_log, truncate_write_ahead_log
 from punchcard.sqlite import prove_room as prove_file_room
@@ -207,7 +208,8 @@ class Store:
                 f"that is `idle in transaction` in pg_stat_activity, with pg_terminate_backend(pid). {words}"
             )
         if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
-            return StorageError(f"the store cannot be {doing}: {words}")
+            remedy = unreachable_remedy(cause, "PUNCHCARD_DATABASE_URL")
+            return StorageError(f"the store cannot be {doing}: {words}{remedy}")
         return None
 
     @contextmanager

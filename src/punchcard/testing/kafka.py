@@ -28,6 +28,8 @@ _JAVA = (
     "-Xshare:auto",
     "-Djava.net.preferIPv4Stack=true",
     "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 )
 _SETTINGS = {
     "process.roles": "broker,controller",
