@@ -288,7 +288,23 @@ def test_a_list_is_read_whatever_its_type(meta: object) -> None:
 
 
 def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
-    result, _ = found_by(pages([item(1)], obeys_offset=False))
+    result, _ = found_by(pages([item(1, "x")], obeys_offset=False))
+    assert result is None
+
+
+@pytest.mark.parametrize("key", [None, ""], ids=["null", "empty"])
+@pytest.mark.parametrize(
+    ("members", "others"),
+    [
+        pytest.param({"quantity": "5"}, [], id="another-size"),
+        pytest.param({"perk": "/v2/perks/9/"}, [], id="another-perk"),
+        pytest.param({"perk": "/v2/perks/123456/"}, [item(2, "x")], id="where-keys-are-shown"),
+    ],
+)
+def test_what_staff_have_booked_is_not_the_effect(
+    key: str | None, members: dict[str, object], others: list[dict[str, object]]
+) -> None:
+    result, _ = found_by(pages([{**item(1), "trans_source_id": key, **members}, *others]))
     assert result is None
 
 
@@ -303,6 +319,12 @@ def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
         pytest.param(pages([{"resource_uri": "/v2/transactions/1/"}]), id="ids-are-not-shown"),
         pytest.param(pages([{**item(1), "trans_source_id": {"id": KEY}}]), id="ids-of-another-shape"),
         pytest.param(pages([{**item(1), "trans_source_id": 5}]), id="ids-as-numbers"),
+        pytest.param(pages([{**item(1), "trans_source_id": ""}]), id="ids-are-empty"),
+        pytest.param(pages([item(1), {**item(2), "quantity": "5"}]), id="ids-are-null"),
+        pytest.param(
+            pages([{**item(1), "perk": "/v2/perks/123456/", "quantity": -9.99}]), id="ids-are-null-of-a-redeem"
+        ),
+        pytest.param(pages([{"trans_source_id": None, "resource_uri": "/v2/transactions/1/"}]), id="only-a-null-id"),
         pytest.param(
             lambda requested: Reply(body={"meta": {"total_count": 3}, "objects": []}), id="fewer-than-it-says"
         ),

@@ -178,25 +178,37 @@ class PerkvilleClient:
 
     async def _find_transaction(self, effect: Effect, deadline: Deadline) -> Performed | None:
         wire = self._settings.wire
-        shown, hidden = 0, 0
+        shown, hidden, alike = 0, 0, 0
         # Whether Perkville's filter minds the case of an address is not known, so both forms are asked for.
         for email in dict.fromkeys((effect.email, effect.email.lower())):
             async for item in read_list(
                 self._http, self._settings, wire.transactions_path, email=email, deadline=deadline
             ):
-                if item.get(wire.trans_source_id_key) == effect.effect_key:
+                key = item.get(wire.trans_source_id_key, 0)
+                if key == effect.effect_key:
                     return self._performed(item, effect.quantity, status=None)
-                if isinstance(item.get(wire.trans_source_id_key, 0), str | None):
+                if isinstance(key, str) and key:
                     shown += 1
+                elif key in (None, ""):
+                    # What staff have booked has no key. But where no key is shown at all, it may be the effect.
+                    alike += self._is_alike(item, effect)
                 else:
                     hidden += 1
-        if hidden and not shown:
+        if (hidden or alike) and not shown:
             raise RetryableError(
-                f"Perkville shows {hidden} transactions of {effect.email}, but of none under which "
-                f"{wire.trans_source_id_key}: whether this one is among them is not known",
+                f"Perkville shows transactions of {effect.email}, but none with its {wire.trans_source_id_key}: "
+                "whether this one is among them is not known",
                 code="read_back_unclear",
             )
         return None
+
+    def _is_alike(self, item: Item, effect: Effect) -> bool:
+        """Whether a transaction has the perk and the size of the effect, as far as it shows them."""
+        perk = id_of(item.get(self._settings.wire.perk_key))
+        size = amount_of(item.get(self._settings.wire.quantity_key))
+        return perk in (None, effect.item) and (
+            size is None or effect.quantity is None or abs(size) == abs(effect.quantity)
+        )
 
     async def _set_property(self, effect: Effect, deadline: Deadline) -> Performed:
         connection = await self._connection(effect.email, deadline)
