@@ -166,6 +166,13 @@ def test_a_plan_without_a_name_is_refused_beside_its_field(owner: FormBrowser) -
     assert "Named" in owner.get("/protocols").text
 
 
+def test_a_plan_of_a_source_without_events_is_refused_beside_its_field(owner: FormBrowser) -> None:
+    created = owner.post("/protocols", name="Of nothing", source="violations")
+    assert created.status == 422
+    assert 'id="w-source">This source has sent no events in the last 30 days.</div>' in created.text
+    assert "Of nothing" not in owner.get("/protocols").text
+
+
 def test_documents_are_imported_and_a_plan_is_exported(owner: FormBrowser) -> None:
     path = plan_path(owner, "Imported", document="Event,Property,Type\nSigned Up,plan,string\n")
     rules = '{"rules": [{"type": "IDENTIFY", "version": 1, "jsonSchema": {}}]}'

@@ -44,6 +44,8 @@ _PREVIEWED: Final = timedelta(days=_DAYS)
 _NEW_ROWS: Final = 3
 _CONNECTABLE_SHOWN: Final = 5
 _FIELDS: Final = frozenset({"name", "description"})
+_INFERRED_DAYS: Final = 30
+_NO_EVENTS: Final = f"This source has sent no events in the last {_INFERRED_DAYS} days."
 TYPES: Final = ("any", *JSON_TYPES, DATE_TIME)
 
 
@@ -64,6 +66,8 @@ def create_plan(context: ContextDependency) -> Page:
     slug = unique_slug(suggest_slug(name) or "plan", existing)
     try:
         rules = _rules_of(context, source, document)
+        if source and not document and not rules:
+            return _list(context, FormErrors(fields={"source": _NO_EVENTS}), status=422)
         plan = TrackingPlan(slug=slug, name=name, rules=sort_rules(rules), created_at=to_iso(dependencies.clock.now()))
         context.edit(add_plan(plan))
     except PlanFormatError as error:
@@ -260,7 +264,7 @@ def _rules_of(context: RequestContext, source: str, document: str) -> list[Track
         return []
     dependencies = context.dependencies
     find_source(dependencies.workspace(), source)
-    since: datetime = dependencies.clock.now() - timedelta(days=30)
+    since: datetime = dependencies.clock.now() - timedelta(days=_INFERRED_DAYS)
     with dependencies.store.reading() as work:
         return infer_rules(work, source, since=since)
 
