@@ -263,7 +263,8 @@ def _restored(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert
             "the partner before it is sent."
         )
     sentences.append(
-        "Persons who were deleted or suppressed after the copy was made are back: create these regulations again."
+        "Persons who were deleted or suppressed after the copy was made are back: create these regulations again, "
+        "deletions by user id also by email."
     )
     if recovery.reason not in set(RecoveryReason):
         sentences.append(f"The reason is stored as {recovery.reason}, which this version of Punchcard does not know.")
