@@ -9,7 +9,6 @@ import pytest
 from punchcard.operations.live import LiveEvents
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.testing.waiting import PATIENCE_SECONDS
-from punchcard.traces.tail import Tail
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +41,7 @@ def world(tmp_path: Path) -> Iterator[PublicApiServer]:
 
 
 def live_events(world: PublicApiServer) -> LiveEvents:
-    return LiveEvents(tail=Tail(log=world.log, store=world.store), browser=world.browser)
+    return LiveEvents(tail=world.browser.tail, browser=world.browser)
 
 
 class Watcher:
@@ -79,6 +78,17 @@ async def test_an_event_is_shown_as_it_comes_and_again_with_each_turn(world: Pub
     await watcher.until("m-1", "delivered")
     await watcher.close()
     assert watcher.seen["m-1"] == ["not_routed_yet", "pending", "delivered"]
+
+
+async def test_an_event_is_shown_with_its_source_although_nothing_routes(world: PublicApiServer) -> None:
+    live = live_events(world)
+    stream = live.watch(after=live.position())
+    first = asyncio.create_task(anext(stream))
+    world.send(event("Checked In", 1))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        seen = await first
+    assert [(item.event.message_id, item.event.source) for item in seen] == [("m-1", "website")]
+    await stream.aclose()
 
 
 async def test_results_that_went_to_the_lake_between_two_looks_are_shown(world: PublicApiServer) -> None:

@@ -84,12 +84,11 @@ class OperatorSide:
         from punchcard.operations.live import LiveEvents
         from punchcard.operations.running_configuration import RunningConfiguration
         from punchcard.traces.browse import EventBrowser
-        from punchcard.traces.tail import Tail
         from punchcard.traces.trace import TraceReader
 
         settings, store, watch, log = self._settings, self._store, self._watch, self._log
         lake = open_lake(settings, store)
-        browser = EventBrowser(log=log, lake=lake, store=store)
+        browser = EventBrowser(log=log, lake=lake, store=store, current=watch.current)
         return Dependencies(
             store=store,
             lake=lake,
@@ -101,7 +100,7 @@ class OperatorSide:
                 types=lambda: watch.newest().destination_types,
             ),
             browser=browser,
-            live=LiveEvents(tail=Tail(log=log, store=store), browser=browser),
+            live=LiveEvents(tail=browser.tail, browser=browser),
             clock=SystemClock(),
             configuration=RunningConfiguration(store, self._keyring, watch, lake=lake, clock=SystemClock()),
             commit=self._commit,

@@ -55,7 +55,6 @@ from punchcard.testing.partner.configuration import SLUG
 from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 from punchcard.testing.waiting import PATIENCE_SECONDS
 from punchcard.traces.browse import EventBrowser
-from punchcard.traces.tail import Tail
 from punchcard.traces.trace import TraceReader
 from punchcard.workspace.apply import apply
 from punchcard.workspace.file import read_content
@@ -145,8 +144,9 @@ class PublicApiServer:
         self._facts_path = folder / "engage.duckdb"
         self.lake_location = lake
         self._engine: ComputationEngine | None = None
-        self.traces = TraceReader(log=self.log, lake=LakeReader(lake), store=self.store)
-        self.browser = EventBrowser(log=self.log, lake=LakeReader(lake), store=self.store)
+        reader = LakeReader(lake)
+        self.traces = TraceReader(log=self.log, lake=reader, store=self.store)
+        self.browser = EventBrowser(log=self.log, lake=reader, store=self.store, current=self.watch.current)
         with self.store.unit_of_work() as work:
             self.token = create_token(work, "test", clock=self.clock)
         self._listening = ListeningApp(self.log, self._both)
@@ -383,7 +383,7 @@ class PublicApiServer:
             lake=LakeReader(self.lake_location),
             traces=self.traces,
             browser=self.browser,
-            live=LiveEvents(tail=Tail(log=self.log, store=self.store), browser=self.browser),
+            live=LiveEvents(tail=self.browser.tail, browser=self.browser),
             clock=self.clock,
             configuration=RunningConfiguration(
                 self.store, self._keyring, self.watch, lake=LakeReader(self.lake_location), clock=self.clock

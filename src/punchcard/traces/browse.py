@@ -9,10 +9,9 @@ from sqlalchemy import Connection
 
 from punchcard.clock import EPOCH
 from punchcard.lake.listing import EventQuery
-from punchcard.lake.person_query import PAGE_VIEWED, SCREEN_VIEWED, PersonQuery
+from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader, LakeResult
-from punchcard.log.bodies import decompress
-from punchcard.log.port import EventLog, LogRecord
+from punchcard.log.port import EventLog
 from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.delivery.count_sums import DAY_MICROS
 from punchcard.store.delivery.counts import FOR_EVER, CountQuery, Dimension, read_counts
@@ -20,11 +19,13 @@ from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import places_replayed_with
 from punchcard.traces.conflicts import conflict_to_show
+from punchcard.traces.event_matching import matches_person, matches_query, may_match, record_may_hold
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.stopped import waits_of
-from punchcard.traces.tail import Tail
+from punchcard.traces.tail import MayMatch, Tail
 from punchcard.traces.trace import ResultTrace, effects_met, result_trace, with_wait
+from punchcard.workspace.snapshot import Snapshot
 
 _USER_IDS_MAX = 10
 _EMAILS_MAX = 10
@@ -86,10 +87,24 @@ class Timeline:
 
 
 class EventBrowser:
-    """Lists events from log and lake. Safe to use from several threads."""
+    """Lists events from log and lake. Safe to use from several threads.
 
-    def __init__(self, *, log: EventLog, lake: LakeReader, store: Store) -> None:
-        self._tail = Tail(log=log, store=store)
+    Args:
+        current: The configuration, which has the source of an event that waits for routing; None leaves it unknown.
+
+    Attributes:
+        tail: The end of the log that it lists.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        lake: LakeReader,
+        store: Store,
+        current: Callable[[], Snapshot] | None = None,
+    ) -> None:
+        self.tail = Tail(log=log, store=store, current=current)
         self._lake = lake
         self._store = store
 
@@ -132,7 +147,7 @@ class EventBrowser:
             events = self._first_routed(query, limit=limit, before=before)
             with self._store.reading() as work:
                 current = with_results_of_replays(work, events)
-            matches += [event for event, now in zip(events, current, strict=True) if _matches(now, query)]
+            matches += [event for event, now in zip(events, current, strict=True) if matches_query(now, query)]
             if len(events) <= limit:
                 break
             before = min((event.log_position, event.event_index) for event in events)
@@ -157,7 +172,7 @@ class EventBrowser:
         }
         with self._store.reading() as work:
             current = with_results_of_replays(work, list(chosen.values()))
-        return [event for event, now in zip(chosen.values(), current, strict=True) if _matches(now, query)]
+        return [event for event, now in zip(chosen.values(), current, strict=True) if matches_query(now, query)]
 
     def _first_routed(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         """The newest events that match as they were first routed, at most one beyond the limit from each side."""
@@ -165,11 +180,12 @@ class EventBrowser:
         # An event that waits for routing has no result yet, so it does not match.
         unrouted_max = _UNROUTED_MAX if query.status in (None, EventStatus.PENDING) else 0
         events = self._late(
-            lambda event: _matches(event, query),
+            lambda event: matches_query(event, query),
             needles=[query.name] if query.name else (),
             limit=limit,
             before=before,
             unrouted_max=unrouted_max,
+            may_match=lambda source, results: may_match(source, results, query),
         )
         if len(events) <= limit:
             events += self._lake.page(query, limit=limit + 1, before=before)
@@ -228,14 +244,14 @@ class EventBrowser:
         Raises:
             StorageError: log, lake or store is away.
         """
-        routed = self._tail.routed_position()
+        routed = self.tail.routed_position()
         needles = [value for _, value in query.ids]
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
-        late = self._tail.events(may_hold=_holding(needles)) if needles else ()
+        late = self.tail.events(may_hold=record_may_hold(needles)) if needles else ()
         newest_events = [
             event
             for event in itertools.takewhile(lambda event: event.log_position <= routed, late)
-            if _matches_person(event, query, beyond)
+            if matches_person(event, query, beyond)
         ]
         newest_events += self._lake.events_of_person(query, limit=limit + 1, beyond=beyond)
         by_place = {(event.log_position, event.event_index): event for event in newest_events}
@@ -254,7 +270,7 @@ class EventBrowser:
         position = place[0]
         # Both: it may move from the one to the other in between.
         late = [
-            event for event in self._tail.events(after=position - 1, records_max=1) if event.log_position == position
+            event for event in self.tail.events(after=position - 1, records_max=1) if event.log_position == position
         ]
         for event in (*self._lake.between(position, position), *late):
             if (event.log_position, event.event_index) == place:
@@ -276,7 +292,7 @@ class EventBrowser:
 
     def _of(self, query: PersonQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         events = self._late(
-            lambda value: _matches_person(value, query, None),
+            lambda value: matches_person(value, query, None),
             needles=[value for _, value in query.ids],
             limit=limit,
             before=before,
@@ -293,6 +309,7 @@ class EventBrowser:
         limit: int,
         before: EventPosition | None,
         unrouted_max: int = _UNROUTED_MAX,
+        may_match: MayMatch | None = None,
     ) -> list[LakeEvent]:
         """The newest events that match and may not be in the lake yet, no more than one beyond the limit.
 
@@ -300,7 +317,11 @@ class EventBrowser:
             needles: Such an event contains one of them, in any case; none for no such condition.
         """
         lake_events: list[LakeEvent] = []
-        late = self._tail.newest(unrouted_max=unrouted_max, may_hold=_holding(needles) if needles else lambda _: True)
+        late = self.tail.newest(
+            unrouted_max=unrouted_max,
+            may_hold=record_may_hold(needles) if needles else lambda _: True,
+            may_match=may_match,
+        )
         for event in late:
             if matches(event) and (before is None or (event.log_position, event.event_index) < before):
                 lake_events.append(event)
@@ -339,57 +360,3 @@ def _seen_events(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEven
     return [
         SeenEvent(event=event, results=tuple(current(event, result) for result in event.results)) for event in events
     ]
-
-
-def _holding(needles: Sequence[str]) -> Callable[[LogRecord], bool]:
-    encoded_needles = [needle.lower().encode() for needle in needles]
-    if not all(map(str.isascii, needles)):
-        return lambda _: True  # in bytes only ASCII has cases
-
-    def may_hold(record: LogRecord) -> bool:
-        body = decompress(record)
-        if b"\\" in body:
-            return True  # what is sought may be written in escapes
-        lower = body.lower()
-        return any(needle in lower for needle in encoded_needles)
-
-    return may_hold
-
-
-def _matches_person(event: LakeEvent, query: PersonQuery, beyond: EventPosition | None) -> bool:
-    """As the lake answers it."""
-    place, at = (event.log_position, event.event_index), event.timestamp
-    name = {"page": PAGE_VIEWED, "screen": SCREEN_VIEWED}.get(event.type, event.event or "")
-    return (
-        (
-            (event.email is not None and event.email in query.emails)
-            or (event.user_id is not None and event.user_id in query.user_ids)
-            or (event.anonymous_id is not None and event.anonymous_id in query.anonymous_ids)
-        )
-        and (query.types is None or event.type in query.types)
-        and (query.names is None or name in query.names)
-        and name not in query.excluded_names
-        and (query.begin is None or (at is not None and at >= query.begin))
-        and (query.end is None or (at is not None and at < query.end))
-        and (beyond is None or (place > beyond if query.oldest_first else place < beyond))
-    )
-
-
-def _matches(event: LakeEvent, query: EventQuery) -> bool:
-    return (
-        query.source in (None, event.source)
-        and query.type in (None, event.type)
-        and query.name in (None, event.event)
-        and (query.begin is None or event.received_at >= query.begin)
-        and (query.end is None or event.received_at < query.end)
-        and (not query.note or any(note.startswith(query.note) for note in event.notes))
-        and (
-            query.status is None
-            or any(
-                result.status == query.status
-                and query.destination in (None, result.destination or "")
-                and query.reason in (None, result.reason or "")
-                for result in event.results
-            )
-        )
-    )

@@ -1,6 +1,6 @@
 """What was received and is not in the lake yet: the last seconds of the log, with the results that the store keeps."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -9,14 +9,16 @@ from punchcard.errors import UnreadableRecordError
 from punchcard.events.model import Event
 from punchcard.lake.extraction import extract_email
 from punchcard.lake.reader import LakeEvent, LakeResult
+from punchcard.log.bodies import decompress
 from punchcard.log.port import EventLog, LogRecord
 from punchcard.routing.lake_events import read_lake_event, with_event
-from punchcard.routing.records import Item, as_routed, read_record, read_routed
+from punchcard.routing.records import Item, as_routed, read_items_at, read_record, read_routed
 from punchcard.routing.replay_record import REPLAY
 from punchcard.routing.suppression import is_suppressed, without_person
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventResult, EventStatus, ResultBatch, RoutedRecord
 from punchcard.store.routing.positions import LAKE, ROUTING, position_of, results_between
+from punchcard.workspace.snapshot import Snapshot
 
 _RECORDS = 500
 _BYTES = 4_000_000
@@ -29,12 +31,22 @@ NOT_ROUTED = EventResult(
 _RoutedAt = Mapping[int, tuple[ResultBatch, RoutedRecord]]
 
 
-class Tail:
-    """Reads the end of the log. Safe to use from several threads."""
+MayMatch = Callable[[str | None, Sequence[EventResult]], bool]
+"""Whether an event may be sought, by the slug of its source and its results: False saves reading it."""
 
-    def __init__(self, *, log: EventLog, store: Store) -> None:
+
+class Tail:
+    """Reads the end of the log. Safe to use from several threads.
+
+    Args:
+        current: The configuration. Until routing decides the source of an event, it has that of its write key; with
+            None, it has none.
+    """
+
+    def __init__(self, *, log: EventLog, store: Store, current: Callable[[], Snapshot] | None = None) -> None:
         self._log = log
         self._store = store
+        self._current = current
 
     def events(
         self,
@@ -66,7 +78,7 @@ class Tail:
             matching_records = [record for record in records if _may_hold(may_hold, record)]
             routed_at = self._routed(matching_records)
             for record in matching_records:
-                yield from _events_of(record, routed_at)
+                yield from self._events_of(record, routed_at)
 
     def newest(
         self,
@@ -74,6 +86,7 @@ class Tail:
         after: int | None = None,
         unrouted_max: int = _UNROUTED_MAX,
         may_hold: Callable[[LogRecord], bool] = lambda _: True,
+        may_match: MayMatch | None = None,
     ) -> Iterator[LakeEvent]:
         """The same events from the newest on: for lists, which end when they are full.
 
@@ -85,6 +98,7 @@ class Tail:
                 and they count as not routed. None for what the lake may not hold yet.
             unrouted_max: How many records that wait for routing are read at most.
             may_hold: False for a record that need not be parsed.
+            may_match: Which events of the others are read; None for all.
 
         Raises:
             StorageError: the log or the store is away.
@@ -97,10 +111,12 @@ class Tail:
         for low, high in ranges:
             while high > low:
                 lower = max(low, high - _RECORDS_AT_ONCE)
-                matching_records = [record for record in self._between(lower, high) if _may_hold(may_hold, record)]
-                routed_at = self._routed(matching_records)
-                for record in reversed(matching_records):
-                    yield from reversed(_events_of(record, routed_at))
+                records = self._between(lower, high)
+                routed_at = self._routed(records)
+                for record in reversed(records):
+                    indices = None if may_match is None else self._matching(record, routed_at, may_match)
+                    if (indices is None or indices) and _may_hold(may_hold, record):
+                        yield from reversed(self._events_of(record, routed_at, indices))
                 high = lower
 
     def routed_position(self) -> int:
@@ -154,6 +170,36 @@ class Tail:
             after = records[-1].position
         return log_records
 
+    def _source_of(self, write_key: str) -> str | None:
+        route = None if self._current is None else self._current().routes.get(write_key)
+        return None if route is None else route.source.slug
+
+    def _matching(self, record: LogRecord, routed_at: _RoutedAt, may_match: MayMatch) -> Collection[int] | None:
+        """Return the indices of the events of a record that may match, by what is known of them; None for all."""
+        if record.position not in routed_at:
+            return None if may_match(self._source_of(record.write_key), (NOT_ROUTED,)) else ()
+        batch, routed = routed_at[record.position]
+        # Most events of a record share few results.
+        matching = {number for number in set(routed.results) if may_match(routed.source, batch.distinct[number])}
+        indices = [index for index, number in enumerate(routed.results) if number in matching]
+        return None if len(indices) == len(routed.results) else indices
+
+    def _events_of(
+        self, record: LogRecord, routed_at: _RoutedAt, indices: Collection[int] | None = None
+    ) -> list[LakeEvent]:
+        """Return the events of a record, in its order; with indices, only those of a record that was routed."""
+        if record.call == REPLAY:
+            return []  # its events are shown where they stand themselves
+        if record.position not in routed_at:
+            source = self._source_of(record.write_key)
+            return [_seen(item, record, index, source, (NOT_ROUTED,)) for index, item in enumerate(read_record(record))]
+        batch, routed = routed_at[record.position]
+        items = dict(enumerate(read_routed(record, routed))) if indices is None else _read_at(record, routed, indices)
+        return [
+            _seen(item, record, index, routed.source, batch.distinct[routed.results[index]])
+            for index, item in items.items()
+        ]
+
     def last_position(self) -> int:
         """The log position of the newest record, 0 if there is none."""
         return self._log.last_position()
@@ -166,14 +212,19 @@ def _may_hold(may_hold: Callable[[LogRecord], bool], record: LogRecord) -> bool:
         return True  # what can still be made out of it, `read_record` says
 
 
-def _events_of(record: LogRecord, routed_at: _RoutedAt) -> list[LakeEvent]:
-    if record.call == REPLAY:
-        return []  # its events are shown where they stand themselves
-    routed = routed_at.get(record.position)
-    items = read_record(record) if routed is None else read_routed(record, routed[1])
-    return [
-        _seen(item, record, index, *_results_at(routed_at, record.position, index)) for index, item in enumerate(items)
-    ]
+def _read_at(record: LogRecord, routed: RoutedRecord, indices: Collection[int]) -> dict[int, Item]:
+    """Return the events of a record at these indices as they were routed."""
+    try:
+        items = read_items_at(record, decompress(record), indices)
+    except UnreadableRecordError:
+        items = {}
+    if len(items) < len(indices):  # what has become of the others, `read_routed` says
+        every = read_routed(record, routed)
+        return {index: every[index] for index in sorted(indices)}
+    return {
+        index: as_routed(item, index, routed) if isinstance(item, Event) else item
+        for index, item in sorted(items.items())
+    }
 
 
 def _seen(item: Item, record: LogRecord, index: int, source: str | None, results: Sequence[EventResult]) -> LakeEvent:
