@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -40,6 +41,10 @@ _REFRESH_SECONDS: Final = 0.4  # a regulation takes effect within a second
 _REMEMBERED_MAX: Final = 200_000
 _NO_WIRE: Final = WireEvent()
 _encode = msgspec.json.Encoder().encode
+_ids_of: Final[Mapping[SubjectType, Callable[[WireEvent], str | None]]] = {
+    SubjectType.USER_ID: attrgetter("user_id"),
+    SubjectType.ANONYMOUS_ID: attrgetter("anonymous_id"),
+}
 
 
 class SuppressedEvents(NamedTuple):
@@ -169,10 +174,8 @@ class Suppressions:
                 suppressed.update(_matching(aliases.items(), matches, source_of))
             if subject_type is SubjectType.EMAIL:
                 values = emails if emails is not None else _emails_of(items)
-            elif subject_type is SubjectType.USER_ID:
-                values = [wire.user_id for wire in wires]
             else:
-                values = [wire.anonymous_id for wire in wires]
+                values = list(map(_ids_of[subject_type], wires))
             # As for most batches: all persons were seen before, or the events have no such id.
             if self._clear[subject_type].issuperset(values):
                 continue
