@@ -4,7 +4,7 @@ import gc
 import sys
 
 from punchcard.cli.help_pages import find_page
-from punchcard.cli.output import end_output
+from punchcard.cli.output import end_output, open_closed_streams
 
 _INTERRUPTED = 130
 _REPORTS_LEAKS = "_duckdb"  # it prints what that last search has not freed
@@ -12,6 +12,7 @@ _REPORTS_LEAKS = "_duckdb"  # it prints what that last search has not freed
 
 def main() -> int:
     """Run the command that the process's arguments name; returns the exit status."""
+    open_closed_streams()
     gc.set_threshold(50_000, 20, 100)  # as in `runtime`: imports make no garbage
     try:
         if (page := find_page(sys.argv[1:])) is not None:

@@ -4,7 +4,7 @@ import sys
 
 from punchcard.cli.listing import print_list
 from punchcard.cli.options import unknown_name
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.operations.alert_actions import acknowledge, send_test
 from punchcard.operations.alert_channels import ChannelError

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from punchcard.cli.listing import print_list
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.engage.requests import PreviewRequest
 from punchcard.errors import ConfigurationError
@@ -63,7 +63,7 @@ def preview_definition(settings: Settings, definition: str, *, is_trait: bool, a
         request = PreviewRequest("computed_trait" if is_trait else "audience", definition, anonymous)
         result = engagement.preview(store, request, clock=SystemClock())
     if result.error:
-        print(f"The definition cannot be computed: {result.error}", file=sys.stderr)
+        print(f"The definition cannot be computed: {printable(result.error)}", file=sys.stderr)
         return 1
     for warning in result.warnings:
         print(f"Warning: {printable(warning)}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from contextlib import closing
 
 from punchcard.cli.listing import print_list
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.operations.control_preview import preview_control

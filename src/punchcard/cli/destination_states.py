@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.operations.destination_states import pause_destination, resume_destination, switch_destination
 from punchcard.operations.instants import read_instant

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from punchcard.cli.listing import print_json_lines
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.runtime.diagnosis import Diagnosis, Health
 from punchcard.runtime.doctor import diagnose
 from punchcard.runtime.logs import configure_logs

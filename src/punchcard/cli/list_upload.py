@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from punchcard.cli.listing import print_json_lines, print_list
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.computations.keys import key_of
 from punchcard.errors import ConfigurationError

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 
 PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that each item stays on its line
 T = TypeVar("T")

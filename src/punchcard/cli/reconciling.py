@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from punchcard.cli.options import unknown_name
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.delivery.spare import OwnPermits
 from punchcard.errors import ConfigurationError, PunchcardError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from punchcard.cli.listing import print_json_lines
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.operations.access_request import PersonReader, to_html, to_json

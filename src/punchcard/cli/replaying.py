@@ -13,7 +13,7 @@ from rich.text import Text
 
 from punchcard.cli.listing import open_console, print_json_lines, print_list
 from punchcard.cli.options import unknown_name
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.operations.instants import read_instant

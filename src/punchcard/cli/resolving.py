@@ -6,7 +6,7 @@ from rich.text import Text
 
 from punchcard.cli.listing import open_console, print_list
 from punchcard.cli.named_parts import named_destination
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.operations.conflict_resolution import (

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from punchcard.cli.options import unknown_name
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.delivery.retrying import Retryable, find_retryable, options_by_slug, retry
 from punchcard.destinations.port import DeliveryOptions

@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from punchcard.cli.app import app
-from punchcard.cli.output import FAILED, end_output
+from punchcard.cli.output import FAILED, end_output, printable
 from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
 from punchcard.operations.sentences import capitalize, shorten
@@ -42,7 +42,8 @@ def _run(arguments: Sequence[str]) -> int:
         _print_usage_error(error)
         return CALLED_WRONGLY
     except OSError as error:
-        _print_error(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        text = error.strerror or str(error)
+        _print_error(f"{error.filename}: {text}" if error.filename and error.strerror else text)
         return FAILED
     except UnicodeEncodeError as error:
         numbers = [number for number, text in enumerate(arguments, start=1) if not _is_unicode(text)]
@@ -72,11 +73,11 @@ def _is_unicode(argument: str) -> bool:
 
 def _print_error(message: str) -> None:
     for line in message.splitlines():
-        print(f"punchcard: {capitalize(shorten(line))}", file=sys.stderr)
+        print(f"punchcard: {capitalize(shorten(printable(line)))}", file=sys.stderr)
 
 
 def _print_usage_error(error: TyperException) -> None:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "punchcard"
     message = " ".join(error.format_message().split()).rstrip(".")
-    print(f"{path}: {message}; see `{path} --help`", file=sys.stderr)
+    print(f"{path}: {printable(shorten(message))}; see `{path} --help`", file=sys.stderr)

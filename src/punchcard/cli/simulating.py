@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from punchcard.cli.options import unknown_name
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.destinations.port import MappingChoice

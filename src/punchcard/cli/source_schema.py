@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import msgspec
 from sqlalchemy import Connection
 
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.operations.source_schema import SchemaEvent, find_details, list_schema, plain_text

@@ -6,6 +6,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from punchcard.cli.output import printable
 from punchcard.destinations.definition import LedgerColumn
 from punchcard.events.model import WireEvent
 from punchcard.operations.remedies import next_step, trace_remedies
@@ -29,7 +30,7 @@ _IDS_MAX = 6
 
 def print_text(trace: EventTrace, console: Console) -> None:
     """Print the trace: the event, its result at each destination, its later copies, events of other sources."""
-    console.print(Text(f"{_title(trace.event)}  ", style="bold") + Text(_clean(trace.message_id)))
+    console.print(Text(f"{_title(trace.event)}  ", style="bold") + Text(printable(trace.message_id)))
     _line(console, "received", f"{_instant(trace.received_at)} from {_source(trace)}")
     if trace.profile is not None:
         _line(console, "profile", f"{trace.profile.public_id}: {_ids(trace.profile)}")
@@ -47,18 +48,13 @@ def print_text(trace: EventTrace, console: Console) -> None:
         replayed = (
             f"Replayed to {replay.destination} {_instant(replay.replayed_at)} by replay {replay.replay}: {status}"
         )
-        console.print(Text("\n") + Text(_clean(replayed)))
+        console.print(Text("\n") + Text(printable(replayed)))
     for copy in trace.copies:
         results = ", ".join(sorted({_status_text(result) for result in copy.results}))
         console.print(Text(f"\nThe same message id was received again {_instant(copy.received_at)}: {results}"))
     for other in trace.others:
         console.print(Text(f"\nAnother event with the same message id, from {_source(other)}:\n", style="bold"))
         print_text(other, console)
-
-
-def printable(text: str) -> str:
-    """Return the text without control characters: text from senders must not control the terminal."""
-    return _clean(text)
 
 
 def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> None:
@@ -98,7 +94,7 @@ def _print_result(result: ResultTrace, trace: EventTrace, console: Console) -> N
 
 
 def _line(console: Console, label: str, words: str) -> None:
-    console.print(Text(f"  {label:<{_LABEL_WIDTH}}", style="dim") + Text(_clean(words)))
+    console.print(Text(f"  {label:<{_LABEL_WIDTH}}", style="dim") + Text(printable(words)))
 
 
 def _ids(profile: ProfileTrace) -> str:
@@ -113,7 +109,7 @@ def _title(event: bytes) -> str:
         return "Unreadable event"
     # Calls for single events have their type in the path only.
     kind = wire.type or ("track" if wire.event else "event")
-    return _clean(f"{kind} {wire.event or wire.name or ''}".rstrip())
+    return printable(f"{kind} {wire.event or wire.name or ''}".rstrip())
 
 
 def _pretty(event: bytes) -> str:
@@ -122,7 +118,7 @@ def _pretty(event: bytes) -> str:
         text = msgspec.json.format(event, indent=2).decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = event.decode(errors="replace")
-    return "\n".join(_clean(line) for line in text.splitlines())
+    return "\n".join(printable(line) for line in text.splitlines())
 
 
 def _source(trace: EventTrace) -> str:
@@ -130,7 +126,7 @@ def _source(trace: EventTrace) -> str:
 
 
 def _status_text(result: ResultTrace) -> str:
-    return _clean(status_label(result.status).lower() + (f" ({result.reason})" if result.reason else ""))
+    return printable(status_label(result.status).lower() + (f" ({result.reason})" if result.reason else ""))
 
 
 def _attempt_text(attempt: AttemptTrace) -> str:
@@ -155,7 +151,3 @@ def _effect_text(transaction: TransactionTrace) -> str:
 
 def _instant(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03d} UTC"
-
-
-def _clean(text: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in text)

@@ -1,7 +1,7 @@
 """What the commands under `punchcard transformation` do."""
 
 from punchcard.cli.listing import print_list
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.operations.transformation_preview import preview_on_events
 from punchcard.runtime.assembly import open_keyring, open_lake, open_store

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from punchcard.app.passwords import hash_password
 from punchcard.cli.listing import print_list
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.operations.invitations import invitation_link, invite, mail_invitation, read_role

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from punchcard.cli.listing import print_json_lines
-from punchcard.cli.trace_text import printable
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.operations.configuration_versions import ConfigurationVersions, DescribedVersion, RestorePlan

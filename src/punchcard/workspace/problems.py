@@ -33,7 +33,8 @@ class Problem:
 
     def __str__(self) -> str:
         """Return the path and the message as one line."""
-        return f"{render_path(self.path)}: {self.message}" if self.path else self.message
+        text = f"{render_path(self.path)}: {self.message}" if self.path else self.message
+        return " ".join(text.splitlines())  # a value that the message repeats may have several lines
 
 
 def render_path(path: KeyPath) -> str:

@@ -71,6 +71,28 @@ def test_the_module_runs_as_a_program() -> None:
 
 
 @pytest.mark.parametrize(
+    ("call", "status", "output", "errors"),
+    [
+        pytest.param("--help >&-", 0, "", "", id="help, output closed"),
+        pytest.param("--version >&-", 0, "", "", id="command, output closed"),
+        pytest.param("tracee 2>&-", 2, "", "", id="errors closed"),
+        pytest.param("--version <&- >&- 2>&-", 0, "", "", id="all closed"),
+        pytest.param(
+            "--help >/dev/full", 1, "", "punchcard: Standard output: No space left on device\n", id="help, disk full"
+        ),
+        pytest.param("--version >/dev/full", 1, "", "No space left on device\n", id="command, disk full"),
+    ],
+)
+def test_output_that_cannot_be_written_is_no_defect(call: str, status: int, output: str, errors: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m punchcard {call}', sys.executable], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (status, output)
+    assert done.stderr.endswith(errors)
+    assert done.stderr.count("\n") == bool(errors)
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         pytest.param(["tracee"], "Did you mean 'trace'", id="unknown command"),
@@ -164,6 +186,8 @@ def some_data(tmp_path: Path) -> Path:
         pytest.param(
             PermissionError(13, "Permission denied", "x.csv"), 1, "punchcard: x.csv: Permission denied\n", id="file"
         ),
+        pytest.param(OSError(5, "Input/output error"), 1, "punchcard: Input/output error\n", id="file-without-a-name"),
+        pytest.param(PunchcardError("No \x1b[2J\x9b."), 1, "punchcard: No �[2J�.\n", id="control-characters"),
         pytest.param(KeyboardInterrupt(), 130, "", id="interrupted"),
     ],
 )

@@ -196,9 +196,9 @@ def test_strict_stops_at_the_first_bad_row_with_all_before_it_sent(
 def test_strict_stops_when_the_server_refuses_a_row(
     api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.refuses = lambda event: "no such luck" if event["userId"] == "u150" else None
+    api.refuses = lambda event: "no such \x1b[1mluck" if event["userId"] == "u150" else None
     assert import_(api, orders(tmp_path, 500), "--strict") == 1
-    assert "row 152: no such luck" in capsys.readouterr().err
+    assert "row 152: no such �[1mluck" in capsys.readouterr().err
     assert len(api.events()) < 250
 
 

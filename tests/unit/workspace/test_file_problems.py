@@ -60,3 +60,11 @@ def test_each_transformation_without_a_name_is_reported_for_that_alone() -> None
     lines = problems(f'[workspace]\nname = "Acme"\n[[sources]]\nslug = "web"\nwrite_key = "wk"\n{table}{table}')
     assert len(lines) == 2
     assert all(f"[{index}].name" in line for index, line in enumerate(lines))
+
+
+@pytest.mark.parametrize("end", ["\\n", "\\r\\n", "\\u2028"])
+def test_a_value_of_several_lines_is_reported_in_one(end: str) -> None:
+    (line,) = problems(f'[workspace]\ntimezone = "Mars{end}Phobos"\n')
+    assert line.startswith('punchcard.toml:2: workspace.timezone: "Mars Phobos" is not a time zone.')
+    (line,) = problems(f'[workspace]\n"a{end}b" = 1\n')
+    assert ': workspace."a b": Unknown key.' in line

@@ -16,6 +16,7 @@ from punchcard.cli.importing.preview import confirm_amounts
 from punchcard.cli.importing.progress import Progress, ProgressFile
 from punchcard.cli.importing.rows import BadRow, EventRow, RowReader, open_rows
 from punchcard.cli.importing.sender import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, ReadyRow, Sender
+from punchcard.cli.output import printable
 from punchcard.cli.tracking_client import TrackingClient
 from punchcard.events.times import read_time
 
@@ -67,7 +68,7 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
     reader = open_rows(path, mapping)
     try:
         for notice in reader.notices:
-            print(notice, file=sys.stderr)
+            print(printable(notice), file=sys.stderr)
         confirmed = confirm_amounts(reader, mapping, is_confirmed=options.is_confirmed)
         if options.save_mapping is not None:
             save_mapping(confirmed, options.save_mapping)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from punchcard.cli.output import printable
+
 _LINE_SECONDS = 10.0
 _BAR_SECONDS = 0.1
 
@@ -65,7 +67,7 @@ class _Lines:
         self.say(f"{done:.0%}: {_format_counts(counts)}, {counts.sent_now / seconds:,.0f} rows/s{left}")
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 class _Bar:
@@ -102,7 +104,7 @@ class _Bar:
         self._progress.update(self._task, completed=position, words=f"{_format_counts(counts)}, {rate:,.0f} rows/s")
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False)
+        self._progress.console.print(printable(text), markup=False)
 
 
 def _format_counts(counts: Counts) -> str:
