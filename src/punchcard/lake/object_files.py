@@ -6,7 +6,7 @@ hold what is searched costs two requests the first time and none later. A small 
 """
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ _FOOTER_BYTES = 16_384  # what DuckDB reads first
 _KEPT_PART_BYTES_MAX = 65_536  # a footer, a Bloom filter or a small file
 _KEPT_BYTES_MAX = 64 * 1024 * 1024
 _REQUESTS_AT_ONCE = 8
+_FAILURES_KEPT = 64  # many times the threads of a query
 _MODIFIED = datetime(2000, 1, 1, tzinfo=UTC)  # data files never change
 
 
@@ -59,15 +60,11 @@ class ObjectFiles:
 
     def failed_request(self, error: Exception) -> LakeError | None:
         """Return the failure of the object store that an error of DuckDB repeats in its text, None if it is another."""
-        message, code = self._file_system.failure
-        return LakeError(message, code=code) if message and message in str(error) else None
+        return self._file_system.failure_in(str(error))
 
 
 class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A file system of the data files of one lake, for `register_filesystem`.
-
-    Attributes:
-        failure: Message and code of the newest failure of the object store: DuckDB raises an error of its own for it.
 
     Raises:
         LakeError: From reading: the object store is unavailable, or a file is missing.
@@ -81,8 +78,16 @@ class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec
         self._store = store
         self._parts: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._kept_bytes = 0
-        self.failure = ("", "")
+        self._failures: deque[tuple[str, str]] = deque(maxlen=_FAILURES_KEPT)  # message and code, of all threads
         self._lock = threading.Lock()
+
+    def failure_in(self, text: str) -> LakeError | None:
+        """Return the failure of the object store that a text repeats, such as that of DuckDB's own error for it."""
+        with self._lock:
+            for message, code in self._failures:
+                if message in text:
+                    return LakeError(message, code=code)
+        return None
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> "LakeFile":
         """Open a file for reading."""
@@ -133,7 +138,8 @@ class LakeFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fsspec
         try:
             content = self._store.read_range(name, start=start, length=length)
         except LakeError as error:
-            self.failure = error.message, error.code
+            with self._lock:
+                self._failures.append((error.message, error.code))
             raise
         if length <= _KEPT_PART_BYTES_MAX:
             with self._lock:
