@@ -84,7 +84,7 @@ def test_a_mail_is_sent_and_a_refused_one_is_sent_again(sqlite_world: World) -> 
         world.clock.advance(31)
         world.send()
         (mail,) = server.mails
-    assert mail["Subject"].startswith("[Punchcard] Warning: perkville is off")
+    assert mail["Subject"].startswith("[Punchcard] Warning: Perkville is off")
     assert mail["To"] == "ops@example.com"
     text = mail.get_content()
     assert "Its events are recorded only" in text

@@ -45,7 +45,7 @@ def test_one_notice_for_each_change_of_state(world: World) -> None:
     assert (alert.state, alert.content.kind, alert.content.subject) == (AlertState.RAISED, "off", "perkville")
     assert world.taken.types() == [("alert.raised", "off")]
     body = world.taken.notices[0][1].body
-    assert body.title.startswith("perkville is off")
+    assert body.title.startswith("Perkville is off")
     assert body.url == "https://points.example.com/destinations/perkville"
     for hours in (23, 2, 20, 5):
         world.clock.advance(hours * 3600)

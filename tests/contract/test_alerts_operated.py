@@ -160,7 +160,7 @@ def test_rules_by_the_api(world: PublicApiServer) -> None:
 def test_home_and_the_page_of_alerts_show_the_same(world: PublicApiServer) -> None:
     browser = browser_of(world, "editor")
     for path in ("/", "/alerts"):  # match at once, before the loop has looked
-        assert "perkville is off" in browser.get(path).text
+        assert "Perkville is off" in browser.get(path).text
         assert "Acknowledge</button>" not in browser.get(path).text
     look(world)
     match = re.search(r'action="(/alerts/\d+/acknowledge)"', browser.get("/").text)
@@ -170,10 +170,10 @@ def test_home_and_the_page_of_alerts_show_the_same(world: PublicApiServer) -> No
     for path in ("/", "/alerts"):
         assert "Acknowledged by operator editor@acme.example" in browser.get(path).text
     assert call(world, "PATCH", "/api/destinations/perkville", {"enabled": True})[0] == 200
-    assert "perkville is off" not in browser.get("/").text
+    assert "Perkville is off" not in browser.get("/").text
     look(world)
     page = browser.get("/alerts").text
-    assert "perkville is off" in page.partition("Resolved</h2>")[2]
+    assert "Perkville is off" in page.partition("Resolved</h2>")[2]
     assert "Nothing. All is well." in page
     assert browser.post(match[1], back="//evil.example").headers["location"] == "/"
 
@@ -257,9 +257,9 @@ def test_the_command_line(
     look(world)
     status, out, _ = run("list")
     assert status == 0
-    assert "perkville is off" in out
+    assert "Perkville is off" in out
     (alert,) = [json.loads(line) for line in run("list", "--json")[1].splitlines()]
-    assert run("acknowledge", alert["id"])[1].startswith("acknowledged: perkville is off")
+    assert run("acknowledge", alert["id"])[1].startswith("acknowledged: Perkville is off")
     assert json.loads(run("list", "--json")[1])["state"] == "acknowledged"
     status, _, err = run("acknowledge", "77")
     assert (status, "There is no alert 77." in err) == (2, True)

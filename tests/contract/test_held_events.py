@@ -250,7 +250,7 @@ def test_a_held_destination_is_shown_and_corrected_in_the_app(sqlite_world: Publ
     world.send(order("m1", number="1"), order("m2", number="2"))
     world.route()
     home = owner.get("/").text
-    assert "perkville cannot be used" in home
+    assert "Perkville (perkville) cannot be used" in home
     assert "2 events are held" in home
     assert 'href="/destinations/perkville/filters"' in home
     page = owner.get("/destinations/perkville").text

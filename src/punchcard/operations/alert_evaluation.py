@@ -39,7 +39,7 @@ from punchcard.store.operations.alerts import (
 from punchcard.workspace.alert_rules import AlertKind, Severity
 from punchcard.workspace.alert_settings import parse_quiet_hours
 from punchcard.workspace.model import AlertChannel
-from punchcard.workspace.snapshot import Snapshot
+from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 REMINDED_EVERY: Final = timedelta(days=1)
 _VOLUME_SECONDS: Final = 600.0
@@ -103,7 +103,7 @@ def build_content(
     alert: Alert, snapshot: Snapshot, *, now: datetime, points_per_unit: PointsPerUnit = lambda _slug, _item: None
 ) -> AlertContent:
     """Return what an alert says, with the severity that its rule has now."""
-    text = describe_alert(alert, zone=snapshot.zone)
+    text = describe_alert(_with_name(alert, snapshot), zone=snapshot.zone)
     return AlertContent(
         cause=cause_digest(alert),
         kind=alert.kind,
@@ -120,6 +120,23 @@ def build_content(
         points=_points(alert, points_per_unit),
         since=alert.since or now,
     )
+
+
+def _with_name(alert: Alert, snapshot: Snapshot) -> Alert:
+    """Return the alert with the name of its destination, for its texts only: an alert is known by the slug."""
+    routed = snapshot.destinations.get(alert.destination)
+    if routed is None:
+        return alert
+    names = [_name(each) for each in snapshot.destinations.values()]
+    name = _name(routed)
+    if names.count(name) > 1:
+        name = f"{name} ({routed.slug})"
+    subject = name if alert.subject == alert.destination else alert.subject
+    return replace(alert, subject=subject, destination_name=name)
+
+
+def _name(routed: RoutedDestination) -> str:
+    return routed.destination.name or routed.partner.definition.name
 
 
 class AlertEvaluator:

@@ -18,6 +18,7 @@ class Alert:
     Attributes:
         subject: A destination's slug, or an event's name.
         destination: Slug; "" if none is concerned.
+        destination_name: What texts call it; "" while only the slug is known.
         count: How many events or awards; 0 where that says nothing.
         detail: A sentence, "" if the kind says all.
         until: When it ended, None while it lasts.
@@ -31,6 +32,7 @@ class Alert:
     kind: AlertKind
     subject: str
     destination: str = ""
+    destination_name: str = ""
     count: int = 0
     reason: str = ""
     detail: str = ""

@@ -211,7 +211,7 @@ def _volume(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _unmapped(alert: Alert, zone: ZoneInfo) -> AlertText:
     return AlertText(
         title=f"“{alert.subject}” was received {count_noun(alert.count, 'time')} {_WEEK} and earned nothing.",
-        detail=f"Nothing is mapped to it at {alert.destination}.",
+        detail=f"Nothing is mapped to it at {alert.destination_name or alert.destination}.",
         remedy="Map the event, or acknowledge this alert if it is to earn nothing.",
         path=f"{_base(alert)}/map",
     )
@@ -244,9 +244,9 @@ def _computation(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _sync(alert: Alert, zone: ZoneInfo) -> AlertText:
-    values = count_noun(alert.count, "value")
+    values, destination = count_noun(alert.count, "value"), alert.destination_name or alert.destination
     return AlertText(
-        title=f"{values} of {alert.subject} {'is' if alert.count == 1 else 'are'} not at {alert.destination}.",
+        title=f"{values} of {alert.subject} {'is' if alert.count == 1 else 'are'} not at {destination}.",
         detail=as_sentence(alert.detail) or _meaning(alert.reason),
         remedy=_measure(alert.reason, "Correct what the message names, then resync."),
         path=f"/audiences/{quote(alert.subject)}",
