@@ -129,12 +129,12 @@ def export_person(settings: Settings, subject: str, *, by: str, path: Path) -> i
             clock=SystemClock(),
         )
         person = reader.read(_read_type(by), subject)
-    for ending, content in ((".json", to_json(person)), (".html", to_html(person))):
+    for ending, pieces in ((".json", to_json(person)), (".html", to_html(person))):
         target = path.with_name(path.name + ending)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(content)
+                file.writelines(pieces)
         except OSError as error:
             raise ConfigurationError(f"{target}: The file cannot be written: {error.strerror}.") from error
         print(f"Wrote {target}")

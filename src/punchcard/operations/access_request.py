@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from punchcard.clock import Clock, to_iso
 from punchcard.errors import ConfigurationError
@@ -24,6 +24,7 @@ from punchcard.store.privacy.suppressions import active_of
 from punchcard.workspace.subject_vault import SubjectVault
 
 _EVENTS_PER_PAGE: Final = 1_000
+_PIECE_CHARACTERS: Final = 64 * 1024
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#1d273b}"
     "h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;width:100%}"
@@ -56,7 +57,7 @@ class PersonReader:
         self._clock = clock
 
     def read(self, subject_type: SubjectType, subject: str) -> dict[str, Any]:
-        """Return everything about a person, in plain values; the newest seconds may be missing.
+        """Return everything about a person, in plain values for `to_json`; the newest seconds may be missing.
 
         Raises:
             ConfigurationError: The id is empty or blank.
@@ -87,7 +88,7 @@ class PersonReader:
                     "others": sorted(ids.others),
                 },
                 "profiles": _plain(profile_data(work, sorted(ids.profiles))),
-                "events": [_event(event) for event in events],
+                "events": _Events(events),
                 "ledger": _plain(effects_about(work, find_effects(work, ids.emails, messages))),
                 "rejectedRequests": _plain(requests_about(work, ids)),
                 "reports": _plain(reports_about(work, ids)),
@@ -110,29 +111,70 @@ class PersonReader:
             )
 
 
-def to_json(person: Mapping[str, Any]) -> bytes:
-    """Return what was collected as JSON text."""
-    return json.dumps(person, ensure_ascii=False, indent=2).encode()
+def to_json(person: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield what was collected as JSON text, in pieces: an event is written only when its turn comes."""
+    return _joined(_json_texts(person))
 
 
-def to_html(person: Mapping[str, Any]) -> bytes:
-    """Return what was collected as one HTML file that needs no other."""
+def to_html(person: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield what was collected as one HTML file that needs no other, in pieces."""
+    return _joined(_html_texts(person))
+
+
+def _json_texts(person: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the text of `json.dumps(person, indent=2)`."""
+    before = "{\n"
+    for name, value in person.items():
+        yield f"{before}  {_json(name)}: "
+        before = ",\n"
+        if _is_list(value) and value:
+            for index, row in enumerate(value):
+                yield ",\n    " if index else "[\n    "
+                yield _json(row).replace("\n", "\n    ")  # line breaks within texts are escaped
+            yield "\n  ]"
+        else:
+            yield (_json([]) if _is_list(value) else _json(value)).replace("\n", "\n  ")
+    yield "\n}"
+
+
+def _html_texts(person: Mapping[str, Any]) -> Iterator[str]:
     title = f"Data stored about {person['subject']}"
-    parts = [
+    yield (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
         f"<p>Collected {escape(person['collectedAt'])}. "
         f"{'New events of this person are refused.' if person['isSuppressed'] else 'New events are accepted.'}</p>"
-    ]
+    )
     for key, heading in _TITLES.items():
         value = person[key]
-        rows = value if isinstance(value, list) else [value] if value else []
-        count = f" ({len(rows):,})" if isinstance(value, list) else ""
-        parts.append(f"<h2>{escape(heading)}{count}</h2>")
-        parts += [f"<article>{_table(row)}</article>" for row in rows] or ["<p>Nothing is stored.</p>"]
-    parts.append("</body></html>")
-    return "".join(parts).encode()
+        rows = value if _is_list(value) else [value] if value else []
+        count = f" ({len(rows):,})" if _is_list(value) else ""
+        yield f"<h2>{escape(heading)}{count}</h2>"
+        yield from (f"<article>{_table(row)}</article>" for row in rows)
+        if not rows:
+            yield "<p>Nothing is stored.</p>"
+    yield "</body></html>"
+
+
+def _joined(texts: Iterator[str]) -> Iterator[bytes]:
+    waiting: list[str] = []
+    characters = 0
+    for text in texts:
+        waiting.append(text)
+        characters += len(text)
+        if characters >= _PIECE_CHARACTERS:
+            yield "".join(waiting).encode()
+            waiting, characters = [], 0
+    yield "".join(waiting).encode()
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _table(row: Mapping[str, Any]) -> str:
@@ -149,6 +191,25 @@ def _cell(value: object) -> str:
     if isinstance(value, str | int | float):
         return escape(str(value))
     return f"<pre>{escape(json.dumps(value, ensure_ascii=False, indent=1))}</pre>"
+
+
+class _Events(Sequence[dict[str, Any]]):
+    """Events in plain values, made when they are asked for: parsed ones need many times the memory."""
+
+    def __init__(self, events: Sequence[LakeEvent]) -> None:
+        self._events = events
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "_Events": ...
+
+    def __getitem__(self, index: int | slice) -> "dict[str, Any] | _Events":
+        return _Events(self._events[index]) if isinstance(index, slice) else _event(self._events[index])
 
 
 def _event(event: LakeEvent) -> dict[str, Any]:

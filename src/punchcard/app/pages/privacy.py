@@ -1,7 +1,7 @@
 """Privacy: regulations and their progress, new ones, and what is stored about a person."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from litestar import Response, get, post
 from litestar.params import FromPath
@@ -11,6 +11,7 @@ from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.access_request import PersonReader, to_html, to_json
+from punchcard.operations.downloads import FileStream
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.regulations import (
     NewRegulation,
@@ -132,7 +133,7 @@ def remove_regulation(context: ContextDependency, id: FromPath[str]) -> Page:
 
 @post("/privacy/export", status_code=200)
 @run_in_executor
-def export_person(context: ContextDependency) -> Page:
+def export_person(context: ContextDependency) -> Response[Any]:
     """Return everything that is stored about a person as a file."""
     context.require_role(Role.OWNER)
     subject = context.field("subject")
@@ -150,8 +151,8 @@ def export_person(context: ContextDependency) -> Page:
         return _list(context, FormErrors(fields={"subject": error.message}), status=422)
     is_json = context.field("format") == "json"
     name = re.sub(r"[^A-Za-z0-9.@_-]+", "-", subject)[:80] + (".json" if is_json else ".html")
-    return Response(
-        (to_json(person) if is_json else to_html(person)).decode(),
+    return FileStream(
+        to_json(person) if is_json else to_html(person),
         media_type="application/json" if is_json else "text/html",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )
