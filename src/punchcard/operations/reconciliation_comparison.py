@@ -2,7 +2,7 @@
 
 The ledger's side is every award for an event of the period that was delivered before reading began: whatever the
 partner shows of those is compared, however its clock stands. The partner's side is every transaction under a key of
-this destination. What has another key, or none, belongs to others and is only counted.
+this destination. What has another key, or none, belongs to others and is only counted; only a confirmed id tells more.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,13 +17,13 @@ from punchcard.clock import to_iso
 from punchcard.destinations.keys import is_own_key
 from punchcard.destinations.reconciling import TransactionStatus
 from punchcard.errors import InvariantError
+from punchcard.operations.compared_customers import ComparedCustomers
+from punchcard.operations.keyless_transactions import KeylessTransactions
 from punchcard.store.delivery.delivered import Match, effects_by_id, matched_effects, open_effects_before
 from punchcard.store.delivery.effects import EffectState, StoredEffect
 from punchcard.store.delivery.outbox import effects_by_key
 from punchcard.store.operations.partner_transactions import (
-    PartnerCustomer,
     ShownTransaction,
-    customers_by_ref,
     transactions_by_key,
     unmatched_transactions,
 )
@@ -77,7 +77,11 @@ class _Sum:
 
 
 def compare(work: Connection, reconciliation: Reconciliation, rules: ComparisonRules) -> Comparison:
-    """Compare both sides of a reconciliation after all transactions were read."""
+    """Compare both sides of a reconciliation after all transactions were read.
+
+    Raises:
+        RejectedError: the partner does not show which of them are whose (`keys_not_shown`).
+    """
     return _Comparing(work, reconciliation, rules).run()
 
 
@@ -92,7 +96,8 @@ class _Comparing:
         self._differences: list[NewDifference] = []
         self._ledger, self._partner, self._others = _Sum(), _Sum(), _Sum()
         self._not_compared = 0
-        self._customers = _Customers(work, reconciliation)
+        self._customers = ComparedCustomers(work, reconciliation)
+        self._keyless = KeylessTransactions(work, reconciliation.id)
 
     def run(self) -> Comparison:
         """Compare the ledger's side, then the partner's, then what is pending."""
@@ -144,18 +149,20 @@ class _Comparing:
 
     def _compare_closely(self, effect_ids: Sequence[int]) -> None:
         compared = effects_by_id(self._work, effect_ids)
-        shown = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in compared.values()])
-        self._customers.load(
-            {transaction.customer_ref for transactions in shown.values() for transaction in transactions}
-        )
-        for effect_id in effect_ids:
-            effect = compared[effect_id]
-            self._compare_delivered(effect, shown.get(effect.effect_key, []))
+        listed = [
+            effect
+            for effect_id in effect_ids
+            if self._rules.is_listed((effect := compared[effect_id]).event_settings, effect.account)
+        ]
+        self._not_compared += len(effect_ids) - len(listed)
+        by_key = transactions_by_key(self._work, self._run.id, [effect.effect_key for effect in listed])
+        by_id = self._keyless.match([effect for effect in listed if effect.effect_key not in by_key])
+        shown = [by_key.get(effect.effect_key) or by_id.get(effect.id, []) for effect in listed]
+        self._customers.load({transaction.customer_ref for transactions in shown for transaction in transactions})
+        for effect, transactions in zip(listed, shown, strict=True):
+            self._compare_delivered(effect, transactions)
 
     def _compare_delivered(self, effect: StoredEffect, shown: Sequence[ShownTransaction]) -> None:
-        if not self._rules.is_listed(effect.event_settings, effect.account):
-            self._not_compared += 1
-            return
         self._ledger.add(effect.quantity)
         active = [transaction for transaction in shown if transaction.status == TransactionStatus.ACTIVE]
         for transaction in active:
@@ -214,7 +221,7 @@ class _Comparing:
             if effect is not None:
                 self._compare_undelivered(effect, transaction)
             elif transaction.effect_key is None or not is_own_key(transaction.effect_key, self._rules.scopes):
-                if self._is_of_period(transaction):
+                if transaction.partner_id not in self._keyless.matched_ids and self._is_of_period(transaction):
                     self._others.add(transaction.quantity)
             elif self._is_of_period(transaction):
                 self._unknown(None, transaction, "The ledger has no row with this key.")
@@ -297,70 +304,6 @@ class _Comparing:
         total = sum((transaction.quantity or Decimal(0) for transaction in shown), Decimal(0))
         ids = [transaction.partner_id for transaction in shown]
         return {**side, "transactionIds": ids, "quantityTotal": decimal_text(total)}
-
-
-class _Customers:
-    """Maps customers of the partner to addresses, and collects those that must still be read.
-
-    The partner names a customer by an id. As long as every id goes with one address of the ledger and every address
-    with one id, nothing contradicts; where something does, the addresses are read from the partner.
-    """
-
-    def __init__(self, work: Connection, reconciliation: Reconciliation) -> None:
-        self._work = work
-        self._destination = reconciliation.destination
-        self._begun_at = reconciliation.until
-        self._known: dict[str, PartnerCustomer] = {}
-        self._loaded: set[str] = set()
-        self._needed: dict[str, None] = {}
-        self._never_read: dict[str, str] = {}  # by id the ledger's address
-        self._ref_of: dict[str, str] = {}  # and the other way round
-
-    def load(self, refs: Collection[str]) -> None:
-        """Read what is remembered of these customers."""
-        new = sorted(ref for ref in refs if ref and ref not in self._loaded)
-        self._loaded.update(new)
-        self._known |= customers_by_ref(self._work, self._destination, new)
-
-    def known(self, ref: str) -> Sequence[str]:
-        """The remembered addresses of a customer; none if they were never read."""
-        self.load({ref})
-        customer = self._known.get(ref)
-        return () if customer is None else customer.emails
-
-    def must_know(self, ref: str) -> Sequence[str]:
-        """The addresses of a customer, which must be read if they never were."""
-        emails = self.known(ref)
-        if ref and ref not in self._known:
-            self._needed[ref] = None
-        return emails
-
-    def emails_of(self, customer: str, ref: str) -> Sequence[str]:
-        """The addresses of a customer, to be compared with the ledger's; none if they are unknown yet."""
-        if not ref:
-            return ()
-        known = self._known.get(ref)
-        if known is None:
-            self._note_unread(customer, ref)
-            return ()
-        if customer not in known.emails and self._begun_at is not None and known.read_at < self._begun_at:
-            # They may have changed since: a customer can have a new address.
-            self._needed[ref] = None
-        return known.emails
-
-    def needed(self) -> list[str]:
-        """The customers that must be read."""
-        return list(self._needed)
-
-    def unread(self) -> list[str]:
-        """The customers that were never read, and need not be."""
-        return [ref for ref in self._never_read if ref not in self._needed]
-
-    def _note_unread(self, customer: str, ref: str) -> None:
-        other_customer = self._never_read.setdefault(ref, customer)
-        other_ref = self._ref_of.setdefault(customer, ref)
-        if other_customer != customer or other_ref != ref:
-            self._needed |= dict.fromkeys((ref, other_ref))
 
 
 def _ours(effect: StoredEffect) -> Mapping[str, object]:

@@ -33,7 +33,7 @@ class _Cursor(msgspec.Struct, forbid_unknown_fields=True):
             do not overlap.
         returns: How often in a row the list had changed so much that reading went back.
         keys: Transactions so far that show their key.
-        hidden: Transactions so far without a member for the key.
+        hidden: Transactions so far of which neither the key nor the id can tell what they are.
     """
 
     offset: int = 0
@@ -78,19 +78,34 @@ async def list_transactions(http: PerkvilleHttp, settings: PerkvilleSettings, *,
     if not ids:
         raise unclear(f"it ends after {place.offset} of {total} objects", response)
     own = [item for item in items[known:] if id_of(item.get(wire.business_key)) in (None, settings.business_id)]
-    hidden = sum(wire.trans_source_id_key not in item for item in own)
+    shown, hidden = _count_keys(own, wire)
     overlaps = len(items) > 1
     following = _Cursor(
         offset=place.offset + len(items) - overlaps,
         first=ids[0],
         last=ids[-1] if overlaps else "",
-        keys=place.keys + len(own) - hidden,
+        keys=place.keys + shown,
         hidden=place.hidden + hidden,
     )
     return TransactionPage(
         transactions=[_transaction(item, wire, number=number) for number, item in enumerate(own, place.offset + known)],
         cursor=_encode(following),
     )
+
+
+def _count_keys(items: Sequence[Item], wire: Wire) -> tuple[int, int]:
+    """Count the transactions that show their key, and those that can be compared by nothing.
+
+    One with an empty key was booked by staff, or is known by its id.
+    """
+    shown = hidden = 0
+    for item in items:
+        key = item.get(wire.trans_source_id_key, 0)
+        if isinstance(key, str) and key:
+            shown += 1
+        elif key not in (None, "") or _shown_id(item, wire) is None:
+            hidden += 1
+    return shown, hidden
 
 
 def _go_back(place: _Cursor, response: Response) -> _Cursor:
@@ -167,7 +182,11 @@ def _transaction(item: Item, wire: Wire, *, number: int) -> PartnerTransaction:
 
 def _partner_id(item: Item, wire: Wire, *, number: int) -> str:
     """The id of a transaction; its place in the list if it shows none, as one such transaction must not hide others."""
-    return id_of(item.get(wire.transaction_id_key)) or id_of(item.get(wire.resource_uri_key)) or f"no {number}"
+    return _shown_id(item, wire) or f"no {number}"
+
+
+def _shown_id(item: Item, wire: Wire) -> str | None:
+    return id_of(item.get(wire.transaction_id_key)) or id_of(item.get(wire.resource_uri_key))
 
 
 def _signed(item: Item, wire: Wire) -> Decimal | None:

@@ -120,6 +120,39 @@ def transactions_by_key(
     return shown
 
 
+def are_keys_shown(work: Connection, reconciliation_id: int) -> bool:
+    """Whether the partner has shown any transaction under a key, whosever it is."""
+    columns = reconciliation_transactions.c
+    keyed = exists().where(columns.reconciliation_id == reconciliation_id, columns.effect_key.is_not(None))
+    return bool(work.scalar(select(keyed)))
+
+
+def keyless_transactions(
+    work: Connection, reconciliation_id: int, partner_ids: Sequence[str]
+) -> dict[str, ShownTransaction]:
+    """What the partner has shown without a key, among these ids."""
+    columns = reconciliation_transactions.c
+    shown: dict[str, ShownTransaction] = {}
+    for begin in range(0, len(partner_ids), _KEYS_PER_QUERY):
+        chosen = select(reconciliation_transactions).where(
+            columns.reconciliation_id == reconciliation_id,
+            columns.partner_id.in_(partner_ids[begin : begin + _KEYS_PER_QUERY]),
+            columns.effect_key.is_(None),
+        )
+        shown |= {row.partner_id: _transaction(row) for row in work.execute(chosen)}
+    return shown
+
+
+def keyless_contents(work: Connection, reconciliation_id: int) -> list[tuple[str | None, Decimal | None]]:
+    """Which items and quantities the partner has shown without a key, each pair once."""
+    columns = reconciliation_transactions.c
+    chosen = select(columns.mapping_value, columns.quantity).where(
+        columns.reconciliation_id == reconciliation_id, columns.effect_key.is_(None)
+    )
+    rows = work.execute(chosen.distinct())
+    return [(row.mapping_value, None if row.quantity is None else Decimal(row.quantity)) for row in rows]
+
+
 def save_customer(
     work: Connection, destination: str, customer_ref: str, emails: Sequence[str], *, now: datetime
 ) -> None:
