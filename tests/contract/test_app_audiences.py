@@ -93,9 +93,10 @@ def test_rejected_and_parked_values_show_on_page_api_and_home_until_a_later_valu
         call_about(work, "regulars", "r@example.com", state=EffectState.REJECTED, reason="rejected", value=["a", 1])
         call_about(work, "lapsed", "q@example.com", state=EffectState.DELIVERED)
     page = words(viewer.get("/audiences/regulars").text)
-    assert "2 values are not at perkville: rejected or parked." in page
+    assert "2 values are not at Perkville: rejected or parked." in page
+    assert "Perkville sent by" in page
     assert re.search(r"r@example\.com \[[^\]]*a[^\]]*, 1\] Rejected", page), page
-    assert "not at perkville" not in words(viewer.get("/audiences/lapsed").text)
+    assert "not at Perkville" not in words(viewer.get("/audiences/lapsed").text)
     assert "2 values of regulars are not at Perkville" in words(viewer.get("/").text)
     (sync,) = world.request("GET", call).json()["data"]["audience"]["syncs"]
     assert sync["outcome"]["failedCount"] == 2
@@ -103,14 +104,14 @@ def test_rejected_and_parked_values_show_on_page_api_and_home_until_a_later_valu
         ("r@example.com", "rejected", "rejected"),
         ("p@example.com", "parked", "outcome_unknown"),
     ]
-    assert "2 values are not at perkville" in sync["warnings"][0]
+    assert "2 values are not at Perkville" in sync["warnings"][0]
     with world.store.unit_of_work() as work:
         for email in ("p@example.com", "r@example.com"):
             call_about(work, "regulars", email, state=EffectState.DELIVERED, number=2)
     (sync,) = world.request("GET", call).json()["data"]["audience"]["syncs"]
     assert sync["outcome"]["failed"] == []
     assert sync["warnings"] == []
-    assert "not at perkville" not in words(viewer.get("/").text)
+    assert "not at Perkville" not in words(viewer.get("/").text)
 
 
 # --- people ---

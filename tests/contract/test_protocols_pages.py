@@ -92,7 +92,7 @@ def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBr
     preview = owner.post(source_path, action="preview", **{"track.violations": "BLOCK", "unplanned_events": "BLOCK"})
     assert preview.status == 200
     assert "2 of 4 events would have been blocked" in " ".join(preview.text.split())
-    assert "1 award at perkville would not have been made as it was" in " ".join(preview.text.split())
+    assert "1 award at Perkville would not have been made as it was" in " ".join(preview.text.split())
     assert "/events/b1" in preview.text
     settings = server.request("GET", "/api/sources/website/settings").json()["data"]["settings"]
     assert settings["track"]["allowEventOnViolations"] is True, "a preview saves nothing"

@@ -78,7 +78,7 @@ def test_plan_is_inferred_enforced_and_blocked_events_earn_their_points_later(
     page.get_by_role("button", name="Preview").click()
     preview = page.get_by_role("status")
     expect(preview).to_contain_text("1 of 4 events would have been blocked")
-    expect(preview).to_contain_text("1 award at perkville would not have been made as it was")
+    expect(preview).to_contain_text("1 award at Perkville would not have been made as it was")
     expect(preview).to_contain_text("properties.revenue must be string")
     check_both_widths(page, axe, "enforcement-preview", pictures_folder=PICTURES)
     page.get_by_role("button", name="Save").click()

@@ -308,7 +308,7 @@ class _Gate:
             request,
             500,
             "Internal error",
-            "This is a defect in Punchcard, and its log says what went wrong. Tell who runs it.",
+            "This is a defect in Punchcard, and its log says what went wrong. Tell the person who runs Punchcard.",
         )
 
     def _error(self, request: Request[Any, Any, Any], status: int, title: str, text: str, *, toml: str = "") -> Page:

@@ -4,14 +4,9 @@ from markupsafe import Markup
 
 from punchcard.app.lettermarks import lettermark
 from punchcard.destinations.catalog import CATALOG
+from punchcard.operations.destination_names import destination_title
 from punchcard.workspace.model import Destination, Source
 from punchcard.workspace.source_types import SOURCE_TYPES
-
-
-def destination_title(destination: Destination) -> str:
-    """Return a destination's display name."""
-    partner = CATALOG.get(destination.type)
-    return destination.name or (partner.definition.name if partner else destination.slug)
 
 
 def destination_mark(destination: Destination) -> Markup:

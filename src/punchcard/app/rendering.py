@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from punchcard import __version__
 from punchcard.app.assets import Assets
-from punchcard.app.headings import destination_heading, destination_mark, destination_title, source_heading
+from punchcard.app.headings import destination_heading, destination_mark, source_heading
 from punchcard.app.lettermarks import lettermark
 from punchcard.app.navigation import ENTRIES, is_current
 from punchcard.app.paths import is_own_source, page_path, source_path
@@ -23,6 +23,7 @@ from punchcard.app.period_labels import PERIOD_LABELS
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
 from punchcard.lake.lake_event import LakeEvent
+from punchcard.operations.destination_names import destination_title
 from punchcard.operations.remedies import find_remedies, next_step, trace_remedies
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone

@@ -21,6 +21,7 @@ from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.errors import ConfigurationError
 from punchcard.operations.dependencies import Dependencies
+from punchcard.operations.destination_names import names_of_snapshot
 from punchcard.operations.invitations import ROLE_LABELS
 from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
@@ -191,6 +192,10 @@ class RequestContext:
         """The part that this page is about as the config file describes it, secrets masked."""
         part = None if self.page_part is None else parts_by_key(self.dependencies.workspace()).get(self.page_part)
         return "" if part is None else export_part(part)
+
+    def destination_name(self, slug: str) -> str:
+        """Return what people call a destination; the slug if it was deleted."""
+        return names_of_snapshot(self.dependencies.current()).get(slug, slug)
 
     def award(self, destination: str, item: str, quantity: Decimal | str | None) -> AwardText:
         """Return the text of an award at a destination.

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from punchcard.app.headings import destination_title
 from punchcard.app.navigation import ENTRIES
 from punchcard.app.paths import page_path
 from punchcard.app.rendering import has_event_map, lists_transactions
 from punchcard.app.request_context import RequestContext
+from punchcard.operations.destination_names import destination_title
 from punchcard.operations.statuses import status_label
 from punchcard.profiles.rules import EMAIL, USER_ID
 from punchcard.store.access.token_store import Role

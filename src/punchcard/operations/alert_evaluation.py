@@ -21,6 +21,7 @@ from punchcard.errors import StorageError
 from punchcard.operations.alert_model import Alert, Condition
 from punchcard.operations.alert_texts import describe_alert
 from punchcard.operations.alerts import CONDITIONS, find_by
+from punchcard.operations.destination_names import names_of_snapshot
 from punchcard.operations.telemetry import AlertTelemetry
 from punchcard.operations.volume_alerts import VOLUME_CONDITIONS
 from punchcard.store.engine import Store
@@ -39,7 +40,7 @@ from punchcard.store.operations.alerts import (
 from punchcard.workspace.alert_rules import AlertKind, Severity
 from punchcard.workspace.alert_settings import parse_quiet_hours
 from punchcard.workspace.model import AlertChannel
-from punchcard.workspace.snapshot import RoutedDestination, Snapshot
+from punchcard.workspace.snapshot import Snapshot
 
 REMINDED_EVERY: Final = timedelta(days=1)
 _VOLUME_SECONDS: Final = 600.0
@@ -124,19 +125,11 @@ def build_content(
 
 def _with_name(alert: Alert, snapshot: Snapshot) -> Alert:
     """Return the alert with the name of its destination, for its texts only: an alert is known by the slug."""
-    routed = snapshot.destinations.get(alert.destination)
-    if routed is None:
+    if alert.destination not in snapshot.destinations:
         return alert
-    names = [_name(each) for each in snapshot.destinations.values()]
-    name = _name(routed)
-    if names.count(name) > 1:
-        name = f"{name} ({routed.slug})"
+    name = names_of_snapshot(snapshot)[alert.destination]
     subject = name if alert.subject == alert.destination else alert.subject
     return replace(alert, subject=subject, destination_name=name)
-
-
-def _name(routed: RoutedDestination) -> str:
-    return routed.destination.name or routed.partner.definition.name
 
 
 class AlertEvaluator:

@@ -10,6 +10,7 @@ from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
+from punchcard.operations.destination_names import name_destinations
 from punchcard.operations.natural_order import natural_key
 from punchcard.store.access import audit
 from punchcard.store.delivery.sync_results import FAILED_MAX, FailedSync
@@ -52,6 +53,8 @@ class PendingSync:
     """Pending and failed syncs of one computation to one destination.
 
     Attributes:
+        destination: Slug.
+        destination_name: What people call it.
         queued: Number of people in the queue.
         without_email: Number of people that are synced once an email address is known for them.
         too_large: Number of people with a value that exceeds a call of 32 KB; the destination keeps the last value.
@@ -67,6 +70,7 @@ class PendingSync:
     """
 
     destination: str
+    destination_name: str
     queued: int
     without_email: int
     too_large: int
@@ -85,22 +89,22 @@ class PendingSync:
         """Sentences about values that are not sent, or not completely."""
         sentences = []
         if self.outcome is not None and self.outcome.failed:
-            sentences.append(describe_failed_syncs(self.destination, self.outcome.failed))
+            sentences.append(describe_failed_syncs(self.destination_name, self.outcome.failed))
         if self.too_large:
             people = "1 person has" if self.too_large == 1 else f"{self.too_large:,} people have"
             sentences.append(
                 f"{people} a value that is too large: a call has at most 32 KB. It is not sent; "
-                f"{self.destination} keeps the previous value."
+                f"{self.destination_name} keeps the previous value."
             )
         if self.invalid:
             people = "1 person has" if self.invalid == 1 else f"{self.invalid:,} people have"
             sentences.append(
                 f"{people} a value that cannot be written as JSON, such as a number out of range. It is not "
-                f"sent; {self.destination} keeps the previous value."
+                f"sent; {self.destination_name} keeps the previous value."
             )
         if self.refused:
             people = "1 value was" if self.refused == 1 else f"{self.refused:,} values were"
-            sentences.append(f"{people} refused by {self.destination}'s mapping ({self.last_refusal}).")
+            sentences.append(f"{people} refused by {self.destination_name}'s mapping ({self.last_refusal}).")
         if self.failed:
             people = "1 person" if self.failed == 1 else f"{self.failed:,} people"
             sentences.append(
@@ -160,6 +164,7 @@ def list_computation_statuses(
         queues = engage_tables.queue_sizes(work)
         pauses = engage_tables.pauses(work)
         cuts = count_cut_lists(work)
+    names = name_destinations(workspace.destinations)
     statuses = []
     for computation in sorted(workspace.computations, key=lambda computation: natural_key(computation.name)):
         if kind is not None and computation.kind != kind:
@@ -171,6 +176,7 @@ def list_computation_statuses(
             pending_syncs.append(
                 PendingSync(
                     destination=slug,
+                    destination_name=names.get(slug, slug),
                     queued=queued,
                     without_email=queues.get((slug, computation.key, "email"), 0),
                     too_large=queues.get((slug, computation.key, TOO_LARGE), 0),

@@ -1,6 +1,6 @@
 """The list of audiences and computed traits, with a search."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from litestar import get
@@ -71,7 +71,8 @@ def list_audiences(context: ContextDependency) -> Page:
 
 def _part(context: RequestContext, statuses: Sequence[ComputationStatus], kind: str, *, begin: str) -> ListPart:
     own = [status for status in statuses if status.computation.kind == kind]
-    matching = [status for status in own if _matches(status, context.query("q").casefold())]
+    search = context.query("q").casefold()
+    matching = [status for status in own if _matches(status, search, name=context.destination_name)]
     first = int(begin) if is_row_id(begin) else 0
     if first >= len(matching):
         first = 0
@@ -84,11 +85,16 @@ def _part(context: RequestContext, statuses: Sequence[ComputationStatus], kind: 
     )
 
 
-def _matches(status: ComputationStatus, search: str) -> bool:
-    """Return True if the search occurs in what the list shows of a computation, or in its key."""
+def _matches(status: ComputationStatus, search: str, *, name: Callable[[str], str]) -> bool:
+    """Return True if the search occurs in what the list shows of a computation, or in a key.
+
+    Args:
+        name: Returns the name of a destination by its slug.
+    """
     computation = status.computation
     texts = (computation.name, computation.key, computation.description, computation.definition, status.status)
-    return any(search in text.casefold() for text in (*texts, *computation.destinations))
+    names = map(name, computation.destinations)
+    return any(search in text.casefold() for text in (*texts, *computation.destinations, *names))
 
 
 HANDLERS = (list_audiences,)

@@ -1,6 +1,5 @@
 """Audiences and computed traits: details with members, and editor with builder and live preview."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,6 @@ from punchcard.app.audience_parser import parse_lines
 from punchcard.app.audience_printer import print_definition
 from punchcard.app.charts import Chart, Series
 from punchcard.app.forms import FormErrors, form_errors_from
-from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.computations.keys import key_of
@@ -93,7 +91,7 @@ def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
         )
     is_audience, zone = status.computation.kind == "audience", dependencies.current().zone
     with dependencies.store.reading() as work:
-        removal = describe_removal(work, status.computation, title=_destination_titles(context))
+        removal = describe_removal(work, status.computation, title=context.destination_name)
         changes = count_daily_changes(work, key, now=dependencies.clock.now(), zone=zone) if is_audience else None
         distribution = None if is_audience else read_distribution(work, key)
     return context.page(
@@ -181,12 +179,13 @@ def resync(context: ContextDependency, key: FromPath[str]) -> Page:
 def pause(context: ContextDependency, key: FromPath[str]) -> Page:
     """Pause or resume syncing of all audiences and traits to a destination. Awards are delivered meanwhile."""
     destination = context.field("destination")
+    name = context.destination_name(destination)
     if context.field("resume"):
         engagement.resume(context.dependencies.store, destination)
-        return context.redirect(page_path("audiences", key), notices=[f"Syncing to {destination} was resumed."])
+        return context.redirect(page_path("audiences", key), notices=[f"Syncing to {name} was resumed."])
     engagement.pause(context.dependencies.store, destination, actor=context.actor, clock=context.dependencies.clock)
     return context.redirect(
-        page_path("audiences", key), notices=[f"Syncing to {destination} is paused until somebody resumes it."]
+        page_path("audiences", key), notices=[f"Syncing to {name} is paused until somebody resumes it."]
     )
 
 
@@ -234,18 +233,9 @@ def preview(context: ContextDependency) -> Page:
         preview=result,
         kind=kind,
         is_new=stored is None,
-        impact=describe_save(result.reach, before=stored, after=after, title=_destination_titles(context)),
+        impact=describe_save(result.reach, before=stored, after=after, title=context.destination_name),
         names={computation.key: computation.name for computation in dependencies.workspace().computations},
     )
-
-
-def _destination_titles(context: RequestContext) -> Callable[[str], str]:
-    """Return a function that returns the display name of a destination."""
-    titles = {
-        destination.slug: destination_title(destination)
-        for destination in context.dependencies.workspace().destinations
-    }
-    return lambda slug: titles.get(slug, slug)
 
 
 def _find_status(context: RequestContext, key: str) -> engagement.ComputationStatus:

@@ -7,7 +7,6 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from punchcard.app.bulk import BulkAction, run_bulk
-from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
@@ -19,6 +18,7 @@ from punchcard.operations.conflict_resolution import (
     reason_not_correctable,
     view_conflict,
 )
+from punchcard.operations.destination_names import destination_title
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.lookups import find_conflict
 from punchcard.operations.row_ids import is_row_id

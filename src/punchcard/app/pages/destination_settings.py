@@ -96,8 +96,9 @@ async def check(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Delete a destination with an empty queue. Its ledger is kept."""
+    name = context.destination_name(slug)
     context.edit(remove_destination(slug, queued=partial(count_queued, context.dependencies.store, slug)))
-    return context.redirect("/destinations", notices=[f"{slug} was deleted. Its ledger is kept."])
+    return context.redirect("/destinations", notices=[f"{name} was deleted. Its ledger is kept."])
 
 
 def _definition(destination: Destination) -> Definition:

@@ -48,12 +48,12 @@ def stop(context: ContextDependency, slug: FromPath[str]) -> Page:
                 now=now,
                 edit_as=dependencies.edit_as,
             )
-            notice = f"{slug} is off. Its events are recorded, and can be replayed."
+            notice = f"{context.destination_name(slug)} is off. Its events are recorded, and can be replayed."
         else:
             until = _read_until(context, values["until"])
             with dependencies.store.unit_of_work() as work:
                 pause_destination(work, destination, detail=values["reason"], until=until, actor=context.actor, now=now)
-            notice = f"{slug} is paused. Its events are queued, and nothing is sent."
+            notice = f"{context.destination_name(slug)} is paused. Its events are queued, and nothing is sent."
     except ConfigurationError as error:
         return _form(context, destination, values, _form_errors(error), status=422)
     return context.redirect(f"/destinations/{slug}", notices=[notice])
@@ -79,7 +79,8 @@ def resume(context: ContextDependency, slug: FromPath[str]) -> Page:
             now=now,
             edit_as=dependencies.edit_as,
         )
-    return context.redirect(f"/destinations/{slug}", notices=[f"{slug} delivers again."])
+    notices = [f"{context.destination_name(slug)} delivers again."]
+    return context.redirect(f"/destinations/{slug}", notices=notices)
 
 
 def _form_errors(error: ConfigurationError) -> FormErrors:

@@ -17,6 +17,7 @@ from punchcard.destinations.definition import SettingField
 from punchcard.destinations.event_names import find_map_warnings, near_names
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, MappingChoice
 from punchcard.errors import ConfigurationError
+from punchcard.operations.destination_names import destination_title
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.sentences import as_sentence
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts, seen_names
@@ -249,7 +250,7 @@ def _map_field(destination: Destination) -> SettingField:
     partner = CATALOG.get(destination.type)
     field = None if partner is None else partner.definition.event_map
     if field is None:
-        raise NotFoundError(f"{destination.slug} has no event map.")
+        raise NotFoundError(f"{destination_title(destination)} has no event map.")
     return field
 
 

@@ -11,6 +11,7 @@ from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.control_preview import ControlPreview, preview_control
+from punchcard.operations.destination_names import name_destinations
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.control_editing import (
@@ -39,7 +40,7 @@ def show_controls(context: ContextDependency) -> Page:
     """List all controls, and choose the source or destination of a new one."""
     workspace = context.dependencies.workspace()
     names = {("source", source.slug): source.name for source in workspace.sources}
-    names |= {("destination", part.slug): part.name or part.slug for part in workspace.destinations}
+    names |= {("destination", slug): name for slug, name in name_destinations(workspace.destinations).items()}
     return context.page(
         "controls.html", controls=list_controls(workspace), names=names, done=DONE, parts_by_name=sorted(names.items())
     )
@@ -126,7 +127,7 @@ def _name_of(context: RequestContext, scope: str, slug: str) -> str:
     if scope == "source":
         return find_source(workspace, slug).name
     if scope == "destination":
-        return find_destination(workspace, slug).name or slug
+        return name_destinations(workspace.destinations)[find_destination(workspace, slug).slug]
     raise NotFoundError("Controls belong to a source or a destination.")
 
 

@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 
 from punchcard.app.bulk import BulkAction, run_bulk
 from punchcard.app.charts import Chart, Series
-from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
+from punchcard.operations.destination_names import destination_title
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.lookups import find_reconciliation, find_running_destination
 from punchcard.operations.reconciliation import (

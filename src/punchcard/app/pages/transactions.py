@@ -10,11 +10,11 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from punchcard.app.bulk import ROWS_MAX, BulkAction, run_bulk
-from punchcard.app.headings import destination_title
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
+from punchcard.operations.destination_names import destination_title
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label

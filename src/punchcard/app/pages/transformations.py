@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
+from punchcard.operations.destination_names import name_destinations
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.transformation_preview import TransformationPreview, preview_on_events
 from punchcard.store.access.token_store import Role
@@ -44,7 +45,7 @@ def show_transformations(context: ContextDependency) -> Page:
     """Show all transformations in the order in which they are applied."""
     workspace = context.dependencies.workspace()
     names = {source.slug: source.name for source in workspace.sources}
-    names |= {destination.slug: destination.name or destination.slug for destination in workspace.destinations}
+    names |= name_destinations(workspace.destinations)
     return context.page(
         "transformations.html",
         transformations=in_order(workspace.transformations),
@@ -154,8 +155,8 @@ def _editor(
         status=status,
         transformation=transformation,
         texts=_texts(context, transformation),
-        sources=workspace.sources,
-        destinations=workspace.destinations,
+        sources={source.slug: source.name or source.slug for source in workspace.sources},
+        destinations=name_destinations(workspace.destinations),
         errors=errors,
         preview=preview,
         pretty=_pretty,
