@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import Final
 
+from punchcard.cli.interruption import explained_interruption
 from punchcard.cli.listing import print_json_lines
 from punchcard.errors import ConfigurationError
 from punchcard.operations.key_rotation import (
@@ -36,7 +37,13 @@ def rotate_key(settings: Settings) -> int:
             "secret_key: The key is in PUNCHCARD_SECRET_KEY. Set the new key there and the old one in "
             f"PUNCHCARD_SECRET_KEY_ACCEPTED, on all machines, and run this again. {_HELP}"
         )
-    with _alone(settings), closing(open_store(settings)) as store:
+    with (
+        _alone(settings),
+        closing(open_store(settings)) as store,
+        explained_interruption(
+            "The rotation is not finished, and every secret can be read as before. Run the same command to continue."
+        ),
+    ):
         if not settings.secret_key:
             _introduce_new_key(settings, store)
         rows = reencrypt(store, open_keyring(settings))

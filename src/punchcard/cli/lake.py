@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.interruption import explained_interruption
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.lake.query import run_query
@@ -65,10 +66,11 @@ def compact_lake(settings: Settings) -> None:
     """
     lake = LakeWriter(settings.lake_location())
     fewer = 0
-    while saved := lake.compact():
-        fewer += saved
-        print(f"{fewer:,} files merged", file=sys.stderr)
-    deleted = lake.vacuum()
+    with explained_interruption("What was merged stays, and no event is lost. Run the same command to continue."):
+        while saved := lake.compact():
+            fewer += saved
+            print(f"{fewer:,} files merged", file=sys.stderr)
+        deleted = lake.vacuum()
     print(f"{fewer:,} files merged, {deleted:,} old files deleted.")
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.interruption import explained_interruption
 from punchcard.cli.options import unknown_name
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
@@ -59,7 +60,11 @@ def reconcile_ledger(settings: Settings, *, destination: str | None, since: str,
                 requested = request_reconciliation(
                     work, snapshot.destinations[slug], since=begin, actor="command line", now=now
                 )
-            finished = asyncio.run(_finished(requested, store, watch, settings))
+            with explained_interruption(
+                f"Reconciliation {requested.id} of {slug} is not over: a worker goes on where it was. "
+                "Nothing in the ledger was changed."
+            ):
+                finished = asyncio.run(_finished(requested, store, watch, settings))
             with store.reading() as work:
                 query = DifferenceQuery(reconciliation_id=finished.id)
                 types = snapshot.destination_types
