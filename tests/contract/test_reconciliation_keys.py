@@ -1,4 +1,4 @@
-"""A partner that does not show under which key it has booked: its list is no proof that an award is missing."""
+"""A partner that does not show under which key it has booked: its list cannot prove that an award is missing."""
 
 import asyncio
 from collections.abc import Iterator

@@ -34,7 +34,7 @@ class KeylessTransactions:
     def match(self, effects: Sequence[StoredEffect]) -> dict[int, list[ShownTransaction]]:
         """Return what is shown for delivered effects, none of which is shown under its key, by the effect's id.
 
-        One whose confirmed id is shown is booked, whatever became of its key.
+        An effect is booked if its confirmed id is shown, whatever became of its key.
 
         Raises:
             RejectedError: no transaction shows a key, and one of them is such an effect, or may be (`keys_not_shown`).

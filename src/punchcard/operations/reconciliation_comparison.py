@@ -80,7 +80,7 @@ def compare(work: Connection, reconciliation: Reconciliation, rules: ComparisonR
     """Compare both sides of a reconciliation after all transactions were read.
 
     Raises:
-        RejectedError: the partner does not show which of them are whose (`keys_not_shown`).
+        RejectedError: the partner does not show the keys that tell them apart (`keys_not_shown`).
     """
     return _Comparing(work, reconciliation, rules).run()
 

@@ -121,7 +121,7 @@ def transactions_by_key(
 
 
 def are_keys_shown(work: Connection, reconciliation_id: int) -> bool:
-    """Whether the partner has shown any transaction under a key, whosever it is."""
+    """Whether the partner has shown a transaction under any key, also of other senders."""
     columns = reconciliation_transactions.c
     keyed = exists().where(columns.reconciliation_id == reconciliation_id, columns.effect_key.is_not(None))
     return bool(work.scalar(select(keyed)))
