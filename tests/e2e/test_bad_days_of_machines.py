@@ -98,12 +98,12 @@ def test_clocks_that_differ_by_ten_minutes_cost_nothing(
         ProductProcess(tmp_path / "ahead", serves_only=True, environment=ahead) as first,
         ProductProcess(tmp_path / "exact", serves_only=True, environment=environment) as second,
     ):
-        behind = WorkerProcess(tmp_path / "behind", environment | clock_off_by(-10), logs[0])
-        sender.send(4, first, second)
-        sender.wait_until_awarded(sandbox)
-        assert received_at(first, sender.acknowledged[-2]) > datetime.now(UTC) + timedelta(minutes=5)
-        sender.send(2, first, second)
-        behind.kill()  # perhaps with requests in flight
+        with WorkerProcess(tmp_path / "behind", environment | clock_off_by(-10), logs[0]) as behind:
+            sender.send(4, first, second)
+            sender.wait_until_awarded(sandbox)
+            assert received_at(first, sender.acknowledged[-2]) > datetime.now(UTC) + timedelta(minutes=5)
+            sender.send(2, first, second)
+            behind.kill()  # perhaps with requests in flight
         sender.send(2, first, second)
         with WorkerProcess(tmp_path / "takes-over", ahead, logs[1]):
             sender.wait_until_awarded(sandbox)

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -216,12 +215,11 @@ def test_engage_in_shards_that_is_killed_at_any_moment_loses_and_doubles_nothing
     ):
         customers = Customers(product, chance)
         for moment, loss in ROUNDS:
-            engage = WorkerProcess(data, environment, log, half="engage")
-            customers.act(5)
-            wait_for_moment(moment, data, log, chance)
-            engage.signal(signal.SIGKILL)
-            engage.kill()
-            lose(loss, data, chance)
+            with WorkerProcess(data, environment, log, half="engage") as engage:
+                customers.act(5)
+                wait_for_moment(moment, data, log, chance)
+                engage.kill()
+                lose(loss, data, chance)
         with WorkerProcess(data, environment, log, half="engage"):
             customers.act(4)
             expected = customers.expected()
