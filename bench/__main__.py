@@ -96,7 +96,7 @@ def _read(arguments: list[str]) -> argparse.Namespace:
 
 def _name(text: str) -> str:
     if text not in _CHOICES:
-        raise argparse.ArgumentTypeError(f"there is no bench {text}; the benches are {', '.join(_CHOICES)}")
+        raise argparse.ArgumentTypeError(f"unknown bench {text}; choose from {', '.join(_CHOICES)}")
     return text
 
 

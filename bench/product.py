@@ -139,7 +139,7 @@ def cpu_seconds(pid: int) -> float:
     total = 0.0
     for process in _with_descendants(pid):
         with suppress(psutil.Error):  # it has just ended
-            total += own_cpu_seconds(process.pid)
+            total += _cpu_seconds(process)
     return total
 
 
@@ -147,10 +147,9 @@ def own_cpu_seconds(pid: int) -> float:
     """Processor time that a process has used so far, without its children: of `up`, that of serving.
 
     Raises:
-        psutil.Error: There is no such process.
+        psutil.NoSuchProcess: The process has ended.
     """
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
+    return _cpu_seconds(psutil.Process(pid))
 
 
 def children_cpu_seconds(pid: int) -> float:
@@ -160,6 +159,11 @@ def children_cpu_seconds(pid: int) -> float:
         with suppress(OSError):  # it has just ended
             nanoseconds += int(Path(f"/proc/{child.pid}/schedstat").read_text().split()[0])
     return nanoseconds / 1e9
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def _with_descendants(pid: int) -> list[psutil.Process]:

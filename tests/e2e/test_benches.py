@@ -122,7 +122,7 @@ def test_a_bench_that_fails_does_not_stop_the_others(error: str) -> None:
 def test_an_unknown_bench_is_refused() -> None:
     done = run_module("bench", "nothing", folder=ROOT)
     assert done.returncode == 2
-    assert "there is no bench nothing; the benches are ingest, " in " ".join(done.stderr.split())
+    assert "unknown bench nothing; choose from ingest, " in " ".join(done.stderr.split())
 
 
 def test_help_names_the_benches_and_runs_none() -> None:

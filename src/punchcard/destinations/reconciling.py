@@ -95,3 +95,15 @@ class KeyReader(Protocol):
 
     def read_key(self, effect_key: str, settings: object) -> KeyContent:
         """What the key of an effect says of it, under settings that may map its event."""
+
+
+def is_alike(
+    item: str | None, quantity: Decimal | None, *, shown_item: str | None, shown_quantity: Decimal | None
+) -> bool:
+    """Return whether a transaction has the item and the size of an award, as far as both are known.
+
+    Signs are left out: of a transaction that takes away, either may be shown.
+    """
+    return shown_item in (None, item) and (
+        shown_quantity is None or quantity is None or abs(shown_quantity) == abs(quantity)
+    )

@@ -19,7 +19,7 @@ from punchcard.events.model import WireEvent
 from punchcard.events.sequence import EVENTS_PER_RECORD_MAX, seq_of
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.location import LakeLocation
-from punchcard.lake.opening import open_files, open_table
+from punchcard.lake.opening import open_files, open_table, read_failure
 from punchcard.lake.schema import with_current_columns
 from punchcard.lake.table import LostRaceError
 from punchcard.profiles.erasure import ErasedIds
@@ -337,8 +337,7 @@ class LakeEraser:
                             previous_id=previous_id,
                         )
         except duckdb.Error as error:
-            failure = self._files.failed_request(error)
-            raise failure or LakeError(f"The data lake at {self._location.url} cannot be read: {error}.") from error
+            raise read_failure(self._files, error, self._location.url) from error
 
 
 def _previous_id_in(text: bytes) -> str | None:

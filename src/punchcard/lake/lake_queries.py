@@ -5,11 +5,10 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from punchcard.errors import LakeError
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.location import LakeLocation
-from punchcard.lake.opening import open_files
+from punchcard.lake.opening import open_files, read_failure
 from punchcard.lake.schema import RESULTS, results_sql
 
 if TYPE_CHECKING:
@@ -65,8 +64,7 @@ class LakeQueries:
                         continue  # none of these files has the columns that were added later
                 return cursor.execute(_without_email(_without_notes(sql)), values).fetchall()
         except duckdb.Error as error:
-            failure = self._files.failed_request(error)
-            raise failure or LakeError(f"The data lake at {self._url} cannot be read: {error}.") from error
+            raise read_failure(self._files, error, self._url) from error
 
     def _cursor(self) -> "duckdb.DuckDBPyConnection":
         with self._lock:

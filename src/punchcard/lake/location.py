@@ -154,7 +154,7 @@ class LakeLocation:
         """Open a data file for random access.
 
         Raises:
-            OSError: There is no such file, or it cannot be opened.
+            OSError: The file is missing or cannot be opened.
             LakeError: The object store is unavailable, or sends something else than it has.
         """
         import pyarrow as pa

@@ -58,3 +58,12 @@ def open_files(location: LakeLocation) -> "FolderFiles | ObjectFiles":
     from punchcard.lake.object_files import ObjectFiles
 
     return ObjectFiles(location.objects)
+
+
+def read_failure(files: "FolderFiles | ObjectFiles", error: Exception, url: str) -> LakeError:
+    """Return the error of the lake for one of DuckDB: the failed request behind it, if there is one.
+
+    Args:
+        url: Of the lake.
+    """
+    return files.failed_request(error) or LakeError(f"The data lake at {url} cannot be read: {error}.")

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from punchcard.errors import ConfigurationError, LakeError
 from punchcard.lake.location import LakeLocation
-from punchcard.lake.opening import FolderFiles, open_files, open_table
+from punchcard.lake.opening import open_files, open_table, read_failure
 from punchcard.lake.schema import COLUMNS, OLD_RESULTS, PARTITION, RESULTS, SCHEMA_VERSION, results_sql, table_schema
 
 if TYPE_CHECKING:
     import duckdb
-
-    from punchcard.lake.object_files import ObjectFiles
 
 _ROWS_PER_PART = 1_000
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
@@ -48,21 +46,17 @@ def run_query(url: str, sql: str, *, limit: int) -> tuple[Sequence[str], list[tu
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
-            raise _failure(lake_files, error, location.url) from error
+            raise read_failure(lake_files, error, location.url) from error
         try:
             rows = connection.execute(_select_statement(connection, sql))
             names = [column[0] for column in rows.description or ()]
             return names, list(_rows(rows, limit))
         except duckdb.IOException as error:
-            raise _failure(lake_files, error, location.url) from error
+            raise read_failure(lake_files, error, location.url) from error
         except duckdb.Error as error:
             if (failure := lake_files.failed_request(error)) is not None:
                 raise failure from error
             raise ConfigurationError(str(error).strip(), code="invalid_query") from error
-
-
-def _failure(files: "FolderFiles | ObjectFiles", error: Exception, url: str) -> LakeError:
-    return files.failed_request(error) or LakeError(f"The data lake at {url} cannot be read: {error}.")
 
 
 def _select_statement(connection: "duckdb.DuckDBPyConnection", sql: str) -> "duckdb.Statement":

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection
 
+from punchcard.destinations.reconciling import is_alike
 from punchcard.errors import RejectedError
 from punchcard.store.delivery.effects import StoredEffect
 from punchcard.store.operations.partner_transactions import (
@@ -61,7 +62,6 @@ class KeylessTransactions:
         if self._contents is None:
             self._contents = keyless_contents(self._work, self._reconciliation_id)
         return any(
-            item in (None, effect.item)
-            and (quantity is None or effect.quantity is None or abs(quantity) == abs(effect.quantity))
+            is_alike(effect.item, effect.quantity, shown_item=item, shown_quantity=quantity)
             for item, quantity in self._contents
         )

@@ -17,14 +17,17 @@ from punchcard.destinations.perkville.reconciling import list_transactions, read
 from punchcard.destinations.perkville.responses import Content, Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
+    ShownKey,
     amount_of,
     id_of,
     is_one_of,
     patch_connection,
     post_transaction,
+    shown_key,
+    transaction_id_of,
 )
 from punchcard.destinations.port import CustomerBalance, Effect, Finding, MappingChoice, Performed
-from punchcard.destinations.reconciling import TransactionPage
+from punchcard.destinations.reconciling import TransactionPage, is_alike
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
 from punchcard.events.commerce import amount_text
 
@@ -184,16 +187,20 @@ class PerkvilleClient:
             async for item in read_list(
                 self._http, self._settings, wire.transactions_path, email=email, deadline=deadline
             ):
-                key = item.get(wire.trans_source_id_key, 0)
-                if key == effect.effect_key:
+                if item.get(wire.trans_source_id_key) == effect.effect_key:
                     return self._performed(item, effect.quantity, status=None)
-                if isinstance(key, str) and key:
-                    shown += 1
-                elif key in (None, ""):
-                    # What staff have booked has no key. But where no key is shown at all, it may be the effect.
-                    alike += self._is_alike(item, effect)
-                else:
-                    hidden += 1
+                match shown_key(item, wire):
+                    case ShownKey.SHOWN:
+                        shown += 1
+                    case ShownKey.HIDDEN:
+                        hidden += 1
+                    case ShownKey.EMPTY:  # where no key is shown at all, it may be the effect
+                        alike += is_alike(
+                            effect.item,
+                            effect.quantity,
+                            shown_item=id_of(item.get(wire.perk_key)),
+                            shown_quantity=amount_of(item.get(wire.quantity_key)),
+                        )
         if (hidden or alike) and not shown:
             raise RetryableError(
                 f"Perkville shows transactions of {effect.email}, but none with its {wire.trans_source_id_key}: "
@@ -201,14 +208,6 @@ class PerkvilleClient:
                 code="read_back_unclear",
             )
         return None
-
-    def _is_alike(self, item: Item, effect: Effect) -> bool:
-        """Whether a transaction has the perk and the size of the effect, as far as it shows them."""
-        perk = id_of(item.get(self._settings.wire.perk_key))
-        size = amount_of(item.get(self._settings.wire.quantity_key))
-        return perk in (None, effect.item) and (
-            size is None or effect.quantity is None or abs(size) == abs(effect.quantity)
-        )
 
     async def _set_property(self, effect: Effect, deadline: Deadline) -> Performed:
         connection = await self._connection(effect.email, deadline)
@@ -276,7 +275,7 @@ class PerkvilleClient:
             notes.append(f"at Perkville its status is {state[:50]}")
         return Performed(
             status=status,
-            partner_id=id_of(item.get(wire.transaction_id_key)) or id_of(item.get(wire.resource_uri_key)),
+            partner_id=transaction_id_of(item, wire),
             note="; ".join(notes) or None,
             # Only what is read back tells something that the ledger may not know.
             units=None if booked is None or status is not None else abs(booked),

@@ -14,7 +14,17 @@ from punchcard.destinations.perkville.http import Deadline, PerkvilleHttp
 from punchcard.destinations.perkville.pagination import Item, item_of, page_of, unclear
 from punchcard.destinations.perkville.responses import Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings
-from punchcard.destinations.perkville.wire import Wire, amount_of, id_of, is_one_of, list_page, read_one
+from punchcard.destinations.perkville.wire import (
+    ShownKey,
+    Wire,
+    amount_of,
+    id_of,
+    is_one_of,
+    list_page,
+    read_one,
+    shown_key,
+    transaction_id_of,
+)
 from punchcard.destinations.reconciling import PartnerTransaction, TransactionPage, TransactionStatus
 from punchcard.errors import InvariantError, RejectedError
 
@@ -100,10 +110,10 @@ def _count_keys(items: Sequence[Item], wire: Wire) -> tuple[int, int]:
     """
     shown = hidden = 0
     for item in items:
-        key = item.get(wire.trans_source_id_key, 0)
-        if isinstance(key, str) and key:
+        key = shown_key(item, wire)
+        if key is ShownKey.SHOWN:
             shown += 1
-        elif key not in (None, "") or _shown_id(item, wire) is None:
+        elif key is ShownKey.HIDDEN or transaction_id_of(item, wire) is None:
             hidden += 1
     return shown, hidden
 
@@ -182,11 +192,7 @@ def _transaction(item: Item, wire: Wire, *, number: int) -> PartnerTransaction:
 
 def _partner_id(item: Item, wire: Wire, *, number: int) -> str:
     """The id of a transaction; its place in the list if it shows none, as one such transaction must not hide others."""
-    return _shown_id(item, wire) or f"no {number}"
-
-
-def _shown_id(item: Item, wire: Wire) -> str | None:
-    return id_of(item.get(wire.transaction_id_key)) or id_of(item.get(wire.resource_uri_key))
+    return transaction_id_of(item, wire) or f"no {number}"
 
 
 def _signed(item: Item, wire: Wire) -> Decimal | None:

@@ -7,7 +7,9 @@ comments below; each of these names can be replaced by the option `wire`, e.g. `
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
+from enum import Enum, auto
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -232,6 +234,29 @@ def id_of(value: object) -> str | None:
         return str(value) if abs(value) < 10**_ID_CHARACTERS_MAX else None
     id_text = value.rstrip("/").rpartition("/")[2]
     return id_text if 0 < len(id_text) <= _ID_CHARACTERS_MAX else None
+
+
+def transaction_id_of(item: Mapping[str, Any], wire: Wire) -> str | None:
+    """The id of a transaction; None if it shows none."""
+    return id_of(item.get(wire.transaction_id_key)) or id_of(item.get(wire.resource_uri_key))
+
+
+class ShownKey(Enum):
+    """What a transaction shows of its `trans_source_id`."""
+
+    SHOWN = auto()
+    EMPTY = auto()  # as that of a transaction that staff have booked
+    HIDDEN = auto()  # it is left out, or of another type
+
+
+def shown_key(item: Mapping[str, Any], wire: Wire) -> ShownKey:
+    """Return what a transaction shows of its key."""
+    if wire.trans_source_id_key not in item:
+        return ShownKey.HIDDEN
+    key = item[wire.trans_source_id_key]
+    if key in (None, ""):
+        return ShownKey.EMPTY
+    return ShownKey.SHOWN if isinstance(key, str) else ShownKey.HIDDEN
 
 
 def amount_of(value: object) -> Decimal | None:
