@@ -207,6 +207,15 @@ def _rendered(
         tab=tab,
         is_known=is_known,
         calls=context.query("calls"),
+        replay_paths=[
+            (
+                account.destination.slug,
+                page_path("destinations", account.destination.slug, "replays", customer=person.emails[0]),
+            )
+            for account in accounts
+        ]
+        if person.emails
+        else [],
     )
 
 
