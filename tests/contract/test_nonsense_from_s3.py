@@ -86,7 +86,7 @@ def url(s3_server: S3Server) -> str:
         pytest.param(SameResponse(301, error_body("PermanentRedirect")), "correct AWS_REGION", id="region 301"),
         pytest.param(SameResponse(301), "correct AWS_REGION", id="region without body"),
         pytest.param(SameResponse(400, error_body("AuthorizationHeaderMalformed")), "AWS_REGION", id="region 400"),
-        pytest.param(SameResponse(502, PAGE), "responds with 502; requests are repeated", id="gateway"),
+        pytest.param(SameResponse(502, PAGE), "responds with 502: check it", id="gateway"),
     ],
 )
 def test_another_server_in_place_of_s3_is_named(

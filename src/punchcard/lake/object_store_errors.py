@@ -34,16 +34,13 @@ _REMEDIES: Final = {
     "PermanentRedirect": _OTHER_REGION,
     "TemporaryRedirect": _OTHER_REGION,
     "NotImplemented": "does not support conditional writes (If-None-Match), which the lake needs: use another one",
-    "SlowDown": "is overloaded; requests are repeated until it is not",
+    "SlowDown": "is overloaded: raise its limits, or try again later",
 }
 _NOT_S3: Final = (
     "does not respond as S3 does ({what}): correct AWS_ENDPOINT_URL, which may lead to another server, or to a page "
-    "for signing in. Requests are repeated until it does"
+    "for signing in"
 )
-_CUT: Final = (
-    "sends responses that are cut off: check the network, and the proxies in between. Requests are repeated until they "
-    "are complete"
-)
+_CUT: Final = "sends responses that are cut off: check the network, and the proxies in between"
 # What the client says of a response that it cannot use, in lower case, and what that means.
 _RESPONSES: Final = {
     "redirect without location": _OTHER_REGION,
@@ -88,7 +85,7 @@ def spoiled_response(path: str, url: str, *, received: int, stored: int) -> Lake
     return _error(
         url,
         f"has {stored:,} bytes of {path} and sends {received:,}: check what is between this machine and it, such as a "
-        "proxy or a gateway. Nothing is damaged, and requests are repeated",
+        "proxy or a gateway. Nothing is damaged",
     )
 
 
@@ -116,7 +113,7 @@ def _remedy(text: str) -> str:
         if words in lower:
             return remedy
     cause = _cause(text)
-    return f"cannot be reached ({cause}): check AWS_ENDPOINT_URL and the network. Requests are repeated until it can"
+    return f"cannot be reached ({cause}): check AWS_ENDPOINT_URL and the network"
 
 
 def _remedy_of_status(status: str, code: str) -> str:
@@ -125,7 +122,7 @@ def _remedy_of_status(status: str, code: str) -> str:
         return f"denies access ({what}): check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their permissions"
     if not code and status.startswith("4"):
         return _NOT_S3.format(what=f"{what} without a code of S3")
-    return f"responds with {what}; requests are repeated until it does not"
+    return f"responds with {what}: check it, and the proxies in between"
 
 
 def _cause(text: str) -> str:

@@ -290,11 +290,12 @@ def _quarantined(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _lake(alert: Alert, zone: ZoneInfo) -> AlertText:
-    says_remedy = alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN) or REPAIR_COMMAND in alert.detail
+    is_away = alert.detail.startswith(OBJECT_STORE_MESSAGE_BEGIN)
+    retries = "Requests are repeated until they succeed." if is_away else ""
     return AlertText(
         title=f"The data lake cannot be used since {format_moment(alert.since, zone)}.",
-        detail=_join("Awards continue without it.", as_sentence(alert.detail)),
-        remedy="" if says_remedy else f"Run `{REPAIR_COMMAND}` to repair it.",
+        detail=_join("Awards continue without it.", as_sentence(alert.detail), retries),
+        remedy="" if is_away or REPAIR_COMMAND in alert.detail else f"Run `{REPAIR_COMMAND}` to repair it.",
     )
 
 

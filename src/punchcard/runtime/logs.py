@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import structlog
 
+from punchcard.runtime.repeated_lines import RepeatedLines
+
 
 def configure_logs(*, level: str, format: str) -> None:
     """Set up logging for this process.
@@ -17,6 +19,7 @@ def configure_logs(*, level: str, format: str) -> None:
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        RepeatedLines(),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),

@@ -17,7 +17,6 @@ from punchcard.log.opening import is_shared
 from punchcard.runtime.settings import Settings
 
 _RETRY_SECONDS: Final = 1.0
-_LOG_SECONDS: Final = 30.0  # between two lines about the same cause
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ class StorageWait:
         self._process = process
         self._on_wait = on_wait
         self._log = structlog.get_logger("punchcard.start")
-        self._logged, self._logged_at = "", 0.0
+        self._has_waited = False
         self._handlers: dict[int, Any] = {}  # the signal handlers before this process waited
 
     def open(self, attempt: Callable[[], T]) -> T:
@@ -73,18 +72,16 @@ class StorageWait:
                     raise
                 self._report(error)
             else:
-                if self._logged:
+                if self._has_waited:
                     self._log.info("storage_opened", process=self._process, seconds=time.monotonic() - begun)
-                    self._logged = ""
+                    self._has_waited = False
                 return opened
             threading.Event().wait(_RETRY_SECONDS)
 
     def _report(self, error: StorageError) -> None:
         self._capture_signals()
         self._on_wait(error)
-        if error.message == self._logged and time.monotonic() - self._logged_at < _LOG_SECONDS:
-            return
-        self._logged, self._logged_at = error.message, time.monotonic()
+        self._has_waited = True
         self._log.warning(
             "storage_awaited",
             process=self._process,

