@@ -210,7 +210,7 @@ def error_of(
         case Meaning.CREDENTIALS:
             return CredentialsError(message, status=status, request_id=request_id)
         case Meaning.REJECTED:
-            code = _rejection_code(status, complaints, wire)
+            code = _rejection_code(status, complaints, wire, operation)
             return RejectedError(message, code=code, status=status, request_id=request_id)
         case Meaning.UNKNOWN:
             return OutcomeUnknownError(message, status=status, request_id=request_id)
@@ -260,10 +260,10 @@ def _is_unbelieved(response: Response) -> bool:
     return _meaning_of_status(response.status) in _BELIEVED_WITH
 
 
-def _rejection_code(status: int, complaints: list[Complaint], wire: Wire) -> str:
+def _rejection_code(status: int, complaints: list[Complaint], wire: Wire, operation: Operation) -> str:
     if status in _MIGHT_BE_DUPLICATE and any(_is_duplicate(complaint, wire) for complaint in complaints):
         return "duplicate_key"
-    if status in _NAMES_A_FIELD:
+    if status in _NAMES_A_FIELD and operation is not Operation.SET:  # a property has neither perk nor location
         if any(
             complaint.field == wire.perk_key or is_one_of(complaint.code, wire.perk_codes) for complaint in complaints
         ):
@@ -273,6 +273,7 @@ def _rejection_code(status: int, complaints: list[Complaint], wire: Wire) -> str
             for complaint in complaints
         ):
             return "location_unknown"
+    if status in _NAMES_A_FIELD:
         if any(complaint.field == wire.business_key for complaint in complaints):
             return "business_unknown"
         if any(complaint.field == wire.email_key for complaint in complaints):

@@ -195,6 +195,14 @@ def test_a_rejection_has_a_code_and_perkvilles_words(status: int, body: object, 
     assert words in problem.message
 
 
+@pytest.mark.parametrize("field", ["perk", "location"])
+def test_a_refused_property_says_nothing_of_what_only_a_transaction_has(field: str) -> None:
+    problem = error(respond(400, v2(field, "unknown", "does_not_exist")), Operation.SET)
+    assert isinstance(problem, RejectedError)
+    assert problem.code == "rejected"
+    assert f"{field}: unknown" in problem.message
+
+
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
