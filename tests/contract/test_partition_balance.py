@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from punchcard.errors import StorageError
+from punchcard.routing.router import PositionMovedError
 from punchcard.store.routing.positions import partition_positions
 from punchcard.testing.partition_world import PartitionWorld
 
@@ -104,3 +106,30 @@ def test_a_worker_that_waits_for_more_partitions_is_left_none_of_the_current_one
         assert waiting.routing.partitions == list(range(_PARTITIONS + 2))
     finally:
         raised.close()
+
+
+def test_a_partition_that_is_given_back_in_a_step_is_logged(
+    world: PartitionWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was frozen has routed its partition once more: that of this one is where the other left it."""
+    first, second = world.start_worker(), world.start_worker()
+    while len(first.routing.partitions) != 2 or len(second.routing.partitions) != 2:
+        world.step(first)
+        world.step(second)
+    lost, kept = second.routing.partitions
+    with structlog.testing.capture_logs() as lines:
+        with monkeypatch.context() as patch:
+            patch.setattr(second.routing.router_of(lost), "step", raise_position_moved)
+            while lost in second.routing.partitions:
+                world.step(second)
+        third = world.start_worker()
+        while lost not in third.routing.partitions:
+            world.step(third)
+        for _ in range(20):
+            world.step(second)
+    assert second.routing.partitions == [kept]
+    assert [kept] in [line["partitions"] for line in lines if line["event"] == "partitions_changed"]
+
+
+def raise_position_moved() -> int:
+    raise PositionMovedError("another worker has routed")

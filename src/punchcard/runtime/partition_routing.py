@@ -87,7 +87,6 @@ class PartitionRouting:
         open_router: Return a router of a partition.
         feeds_lake: Return whether this worker feeds the lake, too: then it routes less.
         mark: Called on every round.
-        on_change: Called with the numbers of the partitions that this worker routes when they have changed.
     """
 
     def __init__(
@@ -103,7 +102,6 @@ class PartitionRouting:
         open_router: Callable[[PartitionReader], Router],
         feeds_lake: Callable[[], bool] = lambda: False,
         mark: Callable[[], None] = lambda: None,
-        on_change: Callable[[list[int]], None] = lambda partitions: None,
     ) -> None:
         self._log = log
         self._store = store
@@ -115,10 +113,10 @@ class PartitionRouting:
         self._open_router = open_router
         self._feeds_lake = feeds_lake
         self._mark = mark
-        self._on_change = on_change
         self._telemetry = RoutingTelemetry()
         self._logger = structlog.get_logger("punchcard.partitions")
         self._owned: dict[int, _Owned] = {}
+        self._shown: list[int] = []  # the partitions that were logged last
         self._balance_at = 0.0
         self._stepped = -1  # the partition that took the last step
         self._is_sharing = False  # whether the others count on this worker
@@ -210,7 +208,6 @@ class PartitionRouting:
             StorageError: Log or store is not available.
         """
         self._balance_at = self._clock.monotonic() + _BALANCE_SECONDS
-        before = self.partitions
         for partition, owned in list(self._owned.items()):
             if not self._is_held(owned):
                 self._telemetry.leadership_lost()
@@ -234,9 +231,9 @@ class PartitionRouting:
             planned_from_lake = min(self._lake_last(), recovery.through_position) if is_restored and recovery else 0
             if min(positions.values()) >= planned_from_lake:
                 self._take(len(share), count, first=share.start)
-        if self.partitions != before:
+        if self.partitions != self._shown:  # a step may have given one back, too
+            self._shown = self.partitions
             self._logger.info("partitions_changed", partitions=self.partitions, workers=len(workers))
-            self._on_change(self.partitions)
 
     def _wait_for_division(self) -> None:
         """Take no partitions: the worker that leads is about to divide the log, once nobody routes the current ones."""
