@@ -37,6 +37,9 @@ class DividedLakeFeed(LakeFeed):
         self._has_more = rows >= _ROWS_AT_ONCE
         return rows
 
+    def _log_missing(self, rows: int) -> None:
+        """Log nothing: every row is read from the log here."""
+
     def _waiting_rows(self, position: int) -> Iterator[tuple[LakeRows, int]]:
         """The rows of all that any partition has routed behind a log position."""
         with self._store.reading() as work:

@@ -221,7 +221,7 @@ class LakeFeed:
                 note_position(work, LAKE, position)
         for rows, last in self._rows_after(position, before=kept_from):
             self._append(rows, position + 1, last)
-            self._telemetry.lake_recovered(rows=len(rows))
+            self._log_missing(len(rows))
             return len(rows)
         with self._changed:
             # What is offered has been committed before: what came since the look into the store is seen by the next.
@@ -229,6 +229,10 @@ class LakeFeed:
                 self._behind = False
             is_kept = not self._behind and len(self._rows) > 0
         return self._append_waiting() if is_kept else 0
+
+    def _log_missing(self, rows: int) -> None:
+        """Log that the lake lacked rows that had been routed."""
+        self._telemetry.lake_recovered(rows=rows)
 
     def _append(self, rows: LakeRows, first: int, last: int) -> None:
         begun = self._clock.monotonic()
