@@ -177,6 +177,8 @@ def _measure(folder: Path, kind: _Kind, events: int) -> float:
         feed.close()
         log.close()
         store.close()
+    if not routed:
+        raise SystemExit(f"The first step routes all {events:,} events, and is not measured: give it more.")
     return 1e6 * busy / routed
 
 
