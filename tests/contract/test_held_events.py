@@ -12,6 +12,7 @@ from sqlalchemy import select
 from punchcard.destinations.catalog import CATALOG
 from punchcard.events.model import Event
 from punchcard.filters.destination_filters import DestinationFilters
+from punchcard.lake.listing import EventQuery
 from punchcard.operations.alerts import find_alerts
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.effects import EffectState
@@ -150,6 +151,62 @@ def test_what_is_held_stays_held_while_the_destination_is_switched_off(world: Pu
     assert awarded(world, "perkville") == ["m1"]
 
 
+def listed(world: PublicApiServer, status: str, *, reason: str | None = None, limit: int = 50) -> list[str]:
+    """Return the message ids in the list of events with a status, page by page."""
+    query = EventQuery(source="website", destination="perkville", status=status, reason=reason)
+    ids: list[str] = []
+    before = None
+    while True:
+        page = world.browser.page(query, limit=limit, before=before)
+        ids += [seen.event.message_id for seen in page.events]
+        if (before := page.following) is None:
+            return ids
+
+
+@pytest.mark.parametrize("in_lake", [False, True], ids=["in the log", "in the lake"])
+def test_lists_by_status_follow_what_came_of_held_events(world: PublicApiServer, *, in_lake: bool) -> None:
+    whole = damage(world, with_condition("properties.staff = "))
+    names = [f"staff{number}" for number in range(4)]
+    unusable = [order(f"bad{number}", number=f"b{number}", email="nonsense") for number in range(3)]
+    world.send(order("m1", number="1"), *[order(name, number=name, staff=True) for name in names], *unusable)
+    world.route()
+    if in_lake:
+        world.feed_lake()
+    assert len(listed(world, "pending", reason="destination_on_hold")) == 8
+    restore(world, whole)
+    world.route()
+    assert listed(world, "pending", reason="destination_on_hold") == []
+    for limit in (1, 3, 50):
+        assert listed(world, "pending", limit=limit) == ["m1"]
+        assert listed(world, "filtered_at_destination", limit=limit) == names[::-1]
+        assert listed(world, "refused", limit=limit) == ["bad2", "bad1", "bad0"]
+        assert listed(world, "refused", reason="invalid_email", limit=limit) == ["bad2", "bad1", "bad0"]
+    assert listed(world, "refused", reason="not_allowlisted") == []
+
+
+def test_lists_by_status_follow_what_came_of_a_replayed_event_that_was_held(sqlite_world: PublicApiServer) -> None:
+    world = sqlite_world
+    off = json.dumps({"enabled": False}).encode()
+    assert world.request("PATCH", "/api/destinations/perkville", off).status == 200
+    world.send(order("m1", number="1"))
+    world.route()
+    world.feed_lake()
+    assert listed(world, "destination_off") == ["m1"]
+    assert world.request("PATCH", "/api/destinations/perkville", json.dumps({"enabled": True}).encode()).status == 200
+    replayed = world.request("POST", "/api/destinations/perkville/replays", b'{"messageIds": ["m1"]}')
+    assert replayed.status == 200, replayed.body
+    runner = world.replay_runner()
+    for _ in range(3):  # it enters the log again, and is not routed yet
+        assert runner.step()
+    damage(world, with_condition("properties.staff = "))
+    world.route()
+    assert listed(world, "pending") == ["m1"]
+    damage(world, with_condition('type = "track"'))
+    world.route()
+    assert listed(world, "pending") == []
+    assert listed(world, "filtered_at_destination") == ["m1"]
+
+
 def test_a_destination_with_held_events_is_not_removed(sqlite_world: PublicApiServer) -> None:
     world = sqlite_world
     damage(world, with_condition("properties.staff = "))
@@ -157,7 +214,7 @@ def test_a_destination_with_held_events_is_not_removed(sqlite_world: PublicApiSe
     world.route()
     response = world.request("DELETE", "/api/destinations/perkville")
     assert response.status == 422
-    assert "1 transactions" in response.error["message"]
+    assert "1 transaction of Perkville (perkville) is queued" in response.error["message"]
 
 
 def test_what_a_restored_copy_holds_is_read_back_before_it_is_sent(world: PublicApiServer) -> None:

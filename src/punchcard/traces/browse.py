@@ -17,7 +17,7 @@ from punchcard.store.delivery.count_sums import DAY_MICROS
 from punchcard.store.delivery.counts import FOR_EVER, CountQuery, Dimension, read_counts
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.store.routing.replayed_events import places_replayed_with
+from punchcard.store.routing.later_results import LaterResultQuery, places_with_later_result
 from punchcard.traces.conflicts import conflict_to_show
 from punchcard.traces.event_matching import matches_person, matches_query, may_match, record_may_hold
 from punchcard.traces.held import with_results_of_held
@@ -118,8 +118,8 @@ class EventBrowser:
             return self._page(self._first_routed(query, limit=limit, before=before), limit=limit, before=before)
         query = replace(query, days=self._days_with(query))
         events = [
-            *self._not_replayed_away(query, limit=limit, before=before),
-            *self._replayed_into(query, limit=limit, before=before),
+            *self._unchanged(query, limit=limit, before=before),
+            *self._changed_later(query, limit=limit, before=before),
         ]
         return self._page(events, limit=limit, before=before)
 
@@ -140,39 +140,57 @@ class EventBrowser:
             counts = read_counts(work, counted, by=[Dimension.TIME], width_micros=DAY_MICROS)
         return frozenset(day.date() for (day,) in counts if isinstance(day, datetime))
 
-    def _not_replayed_away(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
-        """The newest events that had the status when they were routed, without those that a replay gave another."""
+    def _unchanged(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
+        """The newest events that had the status when they were first routed, and have it still."""
         matches: list[LakeEvent] = []
         while len(matches) <= limit:
             events = self._first_routed(query, limit=limit, before=before)
-            with self._store.reading() as work:
-                current = with_results_of_replays(work, events)
-            matches += [event for event, now in zip(events, current, strict=True) if matches_query(now, query)]
+            matches += self._with_status(events, query)
             if len(events) <= limit:
                 break
             before = min((event.log_position, event.event_index) for event in events)
         return matches
 
-    def _replayed_into(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
-        """The newest events that got the status by a replay."""
+    def _changed_later(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
+        """The newest events that got the status later: they were held when they were first routed, or were replayed."""
+        matches: list[LakeEvent] = []
+        later = LaterResultQuery(
+            status=query.status or "", reason=query.reason, destination=query.destination, source=query.source
+        )
+        while len(matches) <= limit:
+            with self._store.reading() as work:
+                places = places_with_later_result(work, later, before=before, limit=limit + 1)
+            matches += self._with_status(self._events_at(places), query)
+            if len(places) <= limit:
+                break
+            before = places[-1]
+        return matches
+
+    def _with_status(self, events: Sequence[LakeEvent], query: EventQuery) -> list[LakeEvent]:
+        """Those of the events that match by their current results, as they were first routed."""
         with self._store.reading() as work:
-            places = places_replayed_with(
-                work, query.status or "", destination=query.destination, before=before, limit=limit + 1
-            )
+            current = _with_current_results(work, events)
+        return [event for event, now in zip(events, current, strict=True) if matches_query(now, query)]
+
+    def _events_at(self, places: Sequence[EventPosition]) -> list[LakeEvent]:
+        """The events at these places of the log, without those that are not there any more."""
         if not places:
             return []
-        first, last = places[-1][0], places[0][0]
-        if last - first <= _POSITIONS_AT_ONCE:
-            events = self._lake.between(first, last)
+        positions = sorted({position for position, _ in places})
+        begin = self.tail.begin()
+        # The log first: an event that moves to the lake in between is then found twice, never not at all.
+        events = [
+            event
+            for position in positions
+            if position > begin
+            for event in self.tail.events(after=position - 1, records_max=1)
+        ]
+        if positions[-1] - positions[0] <= _POSITIONS_AT_ONCE:
+            events += self._lake.between(positions[0], positions[-1])
         else:
-            events = [event for position, _ in places for event in self._lake.between(position, position)]
-        chosen_places = set(places)
-        chosen = {
-            place: event for event in events if (place := (event.log_position, event.event_index)) in chosen_places
-        }
-        with self._store.reading() as work:
-            current = with_results_of_replays(work, list(chosen.values()))
-        return [event for event, now in zip(chosen.values(), current, strict=True) if matches_query(now, query)]
+            events += [event for position in positions for event in self._lake.between(position, position)]
+        by_place = {(event.log_position, event.event_index): event for event in events}
+        return [by_place[place] for place in places if place in by_place]
 
     def _first_routed(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
         """The newest events that match as they were first routed, at most one beyond the limit from each side."""
@@ -344,8 +362,12 @@ def _is_theirs(event: LakeEvent, person: CustomerIds) -> bool:
     return event.email in person.emails or event.user_id in person.user_ids or named == (None, None)
 
 
+def _with_current_results(work: Connection, events: Sequence[LakeEvent]) -> list[LakeEvent]:
+    return with_results_of_replays(work, with_results_of_held(work, events))
+
+
 def _seen_events(work: Connection, events: Sequence[LakeEvent]) -> list[SeenEvent]:
-    events = with_results_of_replays(work, with_results_of_held(work, events))
+    events = _with_current_results(work, events)
     met = effects_met(work, events)
     conflicts = conflicts_of(work, [effect.id for effect in met.values()]) if met else {}
     waits = waits_of(work, {slug for slug, _ in met})

@@ -66,7 +66,7 @@ class Tail:
             StorageError: the log or the store is away.
         """
         if after is None:
-            after = self._begin()
+            after = self.begin()
         left = records_max
         while left != 0 and (
             records := self._log.read(
@@ -103,7 +103,7 @@ class Tail:
         Raises:
             StorageError: the log or the store is away.
         """
-        routed, begin = self.routed_position(), self._begin()
+        routed, begin = self.routed_position(), self.begin()
         last = self._log.last_position()
         ranges = [(max(routed, last - unrouted_max), last), (begin, min(routed, last))]
         if after is not None:
@@ -128,6 +128,15 @@ class Tail:
         with self._store.reading() as connection:
             return position_of(connection, ROUTING)
 
+    def begin(self) -> int:
+        """The log position behind which the lake may lack events.
+
+        Raises:
+            StorageError: the store is away.
+        """
+        with self._store.reading() as connection:
+            return min(position_of(connection, LAKE), position_of(connection, ROUTING))
+
     def routed_again(self, events: Sequence[LakeEvent]) -> list[LakeEvent]:
         """Return those of the events that have results in the store, with them.
 
@@ -149,11 +158,6 @@ class Tail:
                     event = _as_routed(event, routed_at[event.log_position][1])
                 routed.append(replace(event, source=source, results=_lake_results(results)))
         return routed
-
-    def _begin(self) -> int:
-        """The position behind which the lake may lack events."""
-        with self._store.reading() as connection:
-            return min(position_of(connection, LAKE), position_of(connection, ROUTING))
 
     def _routed(self, records: Sequence[LogRecord]) -> _RoutedAt:
         return self._routed_between(records[0].position, records[-1].position) if records else {}

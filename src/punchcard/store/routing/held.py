@@ -14,7 +14,7 @@ from punchcard.store.upsert import insert_into
 from punchcard.store.values import storable
 
 _KEYS_PER_QUERY = 200
-_GIVEN_LATER = ("id", "released_at", "result")
+_GIVEN_LATER = ("id", "released_at", "result", "status")
 _json = msgspec.json.Encoder()
 _result = msgspec.json.Decoder(EventResult)
 
@@ -140,7 +140,7 @@ def release(work: Connection, results: Mapping[int, EventResult], *, now: dateti
         work.execute(
             update(held_events)
             .where(held_events.c.id == event_id)
-            .values(released_at=now, result=storable(_json.encode(result).decode()))
+            .values(released_at=now, result=storable(_json.encode(result).decode()), status=result.status.value)
         )
     waiting = exists().where(
         held_events.c.log_position == held_records.c.log_position, held_events.c.released_at.is_(None)

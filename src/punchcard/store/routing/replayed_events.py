@@ -93,26 +93,6 @@ def event_replays(work: Connection, places: Collection[Place]) -> dict[Place, li
     return replays
 
 
-def places_replayed_with(
-    work: Connection, status: str, *, destination: str | None, before: Place | None, limit: int
-) -> list[Place]:
-    """Return the places of events of which a replay gave a status, newest first.
-
-    Args:
-        destination: Only at this destination; None for any.
-        before: Only events before this place.
-    """
-    columns = replayed_events.c
-    place = tuple_(columns.original_position, columns.original_index)
-    chosen = select(columns.original_position, columns.original_index).where(columns.status == status).distinct()
-    if destination is not None:
-        chosen = chosen.where(columns.destination == destination)
-    if before is not None:
-        chosen = chosen.where(place < before)
-    rows = work.execute(chosen.order_by(columns.original_position.desc(), columns.original_index.desc()).limit(limit))
-    return [(position, index) for position, index in rows]
-
-
 def has_event_replays(work: Connection, destination: str) -> bool:
     """Whether any event was ever replayed for a destination."""
     query = select(replayed_events.c.id).where(replayed_events.c.destination == destination).limit(1)

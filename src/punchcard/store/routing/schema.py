@@ -114,6 +114,7 @@ held_events = Table(  # events that one destination could not plan: planned once
     Column("result", Text),  # JSON of the result that it got when it was planned
     Column("partition", Integer, nullable=False, server_default="0"),  # of the log: its router plans the event
     Column("rewritten", LargeBinary),  # JSON text of the event if rules of its source changed it; null: as received
+    Column("status", String(32)),  # of the result, for lists by status
     UniqueConstraint("log_position", "event_index", "destination"),
 )
 Index(
@@ -122,6 +123,14 @@ Index(
     held_events.c.id,
     sqlite_where=text("released_at IS NULL"),
     postgresql_where=text("released_at IS NULL"),
+)
+Index(
+    "ix_held_events_status",
+    held_events.c.status,
+    held_events.c.log_position,
+    held_events.c.event_index,
+    sqlite_where=text("status IS NOT NULL"),
+    postgresql_where=text("status IS NOT NULL"),
 )
 
 note_counts = Table(  # how many events of a source had something converted to be read, by UTC day of receipt
