@@ -62,6 +62,17 @@
     request.send(new FormData(form));
   });
 
+  // A form is sent once: the second click of a double click would meet what the first has changed.
+  const SENT_MILLISECONDS = 10_000; // then a page that is still there may have been stopped by its reader
+  const sent = new Set();
+  on("submit", "form[method=post]:not([hx-post], [data-upload], [data-download])", (form, event) => {
+    if (event.defaultPrevented) return;
+    if (sent.has(form)) return event.preventDefault();
+    sent.add(form);
+    setTimeout(() => sent.delete(form), SENT_MILLISECONDS);
+  });
+  addEventListener("pageshow", () => sent.clear()); // the page may come back as it was left
+
   // An error stays until its field is changed; whether the new value is right, the server says.
   on("input", ".is-invalid", (field) => {
     field.classList.remove("is-invalid");
