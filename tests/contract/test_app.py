@@ -305,6 +305,7 @@ def test_a_page_of_something_missing_leads_to_the_list(owner: FormBrowser, path:
     page = owner.get(path)
     assert page.status == 404
     assert re.search(rf'href="{listed}">Go to {label}</a>', page.text), page.text
+    assert "/settings/versions?part=" not in page.text  # what does not exist has no history
 
 
 @pytest.mark.parametrize("path", ["/settings/team", "/settings/tokens"])

@@ -262,6 +262,17 @@ def test_an_unknown_path_has_the_menu_for_those_who_are_signed_in(
 def test_a_control_needs_a_property(owner: FormBrowser) -> None:
     page = owner.post("/privacy/controls/source/website", path="", action="allow")
     assert (page.status, "Enter a property." in page.text) == (422, True)
+    assert "Not saved. Correct the fields below." in page.text
+
+
+def test_a_preview_of_a_control_says_nothing_of_saving(owner: FormBrowser) -> None:
+    path = "/privacy/controls/source/website/preview"
+    allowed = owner.post(path, path="properties.card", action="allow")
+    assert (allowed.status, "the value stays as it was sent" in allowed.text) == (200, True)
+    refused = owner.post(path, path="", action="mask")
+    assert (refused.status, "Correct the fields below." in refused.text) == (422, True)
+    for page in (allowed, refused):
+        assert "Not saved" not in page.text
 
 
 def test_a_form_of_a_session_that_has_ended_says_so(owner: FormBrowser) -> None:

@@ -11,7 +11,6 @@ from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
 from punchcard.operations.control_preview import ControlPreview, preview_control
-from punchcard.operations.destination_names import name_destinations
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.control_editing import (
@@ -21,6 +20,7 @@ from punchcard.workspace.control_editing import (
     set_control,
 )
 from punchcard.workspace.editing import NotFoundError, find_destination, find_source
+from punchcard.workspace.part_names import name_destinations
 
 _ALLOW: Final = "allow"
 _ACTIONS: Final = {
@@ -75,7 +75,7 @@ def preview(context: ContextDependency, kind: FromPath[str], slug: FromPath[str]
     """Show what a control would change, before it is saved."""
     control, dependencies = _typed(context, kind, slug), context.dependencies
     if control.action == _ALLOW:
-        return _editor(context, control, FormErrors(fields={"action": "Choose what to preview."}), status=422)
+        return _editor(context, control, FormErrors(), note="With “Allow”, the value stays as it was sent.")
     try:
         result = preview_control(
             control,
@@ -137,6 +137,7 @@ def _editor(
     errors: FormErrors,
     *,
     result: ControlPreview | None = None,
+    note: str = "",
     status: int = 200,
 ) -> Page:
     return context.page(
@@ -147,6 +148,7 @@ def _editor(
         actions=_ACTIONS,
         errors=errors,
         preview=result,
+        note=note,
     )
 
 
