@@ -97,7 +97,7 @@ def test_rejected_and_parked_values_show_on_page_api_and_home_until_a_later_valu
     assert "Perkville sent by" in page
     assert re.search(r"r@example\.com \[[^\]]*a[^\]]*, 1\] Rejected", page), page
     assert "not at Perkville" not in words(viewer.get("/audiences/lapsed").text)
-    assert "2 values of regulars are not at Perkville" in words(viewer.get("/").text)
+    assert "2 values of Regulars are not at Perkville" in words(viewer.get("/").text)
     (sync,) = world.request("GET", call).json()["data"]["audience"]["syncs"]
     assert sync["outcome"]["failedCount"] == 2
     assert [(item["email"], item["state"], item["reason"]) for item in sync["outcome"]["failed"]] == [

@@ -323,7 +323,7 @@ def test_the_app_lists_compares_and_restores(world: PublicApiServer, browser: Fo
     assert "Map entry “Checked In” of Perkville: perk 123456 → 123457" in page
     history = '/settings/versions?part=destination%2Fperkville"'
     assert history in browser.get("/destinations/perkville/map").text
-    assert "History of destination perkville" in browser.get(history.rstrip('"')).text
+    assert "History of destination Perkville" in browser.get(history.rstrip('"')).text
     page = browser.get(f"/settings/versions/{begin}").text
     assert page.count("data-difference") == 1
     response = browser.post(f"/settings/versions/{begin}/restore", part="destination/perkville")

@@ -98,7 +98,7 @@ def test_a_destination_that_cannot_be_used_is_held_alone_and_loses_nothing(
     for message_id in ("m1", "m2", "m3"):
         held = results(world, message_id)["perkville"]
         assert (held["status"], held["reason"]) == ("pending", "destination_on_hold")
-        assert "perkville cannot be used as it is configured: " in held["detail"]
+        assert "the destination cannot be used as it is configured: " in held["detail"]
     snapshot = world.watch.newest()
     assert snapshot.destinations["second"].invalid is None
     with world.store.reading() as work:

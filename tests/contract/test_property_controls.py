@@ -154,7 +154,7 @@ def test_a_destination_gets_changed_values_and_the_lake_keeps_the_original(api: 
     assert [trace["event"]["properties"][name] for name in ("card", "phone", "ssn")] == list(SECRETS)
     results = {result["destination"]: result for result in trace["results"]}
     hashed = "properties.card dropped, properties.phone masked, properties.ssn hashed"
-    assert f"changed for hook: {hashed}" in results["hook"]["detail"]
+    assert f"changed for this destination: {hashed}" in results["hook"]["detail"]
     assert results["perkville"]["status"] == "delivered"
     assert "changed for" not in (results["perkville"]["detail"] or "")
     with api.store.reading() as work:
@@ -171,7 +171,7 @@ def test_a_refusal_says_which_control_may_be_its_cause(api: PublicApiServer) -> 
     api.feed_lake()
     (result,) = api.request("GET", "/api/events/m-1").json()["data"]["results"]
     assert result["status"] == "refused"
-    assert "changed for perkville: properties.email dropped" in result["detail"]
+    assert "changed for this destination: properties.email dropped" in result["detail"]
 
 
 def test_without_the_key_events_of_a_destination_that_hashes_are_held(api: PublicApiServer, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from markupsafe import Markup
 
 from punchcard.app.lettermarks import lettermark
 from punchcard.destinations.catalog import CATALOG
-from punchcard.operations.destination_names import destination_title
 from punchcard.workspace.model import Destination, Source
+from punchcard.workspace.part_names import destination_title
 from punchcard.workspace.source_types import SOURCE_TYPES
 
 

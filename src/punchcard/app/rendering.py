@@ -23,7 +23,6 @@ from punchcard.app.period_labels import PERIOD_LABELS
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
 from punchcard.lake.lake_event import LakeEvent
-from punchcard.operations.destination_names import destination_title
 from punchcard.operations.remedies import find_remedies, next_step, trace_remedies
 from punchcard.operations.sentences import as_sentence
 from punchcard.operations.statuses import Tone, status_label, status_tone
@@ -31,6 +30,7 @@ from punchcard.store.access.token_store import Role
 from punchcard.traces.reasons import find_reason, plain, remedy_of
 from punchcard.traces.redaction import mask_write_keys
 from punchcard.workspace.model import Destination
+from punchcard.workspace.part_names import destination_title
 
 _FOLDER = Path(__file__).parent / "templates"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

@@ -21,7 +21,6 @@ from punchcard.app.passwords import PasswordPool
 from punchcard.app.rendering import Renderer
 from punchcard.errors import ConfigurationError
 from punchcard.operations.dependencies import Dependencies
-from punchcard.operations.destination_names import names_of_snapshot
 from punchcard.operations.invitations import ROLE_LABELS
 from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
@@ -32,6 +31,7 @@ from punchcard.store.access.sessions import SESSION_LENGTH, SignInMethod, begin_
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import Edit
 from punchcard.workspace.export import export_part
+from punchcard.workspace.names_of_snapshot import destination_names, source_names
 from punchcard.workspace.persistence import PartKey, parts_by_key
 
 PUBLIC = "public"
@@ -195,7 +195,15 @@ class RequestContext:
 
     def destination_name(self, slug: str) -> str:
         """Return what people call a destination; the slug if it was deleted."""
-        return names_of_snapshot(self.dependencies.current()).get(slug, slug)
+        return destination_names(self.dependencies.current()).get(slug, slug)
+
+    def is_only_destination(self, slug: str) -> bool:
+        """Return whether there is no other destination, so that lists need not name it in each row."""
+        return list(self.dependencies.current().destinations) == [slug]
+
+    def source_name(self, slug: str) -> str:
+        """Return what people call a source; the slug if it was deleted."""
+        return source_names(self.dependencies.current()).get(slug, slug)
 
     def award(self, destination: str, item: str, quantity: Decimal | str | None) -> AwardText:
         """Return the text of an award at a destination.

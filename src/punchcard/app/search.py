@@ -9,7 +9,6 @@ from punchcard.app.navigation import ENTRIES
 from punchcard.app.paths import page_path
 from punchcard.app.rendering import has_event_map, lists_transactions
 from punchcard.app.request_context import RequestContext
-from punchcard.operations.destination_names import destination_title
 from punchcard.operations.statuses import status_label
 from punchcard.profiles.rules import EMAIL, USER_ID
 from punchcard.store.access.token_store import Role
@@ -19,6 +18,7 @@ from punchcard.store.engage import profile_search
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.trace import current_status
 from punchcard.workspace.model import Destination
+from punchcard.workspace.part_names import destination_title
 
 TEXT_CHARACTERS_MAX = 200
 _LOOKUP_CHARACTERS_MIN = 2  # shorter texts begin too many emails and names

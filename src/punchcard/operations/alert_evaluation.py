@@ -21,7 +21,6 @@ from punchcard.errors import StorageError
 from punchcard.operations.alert_model import Alert, Condition
 from punchcard.operations.alert_texts import describe_alert
 from punchcard.operations.alerts import CONDITIONS, find_by
-from punchcard.operations.destination_names import names_of_snapshot
 from punchcard.operations.telemetry import AlertTelemetry
 from punchcard.operations.volume_alerts import VOLUME_CONDITIONS
 from punchcard.store.engine import Store
@@ -40,6 +39,7 @@ from punchcard.store.operations.alerts import (
 from punchcard.workspace.alert_rules import AlertKind, Severity
 from punchcard.workspace.alert_settings import parse_quiet_hours
 from punchcard.workspace.model import AlertChannel
+from punchcard.workspace.names_of_snapshot import destination_names, source_names
 from punchcard.workspace.snapshot import Snapshot
 
 REMINDED_EVERY: Final = timedelta(days=1)
@@ -124,10 +124,14 @@ def build_content(
 
 
 def _with_name(alert: Alert, snapshot: Snapshot) -> Alert:
-    """Return the alert with the name of its destination, for its texts only: an alert is known by the slug."""
+    """Return the alert with the names of what it is about, for its texts only: an alert is known by the slug."""
+    if alert.kind is AlertKind.SOURCE_SILENT:
+        return replace(alert, name=source_names(snapshot).get(alert.subject, ""))
+    if alert.kind in (AlertKind.COMPUTATION, AlertKind.SYNC) and alert.subject in snapshot.computations:
+        alert = replace(alert, name=snapshot.computations[alert.subject].configured.name)
     if alert.destination not in snapshot.destinations:
         return alert
-    name = names_of_snapshot(snapshot)[alert.destination]
+    name = destination_names(snapshot)[alert.destination]
     subject = name if alert.subject == alert.destination else alert.subject
     return replace(alert, subject=subject, destination_name=name)
 

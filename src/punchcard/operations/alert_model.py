@@ -19,6 +19,7 @@ class Alert:
         subject: A destination's slug, or an event's name.
         destination: Slug; "" if none is concerned.
         destination_name: What texts call it; "" while only the slug is known.
+        name: What texts call the audience, trait or source that is the subject; "" for any other subject.
         count: How many events or awards; 0 where that says nothing.
         detail: A sentence, "" if the kind says all.
         until: When it ended, None while it lasts.
@@ -33,6 +34,7 @@ class Alert:
     subject: str
     destination: str = ""
     destination_name: str = ""
+    name: str = ""
     count: int = 0
     reason: str = ""
     detail: str = ""
@@ -43,6 +45,11 @@ class Alert:
     customers: int = 0
     amounts: Mapping[str, Decimal] = field(default_factory=dict)
     value: float = 0.0
+
+    @property
+    def subject_name(self) -> str:
+        """What texts call the subject."""
+        return self.name or self.subject
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -190,7 +190,7 @@ def _success_rate(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _source_silent(alert: Alert, zone: ZoneInfo) -> AlertText:
     hours = round(alert.value)
     return AlertText(
-        title=f"{alert.subject} has sent nothing since {format_moment(alert.since, zone)}.",
+        title=f"{alert.subject_name} has sent nothing since {format_moment(alert.since, zone)}.",
         detail=f"On the last seven days it sent {count_noun(alert.count, 'event')} "
         + ("in the same hour" if hours == 1 else f"in the same {hours} hours")
         + " on average.",
@@ -230,13 +230,13 @@ def _computation(alert: Alert, zone: ZoneInfo) -> AlertText:
     path = f"/audiences/{quote(alert.subject)}"
     if alert.count:
         return AlertText(
-            title=f"{alert.subject} had wrong values.",
+            title=f"{alert.subject_name} had wrong values.",
             detail=f"Checks have corrected {count_noun(alert.count, 'value')}.",
             remedy="Please report it with its definition.",
             path=path,
         )
     return AlertText(
-        title=f"{alert.subject} cannot be computed.",
+        title=f"{alert.subject_name} cannot be computed.",
         detail=as_sentence(alert.detail),
         remedy="Correct its definition.",
         path=path,
@@ -246,7 +246,7 @@ def _computation(alert: Alert, zone: ZoneInfo) -> AlertText:
 def _sync(alert: Alert, zone: ZoneInfo) -> AlertText:
     values, destination = count_noun(alert.count, "value"), alert.destination_name or alert.destination
     return AlertText(
-        title=f"{values} of {alert.subject} {'is' if alert.count == 1 else 'are'} not at {destination}.",
+        title=f"{values} of {alert.subject_name} {'is' if alert.count == 1 else 'are'} not at {destination}.",
         detail=as_sentence(alert.detail) or _meaning(alert.reason),
         remedy=_measure(alert.reason, "Correct what the message names, then resync."),
         path=f"/audiences/{quote(alert.subject)}",

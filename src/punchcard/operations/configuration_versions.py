@@ -18,9 +18,10 @@ from punchcard.workspace.editing import Edit, NotFoundError
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.ownership import find_managed
-from punchcard.workspace.persistence import PartKey
+from punchcard.workspace.part_names import describe_part
+from punchcard.workspace.persistence import PartKey, parts_by_key
 from punchcard.workspace.plan import plan
-from punchcard.workspace.restoring import Restore, name_part, restore_edit, undo_edit
+from punchcard.workspace.restoring import Restore, restore_edit, undo_edit
 from punchcard.workspace.versions import read_changes, read_version
 
 
@@ -200,7 +201,7 @@ class ConfigurationVersions:
             later = [described for described in self.page(count=1, part=part) if described.version.number > revision]
             if not later:
                 return change(workspace)
-            name = name_part(part)
+            name = describe_part(part, parts_by_key(workspace))
             sentences = "; ".join(sentence for changed in later[0].changes for sentence in changed.sentences)
             raise ConfigurationError(
                 f"{name[:1].upper()}{name[1:]} was changed by {later[0].version.actor} after you opened this page"

@@ -38,6 +38,7 @@ from punchcard.store.delivery.recoveries import newest_recovery
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.values import decimal_text
+from punchcard.workspace.part_names import destination_title
 from punchcard.workspace.snapshot import RoutedDestination
 
 CANNOT_CORRECT: Final = "cannot_correct"
@@ -249,7 +250,9 @@ def _plan(
     if destination is None:
         raise _refused(f"{effect.destination} is not configured any more, so nothing can be sent to it.")
     if destination.invalid is not None:
-        raise _refused(f"The settings of {destination.slug} cannot be used: {destination.invalid}")
+        raise _refused(
+            f"The settings of {destination_title(destination.destination)} cannot be used: {destination.invalid}"
+        )
     partner = destination.partner
     if Capability.CORRECTIONS not in partner.definition.capabilities or not isinstance(partner, CorrectsEffects):
         raise _refused(f"{destination.name} has no way to change what was sent. Keep the first content.")

@@ -15,6 +15,7 @@ from punchcard.store.delivery.pauses import Pause, PauseEnd, pause_by_operator, 
 from punchcard.store.engine import Store
 from punchcard.workspace.editing import Edit, change_destination
 from punchcard.workspace.model import Destination
+from punchcard.workspace.part_names import destination_title
 
 REASON_CHARACTERS_MAX = 500
 
@@ -89,7 +90,8 @@ def pause_destination(
     """
     if not destination.enabled:
         raise ConfigurationError(
-            f"{destination.slug} is off: its events are recorded and not queued. Switch it on to pause it",
+            f"{destination_title(destination)} is off: its events are recorded and not queued. Switch it on to pause "
+            "it.",
             code="destination_off",
         )
     _check_reason(detail)

@@ -10,7 +10,6 @@ from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
 from punchcard.errors import ConfigurationError
-from punchcard.operations.destination_names import name_destinations
 from punchcard.operations.natural_order import natural_key
 from punchcard.store.access import audit
 from punchcard.store.delivery.sync_results import FAILED_MAX, FailedSync
@@ -22,6 +21,7 @@ from punchcard.store.engine import Store
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import Edit, NotFoundError
 from punchcard.workspace.model import Computation, Workspace
+from punchcard.workspace.part_names import name_destinations
 from punchcard.workspace.problems import Problem
 from punchcard.workspace.snapshot import Snapshot
 

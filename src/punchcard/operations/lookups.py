@@ -35,7 +35,7 @@ def find_conflict(store: Store, slug: str, number: str) -> StoredConflict:
     with store.reading() as work:
         conflict = conflict_by_id(work, int(number)) if is_row_id(number) else None
     own = conflict if conflict is not None and conflict.destination == slug else None
-    return require_row(own, "conflict", number, slug)
+    return require_row(own, "conflict", number)
 
 
 def find_reconciliation(store: Store, slug: str, number: str) -> Reconciliation:
@@ -47,7 +47,7 @@ def find_reconciliation(store: Store, slug: str, number: str) -> Reconciliation:
     """
     with store.reading() as work:
         reconciliation = reconciliation_by_id(work, slug, int(number)) if is_row_id(number) else None
-    return require_row(reconciliation, "reconciliation", number, slug)
+    return require_row(reconciliation, "reconciliation", number)
 
 
 def find_simulation(store: Store, slug: str, number: str) -> Simulation:
@@ -59,10 +59,10 @@ def find_simulation(store: Store, slug: str, number: str) -> Simulation:
     """
     with store.reading() as work:
         simulation = simulation_by_id(work, slug, int(number)) if is_row_id(number) else None
-    return require_row(simulation, "simulation", number, slug)
+    return require_row(simulation, "simulation", number)
 
 
-def require_row(row: T | None, kind: str, number: str, slug: str) -> T:
+def require_row(row: T | None, kind: str, number: str) -> T:
     """Return a row of a destination that somebody has named by its id.
 
     Args:
@@ -73,5 +73,5 @@ def require_row(row: T | None, kind: str, number: str, slug: str) -> T:
         NotFoundError: There is none.
     """
     if row is None:
-        raise NotFoundError(f"There is no {kind} {number} of {slug}.")
+        raise NotFoundError(f"This destination has no {kind} {number}.")
     return row

@@ -1,8 +1,9 @@
 """What does the remedy of a result: a page, a button or a command. Reasons declare their action, this resolves it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import quote
 
 import msgspec
@@ -58,17 +59,20 @@ class _Named(msgspec.Struct):
     event: str | None = None
 
 
-def trace_remedies(result: ResultTrace, trace: EventTrace, destinations: Sequence[str] = ()) -> list[Remedy]:
+def trace_remedies(
+    result: ResultTrace, trace: EventTrace, destinations: Mapping[str, str] = MappingProxyType({})
+) -> list[Remedy]:
     """Return what an operator can do about a result of a traced event, the usual first.
 
     Args:
-        destinations: Slugs of the destinations of its source, to which it can be replayed if its source stopped it.
+        destinations: Names of the destinations of its source by their slugs: it can be replayed to them if its source
+            stopped it.
     """
     name = _event_name(trace.event)
     remedies = find_remedies(result, message_id=trace.message_id, source=trace.source, event_name=name)
     if result.destination is None and _action(result) in _STOPPED_BY_RULES:
-        for slug in destinations:
-            label = _LABELS[Action.REPLAY] if len(destinations) == 1 else f"Replay to {slug}"
+        for slug, name in destinations.items():
+            label = _LABELS[Action.REPLAY] if len(destinations) == 1 else f"Replay to {name}"
             remedies.append(_replay(slug, trace.message_id, label=label))
     return remedies
 

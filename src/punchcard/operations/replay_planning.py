@@ -33,6 +33,7 @@ from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.store.routing.replayed_events import has_event_replays
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replayed import with_results_of_replays
+from punchcard.workspace.names_of_snapshot import destination_names
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 _SAMPLE_SIZE: Final = 10
@@ -277,7 +278,9 @@ def plan_replay(
 def _usable(snapshot: Snapshot, slug: str) -> RoutedDestination:
     destination = find_running_destination(snapshot, slug)
     if destination.invalid is not None:
-        raise ConfigurationError(f"{slug} cannot be used as it is configured: {destination.invalid}")
+        raise ConfigurationError(
+            f"{destination_names(snapshot)[slug]} cannot be used as it is configured: {destination.invalid}"
+        )
     return destination
 
 

@@ -19,6 +19,7 @@ from punchcard.store.operations.replays import Replay, ReplayStatus, add_replay,
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.traces.trace import status_of_state
+from punchcard.workspace.part_names import destination_title
 from punchcard.workspace.snapshot import RoutedDestination
 
 _IMPOSSIBLE: Final = {
@@ -42,7 +43,7 @@ def start_replay(work: Connection, id: str, destination: RoutedDestination, *, a
         ConfigurationError: it was started before, or the destination is off.
     """
     if not destination.destination.enabled:
-        message = f"{destination.slug} is off: switch it on, then start the replay"
+        message = f"{destination_title(destination.destination)} is off: switch it on, then start the replay"
         raise ConfigurationError(message, code="destination_off")
     return _change(work, id, destination.slug, ReplayStatus.RUNNING, (ReplayStatus.PLANNED,), "start", actor, now)
 
@@ -84,7 +85,7 @@ def get_replay(work: Connection, id: str, destination: str) -> Replay:
     Raises:
         NotFoundError: There is none.
     """
-    return require_row(replay_by_id(work, destination, id), "replay", id, destination)
+    return require_row(replay_by_id(work, destination, id), "replay", id)
 
 
 def count_results(work: Connection, replay: Replay) -> dict[str, int]:

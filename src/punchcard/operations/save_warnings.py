@@ -9,6 +9,7 @@ from punchcard.operations.unknown_names import find_unknown_names
 from punchcard.store.engine import Store
 from punchcard.traces.filter_reach import tell_reach
 from punchcard.workspace.model import Workspace
+from punchcard.workspace.part_names import name_destinations
 from punchcard.workspace.property_controls import find_control_warnings
 
 
@@ -37,13 +38,13 @@ def find_save_warnings(
     before: Workspace, after: Workspace, *, store: Store, lake: LakeReader, clock: Clock
 ) -> SaveWarnings:
     """Return warnings about new and changed filters and definitions. The lake is read only if there are any."""
-    now = clock.now()
+    now, names = clock.now(), name_destinations(after.destinations)
     return SaveWarnings(
         filters=tell_reach(before, after, lake=lake, now=now),
         definitions=find_unknown_names(before, after, store=store, lake=lake, now=now),
         controls=find_control_warnings(before, after),
         unused=[
-            f"{slug}: It has no source, and no audience or trait is synced to it, so it gets nothing."
+            f"{names[slug]}: It has no source, and no audience or trait is synced to it, so it gets nothing."
             for slug in sorted(_unused(after) - _unused(before))
         ],
     )

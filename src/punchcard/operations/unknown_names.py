@@ -80,10 +80,10 @@ def find_unknown_names(
             continue
         try:
             sentences += [
-                f"{computation.key}: {warning}" for warning in find_warnings(known, read_definition(computation))
+                f"{computation.name}: {warning}" for warning in find_warnings(known, read_definition(computation))
             ]
         except StorageError as error:
-            sentences.append(f"{computation.key}: The names in its definition could not be checked. {error.message}")
+            sentences.append(f"{computation.name}: The names in its definition could not be checked. {error.message}")
         except ConfigurationError:
             continue  # an invalid definition is refused when it is saved
     return sentences

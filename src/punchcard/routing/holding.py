@@ -51,7 +51,7 @@ _PLANNED_PER_STEP = 500
 
 def behind_held(slug: str) -> EventResult:
     """The result of an event that could be planned, but not before those that are held."""
-    detail = f"earlier events are held for {slug}. They are planned first, and this one after them"
+    detail = "earlier events are held for this destination. They are planned first, and this one after them"
     return EventResult(slug, EventStatus.PENDING, "behind_held_events", detail)
 
 

@@ -193,13 +193,11 @@ def with_settings(destination: RoutedDestination, settings: bytes) -> RoutedDest
 
 def stopped_at_source(route: SourceRoute) -> EventResult | None:
     """The result of every event of a source that is switched off or leads nowhere, else None."""
-    slug = route.source.slug
     if not route.source.enabled:
-        return EventResult(None, EventStatus.FAILED_ON_INGEST, "source_disabled", f"source {slug} is switched off")
+        return EventResult(None, EventStatus.FAILED_ON_INGEST, "source_disabled", "the source is switched off")
     if not route.destinations:
-        return EventResult(
-            None, EventStatus.FILTERED_AT_SOURCE, "no_destination", f"no destination takes events of {slug}"
-        )
+        detail = "no destination takes events of this source"
+        return EventResult(None, EventStatus.FILTERED_AT_SOURCE, "no_destination", detail)
     return None
 
 
@@ -234,7 +232,7 @@ def try_plan(
         if destination.controls is not None and (controlled := destination.controls.apply(event.raw)) is not None:
             raw, done = controlled
             event = rewrite(event, raw)
-            note = f"changed for {destination.slug}: {done:.200}"
+            note = f"changed for this destination: {done:.200}"
         transformations = destination.transformations.get(source)
         if transformations is not None and (transformed := transformations.apply(event)) is not None:
             if transformed.event is None:
@@ -250,11 +248,11 @@ def try_plan(
     except RefusedError as refusal:
         return _with_refusal_note(refusal, note)
     except RewritingError as error:
-        detail = f"what the controls of {destination.slug} make of the event is not valid: {error.message}"
+        detail = f"what the controls of the destination make of the event is not valid: {error.message}"
         return EventResult(destination.slug, EventStatus.FILTERED_AT_DESTINATION, CONTROL_FAILED, detail)
     except Exception as error:  # noqa: BLE001  # a defect met by one event must not stop others, nor lose this one
         detail = (
-            f"filters or mapping of {destination.slug} failed on this event ({describe(error)}). It is "
+            f"filters or mapping of the destination failed on this event ({describe(error)}). It is "
             "held, and planned again when the configuration or the version of Punchcard changes"
         )
         return EventResult(destination.slug, EventStatus.PENDING, "planning_failed", detail)
@@ -272,7 +270,7 @@ def _with_refusal_note(refusal: RefusedError, note: str) -> RefusedError:
 
 def _on_hold(destination: RoutedDestination) -> EventResult:
     detail = (
-        f"{destination.slug} cannot be used as it is configured: {destination.invalid}. The event is held, and planned "
+        f"the destination cannot be used as it is configured: {destination.invalid}. The event is held, and planned "
         "when that is corrected"
     )
     return EventResult(destination.slug, EventStatus.PENDING, "destination_on_hold", detail)
@@ -304,7 +302,7 @@ def _stopped_before_filters(event: Event, destination: RoutedDestination) -> Eve
         return EventResult(destination.slug, EventStatus.FILTERED_AT_DESTINATION, reason, detail)
 
     if not destination.destination.enabled:
-        detail = f"{destination.slug} was off; switch it on and replay the event to deliver it"
+        detail = "the destination was off; switch it on and replay the event to deliver it"
         return EventResult(destination.slug, EventStatus.DESTINATION_OFF, "destination_off", detail)
     if destination.invalid_for_event is not None:
         return filtered(

@@ -13,6 +13,7 @@ from punchcard.events.parse import BATCH, read_request
 from punchcard.filters.destination_filters import DestinationFilters, FilterDefinition
 from punchcard.lake.reader import LakeReader
 from punchcard.workspace.model import Destination, DestinationFilter, Workspace
+from punchcard.workspace.part_names import destination_title
 
 _DAYS = 7
 _EVENTS_MAX = 100_000
@@ -24,6 +25,7 @@ class FilterReach:
     """What one filter would have dropped of the mapped events of the last week.
 
     Attributes:
+        destination: What people call it.
         dropped: How many, by event name.
         seen: How many mapped events there were, of which at most the newest 100,000 count.
     """
@@ -96,7 +98,7 @@ def _reach(
             if outcome is not None and outcome.event is None:
                 counts[row.event or ""] += 1
     return [
-        FilterReach(destination=destination.slug, title=new_filter.title, dropped=counts, seen=seen)
+        FilterReach(destination=destination_title(destination), title=new_filter.title, dropped=counts, seen=seen)
         for new_filter, counts in zip(filters, dropped, strict=True)
         if counts
     ]

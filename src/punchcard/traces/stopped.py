@@ -18,7 +18,7 @@ def waits_of(work: Connection, destinations: Collection[str]) -> dict[str, tuple
 def _wait_of(work: Connection, destination: str) -> tuple[str, str] | None:
     """Why nothing is sent to a destination now, as reason and sentence; None if it delivers."""
     if (switch := current_switch(work, destination)) is not None:
-        return "destination_off", f"{destination} is {switch.description}; what was queued before waits"
+        return "destination_off", f"the destination is {switch.description}; what was queued before waits"
     pause = pause_of(work, destination)
     return None if pause is None else (pause.reason, pause.description)
 

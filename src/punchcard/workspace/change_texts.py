@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from punchcard.destinations.catalog import CATALOG
@@ -11,7 +11,6 @@ from punchcard.tracking_plans.model import TrackingPlan
 from punchcard.workspace.document import Catalog, ConfigurationPart, secret_keys
 from punchcard.workspace.keyring import is_masked
 from punchcard.workspace.model import (
-    AlertChannel,
     Computation,
     Destination,
     DestinationFilter,
@@ -20,6 +19,7 @@ from punchcard.workspace.model import (
     Transformation,
     Workspace,
 )
+from punchcard.workspace.part_names import name_parts
 from punchcard.workspace.persistence import PartKey, parts_by_key
 from punchcard.workspace.plan import Change, ChangeKind, ValueChange, plan
 from punchcard.workspace.problems import KeyPath, render_path
@@ -63,6 +63,14 @@ _FIELDS: Final = {
     "common": "values violating the rule of all events",
 }
 """Names of values, where they are not the key itself with blanks; also of the keys below `enforcement`."""
+_REFERENCES: Final[Mapping[KeyPath, str]] = {
+    ("sources",): "source",
+    ("source",): "source",
+    ("destinations",): "destination",
+    ("destination",): "destination",
+    ("enforcement", "forward_violations_to"): "source",
+}
+"""Values that are slugs of other parts, by what kind these are."""
 _CONTROLLED: Final = {"drop": "dropped", "mask": "masked", "hash": "hashed"}
 _ALLOWED: Final = "allowed"
 
@@ -94,11 +102,11 @@ def describe_changes(before: Workspace, after: Workspace, *, catalog: Catalog = 
     A sentence is such as `Map entry “Checked In” of Loyalty: reward 12 → 15`.
     """
     old, new = parts_by_key(before), parts_by_key(after)
-    names = _names({**old, **new}, catalog)
+    names = name_parts({**old, **new}, catalog=catalog)
     described = []
     for change in plan(before, after, catalog=catalog):
         key = (change.part, change.slug)
-        sentences = tuple(_sentences(change, names[key], old.get(key), new.get(key), catalog))
+        sentences = tuple(_sentences(change, names, old.get(key), new.get(key), catalog))
         described.append(
             PartChange(kind=change.kind, part=change.part, slug=change.slug, name=names[key], sentences=sentences)
         )
@@ -106,11 +114,16 @@ def describe_changes(before: Workspace, after: Workspace, *, catalog: Catalog = 
 
 
 def _sentences(
-    change: Change, name: str, before: ConfigurationPart | None, after: ConfigurationPart | None, catalog: Catalog
+    change: Change,
+    names: Mapping[PartKey, str],
+    before: ConfigurationPart | None,
+    after: ConfigurationPart | None,
+    catalog: Catalog,
 ) -> Iterator[str]:
+    name = names[change.part, change.slug]
     if change.kind is not ChangeKind.CHANGE:
         part = before if after is None else after
-        yield f"{_KINDS[change.part]} {name} {_DONE[change.kind]}" + _summary(part, catalog)
+        yield f"{_KINDS[change.part]} {name} {_DONE[change.kind]}" + _summary(part, names, catalog)
         return
     rest = [value for value in change.values if value.path[0] not in ("filters", "controls")]
     for value in rest:
@@ -118,19 +131,19 @@ def _sentences(
             done = "added" if value.before is None else "removed" if value.after is None else "changed"
             yield f"Rule “{value.path[1]}” of tracking plan {name}: {done}"
             continue
-        yield _value_sentence(value, change.part, name, after, catalog)
+        yield _value_sentence(_with_names(value, names), change.part, name, after, catalog)
     if isinstance(before, Source | Destination) and isinstance(after, Source | Destination):
         yield from _control_sentences(before.controls, after.controls, f"{change.part} {name}")
     if isinstance(before, Destination) and isinstance(after, Destination):
         yield from _filter_sentences(before, after, name)
 
 
-def _summary(part: ConfigurationPart | None, catalog: Catalog) -> str:
+def _summary(part: ConfigurationPart | None, names: Mapping[PartKey, str], catalog: Catalog) -> str:
     """Return what is worth knowing of a part that was added or removed, as the end of a sentence."""
     if isinstance(part, Destination):
         field = _map_field(part, catalog)
         event_map = part.settings.get(field.key) if field else None
-        facts = [f"sources: {', '.join(part.sources) or 'none'}"]
+        facts = [f"sources: {_listed('source', part.sources, names)}"]
         if isinstance(event_map, Mapping):
             facts.append(_counted(len(event_map), "map entry", "map entries"))
         if part.filters:
@@ -139,15 +152,33 @@ def _summary(part: ConfigurationPart | None, catalog: Catalog) -> str:
     if isinstance(part, Computation):
         return f": {_text(part.definition)}"
     if isinstance(part, TrackingPlan):
-        sources = f"sources: {', '.join(part.sources) or 'none'}"
+        sources = f"sources: {_listed('source', part.sources, names)}"
         return f" ({_counted(len(part.rules), 'rule', 'rules')}; {sources})"
     if isinstance(part, Transformation):
         return f": {_text(part.condition)}"
     return ""
 
 
+def _listed(kind: str, slugs: Sequence[str], names: Mapping[PartKey, str]) -> str:
+    return ", ".join(names.get((kind, slug), slug) for slug in slugs) or "none"
+
+
 def _counted(number: int, singular: str, plural: str) -> str:
     return f"{number} {singular if number == 1 else plural}"
+
+
+def _with_names(value: ValueChange, names: Mapping[PartKey, str]) -> ValueChange:
+    """Return the change with the names of sources and destinations that a part refers to by their slugs."""
+    kind = _REFERENCES.get(value.path)
+    if kind is None:
+        return value
+
+    def named(side: object) -> object:
+        if isinstance(side, str):
+            return names.get((kind, side), side)
+        return [named(item) for item in side] if isinstance(side, list | tuple) else side
+
+    return replace(value, before=named(value.before), after=named(value.after))
 
 
 def _value_sentence(value: ValueChange, kind: str, name: str, part: ConfigurationPart | None, catalog: Catalog) -> str:
@@ -265,26 +296,6 @@ def _text(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False, default=str)
     text = " ".join(text.split()) or "(none)"
     return text if len(text) <= _VALUE_CHARACTERS_MAX else text[: _VALUE_CHARACTERS_MAX - 1] + "…"
-
-
-def _names(parts: Mapping[PartKey, ConfigurationPart], catalog: Catalog) -> Mapping[PartKey, str]:
-    """Return what people call each part, with its slug if two of a kind have one name."""
-    names = {key: _name(key, part, catalog) for key, part in parts.items()}
-    counts: dict[tuple[str, str], int] = {}
-    for (kind, _), name in names.items():
-        counts[kind, name] = counts.get((kind, name), 0) + 1
-    return {key: f"{name} ({key[1]})" if counts[key[0], name] > 1 else name for key, name in names.items()}
-
-
-def _name(key: PartKey, part: ConfigurationPart, catalog: Catalog) -> str:
-    match part:
-        case Destination():
-            partner = catalog.get(part.type)
-            return part.name or (key[1] if partner is None else partner.definition.name)
-        case Source() | Computation() | AlertChannel() | TrackingPlan() | Transformation():
-            return part.name or key[1]
-        case _:
-            return key[1]
 
 
 def _map_field(part: Destination, catalog: Catalog) -> SettingField | None:

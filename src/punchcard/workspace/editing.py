@@ -17,6 +17,8 @@ from punchcard.workspace.model import (
     Transformation,
     Workspace,
 )
+from punchcard.workspace.part_names import destination_title, name_parts
+from punchcard.workspace.persistence import parts_by_key
 
 Edit = Callable[[Workspace], Workspace]
 SluggedPart = TypeVar("SluggedPart", Source, Destination, Transformation, AlertChannel, TrackingPlan)
@@ -114,7 +116,7 @@ def find_filter(destination: Destination, filter_id: str) -> DestinationFilter:
     for destination_filter in destination.filters:
         if destination_filter.id == filter_id:
             return destination_filter
-    raise NotFoundError(f"{destination.slug} has no filter {filter_id}.")
+    raise NotFoundError(f"{destination_title(destination)} has no filter {filter_id}.")
 
 
 def change_workspace(**values: str | tuple[str, ...]) -> Edit:
@@ -188,12 +190,13 @@ def remove_source(slug: str) -> Edit:
     """
 
     def change(workspace: Workspace) -> Workspace:
+        names = name_parts(parts_by_key(workspace))
         find_source(workspace, slug)
         _refuse_if_used(
-            slug,
+            names["source", slug],
             [
                 *(
-                    f'disconnect or delete the destination "{destination.slug}"'
+                    f'disconnect or delete the destination "{names["destination", destination.slug]}"'
                     for destination in workspace.destinations
                     if slug in destination.sources
                 ),
@@ -257,19 +260,23 @@ def remove_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
 
     def change(workspace: Workspace) -> Workspace:
         find_destination(workspace, slug)
+        names = name_parts(parts_by_key(workspace))
+        title = names["destination", slug]
         if number := queued():
+            queue = f"1 transaction of {title} is" if number == 1 else f"{number:,} transactions of {title} are"
             raise ConfigurationError(
-                f"{number:,} transactions of {slug} are queued or parked, and would be lost. "
-                "Disable the destination instead, or wait until they are completed.",
+                f"{queue} queued or parked, and would be lost. Disable the destination instead, or wait until "
+                "the queue is empty.",
                 code="in_use",
             )
         _refuse_if_used(
-            slug,
+            title,
             [
                 *(
-                    f'remove it from the destinations of the {computation.kind.replace("_", " ")} "{computation.key}"'
-                    for computation in workspace.computations
-                    if slug in computation.destinations
+                    f"remove it from the destinations of the {part.kind.replace('_', ' ')} "
+                    f'"{names[part.kind, part.key]}"'
+                    for part in workspace.computations
+                    if slug in part.destinations
                 ),
                 *_with_transformations(workspace, lambda transformation: transformation.destination == slug),
             ],
@@ -282,10 +289,10 @@ def remove_destination(slug: str, *, queued: Callable[[], int]) -> Edit:
 def _with_transformations(workspace: Workspace, uses: Callable[[Transformation], bool]) -> Iterator[str]:
     for transformation in workspace.transformations:
         if uses(transformation):
-            yield f'delete the transformation "{transformation.slug}"'
+            yield f'delete the transformation "{transformation.name or transformation.slug}"'
 
 
-def _refuse_if_used(slug: str, steps: Sequence[str]) -> None:
+def _refuse_if_used(name: str, steps: Sequence[str]) -> None:
     """Refuse to remove a part that others use.
 
     Args:
@@ -295,7 +302,7 @@ def _refuse_if_used(slug: str, steps: Sequence[str]) -> None:
         ConfigurationError: There are users.
     """
     if steps:
-        raise ConfigurationError(f"{slug} is in use. Before you delete it, {', '.join(steps)}.", code="in_use")
+        raise ConfigurationError(f"{name} is in use. Before you delete it, {', '.join(steps)}.", code="in_use")
 
 
 def change_filter(

@@ -8,6 +8,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.workspace.document import Catalog, ConfigurationPart, secret_keys
 from punchcard.workspace.editing import Edit, NotFoundError
 from punchcard.workspace.model import AlertChannel, Destination, Source, Workspace
+from punchcard.workspace.part_names import describe_part, name_parts
 from punchcard.workspace.persistence import PartKey, parts_by_key, with_parts
 
 CountQueued = Callable[[str], int]
@@ -52,9 +53,9 @@ def restore_edit(past: Workspace, restore: Restore, *, count_queued: CountQueued
         else:
             keys = {restore.part}
             if restore.part not in old:
+                name = describe_part(restore.part, current)
                 raise NotFoundError(
-                    f"Version {restore.number} has no {name_part(restore.part)}. It was added later; delete it to "
-                    "undo that."
+                    f"Version {restore.number} has no {name}. It was added later; delete it to undo that."
                 )
         final = replace_parts(
             current, {key: old.get(key) for key in keys}, with_secrets=restore.with_secrets, catalog=catalog
@@ -82,9 +83,9 @@ def undo_edit(before: Workspace, after: Workspace, keys: Collection[PartKey], *,
         current, old, new = parts_by_key(workspace), parts_by_key(before), parts_by_key(after)
         for key in keys:
             if current.get(key) != new.get(key):
+                name = describe_part(key, current, old, new)
                 raise ConfigurationError(
-                    f"{name_part(key)[:1].upper()}{name_part(key)[1:]} was changed again since. Restore a version "
-                    "instead.",
+                    f"{name[:1].upper()}{name[1:]} was changed again since. Restore a version instead.",
                     code="changed_since",
                 )
         final = replace_parts(current, {key: old.get(key) for key in keys}, with_secrets=True)
@@ -92,12 +93,6 @@ def undo_edit(before: Workspace, after: Workspace, keys: Collection[PartKey], *,
         return with_parts(final.values())
 
     return change
-
-
-def name_part(key: PartKey) -> str:
-    """Return how a message names a part: `destination loyalty`, `the workspace's settings`."""
-    kind, slug = key
-    return "the workspace's settings" if kind == "workspace" else f"{kind.replace('_', ' ')} {slug}"
 
 
 def replace_parts(
@@ -130,11 +125,12 @@ def refuse_queued_removals(
     Raises:
         ConfigurationError: One of them has a queue.
     """
-    for kind, slug in sorted(current.keys() - final.keys()):
-        if kind == "destination" and (number := count_queued(slug)):
+    names = name_parts(current)
+    for key in sorted(current.keys() - final.keys()):
+        if key[0] == "destination" and (number := count_queued(key[1])):
             raise ConfigurationError(
-                f"{slug} did not exist then, and {number:,} of its transactions are queued or parked, which would be "
-                "lost. Restore single parts, or wait until they are completed.",
+                f"{names[key]} did not exist then, and {number:,} of its transactions {'is' if number == 1 else 'are'} "
+                "queued or parked, which would be lost. Restore single parts, or wait until they are completed.",
                 code="in_use",
             )
 

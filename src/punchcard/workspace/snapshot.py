@@ -36,6 +36,7 @@ from punchcard.workspace.document import Catalog, find_load_problem, settings_fi
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
 from punchcard.workspace.model import AlertChannel, Destination, Source
+from punchcard.workspace.part_names import destination_title
 from punchcard.workspace.persistence import PartKey, StoredWorkspace
 from punchcard.workspace.point_costs import PointCost, read_point_cost
 from punchcard.workspace.problems import format_error
@@ -216,9 +217,7 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
     routes = [_compile_route(source, destinations, transformations, plans, stored) for source in workspace.sources]
     own = {destination.slug: _own_route(destination, keyring) for destination in destinations.values()}
     broken = {slug: problem for (kind, slug), problem in unreadable.items() if kind in COMPUTATION_KINDS}
-    computations, invalid = compile_computations(
-        computation for computation in workspace.computations if computation.key not in broken
-    )
+    computations, invalid = compile_computations(part for part in workspace.computations if part.key not in broken)
     return Snapshot(
         revision=stored.revision,
         zone=zone,
@@ -264,7 +263,8 @@ def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
     slug = f"{OWN_SOURCES}{destination.slug}"
     # Secret, so that no sender can claim that somebody entered an audience. Those behind the first: of a key rotation.
     write_keys = tuple(f"{OWN_SOURCES}{fingerprint}" for fingerprint in keyring.fingerprints(slug.encode()))
-    source = Source(slug=slug, name=f"Audiences and traits for {destination.slug}", write_keys=write_keys)
+    name = f"Audiences and traits for {destination_title(destination.destination)}"
+    source = Source(slug=slug, name=name, write_keys=write_keys)
     return SourceRoute(source=source, destinations=(destination,))
 
 

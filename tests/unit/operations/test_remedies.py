@@ -40,17 +40,19 @@ def trace_of(result: ResultTrace) -> EventTrace:
 def test_stopped_event_leads_to_the_rule_and_can_be_replayed(reason: str, page: str) -> None:
     result = result_of(reason)
     trace = trace_of(result)
-    assert [remedy.path for remedy in trace_remedies(result, trace, ["loyalty"])] == [page, REPLAY]
-    assert [remedy.label for remedy in trace_remedies(result, trace, ["loyalty", "hook"])[1:]] == [
-        "Replay to loyalty",
-        "Replay to hook",
+    assert [remedy.path for remedy in trace_remedies(result, trace, {"loyalty": "Gym points"})] == [page, REPLAY]
+    assert [
+        remedy.label for remedy in trace_remedies(result, trace, {"loyalty": "Gym points", "hook": "Webhooks"})[1:]
+    ] == [
+        "Replay to Gym points",
+        "Replay to Webhooks",
     ]
 
 
 def test_event_that_cannot_be_replayed_has_no_button() -> None:
     result = result_of("suppressed")
     trace = trace_of(result)
-    assert trace_remedies(result, trace, ["loyalty"]) == []
+    assert trace_remedies(result, trace, {"loyalty": "Gym points"}) == []
 
 
 def test_transformation_of_one_destination_leads_to_its_replay() -> None:

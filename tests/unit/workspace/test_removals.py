@@ -76,17 +76,18 @@ def not_queued() -> int:
     [
         (
             remove_source("till"),
-            'till is in use. Before you delete it, delete the transformation "rename".',
+            'till is in use. Before you delete it, delete the transformation "Rename".',
         ),
         (
             remove_source("shop"),
-            'shop is in use. Before you delete it, disconnect or delete the destination "hook", '
-            'delete the transformation "shorten".',
+            'shop is in use. Before you delete it, disconnect or delete the destination "Webhooks (hook)", '
+            'delete the transformation "Shorten".',
         ),
         (
             remove_destination("hook", queued=not_queued),
-            'hook is in use. Before you delete it, remove it from the destinations of the audience "regulars", '
-            'remove it from the destinations of the computed trait "visits", delete the transformation "shorten".',
+            "Webhooks (hook) is in use. Before you delete it, remove it from the destinations of the audience "
+            '"Regulars", remove it from the destinations of the computed trait "Visits", '
+            'delete the transformation "Shorten".',
         ),
     ],
     ids=["a transformation of a source", "a destination of a source", "audience, trait and transformation"],

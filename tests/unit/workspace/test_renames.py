@@ -126,8 +126,8 @@ def test_apply_asks_before_a_rename_and_a_dry_run_says_so(apply):
 def test_apply_names_what_nobody_has(apply):
     status, _, err = apply(audience("Buyers", "event('Order Completed').count() >= 1 AND trait('address.city') = 'x'"))
     assert status == 0
-    assert 'Warning: buyers: No event "Order Completed" was received yet' in err
-    assert 'Warning: buyers: Nobody has a trait "address" yet' in err
+    assert 'Warning: Buyers: No event "Order Completed" was received yet' in err
+    assert 'Warning: Buyers: Nobody has a trait "address" yet' in err
     again = apply(audience("Buyers", "event('Order Completed').count() >= 1 AND trait('address.city') = 'x'"))
     assert "Warning" not in again[2], "a warning is printed only when the definition changes"
 

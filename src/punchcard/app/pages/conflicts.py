@@ -18,7 +18,6 @@ from punchcard.operations.conflict_resolution import (
     reason_not_correctable,
     view_conflict,
 )
-from punchcard.operations.destination_names import destination_title
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.lookups import find_conflict
 from punchcard.operations.row_ids import is_row_id
@@ -34,6 +33,7 @@ from punchcard.store.delivery.effects import ConflictResolution
 from punchcard.traces.attempts import attempt_trace
 from punchcard.traces.trace import current_status
 from punchcard.workspace.editing import find_destination
+from punchcard.workspace.part_names import destination_title
 
 _ROWS = 50
 

@@ -17,7 +17,6 @@ from punchcard.destinations.definition import SettingField
 from punchcard.destinations.event_names import find_map_warnings, near_names
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, MappingChoice
 from punchcard.errors import ConfigurationError
-from punchcard.operations.destination_names import destination_title
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.sentences import as_sentence
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts, seen_names
@@ -25,6 +24,7 @@ from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.source_schema.reading import list_names
 from punchcard.workspace.editing import NotFoundError, change_destination, find_destination, merge_settings
 from punchcard.workspace.model import Destination
+from punchcard.workspace.part_names import destination_title
 
 _LATELY = timedelta(days=30)
 _CLOCK_SKEW_MAX = timedelta(minutes=5)  # between this process and the one that counts
@@ -168,7 +168,7 @@ async def _page(
             name=name,
             value=value,
             seen=seen.get(name, 0),
-            warning="" if error else _warning(name, value, seen, near[name], known, label=field.value_label),
+            warning="" if error else _warning(name, value, seen, near[name], known, field, routed.name),
             order_like=order_like.get(name, 0),
             error=error,
         )
@@ -223,13 +223,13 @@ def _warning(
     seen: Mapping[str, int],
     near: Sequence[str],
     known: Mapping[str, MappingChoice],
-    *,
-    label: str,
+    field: SettingField,
+    partner: str,
 ) -> str:
     """Return a warning about a row, "" for none."""
     notes = []
     if known and value not in known:
-        notes.append(f"The partner has no such {label}.")
+        notes.append(f"{partner} has no such {field.value_label}.")
     elif (choice := known.get(value)) is not None and choice.note and not _fits(name, choice):
         notes.append(choice.note)
     if not seen.get(name):

@@ -94,7 +94,8 @@ def show_event(context: ContextDependency, message_id: FromPath[str]) -> Page:
         request_engage(context.dependencies.store)  # it may not have run yet, because nothing needed profiles
     destinations = context.dependencies.workspace().destinations
     replayable = [destination.slug for destination in destinations if trace.source in destination.sources]
-    return context.page("event.html", trace=trace, replayable=replayable[:_REPLAYS_OFFERED_MAX])
+    names = {slug: context.destination_name(slug) for slug in replayable[:_REPLAYS_OFFERED_MAX]}
+    return context.page("event.html", trace=trace, replayable=names)
 
 
 def _replayable(context: RequestContext, filters: Mapping[str, str]) -> list[str]:

@@ -36,8 +36,9 @@ def show_inventory(context: ContextDependency) -> Page:
     matches = select_items(context, items)
     controls: dict[str, list[str]] = {}
     workspace = context.dependencies.workspace()
+    names = {"source": context.source_name, "destination": context.destination_name}
     for control in list_controls(workspace):
-        controls.setdefault(control.path, []).append(f"{DONE[control.action]} ({control.slug})")
+        controls.setdefault(control.path, []).append(f"{DONE[control.action]} ({names[control.scope](control.slug)})")
     return context.page(
         "inventory.html",
         items=matches[:_ROWS_MAX],

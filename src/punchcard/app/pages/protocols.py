@@ -277,7 +277,7 @@ def _rule_in_query(context: RequestContext, plan: TrackingPlan) -> TrackingPlanR
     for rule in plan.rules:
         if (rule.type, rule.key, rule.version) == (type_, key, version):
             return rule
-    raise NotFoundError(f"The tracking plan {plan.slug} has no rule of this name any more. The plan lists its rules.")
+    raise NotFoundError(f"The tracking plan {plan.name} has no rule of this name any more. The plan lists its rules.")
 
 
 def _version(text: str) -> int:

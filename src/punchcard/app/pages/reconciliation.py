@@ -13,7 +13,6 @@ from punchcard.app.charts import Chart, Series
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
-from punchcard.operations.destination_names import destination_title
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.lookups import find_reconciliation, find_running_destination
 from punchcard.operations.reconciliation import (
@@ -37,6 +36,7 @@ from punchcard.store.operations.reconciliation_differences import (
 )
 from punchcard.store.operations.reconciliations import Reconciliation, ReconciliationStatus
 from punchcard.workspace.editing import find_destination
+from punchcard.workspace.part_names import destination_title
 
 _HISTORY = 50
 _ROWS = 50

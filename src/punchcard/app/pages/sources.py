@@ -174,8 +174,9 @@ def remove_key(context: ContextDependency, slug: FromPath[str]) -> Page:
 @run_in_executor
 def remove(context: ContextDependency, slug: FromPath[str]) -> Page:
     """Delete a source without connected destinations."""
+    name = find_source(context.dependencies.workspace(), slug).name
     context.edit(remove_source(slug))
-    return context.redirect("/sources", notices=[f"{slug} was deleted. Its events and awards are kept."])
+    return context.redirect("/sources", notices=[f"{name} was deleted. Its events and awards are kept."])
 
 
 def _new(context: RequestContext, typed: Mapping[str, str], errors: FormErrors, *, status: int) -> Page:

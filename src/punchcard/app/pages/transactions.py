@@ -14,7 +14,6 @@ from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
-from punchcard.operations.destination_names import destination_title
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
@@ -29,6 +28,7 @@ from punchcard.traces.trace import effect_result, with_wait
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import find_destination
 from punchcard.workspace.model import Destination
+from punchcard.workspace.part_names import destination_title
 
 _ROWS = 50
 _COUNTED_MAX = 10_000

@@ -12,11 +12,11 @@ from litestar.params import FromPath
 from punchcard.app.forms import FormErrors, form_errors_from
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.errors import ConfigurationError
-from punchcard.operations.destination_names import name_destinations
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.transformation_preview import TransformationPreview, preview_on_events
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.model import FqlDefinedProperty, PropertyRename, PropertyValue, Transformation
+from punchcard.workspace.part_names import name_destinations
 from punchcard.workspace.transformation_editing import (
     add_transformation,
     change_transformation,

@@ -13,9 +13,10 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.editing import NotFoundError
-from punchcard.workspace.persistence import PartKey
+from punchcard.workspace.part_names import describe_part
+from punchcard.workspace.persistence import PartKey, parts_by_key
 from punchcard.workspace.plan import ChangeKind
-from punchcard.workspace.restoring import Restore, name_part
+from punchcard.workspace.restoring import Restore
 from punchcard.workspace.versions import channel_of
 
 _ROWS = 50
@@ -36,7 +37,7 @@ def show_versions(context: ContextDependency) -> Page:
         rows=shown,
         channel_of=channel_of,
         part=context.query("part") if part else "",
-        part_name="" if part is None else name_part(part),
+        part_name="" if part is None else _name(context, part),
         following=str(shown[-1].version.number) if len(rows) > _ROWS else "",
         offers=[slug for slug in context.query("offer").split(",") if slug in destinations],
     )
@@ -83,7 +84,7 @@ def restore_version(context: ContextDependency, number: FromPath[str]) -> Page:
     new = versions.restore(planned, actor=context.actor)
     if new is None:
         return context.redirect(page_path("settings", "versions"), notices=["There was nothing to change."])
-    subject = "The configuration" if part is None else name_part(part)
+    subject = "The configuration" if part is None else _name(context, part)
     notice = f"{subject[:1].upper()}{subject[1:]} is as in version {number} again. This is version {new}."
     return context.redirect(_after(context, planned), notices=[notice])
 
@@ -107,6 +108,10 @@ def _after(context: RequestContext, planned: RestorePlan) -> str:
     destinations = context.dependencies.current().destinations
     slugs = [change.slug for change in planned.changes if change.part == "destination" and change.slug in destinations]
     return page_path("settings", "versions", offer=",".join(slugs))
+
+
+def _name(context: RequestContext, part: PartKey) -> str:
+    return describe_part(part, parts_by_key(context.dependencies.workspace()))
 
 
 def _read_part(text: str) -> PartKey | None:

@@ -23,7 +23,7 @@ WAITING: Final = (
 REFUSED: Final = (
     _reason(
         "not_allowlisted",
-        "the event's name is not in `eventToPerkMap`; names are compared exactly",
+        "the event's name is not in the event map; names are compared exactly",
         "add it if it should earn points",
         action=Action.MAP,
     ),
