@@ -45,6 +45,8 @@ _SINGLE: Final = (
 )
 _LISTS: Final = ("allOf", "anyOf", "items", "oneOf")
 _MAPS: Final = ("definitions", "dependencies", "patternProperties", "properties")
+_VALUES: Final = ("const", "default", "enum", "examples")
+_CONTENT: Final = ("contentEncoding", "contentMediaType")
 _LATER_KEYWORDS: Final[Mapping[str, str]] = {
     "dependentRequired": "Use dependencies.",
     "dependentSchemas": "Use dependencies.",
@@ -132,7 +134,28 @@ def compile_schema(schema: Mapping[str, object]) -> "Draft7Validator":
 
     # `$id` and `$schema` only name the schema: without them, nothing can be looked up by a name.
     nameless = {key: value for key, value in schema.items() if key not in ("$id", "$schema")}
-    return Draft7Validator(nameless, pattern_options=RegexOptions(), validate_formats=True, offline=True)
+    return Draft7Validator(
+        _without_content(nameless), pattern_options=RegexOptions(), validate_formats=True, offline=True
+    )
+
+
+def _without_content(schema: Mapping[str, object]) -> dict[str, object]:
+    """Return a schema without keywords that only describe a value, and that the validator would enforce."""
+    plain: dict[str, object] = {}
+    for key, value in schema.items():
+        if key in _VALUES:
+            plain[key] = value
+        elif key in _MAPS and isinstance(value, Mapping):
+            plain[key] = {name: _inner_without_content(inner) for name, inner in value.items()}
+        elif key not in _CONTENT:
+            plain[key] = _inner_without_content(value)
+    return plain
+
+
+def _inner_without_content(value: object) -> object:
+    if isinstance(value, Mapping):
+        return _without_content(value)
+    return [_inner_without_content(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _structure_problems(root: Mapping[str, object]) -> Iterator[SchemaProblem]:
