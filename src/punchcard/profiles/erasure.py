@@ -1,7 +1,9 @@
 """The ids of persons who are deleted, and which events and texts are about them. Pure."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
@@ -12,9 +14,9 @@ ERASED: Final = "[deleted]"
 
 # A shorter id, such as "7", may be anything in a text; it is recognized only where it is the value of an id.
 _SEARCHED_CHARACTERS_MIN: Final = 6
-_WORD: Final = re.compile(r"[^\s\"'`,;:()<>{}\[\]|\\=&?/#]+")
 _SUBSTRINGS_MAX: Final = 100
 _BEHIND_ESCAPE: Final = r"(?<=\\[bfnrt])|(?<=\\u[0-9a-f]{4})"  # the letters of an escape in JSON are no part of an id
+_BEGIN: Final = re.compile(rf"(?:(?<![^\W_])|{_BEHIND_ESCAPE})(?=\S)")
 
 
 class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
@@ -61,7 +63,7 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
         """
         lowered = text.lower()
         if len(self._searched) > _SUBSTRINGS_MAX:
-            return not self._searched.isdisjoint(_words(lowered))
+            return next(self._values_in(lowered), None) is not None
         return any(value in lowered for value in self._searched) and self._pattern.search(lowered) is not None
 
     def scrub(self, text: str) -> str:
@@ -70,7 +72,24 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
             return text
         if len(self._searched) <= _SUBSTRINGS_MAX:
             return self._pattern.sub(ERASED, text)
-        return _pattern_of(self._searched.intersection(_words(text.lower()))).sub(ERASED, text)
+        return _pattern_of(set(self._values_in(text.lower()))).sub(ERASED, text)
+
+    def _values_in(self, lowered: str) -> Iterator[str]:
+        """Yield the ids of subjects in a text: looked up by their first characters, because there may be thousands."""
+        for begin in _BEGIN.finditer(lowered):
+            first = begin.start()
+            for length in self._lengths.get(lowered[first : first + _SEARCHED_CHARACTERS_MIN], ()):
+                value = lowered[first : first + length]
+                if value in self._searched and re.compile(_pattern_of_value(value)).match(lowered, first):
+                    yield value
+
+    @cached_property
+    def _lengths(self) -> Mapping[str, Collection[int]]:
+        """The lengths of the ids by their first characters."""
+        lengths: defaultdict[str, set[int]] = defaultdict(set)
+        for value in self._searched:
+            lengths[value[:_SEARCHED_CHARACTERS_MIN]].add(len(value))
+        return lengths
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -79,7 +98,9 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
     @cached_property
     def _searched(self) -> frozenset[str]:
         values = {*self.user_ids, *self.emails, *self.anonymous_ids, *self.others}
-        return frozenset(value.lower() for value in values if len(value) >= _SEARCHED_CHARACTERS_MIN)
+        searched = [value for value in values if len(value) >= _SEARCHED_CHARACTERS_MIN]
+        # JSON may have characters beyond ASCII as escapes.
+        return frozenset(text.lower() for value in searched for text in (value, json.dumps(value)[1:-1]))
 
 
 def _pattern_of(values: Iterable[str]) -> re.Pattern[str]:
@@ -97,10 +118,3 @@ def _pattern_of_value(value: str) -> str:
         (r"(?<![^\W_])(?<![.+])", r"(?![^\W_]|[.][^\W_])") if "@" in value else (r"(?<![^\W_])", r"(?![^\W_])")
     )
     return f"(?:{before}|{_BEHIND_ESCAPE}){re.escape(value)}{after}"
-
-
-def _words(text: str) -> Iterable[str]:
-    for match in _WORD.finditer(text):
-        word = match[0]
-        yield word
-        yield word.strip(".-_!*")
