@@ -96,3 +96,18 @@ def test_usable_schema_is_accepted(schema: dict[str, Any]) -> None:
 def test_expression_that_explodes_elsewhere_is_evaluated_in_linear_time() -> None:
     # An engine that tries all ways to match would take years.
     assert not compile_schema({"pattern": "^(a+)+$"}).is_valid("a" * 20_000 + "!")
+
+
+def test_keywords_that_only_describe_a_value_are_not_enforced() -> None:
+    content = {"contentEncoding": "base64", "contentMediaType": "application/json"}
+    schema = {
+        **content,
+        "properties": {"a": content, "contentEncoding": {"type": "integer"}, "b": {"enum": [content]}},
+        "allOf": [{"items": [content]}],
+    }
+    assert find_schema_problems(schema) == []
+    compiled = compile_schema(schema)
+    for value in ("ß", ["ß"], {"a": "ß"}, {"b": content}):
+        assert compiled.is_valid(value)
+    assert not compiled.is_valid({"contentEncoding": "ß"})
+    assert not compiled.is_valid({"b": {}})
