@@ -8,6 +8,7 @@ import pytest
 from tests.contract.privacy_world import ANN, BOB, CONFIG, get, order, process, regulate, traces_of, transactions
 
 from punchcard.lake.writer import LakeWriter
+from punchcard.store.engage.profiles import owners_of, traits_of
 from punchcard.testing.damage import damage, restore, with_condition
 from punchcard.testing.partner.scripted import Step
 from punchcard.testing.public_api import PublicApiServer
@@ -193,7 +194,7 @@ def test_an_alias_call_with_the_id_of_a_suppressed_person_is_refused(
 def test_events_of_another_person_with_the_same_email_are_kept_and_named(api: PublicApiServer) -> None:
     api.send(order(ANN, 1), order(CAROL, 2))
     process(api)
-    regulation = regulate(api, "DELETE_INTERNAL", ANN[1], by="EMAIL")
+    regulation = regulate(api, "DELETE_INTERNAL", ANN[0])
     api.run_regulations()
     details = {row["id"]: row["detail"] for row in get(api, regulation)["storeStatus"]}
     assert details.pop("lake").startswith("Kept: 1 of another person's events with the same email or anonymous id.")
@@ -202,6 +203,58 @@ def test_events_of_another_person_with_the_same_email_are_kept_and_named(api: Pu
     regulation = regulate(api, "DELETE_INTERNAL", CAROL[0])
     api.run_regulations()
     assert {row["detail"] for row in get(api, regulation)["storeStatus"]} == {""}
+
+
+@pytest.mark.parametrize("type_", ["DELETE_ONLY", "SUPPRESS_WITH_DELETE"])
+@pytest.mark.parametrize(("by", "subject"), [("EMAIL", ANN[1]), ("ANONYMOUS_ID", ANN[2])])
+def test_a_deletion_by_email_leaves_nothing_of_it_under_other_user_ids(
+    api: PublicApiServer, tmp_path: Path, store_url: str, type_: str, by: str, subject: str
+) -> None:
+    own, guest = ("user-of-carol-0817", "carol.cook@example.com", "device-of-carol-4713"), "guest-of-the-shop-17"
+    api.send({"userId": own[0], "traits": {"email": own[1], "city": "Graz"}}, call="identify")
+    api.send({"userId": ANN[0], "anonymousId": ANN[2], "traits": {"email": ANN[1]}}, call="identify")
+    api.send({"userId": own[0], "traits": {"email": ANN[1].upper(), "phone": "12345"}}, call="identify")
+    in_context = {"context": {"traits": {"email": ANN[1]}}, "properties": {"order_id": "o-2", "revenue": "9.99"}}
+    api.send(order(ANN, 1), order(CAROL, 2, **in_context), order(own, 3), order((guest, ANN[1], "d-guest"), 4))
+    process(api)
+    api.send(order(CAROL, 5))  # not computed, and not in the lake
+    api.route()
+    regulation = regulate(api, type_, subject, by=by)
+    api.run_regulations()
+    api.deliver(rounds=3)
+    api.run_regulations()
+    assert get(api, regulation)["overallStatus"] == "PARTIAL_SUCCESS", get(api, regulation)
+    assert traces_of(tmp_path, store_url, *ANN) == []
+    emails = {row["messageId"]: row["email"] for row in transactions(api)}
+    assert emails.pop("m-3") == own[1]
+    assert sorted(emails) == ["m-1", "m-2", "m-4", "m-5"]
+    assert all(email.startswith("deleted:") for email in emails.values())
+    assert results_of(api, 3) == [("delivered", None)]
+    with api.store.reading() as work:
+        (carol,) = owners_of(work, {("user_id", own[0])}).values()
+        assert owners_of(work, {("email", own[1])}) == {("email", own[1]): carol}
+        assert {(trait.name, trait.value) for trait in traits_of(work, [carol])} == {
+            ("city", '"Graz"'),
+            ("phone", '"12345"'),
+        }
+
+
+def test_an_event_of_somebody_else_during_a_deletion_does_not_delete_their_profile(api: PublicApiServer) -> None:
+    api.send({"userId": CAROL[0], "traits": {"city": "Graz"}}, call="identify")
+    api.send({"userId": ANN[0], "traits": {"email": ANN[1]}}, call="identify")
+    api.send(order(ANN, 1), order(CAROL, 2))
+    process(api)
+    regulation = regulate(api, "DELETE_ONLY", ANN[1], by="EMAIL")
+    runner = api.deletion_runner()
+    for number in range(30):
+        runner.step()
+        api.clock.advance(10)
+        api.send(order(CAROL, 100 + number))  # gives the email, of which the profile is deleted, to another one
+        process(api)
+    assert get(api, regulation)["overallStatus"] == "PARTIAL_SUCCESS", get(api, regulation)
+    with api.store.reading() as work:
+        (carol,) = owners_of(work, {("user_id", CAROL[0])}).values()
+        assert [trait.value for trait in traits_of(work, [carol])] == ['"Graz"']
 
 
 def test_a_person_suppressed_by_email_is_refused_under_another_user_id_too(

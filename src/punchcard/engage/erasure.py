@@ -11,11 +11,11 @@ from punchcard.engage.demand import ERASED, STAMP
 from punchcard.engage.facts import Facts
 from punchcard.errors import ConfigurationError, StorageError
 from punchcard.events.sequence import seq_of
-from punchcard.lake.erasure import SubjectEvent
+from punchcard.lake.subject_events import SubjectEvent
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
-from punchcard.store.engage.erasure import erase_profile_ids, erase_profiles, with_merged
-from punchcard.store.engage.profiles import owners_of
+from punchcard.store.engage.erasure import erase_named_traits, erase_profile_ids, erase_profiles, with_merged
+from punchcard.store.engage.profiles import StoredTrait, owners_of, traits_of
 from punchcard.store.engine import Store
 from punchcard.store.privacy.regulations import (
     Regulation,
@@ -142,9 +142,13 @@ def _erase_facts(
 ) -> None:
     ids = identity.ids
     profiles: set[int] = set()
+    named_traits: list[StoredTrait] = []
     if not regulation.only_source:
         with store.reading() as work:
             profiles = _profiles_of(work, ids)
+            named_traits = [
+                trait for trait in traits_of(work, _others_with_email(work, ids)) if ids.mentions(trait.value)
+            ]
     # An event of a subject may have been given to another profile, such as one with an id that the rules exclude.
     if regulation.stage == PROFILES_AGAIN:
         places: list[tuple[int, int]] = list(identity.later)
@@ -153,6 +157,7 @@ def _erase_facts(
     with facts.unit_of_work():
         for table in ("facts", "traits", "people", "list_members"):
             facts.delete_people(table, profiles)
+        facts.set_traits([(trait.profile_id, trait.name, "null", trait.computation) for trait in named_traits])
         facts.delete_events(seq_of(position, index) for position, index in places)
 
 
@@ -172,6 +177,7 @@ def _erase_profiles(store: Store, regulation: Regulation, ids: ErasedIds) -> Non
     with store.unit_of_work() as work:
         deleted += erase_profiles(work, _profiles_of(work, ids))
         erase_profile_ids(work, ids)
+        erase_named_traits(work, _others_with_email(work, ids), ids)
         step = Step(
             id="profiles",
             name="Profiles",
@@ -186,5 +192,15 @@ def _erase_profiles(store: Store, regulation: Regulation, ids: ErasedIds) -> Non
 def _profiles_of(work: Connection, ids: ErasedIds) -> set[int]:
     """Return the profiles that were known when the deletion began, and those that were created since."""
     values = ((USER_ID, ids.user_ids), (EMAIL, ids.emails), (ANONYMOUS_ID, ids.anonymous_ids))
-    owners = owners_of(work, {(type_, value) for type_, of_type in values for value in of_type})
-    return with_merged(work, {*ids.profiles, *owners.values()})
+    owners = set(owners_of(work, {(type_, value) for type_, of_type in values for value in of_type}).values())
+    # Once the profile is gone, the next event of somebody else with its email or device gives the id to theirs.
+    others = set(owners_of(work, {(USER_ID, user_id) for user_id in ids.foreign_user_ids}).values())
+    return with_merged(work, ids.profiles | (owners - others))
+
+
+def _others_with_email(work: Connection, ids: ErasedIds) -> set[int]:
+    """Return the profiles of other persons of whom events were deleted, because they have an email of a subject."""
+    if not ids.emails_decide:
+        return set()
+    others = {(USER_ID, value) for value in ids.foreign_user_ids} | {(EMAIL, value) for value in ids.foreign_emails}
+    return set(owners_of(work, others).values())

@@ -10,17 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from punchcard.clock import Clock
 from punchcard.errors import LakeError
-from punchcard.events.faults import UNREADABLE
-from punchcard.events.model import WireEvent
 from punchcard.events.sequence import EVENTS_PER_RECORD_MAX, seq_of
 from punchcard.lake.data_file import DataFile, DataFileWriter
 from punchcard.lake.location import LakeLocation
 from punchcard.lake.opening import open_files, open_table, read_failure
 from punchcard.lake.schema import with_current_columns
+from punchcard.lake.subject_events import Place, SubjectEvent, previous_id_in
 from punchcard.lake.table import LostRaceError
 from punchcard.profiles.erasure import ErasedIds
 
@@ -28,10 +25,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-Place = tuple[int, int]
-"""Log position and index of an event."""
-
-_alias: Final = msgspec.json.Decoder(WireEvent)
 _FILES_PER_QUERY: Final = 64
 _TRIES: Final = 50
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -60,34 +53,6 @@ _ALIASES: Final = f"""
           AND coalesce(anonymous_id NOT IN (SELECT v FROM devices), true)
           AND coalesce({{email}} NOT IN (SELECT v FROM mails), true)
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class SubjectEvent:
-    """An event of the lake that may be about a subject.
-
-    Attributes:
-        text: The text as received of an item that is not a valid event, else None.
-        previous_id: Of an alias call, else None.
-    """
-
-    path: str
-    place: Place
-    source: str
-    message_id: str
-    user_id: str | None
-    anonymous_id: str | None
-    email: str | None
-    text: bytes | None
-    previous_id: str | None = None
-
-    def is_of(self, ids: ErasedIds) -> bool:
-        """Return whether it is about a subject."""
-        if self.text is not None:
-            return ids.mentions(self.text.decode(errors="replace"))
-        return ids.has_former_id(self.previous_id) or ids.owns(
-            user_id=self.user_id, anonymous_id=self.anonymous_id, email=self.email
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,7 +287,7 @@ class LakeEraser:
                     rows = connection.execute(query.format(email="NULL::VARCHAR"), [list(paths)])
                 while batch := rows.fetchmany(10_000):
                     for path, position, index, source, message_id, user_id, anonymous_id, email, text in batch:
-                        previous_id = _previous_id_in(text) if query is _ALIASES else None
+                        previous_id = previous_id_in(text) if query is _ALIASES else None
                         if query is _ALIASES and not ids.has_former_id(previous_id):
                             continue
                         yield SubjectEvent(
@@ -338,13 +303,6 @@ class LakeEraser:
                         )
         except duckdb.Error as error:
             raise read_failure(self._files, error, self._location.url) from error
-
-
-def _previous_id_in(text: bytes) -> str | None:
-    try:
-        return _alias.decode(text).previous_id
-    except UNREADABLE:  # an earlier version may have read it
-        return None
 
 
 def _create_table(connection: "duckdb.DuckDBPyConnection", name: str, values: Collection[str]) -> None:

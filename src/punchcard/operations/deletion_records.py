@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
-from punchcard.lake.erasure import SubjectEvent
+from punchcard.lake.subject_events import SubjectEvent
 from punchcard.log.port import DeletesBodiesLater, EventLog, LogRecord
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.routing.record_erasure import text_of, without_events

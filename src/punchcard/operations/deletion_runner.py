@@ -29,8 +29,9 @@ from punchcard.engage.erasure import (
     write_identity,
 )
 from punchcard.errors import ConfigurationError, StorageError
-from punchcard.lake.erasure import LakeEraser, SubjectEvent
+from punchcard.lake.erasure import LakeEraser
 from punchcard.lake.reader import LakeEvent
+from punchcard.lake.subject_events import SubjectEvent
 from punchcard.log.port import EventLog
 from punchcard.operations.deletion_forwarding import forward_deletion, forwarded_status
 from punchcard.operations.deletion_records import (
@@ -41,7 +42,7 @@ from punchcard.operations.deletion_records import (
     replace_suppressed_records,
 )
 from punchcard.operations.regulations import FIRST_STAGE, NewRegulation, create_regulation
-from punchcard.operations.subject_identity import resolve_subjects, shared_events
+from punchcard.operations.subject_identity import resolve_regulated, shared_events
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.routing.records import describe
 from punchcard.store.delivery.effects import SUBJECT_SUPPRESSED
@@ -204,10 +205,7 @@ class DeletionRunner:
         with self._store.reading() as work:
             stored = subjects_of(work, [regulation.id])[regulation.id]
             subjects = [self._vault.decrypt(subject.value) for subject in stored if subject.value is not None]
-            if not regulation.type.deletes:
-                ids = resolve_subjects(work, regulation.subject_type, subjects)
-            else:
-                ids = resolve_subjects(work, regulation.subject_type, subjects, candidates=self._eraser.candidates)
+            ids = resolve_regulated(work, regulation, subjects, candidates=self._eraser.candidates)
         if not regulation.type.deletes:
             return self._cancel_awards(regulation, ids.emails, ids.user_ids | ids.anonymous_ids)
         identity = write_identity(self._vault, ErasedIdentity(ids=ids))

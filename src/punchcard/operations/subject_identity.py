@@ -1,21 +1,22 @@
 """All ids of the subjects of a regulation: those that were named, and those that lead to the same profiles.
 
 An id may also occur in events of other persons: on a shared device, or with a shared email. The user id decides, then
-the email; see `ErasedIds.owns`.
+the email; in a deletion by email or anonymous id the email does. See `ErasedIds.owns`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from punchcard.events.emails import trimmed_email
-from punchcard.lake.erasure import SubjectEvent
+from punchcard.lake.subject_events import SubjectEvent
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store.engage.erasure import with_merged
 from punchcard.store.engage.profiles import ids_of, owners_of
-from punchcard.store.privacy.regulations import SubjectType
+from punchcard.store.privacy.regulations import Regulation, SubjectType
 
 _TYPES: Final = {
     SubjectType.USER_ID: USER_ID,
@@ -52,6 +53,29 @@ def resolve_subjects(
         ids, profiles = _with_profiles(work, ids | unowned)
     foreign = _foreign_ids(work, events, ids, profiles)
     return erased_ids(ids, profiles, foreign)
+
+
+def resolve_regulated(
+    work: Connection,
+    regulation: Regulation,
+    subjects: Collection[str],
+    *,
+    candidates: Callable[[ErasedIds], Iterable[SubjectEvent]],
+) -> ErasedIds:
+    """Return all ids of the subjects of a regulation; of a suppression, only those that name them and their profiles.
+
+    Args:
+        candidates: Returns the events of the lake that have an id of a subject.
+
+    Raises:
+        StorageError: The lake cannot be read.
+    """
+    subject_type = regulation.subject_type
+    if not regulation.type.deletes:
+        return resolve_subjects(work, subject_type, subjects)
+    ids = resolve_subjects(work, subject_type, subjects, candidates=candidates)
+    # A guest may have another user id with each order, and the same email. A user id is one person's.
+    return replace(ids, emails_decide=subject_type is not SubjectType.USER_ID)
 
 
 def erased_ids(
@@ -91,7 +115,7 @@ def shared_events(events: Iterable[SubjectEvent], ids: ErasedIds) -> str:
     )
     return (
         f"Kept: {having} with the same email or anonymous id. They have a user id or email of their own: delete that, "
-        "too, if it is the same person."
+        "too, if it is the same person. A deletion by email deletes all events with the email."
     )
 
 

@@ -16,6 +16,8 @@ ERASED: Final = "[deleted]"
 _SEARCHED_CHARACTERS_MIN: Final = 6
 _SUBSTRINGS_MAX: Final = 100
 _BEHIND_ESCAPE: Final = r"(?<=\\[bfnrt])|(?<=\\u[0-9a-f]{4})"  # the letters of an escape in JSON are no part of an id
+# Where an id may begin: at a word, behind an escape too, and for ids such as "+43 664" at any other character.
+_WORD: Final = re.compile(r"(\\(?:[bfnrt]|u[0-9a-f]{4}))?([^\W_]+)")
 _BEGIN: Final = re.compile(rf"(?:(?<![^\W_])|{_BEHIND_ESCAPE})(?=\S)")
 
 
@@ -29,6 +31,7 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
         foreign_user_ids: User ids of other persons that occur in events together with an email or anonymous id of a
             subject: such an event is theirs.
         foreign_emails: Likewise.
+        emails_decide: True if an event with an email of a subject is theirs, whatever its user id.
     """
 
     user_ids: frozenset[str] = frozenset()
@@ -38,14 +41,18 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
     profiles: frozenset[int] = frozenset()
     foreign_user_ids: frozenset[str] = frozenset()
     foreign_emails: frozenset[str] = frozenset()
+    emails_decide: bool = False
 
     def owns(self, *, user_id: str | None, anonymous_id: str | None, email: str | None) -> bool:
         """Return whether an event with these ids is about a subject. The strongest id of another person wins."""
         if user_id is not None and user_id in self.user_ids:
             return True
+        has_email = email is not None and email in self.emails
+        if has_email and self.emails_decide:
+            return True
         if user_id is not None and user_id in self.foreign_user_ids:
             return False
-        if email is not None and email in self.emails:
+        if has_email:
             return True
         if email is not None and email in self.foreign_emails:
             return False
@@ -76,12 +83,25 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
 
     def _values_in(self, lowered: str) -> Iterator[str]:
         """Yield the ids of subjects in a text: looked up by their first characters, because there may be thousands."""
-        for begin in _BEGIN.finditer(lowered):
-            first = begin.start()
-            for length in self._lengths.get(lowered[first : first + _SEARCHED_CHARACTERS_MIN], ()):
+        lengths = self._lengths
+        for first in self._begins(lowered):
+            for length in lengths.get(lowered[first : first + _SEARCHED_CHARACTERS_MIN], ()):
                 value = lowered[first : first + length]
                 if value in self._searched and re.compile(_pattern_of_value(value)).match(lowered, first):
                     yield value
+
+    def _begins(self, lowered: str) -> Iterator[int]:
+        if not self._begin_with_words:
+            yield from (match.start() for match in _BEGIN.finditer(lowered))
+            return
+        for match in _WORD.finditer(lowered):
+            yield match.start(2)
+            if match[1]:
+                yield match.start(1) + 1  # the backslash may be no part of an escape, as in C:\name
+
+    @cached_property
+    def _begin_with_words(self) -> bool:
+        return all(value[0].isalnum() for value in self._searched)
 
     @cached_property
     def _lengths(self) -> Mapping[str, Collection[int]]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, and_, delete, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, delete, or_, select, true, update
 
 from punchcard.profiles.erasure import ErasedIds
 
@@ -30,11 +30,22 @@ def scrub_columns(work: Connection, table: Table, columns: Sequence[Column[Any]]
     return changed
 
 
-def delete_mentioning(work: Connection, table: Table, columns: Sequence[Column[Any]], ids: ErasedIds) -> int:
-    """Delete the rows of a table with a text that names a subject; return their number."""
+def delete_mentioning(
+    work: Connection,
+    table: Table,
+    columns: Sequence[Column[Any]],
+    ids: ErasedIds,
+    *,
+    where: ColumnElement[bool] | None = None,
+) -> int:
+    """Delete the rows of a table with a text that names a subject; return their number.
+
+    Args:
+        where: Only rows that meet this condition; None for all.
+    """
     keys = list(table.primary_key.columns)
     deleted = 0
-    for row in work.execute(select(*keys, *columns)).all():
+    for row in work.execute(select(*keys, *columns).where(true() if where is None else where)).all():
         if any(text is not None and ids.mentions(text) for text in row[len(keys) :]):
             deleted += 1
             work.execute(delete(table).where(and_(*(key == value for key, value in zip(keys, row, strict=False)))))

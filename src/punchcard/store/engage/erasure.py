@@ -66,6 +66,18 @@ def erase_profile_ids(work: Connection, ids: ErasedIds) -> None:
     scrub_columns(work, profile_conflicts, [profile_conflicts.c.reason], ids)
 
 
+def erase_named_traits(work: Connection, profile_ids: Collection[int], ids: ErasedIds) -> None:
+    """Delete the traits of others with texts that name a subject, also from their history and from what was synced."""
+    texts = (
+        (profile_traits, [profile_traits.c.value]),
+        (profile_trait_changes, [profile_trait_changes.c.value]),
+        (synced, [synced.c.value, synced.c.changes, synced.c.tracked]),
+    )
+    for chunk in chunks(profile_ids):
+        for table, columns in texts:
+            delete_mentioning(work, table, columns, ids, where=table.c.profile_id.in_(chunk))
+
+
 def _types_of_ids(work: Connection) -> list[str]:
     """Return the types that any external id has, by one look into the index for each."""
     types: list[str] = []
