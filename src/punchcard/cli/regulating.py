@@ -13,7 +13,7 @@ from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.operations.access_request import PersonReader, to_html, to_json
 from punchcard.operations.regulations import NewRegulation, create_regulation, get_regulation, named_subjects
-from punchcard.runtime.assembly import open_keyring, open_lake, open_store
+from punchcard.runtime.assembly import open_keyring, open_lake, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
 from punchcard.store.privacy.regulations import (
@@ -24,6 +24,7 @@ from punchcard.store.privacy.regulations import (
     SubjectType,
     list_regulations,
 )
+from punchcard.traces.tail import Tail
 from punchcard.workspace import persistence
 from punchcard.workspace.editing import find_source
 from punchcard.workspace.subject_vault import SubjectVault
@@ -118,13 +119,14 @@ def export_person(settings: Settings, subject: str, *, by: str, path: Path) -> i
 
     Raises:
         ConfigurationError: The id is empty, or a file cannot be written.
-        StorageError: Store or lake is unavailable.
+        StorageError: Store, log or lake is unavailable.
     """
-    with _opened(settings) as (store, vault):
+    with _opened(settings) as (store, vault), open_log(settings) as log:
         reader = PersonReader(
             store=store,
             lake=open_lake(settings, store),
             lake_url=settings.lake_location(),
+            tail=Tail(log=log, store=store),
             vault=vault,
             clock=SystemClock(),
         )

@@ -1,17 +1,19 @@
 """Everything that Punchcard stores about a person: for an access request, as JSON and as a page to read."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from html import escape
+from math import isfinite
 from typing import Any, Final, overload
 
 from punchcard.clock import Clock, to_iso
 from punchcard.errors import ConfigurationError
-from punchcard.lake.erasure import LakeEraser, SubjectEvent
+from punchcard.lake.erasure import LakeEraser
 from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader
+from punchcard.lake.subject_events import SubjectEvent, subject_event
 from punchcard.operations.subject_identity import resolve_subjects
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.store.delivery.erasure import effects_about, find_effects
@@ -21,6 +23,8 @@ from punchcard.store.ingest.erasure import requests_about
 from punchcard.store.operations.erasure import reports_about
 from punchcard.store.privacy.regulations import SubjectType
 from punchcard.store.privacy.suppressions import active_of
+from punchcard.traces.event_matching import record_may_hold
+from punchcard.traces.tail import Tail
 from punchcard.workspace.subject_vault import SubjectVault
 
 _EVENTS_PER_PAGE: Final = 1_000
@@ -47,33 +51,35 @@ class PersonReader:
 
     Args:
         lake_url: Where the lake is.
+        tail: The end of the log, which is not in the lake yet.
     """
 
-    def __init__(self, *, store: Store, lake: LakeReader, lake_url: str, vault: SubjectVault, clock: Clock) -> None:
+    def __init__(
+        self, *, store: Store, lake: LakeReader, lake_url: str, tail: Tail, vault: SubjectVault, clock: Clock
+    ) -> None:
         self._store = store
         self._lake = lake
+        self._tail = tail
         self._lake_url = lake_url
         self._vault = vault
         self._clock = clock
 
     def read(self, subject_type: SubjectType, subject: str) -> dict[str, Any]:
-        """Return everything about a person, in plain values for `to_json`; the newest seconds may be missing.
+        """Return everything about a person, in plain values for `to_json`.
 
         Raises:
             ConfigurationError: The id is empty or blank.
-            StorageError: Store or lake is unavailable.
+            StorageError: Store, log or lake is unavailable.
         """
         subject = subject.strip()
         if not subject:
             raise ConfigurationError("Enter an id.")
-        eraser = LakeEraser(self._lake_url, clock=self._clock)
-        candidates: Callable[[ErasedIds], Iterator[SubjectEvent]] = eraser.candidates
         with self._store.reading() as work:
-            ids = resolve_subjects(work, subject_type, [subject], candidates=candidates)
+            ids = resolve_subjects(work, subject_type, [subject], candidates=self._candidates)
             hashes = self._vault.open(work)
             digest = None if hashes is None else hashes.digest(subject_type, subject)
             is_suppressed = digest is not None and bool(active_of(work, [digest], source=""))
-        events = list(self._events(ids))
+        events = self._events(ids)
         messages = {(event.source or "", event.message_id) for event in events}
         with self._store.reading() as work:
             return {
@@ -94,7 +100,30 @@ class PersonReader:
                 "reports": _plain(reports_about(work, ids)),
             }
 
-    def _events(self, ids: ErasedIds) -> Iterator[LakeEvent]:
+    def _events(self, ids: ErasedIds) -> list[LakeEvent]:
+        """Return the events of the person, and the items that are not valid events and name them, oldest first."""
+        # The log first: an event that moves to the lake in between is then read twice, never not at all.
+        events = [event for event in self._late_events(ids) if subject_event(event).is_of(ids)]
+        events += self._events_with_ids(ids)
+        by_place = {(event.log_position, event.event_index): event for event in events}
+        for candidate in LakeEraser(self._lake_url, clock=self._clock).candidates(ids):
+            position, index = candidate.place
+            if candidate.place not in by_place and candidate.is_of(ids):  # such as an alias call from an id of theirs
+                for event in self._lake.between(position, position):
+                    if event.event_index == index:
+                        by_place[candidate.place] = event
+        return [by_place[place] for place in sorted(by_place)]
+
+    def _candidates(self, ids: ErasedIds) -> Iterator[SubjectEvent]:
+        yield from (event for event in map(subject_event, self._late_events(ids)) if event.may_be_of(ids))
+        yield from LakeEraser(self._lake_url, clock=self._clock).candidates(ids)
+
+    def _late_events(self, ids: ErasedIds) -> Iterator[LakeEvent]:
+        """Yield the events that may be about the person, and others, of what may not be in the lake yet."""
+        needles = sorted(ids.user_ids | ids.emails | ids.anonymous_ids | ids.others)
+        yield from self._tail.events(may_hold=record_may_hold(needles))
+
+    def _events_with_ids(self, ids: ErasedIds) -> Iterator[LakeEvent]:
         query = PersonQuery(
             emails=sorted(ids.emails),
             user_ids=sorted(ids.user_ids),
@@ -104,11 +133,7 @@ class PersonReader:
         beyond: tuple[int, int] | None = None
         while page := self._lake.events_of_person(query, limit=_EVENTS_PER_PAGE, beyond=beyond):
             beyond = (page[-1].log_position, page[-1].event_index)
-            yield from (
-                event
-                for event in page
-                if ids.owns(user_id=event.user_id, anonymous_id=event.anonymous_id, email=event.email)
-            )
+            yield from (event for event in page if subject_event(event).is_of(ids))
 
 
 def to_json(person: Mapping[str, Any]) -> Iterator[bytes]:
@@ -164,9 +189,13 @@ def _joined(texts: Iterator[str]) -> Iterator[bytes]:
         waiting.append(text)
         characters += len(text)
         if characters >= _PIECE_CHARACTERS:
-            yield "".join(waiting).encode()
+            yield _encoded(waiting)
             waiting, characters = [], 0
-    yield "".join(waiting).encode()
+    yield _encoded(waiting)
+
+
+def _encoded(texts: Sequence[str]) -> bytes:
+    return "".join(texts).encode("utf-8", "replace")  # JSON may have half of a surrogate pair, which UTF-8 has not
 
 
 def _is_list(value: object) -> bool:
@@ -213,22 +242,31 @@ class _Events(Sequence[dict[str, Any]]):
 
 
 def _event(event: LakeEvent) -> dict[str, Any]:
-    try:
-        content: object = json.loads(event.payload)
-    except ValueError:
-        content = event.payload.decode(errors="replace")
     return {
         "receivedAt": to_iso(event.received_at),
         "source": event.source,
         "type": event.type,
         "event": event.event,
         "messageId": event.message_id,
-        "content": content,
+        "content": _content(event.payload),
         "results": [
             {"destination": result.destination, "status": result.status, "reason": result.reason}
             for result in event.results
         ],
     }
+
+
+def _content(payload: bytes) -> object:
+    """Return an event in values that JSON has, its text if it cannot be read."""
+    try:
+        return json.loads(payload, parse_float=_finite, parse_constant=str)
+    except (ValueError, RecursionError):
+        return payload.decode(errors="replace")
+
+
+def _finite(text: str) -> float | str:
+    number = float(text)
+    return number if isfinite(number) else text
 
 
 def _plain(value: Any) -> Any:

@@ -142,6 +142,7 @@ def export_person(context: ContextDependency) -> Response[Any]:
         store=dependencies.store,
         lake=dependencies.lake,
         lake_url=dependencies.lake.url,
+        tail=dependencies.browser.tail,
         vault=dependencies.configuration.subjects,
         clock=dependencies.clock,
     )
