@@ -21,6 +21,8 @@ def main() -> int:
 
         return run(sys.argv[1:])
     except KeyboardInterrupt:
+        # Before the command has begun: it catches its own.
+        print("punchcard: Interrupted. Nothing was changed. Run the same command again.", file=sys.stderr)
         return _INTERRUPTED
     finally:
         if _REPORTS_LEAKS not in sys.modules:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from punchcard.cli.interruption import NOTHING_CHANGED, explained_interruption
 from punchcard.cli.listing import print_list
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
@@ -52,6 +53,7 @@ def _status(status: engagement.ComputationStatus) -> str:
     return f"{status.status}: {' '.join(sentences)}" if sentences else status.status
 
 
+@explained_interruption(NOTHING_CHANGED)
 def preview_definition(settings: Settings, definition: str, *, is_trait: bool, anonymous: bool) -> int:
     """Print the preview of a definition; return 1 if it cannot be computed.
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from punchcard.cli.confirmation import confirm
+from punchcard.cli.interruption import NOTHING_CHANGED, explained_interruption
 from punchcard.cli.listing import print_json_lines
 from punchcard.cli.options import has_data, quiet_logs
 from punchcard.destinations.port import Finding
@@ -115,7 +117,7 @@ def _confirmed(count: int) -> bool:
             "--yes."
         )
     outcome = "a new one" if count == 1 else "new ones"
-    return input(f"Apply the file and create {outcome}? [y/N] ").strip().lower() in ("y", "yes")
+    return confirm(f"Apply the file and create {outcome}?")
 
 
 def print_configuration(settings: Settings, *, includes_write_keys: bool = False) -> None:
@@ -135,11 +137,13 @@ def print_configuration(settings: Settings, *, includes_write_keys: bool = False
     sys.stdout.buffer.write(text.encode())
 
 
+@explained_interruption(NOTHING_CHANGED)
 def check_running(settings: Settings, *, as_json: bool = False) -> int:
     """Check the running configuration and print one line per finding; return 1 if there is a problem, else 0."""
     return _print_findings(run_check(settings), as_json=as_json)
 
 
+@explained_interruption(NOTHING_CHANGED)
 def check_file(file: Path, *, as_json: bool = False) -> int:
     """Check a config file and its settings at the partners, without applying it.
 

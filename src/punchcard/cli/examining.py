@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from punchcard.cli.interruption import NOTHING_CHANGED, explained_interruption
 from punchcard.cli.listing import print_json_lines
 from punchcard.cli.output import printable
 from punchcard.runtime.diagnosis import Diagnosis, Health
@@ -17,6 +18,7 @@ from punchcard.runtime.settings import LogFormat
 _STYLES = {Health.OK: "green", Health.WARNING: "yellow", Health.PROBLEM: "bold red"}
 
 
+@explained_interruption(NOTHING_CHANGED)
 def print_diagnoses(*, data: Path | None, config: Path | None, asks_partners: bool, as_json: bool) -> int:
     """Print what is found line by line; return 1 if there is a problem, else 0."""
     configure_logs(level="error", format=LogFormat.AUTO)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from punchcard.cli.listing import print_list, print_table
 from punchcard.cli.named_parts import NamedPart, named_destination
+from punchcard.cli.written_files import whole_file
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError
 from punchcard.lake.listing import EventQuery
@@ -338,13 +339,8 @@ def _open_output(output: Output) -> Iterator[BinaryIO]:
         sys.stdout.flush()
         yield sys.stdout.buffer
         return
-    part = output.file.with_name(output.file.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(output.file)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(output.file) as file:
+        yield file
 
 
 def _first(pages: Iterator[Sequence[Any]], count: int) -> Iterator[Sequence[Any]]:

@@ -1,14 +1,16 @@
 """What the commands under `punchcard privacy` do."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from punchcard.cli.confirmation import confirm
+from punchcard.cli.interruption import NOTHING_CHANGED, explained_interruption
 from punchcard.cli.listing import print_json_lines
 from punchcard.cli.output import printable
+from punchcard.cli.written_files import whole_file
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.operations.access_request import PersonReader, to_html, to_json
@@ -114,6 +116,7 @@ def show_regulations(settings: Settings, id: int | None, *, as_json: bool) -> in
     return 0
 
 
+@explained_interruption(NOTHING_CHANGED)
 def export_person(settings: Settings, subject: str, *, by: str, path: Path) -> int:
     """Write what is stored about a person to two files, readable by their owner only.
 
@@ -135,7 +138,7 @@ def export_person(settings: Settings, subject: str, *, by: str, path: Path) -> i
         target = path.with_name(path.name + ending)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with whole_file(target, mode=0o600) as file:
                 file.writelines(pieces)
         except OSError as error:
             raise ConfigurationError(f"{target}: The file cannot be written: {error.strerror}.") from error
@@ -177,8 +180,8 @@ def _confirmed(count: int) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError("A deletion needs a confirmation, and there is no terminal. Add --yes.")
     persons = "this person" if count == 1 else f"these {count:,} persons"
-    question = f"Delete everything that is stored about {persons}? It cannot be undone. [y/N] "
-    return input(question).strip().lower() in ("y", "yes")
+    question = f"Delete everything that is stored about {persons}? It cannot be undone."
+    return confirm(question)
 
 
 @contextmanager

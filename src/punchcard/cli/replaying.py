@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.confirmation import confirm
+from punchcard.cli.interruption import INTERRUPTED, NOTHING_CHANGED, explain_interruption, explained_interruption
 from punchcard.cli.listing import open_console, print_json_lines, print_list
 from punchcard.cli.options import unknown_name
 from punchcard.cli.output import printable
@@ -118,16 +120,17 @@ def replay_events(
         lake = open_lake(settings, store)
         if not wait_for_lake(store, lake, seconds=LAKE_SECONDS):
             print("The data lake does not have the newest events yet: they are not in this plan.", file=sys.stderr)
-        replay = plan_replay(
-            store,
-            lake,
-            snapshot,
-            slug,
-            selected.read(snapshot),
-            clock=SystemClock(),
-            actor=_ACTOR,
-            points_per_unit=read_points_per_unit(destination),
-        )
+        with explained_interruption(NOTHING_CHANGED):
+            replay = plan_replay(
+                store,
+                lake,
+                snapshot,
+                slug,
+                selected.read(snapshot),
+                clock=SystemClock(),
+                actor=_ACTOR,
+                points_per_unit=read_points_per_unit(destination),
+            )
         if not as_json:
             _show_plan(replay.plan, slug)
         if dry_run or not replay.plan.awards:
@@ -263,7 +266,7 @@ def _agreed(plan: ReplayPlan) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError("There is no terminal to ask at. Use --yes to replay what is shown.")
     awards = "1 award" if plan.awards == 1 else f"{plan.awards:,} awards"
-    return input(f"Replay these events for {awards}? [y/N] ").strip().lower() in ("y", "yes")
+    return confirm(f"Replay these events for {awards}?")
 
 
 def _follow(store: Store, replay: Replay, *, as_json: bool) -> int:
@@ -287,11 +290,10 @@ def _follow(store: Store, replay: Replay, *, as_json: bool) -> int:
                 replay = newer
                 progress.update(task, completed=min(replay.done, replay.plan.events))
     except KeyboardInterrupt:
-        print(
-            f"The replay goes on. Cancel it: punchcard replay --destination {replay.destination} --cancel {replay.id}",
-            file=sys.stderr,
+        explain_interruption(
+            f"The replay goes on. Cancel it: punchcard replay --destination {replay.destination} --cancel {replay.id}"
         )
-        return 130
+        return INTERRUPTED
     failed = 1 if replay.status is ReplayStatus.FAILED else 0
     if as_json:
         _print_body(store, replay)

@@ -4,6 +4,7 @@ import sys
 
 from rich.text import Text
 
+from punchcard.cli.confirmation import confirm
 from punchcard.cli.listing import open_console, print_list
 from punchcard.cli.named_parts import named_destination
 from punchcard.cli.output import printable
@@ -148,4 +149,4 @@ def _content(side: ConflictSide) -> str:
 def _is_confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError("There is no terminal to confirm this. Add --yes to do it.")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    return confirm(question)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+from punchcard.cli.confirmation import confirm
 from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError, PunchcardError
 from punchcard.log.opening import describe_place
@@ -76,4 +77,4 @@ def _run(settings: Settings, question: str, act: Callable[[LogGuard], str], *, a
 def _is_confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError(f"{question} There is no terminal to confirm this. Add --yes.")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    return confirm(question)

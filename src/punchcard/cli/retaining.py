@@ -4,6 +4,7 @@ import sys
 from contextlib import closing
 from typing import Final
 
+from punchcard.cli.confirmation import confirm
 from punchcard.cli.listing import print_list
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
@@ -95,7 +96,7 @@ def _preview(settings: Settings, store: Store, data_set: DataSet, days: int | No
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError("There is no terminal to ask for confirmation. Add --yes.")
-    return input("Delete it, and all that becomes older? It cannot be restored. [y/N] ").strip().lower() in ("y", "yes")
+    return confirm("Delete it, and all that becomes older? It cannot be restored.")
 
 
 def _period_text(period: Retention) -> str:

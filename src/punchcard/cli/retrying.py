@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.confirmation import confirm
 from punchcard.cli.options import unknown_name
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
@@ -120,4 +121,4 @@ def _is_confirmed(effects: Sequence[StoredEffect]) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError("There is no terminal to confirm this. Add --yes to retry the awards above.")
     question = f"Put {len(effects)} back in the queue?" if effects else "Resume the destinations?"
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    return confirm(question)

@@ -9,12 +9,15 @@ import typer
 from typer.exceptions import TyperException
 
 from punchcard.cli.app import app
+from punchcard.cli.interruption import INTERRUPTED, expect_interruption, explain_interruption
 from punchcard.cli.output import FAILED, end_output, printable
 from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
 from punchcard.operations.sentences import capitalize, shorten
 
 DONE = 0
+# Of any command that has no better words: each writes in units of work.
+_NOTHING_HALF_DONE = "Nothing is half done. Run the same command again."
 CALLED_WRONGLY = 2
 
 
@@ -31,7 +34,10 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         command = typer.main.get_command(app)
         read_plain_values(command)
+        expect_interruption()
         status = command.main(list(arguments) or ["--help"], prog_name="punchcard", standalone_mode=False)
+        if status == INTERRUPTED:
+            explain_interruption(_NOTHING_HALF_DONE)
     except ConfigurationError as error:
         _print_error(error.message)
         return CALLED_WRONGLY

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from punchcard.cli.interruption import NOTHING_CHANGED, explained_interruption
 from punchcard.cli.options import unknown_name
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
@@ -39,6 +40,7 @@ _VALUES_SHOWN = 10
 _PLAIN_WIDTH = 200  # without a terminal nothing wraps
 
 
+@explained_interruption(NOTHING_CHANGED)
 def simulate_configuration(
     settings: Settings,
     *,

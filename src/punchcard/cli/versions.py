@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from punchcard.cli.confirmation import confirm
 from punchcard.cli.listing import print_json_lines
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
@@ -114,7 +115,7 @@ def _refusal(planned: RestorePlan) -> str:
 def _confirmed(number: int) -> bool:
     if not sys.stdin.isatty():
         raise ConfigurationError("A restore needs a confirmation, and there is no terminal. Add --yes.")
-    return input(f"Restore version {number}? [y/N] ").strip().lower() in ("y", "yes")
+    return confirm(f"Restore version {number}?")
 
 
 def _read_part(text: str | None) -> PartKey | None:

@@ -188,7 +188,12 @@ def some_data(tmp_path: Path) -> Path:
         ),
         pytest.param(OSError(5, "Input/output error"), 1, "punchcard: Input/output error\n", id="file-without-a-name"),
         pytest.param(PunchcardError("No \x1b[2J\x9b."), 1, "punchcard: No �[2J�.\n", id="control-characters"),
-        pytest.param(KeyboardInterrupt(), 130, "", id="interrupted"),
+        pytest.param(
+            KeyboardInterrupt(),
+            130,
+            "punchcard: Interrupted. Nothing is half done. Run the same command again.\n",
+            id="interrupted",
+        ),
     ],
 )
 def test_what_goes_wrong_in_a_command_becomes_its_exit_status(

@@ -1,15 +1,30 @@
 """What a command says when Ctrl-C ends it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from punchcard.cli.confirmation import confirm
+from punchcard.cli.interruption import expect_interruption
 from punchcard.cli.running import run
 from punchcard.lake.writer import LakeWriter
 
+UNCHANGED = "punchcard: Interrupted. Nothing was changed. Run the same command again.\n"
+
+
+def interrupt(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "punchcard.db").touch()
+    return tmp_path
+
 
 def test_an_interrupted_command_says_what_is_left_and_how_to_continue(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     merged = iter([3])
 
@@ -18,10 +33,65 @@ def test_an_interrupted_command_says_what_is_left_and_how_to_continue(
             return number
         raise KeyboardInterrupt
 
-    (tmp_path / "punchcard.db").touch()
     monkeypatch.setattr(LakeWriter, "compact", compact)
-    assert run(["lake", "compact", "--data", str(tmp_path)]) == 130
+    assert run(["lake", "compact", "--data", str(data)]) == 130
     assert capsys.readouterr().err == (
         "3 files merged\n"
         "punchcard: Interrupted. What was merged stays, and no event is lost. Run the same command to continue.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "step"),
+    [
+        (["simulate"], "simulating.open_store"),
+        (["check"], "configuring.run_check"),
+        (["check", "--config", "punchcard.toml"], "configuring.read_file"),
+        (["doctor"], "examining.diagnose"),
+        (["audience", "preview", "x"], "audiences.open_store"),
+        (["privacy", "export", "ann"], "regulating.open_store"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_only_reads_says_that_nothing_was_changed(
+    data: Path,
+    arguments: list[str],
+    step: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"punchcard.cli.{step}", interrupt)
+    assert run([*arguments, "--data", str(data)]) == 130
+    assert capsys.readouterr().err == UNCHANGED
+
+
+def test_every_other_command_says_that_it_was_interrupted(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("punchcard.cli.retrying.open_store", interrupt)
+    for _ in range(2):
+        assert run(["retry", "--data", str(data)]) == 130
+        assert capsys.readouterr().err == (
+            "punchcard: Interrupted. Nothing is half done. Run the same command again.\n"
+        )
+
+
+def test_an_interrupted_question_has_changed_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", interrupt)
+    expect_interruption()
+    with pytest.raises(KeyboardInterrupt):
+        confirm("Do it?")
+    assert capsys.readouterr().err == UNCHANGED
+
+
+@pytest.mark.parametrize(("typed", "is_yes"), [("y", True), (" YES ", True), ("", False), ("no", False), (None, False)])
+def test_a_question_is_answered_by_yes_only(typed: str | None, is_yes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(_: str) -> str:
+        if typed is None:
+            raise EOFError
+        return typed
+
+    monkeypatch.setattr("builtins.input", reply)
+    assert confirm("Do it?") is is_yes

@@ -16,6 +16,7 @@ from punchcard.cli.importing.preview import confirm_amounts
 from punchcard.cli.importing.progress import Progress, ProgressFile
 from punchcard.cli.importing.rows import BadRow, EventRow, RowReader, open_rows
 from punchcard.cli.importing.sender import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, ReadyRow, Sender
+from punchcard.cli.interruption import explain_interruption
 from punchcard.cli.output import printable
 from punchcard.cli.tracking_client import TrackingClient
 from punchcard.events.times import read_time
@@ -82,7 +83,7 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
                 finished = run.send_all()
             except KeyboardInterrupt:
                 run.save_progress()
-                display.say("Interrupted. Run the same command to continue.")
+                explain_interruption("What was sent stays. Run the same command to continue.")
                 raise
         counts, seconds = run.counts, time.monotonic() - begun
         token = find_token(options.token, url=url, data=options.data)

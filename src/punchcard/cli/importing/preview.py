@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
+from punchcard.cli.confirmation import confirm
 from punchcard.cli.importing.amounts import AmountFormat
 from punchcard.cli.importing.csv_rows import CsvRows
 from punchcard.cli.importing.mapping import ImportMapping
@@ -52,7 +53,5 @@ def _show(formats: Mapping[str, AmountFormat]) -> None:
 def _confirm() -> None:
     if not sys.stdin.isatty():
         raise ConfigurationError("Confirm these formats with --yes, or set --decimal comma or point.")
-    import typer
-
-    if not typer.confirm("Use these formats?", err=True):
+    if not confirm("Use these formats?"):
         raise PunchcardError("Nothing was sent.")
