@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from punchcard.clock import SystemClock
+from punchcard.delivery.attempts import effect_to_perform
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.perkville.partner import PARTNER as PERKVILLE
@@ -139,6 +140,16 @@ def test_an_award_of_before_accounts_were_stored_is_read_back(world: _World) -> 
     world.move_to("business 42")
     (attempt,) = world.end(sent, OutcomeUnknownError("lost"))
     assert attempt.action is Action.READ_BACK
+
+
+def test_reading_back_knows_what_the_customer_was_given_for_other_events(world: _World) -> None:
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [new_effect("SEG:perkville:ORDER:o2:order-completed")], now=SystemClock().now())
+    (first,) = world.attempts()
+    (second,) = world.end(first, Performed(status=201, partner_id="p1"))
+    (read_back,) = world.end(second, OutcomeUnknownError("lost"))
+    assert (read_back.action, set(read_back.other_ids)) == (Action.READ_BACK, {"p1"})
+    assert effect_to_perform(read_back.effect, item="1", quantity=None, other_ids={"p1"}).other_ids == {"p1"}
 
 
 def _refund_after_account_changed(world: _World) -> list[Attempt]:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from punchcard.testing.partner.server import (
     AWARD,
     GZIP,
     HTML,
+    KEY,
     VIP,
     ReceivedRequest,
     Reply,
@@ -136,3 +138,17 @@ def failure_of(reply: Callable[[ReceivedRequest], Reply], effort: str) -> Delive
             return None
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "shown", [KEY.upper(), KEY.lower(), f" {KEY}", f"{KEY} ", KEY[:-1], KEY[:12], f"{KEY}-1"], ids=str
+)
+def test_a_key_that_is_shown_altered_is_not_called_absent(shown: str) -> None:
+    booked = item(3, shown)
+    error, _ = found_by(pages([item(1, "x"), booked]))
+    assert isinstance(error, RetryableError)
+    assert error.code == "read_back_unclear"
+    # Unless the ledger has that transaction for another effect, or it is about something else.
+    assert found_by(pages([item(1, "x"), booked]), replace(AWARD, other_ids={"3"}))[0] is None
+    assert found_by(pages([item(1, "x"), {**booked, "quantity": "5"}]))[0] is None
+    assert isinstance(found_by(pages([booked, item(5, KEY)]))[0], Performed)

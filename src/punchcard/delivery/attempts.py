@@ -3,7 +3,7 @@
 Every way in which a call can end is a result, also a defect of ours: nothing that one effect meets stops another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -54,7 +54,9 @@ async def perform_attempt(
     """Make the one call of a started attempt; every way in which it can end is a result."""
     if send_before.is_over(clock):
         return RetryableError(_STOOD_STILL, code=LATE)
-    effect = effect_to_perform(attempt.effect, item=attempt.item, quantity=attempt.quantity)
+    effect = effect_to_perform(
+        attempt.effect, item=attempt.item, quantity=attempt.quantity, other_ids=attempt.other_ids
+    )
     try:
         if attempt.action is not Action.READ_BACK:
             return await client.perform(effect)
@@ -68,12 +70,15 @@ async def perform_attempt(
         return OutcomeUnknownError(f"Punchcard failed while it waited for the answer: {error!r}")
 
 
-def effect_to_perform(stored: StoredEffect, *, item: str | None, quantity: Decimal | None) -> Effect:
+def effect_to_perform(
+    stored: StoredEffect, *, item: str | None, quantity: Decimal | None, other_ids: Collection[str] = ()
+) -> Effect:
     """Return a stored effect as its destination's client takes it.
 
     Args:
         item: The item to use now.
         quantity: Signed units, as decided.
+        other_ids: As `Attempt.other_ids`.
     """
     values = {
         "kind": stored.kind,
@@ -85,6 +90,7 @@ def effect_to_perform(stored: StoredEffect, *, item: str | None, quantity: Decim
         "attributes": stored.attributes,
         "event_settings": stored.event_settings,
         "payload": stored.payload,
+        "other_ids": other_ids,
     }
     return filled(Effect, values)
 

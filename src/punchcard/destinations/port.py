@@ -1,6 +1,6 @@
 """The interface of a destination: a pure mapping of events, and a client that performs effects at the partner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -119,6 +119,7 @@ class Effect:
         quantity: Signed units, never None with an item.
         event_settings: The settings that came with the event, in place of the destination's; None if none came.
         payload: As of its intent.
+        other_ids: For reading back: the partner's ids of what the ledger has for other effects of the customer.
     """
 
     kind: str
@@ -130,6 +131,7 @@ class Effect:
     attributes: Mapping[str, object] | None
     event_settings: Mapping[str, object] | None = None
     payload: str | None = None
+    other_ids: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

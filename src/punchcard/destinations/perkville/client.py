@@ -18,8 +18,10 @@ from punchcard.destinations.perkville.responses import Content, Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
     ShownKey,
+    Wire,
     amount_of,
     id_of,
+    is_altered_key,
     is_one_of,
     patch_connection,
     post_transaction,
@@ -182,6 +184,7 @@ class PerkvilleClient:
     async def _find_transaction(self, effect: Effect, deadline: Deadline) -> Performed | None:
         wire = self._settings.wire
         shown, hidden, alike = 0, 0, 0
+        altered: Item | None = None
         # Whether Perkville's filter minds the case of an address is not known, so both forms are asked for.
         for email in dict.fromkeys((effect.email, effect.email.lower())):
             async for item in read_list(
@@ -192,19 +195,25 @@ class PerkvilleClient:
                 match shown_key(item, wire):
                     case ShownKey.SHOWN:
                         shown += 1
+                        if _may_be(item, effect, wire) and is_altered_key(
+                            item[wire.trans_source_id_key], effect.effect_key
+                        ):
+                            altered = item
                     case ShownKey.HIDDEN:
                         hidden += 1
                     case ShownKey.EMPTY:  # where no key is shown at all, it may be the effect
-                        alike += is_alike(
-                            effect.item,
-                            effect.quantity,
-                            shown_item=id_of(item.get(wire.perk_key)),
-                            shown_quantity=amount_of(item.get(wire.quantity_key)),
-                        )
+                        alike += _is_alike(item, effect, wire)
         if (hidden or alike) and not shown:
             raise RetryableError(
                 f"Perkville shows transactions of {effect.email}, but none with its {wire.trans_source_id_key}: "
                 "whether this one is among them is not known",
+                code="read_back_unclear",
+            )
+        if altered is not None:
+            raise RetryableError(
+                f"Perkville shows transaction {transaction_id_of(altered, wire)} of {effect.email} under "
+                f"{str(altered[wire.trans_source_id_key])[:100]!r}, which may be {effect.effect_key!r} cut or in other "
+                "case. Look there: dismiss this if that is it; if not, book it there and dismiss this",
                 code="read_back_unclear",
             )
         return None
@@ -280,6 +289,20 @@ class PerkvilleClient:
             # Only what is read back tells something that the ledger may not know.
             units=None if booked is None or status is not None else abs(booked),
         )
+
+
+def _may_be(item: Item, effect: Effect, wire: Wire) -> bool:
+    """Return whether a transaction may be the effect by all but its key."""
+    return transaction_id_of(item, wire) not in effect.other_ids and _is_alike(item, effect, wire)
+
+
+def _is_alike(item: Item, effect: Effect, wire: Wire) -> bool:
+    return is_alike(
+        effect.item,
+        effect.quantity,
+        shown_item=id_of(item.get(wire.perk_key)),
+        shown_quantity=amount_of(item.get(wire.quantity_key)),
+    )
 
 
 def _unconfirmed(response: Response, words: str) -> OutcomeUnknownError:

@@ -88,6 +88,8 @@ _CHOICES = {"quantity_form": ("text", "number"), "send_email_inverted": ("false"
 _PAGE_LIMIT_MAX = 1000
 _ID_CHARACTERS_MAX = 100
 _AMOUNT_CHARACTERS_MAX = 60
+# A shorter text that a key begins with was typed by staff.
+_CUT_KEY_CHARACTERS_MIN = 10
 _AMOUNT_DIGITS_MAX = 40
 
 
@@ -257,6 +259,14 @@ def shown_key(item: Mapping[str, Any], wire: Wire) -> ShownKey:
     if key in (None, ""):
         return ShownKey.EMPTY
     return ShownKey.SHOWN if isinstance(key, str) else ShownKey.HIDDEN
+
+
+def is_altered_key(shown: object, effect_key: str) -> bool:
+    """Return whether a shown key may be this one, by a partner that cuts keys, pads them or changes their case."""
+    text = shown.strip().casefold() if isinstance(shown, str) else ""
+    key = effect_key.casefold()
+    is_part = len(text) >= _CUT_KEY_CHARACTERS_MIN and key.startswith(text)
+    return shown != effect_key and (is_part or text.startswith(key))
 
 
 def amount_of(value: object) -> Decimal | None:

@@ -1,4 +1,4 @@
-"""What may be claimed of a destination's outbox now, and when the next effect is due."""
+"""What may be claimed of a destination's outbox now, when the next effect is due, and what reading back goes by."""
 
 from datetime import datetime
 from typing import Any
@@ -57,6 +57,15 @@ _NEXT_DUE = PreparedStatement(
         effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
     )
 )
+_OTHER_PARTNER_IDS = PreparedStatement(
+    select(effects.c.partner_id).where(
+        effects.c.destination == bindparam("b_destination"),
+        effects.c.customer == bindparam("b_customer"),
+        effects.c.kind == bindparam("b_kind"),
+        effects.c.id != bindparam("b_id"),
+        effects.c.partner_id.is_not(None),
+    )
+)
 
 
 def claimable(work: Connection, destination: str, *, now: datetime, limit: int) -> list[StoredEffect]:
@@ -103,6 +112,17 @@ def _live_first(
         # Behind those of a replay more live ones may be due: sorting by both in SQL would read the whole queue.
         live = live_statement.rows(work, values)
     return [*live, *replayed][:limit]
+
+
+def other_partner_ids(work: Connection, effect: StoredEffect) -> frozenset[str]:
+    """Return the partner's ids of the other effects of a customer: what it shows under them is not this effect."""
+    values = {
+        "b_destination": effect.destination,
+        "b_customer": effect.customer,
+        "b_kind": effect.kind,
+        "b_id": effect.id,
+    }
+    return frozenset(row.partner_id for row in _OTHER_PARTNER_IDS.rows(work, values))
 
 
 def next_due(work: Connection, destination: str) -> datetime | None:

@@ -1,7 +1,7 @@
 """An effect and its attempts as types: what routing adds, what the outbox and ledger hold, how a try ended."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -185,6 +185,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         account: As `StoredEffect.account`, once this attempt is started.
+        other_ids: For reading back: the partner's ids of what the ledger has for other effects of the customer.
     """
 
     effect: StoredEffect
@@ -194,6 +195,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Decimal | None
     detail: str | None
     account: str | None = None
+    other_ids: Collection[str] = ()
 
 
 class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):
