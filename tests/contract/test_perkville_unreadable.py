@@ -152,3 +152,9 @@ def test_a_key_that_is_shown_altered_is_not_called_absent(shown: str) -> None:
     assert found_by(pages([item(1, "x"), booked]), replace(AWARD, other_ids={"3"}))[0] is None
     assert found_by(pages([item(1, "x"), {**booked, "quantity": "5"}]))[0] is None
     assert isinstance(found_by(pages([booked, item(5, KEY)]))[0], Performed)
+
+
+def test_a_property_is_not_set_if_another_connection_comes_back() -> None:
+    error, _ = outcome_of(answering(Reply(200, connection(9)), listed=[connection(8)]), VIP)
+    assert isinstance(error, OutcomeUnknownError)
+    assert isinstance(outcome_of(answering(Reply(200, connection(8)), listed=[connection(8)]), VIP)[0], Performed)

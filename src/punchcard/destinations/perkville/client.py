@@ -229,6 +229,8 @@ class PerkvilleClient:
         connection_id = self._connection_id(connection)
         request = patch_connection(self._settings.wire, connection_id, _attributes(effect))
         response = await self._http.send(request, deadline=deadline)
+        if (shown_id := _shown_connection_id(item_of(response), self._settings.wire)) not in (None, connection_id):
+            raise _unconfirmed(response, f"with connection {shown_id} instead of {connection_id}")
         is_shown = response.content is not Content.EMPTY
         note = None if is_shown else f"Perkville answered {response.status} without showing what it has set"
         return Performed(status=response.status, partner_id=connection_id, note=note)
@@ -266,8 +268,7 @@ class PerkvilleClient:
         return None
 
     def _connection_id(self, connection: Item) -> str:
-        wire = self._settings.wire
-        connection_id = id_of(connection.get(wire.connection_id_key)) or id_of(connection.get(wire.resource_uri_key))
+        connection_id = _shown_connection_id(connection, self._settings.wire)
         if connection_id is None:
             raise RetryableError("Perkville shows a connection without an id", code="read_back_unclear")
         return connection_id
@@ -289,6 +290,10 @@ class PerkvilleClient:
             # Only what is read back tells something that the ledger may not know.
             units=None if booked is None or status is not None else abs(booked),
         )
+
+
+def _shown_connection_id(connection: Item, wire: Wire) -> str | None:
+    return id_of(connection.get(wire.connection_id_key)) or id_of(connection.get(wire.resource_uri_key))
 
 
 def _may_be(item: Item, effect: Effect, wire: Wire) -> bool:

@@ -181,7 +181,7 @@ def meaning_of(status: int, content: Content, operation: Operation) -> Meaning:
     if meaning is Meaning.PERFORMED and content is Content.EMPTY and operation is Operation.SET:
         # 202 and 204 are usual responses to a PATCH, and no user property is lost that the next event would not set.
         return meaning
-    if status == _CONFLICT and operation is not Operation.READ:
+    if status == _CONFLICT and operation is Operation.BOOK:
         # Our own id may be in the way: a `duplicate_key` is read back, and nothing is sent again meanwhile.
         return meaning
     return _NOT_BELIEVED[operation]
@@ -261,7 +261,8 @@ def _is_unbelieved(response: Response) -> bool:
 
 
 def _rejection_code(status: int, complaints: list[Complaint], wire: Wire, operation: Operation) -> str:
-    if status in _MIGHT_BE_DUPLICATE and any(_is_duplicate(complaint, wire) for complaint in complaints):
+    is_booking = operation is Operation.BOOK  # only transactions have keys
+    if is_booking and status in _MIGHT_BE_DUPLICATE and any(_is_duplicate(complaint, wire) for complaint in complaints):
         return "duplicate_key"
     if status in _NAMES_A_FIELD and operation is not Operation.SET:  # a property has neither perk nor location
         if any(
@@ -278,7 +279,11 @@ def _rejection_code(status: int, complaints: list[Complaint], wire: Wire, operat
             return "business_unknown"
         if any(complaint.field == wire.email_key for complaint in complaints):
             return "email_refused"
-    if status == _CONFLICT and not any(complaint.field not in ("", _WHOLE_REQUEST) for complaint in complaints):
+    if (
+        is_booking
+        and status == _CONFLICT
+        and not any(complaint.field not in ("", _WHOLE_REQUEST) for complaint in complaints)
+    ):
         # It may well be our own id that is in the way: reading back decides, whatever the words are.
         return "duplicate_key"
     return "rejected"

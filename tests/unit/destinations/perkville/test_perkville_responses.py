@@ -66,7 +66,7 @@ def expected_class(status: int, content: Content, operation: Operation) -> type[
     if status in PERFORMED:
         if content is Content.OBJECT or (operation is Operation.SET and content is Content.EMPTY):
             return None
-    elif status in REJECTED and (content is Content.ERROR or (status == 409 and not is_read)):
+    elif status in REJECTED and (content is Content.ERROR or (status == 409 and operation is Operation.BOOK)):
         return RejectedError
     return RetryableError if is_read else OutcomeUnknownError
 
@@ -201,6 +201,17 @@ def test_a_refused_property_says_nothing_of_what_only_a_transaction_has(field: s
     assert isinstance(problem, RejectedError)
     assert problem.code == "rejected"
     assert f"{field}: unknown" in problem.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [v2("__all__", "conflict", "x"), v2("trans_source_id", "already exists", "unique")],
+    ids=["any", "duplicate"],
+)
+def test_a_property_has_no_key_that_could_be_used(body: object) -> None:
+    problem = error(respond(409, body), Operation.SET)
+    assert isinstance(problem, RejectedError)
+    assert problem.code == "rejected"
 
 
 @pytest.mark.parametrize(
