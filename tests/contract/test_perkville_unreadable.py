@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import pytest
@@ -140,18 +140,34 @@ def failure_of(reply: Callable[[ReceivedRequest], Reply], effort: str) -> Delive
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    "shown", [KEY.upper(), KEY.lower(), f" {KEY}", f"{KEY} ", KEY[:-1], KEY[:12], f"{KEY}-1"], ids=str
-)
-def test_a_key_that_is_shown_altered_is_not_called_absent(shown: str) -> None:
+@pytest.mark.parametrize("shown", [KEY[:-1], KEY[:12], KEY[:-1].upper(), f"{KEY}-1"], ids=str)
+def test_a_key_that_is_shown_cut_is_not_called_absent(shown: str) -> None:
     booked = item(3, shown)
     error, _ = found_by(pages([item(1, "x"), booked]))
     assert isinstance(error, RetryableError)
     assert error.code == "read_back_unclear"
-    # Unless the ledger has that transaction for another effect, or it is about something else.
-    assert found_by(pages([item(1, "x"), booked]), replace(AWARD, other_ids={"3"}))[0] is None
-    assert found_by(pages([item(1, "x"), {**booked, "quantity": "5"}]))[0] is None
+    assert is_absent(item(1, "x"), booked, other_ids={"3"})
+    assert is_absent(item(1, "x"), {**booked, "quantity": "5"})
     assert isinstance(found_by(pages([booked, item(5, KEY)]))[0], Performed)
+
+
+@pytest.mark.parametrize("shown", [KEY.upper(), KEY.lower(), f" {KEY}", f"{KEY}  "], ids=str)
+def test_a_key_is_known_in_other_case(shown: str) -> None:
+    booked = item(3, shown)
+    performed, _ = found_by(pages([item(1, "x"), booked, item(4, KEY[:-1])]))
+    assert isinstance(performed, Performed)
+    assert performed.partner_id == "3"
+    assert is_absent(booked, other_ids={"3"})
+    assert is_absent({**booked, "quantity": "5"})
+
+
+def test_order_ids_that_differ_in_case_are_two_orders() -> None:
+    assert is_absent(item(3, KEY.replace(":o1:", ":O1:")))
+
+
+def is_absent(*listed: dict[str, object], other_ids: Collection[str] = ()) -> bool:
+    """Whether the award is not among the listed transactions, some of which the ledger has for other awards."""
+    return found_by(pages(list(listed)), replace(AWARD, other_ids=other_ids))[0] is None
 
 
 def test_a_property_is_not_set_if_another_connection_comes_back() -> None:

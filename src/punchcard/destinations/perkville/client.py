@@ -17,12 +17,13 @@ from punchcard.destinations.perkville.reconciling import list_transactions, read
 from punchcard.destinations.perkville.responses import Content, Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
+    KeyLikeness,
     ShownKey,
     Wire,
     amount_of,
     id_of,
-    is_altered_key,
     is_one_of,
+    key_likeness,
     patch_connection,
     post_transaction,
     shown_key,
@@ -184,7 +185,7 @@ class PerkvilleClient:
     async def _find_transaction(self, effect: Effect, deadline: Deadline) -> Performed | None:
         wire = self._settings.wire
         shown, hidden, alike = 0, 0, 0
-        altered: Item | None = None
+        altered: dict[KeyLikeness, Item] = {}
         # Whether Perkville's filter minds the case of an address is not known, so both forms are asked for.
         for email in dict.fromkeys((effect.email, effect.email.lower())):
             async for item in read_list(
@@ -195,10 +196,9 @@ class PerkvilleClient:
                 match shown_key(item, wire):
                     case ShownKey.SHOWN:
                         shown += 1
-                        if _may_be(item, effect, wire) and is_altered_key(
-                            item[wire.trans_source_id_key], effect.effect_key
-                        ):
-                            altered = item
+                        likeness = key_likeness(item[wire.trans_source_id_key], effect.effect_key)
+                        if likeness is not KeyLikeness.OTHER and _may_be(item, effect, wire):
+                            altered[likeness] = item
                     case ShownKey.HIDDEN:
                         hidden += 1
                     case ShownKey.EMPTY:  # where no key is shown at all, it may be the effect
@@ -209,11 +209,13 @@ class PerkvilleClient:
                 "whether this one is among them is not known",
                 code="read_back_unclear",
             )
-        if altered is not None:
+        if (recased := altered.get(KeyLikeness.RECASED)) is not None:
+            return self._performed(recased, effect.quantity, status=None)
+        if (cut := altered.get(KeyLikeness.CUT)) is not None:
             raise RetryableError(
-                f"Perkville shows transaction {transaction_id_of(altered, wire)} of {effect.email} under "
-                f"{str(altered[wire.trans_source_id_key])[:100]!r}, which may be {effect.effect_key!r} cut or in other "
-                "case. Look there: dismiss this if that is it; if not, book it there and dismiss this",
+                f"Perkville shows transaction {transaction_id_of(cut, wire)} of {effect.email} under "
+                f"{str(cut[wire.trans_source_id_key])[:100]!r}, which may be {effect.effect_key!r} cut. Look there: "
+                "dismiss this if that is it; if not, book it there and dismiss this",
                 code="read_back_unclear",
             )
         return None

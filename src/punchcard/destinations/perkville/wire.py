@@ -90,6 +90,7 @@ _ID_CHARACTERS_MAX = 100
 _AMOUNT_CHARACTERS_MAX = 60
 # A shorter text that a key begins with was typed by staff.
 _CUT_KEY_CHARACTERS_MIN = 10
+_KEY_PARTS_FIXED = 3  # `SEG`, scope and kind
 _AMOUNT_DIGITS_MAX = 40
 
 
@@ -261,12 +262,27 @@ def shown_key(item: Mapping[str, Any], wire: Wire) -> ShownKey:
     return ShownKey.SHOWN if isinstance(key, str) else ShownKey.HIDDEN
 
 
-def is_altered_key(shown: object, effect_key: str) -> bool:
-    """Return whether a shown key may be this one, by a partner that cuts keys, pads them or changes their case."""
-    text = shown.strip().casefold() if isinstance(shown, str) else ""
-    key = effect_key.casefold()
-    is_part = len(text) >= _CUT_KEY_CHARACTERS_MIN and key.startswith(text)
-    return shown != effect_key and (is_part or text.startswith(key))
+class KeyLikeness(Enum):
+    """How a shown key is like the one that was sent."""
+
+    SAME = auto()
+    RECASED = auto()  # the same in other case, or with blanks around it
+    CUT = auto()  # it may be the same cut or lengthened; or another one
+    OTHER = auto()
+
+
+def key_likeness(shown: object, effect_key: str) -> KeyLikeness:
+    """Return how a shown key is like an effect's."""
+    if shown == effect_key:
+        return KeyLikeness.SAME
+    text = shown.strip() if isinstance(shown, str) else ""
+    folded, key = text.casefold(), effect_key.casefold()
+    if folded == key:
+        # Every key begins with capitals, and a partner that changes case changes those: `A1` and `a1` are two orders.
+        begin = ":".join(effect_key.split(":")[:_KEY_PARTS_FIXED])
+        return KeyLikeness.OTHER if text != effect_key and text.startswith(begin) else KeyLikeness.RECASED
+    is_cut = len(folded) >= _CUT_KEY_CHARACTERS_MIN and key.startswith(folded)
+    return KeyLikeness.CUT if is_cut or folded.startswith(key) else KeyLikeness.OTHER
 
 
 def amount_of(value: object) -> Decimal | None:
