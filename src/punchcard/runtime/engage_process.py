@@ -19,6 +19,7 @@ from punchcard.runtime.logs import configure_logs
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.metrics import prepare_metrics
 from punchcard.runtime.settings import Settings, read_settings
+from punchcard.runtime.stop_deadline import end_in_time
 
 if TYPE_CHECKING:
     from punchcard.engage.facts import Facts
@@ -128,7 +129,7 @@ class EngageProcess:
                 settings=ComputationEngineSettings(events_max=settings.engage_events_max),
             )
             dispatcher = SyncDispatcher(store=self._store, log=log, clock=self._clock)
-            _stop_on_signals(self._stopping)
+            _stop_on_signals(self._stopping, self._settings)
             step_at, check_at = 0.0, self._clock.monotonic() + 3_600 * settings.engage_check_hours
             look_at = 0.0
             watching.enter_context(self._progress.watch(_LOOP, stalled_after_seconds=_STALLED_AFTER_SECONDS))
@@ -219,10 +220,15 @@ def run_engage(settings: Settings, *, until_stdin_closes: bool) -> int:
         return _FAILED
 
 
-def _stop_on_signals(stopping: threading.Event) -> None:
+def _stop_on_signals(stopping: threading.Event, settings: Settings) -> None:
     """Finish the step when asked to stop, from now on."""
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        end_in_time(settings.shutdown_seconds, process="engage")
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
 
 
 def _main() -> int:

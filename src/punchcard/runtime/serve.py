@@ -36,6 +36,7 @@ from punchcard.runtime.not_ready_server import NotReadyServer
 from punchcard.runtime.operator_side import OperatorSide
 from punchcard.runtime.readiness import read_problems
 from punchcard.runtime.settings import Settings
+from punchcard.runtime.stop_deadline import end_in_time, refuse_cancelled
 from punchcard.runtime.storage_wait import StorageWait
 from punchcard.runtime.tls import open_tls
 from punchcard.store.access.operators import count_operators
@@ -166,8 +167,13 @@ class Serving:
             on_stop: Called on the signal, before the responses in progress are complete. It must not wait.
         """
         sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
+
+        def stop() -> None:
+            end_in_time(self.settings.shutdown_seconds, process="serve")
+            on_stop()
+
         try:
-            uvloop.run(self._serve(on_ready, on_stop))
+            uvloop.run(self._serve(on_ready, stop))
         finally:
             if self._alerts is not None:
                 self._alerts.stop()
@@ -199,7 +205,7 @@ class Serving:
             threading.Thread(target=self._begin, name="serve-beginning", daemon=True).start()
 
         server = HttpServer(
-            app,
+            refuse_cancelled(app),
             limits=limits_of(settings),
             tls=None if self._tls is None else self._tls.context,
             forwarded_by=settings.trusted_proxies,

@@ -44,6 +44,7 @@ from punchcard.runtime.replaying import run_replays
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
+from punchcard.runtime.stop_deadline import end_in_time
 from punchcard.runtime.storage_wait import StorageWait
 from punchcard.store.changes import StoreChanges
 from punchcard.store.leadership import Leadership
@@ -106,6 +107,7 @@ class Worker:
         def stop() -> None:
             self._stopping.set()
             stopping.set()
+            end_in_time(self._settings.shutdown_seconds, process="worker", status=_FAILED if self._failed else 0)
             self._engage.request_stop()
             if self._feed is not None:
                 self._feed.close()  # routing may wait for the lake
