@@ -61,6 +61,8 @@ REFUSED: list[tuple[str, str, object]] = [
     ("POST", "/api/sources/website/writekey", None),
     ("DELETE", "/api/sources/website/writekey/wk_website", None),
     ("PATCH", "/api/destinations/perkville", {"enabled": False}),
+    ("PATCH", "/api/destinations/perkville", {"settings": {"businessId": None, "eventToPerkMap": {"A": None}}}),
+    ("PATCH", "/api/destinations/perkville", {"options": {"oncePerDay": [None, [None]]}}),
     ("DELETE", "/api/destinations/perkville", None),
     (
         "POST",

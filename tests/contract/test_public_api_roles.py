@@ -171,3 +171,19 @@ def test_the_audit_log_is_queried_by_resource_and_time_and_paged(api: PublicApiS
     assert len(set(ids)) == 4
     for query in ("?startTime=soon", "?pagination%5Bcursor%5D=x", "?pagination%5Bcount%5D=0"):
         assert call(api, "GET", f"/api/audit-events{query}").status == 400
+
+
+def test_everybody_may_know_the_methods_of_a_path(api: PublicApiServer) -> None:
+    response = api.request("OPTIONS", "/api/sources", headers={"Authorization": ""})
+    assert (response.status, response.headers["allow"], response.body) == (204, "GET, HEAD, OPTIONS, POST", b"")
+    refused = api.request("PUT", "/api/sources")
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+    assert "GET, HEAD, OPTIONS, POST" in refused.error["message"]
+    assert api.request("OPTIONS", "/api/none").status == 404
+
+
+def test_head_is_answered_as_get_without_a_body(api: PublicApiServer) -> None:
+    for path, status in (("/api/sources", 200), ("/api/sources/none", 404)):
+        response = api.request("HEAD", path)
+        assert (response.status, response.body) == (status, b"")
+        assert response.headers["content-length"] == api.request("GET", path).headers["content-length"]

@@ -257,7 +257,8 @@ def _key(key: str) -> str:
 
 
 def _literal(values: Mapping[str, object]) -> dict[str, object]:
-    return {key: _literal_value(value) for key, value in values.items()}
+    # TOML has no null. The Public API takes it, for a key that is to be removed.
+    return {key: _literal_value(value) for key, value in values.items() if value is not None}
 
 
 def _literal_value(value: object) -> object:
@@ -266,5 +267,5 @@ def _literal_value(value: object) -> object:
     if isinstance(value, Mapping):
         return _literal(value)
     if isinstance(value, list | tuple):
-        return [_literal_value(item) for item in value]
+        return [_literal_value(item) for item in value if item is not None]
     return value
