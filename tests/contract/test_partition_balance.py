@@ -116,7 +116,7 @@ def test_a_partition_that_is_given_back_in_a_step_is_logged(
     while len(first.routing.partitions) != 2 or len(second.routing.partitions) != 2:
         world.step(first)
         world.step(second)
-    lost, kept = second.routing.partitions
+    lost, other = second.routing.partitions
     with structlog.testing.capture_logs() as lines:
         with monkeypatch.context() as patch:
             patch.setattr(second.routing.router_of(lost), "step", raise_position_moved)
@@ -127,8 +127,8 @@ def test_a_partition_that_is_given_back_in_a_step_is_logged(
             world.step(third)
         for _ in range(20):
             world.step(second)
-    assert second.routing.partitions == [kept]
-    assert [kept] in [line["partitions"] for line in lines if line["event"] == "partitions_changed"]
+    assert second.routing.partitions == [other]
+    assert [other] in [line["partitions"] for line in lines if line["event"] == "partitions_changed"]
 
 
 def raise_position_moved() -> int:

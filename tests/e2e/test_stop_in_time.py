@@ -1,4 +1,4 @@
-"""The promise: a product that is told to stop ends, whatever its requests wait for."""
+"""The promise: a product that is asked to stop ends, whatever its requests wait for."""
 
 import socket
 import threading

@@ -150,7 +150,7 @@ HANDLERS = (
 )
 _OPEN_PATHS = ("/api/openapi.json",)
 # The server leaves out the body of a response to HEAD. Litestar's own response to OPTIONS names the methods of one call
-# of a path; the refusal of a method that no call takes names those of all, whoever asks.
+# of a path; the refusal of a method that no call takes names those of all.
 _METHODS = {"HEAD": "GET", "OPTIONS": errors.METHOD_OF_NO_CALL}
 _TOKEN = "token"
 _DEPENDENCIES = "punchcard.dependencies"  # of a request, in its scope

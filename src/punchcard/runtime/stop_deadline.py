@@ -1,4 +1,4 @@
-"""The end of a process that was told to stop, in time whatever its requests and threads wait for."""
+"""The end of a process that was asked to stop, in time whatever its requests and threads wait for."""
 
 import asyncio
 import os

@@ -257,7 +257,7 @@ def _key(key: str) -> str:
 
 
 def _literal(values: Mapping[str, object]) -> dict[str, object]:
-    # TOML has no null. The Public API takes it, for a key that is to be removed.
+    # TOML has no null. The Public API takes it, for a key to remove.
     return {key: _literal_value(value) for key, value in values.items() if value is not None}
 
 

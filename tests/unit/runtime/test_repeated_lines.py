@@ -38,7 +38,7 @@ def test_an_equal_line_is_left_out_until_the_interval_is_over_and_counted_then(l
     ]
 
 
-def test_the_count_begins_anew_after_each_line(log: Log) -> None:
+def test_the_count_is_of_the_lines_since_the_last_one(log: Log) -> None:
     log.write("error", event="lake_failed")
     log.write("error", event="lake_failed")
     for _ in range(2):
