@@ -1,5 +1,6 @@
 """Names as long as they may be, without a blank, or from right to left: no page gets wider than its window."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -150,5 +151,33 @@ def test_no_name_makes_a_page_wider_than_its_window(world: PublicApiServer, chro
                 response = page.goto(path, wait_until="domcontentloaded")
                 assert response is not None
                 assert response.status == 200, path
+                beyond += [f"{path}, {width} px: {element}" for element in page.evaluate(BEYOND)]
+        assert not beyond, "\n".join(beyond)
+
+
+FORMS = (
+    ("/destinations/perkville/map", "Add event", "Event name"),
+    ("/destinations/perkville/filters/new", "", "Title"),
+    ("/audiences/new", "", "Name"),
+    ("/sources/new", "", "Name"),
+    ("/transformations/new", "", "Name"),
+)
+
+
+def test_what_a_form_refuses_makes_no_page_wider_than_its_window(world: PublicApiServer, chromium: Browser) -> None:
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        beyond = []
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": HEIGHT})
+            for path, first, label in FORMS:
+                page.goto(path)
+                if first:
+                    page.get_by_role("button", name=first).click()
+                page.get_by_label(label, exact=label != "Title").last.fill("x" * 500)
+                with page.expect_navigation() as saved:
+                    page.get_by_role("button", name=re.compile("^(Save|Add source|Create)")).last.click()
+                assert saved.value is not None
+                assert saved.value.status == 422, path
+                page.wait_for_load_state()
                 beyond += [f"{path}, {width} px: {element}" for element in page.evaluate(BEYOND)]
         assert not beyond, "\n".join(beyond)

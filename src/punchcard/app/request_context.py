@@ -124,7 +124,10 @@ class RequestContext:
             PermissionDeniedException: The operator lacks the role.
         """
         if not self.may(role):
-            raise PermissionDeniedException(f"This needs the role {ROLE_LABELS[role]}. Ask an owner of the workspace.")
+            own = "" if self.operator is None else f"; yours is {ROLE_LABELS[self.operator.role]}"
+            raise PermissionDeniedException(
+                f"This needs the role {ROLE_LABELS[role]}{own}. Ask an owner of the workspace."
+            )
 
     def money(self, points: Decimal | str | None) -> str:
         """Return what points cost, such as `12.50 USD`; "" if they are unknown or the workspace sets no cost."""
