@@ -70,7 +70,7 @@ def test_a_form_is_sent_once_however_often_its_button_is_pressed(chromium: Brows
         page.goto(path)
         page.get_by_label("Title").fill("No staff")
         page.locator("[data-fql]").fill("properties.staff = true")
-        # The second click comes while the response to the first is on its way.
+        # The second click comes before the response to the first.
         page.get_by_role("button", name="Save").evaluate(
             "(save) => { save.click(); setTimeout(() => save.click(), 100); }"
         )
