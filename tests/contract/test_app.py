@@ -227,6 +227,8 @@ def test_nobody_is_sent_elsewhere_after_signing_in(stranger: FormBrowser, target
 
 def test_who_wanted_a_page_gets_it_after_signing_in(stranger: FormBrowser) -> None:
     assert stranger.get("/sources/website").headers["location"] == "/sign-in?next=/sources/website"
+    filtered = stranger.get("/events?status=refused&name=A%26B").headers["location"]
+    assert filtered == "/sign-in?next=/events%3Fstatus%3Drefused%26name%3DA%2526B"
     assert stranger.sign_in("owner@acme.example", next="/sources/website").headers["location"] == "/sources/website"
 
 

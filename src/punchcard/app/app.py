@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import structlog
 from litestar import Request, Response, get
@@ -235,8 +235,9 @@ class _Gate:
         if operator is None:
             if not await asyncio.to_thread(self._has_any_operator):
                 raise _RedirectError("/welcome")
-            path = request.url.path if request.method == "GET" else "/"
-            raise _RedirectError("/sign-in" + (f"?next={path}" if path != "/" else ""))
+            url = request.url
+            path = url.path + (f"?{url.query}" if url.query else "") if request.method == "GET" else "/"
+            raise _RedirectError("/sign-in" + (f"?next={quote(path)}" if path != "/" else ""))
         assert signed_in is not None
         if signed_in.must_set_up_two_factor and not handler.opt.get(NEEDS_NO_SECOND_FACTOR):
             raise _RedirectError("/settings/two-factor")
