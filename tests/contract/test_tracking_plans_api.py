@@ -277,3 +277,16 @@ def test_rules_are_inferred_from_what_a_source_sends(server: PublicApiServer) ->
     plan = data(server, "POST", "/tracking-plans", {"name": "Inferred"})["trackingPlan"]["id"]
     data(server, "PUT", f"/tracking-plans/{plan}/rules", {"rules": rules})
     data(server, "DELETE", f"/tracking-plans/{plan}")
+
+
+def test_a_page_call_with_its_name_among_its_properties_is_as_inferred(server: PublicApiServer) -> None:
+    """As analytics.js sends it; other libraries send name and category beside the properties only."""
+    for number in range(25):
+        page = {"name": "Home", "category": "Docs", "userId": "u", "messageId": f"p{number}"}
+        properties = {"url": "/", "name": "Home", "category": "Docs"} if number % 2 else {"url": "/"}
+        server.send({**page, "properties": properties}, write_key="wk_pos", call="page")
+    server.route()
+    rules = data(server, "GET", "/sources/pos/inferred-rules?days=30")["rules"]
+    (rule,) = [rule for rule in rules if rule["type"] == "PAGE"]
+    schema = rule["jsonSchema"]["properties"]["properties"]
+    assert (schema["required"], sorted(schema["properties"])) == (["url"], ["category", "name", "url"])

@@ -30,7 +30,7 @@ SWITCHES = """
 [sources.switched_off]
 events = ["Debug"]
 calls = ["page"]
-properties = { "Order Completed" = ["card", "coupon.code"] }
+properties = { "Order Completed" = ["card", "coupon.code", "lines[].note"] }
 traits = { identify = ["ssn"] }
 """
 DESTINATIONS = """
@@ -176,6 +176,7 @@ def test_what_is_switched_off_is_stopped_or_removed(tmp_path: Path) -> None:
     config = SOURCES + SWITCHES + DESTINATIONS
     with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", config) as world:
         properties = {"email": "a@example.com", "order_id": "1", "revenue": 5, "card": "4111", "coupon": {"code": "x"}}
+        properties["lines"] = [{"note": "x"}, {"n": 1}]
         events = [
             {"type": "track", "event": "Debug", "userId": "ann", "messageId": "debug"},
             {"type": "track", "event": "Order Completed", "userId": "ann", "messageId": "o", "properties": properties},
@@ -188,14 +189,11 @@ def test_what_is_switched_off_is_stopped_or_removed(tmp_path: Path) -> None:
         world.feed_lake()
         assert outcome(world, "debug") == {None: ("filtered_at_source", "event_switched_off")}
         assert outcome(world, "p") == {None: ("filtered_at_source", "event_switched_off")}
-        assert trace(world, "o")["event"]["properties"] == {
-            "email": "a@example.com",
-            "order_id": "1",
-            "revenue": 5,
-            "coupon": {},
-        }
+        left = {"email": "a@example.com", "order_id": "1", "revenue": 5, "coupon": {}, "lines": [{}, {"n": 1}]}
+        assert trace(world, "o")["event"]["properties"] == left
         assert trace(world, "o")["notes"] == [
-            "switched off in the schema of its source and removed: properties.card, properties.coupon.code"
+            "switched off in the schema of its source and removed: properties.card, properties.coupon.code, "
+            "properties.lines[].note"
         ]
         assert outcome(world, "o")["perkville"] == ("pending", None)
         assert trace(world, "i")["event"]["traits"] == {"city": "Ulm"}

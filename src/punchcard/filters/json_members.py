@@ -16,6 +16,11 @@ decode_members: Final = cast(
 encode_members: Final[Callable[[Members], bytes]] = msgspec.json.Encoder().encode
 """Return the JSON text of an object with these members."""
 
+_decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode_items: Final = msgspec.json.Encoder().encode
+_ITEMS: Final = "[]"
+_NULL: Final = b"null"
+
 
 class JsonMembers:
     """The members of a JSON object. Objects inside it are decoded only on the path to a changed member.
@@ -56,6 +61,57 @@ class JsonMembers:
         parent = find_object(self.root, path[:-1])
         value = None if parent is None else parent.pop(path[-1], None)
         return None if value is None else text_of(value)
+
+    def change(self, path: tuple[str, ...], change: Callable[[bytes], bytes | None]) -> bool:
+        """Replace each value at a path, but null; return whether there is one.
+
+        Args:
+            path: A part such as `items[]` leads to each item of a list.
+            change: Returns the JSON text that replaces one, None to remove it.
+        """
+        return _change_values(self.root, path, change)
+
+    def values(self, path: tuple[str, ...]) -> list[bytes]:
+        """Return the JSON texts at a path, as `change` replaces them."""
+        texts: list[bytes] = []
+
+        def note(text: bytes) -> bytes:
+            texts.append(text)
+            return text
+
+        self.change(path, note)
+        return texts
+
+
+def _change_values(members: Members, path: tuple[str, ...], change: Callable[[bytes], bytes | None]) -> bool:
+    name, *rest = path
+    value = members.get(name)
+    if value is None:
+        return name.endswith(_ITEMS) and _change_items(members, name.removesuffix(_ITEMS), tuple(rest), change)
+    if rest:
+        inner = inner_object(members, name)
+        return inner is not None and _change_values(inner, tuple(rest), change)
+    text = text_of(value)
+    if text == _NULL:
+        return False
+    replaced = change(text)
+    if replaced is None:
+        del members[name]
+    else:
+        members[name] = msgspec.Raw(replaced)
+    return True
+
+
+def _change_items(members: Members, name: str, path: tuple[str, ...], change: Callable[[bytes], bytes | None]) -> bool:
+    """Change each item of a list that is a member, or at a path in each item that is an object."""
+    text = text_of(members.get(name, {}))
+    if not text.lstrip().startswith(b"["):
+        return False
+    items: Members = {str(number): item for number, item in enumerate(_decode_items(text))}
+    changed = [_change_values(items, (number, *path), change) for number in list(items)]
+    if any(changed):
+        members[name] = msgspec.Raw(_encode_items(list(items.values())))
+    return any(changed)
 
 
 def find_object(root: Members, path: tuple[str, ...], *, is_added: bool = False) -> Members | None:

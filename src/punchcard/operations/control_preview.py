@@ -96,8 +96,8 @@ def preview_control(
                 ControlSample(
                     message_id=row.message_id,
                     event=row.event or row.type,
-                    before=mask(_text(JsonMembers(event.raw).get(path)) or ""),
-                    after=_text(JsonMembers(rewritten[0]).get(path)),
+                    before=mask(_first_text(event.raw, path) or ""),
+                    after=_first_text(rewritten[0], path),
                 )
             )
         try:
@@ -139,8 +139,10 @@ def _hash_key(snapshot: Snapshot) -> bytes:
     return next((key for key in keys if key is not None), None) or secrets.token_bytes(32)
 
 
-def _text(value: bytes | None) -> str | None:
-    if value is None:
+def _first_text(raw: bytes, path: tuple[str, ...]) -> str | None:
+    """Return the first value at a path for people, None if there is none."""
+    values = JsonMembers(raw).values(path)
+    if not values:
         return None
-    text = text_of_value(value)
+    text = text_of_value(values[0])
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else f"{text[: _SHOWN_CHARACTERS_MAX - 1]}…"

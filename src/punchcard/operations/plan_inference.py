@@ -23,7 +23,7 @@ _TYPES: Final = {
 }
 _OPTIONAL_TYPES: Final = (RuleType.IDENTIFY, RuleType.GROUP)  # senders send only traits that have changed
 _NAMED: Final = ("page", "screen")
-_ENVELOPE: Final = frozenset({"name", "category"})  # of page and screen calls: not among their properties
+_ENVELOPE: Final = frozenset({"name", "category"})  # of page and screen calls; analytics.js repeats them as properties
 
 
 def infer_rules(work: Connection, source: str, *, since: datetime) -> list[TrackingPlanRule]:
@@ -38,7 +38,7 @@ def infer_rules(work: Connection, source: str, *, since: datetime) -> list[Track
             continue
         rows.append(TableRow(event_type=rule_type, event=_name(event)))
         properties = list_properties(work, SchemaKey(*event.key))
-        rows += [_row(event, known, properties, rule_type) for known in properties if _is_plannable(event, known)]
+        rows += [_row(event, known, properties, rule_type) for known in properties]
     return list(sort_rules(to_rules(rows)))
 
 
@@ -46,17 +46,14 @@ def _name(event: ListedEvent) -> str:
     return event.key.event_name if event.key.event_type == "track" else ""
 
 
-def _is_plannable(event: ListedEvent, known: ListedProperty) -> bool:
-    return not (event.key.event_type in _NAMED and known.path in _ENVELOPE)
-
-
 def _row(event: ListedEvent, known: ListedProperty, properties: list[ListedProperty], rule_type: RuleType) -> TableRow:
     parent = known.path.rpartition(".")[0]
     is_item = "[]" in known.path
     samples = next((other.count for other in properties if other.path == parent), 0) if parent else event.sampled
-    is_required = (
-        rule_type not in _OPTIONAL_TYPES and not is_item and samples >= REQUIRED_SAMPLES_MIN and known.count >= samples
+    is_optional = (
+        rule_type in _OPTIONAL_TYPES or is_item or (event.key.event_type in _NAMED and known.path in _ENVELOPE)
     )
+    is_required = not is_optional and samples >= REQUIRED_SAMPLES_MIN and known.count >= samples
     return TableRow(
         event_type=rule_type, event=_name(event), path=known.path, types=_types(known), required=is_required
     )

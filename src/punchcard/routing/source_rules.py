@@ -104,7 +104,7 @@ class SchemaSwitchStep:
         if not paths:
             return None
         members = JsonMembers(event.raw)
-        removed = [path for path in paths if members.remove(path) is not None]
+        removed = [path for path in paths if members.change(path, lambda _: None)]
         if not removed:
             return None
         names = ", ".join(".".join(path) for path in removed)

@@ -23,7 +23,6 @@ NO_HASH_KEY: Final = "the key of the hashes of its properties cannot be read. Pu
 _DIGEST_BYTES: Final = 16
 _PERSON: Final = b"property"  # so that no hash of a property equals one of a person
 _encode: Final = msgspec.json.Encoder().encode
-_NULL: Final = b"null"
 
 
 class ControlledProperties:
@@ -41,7 +40,7 @@ class ControlledProperties:
             "hashed": (controls.hash, self._hash),
         }
         self._changes = [
-            (split_path(name), _encode(split_path(name)[-1]), verb, change)
+            (split_path(name), _encode(split_path(name)[-1].removesuffix("[]"))[:-1], verb, change)
             for verb, (names, change) in changes.items()
             for name in names
         ]
@@ -54,15 +53,8 @@ class ControlledProperties:
         members = JsonMembers(raw)
         done: list[str] = []
         for path, _, verb, change in changes:
-            value = members.get(path)
-            if value is None or value == _NULL:
-                continue
-            replaced = change(value)
-            if replaced is None:
-                members.remove(path)
-            else:
-                members.set(path, replaced)
-            done.append(f"{'.'.join(path)} {verb}")
+            if members.change(path, change):
+                done.append(f"{'.'.join(path)} {verb}")
         if not done:
             return None
         return members.encode(), ", ".join(done)

@@ -45,6 +45,36 @@ def test_values_are_dropped_and_masked(event: dict[str, Any], expected: dict[str
     assert controlled(event) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "before", "after"),
+    [
+        (
+            "drop",
+            "items[].card",
+            {"items": [{"card": "4111", "n": 1}, "x", {"n": 2}]},
+            {"items": [{"n": 1}, "x", {"n": 2}]},
+        ),
+        ("mask", "items[].card", {"items": [{"card": "4111"}]}, {"items": [{"card": "••••"}]}),
+        ("drop", "a.b[].c[].d", {"a": {"b": [{"c": [{"d": 1, "e": 2}]}]}}, {"a": {"b": [{"c": [{"e": 2}]}]}}),
+        ("drop", "items[].buyer.email", {"items": [{"buyer": {"email": "a@b.c"}}]}, {"items": [{"buyer": {}}]}),
+        ("drop", "cards[]", {"cards": ["4111", None, "5500"]}, {"cards": [None]}),
+        ("mask", "cards[]", {"cards": ["4111", None, 7]}, {"cards": ["••••", None, "••••"]}),
+        ("drop", "cards[]", {"cards[]": "4111"}, {}),  # as forms of PHP name it
+        ("drop", "items[].card", {"items": [{"card": None}]}, None),
+        ("drop", "items[].card", {"items": {"card": "4111"}}, None),
+        ("drop", "items[].card", {"items": "card"}, None),
+        ("drop", "items.card", {"items": [{"card": "4111"}]}, None),
+    ],
+)
+def test_values_in_lists_are_controlled(
+    kind: str, name: str, before: dict[str, Any], after: dict[str, Any] | None
+) -> None:
+    """The inventory names them so, and an alert about them ends once they have a control."""
+    controls = PropertyControls(**{kind: (f"properties.{name}",)})
+    assert list(control_problems((), controls)) == []
+    assert controlled({"properties": before}, controls) == (None if after is None else {"properties": after})
+
+
 def test_hashes_are_equal_for_equal_values_and_keyed() -> None:
     first = controlled({"properties": {"ssn": "123-45"}, "context": {"ip": "1.2.3.4"}})
     assert first is not None
