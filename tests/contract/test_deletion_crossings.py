@@ -271,7 +271,6 @@ def test_a_person_suppressed_by_email_is_refused_under_another_user_id_too(
     assert results_of(api, 3) == [("filtered_at_source", "suppressed")]
     assert len(api.partner.keys()) == 1
     api.store.discard_deleted()
-    api.log.discard_replaced()
     assert traces_of(tmp_path, store_url, *ANN, *CAROL) == []
 
 
@@ -317,5 +316,4 @@ def test_a_transformation_gives_nothing_to_a_suppressed_person(
     if not destination:
         api.run_regulations(rounds=3)
         api.store.discard_deleted()
-        api.log.discard_replaced()
         assert traces_of(tmp_path, store_url, *ANN) == []

@@ -48,7 +48,6 @@ def test_events_of_a_suppressed_person_earn_nothing_and_leave_nothing(
     assert api.request("GET", "/api/events/m-2").json()["data"]["results"][0]["status"] == "delivered"
     assert [effect["email"] for effect in transactions(api)] == [BOB[1]]
     api.store.discard_deleted()
-    api.log.discard_replaced()
     assert traces_of(tmp_path, store_url, *ANN) == []
 
 

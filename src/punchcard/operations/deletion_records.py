@@ -85,6 +85,7 @@ _RECORDS_AT_ONCE: Final = 200
 _BYTES_AT_ONCE: Final = 8_000_000
 _EFFECTS_AT_ONCE: Final = 200
 _PLACES_AT_ONCE: Final = 2_000
+_DISCARD_SECONDS: Final = 60.0
 
 
 class RecordErasure:
@@ -263,7 +264,37 @@ def is_deleted(log: EventLog, *, through: int) -> bool:
     return not isinstance(log, DeletesBodiesLater) or log.deleted_through() >= through
 
 
-def replace_suppressed_records(store: Store, log: EventLog) -> bool:
+class SuppressedRecords:
+    """Replaces the events of suppressed persons in the log, and overwrites what that leaves in files.
+
+    Attributes:
+        is_waiting: True if something of replaced records is left in files.
+    """
+
+    def __init__(self, store: Store, log: EventLog, *, clock: Clock) -> None:
+        self.is_waiting = False
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._due_at = 0.0
+
+    def step(self) -> bool:
+        """Take a step; False if no record waits to be replaced.
+
+        Raises:
+            StorageError: Store or log failed; call again.
+        """
+        if _replace_suppressed_records(self._store, self._log):
+            self.is_waiting = True
+            return True
+        if self.is_waiting and self._clock.monotonic() >= self._due_at:
+            # Not for each of them: a suppressed person may send events all the time, and PostgreSQL reads its table.
+            self._due_at = self._clock.monotonic() + _DISCARD_SECONDS
+            self.is_waiting = not self._log.discard_replaced()
+        return False
+
+
+def _replace_suppressed_records(store: Store, log: EventLog) -> bool:
     """Replace the events of suppressed persons in the log, now that they are routed; False if there are none.
 
     Raises:

@@ -39,7 +39,6 @@ from punchcard.operations.deletion_records import (
     LogErasure,
     RecordErasure,
     is_deleted,
-    replace_suppressed_records,
 )
 from punchcard.operations.regulations import FIRST_STAGE, NewRegulation, create_regulation
 from punchcard.operations.subject_identity import resolve_regulated, shared_events
@@ -142,7 +141,6 @@ class DeletionRunner:
             StorageError: The store is unavailable.
         """
         busy = self._read_old_requests()
-        busy = replace_suppressed_records(self._store, self._log) or busy
         with self._store.reading() as work:
             regulations = unfinished_regulations(work)
         for regulation in regulations:

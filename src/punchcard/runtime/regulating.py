@@ -11,6 +11,7 @@ from punchcard.errors import StorageError
 from punchcard.lake.erasure import LakeEraser
 from punchcard.lake.reader import LakeReader
 from punchcard.log.port import EventLog
+from punchcard.operations.deletion_records import SuppressedRecords
 from punchcard.operations.deletion_runner import DeletionRunner
 from punchcard.operations.missing_checksums import MissingChecksums
 from punchcard.routing.suppression import Suppressions
@@ -56,6 +57,7 @@ class RegulationThread(threading.Thread):
         self._over = over
         vault = SubjectVault(open_keyring(settings))
         self._missing_checksums = MissingChecksums(store, vault)
+        self._suppressed_records = SuppressedRecords(store, log, clock=clock)
         self._runner = DeletionRunner(
             store=store,
             log=log,
@@ -79,9 +81,10 @@ class RegulationThread(threading.Thread):
                     continue
                 try:
                     is_busy = self._missing_checksums.step()
+                    is_busy = self._suppressed_records.step() or is_busy
                     is_busy = self._runner.step() or is_busy
                     wait_seconds = 0.0 if is_busy else _POLL_SECONDS
-                    has_work = is_busy or self._has_unfinished()
+                    has_work = is_busy or self._suppressed_records.is_waiting or self._has_unfinished()
                 except StorageError as error:
                     RoutingTelemetry().storage_failed(error=error.message)
                     wait_seconds, has_work = _RETRY_SECONDS, True

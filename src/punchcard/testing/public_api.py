@@ -33,6 +33,7 @@ from punchcard.lake.writer import LakeWriter
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.port import EventLog, NewRecord
 from punchcard.log.sqlite import SqliteEventLog
+from punchcard.operations.deletion_records import SuppressedRecords
 from punchcard.operations.deletion_runner import DeletionRunner
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.live import LiveEvents
@@ -131,13 +132,8 @@ class PublicApiServer:
         self.watch = SnapshotWatch(self.store, self._keyring, clock=self.clock)
         self.configure(config)
         lake = lake_url or str(folder / "lake")
-        self._feed = LakeFeed(
-            lake=LakeWriter(lake, clock=self.clock),
-            log=self.log,
-            store=self.store,
-            clock=self.clock,
-            rows_max=10**6,
-        )
+        writer = LakeWriter(lake, clock=self.clock)
+        self._feed = LakeFeed(lake=writer, log=self.log, store=self.store, clock=self.clock, rows_max=10**6)
         self.restart_routing()
         self.partner = ScriptedPartner(clock=self.clock)
         self.delivers_really = False  # True: by the destination's own client, where its settings say
@@ -247,10 +243,12 @@ class PublicApiServer:
     def run_regulations(self, *, rounds: int = 20) -> None:
         """Do what regulations request, as worker and Engage do; time passes."""
         runner = self.deletion_runner()
+        suppressed_records = SuppressedRecords(self.store, self.log, clock=self.clock)
         for _ in range(rounds):
             self.route()
             self.feed_lake()
             self.engage()
+            suppressed_records.step()
             runner.step()
             self.clock.advance(10)
 
