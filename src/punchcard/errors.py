@@ -116,9 +116,26 @@ class CredentialsError(DeliveryError):
 
 
 class OutcomeUnknownError(DeliveryError):
-    """The request was sent and its outcome is unknown."""
+    """The request was sent and its outcome is unknown.
+
+    Args:
+        partner_id: The partner's id of what it may have made of the request, None if it named none.
+    """
 
     code = "outcome_unknown"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        partner_id: str | None = None,
+        **context: object,
+    ) -> None:
+        self.partner_id = partner_id
+        super().__init__(message, code=code, status=status, request_id=request_id, **context)
 
 
 class StorageError(PunchcardError):

@@ -147,9 +147,10 @@ def test_reading_back_knows_what_the_customer_was_given_for_other_events(world: 
         outbox.add(work, [new_effect("SEG:perkville:ORDER:o2:order-completed")], now=SystemClock().now())
     (first,) = world.attempts()
     (second,) = world.end(first, Performed(status=201, partner_id="p1"))
-    (read_back,) = world.end(second, OutcomeUnknownError("lost"))
+    (read_back,) = world.end(second, OutcomeUnknownError("another key", partner_id="p2"))
     assert (read_back.action, set(read_back.other_ids)) == (Action.READ_BACK, {"p1"})
-    assert effect_to_perform(read_back.effect, item="1", quantity=None, other_ids={"p1"}).other_ids == {"p1"}
+    effect = effect_to_perform(read_back.effect, item="1", quantity=None, other_ids=read_back.other_ids)
+    assert (effect.named_id, set(effect.other_ids)) == ("p2", {"p1"})
 
 
 def _refund_after_account_changed(world: _World) -> list[Attempt]:

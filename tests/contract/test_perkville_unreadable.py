@@ -161,6 +161,33 @@ def test_a_key_is_known_in_other_case(shown: str) -> None:
     assert is_absent({**booked, "quantity": "5"})
 
 
+@pytest.mark.parametrize("key", ["a9f3", 5, [KEY], KEY[4:], KEY[:30]], ids=str)
+def test_an_award_is_known_by_the_id_that_its_response_has_named(key: object) -> None:
+    booked = {**item(3), "trans_source_id": key}
+    error, _ = outcome_of(answering(Reply(201, booked)))
+    assert isinstance(error, OutcomeUnknownError)
+    assert error.partner_id == "3"
+    asked = replace(AWARD, named_id=error.partner_id)
+    performed, _ = found_by(pages([item(1, "x"), booked]), asked)
+    assert isinstance(performed, Performed)
+    assert performed.partner_id == "3"
+    # Not if that is another award, to which a partner points that takes this one for a duplicate.
+    other, _ = found_by(pages([item(1, "x"), booked]), replace(asked, other_ids={"3"}))
+    assert not isinstance(other, Performed)
+
+
+@pytest.mark.parametrize("key", [None, "", 5], ids=str)
+def test_what_the_ledger_has_for_another_award_is_not_this_one(key: object) -> None:
+    others = [{**item(number), "trans_source_id": key} for number in (1, 2)]
+    assert is_absent(*others, other_ids={"1", "2"})
+    assert isinstance(found_by(pages(others), replace(AWARD, other_ids={"1"}))[0], RetryableError)
+
+
+def test_a_key_that_is_shown_empty_is_not_another_one() -> None:
+    performed, _ = outcome_of(answering(Reply(201, item(3, ""))))
+    assert isinstance(performed, Performed)
+
+
 def test_order_ids_that_differ_in_case_are_two_orders() -> None:
     assert is_absent(item(3, KEY.replace(":o1:", ":O1:")))
 

@@ -90,6 +90,7 @@ def effect_to_perform(
         "attributes": stored.attributes,
         "event_settings": stored.event_settings,
         "payload": stored.payload,
+        "named_id": stored.partner_id,
         "other_ids": other_ids,
     }
     return filled(Effect, values)

@@ -304,6 +304,6 @@ def _moved(
         reason=reason or error.code,
         detail=detail or error.message,
         due_at=due_at,
-        partner_id=None,
+        partner_id=error.partner_id if isinstance(error, OutcomeUnknownError) else None,
         counts=counts,
     )

@@ -119,6 +119,7 @@ class Effect:
         quantity: Signed units, never None with an item.
         event_settings: The settings that came with the event, in place of the destination's; None if none came.
         payload: As of its intent.
+        named_id: For reading back: the partner's id that an inconclusive response has named, None for none.
         other_ids: For reading back: the partner's ids of what the ledger has for other effects of the customer.
     """
 
@@ -131,6 +132,7 @@ class Effect:
     attributes: Mapping[str, object] | None
     event_settings: Mapping[str, object] | None = None
     payload: str | None = None
+    named_id: str | None = None
     other_ids: Collection[str] = ()
 
 

@@ -173,9 +173,11 @@ class PerkvilleClient:
         performed = self._performed(item, effect.quantity, status=response.status)
         if key is None and performed.partner_id is None:
             raise _unconfirmed(response, "with an object that has neither an id nor our key")
-        if key not in (None, effect.effect_key):
+        if key not in (None, "", effect.effect_key):
             raise _unconfirmed(
-                response, f"with a transaction under {str(key)[:100]!r} instead of {effect.effect_key!r}"
+                response,
+                f"with a transaction under {str(key)[:100]!r} instead of {effect.effect_key!r}",
+                partner_id=performed.partner_id,
             )
         if contradiction := self._perks.contradiction(effect.item, quantity, item):
             notes = [note for note in (performed.note, contradiction) if note]
@@ -186,6 +188,7 @@ class PerkvilleClient:
         wire = self._settings.wire
         shown, hidden, alike = 0, 0, 0
         altered: dict[KeyLikeness, Item] = {}
+        named: Item | None = None
         # Whether Perkville's filter minds the case of an address is not known, so both forms are asked for.
         for email in dict.fromkeys((effect.email, effect.email.lower())):
             async for item in read_list(
@@ -193,6 +196,8 @@ class PerkvilleClient:
             ):
                 if item.get(wire.trans_source_id_key) == effect.effect_key:
                     return self._performed(item, effect.quantity, status=None)
+                if transaction_id_of(item, wire) == (effect.named_id or "") and _may_be(item, effect, wire):
+                    named = item
                 match shown_key(item, wire):
                     case ShownKey.SHOWN:
                         shown += 1
@@ -200,9 +205,11 @@ class PerkvilleClient:
                         if likeness is not KeyLikeness.OTHER and _may_be(item, effect, wire):
                             altered[likeness] = item
                     case ShownKey.HIDDEN:
-                        hidden += 1
+                        hidden += transaction_id_of(item, wire) not in effect.other_ids
                     case ShownKey.EMPTY:  # where no key is shown at all, it may be the effect
-                        alike += _is_alike(item, effect, wire)
+                        alike += _may_be(item, effect, wire)
+        if named is not None:
+            return self._performed(named, effect.quantity, status=None)
         if (hidden or alike) and not shown:
             raise RetryableError(
                 f"Perkville shows transactions of {effect.email}, but none with its {wire.trans_source_id_key}: "
@@ -312,11 +319,12 @@ def _is_alike(item: Item, effect: Effect, wire: Wire) -> bool:
     )
 
 
-def _unconfirmed(response: Response, words: str) -> OutcomeUnknownError:
+def _unconfirmed(response: Response, words: str, *, partner_id: str | None = None) -> OutcomeUnknownError:
     return OutcomeUnknownError(
         f"Perkville answered {response.status}, but {words}",
         status=response.status,
         request_id=response.request_id,
+        partner_id=partner_id,
     )
 
 
