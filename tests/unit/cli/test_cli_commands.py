@@ -92,6 +92,14 @@ def test_output_that_cannot_be_written_is_no_defect(call: str, status: int, outp
     assert done.stderr.count("\n") == bool(errors)
 
 
+def test_a_closed_input_is_no_terminal() -> None:
+    code = "from punchcard.cli.output import *; import sys; open_closed_streams(); print(sys.stdin.isatty())"
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" <&-', sys.executable, code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

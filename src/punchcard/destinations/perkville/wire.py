@@ -4,7 +4,8 @@ The reference tables of Perkville's API could not be read when this was written.
 comments below; each of these names can be replaced by the option `wire`, e.g. `wire = { perkKey = "perk_id" }`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
 from enum import Enum, auto
@@ -83,6 +84,14 @@ class Wire:
 
 DEFAULT_WIRE = Wire()
 
+_PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+/)*")
+_NAMES_OF_REQUESTS = (
+    (
+        *("business_key", "location_key", "perk_key", "email_key", "quantity_key", "send_email_key"),
+        "trans_source_id_key",
+    ),
+    ("business_filter", "email_filter", "limit_filter", "offset_filter"),
+)
 _MAY_BE_EMPTY = frozenset({"location_key", "send_email_key"})
 _CHOICES = {"quantity_form": ("text", "number"), "send_email_inverted": ("false", "true")}
 _PAGE_LIMIT_MAX = 1000
@@ -117,7 +126,20 @@ def read_wire(overrides: Mapping[str, str], *, problems: list[SettingsProblem]) 
             problems.append(SettingsProblem(path=path, message=message))
         else:
             changed[name] = value
-    return replace(DEFAULT_WIRE, **changed)
+    wire = replace(DEFAULT_WIRE, **changed)
+    problems.extend(_repeated_names(wire, changed))
+    return wire
+
+
+def _repeated_names(wire: Wire, changed: Mapping[str, str]) -> Iterator[SettingsProblem]:
+    """Yield the names that a request would hold twice, so that one value would be lost."""
+    for group in _NAMES_OF_REQUESTS:
+        for name in group:
+            value = getattr(wire, name)
+            same = next((other for other in group if other != name and value and getattr(wire, other) == value), None)
+            if name in changed and same is not None:
+                message = f'is "{value}", as {_camel(same)} is: a request cannot have both'
+                yield SettingsProblem(path=f"options.wire.{_camel(name)}", message=message)
 
 
 def _override_problem(name: str, value: str) -> str | None:
@@ -125,8 +147,8 @@ def _override_problem(name: str, value: str) -> str | None:
         return None if name in _MAY_BE_EMPTY else "must not be empty"
     if not value.isprintable():
         return "must not contain control characters"
-    if name.endswith("_path") and not (value.startswith("/") and value.endswith("/")):
-        return 'must begin and end with "/"'
+    if name.endswith("_path") and not _PATH.fullmatch(value):
+        return 'must be a path that begins and ends with "/", such as /v2/perks/; other characters are percent-encoded'
     if name.endswith("_reference") and "{id}" not in value:
         return 'must contain "{id}"'
     if name in _CHOICES and value not in _CHOICES[name]:
