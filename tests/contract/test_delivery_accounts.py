@@ -153,6 +153,19 @@ def test_reading_back_knows_what_the_customer_was_given_for_other_events(world: 
     assert (effect.named_id, set(effect.other_ids)) == ("p2", {"p1"})
 
 
+def test_an_id_that_only_an_inconclusive_response_named_may_be_of_another_effect(world: _World) -> None:
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [new_effect("SEG:perkville:ORDER:o2:order-completed")], now=SystemClock().now())
+    (first,) = world.attempts()
+    world.end(first, OutcomeUnknownError("another key", partner_id="p1"))
+    with world.store.unit_of_work() as work:
+        work.exec_driver_sql(f"UPDATE effects SET state = 'parked', is_open = false WHERE id = {first.effect.id}")
+    (second,) = world.attempts()
+    assert second.effect.id != first.effect.id
+    (read_back,) = world.end(second, OutcomeUnknownError("lost"))
+    assert (read_back.action, set(read_back.other_ids)) == (Action.READ_BACK, set())
+
+
 def _refund_after_account_changed(world: _World) -> list[Attempt]:
     """Award an order in the first account, change the account, and plan a refund; return the attempts that follow."""
     with world.store.unit_of_work() as work:

@@ -64,6 +64,7 @@ _OTHER_PARTNER_IDS = PreparedStatement(
         effects.c.kind == bindparam("b_kind"),
         effects.c.id != bindparam("b_id"),
         effects.c.partner_id.is_not(None),
+        effects.c.state == EffectState.DELIVERED,  # others may have an id that an inconclusive response named
     )
 )
 
@@ -115,7 +116,7 @@ def _live_first(
 
 
 def other_partner_ids(work: Connection, effect: StoredEffect) -> frozenset[str]:
-    """Return the partner's ids of the other effects of a customer: what it shows under them is not this effect."""
+    """Return the partner's ids of a customer's other delivered effects: what it shows under them is not this effect."""
     values = {
         "b_destination": effect.destination,
         "b_customer": effect.customer,
