@@ -169,7 +169,7 @@ def test_a_destination_that_gets_nothing_is_warned_of(
         f'settings = {{ url = "https://example.com/" }}\n{connected}\n'
     )
     assert run(["apply", str(file), "--dry-run", "--data", str(tmp_path / "nowhere")]) == 0
-    assert ("Warning: hook: It has no source" in capsys.readouterr().err) is is_warned
+    assert ("Warning: Webhooks: It has no source" in capsys.readouterr().err) is is_warned
 
 
 def test_an_unknown_setting_in_the_environment_is_a_wrong_call(

@@ -218,5 +218,5 @@ def test_changes_are_described_by_rule() -> None:
         "Rule “TRACK New” of tracking plan Shop: added",
     ]
     assert [change.sentences for change in describe_changes(Workspace(name="Acme"), WORKSPACE)][-1] == (
-        "Tracking plan Shop added (1 rule; sources: website)",
+        "Tracking plan Shop added (1 rule; sources: Website)",
     )
