@@ -190,7 +190,7 @@ def test_what_is_typed_wrong_is_shown_beside_its_field(world: PublicApiServer, o
     place = "/privacy/controls/destination/hook"
     for path, action, message in (
         ("card", "mask", "Begin with properties."),
-        ("properties.card", "allow", "Choose what to preview."),
+        ("properties.card", "allow", "the value stays as it was sent"),
     ):
         assert message in owner.post(f"{place}/preview", path=path, action=action).text
     refused = owner.post(place, path="card", action="mask")
