@@ -79,8 +79,8 @@ STAFF = a_filter("contains( properties.email, '@gym.example' )")
 def test_a_new_filter_is_reported_with_its_counts(lake: LakeReader) -> None:
     (message,) = tell_reach(workspace(), workspace(STAFF), lake=lake, now=NOW)
     assert message == (
-        'filter "no staff" of Perkville would have dropped 8 of the 20 mapped events of the last 7 days: '
-        '"Checked In" 4, "Order Completed" 4'
+        'Filter "no staff" of Perkville would have dropped 8 of the 20 mapped events of the last 7 days: '
+        '"Checked In" 4, "Order Completed" 4.'
     )
 
 

@@ -42,8 +42,8 @@ class FilterReach:
             names.append("…")
         newest = "newest " if self.seen >= _EVENTS_MAX else ""
         return (
-            f'filter "{self.title}" of {self.destination} would have dropped {self.dropped.total():,} of the '
-            f"{newest}{self.seen:,} mapped events of the last {_DAYS} days: {', '.join(names)}"
+            f'Filter "{self.title}" of {self.destination} would have dropped {self.dropped.total():,} of the '
+            f"{newest}{self.seen:,} mapped events of the last {_DAYS} days: {', '.join(names)}."
         )
 
 
@@ -73,7 +73,7 @@ def tell_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: da
         return [str(reach) for reach in find_reach(before, after, lake=lake, now=now)]
     except Exception as error:  # noqa: BLE001  # a warning beside a change that is saved already must not fail it
         reason = error.message if isinstance(error, PunchcardError) else f"{type(error).__name__}: {error}"
-        return [f"whether filters would have dropped events of the last week is not known: {reason}"]
+        return [f"Whether filters would have dropped events of the last week is not known: {reason.rstrip('.')}."]
 
 
 def _reach(
